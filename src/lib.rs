@@ -1,0 +1,3 @@
+//! Corecast: a thread-per-core WebSocket relay.
+
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The corecast binary: read the command line, load, start, wait for signals.
+
+fn main() {}
