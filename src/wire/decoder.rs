@@ -1,0 +1,393 @@
+//! Client-to-server frames: bytes in any pieces become messages (RFC 6455 §5, §6.2, §8.1).
+//!
+//! The engine keeps one [`Decoder`] per connection and calls [`Decoder::next`] with what one `recv`
+//! returned until it yields `None`. Invariants:
+//!
+//! - A frame that is whole in the input is unmasked in place and lent out of it: no copy. Only a
+//!   message that is split, over frames or over inputs, is kept, in a boxed [`Partial`]; each of
+//!   its bytes is unmasked once and copied once.
+//! - Memory grows with bytes that arrived, never with a length that was announced; limits are
+//!   checked as soon as a header shows its length.
+//! - Every offence is found at the first byte that commits it, text that cannot become UTF-8
+//!   included, and ends the decoding, as a close frame does.
+//! - `partial` is there after a call that returned `None` exactly while a frame or a fragmented
+//!   message is open, so an idle connection holds nothing.
+
+use std::mem;
+
+use super::close::{CloseFrame, is_valid_received_code};
+use super::frame::{MessageKind, Opcode};
+use super::header::Header;
+use super::partial::{Filled, Partial};
+use super::{mask, utf8};
+
+/// The bounds of what one connection may send; control frames have their own (RFC 6455 §5.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DecoderLimits {
+    /// Largest message, all its fragments together.
+    pub message_bytes: usize,
+    /// Largest payload of one data frame.
+    pub frame_bytes: u64,
+}
+
+/// The state of one connection's incoming frames.
+#[derive(Default, Debug)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+    phase: Phase,
+}
+
+const _: () = assert!(size_of::<Decoder>() <= 16);
+
+/// What the call before this one left behind.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Phase {
+    #[default]
+    Decoding,
+    /// The message of `partial` was lent out and is to be freed.
+    LentMessage,
+    /// The control frame of `partial` was lent out.
+    LentControl,
+    /// A close frame or an error: nothing that follows counts.
+    Ended,
+}
+
+/// A message as it came, whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'a> {
+    /// Text or binary.
+    pub kind: MessageKind,
+    /// Unmasked; valid UTF-8 where the kind is text.
+    pub payload: &'a [u8],
+}
+
+/// What a client sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Item<'a> {
+    /// A whole message, its fragments joined.
+    Message(Message<'a>),
+    /// To be answered by a pong with the same payload.
+    Ping(&'a [u8]),
+    /// An answer to a ping, or a heartbeat.
+    Pong(&'a [u8]),
+    /// The last item; `None` where the frame was empty.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// Received bytes; what is decoded is taken off the front.
+#[derive(Debug)]
+pub struct Input<'i> {
+    pub(super) bytes: &'i mut [u8],
+}
+
+impl<'i> Input<'i> {
+    /// Bytes as they came from the socket. They are unmasked in place.
+    pub fn new(bytes: &'i mut [u8]) -> Input<'i> {
+        Input { bytes }
+    }
+
+    /// Whether everything was taken.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes up to `len` bytes off the front.
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> &'i mut [u8] {
+        let bytes = mem::take(&mut self.bytes);
+        let (front, rest) = bytes.split_at_mut(len.min(bytes.len()));
+        self.bytes = rest;
+        front
+    }
+}
+
+/// A frame that RFC 6455 or a limit forbids. One variant for each offence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// RFC 6455 §5.1: a client masks every frame.
+    #[error("frame is not masked")]
+    UnmaskedFrame,
+    /// RFC 6455 §5.2: no extension gave these bits a meaning.
+    #[error("reserved bits are set")]
+    ReservedBits,
+    /// RFC 6455 §5.2: opcodes 3 to 7 and 11 to 15.
+    #[error("reserved opcode")]
+    ReservedOpcode,
+    /// RFC 6455 §5.5: a control frame without FIN.
+    #[error("fragmented control frame")]
+    FragmentedControl,
+    /// RFC 6455 §5.5: a control frame over 125 bytes.
+    #[error("control frame over 125 bytes")]
+    ControlTooLong,
+    /// RFC 6455 §5.4: a continuation while no message is open.
+    #[error("continuation of no message")]
+    UnexpectedContinuation,
+    /// RFC 6455 §5.4: a new message while another is open.
+    #[error("new message within a fragmented one")]
+    ExpectedContinuation,
+    /// RFC 6455 §5.2: the shortest form of a length has to be used.
+    #[error("length is not in its shortest form")]
+    LengthNotMinimal,
+    /// RFC 6455 §5.2: the highest bit of a 64-bit length is set.
+    #[error("length over 2^63")]
+    LengthTooLarge,
+    /// A data frame over [`DecoderLimits::frame_bytes`].
+    #[error("frame is too big")]
+    FrameTooBig,
+    /// A message over [`DecoderLimits::message_bytes`].
+    #[error("message is too big")]
+    MessageTooBig,
+    /// RFC 6455 §8.1: text that is not UTF-8.
+    #[error("text is not UTF-8")]
+    InvalidUtf8,
+    /// RFC 6455 §5.5.1: a close with a payload of one byte.
+    #[error("close code is cut short")]
+    CloseTooShort,
+    /// RFC 6455 §7.4: a close code that must not be sent.
+    #[error("invalid close code")]
+    InvalidCloseCode,
+    /// RFC 6455 §5.5.1: a close reason that is not UTF-8.
+    #[error("close reason is not UTF-8")]
+    InvalidCloseReason,
+}
+
+impl ProtocolError {
+    /// The close code that answers it: 1002, 1007 or 1009 (RFC 6455 §7.4.1).
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::FrameTooBig | Self::MessageTooBig => 1009,
+            Self::InvalidUtf8 | Self::InvalidCloseReason => 1007,
+            _ => 1002,
+        }
+    }
+
+    /// A fixed word for metric labels and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnmaskedFrame => "unmasked_frame",
+            Self::ReservedBits => "reserved_bits",
+            Self::ReservedOpcode => "reserved_opcode",
+            Self::FragmentedControl => "fragmented_control",
+            Self::ControlTooLong => "control_too_long",
+            Self::UnexpectedContinuation => "unexpected_continuation",
+            Self::ExpectedContinuation => "expected_continuation",
+            Self::LengthNotMinimal => "length_not_minimal",
+            Self::LengthTooLarge => "length_too_large",
+            Self::FrameTooBig => "frame_too_big",
+            Self::MessageTooBig => "message_too_big",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::CloseTooShort => "close_too_short",
+            Self::InvalidCloseCode => "invalid_close_code",
+            Self::InvalidCloseReason => "invalid_close_reason",
+        }
+    }
+}
+
+impl From<utf8::InvalidUtf8> for ProtocolError {
+    fn from(_: utf8::InvalidUtf8) -> ProtocolError {
+        ProtocolError::InvalidUtf8
+    }
+}
+
+/// What one step found; `Held` items lie in `partial`, the others in the input.
+enum Step<'i> {
+    NeedsInput,
+    Whole(Item<'i>),
+    HeldMessage(MessageKind),
+    HeldControl(Opcode),
+}
+
+impl Decoder {
+    /// A decoder at the start of a connection. Allocates nothing.
+    pub const fn new() -> Decoder {
+        Decoder { partial: None, phase: Phase::Decoding }
+    }
+
+    /// The next item, or `None` when the input is used up.
+    ///
+    /// Call it until it returns `None`: that call also frees the message that was lent before.
+    /// After a close frame or an error it returns `None` and drops whatever it is given.
+    ///
+    /// # Errors
+    ///
+    /// The first offence of the peer; the connection is to be closed with its close code.
+    #[inline]
+    pub fn next<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut Input<'i>,
+        limits: &DecoderLimits,
+    ) -> Result<Option<Item<'s>>, ProtocolError> {
+        if self.phase != Phase::Decoding {
+            self.settle(input);
+        }
+        match self.step(input, limits) {
+            Ok(Step::NeedsInput) => Ok(None),
+            Ok(Step::Whole(item)) => {
+                if matches!(item, Item::Close(_)) {
+                    self.end(input);
+                }
+                Ok(Some(item))
+            }
+            Ok(Step::HeldMessage(kind)) => {
+                self.phase = Phase::LentMessage;
+                let payload = self.partial.as_ref().map_or(&[][..], |partial| &partial.message);
+                Ok(Some(Item::Message(Message { kind, payload })))
+            }
+            Ok(Step::HeldControl(opcode)) => self.lend_control(opcode, input),
+            Err(error) => {
+                self.end(input);
+                Err(error)
+            }
+        }
+    }
+
+    /// Bytes of memory that this connection holds for a message or frame that is not whole yet.
+    pub fn held_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| size_of::<Partial>() + partial.message.capacity())
+    }
+
+    /// Whether a frame or a fragmented message is open: its rest has a deadline.
+    pub fn is_mid_message(&self) -> bool {
+        match self.phase {
+            Phase::Decoding => self.partial.is_some(),
+            Phase::LentControl => self.partial.as_ref().is_some_and(|held| held.kind.is_some()),
+            Phase::LentMessage | Phase::Ended => false,
+        }
+    }
+
+    /// Frees what the last call lent; after the end, all input.
+    #[cold]
+    fn settle(&mut self, input: &mut Input<'_>) {
+        match self.phase {
+            Phase::Decoding => {}
+            Phase::LentMessage => self.partial = None,
+            Phase::LentControl => self.drop_idle_partial(),
+            Phase::Ended => return self.end(input),
+        }
+        self.phase = Phase::Decoding;
+    }
+
+    #[cold]
+    fn end(&mut self, input: &mut Input<'_>) {
+        input.bytes = &mut [];
+        self.partial = None;
+        self.phase = Phase::Ended;
+    }
+
+    /// Lends the control frame that `partial` has collected.
+    fn lend_control(
+        &mut self,
+        opcode: Opcode,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Item<'_>>, ProtocolError> {
+        self.phase = Phase::LentControl;
+        if opcode == Opcode::Close {
+            input.bytes = &mut [];
+            self.phase = Phase::Ended;
+        }
+        let payload = self.partial.as_ref().map_or(&[][..], |partial| partial.control());
+        control_item(opcode, payload).map(Some)
+    }
+
+    fn drop_idle_partial(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.is_idle()) {
+            self.partial = None;
+        }
+    }
+
+    /// Takes frames off the input up to the first item. Fragments alone are no item.
+    #[inline]
+    fn step<'i>(
+        &mut self,
+        input: &mut Input<'i>,
+        limits: &DecoderLimits,
+    ) -> Result<Step<'i>, ProtocolError> {
+        loop {
+            if let Some(partial) = &mut self.partial
+                && partial.has_frame()
+            {
+                match partial.fill(input)? {
+                    Filled::NeedsInput => return Ok(Step::NeedsInput),
+                    Filled::Fragment => {}
+                    Filled::Message(kind) => return Ok(Step::HeldMessage(kind)),
+                    Filled::Control(opcode) => return Ok(Step::HeldControl(opcode)),
+                }
+            }
+            if input.is_empty() {
+                return Ok(Step::NeedsInput);
+            }
+            let Some(header) = self.take_header(input, limits)? else {
+                return Ok(Step::NeedsInput);
+            };
+            let is_whole = header.payload_len <= input.bytes.len() as u64;
+            let is_alone = header.opcode.is_control() || (header.fin && self.partial.is_none());
+            if is_whole && is_alone {
+                let payload = input.take(header.payload_len as usize);
+                mask::apply(payload, header.key);
+                return header.opcode.item(payload).map(Step::Whole);
+            }
+            self.partial.get_or_insert_default().open(&header);
+        }
+    }
+
+    /// The next header, or `None` where its last byte has not come; then its bytes are kept.
+    #[inline]
+    fn take_header(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &DecoderLimits,
+    ) -> Result<Option<Header>, ProtocolError> {
+        if self.partial.is_none()
+            && let Some((header, len)) = Header::parse(input.bytes, None, limits)?
+        {
+            input.take(len);
+            return Ok(Some(header));
+        }
+        let header = self.partial.get_or_insert_default().take_header(input, limits)?;
+        if header.is_some() {
+            self.drop_idle_partial();
+        }
+        Ok(header)
+    }
+}
+
+impl Opcode {
+    /// The item that a whole, unmasked frame is by itself.
+    #[inline]
+    fn item(self, payload: &[u8]) -> Result<Item<'_>, ProtocolError> {
+        let kind = match self {
+            Opcode::Text if utf8::is_valid(payload) => MessageKind::Text,
+            Opcode::Text => return Err(ProtocolError::InvalidUtf8),
+            Opcode::Binary | Opcode::Continuation => MessageKind::Binary,
+            Opcode::Close | Opcode::Ping | Opcode::Pong => return control_item(self, payload),
+        };
+        Ok(Item::Message(Message { kind, payload }))
+    }
+}
+
+fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolError> {
+    debug_assert!(opcode.is_control());
+    Ok(match opcode {
+        Opcode::Ping => Item::Ping(payload),
+        Opcode::Pong => Item::Pong(payload),
+        _ => Item::Close(close_frame(payload)?),
+    })
+}
+
+/// RFC 6455 §5.5.1: nothing, or a code and a reason in UTF-8.
+fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, ProtocolError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        let is_empty = payload.is_empty();
+        return if is_empty { Ok(None) } else { Err(ProtocolError::CloseTooShort) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !is_valid_received_code(code) {
+        return Err(ProtocolError::InvalidCloseCode);
+    }
+    match std::str::from_utf8(reason) {
+        Ok(reason) => Ok(Some(CloseFrame { code, reason })),
+        Err(_) => Err(ProtocolError::InvalidCloseReason),
+    }
+}

@@ -1,0 +1,161 @@
+//! Server-to-client frames: opcodes, sizes, and the encoding of one frame (RFC 6455 §5.2).
+//!
+//! Fan-out and the engine call [`append_frame`] once per message, whatever the number of
+//! receivers. A server never masks (RFC 6455 §5.1) and this one never fragments, so every frame is
+//! a header of 2, 4 or 10 bytes with FIN set, followed by the payload as it is.
+
+/// What a data message carries. Kept from the sender to every receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageKind {
+    /// UTF-8 text (opcode 1).
+    Text,
+    /// Any bytes (opcode 2).
+    Binary,
+}
+
+/// The opcodes of RFC 6455 §5.2; the value is the one on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Opcode {
+    /// A further fragment of the open message.
+    Continuation = 0x0,
+    /// A text message, or its first fragment.
+    Text = 0x1,
+    /// A binary message, or its first fragment.
+    Binary = 0x2,
+    /// The end of the connection (RFC 6455 §5.5.1).
+    Close = 0x8,
+    /// A question that a [`Opcode::Pong`] answers (RFC 6455 §5.5.2).
+    Ping = 0x9,
+    /// The answer to a ping, or a heartbeat (RFC 6455 §5.5.3).
+    Pong = 0xA,
+}
+
+impl Opcode {
+    /// Close, ping and pong: never fragmented, at most [`CONTROL_PAYLOAD_BYTES_MAX`] (RFC 6455 §5.5).
+    #[inline]
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+
+    /// The opcode of the low four bits of a frame's first byte; `None` for the reserved ones.
+    #[inline]
+    pub(super) const fn from_first_byte(first: u8) -> Option<Opcode> {
+        Some(match first & 0x0F {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Text,
+            0x2 => Opcode::Binary,
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xA => Opcode::Pong,
+            _ => return None,
+        })
+    }
+}
+
+impl From<MessageKind> for Opcode {
+    #[inline]
+    fn from(kind: MessageKind) -> Opcode {
+        match kind {
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
+        }
+    }
+}
+
+/// The largest header of a frame without a mask: two bytes and a 64-bit length.
+pub const SERVER_HEADER_BYTES_MAX: usize = 10;
+
+/// The largest payload of a close, ping or pong (RFC 6455 §5.5).
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+/// Payloads up to this length have it in the second byte of the header.
+pub(super) const LEN7_MAX: usize = 125;
+/// Payloads up to this length have it in two further bytes, larger ones in eight.
+pub(super) const LEN16_MAX: usize = u16::MAX as usize;
+/// In the second byte: a 16-bit length follows.
+pub(super) const LEN16_MARK: u8 = 126;
+/// In the second byte: a 64-bit length follows.
+const LEN64_MARK: u8 = 127;
+/// In the first byte: the last fragment of its message.
+pub(super) const FIN: u8 = 0x80;
+
+const _: () = assert!(CONTROL_PAYLOAD_BYTES_MAX <= LEN7_MAX);
+
+/// Bytes of a whole frame, header and payload, as [`append_frame`] writes it.
+#[inline]
+pub const fn server_frame_bytes(payload_len: usize) -> usize {
+    payload_len
+        + match payload_len {
+            0..=LEN7_MAX => 2,
+            126..=LEN16_MAX => 4,
+            _ => SERVER_HEADER_BYTES_MAX,
+        }
+}
+
+/// Appends one unfragmented, unmasked frame.
+///
+/// Exactly [`server_frame_bytes`] are appended; they are reserved at once.
+#[inline]
+pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    debug_assert!(!opcode.is_control() || payload.len() <= CONTROL_PAYLOAD_BYTES_MAX);
+    out.reserve(server_frame_bytes(payload.len()));
+    let first = FIN | opcode as u8;
+    // Arrays of a known size become single stores.
+    match payload.len() {
+        len @ 0..=LEN7_MAX => out.extend_from_slice(&[first, len as u8]),
+        len @ 126..=LEN16_MAX => {
+            let [high, low] = (len as u16).to_be_bytes();
+            out.extend_from_slice(&[first, LEN16_MARK, high, low]);
+        }
+        len => {
+            out.extend_from_slice(&[first, LEN64_MARK]);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::protocol::frame::FrameHeader;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+    #[test]
+    fn headers_at_every_length_boundary_are_read_back_by_tungstenite() {
+        for len in [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, 65_537, 1 << 20] {
+            let payload = vec![7; len];
+            let mut out = b"before".to_vec();
+            append_frame(&mut out, Opcode::Binary, &payload);
+            let frame = &out[6..];
+            assert_eq!(frame.len(), server_frame_bytes(len), "{len}");
+
+            let mut cursor = std::io::Cursor::new(frame);
+            let (header, payload_len) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+            assert!(header.is_final && header.mask.is_none());
+            assert_eq!(header.opcode, OpCode::Data(Data::Binary));
+            assert_eq!(payload_len, len as u64);
+            assert_eq!(&frame[cursor.position() as usize..], payload);
+        }
+    }
+
+    #[test]
+    fn the_opcode_of_a_message_is_its_kind() {
+        let mut out = Vec::new();
+        append_frame(&mut out, MessageKind::Text.into(), b"hi");
+        append_frame(&mut out, MessageKind::Binary.into(), b"");
+        append_frame(&mut out, Opcode::Pong, b"!");
+        assert_eq!(out, b"\x81\x02hi\x82\x00\x8A\x01!");
+    }
+
+    #[test]
+    fn opcodes_survive_the_wire_and_reserved_ones_are_none() {
+        for nibble in 0..16u8 {
+            let opcode = Opcode::from_first_byte(FIN | nibble);
+            let known = matches!(nibble, 0..=2 | 8..=10);
+            assert_eq!(opcode.map(|opcode| opcode as u8), known.then_some(nibble));
+            assert_eq!(opcode.is_some_and(Opcode::is_control), matches!(nibble, 8..=10));
+        }
+    }
+}

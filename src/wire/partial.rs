@@ -1,0 +1,178 @@
+//! What a connection keeps while a frame or a message is not whole: see [`super::decoder`].
+
+use super::decoder::{DecoderLimits, Input, ProtocolError};
+use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, MessageKind, Opcode};
+use super::header::{CLIENT_HEADER_BYTES_MAX, Header};
+use super::{mask, utf8};
+
+/// The pieces of a header, of a control frame and of a message; any of them may be open at once,
+/// but a header and a frame exclude each other.
+#[derive(Debug)]
+pub(super) struct Partial {
+    /// The payload of the open message so far, unmasked.
+    pub(super) message: Vec<u8>,
+    /// The kind of the open message.
+    pub(super) kind: Option<MessageKind>,
+    /// How much of a text message is known to be UTF-8: all but the last 0 to 3 bytes.
+    validated_bytes: usize,
+    /// The frame whose payload is arriving.
+    frame: Option<OpenFrame>,
+    header: [u8; CLIENT_HEADER_BYTES_MAX],
+    header_len: u8,
+    control: [u8; CONTROL_PAYLOAD_BYTES_MAX],
+    control_len: u8,
+}
+
+#[derive(Debug)]
+struct OpenFrame {
+    fin: bool,
+    opcode: Opcode,
+    /// Turned so that it fits the next byte.
+    key: [u8; 4],
+    /// Payload bytes that are still to come.
+    remaining: usize,
+}
+
+/// What [`Partial::fill`] completed.
+pub(super) enum Filled {
+    /// Nothing: the frame wants more.
+    NeedsInput,
+    /// A fragment that is not its message's last.
+    Fragment,
+    /// The message.
+    Message(MessageKind),
+    /// A control frame.
+    Control(Opcode),
+}
+
+impl Default for Partial {
+    fn default() -> Partial {
+        Partial {
+            message: Vec::new(),
+            kind: None,
+            validated_bytes: 0,
+            frame: None,
+            header: [0; CLIENT_HEADER_BYTES_MAX],
+            header_len: 0,
+            control: [0; CONTROL_PAYLOAD_BYTES_MAX],
+            control_len: 0,
+        }
+    }
+}
+
+impl Partial {
+    /// Whether nothing is open, so that it can be freed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.kind.is_none() && self.frame.is_none() && self.header_len == 0
+    }
+
+    /// Whether the payload of a frame is arriving.
+    pub(super) fn has_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    /// The payload of the last control frame that was collected.
+    pub(super) fn control(&self) -> &[u8] {
+        &self.control[..usize::from(self.control_len)]
+    }
+
+    /// Completes the header that is kept with bytes of the input, or keeps those too.
+    pub(super) fn take_header(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &DecoderLimits,
+    ) -> Result<Option<Header>, ProtocolError> {
+        debug_assert!(self.frame.is_none());
+        let kept = usize::from(self.header_len);
+        let added = input.bytes.len().min(CLIENT_HEADER_BYTES_MAX - kept);
+        let filled = kept + added;
+        self.header[kept..filled].copy_from_slice(&input.bytes[..added]);
+        let open_bytes = self.kind.map(|_| self.message.len());
+        let Some((header, len)) = Header::parse(&self.header[..filled], open_bytes, limits)? else {
+            // A header that is not whole is shorter than the largest, so all was taken.
+            debug_assert!(filled < CLIENT_HEADER_BYTES_MAX && added == input.bytes.len());
+            input.take(added);
+            self.header_len = filled as u8;
+            return Ok(None);
+        };
+        debug_assert!(len > kept, "the header was whole before");
+        input.take(len - kept);
+        self.header_len = 0;
+        Ok(Some(header))
+    }
+
+    /// Starts the payload of a frame.
+    pub(super) fn open(&mut self, header: &Header) {
+        debug_assert!(self.frame.is_none() && self.header_len == 0);
+        match header.opcode {
+            Opcode::Text => self.kind = Some(MessageKind::Text),
+            Opcode::Binary => self.kind = Some(MessageKind::Binary),
+            Opcode::Continuation => debug_assert!(self.kind.is_some()),
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control_len = 0,
+        }
+        self.frame = Some(OpenFrame {
+            fin: header.fin,
+            opcode: header.opcode,
+            key: header.key,
+            remaining: header.payload_len as usize,
+        });
+    }
+
+    /// Moves payload from the input into the open frame.
+    pub(super) fn fill(&mut self, input: &mut Input<'_>) -> Result<Filled, ProtocolError> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(Filled::NeedsInput);
+        };
+        let piece = input.take(frame.remaining);
+        mask::apply(piece, frame.key);
+        frame.key = mask::advance(frame.key, piece.len());
+        frame.remaining -= piece.len();
+        let (fin, opcode, remaining) = (frame.fin, frame.opcode, frame.remaining);
+        if opcode.is_control() {
+            self.append_control(piece);
+        } else {
+            self.append(piece, remaining)?;
+        }
+        if remaining > 0 {
+            return Ok(Filled::NeedsInput);
+        }
+        self.frame = None;
+        match self.kind {
+            _ if opcode.is_control() => Ok(Filled::Control(opcode)),
+            Some(kind) if fin => self.finish(kind),
+            _ => Ok(Filled::Fragment),
+        }
+    }
+
+    fn append_control(&mut self, piece: &[u8]) {
+        let kept = usize::from(self.control_len);
+        let filled = kept + piece.len();
+        debug_assert!(filled <= CONTROL_PAYLOAD_BYTES_MAX);
+        self.control[kept..filled].copy_from_slice(piece);
+        self.control_len = filled as u8;
+    }
+
+    /// `remaining` is what the frame announced beyond this piece.
+    fn append(&mut self, piece: &[u8], remaining: usize) -> Result<(), ProtocolError> {
+        let filled = self.message.len() + piece.len();
+        if filled > self.message.capacity() {
+            // Twice what has arrived, so that appending stays linear, and never more than the
+            // frame will fill, so that what was only announced reserves nothing.
+            let wanted = (filled + remaining).min(filled.saturating_mul(2));
+            self.message.reserve_exact(wanted - self.message.len());
+        }
+        self.message.extend_from_slice(piece);
+        if self.kind == Some(MessageKind::Text) {
+            let unknown = &self.message[self.validated_bytes..];
+            self.validated_bytes += utf8::valid_prefix_bytes(unknown)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, kind: MessageKind) -> Result<Filled, ProtocolError> {
+        if kind == MessageKind::Text && self.validated_bytes < self.message.len() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        Ok(Filled::Message(kind))
+    }
+}
