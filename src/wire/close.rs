@@ -30,7 +30,10 @@ pub fn append_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     let Some(code) = code else {
         return append_frame(out, Opcode::Close, &[]);
     };
-    debug_assert!(is_valid_received_code(code), "close code {code} must not be sent");
+    debug_assert!(
+        is_valid_received_code(code),
+        "close code {code} must not be sent"
+    );
     let reason = &reason.as_bytes()[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     let mut payload = [0; CONTROL_PAYLOAD_BYTES_MAX];
     payload[..2].copy_from_slice(&code.to_be_bytes());
@@ -44,10 +47,27 @@ mod tests {
 
     #[test]
     fn codes_that_must_not_be_on_the_wire_are_refused() {
-        for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, u16::MAX] {
+        for code in [
+            0,
+            1,
+            999,
+            1004,
+            1005,
+            1006,
+            1015,
+            1016,
+            1100,
+            2000,
+            2999,
+            5000,
+            u16::MAX,
+        ] {
             assert!(!is_valid_received_code(code), "{code}");
         }
-        for code in (1000..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
+        for code in (1000..=1003)
+            .chain(1007..=1014)
+            .chain([3000, 3999, 4000, 4999])
+        {
             assert!(is_valid_received_code(code), "{code}");
         }
     }

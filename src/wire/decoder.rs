@@ -200,7 +200,10 @@ enum Step<'i> {
 impl Decoder {
     /// A decoder at the start of a connection. Allocates nothing.
     pub const fn new() -> Decoder {
-        Decoder { partial: None, phase: Phase::Decoding }
+        Decoder {
+            partial: None,
+            phase: Phase::Decoding,
+        }
     }
 
     /// The next item, or `None` when the input is used up.
@@ -230,7 +233,10 @@ impl Decoder {
             }
             Ok(Step::HeldMessage(kind)) => {
                 self.phase = Phase::LentMessage;
-                let payload = self.partial.as_ref().map_or(&[][..], |partial| &partial.message);
+                let payload = self
+                    .partial
+                    .as_ref()
+                    .map_or(&[][..], |partial| &partial.message);
                 Ok(Some(Item::Message(Message { kind, payload })))
             }
             Ok(Step::HeldControl(opcode)) => self.lend_control(opcode, input),
@@ -243,16 +249,19 @@ impl Decoder {
 
     /// Bytes of memory that this connection holds for a message or frame that is not whole yet.
     pub fn held_bytes(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| size_of::<Partial>() + partial.message.capacity())
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<Partial>() + partial.message.capacity()
+        })
     }
 
     /// Whether a frame or a fragmented message is open: its rest has a deadline.
     pub fn is_mid_message(&self) -> bool {
         match self.phase {
             Phase::Decoding => self.partial.is_some(),
-            Phase::LentControl => self.partial.as_ref().is_some_and(|held| held.kind.is_some()),
+            Phase::LentControl => self
+                .partial
+                .as_ref()
+                .is_some_and(|held| held.kind.is_some()),
             Phase::LentMessage | Phase::Ended => false,
         }
     }
@@ -287,12 +296,19 @@ impl Decoder {
             input.bytes = &mut [];
             self.phase = Phase::Ended;
         }
-        let payload = self.partial.as_ref().map_or(&[][..], |partial| partial.control());
+        let payload = self
+            .partial
+            .as_ref()
+            .map_or(&[][..], |partial| partial.control());
         control_item(opcode, payload).map(Some)
     }
 
     fn drop_idle_partial(&mut self) {
-        if self.partial.as_ref().is_some_and(|partial| partial.is_idle()) {
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.is_idle())
+        {
             self.partial = None;
         }
     }
@@ -345,7 +361,10 @@ impl Decoder {
             input.take(len);
             return Ok(Some(header));
         }
-        let header = self.partial.get_or_insert_default().take_header(input, limits)?;
+        let header = self
+            .partial
+            .get_or_insert_default()
+            .take_header(input, limits)?;
         if header.is_some() {
             self.drop_idle_partial();
         }
@@ -380,7 +399,11 @@ fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolErro
 fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         let is_empty = payload.is_empty();
-        return if is_empty { Ok(None) } else { Err(ProtocolError::CloseTooShort) };
+        return if is_empty {
+            Ok(None)
+        } else {
+            Err(ProtocolError::CloseTooShort)
+        };
     };
     let code = u16::from_be_bytes(*code);
     if !is_valid_received_code(code) {

@@ -124,7 +124,19 @@ mod tests {
 
     #[test]
     fn headers_at_every_length_boundary_are_read_back_by_tungstenite() {
-        for len in [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, 65_537, 1 << 20] {
+        for len in [
+            0,
+            1,
+            125,
+            126,
+            127,
+            255,
+            256,
+            65_535,
+            65_536,
+            65_537,
+            1 << 20,
+        ] {
             let payload = vec![7; len];
             let mut out = b"before".to_vec();
             append_frame(&mut out, Opcode::Binary, &payload);
@@ -155,7 +167,10 @@ mod tests {
             let opcode = Opcode::from_first_byte(FIN | nibble);
             let known = matches!(nibble, 0..=2 | 8..=10);
             assert_eq!(opcode.map(|opcode| opcode as u8), known.then_some(nibble));
-            assert_eq!(opcode.is_some_and(Opcode::is_control), matches!(nibble, 8..=10));
+            assert_eq!(
+                opcode.is_some_and(Opcode::is_control),
+                matches!(nibble, 8..=10)
+            );
         }
     }
 }

@@ -53,7 +53,12 @@ impl Header {
         let Some(key) = bytes.get(key_at..).and_then(<[u8]>::first_chunk) else {
             return Ok(None);
         };
-        let header = Header { fin, opcode, key: *key, payload_len };
+        let header = Header {
+            fin,
+            opcode,
+            key: *key,
+            payload_len,
+        };
         Ok(Some((header, key_at + key.len())))
     }
 }

@@ -36,7 +36,11 @@ mod tests {
     use super::*;
 
     fn reference(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-        payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect()
+        payload
+            .iter()
+            .enumerate()
+            .map(|(i, byte)| byte ^ key[i % 4])
+            .collect()
     }
 
     #[test]
@@ -48,7 +52,10 @@ mod tests {
                 let mut copy = bytes.clone();
                 apply(&mut copy[offset..offset + len], key);
                 assert_eq!(copy[..offset], bytes[..offset]);
-                assert_eq!(copy[offset..offset + len], reference(&bytes[offset..][..len], key));
+                assert_eq!(
+                    copy[offset..offset + len],
+                    reference(&bytes[offset..][..len], key)
+                );
                 assert_eq!(copy[offset + len..], bytes[offset + len..]);
             }
         }

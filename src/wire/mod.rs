@@ -8,9 +8,9 @@
 pub mod close;
 pub mod decoder;
 pub mod frame;
-//pub mod handshake;
+pub mod handshake;
 mod header;
-//pub mod http;
+pub mod http;
 mod mask;
 mod partial;
 mod utf8;

@@ -33,7 +33,11 @@ pub(super) fn valid_prefix_bytes(text: &[u8]) -> Result<usize, InvalidUtf8> {
             Err(error) => (error.valid_up_to(), error.error_len().is_none()),
         }
     };
-    if is_cut_short { Ok(valid) } else { Err(InvalidUtf8) }
+    if is_cut_short {
+        Ok(valid)
+    } else {
+        Err(InvalidUtf8)
+    }
 }
 
 #[cfg(test)]
@@ -69,9 +73,16 @@ mod tests {
         for bad in impossible {
             for filler in [0, 63, 64, 200] {
                 let text = [&vec![b'a'; filler], bad].concat();
-                assert_eq!(valid_prefix_bytes(&text), Err(InvalidUtf8), "{filler} {bad:x?}");
+                assert_eq!(
+                    valid_prefix_bytes(&text),
+                    Err(InvalidUtf8),
+                    "{filler} {bad:x?}"
+                );
                 let before = text.len() - 1;
-                assert!(valid_prefix_bytes(&text[..before]).is_ok(), "{filler} {bad:x?}");
+                assert!(
+                    valid_prefix_bytes(&text[..before]).is_ok(),
+                    "{filler} {bad:x?}"
+                );
             }
         }
     }

@@ -1,0 +1,127 @@
+//! Why a request is refused.
+
+/// A request that RFC 9112 or a limit forbids. One variant for each offence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HttpError {
+    /// More empty lines than are tolerated before the request line (RFC 9112 §2.2).
+    #[error("too many empty lines before the request")]
+    EmptyLines,
+    /// A line that ends in LF without CR, or in CR without LF (RFC 9112 §2.2).
+    #[error("lines must end in CR LF")]
+    BadLineEnd,
+    /// A method that is no token, or a request line that is none (RFC 9112 §3).
+    #[error("malformed request line")]
+    BadRequestLine,
+    /// A target of no form that this server takes (RFC 9112 §3.2).
+    #[error("malformed request target")]
+    BadTarget,
+    /// A target over the limit.
+    #[error("request target is too long")]
+    TargetTooLong,
+    /// HTTP of another version than 1.0 and 1.1.
+    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    UnsupportedVersion,
+    /// A header name that is no token: a space before the colon, a folded line (RFC 9112 §5).
+    #[error("malformed header name")]
+    BadHeaderName,
+    /// A header value with a control byte (RFC 9110 §5.5).
+    #[error("malformed header value")]
+    BadHeaderValue,
+    /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
+    #[error("too many headers")]
+    TooManyHeaders,
+    /// A head over the limit.
+    #[error("request head is too large")]
+    HeadTooLarge,
+    /// HTTP/1.1 without Host (RFC 9112 §3.2).
+    #[error("Host is missing")]
+    MissingHost,
+    /// More than one Host (RFC 9112 §3.2).
+    #[error("Host is repeated")]
+    RepeatedHost,
+    /// A Host that is no host and port (RFC 9110 §7.2).
+    #[error("malformed Host")]
+    BadHost,
+    /// A target in absolute form whose authority is not the Host (RFC 9112 §3.2.2).
+    #[error("Host differs from the request target")]
+    HostMismatch,
+    /// More than one Content-Length, the same or not (RFC 9112 §6.3).
+    #[error("Content-Length is repeated")]
+    RepeatedLength,
+    /// A Content-Length that is no decimal number of 64 bits (RFC 9110 §8.6).
+    #[error("malformed Content-Length")]
+    BadLength,
+    /// Content-Length and Transfer-Encoding in one request (RFC 9112 §6.1).
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndEncoding,
+    /// More than one Transfer-Encoding.
+    #[error("Transfer-Encoding is repeated")]
+    RepeatedEncoding,
+    /// Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1).
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    EncodingInHttp10,
+    /// A transfer coding other than `chunked` (RFC 9112 §6.1).
+    #[error("unknown transfer coding")]
+    UnknownEncoding,
+    /// A chunk that is malformed or whose extensions are too long (RFC 9112 §7.1).
+    #[error("malformed chunk")]
+    BadChunk,
+    /// A body over the limit.
+    #[error("request body is too large")]
+    BodyTooLarge,
+    /// A trailer with a control byte or a bad line end (RFC 9112 §7.1.2).
+    #[error("malformed trailer")]
+    BadTrailer,
+    /// Trailers over their bound.
+    #[error("request trailers are too large")]
+    TrailersTooLarge,
+}
+
+impl HttpError {
+    /// The status that answers it (RFC 9110 §15). The connection is to be closed after it.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TargetTooLong => 414,
+            Self::TooManyHeaders | Self::HeadTooLarge | Self::TrailersTooLarge => 431,
+            Self::BodyTooLarge => 413,
+            Self::UnknownEncoding => 501,
+            Self::UnsupportedVersion => 505,
+            _ => 400,
+        }
+    }
+
+    /// A fixed word for metric labels and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EmptyLines => "empty_lines",
+            Self::BadLineEnd => "bad_line_end",
+            Self::BadRequestLine => "bad_request_line",
+            Self::BadTarget => "bad_target",
+            Self::TargetTooLong => "target_too_long",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::BadHeaderName => "bad_header_name",
+            Self::BadHeaderValue => "bad_header_value",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::HeadTooLarge => "head_too_large",
+            Self::MissingHost => "missing_host",
+            Self::RepeatedHost => "repeated_host",
+            Self::BadHost => "bad_host",
+            Self::HostMismatch => "host_mismatch",
+            Self::RepeatedLength => "repeated_length",
+            Self::BadLength => "bad_length",
+            Self::LengthAndEncoding => "length_and_encoding",
+            Self::RepeatedEncoding => "repeated_encoding",
+            Self::EncodingInHttp10 => "encoding_in_http10",
+            Self::UnknownEncoding => "unknown_encoding",
+            Self::BadChunk => "bad_chunk",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BadTrailer => "bad_trailer",
+            Self::TrailersTooLarge => "trailers_too_large",
+        }
+    }
+
+    /// A line for the body of the answer.
+    pub fn message(self) -> String {
+        self.to_string()
+    }
+}

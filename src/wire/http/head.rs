@@ -1,0 +1,394 @@
+//! Request heads: parsed once, strictly, borrowed from the receive buffer (RFC 9112 §2 to §6).
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, Status};
+
+use super::HttpError;
+
+/// Headers of one request; more are a 431.
+pub const HEADERS_MAX: usize = 100;
+
+/// Empty lines that are skipped before a request line (RFC 9112 §2.2 asks for at least one).
+const EMPTY_LINES_MAX: usize = 4;
+
+/// The bounds of a request head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadLimits {
+    /// Largest head: request line, headers and the empty line behind them. Over it: 431.
+    pub head_bytes: usize,
+    /// Largest request target. Over it: 414.
+    pub target_bytes: usize,
+}
+
+/// Room for the headers of one head, on the caller's stack. Making one writes nothing.
+#[derive(Debug)]
+pub struct HeaderSpace<'b> {
+    slots: [MaybeUninit<Header<'b>>; HEADERS_MAX],
+}
+
+impl HeaderSpace<'_> {
+    /// Room for one [`Head::parse`].
+    pub const fn new() -> Self {
+        HeaderSpace {
+            slots: [const { MaybeUninit::uninit() }; HEADERS_MAX],
+        }
+    }
+}
+
+impl Default for HeaderSpace<'_> {
+    fn default() -> Self {
+        HeaderSpace::new()
+    }
+}
+
+/// The body that follows a head (RFC 9112 §6.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyLength {
+    /// No body was announced.
+    None,
+    /// So many bytes; may be zero.
+    Length(u64),
+    /// For a [`ChunkedDecoder`](super::ChunkedDecoder).
+    Chunked,
+}
+
+/// A request head that no rule and no limit forbids. Everything in it is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'b> {
+    /// As sent; methods are case-sensitive.
+    pub method: &'b str,
+    /// As sent: visible ASCII.
+    pub target: &'b str,
+    /// The target's path up to `?`, not decoded; `/` where the absolute form has none, `*` for
+    /// `OPTIONS *`.
+    pub path: &'b str,
+    /// What follows the first `?`, not decoded.
+    pub query: Option<&'b str>,
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    pub version: u8,
+    /// As sent, values without the white space around them.
+    pub headers: &'b [Header<'b>],
+    /// What follows the head.
+    pub body: BodyLength,
+}
+
+impl<'b> Head<'b> {
+    /// The head at the front of `bytes` and its length, or `None` where it is not whole yet.
+    ///
+    /// Head and header space share one lifetime, so a `HeaderSpace` is made for each call:
+    ///
+    /// ```
+    /// use corecast::wire::http::{Head, HeadLimits, HeaderSpace};
+    ///
+    /// let limits = HeadLimits { head_bytes: 8192, target_bytes: 2048 };
+    /// let bytes = b"GET /chat?x=1 HTTP/1.1\r\nHost: example.com\r\n\r\n";
+    /// let mut space = HeaderSpace::new();
+    /// let (head, len) = Head::parse(bytes, &mut space, &limits)?.ok_or("not whole")?;
+    /// assert_eq!((head.path, head.query, len), ("/chat", Some("x=1"), bytes.len()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first offence that is found; some show before the head is whole.
+    pub fn parse(
+        bytes: &'b [u8],
+        space: &'b mut HeaderSpace<'b>,
+        limits: &HeadLimits,
+    ) -> Result<Option<(Head<'b>, usize)>, HttpError> {
+        let skipped = skip_empty_lines(bytes)?;
+        // No more is looked at than may belong to the head, whatever follows it in the buffer.
+        let text = &bytes[..bytes.len().min(limits.head_bytes)];
+        let text = text.get(skipped..).unwrap_or_default();
+        let mut request = httparse::Request::new(&mut []);
+        let status = request.parse_with_uninit_headers(text, &mut space.slots);
+        if let Some(method) = request.method {
+            let target_len = request
+                .path
+                .map_or(text.len() - (method.len() + 1), str::len);
+            if target_len > limits.target_bytes {
+                return Err(HttpError::TargetTooLong);
+            }
+        }
+        match status.map_err(|error| name_offence(error, &request, text))? {
+            Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
+            Status::Partial if has_bare_lf(text) => Err(HttpError::BadLineEnd),
+            Status::Partial => Ok(None),
+            Status::Complete(len) if has_bare_lf(&text[..len]) => Err(HttpError::BadLineEnd),
+            Status::Complete(len) => Ok(Some((Head::judge(request)?, skipped + len))),
+        }
+    }
+
+    /// What httparse has no opinion on: target, Host, and where the body ends.
+    fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
+        let (Some(method), Some(target), Some(version)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(HttpError::BadRequestLine);
+        };
+        let headers: &'b [Header<'b>] = request.headers;
+        let target_parts = TargetParts::split(method, target)?;
+        let framing = Framing::read(headers)?;
+        framing.judge_host(version, target_parts.authority)?;
+        let (path, query) = (target_parts.path, target_parts.query);
+        let body = framing.body(version)?;
+        Ok(Head {
+            method,
+            target,
+            path,
+            query,
+            version,
+            headers,
+            body,
+        })
+    }
+
+    /// The value of the first header of this name, in any case; `None` where it is absent or not
+    /// UTF-8.
+    pub fn header(&self, name: &str) -> Option<&'b str> {
+        let header = self
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
+    }
+
+    /// The values of all headers of this name, in any case, that are UTF-8.
+    pub fn headers_named<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
+        headers_named(self.headers, name)
+    }
+
+    /// Whether a comma-separated header, or several of that name, has this token in any case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        list_items(self.headers, name).any(|item| item.eq_ignore_ascii_case(token))
+    }
+
+    /// Whether another request may follow on the connection (RFC 9112 §9.3).
+    ///
+    /// HTTP/1.0 clients get one answer each: to stay they would need to be told so in a header of
+    /// their own, and those that are left gain nothing from it.
+    pub fn keep_alive(&self) -> bool {
+        self.version == 1 && !self.has_token("connection", "close")
+    }
+
+    /// Whether it asks for a WebSocket, however badly: see [`crate::wire::handshake::check`].
+    pub fn is_upgrade(&self) -> bool {
+        self.has_token("upgrade", "websocket")
+    }
+}
+
+fn headers_named<'b, 'n>(
+    headers: &'b [Header<'b>],
+    name: &'n str,
+) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
+    headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name))
+        .filter_map(|header| std::str::from_utf8(header.value).ok())
+}
+
+/// The items of a comma-separated header over all its occurrences, without empty ones
+/// (RFC 9110 §5.6.1).
+pub(in crate::wire) fn list_items<'b, 'n>(
+    headers: &'b [Header<'b>],
+    name: &'n str,
+) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
+    headers_named(headers, name)
+        .flat_map(|value| value.split(','))
+        .map(|item| item.trim_matches([' ', '\t']))
+        .filter(|item| !item.is_empty())
+}
+
+/// Bytes of the empty lines at the front.
+fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HttpError> {
+    let mut skipped = 0;
+    while bytes[skipped..].starts_with(b"\r\n") {
+        skipped += 2;
+        if skipped > 2 * EMPTY_LINES_MAX {
+            return Err(HttpError::EmptyLines);
+        }
+    }
+    match bytes.get(skipped) {
+        Some(b'\n') => Err(HttpError::BadLineEnd),
+        _ => Ok(skipped),
+    }
+}
+
+/// Whether a line ends in LF alone. The loop has no branch, so that it is vectorised.
+fn has_bare_lf(text: &[u8]) -> bool {
+    let followers = text.get(1..).unwrap_or_default();
+    text.iter()
+        .zip(followers)
+        .fold(false, |found, (&before, &byte)| {
+            found | ((byte == b'\n') & (before != b'\r'))
+        })
+}
+
+fn name_offence(
+    error: httparse::Error,
+    request: &httparse::Request<'_, '_>,
+    text: &[u8],
+) -> HttpError {
+    match error {
+        httparse::Error::HeaderName => HttpError::BadHeaderName,
+        httparse::Error::HeaderValue => HttpError::BadHeaderValue,
+        httparse::Error::NewLine => HttpError::BadLineEnd,
+        httparse::Error::TooManyHeaders => HttpError::TooManyHeaders,
+        httparse::Error::Token if request.method.is_some() => HttpError::BadTarget,
+        httparse::Error::Token | httparse::Error::Status => HttpError::BadRequestLine,
+        httparse::Error::Version => {
+            let version_at = request.method.map_or(0, str::len) + request.path.map_or(0, str::len);
+            let version = text.get(version_at + 2..).unwrap_or_default();
+            match version {
+                [
+                    b'H',
+                    b'T',
+                    b'T',
+                    b'P',
+                    b'/',
+                    major,
+                    b'.',
+                    minor,
+                    b'\r' | b'\n',
+                    ..,
+                ] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                    HttpError::UnsupportedVersion
+                }
+                _ => HttpError::BadRequestLine,
+            }
+        }
+    }
+}
+
+/// A request target in its parts (RFC 9112 §3.2).
+struct TargetParts<'b> {
+    /// Of the absolute form alone.
+    authority: Option<&'b str>,
+    path: &'b str,
+    query: Option<&'b str>,
+}
+
+impl<'b> TargetParts<'b> {
+    fn split(method: &str, target: &'b str) -> Result<TargetParts<'b>, HttpError> {
+        // A fragment never travels, and what is not ASCII travels percent-encoded.
+        if !target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        {
+            return Err(HttpError::BadTarget);
+        }
+        if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+            let (path, query) = split_query(target);
+            return Ok(TargetParts {
+                authority: None,
+                path,
+                query,
+            });
+        }
+        let (scheme, rest) = target.split_once("://").ok_or(HttpError::BadTarget)?;
+        let is_known = |known: &&str| scheme.eq_ignore_ascii_case(known);
+        if !["http", "https", "ws", "wss"]
+            .iter()
+            .any(|known| is_known(&known))
+        {
+            return Err(HttpError::BadTarget);
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.is_empty() {
+            return Err(HttpError::BadTarget);
+        }
+        let (path, query) = split_query(path);
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(TargetParts {
+            authority: Some(authority),
+            path,
+            query,
+        })
+    }
+}
+
+fn split_query(target: &str) -> (&str, Option<&str>) {
+    match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    }
+}
+
+/// The headers that decide whose request this is and where it ends.
+#[derive(Default)]
+struct Framing<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<u64>,
+    coding: Option<&'b [u8]>,
+}
+
+impl<'b> Framing<'b> {
+    fn read(headers: &[Header<'b>]) -> Result<Framing<'b>, HttpError> {
+        let mut framing = Framing::default();
+        for header in headers {
+            if header.name.eq_ignore_ascii_case("host") {
+                if framing.host.replace(header.value).is_some() {
+                    return Err(HttpError::RepeatedHost);
+                }
+            } else if header.name.eq_ignore_ascii_case("content-length") {
+                if framing
+                    .length
+                    .replace(content_length(header.value)?)
+                    .is_some()
+                {
+                    return Err(HttpError::RepeatedLength);
+                }
+            } else if header.name.eq_ignore_ascii_case("transfer-encoding")
+                && framing.coding.replace(header.value).is_some()
+            {
+                return Err(HttpError::RepeatedEncoding);
+            }
+        }
+        Ok(framing)
+    }
+
+    fn judge_host(&self, version: u8, authority: Option<&str>) -> Result<(), HttpError> {
+        let Some(host) = self.host else {
+            return if version == 1 {
+                Err(HttpError::MissingHost)
+            } else {
+                Ok(())
+            };
+        };
+        // Names, addresses in brackets, a port; no user, no path, no second host.
+        let is_host_byte =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
+        if !host.iter().all(is_host_byte) {
+            return Err(HttpError::BadHost);
+        }
+        match authority {
+            Some(authority) if !authority.as_bytes().eq_ignore_ascii_case(host) => {
+                Err(HttpError::HostMismatch)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn body(&self, version: u8) -> Result<BodyLength, HttpError> {
+        match (self.length, self.coding) {
+            (None, None) => Ok(BodyLength::None),
+            (Some(length), None) => Ok(BodyLength::Length(length)),
+            (Some(_), Some(_)) => Err(HttpError::LengthAndEncoding),
+            (None, Some(_)) if version == 0 => Err(HttpError::EncodingInHttp10),
+            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
+                Ok(BodyLength::Chunked)
+            }
+            (None, Some(_)) => Err(HttpError::UnknownEncoding),
+        }
+    }
+}
+
+/// Digits and nothing else: `parse` alone would take a sign.
+fn content_length(value: &[u8]) -> Result<u64, HttpError> {
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(HttpError::BadLength)
+}

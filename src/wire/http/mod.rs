@@ -1,0 +1,22 @@
+//! One strict HTTP/1.1 reader and writer, for upgrades and plain requests alike (RFC 9112).
+//!
+//! The engine collects bytes until [`Head::parse`] yields a head, then answers with a
+//! [`Response`] or, for an upgrade, through [`super::handshake`]. On top of httparse's tokens
+//! stands what keeps two readers of one request from seeing two different requests: no bare LF,
+//! no folded lines, one Host, one length, no unknown coding. Whatever is refused has its own
+//! variant of [`HttpError`] with its status. Everything is bounded before it is kept.
+
+mod chunked;
+mod error;
+mod head;
+mod percent;
+mod response;
+
+pub use chunked::{ChunkedDecoder, Progress};
+pub use error::HttpError;
+pub use head::{BodyLength, HEADERS_MAX, Head, HeadLimits, HeaderSpace};
+pub use percent::percent_decode;
+pub use response::Response;
+
+pub(super) use head::list_items;
+pub(super) use response::is_emittable;
