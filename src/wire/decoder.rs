@@ -414,3 +414,6 @@ fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, ProtocolError> 
         Err(_) => Err(ProtocolError::InvalidCloseReason),
     }
 }
+
+#[cfg(test)]
+mod tests;

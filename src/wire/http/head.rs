@@ -106,7 +106,7 @@ impl<'b> Head<'b> {
         if let Some(method) = request.method {
             let target_len = request
                 .path
-                .map_or(text.len() - (method.len() + 1), str::len);
+                .map_or(text.len().saturating_sub(method.len() + 1), str::len);
             if target_len > limits.target_bytes {
                 return Err(HttpError::TargetTooLong);
             }
@@ -122,12 +122,16 @@ impl<'b> Head<'b> {
 
     /// What httparse has no opinion on: target, Host, and where the body ends.
     fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
-        let (Some(method), Some(target), Some(version)) =
-            (request.method, request.path, request.version)
+        let httparse::Request {
+            method: Some(method),
+            path: Some(target),
+            version: Some(version),
+            headers,
+        } = request
         else {
             return Err(HttpError::BadRequestLine);
         };
-        let headers: &'b [Header<'b>] = request.headers;
+        let headers: &'b [Header<'b>] = headers;
         let target_parts = TargetParts::split(method, target)?;
         let framing = Framing::read(headers)?;
         framing.judge_host(version, target_parts.authority)?;
@@ -287,10 +291,10 @@ impl<'b> TargetParts<'b> {
             });
         }
         let (scheme, rest) = target.split_once("://").ok_or(HttpError::BadTarget)?;
-        let is_known = |known: &&str| scheme.eq_ignore_ascii_case(known);
-        if !["http", "https", "ws", "wss"]
+        let schemes = ["http", "https", "ws", "wss"];
+        if !schemes
             .iter()
-            .any(|known| is_known(&known))
+            .any(|known| scheme.eq_ignore_ascii_case(known))
         {
             return Err(HttpError::BadTarget);
         }
