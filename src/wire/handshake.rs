@@ -175,3 +175,206 @@ pub fn append_accept(
     }
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::{HeadLimits, HeaderSpace};
+
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 4096,
+        target_bytes: 1024,
+    };
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const V13: &str = "Sec-WebSocket-Version: 13\r\n";
+    const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+
+    /// Judges a request line and headers, and looks at the outcome.
+    fn judge<T>(
+        line: &str,
+        headers: &[&str],
+        look: impl FnOnce(Result<Upgrade<'_>, HandshakeError>) -> T,
+    ) -> T {
+        let text = format!("{line}\r\nHost: a\r\n{}\r\n", headers.concat());
+        let mut space = HeaderSpace::new();
+        let (head, _) = Head::parse(text.as_bytes(), &mut space, &LIMITS)
+            .unwrap()
+            .unwrap();
+        look(check(&head))
+    }
+
+    fn offence(line: &str, headers: &[&str]) -> Option<HandshakeError> {
+        judge(line, headers, |outcome| outcome.err())
+    }
+
+    #[test]
+    fn the_example_of_the_standard_is_accepted() {
+        let mut out = Vec::new();
+        judge("GET /chat HTTP/1.1", &[UPGRADE, KEY, V13], |outcome| {
+            append_accept(&mut out, &outcome.unwrap(), None, &[]);
+        });
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn careless_but_clear_upgrades_are_accepted() {
+        const GET: &str = "GET / HTTP/1.1";
+        let firefox = "Connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n";
+        assert_eq!(offence(GET, &[firefox, KEY, V13]), None);
+        assert_eq!(
+            offence(GET, &[UPGRADE, KEY, V13, "Content-Length: 0\r\n"]),
+            None
+        );
+        let set_bits = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA/+==\r\n";
+        assert_eq!(offence(GET, &[UPGRADE, set_bits, V13]), None);
+    }
+
+    #[test]
+    fn bad_upgrades_are_refused_by_name() {
+        use HandshakeError::*;
+        const GET: &str = "GET / HTTP/1.1";
+        let rows: &[(&str, &[&str], HandshakeError)] = &[
+            ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+            ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+            ("POST / HTTP/1.1", &[], MethodNotGet),
+            (GET, &[], NotAnUpgrade),
+            (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),
+            (
+                GET,
+                &["Upgrade: h2c\r\nConnection: Upgrade\r\n"],
+                NotAnUpgrade,
+            ),
+            ("GET / HTTP/1.0", &[UPGRADE, KEY, V13], Http10),
+            (
+                GET,
+                &["Upgrade: websocket\r\n", KEY, V13],
+                NoConnectionUpgrade,
+            ),
+            (
+                GET,
+                &["Upgrade: websocket\r\nConnection: keep-alive\r\n", KEY, V13],
+                NoConnectionUpgrade,
+            ),
+            (GET, &[UPGRADE, KEY, V13, "Content-Length: 1\r\n"], HasBody),
+            (
+                GET,
+                &[UPGRADE, KEY, V13, "Transfer-Encoding: chunked\r\n"],
+                HasBody,
+            ),
+            (GET, &[UPGRADE, KEY], NoVersion),
+            (GET, &[UPGRADE, KEY, V13, V13], NoVersion),
+            (
+                GET,
+                &[UPGRADE, KEY, "Sec-WebSocket-Version: 8\r\n"],
+                UnsupportedVersion,
+            ),
+            (
+                GET,
+                &[UPGRADE, KEY, "Sec-WebSocket-Version: 13, 8\r\n"],
+                UnsupportedVersion,
+            ),
+            (GET, &[UPGRADE, V13], NoKey),
+            (GET, &[UPGRADE, KEY, KEY, V13], NoKey),
+            (GET, &[UPGRADE, V13, "Sec-WebSocket-Key:\r\n"], BadKey),
+            (
+                GET,
+                &[UPGRADE, V13, "Sec-WebSocket-Key: c2hvcnQ=\r\n"],
+                BadKey,
+            ),
+            (
+                GET,
+                &[
+                    UPGRADE,
+                    V13,
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=a\r\n",
+                ],
+                BadKey,
+            ),
+            (
+                GET,
+                &[
+                    UPGRADE,
+                    V13,
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ===\r\n",
+                ],
+                BadKey,
+            ),
+            (
+                GET,
+                &[
+                    UPGRADE,
+                    V13,
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub-5jZQ==\r\n",
+                ],
+                BadKey,
+            ),
+            (
+                GET,
+                &[
+                    UPGRADE,
+                    V13,
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAAAA==\r\n",
+                ],
+                BadKey,
+            ),
+        ];
+        for (line, headers, error) in rows {
+            assert_eq!(offence(line, headers), Some(*error), "{line} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_have_been_accepted() {
+        use HandshakeError::*;
+        let version = [("Sec-WebSocket-Version", "13")];
+        let rows: &[(HandshakeError, u16, &[(&str, &str)])] = &[
+            (MethodNotGet, 405, &[("Allow", "GET")]),
+            (NotAnUpgrade, 426, &[("Upgrade", "websocket")]),
+            (Http10, 400, &version),
+            (NoConnectionUpgrade, 400, &version),
+            (HasBody, 400, &version),
+            (NoVersion, 400, &version),
+            (
+                UnsupportedVersion,
+                426,
+                &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")],
+            ),
+            (NoKey, 400, &version),
+            (BadKey, 400, &version),
+        ];
+        for (error, status, wanted) in rows {
+            let response = error.response();
+            assert_eq!(response.status, *status, "{}", error.name());
+            let headers: Vec<_> = response
+                .headers
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            assert_eq!(headers[0].0, "Content-Type");
+            assert_eq!(&headers[1..], *wanted, "{}", error.name());
+            assert_eq!(response.body.last(), Some(&b'\n'));
+        }
+    }
+
+    #[test]
+    fn offered_subprotocols_are_listed_and_the_chosen_one_is_sent() {
+        let offers = "Sec-WebSocket-Protocol: chat, superchat\r\nsec-websocket-protocol: v2\r\n";
+        judge("GET / HTTP/1.1", &[UPGRADE, KEY, V13, offers], |outcome| {
+            let upgrade = outcome.unwrap();
+            assert_eq!(
+                upgrade.protocols().collect::<Vec<_>>(),
+                ["chat", "superchat", "v2"]
+            );
+            let mut out = Vec::new();
+            let extra = [("X-Shard", "1"), ("X-Evil", "a\r\nb"), ("X\r\n", "c")];
+            append_accept(&mut out, &upgrade, Some("superchat"), &extra);
+            let text = String::from_utf8(out).unwrap();
+            let tail = "=\r\nSec-WebSocket-Protocol: superchat\r\nX-Shard: 1\r\n\r\n";
+            assert!(text.ends_with(tail), "{text}");
+        });
+    }
+}

@@ -243,25 +243,21 @@ fn name_offence(
         httparse::Error::Token | httparse::Error::Status => HttpError::BadRequestLine,
         httparse::Error::Version => {
             let version_at = request.method.map_or(0, str::len) + request.path.map_or(0, str::len);
-            let version = text.get(version_at + 2..).unwrap_or_default();
-            match version {
-                [
-                    b'H',
-                    b'T',
-                    b'T',
-                    b'P',
-                    b'/',
-                    major,
-                    b'.',
-                    minor,
-                    b'\r' | b'\n',
-                    ..,
-                ] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-                    HttpError::UnsupportedVersion
-                }
-                _ => HttpError::BadRequestLine,
-            }
+            name_version_offence(text.get(version_at + 2..).unwrap_or_default())
         }
+    }
+}
+
+/// Tells another version of HTTP from what is none, even where it is not whole yet.
+fn name_version_offence(version: &[u8]) -> HttpError {
+    let is_like = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == form,
+    };
+    if version.iter().zip(b"HTTP/0.0").all(is_like) {
+        HttpError::UnsupportedVersion
+    } else {
+        HttpError::BadRequestLine
     }
 }
 
@@ -396,3 +392,6 @@ fn content_length(value: &[u8]) -> Result<u64, HttpError> {
         .and_then(|digits| digits.parse().ok())
         .ok_or(HttpError::BadLength)
 }
+
+#[cfg(test)]
+mod tests;
