@@ -1,29 +1,40 @@
 //! File, environment and flags become one checked [`Config`].
 //!
-//! The binary calls `cli`; an embedder builds a [`Config`] in code (`Config::default()` and
-//! struct update) or calls `load` with texts of its own. What holds here:
+//! The binary calls [`cli`]; an embedder builds a [`Config`] in code (`Config::default()` and
+//! struct update) or calls [`load`] with texts of its own. What holds here:
 //!
 //! - The path of a field is the path of its key: `config.limits.message_bytes` is
 //!   `limits.message_bytes` in the file, `CORECAST_LIMITS_MESSAGE_BYTES` in the environment and
 //!   `--set limits.message_bytes=…` on the command line.
-//! - One table (`keys`) names every key; reading, printing, environment names and suggestions
+//! - One table ([`keys`]) names every key; reading, printing, environment names and suggestions
 //!   all come from it.
 //! - Values are parsed, not merely validated: durations are [`Duration`]s, sizes are bytes, "no
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 
+mod check;
+pub mod cli;
 mod endpoint;
+mod error;
+pub mod keys;
+mod load;
 mod network;
+mod suggest;
+mod tree;
+mod value;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use check::HEADER_BYTES_MAX;
 pub use endpoint::{
     EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
     SlowClientOverride, built_in_endpoints,
 };
+pub use error::{ConfigError, Problem};
+pub use load::{ConfigFile, FlagValue, load};
 pub use network::{Network, NetworkError};
 
 /// Bytes in one KiB; `KB` in a size means the same.
