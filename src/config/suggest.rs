@@ -12,11 +12,18 @@ pub(super) fn nearest<'a>(
         return None;
     }
     let last_part = |path: &str| path.rsplit('.').next() == Some(written);
+    let dots = |path: &str| path.matches('.').count();
     let ranked = candidates.filter_map(|candidate| {
         let distance = distance(written, candidate);
         let letters = written.chars().count();
         let near = distance <= 2.max(letters / 3) && distance < letters;
-        let rank = if near { distance } else { usize::MAX };
+        // A key is rather a misspelt key beside it than the section above it.
+        let depth_differs = dots(written) != dots(candidate);
+        let rank = if near {
+            (depth_differs, distance)
+        } else {
+            (true, usize::MAX)
+        };
         (near || last_part(candidate)).then_some((rank, candidate))
     });
     ranked
@@ -59,10 +66,11 @@ mod tests {
 
     #[test]
     fn the_nearest_is_near_or_ends_alike() {
-        let known = ["server.port", "server.host", "metrics.port"];
+        let known = ["server", "server.port", "server.host", "metrics.port"];
         let nearest = |written| nearest(written, known.into_iter());
         assert_eq!(nearest("server.prot"), Some("server.port"));
         assert_eq!(nearest("metric.port"), Some("metrics.port"));
+        assert_eq!(nearest("server.hot_"), Some("server.host"));
         assert_eq!(nearest("host"), Some("server.host"));
         assert_eq!(nearest("colour"), None);
         assert_eq!(nearest(""), None);

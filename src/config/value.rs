@@ -5,7 +5,6 @@
 //! read, what is expected, and what was probably meant; they become part of a
 //! [`Problem`](super::Problem), which adds the place.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -205,13 +204,11 @@ impl<T: Copy + PartialEq> Codec for Word<T> {
             return Ok(*meaning);
         }
         let known: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
-        let mut message = describe(value);
-        match suggest::nearest(&text, known.iter().copied()) {
-            Some(word) => write!(message, " is not known; did you mean {word}? known: "),
-            None => write!(message, " is not known; known: "),
+        let mut message = format!("{} is not one of {}", describe(value), known.join(", "));
+        if let Some(word) = suggest::nearest(&text, known.into_iter()) {
+            message += &format!("; did you mean {word}?");
         }
-        .unwrap_or_default();
-        Err(message + &known.join(", "))
+        Err(message)
     }
 
     fn show(&self, meaning: &T) -> Value {
@@ -374,7 +371,7 @@ impl<C: Codec> Codec for Or<C> {
             return Ok(None);
         }
         let read = self.1.read(value).map(Some);
-        read.map_err(|error| format!("{error} (or {})", self.0.join(" or ")))
+        read.map_err(|error| format!("{error} (or {})", self.0[0]))
     }
 
     fn show(&self, target: &Self::Target) -> Value {
