@@ -1,10 +1,10 @@
 //! What holds between keys: each value is fine by itself, but not with another one.
 
-use super::value::{show_duration, show_size};
-use super::{Config, EndpointConfig};
+use super::quantity::{show_duration, show_size};
+use super::{Config, EndpointConfig, EndpointKind, EndpointSettings};
 
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
-pub const HEADER_BYTES_MAX: usize = 10;
+const HEADER_BYTES_MAX: usize = 10;
 
 /// Keys that do not go together.
 pub(super) struct Conflict {
@@ -20,10 +20,22 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     check_server(config, &mut found);
     check_paths(config, &mut found);
     // The common settings are those of an endpoint that overrides nothing.
-    let common = EndpointConfig::new(super::EndpointKind::Hub, "/");
-    check_settings(config, None, &common, &mut found);
-    for (name, endpoint) in &config.endpoints {
-        check_settings(config, Some(name), endpoint, &mut found);
+    let common = EndpointConfig::new(EndpointKind::Hub, "/");
+    let named = config
+        .endpoints
+        .iter()
+        .map(|(name, endpoint)| (Some(name.as_str()), endpoint));
+    for (name, endpoint) in std::iter::once((None, &common)).chain(named) {
+        let settings = config.settings_of(endpoint);
+        found.extend(
+            Subject {
+                config,
+                name,
+                endpoint,
+                settings,
+            }
+            .conflicts(),
+        );
     }
     found
 }
@@ -76,95 +88,131 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
     }
 }
 
-/// The settings of one endpoint, or the common ones; of an endpoint only what it overrides.
-fn check_settings(
-    config: &Config,
-    name: Option<&str>,
-    endpoint: &EndpointConfig,
-    found: &mut Vec<Conflict>,
-) {
-    let settings = config.settings_of(endpoint);
-    let own = |path: &str| name.map(|name| format!("endpoints.{name}.{path}"));
-    let mut conflict = |overridden: bool, paths: &[&str], message: String| {
-        if name.is_none() || overridden {
-            let common = paths.iter().map(|path| (*path).to_owned());
-            let paths = paths
+/// The settings of one endpoint, or the common ones.
+struct Subject<'a> {
+    config: &'a Config,
+    /// The endpoint's name; `None` for the common settings.
+    name: Option<&'a str>,
+    endpoint: &'a EndpointConfig,
+    settings: EndpointSettings,
+}
+
+impl Subject<'_> {
+    fn conflicts(&self) -> impl Iterator<Item = Conflict> {
+        [
+            self.frame(),
+            self.inbound(),
+            self.outbox(),
+            self.process(),
+            self.silence(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// A conflict of these common keys or of their overrides. What an endpoint does not override
+    /// (`overridden` is false) is said once, of the common settings.
+    fn conflict(&self, overridden: bool, paths: &[&str], message: String) -> Option<Conflict> {
+        let common = paths.iter().map(|path| (*path).to_owned());
+        let paths = match self.name {
+            None => common.collect(),
+            Some(_) if !overridden => return None,
+            Some(name) => paths
                 .iter()
-                .filter_map(|path| own(path))
+                .map(|path| format!("endpoints.{name}.{path}"))
                 .chain(common)
-                .collect();
-            found.push(Conflict { paths, message });
+                .collect(),
+        };
+        Some(Conflict { paths, message })
+    }
+
+    fn overrides_message(&self) -> bool {
+        self.endpoint.limits.message_bytes.is_some()
+    }
+
+    fn overrides_outbox(&self) -> bool {
+        self.endpoint.slow_client.outbox_bytes.is_some()
+    }
+
+    fn frame(&self) -> Option<Conflict> {
+        let overridden = self.endpoint.limits.frame_bytes;
+        let frame_bytes = overridden.unwrap_or(self.config.limits.frame_bytes)?;
+        if frame_bytes <= self.settings.message_bytes {
+            return None;
         }
-    };
-    let message = settings.message_bytes;
-    let frame = endpoint
-        .limits
-        .frame_bytes
-        .unwrap_or(config.limits.frame_bytes)
-        .unwrap_or(0);
-    let own_message = endpoint.limits.message_bytes.is_some();
-    let own_outbox = endpoint.slow_client.outbox_bytes.is_some();
-    let own_keepalive = endpoint.keepalive.ping.is_some() || endpoint.keepalive.pong.is_some();
-    if frame > message {
-        conflict(
-            endpoint.limits.frame_bytes.is_some(),
-            &["limits.frame_bytes", "limits.message_bytes"],
-            format!(
-                "a frame of {} would be larger than the largest message, {}; lower frame_bytes (0: \
-                 as the message) or raise message_bytes",
-                show_size(frame),
-                show_size(message)
-            ),
+        let message = format!(
+            "a frame of {} would be larger than the largest message, {}; lower frame_bytes (0: as \
+             the message) or raise message_bytes",
+            show_size(frame_bytes),
+            show_size(self.settings.message_bytes)
         );
+        let paths = ["limits.frame_bytes", "limits.message_bytes"];
+        self.conflict(overridden.is_some(), &paths, message)
     }
-    if config.limits.inbound_bytes < message {
-        conflict(
-            own_message,
-            &["limits.inbound_bytes", "limits.message_bytes"],
-            format!(
-                "inbound_bytes, {}, is all that may be partly received, and less than one message \
-                 of {}; raise it",
-                show_size(config.limits.inbound_bytes),
-                show_size(message)
-            ),
+
+    fn inbound(&self) -> Option<Conflict> {
+        let inbound_bytes = self.config.limits.inbound_bytes;
+        if inbound_bytes >= self.settings.message_bytes {
+            return None;
+        }
+        let message = format!(
+            "inbound_bytes, {}, is all that may be partly received, and less than one message of \
+             {}; raise it",
+            show_size(inbound_bytes),
+            show_size(self.settings.message_bytes)
         );
+        let paths = ["limits.inbound_bytes", "limits.message_bytes"];
+        self.conflict(self.overrides_message(), &paths, message)
     }
-    if settings.outbox_bytes < message.saturating_add(HEADER_BYTES_MAX) {
-        conflict(
-            own_message || own_outbox,
-            &["slow_client.outbox_bytes", "limits.message_bytes"],
-            format!(
-                "an outbox of {} does not hold one message of {} with its header of \
-                 {HEADER_BYTES_MAX} bytes; raise outbox_bytes or lower message_bytes",
-                show_size(settings.outbox_bytes),
-                show_size(message)
-            ),
+
+    fn outbox(&self) -> Option<Conflict> {
+        let (outbox_bytes, message_bytes) =
+            (self.settings.outbox_bytes, self.settings.message_bytes);
+        if outbox_bytes >= message_bytes.saturating_add(HEADER_BYTES_MAX) {
+            return None;
+        }
+        let message = format!(
+            "an outbox of {} does not hold one message of {} with its header of \
+             {HEADER_BYTES_MAX} bytes; raise outbox_bytes or lower message_bytes",
+            show_size(outbox_bytes),
+            show_size(message_bytes)
         );
+        let paths = ["slow_client.outbox_bytes", "limits.message_bytes"];
+        self.conflict(
+            self.overrides_outbox() || self.overrides_message(),
+            &paths,
+            message,
+        )
     }
-    if config.slow_client.process_bytes < settings.outbox_bytes {
-        conflict(
-            own_outbox,
-            &["slow_client.process_bytes", "slow_client.outbox_bytes"],
-            format!(
-                "process_bytes, {}, is for all clients together and less than outbox_bytes, {}, of \
-                 one; raise it",
-                show_size(config.slow_client.process_bytes),
-                show_size(settings.outbox_bytes)
-            ),
+
+    fn process(&self) -> Option<Conflict> {
+        let process_bytes = self.config.slow_client.process_bytes;
+        if process_bytes >= self.settings.outbox_bytes {
+            return None;
+        }
+        let message = format!(
+            "process_bytes, {}, is for all clients together and less than outbox_bytes, {}, of \
+             one; raise it",
+            show_size(process_bytes),
+            show_size(self.settings.outbox_bytes)
         );
+        let paths = ["slow_client.process_bytes", "slow_client.outbox_bytes"];
+        self.conflict(self.overrides_outbox(), &paths, message)
     }
-    if let (Some(ping), Some(pong)) = (settings.ping, settings.pong)
-        && pong <= ping
-    {
-        conflict(
-            own_keepalive,
-            &["keepalive.pong", "keepalive.ping"],
-            format!(
-                "pong, {}, must be longer than ping, {}: a client that answers every ping would \
-                 still be closed",
-                show_duration(pong),
-                show_duration(ping)
-            ),
+
+    fn silence(&self) -> Option<Conflict> {
+        let (ping, pong) = (self.settings.ping?, self.settings.pong?);
+        if pong > ping {
+            return None;
+        }
+        let message = format!(
+            "pong, {}, must be longer than ping, {}: a client that answers every ping would still \
+             be closed",
+            show_duration(pong),
+            show_duration(ping)
         );
+        let overrides = &self.endpoint.keepalive;
+        let overridden = overrides.ping.is_some() || overrides.pong.is_some();
+        self.conflict(overridden, &["keepalive.pong", "keepalive.ping"], message)
     }
 }

@@ -88,7 +88,7 @@ impl EndpointKind {
 }
 
 /// The endpoints that exist without being written down.
-pub fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
+pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
     BTreeMap::from([(
         "hub".to_owned(),
         EndpointConfig::new(EndpointKind::Hub, "/**"),

@@ -19,6 +19,7 @@ mod error;
 pub mod keys;
 mod load;
 mod network;
+mod quantity;
 mod suggest;
 mod tree;
 mod value;
@@ -28,10 +29,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use check::HEADER_BYTES_MAX;
+use endpoint::built_in_endpoints;
 pub use endpoint::{
     EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
-    SlowClientOverride, built_in_endpoints,
+    SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use load::{ConfigFile, FlagValue, load};

@@ -5,10 +5,14 @@
 //! found by reading the text once more down to it, which costs something only where there is a
 //! problem to report.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Value;
+
+/// Nodes of one document, unfolded: a short text of aliases can stand for very many.
+const NODES_MAX: usize = 1 << 17;
 
 /// One node of a YAML document.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +51,8 @@ pub(super) fn parse(text: &str) -> Result<Tree, SyntaxError> {
     let Some(document) = documents.next() else {
         return Ok(Tree::Leaf(Value::Null));
     };
-    let tree = TreeSeed
+    let nodes_left = Cell::new(NODES_MAX);
+    let tree = TreeSeed(&nodes_left)
         .deserialize(document)
         .map_err(|error| syntax_error(&error))?;
     match documents.next() {
@@ -85,19 +90,23 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
     SyntaxError { place, message }
 }
 
-struct TreeSeed;
+/// Builds a node; the count of those that may still be built is shared by all of a document.
+#[derive(Clone, Copy)]
+struct TreeSeed<'a>(&'a Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for TreeSeed {
+impl<'de> DeserializeSeed<'de> for TreeSeed<'_> {
     type Value = Tree;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
+        match self.0.get().checked_sub(1) {
+            Some(nodes_left) => self.0.set(nodes_left),
+            None => return Err(de::Error::custom("too many values, aliases unfolded")),
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
+impl<'de> Visitor<'de> for TreeSeed<'_> {
     type Value = Tree;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,7 +151,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
         let mut values = Vec::new();
-        while let Some(item) = items.next_element_seed(TreeSeed)? {
+        while let Some(item) = items.next_element_seed(self)? {
             values.push(match item {
                 Tree::Leaf(value) => value,
                 // No key takes a list of mappings; that it is one is all a message needs.
@@ -155,7 +164,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
         let mut section = Vec::new();
         while let Some(key) = entries.next_key_seed(KeySeed)? {
-            section.push((key, entries.next_value_seed(TreeSeed)?));
+            section.push((key, entries.next_value_seed(self)?));
         }
         Ok(Tree::Section(section))
     }
@@ -282,6 +291,15 @@ mod tests {
         for text in ["", "\n", "# only a comment\n", "---\n", "null"] {
             assert_eq!(parse(text).unwrap(), Tree::Leaf(Value::Null), "{text:?}");
         }
+    }
+
+    #[test]
+    fn aliases_that_unfold_without_end_are_an_error() {
+        let first = format!("a: &a [{}]\n", "x,".repeat(400));
+        let text = first + &format!("b: [{}]\n", "*a,".repeat(400));
+        let error = parse(&text).expect_err("160,000 values");
+        assert!(error.message.contains("aliases"), "{error:?}");
+        assert!(parse("a: &a [x, y]\nb: [*a, *a]\n").is_ok());
     }
 
     #[test]
