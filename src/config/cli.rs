@@ -185,7 +185,7 @@ fn read_file(path: &Path) -> io::Result<String> {
         .read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!(
-            "is larger than {FILE_BYTES_MAX} bytes"
+            "it is larger than {FILE_BYTES_MAX} bytes"
         )));
     }
     Ok(text)

@@ -126,6 +126,14 @@ impl Loader<'_> {
     }
 
     fn take_node(&mut self, path: &str, steps: &mut Vec<usize>, node: &Tree) {
+        if let Some(name) = path.strip_prefix("endpoints.")
+            && keys::is_endpoint_name(name)
+        {
+            // It is there, be it empty.
+            self.endpoint(name.to_owned());
+            self.last_set_by
+                .insert(path.to_owned(), Origin::File(steps.clone()));
+        }
         match (keys::find(path), node) {
             (Found::Section, Tree::Section(entries)) => self.take_section(path, steps, entries),
             (Found::Section, Tree::Leaf(Value::Null)) => {}
@@ -180,13 +188,7 @@ impl Loader<'_> {
     fn assign(&mut self, path: &str, value: &Value, origin: Origin) {
         let read = match keys::find(path) {
             Found::Key(key) => key.read(&mut self.config, value),
-            Found::EndpointKey(name, key) => {
-                let draft = || EndpointConfig::new(EndpointKind::Hub, "");
-                key.read(
-                    self.config.endpoints.entry(name).or_insert_with(draft),
-                    value,
-                )
-            }
+            Found::EndpointKey(name, key) => key.read(self.endpoint(name), value),
             Found::Section => Err("is a section with keys below it; name one of those".to_owned()),
             Found::Nothing => Err(self.unknown_key(path)),
         };
@@ -195,6 +197,12 @@ impl Loader<'_> {
             self.unreadable.insert(path.to_owned());
         }
         self.last_set_by.insert(path.to_owned(), origin);
+    }
+
+    /// The endpoint of this name; a new one is a draft, and checked at the end.
+    fn endpoint(&mut self, name: String) -> &mut EndpointConfig {
+        let draft = || EndpointConfig::new(EndpointKind::Hub, "");
+        self.config.endpoints.entry(name).or_insert_with(draft)
     }
 
     fn finish(mut self) -> Result<Config, ConfigError> {
@@ -226,38 +234,29 @@ impl Loader<'_> {
     /// An endpoint that is not built in has to say what it is and where.
     fn check_new_endpoints(&mut self) {
         let built_in = super::built_in_endpoints();
-        let known: Vec<&str> = built_in.keys().map(String::as_str).collect();
-        let mut missing = Vec::new();
-        for name in self
-            .config
-            .endpoints
-            .keys()
-            .filter(|name| !built_in.contains_key(*name))
-        {
-            let path_of = |key: &str| format!("endpoints.{name}.{key}");
-            let is_set = |key: &str| self.last_set_by.contains_key(&path_of(key));
+        let names: Vec<String> = self.config.endpoints.keys().cloned().collect();
+        for name in names.iter().filter(|name| !built_in.contains_key(*name)) {
+            let section = format!("endpoints.{name}");
+            let is_set = |key: &&str| self.last_set_by.contains_key(&format!("{section}.{key}"));
             let lacks: Vec<&str> = ["kind", "path"]
                 .into_iter()
                 .filter(|key| !is_set(key))
                 .collect();
-            let first_set = self
-                .last_set_by
-                .iter()
-                .find(|(path, _)| path.strip_prefix(&path_of("")).is_some());
-            let (Some((path, origin)), false) = (first_set, lacks.is_empty()) else {
-                continue;
-            };
-            let mut message = format!(
-                "endpoint {name} is new and has no {}",
-                lacks.join(" and no ")
-            );
-            if let Some(meant) = suggest::nearest(name, known.iter().copied()) {
-                message += &format!("; did you mean endpoints.{meant}?");
+            // In the order of paths the section itself comes before what is in it.
+            let in_section =
+                |path: &str| path == section || path.starts_with(&format!("{section}."));
+            let first = self.last_set_by.iter().find(|(path, _)| in_section(path));
+            if let (Some((path, origin)), false) = (first, lacks.is_empty()) {
+                let (path, origin) = (path.clone(), origin.clone());
+                let mut message = format!(
+                    "endpoint {name} is new and has no {}",
+                    lacks.join(" and no ")
+                );
+                if let Some(meant) = suggest::nearest(name, built_in.keys().map(String::as_str)) {
+                    message += &format!("; did you mean endpoints.{meant}?");
+                }
+                self.complain(&origin, &path, message);
             }
-            missing.push((origin.clone(), path.clone(), message));
-        }
-        for (origin, path, message) in missing {
-            self.complain(&origin, &path, message);
         }
         // A path that is missing or unreadable is no path to compare with others.
         self.config
@@ -357,7 +356,7 @@ impl FlagValue {
             .map(|(path, value)| (path.trim(), value))
         {
             Some((path, value)) if !path.is_empty() => Ok(FlagValue {
-                flag: format!("--set {path}"),
+                flag: format!("--set {}", path.replace(char::is_control, "�")),
                 path: path.to_owned(),
                 value: value.to_owned(),
             }),

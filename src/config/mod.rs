@@ -1,7 +1,7 @@
 //! File, environment and flags become one checked [`Config`].
 //!
 //! The binary calls [`cli`]; an embedder builds a [`Config`] in code (`Config::default()` and
-//! struct update) or calls [`load`] with texts of its own. What holds here:
+//! struct update) or calls [`load()`] with texts of its own. What holds here:
 //!
 //! - The path of a field is the path of its key: `config.limits.message_bytes` is
 //!   `limits.message_bytes` in the file, `CORECAST_LIMITS_MESSAGE_BYTES` in the environment and

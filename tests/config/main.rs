@@ -201,12 +201,29 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
     let found = problems("endpoints:\n  hbu: {echo: false}\n");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].starts_with("config.yaml:2:15 endpoints.hbu.echo: "),
+        found[0].starts_with("config.yaml:2:8 endpoints.hbu: "),
         "{found:?}"
     );
     assert!(
         found[0].ends_with("no kind and no path; did you mean endpoints.hub?"),
         "{found:?}"
+    );
+    for empty in [
+        "lobby:",
+        "lobby: {}",
+        "lobby: {limits: {}}",
+        "lobby: {path: /lobby}",
+    ] {
+        let found = problems(&format!("endpoints:\n  {empty}\n"));
+        assert!(
+            found[0].contains("endpoint lobby is new and has no kind"),
+            "{found:?}"
+        );
+    }
+    let set = from_all("", &[], &["endpoints.lobby.echo=false"]).expect_err("no kind");
+    assert!(
+        set.starts_with("--set endpoints.lobby.echo: endpoint lobby is new"),
+        "{set}"
     );
     let found = problems("endpoints: {a: {kind: chat, path: /a}, B: {kind: hub}}");
     assert!(found[0].contains("\"chat\" is not one of hub"), "{found:?}");
