@@ -1,0 +1,218 @@
+//! What holds between keys: each value is fine by itself, but not with another one.
+
+use super::quantity::{show_duration, show_size};
+use super::{Config, EndpointConfig, EndpointKind, EndpointSettings};
+
+/// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
+const HEADER_BYTES_MAX: usize = 10;
+
+/// Keys that do not go together.
+pub(super) struct Conflict {
+    /// Their paths, the one to change first.
+    pub(super) paths: Vec<String>,
+    /// What is wrong and what to do.
+    pub(super) message: String,
+}
+
+/// All conflicts of a config, in the order of `config.yaml`.
+pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    check_server(config, &mut found);
+    check_paths(config, &mut found);
+    // The common settings are those of an endpoint that overrides nothing.
+    let common = EndpointConfig::new(EndpointKind::Hub, "/");
+    let named = config
+        .endpoints
+        .iter()
+        .map(|(name, endpoint)| (Some(name.as_str()), endpoint));
+    for (name, endpoint) in std::iter::once((None, &common)).chain(named) {
+        let settings = config.settings_of(endpoint);
+        found.extend(
+            Subject {
+                config,
+                name,
+                endpoint,
+                settings,
+            }
+            .conflicts(),
+        );
+    }
+    found
+}
+
+fn check_server(config: &Config, found: &mut Vec<Conflict>) {
+    if config.server.tls.enabled {
+        found.push(Conflict {
+            paths: vec!["server.tls.enabled".to_owned()],
+            message: "this version has no TLS; set it to false and let a proxy in front \
+                      terminate TLS"
+                .to_owned(),
+        });
+    }
+    let (host, metrics_host) = (config.server.host, config.metrics_host());
+    let hosts_meet = host == metrics_host || host.is_unspecified() || metrics_host.is_unspecified();
+    let port = config.server.port;
+    if config.metrics.enabled && port != 0 && port == config.metrics.port && hosts_meet {
+        found.push(Conflict {
+            paths: vec!["metrics.port".to_owned(), "server.port".to_owned()],
+            message: format!(
+                "server.port and metrics.port are both {port}; give them different ports, or set \
+                 metrics.enabled to false"
+            ),
+        });
+    }
+}
+
+fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
+    let enabled: Vec<_> = config
+        .endpoints
+        .iter()
+        .filter(|(_, at)| at.enabled)
+        .collect();
+    for (index, (name, endpoint)) in enabled.iter().enumerate() {
+        let earlier = enabled[..index]
+            .iter()
+            .find(|(_, other)| other.path == endpoint.path);
+        if let Some((other, _)) = earlier {
+            found.push(Conflict {
+                paths: [name, other]
+                    .map(|name| format!("endpoints.{name}.path"))
+                    .to_vec(),
+                message: format!(
+                    "endpoints {other} and {name} have the same path {}; move one, or set its \
+                     enabled to false",
+                    endpoint.path
+                ),
+            });
+        }
+    }
+}
+
+/// The settings of one endpoint, or the common ones.
+struct Subject<'a> {
+    config: &'a Config,
+    /// The endpoint's name; `None` for the common settings.
+    name: Option<&'a str>,
+    endpoint: &'a EndpointConfig,
+    settings: EndpointSettings,
+}
+
+impl Subject<'_> {
+    fn conflicts(&self) -> impl Iterator<Item = Conflict> {
+        [
+            self.frame(),
+            self.inbound(),
+            self.outbox(),
+            self.process(),
+            self.silence(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// A conflict of these common keys or of their overrides. What an endpoint does not override
+    /// (`overridden` is false) is said once, of the common settings.
+    fn conflict(&self, overridden: bool, paths: &[&str], message: String) -> Option<Conflict> {
+        let common = paths.iter().map(|path| (*path).to_owned());
+        let paths = match self.name {
+            None => common.collect(),
+            Some(_) if !overridden => return None,
+            Some(name) => paths
+                .iter()
+                .map(|path| format!("endpoints.{name}.{path}"))
+                .chain(common)
+                .collect(),
+        };
+        Some(Conflict { paths, message })
+    }
+
+    fn overrides_message(&self) -> bool {
+        self.endpoint.limits.message_bytes.is_some()
+    }
+
+    fn overrides_outbox(&self) -> bool {
+        self.endpoint.slow_client.outbox_bytes.is_some()
+    }
+
+    fn frame(&self) -> Option<Conflict> {
+        let overridden = self.endpoint.limits.frame_bytes;
+        let frame_bytes = overridden.unwrap_or(self.config.limits.frame_bytes)?;
+        if frame_bytes <= self.settings.message_bytes {
+            return None;
+        }
+        let message = format!(
+            "a frame of {} would be larger than the largest message, {}; lower frame_bytes (0: as \
+             the message) or raise message_bytes",
+            show_size(frame_bytes),
+            show_size(self.settings.message_bytes)
+        );
+        let paths = ["limits.frame_bytes", "limits.message_bytes"];
+        self.conflict(overridden.is_some(), &paths, message)
+    }
+
+    fn inbound(&self) -> Option<Conflict> {
+        let inbound_bytes = self.config.limits.inbound_bytes;
+        if inbound_bytes >= self.settings.message_bytes {
+            return None;
+        }
+        let message = format!(
+            "inbound_bytes, {}, is all that may be partly received, and less than one message of \
+             {}; raise it",
+            show_size(inbound_bytes),
+            show_size(self.settings.message_bytes)
+        );
+        let paths = ["limits.inbound_bytes", "limits.message_bytes"];
+        self.conflict(self.overrides_message(), &paths, message)
+    }
+
+    fn outbox(&self) -> Option<Conflict> {
+        let (outbox_bytes, message_bytes) =
+            (self.settings.outbox_bytes, self.settings.message_bytes);
+        if outbox_bytes >= message_bytes.saturating_add(HEADER_BYTES_MAX) {
+            return None;
+        }
+        let message = format!(
+            "an outbox of {} does not hold one message of {} with its header of \
+             {HEADER_BYTES_MAX} bytes; raise outbox_bytes or lower message_bytes",
+            show_size(outbox_bytes),
+            show_size(message_bytes)
+        );
+        let paths = ["slow_client.outbox_bytes", "limits.message_bytes"];
+        self.conflict(
+            self.overrides_outbox() || self.overrides_message(),
+            &paths,
+            message,
+        )
+    }
+
+    fn process(&self) -> Option<Conflict> {
+        let process_bytes = self.config.slow_client.process_bytes;
+        if process_bytes >= self.settings.outbox_bytes {
+            return None;
+        }
+        let message = format!(
+            "process_bytes, {}, is for all clients together and less than outbox_bytes, {}, of \
+             one; raise it",
+            show_size(process_bytes),
+            show_size(self.settings.outbox_bytes)
+        );
+        let paths = ["slow_client.process_bytes", "slow_client.outbox_bytes"];
+        self.conflict(self.overrides_outbox(), &paths, message)
+    }
+
+    fn silence(&self) -> Option<Conflict> {
+        let (ping, pong) = (self.settings.ping?, self.settings.pong?);
+        if pong > ping {
+            return None;
+        }
+        let message = format!(
+            "pong, {}, must be longer than ping, {}: a client that answers every ping would still \
+             be closed",
+            show_duration(pong),
+            show_duration(ping)
+        );
+        let overrides = &self.endpoint.keepalive;
+        let overridden = overrides.ping.is_some() || overrides.pong.is_some();
+        self.conflict(overridden, &["keepalive.pong", "keepalive.ping"], message)
+    }
+}

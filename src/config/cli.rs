@@ -1,0 +1,256 @@
+//! The command line: raw arguments first, then what they mean together with file and environment.
+//!
+//! `main` calls [`start`] and gets a checked config or the exit code of a process that is done.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
+
+/// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "./config.yaml";
+
+/// Bytes that a config file may have; the longest sensible one has a thousandth of that.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("CORECAST_COMMIT"),
+    ", built ",
+    env!("CORECAST_BUILD_DATE"),
+    ")"
+);
+
+const AFTER_HELP: &str = "\
+Examples:
+  corecast                                   ./config.yaml if there is one, else the defaults
+  corecast --config-file /etc/corecast.yaml --check
+  corecast --port 8080 --shards 4 --log-level debug
+  corecast --set endpoints.hub.echo=false --set limits.message_bytes=64KiB
+  CORECAST_SERVER_PORT=8080 CORECAST_ENDPOINTS_HUB_PATH='/chat/**' corecast
+
+A flag beats the environment, the environment beats the file, the file beats the defaults.
+Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
+counts as not set. PORT, MAX_MESSAGE_SIZE, READ_BUFFER_SIZE and WRITE_BUFFER_SIZE work as well.
+
+Exit codes:
+  0   ended as asked: by a signal, or after --check, --help or --version
+  1   failed while starting or running, such as a port that is taken
+  2   a command line that cannot be read
+  78  a configuration with problems; all of them are on standard error, one a line";
+
+/// The command line as it was given; [`start`] resolves it.
+#[derive(Debug, Parser)]
+#[command(name = "corecast", version = VERSION, about, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// The config file, YAML [default: ./config.yaml, which need not exist]
+    #[arg(short, long, value_name = "PATH")]
+    pub config_file: Option<PathBuf>,
+
+    /// Set any key, such as server.port=8080; may be repeated, the last one counts
+    #[arg(long, value_name = "KEY=VALUE", value_parser = FlagValue::from_set)]
+    pub set: Vec<FlagValue>,
+
+    /// Load and check the config, print what would be in effect as YAML, and exit
+    #[arg(long)]
+    pub check: bool,
+
+    /// Address to listen on; beats --set server.host
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+
+    /// TCP port to listen on; beats --set server.port
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Option<String>,
+
+    /// Threads that relay, or auto; beats --set engine.shards
+    #[arg(long, value_name = "COUNT")]
+    pub shards: Option<String>,
+
+    /// error, warn, info, debug or trace; beats --set logging.level
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// A config that is ready to run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What holds.
+    pub config: Config,
+    /// One line for the log that says where it came from.
+    pub notice: String,
+}
+
+/// Reads this process's command line, file and environment.
+///
+/// # Errors
+///
+/// The exit code where there is nothing to run: 0 after `--check`, 78 after problems, which were
+/// printed. `--help`, `--version` and unreadable arguments end the process in here.
+pub fn start() -> Result<Loaded, ExitCode> {
+    let arguments = Arguments::parse();
+    let loaded = arguments.load(environment()).map_err(|error| {
+        // Nobody is left to tell where standard error is closed.
+        let _ = writeln!(io::stderr(), "{error}");
+        ExitCode::from(EXIT_CONFIG)
+    })?;
+    if !arguments.check {
+        return Ok(loaded);
+    }
+    let _ = writeln!(io::stderr(), "{}", loaded.notice);
+    match io::stdout().write_all(loaded.config.to_yaml().as_bytes()) {
+        Ok(()) => Err(ExitCode::SUCCESS),
+        Err(_) => Err(ExitCode::FAILURE),
+    }
+}
+
+impl Arguments {
+    /// Reads the config file and puts everything together.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once; a file that was named and cannot be read is one, and so is a default
+    /// file that is there and cannot be read.
+    pub fn load(
+        &self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        let path = self
+            .config_file
+            .as_deref()
+            .unwrap_or(Path::new(DEFAULT_FILE));
+        let name = path
+            .strip_prefix("./")
+            .unwrap_or(path)
+            .display()
+            .to_string();
+        let (text, notice) = match read_file(path) {
+            Ok(text) => (Some(text), format!("config: {name}")),
+            Err(error) if self.is_absent_default(&error) => (
+                None,
+                format!("config: no {name} here, so the built-in defaults hold"),
+            ),
+            Err(error) => return Err(unreadable(&name, &error)),
+        };
+        let file = text.as_deref().map(|text| ConfigFile { name: &name, text });
+        let config = load(file, environment, &self.flag_values())?;
+        Ok(Loaded { config, notice })
+    }
+
+    fn is_absent_default(&self, error: &io::Error) -> bool {
+        self.config_file.is_none() && error.kind() == io::ErrorKind::NotFound
+    }
+
+    fn flag_values(&self) -> Vec<FlagValue> {
+        let short = [
+            ("--host", "server.host", &self.host),
+            ("--port", "server.port", &self.port),
+            ("--shards", "engine.shards", &self.shards),
+            ("--log-level", "logging.level", &self.log_level),
+        ];
+        let short = short.into_iter().filter_map(|(flag, path, value)| {
+            let value = value.clone()?;
+            Some(FlagValue {
+                flag: flag.to_owned(),
+                path: path.to_owned(),
+                value,
+            })
+        });
+        self.set.iter().cloned().chain(short).collect()
+    }
+}
+
+/// This process's environment. What is not UTF-8 is kept recognizable, so that it is reported where
+/// it is meant for a key and ignored elsewhere.
+fn environment() -> Vec<(String, String)> {
+    let text = |raw: &OsStr| raw.to_string_lossy().into_owned();
+    std::env::vars_os()
+        .map(|(name, value)| (text(&name), text(&value)))
+        .collect()
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "it is larger than {FILE_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> ConfigError {
+    let message = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    ConfigError {
+        problems: vec![Problem {
+            place: name.to_owned(),
+            message,
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn short_flags_beat_set_and_set_beats_the_environment() {
+        let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments).expect("arguments");
+        let environment = [("CORECAST_SERVER_PORT".to_owned(), "1".to_owned())];
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("c.yaml");
+        fs::write(&file, "server: {port: 9}\n").expect("a file");
+        let file = file.to_str().expect("UTF-8");
+        let port = |arguments: &[&str]| {
+            let arguments = [&["corecast", "-c", file], arguments].concat();
+            parse(&arguments)
+                .load(environment.clone())
+                .expect("a config")
+                .config
+                .server
+                .port
+        };
+        assert_eq!(port(&[]), 1);
+        assert_eq!(port(&["--set", "server.port=2"]), 2);
+        assert_eq!(
+            port(&["--set", "server.port=2", "--set", "server.port=3"]),
+            3
+        );
+        assert_eq!(port(&["--port", "4", "--set", "server.port=2"]), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_no_text_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("large.yaml");
+        fs::write(&file, "#".repeat(FILE_BYTES_MAX as usize + 1)).expect("a file");
+        assert!(read_file(&file).is_err());
+        fs::write(&file, [0xff, 0xfe, b'a']).expect("a file");
+        assert_eq!(
+            read_file(&file).expect_err("no text").kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+}

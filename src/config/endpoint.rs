@@ -1,0 +1,146 @@
+//! What a path does: the endpoints of a config, and what each of them overrides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Config, SlowClientPolicy};
+
+/// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
+pub type Override<T> = Option<T>;
+
+/// `endpoints.<name>`: one path and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// What it does with its connections.
+    pub kind: EndpointKind,
+    /// Where it is: an exact path, or all below one (`/**`, `/chat/**`).
+    pub path: String,
+    /// Whether it is there at all.
+    pub enabled: bool,
+    /// Hub: whether a sender gets its own messages back.
+    pub echo: bool,
+    /// Instead of `limits`.
+    pub limits: EndpointLimits,
+    /// Instead of `slow_client`.
+    pub slow_client: SlowClientOverride,
+    /// Instead of `keepalive`.
+    pub keepalive: KeepaliveOverride,
+}
+
+/// The built-in kinds of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// The path is the room, and every message goes to everybody in it.
+    Hub,
+}
+
+/// `endpoints.<name>.limits`; see [`super::LimitsConfig`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointLimits {
+    /// Largest message, bytes.
+    pub message_bytes: Override<usize>,
+    /// Largest frame, bytes; `Some(None)` means as large as the message.
+    pub frame_bytes: Override<Option<usize>>,
+}
+
+/// `endpoints.<name>.slow_client`; see [`super::SlowClientConfig`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlowClientOverride {
+    /// What happens at a bound.
+    pub policy: Override<SlowClientPolicy>,
+    /// Most that waits for one client, bytes.
+    pub outbox_bytes: Override<usize>,
+    /// Longest that a frame waits; `Some(None)` means no such bound.
+    pub outbox_age: Override<Option<Duration>>,
+}
+
+/// `endpoints.<name>.keepalive`; see [`super::KeepaliveConfig`]. `Some(None)` means off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeepaliveOverride {
+    /// Interval between pings.
+    pub ping: Override<Option<Duration>>,
+    /// Longest silence.
+    pub pong: Override<Option<Duration>>,
+}
+
+/// What holds for the connections of one endpoint, its overrides applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// Largest message, bytes.
+    pub message_bytes: usize,
+    /// Largest frame, bytes; at most `message_bytes`.
+    pub frame_bytes: usize,
+    /// What happens to a client that does not keep up.
+    pub policy: SlowClientPolicy,
+    /// Most that waits for one client, bytes.
+    pub outbox_bytes: usize,
+    /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
+    pub outbox_age: Option<Duration>,
+    /// Interval between pings; `None` means none are sent.
+    pub ping: Option<Duration>,
+    /// Longest silence before the connection is closed; `None` means any.
+    pub pong: Option<Duration>,
+}
+
+impl EndpointKind {
+    /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
+    pub const ALL: &'static [(&'static str, EndpointKind)] = &[("hub", EndpointKind::Hub)];
+}
+
+/// The endpoints that exist without being written down.
+pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
+    BTreeMap::from([(
+        "hub".to_owned(),
+        EndpointConfig::new(EndpointKind::Hub, "/**"),
+    )])
+}
+
+impl EndpointConfig {
+    /// An enabled endpoint of this kind at this path, with the kind's defaults.
+    pub fn new(kind: EndpointKind, path: &str) -> EndpointConfig {
+        EndpointConfig {
+            kind,
+            path: path.to_owned(),
+            enabled: true,
+            echo: true,
+            limits: EndpointLimits::default(),
+            slow_client: SlowClientOverride::default(),
+            keepalive: KeepaliveOverride::default(),
+        }
+    }
+}
+
+impl Config {
+    /// What holds for the connections of `endpoint`: its overrides, else the common settings.
+    ///
+    /// A common `limits.frame_bytes` over the endpoint's own smaller message limit counts as
+    /// that limit.
+    pub fn settings_of(&self, endpoint: &EndpointConfig) -> EndpointSettings {
+        let message_bytes = endpoint
+            .limits
+            .message_bytes
+            .unwrap_or(self.limits.message_bytes);
+        let frame_bytes = endpoint
+            .limits
+            .frame_bytes
+            .unwrap_or(self.limits.frame_bytes);
+        EndpointSettings {
+            message_bytes,
+            frame_bytes: frame_bytes.unwrap_or(message_bytes).min(message_bytes),
+            policy: endpoint
+                .slow_client
+                .policy
+                .unwrap_or(self.slow_client.policy),
+            outbox_bytes: endpoint
+                .slow_client
+                .outbox_bytes
+                .unwrap_or(self.slow_client.outbox_bytes),
+            outbox_age: endpoint
+                .slow_client
+                .outbox_age
+                .unwrap_or(self.slow_client.outbox_age),
+            ping: endpoint.keepalive.ping.unwrap_or(self.keepalive.ping),
+            pong: endpoint.keepalive.pong.unwrap_or(self.keepalive.pong),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The table of keys. Reading, printing, environment names and suggestions all come from it.
+//!
+//! A key is a line here and a field of [`Config`] with the same path. `config.yaml` in the
+//! repository explains each key to operators; a test holds the two together.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_yaml::{Mapping, Value};
+
+use super::value::{
+    Address, Codec, Count, File, Mapped, Networks, Or, OrNull, Output, Port, Size, Span, Switch,
+    Text, UrlPath, Word,
+};
+use super::{
+    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, LogFormat, LogLevel, MIB, Shards,
+    SlowClientPolicy,
+};
+
+/// What the name of every environment variable of ours starts with.
+pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
+
+/// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
+pub struct Key<S: 'static> {
+    /// The path with dots; for a key of an endpoint the part after `endpoints.<name>.`.
+    pub path: &'static str,
+    /// A name without prefix that works too, for configs of earlier relays.
+    pub plain_environment: Option<&'static str>,
+    /// Whether its value must not be shown: not by `--check`, not in an error.
+    pub secret: bool,
+    read: fn(&mut S, &Value) -> Result<(), String>,
+    show: fn(&S) -> Value,
+}
+
+/// A key, its path taken from the field that it sets.
+macro_rules! key {
+    ($first:ident $(. $rest:ident)*, $codec:expr $(; or $plain:literal)?) => {
+        Key {
+            path: concat!(stringify!($first) $(, ".", stringify!($rest))*),
+            plain_environment: <[&str]>::first(&[$($plain)?]).copied(),
+            secret: false,
+            read: |scope, value| {
+                scope.$first $(. $rest)* = $codec.read(value)?;
+                Ok(())
+            },
+            show: |scope| $codec.show(&scope.$first $(. $rest)*),
+        }
+    };
+}
+
+/// Every key except those of endpoints, in the order of `config.yaml`.
+pub static KEYS: &[Key<Config>] = &[
+    key!(server.host, Address),
+    key!(server.port, Port; or "PORT"),
+    key!(server.tls.enabled, Switch),
+    key!(server.tls.cert_file, OrNull(File)),
+    key!(server.tls.key_file, OrNull(File)),
+    key!(engine.shards, SHARDS),
+    key!(engine.pin, Switch),
+    key!(engine.spin_us, SPIN_US),
+    key!(engine.read_buffer_bytes, BUFFER_BYTES; or "READ_BUFFER_SIZE"),
+    key!(engine.send_buffer_bytes, Or(&["auto"], BUFFER_BYTES); or "WRITE_BUFFER_SIZE"),
+    key!(limits.message_bytes, MESSAGE_BYTES; or "MAX_MESSAGE_SIZE"),
+    key!(limits.frame_bytes, FRAME_BYTES),
+    key!(limits.head_bytes, HEAD_BYTES),
+    key!(limits.connections, CONNECTIONS),
+    key!(limits.connections_per_ip, Or(&["0", "off"], COUNT)),
+    key!(limits.exempt_networks, Networks),
+    key!(limits.inbound_bytes, MEMORY_BYTES),
+    key!(limits.rooms_per_connection, ROOMS),
+    key!(limits.room_name_bytes, ROOM_NAME_BYTES),
+    key!(slow_client.policy, POLICY),
+    key!(slow_client.outbox_bytes, MEMORY_BYTES),
+    key!(slow_client.outbox_age, OFF_OR_SPAN),
+    key!(slow_client.process_bytes, MEMORY_BYTES),
+    key!(keepalive.ping, OFF_OR_SPAN),
+    key!(keepalive.pong, OFF_OR_SPAN),
+    key!(timeouts.handshake, SPAN),
+    key!(timeouts.message, SPAN),
+    key!(timeouts.close, SPAN),
+    key!(shutdown.delay, SPAN_OR_ZERO),
+    key!(shutdown.timeout, SPAN_OR_ZERO),
+    key!(metrics.enabled, Switch),
+    key!(metrics.host, OrNull(Address)),
+    key!(metrics.port, Port),
+    key!(health.status_word, Text { bytes_max: 64 }),
+    key!(health.users, Switch),
+    key!(logging.level, LEVEL),
+    key!(logging.format, FORMAT),
+    key!(logging.output, Output),
+];
+
+/// The keys below `endpoints.<name>`.
+pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
+    key!(kind, Word(EndpointKind::ALL)),
+    key!(path, UrlPath),
+    key!(enabled, Switch),
+    key!(echo, Switch),
+    key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
+    key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
+    key!(slow_client.policy, OrNull(POLICY)),
+    key!(slow_client.outbox_bytes, OrNull(MEMORY_BYTES)),
+    key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
+    key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
+    key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
+];
+
+const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+const SPAN: Span = Span {
+    min: Duration::from_millis(10),
+    max: SPAN_MAX,
+};
+const SPAN_OR_ZERO: Span = Span {
+    min: Duration::ZERO,
+    max: SPAN_MAX,
+};
+const OFF_OR_SPAN: Or<Span> = Or(&["off", "0", "0s"], SPAN);
+
+const BUFFER_BYTES: Size = Size {
+    min: 4 * KIB,
+    max: 64 * MIB,
+};
+const MESSAGE_BYTES: Size = Size {
+    min: 1,
+    max: KIB * MIB,
+};
+const FRAME_BYTES: Or<Size> = Or(&["0", "off"], MESSAGE_BYTES);
+const MEMORY_BYTES: Size = Size {
+    min: KIB,
+    max: KIB * KIB * MIB,
+};
+const HEAD_BYTES: Size = Size { min: KIB, max: MIB };
+const ROOM_NAME_BYTES: Size = Size {
+    min: 1,
+    max: 64 * KIB,
+};
+const ROOMS: Count = Count {
+    min: 1,
+    max: 1_000_000,
+};
+const COUNT: Count = Count {
+    min: 1,
+    max: 100_000_000,
+};
+
+const SPIN_US: Mapped<Count, u32> = Mapped {
+    codec: Count {
+        min: 0,
+        max: 1_000_000,
+    },
+    from: |count| count as u32,
+    into: |spin_us| *spin_us as usize,
+};
+
+const SHARDS: Mapped<Or<Count>, Shards> = Mapped {
+    codec: Or(&["auto"], Count { min: 1, max: 255 }),
+    from: |count| count.map_or(Shards::Auto, |count| Shards::Count(count as u16)),
+    into: |shards| match shards {
+        Shards::Auto => None,
+        Shards::Count(count) => Some(usize::from(*count)),
+    },
+};
+
+const CONNECTIONS: Mapped<Or<Or<Count>>, ConnectionLimit> = Mapped {
+    codec: Or(&["auto"], Or(&["0", "off"], COUNT)),
+    from: |limit| match limit {
+        None => ConnectionLimit::Auto,
+        Some(None) => ConnectionLimit::Unlimited,
+        Some(Some(count)) => ConnectionLimit::Count(count),
+    },
+    into: |limit| match limit {
+        ConnectionLimit::Auto => None,
+        ConnectionLimit::Unlimited => Some(None),
+        ConnectionLimit::Count(count) => Some(Some(*count)),
+    },
+};
+
+const POLICY: Word<SlowClientPolicy> = Word(&[
+    ("disconnect", SlowClientPolicy::Disconnect),
+    ("drop_oldest", SlowClientPolicy::DropOldest),
+    ("drop_newest", SlowClientPolicy::DropNewest),
+    ("latest_only", SlowClientPolicy::LatestOnly),
+]);
+
+/// `warning` is what some earlier relays call it.
+const LEVEL: Word<LogLevel> = Word(&[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("warning", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+]);
+
+const FORMAT: Word<LogFormat> = Word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+
+impl<S> Key<S> {
+    /// Sets the key's field, or says what is wrong with the value.
+    pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
+        (self.read)(scope, value).map_err(|message| {
+            if self.secret {
+                "is not a valid value (it is secret)".to_owned()
+            } else {
+                message
+            }
+        })
+    }
+
+    /// The field's value as an operator would write it; a secret one that is set is hidden.
+    pub(super) fn show(&self, scope: &S) -> Value {
+        match (self.show)(scope) {
+            value if self.secret && !value.is_null() => Value::from("(hidden)"),
+            value => value,
+        }
+    }
+
+    fn has_prefix(&self, section: &str) -> bool {
+        self.path
+            .strip_prefix(section)
+            .is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// What a path names.
+pub(super) enum Found {
+    /// A key of the whole config.
+    Key(&'static Key<Config>),
+    /// A key of one endpoint, which need not exist yet.
+    EndpointKey(String, &'static Key<EndpointConfig>),
+    /// A mapping that has keys below it.
+    Section,
+    /// Nothing.
+    Nothing,
+}
+
+/// Looks a path up, such as `server.port`, `endpoints.hub.echo` or `limits`.
+pub(super) fn find(path: &str) -> Found {
+    if let Some(key) = KEYS.iter().find(|key| key.path == path) {
+        return Found::Key(key);
+    }
+    if path == "endpoints" || KEYS.iter().any(|key| key.has_prefix(path)) {
+        return Found::Section;
+    }
+    let Some(below) = path.strip_prefix("endpoints.") else {
+        return Found::Nothing;
+    };
+    let (name, rest) = below.split_once('.').unwrap_or((below, ""));
+    if !is_endpoint_name(name) {
+        return Found::Nothing;
+    }
+    match ENDPOINT_KEYS.iter().find(|key| key.path == rest) {
+        Some(key) => Found::EndpointKey(name.to_owned(), key),
+        None if rest.is_empty() || ENDPOINT_KEYS.iter().any(|key| key.has_prefix(rest)) => {
+            Found::Section
+        }
+        None => Found::Nothing,
+    }
+}
+
+/// The path of the key that an environment variable sets, if one does.
+pub(super) fn path_of_environment(variable: &str) -> Option<String> {
+    if let Some(key) = KEYS
+        .iter()
+        .find(|key| environment_name(key.path) == variable)
+    {
+        return Some(key.path.to_owned());
+    }
+    let below = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
+    // No path of an endpoint's key ends in another one, so at most one fits.
+    ENDPOINT_KEYS.iter().find_map(|key| {
+        let name = below.strip_suffix(&upper(key.path))?.strip_suffix('_')?;
+        let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
+        (name.to_ascii_uppercase() == below[..name.len()])
+            .then(|| format!("endpoints.{name}.{}", key.path))
+    })
+}
+
+/// The environment variable of a path: `server.port` is `CORECAST_SERVER_PORT`.
+pub fn environment_name(path: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", upper(path))
+}
+
+fn upper(path: &str) -> String {
+    path.replace('.', "_").to_ascii_uppercase()
+}
+
+/// Lower-case letters, digits and `_`, a letter first: what also fits an environment name.
+pub(super) fn is_endpoint_name(name: &str) -> bool {
+    const BYTES_MAX: usize = 32;
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= BYTES_MAX
+        && name.chars().all(letters)
+}
+
+/// Every path that somebody could have meant: keys and sections, with those of these endpoints.
+pub(super) fn all_paths<'a>(endpoints: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut paths: Vec<String> = Vec::from(["endpoints".to_owned()]);
+    let mut add = |path: String| {
+        let sections = path
+            .match_indices('.')
+            .map(|(end, _)| path[..end].to_owned());
+        for candidate in sections.chain([path.clone()]) {
+            if !paths.contains(&candidate) {
+                paths.push(candidate);
+            }
+        }
+    };
+    KEYS.iter().for_each(|key| add(key.path.to_owned()));
+    for name in endpoints {
+        ENDPOINT_KEYS
+            .iter()
+            .for_each(|key| add(format!("endpoints.{name}.{}", key.path)));
+    }
+    paths
+}
+
+/// Names in our prefix that are no keys. Cargo hands what the build script found out to the
+/// programs that it runs.
+static NOT_KEYS: LazyLock<[String; 2]> =
+    LazyLock::new(|| ["COMMIT", "BUILD_DATE"].map(|name| format!("{ENVIRONMENT_PREFIX}{name}")));
+
+/// Whether a variable in our prefix is somebody else's.
+///
+/// Kubernetes puts variables into every pod for every service: one that is called `corecast` makes
+/// `CORECAST_SERVICE_HOST`, `CORECAST_PORT=tcp://10.0.0.1:8443`, `CORECAST_PORT_8443_TCP_ADDR`.
+pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
+    let is_link = value.starts_with("tcp://") || value.starts_with("udp://");
+    let port_part = variable.split_once("_PORT_").map_or("", |(_, rest)| rest);
+    NOT_KEYS.iter().any(|name| name == variable)
+        || variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_")
+        || variable.ends_with("_PORT") && is_link
+        || port_part.starts_with(|c: char| c.is_ascii_digit())
+}
+
+impl Config {
+    /// The config as YAML that loads to the same config. Secrets are hidden, and what an endpoint
+    /// does not override is left out.
+    pub fn to_yaml(&self) -> String {
+        let mut root = Mapping::new();
+        for key in KEYS {
+            insert(&mut root, key.path, key.show(self));
+        }
+        for (name, endpoint) in &self.endpoints {
+            let shown = ENDPOINT_KEYS
+                .iter()
+                .map(|key| (key.path, key.show(endpoint)));
+            for (path, value) in shown.filter(|(_, value)| !value.is_null()) {
+                insert(&mut root, &format!("endpoints.{name}.{path}"), value);
+            }
+        }
+        serde_yaml::to_string(&root).unwrap_or_default()
+    }
+}
+
+/// Puts a value into nested mappings at a path with dots.
+fn insert(mapping: &mut Mapping, path: &str, value: Value) {
+    let Some((section, rest)) = path.split_once('.') else {
+        mapping.insert(Value::from(path), value);
+        return;
+    };
+    let below = mapping
+        .entry(Value::from(section))
+        .or_insert(Value::Mapping(Mapping::new()));
+    if let Value::Mapping(below) = below {
+        insert(below, rest, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_found_and_has_a_name_of_its_own_in_the_environment() {
+        let mut names = Vec::new();
+        let keys = KEYS.iter().map(|key| key.path.to_owned());
+        let endpoint_keys = ENDPOINT_KEYS
+            .iter()
+            .map(|key| format!("endpoints.a_b.{}", key.path));
+        for path in keys.chain(endpoint_keys) {
+            assert!(
+                matches!(find(&path), Found::Key(_) | Found::EndpointKey(..)),
+                "{path}"
+            );
+            let name = environment_name(&path);
+            assert_eq!(path_of_environment(&name), Some(path));
+            assert!(!names.contains(&name), "{name}");
+            names.push(name);
+        }
+        for path in [
+            "",
+            "server",
+            "server.",
+            "endpoints.Hub.echo",
+            "endpoints..echo",
+            "port",
+        ] {
+            assert!(
+                !matches!(find(path), Found::Key(_) | Found::EndpointKey(..)),
+                "{path}"
+            );
+        }
+        for name in [
+            "CORECAST_ENDPOINTS_ECHO",
+            "CORECAST_ENDPOINTS_hub_ECHO",
+            "CORECAST_",
+        ] {
+            assert_eq!(path_of_environment(name), None);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_neither_shown_nor_repeated_in_an_error() {
+        let mut secret: Key<Config> = key!(health.status_word, Text { bytes_max: 8 });
+        secret.secret = true;
+        let mut config = Config::default();
+        config.health.status_word = "hunter2".to_owned();
+        assert_eq!(secret.show(&config), Value::from("(hidden)"));
+        let error = secret
+            .read(&mut config, &Value::from("much too long"))
+            .unwrap_err();
+        assert!(!error.contains("long"), "{error}");
+    }
+
+    #[test]
+    fn variables_of_an_orchestrator_are_left_alone() {
+        for (name, value) in [
+            ("CORECAST_SERVICE_HOST", "10.0.0.1"),
+            ("CORECAST_SERVICE_PORT_HTTP", "8443"),
+            ("CORECAST_METRICS_PORT", "tcp://10.0.0.1:9090"),
+            ("CORECAST_PORT_8443_TCP_ADDR", "10.0.0.1"),
+        ] {
+            assert!(is_foreign(name, value), "{name}");
+        }
+        assert!(!is_foreign("CORECAST_METRICS_PORT", "9090"));
+        assert!(!is_foreign("CORECAST_SERVER_PROT", "1"));
+    }
+}

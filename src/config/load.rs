@@ -1,0 +1,369 @@
+//! From texts to a checked [`Config`]: defaults, then the file, the environment, the flags.
+//!
+//! Every source becomes assignments of values to paths, applied in order of precedence, so a later
+//! one wins. A bad value is a problem even where a later source overrides it. Who set a key last is
+//! kept, so that a conflict between keys is reported where an operator can change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_yaml::Value;
+
+use super::check::{self, Conflict};
+use super::keys::{self, Found};
+use super::tree::{self, Part, Tree};
+use super::value::{describe, quoted};
+use super::{Config, ConfigError, EndpointConfig, EndpointKind, Problem, suggest};
+
+/// A config file that was read.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigFile<'a> {
+    /// What to call it in messages, as the operator wrote it.
+    pub name: &'a str,
+    /// What is in it: YAML, and so also JSON.
+    pub text: &'a str,
+}
+
+/// A value from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagValue {
+    /// What to call it in messages: `--set server.port`, `--port`.
+    pub flag: String,
+    /// The path of the key.
+    pub path: String,
+    /// The value: a YAML scalar or list, or a list with commas.
+    pub value: String,
+}
+
+/// Puts a config together: defaults, overridden by the file, by the environment, by the flags.
+///
+/// In the environment the specific name of a key beats its plain one, and an empty variable counts
+/// as one that is not set; variables that do not concern us are ignored. Of two flags for one key
+/// the later wins.
+///
+/// # Errors
+///
+/// Every problem of every source at once.
+pub fn load(
+    file: Option<ConfigFile<'_>>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[FlagValue],
+) -> Result<Config, ConfigError> {
+    let mut loader = Loader {
+        file,
+        config: Config::default(),
+        last_set_by: BTreeMap::new(),
+        unreadable: BTreeSet::new(),
+        problems: Vec::new(),
+    };
+    loader.take_file();
+    loader.take_environment(environment.into_iter().collect());
+    for flag in flags {
+        let origin = Origin::Flag(flag.flag.clone());
+        loader.assign(&flag.path, &value_of_text(&flag.value), origin);
+    }
+    loader.finish()
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// The way down the file: positions among the entries of each mapping.
+    File(Vec<usize>),
+    /// The variable.
+    Environment(String),
+    /// The flag.
+    Flag(String),
+}
+
+struct Loader<'a> {
+    file: Option<ConfigFile<'a>>,
+    config: Config,
+    last_set_by: BTreeMap<String, Origin>,
+    /// Paths that have a value that could not be read, so that nothing can be said about conflicts.
+    unreadable: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Loader<'_> {
+    fn take_file(&mut self) {
+        let Some(file) = self.file else { return };
+        match tree::parse(file.text) {
+            Ok(Tree::Section(entries)) => self.take_section("", &mut Vec::new(), &entries),
+            Ok(Tree::Leaf(Value::Null)) => {}
+            Ok(Tree::Leaf(value)) => self.problems.push(Problem {
+                place: file.name.to_owned(),
+                message: format!(
+                    "{} is no config; write keys, such as server:",
+                    describe(&value)
+                ),
+            }),
+            Err(error) => {
+                let at = error.place.map(|at| format!(":{}:{}", at.line, at.column));
+                let place = format!("{}{}", file.name, at.unwrap_or_default());
+                self.problems.push(Problem {
+                    place,
+                    message: error.message,
+                });
+            }
+        }
+    }
+
+    fn take_section(&mut self, path: &str, steps: &mut Vec<usize>, entries: &[(String, Tree)]) {
+        for (index, (name, node)) in entries.iter().enumerate() {
+            let below = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            steps.push(index);
+            if entries[..index].iter().any(|(earlier, _)| earlier == name) {
+                self.complain_at_key(steps, &below, "is written twice; remove one".to_owned());
+            } else {
+                self.take_node(&below, steps, node);
+            }
+            steps.pop();
+        }
+    }
+
+    fn take_node(&mut self, path: &str, steps: &mut Vec<usize>, node: &Tree) {
+        if let Some(name) = path.strip_prefix("endpoints.")
+            && keys::is_endpoint_name(name)
+        {
+            // It is there, be it empty.
+            self.endpoint(name.to_owned());
+            self.last_set_by
+                .insert(path.to_owned(), Origin::File(steps.clone()));
+        }
+        match (keys::find(path), node) {
+            (Found::Section, Tree::Section(entries)) => self.take_section(path, steps, entries),
+            (Found::Section, Tree::Leaf(Value::Null)) => {}
+            (Found::Section, Tree::Leaf(value)) => {
+                let message = format!("is a section with keys below it, not {}", describe(value));
+                self.complain(&Origin::File(steps.clone()), path, message);
+            }
+            (Found::Nothing, _) => {
+                let message = self.unknown_key(path);
+                self.complain_at_key(steps, path, message);
+            }
+            (_, Tree::Leaf(value)) => self.assign(path, value, Origin::File(steps.clone())),
+            (_, Tree::Section(_)) => {
+                let value = Value::Mapping(serde_yaml::Mapping::new());
+                self.assign(path, &value, Origin::File(steps.clone()));
+            }
+        }
+    }
+
+    fn take_environment(&mut self, mut variables: Vec<(String, String)>) {
+        variables.retain(|(_, value)| !value.is_empty());
+        variables.sort();
+        let plain = |name: &str| {
+            keys::KEYS
+                .iter()
+                .find(|key| key.plain_environment == Some(name))
+        };
+        for (name, value) in &variables {
+            if let Some(key) = plain(name) {
+                self.assign(
+                    key.path,
+                    &value_of_text(value),
+                    Origin::Environment(name.clone()),
+                );
+            }
+        }
+        for (name, value) in &variables {
+            if !name.starts_with(keys::ENVIRONMENT_PREFIX) || keys::is_foreign(name, value) {
+                continue;
+            }
+            let origin = Origin::Environment(name.clone());
+            match keys::path_of_environment(name) {
+                Some(path) => self.assign(&path, &value_of_text(value), origin),
+                None => {
+                    let message = self.unknown_variable(name);
+                    self.complain(&origin, "", message);
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, path: &str, value: &Value, origin: Origin) {
+        let read = match keys::find(path) {
+            Found::Key(key) => key.read(&mut self.config, value),
+            Found::EndpointKey(name, key) => key.read(self.endpoint(name), value),
+            Found::Section => Err("is a section with keys below it; name one of those".to_owned()),
+            Found::Nothing => Err(self.unknown_key(path)),
+        };
+        if let Err(message) = read {
+            self.complain(&origin, path, message);
+            self.unreadable.insert(path.to_owned());
+        }
+        self.last_set_by.insert(path.to_owned(), origin);
+    }
+
+    /// The endpoint of this name; a new one is a draft, and checked at the end.
+    fn endpoint(&mut self, name: String) -> &mut EndpointConfig {
+        let draft = || EndpointConfig::new(EndpointKind::Hub, "");
+        self.config.endpoints.entry(name).or_insert_with(draft)
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        self.check_new_endpoints();
+        for Conflict { paths, message } in check::conflicts(&self.config) {
+            if paths.iter().any(|path| self.unreadable.contains(path)) {
+                continue;
+            }
+            let set = paths
+                .iter()
+                .find_map(|path| Some((path, self.last_set_by.get(path)?)));
+            match set.map(|(path, origin)| (path.clone(), origin.clone())) {
+                Some((path, origin)) => self.complain(&origin, &path, message),
+                None => self.problems.push(Problem {
+                    place: paths.join(", "),
+                    message,
+                }),
+            }
+        }
+        if self.problems.is_empty() {
+            Ok(self.config)
+        } else {
+            Err(ConfigError {
+                problems: self.problems,
+            })
+        }
+    }
+
+    /// An endpoint that is not built in has to say what it is and where.
+    fn check_new_endpoints(&mut self) {
+        let built_in = super::built_in_endpoints();
+        let names: Vec<String> = self.config.endpoints.keys().cloned().collect();
+        for name in names.iter().filter(|name| !built_in.contains_key(*name)) {
+            let section = format!("endpoints.{name}");
+            let is_set = |key: &&str| self.last_set_by.contains_key(&format!("{section}.{key}"));
+            let lacks: Vec<&str> = ["kind", "path"]
+                .into_iter()
+                .filter(|key| !is_set(key))
+                .collect();
+            // In the order of paths the section itself comes before what is in it.
+            let in_section =
+                |path: &str| path == section || path.starts_with(&format!("{section}."));
+            let first = self.last_set_by.iter().find(|(path, _)| in_section(path));
+            if let (Some((path, origin)), false) = (first, lacks.is_empty()) {
+                let (path, origin) = (path.clone(), origin.clone());
+                let mut message = format!(
+                    "endpoint {name} is new and has no {}",
+                    lacks.join(" and no ")
+                );
+                if let Some(meant) = suggest::nearest(name, built_in.keys().map(String::as_str)) {
+                    message += &format!("; did you mean endpoints.{meant}?");
+                }
+                self.complain(&origin, &path, message);
+            }
+        }
+        // A path that is missing or unreadable is no path to compare with others.
+        self.config
+            .endpoints
+            .retain(|_, endpoint| !endpoint.path.is_empty());
+    }
+
+    fn unknown_key(&self, path: &str) -> String {
+        if let Some(name) = path.strip_prefix("endpoints.")
+            && !keys::is_endpoint_name(name.split('.').next().unwrap_or_default())
+        {
+            return "an endpoint's name is lower-case letters, digits and _, a letter first, at \
+                    most 32"
+                .to_owned();
+        }
+        let paths = keys::all_paths(self.endpoint_names(path).iter().map(String::as_str));
+        match suggest::nearest(path, paths.iter().map(String::as_str)) {
+            Some(meant) => format!("unknown key; did you mean {meant}?"),
+            None => "unknown key; config.yaml lists them all".to_owned(),
+        }
+    }
+
+    fn unknown_variable(&self, name: &str) -> String {
+        let paths = keys::all_paths(self.config.endpoints.keys().map(String::as_str));
+        let is_key = |path: &&String| !matches!(keys::find(path), Found::Section);
+        let names: Vec<String> = paths
+            .iter()
+            .filter(is_key)
+            .map(|path| keys::environment_name(path))
+            .collect();
+        match suggest::nearest(name, names.iter().map(String::as_str)) {
+            Some(meant) => format!("unknown variable; did you mean {meant}?"),
+            None => "unknown variable; names are CORECAST_ and a key's path, as in \
+                     CORECAST_SERVER_PORT"
+                .to_owned(),
+        }
+    }
+
+    /// The endpoints whose keys are candidates: those that exist and the one that is named.
+    fn endpoint_names(&self, path: &str) -> BTreeSet<String> {
+        let named = path
+            .strip_prefix("endpoints.")
+            .and_then(|below| below.split_once('.'));
+        let named = named.map(|(name, _)| name.to_owned());
+        self.config.endpoints.keys().cloned().chain(named).collect()
+    }
+
+    fn complain(&mut self, origin: &Origin, path: &str, message: String) {
+        let place = match origin {
+            Origin::File(steps) => self.file_place(steps, Part::Value, path),
+            Origin::Environment(name) => format!("environment {name}"),
+            Origin::Flag(flag) => flag.clone(),
+        };
+        self.problems.push(Problem { place, message });
+    }
+
+    fn complain_at_key(&mut self, steps: &[usize], path: &str, message: String) {
+        let place = self.file_place(steps, Part::Key, path);
+        self.problems.push(Problem { place, message });
+    }
+
+    /// `config.yaml:12:3 server.prot`. The first problems have line and column; to find one means
+    /// to read the file again, and who has so many is helped by the first ones.
+    fn file_place(&self, steps: &[usize], part: Part, path: &str) -> String {
+        const LOCATED_MAX: usize = 100;
+        let Some(file) = self.file else {
+            return path.to_owned();
+        };
+        // A path has as many parts as the file nests, and its parts are the operator's text.
+        let path = path.replace(char::is_control, "�");
+        let at = (self.problems.len() < LOCATED_MAX).then(|| tree::locate(file.text, steps, part));
+        match at.flatten() {
+            Some(at) => format!("{}:{}:{} {path}", file.name, at.line, at.column),
+            None => format!("{} {path}", file.name),
+        }
+    }
+}
+
+/// A value from the environment or the command line: a YAML list, null, or a text that the key's
+/// codec makes sense of, without the quotes of a YAML string.
+fn value_of_text(text: &str) -> Value {
+    match tree::parse(text) {
+        Ok(Tree::Leaf(value @ (Value::Null | Value::Sequence(_) | Value::String(_)))) => value,
+        _ => Value::from(text.trim()),
+    }
+}
+
+impl FlagValue {
+    /// Reads the argument of `--set`.
+    ///
+    /// # Errors
+    ///
+    /// A text without `=` or without a key before it.
+    pub fn from_set(argument: &str) -> Result<FlagValue, String> {
+        match argument
+            .split_once('=')
+            .map(|(path, value)| (path.trim(), value))
+        {
+            Some((path, value)) if !path.is_empty() => Ok(FlagValue {
+                flag: format!("--set {}", path.replace(char::is_control, "�")),
+                path: path.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err(format!(
+                "{} is not KEY=VALUE, such as server.port=8443",
+                quoted(argument)
+            )),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! File, environment and flags become one checked [`Config`].
+//!
+//! The binary calls [`cli`]; an embedder builds a [`Config`] in code (`Config::default()` and
+//! struct update) or calls [`load()`] with texts of its own. What holds here:
+//!
+//! - The path of a field is the path of its key: `config.limits.message_bytes` is
+//!   `limits.message_bytes` in the file, `CORECAST_LIMITS_MESSAGE_BYTES` in the environment and
+//!   `--set limits.message_bytes=…` on the command line.
+//! - One table ([`keys`]) names every key; reading, printing, environment names and suggestions
+//!   all come from it.
+//! - Values are parsed, not merely validated: durations are [`Duration`]s, sizes are bytes, "no
+//!   limit" and "off" are `None` and never a number with a second meaning.
+//! - Loading is a pure function of the texts that it is given, and reports every problem at once.
+
+mod check;
+pub mod cli;
+mod endpoint;
+mod error;
+pub mod keys;
+mod load;
+mod network;
+mod quantity;
+mod suggest;
+mod tree;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use endpoint::built_in_endpoints;
+pub use endpoint::{
+    EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
+    SlowClientOverride,
+};
+pub use error::{ConfigError, Problem};
+pub use load::{ConfigFile, FlagValue, load};
+pub use network::{Network, NetworkError};
+
+/// Bytes in one KiB; `KB` in a size means the same.
+pub const KIB: usize = 1 << 10;
+/// Bytes in one MiB; `MB` in a size means the same.
+pub const MIB: usize = 1 << 20;
+
+/// Everything an operator can decide, checked. `Config::default()` is what runs without a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the relay listens.
+    pub server: ServerConfig,
+    /// Threads and socket buffers.
+    pub engine: EngineConfig,
+    /// What the paths do, by name. The built-in ones are always here, enabled or not.
+    pub endpoints: BTreeMap<String, EndpointConfig>,
+    /// Bounds on what clients can make the relay hold.
+    pub limits: LimitsConfig,
+    /// What happens to a client that does not read as fast as it is sent to.
+    pub slow_client: SlowClientConfig,
+    /// Pings, and when a silent client is given up.
+    pub keepalive: KeepaliveConfig,
+    /// Deadlines of a connection's phases.
+    pub timeouts: TimeoutsConfig,
+    /// The end of the process.
+    pub shutdown: ShutdownConfig,
+    /// The admin listener.
+    pub metrics: MetricsConfig,
+    /// What `/health` tells.
+    pub health: HealthConfig,
+    /// The log.
+    pub logging: LoggingConfig,
+}
+
+/// `server`: where the relay listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address to listen on. The default `::` stands for every address, IPv4 included.
+    pub host: IpAddr,
+    /// TCP port; 0 asks the system for a free one.
+    pub port: u16,
+    /// Accepted from configs of earlier relays; `enabled` is false in every checked config.
+    pub tls: TlsConfig,
+}
+
+/// `server.tls`: kept so that existing files load. This version has no TLS, and
+/// `enabled: true` is a config error rather than a relay that listens in the clear.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Always false in a checked config.
+    pub enabled: bool,
+    /// Certificate chain, PEM, relative to the working directory. Not read.
+    pub cert_file: Option<PathBuf>,
+    /// Private key, PEM, relative to the working directory. Not read.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `engine`: threads and buffers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Number of shards (threads that relay).
+    pub shards: Shards,
+    /// Bind each shard to a core of its own.
+    pub pin: bool,
+    /// How long a shard polls before it sleeps, µs; 0 sleeps at once.
+    pub spin_us: u32,
+    /// Size of a shard's one receive buffer, bytes.
+    pub read_buffer_bytes: usize,
+    /// Send buffer of each client's socket (`SO_SNDBUF`), bytes; `None` leaves it to the kernel.
+    pub send_buffer_bytes: Option<usize>,
+}
+
+/// `engine.shards`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shards {
+    /// As many as there are cores in the CPU set, within the cgroup's quota.
+    Auto,
+    /// 1 to 255: a room's shard bitmap has 256 bits and one belongs to the admin shard.
+    Count(u16),
+}
+
+/// `limits`: nothing a client does is unbounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest message from a client, bytes; one byte more is close code 1009.
+    pub message_bytes: usize,
+    /// Largest single frame of a message, bytes; `None` means as large as the message.
+    pub frame_bytes: Option<usize>,
+    /// Largest HTTP request head, bytes; more is status 431.
+    pub head_bytes: usize,
+    /// Connections at a time in the whole process; more is status 503.
+    pub connections: ConnectionLimit,
+    /// Connections at a time from one address; more is status 429. `None` means no limit.
+    pub connections_per_ip: Option<usize>,
+    /// Networks to which `connections_per_ip` does not apply.
+    pub exempt_networks: Vec<Network>,
+    /// Partly received messages of all clients together, bytes; over it the largest goes (1009).
+    pub inbound_bytes: usize,
+    /// Rooms that one connection can be in.
+    pub rooms_per_connection: usize,
+    /// Longest name of a room, bytes.
+    pub room_name_bytes: usize,
+}
+
+/// `limits.connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// Derived from the open-file limit, less what the process needs for itself.
+    Auto,
+    /// No limit but the system's own.
+    Unlimited,
+    /// At most this many, at least 1.
+    Count(usize),
+}
+
+/// `slow_client`: bounds of what waits for one client, and of all that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowClientConfig {
+    /// What happens at a bound.
+    pub policy: SlowClientPolicy,
+    /// Most that waits for one client, bytes; holds at least one message of the largest size.
+    pub outbox_bytes: usize,
+    /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
+    pub outbox_age: Option<Duration>,
+    /// Memory of all frames that wait, process-wide, bytes.
+    pub process_bytes: usize,
+}
+
+/// What happens to a client whose outbox is full or too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowClientPolicy {
+    /// Close with 1013, so that it comes back and knows that it missed something.
+    Disconnect,
+    /// The oldest frames go; the client sees a gap and then the newest.
+    DropOldest,
+    /// New frames are not queued; the client sees the old ones and then a gap.
+    DropNewest,
+    /// Only the latest frame of each room is kept.
+    LatestOnly,
+}
+
+/// `keepalive`: `None` switches the half off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepaliveConfig {
+    /// Interval between pings to one client.
+    pub ping: Option<Duration>,
+    /// A client from which nothing at all was heard for so long is closed.
+    pub pong: Option<Duration>,
+}
+
+/// `timeouts`: deadlines of a connection's phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeoutsConfig {
+    /// From accept to the end of the HTTP request head.
+    pub handshake: Duration,
+    /// From a message's first byte to its last.
+    pub message: Duration,
+    /// From our Close to the client's answer.
+    pub close: Duration,
+}
+
+/// `shutdown`: what happens after SIGINT or SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// Between `/readyz` turning 503 and the end of accepting.
+    pub delay: Duration,
+    /// Latest exit, counted from the end of `delay`.
+    pub timeout: Duration,
+}
+
+/// `metrics`: the admin listener (`/metrics`, `/health`, `/livez`, `/readyz`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether anything listens on the admin port.
+    pub enabled: bool,
+    /// Address of the admin listener; `None` means `server.host`.
+    pub host: Option<IpAddr>,
+    /// TCP port; 0 asks the system for a free one.
+    pub port: u16,
+}
+
+/// `health`: what `/health` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// The value of `status` while all is well.
+    pub status_word: String,
+    /// Whether user names are listed.
+    pub users: bool,
+}
+
+/// `logging`: the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggingConfig {
+    /// The least important events that are written.
+    pub level: LogLevel,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// Where they go.
+    pub output: LogOutput,
+}
+
+/// `logging.level`, most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what needs somebody.
+    Error,
+    /// Also what may soon.
+    Warn,
+    /// Also starts, stops and changes.
+    Info,
+    /// Also each connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `logging.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// `logging.output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file that is appended to; a relative path starts at the working directory.
+    File(PathBuf),
+}
+
+impl Default for Config {
+    /// The documented defaults, chosen for the open internet; `config.yaml` spells them out.
+    fn default() -> Config {
+        Config {
+            server: ServerConfig {
+                host: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                port: 8443,
+                tls: TlsConfig::default(),
+            },
+            engine: EngineConfig {
+                shards: Shards::Auto,
+                pin: false,
+                spin_us: 0,
+                read_buffer_bytes: 256 * KIB,
+                send_buffer_bytes: None,
+            },
+            endpoints: built_in_endpoints(),
+            limits: LimitsConfig::default(),
+            slow_client: SlowClientConfig {
+                policy: SlowClientPolicy::Disconnect,
+                outbox_bytes: 16 * MIB,
+                outbox_age: Some(Duration::from_secs(10)),
+                process_bytes: 512 * MIB,
+            },
+            keepalive: KeepaliveConfig {
+                ping: Some(Duration::from_secs(30)),
+                pong: Some(Duration::from_secs(60)),
+            },
+            timeouts: TimeoutsConfig {
+                handshake: Duration::from_secs(10),
+                message: Duration::from_secs(60),
+                close: Duration::from_secs(5),
+            },
+            shutdown: ShutdownConfig {
+                delay: Duration::ZERO,
+                timeout: Duration::from_secs(10),
+            },
+            metrics: MetricsConfig {
+                enabled: true,
+                host: None,
+                port: 9090,
+            },
+            health: HealthConfig {
+                status_word: "healthy".to_owned(),
+                users: true,
+            },
+            logging: LoggingConfig {
+                level: LogLevel::Info,
+                format: LogFormat::Text,
+                output: LogOutput::Stderr,
+            },
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> LimitsConfig {
+        LimitsConfig {
+            message_bytes: MIB,
+            frame_bytes: None,
+            head_bytes: 16 * KIB,
+            connections: ConnectionLimit::Auto,
+            connections_per_ip: Some(256),
+            exempt_networks: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
+            inbound_bytes: 256 * MIB,
+            rooms_per_connection: 64,
+            room_name_bytes: 512,
+        }
+    }
+}
+
+impl Config {
+    /// The address of the admin listener: `metrics.host`, else `server.host`.
+    pub fn metrics_host(&self) -> IpAddr {
+        self.metrics.host.unwrap_or(self.server.host)
+    }
+}

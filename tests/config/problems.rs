@@ -1,0 +1,313 @@
+//! What is wrong is said at once, with its place; nothing panics.
+
+use corecast::config::Config;
+use proptest::prelude::*;
+
+use crate::samples::SAMPLES;
+use crate::{all_keys, file_of, from_all, from_file};
+
+/// The lines of problems of a file that has some.
+pub(crate) fn problems(text: &str) -> Vec<String> {
+    let problems = from_file(text).expect_err("a file with problems");
+    problems.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_refuses_a_mapping_with_its_place() {
+    for path in all_keys() {
+        let found = problems(&file_of(&path, "{surprise: 1}"));
+        let depth = path.matches('.').count();
+        let column = 2 * depth + path.rsplit('.').next().map_or(0, str::len) + 3;
+        let place = format!("config.yaml:{}:{column} {path}: ", depth + 1);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&place), "{found:?} at {place}");
+        assert!(found[0].contains("a mapping"), "{found:?}");
+    }
+}
+
+#[test]
+fn tls_is_an_error_wherever_it_is_switched_on() {
+    let file = from_file("server:\n  tls:\n    enabled: true\n").expect_err("no TLS");
+    assert!(
+        file.starts_with("config.yaml:3:14 server.tls.enabled: this version has no TLS"),
+        "{file}"
+    );
+    let environment = from_all("", &[("CORECAST_SERVER_TLS_ENABLED", "true")], &[]);
+    let environment = environment.expect_err("no TLS");
+    assert!(
+        environment.starts_with("environment CORECAST_SERVER_TLS_ENABLED: "),
+        "{environment}"
+    );
+    let flag = from_all("", &[], &["server.tls.enabled=true"]).expect_err("no TLS");
+    assert!(flag.starts_with("--set server.tls.enabled: "), "{flag}");
+    assert!(from_file("server: {tls: {enabled: false}}").is_ok());
+}
+
+#[test]
+fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
+    let file = "server:\n  prot: 8080\n  tls: {cert: x}\nengine: 4\nkeepalive:\n  ping: 30\n\
+                slow_client: {policy: drop-oldest}\nport: 3000\nlimits: {message_bytes: 1XB}\n";
+    let environment = [
+        ("CORECAST_SERVER_PROT", "1"),
+        ("PORT", "abc"),
+        ("CORECAST_METRICS_PORT", "70000"),
+    ];
+    let error = from_all(file, &environment, &["server.prt=1", "limits=2"]).expect_err("problems");
+    let expected = [
+        ("config.yaml:2:3 server.prot", "did you mean server.port?"),
+        (
+            "config.yaml:3:9 server.tls.cert",
+            "did you mean server.tls.cert_file?",
+        ),
+        ("config.yaml:4:9 engine", "is a section"),
+        ("config.yaml:6:9 keepalive.ping", "did you mean 30s?"),
+        (
+            "config.yaml:7:23 slow_client.policy",
+            "did you mean drop_oldest?",
+        ),
+        ("config.yaml:8:1 port", "did you mean server.port?"),
+        ("config.yaml:9:25 limits.message_bytes", "such as 64KiB"),
+        ("environment PORT", "\"abc\" is not a port"),
+        (
+            "environment CORECAST_METRICS_PORT",
+            "\"70000\" is not a port",
+        ),
+        (
+            "environment CORECAST_SERVER_PROT",
+            "did you mean CORECAST_SERVER_PORT?",
+        ),
+        ("--set server.prt", "did you mean server.port?"),
+        ("--set limits", "is a section"),
+    ];
+    assert_eq!(error.lines().count(), expected.len(), "{error}");
+    for (line, (place, part)) in error.lines().zip(expected) {
+        assert!(line.starts_with(&format!("{place}: ")), "{line} at {place}");
+        assert!(line.contains(part), "{line} says {part}");
+    }
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
+    for (file, place) in [
+        (
+            "limits: {message_bytes: 16MiB}",
+            "config.yaml:1:25 limits.message_bytes: an outbox",
+        ),
+        (
+            "slow_client: {outbox_bytes: 1MiB}",
+            "config.yaml:1:29 slow_client.outbox_bytes: ",
+        ),
+        (
+            "limits: {frame_bytes: 2MiB}",
+            "config.yaml:1:23 limits.frame_bytes: a frame of 2MiB",
+        ),
+        (
+            "limits: {inbound_bytes: 1000KiB}",
+            "config.yaml:1:25 limits.inbound_bytes: ",
+        ),
+        (
+            "slow_client: {process_bytes: 15MiB}",
+            "config.yaml:1:30 slow_client.process_bytes: ",
+        ),
+        (
+            "keepalive: {ping: 1m}",
+            "config.yaml:1:19 keepalive.ping: pong, 1m, must be longer",
+        ),
+        (
+            "keepalive: {pong: 30s}",
+            "config.yaml:1:19 keepalive.pong: pong, 30s, must be longer",
+        ),
+        (
+            "server: {port: 9090}",
+            "config.yaml:1:16 server.port: server.port and metrics.port",
+        ),
+        (
+            "metrics: {port: 8443, host: 127.0.0.1}",
+            "config.yaml:1:17 metrics.port: ",
+        ),
+        (
+            "endpoints: {b: {kind: hub, path: /**}}",
+            "config.yaml:1:34 endpoints.b.path: endpoints",
+        ),
+        (
+            "endpoints: {hub: {limits: {frame_bytes: 2MiB}}}",
+            "config.yaml:1:41 endpoints.hub.limi",
+        ),
+        (
+            "endpoints: {hub: {limits: {message_bytes: 20MiB}}}",
+            "config.yaml:1:43 endpoints.hub.",
+        ),
+        (
+            "endpoints: {hub: {keepalive: {ping: 2m}}}",
+            "config.yaml:1:37 endpoints.hub.keepalive.",
+        ),
+        (
+            "endpoints: {hub: {slow_client: {outbox_bytes: 600MiB}}}",
+            "config.yaml:1:47 endpoints",
+        ),
+        (
+            "endpoints: {hub: {slow_client: {outbox_bytes: 1MiB}}}",
+            "config.yaml:1:47 endpoints",
+        ),
+    ] {
+        let found = problems(file);
+        assert_eq!(found.len(), 1, "{file}: {found:?}");
+        assert!(found[0].starts_with(place), "{file}: {found:?} at {place}");
+    }
+}
+
+#[test]
+fn keys_that_go_together_just_so_are_fine() {
+    for file in [
+        "slow_client: {outbox_bytes: 1048586}",
+        "limits: {frame_bytes: 1MiB}",
+        "slow_client: {process_bytes: 16MiB}",
+        "keepalive: {ping: 59s}",
+        "keepalive: {ping: off, pong: 10s}",
+        "keepalive: {pong: off, ping: 10m}",
+        "server: {port: 0}\nmetrics: {port: 0}",
+        "server: {port: 9090}\nmetrics: {enabled: false}",
+        "server: {port: 9090, host: 127.0.0.1}\nmetrics: {host: 127.0.0.2}",
+        "endpoints: {hub: {enabled: false}, b: {kind: hub, path: /**}}",
+    ] {
+        assert_eq!(from_file(file).map(drop), Ok(()), "{file}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_raises_no_second_problem() {
+    let found = problems("limits: {message_bytes: 32MiB}\nslow_client: {outbox_bytes: 64Mib!}\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("slow_client.outbox_bytes: "), "{found:?}");
+}
+
+#[test]
+fn values_out_of_bounds_are_refused() {
+    for (path, value) in [
+        ("server.port", "65536"),
+        ("server.port", "-1"),
+        ("server.host", "example.com"),
+        ("engine.shards", "0"),
+        ("engine.shards", "256"),
+        ("engine.spin_us", "1000001"),
+        ("engine.read_buffer_bytes", "1KiB"),
+        ("engine.pin", "perhaps"),
+        ("limits.message_bytes", "0"),
+        ("limits.message_bytes", "2GiB"),
+        ("limits.rooms_per_connection", "0"),
+        ("limits.connections", "many"),
+        ("limits.exempt_networks", "10.0.0.0/33"),
+        ("limits.exempt_networks", "[[10.0.0.0/8]]"),
+        ("slow_client.outbox_age", "10"),
+        ("timeouts.handshake", "off"),
+        ("timeouts.message", "0"),
+        ("timeouts.close", "200h"),
+        ("health.status_word", "\"\""),
+        ("logging.output", "\"\""),
+        ("endpoints.hub.path", "chat"),
+        ("endpoints.hub.path", "/ws/{username}"),
+        ("endpoints.hub.kind", "named"),
+        ("server.port", "null"),
+    ] {
+        let found = problems(&file_of(path, value));
+        assert_eq!(found.len(), 1, "{path}: {found:?}");
+        assert!(found[0].contains(&format!(" {path}: ")), "{found:?}");
+    }
+}
+
+#[test]
+fn duplicates_and_broken_yaml_have_their_place() {
+    let found = problems("server: {port: 1}\nmetrics: {port: 2}\nserver: {port: 3}\n");
+    assert_eq!(
+        found,
+        ["config.yaml:3:1 server: is written twice; remove one"]
+    );
+    let found = problems("server:\n  port: [1\nmetrics: 2\n");
+    assert!(found[0].starts_with("config.yaml:3:8: "), "{found:?}");
+    for text in [
+        "- a list",
+        "only a word",
+        "a: 1\n---\nb: 2\n",
+        "server: !secret x",
+        "\u{0}",
+    ] {
+        assert_eq!(problems(text).len(), 1, "{text:?}");
+    }
+    for text in ["", "# nothing\n", "server:\nendpoints:\n  hub:\n", "{}"] {
+        assert_eq!(from_file(text), Ok(Config::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_with_hundreds_of_problems_is_reported_whole() {
+    let text: String = (0..500).map(|index| format!("key_{index}: 1\n")).collect();
+    assert_eq!(problems(&text).len(), 500);
+}
+
+/// Texts that look like a config: keys, values and punctuation in any order.
+fn yaml_like() -> impl Strategy<Value = String> {
+    const PARTS: &[&str] = &[
+        "server:",
+        "port:",
+        "endpoints:",
+        "hub:",
+        "limits:",
+        "exempt_networks:",
+        "ping:",
+        "kind: ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        ": ",
+        "&a ",
+        "*a",
+        "!t ",
+        "| ",
+        "\"",
+        "'",
+        "#",
+        "null",
+        "true",
+        "8443",
+        "1MiB",
+        "30s",
+        "-1",
+        "0x10",
+        ".nan",
+        "<<: ",
+        "---",
+    ];
+    proptest::collection::vec(proptest::sample::select(PARTS), 0..40)
+        .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_file_panics(text in prop_oneof![yaml_like(), "\\PC{0,200}", any::<String>()]) {
+        if let Ok(config) = from_file(&text) {
+            prop_assert_eq!(from_file(&config.to_yaml()), Ok(config));
+        }
+    }
+
+    #[test]
+    fn no_value_of_any_key_panics(
+        key in proptest::sample::select(SAMPLES),
+        value in prop_oneof![yaml_like(), "\\PC{0,40}", "[0-9]{1,30}[a-zA-Z]{0,3}"],
+    ) {
+        let argument = format!("{}={value}", key.0);
+        if let Ok(config) = from_all("", &[], &[&argument]) {
+            prop_assert_eq!(from_file(&config.to_yaml()), Ok(config));
+        }
+    }
+
+    #[test]
+    fn no_variable_panics(name in "CORECAST_[A-Z_0-9]{0,40}", value in "\\PC{1,20}") {
+        let _ = from_all("", &[(&name, &value)], &[]);
+    }
+}

@@ -1,0 +1,155 @@
+//! A value for every key that changes it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use corecast::config::{
+    Config, ConnectionLimit, EndpointConfig, KIB, LogFormat, LogLevel, LogOutput, MIB, Network,
+    Shards, SlowClientPolicy,
+};
+
+/// A key, a value for it that is not its default, and the field that it has to change.
+pub(crate) type Sample = (&'static str, &'static str, fn(&mut Config));
+
+pub(crate) const SAMPLES: &[Sample] = &[
+    ("server.host", "127.0.0.1", |c| {
+        c.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    }),
+    ("server.port", "8080", |c| c.server.port = 8080),
+    ("server.tls.cert_file", "tls/cert.pem", |c| {
+        c.server.tls.cert_file = Some(PathBuf::from("tls/cert.pem"));
+    }),
+    ("server.tls.key_file", "key.pem", |c| {
+        c.server.tls.key_file = Some(PathBuf::from("key.pem"));
+    }),
+    ("engine.shards", "3", |c| c.engine.shards = Shards::Count(3)),
+    ("engine.pin", "true", |c| c.engine.pin = true),
+    ("engine.spin_us", "50", |c| c.engine.spin_us = 50),
+    ("engine.read_buffer_bytes", "1MB", |c| {
+        c.engine.read_buffer_bytes = MIB;
+    }),
+    ("engine.send_buffer_bytes", "64KiB", |c| {
+        c.engine.send_buffer_bytes = Some(64 * KIB);
+    }),
+    ("limits.message_bytes", "10 MB", |c| {
+        c.limits.message_bytes = 10 * MIB;
+    }),
+    ("limits.frame_bytes", "4096", |c| {
+        c.limits.frame_bytes = Some(4096);
+    }),
+    ("limits.head_bytes", "8KiB", |c| {
+        c.limits.head_bytes = 8 * KIB;
+    }),
+    ("limits.connections", "off", |c| {
+        c.limits.connections = ConnectionLimit::Unlimited;
+    }),
+    ("limits.connections_per_ip", "0", |c| {
+        c.limits.connections_per_ip = None;
+    }),
+    ("limits.exempt_networks", "10.0.0.0/8, 192.0.2.1", |c| {
+        c.limits.exempt_networks = ["10.0.0.0/8", "192.0.2.1/32"].map(network).to_vec();
+    }),
+    ("limits.inbound_bytes", "1GiB", |c| {
+        c.limits.inbound_bytes = KIB * MIB;
+    }),
+    ("limits.rooms_per_connection", "7", |c| {
+        c.limits.rooms_per_connection = 7;
+    }),
+    ("limits.room_name_bytes", "100", |c| {
+        c.limits.room_name_bytes = 100;
+    }),
+    ("slow_client.policy", "drop_oldest", |c| {
+        c.slow_client.policy = SlowClientPolicy::DropOldest;
+    }),
+    ("slow_client.outbox_bytes", "2MiB", |c| {
+        c.slow_client.outbox_bytes = 2 * MIB;
+    }),
+    ("slow_client.outbox_age", "off", |c| {
+        c.slow_client.outbox_age = None;
+    }),
+    ("slow_client.process_bytes", "16MiB", |c| {
+        c.slow_client.process_bytes = 16 * MIB;
+    }),
+    ("keepalive.ping", "10s", |c| c.keepalive.ping = seconds(10)),
+    ("keepalive.pong", "1m30s", |c| {
+        c.keepalive.pong = seconds(90);
+    }),
+    ("timeouts.handshake", "250ms", |c| {
+        c.timeouts.handshake = Duration::from_millis(250);
+    }),
+    ("timeouts.message", "1h", |c| {
+        c.timeouts.message = Duration::from_secs(3600);
+    }),
+    ("timeouts.close", "1s", |c| {
+        c.timeouts.close = Duration::from_secs(1);
+    }),
+    ("shutdown.delay", "3s", |c| {
+        c.shutdown.delay = Duration::from_secs(3);
+    }),
+    ("shutdown.timeout", "0", |c| {
+        c.shutdown.timeout = Duration::ZERO;
+    }),
+    ("metrics.enabled", "no", |c| c.metrics.enabled = false),
+    ("metrics.host", "::1", |c| {
+        c.metrics.host = Some("::1".parse().expect("an address"));
+    }),
+    ("metrics.port", "0", |c| c.metrics.port = 0),
+    ("health.status_word", "ok", |c| {
+        c.health.status_word = "ok".to_owned();
+    }),
+    ("health.users", "false", |c| c.health.users = false),
+    ("logging.level", "DEBUG", |c| {
+        c.logging.level = LogLevel::Debug;
+    }),
+    ("logging.format", "json", |c| {
+        c.logging.format = LogFormat::Json;
+    }),
+    ("logging.output", "relay.log", |c| {
+        c.logging.output = LogOutput::File(PathBuf::from("relay.log"));
+    }),
+    ("endpoints.hub.path", "/chat/**", |c| {
+        hub(c).path = "/chat/**".to_owned();
+    }),
+    ("endpoints.hub.enabled", "false", |c| hub(c).enabled = false),
+    ("endpoints.hub.echo", "false", |c| hub(c).echo = false),
+    ("endpoints.hub.limits.message_bytes", "2KB", |c| {
+        hub(c).limits.message_bytes = Some(2 * KIB);
+    }),
+    ("endpoints.hub.limits.frame_bytes", "off", |c| {
+        hub(c).limits.frame_bytes = Some(None);
+    }),
+    ("endpoints.hub.slow_client.policy", "latest_only", |c| {
+        hub(c).slow_client.policy = Some(SlowClientPolicy::LatestOnly);
+    }),
+    ("endpoints.hub.slow_client.outbox_bytes", "3MiB", |c| {
+        hub(c).slow_client.outbox_bytes = Some(3 * MIB);
+    }),
+    ("endpoints.hub.slow_client.outbox_age", "5s", |c| {
+        hub(c).slow_client.outbox_age = Some(seconds(5));
+    }),
+    ("endpoints.hub.keepalive.ping", "off", |c| {
+        hub(c).keepalive.ping = Some(None);
+    }),
+    ("endpoints.hub.keepalive.pong", "2m", |c| {
+        hub(c).keepalive.pong = Some(seconds(120));
+    }),
+];
+
+/// Keys that have one legal value in this version, and so cannot change anything.
+pub(crate) const FIXED: &[&str] = &["server.tls.enabled", "endpoints.hub.kind"];
+
+pub(crate) fn network(text: &str) -> Network {
+    text.parse().expect("a network")
+}
+
+pub(crate) fn seconds(count: u64) -> Option<Duration> {
+    Some(Duration::from_secs(count))
+}
+
+fn hub(config: &mut Config) -> &mut EndpointConfig {
+    config
+        .endpoints
+        .get_mut("hub")
+        .expect("the built-in endpoint")
+}
