@@ -31,6 +31,7 @@ mod limits;
 mod outcome;
 mod pacing;
 mod receive;
+mod stalled;
 mod stamp;
 mod worker;
 

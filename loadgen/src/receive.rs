@@ -10,6 +10,7 @@ use crate::client::{Client, Credit};
 use crate::control::Shared;
 use crate::frames::{Incoming, Walk, append_control};
 use crate::histogram;
+use crate::stalled::close_text;
 use crate::stamp::{Payloads, Reading};
 
 /// A message of fragments may be larger than what was sent by this much, so that a server's own
@@ -34,6 +35,15 @@ impl Tally {
             latency: histogram::new(),
             last_arrival_ns: 0,
         }
+    }
+}
+
+/// What to look for in the frames of a run.
+pub(crate) fn walk_of(payloads: &Payloads) -> Walk<'_> {
+    Walk {
+        expected_head: payloads.expected_head(),
+        expected_bytes: payloads.size(),
+        payload_bytes_max: payloads.size().max(FOREIGN_BYTES_MAX) as u64,
     }
 }
 
@@ -92,11 +102,7 @@ impl<'a> Arrivals<'a> {
             closed: None,
         };
         let mut too_large = false;
-        let walk = Walk {
-            expected_head: self.payloads.expected_head(),
-            expected_bytes: self.payloads.size(),
-            payload_bytes_max: self.payloads.size().max(FOREIGN_BYTES_MAX) as u64,
-        };
+        let walk = walk_of(self.payloads);
         let before = self.receiver.arrivals();
         let walked = walk.each(bytes, |frame| match frame {
             Incoming::Message(payload) => {
@@ -117,10 +123,7 @@ impl<'a> Arrivals<'a> {
             }
             Incoming::Pong => {}
             Incoming::Close { code, reason } => {
-                taken.closed = Some(format!(
-                    "the server closed: {code} {}",
-                    String::from_utf8_lossy(reason).escape_debug()
-                ));
+                taken.closed = Some(close_text(code, reason));
             }
         });
         tally.arrivals += self.receiver.arrivals() - before;

@@ -25,7 +25,8 @@ use crate::histogram;
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::{Pacing, Publisher};
 use crate::plan::{Pace, Relay};
-use crate::receive::{Arrivals, Tally};
+use crate::receive::{Arrivals, Tally, walk_of};
+use crate::stalled::look_for_ends;
 use crate::stamp::Stamp;
 
 const TIMER: Token = Token(usize::MAX - 1);
@@ -256,8 +257,6 @@ impl Worker {
         if reads && !client.readable && (event.is_readable() || client.read_closed) {
             client.readable = true;
             self.ready.push(place);
-        } else if !reads && client.read_closed {
-            client.close("by the server");
         }
     }
 
@@ -347,6 +346,8 @@ impl Worker {
             }
             if client.stalled {
                 client.readable = false;
+                client.inbox.clear();
+                client.inbox.extend_from_slice(&bytes[from..]);
                 return Ok(());
             }
         }
@@ -415,6 +416,7 @@ impl Worker {
     fn send(&mut self, place: usize, start_ns: u64) -> io::Result<()> {
         let client = &mut self.clients[place];
         let end_ns = self.shared.times.end_ns();
+        let is_open_loop = matches!(self.relay.pace, Pace::Open { .. });
         while client.is_open() {
             if !client.flush()? {
                 if let Some(publisher) = &mut client.publisher {
@@ -447,7 +449,7 @@ impl Worker {
                 self.sent += 1;
                 if publisher.is_held {
                     publisher.held_up += u64::from(measured);
-                } else if measured {
+                } else if measured && is_open_loop {
                     histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
                 }
             }
@@ -510,6 +512,8 @@ impl Worker {
     }
 
     fn hand_in(mut self) -> Outcome {
+        let walk = walk_of(&self.shared.payloads);
+        look_for_ends(&mut self.clients, &mut self.buffer, walk);
         let mut goodbye = Vec::new();
         let code = 1000_u16.to_be_bytes();
         append_control(

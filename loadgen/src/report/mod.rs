@@ -28,6 +28,8 @@ const BUSY_SHARE_MAX: f64 = 0.95;
 const LATENESS_NS_MAX: u64 = 1_000_000;
 /// So does lateness at p99 above this share of the latency at p99.
 const LATENESS_SHARE_MAX: f64 = 0.1;
+/// But not where it is below this: so long a kernel may take to wake a thread that sleeps.
+const LATENESS_NS_NEGLIGIBLE: u64 = 100_000;
 
 /// The result of a relay run.
 #[derive(Clone, Debug, Serialize)]
@@ -311,7 +313,9 @@ impl RelayReport {
                 "it sent {} late at p99",
                 text::time(late_ns as f64)
             ));
-        } else if late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64 && latency_ns > 0 {
+        } else if late_ns > LATENESS_NS_NEGLIGIBLE
+            && late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64
+        {
             reasons.push(format!(
                 "it sent {} late at p99, more than a tenth of the latency",
                 text::time(late_ns as f64)

@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::{Message, WebSocket};
 
 /// A message on its way to one client.
 pub struct Delivery {
@@ -31,7 +31,11 @@ pub struct Behaviour {
     pub echo: bool,
     pub fault: Fault,
     /// Sent to each client before anything else.
-    pub greeting: Option<&'static str>,
+    pub greeting: &'static str,
+    /// Send each message in two fragments, with a ping between them.
+    pub fragment: bool,
+    /// Send text as binary.
+    pub binary_out: bool,
 }
 
 impl Default for Behaviour {
@@ -39,7 +43,9 @@ impl Default for Behaviour {
         Self {
             echo: true,
             fault: Box::new(|delivery| vec![delivery.payload]),
-            greeting: None,
+            greeting: "",
+            fragment: false,
+            binary_out: false,
         }
     }
 }
@@ -77,12 +83,26 @@ pub fn serve(behaviour: Behaviour) -> String {
     url
 }
 
-fn receive(stream: TcpStream, sender: Sender<Input>) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
-    let from = stream.peer_addr().ok()?;
-    let writer = stream.try_clone().ok()?;
-    let mut socket = tungstenite::accept(stream).ok()?;
-    sender.send(Input::Joined(writer)).ok()?;
+fn receive(stream: TcpStream, sender: Sender<Input>) {
+    let Ok(writer) = stream.try_clone() else {
+        return;
+    };
+    let Ok(socket) = tungstenite::accept(stream) else {
+        return;
+    };
+    pass_on(socket, &writer, &sender);
+    // The broadcaster keeps the writer: only this ends the connection.
+    let _ = writer.shutdown(std::net::Shutdown::Both);
+}
+
+fn pass_on(
+    mut socket: WebSocket<TcpStream>,
+    writer: &TcpStream,
+    sender: &Sender<Input>,
+) -> Option<()> {
+    writer.set_nodelay(true).ok()?;
+    let from = writer.peer_addr().ok()?;
+    sender.send(Input::Joined(writer.try_clone().ok()?)).ok()?;
     loop {
         let (is_text, payload) = match socket.read().ok()? {
             Message::Text(text) => (true, text.as_bytes().to_vec()),
@@ -105,9 +125,9 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
     for input in inputs {
         let (from, kind, payload) = match input {
             Input::Joined(mut stream) => {
-                let greeting = behaviour.greeting.unwrap_or_default();
-                if !greeting.is_empty() {
-                    let _ = stream.write_all(&frame(Data::Text, greeting.as_bytes().to_vec()));
+                if !behaviour.greeting.is_empty() {
+                    let greeting = behaviour.greeting.as_bytes().to_vec();
+                    let _ = stream.write_all(&whole(Data::Text, greeting));
                 }
                 let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
                 clients.push(stream.peer_addr().ok().map(|address| (address, stream)));
@@ -119,6 +139,11 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
                 payload,
             } => (from, Data::Text, payload),
             Input::Message { from, payload, .. } => (from, Data::Binary, payload),
+        };
+        let kind = if behaviour.binary_out {
+            Data::Binary
+        } else {
+            kind
         };
         for (client, slot) in clients.iter_mut().enumerate() {
             let Some((address, stream)) = slot else {
@@ -133,7 +158,12 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
                 payload: payload.clone(),
             };
             for out in (behaviour.fault)(delivery) {
-                if stream.write_all(&frame(kind, out)).is_err() {
+                let out = if behaviour.fragment {
+                    split(kind, out)
+                } else {
+                    whole(kind, out)
+                };
+                if stream.write_all(&out).is_err() {
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                     *slot = None;
                     break;
@@ -144,11 +174,24 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
     }
 }
 
-pub fn frame(kind: Data, payload: Vec<u8>) -> Vec<u8> {
+fn whole(kind: Data, payload: Vec<u8>) -> Vec<u8> {
+    bytes_of([Frame::message(payload, OpCode::Data(kind), true)])
+}
+
+fn split(kind: Data, mut payload: Vec<u8>) -> Vec<u8> {
+    let rest = payload.split_off(payload.len() / 3);
+    bytes_of([
+        Frame::message(payload, OpCode::Data(kind), false),
+        Frame::ping(b"between".to_vec()),
+        Frame::message(rest, OpCode::Data(Data::Continue), true),
+    ])
+}
+
+fn bytes_of<const N: usize>(frames: [Frame; N]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Frame::message(payload, OpCode::Data(kind), true)
-        .format(&mut bytes)
-        .expect("into memory");
+    for frame in frames {
+        frame.format(&mut bytes).expect("into memory");
+    }
     bytes
 }
 
