@@ -1,2 +1,55 @@
-//! The load generator.
-fn main() {}
+//! The `loadgen` binary: read the command line, run, report.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use loadgen::args::{Args, Output};
+use loadgen::run::{Finished, run};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+const USAGE_OR_CONNECTION: u8 = 2;
+const WRONG_DELIVERIES: u8 = 3;
+const SECOND_SIGNAL: i32 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match load(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            // Where stderr is gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "loadgen: {error:#}");
+            ExitCode::from(USAGE_OR_CONNECTION)
+        }
+    }
+}
+
+fn load(args: &Args) -> anyhow::Result<ExitCode> {
+    let plan = args.plan()?;
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal finds the flag unset, and sets it.
+        flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&interrupt))?;
+        flag::register(signal, Arc::clone(&interrupt))?;
+    }
+    let finished = run(&plan, &interrupt)?;
+    let report = match (&finished, args.output) {
+        (Finished::Relay(report), Output::Text) => report.text(),
+        (Finished::Relay(report), Output::Json) => json(report)?,
+        (Finished::Handshakes(report), Output::Text) => report.text(),
+        (Finished::Handshakes(report), Output::Json) => json(report)?,
+    };
+    std::io::stdout().write_all(report.as_bytes())?;
+    let is_right = match &finished {
+        Finished::Relay(report) => report.is_right(),
+        Finished::Handshakes(_) => true,
+    };
+    Ok(ExitCode::from(if is_right { 0 } else { WRONG_DELIVERIES }))
+}
+
+fn json(report: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
+}

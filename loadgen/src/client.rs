@@ -1,0 +1,217 @@
+//! One connection: connect, upgrade, then frames both ways.
+//!
+//! ```text
+//! Connecting ──writable──▶ Upgrading ──101──▶ Open ──▶ Closed
+//!      └────────────refused, other status, timeout───────▲
+//! ```
+//! A client owns its socket and the bytes that a read or a write cut in two, and nothing else: the
+//! receive buffer belongs to the thread.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::check::Receiver;
+use crate::handshake::Handshake;
+use crate::pacing::Publisher;
+
+/// Receive buffer of a stalled client's socket, so that it holds up the relay soon.
+const STALLED_RECV_BYTES: usize = 16 << 10;
+
+/// Where a connection stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    Connecting,
+    Upgrading(Handshake),
+    Open,
+    /// Why, in a few words.
+    Closed(String),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Number among all clients of the run.
+    pub(crate) index: u32,
+    pub(crate) stream: TcpStream,
+    pub(crate) phase: Phase,
+    pub(crate) started_ns: u64,
+    pub(crate) stalled: bool,
+    pub(crate) receiver: Receiver,
+    pub(crate) publisher: Option<Publisher>,
+    /// The publisher whose messages complete when they arrive here, as a place in the thread.
+    pub(crate) credits: Option<Credit>,
+    /// Beginning of a frame or of the response head.
+    pub(crate) inbox: Vec<u8>,
+    /// Fragments of a message, and whether its opcode is the one that was sent.
+    pub(crate) fragments: Option<(bool, Vec<u8>)>,
+    outbox: Vec<u8>,
+    outbox_sent: usize,
+    /// An edge said that there may be something to read.
+    pub(crate) readable: bool,
+    /// The peer has shut down its side: read on to the end.
+    pub(crate) read_closed: bool,
+    /// On the thread's list of publishers that may send.
+    pub(crate) is_sending: bool,
+}
+
+/// Whose message completes when it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credit {
+    /// Its number among all clients.
+    pub(crate) publisher: u32,
+    /// Its place in the thread.
+    pub(crate) place: usize,
+}
+
+impl Client {
+    /// Starts to connect.
+    ///
+    /// # Errors
+    /// No file descriptor, no port, no route.
+    pub(crate) fn connect(
+        index: u32,
+        address: SocketAddr,
+        stalled: bool,
+        now_ns: u64,
+    ) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        if stalled {
+            socket.set_recv_buffer_size(STALLED_RECV_BYTES)?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        Ok(Self {
+            index,
+            stream: TcpStream::from_std(socket.into()),
+            phase: Phase::Connecting,
+            started_ns: now_ns,
+            stalled,
+            receiver: Receiver::default(),
+            publisher: None,
+            credits: None,
+            inbox: Vec::new(),
+            fragments: None,
+            outbox: Vec::new(),
+            outbox_sent: 0,
+            readable: false,
+            read_closed: false,
+            is_sending: false,
+        })
+    }
+
+    /// True while frames can be exchanged.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// True before the upgrade.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Upgrading(_))
+    }
+
+    /// The socket may have become writable: finds out what became of the connect. True once there
+    /// is a connection on which the request can go out.
+    pub(crate) fn connected(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the upgrade request.
+    pub(crate) fn request(&mut self, authority: &str, path: &str) -> io::Result<()> {
+        let (handshake, request) = Handshake::request(authority, path);
+        self.phase = Phase::Upgrading(handshake);
+        self.write(&request)
+    }
+
+    /// Reads once, behind the `kept` bytes of `buffer`. `None`: nothing there.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<usize>> {
+        loop {
+            return match self.stream.read(&mut buffer[kept..]) {
+                Ok(count) => {
+                    // A short read has drained the socket, unless the end is still to come.
+                    self.readable = kept + count == buffer.len() || self.read_closed;
+                    Ok(Some(count))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    Ok(None)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Sends `bytes`; what does not fit is kept, and nothing more goes out before it.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = if self.is_blocked() {
+            0
+        } else {
+            write_some(&mut self.stream, bytes)?
+        };
+        self.outbox.extend_from_slice(&bytes[written..]);
+        Ok(())
+    }
+
+    /// Sends what was kept. False while some is left.
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        if self.is_blocked() {
+            self.outbox_sent += write_some(&mut self.stream, &self.outbox[self.outbox_sent..])?;
+            if self.outbox_sent == self.outbox.len() {
+                self.outbox.clear();
+                self.outbox_sent = 0;
+            }
+        }
+        Ok(!self.is_blocked())
+    }
+
+    /// Bytes wait for the socket.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// The connection is over; only the first reason counts.
+    pub(crate) fn close(&mut self, reason: impl Into<String>) {
+        if !matches!(self.phase, Phase::Closed(_)) {
+            self.phase = Phase::Closed(reason.into());
+            self.readable = false;
+            self.outbox.clear();
+            self.outbox_sent = 0;
+            let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Makes the drop of the socket a reset, so that no port is left in TIME_WAIT.
+    pub(crate) fn reset_on_drop(&self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}

@@ -1,0 +1,89 @@
+//! Time: the clock of a run, the timer that wakes a sleeping thread, and CPU time.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+/// Nanoseconds since one common origin, on a clock that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock whose origin is now.
+    pub(crate) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+
+    /// Nanoseconds since the origin.
+    #[inline]
+    pub(crate) fn now_ns(self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+}
+
+/// Wakes a poll at a time given in nanoseconds: `poll` itself knows whole milliseconds only.
+///
+/// It is registered edge-triggered and never read: setting it anew clears it.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    fd: OwnedFd,
+    armed_for_ns: u64,
+}
+
+impl Timer {
+    /// A timer that is registered under `token`.
+    pub(crate) fn new(registry: &Registry, token: Token) -> std::io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self {
+            fd,
+            armed_for_ns: u64::MAX,
+        })
+    }
+
+    /// Fires once at `at_ns`, which lies after `now_ns`.
+    pub(crate) fn arm(&mut self, at_ns: u64, now_ns: u64) -> std::io::Result<()> {
+        if self.armed_for_ns == at_ns {
+            return Ok(());
+        }
+        let wait_ns = at_ns.saturating_sub(now_ns).max(1);
+        let once = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: (wait_ns / 1_000_000_000) as i64,
+                tv_nsec: (wait_ns % 1_000_000_000) as _,
+            },
+        };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &once)?;
+        self.armed_for_ns = at_ns;
+        Ok(())
+    }
+}
+
+/// CPU time that the calling thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    duration(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// CPU time that the process has used.
+pub(crate) fn process_cpu() -> Duration {
+    duration(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+fn duration(time: Timespec) -> Duration {
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}

@@ -1,0 +1,118 @@
+//! What the threads of a run share: read-only facts, the times of the phases, and counters that one
+//! thread writes and the coordinator reads.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::plan::{Plan, Target};
+use crate::stamp::Payloads;
+
+/// Shared by all threads of a run.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) target: Target,
+    pub(crate) address: SocketAddr,
+    pub(crate) threads: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) payloads: Payloads,
+    pub(crate) clock: Clock,
+    pub(crate) times: Times,
+    finish: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(plan: &Plan, address: SocketAddr) -> Self {
+        Self {
+            target: plan.target.clone(),
+            address,
+            threads: plan.threads,
+            connect_timeout: plan.connect_timeout,
+            payloads: Payloads::new(plan.size, plan.text, plan.seed),
+            clock: Clock::new(),
+            times: Times::default(),
+            finish: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells all threads to hand in what they have.
+    pub(crate) fn finish(&self) {
+        self.finish.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finish.load(Ordering::Acquire)
+    }
+}
+
+/// When the phases begin, in nanoseconds of the run's clock.
+///
+/// Unknown (`u64::MAX`) until every client is connected. The end may move to an earlier time.
+#[derive(Debug)]
+pub(crate) struct Times {
+    start_ns: AtomicU64,
+    measure_ns: AtomicU64,
+    end_ns: AtomicU64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let unknown = || AtomicU64::new(u64::MAX);
+        Self {
+            start_ns: unknown(),
+            measure_ns: unknown(),
+            end_ns: unknown(),
+        }
+    }
+}
+
+impl Times {
+    /// Sets all three; the start is published last.
+    pub(crate) fn set(&self, start_ns: u64, warmup: Duration, duration: Duration) {
+        let measure_ns = start_ns + warmup.as_nanos() as u64;
+        self.measure_ns.store(measure_ns, Ordering::Relaxed);
+        self.end_ns
+            .store(measure_ns + duration.as_nanos() as u64, Ordering::Relaxed);
+        self.start_ns.store(start_ns, Ordering::Release);
+    }
+
+    /// Ends the sending at `now_ns`, if it was to end later.
+    pub(crate) fn end_at(&self, now_ns: u64) {
+        self.end_ns.fetch_min(now_ns, Ordering::Relaxed);
+    }
+
+    /// When sending begins; `None` before everybody is connected.
+    pub(crate) fn start_ns(&self) -> Option<u64> {
+        Some(self.start_ns.load(Ordering::Acquire)).filter(|start_ns| *start_ns != u64::MAX)
+    }
+
+    /// From here on messages are counted.
+    pub(crate) fn measure_ns(&self) -> u64 {
+        self.measure_ns.load(Ordering::Relaxed)
+    }
+
+    /// No message is due at or after this.
+    pub(crate) fn end_ns(&self) -> u64 {
+        self.end_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// One thread's running totals, both phases together.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) connected: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) arrivals: AtomicU64,
+}
+
+/// What a thread tells the coordinator while it runs.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// All its clients are upgraded.
+    Connected,
+    /// The run cannot go on.
+    Failed(String),
+    /// Everything that was due has been sent.
+    Sent,
+}

@@ -1,0 +1,201 @@
+//! One thread of `--handshakes`: open, upgrade, close, with a fixed number in flight.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use mio::{Events, Interest, Poll, Token};
+use tungstenite::protocol::frame::coding::Control;
+
+use crate::client::{Client, Phase};
+use crate::control::Shared;
+use crate::frames::append_control;
+use crate::plan::Handshakes;
+use crate::{RunError, histogram};
+
+/// How long a server may take to close after the Close frame before the connection is reset.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+const READ_BYTES: usize = 32 << 10;
+
+/// One thread's part of the result.
+#[derive(Debug)]
+pub(crate) struct HandshakeOutcome {
+    pub(crate) completed: u64,
+    /// Closing handshakes that the server did not finish in time.
+    pub(crate) not_closed: u64,
+    /// Nanoseconds from connect to upgraded.
+    pub(crate) connect_times: Histogram<u64>,
+}
+
+struct Batch<'a> {
+    shared: &'a Shared,
+    work: Handshakes,
+    poll: Poll,
+    slots: Vec<Option<Client>>,
+    buffer: Vec<u8>,
+    outcome: HandshakeOutcome,
+}
+
+/// Runs this thread's share. Setting `interrupt` ends it early.
+pub(crate) fn run(
+    shared: &Shared,
+    work: Handshakes,
+    thread: u32,
+    interrupt: &AtomicBool,
+) -> Result<HandshakeOutcome, RunError> {
+    let mine = |count: u32| (thread..count).step_by(shared.threads as usize);
+    let slots = mine(work.concurrency).map(|_| None).collect();
+    let outcome = HandshakeOutcome {
+        completed: 0,
+        not_closed: 0,
+        connect_times: histogram::new(),
+    };
+    let buffer = vec![0; READ_BYTES];
+    let mut batch = Batch {
+        shared,
+        work,
+        poll: Poll::new()?,
+        slots,
+        buffer,
+        outcome,
+    };
+    let mut events = Events::with_capacity(1024);
+    let mut indexes = mine(work.count);
+    let mut swept_ns = 0;
+    loop {
+        let stopping = interrupt.load(Ordering::Relaxed);
+        let mut busy = 0;
+        for slot in 0..batch.slots.len() {
+            if batch.slots[slot].is_none()
+                && !stopping
+                && let Some(index) = indexes.next()
+            {
+                batch.open(slot, index)?;
+            }
+            busy += usize::from(batch.slots[slot].is_some());
+        }
+        if busy == 0 || stopping {
+            return Ok(batch.outcome);
+        }
+        match batch.poll.poll(&mut events, Some(TICK)) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
+        for event in &events {
+            batch.step(event.token().0)?;
+        }
+        let now_ns = shared.clock.now_ns();
+        if now_ns - swept_ns > TICK.as_nanos() as u64 {
+            swept_ns = now_ns;
+            batch.sweep(now_ns)?;
+        }
+    }
+}
+
+impl Batch<'_> {
+    fn open(&mut self, slot: usize, index: u32) -> Result<(), RunError> {
+        let now_ns = self.shared.clock.now_ns();
+        let mut client = Client::connect(index, self.shared.address, false, now_ns)?;
+        // Whoever closes first keeps the port in TIME_WAIT for a minute; a reset does not.
+        client.reset_on_drop();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut client.stream, Token(slot), interest)?;
+        self.slots[slot] = Some(client);
+        Ok(())
+    }
+
+    fn step(&mut self, slot: usize) -> Result<(), RunError> {
+        let Some(client) = &mut self.slots[slot] else {
+            return Ok(());
+        };
+        let index = client.index;
+        let done = advance(
+            client,
+            self.shared,
+            self.work,
+            &mut self.buffer,
+            &mut self.outcome,
+        )
+        .map_err(|reason| RunError::new(format!("connection {index}: {reason}")))?;
+        if done {
+            self.outcome.completed += 1;
+            self.slots[slot] = None;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, now_ns: u64) -> Result<(), RunError> {
+        for slot in &mut self.slots {
+            let Some(client) = slot else { continue };
+            let age = Duration::from_nanos(now_ns.saturating_sub(client.started_ns));
+            if client.is_opening() && age > self.shared.connect_timeout {
+                return Err(RunError::new(format!(
+                    "connection {}: not upgraded within {:?}",
+                    client.index, self.shared.connect_timeout
+                )));
+            }
+            if client.is_open() && age > CLOSE_PATIENCE {
+                self.outcome.completed += 1;
+                self.outcome.not_closed += 1;
+                *slot = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes a connection as far as it goes. True when it is done with.
+fn advance(
+    client: &mut Client,
+    shared: &Shared,
+    work: Handshakes,
+    buffer: &mut [u8],
+    outcome: &mut HandshakeOutcome,
+) -> Result<bool, String> {
+    if matches!(client.phase, Phase::Connecting) {
+        if !client.connected().map_err(|error| error.to_string())? {
+            return Ok(false);
+        }
+        let path = shared.target.path_for(client.index);
+        client
+            .request(shared.target.authority(), &path)
+            .map_err(|error| error.to_string())?;
+    }
+    client.flush().map_err(|error| error.to_string())?;
+    loop {
+        let kept = client.inbox.len();
+        buffer[..kept].copy_from_slice(&client.inbox);
+        let count = match client.read(buffer, kept) {
+            Ok(None) => return Ok(false),
+            Ok(Some(0)) if client.is_open() => return Ok(true),
+            Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
+            Ok(Some(count)) => count,
+            Err(_) if client.is_open() => return Ok(true),
+            Err(error) => return Err(error.to_string()),
+        };
+        let Phase::Upgrading(handshake) = &client.phase else {
+            continue;
+        };
+        let head = &buffer[..kept + count];
+        if handshake.answer(head)?.is_none() {
+            client.inbox = head.to_vec();
+            continue;
+        }
+        client.inbox.clear();
+        client.phase = Phase::Open;
+        let now_ns = shared.clock.now_ns();
+        histogram::record(&mut outcome.connect_times, now_ns - client.started_ns);
+        if work.reset {
+            return Ok(true);
+        }
+        let mut goodbye = Vec::new();
+        let code = 1000_u16.to_be_bytes();
+        append_control(&mut goodbye, Control::Close, shared.payloads.mask(), &code);
+        client.write(&goodbye).map_err(|error| error.to_string())?;
+    }
+}

@@ -1,0 +1,60 @@
+//! Loads a WebSocket relay and checks every delivery.
+//!
+//! ```text
+//! args ─▶ plan ─▶ run ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
+//!                          │   client: connect, upgrade, bytes in and out
+//!                          │   receive: frames ─▶ stamp ─▶ check ─▶ latency
+//!                          └   pacing: when to send
+//! ```
+//!
+//! Three rules make its figures worth something. Messages are sent when they are due, whatever the
+//! relay does, and latency counts from that time (no coordinated omission). A thread sleeps between
+//! messages and takes no CPU from the relay. And the generator measures itself: when it was the
+//! bottleneck, the report says so.
+
+#![warn(missing_docs)]
+
+pub mod args;
+pub mod plan;
+pub mod report;
+pub mod run;
+
+mod check;
+mod client;
+mod clock;
+mod control;
+mod frames;
+mod handshake;
+mod handshakes;
+mod histogram;
+mod limits;
+mod outcome;
+mod pacing;
+mod receive;
+mod stalled;
+mod stamp;
+mod worker;
+
+/// Why a run came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError(String);
+
+impl RunError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<std::io::Error> for RunError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}

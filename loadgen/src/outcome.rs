@@ -1,0 +1,61 @@
+//! What a thread hands in at the end.
+
+use hdrhistogram::Histogram;
+
+use crate::check::Counts;
+use crate::client::{Client, Phase};
+
+/// One thread's part of the result.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) clients: Vec<ClientOutcome>,
+    /// Nanoseconds from due to received.
+    pub(crate) latency: Histogram<u64>,
+    /// Nanoseconds from due to sent.
+    pub(crate) lateness: Histogram<u64>,
+    /// Nanoseconds from connect to upgraded.
+    pub(crate) connect_times: Histogram<u64>,
+    /// When the last measured message arrived, 0 for never.
+    pub(crate) last_arrival_ns: u64,
+    /// CPU time over wall time while measuring.
+    pub(crate) busy: f64,
+}
+
+/// One client's part.
+#[derive(Debug)]
+pub(crate) struct ClientOutcome {
+    pub(crate) index: u32,
+    pub(crate) stalled: bool,
+    /// `[warm-up, measured]`.
+    pub(crate) sent: [u64; 2],
+    /// Due, and not sent because the connection was gone or blocked.
+    pub(crate) unsent: u64,
+    /// Measured messages that were late because the socket took no more.
+    pub(crate) held_up: u64,
+    /// `[warm-up, measured]`.
+    pub(crate) counts: [Counts; 2],
+    pub(crate) foreign: u64,
+    pub(crate) order_hash: u64,
+    /// Why the connection ended before the run did.
+    pub(crate) closed: Option<String>,
+}
+
+impl ClientOutcome {
+    pub(crate) fn of(client: Client) -> Self {
+        let publisher = client.publisher.unwrap_or_default();
+        Self {
+            index: client.index,
+            stalled: client.stalled,
+            sent: publisher.sent,
+            unsent: publisher.scheduled.saturating_sub(publisher.seq),
+            held_up: publisher.held_up,
+            counts: client.receiver.counts,
+            foreign: client.receiver.foreign,
+            order_hash: client.receiver.order_hash,
+            closed: match client.phase {
+                Phase::Closed(reason) => Some(reason),
+                _ => None,
+            },
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The report for people: at most 80 columns.
+
+use std::fmt::Write;
+
+use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
+
+/// Width of the labels at the left.
+const LABEL: usize = 12;
+
+impl RelayReport {
+    /// The report as text, with a line break at the end.
+    pub fn text(&self) -> String {
+        let mut out = Page::default();
+        self.setup(&mut out);
+        out.blank();
+        if self.config.publishers > 0 {
+            self.messages(&mut out);
+            out.blank();
+        }
+        out.row("", &table_head());
+        if self.latency_ns.count > 0 {
+            out.row("latency", &table_row(&self.latency_ns));
+        }
+        if self.lateness_ns.count > 0 {
+            out.row("lateness", &table_row(&self.lateness_ns));
+        }
+        out.row("connect", &table_row(&self.connect_ns));
+        out.blank();
+        self.verdict(&mut out);
+        out.0
+    }
+
+    fn setup(&self, out: &mut Page) {
+        let config = &self.config;
+        out.row("target", &config.url);
+        let mut clients = format!(
+            "{} connected, {} publish",
+            config.clients, config.publishers
+        );
+        if config.stalled > 0 {
+            let _ = write!(clients, ", {} never read", config.stalled);
+        }
+        out.row("clients", &clients);
+        let seconds = self.measured_ms / 1e3;
+        let warmup = config.warmup_ms as f64 / 1e3;
+        let pace = match (config.publishers, config.rate, config.window) {
+            (0, ..) => "idle".to_owned(),
+            (_, Some(rate), _) => format!("open loop, {rate} messages/s"),
+            (_, _, window) => format!("closed loop, window {}", window.unwrap_or_default()),
+        };
+        out.row(
+            "load",
+            &format!("{pace}, {seconds:.1} s after {warmup:.1} s of warm-up"),
+        );
+        if config.publishers > 0 {
+            out.row(
+                "payload",
+                &format!("{} bytes, {}", config.size_bytes, config.opcode),
+            );
+        }
+    }
+
+    fn messages(&self, out: &mut Page) {
+        let sums = &self.measured;
+        let mut sent = grouped(sums.sent);
+        if self.unsent > 0 {
+            let _ = write!(sent, "   unsent {}", grouped(self.unsent));
+        }
+        if self.held_up > 0 {
+            let _ = write!(sent, "   held up by the relay {}", grouped(self.held_up));
+        }
+        out.row("sent", &sent);
+        let (expected, delivered) = (grouped(sums.expected), grouped(sums.delivered));
+        out.row("expected", &format!("{expected}   delivered {delivered}"));
+        out.row("faults", &faults(sums));
+        if !self.warmup.is_right() {
+            out.row("in warm-up", &faults(&self.warmup));
+        }
+        if self.foreign > 0 {
+            out.row(
+                "foreign",
+                &format!("{} messages of others", grouped(self.foreign)),
+            );
+        }
+        out.row("order", &self.order_line());
+        let rates = &self.throughput;
+        out.row(
+            "throughput",
+            &format!(
+                "{} messages/s   {} deliveries/s   {:.1} MB/s",
+                grouped(rates.messages_per_second.round() as u64),
+                grouped(rates.deliveries_per_second.round() as u64),
+                rates.delivered_bytes_per_second / 1e6,
+            ),
+        );
+    }
+
+    fn order_line(&self) -> String {
+        let order = &self.order;
+        match (order.compared, order.differing) {
+            (0, _) => "not compared (no client got everything that was sent)".to_owned(),
+            (compared, 0) => format!("the same at all {compared} clients that were compared"),
+            (compared, differing) => format!("DIFFERS at {differing} of {compared} clients"),
+        }
+    }
+
+    fn verdict(&self, out: &mut Page) {
+        let generator = &self.generator;
+        out.row(
+            "generator",
+            &format!(
+                "{:.1} % of a core, busiest of {} thread(s) {:.1} %",
+                generator.cpu_share * 100.0,
+                self.config.threads,
+                generator.busiest_thread_share * 100.0
+            ),
+        );
+        let lost = &self.disconnects;
+        if lost.reading + lost.stalled > 0 {
+            out.row(
+                "disconnects",
+                &format!(
+                    "{} of reading, {} of stalled clients",
+                    lost.reading, lost.stalled
+                ),
+            );
+        }
+        for one in &lost.listed {
+            out.row("", &format!("client {}: {}", one.client, one.reason));
+        }
+        if self.interrupted {
+            out.row("note", "ended early by a signal");
+        }
+        if !self.latency_comparable && self.config.publishers > 0 {
+            out.row(
+                "note",
+                "closed loop: throughput is what generator and relay reach together,",
+            );
+            out.row(
+                "",
+                "latency is mostly the window's own queue; do not compare it",
+            );
+        }
+        let right = if self.right {
+            "every delivery right"
+        } else {
+            "WRONG DELIVERIES"
+        };
+        out.row(
+            "verdict",
+            if self.config.publishers == 0 && self.right {
+                "held"
+            } else {
+                right
+            },
+        );
+        if !self.valid {
+            out.row("", "INVALID: the generator was the bottleneck:");
+        }
+        for reason in &self.invalid_reasons {
+            out.row("", &format!("- {reason}"));
+        }
+    }
+}
+
+impl HandshakeReport {
+    /// The report as text, with a line break at the end.
+    pub fn text(&self) -> String {
+        let mut out = Page::default();
+        out.row("target", &self.url);
+        out.row(
+            "handshakes",
+            &format!(
+                "{} of {} in {:.2} s, {} at a time",
+                grouped(self.completed),
+                grouped(self.handshakes.into()),
+                self.elapsed_ms / 1e3,
+                self.concurrency
+            ),
+        );
+        if self.not_closed > 0 {
+            out.row(
+                "not closed",
+                &format!("{} by the server in time", grouped(self.not_closed)),
+            );
+        }
+        let rate = grouped(self.handshakes_per_second.round() as u64);
+        out.row("throughput", &format!("{rate} handshakes/s"));
+        out.blank();
+        out.row("", &table_head());
+        out.row("connect", &table_row(&self.connect_ns));
+        out.blank();
+        out.row(
+            "generator",
+            &format!("{:.1} % of a core", self.cpu_share * 100.0),
+        );
+        out.0
+    }
+}
+
+/// Lines with a label at the left.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn row(&mut self, label: &str, text: &str) {
+        let line = format!("{label:LABEL$}{text}");
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
+    }
+
+    fn blank(&mut self) {
+        self.0.push('\n');
+    }
+}
+
+fn faults(sums: &Deliveries) -> String {
+    format!(
+        "lost {}   repeated {}   reordered {}   damaged {}",
+        grouped(sums.lost),
+        grouped(sums.repeated),
+        grouped(sums.reordered),
+        grouped(sums.damaged)
+    )
+}
+
+fn table_head() -> String {
+    ["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]
+        .map(|name| format!("{name:>8}"))
+        .concat()
+}
+
+fn table_row(times: &Quantiles) -> String {
+    [
+        times.min as f64,
+        times.mean,
+        times.p50 as f64,
+        times.p90 as f64,
+        times.p99 as f64,
+        times.p99_9 as f64,
+        times.p99_99 as f64,
+        times.max as f64,
+    ]
+    .map(|ns| format!("{:>8}", time(ns)))
+    .concat()
+}
+
+/// Nanoseconds as a short text with three significant digits: `64ns`, `12.3µs`, `1.23ms`.
+pub(super) fn time(ns: f64) -> String {
+    let (value, unit) = match ns {
+        ..999.5 => (ns, "ns"),
+        ..999_500.0 => (ns / 1e3, "µs"),
+        ..999_500_000.0 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    let digits = match value {
+        _ if unit == "ns" => 0,
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$}{unit}")
+}
+
+/// A count with its thousands apart: `1,234,567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_the_unit_that_suits_them() {
+        let shown = [0.0, 64.0, 1234.0, 99_960.0, 999_600.0, 12_345_678.0, 6e10].map(time);
+        assert_eq!(
+            shown,
+            [
+                "0ns", "64ns", "1.23µs", "100µs", "1.00ms", "12.3ms", "60.0s"
+            ]
+        );
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        let shown = [0, 999, 1000, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! What became of the clients that never read.
+//!
+//! While a socket's receive buffer is full, not even the end of the connection arrives. So when the
+//! measurement is over their backlog is read at last: behind it is the server's Close, or the end,
+//! or nothing when the relay put up with them.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::frames::{Incoming, Walk};
+
+/// All stalled clients of a thread together are given this long.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Reads the backlogs, and closes those clients whose server has closed.
+pub(crate) fn look_for_ends(clients: &mut [Client], buffer: &mut [u8], walk: Walk<'_>) {
+    let until = Instant::now() + PATIENCE;
+    let is_pending = |client: &Client| client.stalled && client.is_open();
+    while clients.iter().any(is_pending) && Instant::now() < until {
+        let mut is_quiet = true;
+        for client in clients.iter_mut().filter(|client| is_pending(client)) {
+            match read_backlog(client, buffer, walk) {
+                Ok(something) => is_quiet &= !something,
+                Err(reason) => client.close(reason),
+            }
+        }
+        if is_quiet {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Reads once. True when there was something; an error when it was the end.
+fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Result<bool, String> {
+    let kept = client.inbox.len();
+    buffer[..kept].copy_from_slice(&client.inbox);
+    let count = match client.read(buffer, kept) {
+        Ok(None) => return Ok(false),
+        Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
+        Ok(Some(count)) => count,
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut closed = None;
+    let walked = walk.each(&buffer[..kept + count], |frame| {
+        if let Incoming::Close { code, reason } = frame {
+            closed = Some(close_text(code, reason));
+        }
+    });
+    let taken = walked.map_err(|error| error.to_string())?;
+    client.inbox.clear();
+    client.inbox.extend_from_slice(&buffer[taken..kept + count]);
+    closed.map_or(Ok(true), Err)
+}
+
+/// A server's Close in words.
+pub(crate) fn close_text(code: u16, reason: &[u8]) -> String {
+    let reason = String::from_utf8_lossy(reason);
+    format!("the server closed: {code} {}", reason.escape_debug())
+}

@@ -1,0 +1,294 @@
+//! The payload of a message: a stamp that names it, and a body that can be checked byte by byte.
+//!
+//! [`Payloads`] is made once a run and shared by all threads. A publisher appends whole masked
+//! frames with [`Payloads::append`]; a receiver gives a payload to [`Payloads::read`], which
+//! allocates nothing and copies nothing.
+//!
+//! The stamp is 40 bytes, little-endian, as it is in binary messages and in hexadecimal (80
+//! characters) in text messages:
+//!
+//! | offset | what |
+//! |---|---|
+//! | 0 | magic `CLG`, then the phase: 0 warm-up, 1 measured |
+//! | 4 | run id |
+//! | 8 | publisher |
+//! | 12 | length of the payload in bytes |
+//! | 16 | sequence number within the publisher, from 0 |
+//! | 24 | due time, nanoseconds since the origin of the [`Clock`](crate::clock::Clock) |
+//! | 32 | checksum of the bytes before |
+//!
+//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum, so
+//! that the body of another message is seen as damage; comparing it is one `memcmp`.
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+const MAGIC: [u8; 3] = *b"CLG";
+const MAGIC_HEX: &[u8] = b"434c47";
+const STAMP_BYTES: usize = 40;
+
+/// Smallest payload of a binary message, in bytes: the stamp.
+pub(crate) const BINARY_BYTES_MIN: usize = STAMP_BYTES;
+/// Smallest payload of a text message, in bytes: the stamp in hexadecimal.
+pub(crate) const TEXT_BYTES_MIN: usize = 2 * STAMP_BYTES;
+/// Largest payload, in bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// How far apart the bodies of two messages may start in the template. A multiple of the mask's
+/// four bytes, so that the template can be kept masked as well.
+const OFFSETS: u64 = 64;
+const OFFSET_STEP: usize = 4;
+
+/// What a payload says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// False in the warm-up.
+    pub(crate) measured: bool,
+    pub(crate) publisher: u32,
+    pub(crate) seq: u64,
+    pub(crate) due_ns: u64,
+}
+
+/// What a payload turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As it was sent. The second field is the checksum of the stamp.
+    Intact(Stamp, u64),
+    /// The stamp is right, the body or the length is not.
+    BodyDamaged(Stamp, u64),
+    /// It was ours, and can no longer be told which.
+    StampDamaged,
+    /// Not of this run: a greeting of the server, or another generator's message.
+    Foreign,
+}
+
+/// Makes and checks the payloads of one run.
+#[derive(Debug)]
+pub(crate) struct Payloads {
+    size: usize,
+    text: bool,
+    run_id: u32,
+    mask: [u8; 4],
+    /// Header and mask of every frame that is sent: they are all alike.
+    sent_head: Vec<u8>,
+    /// Header of every frame that should come back.
+    expected_head: Vec<u8>,
+    template: Vec<u8>,
+    masked_template: Vec<u8>,
+}
+
+impl Payloads {
+    /// Payloads of `size` bytes. `size` is at least [`BINARY_BYTES_MIN`] or [`TEXT_BYTES_MIN`].
+    pub(crate) fn new(size: usize, text: bool, seed: u64) -> Self {
+        let mut random = SplitMix(seed);
+        let run_id = random.next() as u32;
+        // A mask of zeros would leave the unmasking of the server untested.
+        let mask = ((random.next() as u32) | 0x0101_0101).to_le_bytes();
+        let opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
+        let template: Vec<u8> = (0..size + OFFSETS as usize * OFFSET_STEP)
+            .map(|_| match random.next() {
+                byte if text => b'!' + (byte % 94) as u8,
+                byte => byte as u8,
+            })
+            .collect();
+        let masked_template = template
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| byte ^ mask[at % 4])
+            .collect();
+        Self {
+            size,
+            text,
+            run_id,
+            mask,
+            sent_head: head(opcode, Some(mask), size),
+            expected_head: head(opcode, None, size),
+            template,
+            masked_template,
+        }
+    }
+
+    /// Bytes of a payload.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// True where messages are text.
+    pub(crate) fn is_text(&self) -> bool {
+        self.text
+    }
+
+    /// The header that an unfragmented frame with one of our payloads has when a server sends it.
+    pub(crate) fn expected_head(&self) -> &[u8] {
+        &self.expected_head
+    }
+
+    /// The mask of this run (RFC 6455 §5.3 wants it to be unpredictable for the sake of proxies,
+    /// which a load generator does not have; the server cannot tell).
+    pub(crate) fn mask(&self) -> [u8; 4] {
+        self.mask
+    }
+
+    /// Bytes of a whole frame with its header and mask.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.sent_head.len() + self.size
+    }
+
+    /// Appends the whole masked frame of a message to `out`.
+    pub(crate) fn append(&self, out: &mut Vec<u8>, stamp: &Stamp) {
+        let (plain, checksum) = self.encode(stamp);
+        out.extend_from_slice(&self.sent_head);
+        let stamp_from = out.len();
+        if self.text {
+            out.extend_from_slice(&to_hex(&plain));
+        } else {
+            out.extend_from_slice(&plain);
+        }
+        for (at, byte) in out[stamp_from..].iter_mut().enumerate() {
+            *byte ^= self.mask[at % 4];
+        }
+        let from = body_offset(checksum);
+        let body_bytes = self.size - self.stamp_bytes();
+        out.extend_from_slice(&self.masked_template[from..from + body_bytes]);
+    }
+
+    /// Says what a payload is that was received.
+    #[inline]
+    pub(crate) fn read(&self, payload: &[u8]) -> Reading {
+        let Some((stamp, body)) = self.split(payload) else {
+            return self.unreadable(payload);
+        };
+        let checksum = u64_at(&stamp, 32);
+        if stamp[..3] != MAGIC || stamp[3] > 1 || checksum != checksum_of(&stamp) {
+            return self.unreadable(payload);
+        }
+        if u32_at(&stamp, 4) != self.run_id {
+            return Reading::Foreign;
+        }
+        let read = Stamp {
+            measured: stamp[3] == 1,
+            publisher: u32_at(&stamp, 8),
+            seq: u64_at(&stamp, 16),
+            due_ns: u64_at(&stamp, 24),
+        };
+        let from = body_offset(checksum);
+        if payload.len() == self.size && *body == self.template[from..from + body.len()] {
+            Reading::Intact(read, checksum)
+        } else {
+            Reading::BodyDamaged(read, checksum)
+        }
+    }
+
+    /// Something of our length, or with our magic, was ours.
+    fn unreadable(&self, payload: &[u8]) -> Reading {
+        let magic: &[u8] = if self.text { MAGIC_HEX } else { &MAGIC };
+        if payload.starts_with(magic) || payload.len() == self.size {
+            Reading::StampDamaged
+        } else {
+            Reading::Foreign
+        }
+    }
+
+    fn split<'a>(&self, payload: &'a [u8]) -> Option<([u8; STAMP_BYTES], &'a [u8])> {
+        if self.text {
+            let (hex, body) = payload.split_first_chunk::<TEXT_BYTES_MIN>()?;
+            Some((from_hex(hex)?, body))
+        } else {
+            let (stamp, body) = payload.split_first_chunk::<STAMP_BYTES>()?;
+            Some((*stamp, body))
+        }
+    }
+
+    fn encode(&self, stamp: &Stamp) -> ([u8; STAMP_BYTES], u64) {
+        let mut bytes = [0; STAMP_BYTES];
+        bytes[..3].copy_from_slice(&MAGIC);
+        bytes[3] = u8::from(stamp.measured);
+        bytes[4..8].copy_from_slice(&self.run_id.to_le_bytes());
+        bytes[8..12].copy_from_slice(&stamp.publisher.to_le_bytes());
+        bytes[12..16].copy_from_slice(&(self.size as u32).to_le_bytes());
+        bytes[16..24].copy_from_slice(&stamp.seq.to_le_bytes());
+        bytes[24..32].copy_from_slice(&stamp.due_ns.to_le_bytes());
+        let checksum = checksum_of(&bytes);
+        bytes[32..].copy_from_slice(&checksum.to_le_bytes());
+        (bytes, checksum)
+    }
+
+    fn stamp_bytes(&self) -> usize {
+        if self.text {
+            TEXT_BYTES_MIN
+        } else {
+            BINARY_BYTES_MIN
+        }
+    }
+}
+
+/// A frame header as bytes.
+fn head(opcode: OpCode, mask: Option<[u8; 4]>, payload_bytes: usize) -> Vec<u8> {
+    let header = FrameHeader {
+        opcode,
+        mask,
+        ..FrameHeader::default()
+    };
+    let mut bytes = Vec::new();
+    // Writing into a vector cannot fail.
+    let _ = header.format(payload_bytes as u64, &mut bytes);
+    bytes
+}
+
+fn body_offset(checksum: u64) -> usize {
+    (checksum % OFFSETS) as usize * OFFSET_STEP
+}
+
+/// Not cryptographic: it has to see bytes that were mixed up, cut off or flipped.
+fn checksum_of(stamp: &[u8; STAMP_BYTES]) -> u64 {
+    (0..4).fold(0x5851_f42d_4c95_7f2d, |sum: u64, word| {
+        let mixed = (sum ^ u64_at(stamp, word * 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 29)
+    })
+}
+
+fn u32_at(bytes: &[u8; STAMP_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8; STAMP_BYTES], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+fn to_hex(bytes: &[u8; STAMP_BYTES]) -> [u8; TEXT_BYTES_MIN] {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    let mut hex = [0; TEXT_BYTES_MIN];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    hex
+}
+
+fn from_hex(hex: &[u8; TEXT_BYTES_MIN]) -> Option<[u8; STAMP_BYTES]> {
+    let mut bytes = [0; STAMP_BYTES];
+    for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere for one seed.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

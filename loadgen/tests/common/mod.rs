@@ -1,0 +1,230 @@
+//! A broadcast server with planted faults, and the generator as a child process.
+
+// Every test file takes what it needs of this.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::{Message, WebSocket};
+
+/// A message on its way to one client.
+pub struct Delivery {
+    /// Number of the client, in the order of their handshakes.
+    pub client: usize,
+    /// Number of the message, in the order in which the server got them.
+    pub number: u64,
+    pub payload: Vec<u8>,
+}
+
+/// Says what goes out instead of a delivery.
+pub type Fault = Box<dyn FnMut(Delivery) -> Vec<Vec<u8>> + Send>;
+
+/// What a server does.
+pub struct Behaviour {
+    pub echo: bool,
+    pub fault: Fault,
+    /// Sent to each client before anything else.
+    pub greeting: &'static str,
+    /// Send each message in two fragments, with a ping between them.
+    pub fragment: bool,
+    /// Send text as binary.
+    pub binary_out: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            echo: true,
+            fault: Box::new(|delivery| vec![delivery.payload]),
+            greeting: "",
+            fragment: false,
+            binary_out: false,
+        }
+    }
+}
+
+impl Behaviour {
+    pub fn with(fault: impl FnMut(Delivery) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        Self {
+            fault: Box::new(fault),
+            ..Self::default()
+        }
+    }
+}
+
+enum Input {
+    Joined(TcpStream),
+    Message {
+        from: SocketAddr,
+        is_text: bool,
+        payload: Vec<u8>,
+    },
+}
+
+/// Starts a server and gives back its URL. It ends with the test.
+pub fn serve(behaviour: Behaviour) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    let (sender, inputs) = channel();
+    std::thread::spawn(move || broadcast(inputs, behaviour));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || receive(stream, sender));
+        }
+    });
+    url
+}
+
+fn receive(stream: TcpStream, sender: Sender<Input>) {
+    let Ok(writer) = stream.try_clone() else {
+        return;
+    };
+    let Ok(socket) = tungstenite::accept(stream) else {
+        return;
+    };
+    pass_on(socket, &writer, &sender);
+    // The broadcaster keeps the writer: only this ends the connection.
+    let _ = writer.shutdown(std::net::Shutdown::Both);
+}
+
+fn pass_on(
+    mut socket: WebSocket<TcpStream>,
+    writer: &TcpStream,
+    sender: &Sender<Input>,
+) -> Option<()> {
+    writer.set_nodelay(true).ok()?;
+    let from = writer.peer_addr().ok()?;
+    sender.send(Input::Joined(writer.try_clone().ok()?)).ok()?;
+    loop {
+        let (is_text, payload) = match socket.read().ok()? {
+            Message::Text(text) => (true, text.as_bytes().to_vec()),
+            Message::Binary(bytes) => (false, bytes.to_vec()),
+            _ => continue,
+        };
+        sender
+            .send(Input::Message {
+                from,
+                is_text,
+                payload,
+            })
+            .ok()?;
+    }
+}
+
+fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
+    let mut clients: Vec<Option<(SocketAddr, TcpStream)>> = Vec::new();
+    let mut number = 0;
+    for input in inputs {
+        let (from, kind, payload) = match input {
+            Input::Joined(mut stream) => {
+                if !behaviour.greeting.is_empty() {
+                    let greeting = behaviour.greeting.as_bytes().to_vec();
+                    let _ = stream.write_all(&whole(Data::Text, greeting));
+                }
+                let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
+                clients.push(stream.peer_addr().ok().map(|address| (address, stream)));
+                continue;
+            }
+            Input::Message {
+                from,
+                is_text: true,
+                payload,
+            } => (from, Data::Text, payload),
+            Input::Message { from, payload, .. } => (from, Data::Binary, payload),
+        };
+        let kind = if behaviour.binary_out {
+            Data::Binary
+        } else {
+            kind
+        };
+        for (client, slot) in clients.iter_mut().enumerate() {
+            let Some((address, stream)) = slot else {
+                continue;
+            };
+            if !behaviour.echo && *address == from {
+                continue;
+            }
+            let delivery = Delivery {
+                client,
+                number,
+                payload: payload.clone(),
+            };
+            for out in (behaviour.fault)(delivery) {
+                let out = if behaviour.fragment {
+                    split(kind, out)
+                } else {
+                    whole(kind, out)
+                };
+                if stream.write_all(&out).is_err() {
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                    *slot = None;
+                    break;
+                }
+            }
+        }
+        number += 1;
+    }
+}
+
+fn whole(kind: Data, payload: Vec<u8>) -> Vec<u8> {
+    bytes_of([Frame::message(payload, OpCode::Data(kind), true)])
+}
+
+fn split(kind: Data, mut payload: Vec<u8>) -> Vec<u8> {
+    let rest = payload.split_off(payload.len() / 3);
+    bytes_of([
+        Frame::message(payload, OpCode::Data(kind), false),
+        Frame::ping(b"between".to_vec()),
+        Frame::message(rest, OpCode::Data(Data::Continue), true),
+    ])
+}
+
+fn bytes_of<const N: usize>(frames: [Frame; N]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for frame in frames {
+        frame.format(&mut bytes).expect("into memory");
+    }
+    bytes
+}
+
+/// The generator's command line.
+pub fn loadgen(url: &str, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command
+        .args(["--url", url])
+        .args(arguments.split_whitespace());
+    command
+}
+
+/// Runs the generator to its end.
+pub fn run(url: &str, arguments: &str) -> Output {
+    loadgen(url, arguments)
+        .output()
+        .expect("the generator starts")
+}
+
+/// Runs the generator and reads its JSON report. Gives back the exit code, too.
+pub fn report(url: &str, arguments: &str) -> (i32, Value) {
+    let output = run(url, &format!("{arguments} --output json"));
+    let code = output.status.code().expect("not killed");
+    let told = String::from_utf8_lossy(&output.stderr);
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no report ({error}), exit {code}: {told}"));
+    (code, report)
+}
+
+/// A number in a report, by its path.
+pub fn number(report: &Value, path: &str) -> f64 {
+    report
+        .pointer(path)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no number at {path} in {report:#}"))
+}

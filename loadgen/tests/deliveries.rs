@@ -1,0 +1,364 @@
+//! Planted faults are found and counted exactly.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Behaviour, Delivery, number, report, serve};
+use serde_json::Value;
+
+/// 200 messages to 5 clients: 1,000 deliveries.
+const LOAD: &str = "--clients 5 --rate 1000 --duration 200 --warmup 0 --size 100";
+
+/// Checks every count of a report; what is not named must be zero.
+#[track_caller]
+fn expect(report: &Value, counts: &[(&str, u64)]) {
+    for name in [
+        "sent",
+        "expected",
+        "delivered",
+        "lost",
+        "repeated",
+        "reordered",
+        "damaged",
+    ] {
+        let expected = counts
+            .iter()
+            .find(|count| count.0 == name)
+            .map_or(0, |count| count.1);
+        assert_eq!(
+            number(report, &format!("/{name}")),
+            expected as f64,
+            "{name} in {report:#}"
+        );
+    }
+}
+
+/// Whether this is the delivery of message 50 to client 2.
+fn is_chosen(delivery: &Delivery) -> bool {
+    delivery.client == 2 && delivery.number == 50
+}
+
+#[test]
+fn a_faultless_server_is_found_right() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, LOAD);
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(report["order"]["compared"], 5);
+    assert_eq!((code, &report["right"]), (0, &Value::Bool(true)));
+    assert_eq!(number(&report, "/latency_ns/count"), 1000.0);
+}
+
+#[test]
+fn every_dropped_delivery_is_counted_as_lost() {
+    let url = serve(Behaviour::with(|delivery| {
+        if delivery.client == 1 && delivery.number % 10 == 9 {
+            return vec![];
+        }
+        vec![delivery.payload]
+    }));
+    let (code, report) = report(&url, LOAD);
+    // The last message is among the dropped ones: a loss at the end shows no gap.
+    let counts = [
+        ("sent", 200),
+        ("expected", 1000),
+        ("delivered", 980),
+        ("lost", 20),
+    ];
+    expect(&report, &counts);
+    assert_eq!(
+        report["order"]["compared"], 4,
+        "who lost something has no order to compare"
+    );
+    assert_eq!(report["order"]["differing"], 0);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_repeated_delivery_is_counted_once() {
+    let url = serve(Behaviour::with(|delivery| {
+        let copies = if is_chosen(&delivery) { 3 } else { 1 };
+        vec![delivery.payload; copies]
+    }));
+    let (code, report) = report(&url, LOAD);
+    expect(
+        &report,
+        &[
+            ("sent", 200),
+            ("expected", 1000),
+            ("delivered", 1000),
+            ("repeated", 2),
+        ],
+    );
+    assert_eq!(code, 3);
+}
+
+/// Holds message 50 to client 2 back until after message 51.
+fn swapping() -> Behaviour {
+    let mut held = Vec::new();
+    Behaviour::with(move |delivery| {
+        if is_chosen(&delivery) {
+            held.push(delivery.payload);
+            return vec![];
+        }
+        let mut out = vec![delivery.payload];
+        if delivery.client == 2 {
+            out.append(&mut held);
+        }
+        out
+    })
+}
+
+#[test]
+fn two_swapped_messages_of_one_publisher_are_reordered_and_another_order() {
+    let url = serve(swapping());
+    let (code, report) = report(&url, &format!("{LOAD} --publishers 1"));
+    expect(
+        &report,
+        &[
+            ("sent", 200),
+            ("expected", 1000),
+            ("delivered", 1000),
+            ("reordered", 1),
+        ],
+    );
+    assert_eq!(report["order"]["differing"], 1);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn two_swapped_messages_of_two_publishers_are_another_order_only() {
+    let url = serve(swapping());
+    let (code, report) = report(&url, &format!("{LOAD} --publishers 2"));
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(report["order"]["differing"], 1);
+    assert_eq!((code, &report["right"]), (3, &Value::Bool(false)));
+}
+
+/// Changes message 50 to client 2.
+fn damaging(change: impl Fn(&mut Vec<u8>) + Send + 'static) -> Behaviour {
+    Behaviour::with(move |mut delivery| {
+        if is_chosen(&delivery) {
+            change(&mut delivery.payload);
+        }
+        vec![delivery.payload]
+    })
+}
+
+#[test]
+fn one_flipped_bit_anywhere_is_damage_and_not_also_a_loss() {
+    for at in [0, 5, 9, 20, 35, 40, 99] {
+        let url = serve(damaging(move |payload| payload[at] ^= 0x10));
+        let (code, report) = report(&url, LOAD);
+        let counts = [
+            ("sent", 200),
+            ("expected", 1000),
+            ("delivered", 999),
+            ("damaged", 1),
+        ];
+        expect(&report, &counts);
+        assert_eq!(code, 3, "byte {at}");
+    }
+}
+
+#[test]
+fn a_message_that_is_cut_off_or_grows_is_damage() {
+    let changes: [fn(&mut Vec<u8>); 2] =
+        [|payload| payload.truncate(60), |payload| payload.push(0)];
+    for change in changes {
+        let url = serve(damaging(change));
+        let (code, report) = report(&url, LOAD);
+        let counts = [
+            ("sent", 200),
+            ("expected", 1000),
+            ("delivered", 999),
+            ("damaged", 1),
+        ];
+        expect(&report, &counts);
+        assert_eq!(code, 3);
+    }
+}
+
+#[test]
+fn an_opcode_that_is_not_preserved_is_damage() {
+    let url = serve(Behaviour {
+        binary_out: true,
+        ..Behaviour::default()
+    });
+    let (code, report) = report(&url, &format!("{LOAD} --text"));
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("damaged", 1000)],
+    );
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn text_messages_pass_a_server_that_validates_them() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, &format!("{LOAD} --text"));
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(
+        (code, &report["config"]["opcode"]),
+        (0, &Value::from("text"))
+    );
+}
+
+#[test]
+fn a_stall_is_seen_in_the_latency_of_every_message_that_waited() {
+    let stall = Duration::from_millis(50);
+    let url = serve(Behaviour::with(move |delivery| {
+        if delivery.client == 0 && delivery.number == 50 {
+            std::thread::sleep(stall);
+        }
+        vec![delivery.payload]
+    }));
+    let (code, report) = report(&url, LOAD);
+    assert_eq!(code, 0, "late is not wrong: {report:#}");
+    assert!(number(&report, "/latency_ns/max") >= 50e6, "{report:#}");
+    // Some 50 messages of 200 came due meanwhile. Latency counts from then, so the last tenth of
+    // them all waited: a generator that waits itself would see one slow message.
+    assert!(number(&report, "/latency_ns/p90") >= 20e6, "{report:#}");
+}
+
+#[test]
+fn without_echo_nobody_expects_its_own_messages() {
+    let url = serve(Behaviour {
+        echo: false,
+        ..Behaviour::default()
+    });
+    let (code, report) = report(&url, &format!("{LOAD} --no-echo --publishers 2"));
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 800), ("delivered", 800)],
+    );
+    assert_eq!(
+        report["order"]["compared"], 3,
+        "publishers miss their own messages"
+    );
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn an_echo_that_should_not_be_is_a_repeat() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, &format!("{LOAD} --no-echo"));
+    expect(
+        &report,
+        &[
+            ("sent", 200),
+            ("expected", 800),
+            ("delivered", 800),
+            ("repeated", 200),
+        ],
+    );
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_fault_in_the_warm_up_is_reported_and_not_counted() {
+    let url = serve(Behaviour::with(|delivery| {
+        if is_chosen(&delivery) {
+            vec![]
+        } else {
+            vec![delivery.payload]
+        }
+    }));
+    let load = "--clients 5 --rate 1000 --duration 200 --warmup 100ms --size 100";
+    let (code, report) = report(&url, load);
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(report["warmup"]["sent"], 100);
+    assert_eq!((&report["warmup"]["lost"], code), (&Value::from(1), 3));
+}
+
+#[test]
+fn messages_of_others_are_told_apart() {
+    let url = serve(Behaviour {
+        greeting: "welcome",
+        ..Behaviour::default()
+    });
+    let (code, report) = report(&url, LOAD);
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!((&report["foreign"], code), (&Value::from(5), 0));
+}
+
+#[test]
+fn fragmented_messages_with_control_frames_between_are_read() {
+    let url = serve(Behaviour {
+        fragment: true,
+        ..Behaviour::default()
+    });
+    let (code, report) = report(&url, LOAD);
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_closed_loop_completes_with_and_without_echo() {
+    for echo in [true, false] {
+        let url = serve(Behaviour {
+            echo,
+            ..Behaviour::default()
+        });
+        let flag = if echo { "" } else { "--no-echo" };
+        let load = "--clients 4 --rate max --window 8 --duration 200 --warmup 50ms --size 100";
+        let (code, report) = report(&url, &format!("{load} {flag}"));
+        assert_eq!(code, 0, "{report:#}");
+        assert_eq!(
+            number(&report, "/delivered"),
+            number(&report, "/expected"),
+            "{report:#}"
+        );
+        // A window that was never given back would end at 8 messages for each publisher.
+        assert!(number(&report, "/sent") > 4.0 * 8.0, "{report:#}");
+        assert_eq!(report["latency_comparable"], false);
+    }
+}
+
+#[test]
+fn a_window_bounds_the_messages_under_way() {
+    let url = serve(Behaviour::with(|_| vec![]));
+    let load = "--clients 4 --publishers 2 --rate max --window 7 --duration 100 --warmup 0";
+    let (code, report) = report(&url, load);
+    expect(&report, &[("sent", 14), ("expected", 56), ("lost", 56)]);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn threads_share_the_clients_and_the_rate() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, &format!("{LOAD} --threads 2"));
+    expect(
+        &report,
+        &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+    );
+    assert_eq!(report["order"]["compared"], 5);
+    assert_eq!((&report["config"]["threads"], code), (&Value::from(2), 0));
+}
+
+#[test]
+fn large_messages_arrive_whole() {
+    let url = serve(Behaviour::default());
+    let load = "--clients 3 --rate 20 --duration 200 --warmup 0 --size 1000000";
+    let (code, report) = report(&url, load);
+    expect(&report, &[("sent", 4), ("expected", 12), ("delivered", 12)]);
+    assert_eq!(code, 0);
+}
