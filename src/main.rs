@@ -1,13 +1,72 @@
 //! The corecast binary: read the command line, load, start, wait for signals.
 
 use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Context as _;
+use corecast::config::cli::{self, Loaded};
+use corecast::{logging, relay};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
-    match corecast::config::cli::start() {
-        Ok(loaded) => {
-            eprintln!("{}", loaded.notice);
-            ExitCode::SUCCESS
+    let loaded = match cli::start() {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    match run(&loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            eprintln!("corecast: {error:#}");
+            ExitCode::FAILURE
         }
-        Err(code) => code,
     }
+}
+
+fn run(loaded: &Loaded) -> anyhow::Result<()> {
+    let _log = logging::start(&loaded.config.logging).context("cannot write the log")?;
+    tracing::info!("{}", loaded.notice);
+    // Before anything is accepted: a signal that comes early must not end the process unheard.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let engine = relay::builder(&loaded.config, raise_open_files())?.start()?;
+    for address in engine.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    for address in engine.admin_addresses() {
+        tracing::info!(%address, "metrics and health");
+    }
+    signals.forever().next();
+    tracing::info!("shutting down; a second signal ends the process at once");
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            std::process::exit(128 + signal);
+        }
+    });
+    if engine.stop() {
+        tracing::info!("all connections are closed");
+    } else {
+        tracing::warn!("the time for a graceful shutdown is over: connections were cut");
+    }
+    Ok(())
+}
+
+/// Raises the soft limit on open files to the hard one. Returns the limit that holds now.
+fn raise_open_files() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let holds = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit on open files");
+            current
+        }
+    };
+    holds.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
 }

@@ -18,7 +18,6 @@ mod endpoint;
 mod error;
 pub mod keys;
 mod load;
-mod network;
 mod quantity;
 mod suggest;
 mod tree;
@@ -29,6 +28,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::engine::{Network, NetworkError};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
@@ -36,7 +36,6 @@ pub use endpoint::{
 };
 pub use error::{ConfigError, Problem};
 pub use load::{ConfigFile, FlagValue, load};
-pub use network::{Network, NetworkError};
 
 /// Bytes in one KiB; `KB` in a size means the same.
 pub const KIB: usize = 1 << 10;

@@ -1,0 +1,165 @@
+//! New connections: accepted, counted, and handed to the shard that has the fewest.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use mio::Token;
+use mio::net::TcpStream;
+
+use super::connection::{Connection, Key, OverLimit, Phase};
+use super::control::Handover;
+use super::reading::gauge;
+use super::shard::Shard;
+use super::stream::Stream;
+use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+
+impl Shard {
+    /// Accepts what waits, up to a bound for each listener and turn.
+    pub(super) fn accept(&mut self) {
+        if !self.stop.is_accepting() {
+            return;
+        }
+        for listener in 0..self.listeners.len() {
+            if self.listeners[listener].is_ready {
+                self.accept_from(listener, ACCEPTS_PER_TURN);
+            }
+        }
+    }
+
+    pub(super) fn accept_from(&mut self, listener: usize, accepts_max: usize) {
+        for _ in 0..accepts_max {
+            let listening = &mut self.listeners[listener];
+            match listening.listener.accept() {
+                Ok((stream, peer)) => self.welcome(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    listening.is_ready = false;
+                    return;
+                }
+                // The client was gone before it was accepted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Open files are used up, as a rule. No new edge would come: the next tick
+                    // tries again.
+                    listening.is_ready = false;
+                    self.core.stats().accept_errors.add(1);
+                    if !self.is_accept_failing {
+                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    }
+                    self.is_accept_failing = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tries again after errors. Called once a tick.
+    pub(super) fn retry_accept(&mut self) {
+        if std::mem::take(&mut self.is_accept_failing) {
+            for listening in &mut self.listeners {
+                listening.is_ready = true;
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.core.stats().accepted.add(1);
+        let own = self.core.id;
+        if own >= self.core.doors.relaying {
+            if self.core.connections.len() < ADMIN_CONNECTIONS_MAX {
+                self.count_in(own);
+                self.adopt(Handover {
+                    stream,
+                    peer,
+                    over_limit: None,
+                    is_counted: false,
+                });
+            }
+            return;
+        }
+        let Some((over_limit, is_counted)) = self.judge(peer) else {
+            return;
+        };
+        let handover = Handover {
+            stream,
+            peer,
+            over_limit,
+            is_counted,
+        };
+        let least_loaded = self.core.doors.least_loaded(own);
+        if least_loaded == own {
+            self.count_in(own);
+            return self.adopt(handover);
+        }
+        if let Err(handover) = self.core.doors.hand_over(least_loaded, handover) {
+            self.count_in(own);
+            self.adopt(handover);
+        }
+    }
+
+    fn count_in(&self, shard: u16) {
+        self.core.doors.doors[usize::from(shard)]
+            .load
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the connection may stay, and whether it counts towards its address's limit; `None`
+    /// where it cannot even be told.
+    fn judge(&self, peer: SocketAddr) -> Option<(Option<OverLimit>, bool)> {
+        let settings = &self.core.settings;
+        if let Some(max) = settings.connections_max {
+            let connections = self.core.doors.connections() as usize;
+            if connections >= max + REFUSING_MAX {
+                return None;
+            }
+            if connections >= max {
+                return Some((Some(OverLimit::Connections), false));
+            }
+        }
+        let Some(max) = settings.connections_per_ip_max else {
+            return Some((None, false));
+        };
+        if settings
+            .exempt_networks
+            .iter()
+            .any(|network| network.contains(peer.ip()))
+        {
+            return Some((None, false));
+        }
+        if self.core.doors.addresses.enter(peer.ip(), max) {
+            return Some((None, true));
+        }
+        Some((Some(OverLimit::Address), false))
+    }
+
+    /// Makes an accepted connection one of this shard's.
+    pub(super) fn adopt(&mut self, handover: Handover) {
+        let Handover {
+            stream,
+            peer,
+            over_limit,
+            is_counted,
+        } = handover;
+        let generation = self.core.next_generation();
+        let mut connection = Connection::new(Stream::Plain(stream), peer, generation);
+        connection.over_limit = over_limit;
+        connection.is_counted = is_counted;
+        connection.deadline_tick = self.request_deadline();
+        let entry = self.core.connections.vacant_entry();
+        let key = Key {
+            index: entry.key() as u32,
+            generation,
+        };
+        let token = Token((generation as usize) << 32 | entry.key());
+        let registered = connection.stream.register(self.poll.registry(), token);
+        entry.insert(connection);
+        if let Some(gauge) = gauge(self.core.stats(), Phase::Request) {
+            gauge.add(1);
+        }
+        if let Err(error) = registered {
+            tracing::warn!(%error, "a connection could not be registered");
+            self.die(key);
+        }
+    }
+}

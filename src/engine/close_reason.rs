@@ -1,0 +1,215 @@
+//! Why connections end: the one vocabulary for close codes, metric labels and log fields.
+
+use std::borrow::Cow;
+
+use crate::wire::decoder::ProtocolError;
+
+/// Why a connection ended that had been open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The client sent a Close frame, with this code where it gave one.
+    ClientClosed(Option<u16>),
+    /// The connection ended without a Close frame (RFC 6455 §7.1.5, code 1006).
+    ClientGone,
+    /// The client broke the protocol.
+    Protocol(ProtocolError),
+    /// Partial messages took more memory than `limits.inbound_bytes` allows, this one the most.
+    InboundBudget,
+    /// A message was not finished within `timeouts.message`.
+    MessageTimeout,
+    /// Nothing was heard for as long as `keepalive.pong`.
+    PingTimeout,
+    /// The outbox passed `slow_client.outbox_bytes`.
+    SlowBytes,
+    /// The outbox passed `slow_client.outbox_age`.
+    SlowAge,
+    /// The process passed `slow_client.process_bytes`, and this client held the oldest frames.
+    SlowMemory,
+    /// The endpoint closed it, or a handle did.
+    Endpoint {
+        /// The close code.
+        code: u16,
+        /// The reason that the client is told.
+        reason: Cow<'static, str>,
+    },
+    /// The endpoint's code panicked.
+    EndpointPanic,
+    /// The relay shuts down.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// How many labels there are.
+    pub const LABELS: [&'static str; 14] = [
+        "client_closed",
+        "client_gone",
+        "protocol_error",
+        "invalid_data",
+        "too_big",
+        "inbound_budget",
+        "message_timeout",
+        "ping_timeout",
+        "slow_bytes",
+        "slow_age",
+        "slow_memory",
+        "endpoint",
+        "endpoint_panic",
+        "shutdown",
+    ];
+
+    /// The place of this reason's label in [`CloseReason::LABELS`].
+    pub fn label_index(&self) -> usize {
+        match self {
+            CloseReason::ClientClosed(_) => 0,
+            CloseReason::ClientGone => 1,
+            CloseReason::Protocol(error) => match error.close_code() {
+                1007 => 3,
+                1009 => 4,
+                _ => 2,
+            },
+            CloseReason::InboundBudget => 5,
+            CloseReason::MessageTimeout => 6,
+            CloseReason::PingTimeout => 7,
+            CloseReason::SlowBytes => 8,
+            CloseReason::SlowAge => 9,
+            CloseReason::SlowMemory => 10,
+            CloseReason::Endpoint { .. } => 11,
+            CloseReason::EndpointPanic => 12,
+            CloseReason::Shutdown => 13,
+        }
+    }
+
+    /// The label in metrics and logs.
+    pub fn label(&self) -> &'static str {
+        CloseReason::LABELS[self.label_index()]
+    }
+
+    /// The code of the Close frame that the client is sent (RFC 6455 §7.4.1); `None` where there is
+    /// nobody to send it to.
+    pub fn close_code(&self) -> Option<u16> {
+        match self {
+            CloseReason::ClientClosed(code) => *code,
+            CloseReason::ClientGone => None,
+            CloseReason::Protocol(error) => Some(error.close_code()),
+            CloseReason::InboundBudget => Some(1009),
+            CloseReason::MessageTimeout => Some(1008),
+            CloseReason::PingTimeout => Some(1001),
+            CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory => Some(1013),
+            CloseReason::Endpoint { code, .. } => Some(*code),
+            CloseReason::EndpointPanic => Some(1011),
+            CloseReason::Shutdown => Some(1001),
+        }
+    }
+
+    /// The reason in the Close frame: short, and with a fixed word in front.
+    pub fn close_text(&self) -> Cow<'static, str> {
+        match self {
+            CloseReason::ClientClosed(_) | CloseReason::ClientGone => "".into(),
+            CloseReason::Protocol(error) => format!("protocol: {}", error.name()).into(),
+            CloseReason::InboundBudget => "memory: too many partial messages".into(),
+            CloseReason::MessageTimeout => "timeout: message not finished".into(),
+            CloseReason::PingTimeout => "timeout: nothing heard".into(),
+            CloseReason::SlowBytes => "slow: too many bytes waiting".into(),
+            CloseReason::SlowAge => "slow: too far behind".into(),
+            CloseReason::SlowMemory => "slow: relay short of memory".into(),
+            CloseReason::Endpoint { reason, .. } => reason.clone(),
+            CloseReason::EndpointPanic => "internal: endpoint failed".into(),
+            CloseReason::Shutdown => "shutdown: going away".into(),
+        }
+    }
+
+    /// Whether the client reads too slowly: what waits for it is dropped before the Close frame.
+    pub fn is_slow(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory
+        )
+    }
+
+    /// Whether a Close frame in answer can no longer be relied on: the connection ends as soon as
+    /// ours is sent (RFC 6455 §7.1.7).
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::Protocol(_)
+                | CloseReason::InboundBudget
+                | CloseReason::MessageTimeout
+                | CloseReason::PingTimeout
+        )
+    }
+}
+
+/// Why a connection was refused before it was open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The request could not be parsed, or broke a limit.
+    BadRequest,
+    /// The request is no valid WebSocket upgrade.
+    BadUpgrade,
+    /// No endpoint has this path.
+    NotFound,
+    /// The process has as many connections as it may have.
+    Connections,
+    /// The client's address has as many connections as it may have.
+    ConnectionsPerAddress,
+    /// The endpoint refused.
+    Endpoint,
+    /// The request was not finished in time.
+    HandshakeTimeout,
+    /// A deferred answer did not come in time.
+    AnswerTimeout,
+    /// The relay shuts down.
+    Shutdown,
+}
+
+impl Refusal {
+    /// The labels in metrics and logs.
+    pub const LABELS: [&'static str; 9] = [
+        "bad_request",
+        "bad_upgrade",
+        "not_found",
+        "connections",
+        "connections_per_ip",
+        "endpoint",
+        "handshake_timeout",
+        "answer_timeout",
+        "shutdown",
+    ];
+
+    /// The label in metrics and logs.
+    pub fn label(self) -> &'static str {
+        Refusal::LABELS[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_label() {
+        assert_eq!(CloseReason::ClientGone.label(), "client_gone");
+        assert_eq!(CloseReason::SlowAge.label(), "slow_age");
+        assert_eq!(CloseReason::Shutdown.label(), "shutdown");
+        assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
+        assert_eq!(Refusal::Shutdown.label(), "shutdown");
+        assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
+    }
+
+    #[test]
+    fn every_close_text_fits_a_control_frame() {
+        let reasons = [
+            CloseReason::InboundBudget,
+            CloseReason::MessageTimeout,
+            CloseReason::PingTimeout,
+            CloseReason::SlowBytes,
+            CloseReason::SlowAge,
+            CloseReason::SlowMemory,
+            CloseReason::EndpointPanic,
+            CloseReason::Shutdown,
+        ];
+        for reason in reasons {
+            assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One connection, as its shard keeps it. See `LIFECYCLE.md` beside this file for the phases.
+//!
+//! An idle connection is this entry and nothing else: what is needed only now and then is boxed
+//! while it is needed.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::clock::Tick;
+use super::endpoint::AnswerSlot;
+use super::stream::Stream;
+use crate::fanout::outbox::Outbox;
+use crate::fanout::room::EndpointId;
+use crate::wire::decoder::Decoder;
+use crate::wire::http::ChunkedDecoder;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// An HTTP request is expected, or part of it is there.
+    Request,
+    /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
+    Deferred,
+    /// A WebSocket.
+    Open,
+    /// Our Close frame is on its way; the client's is awaited, and its data is ignored.
+    Closing,
+    /// Nothing follows what is in the outbox. Then the stream is finished.
+    Draining,
+    /// All was sent and the stream finished; the client's end of it is awaited.
+    Lingering,
+    /// To be removed at the end of the turn.
+    Dead,
+}
+
+/// A connection's place in its shard, with a generation that tells it from earlier ones there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Key {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// Why a connection was let in only to be told that it cannot stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OverLimit {
+    Connections,
+    Address,
+}
+
+/// A membership: the room's place on this shard, and the connection's place among its members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Membership {
+    pub(super) room: u32,
+    pub(super) place: u32,
+}
+
+/// The rooms of a connection. Most have one.
+#[derive(Debug, Default)]
+pub(super) enum Memberships {
+    #[default]
+    None,
+    One(Membership),
+    #[allow(
+        clippy::box_collection,
+        reason = "8 bytes in every slab entry instead of 24"
+    )]
+    Many(Box<Vec<Membership>>),
+}
+
+impl Memberships {
+    pub(super) fn as_slice(&self) -> &[Membership] {
+        match self {
+            Memberships::None => &[],
+            Memberships::One(one) => std::slice::from_ref(one),
+            Memberships::Many(many) => many,
+        }
+    }
+
+    pub(super) fn add(&mut self, membership: Membership) {
+        match self {
+            Memberships::None => *self = Memberships::One(membership),
+            Memberships::One(one) => {
+                *self = Memberships::Many(Box::new(vec![*one, membership]));
+            }
+            Memberships::Many(many) => many.push(membership),
+        }
+    }
+
+    /// Takes the membership of `room` out. Returns the connection's place in it.
+    pub(super) fn remove(&mut self, room: u32) -> Option<u32> {
+        match self {
+            Memberships::One(one) if one.room == room => {
+                let place = one.place;
+                *self = Memberships::None;
+                Some(place)
+            }
+            Memberships::Many(many) => {
+                let index = many.iter().position(|membership| membership.room == room)?;
+                Some(many.remove(index).place)
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes that the connection's place in `room` has changed.
+    pub(super) fn moved(&mut self, room: u32, place: u32) {
+        let memberships = match self {
+            Memberships::None => return,
+            Memberships::One(one) => std::slice::from_mut(one),
+            Memberships::Many(many) => many.as_mut_slice(),
+        };
+        if let Some(membership) = memberships.iter_mut().find(|each| each.room == room) {
+            membership.place = place;
+        }
+    }
+}
+
+/// What a connection needs before it is open.
+#[derive(Default)]
+pub(super) struct Cold {
+    /// Received and not yet used: the request so far, or what followed it.
+    pub(super) received: Vec<u8>,
+    /// The body so far, where it is chunked.
+    pub(super) chunked: Option<Chunked>,
+    /// Where a deferred answer will be.
+    pub(super) answer: Option<Arc<AnswerSlot>>,
+}
+
+/// A chunked body that is being read.
+pub(super) struct Chunked {
+    pub(super) decoder: ChunkedDecoder,
+    pub(super) body: Vec<u8>,
+    /// How much of what was received is the head, and chunks that were read.
+    pub(super) consumed: usize,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) outbox: Outbox,
+    pub(super) decoder: Decoder,
+    /// What the endpoint keeps for it.
+    pub(super) state: Option<Box<dyn Any + Send>>,
+    pub(super) rooms: Memberships,
+    pub(super) cold: Option<Box<Cold>>,
+    pub(super) peer: SocketAddr,
+    pub(super) generation: u32,
+    /// When something was last heard, on the clock of reading.
+    pub(super) heard_tick: Tick,
+    /// When the phase ends at the latest (request and deferred: on the clock of reading).
+    pub(super) deadline_tick: Tick,
+    pub(super) next_ping_tick: Tick,
+    /// Since when a message is unfinished, on the clock of reading; zero: none is.
+    pub(super) message_since_tick: Tick,
+    pub(super) endpoint: EndpointId,
+    pub(super) phase: Phase,
+    pub(super) over_limit: Option<OverLimit>,
+    /// The last read may have left something.
+    pub(super) is_readable: bool,
+    /// The last send did not block.
+    pub(super) is_writable: bool,
+    /// The operating system said that nothing more will come: read on to the end.
+    pub(super) is_read_closed: bool,
+    /// It is in the list of connections to be read.
+    pub(super) is_queued_to_read: bool,
+    /// It is in the list of connections to be flushed.
+    pub(super) is_dirty: bool,
+    /// It is in the list of connections whose last send would have blocked.
+    pub(super) is_lagging: bool,
+    /// It is about to be closed: the reason is noted.
+    pub(super) is_doomed: bool,
+    /// It counts towards its address's limit.
+    pub(super) is_counted: bool,
+}
+
+const _: () = assert!(
+    std::mem::size_of::<Connection>() <= 256 - 8,
+    "with the slab's own word"
+);
+
+impl Connection {
+    pub(super) fn new(stream: Stream, peer: SocketAddr, generation: u32) -> Connection {
+        Connection {
+            stream,
+            outbox: Outbox::default(),
+            decoder: Decoder::new(),
+            state: None,
+            rooms: Memberships::None,
+            cold: None,
+            peer,
+            generation,
+            heard_tick: 0,
+            deadline_tick: 0,
+            next_ping_tick: 0,
+            message_since_tick: 0,
+            endpoint: EndpointId(0),
+            phase: Phase::Request,
+            over_limit: None,
+            is_readable: false,
+            is_writable: true,
+            is_read_closed: false,
+            is_queued_to_read: false,
+            is_dirty: false,
+            is_lagging: false,
+            is_doomed: false,
+            is_counted: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memberships_are_found_moved_and_removed() {
+        let mut rooms = Memberships::default();
+        for room in 0..3 {
+            rooms.add(Membership {
+                room,
+                place: room * 10,
+            });
+        }
+        rooms.moved(1, 7);
+        assert_eq!(rooms.remove(1), Some(7));
+        assert_eq!(rooms.remove(1), None);
+        assert_eq!(rooms.as_slice().len(), 2);
+        assert_eq!(rooms.remove(0), Some(0));
+        assert_eq!(rooms.remove(2), Some(20));
+        assert!(rooms.as_slice().is_empty());
+    }
+}

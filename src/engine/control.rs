@@ -1,0 +1,213 @@
+//! The doors of the shards: how other threads reach them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use mio::net::TcpStream;
+
+use super::addresses::Addresses;
+use super::connection::OverLimit;
+use super::mailbox::Mailbox;
+use super::sleep::SleepFlag;
+use super::stats::ShardStats;
+use crate::fanout::directory::Directory;
+use crate::fanout::room::RoomKey;
+use crate::fanout::segment::LiveBytes;
+use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::{CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
+use crate::wire::frame::MessageKind;
+
+/// What another thread asks of a shard.
+pub(super) enum Control {
+    Publish {
+        room: RoomKey,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: Bytes,
+    },
+    Send {
+        to: ConnectionId,
+        kind: MessageKind,
+        payload: Bytes,
+    },
+    Close {
+        connection: ConnectionId,
+        code: u16,
+        reason: String,
+    },
+    Join {
+        connection: ConnectionId,
+        room: RoomKey,
+    },
+    Leave {
+        connection: ConnectionId,
+        room: RoomKey,
+    },
+    /// The answer to a deferred request is in its slot.
+    Answered(ConnectionId),
+    /// Accept no more, deliver what was accepted, close everybody.
+    Stop,
+}
+
+/// A connection that was accepted by one shard for another.
+pub(super) struct Handover {
+    pub(super) stream: TcpStream,
+    pub(super) peer: std::net::SocketAddr,
+    pub(super) over_limit: Option<OverLimit>,
+    pub(super) is_counted: bool,
+}
+
+/// One shard's door.
+pub(super) struct Door {
+    waker: mio::Waker,
+    pub(super) sleeping: SleepFlag,
+    control: Sender<Control>,
+    handover: Sender<Handover>,
+    /// Connections that the shard has, and that are on their way to it.
+    pub(super) load: AtomicU32,
+    pub(super) stats: ShardStats,
+}
+
+/// The receiving ends that belong to a [`Door`].
+pub(super) struct Inbox {
+    pub(super) control: Receiver<Control>,
+    pub(super) handover: Receiver<Handover>,
+}
+
+impl Door {
+    pub(super) fn new(waker: mio::Waker) -> (Door, Inbox) {
+        let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
+        let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
+        let door = Door {
+            waker,
+            sleeping: SleepFlag::default(),
+            control,
+            handover,
+            load: AtomicU32::new(0),
+            stats: ShardStats::default(),
+        };
+        (
+            door,
+            Inbox {
+                control: control_receiver,
+                handover: handover_receiver,
+            },
+        )
+    }
+
+    /// Wakes the shard where it sleeps. Called after there is something for it. Returns whether it
+    /// had to be woken.
+    pub(super) fn wake(&self) -> bool {
+        let asleep = self.sleeping.must_wake();
+        if asleep && let Err(error) = self.waker.wake() {
+            // An eventfd that cannot be written to: the shard's own timeout will have to do.
+            tracing::error!(%error, "a shard could not be woken");
+        }
+        asleep
+    }
+}
+
+/// The control mailbox of a shard is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the shard has too many control messages waiting")]
+pub struct Busy;
+
+/// All that the shards share.
+pub(super) struct Doors {
+    pub(super) doors: Vec<Door>,
+    /// From shard `from` to shard `to` at `from * shards + to`.
+    mailboxes: Vec<Arc<Mailbox>>,
+    pub(super) directory: Directory,
+    pub(super) live: Arc<LiveBytes>,
+    /// Shards that relay; one more, the last, may be the admin shard.
+    pub(super) relaying: u16,
+    /// Connections of each client address.
+    pub(super) addresses: Addresses,
+    /// Bytes of partial messages.
+    pub(super) inbound: AtomicUsize,
+    /// Whether the relay wants new connections: turns false before accepting ends.
+    pub(super) is_ready: AtomicBool,
+    /// The time for a graceful shutdown is over.
+    pub(super) is_aborted: AtomicBool,
+    /// When the engine was started: nanoseconds count from here.
+    pub(super) origin: Instant,
+}
+
+impl Doors {
+    pub(super) fn new(doors: Vec<Door>, relaying: u16) -> Doors {
+        let count = doors.len();
+        let mailboxes = (0..count * count)
+            .map(|_| Arc::new(Mailbox::new()))
+            .collect();
+        Doors {
+            doors,
+            mailboxes,
+            directory: Directory::default(),
+            live: Arc::default(),
+            relaying,
+            addresses: Addresses::default(),
+            inbound: AtomicUsize::new(0),
+            is_ready: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
+            origin: Instant::now(),
+        }
+    }
+
+    pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {
+        &self.mailboxes[usize::from(from) * self.doors.len() + usize::from(to)]
+    }
+
+    pub(super) fn shards(&self) -> u16 {
+        self.doors.len() as u16
+    }
+
+    /// Gives `shard` something to do.
+    pub(super) fn control(&self, shard: u16, control: Control) -> Result<(), Busy> {
+        let door = self.doors.get(usize::from(shard)).ok_or(Busy)?;
+        door.control.try_send(control).map_err(|_| Busy)?;
+        door.wake();
+        Ok(())
+    }
+
+    /// Tells the shard to stop, waiting for a place in its control mailbox.
+    pub(super) fn stop(&self, shard: u16) {
+        let door = &self.doors[usize::from(shard)];
+        if door.control.send(Control::Stop).is_ok() {
+            door.wake();
+        }
+    }
+
+    /// Hands an accepted connection over, or gives it back where the other has too many waiting.
+    pub(super) fn hand_over(&self, shard: u16, handover: Handover) -> Result<(), Handover> {
+        let door = &self.doors[usize::from(shard)];
+        door.load.fetch_add(1, Ordering::Relaxed);
+        door.handover.try_send(handover).map_err(|refused| {
+            door.load.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(handover) | TrySendError::Disconnected(handover) => handover,
+            }
+        })?;
+        door.wake();
+        Ok(())
+    }
+
+    /// The relaying shard with the fewest connections; `own` where it is among them.
+    pub(super) fn least_loaded(&self, own: u16) -> u16 {
+        let load = |shard: u16| self.doors[usize::from(shard)].load.load(Ordering::Relaxed);
+        (0..self.relaying)
+            .min_by_key(|shard| (load(*shard), *shard != own))
+            .unwrap_or(own)
+    }
+
+    /// Connections of the relaying shards.
+    pub(super) fn connections(&self) -> u64 {
+        let relaying = &self.doors[..usize::from(self.relaying)];
+        relaying
+            .iter()
+            .map(|door| u64::from(door.load.load(Ordering::Relaxed)))
+            .sum()
+    }
+}

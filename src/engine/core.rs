@@ -1,0 +1,368 @@
+//! A shard's state, and what may be done to it from anywhere: join, publish, send, doom.
+//!
+//! Nothing in here calls an endpoint or a socket, so an endpoint may be given all of it while one
+//! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
+//! connections to read, to flush and to close) and done by the phases in [`super::shard`].
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use super::clock::Clock;
+use super::close_reason::CloseReason;
+use super::connection::{Connection, Key, Membership, Phase};
+use super::control::Doors;
+use super::mailbox::Credit;
+use super::settings::{EndpointSettings, Settings};
+use super::stats::ShardStats;
+use crate::fanout::batch::{BatchBuilder, Run};
+use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
+use crate::fanout::outbox::Origin;
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::segment::{Buffer, Segment};
+use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
+
+/// A room that the connection's shard has members of. It is valid while the connection is a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoomId {
+    pub(super) place: u32,
+    pub(super) epoch: u64,
+}
+
+/// Why a connection may not join a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JoinError {
+    /// It has as many rooms as it may have.
+    #[error("the connection has as many rooms as it may have")]
+    TooManyRooms,
+    /// The name is too long.
+    #[error("the room's name is too long")]
+    NameTooLong,
+    /// It is not open any more.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// A shard's state.
+pub(super) struct Core {
+    pub(super) id: u16,
+    pub(super) doors: Arc<Doors>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    pub(super) clock: Clock,
+    pub(super) connections: Slab<Connection>,
+    next_generation: u32,
+    pub(super) rooms: Slab<LocalRoom<Rc<Credit>>>,
+    rooms_by_key: HashMap<RoomKey, u32>,
+    rooms_by_epoch: FxHashMap<u64, u32>,
+    /// Rooms with members that are yet to get frames, round robin.
+    pub(super) rooms_pending: VecDeque<u32>,
+    /// Bytes of the runs that those wait for.
+    pub(super) pending_bytes: usize,
+    pub(super) batch: BatchBuilder,
+    pub(super) to_read: VecDeque<Key>,
+    pub(super) dirty: Vec<Key>,
+    pub(super) lagging: Vec<Key>,
+    pub(super) doomed: Vec<(Key, CloseReason)>,
+    pub(super) dead: Vec<Key>,
+}
+
+impl Core {
+    pub(super) fn new(
+        id: u16,
+        doors: Arc<Doors>,
+        settings: Arc<Settings>,
+        endpoint_settings: Arc<[EndpointSettings]>,
+        clock: Clock,
+    ) -> Core {
+        Core {
+            id,
+            batch: BatchBuilder::new(Arc::clone(&doors.live)),
+            doors,
+            settings,
+            endpoint_settings,
+            clock,
+            connections: Slab::with_capacity(1_024),
+            next_generation: 0,
+            rooms: Slab::new(),
+            rooms_by_key: HashMap::new(),
+            rooms_by_epoch: FxHashMap::default(),
+            rooms_pending: VecDeque::new(),
+            pending_bytes: 0,
+            to_read: VecDeque::new(),
+            dirty: Vec::new(),
+            lagging: Vec::new(),
+            doomed: Vec::new(),
+            dead: Vec::new(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> &ShardStats {
+        &self.doors.doors[usize::from(self.id)].stats
+    }
+
+    pub(super) fn next_generation(&mut self) -> u32 {
+        // The last value belongs to the tokens of listeners and wakers.
+        self.next_generation = (self.next_generation + 1) % (u32::MAX - 1);
+        self.next_generation
+    }
+
+    /// The connection of that key, unless it is gone.
+    pub(super) fn connection(&mut self, key: Key) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(key.index as usize)
+            .filter(|connection| connection.generation == key.generation)
+    }
+
+    pub(super) fn connection_id(&self, key: Key) -> ConnectionId {
+        ConnectionId {
+            index: key.index,
+            generation: key.generation,
+            shard: self.id,
+        }
+    }
+
+    /// The key of a connection of this shard.
+    pub(super) fn key_of(&self, id: ConnectionId) -> Option<Key> {
+        (id.shard == self.id).then_some(Key {
+            index: id.index,
+            generation: id.generation,
+        })
+    }
+
+    /// Has the connection read in this turn or the next.
+    pub(super) fn queue_read(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_queued_to_read
+        {
+            connection.is_queued_to_read = true;
+            self.to_read.push_back(key);
+        }
+    }
+
+    /// Has the connection flushed at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Has the connection closed as soon as no endpoint code runs. The first reason counts.
+    pub(super) fn doom(&mut self, key: Key, reason: CloseReason) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_doomed
+        {
+            connection.is_doomed = true;
+            self.doomed.push((key, reason));
+        }
+    }
+
+    /// Makes the connection a member of the room.
+    pub(super) fn join(&mut self, key: Key, room: RoomKey) -> Result<RoomId, JoinError> {
+        if room.name.len() > self.settings.room_name_bytes_max {
+            return Err(JoinError::NameTooLong);
+        }
+        let rooms_max = self.settings.rooms_per_connection_max;
+        let connection = self
+            .connection(key)
+            .filter(|each| each.phase == Phase::Open);
+        let joined = connection
+            .ok_or(JoinError::Closed)?
+            .rooms
+            .as_slice()
+            .to_vec();
+        if let Some(place) = self.rooms_by_key.get(&room)
+            && joined.iter().any(|membership| membership.room == *place)
+        {
+            return Ok(self.room_id(*place));
+        }
+        if joined.len() >= rooms_max {
+            return Err(JoinError::TooManyRooms);
+        }
+        let place = self.enter(room);
+        let local = &mut self.rooms[place as usize];
+        local.room.member_joined();
+        let membership = Membership {
+            room: place,
+            place: local.join(key.index),
+        };
+        self.connections[key.index as usize].rooms.add(membership);
+        Ok(self.room_id(place))
+    }
+
+    fn room_id(&self, place: u32) -> RoomId {
+        RoomId {
+            place,
+            epoch: self.rooms[place as usize].room.epoch,
+        }
+    }
+
+    /// The room's place on this shard, which gets its frames from now on.
+    fn enter(&mut self, key: RoomKey) -> u32 {
+        if let Some(place) = self.rooms_by_key.get(&key) {
+            return *place;
+        }
+        let (room, first_ticket) = self.doors.directory.enter(&key, self.id);
+        let epoch = room.epoch;
+        let place = self.rooms.insert(LocalRoom::new(room, first_ticket)) as u32;
+        self.rooms_by_key.insert(key, place);
+        self.rooms_by_epoch.insert(epoch, place);
+        place
+    }
+
+    /// Ends the connection's membership of the room at `place`.
+    pub(super) fn leave(&mut self, key: Key, place: u32) {
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        let Some(seat) = connection.rooms.remove(place) else {
+            return;
+        };
+        let local = &mut self.rooms[place as usize];
+        let pending_before = local.pending_bytes();
+        let moved = local.leave(seat);
+        self.pending_bytes -= pending_before - local.pending_bytes();
+        local.room.member_left();
+        for Moved {
+            connection,
+            place: seat,
+        } in moved.into_iter().flatten()
+        {
+            self.connections[connection as usize]
+                .rooms
+                .moved(place, seat);
+        }
+        if self.rooms[place as usize].members() == 0 {
+            let local = self.rooms.remove(place as usize);
+            self.rooms_by_key.remove(&local.room.key);
+            self.rooms_by_epoch.remove(&local.room.epoch);
+            self.doors.directory.leave(&local.room, self.id);
+        }
+    }
+
+    /// Ends all memberships of the connection.
+    pub(super) fn leave_all(&mut self, key: Key) {
+        while let Some(connection) = self.connection(key)
+            && let Some(membership) = connection.rooms.as_slice().last().copied()
+        {
+            self.leave(key, membership.room);
+        }
+    }
+
+    /// The room's place on this shard, if the id is still good.
+    pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
+        let local = self.rooms.get(id.place as usize)?;
+        (local.room.epoch == id.epoch).then_some(id.place)
+    }
+
+    /// The room of that name on this shard.
+    pub(super) fn find_room(&self, key: &RoomKey) -> Option<u32> {
+        self.rooms_by_key.get(key).copied()
+    }
+
+    /// Publishes to a room that this shard has members of.
+    pub(super) fn publish(
+        &mut self,
+        place: u32,
+        recipients: Recipients,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) {
+        let room = &self.rooms[place as usize].room;
+        self.batch
+            .append(room, recipients, opcode, payload, received_ns);
+    }
+
+    /// Publishes to a room by name. Returns whether it has any members.
+    pub(super) fn publish_by_name(
+        &mut self,
+        key: &RoomKey,
+        recipients: Recipients,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) -> bool {
+        if let Some(place) = self.find_room(key) {
+            self.publish(place, recipients, opcode, payload, received_ns);
+            return true;
+        }
+        let Some(room) = self.doors.directory.find(key) else {
+            return false;
+        };
+        self.batch
+            .append(&room, recipients, opcode, payload, received_ns);
+        true
+    }
+
+    /// Puts encoded bytes into the outbox of one connection.
+    pub(super) fn enqueue(&mut self, key: Key, bytes: Vec<u8>, origin: Origin, received_ns: u64) {
+        debug_assert!(!bytes.is_empty());
+        let end = bytes.len() as u32;
+        let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
+        let segment = Segment::new(Arc::new(buffer), received_ns, self.clock.tick());
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        match origin {
+            Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
+            Origin::Room(_) | Origin::Direct => {
+                connection.outbox.push(&segment, 0..end, 1, origin);
+            }
+        }
+        self.mark_dirty(key);
+    }
+
+    /// Sends a message to one connection alone.
+    pub(super) fn send(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
+        let settings = Arc::clone(&self.endpoint_settings);
+        let Some(connection) = self
+            .connection(key)
+            .filter(|each| each.phase == Phase::Open)
+        else {
+            return;
+        };
+        let slow = &settings[usize::from(connection.endpoint.0)].slow_client;
+        let mut frame = Vec::with_capacity(server_frame_bytes(payload.len()));
+        append_frame(&mut frame, opcode, payload);
+        if !connection.is_writable && super::slow::refuses(connection, slow, frame.len()) {
+            self.count_refused(1);
+            return;
+        }
+        self.enqueue(key, frame, Origin::Direct, received_ns);
+        super::slow::enforce(self, key);
+    }
+
+    /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.
+    pub(super) fn accept_run(&mut self, run: &Run, hold: impl FnOnce() -> Rc<Credit>) {
+        let Some(place) = self.rooms_by_epoch.get(&run.room.epoch).copied() else {
+            return;
+        };
+        let local = &mut self.rooms[place as usize];
+        let was_pending = local.is_pending();
+        let pending_before = local.pending_bytes();
+        let accepted = local.accept(run, self.clock.tick(), hold);
+        self.pending_bytes += local.pending_bytes() - pending_before;
+        if accepted == Accepted::Now && !was_pending && local.is_pending() {
+            self.rooms_pending.push_back(place);
+        }
+    }
+
+    /// The endpoint's settings for the connection.
+    pub(super) fn settings_of(&self, endpoint: EndpointId) -> &EndpointSettings {
+        &self.endpoint_settings[usize::from(endpoint.0)]
+    }
+
+    fn count_refused(&self, frames: u64) {
+        let stats = self.stats();
+        stats.slow_actions[super::stats::SlowAction::DropNewest as usize].add(1);
+        stats.dropped_frames.add(frames);
+    }
+}

@@ -1,0 +1,294 @@
+//! What a path does with its connections: the trait that the relay's own endpoints implement, and
+//! an embedder's.
+//!
+//! Everything here is called on the connection's own shard and must not wait. What has to wait (a
+//! database, a key server) is deferred: [`Later`] hands out a token that may be answered from any
+//! thread.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::close_reason::CloseReason;
+use super::control::{Control, Doors};
+use super::handle::Handle;
+use super::session::Session;
+use crate::fanout::ConnectionId;
+use crate::wire::decoder::Message;
+use crate::wire::http::{Head, Response};
+
+/// What a path does with its connections. One value serves all shards, so what it changes it has
+/// to share by itself; what belongs to one connection goes into the connection's state
+/// ([`Accept::state`], [`Session::state`]).
+///
+/// Where one of these panics, that connection is closed with 1011 and nothing else happens.
+pub trait Endpoint: Send + Sync + 'static {
+    /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
+    /// of the handle.
+    fn started(&self, handle: &Handle) {
+        let _ = handle;
+    }
+
+    /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
+    /// everybody in.
+    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+        let _ = (request, later);
+        Admission::Accept(Accept::new())
+    }
+
+    /// The WebSocket is open.
+    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        let _ = (session, request);
+    }
+
+    /// A message has arrived.
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>);
+
+    /// The WebSocket is over: called exactly once for each that was opened. It is still in its
+    /// rooms, so that it can publish to them.
+    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+        let _ = (session, reason);
+    }
+
+    /// A plain HTTP request. The default says that this is a WebSocket endpoint (426).
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let _ = (request, later);
+        Answer::Now(upgrade_required())
+    }
+}
+
+/// 426, with a line that says what this is (RFC 9110 §15.5.22).
+pub fn upgrade_required() -> Response {
+    Response::text(
+        426,
+        "This is a WebSocket endpoint: connect to it with a WebSocket client.\n",
+    )
+    .with_header("Upgrade", "websocket")
+    .with_header("Sec-WebSocket-Version", "13")
+}
+
+/// A request, as an endpoint sees it.
+pub struct Request<'r> {
+    /// The request line and the headers.
+    pub head: &'r Head<'r>,
+    /// What the endpoint's path pattern took from the path, percent-decoded.
+    pub parameter: Option<&'r str>,
+    /// The body; empty where there is none.
+    pub body: &'r [u8],
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The connection.
+    pub connection: ConnectionId,
+}
+
+impl Request<'_> {
+    /// A copy for those who want to keep the request.
+    pub fn to_owned(&self) -> OwnedRequest {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        OwnedRequest {
+            method: self.head.method.to_owned(),
+            target: self.head.target.to_owned(),
+            headers: self
+                .head
+                .headers
+                .iter()
+                .map(|header| (header.name.to_owned(), text(header.value)))
+                .collect(),
+            parameter: self.parameter.map(str::to_owned),
+            peer: self.peer,
+        }
+    }
+}
+
+/// A request that is kept for the connection's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedRequest {
+    /// The method.
+    pub method: String,
+    /// The request target, as sent.
+    pub target: String,
+    /// The headers, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    /// What the endpoint's path pattern took from the path, percent-decoded.
+    pub parameter: Option<String>,
+    /// The client's address.
+    pub peer: SocketAddr,
+}
+
+impl OwnedRequest {
+    /// The first header of that name, in whatever case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whether a client gets its WebSocket.
+pub enum Admission {
+    /// Yes.
+    Accept(Accept),
+    /// No, and this is the answer. Its status must not be 101.
+    Refuse(Response),
+    /// It will be said later: see [`Later::admission`].
+    Later(Pending),
+}
+
+impl Admission {
+    /// Refuses with `status` and a line of text.
+    pub fn refuse(status: u16, text: impl Into<String>) -> Admission {
+        Admission::Refuse(Response::text(status, text))
+    }
+}
+
+/// The terms on which a client gets its WebSocket.
+#[derive(Default)]
+pub struct Accept {
+    pub(super) protocol: Option<Cow<'static, str>>,
+    pub(super) state: Option<Box<dyn Any + Send>>,
+}
+
+impl Accept {
+    /// No subprotocol, no state.
+    pub fn new() -> Accept {
+        Accept::default()
+    }
+
+    /// Selects a subprotocol. It must be one that the client offered (RFC 6455 §4.2.2).
+    pub fn protocol(mut self, protocol: impl Into<Cow<'static, str>>) -> Accept {
+        self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// What the endpoint keeps for the connection.
+    pub fn state(mut self, state: impl Any + Send) -> Accept {
+        self.state = Some(Box::new(state));
+        self
+    }
+}
+
+/// The answer to a plain request.
+pub enum Answer {
+    /// This one.
+    Now(Response),
+    /// It will be said later: see [`Later::response`].
+    Later(Pending),
+}
+
+/// An answer that is awaited.
+pub struct Pending {
+    pub(super) slot: Arc<AnswerSlot>,
+    pub(super) timeout: Duration,
+}
+
+/// Where an answer that comes from another thread is put down.
+#[derive(Default)]
+pub(super) struct AnswerSlot(Mutex<Option<LateAnswer>>);
+
+/// An answer that came from another thread.
+pub(super) enum LateAnswer {
+    Accept(Accept),
+    Respond(Response),
+}
+
+impl AnswerSlot {
+    pub(super) fn take(&self) -> Option<LateAnswer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, answer: LateAnswer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
+
+/// Hands out tokens for answers that need time.
+pub struct Later<'a> {
+    pub(super) doors: &'a Arc<Doors>,
+    pub(super) connection: ConnectionId,
+}
+
+impl Later<'_> {
+    /// Defers an admission. The token may be answered from any thread, within `timeout`: after that
+    /// the client gets 503, as it does when the token is dropped.
+    pub fn admission(&mut self, timeout: Duration) -> (Admission, DeferredAdmission) {
+        let (pending, token) = self.defer(timeout);
+        (Admission::Later(pending), DeferredAdmission(token))
+    }
+
+    /// Defers the answer to a plain request, likewise.
+    pub fn response(&mut self, timeout: Duration) -> (Answer, DeferredResponse) {
+        let (pending, token) = self.defer(timeout);
+        (Answer::Later(pending), DeferredResponse(token))
+    }
+
+    fn defer(&mut self, timeout: Duration) -> (Pending, Token) {
+        let slot = Arc::<AnswerSlot>::default();
+        let token = Token {
+            slot: Arc::clone(&slot),
+            doors: Arc::clone(self.doors),
+            connection: self.connection,
+            is_answered: false,
+        };
+        (Pending { slot, timeout }, token)
+    }
+}
+
+/// The right to answer once.
+struct Token {
+    slot: Arc<AnswerSlot>,
+    doors: Arc<Doors>,
+    connection: ConnectionId,
+    is_answered: bool,
+}
+
+impl Token {
+    fn answer(&mut self, answer: LateAnswer) {
+        self.is_answered = true;
+        self.slot.put(answer);
+        // Where the control mailbox is full the shard finds the answer in its next sweep.
+        let _ = self
+            .doors
+            .control(self.connection.shard, Control::Answered(self.connection));
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.answer(LateAnswer::Respond(unanswered()));
+        }
+    }
+}
+
+/// What a client gets whose answer was promised and did not come.
+pub(super) fn unanswered() -> Response {
+    Response::text(503, "The answer took too long.\n").with_header("Retry-After", "1")
+}
+
+/// The right to admit a client or to refuse it, once.
+pub struct DeferredAdmission(Token);
+
+impl DeferredAdmission {
+    /// Lets the client in.
+    pub fn accept(mut self, accept: Accept) {
+        self.0.answer(LateAnswer::Accept(accept));
+    }
+
+    /// Refuses it with this answer.
+    pub fn refuse(mut self, response: Response) {
+        self.0.answer(LateAnswer::Respond(response));
+    }
+}
+
+/// The right to answer a plain request, once.
+pub struct DeferredResponse(Token);
+
+impl DeferredResponse {
+    /// Answers.
+    pub fn respond(mut self, response: Response) {
+        self.0.answer(LateAnswer::Respond(response));
+    }
+}

@@ -1,0 +1,135 @@
+//! The engine from outside: what any thread may ask of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use bytes::Bytes;
+
+use super::control::{Busy, Control, Doors};
+use super::view::View;
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::frame::MessageKind;
+
+static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
+
+/// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes. What
+/// it does takes effect a little later; nothing here waits. [`Busy`] means that a shard has too
+/// much to do already: nothing has happened, and the caller may try again.
+///
+/// Everything that one handle publishes goes through one shard, so that it keeps its order.
+pub struct Handle {
+    doors: Arc<Doors>,
+    shard: u16,
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Handle {
+            doors: Arc::clone(&self.doors),
+            shard: self.shard,
+        }
+    }
+}
+
+impl Handle {
+    pub(super) fn new(doors: Arc<Doors>) -> Handle {
+        let shard = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed) % doors.relaying.max(1);
+        Handle { doors, shard }
+    }
+
+    /// Publishes to the members of a room. Where the room has none, nothing happens.
+    pub fn publish(
+        &self,
+        endpoint: EndpointId,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), Busy> {
+        let room = RoomKey {
+            endpoint,
+            name: room.into(),
+        };
+        let payload = payload.into();
+        self.doors.control(
+            self.shard,
+            Control::Publish {
+                room,
+                recipients,
+                kind,
+                payload,
+            },
+        )
+    }
+
+    /// Sends to one connection. Where it is gone, nothing happens.
+    pub fn send(
+        &self,
+        to: ConnectionId,
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), Busy> {
+        self.doors.control(
+            to.shard,
+            Control::Send {
+                to,
+                kind,
+                payload: payload.into(),
+            },
+        )
+    }
+
+    /// Closes a connection with `code` (RFC 6455 §7.4) and a reason, which is cut to 123 bytes.
+    pub fn close(
+        &self,
+        connection: ConnectionId,
+        code: u16,
+        reason: impl Into<String>,
+    ) -> Result<(), Busy> {
+        let reason = reason.into();
+        self.doors.control(
+            connection.shard,
+            Control::Close {
+                connection,
+                code,
+                reason,
+            },
+        )
+    }
+
+    /// Lets a connection join a room of its endpoint.
+    pub fn join(
+        &self,
+        connection: ConnectionId,
+        endpoint: EndpointId,
+        room: &str,
+    ) -> Result<(), Busy> {
+        let room = RoomKey {
+            endpoint,
+            name: room.into(),
+        };
+        self.doors
+            .control(connection.shard, Control::Join { connection, room })
+    }
+
+    /// Lets a connection leave a room.
+    pub fn leave(
+        &self,
+        connection: ConnectionId,
+        endpoint: EndpointId,
+        room: &str,
+    ) -> Result<(), Busy> {
+        let room = RoomKey {
+            endpoint,
+            name: room.into(),
+        };
+        self.doors
+            .control(connection.shard, Control::Leave { connection, room })
+    }
+
+    /// What the engine counts.
+    pub fn view(&self) -> View {
+        View::new(Arc::clone(&self.doors))
+    }
+}

@@ -1,0 +1,168 @@
+//! A mailbox: the bounded lock-free queue from one shard to one other.
+//!
+//! What was pushed counts against the bound until the receiver has delivered it, so that frames
+//! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
+//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is woken
+//! when there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+use crossbeam_utils::CachePadded;
+
+use super::sleep::SleepFlag;
+use crate::fanout::batch::Batch;
+use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_BYTES_MAX};
+
+/// What a shard sends to another.
+#[derive(Clone)]
+pub(crate) enum Mail {
+    /// Frames for the receiver's members.
+    Batch(Arc<Batch>),
+    /// Nothing follows: the sender has stopped reading.
+    Stop,
+}
+
+impl Mail {
+    fn bytes(&self) -> usize {
+        match self {
+            Mail::Batch(batch) => batch.bytes,
+            Mail::Stop => 0,
+        }
+    }
+}
+
+/// The queue from one shard to one other.
+pub(crate) struct Mailbox {
+    sender: Sender<Mail>,
+    receiver: Receiver<Mail>,
+    /// What was pushed and is not yet released.
+    mails: CachePadded<AtomicUsize>,
+    bytes: AtomicUsize,
+    /// Set by a sender that has a batch which does not fit.
+    pub(crate) blocked: SleepFlag,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Mailbox {
+        let (sender, receiver) = crossbeam_channel::bounded(MAILBOX_BATCHES_MAX);
+        Mailbox {
+            sender,
+            receiver,
+            mails: CachePadded::default(),
+            bytes: AtomicUsize::new(0),
+            blocked: SleepFlag::default(),
+        }
+    }
+
+    /// Pushes `mail`, or gives it back where it does not fit. An empty mailbox takes any one batch.
+    /// Called by the sending shard alone, so what it reads here can only shrink meanwhile.
+    pub(crate) fn push(&self, mail: Mail) -> Result<(), Mail> {
+        let mails = self.mails.load(Ordering::Acquire);
+        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
+        if mails > 0 && (mails >= MAILBOX_BATCHES_MAX || bytes > MAILBOX_BYTES_MAX) {
+            return Err(mail);
+        }
+        self.reserve(mail.bytes());
+        self.sender.try_send(mail).map_err(|refused| {
+            debug_assert!(false, "a mailbox below its bound took no mail");
+            refused.into_inner()
+        })
+    }
+
+    fn reserve(&self, bytes: usize) {
+        self.mails.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it is at its bound.
+    pub(crate) fn is_full(&self) -> bool {
+        self.mails.load(Ordering::Relaxed) >= MAILBOX_BATCHES_MAX
+            || self.bytes.load(Ordering::Relaxed) > MAILBOX_BYTES_MAX
+    }
+
+    /// Takes the next mail. It counts until it is released.
+    pub(crate) fn pop(&self) -> Option<Mail> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Whether there is nothing to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
+    /// Mails that were pushed and not yet released, those included that wait for a ticket.
+    pub(crate) fn depth(&self) -> usize {
+        self.mails.load(Ordering::Relaxed)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.mails.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Gives a mail's place in its mailbox back when it is dropped: at once where everything was
+/// delivered, or with the last run that had to wait.
+pub(crate) struct Credit {
+    mailbox: Arc<Mailbox>,
+    bytes: usize,
+}
+
+impl Credit {
+    /// The credit of mail that was taken from `mailbox`.
+    pub(crate) fn new(mailbox: &Arc<Mailbox>, mail: &Mail) -> Credit {
+        Credit {
+            mailbox: Arc::clone(mailbox),
+            bytes: mail.bytes(),
+        }
+    }
+
+    /// Counts `mail` in `mailbox` without pushing it.
+    pub(crate) fn reserve(mailbox: &Arc<Mailbox>, mail: &Mail) -> Credit {
+        mailbox.reserve(mail.bytes());
+        Credit::new(mailbox, mail)
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.mailbox.release(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(bytes: usize) -> Mail {
+        Mail::Batch(Arc::new(Batch {
+            runs: Vec::new(),
+            bytes,
+        }))
+    }
+
+    #[test]
+    fn an_empty_mailbox_takes_any_one_batch() {
+        let mailbox = Mailbox::new();
+        assert!(mailbox.push(mail(MAILBOX_BYTES_MAX * 2)).is_ok());
+        assert!(mailbox.push(mail(1)).is_err());
+    }
+
+    #[test]
+    fn what_waits_for_a_ticket_fills_its_mailbox() {
+        let mailbox = Arc::new(Mailbox::new());
+        let mut credits = Vec::new();
+        for _ in 0..MAILBOX_BATCHES_MAX {
+            assert!(mailbox.push(mail(1)).is_ok());
+            let popped = mailbox.pop().unwrap();
+            credits.push(Credit::new(&mailbox, &popped));
+        }
+        assert!(mailbox.is_empty());
+        assert!(mailbox.push(mail(1)).is_err());
+        credits.pop();
+        assert!(mailbox.push(mail(1)).is_ok());
+        assert_eq!(mailbox.depth(), MAILBOX_BATCHES_MAX);
+    }
+}

@@ -1,0 +1,49 @@
+//! The engine: shards, each one thread with its own poll, its own connections and its own part of
+//! every room.
+//!
+//! It knows endpoints only as a trait. [`Engine::builder`] puts one together; [`Engine`] is how it
+//! is stopped; a [`Handle`] reaches it from any thread. The hot path is `shard.rs`, top to bottom.
+
+mod accepting;
+mod addresses;
+mod clock;
+mod close_reason;
+mod connection;
+mod control;
+mod core;
+mod delivery;
+mod endpoint;
+mod handle;
+mod listener;
+mod mailbox;
+mod network;
+mod reading;
+mod requests;
+mod router;
+mod session;
+mod settings;
+mod shard;
+mod sleep;
+mod slow;
+mod start;
+mod stats;
+mod stop;
+mod stream;
+mod timers;
+mod view;
+
+pub use self::close_reason::{CloseReason, Refusal};
+pub use self::control::Busy;
+pub use self::core::{JoinError, RoomId};
+pub use self::endpoint::{
+    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,
+    Pending, Request, upgrade_required,
+};
+pub use self::handle::Handle;
+pub use self::network::{Network, NetworkError};
+pub use self::router::PatternError;
+pub use self::session::Session;
+pub use self::settings::{EndpointSettings, Keepalive, Settings, SlowClient, SlowPolicy, Timeouts};
+pub use self::start::{Builder, Engine, StartError};
+pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
+pub use self::view::View;

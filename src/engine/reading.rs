@@ -1,0 +1,326 @@
+//! What a connection's bytes mean: frames of an open WebSocket, and the way to its end.
+//!
+//! The phases and the transitions between them are drawn in `LIFECYCLE.md` beside this file.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::clock::ticks_of;
+use super::close_reason::CloseReason;
+use super::connection::{Connection, Key, Phase};
+use super::core::Core;
+use super::endpoint::Endpoint;
+use super::session::Session;
+use super::shard::Shard;
+use super::stats::{Counter, ShardStats};
+use crate::fanout::outbox::Origin;
+use crate::wire::close::append_close;
+use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
+use crate::wire::frame::{Opcode, append_frame};
+
+/// What one receive buffer held.
+#[derive(Default)]
+struct Heard {
+    messages: u64,
+    message_bytes: u64,
+}
+
+impl Shard {
+    /// Takes in what a connection has sent.
+    pub(super) fn take_bytes(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Request => self.take_request(key, bytes, received_ns),
+            Phase::Open | Phase::Closing => self.take_frames(key, bytes, received_ns),
+            Phase::Deferred | Phase::Draining | Phase::Lingering | Phase::Dead => {}
+        }
+    }
+
+    /// Takes in frames.
+    pub(super) fn take_frames(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        let reading_tick = self.core.clock.reading_tick();
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.heard_tick = reading_tick;
+        let endpoint = Arc::clone(&self.endpoints[usize::from(connection.endpoint.0)]);
+        let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
+        let held_before = decoder.held_bytes();
+        self.decode(key, &mut decoder, bytes, &endpoint, received_ns);
+        let held = decoder.held_bytes();
+        let is_mid_message = decoder.is_mid_message();
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.decoder = decoder;
+        connection.message_since_tick = match (is_mid_message, connection.message_since_tick) {
+            (false, _) => 0,
+            (true, 0) => reading_tick.max(1),
+            (true, since) => since,
+        };
+        if held != held_before {
+            self.held_changed(held_before, held);
+        }
+    }
+
+    fn decode(
+        &mut self,
+        key: Key,
+        decoder: &mut Decoder,
+        bytes: &mut [u8],
+        endpoint: &Arc<dyn Endpoint>,
+        received_ns: u64,
+    ) {
+        let connection = &self.core.connections[key.index as usize];
+        let settings = self.core.settings_of(connection.endpoint);
+        let limits = DecoderLimits {
+            message_bytes: settings.message_bytes,
+            frame_bytes: settings.frame_bytes,
+        };
+        let mut heard = Heard::default();
+        let mut input = Input::new(bytes);
+        loop {
+            let connection = &self.core.connections[key.index as usize];
+            let is_open = connection.phase == Phase::Open && !connection.is_doomed;
+            match decoder.next(&mut input, &limits) {
+                Ok(None) => break,
+                Ok(Some(Item::Message(message))) if is_open => {
+                    heard.messages += 1;
+                    heard.message_bytes += message.payload.len() as u64;
+                    self.call_message(key, endpoint, message, received_ns);
+                }
+                Ok(Some(Item::Ping(payload))) if is_open => {
+                    let mut pong = Vec::with_capacity(2 + payload.len());
+                    append_frame(&mut pong, Opcode::Pong, payload);
+                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
+                }
+                Ok(Some(Item::Message(_) | Item::Ping(_) | Item::Pong(_))) => {}
+                Ok(Some(Item::Close(frame))) => {
+                    let code = frame.map(|frame| frame.code);
+                    self.core.connections[key.index as usize].is_read_closed = true;
+                    self.core.doom(key, CloseReason::ClientClosed(code));
+                    break;
+                }
+                Err(error) => {
+                    self.core.doom(key, CloseReason::Protocol(error));
+                    break;
+                }
+            }
+        }
+        let stats = self.core.stats();
+        stats.messages.add(heard.messages);
+        stats.message_bytes.add(heard.message_bytes);
+    }
+
+    fn call_message(
+        &mut self,
+        key: Key,
+        endpoint: &Arc<dyn Endpoint>,
+        message: Message<'_>,
+        received_ns: u64,
+    ) {
+        let mut session = Session::new(&mut self.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.message(&mut session, message));
+        if catch_unwind(call).is_err() {
+            self.endpoint_panicked(key);
+        }
+    }
+
+    pub(super) fn endpoint_panicked(&mut self, key: Key) {
+        self.core.stats().endpoint_panics.add(1);
+        tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
+        self.core.doom(key, CloseReason::EndpointPanic);
+    }
+
+    /// Keeps account of partial messages. Over the bound, the largest that this shard holds goes.
+    fn held_changed(&mut self, before: usize, now: usize) {
+        let inbound = &self.core.doors.inbound;
+        if now < before {
+            inbound.fetch_sub(before - now, Ordering::Relaxed);
+            return;
+        }
+        let total = inbound.fetch_add(now - before, Ordering::Relaxed) + (now - before);
+        if total > self.core.settings.inbound_bytes_max {
+            let held = |(_, connection): &(usize, &Connection)| connection.decoder.held_bytes();
+            let open = self.core.connections.iter();
+            let largest = open.filter(|(_, each)| !each.is_doomed).max_by_key(held);
+            if let Some((index, connection)) = largest {
+                let key = Key {
+                    index: index as u32,
+                    generation: connection.generation,
+                };
+                self.core.doom(key, CloseReason::InboundBudget);
+            }
+        }
+    }
+
+    /// Ends a connection, gracefully where the reason allows it.
+    pub(super) fn close(&mut self, key: Key, reason: CloseReason) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.is_doomed = false;
+        match connection.phase {
+            Phase::Open => self.close_open(key, &reason),
+            // The answer to our Close, or a client that cannot even close properly.
+            Phase::Closing => match reason {
+                CloseReason::ClientGone => self.die(key),
+                _ => self.drain(key),
+            },
+            Phase::Request | Phase::Deferred if reason == CloseReason::Shutdown => {
+                self.refuse_for_shutdown(key);
+            }
+            Phase::Draining | Phase::Lingering if reason != CloseReason::ClientGone => {}
+            _ => self.die(key),
+        }
+    }
+
+    fn close_open(&mut self, key: Key, reason: &CloseReason) {
+        let received_ns = self.core.clock.turn_ns();
+        let endpoint = self.core.connections[key.index as usize].endpoint;
+        let endpoint = Arc::clone(&self.endpoints[usize::from(endpoint.0)]);
+        let mut session = Session::new(&mut self.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.closed(&mut session, reason));
+        if catch_unwind(call).is_err() {
+            self.core.stats().endpoint_panics.add(1);
+            tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
+        }
+        self.core.leave_all(key);
+        self.core.stats().closed[reason.label_index()].add(1);
+        self.log_closed(key, reason);
+        let is_gone = *reason == CloseReason::ClientGone;
+        let connection = &mut self.core.connections[key.index as usize];
+        connection.state = None;
+        connection.message_since_tick = 0;
+        if is_gone {
+            return self.die(key);
+        }
+        if reason.is_slow() {
+            let dropped = connection.outbox.clear(true);
+            self.core
+                .stats()
+                .dropped_frames
+                .add(u64::from(dropped.frames));
+        }
+        let mut frame = Vec::with_capacity(32);
+        append_close(&mut frame, reason.close_code(), &reason.close_text());
+        self.core.enqueue(key, frame, Origin::Direct, received_ns);
+        if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
+            self.drain(key);
+        } else {
+            self.enter_phase(key, Phase::Closing);
+        }
+    }
+
+    fn log_closed(&self, key: Key, reason: &CloseReason) {
+        let connection = self.core.connection_id(key);
+        let peer = self.core.connections[key.index as usize].peer;
+        match reason {
+            CloseReason::Protocol(error) => {
+                tracing::debug!(%connection, %peer, reason = reason.label(), %error, "closed");
+            }
+            reason if reason.is_slow() => {
+                tracing::info!(%connection, %peer, reason = reason.label(), "slow client closed");
+            }
+            reason => tracing::debug!(%connection, %peer, reason = reason.label(), "closed"),
+        }
+    }
+
+    /// Nothing more is queued: what waits goes out, then the stream ends.
+    pub(super) fn drain(&mut self, key: Key) {
+        self.enter_phase(key, Phase::Draining);
+        self.core.mark_dirty(key);
+    }
+
+    /// The outbox has become empty.
+    pub(super) fn all_sent(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        if connection.phase != Phase::Draining {
+            return;
+        }
+        if connection.is_read_closed {
+            // Both sides have said all that they will.
+            return self.die(key);
+        }
+        // Closing now would reset the connection if the client is still sending, and the reset
+        // could overtake what we sent. So only our direction ends; theirs is read until it does.
+        if connection.stream.finish().is_err() {
+            return self.die(key);
+        }
+        self.enter_phase(key, Phase::Lingering);
+        self.core.queue_read(key);
+    }
+
+    /// The client has ended its direction of the stream.
+    pub(super) fn client_ended(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.is_read_closed = true;
+        connection.is_readable = false;
+        match connection.phase {
+            // A client may end its direction and still want the answer to what it asked.
+            Phase::Request | Phase::Draining if !connection.outbox.is_empty() => self.drain(key),
+            _ => self.client_gone(key),
+        }
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn client_gone(&mut self, key: Key) {
+        self.close(key, CloseReason::ClientGone);
+    }
+
+    /// Removes the connection at the end of the turn.
+    pub(super) fn die(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        if connection.phase == Phase::Dead {
+            return;
+        }
+        debug_assert!(connection.rooms.as_slice().is_empty(), "a member that dies");
+        self.enter_phase(key, Phase::Dead);
+        self.core.dead.push(key);
+    }
+
+    /// The one place where a phase changes: gauges and deadlines follow.
+    pub(super) fn enter_phase(&mut self, key: Key, phase: Phase) {
+        let close_ticks = ticks_of(self.core.settings.timeouts.close);
+        let Core {
+            connections,
+            doors,
+            id,
+            clock,
+            ..
+        } = &mut self.core;
+        let connection = &mut connections[key.index as usize];
+        let stats = &doors.doors[usize::from(*id)].stats;
+        if let Some(gauge) = gauge(stats, connection.phase) {
+            gauge.set(gauge.get().saturating_sub(1));
+        }
+        if let Some(gauge) = gauge(stats, phase) {
+            gauge.add(1);
+        }
+        if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
+            && !matches!(connection.phase, Phase::Closing | Phase::Draining)
+        {
+            connection.deadline_tick = clock.tick() + close_ticks;
+        }
+        connection.phase = phase;
+    }
+}
+
+/// The gauge that counts connections in a phase.
+pub(super) fn gauge(stats: &ShardStats, phase: Phase) -> Option<&Counter> {
+    match phase {
+        Phase::Request | Phase::Deferred => Some(&stats.connecting),
+        Phase::Open => Some(&stats.open),
+        Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
+        Phase::Dead => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! What an endpoint may do with the connection that it is called for.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::close_reason::CloseReason;
+use super::connection::Key;
+use super::core::{Core, JoinError, RoomId};
+use super::handle::Handle;
+use crate::fanout::room::RoomKey;
+use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::frame::MessageKind;
+
+/// An open connection, as its endpoint sees it during a callback.
+pub struct Session<'c> {
+    core: &'c mut Core,
+    key: Key,
+    received_ns: u64,
+}
+
+impl<'c> Session<'c> {
+    pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Session<'c> {
+        Session {
+            core,
+            key,
+            received_ns,
+        }
+    }
+
+    /// The connection, for [`Handle`] and for [`Recipients::Except`].
+    pub fn id(&self) -> ConnectionId {
+        self.core.connection_id(self.key)
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.core.connections[self.key.index as usize].peer
+    }
+
+    /// What the endpoint keeps for the connection; `None` where it is of another type.
+    pub fn state<T: Any>(&mut self) -> Option<&mut T> {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.state.as_mut()?.downcast_mut()
+    }
+
+    /// Replaces what the endpoint keeps for the connection.
+    pub fn set_state(&mut self, state: impl Any + Send) {
+        self.core.connections[self.key.index as usize].state = Some(Box::new(state));
+    }
+
+    /// Joins a room of this endpoint, which exists from now on if it did not. The connection gets
+    /// every frame that is published after this returns. Joining twice changes nothing.
+    pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {
+        let key = self.room_key(room);
+        self.core.join(self.key, key)
+    }
+
+    /// Leaves a room.
+    pub fn leave(&mut self, room: RoomId) {
+        if let Some(place) = self.core.room_place(room) {
+            self.core.leave(self.key, place);
+        }
+    }
+
+    /// The rooms that the connection is in, in the order in which it joined.
+    pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
+        let memberships = self.core.connections[self.key.index as usize]
+            .rooms
+            .as_slice();
+        memberships.iter().map(|membership| {
+            let epoch = self.core.rooms[membership.room as usize].room.epoch;
+            RoomId {
+                place: membership.room,
+                epoch,
+            }
+        })
+    }
+
+    /// Members of a room on all shards, as far as is known at this moment.
+    pub fn members(&self, room: RoomId) -> u32 {
+        let place = self.core.room_place(room);
+        place.map_or(0, |place| self.core.rooms[place as usize].room.members())
+    }
+
+    /// Publishes to a room that this connection is in. Where it has left, nothing happens.
+    pub fn publish(
+        &mut self,
+        room: RoomId,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) {
+        if let Some(place) = self.core.room_place(room) {
+            self.core
+                .publish(place, recipients, kind.into(), payload, self.received_ns);
+        }
+    }
+
+    /// Publishes to any room of this endpoint, by name. Returns whether it has any members.
+    pub fn publish_to(
+        &mut self,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        let key = self.room_key(room);
+        self.core
+            .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns)
+    }
+
+    /// Sends to this connection alone.
+    pub fn send(&mut self, kind: MessageKind, payload: &[u8]) {
+        self.core
+            .send(self.key, kind.into(), payload, self.received_ns);
+    }
+
+    /// Closes the connection when the callback is over, with `code` (RFC 6455 §7.4) and a reason,
+    /// which is cut to 123 bytes.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        let reason = reason.to_owned().into();
+        self.core
+            .doom(self.key, CloseReason::Endpoint { code, reason });
+    }
+
+    /// A handle to take along to other threads.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.core.doors))
+    }
+
+    fn room_key(&self, name: &str) -> RoomKey {
+        let endpoint = self.core.connections[self.key.index as usize].endpoint;
+        RoomKey {
+            endpoint,
+            name: name.into(),
+        }
+    }
+}

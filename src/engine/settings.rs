@@ -1,0 +1,171 @@
+//! What an engine is started with. The builder checks it; the shards share it, read-only.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::network::Network;
+
+/// What to do about a client that reads too slowly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SlowPolicy {
+    /// Close it with 1013.
+    #[default]
+    Disconnect,
+    /// Drop the frames that have waited longest.
+    DropOldest,
+    /// Do not queue new frames while the outbox is full.
+    DropNewest,
+    /// Keep of every room the latest frame alone.
+    LatestOnly,
+}
+
+/// Bounds of one connection's outbox, and what happens past them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlowClient {
+    /// What happens past the bounds.
+    pub policy: SlowPolicy,
+    /// Bytes that may wait for a client whose last send would have blocked. It must hold a frame of
+    /// the largest size.
+    pub outbox_bytes: usize,
+    /// How long the oldest frame may wait for such a client. Zero: no limit.
+    pub outbox_age: Duration,
+}
+
+impl Default for SlowClient {
+    fn default() -> Self {
+        SlowClient {
+            policy: SlowPolicy::Disconnect,
+            outbox_bytes: 4 * 1024 * 1024,
+            outbox_age: Duration::from_secs(30),
+        }
+    }
+}
+
+/// When a client that says nothing is asked whether it lives, and given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// Interval of pings. Zero: none are sent.
+    pub ping: Duration,
+    /// A client of which nothing was heard for so long is closed. Zero: never.
+    pub pong: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Keepalive {
+            ping: Duration::from_secs(30),
+            pong: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What one endpoint's connections may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EndpointSettings {
+    /// The largest message, in bytes of payload.
+    pub message_bytes: usize,
+    /// The largest frame, in bytes of payload.
+    pub frame_bytes: u64,
+    /// Slow clients.
+    pub slow_client: SlowClient,
+    /// Keep-alive.
+    pub keepalive: Keepalive,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        EndpointSettings {
+            message_bytes: 1024 * 1024,
+            frame_bytes: 1024 * 1024,
+            slow_client: SlowClient::default(),
+            keepalive: Keepalive::default(),
+        }
+    }
+}
+
+/// Deadlines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// For a request to arrive, from the first byte that may come.
+    pub handshake: Duration,
+    /// For a message to be finished that was begun. Zero: no limit.
+    pub message: Duration,
+    /// For the client's Close after ours, and for the end of the stream after that.
+    pub close: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            handshake: Duration::from_secs(10),
+            message: Duration::from_secs(60),
+            close: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What an engine is started with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the relaying shards listen.
+    pub listen: Vec<SocketAddr>,
+    /// Where the admin shard listens; empty: there is none.
+    pub admin_listen: Vec<SocketAddr>,
+    /// Relaying shards, 1 to 255.
+    pub shards: usize,
+    /// Whether every shard is bound to a core of its own.
+    pub pin: bool,
+    /// How long a shard polls before it sleeps.
+    pub spin: Duration,
+    /// A shard's receive buffer, in bytes.
+    pub read_buffer_bytes: usize,
+    /// The sockets' send buffer in bytes; `None` leaves it to the operating system.
+    pub send_buffer_bytes: Option<usize>,
+    /// The largest head of a request, in bytes.
+    pub head_bytes: usize,
+    /// Connections of the process; `None`: no limit.
+    pub connections_max: Option<usize>,
+    /// Connections of one address (IPv6: of one /64); `None`: no limit.
+    pub connections_per_ip_max: Option<usize>,
+    /// Networks that the limit for one address does not apply to.
+    pub exempt_networks: Vec<Network>,
+    /// Bytes of partial messages in the process.
+    pub inbound_bytes_max: usize,
+    /// Rooms of one connection.
+    pub rooms_per_connection_max: usize,
+    /// Length of a room's name, in bytes.
+    pub room_name_bytes_max: usize,
+    /// Bytes of live buffers in the process.
+    pub process_bytes_max: usize,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Between the moment when `is_ready` turns false and the end of accepting.
+    pub shutdown_delay: Duration,
+    /// From there to the end of the process, at the latest.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            admin_listen: Vec::new(),
+            shards: 1,
+            pin: false,
+            spin: Duration::ZERO,
+            read_buffer_bytes: 128 * 1024,
+            send_buffer_bytes: None,
+            head_bytes: 16 * 1024,
+            connections_max: None,
+            connections_per_ip_max: None,
+            exempt_networks: Vec::new(),
+            inbound_bytes_max: 256 * 1024 * 1024,
+            rooms_per_connection_max: 128,
+            room_name_bytes_max: 1_024,
+            process_bytes_max: 1024 * 1024 * 1024,
+            timeouts: Timeouts::default(),
+            shutdown_delay: Duration::ZERO,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,612 @@
+//! The loop of a shard: the hot path, top to bottom.
+//!
+//! One turn is poll, mail, accept, read, seal, deliver, flush, timers, reap. Event dispatch only
+//! sets readiness and queues connections; the phases do the work, each a bounded amount. What a
+//! bound cut short stays queued, and the next poll does not wait.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
+
+use super::clock::Tick;
+use super::close_reason::CloseReason;
+use super::connection::{Key, Phase};
+use super::control::{Control, Inbox};
+use super::core::Core;
+use super::endpoint::Endpoint;
+use super::mailbox::{Credit, Mail, Mailbox};
+use super::router::Router;
+use super::stop::Stop;
+use super::{delivery, slow};
+use crate::fanout::outbox::Sent;
+use crate::fanout::tickets::ShardSet;
+use crate::limits::{
+    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, DELIVERIES_PER_PASS, MEMBERS_PER_PASS,
+    PENDING_BYTES_MAX, READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX,
+    WRITES_PER_CONNECTION,
+};
+
+/// The token of the waker; those of the listeners count down from here. Tokens of connections are
+/// generation and index, and no generation is that high.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// A listening socket.
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    /// Connections may wait in it.
+    pub(super) is_ready: bool,
+}
+
+/// One thread with one poll, one slab of connections and one set of local rooms.
+pub(super) struct Shard {
+    pub(super) poll: Poll,
+    pub(super) events: Events,
+    pub(super) listeners: Vec<Listening>,
+    pub(super) receive_buffer: Vec<u8>,
+    pub(super) router: Arc<Router>,
+    pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
+    pub(super) inbox: Inbox,
+    /// Counts the shard's own frames that wait for the ticket of another shard.
+    pub(super) own_mailbox: Arc<Mailbox>,
+    /// Mail that did not fit into its mailbox, for each shard.
+    pub(super) unsent: Vec<VecDeque<Mail>>,
+    pub(super) core: Core,
+    pub(super) stop: Stop,
+    /// The shards whose last mail was taken.
+    pub(super) stop_markers: ShardSet,
+    /// The last attempt to accept met an error.
+    pub(super) is_accept_failing: bool,
+    /// The tick whose timers have run.
+    pub(super) timers_tick: Tick,
+    pub(super) sweep_from: usize,
+    pub(super) sweep_outbox_bytes: usize,
+}
+
+impl Shard {
+    /// Runs until the shard is told to stop and its last connection is gone.
+    pub(super) fn run(mut self) {
+        while !self.is_finished() {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.poll();
+        let began_ns = self.core.clock.turn_ns();
+        self.core.stats().last_turn_ns.set(began_ns);
+        self.take_mail();
+        self.accept();
+        self.read();
+        self.seal();
+        self.check_stop();
+        self.deliver();
+        self.flush();
+        self.timers();
+        self.reap();
+        let ended_ns = self.core.clock.now_ns();
+        self.core
+            .stats()
+            .turns
+            .record(ended_ns.saturating_sub(began_ns), 1);
+    }
+
+    /// Waits for events, unless there is something to do already, and queues what they are about.
+    fn poll(&mut self) {
+        let waited_from_ns = self.core.clock.now_ns();
+        if self.has_work() || self.spins_into_work() {
+            self.take_events(Duration::ZERO);
+        } else {
+            let doors = Arc::clone(&self.core.doors);
+            let sleeping = &doors.doors[usize::from(self.core.id)].sleeping;
+            sleeping.announce();
+            let has_mail = self.has_mail();
+            let until_tick = self.core.clock.until_next_tick();
+            self.take_events(if has_mail { Duration::ZERO } else { until_tick });
+            sleeping.withdraw();
+        }
+        let is_reading = !self.is_blocked();
+        self.core.clock.advance(is_reading);
+        let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
+        self.core.stats().idle_ns.add(waited_ns);
+    }
+
+    fn take_events(&mut self, timeout: Duration) {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
+            // Interrupted by a signal: the events come with the next poll.
+            assert!(
+                error.kind() == ErrorKind::Interrupted,
+                "the poll of a shard failed: {error}"
+            );
+            return;
+        }
+        for event in &self.events {
+            let Token(token) = event.token();
+            let listener = WAKER.0 - 1 - token;
+            if token == WAKER.0 {
+                continue;
+            }
+            if let Some(listening) = self.listeners.get_mut(listener) {
+                listening.is_ready = true;
+                continue;
+            }
+            let key = Key {
+                index: token as u32,
+                generation: (token >> 32) as u32,
+            };
+            let Some(connection) = self.core.connection(key) else {
+                continue;
+            };
+            connection.is_read_closed |= event.is_read_closed() || event.is_error();
+            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            connection.is_readable |= readable;
+            let writable = event.is_writable() && !connection.is_writable;
+            connection.is_writable |= event.is_writable();
+            let is_waiting = writable && !connection.outbox.is_empty();
+            if readable {
+                self.core.queue_read(key);
+            }
+            if is_waiting {
+                self.core.mark_dirty(key);
+            }
+        }
+    }
+
+    /// Polls for a while where the deployment gave the shard its core. Returns whether that found
+    /// something to do; events are taken as they come.
+    fn spins_into_work(&mut self) -> bool {
+        let spin = self.core.settings.spin;
+        if spin.is_zero() {
+            return false;
+        }
+        let began = Instant::now();
+        while began.elapsed() < spin {
+            self.take_events(Duration::ZERO);
+            if self.has_work() || self.has_mail() || self.listeners.iter().any(|l| l.is_ready) {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Whether something waits that needs no event.
+    fn has_work(&self) -> bool {
+        let core = &self.core;
+        !core.dirty.is_empty()
+            || !core.rooms_pending.is_empty()
+            || !core.batch.is_empty()
+            || !core.doomed.is_empty()
+            || !core.dead.is_empty()
+            || (!core.to_read.is_empty() && self.may_read())
+            || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
+    }
+
+    /// Whether other threads left something.
+    fn has_mail(&self) -> bool {
+        !self.inbox.handover.is_empty()
+            || (!self.inbox.control.is_empty() && !self.is_blocked())
+            || self
+                .senders()
+                .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
+    }
+
+    fn senders(&self) -> impl Iterator<Item = u16> + use<> {
+        let own = self.core.id;
+        (0..self.core.doors.shards()).filter(move |shard| *shard != own)
+    }
+
+    /// Whether a mailbox is full: nothing is read until it takes what waits for it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.unsent.iter().any(|unsent| !unsent.is_empty())
+    }
+
+    /// Whether publishers may be read.
+    fn may_read(&self) -> bool {
+        !self.is_blocked()
+            && self.stop.is_reading()
+            && self.core.pending_bytes < PENDING_BYTES_MAX
+            && !self.own_mailbox.is_full()
+    }
+
+    /// Takes what other threads left: connections, control messages, batches.
+    fn take_mail(&mut self) {
+        self.push_unsent();
+        while let Ok(handover) = self.inbox.handover.try_recv() {
+            self.adopt(handover);
+        }
+        for _ in 0..CONTROLS_PER_TURN {
+            if self.is_blocked() {
+                break;
+            }
+            let Ok(control) = self.inbox.control.try_recv() else {
+                break;
+            };
+            self.obey(control);
+            self.close_doomed();
+        }
+        if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
+            let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
+            if taken > 0 {
+                self.wake_blocked_senders();
+            }
+        }
+    }
+
+    /// Takes mail from one other shard. Returns how much there was.
+    fn take_batches(&mut self, from: u16) -> usize {
+        let mailbox = Arc::clone(self.core.doors.mailbox(from, self.core.id));
+        let mut taken = 0;
+        while taken < BATCHES_PER_MAILBOX
+            && let Some(mail) = mailbox.pop()
+        {
+            taken += 1;
+            let credit = Rc::new(Credit::new(&mailbox, &mail));
+            match &mail {
+                Mail::Stop => self.stop_markers.insert(from),
+                Mail::Batch(batch) => {
+                    for run in &batch.runs {
+                        self.core.accept_run(run, || Rc::clone(&credit));
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of any
+    /// mailbox that waited for it.
+    fn wake_blocked_senders(&self) {
+        for from in self.senders() {
+            if self
+                .core
+                .doors
+                .mailbox(from, self.core.id)
+                .blocked
+                .must_wake()
+            {
+                self.core.doors.doors[usize::from(from)].wake();
+            }
+        }
+    }
+
+    /// Reads connections that may have something, in the order in which they became readable.
+    fn read(&mut self) {
+        let mut buffer = std::mem::take(&mut self.receive_buffer);
+        for _ in 0..self.core.to_read.len() {
+            let is_full = self.core.batch.bytes_pending() >= TURN_BYTES_MAX
+                || self.core.dirty.len() >= SENDS_PER_PASS;
+            if is_full || !self.may_read() {
+                break;
+            }
+            let Some(key) = self.core.to_read.pop_front() else {
+                break;
+            };
+            self.read_connection(key, &mut buffer);
+        }
+        self.receive_buffer = buffer;
+    }
+
+    fn read_connection(&mut self, key: Key, buffer: &mut [u8]) {
+        for _ in 0..READS_PER_CONNECTION {
+            let Some(connection) = self.core.connection(key) else {
+                return;
+            };
+            connection.is_queued_to_read = false;
+            if matches!(connection.phase, Phase::Deferred | Phase::Dead) {
+                return;
+            }
+            match connection.stream.read(buffer) {
+                Ok(0) => return self.client_ended(key),
+                Ok(received) => {
+                    // A short read has drained the socket; where the end is near, read up to it.
+                    let is_drained = received < buffer.len() && !connection.is_read_closed;
+                    connection.is_readable = !is_drained;
+                    let received_ns = self.core.clock.now_ns();
+                    self.take_bytes(key, &mut buffer[..received], received_ns);
+                    self.close_doomed();
+                    if is_drained {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.is_readable = false;
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.client_gone(key),
+            }
+        }
+        self.core.queue_read(key);
+    }
+
+    /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
+    /// other shards first, so that the cores work side by side.
+    pub(super) fn seal(&mut self) {
+        if self.core.batch.is_empty() {
+            return;
+        }
+        let mut batch = self.core.batch.seal();
+        let mut members = batch.take_tickets();
+        members.remove(self.core.id);
+        let batch = Arc::new(batch);
+        let mail = Mail::Batch(Arc::clone(&batch));
+        for shard in members.iter() {
+            self.push_mail(shard, mail.clone());
+        }
+        for shard in members.iter() {
+            self.wake(shard);
+        }
+        // What waits here for the ticket of another shard counts like mail to oneself.
+        let mut credit = None;
+        for run in &batch.runs {
+            let reserve = || Rc::new(Credit::reserve(&self.own_mailbox, &mail));
+            self.core
+                .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
+        }
+        slow::relieve_memory(&mut self.core);
+    }
+
+    /// Gives members their frames: room by room, round robin, a bounded number at a time.
+    pub(super) fn deliver(&mut self) {
+        let mut budget = DELIVERIES_PER_PASS;
+        for _ in 0..self.core.rooms_pending.len() {
+            if budget == 0 {
+                break;
+            }
+            let Some(room) = self.core.rooms_pending.pop_front() else {
+                break;
+            };
+            let visits = delivery::deliver_room(&mut self.core, room, budget.min(MEMBERS_PER_PASS));
+            budget -= visits;
+            if self
+                .core
+                .rooms
+                .get(room as usize)
+                .is_some_and(|room| room.is_pending())
+            {
+                self.core.rooms_pending.push_back(room);
+            }
+        }
+        self.close_doomed();
+    }
+
+    /// Writes to every connection that has something to be sent: one call each, as a rule.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.core.dirty);
+        let now = dirty.len().min(SENDS_PER_PASS);
+        for key in dirty.drain(..now) {
+            self.flush_connection(key);
+        }
+        dirty.append(&mut self.core.dirty);
+        self.core.dirty = dirty;
+        self.close_doomed();
+    }
+
+    fn flush_connection(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.is_dirty = false;
+        for _ in 0..WRITES_PER_CONNECTION {
+            let Some(connection) = self.core.connection(key) else {
+                return;
+            };
+            if !connection.is_writable || connection.phase == Phase::Dead {
+                return;
+            }
+            if connection.outbox.is_empty() {
+                return self.all_sent(key);
+            }
+            if !self.write(key) {
+                return;
+            }
+        }
+        self.core.mark_dirty(key);
+    }
+
+    /// One `send` or `writev`. Returns whether all that was tried went out.
+    fn write(&mut self, key: Key) -> bool {
+        let Core {
+            connections,
+            clock,
+            doors,
+            id,
+            lagging,
+            ..
+        } = &mut self.core;
+        let connection = &mut connections[key.index as usize];
+        let (result, tried) = if let Some(bytes) = connection.outbox.only_slice() {
+            (connection.stream.write(bytes), bytes.len())
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+            let filled = connection.outbox.front(&mut slices);
+            let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
+            (connection.stream.write_vectored(&slices[..filled]), tried)
+        };
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(_) => {
+                self.client_gone(key);
+                return false;
+            }
+        };
+        let stats = &doors.doors[usize::from(*id)].stats;
+        stats.sends.add(1);
+        stats.sent_bytes.add(sent as u64);
+        let now_ns = clock.now_ns();
+        let mut deliveries = 0;
+        connection.outbox.advance(sent, |done: Sent| {
+            if done.is_delivery {
+                let frames = u64::from(done.frames);
+                deliveries += frames;
+                stats
+                    .relay_latency
+                    .record(now_ns.saturating_sub(done.received_ns), frames);
+            }
+        });
+        if deliveries > 0 {
+            stats.deliveries.add(deliveries);
+            stats.frames_per_send.record(deliveries);
+        }
+        if sent < tried {
+            connection.is_writable = false;
+            if !connection.is_lagging {
+                connection.is_lagging = true;
+                lagging.push(key);
+            }
+            return false;
+        }
+        if connection.outbox.is_empty() {
+            self.all_sent(key);
+            return false;
+        }
+        true
+    }
+
+    /// Closes the connections that endpoint code, a policy or a timer has doomed.
+    pub(super) fn close_doomed(&mut self) {
+        while let Some((key, reason)) = self.core.doomed.pop() {
+            self.close(key, reason);
+        }
+    }
+
+    /// Removes what has died. Only here do places in the slab become free.
+    fn reap(&mut self) {
+        while let Some(key) = self.core.dead.pop() {
+            let connection = self.core.connections.remove(key.index as usize);
+            debug_assert!(
+                connection.phase == Phase::Dead && connection.generation == key.generation
+            );
+            let doors = &self.core.doors;
+            doors.doors[usize::from(self.core.id)]
+                .load
+                .fetch_sub(1, Ordering::Relaxed);
+            doors
+                .inbound
+                .fetch_sub(connection.decoder.held_bytes(), Ordering::Relaxed);
+            if connection.is_counted {
+                doors.addresses.leave(connection.peer.ip());
+            }
+        }
+    }
+
+    /// Pushes mail to another shard, behind what waits for it already.
+    pub(super) fn push_mail(&mut self, shard: u16, mail: Mail) {
+        let unsent = &mut self.unsent[usize::from(shard)];
+        unsent.push_back(mail);
+        if unsent.len() == 1 {
+            self.push_unsent_to(shard);
+            if !self.unsent[usize::from(shard)].is_empty() {
+                self.core.stats().blocked.add(1);
+            }
+        }
+    }
+
+    /// Tries again to push what did not fit.
+    fn push_unsent(&mut self) {
+        for shard in 0..self.core.doors.shards() {
+            if !self.unsent[usize::from(shard)].is_empty() && self.push_unsent_to(shard) {
+                self.wake(shard);
+            }
+        }
+    }
+
+    /// Returns whether anything was pushed.
+    fn push_unsent_to(&mut self, shard: u16) -> bool {
+        let mailbox = self.core.doors.mailbox(self.core.id, shard);
+        let unsent = &mut self.unsent[usize::from(shard)];
+        let mut has_pushed = false;
+        let mut has_announced = false;
+        while let Some(mail) = unsent.pop_front() {
+            match mailbox.push(mail) {
+                Ok(()) => has_pushed = true,
+                Err(mail) => {
+                    unsent.push_front(mail);
+                    if has_announced {
+                        return has_pushed;
+                    }
+                    // Look once more after saying so, as before any sleep.
+                    mailbox.blocked.announce();
+                    has_announced = true;
+                }
+            }
+        }
+        if has_announced {
+            mailbox.blocked.withdraw();
+        }
+        has_pushed
+    }
+
+    /// Wakes another shard where it sleeps, after mail was pushed to it.
+    pub(super) fn wake(&self, shard: u16) {
+        let stats = self.core.stats();
+        if self.core.doors.doors[usize::from(shard)].wake() {
+            stats.wakes_sent.add(1);
+        } else {
+            stats.wakes_elided.add(1);
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        let now_ns = self.core.clock.now_ns();
+        match control {
+            Control::Publish {
+                room,
+                recipients,
+                kind,
+                payload,
+            } => {
+                self.core
+                    .publish_by_name(&room, recipients, kind.into(), &payload, now_ns);
+            }
+            Control::Send { to, kind, payload } => {
+                if let Some(key) = self.core.key_of(to) {
+                    self.core.send(key, kind.into(), &payload, now_ns);
+                }
+            }
+            Control::Close {
+                connection,
+                code,
+                reason,
+            } => {
+                if let Some(key) = self.core.key_of(connection) {
+                    let reason = CloseReason::Endpoint {
+                        code,
+                        reason: reason.into(),
+                    };
+                    self.core.doom(key, reason);
+                }
+            }
+            Control::Join { connection, room } => {
+                let joined = self
+                    .core
+                    .key_of(connection)
+                    .map(|key| self.core.join(key, room));
+                if let Some(Err(error)) = joined {
+                    tracing::debug!(%connection, %error, "a handle's join was refused");
+                }
+            }
+            Control::Leave { connection, room } => {
+                if let Some(key) = self.core.key_of(connection)
+                    && let Some(place) = self.core.find_room(&room)
+                {
+                    self.core.leave(key, place);
+                }
+            }
+            Control::Answered(connection) => {
+                if let Some(key) = self.core.key_of(connection) {
+                    self.answered(key);
+                }
+            }
+            Control::Stop => self.begin_stop(),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Putting an engine together, starting it and stopping it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::clock::Clock;
+use super::control::{Door, Doors, Inbox};
+use super::core::Core;
+use super::endpoint::Endpoint;
+use super::handle::Handle;
+use super::listener;
+use super::router::{PatternError, Router};
+use super::settings::{EndpointSettings, Settings};
+use super::shard::{Listening, Shard, WAKER};
+use super::stop::Stop;
+use super::view::View;
+use crate::fanout::room::EndpointId;
+use crate::fanout::tickets::ShardSet;
+use crate::limits::{EVENTS_PER_POLL, SHARDS_MAX};
+use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A path pattern cannot be used.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The number of shards is out of bounds.
+    #[error("{0} shards: there must be 1 to {max}", max = SHARDS_MAX - 1)]
+    Shards(usize),
+    /// An outbox does not hold a frame of the largest size.
+    #[error("an outbox of {outbox_bytes} bytes does not hold a message of {message_bytes} bytes")]
+    Outbox {
+        /// The outbox.
+        outbox_bytes: usize,
+        /// The message.
+        message_bytes: usize,
+    },
+    /// A message could be larger than an index of 32 bits reaches.
+    #[error("messages of {0} bytes are too large: at most 1 GiB")]
+    Message(usize),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system has no thread or poll for a shard.
+    #[error("cannot start a shard: {0}")]
+    Shard(#[from] io::Error),
+}
+
+/// The largest message that may be configured, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
+/// Puts an engine together.
+#[derive(Default)]
+pub struct Builder {
+    settings: Settings,
+    endpoints: Vec<Arc<dyn Endpoint>>,
+    endpoint_settings: Vec<EndpointSettings>,
+    router: Router,
+    admin_router: Router,
+}
+
+impl Builder {
+    /// Replaces the settings.
+    pub fn settings(mut self, settings: Settings) -> Builder {
+        self.settings = settings;
+        self
+    }
+
+    /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
+    pub fn endpoint(&mut self, settings: EndpointSettings, endpoint: impl Endpoint) -> EndpointId {
+        let id = EndpointId(self.endpoints.len() as u16);
+        self.endpoints.push(Arc::new(endpoint));
+        self.endpoint_settings.push(settings);
+        id
+    }
+
+    /// Gives the endpoint a path of the relaying shards: `/ws` is that path alone, `/ws/{name}` one
+    /// more segment, `/room/**` all that lies below. The more specific pattern wins.
+    pub fn route(&mut self, path: &str, endpoint: EndpointId) -> Result<(), PatternError> {
+        self.router.add(path, endpoint)
+    }
+
+    /// Gives the endpoint a path of the admin shard.
+    pub fn route_admin(&mut self, path: &str, endpoint: EndpointId) -> Result<(), PatternError> {
+        self.admin_router.add(path, endpoint)
+    }
+
+    /// Whether the settings can work.
+    fn check(&self) -> Result<(), StartError> {
+        let shards = self.settings.shards;
+        if shards == 0 || shards >= SHARDS_MAX {
+            return Err(StartError::Shards(shards));
+        }
+        for endpoint in &self.endpoint_settings {
+            let message_bytes = endpoint.message_bytes;
+            let outbox_bytes = endpoint.slow_client.outbox_bytes;
+            if message_bytes > MESSAGE_BYTES_MAX {
+                return Err(StartError::Message(message_bytes));
+            }
+            if outbox_bytes < message_bytes + SERVER_HEADER_BYTES_MAX {
+                return Err(StartError::Outbox {
+                    outbox_bytes,
+                    message_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds the listeners and starts the shards.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot work, an address that cannot be bound, no threads: nothing is left
+    /// running then.
+    pub fn start(self) -> Result<Engine, StartError> {
+        self.check()?;
+        let settings = Arc::new(self.settings);
+        let relaying = settings.shards as u16;
+        let admin = usize::from(!settings.admin_listen.is_empty());
+        let (mut listeners, addresses) = bind_all(&settings.listen, settings.shards, &settings)?;
+        let (admin_listeners, admin_addresses) =
+            bind_all(&settings.admin_listen, admin, &settings)?;
+        listeners.extend(admin_listeners);
+        let mut parts = Vec::new();
+        let mut doors = Vec::new();
+        for _ in 0..listeners.len() {
+            let poll = Poll::new()?;
+            let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?);
+            doors.push(door);
+            parts.push((poll, inbox));
+        }
+        let doors = Arc::new(Doors::new(doors, relaying));
+        let handle = Handle::new(Arc::clone(&doors));
+        for endpoint in &self.endpoints {
+            endpoint.started(&handle);
+        }
+        let shared = Shared {
+            endpoints: self.endpoints.into(),
+            endpoint_settings: self.endpoint_settings.into(),
+            doors: Arc::clone(&doors),
+            settings: Arc::clone(&settings),
+        };
+        let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
+        let mut engine = Engine {
+            doors,
+            settings,
+            addresses,
+            admin_addresses,
+            threads: Vec::new(),
+        };
+        for (id, ((poll, inbox), listeners)) in parts.into_iter().zip(listeners).enumerate() {
+            let router = Arc::clone(&routers[usize::from(id >= usize::from(relaying))]);
+            let listeners = register(&poll, listeners)?;
+            let shared = shared.clone();
+            let parts = Parts {
+                id: id as u16,
+                poll,
+                inbox,
+                listeners,
+                router,
+                shared,
+            };
+            engine.threads.push(spawn(parts)?);
+        }
+        engine.doors.is_ready.store(true, Ordering::Release);
+        Ok(engine)
+    }
+}
+
+fn register(poll: &Poll, listeners: Vec<TcpListener>) -> io::Result<Vec<Listening>> {
+    let mut listening = Vec::new();
+    for (number, mut listener) in listeners.into_iter().enumerate() {
+        let token = Token(WAKER.0 - 1 - number);
+        poll.registry()
+            .register(&mut listener, token, Interest::READABLE)?;
+        listening.push(Listening {
+            listener,
+            is_ready: true,
+        });
+    }
+    Ok(listening)
+}
+
+/// What all shards are made from.
+#[derive(Clone)]
+struct Shared {
+    endpoints: Arc<[Arc<dyn Endpoint>]>,
+    endpoint_settings: Arc<[EndpointSettings]>,
+    doors: Arc<Doors>,
+    settings: Arc<Settings>,
+}
+
+/// What one shard is made from. A shard itself never leaves its thread, since its handles are not
+/// atomic: it is put together there.
+struct Parts {
+    id: u16,
+    poll: Poll,
+    inbox: Inbox,
+    listeners: Vec<Listening>,
+    router: Arc<Router>,
+    shared: Shared,
+}
+
+impl Parts {
+    fn assemble(self) -> Shard {
+        let Shared {
+            endpoints,
+            endpoint_settings,
+            doors,
+            settings,
+        } = self.shared;
+        let clock = Clock::new(doors.origin);
+        let unsent = (0..doors.shards()).map(|_| VecDeque::new()).collect();
+        let own_mailbox = Arc::clone(doors.mailbox(self.id, self.id));
+        Shard {
+            poll: self.poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            listeners: self.listeners,
+            receive_buffer: vec![0; settings.read_buffer_bytes],
+            router: self.router,
+            endpoints,
+            inbox: self.inbox,
+            own_mailbox,
+            unsent,
+            core: Core::new(self.id, doors, settings, endpoint_settings, clock),
+            stop: Stop::Running,
+            stop_markers: ShardSet::default(),
+            is_accept_failing: false,
+            timers_tick: 0,
+            sweep_from: 0,
+            sweep_outbox_bytes: 0,
+        }
+    }
+}
+
+type Listeners = Vec<Vec<TcpListener>>;
+
+/// Listeners of each shard for all addresses, and the addresses as bound.
+fn bind_all(
+    addresses: &[SocketAddr],
+    shards: usize,
+    settings: &Settings,
+) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
+    let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    for address in addresses {
+        let failed = |source| StartError::Listen {
+            address: *address,
+            source,
+        };
+        let listeners = listener::bind(*address, shards, settings).map_err(failed)?;
+        for (number, listener) in listeners.into_iter().enumerate() {
+            if number == 0 {
+                bound.push(listener.local_addr().map_err(failed)?);
+            }
+            of_shards[number].push(listener);
+        }
+    }
+    Ok((of_shards, bound))
+}
+
+/// Ends the process when it is dropped by a panic: a dead shard would freeze every room.
+struct EndsProcess;
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a shard has failed: the process ends");
+            eprintln!("corecast: a shard has failed: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
+fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
+    let (id, settings) = (parts.id, &parts.shared.settings);
+    let is_relaying = usize::from(id) < settings.shards;
+    let core = if settings.pin && is_relaying {
+        core_of(id)
+    } else {
+        None
+    };
+    let name = if is_relaying {
+        format!("shard-{id}")
+    } else {
+        "admin".to_owned()
+    };
+    std::thread::Builder::new().name(name).spawn(move || {
+        let _ends_process = EndsProcess;
+        if let Some(core) = core
+            && !core_affinity::set_for_current(core)
+        {
+            tracing::warn!(shard = id, "the shard could not be bound to its core");
+        }
+        parts.assemble().run();
+    })
+}
+
+/// The core of a shard: the cores that the process may use, in order.
+fn core_of(id: u16) -> Option<core_affinity::CoreId> {
+    let cores = core_affinity::get_core_ids()?;
+    cores.get(usize::from(id) % cores.len().max(1)).copied()
+}
+
+/// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
+pub struct Engine {
+    doors: Arc<Doors>,
+    settings: Arc<Settings>,
+    addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Begins to put an engine together.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where the relaying shards listen, in the order of the settings, with the ports that were
+    /// chosen for 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin shard listens, likewise.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
+    /// A handle for any thread.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.doors))
+    }
+
+    /// What the engine counts.
+    pub fn view(&self) -> View {
+        View::new(Arc::clone(&self.doors))
+    }
+
+    /// Stops it gracefully: it is no longer ready; after `shutdown_delay` it stops accepting,
+    /// delivers what it has accepted, and closes everybody with 1001. Returns as soon as the last
+    /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
+    pub fn stop(self) -> bool {
+        self.doors.is_ready.store(false, Ordering::Release);
+        std::thread::sleep(self.settings.shutdown_delay);
+        let deadline = Instant::now() + self.settings.shutdown_timeout;
+        let relaying = self.doors.relaying;
+        (0..relaying).for_each(|shard| self.doors.stop(shard));
+        let mut threads = self.threads.into_iter();
+        let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
+        let mut is_graceful = join_until(relays, deadline);
+        // The admin shard goes last, so that it can be asked how far the others are.
+        (relaying..self.doors.shards()).for_each(|shard| self.doors.stop(shard));
+        is_graceful &= join_until(threads.collect(), deadline);
+        self.doors.is_aborted.store(true, Ordering::Relaxed);
+        is_graceful
+    }
+}
+
+/// Waits for the threads until the deadline. Returns whether all have ended.
+fn join_until(mut threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
+    const LOOK: Duration = Duration::from_millis(5);
+    while !threads.is_empty() {
+        threads.retain(|thread| !thread.is_finished());
+        if Instant::now() >= deadline {
+            return threads.is_empty();
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
+}

@@ -1,0 +1,278 @@
+//! What a shard counts: relaxed atomics that the shard alone writes and the admin shard reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::close_reason::{CloseReason, Refusal};
+
+/// A number that one thread writes and any thread reads: an addition is a load and a store.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `more`. Called by the shard that owns the counter alone.
+    pub(crate) fn add(&self, more: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// Sets the value, for gauges.
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Buckets for each power of two of a [`Durations`].
+const SUB_BUCKETS: usize = 4;
+const SUB_BITS: u32 = SUB_BUCKETS.trailing_zeros();
+/// 2^9 ns: all that is shorter is in the first bucket.
+const FIRST_EXPONENT: u32 = 9;
+/// 2^34 ns, 17 s: all that is longer is in the last bucket.
+const LAST_EXPONENT: u32 = 34;
+const BUCKETS: usize = (LAST_EXPONENT - FIRST_EXPONENT) as usize * SUB_BUCKETS + 2;
+
+/// Durations in log-linear buckets, four for each power of two, from half a microsecond to 17 s:
+/// a recorded value is known to within 25 %.
+#[derive(Debug)]
+pub struct Durations {
+    buckets: [Counter; BUCKETS],
+    sum_ns: Counter,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Durations {
+            buckets: std::array::from_fn(|_| Counter::default()),
+            sum_ns: Counter::default(),
+        }
+    }
+}
+
+impl Durations {
+    /// Counts `times` durations of `ns` nanoseconds.
+    pub(crate) fn record(&self, ns: u64, times: u64) {
+        self.buckets[bucket_of(ns)].add(times);
+        self.sum_ns.add(ns.saturating_mul(times));
+    }
+
+    /// The sum of all durations, in nanoseconds.
+    pub fn sum_ns(&self) -> u64 {
+        self.sum_ns.get()
+    }
+
+    /// Each bucket's upper bound in nanoseconds (exclusive; the last has none) and its count.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        self.buckets
+            .iter()
+            .enumerate()
+            .map(|(index, count)| (upper_bound_ns(index), count.get()))
+    }
+}
+
+fn bucket_of(ns: u64) -> usize {
+    let exponent = ns.max(1).ilog2();
+    if exponent < FIRST_EXPONENT {
+        return 0;
+    }
+    if exponent >= LAST_EXPONENT {
+        return BUCKETS - 1;
+    }
+    let sub = (ns >> (exponent - SUB_BITS)) as usize & (SUB_BUCKETS - 1);
+    1 + (exponent - FIRST_EXPONENT) as usize * SUB_BUCKETS + sub
+}
+
+fn upper_bound_ns(bucket: usize) -> Option<u64> {
+    if bucket == 0 {
+        return Some(1 << FIRST_EXPONENT);
+    }
+    if bucket == BUCKETS - 1 {
+        return None;
+    }
+    let exponent = FIRST_EXPONENT + ((bucket - 1) / SUB_BUCKETS) as u32;
+    let sub = ((bucket - 1) % SUB_BUCKETS) as u64;
+    Some((1 << exponent) + (sub + 1) * (1 << (exponent - SUB_BITS)))
+}
+
+/// Powers of two from 1 to 1,024, and more.
+const COUNT_BUCKETS: usize = 12;
+
+/// Counts in buckets, one for each power of two.
+#[derive(Debug, Default)]
+pub struct Counts {
+    buckets: [Counter; COUNT_BUCKETS],
+    sum: Counter,
+}
+
+impl Counts {
+    /// Counts one value.
+    pub(crate) fn record(&self, value: u64) {
+        let bucket = value.max(1).next_power_of_two().trailing_zeros() as usize;
+        self.buckets[bucket.min(COUNT_BUCKETS - 1)].add(1);
+        self.sum.add(value);
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
+    /// Each bucket's upper bound (inclusive; the last has none) and its count.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let bound = |index| (index < COUNT_BUCKETS - 1).then(|| 1_u64 << index);
+        self.buckets
+            .iter()
+            .enumerate()
+            .map(move |(index, count)| (bound(index), count.get()))
+    }
+}
+
+/// What was done about a client that reads too slowly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlowAction {
+    /// It was disconnected.
+    Disconnect,
+    /// Frames that had waited longest were dropped.
+    DropOldest,
+    /// New frames were not queued.
+    DropNewest,
+    /// All but each room's latest frame were dropped.
+    LatestOnly,
+    /// What waited was copied out, so that it no longer held larger buffers.
+    CopyOut,
+}
+
+impl SlowAction {
+    /// The labels in the metrics.
+    pub const LABELS: [&'static str; 5] = [
+        "disconnect",
+        "drop_oldest",
+        "drop_newest",
+        "latest_only",
+        "copy_out",
+    ];
+}
+
+/// What one shard counts. Aligned so that no two shards write to one cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ShardStats {
+    /// Connections that were accepted, of all kinds.
+    pub accepted: Counter,
+    /// Errors of `accept`, such as no free file descriptors.
+    pub accept_errors: Counter,
+    /// WebSocket connections that were opened.
+    pub opened: Counter,
+    /// WebSocket connections that ended, by [`CloseReason::label_index`].
+    pub closed: [Counter; CloseReason::LABELS.len()],
+    /// Connections refused before they were open, by [`Refusal`].
+    pub refused: [Counter; Refusal::LABELS.len()],
+    /// Plain HTTP requests that were answered.
+    pub requests: Counter,
+    /// Connections now that are in or before the handshake, or speak plain HTTP.
+    pub connecting: Counter,
+    /// WebSocket connections now that are open.
+    pub open: Counter,
+    /// Connections now that are being closed.
+    pub closing: Counter,
+    /// Messages received.
+    pub messages: Counter,
+    /// Their payload, in bytes.
+    pub message_bytes: Counter,
+    /// Frames sent to clients, control frames excepted.
+    pub deliveries: Counter,
+    /// Bytes sent to clients, headers and control frames included.
+    pub sent_bytes: Counter,
+    /// `send` and `writev` calls.
+    pub sends: Counter,
+    /// Frames finished by each of them.
+    pub frames_per_send: Counts,
+    /// From the end of a frame's `recv` to the end of the `send` that carried it. Frames sent
+    /// together count with the age of the oldest.
+    pub relay_latency: Durations,
+    /// How long turns took, without the wait for events.
+    pub turns: Durations,
+    /// Time spent waiting for events, in nanoseconds.
+    pub idle_ns: Counter,
+    /// Bytes that wait in outboxes, as of the last sweep.
+    pub outbox_bytes: Counter,
+    /// Age of the oldest frame in an outbox whose last send would have blocked, in milliseconds.
+    pub outbox_age_ms: Counter,
+    /// Actions against slow clients, by [`SlowAction`].
+    pub slow_actions: [Counter; SlowAction::LABELS.len()],
+    /// Frames that slow clients did not get.
+    pub dropped_frames: Counter,
+    /// Wakes sent to other shards.
+    pub wakes_sent: Counter,
+    /// Wakes that were not needed, since the other shard was awake.
+    pub wakes_elided: Counter,
+    /// Runs that now wait for an earlier ticket.
+    pub held_runs: Counter,
+    /// How long the oldest of them has waited, in milliseconds.
+    pub held_age_ms: Counter,
+    /// Times that a full mailbox made this shard stop reading.
+    pub blocked: Counter,
+    /// Endpoint code that panicked.
+    pub endpoint_panics: Counter,
+    /// When the loop last began a turn, in nanoseconds of the process's clock.
+    pub last_turn_ns: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_in_the_bucket_whose_bounds_hold_it() {
+        for ns in [
+            0,
+            1,
+            511,
+            512,
+            640,
+            1_000,
+            4_095,
+            4_096,
+            123_456_789,
+            10_000_000_000,
+            u64::MAX,
+        ] {
+            let bucket = bucket_of(ns);
+            assert!(
+                upper_bound_ns(bucket).is_none_or(|bound| ns < bound),
+                "{ns}"
+            );
+            assert!(bucket == 0 || upper_bound_ns(bucket - 1).is_some_and(|bound| bound <= ns));
+        }
+    }
+
+    #[test]
+    fn bounds_grow_and_cover_one_microsecond_to_ten_seconds() {
+        let bounds: Vec<u64> = (0..BUCKETS).filter_map(upper_bound_ns).collect();
+        assert!(bounds.is_sorted());
+        assert!(bounds[0] < 1_000 && *bounds.last().unwrap() > 10_000_000_000);
+    }
+
+    #[test]
+    fn a_count_is_in_the_bucket_of_the_next_power_of_two() {
+        let counts = Counts::default();
+        for value in [1, 2, 3, 64, 5_000] {
+            counts.record(value);
+        }
+        let filled: Vec<_> = counts.buckets().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(
+            filled,
+            [
+                (Some(1), 1),
+                (Some(2), 1),
+                (Some(4), 1),
+                (Some(64), 1),
+                (None, 1)
+            ]
+        );
+        assert_eq!(counts.sum(), 5_070);
+    }
+}

@@ -1,0 +1,114 @@
+//! Deadlines: a sweep over the connections, never a timer for each of them.
+//!
+//! Every tick looks at a part of the slab, so that all of it is seen once a second; a small slab is
+//! seen in every tick. A deadline is kept at the latest a second after it is due, and never early.
+
+use std::time::Duration;
+
+use super::clock::{Tick, ticks_of};
+use super::close_reason::CloseReason;
+use super::connection::{Key, Phase};
+use super::shard::Shard;
+use super::slow;
+use crate::fanout::outbox::Origin;
+use crate::limits::{SWEEP_CONNECTIONS_MIN, TICK, TICKS_PER_SWEEP};
+use crate::wire::frame::{Opcode, append_frame};
+
+impl Shard {
+    /// Does what is due once a tick.
+    pub(super) fn timers(&mut self) {
+        let tick = self.core.clock.tick();
+        if tick == self.timers_tick {
+            return;
+        }
+        self.timers_tick = tick;
+        self.retry_accept();
+        slow::sweep_lagging(&mut self.core);
+        slow::relieve_memory(&mut self.core);
+        self.sweep();
+        self.close_doomed();
+    }
+
+    fn sweep(&mut self) {
+        // Indexes are given out from the lowest, so all are below the capacity.
+        let places = self.core.connections.capacity();
+        let part = places.div_ceil(TICKS_PER_SWEEP).max(SWEEP_CONNECTIONS_MIN);
+        let end = (self.sweep_from + part).min(places);
+        for index in self.sweep_from..end {
+            self.sweep_connection(index);
+        }
+        self.sweep_from = end;
+        if end == places {
+            self.sweep_from = 0;
+            self.core
+                .stats()
+                .outbox_bytes
+                .set(self.sweep_outbox_bytes as u64);
+            self.sweep_outbox_bytes = 0;
+            self.sweep_rooms();
+            self.core.batch.shrink();
+        }
+    }
+
+    fn sweep_connection(&mut self, index: usize) {
+        let Some(connection) = self.core.connections.get(index) else {
+            return;
+        };
+        self.sweep_outbox_bytes += connection.outbox.bytes();
+        let key = Key {
+            index: index as u32,
+            generation: connection.generation,
+        };
+        let is_due = self.core.clock.tick() >= connection.deadline_tick;
+        let is_due_reading = self.core.clock.reading_tick() >= connection.deadline_tick;
+        match connection.phase {
+            Phase::Request if is_due_reading => self.request_overdue(key),
+            Phase::Deferred if is_due => self.answer_overdue(key),
+            Phase::Deferred => self.answered(key),
+            Phase::Open => self.sweep_open(key),
+            Phase::Closing | Phase::Draining | Phase::Lingering if is_due => self.die(key),
+            _ => {}
+        }
+    }
+
+    fn sweep_open(&mut self, key: Key) {
+        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
+        let message_timeout = self.core.settings.timeouts.message;
+        let connection = &self.core.connections[key.index as usize];
+        let keepalive = self.core.settings_of(connection.endpoint).keepalive;
+        let is_past = |since: Tick, timeout: Duration| {
+            timeout > Duration::ZERO && reading_tick.saturating_sub(since) > ticks_of(timeout)
+        };
+        if is_past(connection.heard_tick, keepalive.pong) {
+            self.core.doom(key, CloseReason::PingTimeout);
+        } else if connection.message_since_tick > 0
+            && is_past(connection.message_since_tick, message_timeout)
+        {
+            self.core.doom(key, CloseReason::MessageTimeout);
+        } else if keepalive.ping > Duration::ZERO && tick >= connection.next_ping_tick {
+            self.core.connections[key.index as usize].next_ping_tick =
+                tick + ticks_of(keepalive.ping);
+            let mut ping = Vec::with_capacity(2);
+            append_frame(&mut ping, Opcode::Ping, &[]);
+            let now_ns = self.core.clock.turn_ns();
+            self.core.enqueue(key, ping, Origin::Control, now_ns);
+        }
+    }
+
+    /// Publishes how many runs wait for an earlier ticket, and how long.
+    fn sweep_rooms(&mut self) {
+        let (mut held, mut oldest) = (0, None);
+        for (_, room) in &self.core.rooms {
+            if let Some(tick) = room.held_since_tick() {
+                held += room.held_runs() as u64;
+                oldest = Some(oldest.map_or(tick, |oldest: Tick| oldest.min(tick)));
+            }
+        }
+        let age = oldest.map_or(0, |tick| self.core.clock.tick().saturating_sub(tick));
+        let stats = self.core.stats();
+        stats.held_runs.set(held);
+        stats
+            .held_age_ms
+            .set(u64::from(age) * TICK.as_millis() as u64);
+    }
+}

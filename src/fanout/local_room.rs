@@ -1,0 +1,296 @@
+//! One shard's members of a room, and the frames that they are yet to get.
+//!
+//! Runs are accepted strictly in ticket order; one that arrives early waits for its predecessor.
+//! Delivery goes round the members in a circle, a bounded number at a time: each visit gives a
+//! member all that came since its last visit, so that frames which arrive while a large room is
+//! being served join the same send.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Recipients;
+use super::batch::Run;
+use super::room::Room;
+use super::segment::Segment;
+
+/// A run that this shard accepted.
+#[derive(Clone)]
+pub struct LocalRun {
+    /// The frames.
+    pub segment: Rc<Segment>,
+    /// Where they are in the segment's buffer.
+    pub bytes: Range<u32>,
+    /// How many there are.
+    pub frames: u32,
+    /// The first frame's number in the buffer.
+    pub first_frame: u32,
+    /// Who gets each frame; `None` where all of them go to everybody.
+    pub recipients: Option<Arc<[Recipients]>>,
+}
+
+/// A run that waits for an earlier ticket. `Hold` is dropped when the wait is over: it gives the
+/// run's bytes back to the mailbox that it came from.
+struct Held<Hold> {
+    run: Run,
+    held_since_tick: u32,
+    _hold: Hold,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    connection: u32,
+    /// The number of the first run that the member has not got.
+    next_run: u32,
+}
+
+/// What became of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// It is next in order: it, and what waited for it, is to be delivered.
+    Now,
+    /// It waits for an earlier one.
+    Held,
+    /// It is from before this shard's first member joined.
+    Stale,
+}
+
+/// A member that took another place because one before it left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// The member.
+    pub connection: u32,
+    /// Its new place.
+    pub place: u32,
+}
+
+/// One shard's members of a room.
+pub struct LocalRoom<Hold> {
+    /// The part that all shards share.
+    pub room: Arc<Room>,
+    next_ticket: u64,
+    held: BTreeMap<u64, Held<Hold>>,
+    /// Runs that some member has not got.
+    runs: VecDeque<LocalRun>,
+    /// The number of the first of them; numbers wrap.
+    first_run: u32,
+    members: Vec<Member>,
+    /// The member to be visited next.
+    cursor: usize,
+    /// Visits until every member has every run.
+    visits_pending: usize,
+    /// The number of the next run when the cursor was last at the first member: what came before
+    /// it, everybody has when the cursor is there again.
+    lap_run: u32,
+    /// The bytes of `runs`.
+    pending_bytes: usize,
+}
+
+impl<Hold: Clone> LocalRoom<Hold> {
+    /// A room on this shard that gets every frame from `first_ticket` on.
+    pub fn new(room: Arc<Room>, first_ticket: u64) -> LocalRoom<Hold> {
+        LocalRoom {
+            room,
+            next_ticket: first_ticket,
+            held: BTreeMap::new(),
+            runs: VecDeque::new(),
+            first_run: 0,
+            members: Vec::new(),
+            cursor: 0,
+            visits_pending: 0,
+            lap_run: 0,
+            pending_bytes: 0,
+        }
+    }
+
+    /// Members on this shard.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The members' connections, in no order.
+    pub fn connections(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|member| member.connection)
+    }
+
+    /// Whether some member has frames to get.
+    pub fn is_pending(&self) -> bool {
+        self.visits_pending > 0
+    }
+
+    /// The bytes of frames that some member has not got.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Runs that wait for an earlier ticket.
+    pub fn held_runs(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Since when the oldest run waits, in ticks of the shard's clock.
+    pub fn held_since_tick(&self) -> Option<u32> {
+        self.held.values().map(|held| held.held_since_tick).min()
+    }
+
+    /// Adds a member, which gets every frame that is accepted from now on. Returns its place.
+    pub fn join(&mut self, connection: u32) -> u32 {
+        let place = self.members.len();
+        self.members.push(Member {
+            connection,
+            next_run: self.next_run(),
+        });
+        self.visits_pending += usize::from(self.visits_pending > 0);
+        self.check_invariants();
+        place as u32
+    }
+
+    /// Takes the member at `place` out. Up to two others move: the members before the cursor stay
+    /// those that were visited in this round.
+    pub fn leave(&mut self, place: u32) -> [Option<Moved>; 2] {
+        let mut hole = place as usize;
+        let mut moved = [None; 2];
+        debug_assert!(hole < self.members.len());
+        if hole < self.cursor {
+            self.cursor -= 1;
+            moved[0] = self.move_member(self.cursor, hole);
+            hole = self.cursor;
+        }
+        moved[1] = self.move_member(self.members.len() - 1, hole);
+        self.members.pop();
+        if self.visits_pending > 0 {
+            self.visits_pending = self.members.len().min(self.visits_pending + 1);
+        }
+        if self.visits_pending == 0 {
+            self.forget_runs();
+        }
+        if self.members.len() * 4 < self.members.capacity() && self.members.capacity() > 64 {
+            self.members.shrink_to(self.members.len() * 2);
+        }
+        self.check_invariants();
+        moved
+    }
+
+    fn move_member(&mut self, from: usize, to: usize) -> Option<Moved> {
+        if from == to {
+            return None;
+        }
+        self.members[to] = self.members[from];
+        Some(Moved {
+            connection: self.members[to].connection,
+            place: to as u32,
+        })
+    }
+
+    /// Takes in a run. `hold` is called only where the run has to wait.
+    pub fn accept(&mut self, run: &Run, now_tick: u32, hold: impl FnOnce() -> Hold) -> Accepted {
+        if run.first_ticket < self.next_ticket {
+            debug_assert!(
+                run.first_ticket + u64::from(run.frames) <= self.next_ticket,
+                "a run straddles the shard's first ticket"
+            );
+            return Accepted::Stale;
+        }
+        if run.first_ticket > self.next_ticket {
+            let held = Held {
+                run: run.clone(),
+                held_since_tick: now_tick,
+                _hold: hold(),
+            };
+            let before = self.held.insert(run.first_ticket, held);
+            debug_assert!(before.is_none(), "two runs with one ticket");
+            return Accepted::Held;
+        }
+        self.append(run, now_tick);
+        while let Some(next) = self.held.first_entry()
+            && *next.key() == self.next_ticket
+        {
+            let held = next.remove();
+            self.append(&held.run, now_tick);
+        }
+        self.visits_pending = self.members.len();
+        self.check_invariants();
+        Accepted::Now
+    }
+
+    fn append(&mut self, run: &Run, now_tick: u32) {
+        self.next_ticket += u64::from(run.frames);
+        self.pending_bytes += run.bytes.len();
+        let segment = Segment::new(Arc::clone(&run.buffer), run.received_ns, now_tick);
+        self.runs.push_back(LocalRun {
+            segment,
+            bytes: run.bytes.clone(),
+            frames: run.frames,
+            first_frame: run.first_frame,
+            recipients: run.recipients.clone(),
+        });
+    }
+
+    /// Visits up to `visits_max` members: `visit` gets each one's connection and the runs that it
+    /// has not got. Returns the number of visits.
+    pub fn deliver(
+        &mut self,
+        visits_max: usize,
+        mut visit: impl FnMut(u32, std::collections::vec_deque::Iter<'_, LocalRun>),
+    ) -> usize {
+        let visits = visits_max.min(self.visits_pending);
+        let next_run = self.next_run();
+        for _ in 0..visits {
+            if self.cursor == self.members.len() {
+                self.begin_lap();
+            }
+            let member = &mut self.members[self.cursor];
+            let got = member.next_run.wrapping_sub(self.first_run) as usize;
+            member.next_run = next_run;
+            if got < self.runs.len() {
+                visit(member.connection, self.runs.range(got..));
+            }
+            self.cursor += 1;
+        }
+        self.visits_pending -= visits;
+        if self.visits_pending == 0 {
+            self.forget_runs();
+        }
+        self.check_invariants();
+        visits
+    }
+
+    /// The cursor is at the first member again: what was there a lap ago, everybody has.
+    fn begin_lap(&mut self) {
+        self.cursor = 0;
+        let done = self.lap_run.wrapping_sub(self.first_run) as usize;
+        if done <= self.runs.len() {
+            let drained = self.runs.drain(..done);
+            self.pending_bytes -= drained.map(|run| run.bytes.len()).sum::<usize>();
+            self.first_run = self.lap_run;
+        }
+        self.lap_run = self.next_run();
+    }
+
+    fn forget_runs(&mut self) {
+        self.first_run = self.next_run();
+        self.lap_run = self.first_run;
+        self.runs.clear();
+        self.pending_bytes = 0;
+        if self.runs.capacity() > 64 {
+            self.runs.shrink_to_fit();
+        }
+    }
+
+    fn next_run(&self) -> u32 {
+        self.first_run.wrapping_add(self.runs.len() as u32)
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.cursor <= self.members.len());
+        debug_assert!(self.visits_pending <= self.members.len());
+        debug_assert!(self.visits_pending > 0 || self.runs.is_empty());
+        debug_assert!(
+            self.held
+                .keys()
+                .next()
+                .is_none_or(|first| *first > self.next_ticket)
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! One message in, many clients out: rooms, batches and outboxes, without sockets and without a
+//! clock.
+//!
+//! A shard gathers what its connections publish in a turn in a [`batch::BatchBuilder`], seals it,
+//! takes tickets ([`tickets::Tickets`]) and hands the [`batch::Batch`] to every shard that has
+//! members. There a [`local_room::LocalRoom`] puts the runs in ticket order and gives each member's
+//! [`outbox::Outbox`] a slice of the one buffer.
+
+pub mod batch;
+pub mod directory;
+pub mod local_room;
+pub mod outbox;
+pub mod room;
+pub mod segment;
+pub mod tickets;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A connection, for the life of the process: the shard that owns it, its place there, and a
+/// generation that tells it from earlier connections in the same place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId {
+    /// The connection's place in its shard's slab.
+    pub index: u32,
+    /// Tells connections in one place apart.
+    pub generation: u32,
+    /// The shard that owns the connection.
+    pub shard: u16,
+}
+
+impl std::fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.shard, self.index, self.generation)
+    }
+}
+
+/// A member of a room, as a [`Filter`] sees it.
+pub struct Recipient<'a> {
+    /// The member.
+    pub id: ConnectionId,
+    /// The member's address.
+    pub peer: SocketAddr,
+    /// What the endpoint keeps for the member.
+    pub state: Option<&'a (dyn Any + Send)>,
+}
+
+/// Decides for each member whether it gets a frame: `true` lets it through. It is called on the
+/// member's own shard, once for each frame and member, so it has to be quick.
+pub type Filter = Arc<dyn Fn(&Recipient<'_>) -> bool + Send + Sync>;
+
+/// Who gets a frame.
+#[derive(Clone, Default)]
+pub enum Recipients {
+    /// Every member of the room.
+    #[default]
+    All,
+    /// Every member but this connection.
+    Except(ConnectionId),
+    /// The members for which the filter says so.
+    If(Filter),
+}

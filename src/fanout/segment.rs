@@ -1,0 +1,179 @@
+//! The memory of frames: buffers that shards share, and a shard's own handle to them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+/// Bytes of live buffers, of all shards. Counted by capacity, where a buffer is made and dropped.
+#[derive(Debug, Default)]
+pub struct LiveBytes(AtomicUsize);
+
+impl LiveBytes {
+    /// The bytes that are held now.
+    pub fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Encoded frames in one piece of memory, with an index of where they end.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Bytes,
+    /// Where each frame ends; empty where the whole is one frame.
+    frame_ends: Box<[u32]>,
+    live: Arc<LiveBytes>,
+}
+
+impl Buffer {
+    /// Takes over encoded frames. `frame_ends` is where each of them ends, in order; empty where
+    /// `bytes` is one frame.
+    pub fn new(bytes: Vec<u8>, frame_ends: Box<[u32]>, live: &Arc<LiveBytes>) -> Buffer {
+        debug_assert!(
+            frame_ends
+                .last()
+                .is_none_or(|end| *end as usize == bytes.len())
+        );
+        debug_assert!(frame_ends.is_sorted());
+        // The exact size: a boxed slice has no spare capacity, and so has what is counted.
+        let bytes = Bytes::from(bytes.into_boxed_slice());
+        live.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Buffer {
+            bytes,
+            frame_ends,
+            live: Arc::clone(live),
+        }
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the frame that holds the byte at `position` ends.
+    pub fn frame_end_after(&self, position: u32) -> u32 {
+        if self.frame_ends.is_empty() {
+            return self.bytes.len() as u32;
+        }
+        let index = self.frame_ends.partition_point(|end| *end <= position);
+        debug_assert!(
+            index < self.frame_ends.len(),
+            "a position past the last frame"
+        );
+        self.frame_ends[index]
+    }
+
+    /// Where the frame begins whose last byte is at `end - 1`.
+    pub fn frame_start_before(&self, end: u32) -> u32 {
+        let index = self.frame_ends.partition_point(|other| *other < end);
+        if index == 0 {
+            0
+        } else {
+            self.frame_ends[index - 1]
+        }
+    }
+
+    /// The bytes of frame number `index`.
+    pub fn frame_range(&self, index: u32) -> std::ops::Range<u32> {
+        if self.frame_ends.is_empty() {
+            return 0..self.bytes.len() as u32;
+        }
+        let index = index as usize;
+        let start = if index == 0 {
+            0
+        } else {
+            self.frame_ends[index - 1]
+        };
+        start..self.frame_ends[index]
+    }
+
+    /// Frames that end in `start..end`.
+    pub fn frames_in(&self, start: u32, end: u32) -> u32 {
+        if self.frame_ends.is_empty() {
+            return 1;
+        }
+        let first = self.frame_ends.partition_point(|other| *other <= start);
+        let last = self.frame_ends.partition_point(|other| *other <= end);
+        (last - first) as u32
+    }
+
+    /// A copy of `start..end`, which holds none of the rest.
+    pub fn copy_out(&self, start: u32, end: u32) -> Buffer {
+        let ends = self
+            .frame_ends
+            .iter()
+            .filter(|other| (start + 1..=end).contains(other));
+        let frame_ends = ends.map(|other| other - start).collect();
+        let bytes = self.bytes[start as usize..end as usize].to_vec();
+        Buffer::new(bytes, frame_ends, &self.live)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.live.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// A shard's handle to a buffer. Members of a room share it through [`Rc`], so that a delivery
+/// costs no atomic operation.
+#[derive(Debug)]
+pub struct Segment {
+    /// The frames.
+    pub buffer: Arc<Buffer>,
+    /// When the oldest of the frames had been received, in nanoseconds of the process's clock.
+    pub received_ns: u64,
+    /// When this shard accepted them, in ticks of its clock.
+    pub accepted_tick: u32,
+}
+
+impl Segment {
+    /// A handle to `buffer`.
+    pub fn new(buffer: Arc<Buffer>, received_ns: u64, accepted_tick: u32) -> Rc<Segment> {
+        Rc::new(Segment {
+            buffer,
+            received_ns,
+            accepted_tick,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_finds_frames() {
+        let live = Arc::default();
+        let buffer = Buffer::new(vec![0; 10], [3, 4, 10].into(), &live);
+        assert_eq!(buffer.frame_end_after(0), 3);
+        assert_eq!(buffer.frame_end_after(3), 4);
+        assert_eq!(buffer.frame_end_after(9), 10);
+        assert_eq!(buffer.frame_start_before(10), 4);
+        assert_eq!(buffer.frame_start_before(3), 0);
+        assert_eq!(buffer.frame_range(1), 3..4);
+        assert_eq!(buffer.frames_in(0, 10), 3);
+        assert_eq!(buffer.frames_in(3, 10), 2);
+        assert_eq!(buffer.frames_in(4, 10), 1);
+        let one = Buffer::new(vec![0; 5], Box::default(), &live);
+        assert_eq!(one.frame_end_after(2), 5);
+        assert_eq!(one.frame_start_before(5), 0);
+        assert_eq!(one.frame_range(0), 0..5);
+        assert_eq!(live.now(), 15);
+        drop((buffer, one));
+        assert_eq!(live.now(), 0);
+    }
+
+    #[test]
+    fn a_copy_holds_none_of_the_rest() {
+        let live = Arc::default();
+        let buffer = Buffer::new((0..10).collect(), [3, 4, 10].into(), &live);
+        let copy = buffer.copy_out(1, 4);
+        drop(buffer);
+        assert_eq!(live.now(), 3);
+        assert_eq!(copy.bytes(), [1, 2, 3]);
+        assert_eq!(copy.frame_end_after(0), 2);
+        assert_eq!(copy.frames_in(0, 3), 2);
+    }
+}

@@ -1,0 +1,132 @@
+//! One order for everybody: the tickets of a room, and which shards have members of it.
+//!
+//! A publisher takes tickets, fences, and reads the set of shards. A shard that gets its first
+//! member enters the set, fences, and reads the next ticket: that is where it starts. So a frame is
+//! either from before the join (its ticket is lower, and the shard ignores it) or it reaches the
+//! shard. The crate `tests/model` checks this under loom.
+
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Words of the bitmap: 256 shards.
+const WORDS: usize = 4;
+
+/// A set of shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShardSet([u64; WORDS]);
+
+impl ShardSet {
+    /// Whether the set has no shard.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; WORDS]
+    }
+
+    /// Whether `shard` is in the set.
+    pub fn contains(&self, shard: u16) -> bool {
+        self.0[usize::from(shard) / 64] & bit(shard) != 0
+    }
+
+    /// Adds `shard`.
+    pub fn insert(&mut self, shard: u16) {
+        self.0[usize::from(shard) / 64] |= bit(shard);
+    }
+
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: ShardSet) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+
+    /// Takes `shard` out.
+    pub fn remove(&mut self, shard: u16) {
+        self.0[usize::from(shard) / 64] &= !bit(shard);
+    }
+
+    /// The shards of the set, in order.
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.0.into_iter().enumerate().flat_map(|(word, mut bits)| {
+            std::iter::from_fn(move || {
+                let lowest = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (lowest < 64).then(|| (word * 64) as u16 + lowest as u16)
+            })
+        })
+    }
+}
+
+/// The order of one room, shared by all shards.
+#[derive(Debug)]
+pub struct Tickets {
+    next: AtomicU64,
+    shards: [AtomicU64; WORDS],
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Tickets {
+            next: AtomicU64::new(0),
+            shards: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Tickets {
+    /// Takes `count` tickets in a row: the first of them, and the shards that must get the frames.
+    pub fn take(&self, count: u64) -> (u64, ShardSet) {
+        let first = self.next.fetch_add(count, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        (first, self.shards())
+    }
+
+    /// Enters `shard` and returns the ticket from which on it gets every frame.
+    pub fn enter(&self, shard: u16) -> u64 {
+        self.shards[usize::from(shard) / 64].fetch_or(bit(shard), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Takes `shard` out again. Returns whether no shard is left.
+    pub fn leave(&self, shard: u16) -> bool {
+        self.shards[usize::from(shard) / 64].fetch_and(!bit(shard), Ordering::Relaxed);
+        self.shards().is_empty()
+    }
+
+    /// The shards that have members.
+    pub fn shards(&self) -> ShardSet {
+        ShardSet(std::array::from_fn(|word| {
+            self.shards[word].load(Ordering::Relaxed)
+        }))
+    }
+}
+
+fn bit(shard: u16) -> u64 {
+    1 << (shard % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_lists_the_shards_that_entered() {
+        let tickets = Tickets::default();
+        for shard in [0, 1, 63, 64, 200, 255] {
+            tickets.enter(shard);
+        }
+        let (first, mut set) = tickets.take(3);
+        assert_eq!(first, 0);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 63, 64, 200, 255]);
+        set.remove(64);
+        assert!(!set.contains(64) && set.contains(63));
+        assert_eq!(tickets.enter(7), 3);
+    }
+
+    #[test]
+    fn the_last_shard_to_leave_is_told_so() {
+        let tickets = Tickets::default();
+        tickets.enter(3);
+        tickets.enter(130);
+        assert!(!tickets.leave(3));
+        assert!(tickets.leave(130));
+    }
+}

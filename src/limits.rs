@@ -1,0 +1,114 @@
+//! Every bound of the engine that is not in the configuration, with its reason.
+
+use std::time::Duration;
+
+/// Shards of one process, the admin shard included: the width of a room's shard bitmap.
+pub const SHARDS_MAX: usize = 256;
+
+/// Events taken from the operating system by one poll. More only wait for the next turn.
+pub const EVENTS_PER_POLL: usize = 1_024;
+
+/// `recv` calls for one connection in one turn. The rest waits in the ready list, so that one
+/// flooding publisher cannot keep the others from being read.
+pub const READS_PER_CONNECTION: usize = 4;
+
+/// Payload that one turn gathers before it is sealed. It keeps a batch within the second-level
+/// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Connections accepted in one turn, so that a connect storm does not starve open connections.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Batches taken from one mailbox in one turn.
+pub const BATCHES_PER_MAILBOX: usize = 32;
+
+/// Control messages taken in one turn.
+pub const CONTROLS_PER_TURN: usize = 256;
+
+/// Members of one room that get their frames in one pass. With about 3 µs a send, a room of any
+/// size holds up the others for less than a millisecond.
+pub const MEMBERS_PER_PASS: usize = 256;
+
+/// Members of all rooms that get their frames in one pass.
+pub const DELIVERIES_PER_PASS: usize = 512;
+
+/// Connections written to in one flush pass.
+pub const SENDS_PER_PASS: usize = 1_024;
+
+/// `writev` calls for one connection in one flush pass.
+pub const WRITES_PER_CONNECTION: usize = 4;
+
+/// Slices of one `writev`. Linux takes up to 1,024 (`IOV_MAX`); the array lives on the stack.
+pub const SLICES_PER_WRITE: usize = 64;
+
+/// Bytes of frames that some members of a shard's rooms have not got. Over it the shard takes no
+/// more mail and does not read: its mailboxes fill, and TCP slows the publishers down.
+pub const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Connections of the admin shard.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// A frame larger than this keeps a buffer of its own, so that a client that lags behind on it
+/// does not hold the small frames of its turn, nor they it.
+pub const SHARED_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Batches in one mailbox, those included that wait for an earlier ticket.
+pub const MAILBOX_BATCHES_MAX: usize = 128;
+
+/// Bytes in one mailbox, likewise. An empty mailbox takes any one batch.
+pub const MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Control messages (from handles and the main thread) that wait for one shard.
+pub const CONTROL_MAILBOX_MAX: usize = 1_024;
+
+/// Accepted connections that wait to be taken over by one shard.
+pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
+
+/// Pongs and other control frames that wait in one outbox, in bytes. Past it only the newest pong
+/// is kept (RFC 6455 §5.5.3 allows to answer only the latest ping).
+pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
+
+/// Connections over the limit that are still told so (HTTP 503 or 429). Past it they are dropped.
+pub const REFUSING_MAX: usize = 1_024;
+
+/// Open files that are not connections: listeners, pollers, logs, the standard streams.
+pub const RESERVED_FILES: usize = 128;
+
+/// The largest body of a plain HTTP request, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest request target, in bytes.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// The pending connections that the kernel keeps for a listener.
+pub const LISTEN_BACKLOG: i32 = 4_096;
+
+/// The resolution of deadlines.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Every connection's deadlines are looked at once in so many ticks.
+pub const TICKS_PER_SWEEP: usize = 10;
+
+/// Up to so many connections are looked at in every tick.
+pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
+
+/// A shard's clock advances by at most this much in one turn, so that after a stall of the whole
+/// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
+pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long a stopping shard waits for the last batches of the others.
+pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a stopping shard waits for requests that may be under way on silent connections.
+pub const STOP_REQUEST_WAIT: Duration = Duration::from_millis(300);
+
+const _: () = {
+    assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
+    assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
+    assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);
+    assert!(MEMBERS_PER_PASS <= DELIVERIES_PER_PASS);
+    // What one pass delivers, the same pass can flush.
+    assert!(DELIVERIES_PER_PASS <= SENDS_PER_PASS);
+    // The largest control frame fits many times over.
+    assert!(CONTROL_BYTES_MAX >= 8 * (2 + 125));
+};

@@ -1,0 +1,118 @@
+//! The endpoints that the relay serves, and how a [`Config`] becomes an engine that has them.
+//!
+//! None of them touches a socket.
+
+pub mod hub;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
+use crate::engine::{
+    Builder, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy, StartError,
+    Timeouts,
+};
+use crate::limits::RESERVED_FILES;
+
+/// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
+/// where the limit on connections is automatic, it follows from that.
+///
+/// # Errors
+///
+/// Paths that cannot be used; a checked config has none.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+    let mut builder = Engine::builder().settings(settings(config, files_max));
+    for endpoint in config
+        .endpoints
+        .values()
+        .filter(|endpoint| endpoint.enabled)
+    {
+        let id = match endpoint.kind {
+            EndpointKind::Hub => {
+                let hub = hub::Hub {
+                    echo: endpoint.echo,
+                };
+                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
+            }
+        };
+        builder.route(&endpoint.path, id)?;
+    }
+    Ok(builder)
+}
+
+fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {
+    EndpointSettings {
+        message_bytes: config.message_bytes,
+        frame_bytes: config.frame_bytes as u64,
+        slow_client: SlowClient {
+            policy: match config.policy {
+                SlowClientPolicy::Disconnect => SlowPolicy::Disconnect,
+                SlowClientPolicy::DropOldest => SlowPolicy::DropOldest,
+                SlowClientPolicy::DropNewest => SlowPolicy::DropNewest,
+                SlowClientPolicy::LatestOnly => SlowPolicy::LatestOnly,
+            },
+            outbox_bytes: config.outbox_bytes,
+            outbox_age: config.outbox_age.unwrap_or_default(),
+        },
+        keepalive: Keepalive {
+            ping: config.ping.unwrap_or_default(),
+            pong: config.pong.unwrap_or_default(),
+        },
+    }
+}
+
+fn settings(config: &Config, files_max: usize) -> Settings {
+    let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
+    let admin = at(config.metrics_host(), config.metrics.port);
+    Settings {
+        listen: vec![at(config.server.host, config.server.port)],
+        admin_listen: config
+            .metrics
+            .enabled
+            .then_some(admin)
+            .into_iter()
+            .collect(),
+        shards: match config.engine.shards {
+            Shards::Auto => cores(),
+            Shards::Count(count) => usize::from(count),
+        },
+        pin: config.engine.pin,
+        spin: Duration::from_micros(config.engine.spin_us.into()),
+        read_buffer_bytes: config.engine.read_buffer_bytes,
+        send_buffer_bytes: config.engine.send_buffer_bytes,
+        head_bytes: config.limits.head_bytes,
+        connections_max: match config.limits.connections {
+            ConnectionLimit::Auto => Some(files_max.saturating_sub(RESERVED_FILES).max(1)),
+            ConnectionLimit::Unlimited => None,
+            ConnectionLimit::Count(count) => Some(count),
+        },
+        connections_per_ip_max: config.limits.connections_per_ip,
+        exempt_networks: config.limits.exempt_networks.clone(),
+        inbound_bytes_max: config.limits.inbound_bytes,
+        rooms_per_connection_max: config.limits.rooms_per_connection,
+        room_name_bytes_max: config.limits.room_name_bytes,
+        process_bytes_max: config.slow_client.process_bytes,
+        timeouts: Timeouts {
+            handshake: config.timeouts.handshake,
+            message: config.timeouts.message,
+            close: config.timeouts.close,
+        },
+        shutdown_delay: config.shutdown.delay,
+        shutdown_timeout: config.shutdown.timeout,
+    }
+}
+
+/// The cores that the process may use: within its CPU set and the quota of its control group.
+fn cores() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.min(crate::limits::SHARDS_MAX - 1)
+}
+
+/// `::` stands for every address of the machine, also on one that has no IPv6.
+fn reachable(host: IpAddr) -> IpAddr {
+    let is_any = host.is_ipv6() && host.is_unspecified();
+    if is_any && TcpListener::bind((host, 0)).is_err() {
+        return Ipv4Addr::UNSPECIFIED.into();
+    }
+    host
+}
