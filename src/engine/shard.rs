@@ -194,6 +194,16 @@ impl Shard {
             || self
                 .senders()
                 .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
+            || self.may_push_again()
+    }
+
+    /// Whether a receiver has said that there is room again. It may have found this shard awake, so
+    /// this has to be asked before sleeping.
+    fn may_push_again(&self) -> bool {
+        (0..self.core.doors.shards()).any(|shard| {
+            let mailbox = self.core.doors.mailbox(self.core.id, shard);
+            !self.unsent[usize::from(shard)].is_empty() && !mailbox.blocked.is_announced()
+        })
     }
 
     fn senders(&self) -> impl Iterator<Item = u16> + use<> {
@@ -480,6 +490,9 @@ impl Shard {
 
     /// Removes what has died. Only here do places in the slab become free.
     fn reap(&mut self) {
+        if std::mem::take(&mut self.core.has_freed_mail) {
+            self.wake_blocked_senders();
+        }
         while let Some(key) = self.core.dead.pop() {
             let connection = self.core.connections.remove(key.index as usize);
             debug_assert!(
