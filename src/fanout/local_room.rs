@@ -294,3 +294,6 @@ impl<Hold: Clone> LocalRoom<Hold> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
