@@ -24,12 +24,13 @@ use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
 use super::{delivery, slow};
+use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
+use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, DELIVERIES_PER_PASS, MEMBERS_PER_PASS,
-    PENDING_BYTES_MAX, READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX,
-    WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
+    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -364,25 +365,18 @@ impl Shard {
 
     /// Gives members their frames: room by room, round robin, a bounded number at a time.
     pub(super) fn deliver(&mut self) {
-        let mut budget = DELIVERIES_PER_PASS;
-        for _ in 0..self.core.rooms_pending.len() {
-            if budget == 0 {
-                break;
+        // Nothing in here accepts runs, which is what adds to the queue.
+        let mut pending = std::mem::take(&mut self.core.rooms_pending);
+        deliver_pass(&mut pending, |room, visits_max| {
+            let visits = delivery::deliver_room(&mut self.core, room, visits_max);
+            let room = self.core.rooms.get(room as usize);
+            Served {
+                visits,
+                is_pending: room.is_some_and(LocalRoom::is_pending),
             }
-            let Some(room) = self.core.rooms_pending.pop_front() else {
-                break;
-            };
-            let visits = delivery::deliver_room(&mut self.core, room, budget.min(MEMBERS_PER_PASS));
-            budget -= visits;
-            if self
-                .core
-                .rooms
-                .get(room as usize)
-                .is_some_and(|room| room.is_pending())
-            {
-                self.core.rooms_pending.push_back(room);
-            }
-        }
+        });
+        debug_assert!(self.core.rooms_pending.is_empty());
+        self.core.rooms_pending = pending;
         self.close_doomed();
     }
 
