@@ -1,13 +1,14 @@
 //! The bare-socket floor: what it costs the kernel, and nothing else, to fan messages out.
 //!
-//! One thread, one epoll, no limits, no checks, no UTF-8 validation, no fragments, no bounded outbox. It answers
-//! the upgrade, unmasks each frame in place and writes it to every client, its sender included. The comparison
-//! (`compare`, beside it) divides a server's CPU per delivery by this program's. It is no server for
-//! anything else: it trusts its clients, and grows without bound when they do not read.
+//! One thread, one epoll, no limits, no checks, no UTF-8 validation, no fragments, no bounded
+//! outbox. It answers the upgrade, unmasks each frame in place and writes it to every client, its
+//! sender included. The comparison (`compare`, beside it) divides a server's CPU per delivery by
+//! this program's. It is no server for anything else: it trusts its clients, and grows without
+//! bound when they do not read.
 //!
-//! `--mode message` sends once per message and client, which is what a relay without batches cannot beat.
-//! `--mode turn` gathers the frames of one poll and sends them once per client, which is what a batching relay
-//! is measured against.
+//! `--mode message` sends once per message and client, which is what a relay without batches cannot
+//! beat. `--mode turn` gathers the frames of one poll and sends them once per client, which is what
+//! a batching relay is measured against.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
@@ -21,16 +22,16 @@ use slab::Slab;
 use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::derive_accept_key;
 
-/// The receive buffer, which all connections share: bytes of one `recv`, more only for a larger frame.
+/// The receive buffer, which all connections share: bytes of one `recv`, more only for a larger
+/// frame.
 const RECV_BYTES: usize = 256 * 1024;
-/// A turn is sent early when it holds this much: more would only overflow the sockets' buffers and the cache.
+/// A turn is sent early when it holds this much: more would only overflow the sockets' buffers and
+/// the cache.
 const TURN_BYTES_MAX: usize = 256 * 1024;
 /// Slices in one `writev` to a client that fell behind.
 const SLICES_PER_SEND: usize = 64;
 const LISTEN_BACKLOG: i32 = 4096;
 const LISTENER: Token = Token(usize::MAX);
-/// The accept key of the sample in RFC 6455 §1.3, right for clients that send that section's key.
-const SAMPLE_ACCEPT_KEY: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Bare-socket floor for comparisons: fans every message out to every client and does nothing else.
 #[derive(Parser)]
@@ -41,9 +42,6 @@ struct Args {
     /// When to send.
     #[arg(long, value_enum, default_value_t = Mode::Message)]
     mode: Mode,
-    /// Answer every upgrade with the same bytes (the accept key of RFC 6455 §1.3), whatever was asked.
-    #[arg(long)]
-    canned: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let listener = listen(args.port)?;
     let address = listener.local_addr()?;
-    let mut floor = Floor::new(listener, args.mode, args.canned)?;
+    let mut floor = Floor::new(listener, args.mode)?;
     // The driver waits for this line, so it must not stay in a buffer.
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on {address}")?;
@@ -82,11 +80,10 @@ struct Floor {
     poll: Poll,
     listener: TcpListener,
     mode: Mode,
-    /// The one answer to every upgrade, where there is to be only one.
-    canned: Option<String>,
     clients: Slab<Client>,
     recv: Vec<u8>,
-    /// Frames of this turn, sent when it ends. Shared with the clients that could not take all of it.
+    /// Frames of this turn, sent when it ends. Shared with the clients that could not take all of
+    /// it.
     turn: Rc<Vec<u8>>,
 }
 
@@ -101,12 +98,11 @@ struct Client {
 }
 
 impl Floor {
-    fn new(listener: TcpListener, mode: Mode, canned: bool) -> io::Result<Self> {
+    fn new(listener: TcpListener, mode: Mode) -> io::Result<Self> {
         let mut floor = Self {
             poll: Poll::new()?,
             listener,
             mode,
-            canned: canned.then(|| response(SAMPLE_ACCEPT_KEY)),
             clients: Slab::new(),
             recv: vec![0; RECV_BYTES],
             turn: Rc::default(),
@@ -157,11 +153,13 @@ impl Floor {
         }
     }
 
-    /// Reads until a short read says that the socket is drained, or to the end where the peer has `closed`.
+    /// Reads until a short read says that the socket is drained, or to the end where the peer has
+    /// `closed`.
     fn read(&mut self, key: usize, closed: bool) {
         loop {
             let client = &mut self.clients[key];
-            // What is left of the read before goes in front, so that a frame is always in one piece.
+            // What is left of the read before goes in front, so that a frame is always in one
+            // piece.
             let kept = client.partial.len();
             if self.recv.len() < kept * 2 {
                 self.recv.resize(kept * 2, 0);
@@ -203,7 +201,8 @@ impl Floor {
         }
         while let Some((frame, next)) = unmask(&mut self.recv[start..end]) {
             let (frame, next) = (start + frame, start + next);
-            // Text and binary are 1 and 2; of the control frames Close (8) alone means something here.
+            // Text and binary are 1 and 2; of the control frames Close (8) alone means something
+            // here.
             match self.recv[frame] & 0x0f {
                 1 | 2 => self.publish(frame, next),
                 8 => {
@@ -220,7 +219,8 @@ impl Floor {
         true
     }
 
-    /// Answers the upgrade and returns the length of its head, or keeps the bytes when it is not complete.
+    /// Answers the upgrade and returns the length of its head, or keeps the bytes when it is not
+    /// complete.
     fn upgrade(&mut self, key: usize, end: usize) -> Option<usize> {
         let bytes = &self.recv[..end];
         let client = &mut self.clients[key];
@@ -229,12 +229,7 @@ impl Floor {
             return None;
         };
         // The socket is new, so its buffer has room for one head.
-        let _ = match &self.canned {
-            Some(response) => client.stream.write(response.as_bytes()),
-            None => client
-                .stream
-                .write(response(&accept_key(&bytes[..head])).as_bytes()),
-        };
+        let _ = client.stream.write(response(&bytes[..head]).as_bytes());
         client.open = true;
         Some(head + 4)
     }
@@ -301,7 +296,8 @@ impl Client {
         }
     }
 
-    /// Bytes that the socket took: none when older ones wait. An error is left to the event that comes with it.
+    /// Bytes that the socket took: none when older ones wait. An error is left to the event that
+    /// comes with it.
     fn try_send(&mut self, bytes: &[u8]) -> usize {
         if !self.pending.is_empty() {
             return 0;
@@ -336,8 +332,9 @@ impl Client {
     }
 }
 
-/// Turns the client's frame at the start of `bytes` into a server's frame, in place: the header moves over the
-/// masking key, right up to the payload. Returns where it starts and ends, or nothing when it is not complete.
+/// Turns the client's frame at the start of `bytes` into a server's frame, in place: the header
+/// moves over the masking key, right up to the payload. Returns where it starts and ends, or
+/// nothing when it is not complete.
 fn unmask(bytes: &mut [u8]) -> Option<(usize, usize)> {
     // RFC 6455 §5.2: two bytes, then none, two or eight of length, then the masking key.
     let header: usize = match bytes.get(1)? & 0x7f {
@@ -373,18 +370,17 @@ fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-fn response(accept_key: &str) -> String {
+/// A canned 101 with the one value that has to be computed: clients check it (RFC 6455 §4.1).
+fn response(head: &[u8]) -> String {
+    const NAME: &[u8] = b"sec-websocket-key:";
+    let named = |line: &&[u8]| {
+        line.get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    };
+    let key = head.split(|byte| *byte == b'\n').find(named);
+    let accept_key = derive_accept_key(key.map_or(b"", |line| line[NAME.len()..].trim_ascii()));
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {accept_key}\r\n\r\n"
     )
-}
-
-fn accept_key(head: &[u8]) -> String {
-    const NAME: &[u8] = b"sec-websocket-key:";
-    let line = head.split(|byte| *byte == b'\n').find(|line| {
-        line.get(..NAME.len())
-            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
-    });
-    derive_accept_key(line.map_or(b"", |line| line[NAME.len()..].trim_ascii()))
 }
