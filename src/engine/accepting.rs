@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 use mio::net::TcpStream;
 
+use super::clock::ticks_of;
 use super::connection::{Connection, Key, OverLimit, Phase};
 use super::control::Handover;
 use super::reading::gauge;
 use super::shard::Shard;
 use super::stream::Stream;
-use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX, STOP_REQUEST_WAIT};
 
 impl Shard {
     /// Accepts what waits, up to a bound for each listener and turn.
@@ -88,7 +89,8 @@ impl Shard {
             is_counted,
         };
         let least_loaded = self.core.doors.least_loaded(own);
-        if least_loaded == own {
+        // A stopping shard keeps what it accepts: the other may have ended already.
+        if least_loaded == own || !self.stop.is_accepting() {
             self.count_in(own);
             return self.adopt(handover);
         }
@@ -146,6 +148,10 @@ impl Shard {
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
         connection.deadline_tick = self.request_deadline();
+        if !self.stop.is_accepting() {
+            let soon = self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT);
+            connection.deadline_tick = connection.deadline_tick.min(soon);
+        }
         let entry = self.core.connections.vacant_entry();
         let key = Key {
             index: entry.key() as u32,

@@ -349,7 +349,9 @@ impl Shard {
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
         }
-        slow::relieve_memory(&mut self.core);
+        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
+            slow::relieve_memory(&mut self.core);
+        }
     }
 
     /// Gives members their frames: room by room, round robin, a bounded number at a time.
