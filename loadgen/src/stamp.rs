@@ -292,3 +292,88 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp {
+        measured: true,
+        publisher: 7,
+        seq: 1 << 33,
+        due_ns: 123_456_789,
+    };
+
+    /// The payload of a frame, unmasked as a server does it.
+    fn payload_of(payloads: &Payloads, stamp: &Stamp) -> Vec<u8> {
+        let mut frame = Vec::new();
+        payloads.append(&mut frame, stamp);
+        assert_eq!(frame.len(), payloads.frame_bytes());
+        let from = frame.len() - payloads.size();
+        assert_eq!(&frame[from - 4..from], payloads.mask());
+        let mask = payloads.mask();
+        frame[from..]
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect()
+    }
+
+    #[test]
+    fn a_stamp_survives_the_way_at_every_size() {
+        for (text, sizes) in [
+            (false, [40, 41, 126, 70_000]),
+            (true, [80, 83, 126, 70_000]),
+        ] {
+            for size in sizes {
+                let payloads = Payloads::new(size, text, 42);
+                let payload = payload_of(&payloads, &STAMP);
+                assert!(
+                    matches!(payloads.read(&payload), Reading::Intact(read, _) if read == STAMP)
+                );
+                assert!(!text || payload.is_ascii(), "text must be UTF-8");
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_is_read_as_intact() {
+        for text in [false, true] {
+            let payloads = Payloads::new(120, text, 42);
+            let payload = payload_of(&payloads, &STAMP);
+            for bit in 0..payload.len() * 8 {
+                let mut damaged = payload.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let reading = payloads.read(&damaged);
+                assert!(
+                    matches!(reading, Reading::BodyDamaged(..) | Reading::StampDamaged),
+                    "bit {bit}: {reading:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_of_another_message_is_damage() {
+        let payloads = Payloads::new(400, false, 42);
+        let other = (0..64).map(|seq| payload_of(&payloads, &Stamp { seq, ..STAMP }));
+        let mut mixed = payload_of(&payloads, &STAMP);
+        let own_body = mixed[STAMP_BYTES..].to_vec();
+        let foreign = other.map(|payload| payload[STAMP_BYTES..].to_vec());
+        let body = foreign
+            .into_iter()
+            .find(|body| *body != own_body)
+            .expect("64 offsets");
+        mixed[STAMP_BYTES..].copy_from_slice(&body);
+        assert!(matches!(payloads.read(&mixed), Reading::BodyDamaged(..)));
+    }
+
+    #[test]
+    fn a_message_of_another_run_is_foreign_and_the_seed_decides_the_run() {
+        let (one, other) = (Payloads::new(64, false, 1), Payloads::new(64, false, 2));
+        let payload = payload_of(&one, &STAMP);
+        assert_eq!(other.read(&payload), Reading::Foreign);
+        assert_eq!(payload, payload_of(&Payloads::new(64, false, 1), &STAMP));
+        assert_eq!(one.read(b"welcome"), Reading::Foreign);
+    }
+}

@@ -249,8 +249,10 @@ impl Worker {
             return;
         };
         client.read_closed |= event.is_read_closed() || event.is_error();
-        if let Err(reason) = self.note_writable(place, event) {
-            return self.lost(place, &reason);
+        if (event.is_writable() || event.is_error())
+            && let Err(error) = self.go_on_writing(place)
+        {
+            return self.lost(place, &error.to_string());
         }
         let client = &mut self.clients[place];
         let reads = !client.stalled || client.is_opening();
@@ -260,22 +262,16 @@ impl Worker {
         }
     }
 
-    fn note_writable(&mut self, place: usize, event: &mio::event::Event) -> Result<(), String> {
+    /// The socket takes bytes again, or for the first time.
+    fn go_on_writing(&mut self, place: usize) -> io::Result<()> {
         let client = &mut self.clients[place];
-        match client.phase {
-            Phase::Connecting if event.is_writable() || event.is_error() => {
-                if client.connected().map_err(|error| error.to_string())? {
-                    let path = self.shared.target.path_for(client.index);
-                    let sent = client.request(self.shared.target.authority(), &path);
-                    return sent.map_err(|error| error.to_string());
-                }
+        if matches!(client.phase, Phase::Connecting) {
+            if client.connected()? {
+                let path = self.shared.target.path_for(client.index);
+                client.request(self.shared.target.authority(), &path)?;
             }
-            Phase::Upgrading(_) | Phase::Open if event.is_writable() && client.is_blocked() => {
-                if client.flush().map_err(|error| error.to_string())? {
-                    self.may_send(place);
-                }
-            }
-            _ => {}
+        } else if client.is_blocked() && client.flush()? {
+            self.may_send(place);
         }
         Ok(())
     }
@@ -336,20 +332,18 @@ impl Worker {
             };
             from = head_bytes;
             client.phase = Phase::Open;
-            histogram::record(&mut self.connect_times, now_ns - client.started_ns);
             self.opening -= 1;
-            self.progress.connected.fetch_add(1, Ordering::Relaxed);
-            if self.opening == 0
-                && self.progress.connected.load(Ordering::Relaxed) as usize == self.share
-            {
+            histogram::record(&mut self.connect_times, now_ns - client.started_ns);
+            let connected = self.progress.connected.fetch_add(1, Ordering::Relaxed) + 1;
+            if connected as usize == self.share {
                 let _ = self.notices.send(Notice::Connected);
             }
-            if client.stalled {
-                client.readable = false;
-                client.inbox.clear();
-                client.inbox.extend_from_slice(&bytes[from..]);
-                return Ok(());
-            }
+        }
+        if client.stalled {
+            client.readable = false;
+            client.inbox.clear();
+            client.inbox.extend_from_slice(&bytes[from..]);
+            return Ok(());
         }
         let mut arrivals = Arrivals::of(client, &self.shared, self.relay.publishers, now_ns);
         let taken = arrivals.take(&bytes[from..], &mut self.tally)?;

@@ -77,20 +77,20 @@ pub fn serve(behaviour: Behaviour) -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let sender = sender.clone();
-            std::thread::spawn(move || receive(stream, sender));
+            std::thread::spawn(move || receive(stream, &sender));
         }
     });
     url
 }
 
-fn receive(stream: TcpStream, sender: Sender<Input>) {
+fn receive(stream: TcpStream, sender: &Sender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
     let Ok(socket) = tungstenite::accept(stream) else {
         return;
     };
-    pass_on(socket, &writer, &sender);
+    pass_on(socket, &writer, sender);
     // The broadcaster keeps the writer: only this ends the connection.
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
