@@ -68,6 +68,10 @@ pub(crate) struct Worker {
     lateness: Histogram<u64>,
     connect_times: Histogram<u64>,
     sent: u64,
+    /// When the schedule has the next message, as the last look at it said.
+    next_due_ns: u64,
+    /// The clock at the last `recv`.
+    received_ns: u64,
     started: bool,
     told_sent: bool,
     cpu_at_measure: Option<(u64, Duration)>,
@@ -112,6 +116,8 @@ impl Worker {
             lateness: histogram::new(),
             connect_times: histogram::new(),
             sent: 0,
+            next_due_ns: u64::MAX,
+            received_ns: 0,
             started: false,
             told_sent: false,
             cpu_at_measure: None,
@@ -229,16 +235,12 @@ impl Worker {
             return u64::MAX;
         };
         let end_ns = times.end_ns();
-        let due_ns = match self.pacing.next_ns() {
-            Some(due_ns) if start_ns + due_ns < end_ns => start_ns + due_ns,
-            _ => u64::MAX,
-        };
         let marks = [start_ns, times.measure_ns(), end_ns];
         let mark_ns = marks
             .into_iter()
             .find(|mark_ns| *mark_ns > now_ns)
             .unwrap_or(u64::MAX);
-        due_ns.min(mark_ns)
+        self.next_due_ns.min(mark_ns)
     }
 
     // ---- events ----
@@ -306,6 +308,10 @@ impl Worker {
             {
                 self.lost(place, &reason);
             }
+            // Reading from many clients takes its time; what comes due meanwhile must not wait.
+            if self.received_ns >= self.next_due_ns {
+                self.send_ready();
+            }
         }
         let clients = &self.clients;
         self.ready.retain(|place| clients[*place].readable);
@@ -322,6 +328,7 @@ impl Worker {
             Err(error) => return Err(error.to_string()),
         };
         let now_ns = self.shared.clock.now_ns();
+        self.received_ns = now_ns;
         let bytes = &self.buffer[..kept + count];
         let mut from = 0;
         if let Phase::Upgrading(handshake) = &client.phase {
@@ -396,7 +403,8 @@ impl Worker {
     }
 
     fn note_due(&mut self, start_ns: u64, now_ns: u64) {
-        let before_ns = self.shared.times.end_ns().min(now_ns + 1);
+        let end_ns = self.shared.times.end_ns();
+        let before_ns = end_ns.min(now_ns + 1);
         while let Some(publisher) = self.pacing.take_due(before_ns.saturating_sub(start_ns)) {
             let place = (publisher / self.shared.threads) as usize;
             if let Some(publisher) = &mut self.clients[place].publisher {
@@ -404,6 +412,10 @@ impl Worker {
             }
             self.may_send(place);
         }
+        let next_ns = self.pacing.next_ns().map(|due_ns| start_ns + due_ns);
+        self.next_due_ns = next_ns
+            .filter(|next_ns| *next_ns < end_ns)
+            .unwrap_or(u64::MAX);
     }
 
     /// Sends what the publisher at `place` may send now, as much as its socket takes.
