@@ -27,7 +27,8 @@ use crate::pacing::{Pacing, Publisher};
 use crate::plan::{Pace, Relay};
 use crate::receive::{Arrivals, Tally, walk_of};
 use crate::stalled::look_for_ends;
-use crate::stamp::Stamp;
+
+mod publish;
 
 const TIMER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
@@ -39,8 +40,6 @@ const OPENING_MAX: u32 = 128;
 const OPENING_TICK: Duration = Duration::from_millis(100);
 /// A thread's receive buffer has at least this many bytes.
 const RECV_BYTES_MIN: usize = 256 << 10;
-/// Messages are written in chunks of about this many bytes.
-const SEND_BYTES: usize = 256 << 10;
 const EVENTS: usize = 1024;
 
 /// A thread before it runs.
@@ -111,7 +110,7 @@ impl Worker {
             ready: Vec::new(),
             sending: Vec::new(),
             pacing,
-            scratch: Vec::with_capacity(SEND_BYTES),
+            scratch: Vec::new(),
             tally: Tally::new(),
             lateness: histogram::new(),
             connect_times: histogram::new(),
@@ -339,10 +338,11 @@ impl Worker {
             };
             from = head_bytes;
             client.phase = Phase::Open;
-            self.opening -= 1;
             histogram::record(&mut self.connect_times, now_ns - client.started_ns);
+            self.opening -= 1;
             let connected = self.progress.connected.fetch_add(1, Ordering::Relaxed) + 1;
             if connected as usize == self.share {
+                // The coordinator is gone only when the run is over.
                 let _ = self.notices.send(Notice::Connected);
             }
         }
@@ -364,124 +364,20 @@ impl Worker {
         if let Some(reason) = taken.closed {
             return Err(reason);
         }
-        if let Some(credit) = client.credits.filter(|_| taken.credits > 0) {
-            if let Some(publisher) = &mut self.clients[credit.place].publisher {
-                publisher.outstanding -= taken.credits;
-            }
-            self.may_send(credit.place);
-        }
+        let credit = client.credits;
+        self.complete(credit, taken.credits);
         Ok(())
     }
 
-    // ---- sending ----
-
-    fn send_ready(&mut self) {
-        let Some(start_ns) = self.shared.times.start_ns() else {
-            return self.time_out();
-        };
-        let now_ns = self.shared.clock.now_ns();
-        self.note_marks(now_ns);
-        if now_ns < start_ns {
+    /// Messages of a publisher have arrived where they complete.
+    fn complete(&mut self, credit: Option<Credit>, count: u32) {
+        let Some(credit) = credit.filter(|_| count > 0) else {
             return;
-        }
-        if !self.started {
-            self.started = true;
-            if matches!(self.relay.pace, Pace::Closed { .. }) {
-                (0..self.clients.len()).for_each(|place| self.may_send(place));
-            }
-        }
-        self.note_due(start_ns, now_ns);
-        for at in 0..self.sending.len() {
-            let place = self.sending[at];
-            self.clients[place].is_sending = false;
-            if let Err(error) = self.send(place, start_ns) {
-                self.lost(place, &error.to_string());
-            }
-        }
-        self.sending.clear();
-        self.tell_when_sent(now_ns);
-    }
-
-    fn note_due(&mut self, start_ns: u64, now_ns: u64) {
-        let end_ns = self.shared.times.end_ns();
-        let before_ns = end_ns.min(now_ns + 1);
-        while let Some(publisher) = self.pacing.take_due(before_ns.saturating_sub(start_ns)) {
-            let place = (publisher / self.shared.threads) as usize;
-            if let Some(publisher) = &mut self.clients[place].publisher {
-                publisher.scheduled += 1;
-            }
-            self.may_send(place);
-        }
-        let next_ns = self.pacing.next_ns().map(|due_ns| start_ns + due_ns);
-        self.next_due_ns = next_ns
-            .filter(|next_ns| *next_ns < end_ns)
-            .unwrap_or(u64::MAX);
-    }
-
-    /// Sends what the publisher at `place` may send now, as much as its socket takes.
-    fn send(&mut self, place: usize, start_ns: u64) -> io::Result<()> {
-        let client = &mut self.clients[place];
-        let end_ns = self.shared.times.end_ns();
-        let is_open_loop = matches!(self.relay.pace, Pace::Open { .. });
-        while client.is_open() {
-            if !client.flush()? {
-                if let Some(publisher) = &mut client.publisher {
-                    publisher.is_held = true;
-                }
-                return Ok(());
-            }
-            let now_ns = self.shared.clock.now_ns();
-            self.scratch.clear();
-            let Some(publisher) = &mut client.publisher else {
-                return Ok(());
-            };
-            while self.scratch.len() < SEND_BYTES {
-                let Some(due_ns) =
-                    self.pacing
-                        .permit(client.index, publisher, start_ns, now_ns, end_ns)
-                else {
-                    break;
-                };
-                let measured = due_ns >= self.shared.times.measure_ns();
-                let stamp = Stamp {
-                    measured,
-                    publisher: client.index,
-                    seq: publisher.seq,
-                    due_ns,
-                };
-                self.shared.payloads.append(&mut self.scratch, &stamp);
-                publisher.seq += 1;
-                publisher.sent[usize::from(measured)] += 1;
-                self.sent += 1;
-                if publisher.is_held {
-                    publisher.held_up += u64::from(measured);
-                } else if measured && is_open_loop {
-                    histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
-                }
-            }
-            publisher.is_held = false;
-            if self.scratch.is_empty() {
-                return Ok(());
-            }
-            client.write(&self.scratch)?;
-        }
-        Ok(())
-    }
-
-    fn tell_when_sent(&mut self, now_ns: u64) {
-        if self.told_sent || now_ns < self.shared.times.end_ns() {
-            return;
-        }
-        let is_done = |client: &Client| match &client.publisher {
-            Some(publisher) => {
-                !client.is_open() || !client.is_blocked() && publisher.seq >= publisher.scheduled
-            }
-            None => true,
         };
-        if self.clients.iter().all(is_done) {
-            self.told_sent = true;
-            let _ = self.notices.send(Notice::Sent);
+        if let Some(publisher) = &mut self.clients[credit.place].publisher {
+            publisher.outstanding = publisher.outstanding.saturating_sub(count);
         }
+        self.may_send(credit.place);
     }
 
     // ---- book-keeping ----
