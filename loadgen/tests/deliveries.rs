@@ -370,3 +370,25 @@ fn large_messages_arrive_whole() {
     expect(&report, &[("sent", 4), ("expected", 12), ("delivered", 12)]);
     assert_eq!(code, 0);
 }
+
+#[test]
+fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
+    let url = serve(Behaviour::with(|delivery| {
+        if delivery.number == 0 {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        vec![delivery.payload]
+    }));
+    // 40 MB in 400 ms: more than the sockets' buffers hold while nobody reads.
+    let load = "--clients 1 --rate 100 --duration 400 --warmup 0 --size 1000000";
+    let (code, report) = report(&url, load);
+    expect(
+        &report,
+        &[("sent", 40), ("expected", 40), ("delivered", 40)],
+    );
+    assert!(number(&report, "/held_up") >= 1.0, "{report:#}");
+    // Those are the relay's doing and not the generator's lateness.
+    let recorded = number(&report, "/lateness_ns/count") + number(&report, "/held_up");
+    assert_eq!(recorded, 40.0, "{report:#}");
+    assert_eq!((code, number(&report, "/unsent")), (0, 0.0));
+}

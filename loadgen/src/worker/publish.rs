@@ -91,10 +91,12 @@ impl Worker {
                 publisher.seq += 1;
                 publisher.sent[usize::from(measured)] += 1;
                 self.sent += 1;
-                if publisher.is_held {
-                    publisher.held_up += u64::from(measured);
-                } else if measured && is_open_loop {
-                    histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
+                if measured && is_open_loop {
+                    if publisher.is_held {
+                        publisher.held_up += 1;
+                    } else {
+                        histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
+                    }
                 }
             }
             publisher.is_held = false;
