@@ -17,8 +17,8 @@
 //! | 24 | due time, nanoseconds since the origin of the [`Clock`](crate::clock::Clock) |
 //! | 32 | checksum of the bytes before |
 //!
-//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum, so
-//! that the body of another message is seen as damage; comparing it is one `memcmp`.
+//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
+//! so that the body of another message is seen as damage; comparing it is one `memcmp`.
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};

@@ -1,7 +1,7 @@
 //! What a run found, as figures and as a verdict.
 //!
-//! The structs are the JSON report: their fields are described in `loadgen/README.md`, whose version
-//! is [`SCHEMA`]. The module `text` renders the same figures for people.
+//! The structs are the JSON report: their fields are described in `loadgen/README.md`, and their
+//! version is [`SCHEMA`]. The module `text` renders the same figures for people.
 
 mod handshakes;
 mod relay;
