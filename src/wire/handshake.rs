@@ -189,6 +189,9 @@ mod tests {
     const V13: &str = "Sec-WebSocket-Version: 13\r\n";
     const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
 
+    /// A refusal, its status and the headers that it has beside the content type.
+    type Refusal = (HandshakeError, u16, &'static [(&'static str, &'static str)]);
+
     /// Judges a request line and headers, and looks at the outcome.
     fn judge<T>(
         line: &str,
@@ -330,21 +333,21 @@ mod tests {
     #[test]
     fn a_refusal_says_what_would_have_been_accepted() {
         use HandshakeError::*;
-        let version = [("Sec-WebSocket-Version", "13")];
-        let rows: &[(HandshakeError, u16, &[(&str, &str)])] = &[
+        let version = &[("Sec-WebSocket-Version", "13")];
+        let rows: &[Refusal] = &[
             (MethodNotGet, 405, &[("Allow", "GET")]),
             (NotAnUpgrade, 426, &[("Upgrade", "websocket")]),
-            (Http10, 400, &version),
-            (NoConnectionUpgrade, 400, &version),
-            (HasBody, 400, &version),
-            (NoVersion, 400, &version),
+            (Http10, 400, version),
+            (NoConnectionUpgrade, 400, version),
+            (HasBody, 400, version),
+            (NoVersion, 400, version),
             (
                 UnsupportedVersion,
                 426,
                 &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")],
             ),
-            (NoKey, 400, &version),
-            (BadKey, 400, &version),
+            (NoKey, 400, version),
+            (BadKey, 400, version),
         ];
         for (error, status, wanted) in rows {
             let response = error.response();
