@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn offence(line: &str, headers: &[&str]) -> Option<HandshakeError> {
-        judge(line, headers, |outcome| outcome.err())
+        judge(line, headers, |outcome| outcome.map(drop)).err()
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn a_hundred_headers_pass_and_one_more_is_refused() {
         )
     };
     with_head(&head(HEADERS_MAX), |head| {
-        assert_eq!(head.headers.len(), HEADERS_MAX)
+        assert_eq!(head.headers.len(), HEADERS_MAX);
     });
     assert_eq!(
         offence(head(HEADERS_MAX + 1)),
@@ -295,7 +295,7 @@ fn targets_are_split_into_path_and_query() {
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: example.com:80\r\n\r\n");
         with_head(&text, |head| {
-            assert_eq!((head.path, head.query), (path, query), "{line}")
+            assert_eq!((head.path, head.query), (path, query), "{line}");
         });
     }
 }
@@ -377,7 +377,7 @@ fn http11_stays_open_unless_told_otherwise_and_http10_never_does() {
     ] {
         let text = format!("GET / HTTP/{version}\r\nHost: a\r\n{headers}\r\n");
         with_head(&text, |head| {
-            assert_eq!(head.keep_alive(), keep_alive, "{text:?}")
+            assert_eq!(head.keep_alive(), keep_alive, "{text:?}");
         });
     }
 }
@@ -392,7 +392,7 @@ fn an_upgrade_is_asked_for_by_token() {
     ] {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         with_head(&text, |head| {
-            assert_eq!(head.is_upgrade(), is_upgrade, "{headers}")
+            assert_eq!(head.is_upgrade(), is_upgrade, "{headers}");
         });
     }
 }
