@@ -86,6 +86,7 @@ impl Partial {
         limits: &DecoderLimits,
     ) -> Result<Collected, ProtocolError> {
         loop {
+            self.check_invariants();
             if self.frame.is_none() {
                 let Some(header) = self.take_header(input, limits)? else {
                     return Ok(Collected::Nothing);
@@ -101,6 +102,15 @@ impl Partial {
                 // A fragment alone is no item.
                 _ => {}
             }
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.frame.is_none() || self.header_len == 0);
+        debug_assert!(self.kind.is_some() || self.message.is_empty());
+        debug_assert!(self.validated_bytes <= self.message.len());
+        if self.kind == Some(MessageKind::Text) {
+            debug_assert!(self.message.len() - self.validated_bytes <= 3);
         }
     }
 
