@@ -4,7 +4,7 @@
 //! returned until it yields `None`. Invariants:
 //!
 //! - A frame that is whole in the input is unmasked in place and lent out of it: no copy. Only a
-//!   message that is split, over frames or over inputs, is kept, in a boxed [`Partial`]; each of
+//!   message that is split, over frames or over inputs, is kept, in a boxed `Partial`; each of
 //!   its bytes is unmasked once and copied once.
 //! - Memory grows with bytes that arrived, never with a length that was announced; limits are
 //!   checked as soon as a header shows its length.
