@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::process::Cpus;
 use crate::procfs;
 
+/// Above this somebody else is at work.
+const LOAD_AVERAGE_MAX: f64 = 0.5;
+
 /// The machine and the state of the sources.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -16,6 +19,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// UTC.
     pub(crate) date: String,
+    /// Threads that wanted a CPU in the minute before.
+    pub(crate) load_average: f64,
     pub(crate) commit: String,
     /// How server and generator are kept apart.
     pub(crate) pinning: String,
@@ -31,6 +36,10 @@ impl Machine {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
+            load_average: fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|text| text.split(' ').next()?.parse().ok())
+                .unwrap_or(0.0),
             commit: output("git", &["describe", "--always", "--dirty", "--abbrev=12"])
                 .unwrap_or_else(unknown),
             pinning: match cpus.pair {
@@ -42,7 +51,7 @@ impl Machine {
         }
     }
 
-    /// One line for each two facts.
+    /// Two lines, and a third where other programs were at work.
     pub(crate) fn text(&self) -> String {
         let Self {
             cpu,
@@ -51,8 +60,16 @@ impl Machine {
             date,
             commit,
             pinning,
+            load_average,
         } = self;
-        format!("{cpu}, {cores} cores, Linux {kernel}\n{date}, commit {commit}, {pinning}")
+        let busy = match *load_average > LOAD_AVERAGE_MAX {
+            true => format!(
+                "\nload average {load_average:.2} at the start: other programs were at work, \
+                 figures are rough"
+            ),
+            false => String::new(),
+        };
+        format!("{cpu}, {cores} cores, Linux {kernel}\n{date}, commit {commit}, {pinning}{busy}")
     }
 }
 

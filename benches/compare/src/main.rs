@@ -1,9 +1,9 @@
 //! Compares Corecast with the bare-socket floor and with peers, in one interleaved run.
 //!
 //! ```text
-//! cases ──▶ for each round: for each contender ──▶ measure ──▶ stats ──▶ table | JSON | Markdown
-//!                                                   │
-//!                              process (server, load generator) · procfs (CPU time, memory)
+//! cases ──▶ each round: each contender ──▶ measure ──▶ stats ──▶ table | JSON | Markdown
+//!                                            │
+//!                       process (server, load generator) · procfs (CPU time, memory)
 //! ```
 //!
 //! Contenders take turns, round by round, so that what disturbs the machine for a while disturbs
@@ -21,6 +21,7 @@ mod syscalls;
 mod table;
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -274,14 +275,25 @@ fn measure_case(lab: &Lab, case: &Case, rounds: u32) -> Result<CaseResult> {
     let mut readings: Vec<Readings> = case.contenders.iter().map(|_| (Vec::new(), None)).collect();
     for round in 1..=rounds {
         for (contender, (all, unavailable)) in case.contenders.iter().zip(&mut readings) {
-            eprintln!("  {} {round}/{rounds}: {}", case.name, contender.name);
+            progress(&format!(
+                "{} {round}/{rounds}: {}",
+                case.name, contender.name
+            ));
             all.push(match failures(all) {
                 2.. => None,
                 _ => read(lab, contender, unavailable)?,
             });
         }
     }
+    progress("");
     Ok(CaseResult::new(case, readings))
+}
+
+/// On a terminal: what is going on, in a line that is written over.
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{text}\x1b[K");
+    }
 }
 
 /// Rounds that failed, up to now, one after the other.

@@ -73,19 +73,20 @@ pub(crate) struct Reading {
 
 impl Reading {
     fn of_report(value: f64, report: &RelayReport) -> Self {
-        let mut notes = report.invalid_reasons.clone();
-        if !report.right {
-            let (delivered, expected) = (report.delivered, report.expected);
-            notes.push(format!(
-                "wrong deliveries: {delivered} of {expected} arrived intact"
-            ));
-        }
-        if report.order.differing > 0 {
-            notes.push(format!(
-                "{} clients saw another order",
-                report.order.differing
-            ));
-        }
+        let notes = [
+            (
+                !report.invalid_reasons.is_empty(),
+                "the generator was late or busy",
+            ),
+            (
+                report.delivered < report.expected,
+                "deliveries were lost or damaged",
+            ),
+            (report.order.differing > 0, "clients saw different orders"),
+            (!report.right, "not every delivery was right"),
+        ];
+        let notes = notes.into_iter().filter(|(applies, _)| *applies);
+        let notes = notes.map(|(_, note)| note.to_owned()).collect();
         Self {
             value,
             count: report.delivered,

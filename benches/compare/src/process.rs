@@ -30,10 +30,13 @@ impl Cpus {
     /// two threads of one core where there are two cores.
     pub(crate) fn of_this_process() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("asking for the CPUs")?;
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
-        let pair = usable
-            .next()
-            .and_then(|first| Some((usable.last()?, first)));
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|cpu| allowed.is_set(*cpu))
+            .collect();
+        let pair = match usable[..] {
+            [first, .., last] => Some((last, first)),
+            _ => None,
+        };
         Ok(Self { allowed, pair })
     }
 

@@ -69,8 +69,8 @@ impl Counts {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         format!(
-            "  {shards} shard(s): {} sends for about {deliveries} deliveries, {} epoll_ctl, {} wakes in {} \
-             turns  {verdict}\n    {}",
+            "  {shards} shard(s): {} sends for about {deliveries} deliveries, {} epoll_ctl, \
+             {} wakes in {} turns  {verdict}\n    {}",
             self.sends(),
             self.of(&["epoll_ctl"]),
             self.wakes(),

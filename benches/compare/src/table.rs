@@ -31,6 +31,23 @@ pub(crate) struct ContenderResult {
     pub(crate) notes: Vec<String>,
 }
 
+impl ContenderResult {
+    /// What there is to say about readings that are missing.
+    fn failure(&self) -> Option<String> {
+        let why = self.unavailable.as_ref()?;
+        let failed = self
+            .readings
+            .iter()
+            .filter(|reading| reading.is_none())
+            .count();
+        let rounds = self.readings.len();
+        Some(match failed == rounds {
+            true => format!("not available: {why}"),
+            false => format!("without a reading in {failed} of {rounds} rounds: {why}"),
+        })
+    }
+}
+
 /// Readings of one contender, by round, and why there are none.
 pub(crate) type Readings = (Vec<Option<Reading>>, Option<String>);
 
@@ -124,7 +141,7 @@ const HEAD: [&str; COLUMNS] = [
     "verdict",
 ];
 /// Together with the gaps at most 100.
-const WIDTHS: [usize; COLUMNS] = [34, 19, 19, 8, 14];
+const WIDTHS: [usize; COLUMNS] = [32, 19, 19, 8, 14];
 
 /// For a terminal, without line end.
 pub(crate) fn head() -> String {
@@ -139,8 +156,7 @@ pub(crate) fn text(case: &CaseResult) -> String {
         let mut cells = cells(case, index);
         cells[0] = format!("  {}", cells[0]);
         lines.push(text_line(&cells));
-        let why = contender.unavailable.iter();
-        lines.extend(why.map(|why| wrapped(&format!("not available: {why}"))));
+        lines.extend(contender.failure().map(|remark| wrapped(&remark)));
         lines.extend(contender.notes.iter().map(|note| wrapped(note)));
     }
     lines.join("\n")
@@ -154,8 +170,8 @@ pub(crate) fn markdown(machine: &str, cases: &[CaseResult]) -> String {
         out += &format!("| **{}** | | | | |\n", case.title);
         for (index, contender) in case.contenders.iter().enumerate() {
             let mut cells = cells(case, index);
-            if let Some(why) = &contender.unavailable {
-                cells[1] = format!("not available: {why}").replace(['|', '\n'], " ");
+            if let (Some(failure), None) = (contender.failure(), contender.value) {
+                cells[1] = failure.replace(['|', '\n'], " ");
             }
             out += &format!("| {} |\n", cells.join(" | "));
         }
