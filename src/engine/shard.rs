@@ -228,7 +228,6 @@ impl Shard {
                 break;
             };
             self.obey(control);
-            self.close_doomed();
         }
         if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
             let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
@@ -309,8 +308,7 @@ impl Shard {
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
                     self.take_bytes(key, &mut buffer[..received], received_ns);
-                    self.close_doomed();
-                    if is_drained {
+                    if is_drained || self.core.is_doomed(key) {
                         return;
                     }
                 }
@@ -473,7 +471,8 @@ impl Shard {
         true
     }
 
-    /// Closes the connections that endpoint code, a policy or a timer has doomed.
+    /// Closes the connections that their client, endpoint code, a policy or a timer has doomed. It
+    /// is called after delivery, so that what was published before goes out before the Close.
     pub(super) fn close_doomed(&mut self) {
         while let Some((key, reason)) = self.core.doomed.pop() {
             self.close(key, reason);
