@@ -190,6 +190,8 @@ impl Lab {
 
     /// Resident memory while `clients` idle connections are held.
     fn resident_with(&self, server: &Server, clients: u32) -> Result<u64> {
+        // The connection that found out that the server listens must be gone.
+        self.idle_again(server)?;
         let before = procfs::open_files(server.pid())?;
         let clients_text = clients.to_string();
         let args = strings(&[
