@@ -127,10 +127,10 @@ impl Shard {
         }
         for event in &self.events {
             let Token(token) = event.token();
-            let listener = WAKER.0 - 1 - token;
             if token == WAKER.0 {
                 continue;
             }
+            let listener = WAKER.0 - 1 - token;
             if let Some(listening) = self.listeners.get_mut(listener) {
                 listening.is_ready = true;
                 continue;
