@@ -179,35 +179,36 @@ impl Outbox {
         let end = segment.buffer.bytes().len() as u32;
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let waiting = |slice: &&Slice| !slice.origin().is_data();
-        let queued: usize = slices.iter().filter(waiting).map(Slice::len).sum();
-        if origin == Origin::Pong && queued + end as usize > CONTROL_BYTES_MAX {
-            let open = usize::from(self.is_front_partial);
-            let mut index = 0;
-            slices.retain(|slice| {
-                index += 1;
-                index <= open || slice.origin() != Origin::Pong
-            });
-        }
-        let mut place = usize::from(self.is_front_partial).min(slices.len());
-        while slices
-            .get(place)
-            .is_some_and(|slice| !slice.origin().is_data())
-        {
+        let first = usize::from(self.is_front_partial);
+        let is_control = |slice: &Slice| !slice.origin().is_data();
+        let mut place = first;
+        let mut queued = end as usize;
+        while let Some(slice) = slices.get(place).filter(|slice| is_control(slice)) {
+            queued += slice.len();
             place += 1;
         }
-        let origin = u32::from(origin);
+        if origin == Origin::Pong && queued > CONTROL_BYTES_MAX {
+            for index in (first..place).rev() {
+                if slices[index].origin() == Origin::Pong {
+                    self.bytes -= slices[index].len();
+                    slices.remove(index);
+                    place -= 1;
+                }
+            }
+        }
+        self.bytes += end as usize;
+        let (segment, origin) = (Rc::clone(segment), u32::from(origin));
         slices.insert(
             place,
             Slice {
-                segment: Rc::clone(segment),
+                segment,
                 start: 0,
                 end,
                 frames: 1,
                 origin,
             },
         );
-        self.put_all(slices);
+        self.put_back(slices);
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
@@ -400,8 +401,13 @@ impl Outbox {
         slices
     }
 
-    fn put_all(&mut self, mut slices: VecDeque<Slice>) {
+    fn put_all(&mut self, slices: VecDeque<Slice>) {
         self.bytes = slices.iter().map(Slice::len).sum();
+        self.put_back(slices);
+    }
+
+    /// Puts the slices back where what waits is counted already.
+    fn put_back(&mut self, mut slices: VecDeque<Slice>) {
         self.first = slices.pop_front();
         self.is_front_partial &= self.first.is_some();
         self.rest = (!slices.is_empty()).then(|| Box::new(slices));
