@@ -1,5 +1,6 @@
 //! Corecast: a thread-per-core WebSocket relay.
 
+pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;
