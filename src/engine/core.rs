@@ -313,7 +313,7 @@ impl Core {
         };
         match origin {
             Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
-            Origin::Room(_) | Origin::Direct | Origin::Close => {
+            Origin::Room(_) | Origin::Direct => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
         }

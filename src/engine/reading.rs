@@ -207,7 +207,7 @@ impl Shard {
         }
         let mut frame = Vec::with_capacity(32);
         append_close(&mut frame, reason.close_code(), &reason.close_text());
-        self.core.enqueue(key, frame, Origin::Close, received_ns);
+        self.core.enqueue(key, frame, Origin::Direct, received_ns);
         if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
             self.drain(key);
         } else {

@@ -19,10 +19,8 @@ pub enum Origin {
     Room(u32),
     /// Sent to this connection alone.
     Direct,
-    /// A ping, or an HTTP response.
+    /// A ping or a close frame, or an HTTP response.
     Control,
-    /// A close frame: it goes out behind all data (RFC 6455 §5.5.1) and is none itself.
-    Close,
     /// A pong.
     Pong,
 }
@@ -47,7 +45,6 @@ struct Slice {
 const DIRECT: u32 = u32::MAX;
 const CONTROL: u32 = u32::MAX - 1;
 const PONG: u32 = u32::MAX - 2;
-const CLOSE: u32 = u32::MAX - 3;
 
 impl Slice {
     fn origin(&self) -> Origin {
@@ -55,7 +52,6 @@ impl Slice {
             DIRECT => Origin::Direct,
             CONTROL => Origin::Control,
             PONG => Origin::Pong,
-            CLOSE => Origin::Close,
             room => Origin::Room(room),
         }
     }
@@ -82,7 +78,6 @@ impl From<Origin> for u32 {
             Origin::Direct => DIRECT,
             Origin::Control => CONTROL,
             Origin::Pong => PONG,
-            Origin::Close => CLOSE,
             Origin::Room(room) => room,
         }
     }
@@ -111,7 +106,7 @@ pub struct Sent {
     pub frames: u32,
     /// When the oldest of them had been received, in nanoseconds of the process's clock.
     pub received_ns: u64,
-    /// Whether it was data, from a room or sent to this connection alone.
+    /// Whether it came from a room.
     pub is_delivery: bool,
 }
 
