@@ -343,7 +343,6 @@ impl Shard {
         }
         // What came meanwhile was not read.
         self.core.queue_read(key);
-        self.close_doomed();
     }
 
     /// Gives the answer to the request at the front of `kept`. Returns how long that is.

@@ -112,8 +112,8 @@ impl Shard {
             self.take_events(if has_mail { Duration::ZERO } else { until_tick });
             sleeping.withdraw();
         }
-        let is_reading = !self.is_blocked();
-        self.core.clock.advance(is_reading);
+        let may_read = self.may_read();
+        self.core.clock.advance(may_read);
         let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
         self.core.stats().idle_ns.add(waited_ns);
     }
@@ -129,10 +129,10 @@ impl Shard {
         }
         for event in &self.events {
             let Token(token) = event.token();
-            let listener = WAKER.0 - 1 - token;
             if token == WAKER.0 {
                 continue;
             }
+            let listener = WAKER.0 - 1 - token;
             if let Some(listening) = self.listeners.get_mut(listener) {
                 listening.is_ready = true;
                 continue;
@@ -230,7 +230,6 @@ impl Shard {
                 break;
             };
             self.obey(control);
-            self.close_doomed();
         }
         if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
             let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
@@ -311,8 +310,7 @@ impl Shard {
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
                     self.take_bytes(key, &mut buffer[..received], received_ns);
-                    self.close_doomed();
-                    if is_drained {
+                    if is_drained || self.core.is_doomed(key) {
                         return;
                     }
                 }
@@ -475,7 +473,8 @@ impl Shard {
         true
     }
 
-    /// Closes the connections that endpoint code, a policy or a timer has doomed.
+    /// Closes the connections that their client, endpoint code, a policy or a timer has doomed. It
+    /// is called after delivery, so that what was published before goes out before the Close.
     pub(super) fn close_doomed(&mut self) {
         while let Some((key, reason)) = self.core.doomed.pop() {
             self.close(key, reason);

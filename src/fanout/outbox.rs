@@ -19,8 +19,10 @@ pub enum Origin {
     Room(u32),
     /// Sent to this connection alone.
     Direct,
-    /// A ping or a close frame, or an HTTP response.
+    /// A ping, or an HTTP response.
     Control,
+    /// The Close frame: it goes out last.
+    Close,
     /// A pong.
     Pong,
 }
@@ -45,6 +47,7 @@ struct Slice {
 const DIRECT: u32 = u32::MAX;
 const CONTROL: u32 = u32::MAX - 1;
 const PONG: u32 = u32::MAX - 2;
+const CLOSE: u32 = u32::MAX - 3;
 
 impl Slice {
     fn origin(&self) -> Origin {
@@ -52,6 +55,7 @@ impl Slice {
             DIRECT => Origin::Direct,
             CONTROL => Origin::Control,
             PONG => Origin::Pong,
+            CLOSE => Origin::Close,
             room => Origin::Room(room),
         }
     }
@@ -78,6 +82,7 @@ impl From<Origin> for u32 {
             Origin::Direct => DIRECT,
             Origin::Control => CONTROL,
             Origin::Pong => PONG,
+            Origin::Close => CLOSE,
             Origin::Room(room) => room,
         }
     }
@@ -179,35 +184,36 @@ impl Outbox {
         let end = segment.buffer.bytes().len() as u32;
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let waiting = |slice: &&Slice| !slice.origin().is_data();
-        let queued: usize = slices.iter().filter(waiting).map(Slice::len).sum();
-        if origin == Origin::Pong && queued + end as usize > CONTROL_BYTES_MAX {
-            let open = usize::from(self.is_front_partial);
-            let mut index = 0;
-            slices.retain(|slice| {
-                index += 1;
-                index <= open || slice.origin() != Origin::Pong
-            });
-        }
-        let mut place = usize::from(self.is_front_partial).min(slices.len());
-        while slices
-            .get(place)
-            .is_some_and(|slice| !slice.origin().is_data())
-        {
+        let first = usize::from(self.is_front_partial);
+        let is_control = |slice: &Slice| !slice.origin().is_data();
+        let mut place = first;
+        let mut queued = end as usize;
+        while let Some(slice) = slices.get(place).filter(|slice| is_control(slice)) {
+            queued += slice.len();
             place += 1;
         }
-        let origin = u32::from(origin);
+        if origin == Origin::Pong && queued > CONTROL_BYTES_MAX {
+            for index in (first..place).rev() {
+                if slices[index].origin() == Origin::Pong {
+                    self.bytes -= slices[index].len();
+                    slices.remove(index);
+                    place -= 1;
+                }
+            }
+        }
+        self.bytes += end as usize;
+        let (segment, origin) = (Rc::clone(segment), u32::from(origin));
         slices.insert(
             place,
             Slice {
-                segment: Rc::clone(segment),
+                segment,
                 start: 0,
                 end,
                 frames: 1,
                 origin,
             },
         );
-        self.put_all(slices);
+        self.put_back(slices);
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
@@ -400,8 +406,13 @@ impl Outbox {
         slices
     }
 
-    fn put_all(&mut self, mut slices: VecDeque<Slice>) {
+    fn put_all(&mut self, slices: VecDeque<Slice>) {
         self.bytes = slices.iter().map(Slice::len).sum();
+        self.put_back(slices);
+    }
+
+    /// Puts the slices back where what waits is counted already.
+    fn put_back(&mut self, mut slices: VecDeque<Slice>) {
         self.first = slices.pop_front();
         self.is_front_partial &= self.first.is_some();
         self.rest = (!slices.is_empty()).then(|| Box::new(slices));

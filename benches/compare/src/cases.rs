@@ -153,7 +153,8 @@ impl Programs {
     }
 
     /// The messages are large enough to fill the buffers of a socket within a reading, and the
-    /// outbox is small enough for the policy to act within one.
+    /// outbox is small enough for the policy to act within one, yet large enough for readers that
+    /// the scheduler holds up for a moment.
     fn stalled(&self, name: &'static str, title: &'static str) -> Case {
         let policy = match name {
             "stalled-disconnect" => "slow_client.policy=disconnect",
@@ -161,7 +162,7 @@ impl Programs {
         };
         let keys = [
             policy,
-            "slow_client.outbox_bytes=256KiB",
+            "slow_client.outbox_bytes=1MiB",
             "limits.message_bytes=64KiB",
         ];
         let contender = |name: &str, extra: &[&str]| {

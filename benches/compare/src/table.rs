@@ -61,7 +61,11 @@ impl CaseResult {
                     .collect()
             })
             .collect();
-        let verdict = verdict(case.goal, &values);
+        let is_wrong = |reading: &Reading| !reading.is_right;
+        let verdict = match readings[1].0.iter().flatten().any(is_wrong) {
+            true => "WRONG".to_owned(),
+            false => verdict(case.goal, &values),
+        };
         let contenders = (case.contenders.iter().zip(readings).zip(&values))
             .map(
                 |((contender, (readings, unavailable)), own)| ContenderResult {
@@ -268,6 +272,30 @@ mod tests {
         assert_eq!(verdict(Goal::Ratio(1.15), &with_peer), OK);
         let without = vec![vec![Some(1.0)], vec![Some(1.1)], vec![None]];
         assert_eq!(verdict(Goal::RatioAndCheapest(1.15), &without), OK);
+    }
+
+    #[test]
+    fn a_relay_that_loses_deliveries_is_wrong_however_cheap_it_is() {
+        let programs = crate::cases::Programs {
+            relay: "corecast".into(),
+            floor: "floor".into(),
+            peers: Vec::new(),
+        };
+        let case = &programs.cases(true)[0];
+        let result = |is_right| {
+            let reading = |value, is_right| Reading {
+                value,
+                is_right,
+                count: 1,
+                notes: Vec::new(),
+            };
+            let base: Readings = (vec![Some(reading(1.0, true)); 2], None);
+            let judged = vec![Some(reading(0.5, true)), Some(reading(0.5, is_right))];
+            CaseResult::new(case, vec![base, (judged, None)])
+        };
+        assert!(result(true).is_ok());
+        assert_eq!(result(false).verdict, "WRONG");
+        assert!(!result(false).is_ok());
     }
 
     #[test]
