@@ -54,6 +54,7 @@
 //!
 //! Why it is built this way, what each invariant is and where it is proved: `docs/design.md`.
 
+pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;

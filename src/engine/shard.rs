@@ -23,6 +23,7 @@ use super::endpoint::Endpoint;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
+use super::timers::BusyWindow;
 use super::{delivery, slow};
 use crate::fanout::outbox::Sent;
 use crate::fanout::tickets::ShardSet;
@@ -64,6 +65,7 @@ pub(super) struct Shard {
     pub(super) stop_markers: ShardSet,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
+    pub(super) busy_window: BusyWindow,
     pub(super) sweep_from: usize,
     pub(super) sweep_outbox_bytes: usize,
 }

@@ -21,6 +21,7 @@ use super::router::{PatternError, Router};
 use super::settings::{EndpointSettings, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::stop::Stop;
+use super::timers::BusyWindow;
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
@@ -249,6 +250,7 @@ impl Parts {
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
+            busy_window: BusyWindow::default(),
             sweep_from: 0,
             sweep_outbox_bytes: 0,
         }
