@@ -257,7 +257,8 @@ fn functions_are_short() {
     };
     let body = "    call(\"}\"); // }\n    '}';\n".repeat(FUNCTION_LINES_MAX / 2);
     let bad = format!(
-        "fn declared(x: [u8; 3]);\npub(super) fn long<'a>(\n    x: &'a str,\n) {{\n{body}}}\nfn f() {{}}\n"
+        "fn declared(x: [u8; 3]);\npub(super) fn long<'a>(\n    x: &'a str,\n) {{\n{body}}}\n\
+         fn short() {{}}\n"
     );
     hold(long, "src/long.rs", &bad, 1);
 }
@@ -285,7 +286,7 @@ fn files_are_not_long() {
     hold(long, "src/long.rs", &"//\n".repeat(801), 1);
 }
 
-/// The modules of the crate that a line names: after `crate::`, also in braces, and after `super::`.
+/// The modules that a statement names: after `crate::`, also in braces, and after `super::`.
 fn modules_named(line: &str) -> Vec<&str> {
     let mut named = Vec::new();
     for prefix in ["crate::", "super::"] {
@@ -335,8 +336,9 @@ fn imports_point_downward() {
         });
         found.collect()
     };
-    let bad = "use crate::engine::Core;\nuse crate::{\n    limits::X,\n    wire::{a, config},\n    relay,\n};\n\
-               // crate::config\nfn f() { super::super::admin::g(); crate::wire::http::config() }\n";
+    let bad = "use crate::engine::Core;\n// crate::config\n\
+               use crate::{\n    limits::X,\n    wire::{a, config},\n    relay,\n};\n\
+               fn f() { super::super::admin::g(); crate::wire::http::config() }\n";
     hold(upward, "src/fanout/bad.rs", bad, 3);
 }
 
