@@ -1,7 +1,7 @@
 //! HTTP requests: the way into a WebSocket, and plain ones.
 //!
-//! A request that arrives in one piece is handled where it lies in the receive buffer; only one that
-//! is split is kept ([`Cold`]).
+//! A request that arrives in one piece is handled where it lies in the receive buffer; only one
+//! that is split is kept ([`Cold`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -234,7 +234,8 @@ impl Shard {
 
     fn bad_request(&mut self, key: Key, error: HttpError) -> Step {
         self.refused(key, Refusal::BadRequest);
-        tracing::debug!(connection = %self.core.connection_id(key), error = error.name(), "refused");
+        let connection = self.core.connection_id(key);
+        tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
         self.send_response(key, &response, false, false);
         Step::Ended

@@ -273,8 +273,8 @@ impl Shard {
         taken
     }
 
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of any
-    /// mailbox that waited for it.
+    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
+    /// any mailbox that waited for it.
     fn wake_blocked_senders(&self) {
         for from in self.senders() {
             if self
