@@ -13,6 +13,7 @@
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
+//! | [`admin`] | health and metrics, answered by a shard of their own |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
