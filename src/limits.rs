@@ -77,6 +77,10 @@ pub const RESERVED_FILES: usize = 128;
 /// The largest body of a plain HTTP request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Answers that wait for one client that sends requests ahead, in bytes. Past it the connection is
+/// not kept for another request (RFC 9112 §9.3.2 lets a server end it between two).
+pub const RESPONSES_BYTES_MAX: usize = 64 * 1024;
+
 /// The longest request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
@@ -96,6 +100,10 @@ pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 /// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 
+/// A shard whose loop has not begun a turn for so long is reported by `/livez`. A healthy one begins
+/// a turn every tick at the least.
+pub const TURN_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// How long a stopping shard waits for the last batches of the others.
 pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 
@@ -103,6 +111,8 @@ pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 pub const STOP_REQUEST_WAIT: Duration = Duration::from_millis(300);
 
 const _: () = {
+    // A turn that took long is no reason to restart the process.
+    assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);

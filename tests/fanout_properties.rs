@@ -1,6 +1,7 @@
 //! Outboxes and local rooms against simple models, under random operations.
 
 use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use corecast::fanout::Recipients;
 use corecast::fanout::batch::{BatchBuilder, Run};
 use corecast::fanout::directory::Directory;
-use corecast::fanout::local_room::LocalRoom;
+use corecast::fanout::local_room::{LocalRoom, LocalRun};
 use corecast::fanout::outbox::{Dropped, Origin, Outbox};
 use corecast::fanout::room::{EndpointId, RoomKey};
 use corecast::fanout::segment::{Buffer, LiveBytes, Segment};
@@ -139,18 +140,10 @@ impl Model {
     }
 
     fn push_control(&mut self, bytes: Vec<u8>, origin: Origin) {
-        let control = |frame: &&Frame| !frame.is_data();
-        let queued: usize = self
-            .frames
-            .iter()
-            .filter(control)
-            .map(|each| each.bytes.len())
-            .sum();
-        let open_sent = match self.frames.front() {
-            Some(front) if !front.is_data() => self.open,
-            _ => 0,
-        };
-        if origin == Origin::Pong && queued - open_sent + bytes.len() > CONTROL_BYTES_MAX {
+        let whole = self.frames.iter().skip(usize::from(self.open > 0));
+        let control = whole.filter(|frame| !frame.is_data());
+        let queued: usize = control.map(|frame| frame.bytes.len()).sum();
+        if origin == Origin::Pong && queued + bytes.len() > CONTROL_BYTES_MAX {
             self.retain(|frame| frame.origin != Origin::Pong);
         }
         let mut place = usize::from(self.open > 0);
@@ -290,6 +283,8 @@ enum RoomStep {
     /// One of the runs that wait arrives.
     Arrive(usize),
     Deliver(usize),
+    /// The member at that place is visited out of turn.
+    DeliverTo(usize),
 }
 
 fn room_step() -> impl Strategy<Value = RoomStep> {
@@ -299,6 +294,7 @@ fn room_step() -> impl Strategy<Value = RoomStep> {
         3 => prop::collection::vec(1..4_u32, 1..4).prop_map(RoomStep::Publish),
         5 => any::<usize>().prop_map(RoomStep::Arrive),
         4 => (1..5_usize).prop_map(RoomStep::Deliver),
+        1 => any::<usize>().prop_map(RoomStep::DeliverTo),
     ]
 }
 
@@ -306,6 +302,19 @@ struct Member {
     connection: u32,
     /// The first ticket that it is to get, the one after the last that it got.
     next: u64,
+}
+
+impl Member {
+    /// Gets all that was accepted since the last visit.
+    fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64) {
+        for run in runs {
+            assert_eq!(first_ticket(run), self.next);
+            self.next += u64::from(run.frames);
+            let last = run.first_frame + run.frames - 1;
+            assert_eq!(run.segment.buffer.frame_range(last).end, run.bytes.end);
+        }
+        assert_eq!(self.next, accepted, "a visit brings all there is");
+    }
 }
 
 /// A local room, and what each of its members is to get.
@@ -434,21 +443,20 @@ impl Seats {
             ..
         } = self;
         local.deliver(visits_max, |connection, runs| {
-            let mut member = members
-                .iter_mut()
-                .filter(|each| each.connection == connection);
-            let member = member.next().expect("a visit to nobody");
-            for run in runs {
-                member.next += u64::from(run.frames);
-                let last = run
-                    .segment
-                    .buffer
-                    .frame_range(run.first_frame + run.frames - 1);
-                assert_eq!(last.end, run.bytes.end);
-                assert_eq!(first_ticket(run), member.next - u64::from(run.frames));
-            }
-            assert_eq!(member.next, *accepted, "a visit brings all there is");
+            let mut member = members.iter_mut();
+            let member = member.find(|each| each.connection == connection);
+            member.expect("a visit to nobody").get(runs, *accepted);
         });
+    }
+
+    fn deliver_to(&mut self, place: usize) {
+        let place = place % self.members.len();
+        let member = &mut self.members[place];
+        self.local.deliver_to(place as u32, |connection, runs| {
+            assert_eq!(connection, member.connection);
+            member.get(runs, self.accepted);
+        });
+        assert_eq!(member.next, self.accepted);
     }
 
     fn check(&self) {
@@ -471,7 +479,7 @@ impl Seats {
 }
 
 /// The ticket of a run's first frame, as its publisher wrote it down.
-fn first_ticket(run: &corecast::fanout::local_room::LocalRun) -> u64 {
+fn first_ticket(run: &LocalRun) -> u64 {
     let start = run.bytes.start as usize + 2;
     let bytes = &run.segment.buffer.bytes()[start..start + 8];
     u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
@@ -508,6 +516,7 @@ proptest! {
                 RoomStep::Publish(counts) => seats.publish(&counts),
                 RoomStep::Arrive(which) => seats.arrive(which),
                 RoomStep::Deliver(visits_max) => seats.deliver(visits_max),
+                RoomStep::DeliverTo(place) => seats.deliver_to(place),
             }
             seats.check();
         }

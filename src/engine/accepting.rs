@@ -31,9 +31,13 @@ impl Shard {
         for _ in 0..accepts_max {
             let listening = &mut self.listeners[listener];
             match listening.listener.accept() {
-                Ok((stream, peer)) => self.welcome(stream, peer),
+                Ok((stream, peer)) => {
+                    listening.is_failing = false;
+                    self.welcome(stream, peer);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
+                    listening.is_failing = false;
                     return;
                 }
                 // The client was gone before it was accepted.
@@ -43,11 +47,10 @@ impl Shard {
                     // Open files are used up, as a rule. No new edge would come: the next tick
                     // tries again.
                     listening.is_ready = false;
-                    self.core.stats().accept_errors.add(1);
-                    if !self.is_accept_failing {
+                    if !std::mem::replace(&mut listening.is_failing, true) {
                         tracing::warn!(%error, "cannot accept connections; trying again");
                     }
-                    self.is_accept_failing = true;
+                    self.core.stats().accept_errors.add(1);
                     return;
                 }
             }
@@ -56,10 +59,8 @@ impl Shard {
 
     /// Tries again after errors. Called once a tick.
     pub(super) fn retry_accept(&mut self) {
-        if std::mem::take(&mut self.is_accept_failing) {
-            for listening in &mut self.listeners {
-                listening.is_ready = true;
-            }
+        for listening in &mut self.listeners {
+            listening.is_ready |= listening.is_failing;
         }
     }
 
@@ -88,7 +89,8 @@ impl Shard {
             is_counted,
         };
         let least_loaded = self.core.doors.least_loaded(own);
-        if least_loaded == own {
+        // A stopping shard keeps what it accepts: the other may have ended already.
+        if least_loaded == own || !self.stop.is_accepting() {
             self.count_in(own);
             return self.adopt(handover);
         }
@@ -145,7 +147,11 @@ impl Shard {
         let mut connection = Connection::new(Stream::Plain(stream), peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
-        connection.deadline_tick = self.request_deadline();
+        connection.deadline_tick = if self.stop.is_accepting() {
+            self.request_deadline()
+        } else {
+            self.last_request_deadline()
+        };
         let entry = self.core.connections.vacant_entry();
         let key = Key {
             index: entry.key() as u32,

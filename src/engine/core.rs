@@ -167,6 +167,12 @@ impl Core {
         }
     }
 
+    /// Whether the connection is about to be closed, or gone.
+    pub(super) fn is_doomed(&mut self, key: Key) -> bool {
+        self.connection(key)
+            .is_none_or(|connection| connection.is_doomed || connection.phase == Phase::Dead)
+    }
+
     /// Makes the connection a member of the room.
     pub(super) fn join(&mut self, key: Key, room: RoomKey) -> Result<RoomId, JoinError> {
         if room.name.len() > self.settings.room_name_bytes_max {
@@ -317,7 +323,7 @@ impl Core {
         };
         match origin {
             Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
-            Origin::Room(_) | Origin::Direct => {
+            Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
         }

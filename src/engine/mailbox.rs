@@ -2,8 +2,8 @@
 //!
 //! What was pushed counts against the bound until the receiver has delivered it, so that frames
 //! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
-//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is woken
-//! when there is room.
+//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
+//! woken when there is room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

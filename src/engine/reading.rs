@@ -10,6 +10,7 @@ use super::clock::ticks_of;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Phase};
 use super::core::Core;
+use super::delivery;
 use super::endpoint::Endpoint;
 use super::session::Session;
 use super::shard::Shard;
@@ -176,6 +177,14 @@ impl Shard {
             Phase::Draining | Phase::Lingering if reason != CloseReason::ClientGone => {}
             _ => self.die(key),
         }
+        // What it sent after the reason for its end was not read.
+        if self
+            .core
+            .connection(key)
+            .is_some_and(|connection| connection.is_readable)
+        {
+            self.core.queue_read(key);
+        }
     }
 
     fn close_open(&mut self, key: Key, reason: &CloseReason) {
@@ -187,6 +196,9 @@ impl Shard {
         if catch_unwind(call).is_err() {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
+        }
+        if !reason.is_slow() {
+            delivery::deliver_rest(&mut self.core, key);
         }
         self.core.leave_all(key);
         self.core.stats().closed[reason.label_index()].add(1);
@@ -207,7 +219,7 @@ impl Shard {
         }
         let mut frame = Vec::with_capacity(32);
         append_close(&mut frame, reason.close_code(), &reason.close_text());
-        self.core.enqueue(key, frame, Origin::Direct, received_ns);
+        self.core.enqueue(key, frame, Origin::Close, received_ns);
         if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
             self.drain(key);
         } else {
@@ -232,6 +244,12 @@ impl Shard {
     /// Nothing more is queued: what waits goes out, then the stream ends.
     pub(super) fn drain(&mut self, key: Key) {
         self.enter_phase(key, Phase::Draining);
+        // Nothing that still comes is decoded, so nothing is held for it.
+        let connection = &mut self.core.connections[key.index as usize];
+        let held = std::mem::take(&mut connection.decoder).held_bytes();
+        if held > 0 {
+            self.held_changed(held, 0);
+        }
         self.core.mark_dirty(key);
     }
 

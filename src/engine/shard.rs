@@ -23,6 +23,7 @@ use super::endpoint::Endpoint;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
+use super::timers::BusyWindow;
 use super::{delivery, slow};
 use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
@@ -42,6 +43,8 @@ pub(super) struct Listening {
     pub(super) listener: TcpListener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
+    /// The last attempt to accept met an error.
+    pub(super) is_failing: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -61,10 +64,9 @@ pub(super) struct Shard {
     pub(super) stop: Stop,
     /// The shards whose last mail was taken.
     pub(super) stop_markers: ShardSet,
-    /// The last attempt to accept met an error.
-    pub(super) is_accept_failing: bool,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
+    pub(super) busy_window: BusyWindow,
     pub(super) sweep_from: usize,
     pub(super) sweep_outbox_bytes: usize,
 }
@@ -111,8 +113,8 @@ impl Shard {
             self.take_events(if has_mail { Duration::ZERO } else { until_tick });
             sleeping.withdraw();
         }
-        let is_reading = !self.is_blocked();
-        self.core.clock.advance(is_reading);
+        let may_read = self.may_read();
+        self.core.clock.advance(may_read);
         let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
         self.core.stats().idle_ns.add(waited_ns);
     }
@@ -188,7 +190,7 @@ impl Shard {
             || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
     }
 
-    /// Whether other threads left something.
+    /// Whether other threads left something, or made room for what they are to get.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
             || (!self.inbox.control.is_empty() && !self.is_blocked())
@@ -239,7 +241,6 @@ impl Shard {
                 break;
             };
             self.obey(control);
-            self.close_doomed();
         }
         if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
             let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
@@ -270,8 +271,8 @@ impl Shard {
         taken
     }
 
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of any
-    /// mailbox that waited for it.
+    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
+    /// any mailbox that waited for it.
     fn wake_blocked_senders(&self) {
         for from in self.senders() {
             if self
@@ -320,8 +321,7 @@ impl Shard {
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
                     self.take_bytes(key, &mut buffer[..received], received_ns);
-                    self.close_doomed();
-                    if is_drained {
+                    if is_drained || self.core.is_doomed(key) {
                         return;
                     }
                 }
@@ -360,7 +360,9 @@ impl Shard {
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
         }
-        slow::relieve_memory(&mut self.core);
+        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
+            slow::relieve_memory(&mut self.core);
+        }
     }
 
     /// Gives members their frames: room by room, round robin, a bounded number at a time.
@@ -475,7 +477,8 @@ impl Shard {
         true
     }
 
-    /// Closes the connections that endpoint code, a policy or a timer has doomed.
+    /// Closes the connections that their client, endpoint code, a policy or a timer has doomed. It
+    /// is called after delivery, so that what was published before goes out before the Close.
     pub(super) fn close_doomed(&mut self) {
         while let Some((key, reason)) = self.core.doomed.pop() {
             self.close(key, reason);

@@ -50,8 +50,11 @@ pub(super) fn enforce(core: &mut Core, key: Key) {
     let (action, dropped) = act(connection, slow, now);
     let still_over = self::over(connection, slow, now);
     let is_final = action == SlowAction::Disconnect
-        // A policy that has nothing left to drop: the client gets nowhere.
-        || (still_over.is_some() && dropped.frames == 0 && action != SlowAction::DropNewest);
+        // A policy that has nothing left to drop. By age that is no end: what remains then is a
+        // frame that is partly sent, and the policy was chosen for clients that come back late.
+        || (still_over == Some(Over::Bytes)
+            && dropped.frames == 0
+            && action != SlowAction::DropNewest);
     count(core, action, dropped);
     if is_final {
         if action != SlowAction::Disconnect {

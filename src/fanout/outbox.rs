@@ -19,8 +19,10 @@ pub enum Origin {
     Room(u32),
     /// Sent to this connection alone.
     Direct,
-    /// A ping or a close frame, or an HTTP response.
+    /// A ping, or an HTTP response.
     Control,
+    /// The Close frame: it goes out last.
+    Close,
     /// A pong.
     Pong,
 }
@@ -45,6 +47,7 @@ struct Slice {
 const DIRECT: u32 = u32::MAX;
 const CONTROL: u32 = u32::MAX - 1;
 const PONG: u32 = u32::MAX - 2;
+const CLOSE: u32 = u32::MAX - 3;
 
 impl Slice {
     fn origin(&self) -> Origin {
@@ -52,6 +55,7 @@ impl Slice {
             DIRECT => Origin::Direct,
             CONTROL => Origin::Control,
             PONG => Origin::Pong,
+            CLOSE => Origin::Close,
             room => Origin::Room(room),
         }
     }
@@ -78,6 +82,7 @@ impl From<Origin> for u32 {
             Origin::Direct => DIRECT,
             Origin::Control => CONTROL,
             Origin::Pong => PONG,
+            Origin::Close => CLOSE,
             Origin::Room(room) => room,
         }
     }
@@ -177,24 +182,25 @@ impl Outbox {
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         debug_assert!(!origin.is_data());
         let end = segment.buffer.bytes().len() as u32;
+        let mut bytes = self.bytes + end as usize;
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let waiting = |slice: &&Slice| !slice.origin().is_data();
-        let queued: usize = slices.iter().filter(waiting).map(Slice::len).sum();
+        let open = usize::from(self.is_front_partial).min(slices.len());
+        // They are side by side: only they are looked at, however much data waits.
+        let controls = slices.iter().skip(open);
+        let controls = controls.take_while(|slice| !slice.origin().is_data());
+        let (count, queued) = controls.fold((0, 0), |(count, queued), slice| {
+            (count + 1, queued + slice.len())
+        });
+        let mut place = open + count;
         if origin == Origin::Pong && queued + end as usize > CONTROL_BYTES_MAX {
-            let open = usize::from(self.is_front_partial);
-            let mut index = 0;
-            slices.retain(|slice| {
-                index += 1;
-                index <= open || slice.origin() != Origin::Pong
-            });
-        }
-        let mut place = usize::from(self.is_front_partial).min(slices.len());
-        while slices
-            .get(place)
-            .is_some_and(|slice| !slice.origin().is_data())
-        {
-            place += 1;
+            for index in (open..place).rev() {
+                if slices[index].origin() == Origin::Pong {
+                    bytes -= slices[index].len();
+                    slices.remove(index);
+                    place -= 1;
+                }
+            }
         }
         let origin = u32::from(origin);
         slices.insert(
@@ -207,7 +213,7 @@ impl Outbox {
                 origin,
             },
         );
-        self.put_all(slices);
+        self.put_all(slices, bytes);
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
@@ -279,7 +285,7 @@ impl Outbox {
         let mut dropped = Dropped::default();
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let mut bytes: usize = slices.iter().map(Slice::len).sum();
+        let mut bytes = self.bytes;
         let mut place = usize::from(self.is_front_partial);
         while let Some(slice) = slices.get_mut(place) {
             if !slice.origin().is_data() {
@@ -303,7 +309,7 @@ impl Outbox {
                 slice.cut_front(end, 1);
             }
         }
-        self.put_all(slices);
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -337,7 +343,8 @@ impl Outbox {
             kept.push_front(slice);
         }
         slices.append(&mut kept);
-        self.put_all(slices);
+        let bytes = slices.iter().map(Slice::len).sum();
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -357,7 +364,8 @@ impl Outbox {
             }
             keep
         });
-        self.put_all(slices);
+        let bytes = slices.iter().map(Slice::len).sum();
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -400,8 +408,9 @@ impl Outbox {
         slices
     }
 
-    fn put_all(&mut self, mut slices: VecDeque<Slice>) {
-        self.bytes = slices.iter().map(Slice::len).sum();
+    /// `bytes` is what they hold together: counting it here would look at every one of them.
+    fn put_all(&mut self, mut slices: VecDeque<Slice>, bytes: usize) {
+        self.bytes = bytes;
         self.first = slices.pop_front();
         self.is_front_partial &= self.first.is_some();
         self.rest = (!slices.is_empty()).then(|| Box::new(slices));

@@ -8,11 +8,11 @@
 //! fail.
 
 #[path = "../../../src/fanout/tickets.rs"]
-#[allow(dead_code, reason = "the models need a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod tickets;
 
 #[path = "../../../src/engine/sleep.rs"]
-#[allow(dead_code, reason = "the models need a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod sleep;
 
 pub mod blocked;

@@ -1,8 +1,8 @@
 //! The wake flag: a push is never lost by a receiver that sleeps, and one sleep costs one wake.
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
@@ -74,7 +74,9 @@ pub fn two_senders() {
         thread::spawn(move || receiver.push())
     });
     let sleeps = receiver.run(2);
-    senders.map(|sender| sender.join().unwrap());
+    for sender in senders {
+        sender.join().unwrap();
+    }
     let wakes = receiver.wakes.load(Ordering::Relaxed);
     assert!(wakes <= sleeps, "{wakes} wakes for {sleeps} sleeps");
 }

@@ -1,6 +1,7 @@
 //! Every model holds, and each of them fails where the protocol lacks what it rests on.
 
-use model::{blocked, check, check_without_fences, join, wake};
+use model::blocked::{self, LastLook};
+use model::{check, check_without_fences, join, wake};
 
 #[test]
 fn a_joiner_misses_nothing_of_two_publishers() {
@@ -42,17 +43,28 @@ fn without_fences_a_wake_is_lost() {
 
 #[test]
 fn a_blocked_sender_is_woken_when_there_is_room() {
-    check(|| blocked::full_mailbox(3, true));
+    check(|| blocked::full_mailbox(&[2, 2, 2], LastLook::Flag));
+}
+
+#[test]
+fn a_blocked_sender_is_woken_when_there_is_room_for_a_large_mail() {
+    check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Flag));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn without_fences_a_blocked_sender_sleeps_for_good() {
-    check_without_fences(|| blocked::full_mailbox(2, true));
+    check_without_fences(|| blocked::full_mailbox(&[2, 2], LastLook::Flag));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_blocked_sender_that_does_not_look_once_more_sleeps_for_good() {
-    check(|| blocked::full_mailbox(3, false));
+    check(|| blocked::full_mailbox(&[2, 2, 2], LastLook::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_blocked_sender_that_looks_for_room_alone_sleeps_for_good() {
+    check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Room));
 }
