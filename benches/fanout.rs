@@ -106,15 +106,15 @@ fn push(outbox: &mut Outbox, run: &LocalRun, connection: u32) {
         let range = run.bytes.clone();
         return outbox.push(&run.segment, range, run.frames, Origin::Room(0));
     };
-    for frame in 0..run.frames {
-        let is_excluded = match &recipients[frame as usize] {
-            Recipients::Except(sender) => sender.index == connection,
-            Recipients::All | Recipients::If(_) => false,
-        };
-        if !is_excluded {
-            let range = run.segment.buffer.frame_range(run.first_frame + frame);
-            outbox.push(&run.segment, range, 1, Origin::Room(0));
-        }
+    let is_for = |each: &Recipients| match each {
+        Recipients::Except(sender) => sender.index != connection,
+        Recipients::All | Recipients::If(_) => true,
+    };
+    let mut from = 0;
+    while let Some(frames) = run.next_stretch(from, is_for) {
+        from = frames.end + 1;
+        let count = frames.end - frames.start;
+        outbox.push(&run.segment, run.bytes_of(&frames), count, Origin::Room(0));
     }
 }
 

@@ -127,20 +127,33 @@ fn deliver_frames(
     slow: &SlowClient,
     exceptions: &mut Exceptions,
 ) {
-    for frame in 0..run.frames {
-        if let Some(recipients) = &run.recipients
-            && !is_recipient(&recipients[frame as usize], connection, id, exceptions)
-        {
+    let mut from = 0;
+    loop {
+        let is_for = |each: &Recipients| is_recipient(each, connection, id, exceptions);
+        let Some(frames) = run.next_stretch(from, is_for) else {
+            return;
+        };
+        from = frames.end + 1;
+        if connection.is_writable {
+            let count = frames.end - frames.start;
+            connection.outbox.push(
+                &run.segment,
+                run.bytes_of(&frames),
+                count,
+                Origin::Room(place),
+            );
             continue;
         }
-        let bytes = run.segment.buffer.frame_range(run.first_frame + frame);
-        if slow::refuses(connection, slow, bytes.len()) {
-            exceptions.refused_frames += 1;
-            continue;
+        for frame in frames {
+            let bytes = run.bytes_of(&(frame..frame + 1));
+            if slow::refuses(connection, slow, bytes.len()) {
+                exceptions.refused_frames += 1;
+                continue;
+            }
+            connection
+                .outbox
+                .push(&run.segment, bytes, 1, Origin::Room(place));
         }
-        connection
-            .outbox
-            .push(&run.segment, bytes, 1, Origin::Room(place));
     }
 }
 

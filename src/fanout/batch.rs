@@ -174,7 +174,7 @@ impl BatchBuilder {
             self.frames.sort_by_key(|frame| frame.room);
         }
         let shared = self.freeze_shared();
-        let mut frames = std::mem::take(&mut self.frames).into_iter().peekable();
+        let mut frames = self.frames.drain(..).peekable();
         let mut batch = Batch {
             runs: Vec::new(),
             bytes: self.bytes_pending,
@@ -206,6 +206,7 @@ impl BatchBuilder {
             };
             batch.runs.push(run);
         }
+        drop(frames);
         self.reset();
         batch
     }

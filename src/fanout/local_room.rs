@@ -31,6 +31,34 @@ pub struct LocalRun {
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
+impl LocalRun {
+    /// The next frames side by side that one member gets, among those from number `from` on.
+    /// `is_for` says of each frame whether it does. It has then been asked about the frame behind
+    /// them, too: the search goes on after that one.
+    pub fn next_stretch(
+        &self,
+        from: u32,
+        mut is_for: impl FnMut(&Recipients) -> bool,
+    ) -> Option<Range<u32>> {
+        let Some(recipients) = &self.recipients else {
+            return (from < self.frames).then_some(from..self.frames);
+        };
+        let mut is_for = |frame: u32| is_for(&recipients[frame as usize]);
+        let start = (from..self.frames).find(|frame| is_for(*frame))?;
+        let end = (start + 1..self.frames).find(|frame| !is_for(*frame));
+        Some(start..end.unwrap_or(self.frames))
+    }
+
+    /// Where `frames`, which are not empty, are in the segment's buffer.
+    pub fn bytes_of(&self, frames: &Range<u32>) -> Range<u32> {
+        debug_assert!(frames.start < frames.end && frames.end <= self.frames);
+        let buffer = &self.segment.buffer;
+        let first = buffer.frame_range(self.first_frame + frames.start);
+        let last = buffer.frame_range(self.first_frame + frames.end - 1);
+        first.start..last.end
+    }
+}
+
 /// A run that waits for an earlier ticket. `Hold` is dropped when the wait is over: it gives the
 /// run's bytes back to the mailbox that it came from.
 struct Held<Hold> {

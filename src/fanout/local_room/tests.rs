@@ -1,3 +1,4 @@
+use super::super::ConnectionId;
 use super::super::batch::{Batch, BatchBuilder};
 use super::super::directory::Directory;
 use super::super::room::{EndpointId, RoomKey};
@@ -164,4 +165,43 @@ fn what_everybody_has_is_released_while_frames_keep_coming() {
     assert!(local.is_pending(), "there never was time for all of them");
     // Two visits of five make a lap: a run is there for two laps at most.
     assert!(pending_most <= 5 * 12, "{pending_most} bytes were held");
+}
+
+#[test]
+fn what_a_member_gets_comes_in_stretches() {
+    let (mut local, room) = local(1);
+    let mut builder = BatchBuilder::new(Arc::default());
+    let sender = |index| {
+        let (generation, shard) = (0, 0);
+        Recipients::Except(ConnectionId {
+            index,
+            generation,
+            shard,
+        })
+    };
+    for index in [1, 0, 0, 2, 0, 1, 1] {
+        builder.append(&room, sender(index), Opcode::Binary, &[0; 10], 0);
+    }
+    let mut batch = builder.seal();
+    batch.take_tickets();
+    local.accept(&batch.runs[0], 0, || unreachable!());
+    local.deliver(1, |_, mut runs| {
+        let run = runs.next().expect("a run");
+        let stretches = |index| {
+            let is_for =
+                |each: &Recipients| !matches!(each, Recipients::Except(id) if id.index == index);
+            let mut from = 0;
+            let next = || {
+                let frames = run.next_stretch(from, is_for)?;
+                from = frames.end + 1;
+                assert_eq!(run.bytes_of(&frames), frames.start * 12..frames.end * 12);
+                Some(frames)
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        assert_eq!(stretches(0), [0..1, 3..4, 5..7]);
+        assert_eq!(stretches(1), [1..5]);
+        assert_eq!(stretches(2), [0..3, 4..7]);
+        assert_eq!(stretches(9), [0..7]);
+    });
 }
