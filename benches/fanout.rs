@@ -102,10 +102,10 @@ impl Served {
 }
 
 fn push(outbox: &mut Outbox, run: &LocalRun, connection: u32) {
-    let Some(recipients) = &run.recipients else {
+    if run.recipients.is_none() {
         let range = run.bytes.clone();
         return outbox.push(&run.segment, range, run.frames, Origin::Room(0));
-    };
+    }
     let is_for = |each: &Recipients| match each {
         Recipients::Except(sender) => sender.index != connection,
         Recipients::All | Recipients::If(_) => true,

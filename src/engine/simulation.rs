@@ -216,17 +216,7 @@ impl Shard {
                 self.accept_own(world, &batch);
                 Step::Deliver
             }
-            Step::Deliver => {
-                self.deliver(world);
-                if std::mem::take(&mut self.has_freed_mail) {
-                    self.wake_blocked_senders(world);
-                }
-                if self.has_work(world) {
-                    Step::TakeMail
-                } else {
-                    Step::Announce
-                }
-            }
+            Step::Deliver => self.end_turn(world),
             Step::Announce => {
                 world.sleeping[usize::from(self.id)].announce();
                 Step::Sleep
@@ -235,15 +225,28 @@ impl Shard {
                 world.sleeping[usize::from(self.id)].withdraw();
                 Step::TakeMail
             }
-            Step::Sleep | Step::Asleep => {
-                if std::mem::take(&mut world.is_woken[usize::from(self.id)]) {
-                    world.sleeping[usize::from(self.id)].withdraw();
-                    Step::TakeMail
-                } else {
-                    Step::Asleep
-                }
-            }
+            Step::Sleep | Step::Asleep => self.sleep(world),
         };
+    }
+
+    fn end_turn(&mut self, world: &mut World) -> Step {
+        self.deliver(world);
+        if std::mem::take(&mut self.has_freed_mail) {
+            self.wake_blocked_senders(world);
+        }
+        if self.has_work(world) {
+            Step::TakeMail
+        } else {
+            Step::Announce
+        }
+    }
+
+    fn sleep(&self, world: &mut World) -> Step {
+        if !std::mem::take(&mut world.is_woken[usize::from(self.id)]) {
+            return Step::Asleep;
+        }
+        world.sleeping[usize::from(self.id)].withdraw();
+        Step::TakeMail
     }
 
     fn is_asleep(&self, world: &World) -> bool {
