@@ -23,8 +23,6 @@ mod router;
 mod session;
 mod settings;
 mod shard;
-#[cfg(test)]
-mod simulation;
 mod sleep;
 mod slow;
 mod start;
@@ -49,3 +47,6 @@ pub use self::settings::{EndpointSettings, Keepalive, Settings, SlowClient, Slow
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::view::View;
+
+#[cfg(test)]
+mod simulation;
