@@ -225,7 +225,7 @@ impl Shard {
                 world.sleeping[usize::from(self.id)].withdraw();
                 Step::TakeMail
             }
-            Step::Sleep | Step::Asleep => self.sleep(world),
+            Step::Sleep | Step::Asleep => self.wait(world),
         };
     }
 
@@ -241,7 +241,7 @@ impl Shard {
         }
     }
 
-    fn sleep(&self, world: &mut World) -> Step {
+    fn wait(&self, world: &mut World) -> Step {
         if !std::mem::take(&mut world.is_woken[usize::from(self.id)]) {
             return Step::Asleep;
         }

@@ -4,7 +4,8 @@
 //! A shard gathers what its connections publish in a turn in a [`batch::BatchBuilder`], seals it,
 //! takes tickets ([`tickets::Tickets`]) and hands the [`batch::Batch`] to every shard that has
 //! members. There a [`local_room::LocalRoom`] puts the runs in ticket order and gives each member's
-//! [`outbox::Outbox`] a slice of the one buffer.
+//! [`outbox::Outbox`] a slice of the one buffer, a bounded number of members in each
+//! [pass](pass::deliver_pass).
 
 pub mod batch;
 pub mod directory;
