@@ -367,17 +367,20 @@ fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let slow = relay.join("/");
     let mut sender = relay.join("/");
     let text = "x".repeat(512 << 10);
-    // As much as the sockets between take, until something waits in the outbox.
-    let is_waiting = |scrape: &Scrape| scrape.value("corecast_live_batch_bytes") > 0.0;
-    let mut sent = 0;
-    while !is_waiting(&relay.scrape()) {
+    // As much as the sockets between them take, until something waits in the outbox.
+    let is_waiting = |scrape: &Scrape| scrape.value("corecast_outbox_bytes") > 0.0;
+    let mut sent = 0.0;
+    let waiting = loop {
         sender.send(Message::text(text.as_str())).expect("sent");
-        sent += 1;
-        assert!(sent < 100, "the sockets take everything");
-    }
-    let waiting = relay.scrape_until("an outbox that is not empty", |scrape| {
-        scrape.value("corecast_outbox_bytes") > 0.0
-    });
+        sent += 1.0;
+        assert!(sent < 100.0, "the sockets take everything");
+        let scrape = relay.scrape_until("delivered or waiting", |scrape| {
+            scrape.value("corecast_deliveries_total") == sent || is_waiting(scrape)
+        });
+        if is_waiting(&scrape) {
+            break scrape;
+        }
+    };
     assert_eq!(
         waiting.by_label("corecast_slow_client_actions_total")["disconnect"],
         0.0
