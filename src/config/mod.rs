@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::engine::{Network, NetworkError};
+pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
