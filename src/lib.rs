@@ -11,8 +11,9 @@
 //! |---|---|
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
-//! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints only as a trait |
+//! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
+//! | [`admin`] | health and metrics, answered by a shard of their own |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
@@ -37,15 +38,15 @@
 //! 1. **Read.** A shard has one receive buffer. A connection keeps bytes of its own only while a
 //!    frame is split over two reads.
 //! 2. **Decode.** [`wire::decoder`] unmasks in place and yields messages.
-//! 3. **Decide.** The connection's [`engine::Endpoint`] publishes to a room, sends to the connection
-//!    alone, joins, leaves or closes, through its [`engine::Session`].
+//! 3. **Decide.** The connection's [`engine::Endpoint`] publishes to a room, sends to the
+//!    connection alone, joins, leaves or closes, through its [`engine::Session`].
 //! 4. **Encode once.** [`fanout::batch::BatchBuilder`] appends header and payload to the turn's
 //!    buffer: the only copy of the payload that is made, whatever the number of members.
 //! 5. **Seal.** At the end of the reads the buffer is frozen, each room's frames side by side. Each
 //!    run takes its tickets, and the batch goes to the other shards before anything is delivered
 //!    here, so that the cores work side by side.
-//! 6. **Deliver.** A shard accepts a room's runs strictly in ticket order; each member gets one slice
-//!    of the shared buffer for a run.
+//! 6. **Deliver.** A shard accepts a room's runs strictly in ticket order; each member gets one
+//!    slice of the shared buffer for a run.
 //! 7. **Flush.** Each connection with something to send gets one `send`, or one `writev`. What does
 //!    not fit stays in its outbox, where the policy for slow clients acts on it.
 //!

@@ -77,6 +77,10 @@ pub const RESERVED_FILES: usize = 128;
 /// The largest body of a plain HTTP request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Answers that wait for one client that sends requests ahead, in bytes. Past it the connection is
+/// not kept for another request (RFC 9112 §9.3.2 lets a server end it between two).
+pub const RESPONSES_BYTES_MAX: usize = 64 * 1024;
+
 /// The longest request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 

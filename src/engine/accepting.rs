@@ -7,13 +7,12 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 use mio::net::TcpStream;
 
-use super::clock::ticks_of;
 use super::connection::{Connection, Key, OverLimit, Phase};
 use super::control::Handover;
 use super::reading::gauge;
 use super::shard::Shard;
 use super::stream::Stream;
-use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX, STOP_REQUEST_WAIT};
+use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 
 impl Shard {
     /// Accepts what waits, up to a bound for each listener and turn.
@@ -32,9 +31,13 @@ impl Shard {
         for _ in 0..accepts_max {
             let listening = &mut self.listeners[listener];
             match listening.listener.accept() {
-                Ok((stream, peer)) => self.welcome(stream, peer),
+                Ok((stream, peer)) => {
+                    listening.is_failing = false;
+                    self.welcome(stream, peer);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
+                    listening.is_failing = false;
                     return;
                 }
                 // The client was gone before it was accepted.
@@ -44,11 +47,10 @@ impl Shard {
                     // Open files are used up, as a rule. No new edge would come: the next tick
                     // tries again.
                     listening.is_ready = false;
-                    self.core.stats().accept_errors.add(1);
-                    if !self.is_accept_failing {
+                    if !std::mem::replace(&mut listening.is_failing, true) {
                         tracing::warn!(%error, "cannot accept connections; trying again");
                     }
-                    self.is_accept_failing = true;
+                    self.core.stats().accept_errors.add(1);
                     return;
                 }
             }
@@ -57,10 +59,8 @@ impl Shard {
 
     /// Tries again after errors. Called once a tick.
     pub(super) fn retry_accept(&mut self) {
-        if std::mem::take(&mut self.is_accept_failing) {
-            for listening in &mut self.listeners {
-                listening.is_ready = true;
-            }
+        for listening in &mut self.listeners {
+            listening.is_ready |= listening.is_failing;
         }
     }
 
@@ -147,11 +147,11 @@ impl Shard {
         let mut connection = Connection::new(Stream::Plain(stream), peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
-        connection.deadline_tick = self.request_deadline();
-        if !self.stop.is_accepting() {
-            let soon = self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT);
-            connection.deadline_tick = connection.deadline_tick.min(soon);
-        }
+        connection.deadline_tick = if self.stop.is_accepting() {
+            self.request_deadline()
+        } else {
+            self.last_request_deadline()
+        };
         let entry = self.core.connections.vacant_entry();
         let key = Key {
             index: entry.key() as u32,

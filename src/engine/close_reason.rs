@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::wire::close::is_valid_received_code;
 use crate::wire::decoder::ProtocolError;
 
 /// Why a connection ended that had been open.
@@ -85,7 +86,7 @@ impl CloseReason {
     }
 
     /// The code of the Close frame that the client is sent (RFC 6455 §7.4.1); `None` where there is
-    /// nobody to send it to.
+    /// nobody to send it to, and where an endpoint gave one that must not be on the wire.
     pub fn close_code(&self) -> Option<u16> {
         match self {
             CloseReason::ClientClosed(code) => *code,
@@ -95,7 +96,9 @@ impl CloseReason {
             CloseReason::MessageTimeout => Some(1008),
             CloseReason::PingTimeout => Some(1001),
             CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory => Some(1013),
-            CloseReason::Endpoint { code, .. } => Some(*code),
+            CloseReason::Endpoint { code, .. } => {
+                Some(*code).filter(|code| is_valid_received_code(*code))
+            }
             CloseReason::EndpointPanic => Some(1011),
             CloseReason::Shutdown => Some(1001),
         }

@@ -121,6 +121,9 @@ impl Memberships {
 pub(super) struct Cold {
     /// Received and not yet used: the request so far, or what followed it.
     pub(super) received: Vec<u8>,
+    /// How much has to be there before it is worth looking at, where the head is whole; zero: it
+    /// is not.
+    pub(super) wanted_bytes: usize,
     /// The body so far, where it is chunked.
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.

@@ -80,7 +80,8 @@ impl Handle {
         )
     }
 
-    /// Closes a connection with `code` (RFC 6455 §7.4) and a reason, which is cut to 123 bytes.
+    /// Closes a connection with `code` (RFC 6455 §7.4) and a reason, which is cut to 123 bytes. A
+    /// code that must not be sent (1005, 1006, below 1000 and others) makes an empty Close frame.
     pub fn close(
         &self,
         connection: ConnectionId,

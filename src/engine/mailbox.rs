@@ -2,8 +2,8 @@
 //!
 //! What was pushed counts against the bound until the receiver has delivered it, so that frames
 //! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
-//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is woken
-//! when there is room.
+//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
+//! woken when there is room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,9 +59,7 @@ impl Mailbox {
     /// Pushes `mail`, or gives it back where it does not fit. An empty mailbox takes any one batch.
     /// Called by the sending shard alone, so what it reads here can only shrink meanwhile.
     pub(crate) fn push(&self, mail: Mail) -> Result<(), Mail> {
-        let mails = self.mails.load(Ordering::Acquire);
-        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
-        if mails > 0 && (mails >= MAILBOX_BATCHES_MAX || bytes > MAILBOX_BYTES_MAX) {
+        if !self.has_room_for(&mail) {
             return Err(mail);
         }
         self.reserve(mail.bytes());
@@ -69,6 +67,13 @@ impl Mailbox {
             debug_assert!(false, "a mailbox below its bound took no mail");
             refused.into_inner()
         })
+    }
+
+    /// Whether [`Mailbox::push`] would take it.
+    pub(crate) fn has_room_for(&self, mail: &Mail) -> bool {
+        let mails = self.mails.load(Ordering::Acquire);
+        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
+        mails == 0 || (mails < MAILBOX_BATCHES_MAX && bytes <= MAILBOX_BYTES_MAX)
     }
 
     fn reserve(&self, bytes: usize) {

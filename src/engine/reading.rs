@@ -244,6 +244,12 @@ impl Shard {
     /// Nothing more is queued: what waits goes out, then the stream ends.
     pub(super) fn drain(&mut self, key: Key) {
         self.enter_phase(key, Phase::Draining);
+        // Nothing that still comes is decoded, so nothing is held for it.
+        let connection = &mut self.core.connections[key.index as usize];
+        let held = std::mem::take(&mut connection.decoder).held_bytes();
+        if held > 0 {
+            self.held_changed(held, 0);
+        }
         self.core.mark_dirty(key);
     }
 

@@ -1,7 +1,7 @@
 //! HTTP requests: the way into a WebSocket, and plain ones.
 //!
-//! A request that arrives in one piece is handled where it lies in the receive buffer; only one that
-//! is split is kept ([`Cold`]).
+//! A request that arrives in one piece is handled where it lies in the receive buffer; only one
+//! that is split is kept ([`Cold`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
-use crate::limits::{BODY_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::handshake::{self, Upgrade};
 use crate::wire::http::{
     BodyLength, ChunkedDecoder, Head, HeadLimits, HeaderSpace, HttpError, Response,
@@ -46,51 +46,57 @@ enum Body<'b> {
 impl Shard {
     /// Takes in bytes that belong to requests, and what follows them.
     pub(super) fn take_request(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        let head_bytes_max = self.core.settings.head_bytes;
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        let kept = connection
-            .cold
-            .as_mut()
-            .map(|cold| std::mem::take(&mut cold.received));
-        match kept {
-            Some(mut kept) if !kept.is_empty() => {
-                // A head ends with a line: without a new one there is nothing to look at yet.
-                let is_worth_it = bytes.contains(&b'\n')
-                    || kept.len() + bytes.len() > self.core.settings.head_bytes;
-                kept.extend_from_slice(bytes);
-                if is_worth_it {
-                    self.take_requests(key, &mut kept, received_ns);
-                } else {
-                    self.keep(key, &kept);
-                }
+        let cold = connection.cold.as_mut();
+        let Some(cold) = cold.filter(|cold| !cold.received.is_empty()) else {
+            if let Some(rest) = self.take_requests(key, bytes, received_ns) {
+                self.keep(key, bytes[rest..].to_vec());
             }
-            _ => self.take_requests(key, bytes, received_ns),
+            return;
+        };
+        cold.received.extend_from_slice(bytes);
+        let is_worth_it = match cold.wanted_bytes {
+            // A head ends with a line: without a new one there is nothing to look at yet.
+            0 => bytes.contains(&b'\n') || cold.received.len() > head_bytes_max,
+            wanted => cold.received.len() >= wanted,
+        };
+        if is_worth_it {
+            let mut kept = std::mem::take(&mut cold.received);
+            if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
+                kept.drain(..rest);
+                self.keep(key, kept);
+            }
         }
     }
 
-    fn take_requests(&mut self, key: Key, mut bytes: &mut [u8], received_ns: u64) {
-        while !bytes.is_empty() {
-            let Some(connection) = self.core.connection(key) else {
-                return;
-            };
-            match connection.phase {
+    /// Handles what is whole. Returns from where on the rest has to be kept, if at all.
+    fn take_requests(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.core.connection(key)?.phase {
                 Phase::Request => {}
-                Phase::Open => return self.take_frames(key, bytes, received_ns),
-                _ => return,
+                Phase::Open => {
+                    self.take_frames(key, &mut bytes[at..], received_ns);
+                    return None;
+                }
+                _ => return None,
             }
-            match self.take_one(key, bytes, received_ns) {
-                Step::Done(used) => bytes = &mut bytes[used..],
-                Step::Incomplete | Step::Deferred => return self.keep(key, bytes),
-                Step::Ended => return,
+            match self.take_one(key, &bytes[at..], received_ns) {
+                Step::Done(used) => at += used,
+                Step::Incomplete | Step::Deferred => return Some(at),
+                Step::Ended => return None,
             }
         }
+        None
     }
 
     /// Keeps bytes for later.
-    fn keep(&mut self, key: Key, bytes: &[u8]) {
+    fn keep(&mut self, key: Key, bytes: Vec<u8>) {
         if let Some(connection) = self.core.connection(key) {
-            connection.cold.get_or_insert_default().received = bytes.to_vec();
+            connection.cold.get_or_insert_default().received = bytes;
         }
     }
 
@@ -178,13 +184,16 @@ impl Shard {
             BodyLength::Chunked => return self.chunked_body(key, bytes, head_len),
         };
         let end = head_len + length;
-        Ok(match bytes.get(head_len..end) {
-            Some(body) => Body::Whole {
+        if let Some(body) = bytes.get(head_len..end) {
+            return Ok(Body::Whole {
                 bytes: body.into(),
                 end,
-            },
-            None => Body::Incomplete,
-        })
+            });
+        }
+        if let Some(connection) = self.core.connection(key) {
+            connection.cold.get_or_insert_default().wanted_bytes = end;
+        }
+        Ok(Body::Incomplete)
     }
 
     fn chunked_body<'b>(
@@ -207,6 +216,7 @@ impl Shard {
             .decoder
             .feed(rest, &mut chunked.body, BODY_BYTES_MAX)?;
         chunked.consumed += progress.consumed;
+        cold.wanted_bytes = chunked.consumed + 1;
         if !progress.done {
             return Ok(Body::Incomplete);
         }
@@ -224,7 +234,8 @@ impl Shard {
 
     fn bad_request(&mut self, key: Key, error: HttpError) -> Step {
         self.refused(key, Refusal::BadRequest);
-        tracing::debug!(connection = %self.core.connection_id(key), error = error.name(), "refused");
+        let connection = self.core.connection_id(key);
+        tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
         self.send_response(key, &response, false, false);
         Step::Ended
@@ -338,8 +349,11 @@ impl Shard {
         let cold = connection.cold.take().unwrap_or_default();
         let mut kept = cold.received;
         if let Some(used) = self.give_answer(key, &kept, answer, received_ns) {
-            let rest = &mut kept[used..];
-            self.take_requests(key, rest, received_ns);
+            kept.drain(..used);
+            if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
+                kept.drain(..rest);
+                self.keep(key, kept);
+            }
         }
         // What came meanwhile was not read.
         self.core.queue_read(key);
@@ -427,7 +441,10 @@ impl Shard {
 
     /// Answers a request. The connection stays open for the next one where both sides want that.
     fn respond(&mut self, key: Key, head: &Head<'_>, response: &Response, end: usize) -> Step {
-        let keep_alive = head.keep_alive() && self.stop.is_accepting();
+        let waiting = self.core.connections[key.index as usize].outbox.bytes();
+        // Who asks and asks and does not read is told that this was the last answer.
+        let keep_alive =
+            head.keep_alive() && self.stop.is_accepting() && waiting < RESPONSES_BYTES_MAX;
         self.send_response(key, response, keep_alive, head.method == "HEAD");
         if keep_alive {
             Step::Done(end)

@@ -117,7 +117,8 @@ impl<'c> Session<'c> {
     }
 
     /// Closes the connection when the callback is over, with `code` (RFC 6455 §7.4) and a reason,
-    /// which is cut to 123 bytes.
+    /// which is cut to 123 bytes. A code that must not be sent (1005, 1006, below 1000 and others)
+    /// makes an empty Close frame.
     pub fn close(&mut self, code: u16, reason: &str) {
         let reason = reason.to_owned().into();
         self.core

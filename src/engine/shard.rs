@@ -42,6 +42,8 @@ pub(super) struct Listening {
     pub(super) listener: TcpListener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
+    /// The last attempt to accept met an error.
+    pub(super) is_failing: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -61,8 +63,6 @@ pub(super) struct Shard {
     pub(super) stop: Stop,
     /// The shards whose last mail was taken.
     pub(super) stop_markers: ShardSet,
-    /// The last attempt to accept met an error.
-    pub(super) is_accept_failing: bool,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
     pub(super) busy_window: BusyWindow,
@@ -189,10 +189,11 @@ impl Shard {
             || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
     }
 
-    /// Whether other threads left something.
+    /// Whether other threads left something, or made room for what they are to get.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
             || (!self.inbox.control.is_empty() && !self.is_blocked())
+            || self.has_room_for_unsent()
             || self
                 .senders()
                 .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
@@ -206,6 +207,18 @@ impl Shard {
     /// Whether a mailbox is full: nothing is read until it takes what waits for it.
     pub(super) fn is_blocked(&self) -> bool {
         self.unsent.iter().any(|unsent| !unsent.is_empty())
+    }
+
+    /// Whether some of what did not fit would fit now. Who made room may have looked whether this
+    /// shard sleeps before it did.
+    fn has_room_for_unsent(&self) -> bool {
+        let mut waiting = self.unsent.iter().enumerate();
+        waiting.any(|(shard, unsent)| {
+            let mailbox = self.core.doors.mailbox(self.core.id, shard as u16);
+            unsent
+                .front()
+                .is_some_and(|mail| mailbox.has_room_for(mail))
+        })
     }
 
     /// Whether publishers may be read.
@@ -260,8 +273,8 @@ impl Shard {
         taken
     }
 
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of any
-    /// mailbox that waited for it.
+    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
+    /// any mailbox that waited for it.
     fn wake_blocked_senders(&self) {
         for from in self.senders() {
             if self

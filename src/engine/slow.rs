@@ -49,13 +49,12 @@ pub(super) fn enforce(core: &mut Core, key: Key) {
     };
     let (action, dropped) = act(connection, slow, now);
     let still_over = self::over(connection, slow, now);
-    // A policy that has nothing left to drop: the client gets nowhere.
-    let is_stuck = still_over == Some(Over::Bytes) && dropped.frames == 0;
-    let is_final = match slow.policy {
-        SlowPolicy::Disconnect => true,
-        SlowPolicy::DropOldest | SlowPolicy::LatestOnly => is_stuck,
-        SlowPolicy::DropNewest => false,
-    };
+    let is_final = action == SlowAction::Disconnect
+        // A policy that has nothing left to drop. By age that is no end: what remains then is a
+        // frame that is partly sent, and the policy was chosen for clients that come back late.
+        || (still_over == Some(Over::Bytes)
+            && dropped.frames == 0
+            && action != SlowAction::DropNewest);
     count(core, action, dropped);
     if is_final {
         if action != SlowAction::Disconnect {

@@ -166,17 +166,24 @@ impl Builder {
         };
         for (id, ((poll, inbox), listeners)) in parts.into_iter().zip(listeners).enumerate() {
             let router = Arc::clone(&routers[usize::from(id >= usize::from(relaying))]);
-            let listeners = register(&poll, listeners)?;
             let shared = shared.clone();
-            let parts = Parts {
-                id: id as u16,
-                poll,
-                inbox,
-                listeners,
-                router,
-                shared,
-            };
-            engine.threads.push(spawn(parts)?);
+            let spawned = register(&poll, listeners).and_then(|listeners| {
+                spawn(Parts {
+                    id: id as u16,
+                    poll,
+                    inbox,
+                    listeners,
+                    router,
+                    shared,
+                })
+            });
+            match spawned {
+                Ok(thread) => engine.threads.push(thread),
+                Err(error) => {
+                    engine.abort();
+                    return Err(error.into());
+                }
+            }
         }
         engine.doors.is_ready.store(true, Ordering::Release);
         Ok(engine)
@@ -192,6 +199,7 @@ fn register(poll: &Poll, listeners: Vec<TcpListener>) -> io::Result<Vec<Listenin
         listening.push(Listening {
             listener,
             is_ready: true,
+            is_failing: false,
         });
     }
     Ok(listening)
@@ -241,7 +249,6 @@ impl Parts {
             core: Core::new(self.id, doors, settings, endpoint_settings, clock),
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
-            is_accept_failing: false,
             timers_tick: 0,
             busy_window: BusyWindow::default(),
             sweep_from: 0,
@@ -353,6 +360,18 @@ impl Engine {
     /// What the engine counts.
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.doors))
+    }
+
+    /// Ends the shards that run already, without a word to anybody.
+    fn abort(self) {
+        self.doors.is_aborted.store(true, Ordering::Relaxed);
+        for door in &self.doors.doors {
+            door.wake();
+        }
+        for thread in self.threads {
+            // A shard that panics ends the process, so there is no error to be told.
+            let _ = thread.join();
+        }
     }
 
     /// Stops it gracefully: it is no longer ready; after `shutdown_delay` it stops accepting,

@@ -64,6 +64,11 @@ impl Shard {
         }
     }
 
+    /// When a request has to be there that is under way while the relay shuts down.
+    pub(super) fn last_request_deadline(&self) -> Tick {
+        self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT)
+    }
+
     /// The shards whose batches may still come.
     fn co_relaying(&self) -> impl Iterator<Item = u16> + use<> {
         let (own, relaying) = (self.core.id, self.core.doors.relaying);
@@ -102,7 +107,7 @@ impl Shard {
             };
             // A request may be under way to us: it is read once more before it is turned away.
             if connection.phase == Phase::Request {
-                let soon = self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT);
+                let soon = self.last_request_deadline();
                 let connection = &mut self.core.connections[key.index as usize];
                 connection.deadline_tick = connection.deadline_tick.min(soon);
                 self.core.queue_read(key);

@@ -182,38 +182,38 @@ impl Outbox {
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         debug_assert!(!origin.is_data());
         let end = segment.buffer.bytes().len() as u32;
+        let mut bytes = self.bytes + end as usize;
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let first = usize::from(self.is_front_partial);
-        let is_control = |slice: &Slice| !slice.origin().is_data();
-        let mut place = first;
-        let mut queued = end as usize;
-        while let Some(slice) = slices.get(place).filter(|slice| is_control(slice)) {
-            queued += slice.len();
-            place += 1;
-        }
-        if origin == Origin::Pong && queued > CONTROL_BYTES_MAX {
-            for index in (first..place).rev() {
+        let open = usize::from(self.is_front_partial).min(slices.len());
+        // They are side by side: only they are looked at, however much data waits.
+        let controls = slices.iter().skip(open);
+        let controls = controls.take_while(|slice| !slice.origin().is_data());
+        let (count, queued) = controls.fold((0, 0), |(count, queued), slice| {
+            (count + 1, queued + slice.len())
+        });
+        let mut place = open + count;
+        if origin == Origin::Pong && queued + end as usize > CONTROL_BYTES_MAX {
+            for index in (open..place).rev() {
                 if slices[index].origin() == Origin::Pong {
-                    self.bytes -= slices[index].len();
+                    bytes -= slices[index].len();
                     slices.remove(index);
                     place -= 1;
                 }
             }
         }
-        self.bytes += end as usize;
-        let (segment, origin) = (Rc::clone(segment), u32::from(origin));
+        let origin = u32::from(origin);
         slices.insert(
             place,
             Slice {
-                segment,
+                segment: Rc::clone(segment),
                 start: 0,
                 end,
                 frames: 1,
                 origin,
             },
         );
-        self.put_back(slices);
+        self.put_all(slices, bytes);
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
@@ -285,7 +285,7 @@ impl Outbox {
         let mut dropped = Dropped::default();
         let mut slices = self.take_all();
         self.split_partial_front(&mut slices);
-        let mut bytes: usize = slices.iter().map(Slice::len).sum();
+        let mut bytes = self.bytes;
         let mut place = usize::from(self.is_front_partial);
         while let Some(slice) = slices.get_mut(place) {
             if !slice.origin().is_data() {
@@ -309,7 +309,7 @@ impl Outbox {
                 slice.cut_front(end, 1);
             }
         }
-        self.put_all(slices);
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -343,7 +343,8 @@ impl Outbox {
             kept.push_front(slice);
         }
         slices.append(&mut kept);
-        self.put_all(slices);
+        let bytes = slices.iter().map(Slice::len).sum();
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -363,7 +364,8 @@ impl Outbox {
             }
             keep
         });
-        self.put_all(slices);
+        let bytes = slices.iter().map(Slice::len).sum();
+        self.put_all(slices, bytes);
         dropped
     }
 
@@ -406,13 +408,9 @@ impl Outbox {
         slices
     }
 
-    fn put_all(&mut self, slices: VecDeque<Slice>) {
-        self.bytes = slices.iter().map(Slice::len).sum();
-        self.put_back(slices);
-    }
-
-    /// Puts the slices back where what waits is counted already.
-    fn put_back(&mut self, mut slices: VecDeque<Slice>) {
+    /// `bytes` is what they hold together: counting it here would look at every one of them.
+    fn put_all(&mut self, mut slices: VecDeque<Slice>, bytes: usize) {
+        self.bytes = bytes;
         self.first = slices.pop_front();
         self.is_front_partial &= self.first.is_some();
         self.rest = (!slices.is_empty()).then(|| Box::new(slices));

@@ -1,0 +1,11 @@
+//! The engine from outside: real sockets, and clients that are careless, slow or gone.
+
+mod handshake;
+mod keepalive;
+mod limits;
+mod messages;
+mod shutdown;
+mod slow_clients;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,335 @@
+//! A client that says exactly what a test wants, byte by byte, and reads whole frames.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+use super::DEADLINE;
+
+pub(crate) const CONTINUATION: u8 = 0;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
+pub(crate) const FIN: u8 = 0x80;
+
+/// The key of the standard's example, whose answer is [`ACCEPT`].
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A well-formed upgrade.
+pub(crate) fn upgrade(path: &str) -> String {
+    upgrade_with(path, "")
+}
+
+/// The same with further header lines.
+pub(crate) fn upgrade_with(path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{headers}\r\n"
+    )
+}
+
+/// A whole, masked frame.
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    raw_frame(FIN | opcode, payload, true)
+}
+
+/// A masked fragment: the first byte of the header as it is given.
+pub(crate) fn fragment(first: u8, payload: &[u8]) -> Vec<u8> {
+    raw_frame(first, payload, true)
+}
+
+/// A frame with any first byte, masked or not.
+pub(crate) fn raw_frame(first: u8, payload: &[u8], is_masked: bool) -> Vec<u8> {
+    let mask_bit = if is_masked { 0x80 } else { 0 };
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ 0..=125 => bytes.push(mask_bit | len as u8),
+        len @ 126..=0xFFFF => {
+            bytes.push(mask_bit | 126);
+            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(mask_bit | 127);
+            bytes.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    if is_masked {
+        const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+        bytes.extend_from_slice(&KEY);
+        bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b));
+    } else {
+        bytes.extend_from_slice(payload);
+    }
+    bytes
+}
+
+/// The payload of a Close frame.
+pub(crate) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes()[..], reason.as_bytes()].concat()
+}
+
+/// A frame from the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Frame {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// An answer to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+/// A client with a blocking socket. Every wait has [`DEADLINE`].
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        Client::from(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// Connects with a receive buffer of `bytes`, as far as the system allows.
+    pub(crate) fn connect_narrow(address: SocketAddr, bytes: usize) -> Client {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a small buffer");
+        socket.connect(&address.into()).expect("a connection");
+        Client::from(TcpStream::from(socket))
+    }
+
+    /// Opens a WebSocket.
+    pub(crate) fn open(address: SocketAddr, path: &str) -> Client {
+        Client::connect(address).upgraded(path)
+    }
+
+    /// Asks for the upgrade and expects it.
+    pub(crate) fn upgraded(mut self, path: &str) -> Client {
+        self.send(upgrade(path).as_bytes());
+        let answer = self.answer();
+        assert_eq!(answer.status, 101, "{}", answer.head);
+        self
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    pub(crate) fn text(&mut self, payload: &str) {
+        self.send(&frame(TEXT, payload.as_bytes()));
+    }
+
+    pub(crate) fn close(&mut self, code: u16) {
+        self.send(&frame(CLOSE, &close_payload(code, "")));
+    }
+
+    /// Sends a ping and waits for its pong: everything that came before it, to this connection or
+    /// to others of the same shard, has been read then.
+    pub(crate) fn round_trip(&mut self) {
+        self.send(&frame(PING, b"round trip"));
+        assert_eq!(
+            self.frame(),
+            Frame {
+                opcode: PONG,
+                payload: b"round trip".to_vec()
+            }
+        );
+    }
+
+    /// Reads more. Returns `false` at the end of the stream, however it ended.
+    fn read_more(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                true
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
+                false
+            }
+            Err(error) => panic!("nothing came in time: {error}"),
+        }
+    }
+
+    /// The next answer to a request; `None` where the stream ends instead.
+    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+        let head_len = loop {
+            if let Some(at) = self
+                .received
+                .windows(4)
+                .position(|each| each == b"\r\n\r\n")
+            {
+                break at + 4;
+            }
+            if !self.read_more() {
+                assert!(self.received.is_empty(), "an answer was cut short");
+                return None;
+            }
+        };
+        let head: Vec<u8> = self.received.drain(..head_len).collect();
+        let mut answer = Answer {
+            status: std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap(),
+            head: String::from_utf8(head).expect("a head in UTF-8"),
+            body: Vec::new(),
+        };
+        let length = answer
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.received.len() < length {
+            assert!(self.read_more(), "a body was cut short");
+        }
+        answer.body = self.received.drain(..length).collect();
+        Some(answer)
+    }
+
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.try_answer().expect("an answer")
+    }
+
+    /// The next frame; `None` where the stream ends instead.
+    pub(crate) fn try_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, len)) = parse_frame(&self.received) {
+                self.received.drain(..len);
+                return Some(frame);
+            }
+            if !self.read_more() {
+                assert!(self.received.is_empty(), "a frame was cut short");
+                return None;
+            }
+        }
+    }
+
+    /// The whole frames that have arrived, without waiting for more.
+    pub(crate) fn arrived(&mut self) -> Vec<Frame> {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(count) = self.stream.read(&mut buffer)
+            && count > 0
+        {
+            self.received.extend_from_slice(&buffer[..count]);
+        }
+        self.stream.set_nonblocking(false).expect("a socket");
+        let mut frames = Vec::new();
+        while let Some((frame, len)) = parse_frame(&self.received) {
+            self.received.drain(..len);
+            frames.push(frame);
+        }
+        frames
+    }
+
+    pub(crate) fn frame(&mut self) -> Frame {
+        self.try_frame().expect("a frame")
+    }
+
+    /// The next frame, which is to be text.
+    pub(crate) fn expect_text(&mut self) -> String {
+        let frame = self.frame();
+        assert_eq!(frame.opcode, TEXT, "{frame:?}");
+        String::from_utf8(frame.payload).expect("UTF-8")
+    }
+
+    /// Reads up to the Close frame. Returns the text messages before it, its code and its reason.
+    pub(crate) fn until_close(&mut self) -> (Vec<String>, u16, String) {
+        let mut texts = Vec::new();
+        loop {
+            let frame = self.frame();
+            match frame.opcode {
+                TEXT => texts.push(String::from_utf8(frame.payload).expect("UTF-8")),
+                CLOSE => {
+                    let (code, reason) = code_and_reason(&frame.payload);
+                    return (texts, code, reason);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Expects a Close frame with this code next, pings and pongs aside. Returns its reason.
+    pub(crate) fn expect_close(&mut self, code: u16) -> String {
+        let (texts, found, reason) = self.until_close();
+        assert_eq!((texts.len(), found), (0, code), "{reason}");
+        reason
+    }
+
+    /// Expects the stream to end, with nothing before that.
+    pub(crate) fn expect_end(&mut self) {
+        assert_eq!(self.try_frame(), None);
+    }
+}
+
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
+        Client {
+            stream,
+            received: Vec::new(),
+        }
+    }
+}
+
+fn code_and_reason(payload: &[u8]) -> (u16, String) {
+    match payload {
+        [] => (1005, String::new()),
+        [high, low, reason @ ..] => (
+            u16::from_be_bytes([*high, *low]),
+            String::from_utf8(reason.to_vec()).expect("UTF-8"),
+        ),
+        [_] => panic!("a close code was cut short"),
+    }
+}
+
+/// The frame at the front of `bytes` and its length. A server neither masks nor fragments.
+fn parse_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert_eq!(
+        first & 0xF0,
+        FIN,
+        "fragmented, or reserved bits: {first:#x}"
+    );
+    let (payload_len, header_len) = match second {
+        0..=125 => (usize::from(second), 2),
+        126 => {
+            let length = bytes.get(2..4)?.try_into().unwrap();
+            (usize::from(u16::from_be_bytes(length)), 4)
+        }
+        127 => {
+            let length = bytes.get(2..10)?.try_into().unwrap();
+            (u64::from_be_bytes(length) as usize, 10)
+        }
+        _ => panic!("a server must not mask"),
+    };
+    let end = header_len + payload_len;
+    let payload = bytes.get(header_len..end)?.to_vec();
+    let frame = Frame {
+        opcode: first & 0x0F,
+        payload,
+    };
+    Some((frame, end))
+}

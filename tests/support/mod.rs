@@ -1,0 +1,110 @@
+//! What the tests from outside share: an engine in this process on a free port, a raw client that
+//! says exactly what a test wants, and waiting by polling. Nothing here sleeps for a fixed time.
+
+pub(crate) mod client;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
+use corecast::relay::hub::Hub;
+
+use client::Client;
+
+/// For whatever a test waits for: reached only where something is wrong.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls until `holds`. `what` is said where that does not happen.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < DEADLINE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One shard, a short close timeout, and no endpoint yet.
+pub(crate) fn settings() -> Settings {
+    let mut settings = Settings {
+        shutdown_timeout: Duration::from_secs(3),
+        ..Settings::default()
+    };
+    settings.timeouts.close = Duration::from_secs(2);
+    settings
+}
+
+/// A running engine, which is stopped when the test is over.
+pub(crate) struct Server {
+    engine: Option<Engine>,
+    pub(crate) address: SocketAddr,
+    pub(crate) view: View,
+}
+
+impl Server {
+    /// Starts an engine with the endpoints that `build` adds.
+    pub(crate) fn start(settings: Settings, build: impl FnOnce(&mut Builder)) -> Server {
+        let mut builder = Engine::builder().settings(settings);
+        build(&mut builder);
+        let engine = builder.start().expect("an engine on a free port");
+        Server {
+            address: engine.addresses()[0],
+            view: engine.view(),
+            engine: Some(engine),
+        }
+    }
+
+    /// A hub at every path.
+    pub(crate) fn hub(settings: Settings, endpoint: EndpointSettings) -> Server {
+        Server::start(settings, |builder| {
+            let hub = builder.endpoint(endpoint, Hub { echo: true });
+            builder.route("/**", hub).expect("a path");
+        })
+    }
+
+    /// A hub as it comes, on one shard.
+    pub(crate) fn default_hub() -> Server {
+        Server::hub(settings(), EndpointSettings::default())
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("a running engine")
+    }
+
+    /// Stops it as a signal would. Returns whether everybody went in time.
+    pub(crate) fn stop(mut self) -> bool {
+        self.engine.take().is_some_and(Engine::stop)
+    }
+
+    /// The sum over all shards of what `each` picks.
+    pub(crate) fn sum(&self, each: impl Fn(&ShardStats) -> u64) -> u64 {
+        self.view.shards().map(each).sum()
+    }
+
+    /// A WebSocket at `path`.
+    pub(crate) fn open(&self, path: &str) -> Client {
+        Client::open(self.address, path)
+    }
+
+    /// Waits until no connection is left: every gauge is at zero then.
+    pub(crate) fn expect_empty(&self) {
+        eventually("all connections gone", || self.view.connections() == 0);
+        eventually("all gauges at zero", || {
+            self.sum(|stats| stats.open.get() + stats.connecting.get() + stats.closing.get()) == 0
+        });
+        eventually("all partial messages gone", || {
+            self.view.inbound_bytes() == 0
+        });
+        eventually("all buffers gone", || self.view.live_bytes() == 0);
+        eventually("all rooms gone", || self.view.rooms() == 0);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take()
+            && !std::thread::panicking()
+        {
+            engine.stop();
+        }
+    }
+}
