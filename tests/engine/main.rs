@@ -5,6 +5,8 @@ mod handshake;
 mod keepalive;
 mod limits;
 mod messages;
+mod order;
+mod shards;
 mod shutdown;
 mod slow_clients;
 
