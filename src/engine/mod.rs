@@ -23,6 +23,8 @@ mod router;
 mod session;
 mod settings;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod sleep;
 mod slow;
 mod start;

@@ -25,12 +25,13 @@ use super::router::Router;
 use super::stop::Stop;
 use super::timers::BusyWindow;
 use super::{delivery, slow};
+use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
+use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, DELIVERIES_PER_PASS, MEMBERS_PER_PASS,
-    PENDING_BYTES_MAX, READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX,
-    WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
+    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -193,10 +194,19 @@ impl Shard {
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
             || (!self.inbox.control.is_empty() && !self.is_blocked())
-            || self.has_room_for_unsent()
             || self
                 .senders()
                 .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
+            || self.may_push_again()
+    }
+
+    /// Whether a receiver has said that there is room again. It may have found this shard awake, so
+    /// this has to be asked before sleeping.
+    fn may_push_again(&self) -> bool {
+        (0..self.core.doors.shards()).any(|shard| {
+            let mailbox = self.core.doors.mailbox(self.core.id, shard);
+            !self.unsent[usize::from(shard)].is_empty() && !mailbox.blocked.is_announced()
+        })
     }
 
     fn senders(&self) -> impl Iterator<Item = u16> + use<> {
@@ -207,18 +217,6 @@ impl Shard {
     /// Whether a mailbox is full: nothing is read until it takes what waits for it.
     pub(super) fn is_blocked(&self) -> bool {
         self.unsent.iter().any(|unsent| !unsent.is_empty())
-    }
-
-    /// Whether some of what did not fit would fit now. Who made room may have looked whether this
-    /// shard sleeps before it did.
-    fn has_room_for_unsent(&self) -> bool {
-        let mut waiting = self.unsent.iter().enumerate();
-        waiting.any(|(shard, unsent)| {
-            let mailbox = self.core.doors.mailbox(self.core.id, shard as u16);
-            unsent
-                .front()
-                .is_some_and(|mail| mailbox.has_room_for(mail))
-        })
     }
 
     /// Whether publishers may be read.
@@ -369,25 +367,18 @@ impl Shard {
 
     /// Gives members their frames: room by room, round robin, a bounded number at a time.
     pub(super) fn deliver(&mut self) {
-        let mut budget = DELIVERIES_PER_PASS;
-        for _ in 0..self.core.rooms_pending.len() {
-            if budget == 0 {
-                break;
+        // Nothing in here accepts runs, which is what adds to the queue.
+        let mut pending = std::mem::take(&mut self.core.rooms_pending);
+        deliver_pass(&mut pending, |room, visits_max| {
+            let visits = delivery::deliver_room(&mut self.core, room, visits_max);
+            let room = self.core.rooms.get(room as usize);
+            Served {
+                visits,
+                is_pending: room.is_some_and(LocalRoom::is_pending),
             }
-            let Some(room) = self.core.rooms_pending.pop_front() else {
-                break;
-            };
-            let visits = delivery::deliver_room(&mut self.core, room, budget.min(MEMBERS_PER_PASS));
-            budget -= visits;
-            if self
-                .core
-                .rooms
-                .get(room as usize)
-                .is_some_and(|room| room.is_pending())
-            {
-                self.core.rooms_pending.push_back(room);
-            }
-        }
+        });
+        debug_assert!(self.core.rooms_pending.is_empty());
+        self.core.rooms_pending = pending;
         self.close_doomed();
     }
 
@@ -496,6 +487,9 @@ impl Shard {
 
     /// Removes what has died. Only here do places in the slab become free.
     fn reap(&mut self) {
+        if std::mem::take(&mut self.core.has_freed_mail) {
+            self.wake_blocked_senders();
+        }
         while let Some(key) = self.core.dead.pop() {
             let connection = self.core.connections.remove(key.index as usize);
             debug_assert!(

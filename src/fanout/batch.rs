@@ -32,6 +32,15 @@ pub struct Run {
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
+impl Run {
+    /// Takes the run's tickets. Returns the shards that must get it.
+    pub fn take_tickets(&mut self) -> ShardSet {
+        let (first, shards) = self.room.tickets.take(u64::from(self.frames));
+        self.first_ticket = first;
+        shards
+    }
+}
+
 /// All that one shard publishes in one turn.
 pub struct Batch {
     /// The runs. Those of one room are in order; runs of different rooms are independent.
@@ -46,9 +55,7 @@ impl Batch {
     pub fn take_tickets(&mut self) -> ShardSet {
         let mut shards = ShardSet::default();
         for run in &mut self.runs {
-            let (first, members) = run.room.tickets.take(u64::from(run.frames));
-            run.first_ticket = first;
-            shards.add(members);
+            shards.add(run.take_tickets());
         }
         shards
     }
@@ -327,3 +334,6 @@ fn large_run(
         recipients,
     }
 }
+
+#[cfg(test)]
+mod tests;

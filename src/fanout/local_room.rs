@@ -306,3 +306,6 @@ impl<Hold: Clone> LocalRoom<Hold> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -442,3 +442,6 @@ fn sent_of(slice: &Slice, frames: u32) -> Sent {
         is_delivery: slice.origin().is_data(),
     }
 }
+
+#[cfg(test)]
+mod tests;
