@@ -16,6 +16,10 @@ pub const READS_PER_CONNECTION: usize = 4;
 /// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
 pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 
+/// The largest message that may be configured or published, in bytes: what is longer could not be
+/// indexed with 32 bits.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
 /// Connections accepted in one turn, so that a connect storm does not starve open connections.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
