@@ -104,7 +104,7 @@ pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 /// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 
-/// A shard whose loop has not begun a turn for so long is reported by `/livez`. A healthy one begins
+/// A shard whose loop has begun no turn for so long is reported by `/livez`. A healthy one begins
 /// a turn every tick at the least.
 pub const TURN_AGE_MAX: Duration = Duration::from_secs(5);
 

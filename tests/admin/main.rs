@@ -8,13 +8,13 @@ mod metrics;
 mod probes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corecast::config::{Config, HEALTH_PATHS, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
 use exposition::Scrape;
-use http::{Client, DEADLINE, ask};
+use http::{Client, DEADLINE, ask, poll};
 use tungstenite::{Message, WebSocket};
 
 /// A config for tests: loopback, free ports, two shards, nothing sent that nobody asked for.
@@ -64,15 +64,7 @@ impl Relay {
 
     /// Scrapes until `holds`, and returns that scrape.
     fn scrape_until(&self, what: &str, holds: impl Fn(&Scrape) -> bool) -> Scrape {
-        let begun = Instant::now();
-        loop {
-            let scrape = self.scrape();
-            if holds(&scrape) {
-                return scrape;
-            }
-            assert!(begun.elapsed() < DEADLINE, "never: {what}; {scrape:#?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        poll(|| self.scrape(), holds, what)
     }
 
     /// A WebSocket client in the room of that path.
