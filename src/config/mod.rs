@@ -222,8 +222,6 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
-    /// Whether user names are listed.
-    pub users: bool,
 }
 
 /// `logging`: the log.
@@ -316,7 +314,6 @@ impl Default for Config {
             },
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
-                users: true,
             },
             logging: LoggingConfig {
                 level: LogLevel::Info,
