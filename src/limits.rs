@@ -16,6 +16,10 @@ pub const READS_PER_CONNECTION: usize = 4;
 /// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
 pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 
+/// The largest message that may be configured or published, in bytes: what is longer could not be
+/// indexed with 32 bits.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
 /// Connections accepted in one turn, so that a connect storm does not starve open connections.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
@@ -100,7 +104,7 @@ pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 /// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 
-/// A shard whose loop has not begun a turn for so long is reported by `/livez`. A healthy one begins
+/// A shard whose loop has begun no turn for so long is reported by `/livez`. A healthy one begins
 /// a turn every tick at the least.
 pub const TURN_AGE_MAX: Duration = Duration::from_secs(5);
 

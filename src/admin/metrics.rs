@@ -205,12 +205,12 @@ fn sent(families: &mut Families, view: &View) {
     );
     families.counter(
         "corecast_sends_total",
-        "System calls that sent something (send and writev).",
+        "Calls of send and writev, those included that the socket took nothing of.",
         sum(view, |stats| &stats.sends),
     );
     families.counts(
         "corecast_frames_per_send",
-        "Messages that one such system call finished. More is cheaper; 0 is not counted.",
+        "Messages finished by one send or writev; calls that finished none do not count.",
         view.shards().map(|stats| &stats.frames_per_send),
     );
     families.durations(

@@ -1,9 +1,9 @@
 //! Health and metrics: pages that answer plain requests with the engine's own numbers.
 //!
-//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, and `/metrics` to the admin
-//! shard alone, so that a scrape never runs on a core that relays. A page reads what the shards
-//! count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is written to
-//! while messages are relayed.
+//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, and `/metrics` to the
+//! admin shard alone, so that a scrape never runs on a core that relays. A page reads what the
+//! shards count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is
+//! written to while messages are relayed.
 
 mod families;
 mod health;

@@ -33,7 +33,7 @@ mod timers;
 mod view;
 
 pub use self::close_reason::{CloseReason, Refusal};
-pub use self::control::Busy;
+pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,

@@ -25,7 +25,7 @@ use super::timers::BusyWindow;
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
-use crate::limits::{EVENTS_PER_POLL, SHARDS_MAX};
+use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, SHARDS_MAX};
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
 /// Why an engine does not start.
@@ -60,9 +60,6 @@ pub enum StartError {
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
 }
-
-/// The largest message that may be configured, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
 /// Puts an engine together.
 #[derive(Default)]

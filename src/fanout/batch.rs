@@ -8,7 +8,7 @@ use super::Recipients;
 use super::room::Room;
 use super::segment::{Buffer, LiveBytes};
 use super::tickets::ShardSet;
-use crate::limits::SHARED_FRAME_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, SHARED_FRAME_BYTES_MAX};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
 /// Frames of one room with tickets in a row, side by side in one buffer.
@@ -128,7 +128,10 @@ impl BatchBuilder {
         let room = self.room_place(room);
         let frame_bytes = server_frame_bytes(payload.len());
         self.bytes_pending += frame_bytes;
-        let place = if frame_bytes > SHARED_FRAME_BYTES_MAX {
+        debug_assert!(payload.len() <= MESSAGE_BYTES_MAX);
+        // Endpoint code may publish more in a turn than its connections sent.
+        let is_full = self.bytes.len() > MESSAGE_BYTES_MAX;
+        let place = if frame_bytes > SHARED_FRAME_BYTES_MAX || is_full {
             let mut own = Vec::with_capacity(frame_bytes);
             append_frame(&mut own, opcode, payload);
             Place::Large(own)

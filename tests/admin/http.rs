@@ -1,8 +1,9 @@
 //! A plain HTTP client on a real socket.
 
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a test waits for comes within this time, or it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -86,13 +87,22 @@ pub(crate) fn ask(to: SocketAddr, method: &str, path: &str) -> Reply {
 
 /// Asks until the answer has `status`, and returns it.
 pub(crate) fn ask_until(to: SocketAddr, path: &str, status: u16) -> Reply {
-    let begun = std::time::Instant::now();
+    poll(
+        || ask(to, "GET", path),
+        |reply| reply.status == status,
+        path,
+    )
+}
+
+/// Looks until `holds`, and returns what was seen then.
+pub(crate) fn poll<T: Debug>(look: impl Fn() -> T, holds: impl Fn(&T) -> bool, what: &str) -> T {
+    let begun = Instant::now();
     loop {
-        let reply = ask(to, "GET", path);
-        if reply.status == status {
-            return reply;
+        let seen = look();
+        if holds(&seen) {
+            return seen;
         }
-        assert!(begun.elapsed() < DEADLINE, "{path}: {reply:?}");
+        assert!(begun.elapsed() < DEADLINE, "never: {what}; {seen:#?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -8,13 +8,13 @@ mod metrics;
 mod probes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use corecast::config::{Config, Shards};
+use corecast::config::{Config, HEALTH_PATHS, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
 use exposition::Scrape;
-use http::{Client, DEADLINE, ask};
+use http::{Client, DEADLINE, ask, poll};
 use tungstenite::{Message, WebSocket};
 
 /// A config for tests: loopback, free ports, two shards, nothing sent that nobody asked for.
@@ -64,15 +64,7 @@ impl Relay {
 
     /// Scrapes until `holds`, and returns that scrape.
     fn scrape_until(&self, what: &str, holds: impl Fn(&Scrape) -> bool) -> Scrape {
-        let begun = Instant::now();
-        loop {
-            let scrape = self.scrape();
-            if holds(&scrape) {
-                return scrape;
-            }
-            assert!(begun.elapsed() < DEADLINE, "never: {what}; {scrape:#?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        poll(|| self.scrape(), holds, what)
     }
 
     /// A WebSocket client in the room of that path.
@@ -127,7 +119,7 @@ fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
 #[test]
 fn pages_take_no_websocket_and_no_other_method() {
     let relay = Relay::start(&config());
-    for path in ["/health", "/livez", "/readyz"] {
+    for path in HEALTH_PATHS {
         assert_eq!(try_join(relay.main, path).err(), Some(400), "{path}");
     }
     for (to, path) in [
@@ -184,7 +176,7 @@ fn without_metrics_nothing_listens_there_and_health_answers_on_the_main_listener
     let relay = Relay::start(&config);
     assert_eq!(relay.admin, None);
     assert!(!listens(address));
-    for path in ["/health", "/livez", "/readyz"] {
+    for path in HEALTH_PATHS {
         assert_eq!(ask(relay.main, "GET", path).status, 200, "{path}");
     }
     assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);

@@ -238,6 +238,7 @@ for (const { name, ...look } of looks) {
     const room = `/${name}`;
     const ada = await open(context, { name: 'Ada', room });
     const ben = await open(context, { name: 'Ben', room });
+    await ada.bringToFront();
     await picture(ada, `${name}-empty`);
     await say(ben, 'Morning! Is the relay up?');
     await heard(ada, 'relay up');
@@ -246,6 +247,7 @@ for (const { name, ...look } of looks) {
     await heard(ben, 'A long word');
     await say(ben, 'Lines\nstay lines, and <b>markup</b> stays text ✓');
     await heard(ada, 'stay lines');
+    await ada.bringToFront();
     const width = await widthOf(ada);
     assert.ok(width <= look.viewport.width, `${width} pixels wide`);
     for (const button of ['Send', 'Connection settings']) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corecast::engine::{Answer, Endpoint, EndpointSettings, Later, Request, Session};
+use corecast::engine::{Answer, Endpoint, EndpointSettings, Later, Request, Session, Settings};
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
 
@@ -26,7 +26,11 @@ impl Endpoint for Mirror {
 }
 
 fn mirror() -> Server {
-    Server::start(settings(), |builder| {
+    mirror_with(settings())
+}
+
+fn mirror_with(settings: Settings) -> Server {
+    Server::start(settings, |builder| {
         let id = builder.endpoint(EndpointSettings::default(), Mirror);
         builder.route("/**", id).unwrap();
         builder.route("/one/{name}", id).unwrap();
@@ -222,12 +226,15 @@ fn silence_is_closed_and_half_a_request_gets_408() {
     assert_eq!(half.answer().status, 408);
     half.expect_end();
     kept.expect_end();
+    drop((silent, half, kept));
     server.expect_empty();
 }
 
 #[test]
 fn a_client_that_asks_and_never_reads_is_not_answered_for_ever() {
-    let server = mirror();
+    let mut settings = settings();
+    settings.timeouts.close = Duration::from_millis(300);
+    let server = mirror_with(settings);
     let mut client = Client::connect_narrow(server.address, 1_024);
     let request = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(100));
     client.stream.set_nonblocking(true).unwrap();

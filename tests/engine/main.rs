@@ -1,9 +1,12 @@
 //! The engine from outside: real sockets, and clients that are careless, slow or gone.
 
+mod embedding;
 mod handshake;
 mod keepalive;
 mod limits;
 mod messages;
+mod order;
+mod shards;
 mod shutdown;
 mod slow_clients;
 

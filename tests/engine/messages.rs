@@ -60,6 +60,7 @@ fn a_message_over_the_limit_in_fragments_is_1009() {
     client.send(&fragment(FIN | CONTINUATION, &[0; 41]));
     client.expect_close(1009);
     client.expect_end();
+    drop(client);
     server.expect_empty();
 }
 

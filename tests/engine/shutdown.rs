@@ -1,17 +1,17 @@
 //! The end: under load, with connections on their way in, with clients that do not answer, and the
 //! binary's signals.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use corecast::engine::{EndpointSettings, Settings};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::support::client::{CLOSE, Client, TEXT, close_payload, frame, upgrade};
+use crate::support::relay::Relay;
 use crate::support::{DEADLINE, Server, eventually, settings};
 
 /// Nothing but a clean end takes less than any of these.
@@ -179,55 +179,6 @@ fn a_half_open_message_does_not_hold_up_the_end() {
     client.close(1001);
     client.expect_end();
     assert!(stopping.join().unwrap());
-}
-
-/// The binary on a free port.
-struct Relay {
-    child: Child,
-    address: std::net::SocketAddr,
-}
-
-impl Relay {
-    fn start(arguments: &[&str]) -> Relay {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_corecast"))
-            .args(["--host", "127.0.0.1", "--port", "0", "--shards", "2"])
-            .args(["--set", "metrics.port=0"])
-            .args(arguments)
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("listening address=")?.1.parse().unwrap()))
-            .expect("it says where it listens");
-        // Whoever does not read its log must not hold it up.
-        thread::spawn(move || lines.map_while(Result::ok).count());
-        Relay { child, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("it runs");
-    }
-
-    fn exit_code(mut self) -> Option<i32> {
-        let mut status = None;
-        eventually("the process ends", || {
-            status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -24,11 +24,12 @@ const MESSAGES: usize = 500;
 
 /// A sender and a fast member, which never miss anything, and a member that does not read.
 struct Stage {
-    server: Server,
     sender: Client,
     fast: Client,
     stalled: Client,
     sent: usize,
+    /// Behind the clients: it is stopped when they are gone.
+    server: Server,
 }
 
 fn text(number: usize) -> String {

@@ -154,6 +154,19 @@ impl Client {
         );
     }
 
+    /// The same while messages arrive, which are added to `texts`.
+    pub(crate) fn round_trip_past(&mut self, texts: &mut Vec<String>) {
+        self.send(&frame(PING, b"round trip"));
+        loop {
+            let frame = self.frame();
+            match frame.opcode {
+                TEXT => texts.push(String::from_utf8(frame.payload).expect("UTF-8")),
+                PONG => return,
+                other => panic!("opcode {other}"),
+            }
+        }
+    }
+
     /// Reads more. Returns `false` at the end of the stream, however it ended.
     fn read_more(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];

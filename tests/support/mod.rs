@@ -2,6 +2,7 @@
 //! says exactly what a test wants, and waiting by polling. Nothing here sleeps for a fixed time.
 
 pub(crate) mod client;
+pub(crate) mod relay;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,0 +1,141 @@
+//! A chat of one's own on Corecast's engine, in about a page.
+//!
+//! `cargo run --example embed`, then connect with any WebSocket client to
+//! `ws://127.0.0.1:8080/chat?token=ada-secret` (or `bob-secret`). `@ada hello` reaches Ada alone;
+//! anything else reaches everybody but the sender. `curl http://127.0.0.1:8080/chat` counts who is
+//! there. The end of standard input ends the program.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use corecast::engine::{
+    Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Engine,
+    Handle, Later, Request, Session, Settings, StartError,
+};
+use corecast::fanout::Recipients;
+use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
+use corecast::wire::http::Response;
+
+const ROOM: &str = "everybody";
+
+/// What is kept for each connection.
+struct User(String);
+
+/// The chat. One value serves all shards.
+struct Chat {
+    /// Tokens to be checked, each with the right to admit its client.
+    doorkeeper: Mutex<Sender<(String, DeferredAdmission)>>,
+    users: Arc<AtomicUsize>,
+}
+
+impl Endpoint for Chat {
+    /// Nothing here may wait, so somebody else looks the token up.
+    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+        let query = request.head.query.unwrap_or_default();
+        let Some(token) = query.strip_prefix("token=") else {
+            return Admission::refuse(401, "Say who you are: /chat?token=…\n");
+        };
+        let (admission, answer) = later.admission(Duration::from_secs(5));
+        let doorkeeper = self.doorkeeper.lock().expect("the door is whole");
+        // Where nobody keeps the door any more, `answer` is dropped here: the client gets 503.
+        let _ = doorkeeper.send((token.to_owned(), answer));
+        admission
+    }
+
+    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        if session.join(ROOM).is_err() {
+            session.close(1013, "full");
+        }
+        say(session, "joined");
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        let Ok(text) = std::str::from_utf8(message.payload) else {
+            return session.close(1003, "text only");
+        };
+        let Some((name, text)) = text.strip_prefix('@').and_then(|to| to.split_once(' ')) else {
+            return say(session, text);
+        };
+        let name = name.to_owned();
+        let recipients = Recipients::If(Arc::new(move |recipient| {
+            let user = recipient
+                .state
+                .and_then(|state| state.downcast_ref::<User>());
+            user.is_some_and(|user| user.0 == name)
+        }));
+        session.publish_to(ROOM, recipients, MessageKind::Text, text.as_bytes());
+    }
+
+    /// Called once for each connection that was opened, however it ended.
+    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+        self.users.fetch_sub(1, Ordering::Relaxed);
+        say(session, &format!("left ({})", reason.label()));
+    }
+
+    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+        let users = self.users.load(Ordering::Relaxed);
+        Answer::Now(Response::json(200, format!("{{\"users\":{users}}}\n")))
+    }
+}
+
+/// Tells everybody but the connection itself.
+fn say(session: &mut Session<'_>, text: &str) {
+    let name = session.state::<User>().map_or("?", |user| &user.0);
+    let line = format!("{name}: {text}");
+    let others = Recipients::Except(session.id());
+    session.publish_to(ROOM, others, MessageKind::Text, line.as_bytes());
+}
+
+/// Stands for a database: it takes its time, on a thread of its own.
+fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission)>) {
+    for (token, answer) in waiting {
+        match token.strip_suffix("-secret") {
+            Some(name) => answer.accept(Accept::new().state(User(name.to_owned()))),
+            None => answer.refuse(Response::text(403, "Nobody knows you.\n")),
+        }
+    }
+}
+
+/// Starts the chat on `listen`. With the handle anything can be said from any thread.
+pub fn start(listen: SocketAddr) -> Result<(Engine, Handle), StartError> {
+    let (doorkeeper, waiting) = channel();
+    thread::spawn(move || keep_the_door(&waiting));
+    let chat = Chat {
+        doorkeeper: Mutex::new(doorkeeper),
+        users: Arc::default(),
+    };
+    let mut builder = Engine::builder().settings(Settings {
+        listen: vec![listen],
+        shards: 2,
+        ..Settings::default()
+    });
+    let id = builder.endpoint(EndpointSettings::default(), chat);
+    builder.route("/chat", id)?;
+    let engine = builder.start()?;
+    let handle = engine.handle();
+    let clock = handle.clone();
+    thread::spawn(move || {
+        for minute in 1.. {
+            thread::sleep(Duration::from_secs(60));
+            let line = format!("the house: open for {minute} minutes");
+            // Busy only means that there is too much to do right now.
+            let _ = clock.publish(id, ROOM, Recipients::All, MessageKind::Text, line);
+        }
+    });
+    Ok((engine, handle))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (engine, handle) = start(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+    println!("ws://{}/chat?token=ada-secret", engine.addresses()[0]);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    println!("{} connections are closed", handle.view().connections());
+    engine.stop();
+    Ok(())
+}

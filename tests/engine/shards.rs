@@ -1,0 +1,197 @@
+//! Listeners, shards and what the loop costs: addresses, hand-over, wakes, system calls.
+
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use corecast::engine::{Durations, EndpointSettings, Engine, Settings, StartError};
+
+use crate::support::client::{Client, TEXT, frame};
+use crate::support::relay::Relay;
+use crate::support::{Server, eventually, settings};
+
+#[test]
+fn an_ipv6_listener_serves() {
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    if TcpListener::bind(address).is_err() {
+        return eprintln!("skipped: this machine has no ::1");
+    }
+    let mut settings = settings();
+    settings.listen.push(address);
+    let server = Server::hub(settings, EndpointSettings::default());
+    let addresses = server.engine().addresses();
+    assert!(addresses[1].is_ipv6() && addresses[1].port() != 0);
+    let mut six = Client::open(addresses[1], "/");
+    let mut four = server.open("/");
+    six.text("over IPv6");
+    assert_eq!(four.expect_text(), "over IPv6");
+}
+
+#[test]
+fn a_second_engine_on_the_same_port_is_an_error() {
+    let server = Server::default_hub();
+    for shards in [1, 2] {
+        let settings = Settings {
+            listen: vec![server.address],
+            shards,
+            ..settings()
+        };
+        let second = Engine::builder().settings(settings).start();
+        assert!(matches!(second, Err(StartError::Listen { .. })));
+    }
+    // The port is free again as soon as the engine is stopped.
+    let mut settings = settings();
+    settings.listen = vec![server.address];
+    server.stop();
+    Server::hub(settings, EndpointSettings::default())
+        .open("/")
+        .round_trip();
+}
+
+#[test]
+fn connections_go_to_the_least_loaded_shard() {
+    const SHARDS: usize = 3;
+    let mut settings = settings();
+    settings.shards = SHARDS;
+    let server = Server::hub(settings, EndpointSettings::default());
+    let loads = || -> Vec<u32> {
+        (0..SHARDS)
+            .map(|shard| server.view.shard_connections(shard))
+            .collect()
+    };
+    let mut clients: Vec<Client> = (0..30).map(|_| server.open("/")).collect();
+    assert_eq!(loads(), [10; SHARDS]);
+    clients.drain(5..20);
+    eventually("they are gone", || server.view.connections() == 15);
+    clients.extend((0..15).map(|_| server.open("/")));
+    assert_eq!(loads(), [10; SHARDS]);
+    // Where they are, they are members: one message reaches all of them.
+    clients[0].text("to all");
+    for client in &mut clients {
+        assert_eq!(client.expect_text(), "to all");
+    }
+    drop(clients);
+    server.expect_empty();
+}
+
+#[test]
+fn pinned_and_spinning_shards_relay_and_stop() {
+    let settings = Settings {
+        shards: 2,
+        pin: true,
+        spin: Duration::from_micros(200),
+        ..settings()
+    };
+    let server = Server::hub(settings, EndpointSettings::default());
+    let mut clients: Vec<Client> = (0..4).map(|_| server.open("/")).collect();
+    for round in 0..50 {
+        let text = format!("round {round}");
+        clients[round % 4].text(&text);
+        for client in &mut clients {
+            assert_eq!(client.expect_text(), text);
+        }
+    }
+    drop(clients);
+    server.expect_empty();
+    assert!(server.stop());
+}
+
+#[test]
+fn a_shard_wakes_another_at_most_once_a_turn() {
+    let mut settings = settings();
+    settings.shards = 2;
+    let server = Server::hub(settings, EndpointSettings::default());
+    let mut clients: Vec<Client> = (0..4).map(|_| server.open("/")).collect();
+    for round in 0..200 {
+        // Several messages in one packet are one turn, as a rule.
+        let burst: Vec<u8> = (0..8).flat_map(|_| frame(TEXT, b"burst")).collect();
+        clients[round % 4].send(&burst);
+        for client in &mut clients {
+            (0..8).for_each(|_| assert_eq!(client.expect_text(), "burst"));
+        }
+    }
+    let count = |turns: &Durations| turns.buckets().map(|(_, count)| count).sum::<u64>();
+    for shard in server.view.shards() {
+        let wakes = shard.wakes_sent.get() + shard.wakes_elided.get();
+        assert!(wakes > 0 && wakes <= count(&shard.turns), "{wakes} wakes");
+    }
+    let messages = server.sum(|stats| stats.messages.get());
+    let wakes = server.sum(|stats| stats.wakes_sent.get() + stats.wakes_elided.get());
+    assert_eq!(messages, 1_600);
+    assert!(
+        wakes < messages / 2,
+        "{wakes} wakes for {messages} messages"
+    );
+}
+
+/// How many lines of the trace have this call.
+fn calls(trace: &Path, name: &str) -> usize {
+    let text = std::fs::read_to_string(trace).unwrap_or_default();
+    text.lines().filter(|line| line.contains(name)).count()
+}
+
+#[test]
+fn a_message_costs_no_epoll_ctl() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let trace = directory.path().join("trace");
+    let strace = ["strace", "-f", "-e", "trace=epoll_ctl", "-o"];
+    let works = std::process::Command::new("strace")
+        .args(&strace[1..])
+        .args([trace.to_str().unwrap(), "true"])
+        .output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped: strace does not work here");
+    }
+    let by = [&strace[..], &[trace.to_str().unwrap()]].concat();
+    let relay = Relay::start_by(&by, &["--shards", "2"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::open(relay.address, "/")).collect();
+    let mut round = |text: &str| {
+        for sender in 0..clients.len() {
+            clients[sender].text(text);
+            for client in &mut clients {
+                assert_eq!(client.expect_text(), text);
+            }
+        }
+    };
+    round("first");
+    let before = calls(&trace, "epoll_ctl(");
+    assert!(before >= 4, "every connection is registered: {before}");
+    for _ in 0..50 {
+        round("steady");
+    }
+    assert_eq!(calls(&trace, "epoll_ctl("), before);
+}
+
+#[test]
+fn accepting_goes_on_after_files_were_used_up() {
+    let limited = ["sh", "-c", "ulimit -n 48; exec \"$0\" \"$@\""];
+    let arguments = ["--shards", "1", "--set", "limits.connections=10000"];
+    let relay = Relay::start_by(&limited, &arguments);
+    let mut first = Client::open(relay.address, "/");
+    // The kernel completes these connections; the relay has no files for all of them.
+    let mut waiting: Vec<Client> = (0..80)
+        .map(|_| {
+            let mut client = Client::connect(relay.address);
+            client.send(crate::support::client::upgrade("/").as_bytes());
+            client
+        })
+        .collect();
+    first.round_trip();
+    let last = &waiting[79].stream;
+    last.set_nonblocking(true).unwrap();
+    let nothing = last.peek(&mut [0]).expect_err("there are no files for it");
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    last.set_nonblocking(false).unwrap();
+    // As those that were accepted go, the others come in.
+    while !waiting.is_empty() {
+        for mut client in waiting.drain(..20) {
+            assert_eq!(client.answer().status, 101);
+        }
+    }
+    first.text("still here");
+    while first.expect_text() != "still here" {}
+    relay.signal(rustix::process::Signal::TERM);
+    first.expect_close(1001);
+    first.close(1001);
+    assert_eq!(relay.exit_code(), Some(0));
+}
