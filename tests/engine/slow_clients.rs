@@ -257,7 +257,10 @@ fn a_client_that_is_too_far_behind_is_closed_by_age() {
     eventually("it is closed", || stage.closed(&CloseReason::SlowAge) == 1);
     let (texts, code, reason) = stage.stalled.until_close();
     assert_eq!((code, &*reason), (1013, "slow: too far behind"));
-    assert_eq!(texts.len() + stage.dropped(), 200);
+    for (expected, found) in texts.iter().enumerate() {
+        assert!(*found == text(expected), "message {expected}");
+    }
+    assert!(texts.len() < 200 && stage.dropped() > 0);
     stage.publish(1);
 }
 
