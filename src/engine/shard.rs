@@ -110,7 +110,7 @@ impl Shard {
             self.take_events(if has_mail { Duration::ZERO } else { until_tick });
             sleeping.withdraw();
         }
-        let is_reading = !self.is_blocked();
+        let is_reading = self.may_read();
         self.core.clock.advance(is_reading);
         let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
         self.core.stats().idle_ns.add(waited_ns);
