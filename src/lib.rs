@@ -1,5 +1,61 @@
-//! Corecast: a thread-per-core WebSocket relay.
+//! Corecast is a thread-per-core WebSocket relay: a message comes in on one connection and goes out
+//! on many. Its promise: **encode once, one write per client per turn, the same order for
+//! everybody, and a slow client never delays another.**
+//!
+//! This crate is the relay's binary and a library: implement [`engine::Endpoint`], give it a path,
+//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page.
+//!
+//! # The house
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
+//! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
+//! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
+//! | [`admin`] | health and metrics, answered by a shard of their own |
+//! | [`config`] | file, environment and flags become one checked configuration |
+//! | [`limits`] | every bound that is not configured, with its reason |
+//!
+//! Dependencies point downward only; `tests/tidy.rs` holds that. The hot path is
+//! `src/engine/shard.rs`: read it top to bottom.
+//!
+//! # The life of a message
+//!
+//! ```text
+//! socket ─recv─▶ decoder ─▶ Endpoint::message ─▶ publish ─▶ batch        encoded once
+//!                                                             │  end of the turn's reads
+//!                                       seal: freeze, take tickets, Arc<Batch>
+//!                 ┌───────────────────────────────────────────┤
+//!      mailbox of every other shard                           │
+//!      that has members, then a wake                     own LocalRooms
+//!                 │                                           │
+//!          its LocalRooms ── in ticket order: one slice per run into each outbox
+//!                 │                                           │
+//!                 └── one send per connection per turn ───────┴─▶ sockets
+//! ```
+//!
+//! 1. **Read.** A shard has one receive buffer. A connection keeps bytes of its own only while a
+//!    frame is split over two reads.
+//! 2. **Decode.** [`wire::decoder`] unmasks in place and yields messages.
+//! 3. **Decide.** The connection's [`engine::Endpoint`] publishes to a room, sends to the
+//!    connection alone, joins, leaves or closes, through its [`engine::Session`].
+//! 4. **Encode once.** [`fanout::batch::BatchBuilder`] appends header and payload to the turn's
+//!    buffer: the only copy of the payload that is made, whatever the number of members.
+//! 5. **Seal.** At the end of the reads the buffer is frozen, each room's frames side by side. Each
+//!    run takes its tickets, and the batch goes to the other shards before anything is delivered
+//!    here, so that the cores work side by side.
+//! 6. **Deliver.** A shard accepts a room's runs strictly in ticket order; each member gets one
+//!    slice of the shared buffer for a run.
+//! 7. **Flush.** Each connection with something to send gets one `send`, or one `writev`. What does
+//!    not fit stays in its outbox, where the policy for slow clients acts on it.
+//!
+//! With one message a turn, nothing waits. Under load turns grow, more frames share a send, and a
+//! frame costs less: throughput regulates itself, without a timer.
+//!
+//! Why it is built this way, what each invariant is and where it is proved: `docs/design.md`.
 
+pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;

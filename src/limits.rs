@@ -16,6 +16,10 @@ pub const READS_PER_CONNECTION: usize = 4;
 /// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
 pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 
+/// The largest message that may be configured or published, in bytes: what is longer could not be
+/// indexed with 32 bits.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
 /// Connections accepted in one turn, so that a connect storm does not starve open connections.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
@@ -100,6 +104,10 @@ pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 /// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 
+/// A shard whose loop has begun no turn for so long is reported by `/livez`. A healthy one begins
+/// a turn every tick at the least.
+pub const TURN_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// How long a stopping shard waits for the last batches of the others.
 pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 
@@ -107,6 +115,8 @@ pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 pub const STOP_REQUEST_WAIT: Duration = Duration::from_millis(300);
 
 const _: () = {
+    // A turn that took long is no reason to restart the process.
+    assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);

@@ -10,7 +10,8 @@
 //!   control frame whose length is not in the second byte.
 //! - Ours names a length of 2^63 or more a protocol error, tungstenite a frame that is too big.
 //! - Tungstenite reports a close with a forbidden code as a close, with a code of its own, and
-//!   counts 1014 among the forbidden; ours refuses it, and lets 1014 pass as the IANA registry does.
+//!   counts 1014 among the forbidden; ours refuses it, and lets 1014 pass, which the IANA registry
+//!   has.
 
 use std::io::{self, Read, Write};
 

@@ -41,7 +41,8 @@ pub struct Args {
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     pub warmup: Duration,
 
-    /// Clients that publish, in turn; 0 holds idle connections [default: every client, at most 1000]
+    /// Clients that publish, in turn; 0 holds idle connections
+    /// [default: every client, at most 1000]
     #[arg(long)]
     pub publishers: Option<u32>,
 
@@ -83,7 +84,8 @@ pub struct Args {
     pub connect_timeout: Duration,
 
     /// Instead of messages: open, upgrade and close so many connections
-    #[arg(long, value_name = "N", conflicts_with_all = ["publishers", "stalled", "no_echo", "text"])]
+    #[arg(long, value_name = "N")]
+    #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text"])]
     pub handshakes: Option<u32>,
 
     /// With --handshakes: connections in flight

@@ -87,3 +87,42 @@ pub(crate) fn process_cpu() -> Duration {
 fn duration(time: Timespec) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    #[test]
+    fn a_timer_wakes_a_poll_each_time_it_is_set_and_never_early() {
+        let mut poll = Poll::new().expect("a poll");
+        let mut timer = Timer::new(poll.registry(), Token(7)).expect("a timer");
+        let mut events = Events::with_capacity(4);
+        let clock = Clock::new();
+        for _ in 0..3 {
+            let now_ns = clock.now_ns();
+            let at_ns = now_ns + 300_000;
+            timer.arm(at_ns, now_ns).expect("armed");
+            poll.poll(&mut events, Some(Duration::from_secs(10)))
+                .expect("polled");
+            assert_eq!(
+                events
+                    .iter()
+                    .map(|event| event.token().0)
+                    .collect::<Vec<_>>(),
+                [7]
+            );
+            assert!(clock.now_ns() >= at_ns);
+        }
+    }
+
+    #[test]
+    fn cpu_time_counts_work() {
+        let (thread, process) = (thread_cpu(), process_cpu());
+        while thread_cpu() <= thread {
+            std::hint::spin_loop();
+        }
+        assert!(process_cpu() > process);
+    }
+}

@@ -173,3 +173,95 @@ pub(crate) fn append_control(out: &mut Vec<u8>, kind: Control, mask: [u8; 4], pa
             .map(|(at, byte)| byte ^ mask[at % 4]),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::frame::Frame;
+
+    use super::*;
+
+    fn bytes_of(frames: Vec<Frame>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.format(&mut bytes).expect("into memory");
+        }
+        bytes
+    }
+
+    fn binary(payload: &[u8], is_final: bool) -> Frame {
+        Frame::message(payload.to_vec(), OpCode::Data(Data::Binary), is_final)
+    }
+
+    const WALK: Walk<'_> = Walk {
+        expected_head: &[0x82, 3],
+        expected_bytes: 3,
+        payload_bytes_max: 1000,
+    };
+
+    #[test]
+    fn frames_are_found_whole_wherever_a_read_cuts_them() {
+        let bytes = bytes_of(vec![
+            binary(b"abc", true),
+            Frame::ping(b"p".to_vec()),
+            binary(b"longer", true),
+            binary(b"xyz", false),
+            binary(&[7; 300], true),
+        ]);
+        let mut whole = Vec::new();
+        let taken = WALK.each(&bytes, |frame| whole.push(format!("{frame:?}")));
+        assert_eq!((taken, whole.len()), (Ok(bytes.len()), 5));
+        for cut in 0..bytes.len() {
+            let mut seen = Vec::new();
+            let taken = WALK.each(&bytes[..cut], |frame| seen.push(format!("{frame:?}")));
+            let taken = taken.expect("nothing wrong yet");
+            let _ = WALK.each(&bytes[taken..], |frame| seen.push(format!("{frame:?}")));
+            assert_eq!(seen, whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_expected_header_and_no_other_takes_the_short_path() {
+        let mut kinds = Vec::new();
+        let bytes = bytes_of(vec![binary(b"abc", true), binary(b"abcd", true)]);
+        let _ = WALK.each(&bytes, |frame| {
+            kinds.push(matches!(frame, Incoming::Message(b"abc")));
+        });
+        assert_eq!(kinds, [true, false]);
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_close() {
+        let bytes = [0x88, 2, 0x03, 0xe8, 0x82, 3, 1, 2, 3];
+        let mut seen = 0;
+        assert_eq!(WALK.each(&bytes, |_| seen += 1), Ok(4));
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn what_a_server_must_not_send_is_named() {
+        let error = |bytes: &[u8]| WALK.each(bytes, |_| {}).expect_err("an offence");
+        assert_eq!(error(&[0xc2, 0]), FrameError::Reserved);
+        assert_eq!(error(&[0x83, 0]), FrameError::Reserved);
+        assert_eq!(error(&[0x82, 0x80, 0, 0, 0, 0]), FrameError::Masked);
+        assert_eq!(error(&[0x09, 0]), FrameError::Control);
+        assert_eq!(error(&[0x89, 126, 0, 126]), FrameError::Control);
+        assert_eq!(error(&[0x82, 126, 0x03, 0xe9]), FrameError::TooLarge(1001));
+    }
+
+    #[test]
+    fn a_control_frame_is_masked_and_comes_out_as_it_went_in() {
+        let mut bytes = Vec::new();
+        append_control(&mut bytes, Control::Pong, [1, 2, 3, 4], b"hello");
+        let mut cursor = Cursor::new(&bytes);
+        let (header, len) = FrameHeader::parse(&mut cursor)
+            .expect("a header")
+            .expect("whole");
+        let mask = header.mask.expect("masked");
+        let payload: Vec<u8> = bytes[6..]
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect();
+        assert_eq!((len, payload.as_slice()), (5, &b"hello"[..]));
+    }
+}

@@ -49,7 +49,10 @@ impl Handshake {
             return Err("the answer is not HTTP/1.1".to_owned());
         };
         if !rest.starts_with("101") {
-            return Err(format!("the server answered {}", rest.trim()));
+            return Err(format!(
+                "the server answered {}",
+                rest.trim().escape_debug()
+            ));
         }
         self.check_headers(lines)?;
         Ok(Some(end + 4))

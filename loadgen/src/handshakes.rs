@@ -1,5 +1,6 @@
 //! One thread of `--handshakes`: open, upgrade, close, with a fixed number in flight.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -63,25 +64,13 @@ pub(crate) fn run(
     let mut events = Events::with_capacity(1024);
     let mut indexes = mine(work.count);
     let mut swept_ns = 0;
-    loop {
-        let stopping = interrupt.load(Ordering::Relaxed);
-        let mut busy = 0;
-        for slot in 0..batch.slots.len() {
-            if batch.slots[slot].is_none()
-                && !stopping
-                && let Some(index) = indexes.next()
-            {
-                batch.open(slot, index)?;
-            }
-            busy += usize::from(batch.slots[slot].is_some());
-        }
-        if busy == 0 || stopping {
-            return Ok(batch.outcome);
+    while !interrupt.load(Ordering::Relaxed) {
+        batch.fill(&mut indexes)?;
+        if batch.slots.iter().all(Option::is_none) {
+            break;
         }
         match batch.poll.poll(&mut events, Some(TICK)) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(error.into());
-            }
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }
         for event in &events {
@@ -93,9 +82,22 @@ pub(crate) fn run(
             batch.sweep(now_ns)?;
         }
     }
+    Ok(batch.outcome)
 }
 
 impl Batch<'_> {
+    /// Opens a connection in every empty slot.
+    fn fill(&mut self, indexes: &mut impl Iterator<Item = u32>) -> Result<(), RunError> {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].is_none()
+                && let Some(index) = indexes.next()
+            {
+                self.open(slot, index)?;
+            }
+        }
+        Ok(())
+    }
+
     fn open(&mut self, slot: usize, index: u32) -> Result<(), RunError> {
         let now_ns = self.shared.clock.now_ns();
         let mut client = Client::connect(index, self.shared.address, false, now_ns)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use loadgen::args::{Args, Output};
-use loadgen::run::{Finished, run};
+use loadgen::run::run;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -35,21 +35,15 @@ fn load(args: &Args) -> anyhow::Result<ExitCode> {
         flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&interrupt))?;
         flag::register(signal, Arc::clone(&interrupt))?;
     }
-    let finished = run(&plan, &interrupt)?;
-    let report = match (&finished, args.output) {
-        (Finished::Relay(report), Output::Text) => report.text(),
-        (Finished::Relay(report), Output::Json) => json(report)?,
-        (Finished::Handshakes(report), Output::Text) => report.text(),
-        (Finished::Handshakes(report), Output::Json) => json(report)?,
+    let report = run(&plan, &interrupt)?;
+    let text = match args.output {
+        Output::Text => report.text(),
+        Output::Json => report.json()?,
     };
-    std::io::stdout().write_all(report.as_bytes())?;
-    let is_right = match &finished {
-        Finished::Relay(report) => report.is_right(),
-        Finished::Handshakes(_) => true,
-    };
-    Ok(ExitCode::from(if is_right { 0 } else { WRONG_DELIVERIES }))
-}
-
-fn json(report: &impl serde::Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(report)? + "\n")
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::from(if report.is_right() {
+        0
+    } else {
+        WRONG_DELIVERIES
+    }))
 }

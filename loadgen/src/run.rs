@@ -14,7 +14,7 @@ use crate::clock::process_cpu;
 use crate::control::{Notice, Progress, Shared};
 use crate::outcome::Outcome;
 use crate::plan::{Handshakes, Plan, Relay, Work};
-use crate::report::{HandshakeReport, RelayReport};
+use crate::report::{HandshakeReport, RelayReport, Report};
 use crate::worker::Worker;
 use crate::{RunError, handshakes, limits};
 
@@ -26,20 +26,11 @@ const DRAIN_TICK: Duration = Duration::from_millis(5);
 /// After the last message was sent, deliveries are awaited until none has come for this long.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Either kind of result.
-#[derive(Debug)]
-pub enum Finished {
-    /// Of messages.
-    Relay(Box<RelayReport>),
-    /// Of `--handshakes`.
-    Handshakes(Box<HandshakeReport>),
-}
-
 /// Runs a plan to its end, or until `interrupt` is set: then it still reports.
 ///
 /// # Errors
 /// A connection or handshake failed, or the system refused threads or descriptors.
-pub fn run(plan: &Plan, interrupt: &AtomicBool) -> Result<Finished, RunError> {
+pub fn run(plan: &Plan, interrupt: &AtomicBool) -> Result<Report, RunError> {
     let address = plan
         .target
         .resolve()
@@ -49,12 +40,12 @@ pub fn run(plan: &Plan, interrupt: &AtomicBool) -> Result<Finished, RunError> {
         Work::Relay(relay) => {
             limits::raise_open_files(u64::from(relay.clients))?;
             let report = Coordinator::start(plan, shared, relay)?.run(interrupt)?;
-            Ok(Finished::Relay(Box::new(report)))
+            Ok(Report::Relay(Box::new(report)))
         }
         Work::Handshakes(work) => {
             limits::raise_open_files(u64::from(work.concurrency))?;
             let report = run_handshakes(plan, &shared, work, interrupt)?;
-            Ok(Finished::Handshakes(Box::new(report)))
+            Ok(Report::Handshakes(Box::new(report)))
         }
     }
 }

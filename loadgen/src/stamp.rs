@@ -17,15 +17,18 @@
 //! | 24 | due time, nanoseconds since the origin of the [`Clock`](crate::clock::Clock) |
 //! | 32 | checksum of the bytes before |
 //!
-//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum, so
-//! that the body of another message is seen as damage; comparing it is one `memcmp`.
+//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
+//! so that the body of another message is seen as damage; comparing it is one `memcmp`.
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 const MAGIC: [u8; 3] = *b"CLG";
 const MAGIC_HEX: &[u8] = b"434c47";
-const STAMP_BYTES: usize = 40;
+/// The magic as the lowest three bytes of a little-endian word.
+const MAGIC_WORD: u32 = u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0]);
+const STAMP_WORDS: usize = 5;
+const STAMP_BYTES: usize = STAMP_WORDS * 8;
 
 /// Smallest payload of a binary message, in bytes: the stamp.
 pub(crate) const BINARY_BYTES_MIN: usize = STAMP_BYTES;
@@ -158,18 +161,20 @@ impl Payloads {
         let Some((stamp, body)) = self.split(payload) else {
             return self.unreadable(payload);
         };
-        let checksum = u64_at(&stamp, 32);
-        if stamp[..3] != MAGIC || stamp[3] > 1 || checksum != checksum_of(&stamp) {
+        let words = words_of(&stamp);
+        let [first, second, seq, due_ns, checksum] = words;
+        let phase = (first >> 24) as u8;
+        if first as u32 & 0xff_ffff != MAGIC_WORD || phase > 1 || checksum != checksum_of(&words) {
             return self.unreadable(payload);
         }
-        if u32_at(&stamp, 4) != self.run_id {
+        if (first >> 32) as u32 != self.run_id {
             return Reading::Foreign;
         }
         let read = Stamp {
-            measured: stamp[3] == 1,
-            publisher: u32_at(&stamp, 8),
-            seq: u64_at(&stamp, 16),
-            due_ns: u64_at(&stamp, 24),
+            measured: phase == 1,
+            publisher: second as u32,
+            seq,
+            due_ns,
         };
         let from = body_offset(checksum);
         if payload.len() == self.size && *body == self.template[from..from + body.len()] {
@@ -189,6 +194,7 @@ impl Payloads {
         }
     }
 
+    #[inline]
     fn split<'a>(&self, payload: &'a [u8]) -> Option<([u8; STAMP_BYTES], &'a [u8])> {
         if self.text {
             let (hex, body) = payload.split_first_chunk::<TEXT_BYTES_MIN>()?;
@@ -200,16 +206,20 @@ impl Payloads {
     }
 
     fn encode(&self, stamp: &Stamp) -> ([u8; STAMP_BYTES], u64) {
+        let phase = u32::from(stamp.measured) << 24;
+        let mut words = [
+            u64::from(MAGIC_WORD | phase) | u64::from(self.run_id) << 32,
+            u64::from(stamp.publisher) | (self.size as u64) << 32,
+            stamp.seq,
+            stamp.due_ns,
+            0,
+        ];
+        let checksum = checksum_of(&words);
+        words[4] = checksum;
         let mut bytes = [0; STAMP_BYTES];
-        bytes[..3].copy_from_slice(&MAGIC);
-        bytes[3] = u8::from(stamp.measured);
-        bytes[4..8].copy_from_slice(&self.run_id.to_le_bytes());
-        bytes[8..12].copy_from_slice(&stamp.publisher.to_le_bytes());
-        bytes[12..16].copy_from_slice(&(self.size as u32).to_le_bytes());
-        bytes[16..24].copy_from_slice(&stamp.seq.to_le_bytes());
-        bytes[24..32].copy_from_slice(&stamp.due_ns.to_le_bytes());
-        let checksum = checksum_of(&bytes);
-        bytes[32..].copy_from_slice(&checksum.to_le_bytes());
+        for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *chunk = word.to_le_bytes();
+        }
         (bytes, checksum)
     }
 
@@ -235,24 +245,26 @@ fn head(opcode: OpCode, mask: Option<[u8; 4]>, payload_bytes: usize) -> Vec<u8> 
     bytes
 }
 
+#[inline]
 fn body_offset(checksum: u64) -> usize {
     (checksum % OFFSETS) as usize * OFFSET_STEP
 }
 
 /// Not cryptographic: it has to see bytes that were mixed up, cut off or flipped.
-fn checksum_of(stamp: &[u8; STAMP_BYTES]) -> u64 {
-    (0..4).fold(0x5851_f42d_4c95_7f2d, |sum: u64, word| {
-        let mixed = (sum ^ u64_at(stamp, word * 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ (mixed >> 29)
-    })
+#[inline]
+fn checksum_of(words: &[u64; STAMP_WORDS]) -> u64 {
+    words[..STAMP_WORDS - 1]
+        .iter()
+        .fold(0x5851_f42d_4c95_7f2d, |sum: u64, word| {
+            let mixed = (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ (mixed >> 29)
+        })
 }
 
-fn u32_at(bytes: &[u8; STAMP_BYTES], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn u64_at(bytes: &[u8; STAMP_BYTES], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+#[inline]
+fn words_of(stamp: &[u8; STAMP_BYTES]) -> [u64; STAMP_WORDS] {
+    let chunks = stamp.as_chunks::<8>().0;
+    std::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
 }
 
 fn to_hex(bytes: &[u8; STAMP_BYTES]) -> [u8; TEXT_BYTES_MIN] {
@@ -290,5 +302,90 @@ impl SplitMix {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp {
+        measured: true,
+        publisher: 7,
+        seq: 1 << 33,
+        due_ns: 123_456_789,
+    };
+
+    /// The payload of a frame, unmasked as a server does it.
+    fn payload_of(payloads: &Payloads, stamp: &Stamp) -> Vec<u8> {
+        let mut frame = Vec::new();
+        payloads.append(&mut frame, stamp);
+        assert_eq!(frame.len(), payloads.frame_bytes());
+        let from = frame.len() - payloads.size();
+        assert_eq!(&frame[from - 4..from], payloads.mask());
+        let mask = payloads.mask();
+        frame[from..]
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect()
+    }
+
+    #[test]
+    fn a_stamp_survives_the_way_at_every_size() {
+        for (text, sizes) in [
+            (false, [40, 41, 126, 70_000]),
+            (true, [80, 83, 126, 70_000]),
+        ] {
+            for size in sizes {
+                let payloads = Payloads::new(size, text, 42);
+                let payload = payload_of(&payloads, &STAMP);
+                assert!(
+                    matches!(payloads.read(&payload), Reading::Intact(read, _) if read == STAMP)
+                );
+                assert!(!text || payload.is_ascii(), "text must be UTF-8");
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_is_read_as_intact() {
+        for text in [false, true] {
+            let payloads = Payloads::new(120, text, 42);
+            let payload = payload_of(&payloads, &STAMP);
+            for bit in 0..payload.len() * 8 {
+                let mut damaged = payload.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let reading = payloads.read(&damaged);
+                assert!(
+                    matches!(reading, Reading::BodyDamaged(..) | Reading::StampDamaged),
+                    "bit {bit}: {reading:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_of_another_message_is_damage() {
+        let payloads = Payloads::new(400, false, 42);
+        let other = (0..64).map(|seq| payload_of(&payloads, &Stamp { seq, ..STAMP }));
+        let mut mixed = payload_of(&payloads, &STAMP);
+        let own_body = mixed[STAMP_BYTES..].to_vec();
+        let foreign = other.map(|payload| payload[STAMP_BYTES..].to_vec());
+        let body = foreign
+            .into_iter()
+            .find(|body| *body != own_body)
+            .expect("64 offsets");
+        mixed[STAMP_BYTES..].copy_from_slice(&body);
+        assert!(matches!(payloads.read(&mixed), Reading::BodyDamaged(..)));
+    }
+
+    #[test]
+    fn a_message_of_another_run_is_foreign_and_the_seed_decides_the_run() {
+        let (one, other) = (Payloads::new(64, false, 1), Payloads::new(64, false, 2));
+        let payload = payload_of(&one, &STAMP);
+        assert_eq!(other.read(&payload), Reading::Foreign);
+        assert_eq!(payload, payload_of(&Payloads::new(64, false, 1), &STAMP));
+        assert_eq!(one.read(b"welcome"), Reading::Foreign);
     }
 }

@@ -96,25 +96,33 @@ fn a_repeated_delivery_is_counted_once() {
     assert_eq!(code, 3);
 }
 
-/// Holds message 50 to client 2 back until after message 51.
-fn swapping() -> Behaviour {
-    let mut held = Vec::new();
+/// From message 50 on: swaps the first two neighbours for which `wanted` holds, at client 2.
+fn swapping(wanted: fn(&[u8], &[u8]) -> bool) -> Behaviour {
+    let mut held: Option<Vec<u8>> = None;
+    let mut is_done = false;
     Behaviour::with(move |delivery| {
-        if is_chosen(&delivery) {
-            held.push(delivery.payload);
+        if delivery.client != 2 || delivery.number < 50 || is_done {
+            return vec![delivery.payload];
+        }
+        let Some(earlier) = held.take() else {
+            held = Some(delivery.payload);
             return vec![];
+        };
+        if wanted(&earlier, &delivery.payload) {
+            is_done = true;
+            return vec![delivery.payload, earlier];
         }
-        let mut out = vec![delivery.payload];
-        if delivery.client == 2 {
-            out.append(&mut held);
-        }
-        out
+        held = Some(delivery.payload);
+        vec![earlier]
     })
 }
 
+/// Where a binary payload names its publisher.
+const PUBLISHER: std::ops::Range<usize> = 8..12;
+
 #[test]
 fn two_swapped_messages_of_one_publisher_are_reordered_and_another_order() {
-    let url = serve(swapping());
+    let url = serve(swapping(|_, _| true));
     let (code, report) = report(&url, &format!("{LOAD} --publishers 1"));
     expect(
         &report,
@@ -131,7 +139,7 @@ fn two_swapped_messages_of_one_publisher_are_reordered_and_another_order() {
 
 #[test]
 fn two_swapped_messages_of_two_publishers_are_another_order_only() {
-    let url = serve(swapping());
+    let url = serve(swapping(|one, other| one[PUBLISHER] != other[PUBLISHER]));
     let (code, report) = report(&url, &format!("{LOAD} --publishers 2"));
     expect(
         &report,
@@ -361,4 +369,26 @@ fn large_messages_arrive_whole() {
     let (code, report) = report(&url, load);
     expect(&report, &[("sent", 4), ("expected", 12), ("delivered", 12)]);
     assert_eq!(code, 0);
+}
+
+#[test]
+fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
+    let url = serve(Behaviour::with(|delivery| {
+        if delivery.number == 0 {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        vec![delivery.payload]
+    }));
+    // 40 MB in 400 ms: more than the sockets' buffers hold while nobody reads.
+    let load = "--clients 1 --rate 100 --duration 400 --warmup 0 --size 1000000";
+    let (code, report) = report(&url, load);
+    expect(
+        &report,
+        &[("sent", 40), ("expected", 40), ("delivered", 40)],
+    );
+    assert!(number(&report, "/held_up") >= 1.0, "{report:#}");
+    // Those are the relay's doing and not the generator's lateness.
+    let recorded = number(&report, "/lateness_ns/count") + number(&report, "/held_up");
+    assert_eq!(recorded, 40.0, "{report:#}");
+    assert_eq!((code, number(&report, "/unsent")), (0, 0.0));
 }

@@ -6,6 +6,9 @@ use super::{Config, EndpointConfig, EndpointKind, EndpointSettings};
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
 
+/// Paths of the main listener that the relay answers itself: no endpoint can have them.
+pub const HEALTH_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
+
 /// Keys that do not go together.
 pub(super) struct Conflict {
     /// Their paths, the one to change first.
@@ -70,6 +73,15 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
         .filter(|(_, at)| at.enabled)
         .collect();
     for (index, (name, endpoint)) in enabled.iter().enumerate() {
+        if HEALTH_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path")],
+                message: format!(
+                    "{} is where the relay itself tells its health; take another path",
+                    endpoint.path
+                ),
+            });
+        }
         let earlier = enabled[..index]
             .iter()
             .find(|(_, other)| other.path == endpoint.path);

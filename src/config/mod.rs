@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::engine::{Network, NetworkError};
+pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
@@ -221,8 +222,6 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
-    /// Whether user names are listed.
-    pub users: bool,
 }
 
 /// `logging`: the log.
@@ -315,7 +314,6 @@ impl Default for Config {
             },
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
-                users: true,
             },
             logging: LoggingConfig {
                 level: LogLevel::Info,

@@ -89,7 +89,8 @@ impl Shard {
             is_counted,
         };
         let least_loaded = self.core.doors.least_loaded(own);
-        if least_loaded == own {
+        // A stopping shard keeps what it accepts: the other may have ended already.
+        if least_loaded == own || !self.stop.is_accepting() {
             self.count_in(own);
             return self.adopt(handover);
         }

@@ -110,10 +110,16 @@ impl Door {
     }
 }
 
-/// The control mailbox of a shard is full.
+/// Why a handle could not do what it was asked: nothing has happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the shard has too many control messages waiting")]
-pub struct Busy;
+pub enum HandleError {
+    /// The shard has too many control messages waiting, or has ended. It may be tried again.
+    #[error("the shard has too many control messages waiting")]
+    Busy,
+    /// The message is larger than [`crate::limits::MESSAGE_BYTES_MAX`].
+    #[error("the message is too large")]
+    TooLarge,
+}
 
 /// All that the shards share.
 pub(super) struct Doors {
@@ -165,9 +171,14 @@ impl Doors {
     }
 
     /// Gives `shard` something to do.
-    pub(super) fn control(&self, shard: u16, control: Control) -> Result<(), Busy> {
-        let door = self.doors.get(usize::from(shard)).ok_or(Busy)?;
-        door.control.try_send(control).map_err(|_| Busy)?;
+    pub(super) fn control(&self, shard: u16, control: Control) -> Result<(), HandleError> {
+        let door = self
+            .doors
+            .get(usize::from(shard))
+            .ok_or(HandleError::Busy)?;
+        door.control
+            .try_send(control)
+            .map_err(|_| HandleError::Busy)?;
         door.wake();
         Ok(())
     }

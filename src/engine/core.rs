@@ -69,6 +69,8 @@ pub(super) struct Core {
     pub(super) lagging: Vec<Key>,
     pub(super) doomed: Vec<(Key, CloseReason)>,
     pub(super) dead: Vec<Key>,
+    /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
+    pub(super) has_freed_mail: bool,
 }
 
 impl Core {
@@ -98,6 +100,7 @@ impl Core {
             lagging: Vec::new(),
             doomed: Vec::new(),
             dead: Vec::new(),
+            has_freed_mail: false,
         }
     }
 
@@ -162,6 +165,12 @@ impl Core {
             connection.is_doomed = true;
             self.doomed.push((key, reason));
         }
+    }
+
+    /// Whether the connection is about to be closed, or gone.
+    pub(super) fn is_doomed(&mut self, key: Key) -> bool {
+        self.connection(key)
+            .is_none_or(|connection| connection.is_doomed || connection.phase == Phase::Dead)
     }
 
     /// Makes the connection a member of the room.
@@ -241,6 +250,7 @@ impl Core {
         }
         if self.rooms[place as usize].members() == 0 {
             let local = self.rooms.remove(place as usize);
+            self.has_freed_mail |= local.held_runs() > 0;
             self.rooms_by_key.remove(&local.room.key);
             self.rooms_by_epoch.remove(&local.room.epoch);
             self.doors.directory.leave(&local.room, self.id);
@@ -313,7 +323,7 @@ impl Core {
         };
         match origin {
             Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
-            Origin::Room(_) | Origin::Direct => {
+            Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
         }

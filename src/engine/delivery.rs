@@ -1,9 +1,10 @@
 //! From a room's runs into its members' outboxes.
 
+use std::collections::vec_deque::Iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Phase};
+use super::connection::{Connection, Key, Membership, Phase};
 use super::core::Core;
 use super::settings::{EndpointSettings, SlowClient};
 use super::slow;
@@ -41,27 +42,12 @@ pub(super) fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> us
     let mut exceptions = Exceptions::default();
     let visits = room.deliver(visits_max, |index, runs| {
         let connection = &mut connections[index as usize];
-        debug_assert!(connection.phase == Phase::Open, "a member that is not open");
+        let slow = slow_client(endpoint_settings, connection);
+        visit(connection, (*id, index), place, runs, slow, &mut exceptions);
         let key = Key {
             index,
             generation: connection.generation,
         };
-        for run in runs {
-            if run.recipients.is_none() && connection.is_writable {
-                let range = run.bytes.clone();
-                connection
-                    .outbox
-                    .push(&run.segment, range, run.frames, Origin::Room(place));
-            } else {
-                let slow = slow_client(endpoint_settings, connection);
-                let id = ConnectionId {
-                    index,
-                    generation: key.generation,
-                    shard: *id,
-                };
-                deliver_frames(connection, id, place, run, slow, &mut exceptions);
-            }
-        }
         if !connection.is_writable {
             exceptions.lagging.push(key);
         } else if !connection.is_dirty {
@@ -72,6 +58,60 @@ pub(super) fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> us
     core.pending_bytes -= pending_before - room.pending_bytes();
     act_on(core, exceptions);
     visits
+}
+
+/// Gives a member that is about to leave all its rooms what it has not got.
+pub(super) fn deliver_rest(core: &mut Core, key: Key) {
+    let Core {
+        id,
+        rooms,
+        connections,
+        endpoint_settings,
+        ..
+    } = core;
+    let connection = &mut connections[key.index as usize];
+    let mut exceptions = Exceptions::default();
+    for membership in connection.rooms.as_slice().to_vec() {
+        let Membership {
+            room: place,
+            place: seat,
+        } = membership;
+        let slow = slow_client(endpoint_settings, connection);
+        let room = &mut rooms[place as usize];
+        room.deliver_to(seat, |index, runs| {
+            visit(connection, (*id, index), place, runs, slow, &mut exceptions);
+        });
+    }
+    // It is being closed already: no policy acts on it any more.
+    exceptions.lagging.clear();
+    act_on(core, exceptions);
+}
+
+/// Gives one member the runs that it has not got.
+fn visit(
+    connection: &mut Connection,
+    (shard, index): (u16, u32),
+    place: u32,
+    runs: Iter<'_, LocalRun>,
+    slow: &SlowClient,
+    exceptions: &mut Exceptions,
+) {
+    debug_assert!(connection.phase == Phase::Open, "a member that is not open");
+    for run in runs {
+        if run.recipients.is_none() && connection.is_writable {
+            let range = run.bytes.clone();
+            connection
+                .outbox
+                .push(&run.segment, range, run.frames, Origin::Room(place));
+        } else {
+            let id = ConnectionId {
+                index,
+                generation: connection.generation,
+                shard,
+            };
+            deliver_frames(connection, id, place, run, slow, exceptions);
+        }
+    }
 }
 
 fn slow_client<'s>(settings: &'s [EndpointSettings], connection: &Connection) -> &'s SlowClient {

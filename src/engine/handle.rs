@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 
-use super::control::{Busy, Control, Doors};
+use super::control::{Control, Doors, HandleError};
 use super::view::View;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::frame::MessageKind;
 
 static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
 
 /// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes. What
-/// it does takes effect a little later; nothing here waits. [`Busy`] means that a shard has too
+/// it does takes effect a little later; nothing here waits. [`HandleError::Busy`] means that a shard has too
 /// much to do already: nothing has happened, and the caller may try again.
 ///
 /// Everything that one handle publishes goes through one shard, so that it keeps its order.
@@ -46,12 +47,12 @@ impl Handle {
         recipients: Recipients,
         kind: MessageKind,
         payload: impl Into<Bytes>,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), HandleError> {
         let room = RoomKey {
             endpoint,
             name: room.into(),
         };
-        let payload = payload.into();
+        let payload = sendable(payload)?;
         self.doors.control(
             self.shard,
             Control::Publish {
@@ -69,13 +70,13 @@ impl Handle {
         to: ConnectionId,
         kind: MessageKind,
         payload: impl Into<Bytes>,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), HandleError> {
         self.doors.control(
             to.shard,
             Control::Send {
                 to,
                 kind,
-                payload: payload.into(),
+                payload: sendable(payload)?,
             },
         )
     }
@@ -87,7 +88,7 @@ impl Handle {
         connection: ConnectionId,
         code: u16,
         reason: impl Into<String>,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), HandleError> {
         let reason = reason.into();
         self.doors.control(
             connection.shard,
@@ -105,7 +106,7 @@ impl Handle {
         connection: ConnectionId,
         endpoint: EndpointId,
         room: &str,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), HandleError> {
         let room = RoomKey {
             endpoint,
             name: room.into(),
@@ -120,7 +121,7 @@ impl Handle {
         connection: ConnectionId,
         endpoint: EndpointId,
         room: &str,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), HandleError> {
         let room = RoomKey {
             endpoint,
             name: room.into(),
@@ -133,4 +134,12 @@ impl Handle {
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.doors))
     }
+}
+
+fn sendable(payload: impl Into<Bytes>) -> Result<Bytes, HandleError> {
+    let payload = payload.into();
+    if payload.len() > MESSAGE_BYTES_MAX {
+        return Err(HandleError::TooLarge);
+    }
+    Ok(payload)
 }

@@ -2,8 +2,8 @@
 //!
 //! What was pushed counts against the bound until the receiver has delivered it, so that frames
 //! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
-//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is woken
-//! when there is room.
+//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
+//! woken when there is room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,18 +40,26 @@ pub(crate) struct Mailbox {
     /// What was pushed and is not yet released.
     mails: CachePadded<AtomicUsize>,
     bytes: AtomicUsize,
+    mails_max: usize,
+    bytes_max: usize,
     /// Set by a sender that has a batch which does not fit.
     pub(crate) blocked: SleepFlag,
 }
 
 impl Mailbox {
     pub(crate) fn new() -> Mailbox {
-        let (sender, receiver) = crossbeam_channel::bounded(MAILBOX_BATCHES_MAX);
+        Mailbox::bounded(MAILBOX_BATCHES_MAX, MAILBOX_BYTES_MAX)
+    }
+
+    pub(crate) fn bounded(mails_max: usize, bytes_max: usize) -> Mailbox {
+        let (sender, receiver) = crossbeam_channel::bounded(mails_max);
         Mailbox {
             sender,
             receiver,
             mails: CachePadded::default(),
             bytes: AtomicUsize::new(0),
+            mails_max,
+            bytes_max,
             blocked: SleepFlag::default(),
         }
     }
@@ -59,7 +67,9 @@ impl Mailbox {
     /// Pushes `mail`, or gives it back where it does not fit. An empty mailbox takes any one batch.
     /// Called by the sending shard alone, so what it reads here can only shrink meanwhile.
     pub(crate) fn push(&self, mail: Mail) -> Result<(), Mail> {
-        if !self.has_room_for(&mail) {
+        let mails = self.mails.load(Ordering::Acquire);
+        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
+        if mails > 0 && (mails >= self.mails_max || bytes > self.bytes_max) {
             return Err(mail);
         }
         self.reserve(mail.bytes());
@@ -69,13 +79,6 @@ impl Mailbox {
         })
     }
 
-    /// Whether [`Mailbox::push`] would take it.
-    pub(crate) fn has_room_for(&self, mail: &Mail) -> bool {
-        let mails = self.mails.load(Ordering::Acquire);
-        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
-        mails == 0 || (mails < MAILBOX_BATCHES_MAX && bytes <= MAILBOX_BYTES_MAX)
-    }
-
     fn reserve(&self, bytes: usize) {
         self.mails.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -83,8 +86,8 @@ impl Mailbox {
 
     /// Whether it is at its bound.
     pub(crate) fn is_full(&self) -> bool {
-        self.mails.load(Ordering::Relaxed) >= MAILBOX_BATCHES_MAX
-            || self.bytes.load(Ordering::Relaxed) > MAILBOX_BYTES_MAX
+        self.mails.load(Ordering::Relaxed) >= self.mails_max
+            || self.bytes.load(Ordering::Relaxed) > self.bytes_max
     }
 
     /// Takes the next mail. It counts until it is released.

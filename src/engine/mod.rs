@@ -23,6 +23,8 @@ mod router;
 mod session;
 mod settings;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod sleep;
 mod slow;
 mod start;
@@ -33,7 +35,7 @@ mod timers;
 mod view;
 
 pub use self::close_reason::{CloseReason, Refusal};
-pub use self::control::Busy;
+pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,

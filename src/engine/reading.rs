@@ -10,6 +10,7 @@ use super::clock::ticks_of;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Phase};
 use super::core::Core;
+use super::delivery;
 use super::endpoint::Endpoint;
 use super::session::Session;
 use super::shard::Shard;
@@ -158,23 +159,31 @@ impl Shard {
     }
 
     /// Ends a connection, gracefully where the reason allows it.
-    pub(super) fn close(&mut self, key: Key, reason: CloseReason) {
+    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
         connection.is_doomed = false;
         match connection.phase {
-            Phase::Open => self.close_open(key, &reason),
+            Phase::Open => self.close_open(key, reason),
             // The answer to our Close, or a client that cannot even close properly.
             Phase::Closing => match reason {
                 CloseReason::ClientGone => self.die(key),
                 _ => self.drain(key),
             },
-            Phase::Request | Phase::Deferred if reason == CloseReason::Shutdown => {
+            Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
                 self.refuse_for_shutdown(key);
             }
-            Phase::Draining | Phase::Lingering if reason != CloseReason::ClientGone => {}
+            Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),
+        }
+        // What it sent after the reason for its end was not read.
+        if self
+            .core
+            .connection(key)
+            .is_some_and(|connection| connection.is_readable)
+        {
+            self.core.queue_read(key);
         }
     }
 
@@ -187,6 +196,9 @@ impl Shard {
         if catch_unwind(call).is_err() {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
+        }
+        if !reason.is_slow() {
+            delivery::deliver_rest(&mut self.core, key);
         }
         self.core.leave_all(key);
         self.core.stats().closed[reason.label_index()].add(1);
@@ -207,7 +219,7 @@ impl Shard {
         }
         let mut frame = Vec::with_capacity(32);
         append_close(&mut frame, reason.close_code(), &reason.close_text());
-        self.core.enqueue(key, frame, Origin::Direct, received_ns);
+        self.core.enqueue(key, frame, Origin::Close, received_ns);
         if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
             self.drain(key);
         } else {
@@ -278,7 +290,7 @@ impl Shard {
 
     /// The connection is of no use any more.
     pub(super) fn client_gone(&mut self, key: Key) {
-        self.close(key, CloseReason::ClientGone);
+        self.close(key, &CloseReason::ClientGone);
     }
 
     /// Removes the connection at the end of the turn.

@@ -1,7 +1,7 @@
 //! HTTP requests: the way into a WebSocket, and plain ones.
 //!
-//! A request that arrives in one piece is handled where it lies in the receive buffer; only one that
-//! is split is kept ([`Cold`]).
+//! A request that arrives in one piece is handled where it lies in the receive buffer; only one
+//! that is split is kept ([`Cold`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -234,7 +234,8 @@ impl Shard {
 
     fn bad_request(&mut self, key: Key, error: HttpError) -> Step {
         self.refused(key, Refusal::BadRequest);
-        tracing::debug!(connection = %self.core.connection_id(key), error = error.name(), "refused");
+        let connection = self.core.connection_id(key);
+        tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
         self.send_response(key, &response, false, false);
         Step::Ended
@@ -356,7 +357,6 @@ impl Shard {
         }
         // What came meanwhile was not read.
         self.core.queue_read(key);
-        self.close_doomed();
     }
 
     /// Gives the answer to the request at the front of `kept`. Returns how long that is.
@@ -511,7 +511,7 @@ impl Shard {
             let response = Response::text(408, "The request took too long.\n");
             return self.send_response(key, &response, false, false);
         }
-        self.close(key, CloseReason::ClientGone);
+        self.close(key, &CloseReason::ClientGone);
     }
 
     /// When a request that begins now has to be there.

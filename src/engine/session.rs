@@ -10,6 +10,7 @@ use super::core::{Core, JoinError, RoomId};
 use super::handle::Handle;
 use crate::fanout::room::RoomKey;
 use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::frame::MessageKind;
 
 /// An open connection, as its endpoint sees it during a callback.
@@ -105,13 +106,20 @@ impl<'c> Session<'c> {
         kind: MessageKind,
         payload: &[u8],
     ) -> bool {
+        if !is_sendable(payload) {
+            return false;
+        }
         let key = self.room_key(room);
         self.core
             .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns)
     }
 
-    /// Sends to this connection alone.
+    /// Sends to this connection alone. It may overtake what was published in the same turn, since
+    /// that goes to the room's members only when everything is read.
     pub fn send(&mut self, kind: MessageKind, payload: &[u8]) {
+        if !is_sendable(payload) {
+            return;
+        }
         self.core
             .send(self.key, kind.into(), payload, self.received_ns);
     }
@@ -137,4 +145,16 @@ impl<'c> Session<'c> {
             name: name.into(),
         }
     }
+}
+
+/// Whether a payload is within [`MESSAGE_BYTES_MAX`]. What is not is an error of the endpoint's.
+fn is_sendable(payload: &[u8]) -> bool {
+    let is_sendable = payload.len() <= MESSAGE_BYTES_MAX;
+    if !is_sendable {
+        tracing::error!(
+            bytes = payload.len(),
+            "a message that is too large was not sent"
+        );
+    }
+    is_sendable
 }

@@ -23,13 +23,15 @@ use super::endpoint::Endpoint;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
+use super::timers::BusyWindow;
 use super::{delivery, slow};
+use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
+use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, DELIVERIES_PER_PASS, MEMBERS_PER_PASS,
-    PENDING_BYTES_MAX, READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX,
-    WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
+    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -64,6 +66,7 @@ pub(super) struct Shard {
     pub(super) stop_markers: ShardSet,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
+    pub(super) busy_window: BusyWindow,
     pub(super) sweep_from: usize,
     pub(super) sweep_outbox_bytes: usize,
 }
@@ -110,8 +113,8 @@ impl Shard {
             self.take_events(if has_mail { Duration::ZERO } else { until_tick });
             sleeping.withdraw();
         }
-        let is_reading = self.may_read();
-        self.core.clock.advance(is_reading);
+        let may_read = self.may_read();
+        self.core.clock.advance(may_read);
         let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
         self.core.stats().idle_ns.add(waited_ns);
     }
@@ -191,10 +194,19 @@ impl Shard {
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
             || (!self.inbox.control.is_empty() && !self.is_blocked())
-            || self.has_room_for_unsent()
             || self
                 .senders()
                 .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
+            || self.may_push_again()
+    }
+
+    /// Whether a receiver has said that there is room again. It may have found this shard awake, so
+    /// this has to be asked before sleeping.
+    fn may_push_again(&self) -> bool {
+        (0..self.core.doors.shards()).any(|shard| {
+            let mailbox = self.core.doors.mailbox(self.core.id, shard);
+            !self.unsent[usize::from(shard)].is_empty() && !mailbox.blocked.is_announced()
+        })
     }
 
     fn senders(&self) -> impl Iterator<Item = u16> + use<> {
@@ -205,18 +217,6 @@ impl Shard {
     /// Whether a mailbox is full: nothing is read until it takes what waits for it.
     pub(super) fn is_blocked(&self) -> bool {
         self.unsent.iter().any(|unsent| !unsent.is_empty())
-    }
-
-    /// Whether some of what did not fit would fit now. Who made room may have looked whether this
-    /// shard sleeps before it did.
-    fn has_room_for_unsent(&self) -> bool {
-        let mut waiting = self.unsent.iter().enumerate();
-        waiting.any(|(shard, unsent)| {
-            let mailbox = self.core.doors.mailbox(self.core.id, shard as u16);
-            unsent
-                .front()
-                .is_some_and(|mail| mailbox.has_room_for(mail))
-        })
     }
 
     /// Whether publishers may be read.
@@ -241,7 +241,6 @@ impl Shard {
                 break;
             };
             self.obey(control);
-            self.close_doomed();
         }
         if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
             let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
@@ -272,8 +271,8 @@ impl Shard {
         taken
     }
 
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of any
-    /// mailbox that waited for it.
+    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
+    /// any mailbox that waited for it.
     fn wake_blocked_senders(&self) {
         for from in self.senders() {
             if self
@@ -322,8 +321,7 @@ impl Shard {
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
                     self.take_bytes(key, &mut buffer[..received], received_ns);
-                    self.close_doomed();
-                    if is_drained {
+                    if is_drained || self.core.is_doomed(key) {
                         return;
                     }
                 }
@@ -362,30 +360,25 @@ impl Shard {
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
         }
-        slow::relieve_memory(&mut self.core);
+        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
+            slow::relieve_memory(&mut self.core);
+        }
     }
 
     /// Gives members their frames: room by room, round robin, a bounded number at a time.
     pub(super) fn deliver(&mut self) {
-        let mut budget = DELIVERIES_PER_PASS;
-        for _ in 0..self.core.rooms_pending.len() {
-            if budget == 0 {
-                break;
+        // Nothing in here accepts runs, which is what adds to the queue.
+        let mut pending = std::mem::take(&mut self.core.rooms_pending);
+        deliver_pass(&mut pending, |room, visits_max| {
+            let visits = delivery::deliver_room(&mut self.core, room, visits_max);
+            let room = self.core.rooms.get(room as usize);
+            Served {
+                visits,
+                is_pending: room.is_some_and(LocalRoom::is_pending),
             }
-            let Some(room) = self.core.rooms_pending.pop_front() else {
-                break;
-            };
-            let visits = delivery::deliver_room(&mut self.core, room, budget.min(MEMBERS_PER_PASS));
-            budget -= visits;
-            if self
-                .core
-                .rooms
-                .get(room as usize)
-                .is_some_and(|room| room.is_pending())
-            {
-                self.core.rooms_pending.push_back(room);
-            }
-        }
+        });
+        debug_assert!(self.core.rooms_pending.is_empty());
+        self.core.rooms_pending = pending;
         self.close_doomed();
     }
 
@@ -484,15 +477,19 @@ impl Shard {
         true
     }
 
-    /// Closes the connections that endpoint code, a policy or a timer has doomed.
+    /// Closes the connections that their client, endpoint code, a policy or a timer has doomed. It
+    /// is called after delivery, so that what was published before goes out before the Close.
     pub(super) fn close_doomed(&mut self) {
         while let Some((key, reason)) = self.core.doomed.pop() {
-            self.close(key, reason);
+            self.close(key, &reason);
         }
     }
 
     /// Removes what has died. Only here do places in the slab become free.
     fn reap(&mut self) {
+        if std::mem::take(&mut self.core.has_freed_mail) {
+            self.wake_blocked_senders();
+        }
         while let Some(key) = self.core.dead.pop() {
             let connection = self.core.connections.remove(key.index as usize);
             debug_assert!(

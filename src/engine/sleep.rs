@@ -7,20 +7,27 @@
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Whether somebody sleeps, or is about to.
+/// Whether somebody sleeps, or is about to. Every change is an exchange, so that it follows the last
+/// answer in the flag's own order; loom can check that, and beside a sleep it costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct SleepFlag(AtomicBool);
 
 impl SleepFlag {
     /// Says that the caller is about to sleep. It must look for work once more afterwards.
     pub(crate) fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// Says that the caller is awake again, or found work after all.
     pub(crate) fn withdraw(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.swap(false, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has answered the announcement yet. A sleeper that waits for several things
+    /// looks here before it sleeps: the one who answered may have found it awake.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Whether the sleeper must be woken. Called after the work was made; `true` once per sleep.

@@ -21,10 +21,11 @@ use super::router::{PatternError, Router};
 use super::settings::{EndpointSettings, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::stop::Stop;
+use super::timers::BusyWindow;
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
-use crate::limits::{EVENTS_PER_POLL, SHARDS_MAX};
+use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, SHARDS_MAX};
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
 /// Why an engine does not start.
@@ -59,9 +60,6 @@ pub enum StartError {
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
 }
-
-/// The largest message that may be configured, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
 /// Puts an engine together.
 #[derive(Default)]
@@ -249,6 +247,7 @@ impl Parts {
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
+            busy_window: BusyWindow::default(),
             sweep_from: 0,
             sweep_outbox_bytes: 0,
         }

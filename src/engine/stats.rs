@@ -9,10 +9,11 @@ use super::close_reason::{CloseReason, Refusal};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `more`. Called by the shard that owns the counter alone.
+    /// Adds `more`. Called by the shard that owns the counter alone. It wraps, as sums of
+    /// nanoseconds may after months of overload.
     pub(crate) fn add(&self, more: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before.wrapping_add(more), Ordering::Relaxed);
     }
 
     /// Sets the value, for gauges.
@@ -197,6 +198,8 @@ pub struct ShardStats {
     pub turns: Durations,
     /// Time spent waiting for events, in nanoseconds.
     pub idle_ns: Counter,
+    /// Share of the last whole second that was spent in turns, in parts per million.
+    pub busy_ppm: Counter,
     /// Bytes that wait in outboxes, as of the last sweep.
     pub outbox_bytes: Counter,
     /// Age of the oldest frame in an outbox whose last send would have blocked, in milliseconds.

@@ -8,7 +8,7 @@ use super::Recipients;
 use super::room::Room;
 use super::segment::{Buffer, LiveBytes};
 use super::tickets::ShardSet;
-use crate::limits::SHARED_FRAME_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, SHARED_FRAME_BYTES_MAX};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
 /// Frames of one room with tickets in a row, side by side in one buffer.
@@ -32,6 +32,15 @@ pub struct Run {
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
+impl Run {
+    /// Takes the run's tickets. Returns the shards that must get it.
+    pub fn take_tickets(&mut self) -> ShardSet {
+        let (first, shards) = self.room.tickets.take(u64::from(self.frames));
+        self.first_ticket = first;
+        shards
+    }
+}
+
 /// All that one shard publishes in one turn.
 pub struct Batch {
     /// The runs. Those of one room are in order; runs of different rooms are independent.
@@ -46,9 +55,7 @@ impl Batch {
     pub fn take_tickets(&mut self) -> ShardSet {
         let mut shards = ShardSet::default();
         for run in &mut self.runs {
-            let (first, members) = run.room.tickets.take(u64::from(run.frames));
-            run.first_ticket = first;
-            shards.add(members);
+            shards.add(run.take_tickets());
         }
         shards
     }
@@ -121,7 +128,10 @@ impl BatchBuilder {
         let room = self.room_place(room);
         let frame_bytes = server_frame_bytes(payload.len());
         self.bytes_pending += frame_bytes;
-        let place = if frame_bytes > SHARED_FRAME_BYTES_MAX {
+        debug_assert!(payload.len() <= MESSAGE_BYTES_MAX);
+        // Endpoint code may publish more in a turn than its connections sent.
+        let is_full = self.bytes.len() > MESSAGE_BYTES_MAX;
+        let place = if frame_bytes > SHARED_FRAME_BYTES_MAX || is_full {
             let mut own = Vec::with_capacity(frame_bytes);
             append_frame(&mut own, opcode, payload);
             Place::Large(own)
@@ -327,3 +337,6 @@ fn large_run(
         recipients,
     }
 }
+
+#[cfg(test)]
+mod tests;

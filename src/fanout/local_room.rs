@@ -5,6 +5,7 @@
 //! member all that came since its last visit, so that frames which arrive while a large room is
 //! being served join the same send.
 
+use std::collections::vec_deque::Iter;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
@@ -232,7 +233,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
     pub fn deliver(
         &mut self,
         visits_max: usize,
-        mut visit: impl FnMut(u32, std::collections::vec_deque::Iter<'_, LocalRun>),
+        mut visit: impl FnMut(u32, Iter<'_, LocalRun>),
     ) -> usize {
         let visits = visits_max.min(self.visits_pending);
         let next_run = self.next_run();
@@ -254,6 +255,17 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
         self.check_invariants();
         visits
+    }
+
+    /// Visits the member at `place` alone, out of turn.
+    pub fn deliver_to(&mut self, place: u32, visit: impl FnOnce(u32, Iter<'_, LocalRun>)) {
+        let next_run = self.next_run();
+        let member = &mut self.members[place as usize];
+        let got = member.next_run.wrapping_sub(self.first_run) as usize;
+        member.next_run = next_run;
+        if got < self.runs.len() {
+            visit(member.connection, self.runs.range(got..));
+        }
     }
 
     /// The cursor is at the first member again: what was there a lap ago, everybody has.
@@ -294,3 +306,6 @@ impl<Hold: Clone> LocalRoom<Hold> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

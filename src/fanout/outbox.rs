@@ -19,8 +19,10 @@ pub enum Origin {
     Room(u32),
     /// Sent to this connection alone.
     Direct,
-    /// A ping or a close frame, or an HTTP response.
+    /// A ping, or an HTTP response.
     Control,
+    /// The Close frame: it goes out last.
+    Close,
     /// A pong.
     Pong,
 }
@@ -45,6 +47,7 @@ struct Slice {
 const DIRECT: u32 = u32::MAX;
 const CONTROL: u32 = u32::MAX - 1;
 const PONG: u32 = u32::MAX - 2;
+const CLOSE: u32 = u32::MAX - 3;
 
 impl Slice {
     fn origin(&self) -> Origin {
@@ -52,6 +55,7 @@ impl Slice {
             DIRECT => Origin::Direct,
             CONTROL => Origin::Control,
             PONG => Origin::Pong,
+            CLOSE => Origin::Close,
             room => Origin::Room(room),
         }
     }
@@ -83,6 +87,7 @@ impl From<Origin> for u32 {
             Origin::Direct => DIRECT,
             Origin::Control => CONTROL,
             Origin::Pong => PONG,
+            Origin::Close => CLOSE,
             Origin::Room(room) => room,
         }
     }
@@ -451,3 +456,6 @@ fn sent_of(slice: &Slice, frames: u32) -> Sent {
         is_delivery: slice.origin().is_data(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod hub;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use crate::admin;
 use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
 use crate::engine::{
     Builder, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy, StartError,
@@ -37,6 +38,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError>
         };
         builder.route(&endpoint.path, id)?;
     }
+    admin::routes(&mut builder, &config.health.status_word)?;
     Ok(builder)
 }
 

@@ -4,7 +4,7 @@
 //! returned until it yields `None`. Invariants:
 //!
 //! - A frame that is whole in the input is unmasked in place and lent out of it: no copy. Only a
-//!   message that is split, over frames or over inputs, is kept, in a boxed [`Partial`]; each of
+//!   message that is split, over frames or over inputs, is kept, in a boxed `Partial`; each of
 //!   its bytes is unmasked once and copied once.
 //! - Memory grows with bytes that arrived, never with a length that was announced; limits are
 //!   checked as soon as a header shows its length.
@@ -18,7 +18,7 @@ use std::mem;
 use super::close::{CloseFrame, is_valid_received_code};
 use super::frame::{MessageKind, Opcode};
 use super::header::Header;
-use super::partial::{Filled, Partial};
+use super::partial::{Collected, Partial};
 use super::{mask, utf8};
 
 /// The bounds of what one connection may send; control frames have their own (RFC 6455 §5.5).
@@ -189,14 +189,6 @@ impl From<utf8::InvalidUtf8> for ProtocolError {
     }
 }
 
-/// What one step found; `Held` items lie in `partial`, the others in the input.
-enum Step<'i> {
-    NeedsInput,
-    Whole(Item<'i>),
-    HeldMessage(MessageKind),
-    HeldControl(Opcode),
-}
-
 impl Decoder {
     /// A decoder at the start of a connection. Allocates nothing.
     pub const fn new() -> Decoder {
@@ -223,34 +215,24 @@ impl Decoder {
         if self.phase != Phase::Decoding {
             self.settle(input);
         }
-        match self.step(input, limits) {
-            Ok(Step::NeedsInput) => Ok(None),
-            Ok(Step::Whole(item)) => {
-                if matches!(item, Item::Close(_)) {
-                    self.end(input);
-                }
-                Ok(Some(item))
-            }
-            Ok(Step::HeldMessage(kind)) => {
-                self.phase = Phase::LentMessage;
-                let payload = self
-                    .partial
-                    .as_ref()
-                    .map_or(&[][..], |partial| &partial.message);
-                Ok(Some(Item::Message(Message { kind, payload })))
-            }
-            Ok(Step::HeldControl(opcode)) => self.lend_control(opcode, input),
-            Err(error) => {
-                self.end(input);
-                Err(error)
-            }
+        // Nearly every frame is whole and stands alone: no state is touched for it.
+        if self.partial.is_none()
+            && let Some((opcode, payload)) = take_whole_frame(input, limits)
+        {
+            let kind = match opcode {
+                Opcode::Text if utf8::is_valid(payload) => MessageKind::Text,
+                Opcode::Binary => MessageKind::Binary,
+                _ => return self.lend_rare(opcode, payload, input),
+            };
+            return Ok(Some(Item::Message(Message { kind, payload })));
         }
+        self.next_split(input, limits)
     }
 
     /// Bytes of memory that this connection holds for a message or frame that is not whole yet.
     pub fn held_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
-            size_of::<Partial>() + partial.message.capacity()
+            size_of::<Partial>() + partial.message_capacity()
         })
     }
 
@@ -258,12 +240,15 @@ impl Decoder {
     pub fn is_mid_message(&self) -> bool {
         match self.phase {
             Phase::Decoding => self.partial.is_some(),
-            Phase::LentControl => self
-                .partial
-                .as_ref()
-                .is_some_and(|held| held.kind.is_some()),
+            Phase::LentControl => self.has_open_message(),
             Phase::LentMessage | Phase::Ended => false,
         }
+    }
+
+    fn has_open_message(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.has_open_message())
     }
 
     /// Frees what the last call lent; after the end, all input.
@@ -272,7 +257,11 @@ impl Decoder {
         match self.phase {
             Phase::Decoding => {}
             Phase::LentMessage => self.partial = None,
-            Phase::LentControl => self.drop_idle_partial(),
+            Phase::LentControl => {
+                if !self.has_open_message() {
+                    self.partial = None;
+                }
+            }
             Phase::Ended => return self.end(input),
         }
         self.phase = Phase::Decoding;
@@ -285,105 +274,81 @@ impl Decoder {
         self.phase = Phase::Ended;
     }
 
-    /// Lends the control frame that `partial` has collected.
-    fn lend_control(
+    /// The next item where a frame or a message is split, is about to be, or breaks a rule.
+    #[inline(never)]
+    fn next_split(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &DecoderLimits,
+    ) -> Result<Option<Item<'_>>, ProtocolError> {
+        if input.is_empty() || self.phase == Phase::Ended {
+            return Ok(None);
+        }
+        match self.partial.get_or_insert_default().collect(input, limits) {
+            Ok(Collected::Nothing) => Ok(None),
+            Ok(Collected::Message(kind)) => {
+                self.phase = Phase::LentMessage;
+                let payload = self
+                    .partial
+                    .as_ref()
+                    .map_or(&[][..], |partial| partial.message());
+                Ok(Some(Item::Message(Message { kind, payload })))
+            }
+            Ok(Collected::Control(opcode)) => {
+                self.phase = Phase::LentControl;
+                if opcode == Opcode::Close {
+                    self.phase = Phase::Ended;
+                    input.bytes = &mut [];
+                }
+                let payload = self
+                    .partial
+                    .as_ref()
+                    .map_or(&[][..], |partial| partial.control());
+                control_item(opcode, payload).map(Some)
+            }
+            Err(error) => {
+                self.end(input);
+                Err(error)
+            }
+        }
+    }
+
+    /// A whole frame that is a control frame or bad text.
+    #[inline(never)]
+    fn lend_rare<'p>(
         &mut self,
         opcode: Opcode,
+        payload: &'p [u8],
         input: &mut Input<'_>,
-    ) -> Result<Option<Item<'_>>, ProtocolError> {
-        self.phase = Phase::LentControl;
-        if opcode == Opcode::Close {
-            input.bytes = &mut [];
-            self.phase = Phase::Ended;
+    ) -> Result<Option<Item<'p>>, ProtocolError> {
+        let item = match opcode {
+            Opcode::Text => Err(ProtocolError::InvalidUtf8),
+            _ => control_item(opcode, payload),
+        };
+        if matches!(item, Err(_) | Ok(Item::Close(_))) {
+            self.end(input);
         }
-        let payload = self
-            .partial
-            .as_ref()
-            .map_or(&[][..], |partial| partial.control());
-        control_item(opcode, payload).map(Some)
-    }
-
-    fn drop_idle_partial(&mut self) {
-        if self
-            .partial
-            .as_ref()
-            .is_some_and(|partial| partial.is_idle())
-        {
-            self.partial = None;
-        }
-    }
-
-    /// Takes frames off the input up to the first item. Fragments alone are no item.
-    #[inline]
-    fn step<'i>(
-        &mut self,
-        input: &mut Input<'i>,
-        limits: &DecoderLimits,
-    ) -> Result<Step<'i>, ProtocolError> {
-        loop {
-            if let Some(partial) = &mut self.partial
-                && partial.has_frame()
-            {
-                match partial.fill(input)? {
-                    Filled::NeedsInput => return Ok(Step::NeedsInput),
-                    Filled::Fragment => {}
-                    Filled::Message(kind) => return Ok(Step::HeldMessage(kind)),
-                    Filled::Control(opcode) => return Ok(Step::HeldControl(opcode)),
-                }
-            }
-            if input.is_empty() {
-                return Ok(Step::NeedsInput);
-            }
-            let Some(header) = self.take_header(input, limits)? else {
-                return Ok(Step::NeedsInput);
-            };
-            let is_whole = header.payload_len <= input.bytes.len() as u64;
-            let is_alone = header.opcode.is_control() || (header.fin && self.partial.is_none());
-            if is_whole && is_alone {
-                let payload = input.take(header.payload_len as usize);
-                mask::apply(payload, header.key);
-                return header.opcode.item(payload).map(Step::Whole);
-            }
-            self.partial.get_or_insert_default().open(&header);
-        }
-    }
-
-    /// The next header, or `None` where its last byte has not come; then its bytes are kept.
-    #[inline]
-    fn take_header(
-        &mut self,
-        input: &mut Input<'_>,
-        limits: &DecoderLimits,
-    ) -> Result<Option<Header>, ProtocolError> {
-        if self.partial.is_none()
-            && let Some((header, len)) = Header::parse(input.bytes, None, limits)?
-        {
-            input.take(len);
-            return Ok(Some(header));
-        }
-        let header = self
-            .partial
-            .get_or_insert_default()
-            .take_header(input, limits)?;
-        if header.is_some() {
-            self.drop_idle_partial();
-        }
-        Ok(header)
+        item.map(Some)
     }
 }
 
-impl Opcode {
-    /// The item that a whole, unmasked frame is by itself.
-    #[inline]
-    fn item(self, payload: &[u8]) -> Result<Item<'_>, ProtocolError> {
-        let kind = match self {
-            Opcode::Text if utf8::is_valid(payload) => MessageKind::Text,
-            Opcode::Text => return Err(ProtocolError::InvalidUtf8),
-            Opcode::Binary | Opcode::Continuation => MessageKind::Binary,
-            Opcode::Close | Opcode::Ping | Opcode::Pong => return control_item(self, payload),
-        };
-        Ok(Item::Message(Message { kind, payload }))
+/// The frame at the front of the input, unmasked, where it is whole and no message's fragment.
+///
+/// `None`, with nothing taken, for all others, bad ones included: [`Partial`] tells them apart.
+#[inline]
+fn take_whole_frame<'i>(
+    input: &mut Input<'i>,
+    limits: &DecoderLimits,
+) -> Option<(Opcode, &'i [u8])> {
+    let (header, header_len) = Header::parse(input.bytes, None, limits).ok().flatten()?;
+    let is_whole = header.payload_len <= (input.bytes.len() - header_len) as u64;
+    if !header.fin || !is_whole {
+        return None;
     }
+    input.take(header_len);
+    let payload = input.take(header.payload_len as usize);
+    mask::apply(payload, header.key);
+    Some((header.opcode, payload))
 }
 
 fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolError> {

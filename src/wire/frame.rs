@@ -32,7 +32,8 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Close, ping and pong: never fragmented, at most [`CONTROL_PAYLOAD_BYTES_MAX`] (RFC 6455 §5.5).
+    /// Close, ping and pong (RFC 6455 §5.5): never fragmented, at most
+    /// [`CONTROL_PAYLOAD_BYTES_MAX`].
     #[inline]
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0

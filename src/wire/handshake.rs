@@ -178,9 +178,12 @@ pub fn append_accept(
 
 #[cfg(test)]
 mod tests {
+    use HandshakeError::*;
+
     use super::*;
     use crate::wire::http::{HeadLimits, HeaderSpace};
 
+    const GET: &str = "GET / HTTP/1.1";
     const LIMITS: HeadLimits = HeadLimits {
         head_bytes: 4096,
         target_bytes: 1024,
@@ -188,6 +191,9 @@ mod tests {
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     const V13: &str = "Sec-WebSocket-Version: 13\r\n";
     const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+
+    /// A refusal, its status and the headers that it has beside the content type.
+    type Refusal = (HandshakeError, u16, &'static [(&'static str, &'static str)]);
 
     /// Judges a request line and headers, and looks at the outcome.
     fn judge<T>(
@@ -204,7 +210,7 @@ mod tests {
     }
 
     fn offence(line: &str, headers: &[&str]) -> Option<HandshakeError> {
-        judge(line, headers, |outcome| outcome.err())
+        judge(line, headers, |outcome| outcome.map(drop)).err()
     }
 
     #[test]
@@ -222,7 +228,6 @@ mod tests {
 
     #[test]
     fn careless_but_clear_upgrades_are_accepted() {
-        const GET: &str = "GET / HTTP/1.1";
         let firefox = "Connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n";
         assert_eq!(offence(GET, &[firefox, KEY, V13]), None);
         assert_eq!(
@@ -233,118 +238,117 @@ mod tests {
         assert_eq!(offence(GET, &[UPGRADE, set_bits, V13]), None);
     }
 
+    /// Request line, headers, and the offence.
+    const BAD_UPGRADES: &[(&str, &[&str], HandshakeError)] = &[
+        ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+        ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+        ("POST / HTTP/1.1", &[], MethodNotGet),
+        (GET, &[], NotAnUpgrade),
+        (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),
+        (
+            GET,
+            &["Upgrade: h2c\r\nConnection: Upgrade\r\n"],
+            NotAnUpgrade,
+        ),
+        ("GET / HTTP/1.0", &[UPGRADE, KEY, V13], Http10),
+        (
+            GET,
+            &["Upgrade: websocket\r\n", KEY, V13],
+            NoConnectionUpgrade,
+        ),
+        (
+            GET,
+            &["Upgrade: websocket\r\nConnection: keep-alive\r\n", KEY, V13],
+            NoConnectionUpgrade,
+        ),
+        (GET, &[UPGRADE, KEY, V13, "Content-Length: 1\r\n"], HasBody),
+        (
+            GET,
+            &[UPGRADE, KEY, V13, "Transfer-Encoding: chunked\r\n"],
+            HasBody,
+        ),
+        (GET, &[UPGRADE, KEY], NoVersion),
+        (GET, &[UPGRADE, KEY, V13, V13], NoVersion),
+        (
+            GET,
+            &[UPGRADE, KEY, "Sec-WebSocket-Version: 8\r\n"],
+            UnsupportedVersion,
+        ),
+        (
+            GET,
+            &[UPGRADE, KEY, "Sec-WebSocket-Version: 13, 8\r\n"],
+            UnsupportedVersion,
+        ),
+        (GET, &[UPGRADE, V13], NoKey),
+        (GET, &[UPGRADE, KEY, KEY, V13], NoKey),
+        (GET, &[UPGRADE, V13, "Sec-WebSocket-Key:\r\n"], BadKey),
+        (
+            GET,
+            &[UPGRADE, V13, "Sec-WebSocket-Key: c2hvcnQ=\r\n"],
+            BadKey,
+        ),
+        (
+            GET,
+            &[
+                UPGRADE,
+                V13,
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=a\r\n",
+            ],
+            BadKey,
+        ),
+        (
+            GET,
+            &[
+                UPGRADE,
+                V13,
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ===\r\n",
+            ],
+            BadKey,
+        ),
+        (
+            GET,
+            &[
+                UPGRADE,
+                V13,
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub-5jZQ==\r\n",
+            ],
+            BadKey,
+        ),
+        (
+            GET,
+            &[
+                UPGRADE,
+                V13,
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAAAA==\r\n",
+            ],
+            BadKey,
+        ),
+    ];
+
     #[test]
     fn bad_upgrades_are_refused_by_name() {
-        use HandshakeError::*;
-        const GET: &str = "GET / HTTP/1.1";
-        let rows: &[(&str, &[&str], HandshakeError)] = &[
-            ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
-            ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
-            ("POST / HTTP/1.1", &[], MethodNotGet),
-            (GET, &[], NotAnUpgrade),
-            (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),
-            (
-                GET,
-                &["Upgrade: h2c\r\nConnection: Upgrade\r\n"],
-                NotAnUpgrade,
-            ),
-            ("GET / HTTP/1.0", &[UPGRADE, KEY, V13], Http10),
-            (
-                GET,
-                &["Upgrade: websocket\r\n", KEY, V13],
-                NoConnectionUpgrade,
-            ),
-            (
-                GET,
-                &["Upgrade: websocket\r\nConnection: keep-alive\r\n", KEY, V13],
-                NoConnectionUpgrade,
-            ),
-            (GET, &[UPGRADE, KEY, V13, "Content-Length: 1\r\n"], HasBody),
-            (
-                GET,
-                &[UPGRADE, KEY, V13, "Transfer-Encoding: chunked\r\n"],
-                HasBody,
-            ),
-            (GET, &[UPGRADE, KEY], NoVersion),
-            (GET, &[UPGRADE, KEY, V13, V13], NoVersion),
-            (
-                GET,
-                &[UPGRADE, KEY, "Sec-WebSocket-Version: 8\r\n"],
-                UnsupportedVersion,
-            ),
-            (
-                GET,
-                &[UPGRADE, KEY, "Sec-WebSocket-Version: 13, 8\r\n"],
-                UnsupportedVersion,
-            ),
-            (GET, &[UPGRADE, V13], NoKey),
-            (GET, &[UPGRADE, KEY, KEY, V13], NoKey),
-            (GET, &[UPGRADE, V13, "Sec-WebSocket-Key:\r\n"], BadKey),
-            (
-                GET,
-                &[UPGRADE, V13, "Sec-WebSocket-Key: c2hvcnQ=\r\n"],
-                BadKey,
-            ),
-            (
-                GET,
-                &[
-                    UPGRADE,
-                    V13,
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=a\r\n",
-                ],
-                BadKey,
-            ),
-            (
-                GET,
-                &[
-                    UPGRADE,
-                    V13,
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ===\r\n",
-                ],
-                BadKey,
-            ),
-            (
-                GET,
-                &[
-                    UPGRADE,
-                    V13,
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub-5jZQ==\r\n",
-                ],
-                BadKey,
-            ),
-            (
-                GET,
-                &[
-                    UPGRADE,
-                    V13,
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAAAA==\r\n",
-                ],
-                BadKey,
-            ),
-        ];
-        for (line, headers, error) in rows {
+        for (line, headers, error) in BAD_UPGRADES {
             assert_eq!(offence(line, headers), Some(*error), "{line} {headers:?}");
         }
     }
 
     #[test]
     fn a_refusal_says_what_would_have_been_accepted() {
-        use HandshakeError::*;
-        let version = [("Sec-WebSocket-Version", "13")];
-        let rows: &[(HandshakeError, u16, &[(&str, &str)])] = &[
+        let version = &[("Sec-WebSocket-Version", "13")];
+        let rows: &[Refusal] = &[
             (MethodNotGet, 405, &[("Allow", "GET")]),
             (NotAnUpgrade, 426, &[("Upgrade", "websocket")]),
-            (Http10, 400, &version),
-            (NoConnectionUpgrade, 400, &version),
-            (HasBody, 400, &version),
-            (NoVersion, 400, &version),
+            (Http10, 400, version),
+            (NoConnectionUpgrade, 400, version),
+            (HasBody, 400, version),
+            (NoVersion, 400, version),
             (
                 UnsupportedVersion,
                 426,
                 &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")],
             ),
-            (NoKey, 400, &version),
-            (BadKey, 400, &version),
+            (NoKey, 400, version),
+            (BadKey, 400, version),
         ];
         for (error, status, wanted) in rows {
             let response = error.response();

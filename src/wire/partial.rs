@@ -10,9 +10,9 @@ use super::{mask, utf8};
 #[derive(Debug)]
 pub(super) struct Partial {
     /// The payload of the open message so far, unmasked.
-    pub(super) message: Vec<u8>,
+    message: Vec<u8>,
     /// The kind of the open message.
-    pub(super) kind: Option<MessageKind>,
+    kind: Option<MessageKind>,
     /// How much of a text message is known to be UTF-8: all but the last 0 to 3 bytes.
     validated_bytes: usize,
     /// The frame whose payload is arriving.
@@ -33,12 +33,10 @@ struct OpenFrame {
     remaining: usize,
 }
 
-/// What [`Partial::fill`] completed.
-pub(super) enum Filled {
-    /// Nothing: the frame wants more.
-    NeedsInput,
-    /// A fragment that is not its message's last.
-    Fragment,
+/// What [`Partial::collect`] completed.
+pub(super) enum Collected {
+    /// Nothing: the input is used up.
+    Nothing,
     /// The message.
     Message(MessageKind),
     /// A control frame.
@@ -61,14 +59,19 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Whether nothing is open, so that it can be freed.
-    pub(super) fn is_idle(&self) -> bool {
-        self.kind.is_none() && self.frame.is_none() && self.header_len == 0
+    /// Whether a message has begun and was not lent yet.
+    pub(super) fn has_open_message(&self) -> bool {
+        self.kind.is_some()
     }
 
-    /// Whether the payload of a frame is arriving.
-    pub(super) fn has_frame(&self) -> bool {
-        self.frame.is_some()
+    /// The payload of the message that was collected.
+    pub(super) fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Bytes of memory that are held for the message.
+    pub(super) fn message_capacity(&self) -> usize {
+        self.message.capacity()
     }
 
     /// The payload of the last control frame that was collected.
@@ -76,8 +79,43 @@ impl Partial {
         &self.control[..usize::from(self.control_len)]
     }
 
+    /// Takes frames off the input up to the first message or control frame that is complete.
+    pub(super) fn collect(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &DecoderLimits,
+    ) -> Result<Collected, ProtocolError> {
+        loop {
+            self.check_invariants();
+            if self.frame.is_none() {
+                let Some(header) = self.take_header(input, limits)? else {
+                    return Ok(Collected::Nothing);
+                };
+                self.open(&header);
+            }
+            let Some((fin, opcode)) = self.fill(input)? else {
+                return Ok(Collected::Nothing);
+            };
+            match self.kind {
+                _ if opcode.is_control() => return Ok(Collected::Control(opcode)),
+                Some(kind) if fin => return self.finish(kind),
+                // A fragment alone is no item.
+                _ => {}
+            }
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.frame.is_none() || self.header_len == 0);
+        debug_assert!(self.kind.is_some() || self.message.is_empty());
+        debug_assert!(self.validated_bytes <= self.message.len());
+        if self.kind == Some(MessageKind::Text) {
+            debug_assert!(self.message.len() - self.validated_bytes <= 3);
+        }
+    }
+
     /// Completes the header that is kept with bytes of the input, or keeps those too.
-    pub(super) fn take_header(
+    fn take_header(
         &mut self,
         input: &mut Input<'_>,
         limits: &DecoderLimits,
@@ -102,7 +140,7 @@ impl Partial {
     }
 
     /// Starts the payload of a frame.
-    pub(super) fn open(&mut self, header: &Header) {
+    fn open(&mut self, header: &Header) {
         debug_assert!(self.frame.is_none() && self.header_len == 0);
         match header.opcode {
             Opcode::Text => self.kind = Some(MessageKind::Text),
@@ -118,30 +156,25 @@ impl Partial {
         });
     }
 
-    /// Moves payload from the input into the open frame.
-    pub(super) fn fill(&mut self, input: &mut Input<'_>) -> Result<Filled, ProtocolError> {
+    /// Moves payload from the input into the open frame; FIN and opcode when it is complete.
+    fn fill(&mut self, input: &mut Input<'_>) -> Result<Option<(bool, Opcode)>, ProtocolError> {
         let Some(frame) = &mut self.frame else {
-            return Ok(Filled::NeedsInput);
+            return Ok(None);
         };
         let piece = input.take(frame.remaining);
         mask::apply(piece, frame.key);
         frame.key = mask::advance(frame.key, piece.len());
         frame.remaining -= piece.len();
         let (fin, opcode, remaining) = (frame.fin, frame.opcode, frame.remaining);
+        if remaining == 0 {
+            self.frame = None;
+        }
         if opcode.is_control() {
             self.append_control(piece);
         } else {
             self.append(piece, remaining)?;
         }
-        if remaining > 0 {
-            return Ok(Filled::NeedsInput);
-        }
-        self.frame = None;
-        match self.kind {
-            _ if opcode.is_control() => Ok(Filled::Control(opcode)),
-            Some(kind) if fin => self.finish(kind),
-            _ => Ok(Filled::Fragment),
-        }
+        Ok((remaining == 0).then_some((fin, opcode)))
     }
 
     fn append_control(&mut self, piece: &[u8]) {
@@ -169,10 +202,10 @@ impl Partial {
         Ok(())
     }
 
-    fn finish(&mut self, kind: MessageKind) -> Result<Filled, ProtocolError> {
+    fn finish(&mut self, kind: MessageKind) -> Result<Collected, ProtocolError> {
         if kind == MessageKind::Text && self.validated_bytes < self.message.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        Ok(Filled::Message(kind))
+        Ok(Collected::Message(kind))
     }
 }

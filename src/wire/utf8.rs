@@ -3,6 +3,10 @@
 /// From this length on the vectorised validator is faster than the standard library's.
 const SIMD_FROM_BYTES: usize = 64;
 
+/// Up to this length a look for plain ASCII comes first: most small messages are, and it is inlined
+/// where the vectorised validator is a call. Beyond it the second look that others need costs more.
+const ASCII_FIRST_TO_BYTES: usize = 512;
+
 /// Bytes that no continuation can turn into UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct InvalidUtf8;
@@ -10,7 +14,9 @@ pub(super) struct InvalidUtf8;
 /// Whether a whole text is UTF-8.
 #[inline]
 pub(super) fn is_valid(text: &[u8]) -> bool {
-    if text.len() < SIMD_FROM_BYTES {
+    if text.len() <= ASCII_FIRST_TO_BYTES && text.is_ascii() {
+        true
+    } else if text.len() < SIMD_FROM_BYTES {
         std::str::from_utf8(text).is_ok()
     } else {
         simdutf8::basic::from_utf8(text).is_ok()

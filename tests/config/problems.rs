@@ -1,6 +1,6 @@
 //! What is wrong is said at once, with its place; nothing panics.
 
-use corecast::config::Config;
+use corecast::config::{Config, HEALTH_PATHS};
 use proptest::prelude::*;
 
 use crate::samples::SAMPLES;
@@ -41,6 +41,24 @@ fn tls_is_an_error_wherever_it_is_switched_on() {
     let flag = from_all("", &[], &["server.tls.enabled=true"]).expect_err("no TLS");
     assert!(flag.starts_with("--set server.tls.enabled: "), "{flag}");
     assert!(from_file("server: {tls: {enabled: false}}").is_ok());
+}
+
+#[test]
+fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
+    for path in HEALTH_PATHS {
+        let at = |path: &str, enabled| {
+            format!("endpoints:\n  x: {{kind: hub, path: {path}, enabled: {enabled}}}\n")
+        };
+        let found = problems(&at(path, true));
+        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is where the relay");
+        assert!(
+            found.len() == 1 && found[0].starts_with(&expected),
+            "{found:?}"
+        );
+        assert!(from_file(&at(path, false)).is_ok());
+        // What lies below is free.
+        assert!(from_file(&at(&format!("{path}/**"), true)).is_ok());
+    }
 }
 
 #[test]

@@ -98,7 +98,6 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
-    ("health.users", "false", |c| c.health.users = false),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
     }),

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, Busy, CloseReason, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointSettings, Keepalive, Later, Request, Session, Settings, SlowClient, SlowPolicy,
+    Accept, Admission, Answer, CloseReason, DeferredAdmission, DeferredResponse, Endpoint,
+    EndpointSettings, HandleError, Keepalive, Later, Request, Session, Settings, SlowClient,
+    SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -448,7 +449,8 @@ fn a_flooded_shard_is_busy_and_loses_nothing_that_it_took() {
     eventually("it is busy", || {
         match handle.send(id, MessageKind::Text, format!("{taken}")) {
             Ok(()) => taken += 1,
-            Err(Busy) => refused += 1,
+            Err(HandleError::Busy) => refused += 1,
+            Err(HandleError::TooLarge) => unreachable!("it is short"),
         }
         refused > 0 && taken >= CONTROL_MAILBOX_MAX
     });

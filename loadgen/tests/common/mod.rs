@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -72,25 +72,26 @@ enum Input {
 pub fn serve(behaviour: Behaviour) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
-    let (sender, inputs) = channel();
+    // Bounded: while the broadcaster is held up, nobody reads from the clients either.
+    let (sender, inputs) = sync_channel(4);
     std::thread::spawn(move || broadcast(inputs, behaviour));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let sender = sender.clone();
-            std::thread::spawn(move || receive(stream, sender));
+            std::thread::spawn(move || receive(stream, &sender));
         }
     });
     url
 }
 
-fn receive(stream: TcpStream, sender: Sender<Input>) {
+fn receive(stream: TcpStream, sender: &SyncSender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
     let Ok(socket) = tungstenite::accept(stream) else {
         return;
     };
-    pass_on(socket, &writer, &sender);
+    pass_on(socket, &writer, sender);
     // The broadcaster keeps the writer: only this ends the connection.
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
@@ -98,7 +99,7 @@ fn receive(stream: TcpStream, sender: Sender<Input>) {
 fn pass_on(
     mut socket: WebSocket<TcpStream>,
     writer: &TcpStream,
-    sender: &Sender<Input>,
+    sender: &SyncSender<Input>,
 ) -> Option<()> {
     writer.set_nodelay(true).ok()?;
     let from = writer.peer_addr().ok()?;

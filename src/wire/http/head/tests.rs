@@ -1,5 +1,8 @@
 //! One row for each thing that is refused, and what is read from a head that is not.
 
+use HttpError::*;
+use proptest::prelude::*;
+
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -22,150 +25,151 @@ fn with_head<T>(text: &str, look: impl FnOnce(&Head<'_>) -> T) -> T {
     look(&head)
 }
 
+/// What is refused, and as what.
+const MALFORMED: &[(&str, HttpError)] = &[
+    // Lines.
+    ("GET / HTTP/1.1\nHost: a\n\n", BadLineEnd),
+    ("GET / HTTP/1.1\r\nHost: a\n\r\n", BadLineEnd),
+    ("GET / HTTP/1.1\r\nHost: a\r\n\n", BadLineEnd),
+    ("GET / HTTP/1.1\r\nHost: a\nX: ", BadLineEnd),
+    ("GET / HTTP/1.1\rHost: a\r\n\r\n", BadLineEnd),
+    ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
+    ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
+    ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
+    (
+        "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        EmptyLines,
+    ),
+    // Request line.
+    ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("\x16\x03\x01\x02", BadRequestLine),
+    ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("GET /\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", BadLineEnd),
+    ("GET / HTTQ/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("GET / HTTP/11\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("GET / http/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
+    ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", UnsupportedVersion),
+    ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", UnsupportedVersion),
+    ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", UnsupportedVersion),
+    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
+    // Target.
+    ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET /\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET /é HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET /#top HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET chat HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", BadTarget),
+    ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+    // Headers.
+    ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", BadHeaderName),
+    ("GET / HTTP/1.1\r\nHost\r\n\r\n", BadHeaderName),
+    ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", BadHeaderName),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n", BadHeaderName),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n", BadHeaderName),
+    ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", BadHeaderName),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
+        BadHeaderName,
+    ),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n",
+        BadHeaderName,
+    ),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
+        BadHeaderValue,
+    ),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\x08\r\n\r\n",
+        BadHeaderValue,
+    ),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\x7f\r\n\r\n",
+        BadHeaderValue,
+    ),
+    // Host.
+    ("GET / HTTP/1.1\r\n\r\n", MissingHost),
+    ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", RepeatedHost),
+    ("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n", RepeatedHost),
+    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", BadHost),
+    ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", BadHost),
+    ("GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", BadHost),
+    ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", BadHost),
+    ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", HostMismatch),
+    ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", HostMismatch),
+    // Body.
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
+        BadLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n",
+        RepeatedLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        RepeatedLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        LengthAndEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
+        RepeatedEncoding,
+    ),
+    (
+        "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        EncodingInHttp10,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        UnknownEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        UnknownEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        UnknownEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
+        UnknownEncoding,
+    ),
+];
+
 #[test]
 fn what_is_malformed_is_refused_by_name() {
-    use HttpError::*;
-    let rows: &[(&str, HttpError)] = &[
-        // Lines.
-        ("GET / HTTP/1.1\nHost: a\n\n", BadLineEnd),
-        ("GET / HTTP/1.1\r\nHost: a\n\r\n", BadLineEnd),
-        ("GET / HTTP/1.1\r\nHost: a\r\n\n", BadLineEnd),
-        ("GET / HTTP/1.1\r\nHost: a\nX: ", BadLineEnd),
-        ("GET / HTTP/1.1\rHost: a\r\n\r\n", BadLineEnd),
-        ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
-        ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
-        ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
-        (
-            "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            EmptyLines,
-        ),
-        // Request line.
-        ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("\x16\x03\x01\x02", BadRequestLine),
-        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("GET /\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", BadLineEnd),
-        ("GET / HTTQ/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("GET / HTTP/11\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("GET / http/1.1\r\nHost: a\r\n\r\n", BadRequestLine),
-        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", UnsupportedVersion),
-        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", UnsupportedVersion),
-        ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", UnsupportedVersion),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
-        // Target.
-        ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET /\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET /é HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET /#top HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET chat HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", BadTarget),
-        ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-        // Headers.
-        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", BadHeaderName),
-        ("GET / HTTP/1.1\r\nHost\r\n\r\n", BadHeaderName),
-        ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", BadHeaderName),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n", BadHeaderName),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n", BadHeaderName),
-        ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", BadHeaderName),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
-            BadHeaderName,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n",
-            BadHeaderName,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
-            BadHeaderValue,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: b\x08\r\n\r\n",
-            BadHeaderValue,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: b\x7f\r\n\r\n",
-            BadHeaderValue,
-        ),
-        // Host.
-        ("GET / HTTP/1.1\r\n\r\n", MissingHost),
-        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", RepeatedHost),
-        ("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n", RepeatedHost),
-        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", BadHost),
-        ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", BadHost),
-        ("GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", BadHost),
-        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", BadHost),
-        ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", HostMismatch),
-        ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", HostMismatch),
-        // Body.
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
-            BadLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n",
-            RepeatedLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            RepeatedLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            LengthAndEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
-             Transfer-Encoding: chunked\r\n\r\n",
-            RepeatedEncoding,
-        ),
-        (
-            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-            EncodingInHttp10,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            UnknownEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            UnknownEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
-            UnknownEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
-            UnknownEncoding,
-        ),
-    ];
-    for (text, error) in rows {
+    for (text, error) in MALFORMED {
         assert_eq!(offence(text), Some(*error), "{text:?}");
         // Found at the latest when the head is whole, never a head before.
         for cut in 0..text.len() {
@@ -255,7 +259,7 @@ fn a_hundred_headers_pass_and_one_more_is_refused() {
         )
     };
     with_head(&head(HEADERS_MAX), |head| {
-        assert_eq!(head.headers.len(), HEADERS_MAX)
+        assert_eq!(head.headers.len(), HEADERS_MAX);
     });
     assert_eq!(
         offence(head(HEADERS_MAX + 1)),
@@ -295,7 +299,7 @@ fn targets_are_split_into_path_and_query() {
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: example.com:80\r\n\r\n");
         with_head(&text, |head| {
-            assert_eq!((head.path, head.query), (path, query), "{line}")
+            assert_eq!((head.path, head.query), (path, query), "{line}");
         });
     }
 }
@@ -377,7 +381,7 @@ fn http11_stays_open_unless_told_otherwise_and_http10_never_does() {
     ] {
         let text = format!("GET / HTTP/{version}\r\nHost: a\r\n{headers}\r\n");
         with_head(&text, |head| {
-            assert_eq!(head.keep_alive(), keep_alive, "{text:?}")
+            assert_eq!(head.keep_alive(), keep_alive, "{text:?}");
         });
     }
 }
@@ -392,7 +396,37 @@ fn an_upgrade_is_asked_for_by_token() {
     ] {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         with_head(&text, |head| {
-            assert_eq!(head.is_upgrade(), is_upgrade, "{headers}")
+            assert_eq!(head.is_upgrade(), is_upgrade, "{headers}");
         });
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_head_is_found_at_one_place_or_not_at_all(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        behind in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = b"GET /a?b HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let judge = |bytes: &[u8]| {
+            let mut space = HeaderSpace::new();
+            Head::parse(bytes, &mut space, &LIMITS).map(|parsed| parsed.map(|(_, len)| len))
+        };
+        if let Ok(Some(len)) = judge(&bytes) {
+            bytes.truncate(len);
+            for cut in 0..len {
+                prop_assert_eq!(judge(&bytes[..cut]), Ok(None), "cut at {}", cut);
+            }
+            bytes.extend_from_slice(&behind);
+            prop_assert_eq!(judge(&bytes), Ok(Some(len)));
+        } else {
+            // Whatever it is, it is judged without a panic.
+            bytes.extend_from_slice(&behind);
+            let _ = judge(&bytes);
+        }
     }
 }

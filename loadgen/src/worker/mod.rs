@@ -27,7 +27,8 @@ use crate::pacing::{Pacing, Publisher};
 use crate::plan::{Pace, Relay};
 use crate::receive::{Arrivals, Tally, walk_of};
 use crate::stalled::look_for_ends;
-use crate::stamp::Stamp;
+
+mod publish;
 
 const TIMER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
@@ -39,8 +40,6 @@ const OPENING_MAX: u32 = 128;
 const OPENING_TICK: Duration = Duration::from_millis(100);
 /// A thread's receive buffer has at least this many bytes.
 const RECV_BYTES_MIN: usize = 256 << 10;
-/// Messages are written in chunks of about this many bytes.
-const SEND_BYTES: usize = 256 << 10;
 const EVENTS: usize = 1024;
 
 /// A thread before it runs.
@@ -68,6 +67,10 @@ pub(crate) struct Worker {
     lateness: Histogram<u64>,
     connect_times: Histogram<u64>,
     sent: u64,
+    /// When the schedule has the next message, as the last look at it said.
+    next_due_ns: u64,
+    /// The clock at the last `recv`.
+    received_ns: u64,
     started: bool,
     told_sent: bool,
     cpu_at_measure: Option<(u64, Duration)>,
@@ -107,11 +110,13 @@ impl Worker {
             ready: Vec::new(),
             sending: Vec::new(),
             pacing,
-            scratch: Vec::with_capacity(SEND_BYTES),
+            scratch: Vec::new(),
             tally: Tally::new(),
             lateness: histogram::new(),
             connect_times: histogram::new(),
             sent: 0,
+            next_due_ns: u64::MAX,
+            received_ns: 0,
             started: false,
             told_sent: false,
             cpu_at_measure: None,
@@ -229,16 +234,12 @@ impl Worker {
             return u64::MAX;
         };
         let end_ns = times.end_ns();
-        let due_ns = match self.pacing.next_ns() {
-            Some(due_ns) if start_ns + due_ns < end_ns => start_ns + due_ns,
-            _ => u64::MAX,
-        };
         let marks = [start_ns, times.measure_ns(), end_ns];
         let mark_ns = marks
             .into_iter()
             .find(|mark_ns| *mark_ns > now_ns)
             .unwrap_or(u64::MAX);
-        due_ns.min(mark_ns)
+        self.next_due_ns.min(mark_ns)
     }
 
     // ---- events ----
@@ -249,8 +250,10 @@ impl Worker {
             return;
         };
         client.read_closed |= event.is_read_closed() || event.is_error();
-        if let Err(reason) = self.note_writable(place, event) {
-            return self.lost(place, &reason);
+        if (event.is_writable() || event.is_error())
+            && let Err(error) = self.go_on_writing(place)
+        {
+            return self.lost(place, &error.to_string());
         }
         let client = &mut self.clients[place];
         let reads = !client.stalled || client.is_opening();
@@ -260,22 +263,16 @@ impl Worker {
         }
     }
 
-    fn note_writable(&mut self, place: usize, event: &mio::event::Event) -> Result<(), String> {
+    /// The socket takes bytes again, or for the first time.
+    fn go_on_writing(&mut self, place: usize) -> io::Result<()> {
         let client = &mut self.clients[place];
-        match client.phase {
-            Phase::Connecting if event.is_writable() || event.is_error() => {
-                if client.connected().map_err(|error| error.to_string())? {
-                    let path = self.shared.target.path_for(client.index);
-                    let sent = client.request(self.shared.target.authority(), &path);
-                    return sent.map_err(|error| error.to_string());
-                }
+        if matches!(client.phase, Phase::Connecting) {
+            if client.connected()? {
+                let path = self.shared.target.path_for(client.index);
+                client.request(self.shared.target.authority(), &path)?;
             }
-            Phase::Upgrading(_) | Phase::Open if event.is_writable() && client.is_blocked() => {
-                if client.flush().map_err(|error| error.to_string())? {
-                    self.may_send(place);
-                }
-            }
-            _ => {}
+        } else if client.is_blocked() && client.flush()? {
+            self.may_send(place);
         }
         Ok(())
     }
@@ -310,6 +307,10 @@ impl Worker {
             {
                 self.lost(place, &reason);
             }
+            // Reading from many clients takes its time; what comes due meanwhile must not wait.
+            if self.received_ns >= self.next_due_ns {
+                self.send_ready();
+            }
         }
         let clients = &self.clients;
         self.ready.retain(|place| clients[*place].readable);
@@ -326,6 +327,7 @@ impl Worker {
             Err(error) => return Err(error.to_string()),
         };
         let now_ns = self.shared.clock.now_ns();
+        self.received_ns = now_ns;
         let bytes = &self.buffer[..kept + count];
         let mut from = 0;
         if let Phase::Upgrading(handshake) = &client.phase {
@@ -338,18 +340,17 @@ impl Worker {
             client.phase = Phase::Open;
             histogram::record(&mut self.connect_times, now_ns - client.started_ns);
             self.opening -= 1;
-            self.progress.connected.fetch_add(1, Ordering::Relaxed);
-            if self.opening == 0
-                && self.progress.connected.load(Ordering::Relaxed) as usize == self.share
-            {
+            let connected = self.progress.connected.fetch_add(1, Ordering::Relaxed) + 1;
+            if connected as usize == self.share {
+                // The coordinator is gone only when the run is over.
                 let _ = self.notices.send(Notice::Connected);
             }
-            if client.stalled {
-                client.readable = false;
-                client.inbox.clear();
-                client.inbox.extend_from_slice(&bytes[from..]);
-                return Ok(());
-            }
+        }
+        if client.stalled {
+            client.readable = false;
+            client.inbox.clear();
+            client.inbox.extend_from_slice(&bytes[from..]);
+            return Ok(());
         }
         let mut arrivals = Arrivals::of(client, &self.shared, self.relay.publishers, now_ns);
         let taken = arrivals.take(&bytes[from..], &mut self.tally)?;
@@ -363,119 +364,20 @@ impl Worker {
         if let Some(reason) = taken.closed {
             return Err(reason);
         }
-        if let Some(credit) = client.credits.filter(|_| taken.credits > 0) {
-            if let Some(publisher) = &mut self.clients[credit.place].publisher {
-                publisher.outstanding -= taken.credits;
-            }
-            self.may_send(credit.place);
-        }
+        let credit = client.credits;
+        self.complete(credit, taken.credits);
         Ok(())
     }
 
-    // ---- sending ----
-
-    fn send_ready(&mut self) {
-        let Some(start_ns) = self.shared.times.start_ns() else {
-            return self.time_out();
-        };
-        let now_ns = self.shared.clock.now_ns();
-        self.note_marks(now_ns);
-        if now_ns < start_ns {
+    /// Messages of a publisher have arrived where they complete.
+    fn complete(&mut self, credit: Option<Credit>, count: u32) {
+        let Some(credit) = credit.filter(|_| count > 0) else {
             return;
-        }
-        if !self.started {
-            self.started = true;
-            if matches!(self.relay.pace, Pace::Closed { .. }) {
-                (0..self.clients.len()).for_each(|place| self.may_send(place));
-            }
-        }
-        self.note_due(start_ns, now_ns);
-        for at in 0..self.sending.len() {
-            let place = self.sending[at];
-            self.clients[place].is_sending = false;
-            if let Err(error) = self.send(place, start_ns) {
-                self.lost(place, &error.to_string());
-            }
-        }
-        self.sending.clear();
-        self.tell_when_sent(now_ns);
-    }
-
-    fn note_due(&mut self, start_ns: u64, now_ns: u64) {
-        let before_ns = self.shared.times.end_ns().min(now_ns + 1);
-        while let Some(publisher) = self.pacing.take_due(before_ns.saturating_sub(start_ns)) {
-            let place = (publisher / self.shared.threads) as usize;
-            if let Some(publisher) = &mut self.clients[place].publisher {
-                publisher.scheduled += 1;
-            }
-            self.may_send(place);
-        }
-    }
-
-    /// Sends what the publisher at `place` may send now, as much as its socket takes.
-    fn send(&mut self, place: usize, start_ns: u64) -> io::Result<()> {
-        let client = &mut self.clients[place];
-        let end_ns = self.shared.times.end_ns();
-        let is_open_loop = matches!(self.relay.pace, Pace::Open { .. });
-        while client.is_open() {
-            if !client.flush()? {
-                if let Some(publisher) = &mut client.publisher {
-                    publisher.is_held = true;
-                }
-                return Ok(());
-            }
-            let now_ns = self.shared.clock.now_ns();
-            self.scratch.clear();
-            let Some(publisher) = &mut client.publisher else {
-                return Ok(());
-            };
-            while self.scratch.len() < SEND_BYTES {
-                let Some(due_ns) =
-                    self.pacing
-                        .permit(client.index, publisher, start_ns, now_ns, end_ns)
-                else {
-                    break;
-                };
-                let measured = due_ns >= self.shared.times.measure_ns();
-                let stamp = Stamp {
-                    measured,
-                    publisher: client.index,
-                    seq: publisher.seq,
-                    due_ns,
-                };
-                self.shared.payloads.append(&mut self.scratch, &stamp);
-                publisher.seq += 1;
-                publisher.sent[usize::from(measured)] += 1;
-                self.sent += 1;
-                if publisher.is_held {
-                    publisher.held_up += u64::from(measured);
-                } else if measured && is_open_loop {
-                    histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
-                }
-            }
-            publisher.is_held = false;
-            if self.scratch.is_empty() {
-                return Ok(());
-            }
-            client.write(&self.scratch)?;
-        }
-        Ok(())
-    }
-
-    fn tell_when_sent(&mut self, now_ns: u64) {
-        if self.told_sent || now_ns < self.shared.times.end_ns() {
-            return;
-        }
-        let is_done = |client: &Client| match &client.publisher {
-            Some(publisher) => {
-                !client.is_open() || !client.is_blocked() && publisher.seq >= publisher.scheduled
-            }
-            None => true,
         };
-        if self.clients.iter().all(is_done) {
-            self.told_sent = true;
-            let _ = self.notices.send(Notice::Sent);
+        if let Some(publisher) = &mut self.clients[credit.place].publisher {
+            publisher.outstanding = publisher.outstanding.saturating_sub(count);
         }
+        self.may_send(credit.place);
     }
 
     // ---- book-keeping ----

@@ -1,0 +1,287 @@
+//! The cases: what is compared with what, under which load, and what the relay has to reach.
+//!
+//! In every case the first contender is the base of the ratios, the second is the one that is
+//! judged, and the rest are peers.
+
+use std::path::PathBuf;
+
+use crate::load::strings;
+use crate::measure::{Contender, Load, Quantile};
+
+/// One row of the comparison.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// What `--case` selects it by.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) goal: Goal,
+    pub(crate) contenders: Vec<Contender>,
+}
+
+/// What the judged contender has to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    /// At most so many times the base.
+    Ratio(f64),
+    /// The same, and less than every peer.
+    RatioAndCheapest(f64),
+    /// At most this value; the base is there for orientation.
+    AtMost(f64),
+}
+
+/// Where the programs are.
+pub(crate) struct Programs {
+    pub(crate) relay: PathBuf,
+    pub(crate) floor: PathBuf,
+    /// Names with their commands, or why there is none.
+    pub(crate) peers: Vec<(String, Result<Vec<String>, String>)>,
+}
+
+/// Messages under way in a closed loop are spread over so many publishers.
+const PUBLISHERS: u32 = 8;
+
+impl Programs {
+    /// All cases, in the order in which they are run.
+    pub(crate) fn cases(&self, is_quick: bool) -> Vec<Case> {
+        let handshakes = if is_quick { 2_000 } else { 10_000 };
+        let many = if is_quick { 5_000 } else { 15_000 };
+        let few_rate = ["--clients", "50", "--rate", "1000", "--size", "128"];
+        let many_clients = ["--clients", "1000", "--rate", "100", "--size", "128"];
+        let idle = (
+            Goal::AtMost(320.0),
+            "message",
+            Load::Idle { few: 1_000, many },
+        );
+        let handshake = (Goal::Ratio(1.3), "message", Load::Handshakes(handshakes));
+        vec![
+            self.steady(
+                "steady-50",
+                "50 clients, 1,000 messages/s, 128 B",
+                &few_rate,
+            ),
+            self.steady(
+                "steady-1000",
+                "1,000 clients, 100 messages/s, 128 B",
+                &many_clients,
+            ),
+            self.closed(
+                "closed-64",
+                "50 clients, closed loop, window 64, 128 B",
+                64,
+                128,
+            ),
+            self.closed(
+                "closed-512",
+                "50 clients, closed loop, window 512, 128 B",
+                512,
+                128,
+            ),
+            self.closed(
+                "closed-16k",
+                "50 clients, closed loop, window 64, 16 KiB",
+                64,
+                16_384,
+            ),
+            self.all("idle", "memory of an idle connection", "bytes", idle),
+            self.all("handshake", "connect, upgrade, close", "µs", handshake),
+            self.stalled(
+                "stalled-disconnect",
+                "one of 50 never reads: p99, disconnect",
+            ),
+            self.stalled(
+                "stalled-drop-oldest",
+                "one of 50 never reads: p99, drop_oldest",
+            ),
+            self.shards(),
+        ]
+    }
+
+    fn steady(&self, name: &'static str, title: &'static str, args: &[&str]) -> Case {
+        let publishers = PUBLISHERS.to_string();
+        let args = strings(&[args, &["--publishers", &publishers]].concat());
+        let work = (Goal::Ratio(1.05), "message", Load::Deliveries(args));
+        self.all(name, title, "µs/delivery", work)
+    }
+
+    /// `window` messages under way, of all publishers together.
+    fn closed(&self, name: &'static str, title: &'static str, window: u32, size: u32) -> Case {
+        let publishers = PUBLISHERS.to_string();
+        let (each, size) = ((window / PUBLISHERS).to_string(), size.to_string());
+        let args = [
+            ["--clients", "50", "--publishers", &publishers],
+            ["--rate", "max", "--window", &each],
+        ];
+        let args = strings(&[&args.concat()[..], &["--size", &size]].concat());
+        let work = (Goal::RatioAndCheapest(1.15), "turn", Load::Deliveries(args));
+        self.all(name, title, "µs/delivery", work)
+    }
+
+    /// The floor, the relay with one shard and all peers under one load.
+    fn all(
+        &self,
+        name: &'static str,
+        title: &'static str,
+        unit: &'static str,
+        (goal, mode, load): (Goal, &str, Load),
+    ) -> Case {
+        let pinned = |name: &str, command| Contender {
+            name: name.to_owned(),
+            command,
+            pinned: true,
+            load: load.clone(),
+        };
+        let mut contenders = vec![
+            pinned(
+                &format!("floor, one send per {mode}"),
+                Ok(self.floor_command(mode)),
+            ),
+            pinned("corecast", Ok(self.relay_command(1, &[]))),
+        ];
+        let peers = self
+            .peers
+            .iter()
+            .map(|(name, command)| pinned(name, command.clone()));
+        contenders.extend(peers);
+        Case {
+            name,
+            title,
+            unit,
+            goal,
+            contenders,
+        }
+    }
+
+    /// The messages are large enough to fill the buffers of a socket within a reading, and the
+    /// outbox is small enough for the policy to act within one, yet large enough for readers that
+    /// the scheduler holds up for a moment.
+    fn stalled(&self, name: &'static str, title: &'static str) -> Case {
+        let policy = match name {
+            "stalled-disconnect" => "slow_client.policy=disconnect",
+            _ => "slow_client.policy=drop_oldest",
+        };
+        let keys = [
+            policy,
+            "slow_client.outbox_bytes=1MiB",
+            "limits.message_bytes=64KiB",
+        ];
+        let contender = |name: &str, extra: &[&str]| {
+            let args = [
+                "--clients",
+                "50",
+                "--publishers",
+                "8",
+                "--rate",
+                "1000",
+                "--size",
+                "4096",
+            ];
+            Contender {
+                name: name.to_owned(),
+                command: Ok(self.relay_command(1, &keys)),
+                pinned: true,
+                load: Load::Latency {
+                    args: strings(&[&args, extra].concat()),
+                    quantile: Quantile::P99,
+                },
+            }
+        };
+        let contenders = vec![
+            contender("all read", &[]),
+            contender("one never reads", &["--stalled", "1"]),
+        ];
+        Case {
+            name,
+            title,
+            unit: "µs",
+            goal: Goal::Ratio(1.1),
+            contenders,
+        }
+    }
+
+    fn shards(&self) -> Case {
+        let contender = |name: &str, shards| Contender {
+            name: name.to_owned(),
+            command: Ok(self.relay_command(shards, &[])),
+            pinned: false,
+            load: Load::Latency {
+                args: strings(&["--clients", "50", "--rate", "1000", "--size", "128"]),
+                quantile: Quantile::P50,
+            },
+        };
+        Case {
+            name: "shards",
+            title: "two shards against one, not pinned: p50 at 1,000 messages/s",
+            unit: "µs",
+            goal: Goal::Ratio(1.0),
+            contenders: vec![contender("one shard", 1), contender("two shards", 2)],
+        }
+    }
+
+    fn floor_command(&self, mode: &str) -> Vec<String> {
+        strings(&[
+            &self.floor.to_string_lossy(),
+            "--mode",
+            mode,
+            "--port",
+            "{port}",
+        ])
+    }
+
+    /// The relay with its defaults but for what a comparison needs, and `keys`.
+    pub(crate) fn relay_command(&self, shards: u32, keys: &[&str]) -> Vec<String> {
+        let shards = format!("engine.shards={shards}");
+        let fixed = [
+            "server.host=127.0.0.1",
+            "server.port={port}",
+            "metrics.enabled=false",
+            "limits.connections=0",
+            &shards,
+        ];
+        let mut command = strings(&[&self.relay.to_string_lossy()]);
+        for key in fixed.iter().chain(keys) {
+            command.extend(strings(&["--set", key]));
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs() -> Programs {
+        let peers = vec![("a peer".to_owned(), Ok(strings(&["peer", "{port}"])))];
+        Programs {
+            relay: "corecast".into(),
+            floor: "floor".into(),
+            peers,
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_every_case_has_a_base_and_one_that_is_judged() {
+        let cases = programs().cases(false);
+        let mut names: Vec<_> = cases.iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), cases.len());
+        assert!(cases.iter().all(|case| case.contenders.len() >= 2));
+    }
+
+    #[test]
+    fn a_window_is_shared_by_the_publishers() {
+        let case = programs().closed("name", "title", 512, 128);
+        let Load::Deliveries(args) = &case.contenders[1].load else {
+            panic!("another load: {:?}", case.contenders[1].load);
+        };
+        let value = |name: &str| {
+            let at = args
+                .iter()
+                .position(|arg| arg == name)
+                .expect("the option is there");
+            args[at + 1].parse::<u32>().expect("a number")
+        };
+        assert_eq!(value("--window") * value("--publishers"), 512);
+    }
+}

@@ -1,0 +1,150 @@
+//! The load generator, as the driver calls it, and what it reads of its report.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::process::{Cpus, Interrupt, Running};
+
+/// Version of the report that is understood.
+const SCHEMA: u32 = 1;
+/// A run that takes so much longer than its load was to take is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The generator's own exit code for wrong deliveries, which come with a report.
+const WRONG_DELIVERIES: i32 = 3;
+
+/// How to call the load generator.
+pub(crate) struct Generator {
+    pub(crate) program: PathBuf,
+    pub(crate) cpus: Cpus,
+    pub(crate) interrupt: Interrupt,
+}
+
+/// What of a report of messages is used here. Times are in nanoseconds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RelayReport {
+    schema: u32,
+    pub(crate) delivered: u64,
+    pub(crate) expected: u64,
+    pub(crate) order: Order,
+    pub(crate) disconnects: Disconnects,
+    pub(crate) latency_ns: Quantiles,
+    pub(crate) right: bool,
+    pub(crate) invalid_reasons: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) compared: u64,
+    pub(crate) differing: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Disconnects {
+    pub(crate) stalled: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Quantiles {
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+}
+
+/// What of a report of handshakes is used here.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HandshakeReport {
+    schema: u32,
+    pub(crate) completed: u64,
+    pub(crate) not_closed: u64,
+}
+
+impl Generator {
+    /// Loads `url` with messages for `duration`, without warm-up, so that every delivery counts.
+    pub(crate) fn relay(
+        &self,
+        url: &str,
+        args: &[String],
+        duration: Duration,
+        pinned: bool,
+    ) -> Result<RelayReport> {
+        let time = format!("{}ms", duration.as_millis());
+        let mut all = strings(&["--warmup", "0", "--duration", &time]);
+        all.extend_from_slice(args);
+        let report: RelayReport = self.run(url, &all, duration, pinned)?;
+        ensure!(
+            report.schema == SCHEMA,
+            "the report's schema is {}",
+            report.schema
+        );
+        Ok(report)
+    }
+
+    /// Opens, upgrades and closes `count` connections.
+    pub(crate) fn handshakes(&self, url: &str, count: u32) -> Result<HandshakeReport> {
+        let count = count.to_string();
+        let args = strings(&["--handshakes", &count, "--concurrency", "32"]);
+        let report: HandshakeReport = self.run(url, &args, Duration::ZERO, true)?;
+        ensure!(
+            report.schema == SCHEMA,
+            "the report's schema is {}",
+            report.schema
+        );
+        Ok(report)
+    }
+
+    /// Starts the generator and leaves it running.
+    pub(crate) fn start(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
+        let mut command = Command::new(&self.program);
+        command.args(["--url", url, "--output", "json"]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let cpu = self
+            .cpus
+            .pair
+            .filter(|_| pinned)
+            .map(|(_, generator)| generator);
+        Running::start(command, &self.cpus, cpu, &self.interrupt)
+    }
+
+    fn run<Report: for<'a> Deserialize<'a>>(
+        &self,
+        url: &str,
+        args: &[String],
+        duration: Duration,
+        pinned: bool,
+    ) -> Result<Report> {
+        let mut running = self.start(url, args, pinned)?;
+        // The report is smaller than a pipe's buffer, so it need not be read meanwhile.
+        let status = running.wait(duration + PATIENCE)?;
+        if !status.success() && status.code() != Some(WRONG_DELIVERIES) {
+            bail!("the load generator ended with {status}");
+        }
+        serde_json::from_str(&running.output()?).context("reading the load generator's report")
+    }
+}
+
+/// Owned copies of `words`.
+pub(crate) fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_with_more_fields_than_are_used_is_read() {
+        let text = r#"{"schema":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
+            "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
+            "latency_ns":{"count":1,"p50":200000,"p90":1,"p99":900000},"right":true,
+            "valid":true,"invalid_reasons":[]}"#;
+        let report: RelayReport = serde_json::from_str(text).expect("a report");
+        assert_eq!((report.delivered, report.disconnects.stalled), (100, 1));
+        assert_eq!(
+            (report.latency_ns.p50, report.latency_ns.p99),
+            (200_000, 900_000)
+        );
+    }
+}

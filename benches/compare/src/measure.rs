@@ -1,0 +1,307 @@
+//! One reading of one contender: start its server, load it, read what the kernel accounts to it.
+//!
+//! **CPU per delivery.** The server's CPU time is read before a run of the load generator and after
+//! it, when the server is idle again; so the interval has no edges that have to be hit. From the
+//! difference goes what the connections alone cost, measured by a run that only opens and closes
+//! them, and the rest is divided by the deliveries, all of which the run counts. A short load
+//! before both warms up buffers, caches and just-in-time compilers.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde::Serialize;
+
+use crate::load::{Generator, RelayReport, strings};
+use crate::process::{Server, pause};
+use crate::procfs;
+
+/// Load before a measurement.
+const WARMUP: Duration = Duration::from_millis(400);
+/// Connections are held so long to learn what they cost by themselves.
+const CONNECTED: Duration = Duration::from_millis(50);
+/// After a run the server takes note of closed connections for so long.
+const SETTLE: Duration = Duration::from_millis(60);
+const IDLE_PATIENCE: Duration = Duration::from_secs(30);
+/// Connections that are opened and closed before those that are measured.
+const HANDSHAKES_WARMUP: u32 = 1_000;
+
+/// A server and what is done with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    /// As the table names it.
+    pub(crate) name: String,
+    /// Its command, or why there is none.
+    pub(crate) command: Result<Vec<String>, String>,
+    /// The server on one CPU and the generator on another, or both left to the scheduler.
+    pub(crate) pinned: bool,
+    pub(crate) load: Load,
+}
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub(crate) enum Load {
+    /// Server CPU time per delivery in microseconds.
+    Deliveries(Vec<String>),
+    /// Server CPU time in microseconds per connection that is opened, upgraded and closed.
+    Handshakes(u32),
+    /// Bytes of resident memory per idle connection: the slope between two numbers of them.
+    Idle { few: u32, many: u32 },
+    /// Latency in microseconds.
+    Latency {
+        args: Vec<String>,
+        quantile: Quantile,
+    },
+}
+
+/// A quantile of the latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantile {
+    P50,
+    P99,
+}
+
+/// One reading, and what there is to say about it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Reading {
+    pub(crate) value: f64,
+    /// Every delivery was right. A figure of a server that loses some says nothing.
+    pub(crate) is_right: bool,
+    /// Deliveries, handshakes or connections that it was made of.
+    pub(crate) count: u64,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Reading {
+    fn of_report(value: f64, report: &RelayReport) -> Self {
+        let notes = [
+            (
+                !report.invalid_reasons.is_empty(),
+                "the generator was late or busy",
+            ),
+            (
+                report.delivered < report.expected,
+                "deliveries were lost or damaged",
+            ),
+            (report.order.differing > 0, "clients saw different orders"),
+            (!report.right, "not every delivery was right"),
+        ];
+        let notes = notes.into_iter().filter(|(applies, _)| *applies);
+        let notes = notes.map(|(_, note)| note.to_owned()).collect();
+        Self {
+            value,
+            is_right: report.right,
+            count: report.delivered,
+            notes,
+        }
+    }
+}
+
+/// What every measurement needs.
+pub(crate) struct Lab {
+    pub(crate) generator: Generator,
+    /// Where servers run and leave their logs. It has no config file that one could find.
+    pub(crate) folder: PathBuf,
+    /// How long one reading loads the server.
+    pub(crate) window: Duration,
+}
+
+impl Lab {
+    /// Starts the contender's server, takes one reading and stops the server.
+    pub(crate) fn read(&self, contender: &Contender) -> Result<Reading> {
+        let server = self.serve(contender)?;
+        match &contender.load {
+            Load::Deliveries(args) => self.deliveries(&server, args),
+            Load::Handshakes(count) => self.handshakes(&server, *count),
+            Load::Idle { few, many } => self.idle(&server, *few, *many),
+            Load::Latency { args, quantile } => {
+                self.latency(&server, args, *quantile, contender.pinned)
+            }
+        }
+    }
+
+    pub(crate) fn serve(&self, contender: &Contender) -> Result<Server> {
+        let Generator {
+            cpus, interrupt, ..
+        } = &self.generator;
+        let command = contender
+            .command
+            .as_ref()
+            .map_err(|why| anyhow::anyhow!("{why}"))?;
+        let cpu = cpus
+            .pair
+            .filter(|_| contender.pinned)
+            .map(|(server, _)| server);
+        Server::start(&contender.name, command, &self.folder, cpus, cpu, interrupt)
+    }
+
+    fn deliveries(&self, server: &Server, args: &[String]) -> Result<Reading> {
+        let url = server.url();
+        self.generator.relay(&url, args, WARMUP, true)?;
+        let start = self.settled_cpu(server)?;
+        self.generator
+            .relay(&url, &connections_only(args), CONNECTED, true)?;
+        let connected = self.settled_cpu(server)?;
+        let report = self.generator.relay(&url, args, self.window, true)?;
+        let end = self.settled_cpu(server)?;
+        let cpu = (end - connected).saturating_sub(connected - start);
+        ensure!(report.delivered > 0, "nothing was delivered");
+        Ok(Reading::of_report(
+            micros(cpu) / report.delivered as f64,
+            &report,
+        ))
+    }
+
+    fn handshakes(&self, server: &Server, count: u32) -> Result<Reading> {
+        self.generator
+            .handshakes(&server.url(), HANDSHAKES_WARMUP)?;
+        let start = self.settled_cpu(server)?;
+        let report = self.generator.handshakes(&server.url(), count)?;
+        let cpu = self.settled_cpu(server)?.saturating_sub(start);
+        ensure!(report.completed > 0, "no handshake was completed");
+        let mut notes = Vec::new();
+        if report.not_closed > 0 {
+            notes.push(format!(
+                "{} closing handshakes not finished",
+                report.not_closed
+            ));
+        }
+        let value = micros(cpu) / report.completed as f64;
+        Ok(Reading {
+            value,
+            is_right: report.not_closed == 0,
+            count: report.completed,
+            notes,
+        })
+    }
+
+    fn idle(&self, server: &Server, few: u32, many: u32) -> Result<Reading> {
+        let low = self.resident_with(server, few)?;
+        let high = self.resident_with(server, many)?;
+        let value = (high as f64 - low as f64) / f64::from(many - few);
+        Ok(Reading {
+            value,
+            is_right: true,
+            count: many.into(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Resident memory while `clients` idle connections are held.
+    fn resident_with(&self, server: &Server, clients: u32) -> Result<u64> {
+        // The connection that found out that the server listens must be gone.
+        self.idle_again(server)?;
+        let before = procfs::open_files(server.pid())?;
+        let clients_text = clients.to_string();
+        let args = strings(&[
+            "--publishers",
+            "0",
+            "--clients",
+            &clients_text,
+            "--duration",
+            "10m",
+        ]);
+        let holder = self.generator.start(&server.url(), &args, true)?;
+        let deadline = Instant::now() + IDLE_PATIENCE;
+        while procfs::open_files(server.pid())? < before + clients as usize {
+            pause(&self.generator.interrupt)?;
+            ensure!(
+                Instant::now() < deadline,
+                "{clients} connections did not come about"
+            );
+        }
+        // The last ones are accepted, but not upgraded yet.
+        self.idle_again(server)?;
+        let resident = procfs::resident_bytes(server.pid()).context("reading VmRSS")?;
+        holder.signal(Signal::TERM);
+        drop(holder);
+        while procfs::open_files(server.pid())? > before {
+            pause(&self.generator.interrupt)?;
+            ensure!(
+                Instant::now() < deadline,
+                "the connections were not given back"
+            );
+        }
+        Ok(resident)
+    }
+
+    fn latency(
+        &self,
+        server: &Server,
+        args: &[String],
+        quantile: Quantile,
+        pinned: bool,
+    ) -> Result<Reading> {
+        self.generator.relay(&server.url(), args, WARMUP, pinned)?;
+        let report = self
+            .generator
+            .relay(&server.url(), args, self.window, pinned)?;
+        let latency_ns = match quantile {
+            Quantile::P50 => report.latency_ns.p50,
+            Quantile::P99 => report.latency_ns.p99,
+        };
+        let mut reading = Reading::of_report(latency_ns as f64 / 1e3, &report);
+        let order = &report.order;
+        if order.differing == 0 {
+            reading
+                .notes
+                .push(format!("one order at {} clients", order.compared));
+        }
+        if report.disconnects.stalled > 0 {
+            reading
+                .notes
+                .push("the client that never reads was disconnected".to_owned());
+        }
+        Ok(reading)
+    }
+
+    /// The server's CPU time once it has nothing to do any more.
+    fn settled_cpu(&self, server: &Server) -> Result<Duration> {
+        self.idle_again(server)?;
+        procfs::cpu_time(server.pid()).context("reading the server's CPU time")
+    }
+
+    fn idle_again(&self, server: &Server) -> Result<()> {
+        let mut before = procfs::cpu_time(server.pid())?;
+        let mut deadline = Instant::now() + SETTLE;
+        let patience = Instant::now() + IDLE_PATIENCE;
+        while Instant::now() < deadline && Instant::now() < patience {
+            pause(&self.generator.interrupt)?;
+            let now = procfs::cpu_time(server.pid())?;
+            // A server's own timers may tick: a busy one uses more than this.
+            if now - before > Duration::from_micros(500) {
+                deadline = Instant::now() + SETTLE;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+}
+
+/// The arguments of a load that opens the same connections and sends nothing.
+fn connections_only(args: &[String]) -> Vec<String> {
+    let clients = args
+        .iter()
+        .position(|arg| arg == "--clients")
+        .and_then(|at| args.get(at + 1));
+    let clients = clients.map_or("50", String::as_str);
+    strings(&["--clients", clients, "--publishers", "0"])
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_that_only_connects_has_as_many_clients() {
+        let args = strings(&["--rate", "100", "--clients", "1000"]);
+        let expected = strings(&["--clients", "1000", "--publishers", "0"]);
+        assert_eq!(connections_only(&args), expected);
+        assert_eq!(connections_only(&[])[1], "50");
+    }
+}

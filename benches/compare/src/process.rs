@@ -1,0 +1,212 @@
+//! Child processes: started on a CPU of their own, ended with the driver whatever happens.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+const POLL: Duration = Duration::from_millis(5);
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where children run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpus {
+    pub(crate) allowed: CpuSet,
+    /// The server's CPU and the generator's. None where there is only one.
+    pub(crate) pair: Option<(usize, usize)>,
+}
+
+impl Cpus {
+    /// The last CPU that this process may use for the server, the first for the generator: never
+    /// two threads of one core where there are two cores.
+    pub(crate) fn of_this_process() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("asking for the CPUs")?;
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|cpu| allowed.is_set(*cpu))
+            .collect();
+        let pair = match usable[..] {
+            [first, .., last] => Some((last, first)),
+            _ => None,
+        };
+        Ok(Self { allowed, pair })
+    }
+
+    /// Runs `start` on one CPU, which its child processes inherit.
+    fn on<T>(&self, cpu: Option<usize>, start: impl FnOnce() -> T) -> Result<T> {
+        let Some(cpu) = cpu else {
+            return Ok(start());
+        };
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        sched_setaffinity(None, &one).context("pinning")?;
+        let result = start();
+        sched_setaffinity(None, &self.allowed).context("unpinning")?;
+        Ok(result)
+    }
+}
+
+/// Set by SIGINT and SIGTERM: every wait looks at it.
+pub(crate) type Interrupt = Arc<AtomicBool>;
+
+/// A child that ends when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    interrupt: Interrupt,
+}
+
+impl Running {
+    /// Starts `command` on `cpu`.
+    pub(crate) fn start(
+        mut command: Command,
+        cpus: &Cpus,
+        cpu: Option<usize>,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = cpus
+            .on(cpu, || command.spawn())?
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            child,
+            interrupt: Arc::clone(interrupt),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until it ends, at most for `patience`.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            pause(&self.interrupt)?;
+            ensure!(
+                Instant::now() < deadline,
+                "it did not end within {patience:?}"
+            );
+        }
+    }
+
+    /// What it wrote to its piped stdout, once it has ended.
+    pub(crate) fn output(&mut self) -> Result<String> {
+        let stdout = self
+            .child
+            .stdout
+            .take()
+            .context("its output was not piped")?;
+        Ok(std::io::read_to_string(stdout)?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sleeps for one look at a condition. An interrupt is an error, so that all unwinds.
+pub(crate) fn pause(interrupt: &AtomicBool) -> Result<()> {
+    ensure!(!interrupt.load(Ordering::Relaxed), "interrupted");
+    sleep(POLL);
+    Ok(())
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `command`, in which `{port}` stands for a free port, in `folder`, and waits until it
+    /// accepts. What it says goes to `NAME.log` there.
+    pub(crate) fn start(
+        name: &str,
+        command: &[String],
+        folder: &Path,
+        cpus: &Cpus,
+        cpu: Option<usize>,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let words: Vec<String> = command
+            .iter()
+            .map(|word| word.replace("{port}", &port.to_string()))
+            .collect();
+        let (program, args) = words.split_first().context("an empty command")?;
+        let log = File::create(folder.join(format!("{}.log", name.replace([' ', '/', ','], "-"))))?;
+        let mut command = Command::new(program);
+        command.args(args).current_dir(folder).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let mut running = Running::start(command, cpus, cpu, interrupt)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let deadline = Instant::now() + START_PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            pause(interrupt)?;
+            if let Some(status) = running.child.try_wait()? {
+                bail!("{name} ended with {status} before it listened; see its log");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{name} does not listen on port {port}"
+            );
+        }
+        Ok(Self { running, address })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Raises the soft limit of open files to the hard one, for the children. Gives back the limit.
+pub(crate) fn raise_open_files() -> Option<u64> {
+    let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    }
+}

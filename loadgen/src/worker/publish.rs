@@ -1,0 +1,126 @@
+//! The publishing side of a worker: what is due, and what the windows allow.
+
+use std::io;
+
+use super::Worker;
+use crate::client::Client;
+use crate::control::Notice;
+use crate::histogram;
+use crate::plan::Pace;
+use crate::stamp::Stamp;
+
+/// Messages are written in chunks of about this many bytes.
+const SEND_BYTES: usize = 256 << 10;
+
+impl Worker {
+    pub(super) fn send_ready(&mut self) {
+        let Some(start_ns) = self.shared.times.start_ns() else {
+            return self.time_out();
+        };
+        let now_ns = self.shared.clock.now_ns();
+        self.note_marks(now_ns);
+        if now_ns < start_ns {
+            return;
+        }
+        if !self.started {
+            self.started = true;
+            if matches!(self.relay.pace, Pace::Closed { .. }) {
+                (0..self.clients.len()).for_each(|place| self.may_send(place));
+            }
+        }
+        self.note_due(start_ns, now_ns);
+        for at in 0..self.sending.len() {
+            let place = self.sending[at];
+            self.clients[place].is_sending = false;
+            if let Err(error) = self.send(place, start_ns) {
+                self.lost(place, &error.to_string());
+            }
+        }
+        self.sending.clear();
+        self.tell_when_sent(now_ns);
+    }
+
+    fn note_due(&mut self, start_ns: u64, now_ns: u64) {
+        let end_ns = self.shared.times.end_ns();
+        let before_ns = end_ns.min(now_ns + 1);
+        while let Some(publisher) = self.pacing.take_due(before_ns.saturating_sub(start_ns)) {
+            let place = (publisher / self.shared.threads) as usize;
+            if let Some(publisher) = &mut self.clients[place].publisher {
+                publisher.scheduled += 1;
+            }
+            self.may_send(place);
+        }
+        let next_ns = self.pacing.next_ns().map(|due_ns| start_ns + due_ns);
+        self.next_due_ns = next_ns
+            .filter(|next_ns| *next_ns < end_ns)
+            .unwrap_or(u64::MAX);
+    }
+
+    /// Sends what the publisher at `place` may send now, as much as its socket takes.
+    fn send(&mut self, place: usize, start_ns: u64) -> io::Result<()> {
+        let client = &mut self.clients[place];
+        let end_ns = self.shared.times.end_ns();
+        let is_open_loop = matches!(self.relay.pace, Pace::Open { .. });
+        while client.is_open() {
+            if !client.flush()? {
+                if let Some(publisher) = &mut client.publisher {
+                    publisher.is_held = true;
+                }
+                return Ok(());
+            }
+            let now_ns = self.shared.clock.now_ns();
+            self.scratch.clear();
+            let Some(publisher) = &mut client.publisher else {
+                return Ok(());
+            };
+            while self.scratch.len() < SEND_BYTES {
+                let Some(due_ns) =
+                    self.pacing
+                        .permit(client.index, publisher, start_ns, now_ns, end_ns)
+                else {
+                    break;
+                };
+                let measured = due_ns >= self.shared.times.measure_ns();
+                let stamp = Stamp {
+                    measured,
+                    publisher: client.index,
+                    seq: publisher.seq,
+                    due_ns,
+                };
+                self.shared.payloads.append(&mut self.scratch, &stamp);
+                publisher.seq += 1;
+                publisher.sent[usize::from(measured)] += 1;
+                self.sent += 1;
+                if measured && is_open_loop {
+                    if publisher.is_held {
+                        publisher.held_up += 1;
+                    } else {
+                        histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
+                    }
+                }
+            }
+            publisher.is_held = false;
+            if self.scratch.is_empty() {
+                return Ok(());
+            }
+            client.write(&self.scratch)?;
+        }
+        Ok(())
+    }
+
+    fn tell_when_sent(&mut self, now_ns: u64) {
+        if self.told_sent || now_ns < self.shared.times.end_ns() {
+            return;
+        }
+        let is_done = |client: &Client| match &client.publisher {
+            Some(publisher) => {
+                !client.is_open() || !client.is_blocked() && publisher.seq >= publisher.scheduled
+            }
+            None => true,
+        };
+        if self.clients.iter().all(is_done) {
+            self.told_sent = true;
+            let _ = self.notices.send(Notice::Sent);
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! `/metrics`: what the shards count, in the text format of Prometheus.
+//!
+//! Every series is there from the start, with 0. The values of a label come from fixed sets, or are
+//! the numbers of the shards: nothing that a client does adds a series.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Registry, TextEncoder};
+
+use super::families::Families;
+#[cfg(target_os = "linux")]
+use super::process::Process;
+use super::{Page, Running};
+use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::wire::http::Response;
+
+/// Version 0.0.4 of the text format.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The page.
+#[derive(Default)]
+pub(super) struct Metrics {
+    registry: OnceLock<Registry>,
+}
+
+impl Page for Metrics {
+    fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
+        let registry = self.registry.get_or_init(|| registry(running));
+        match TextEncoder::new().encode_to_string(&registry.gather()) {
+            Ok(text) => Response {
+                body: text.into(),
+                ..Response::new(200).with_header("Content-Type", CONTENT_TYPE)
+            },
+            Err(error) => Response::text(500, format!("{error}\n")),
+        }
+    }
+}
+
+fn registry(running: &Running) -> Registry {
+    let registry = Registry::new();
+    let collector = EngineCollector::new(running.clone());
+    if let Err(error) = collector.and_then(|collector| registry.register(Box::new(collector))) {
+        tracing::error!(%error, "there are no metrics");
+    }
+    registry
+}
+
+/// Reads the shards' own counters whenever somebody asks.
+struct EngineCollector {
+    running: Running,
+    #[cfg(target_os = "linux")]
+    process: Process,
+    descriptions: Vec<Desc>,
+}
+
+impl EngineCollector {
+    fn new(running: Running) -> prometheus::Result<EngineCollector> {
+        let mut collector = EngineCollector {
+            running,
+            #[cfg(target_os = "linux")]
+            process: Process::new(),
+            descriptions: Vec::new(),
+        };
+        let describe = |family: MetricFamily| {
+            let (name, help) = (family.name().to_owned(), family.help().to_owned());
+            Desc::new(name, help, Vec::new(), HashMap::new())
+        };
+        let families = collector.collect().into_iter();
+        collector.descriptions = families.map(describe).collect::<prometheus::Result<_>>()?;
+        Ok(collector)
+    }
+}
+
+impl Collector for EngineCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let view = &self.running.view;
+        let mut families = Families::default();
+        earlier_names(&mut families, view);
+        connections(&mut families, view);
+        received(&mut families, view);
+        sent(&mut families, view);
+        slow_clients(&mut families, view);
+        between_shards(&mut families, view);
+        memory(&mut families, view);
+        shards(&mut families, view);
+        about(&mut families, &self.running);
+        #[cfg(target_os = "linux")]
+        self.process.collect(&mut families);
+        families.0
+    }
+}
+
+/// The four names that users of an earlier relay have in their dashboards.
+fn earlier_names(families: &mut Families, view: &View) {
+    families.gauge(
+        "websocket_connected_clients",
+        "WebSocket clients that are connected now.",
+        sum(view, |stats| &stats.open),
+    );
+    families.counter(
+        "websocket_messages_total",
+        "Messages received from clients for relaying.",
+        sum(view, |stats| &stats.messages),
+    );
+    families.counter(
+        "websocket_connections_total",
+        "WebSocket connections that were opened.",
+        sum(view, |stats| &stats.opened),
+    );
+    families.counter(
+        "websocket_disconnections_total",
+        "WebSocket connections that ended.",
+        sum_each(view, CloseReason::LABELS, |stats| &stats.closed)
+            .map(|(_, closed)| closed)
+            .sum(),
+    );
+}
+
+fn connections(families: &mut Families, view: &View) {
+    families.gauges(
+        "corecast_connections",
+        "Connections now: connecting (TCP, before or without a WebSocket), open, or closing.",
+        "state",
+        [
+            ("connecting", sum(view, |stats| &stats.connecting)),
+            ("open", sum(view, |stats| &stats.open)),
+            ("closing", sum(view, |stats| &stats.closing)),
+        ],
+    );
+    families.counter(
+        "corecast_accepted_total",
+        "TCP connections that were accepted, of all kinds.",
+        sum(view, |stats| &stats.accepted),
+    );
+    families.counter(
+        "corecast_accept_errors_total",
+        "Times that accepting a connection failed, as a rule for want of file descriptors.",
+        sum(view, |stats| &stats.accept_errors),
+    );
+    families.counter(
+        "corecast_opened_total",
+        "WebSocket connections that were opened.",
+        sum(view, |stats| &stats.opened),
+    );
+    families.counters(
+        "corecast_closed_total",
+        "WebSocket connections that ended, by why.",
+        "reason",
+        sum_each(view, CloseReason::LABELS, |stats| &stats.closed),
+    );
+    families.counters(
+        "corecast_refused_total",
+        "Requests that were refused before a WebSocket was open, by why.",
+        "reason",
+        sum_each(view, Refusal::LABELS, |stats| &stats.refused),
+    );
+    families.counter(
+        "corecast_http_requests_total",
+        "Plain HTTP requests answered by an endpoint of the main listener, probes included.",
+        sum(view, |stats| &stats.requests),
+    );
+    families.counter(
+        "corecast_endpoint_panics_total",
+        "Panics in endpoint code. Each of them closed one connection (1011): a bug to report.",
+        sum(view, |stats| &stats.endpoint_panics),
+    );
+}
+
+fn received(families: &mut Families, view: &View) {
+    families.counter(
+        "corecast_messages_received_total",
+        "Messages received from clients.",
+        sum(view, |stats| &stats.messages),
+    );
+    families.counter(
+        "corecast_received_payload_bytes_total",
+        "Payload of the messages received from clients, in bytes.",
+        sum(view, |stats| &stats.message_bytes),
+    );
+    families.gauge(
+        "corecast_rooms",
+        "Rooms that have members now.",
+        view.rooms() as f64,
+    );
+}
+
+fn sent(families: &mut Families, view: &View) {
+    families.counter(
+        "corecast_deliveries_total",
+        "Messages sent to clients, one for each recipient. Control frames do not count.",
+        sum(view, |stats| &stats.deliveries),
+    );
+    families.counter(
+        "corecast_sent_bytes_total",
+        "Bytes sent to clients: payload, headers, control frames and HTTP.",
+        sum(view, |stats| &stats.sent_bytes),
+    );
+    families.counter(
+        "corecast_sends_total",
+        "Calls of send and writev, those included that the socket took nothing of.",
+        sum(view, |stats| &stats.sends),
+    );
+    families.counts(
+        "corecast_frames_per_send",
+        "Messages finished by one send or writev; calls that finished none do not count.",
+        view.shards().map(|stats| &stats.frames_per_send),
+    );
+    families.durations(
+        "corecast_relay_latency_seconds",
+        "From the receipt of a message to the end of the send that carried it to a recipient.",
+        view.shards().map(|stats| &stats.relay_latency),
+    );
+    families.gauge(
+        "corecast_outbox_bytes",
+        "Bytes that wait to be sent, for all clients together, as of about a second ago.",
+        sum(view, |stats| &stats.outbox_bytes),
+    );
+    families.gauge(
+        "corecast_outbox_age_seconds",
+        "How long the oldest message has waited for a client that takes nothing at the moment.",
+        max_seconds(view, |stats| &stats.outbox_age_ms),
+    );
+}
+
+fn slow_clients(families: &mut Families, view: &View) {
+    families.counters(
+        "corecast_slow_client_actions_total",
+        "What was done about clients that read too slowly. copy_out costs a client nothing.",
+        "action",
+        sum_each(view, SlowAction::LABELS, |stats| &stats.slow_actions),
+    );
+    families.counter(
+        "corecast_dropped_frames_total",
+        "Messages that were not sent to a client, because it read too slowly.",
+        sum(view, |stats| &stats.dropped_frames),
+    );
+}
+
+fn between_shards(families: &mut Families, view: &View) {
+    let depths = (0..view.shards().count()).map(|shard| (shard, view.mailbox_depth(shard) as f64));
+    families.gauges(
+        "corecast_mailbox_depth",
+        "Batches of messages from other shards that wait for this one, now.",
+        "shard",
+        depths,
+    );
+    families.counters(
+        "corecast_wakes_total",
+        "Batches handed to another shard that had to be woken (sent), or was awake (elided).",
+        "result",
+        [
+            ("sent", sum(view, |stats| &stats.wakes_sent)),
+            ("elided", sum(view, |stats| &stats.wakes_elided)),
+        ],
+    );
+    families.gauge(
+        "corecast_held_runs",
+        "Messages in a row that came early and wait for their predecessors, now.",
+        sum(view, |stats| &stats.held_runs),
+    );
+    families.gauge(
+        "corecast_held_age_seconds",
+        "How long the oldest of the messages that came early has waited.",
+        max_seconds(view, |stats| &stats.held_age_ms),
+    );
+    families.counter(
+        "corecast_sender_blocked_total",
+        "Times that a shard stopped reading, because the mailbox of another one was full.",
+        sum(view, |stats| &stats.blocked),
+    );
+}
+
+fn memory(families: &mut Families, view: &View) {
+    families.gauge(
+        "corecast_live_batch_bytes",
+        "Memory of all that waits to be sent, in bytes, bounded by slow_client.process_bytes.",
+        view.live_bytes() as f64,
+    );
+    families.gauge(
+        "corecast_inbound_bytes",
+        "Memory of messages received in part, in bytes, bounded by limits.inbound_bytes.",
+        view.inbound_bytes() as f64,
+    );
+}
+
+fn shards(families: &mut Families, view: &View) {
+    let each = |of: fn(&ShardStats) -> f64| view.shards().map(of).enumerate();
+    let connections =
+        (0..view.shards().count()).map(|shard| (shard, f64::from(view.shard_connections(shard))));
+    families.gauges(
+        "corecast_shard_connections",
+        "Connections that a shard has now, of all kinds.",
+        "shard",
+        connections,
+    );
+    families.counters(
+        "corecast_shard_busy_seconds_total",
+        "Time that a shard has worked. Its rate is how busy the shard is: near 1 is full.",
+        "shard",
+        each(|stats| stats.turns.sum_ns() as f64 / 1e9),
+    );
+    families.counters(
+        "corecast_shard_idle_seconds_total",
+        "Time that a shard has waited for something to do.",
+        "shard",
+        each(|stats| stats.idle_ns.get() as f64 / 1e9),
+    );
+    // Measured by the shard itself over a fixed window: one since the last scrape would be
+    // another for each of two scrapers.
+    families.gauges(
+        "corecast_shard_busy_ratio",
+        "Share of the last whole second that a shard has worked, 0 to 1.",
+        "shard",
+        each(|stats| stats.busy_ppm.get() as f64 / 1e6),
+    );
+    families.durations(
+        "corecast_turn_duration_seconds",
+        "How long the turns of the shards' loops took, without the wait for something to do.",
+        view.shards().map(|stats| &stats.turns),
+    );
+}
+
+fn about(families: &mut Families, running: &Running) {
+    families.info(
+        "corecast_build_info",
+        "Always 1: the version and the commit that this relay was built from.",
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("commit", env!("CORECAST_COMMIT")),
+        ],
+    );
+    let since_1970 = running.since.duration_since(UNIX_EPOCH);
+    families.gauge(
+        "corecast_start_time_seconds",
+        "When the relay was started, in seconds since 1970 (UTC).",
+        since_1970.unwrap_or_default().as_secs_f64(),
+    );
+    families.gauge(
+        "corecast_uptime_seconds",
+        "How long the relay has been running.",
+        running.view.started().elapsed().as_secs_f64(),
+    );
+}
+
+/// A counter of all shards together. Numbers above 2^53 lose their last digits, as everywhere in
+/// Prometheus.
+fn sum(view: &View, of: impl Fn(&ShardStats) -> &Counter) -> f64 {
+    let total: u64 = view.shards().map(|stats| of(stats).get()).sum();
+    total as f64
+}
+
+/// Counters of all shards together, each with its label.
+fn sum_each<'v, const N: usize>(
+    view: &'v View,
+    labels: [&'static str; N],
+    of: impl Fn(&ShardStats) -> &[Counter; N] + 'v,
+) -> impl Iterator<Item = (&'static str, f64)> + 'v {
+    let labels = labels.into_iter().enumerate();
+    labels.map(move |(place, label)| (label, sum(view, |stats| &of(stats)[place])))
+}
+
+/// The largest of the shards' gauges in milliseconds, in seconds.
+fn max_seconds(view: &View, of: impl Fn(&ShardStats) -> &Counter) -> f64 {
+    let max_ms = view.shards().map(|stats| of(stats).get()).max();
+    max_ms.unwrap_or_default() as f64 / 1e3
+}

@@ -1,0 +1,66 @@
+//! `/livez` and `/readyz`: is every loop turning, and are new connections wanted?
+
+use std::fmt::Write;
+
+use super::{Page, Running};
+use crate::engine::Request;
+use crate::limits::TURN_AGE_MAX;
+use crate::wire::http::Response;
+
+/// 200 while the loop of every relaying shard turns, else 503 with the shards that do not.
+///
+/// Shards whose last connection is gone end while the relay shuts down, so from then on it is
+/// always 200: `shutdown.timeout` bounds what is left.
+pub(super) struct Livez;
+
+impl Page for Livez {
+    fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
+        let late = late_shards(running.view.turn_ages_ns());
+        if late.is_empty() || !running.view.is_ready() {
+            Response::text(200, "alive\n")
+        } else {
+            Response::text(503, late)
+        }
+    }
+}
+
+/// 200 while the relay wants new connections, else 503.
+pub(super) struct Readyz;
+
+impl Page for Readyz {
+    fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
+        if running.view.is_ready() {
+            Response::text(200, "ready\n")
+        } else {
+            Response::text(503, "not ready: starting or shutting down\n")
+        }
+    }
+}
+
+/// A line for every shard that has not begun a turn lately.
+fn late_shards(turn_ages_ns: impl Iterator<Item = u64>) -> String {
+    let mut lines = String::new();
+    for (shard, age_ns) in turn_ages_ns.enumerate() {
+        if u128::from(age_ns) > TURN_AGE_MAX.as_nanos() {
+            let seconds = age_ns / 1_000_000_000;
+            // A `String` takes every write.
+            let _ = writeln!(lines, "shard {shard}: its loop stands since {seconds} s");
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_whose_loop_stands_is_named() {
+        let max_ns = TURN_AGE_MAX.as_nanos() as u64;
+        assert_eq!(late_shards([0, max_ns].into_iter()), "");
+        assert_eq!(
+            late_shards([0, max_ns + 1, 5, 90_500_000_000].into_iter()),
+            "shard 1: its loop stands since 5 s\nshard 3: its loop stands since 90 s\n"
+        );
+    }
+}

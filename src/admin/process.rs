@@ -1,0 +1,122 @@
+//! What the operating system knows about this process: the `process_*` metrics, from `/proc`.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::families::Families;
+
+/// The process that this is.
+pub(super) struct Process {
+    /// Seconds since 1970. It never changes, so it is read once.
+    start_time_seconds: Option<f64>,
+}
+
+impl Process {
+    pub(super) fn new() -> Process {
+        Process {
+            start_time_seconds: start_time_seconds(),
+        }
+    }
+
+    /// Adds what can be read; what cannot is left out.
+    pub(super) fn collect(&self, families: &mut Families) {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        families.counter(
+            "process_cpu_seconds_total",
+            "CPU time that the process has used, user and system, in seconds.",
+            cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+        );
+        let files_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        families.gauge(
+            "process_max_fds",
+            "Most files and sockets that the process may have open.",
+            files_max as f64,
+        );
+        let mut gauge = |name, help, value: Option<f64>| {
+            if let Some(value) = value {
+                families.gauge(name, help, value);
+            }
+        };
+        gauge(
+            "process_open_fds",
+            "Files and sockets that the process has open.",
+            open_files(),
+        );
+        gauge(
+            "process_start_time_seconds",
+            "When the process was started, in seconds since 1970 (UTC).",
+            self.start_time_seconds,
+        );
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        gauge(
+            "process_resident_memory_bytes",
+            "Memory of the process that is in RAM, in bytes.",
+            status_field(&status, "VmRSS").map(|kib| kib * 1024.0),
+        );
+        gauge(
+            "process_virtual_memory_bytes",
+            "Address space of the process, in bytes.",
+            status_field(&status, "VmSize").map(|kib| kib * 1024.0),
+        );
+        gauge(
+            "process_threads",
+            "Threads of the process.",
+            status_field(&status, "Threads"),
+        );
+    }
+}
+
+fn open_files() -> Option<f64> {
+    let listed = fs::read_dir("/proc/self/fd").ok()?.count();
+    // The listing itself has one open.
+    Some(listed.saturating_sub(1) as f64)
+}
+
+/// The number in a line such as `VmRSS:     1234 kB`.
+fn status_field(status: &str, name: &str) -> Option<f64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let number = rest.strip_prefix(':')?.split_whitespace().next()?;
+    number.parse().ok()
+}
+
+fn start_time_seconds() -> Option<f64> {
+    let ticks = start_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    let boot = boot_seconds(&fs::read_to_string("/proc/stat").ok()?)?;
+    Some(boot + ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The 22nd field: clock ticks from boot to the start of the process. The second is the command's
+/// name in parentheses, which may have spaces and parentheses of its own.
+fn start_ticks(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+fn boot_seconds(stat: &str) -> Option<f64> {
+    let time = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    time.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_whatever_the_command_is_called() {
+        let fields: Vec<String> = (4..=52).map(|field| field.to_string()).collect();
+        let stat = format!("17 (a) b (c) S {}\n", fields.join(" "));
+        assert_eq!(start_ticks(&stat), Some(22.0));
+        assert_eq!(start_ticks("17 (a"), None);
+    }
+
+    #[test]
+    fn a_field_of_the_status_is_its_whole_name() {
+        let status = "VmPeak:\t  9 kB\nVmSize:\t  12 kB\nThreads:\t3\n";
+        assert_eq!(status_field(status, "VmSize"), Some(12.0));
+        assert_eq!(status_field(status, "Threads"), Some(3.0));
+        assert_eq!(status_field(status, "Vm"), None);
+        assert_eq!(boot_seconds("cpu 1 2\nbtime 1700000000\n"), Some(1.7e9));
+    }
+}

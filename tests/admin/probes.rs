@@ -1,0 +1,95 @@
+//! `/livez` and `/readyz`.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use corecast::admin;
+use corecast::engine::{Endpoint, EndpointSettings, Engine, Session, Settings};
+use corecast::wire::decoder::Message as Received;
+use tungstenite::Message;
+
+use crate::http::{ask, ask_until};
+use crate::{Relay, config, relay_text};
+
+#[test]
+fn a_relay_that_runs_is_alive_and_ready_on_both_listeners() {
+    let relay = Relay::start(&config());
+    for to in [relay.main, relay.admin()] {
+        for (path, body) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
+            let reply = ask(to, "GET", path);
+            assert_eq!((reply.status, &*reply.body), (200, body));
+            assert_eq!(reply.header("Cache-Control"), Some("no-store"));
+            assert_eq!(ask(to, "HEAD", path).status, 200);
+        }
+    }
+}
+
+#[test]
+fn before_a_shutdown_the_relay_is_not_ready_but_goes_on() {
+    let mut config = config();
+    config.shutdown.delay = Duration::from_secs(3);
+    let mut relay = Relay::start(&config);
+    let mut clients = vec![relay.join("/")];
+    let engine = relay.engine.take().expect("it runs");
+    let stopping = std::thread::spawn(move || engine.stop());
+    for to in [relay.admin(), relay.main] {
+        ask_until(to, "/readyz", 503);
+        assert_eq!(ask(to, "GET", "/livez").status, 200);
+        let health = ask(to, "GET", "/health");
+        assert!(
+            health.status == 200 && health.body.contains("\"healthy\""),
+            "{health:?}"
+        );
+    }
+    clients.push(relay.join("/"));
+    relay_text(&mut clients, "still here");
+    for client in &mut clients {
+        let closed = client.read().expect("a close frame");
+        let Message::Close(Some(frame)) = closed else {
+            panic!("{closed:?}");
+        };
+        assert_eq!(u16::from(frame.code), 1001);
+        // Reading on answers the Close.
+        assert!(client.read().is_err());
+    }
+    assert!(stopping.join().expect("it stops"), "not gracefully");
+    assert!(!crate::listens(relay.main) && !crate::listens(relay.admin()));
+}
+
+/// Does what no endpoint may: it waits, until the test lets it go on.
+struct Stuck(Mutex<Receiver<()>>);
+
+impl Endpoint for Stuck {
+    fn message(&self, session: &mut Session<'_>, message: Received<'_>) {
+        let released = self.0.lock().expect("not poisoned");
+        released.recv().expect("the test lets it go on");
+        session.send(message.kind, message.payload);
+    }
+}
+
+#[test]
+fn a_shard_that_stands_is_named_until_it_turns_again() {
+    let settings = Settings {
+        admin_listen: vec![([127, 0, 0, 1], 0).into()],
+        ..Settings::default()
+    };
+    let (release, released) = channel();
+    let mut builder = Engine::builder().settings(settings);
+    let stuck = Stuck(Mutex::new(released));
+    let stuck = builder.endpoint(EndpointSettings::default(), stuck);
+    builder.route("/stuck", stuck).expect("a path");
+    admin::routes(&mut builder, "ok").expect("paths that are free");
+    let relay = Relay::of(builder.start().expect("it starts"));
+    let mut client = relay.join("/stuck");
+    assert_eq!(ask(relay.admin(), "GET", "/livez").status, 200);
+    client.send(Message::text("wait")).expect("sent");
+    let late = ask_until(relay.admin(), "/livez", 503);
+    assert!(
+        late.body.starts_with("shard 0: its loop stands since "),
+        "{late:?}"
+    );
+    release.send(()).expect("it waits");
+    assert_eq!(client.read().expect("a message"), Message::text("wait"));
+    ask_until(relay.admin(), "/livez", 200);
+}

@@ -1,0 +1,533 @@
+//! Outboxes and local rooms against simple models, under random operations.
+
+use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corecast::fanout::Recipients;
+use corecast::fanout::batch::{BatchBuilder, Run};
+use corecast::fanout::directory::Directory;
+use corecast::fanout::local_room::{LocalRoom, LocalRun};
+use corecast::fanout::outbox::{Dropped, Origin, Outbox};
+use corecast::fanout::room::{EndpointId, RoomKey};
+use corecast::fanout::segment::{Buffer, LiveBytes, Segment};
+use corecast::limits::CONTROL_BYTES_MAX;
+use corecast::wire::frame::Opcode;
+use proptest::prelude::*;
+
+/// What is done to an outbox.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Frames of these lengths are published to a room; the member gets those that are marked.
+    Publish {
+        room: u32,
+        frames: Vec<(usize, bool)>,
+    },
+    Direct(usize),
+    Control(usize),
+    Pong(usize),
+    /// The socket takes so many thousandths of what waits.
+    Advance(usize),
+    DropOldest(usize),
+    KeepLatest,
+    Clear {
+        keep_control: bool,
+    },
+    Compact,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let frames = prop::collection::vec((1..40_usize, prop::bool::weighted(0.8)), 1..8);
+    prop_oneof![
+        4 => (0..3_u32, frames).prop_map(|(room, frames)| Step::Publish { room, frames }),
+        1 => (1..40_usize).prop_map(Step::Direct),
+        1 => (1..40_usize).prop_map(Step::Control),
+        1 => (1..CONTROL_BYTES_MAX / 2).prop_map(Step::Pong),
+        4 => (0..=1_000_usize).prop_map(Step::Advance),
+        1 => (0..200_usize).prop_map(Step::DropOldest),
+        1 => Just(Step::KeepLatest),
+        1 => any::<bool>().prop_map(|keep_control| Step::Clear { keep_control }),
+        1 => Just(Step::Compact),
+    ]
+}
+
+struct Frame {
+    bytes: Vec<u8>,
+    origin: Origin,
+}
+
+impl Frame {
+    fn is_data(&self) -> bool {
+        matches!(self.origin, Origin::Room(_) | Origin::Direct)
+    }
+}
+
+/// An outbox as a list of frames.
+#[derive(Default)]
+struct Model {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that were sent.
+    open: usize,
+    /// Frames that were sent to their end.
+    sent: u32,
+}
+
+impl Model {
+    fn waiting(&self) -> Vec<u8> {
+        let all = self
+            .frames
+            .iter()
+            .flat_map(|frame| frame.bytes.iter().copied());
+        all.skip(self.open).collect()
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        while bytes > 0 {
+            let left = self.frames[0].bytes.len() - self.open;
+            if bytes < left {
+                self.open += bytes;
+                return;
+            }
+            bytes -= left;
+            self.open = 0;
+            self.sent += 1;
+            self.frames.pop_front();
+        }
+    }
+
+    /// Drops the frames that are not kept; the open one always is. `keep` is asked from the newest
+    /// to the oldest.
+    fn retain(&mut self, mut keep: impl FnMut(&Frame) -> bool) -> Dropped {
+        let mut dropped = Dropped::default();
+        let mut kept = VecDeque::new();
+        while let Some(frame) = self.frames.pop_back() {
+            let is_open = self.frames.is_empty() && self.open > 0;
+            if is_open || keep(&frame) {
+                kept.push_front(frame);
+            } else if frame.is_data() {
+                dropped.frames += 1;
+                dropped.bytes += frame.bytes.len();
+            }
+        }
+        self.frames = kept;
+        dropped
+    }
+
+    fn drop_oldest(&mut self, bytes_max: usize) -> Dropped {
+        let mut dropped = Dropped::default();
+        while self.waiting().len() > bytes_max {
+            let open = usize::from(self.open > 0);
+            let mut droppable = (open..self.frames.len()).filter(|at| self.frames[*at].is_data());
+            let Some(at) = droppable.next() else { break };
+            dropped.frames += 1;
+            dropped.bytes += self.frames.remove(at).map_or(0, |frame| frame.bytes.len());
+        }
+        dropped
+    }
+
+    fn keep_latest(&mut self) -> Dropped {
+        let mut seen = Vec::new();
+        self.retain(|frame| match frame.origin {
+            Origin::Room(room) if seen.contains(&room) => false,
+            Origin::Room(room) => {
+                seen.push(room);
+                true
+            }
+            _ => true,
+        })
+    }
+
+    fn push_control(&mut self, bytes: Vec<u8>, origin: Origin) {
+        let whole = self.frames.iter().skip(usize::from(self.open > 0));
+        let control = whole.filter(|frame| !frame.is_data());
+        let queued: usize = control.map(|frame| frame.bytes.len()).sum();
+        if origin == Origin::Pong && queued + bytes.len() > CONTROL_BYTES_MAX {
+            self.retain(|frame| frame.origin != Origin::Pong);
+        }
+        let mut place = usize::from(self.open > 0);
+        while self.frames.get(place).is_some_and(|frame| !frame.is_data()) {
+            place += 1;
+        }
+        self.frames.insert(place, Frame { bytes, origin });
+    }
+}
+
+/// The outbox under test, beside its model.
+#[derive(Default)]
+struct Pair {
+    outbox: Outbox,
+    model: Model,
+    next_byte: u8,
+    live: Arc<LiveBytes>,
+    /// Frames that the outbox has reported as sent.
+    sent: u32,
+}
+
+impl Pair {
+    /// A frame that looks like no other near it.
+    fn frame(&mut self, bytes: usize) -> Vec<u8> {
+        let mut fill = || {
+            self.next_byte = self.next_byte.wrapping_add(1);
+            self.next_byte
+        };
+        (0..bytes).map(|_| fill()).collect()
+    }
+
+    fn segment(&self, frames: &[Vec<u8>]) -> Rc<Segment> {
+        let ends = frames.iter().scan(0, |end, frame| {
+            *end += frame.len() as u32;
+            Some(*end)
+        });
+        let ends = if frames.len() == 1 {
+            Box::default()
+        } else {
+            ends.collect()
+        };
+        let buffer = Buffer::new(frames.concat(), ends, &self.live);
+        Segment::new(Arc::new(buffer), 0, 0)
+    }
+
+    fn publish(&mut self, room: u32, frames: &[(usize, bool)]) {
+        let bytes: Vec<_> = frames.iter().map(|(bytes, _)| self.frame(*bytes)).collect();
+        let segment = self.segment(&bytes);
+        let origin = Origin::Room(room);
+        if frames.iter().all(|(_, is_recipient)| *is_recipient) {
+            let end = segment.buffer.bytes().len() as u32;
+            self.outbox
+                .push(&segment, 0..end, frames.len() as u32, origin);
+        }
+        let is_selective = frames.iter().any(|(_, is_recipient)| !is_recipient);
+        for (index, (bytes, (_, is_recipient))) in bytes.into_iter().zip(frames).enumerate() {
+            if !is_recipient {
+                continue;
+            }
+            if is_selective {
+                let range = segment.buffer.frame_range(index as u32);
+                self.outbox.push(&segment, range, 1, origin);
+            }
+            self.model.frames.push_back(Frame { bytes, origin });
+        }
+    }
+
+    fn control(&mut self, bytes: usize, origin: Origin) {
+        let bytes = self.frame(bytes);
+        let segment = self.segment(std::slice::from_ref(&bytes));
+        if origin == Origin::Direct {
+            let end = bytes.len() as u32;
+            self.outbox.push(&segment, 0..end, 1, origin);
+            self.model.frames.push_back(Frame { bytes, origin });
+        } else {
+            self.outbox.push_control(&segment, origin);
+            self.model.push_control(bytes, origin);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let Pair { outbox, model, .. } = self;
+        match step {
+            Step::Publish { room, frames } => self.publish(*room, frames),
+            Step::Direct(bytes) => self.control(*bytes, Origin::Direct),
+            Step::Control(bytes) => self.control(*bytes, Origin::Control),
+            Step::Pong(bytes) => self.control(*bytes, Origin::Pong),
+            Step::Advance(thousandths) => {
+                let bytes = (outbox.bytes() * thousandths).div_ceil(1_000);
+                outbox.advance(bytes, |done| self.sent += done.frames);
+                model.advance(bytes);
+            }
+            Step::DropOldest(max) => {
+                let dropped = outbox.drop_oldest(|bytes, _| bytes > *max);
+                assert_eq!(dropped, model.drop_oldest(*max));
+            }
+            Step::KeepLatest => assert_eq!(outbox.keep_latest(), model.keep_latest()),
+            Step::Clear { keep_control } => {
+                let dropped = outbox.clear(*keep_control);
+                assert_eq!(
+                    dropped,
+                    model.retain(|frame| *keep_control && !frame.is_data())
+                );
+            }
+            Step::Compact => outbox.compact(|segment, start, end| {
+                let copy = Arc::new(segment.buffer.copy_out(start, end));
+                Some(Segment::new(copy, 0, 0))
+            }),
+        }
+    }
+
+    fn check(&self) {
+        let mut slices = [IoSlice::new(&[]); 1_024];
+        let filled = self.outbox.front(&mut slices);
+        let waiting: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect();
+        assert_eq!(waiting, self.model.waiting());
+        assert_eq!(self.outbox.bytes(), waiting.len());
+        assert_eq!(self.outbox.is_empty(), waiting.is_empty());
+        assert_eq!(self.sent, self.model.sent, "frames sent to their end");
+        if let Some(only) = self.outbox.only_slice() {
+            assert_eq!(only, waiting);
+        }
+    }
+}
+
+/// What is done to a shard's members of a room.
+#[derive(Clone, Debug)]
+enum RoomStep {
+    Join,
+    /// The member at that place, modulo their number.
+    Leave(usize),
+    /// Some shard publishes runs, a batch each, that wait to arrive here.
+    Publish(Vec<u32>),
+    /// One of the runs that wait arrives.
+    Arrive(usize),
+    Deliver(usize),
+    /// The member at that place is visited out of turn.
+    DeliverTo(usize),
+}
+
+fn room_step() -> impl Strategy<Value = RoomStep> {
+    prop_oneof![
+        2 => Just(RoomStep::Join),
+        2 => any::<usize>().prop_map(RoomStep::Leave),
+        3 => prop::collection::vec(1..4_u32, 1..4).prop_map(RoomStep::Publish),
+        5 => any::<usize>().prop_map(RoomStep::Arrive),
+        4 => (1..5_usize).prop_map(RoomStep::Deliver),
+        1 => any::<usize>().prop_map(RoomStep::DeliverTo),
+    ]
+}
+
+struct Member {
+    connection: u32,
+    /// The first ticket that it is to get, the one after the last that it got.
+    next: u64,
+}
+
+impl Member {
+    /// Gets all that was accepted since the last visit.
+    fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64) {
+        for run in runs {
+            assert_eq!(first_ticket(run), self.next);
+            self.next += u64::from(run.frames);
+            let last = run.first_frame + run.frames - 1;
+            assert_eq!(run.segment.buffer.frame_range(last).end, run.bytes.end);
+        }
+        assert_eq!(self.next, accepted, "a visit brings all there is");
+    }
+}
+
+/// A local room, and what each of its members is to get.
+struct Seats {
+    local: LocalRoom<Rc<()>>,
+    /// In the order of the places that the room gave them.
+    members: Vec<Member>,
+    next_connection: u32,
+    /// The ticket up to which runs were accepted.
+    accepted: u64,
+    underway: Vec<Run>,
+    arrived: Vec<(u64, u64)>,
+    builder: BatchBuilder,
+    live: Arc<LiveBytes>,
+    credit: Rc<()>,
+}
+
+impl Seats {
+    fn new() -> Seats {
+        let name = "/".into();
+        let endpoint = EndpointId(0);
+        let (room, _) = Directory::default().enter(&RoomKey { endpoint, name }, 0);
+        // Frames from before the first join.
+        let first = 5;
+        room.tickets.take(first);
+        let live = Arc::<LiveBytes>::default();
+        let mut seats = Seats {
+            local: LocalRoom::new(room, first),
+            members: Vec::new(),
+            next_connection: 0,
+            accepted: first,
+            underway: Vec::new(),
+            arrived: Vec::new(),
+            builder: BatchBuilder::new(Arc::clone(&live)),
+            live,
+            credit: Rc::default(),
+        };
+        seats.join();
+        seats
+    }
+
+    fn join(&mut self) {
+        let connection = self.next_connection;
+        self.next_connection += 1;
+        assert_eq!(self.local.join(connection) as usize, self.members.len());
+        self.members.push(Member {
+            connection,
+            next: self.accepted,
+        });
+    }
+
+    /// Moves members as a connection's own list of rooms would.
+    fn leave(&mut self, place: usize) {
+        let place = place % self.members.len();
+        let mut places: Vec<Option<u32>> = self
+            .members
+            .iter()
+            .map(|member| Some(member.connection))
+            .collect();
+        let leaver = places[place].take();
+        for moved in self.local.leave(place as u32).into_iter().flatten() {
+            places
+                .iter_mut()
+                .filter(|each| **each == Some(moved.connection))
+                .for_each(|each| {
+                    *each = None;
+                });
+            assert_eq!(
+                places[moved.place as usize], None,
+                "two members in one place"
+            );
+            places[moved.place as usize] = Some(moved.connection);
+        }
+        assert_eq!(places.pop(), Some(None), "the last place is free");
+        self.members
+            .retain(|member| Some(member.connection) != leaver);
+        let by_place = |member: &Member| {
+            places
+                .iter()
+                .position(|each| *each == Some(member.connection))
+        };
+        self.members.sort_by_key(by_place);
+        assert!(self.local.connections().map(Some).eq(places));
+    }
+
+    fn publish(&mut self, counts: &[u32]) {
+        for count in counts {
+            let room = &self.local.room;
+            // The payload is the ticket that the frame will have.
+            let first = room.tickets.take(0).0;
+            for ticket in first..first + u64::from(*count) {
+                let payload = ticket.to_be_bytes();
+                self.builder
+                    .append(room, Recipients::All, Opcode::Binary, &payload, 0);
+            }
+            let mut batch = self.builder.seal();
+            batch.take_tickets();
+            self.underway.append(&mut batch.runs);
+        }
+    }
+
+    fn arrive(&mut self, which: usize) {
+        if self.underway.is_empty() {
+            return;
+        }
+        let run = self.underway.swap_remove(which % self.underway.len());
+        self.local.accept(&run, 0, || Rc::clone(&self.credit));
+        let end = run.first_ticket + u64::from(run.frames);
+        self.arrived.push((run.first_ticket, end));
+        while let Some(at) = self
+            .arrived
+            .iter()
+            .position(|(first, _)| *first == self.accepted)
+        {
+            self.accepted = self.arrived.swap_remove(at).1;
+        }
+        assert_eq!(self.local.held_runs(), self.arrived.len());
+        assert_eq!(Rc::strong_count(&self.credit), 1 + self.arrived.len());
+    }
+
+    fn deliver(&mut self, visits_max: usize) {
+        let Seats {
+            local,
+            members,
+            accepted,
+            ..
+        } = self;
+        local.deliver(visits_max, |connection, runs| {
+            let mut member = members.iter_mut();
+            let member = member.find(|each| each.connection == connection);
+            member.expect("a visit to nobody").get(runs, *accepted);
+        });
+    }
+
+    fn deliver_to(&mut self, place: usize) {
+        let place = place % self.members.len();
+        let member = &mut self.members[place];
+        self.local.deliver_to(place as u32, |connection, runs| {
+            assert_eq!(connection, member.connection);
+            member.get(runs, self.accepted);
+        });
+        assert_eq!(member.next, self.accepted);
+    }
+
+    fn check(&self) {
+        let is_behind = |member: &Member| member.next < self.accepted;
+        assert!(self.local.is_pending() || !self.members.iter().any(is_behind));
+        if !self.local.is_pending() {
+            assert_eq!(self.local.pending_bytes(), 0);
+            let held: usize = self
+                .underway
+                .iter()
+                .map(|run| run.buffer.bytes().len())
+                .sum();
+            let waiting = self.local.held_runs();
+            assert!(
+                waiting > 0 || self.live.now() == held,
+                "what everybody has is still held"
+            );
+        }
+    }
+}
+
+/// The ticket of a run's first frame, as its publisher wrote it down.
+fn first_ticket(run: &LocalRun) -> u64 {
+    let start = run.bytes.start as usize + 2;
+    let bytes = &run.segment.buffer.bytes()[start..start + 8];
+    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn an_outbox_sends_what_a_list_of_frames_would(
+        steps in prop::collection::vec(step(), 1..60)
+    ) {
+        let mut pair = Pair::default();
+        for step in &steps {
+            pair.step(step);
+            pair.check();
+        }
+        pair.step(&Step::Advance(1_000));
+        pair.check();
+        prop_assert!(pair.outbox.is_empty());
+        prop_assert_eq!(pair.live.now(), 0);
+    }
+
+    #[test]
+    fn every_member_gets_each_frame_from_its_join_to_its_leave_once(
+        steps in prop::collection::vec(room_step(), 1..120)
+    ) {
+        let mut seats = Seats::new();
+        for step in steps {
+            match step {
+                RoomStep::Join => seats.join(),
+                RoomStep::Leave(place) if seats.members.len() > 1 => seats.leave(place),
+                RoomStep::Leave(_) => {}
+                RoomStep::Publish(counts) => seats.publish(&counts),
+                RoomStep::Arrive(which) => seats.arrive(which),
+                RoomStep::Deliver(visits_max) => seats.deliver(visits_max),
+                RoomStep::DeliverTo(place) => seats.deliver_to(place),
+            }
+            seats.check();
+        }
+        while !seats.underway.is_empty() {
+            seats.arrive(0);
+        }
+        while seats.local.is_pending() {
+            seats.deliver(3);
+        }
+        seats.check();
+        prop_assert!(seats.members.iter().all(|member| member.next == seats.accepted));
+        prop_assert_eq!(seats.live.now(), 0);
+    }
+}

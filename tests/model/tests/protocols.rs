@@ -1,0 +1,70 @@
+//! Every model holds, and each of them fails where the protocol lacks what it rests on.
+
+use model::blocked::{self, LastLook};
+use model::{check, check_without_fences, join, wake};
+
+#[test]
+fn a_joiner_misses_nothing_of_two_publishers() {
+    check(join::two_publishers);
+}
+
+#[test]
+fn a_joiner_that_left_before_misses_nothing() {
+    check(join::leave_and_rejoin);
+}
+
+#[test]
+#[should_panic(expected = "was missed")]
+fn without_fences_a_joiner_misses_frames() {
+    check_without_fences(join::two_publishers);
+}
+
+#[test]
+#[should_panic(expected = "was missed")]
+fn without_fences_a_joiner_that_left_before_misses_frames() {
+    check_without_fences(join::leave_and_rejoin);
+}
+
+#[test]
+fn a_sleeping_receiver_is_woken_once() {
+    check(wake::two_senders);
+}
+
+#[test]
+fn a_receiver_that_is_awake_is_not_woken() {
+    check(wake::awake);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_fences_a_wake_is_lost() {
+    check_without_fences(wake::two_senders);
+}
+
+#[test]
+fn a_blocked_sender_is_woken_when_there_is_room() {
+    check(|| blocked::full_mailbox(&[2, 2, 2], LastLook::Flag));
+}
+
+#[test]
+fn a_blocked_sender_is_woken_when_there_is_room_for_a_large_mail() {
+    check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Flag));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_fences_a_blocked_sender_sleeps_for_good() {
+    check_without_fences(|| blocked::full_mailbox(&[2, 2], LastLook::Flag));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_blocked_sender_that_does_not_look_once_more_sleeps_for_good() {
+    check(|| blocked::full_mailbox(&[2, 2, 2], LastLook::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_blocked_sender_that_looks_for_room_alone_sleeps_for_good() {
+    check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Room));
+}

@@ -1,0 +1,438 @@
+//! The house's rules that can be counted, held over the whole repository: sizes of functions, lines
+//! and files, the direction of imports, words that have no place here.
+//!
+//! A rule looks at text whose comments and literals are blanked out ([`blank`]), unless it is about
+//! them. Each rule is first shown something that it must find.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FUNCTION_LINES_MAX: usize = 70;
+const LINE_COLUMNS_MAX: usize = 100;
+const FILE_LINES_MAX: usize = 800;
+
+/// What a folder of `src/` must not import: dependencies point downward only.
+const ABOVE: [(&str, &[&str]); 3] = [
+    (
+        "src/wire/",
+        &["fanout", "engine", "relay", "config", "admin"],
+    ),
+    ("src/fanout/", &["engine", "relay", "config", "admin"]),
+    ("src/engine/", &["relay", "config", "admin"]),
+];
+
+/// Modules that may use `unsafe`, each line of it explained: none is needed so far.
+const UNSAFE_ALLOWED: [&str; 0] = [];
+
+/// Files with tests that may sleep: where something is polled until a deadline, and where a server
+/// stalls because the test is about that.
+const SLEEP_ALLOWED: [&str; 3] = [
+    "loadgen/tests/deliveries.rs",
+    "tests/admin/http.rs",
+    "tests/support/mod.rs",
+];
+
+/// A file, its path relative to the repository's root.
+struct Source {
+    path: String,
+    text: String,
+    /// The text without comments and literals, line by line the same.
+    code: String,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Source {
+        Source {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            code: blank(text),
+        }
+    }
+
+    fn at(&self, line: usize, what: &str) -> String {
+        format!("{}:{}: {what}", self.path, line + 1)
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The repository's files with one of these endings, in order.
+fn files(endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder that can be read") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_foreign = name.starts_with("target")
+                || name == "node_modules"
+                || (name.starts_with('.') && name != ".ci");
+            if path.is_dir() && !is_foreign {
+                folders.push(path);
+            } else if endings.iter().any(|ending| name.ends_with(ending)) && path.is_file() {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_sources() -> Vec<Source> {
+    let sources: Vec<Source> = files(&[".rs"])
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path).expect("UTF-8");
+            Source::new(&relative(path), &text)
+        })
+        .collect();
+    assert!(sources.len() > 50, "only {} files found", sources.len());
+    sources
+}
+
+fn relative(path: &Path) -> String {
+    let path = path.strip_prefix(root()).expect("a path below the root");
+    path.to_string_lossy().into_owned()
+}
+
+/// Runs a rule over the repository's Rust files, after it has found what it must in `bad`.
+fn hold(rule: impl Fn(&Source) -> Vec<String>, path: &str, bad: &str, offences: usize) {
+    let found = rule(&Source::new(path, bad));
+    assert_eq!(found.len(), offences, "the rule is broken: {found:#?}");
+    let found: Vec<String> = rust_sources().iter().flat_map(rule).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Blanks out comments and what stands in string and character literals; newlines stay.
+fn blank(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = opaque_length(rest, code.chars().next_back());
+        if length == 0 {
+            code.push(first);
+            rest = &rest[first.len_utf8()..];
+        } else {
+            let (opaque, after) = rest.split_at(length);
+            code.extend(opaque.chars().map(|c| if c == '\n' { c } else { ' ' }));
+            rest = after;
+        }
+    }
+    code
+}
+
+/// Bytes of the comment or literal that `rest` begins with; 0 where it begins with neither.
+fn opaque_length(rest: &str, before: Option<char>) -> usize {
+    let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    if rest.starts_with("//") {
+        return rest.find('\n').unwrap_or(rest.len());
+    }
+    if rest.starts_with("/*") {
+        return comment_length(rest);
+    }
+    if rest.starts_with('"') {
+        return quoted_length(rest, '"');
+    }
+    if !in_word && (rest.starts_with("r\"") || rest.starts_with("r#") || rest.starts_with("br")) {
+        return raw_length(rest);
+    }
+    if let Some(inside) = rest.strip_prefix('\'') {
+        let mut letters = inside.chars();
+        let first = letters.next();
+        // Otherwise a lifetime.
+        if first == Some('\\') || letters.next() == Some('\'') {
+            return quoted_length(rest, '\'');
+        }
+    }
+    0
+}
+
+/// A block comment, which may hold others.
+fn comment_length(rest: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < rest.len() {
+        if rest[at..].starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if rest[at..].starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += rest[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    rest.len()
+}
+
+/// A literal in quotes, with escapes.
+fn quoted_length(rest: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, letter) in rest.char_indices().skip(1) {
+        if is_escaped {
+            is_escaped = false;
+        } else if letter == '\\' {
+            is_escaped = true;
+        } else if letter == quote {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+/// A raw string; 0 where it is none (a raw identifier, a word).
+fn raw_length(rest: &str) -> usize {
+    let prefix = rest.len() - rest.trim_start_matches('b').len() + 1;
+    let hashes = rest
+        .get(prefix..)
+        .map_or(0, |after| after.len() - after.trim_start_matches('#').len());
+    let opens = rest.get(prefix + hashes..).unwrap_or_default();
+    if !rest[prefix - 1..].starts_with('r') || !opens.starts_with('"') {
+        return 0;
+    }
+    let end = format!("\"{}", "#".repeat(hashes));
+    let begin = prefix + hashes + 1;
+    rest[begin..]
+        .find(&end)
+        .map_or(rest.len(), |at| begin + at + end.len())
+}
+
+/// The words of a line of code.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+/// The first and the last line of each function with a body.
+fn functions(code: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (first, line) in lines.iter().enumerate() {
+        let is_function = words(line)
+            .skip_while(|word| ["pub", "crate", "super", "in", "const", "async"].contains(word))
+            .next()
+            == Some("fn");
+        if is_function && let Some(last) = end_of_body(&lines[first..]) {
+            found.push((first, first + last));
+        }
+    }
+    found
+}
+
+/// The line, counted from the first, with the brace that ends what begins there.
+fn end_of_body(lines: &[&str]) -> Option<usize> {
+    let (mut braces, mut others) = (0, 0);
+    for (number, line) in lines.iter().enumerate() {
+        for letter in line.chars() {
+            match letter {
+                '(' | '[' => others += 1,
+                ')' | ']' => others -= 1,
+                '{' => braces += 1,
+                '}' => {
+                    braces -= 1;
+                    if braces == 0 && others == 0 {
+                        return Some(number);
+                    }
+                }
+                ';' if braces == 0 && others == 0 => return None,
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn functions_are_short() {
+    let long = |source: &Source| {
+        let each = functions(&source.code).into_iter();
+        each.filter(|(first, last)| last - first + 1 > FUNCTION_LINES_MAX)
+            .map(|(first, last)| source.at(first, &format!("{} lines", last - first + 1)))
+            .collect()
+    };
+    let body = "    call(\"}\"); // }\n    '}';\n".repeat(FUNCTION_LINES_MAX / 2);
+    let bad = format!(
+        "fn declared(x: [u8; 3]);\npub(super) fn long<'a>(\n    x: &'a str,\n) {{\n{body}}}\n\
+         fn short() {{}}\n"
+    );
+    hold(long, "src/long.rs", &bad, 1);
+}
+
+#[test]
+fn lines_are_narrow() {
+    let wide = |source: &Source| {
+        let lines = source.text.lines().enumerate();
+        lines
+            .filter(|(_, line)| line.chars().count() > LINE_COLUMNS_MAX)
+            .map(|(number, line)| source.at(number, &format!("{} columns", line.chars().count())))
+            .collect()
+    };
+    let bad = format!("{}\n{}\n", "─".repeat(100), "x".repeat(101));
+    hold(wide, "src/wide.rs", &bad, 1);
+}
+
+#[test]
+fn files_are_not_long() {
+    let long = |source: &Source| {
+        let lines = source.text.lines().count();
+        let is_long = lines > FILE_LINES_MAX;
+        Vec::from_iter(is_long.then(|| format!("{}: {lines} lines", source.path)))
+    };
+    hold(long, "src/long.rs", &"//\n".repeat(801), 1);
+}
+
+/// The modules that a statement names: after `crate::`, also in braces, and after `super::`.
+fn modules_named(line: &str) -> Vec<&str> {
+    let mut named = Vec::new();
+    for prefix in ["crate::", "super::"] {
+        for (at, _) in line.match_indices(prefix) {
+            let rest = &line[at + prefix.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => named.extend(top_of_group(group)),
+                None => named.extend(words(rest).next()),
+            }
+        }
+    }
+    named
+}
+
+/// The first word of each part of `{a::b, c, d::{e, f}}`, without what the parts hold in braces.
+fn top_of_group(group: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let parts = group.split(move |letter| {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        depth <= 0 && (letter == ',' || letter == '}')
+    });
+    parts.filter_map(|part| words(part).next()).collect()
+}
+
+#[test]
+fn imports_point_downward() {
+    let upward = |source: &Source| {
+        let above = ABOVE
+            .iter()
+            .find(|(folder, _)| source.path.starts_with(folder));
+        let above = above.map_or(&[][..], |(_, modules)| modules);
+        // One statement a line, however it was wrapped.
+        let statements = source
+            .code
+            .split(';')
+            .map(|each| each.replace(char::is_whitespace, ""));
+        let found = statements.flat_map(|statement| {
+            let named = modules_named(&statement).into_iter();
+            named
+                .filter(|module| above.contains(module))
+                .map(|module| format!("{}: {module} is above it", source.path))
+                .collect::<Vec<String>>()
+        });
+        found.collect()
+    };
+    let bad = "use crate::engine::Core;\n// crate::config\n\
+               use crate::{\n    limits::X,\n    wire::{a, config},\n    relay,\n};\n\
+               fn f() { super::super::admin::g(); crate::wire::http::config() }\n";
+    hold(upward, "src/fanout/bad.rs", bad, 3);
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let unfinished = |source: &Source| {
+        let lines = source.code.lines().enumerate();
+        lines
+            .filter(|(_, line)| {
+                let macros = ["todo!", "unimplemented!", "dbg!"];
+                macros.iter().any(|name| line.contains(name))
+            })
+            .map(|(number, line)| source.at(number, line.trim()))
+            .collect()
+    };
+    hold(
+        unfinished,
+        "src/bad.rs",
+        "fn f() {\n    todo!()\n}\n// dbg!\n",
+        1,
+    );
+}
+
+#[test]
+fn unsafe_code_stays_in_its_modules() {
+    let unsafe_lines = |source: &Source| {
+        let is_allowed = UNSAFE_ALLOWED.contains(&source.path.as_str());
+        let lines = source.code.lines().enumerate();
+        lines
+            .filter(|(_, line)| {
+                !is_allowed && words(line).any(|word| word == "unsafe" || word == "unsafe_code")
+            })
+            .filter(|(_, line)| !line.contains("deny(") && !line.contains("forbid("))
+            .map(|(number, line)| source.at(number, line.trim()))
+            .collect()
+    };
+    let bad = "#![allow(unsafe_code)]\n#![deny(unsafe_code)]\nunsafe { f() } // unsafe\n";
+    hold(unsafe_lines, "src/bad.rs", bad, 2);
+}
+
+/// The lines of a file that only tests run: all of it, or what follows `#[cfg(test)]`.
+fn test_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    let is_test_file = source.path.contains("tests/") || source.path.ends_with("tests.rs");
+    let module = source
+        .code
+        .lines()
+        .position(|line| line.trim() == "#[cfg(test)]");
+    let from = if is_test_file { Some(0) } else { module };
+    let lines = source.code.lines().enumerate();
+    lines.skip(from.unwrap_or(usize::MAX))
+}
+
+#[test]
+fn tests_do_not_sleep() {
+    let sleeps = |source: &Source| {
+        let is_allowed = SLEEP_ALLOWED.contains(&source.path.as_str());
+        test_lines(source)
+            .filter(|(_, line)| !is_allowed && words(line).any(|word| word == "sleep"))
+            .map(|(number, line)| source.at(number, line.trim()))
+            .collect()
+    };
+    let bad =
+        "fn run() { sleep(T) }\n#[cfg(test)]\nmod tests {\n    fn t() { thread::sleep(T) }\n}\n";
+    hold(sleeps, "src/bad.rs", bad, 1);
+    assert_eq!(sleeps(&Source::new("tests/bad.rs", bad)).len(), 2);
+}
+
+#[test]
+fn no_place_outside_the_repository_is_named() {
+    // In pieces, or this file would name them.
+    let places = [
+        concat!("/wo", "rk/"),
+        concat!("../", "shared"),
+        concat!("/ro", "ot/"),
+    ];
+    let names_one = |text: &str| places.iter().any(|place| text.contains(place));
+    assert!(names_one(concat!("see /wo", "rk/main")) && !names_one("a worker's path"));
+    let endings = [
+        ".rs", ".toml", ".md", ".yaml", ".yml", ".sh", ".py", ".mjs", ".html", ".json",
+    ];
+    let mut paths = files(&endings);
+    paths.extend(
+        fs::read_dir(root().join("scripts"))
+            .expect("scripts")
+            .map(|each| {
+                let path = each.expect("an entry").path();
+                assert!(path.is_file(), "{} is no script", path.display());
+                path
+            }),
+    );
+    let offenders: Vec<String> = paths
+        .iter()
+        .filter(|path| names_one(&fs::read_to_string(path).expect("UTF-8")))
+        .map(|path| relative(path))
+        .collect();
+    assert!(offenders.is_empty(), "{offenders:#?}");
+}
