@@ -250,7 +250,7 @@ impl Pair {
             }
             Step::Compact => outbox.compact(|segment, start, end| {
                 let copy = Arc::new(segment.buffer.copy_out(start, end));
-                Segment::new(copy, 0, 0)
+                Some(Segment::new(copy, 0, 0))
             }),
         }
     }

@@ -3,7 +3,7 @@
 //! Latency is measured in real nanoseconds. Ages and deadlines run on a clock that is read once a
 //! turn and advances by a bounded step, so that a stall of the whole process does not let all of
 //! them expire at once. Deadlines that depend on reading run on a third one, which stands still
-//! while the shard does not read because a mailbox is full.
+//! while the shard does not read because a mailbox is full or too much is yet to be delivered.
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
@@ -173,9 +173,15 @@ pub(super) fn relieve_memory(core: &mut Core) {
     }
 }
 
-/// Copies what lagging connections wait for out of larger buffers: each part once for all of them.
+/// A part of a segment, by the segment's address.
+type Part = (usize, u32, u32);
+
+/// Copies what lagging connections wait for out of larger buffers: each part once for all of them,
+/// and only where all parts of a buffer together are smaller than it is.
 fn copy_out(core: &mut Core) {
-    let mut copies: FxHashMap<(usize, u32, u32), (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
+    let gains = gains(core);
+    // The original is kept until all are copied: its address must not be used again.
+    let mut copies: FxHashMap<Part, (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
     let stats = &core.doors.doors[usize::from(core.id)].stats;
     for key in &core.lagging {
         let Some(connection) = core
@@ -186,15 +192,43 @@ fn copy_out(core: &mut Core) {
             continue;
         };
         connection.outbox.compact(|segment, start, end| {
-            let part = (Rc::as_ptr(segment) as usize, start, end);
-            // The original is kept until all are copied: its address must not be used again.
-            let (_, copy) = copies.entry(part).or_insert_with(|| {
+            let address = Rc::as_ptr(segment) as usize;
+            if !gains.contains(&address) {
+                return None;
+            }
+            let (_, copy) = copies.entry((address, start, end)).or_insert_with(|| {
                 stats.slow_actions[SlowAction::CopyOut as usize].add(1);
                 let buffer = Arc::new(segment.buffer.copy_out(start, end));
                 let copy = Segment::new(buffer, segment.received_ns, segment.accepted_tick);
                 (Rc::clone(segment), copy)
             });
-            Rc::clone(copy)
+            Some(Rc::clone(copy))
         });
     }
+}
+
+/// The segments, by address, of which copies take less than they do. Many clients that are at
+/// different places of one large frame share it; a copy for each of them would be worse.
+fn gains(core: &Core) -> FxHashSet<usize> {
+    let mut seen: FxHashSet<Part> = FxHashSet::default();
+    let mut left: FxHashMap<usize, usize> = FxHashMap::default();
+    for key in &core.lagging {
+        let Some(connection) = core
+            .connections
+            .get(key.index as usize)
+            .filter(|connection| connection.generation == key.generation)
+        else {
+            continue;
+        };
+        for (segment, start, end) in connection.outbox.parts() {
+            let address = Rc::as_ptr(segment) as usize;
+            if seen.insert((address, start, end)) {
+                let whole = segment.buffer.bytes().len();
+                let left = left.entry(address).or_insert(whole);
+                *left = left.saturating_sub((end - start) as usize);
+            }
+        }
+    }
+    left.retain(|_, left| *left > 0);
+    left.into_keys().collect()
 }

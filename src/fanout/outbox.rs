@@ -68,6 +68,11 @@ impl Slice {
         (self.end - self.start) as usize
     }
 
+    /// Whether it holds a larger buffer than it needs.
+    fn is_part(&self) -> bool {
+        self.len() < self.segment.buffer.bytes().len()
+    }
+
     /// Takes the bytes up to `at` off the front, with the `frames` that end there.
     fn cut_front(&mut self, at: u32, frames: u32) {
         debug_assert!(self.start <= at && at <= self.end && frames <= self.frames);
@@ -369,16 +374,25 @@ impl Outbox {
         dropped
     }
 
-    /// Replaces each slice that pins a larger buffer by what `copy` makes of it: a segment that
-    /// holds just those bytes.
-    pub fn compact(&mut self, mut copy: impl FnMut(&Rc<Segment>, u32, u32) -> Rc<Segment>) {
+    /// The parts of larger buffers that wait, each with where it begins and ends.
+    pub fn parts(&self) -> impl Iterator<Item = (&Rc<Segment>, u32, u32)> {
+        let rest = self.rest.iter().flat_map(|rest| rest.iter());
+        let waiting = self.first.iter().chain(rest);
+        waiting
+            .filter(|slice| slice.is_part())
+            .map(|slice| (&slice.segment, slice.start, slice.end))
+    }
+
+    /// Replaces each part of a larger buffer by what `copy` makes of it: a segment that holds just
+    /// those bytes, or `None` where it stays as it is.
+    pub fn compact(&mut self, mut copy: impl FnMut(&Rc<Segment>, u32, u32) -> Option<Rc<Segment>>) {
         let waiting = self
             .first
             .iter_mut()
             .chain(self.rest.iter_mut().flat_map(|rest| rest.iter_mut()));
-        for slice in waiting {
-            if slice.len() < slice.segment.buffer.bytes().len() {
-                slice.segment = copy(&slice.segment, slice.start, slice.end);
+        for slice in waiting.filter(|slice| slice.is_part()) {
+            if let Some(segment) = copy(&slice.segment, slice.start, slice.end) {
+                slice.segment = segment;
                 slice.end -= slice.start;
                 slice.start = 0;
             }

@@ -462,6 +462,61 @@ fn a_flooded_shard_is_busy_and_loses_nothing_that_it_took() {
 }
 
 #[test]
+fn a_full_mailbox_slows_publishers_down_and_loses_nothing() {
+    const MESSAGES: usize = 26;
+    let mut settings = settings();
+    settings.shards = 2;
+    let mut endpoint = EndpointSettings::default();
+    endpoint.slow_client.outbox_bytes = 256 << 20;
+    let rig = Rig::new(settings, endpoint);
+    let names = ["a", "b", "c", "d"];
+    let mut clients: Vec<(ConnectionId, Client)> = names
+        .iter()
+        .map(|name| (rig.open(name), rig.id_of(name)))
+        .map(|(client, id)| (id, client))
+        .collect();
+    clients.sort_by_key(|(id, _)| id.shard);
+    let (_, mut blocker) = clients.pop().unwrap();
+    assert_eq!(clients[0].0.shard, 0);
+    assert_eq!(clients[2].0.shard, 1);
+    blocker.text("wait");
+    let (_, mut sender) = clients.remove(0);
+    let message = |number: usize| format!("{number:03}{}", "m".repeat(1_000_000));
+    let sending = std::thread::spawn(move || {
+        (0..MESSAGES).for_each(|number| sender.text(&message(number)));
+        sender
+    });
+    let receiving: Vec<_> = clients
+        .into_iter()
+        .map(|(_, mut client)| {
+            std::thread::spawn(move || {
+                for number in 0..MESSAGES {
+                    assert!(client.expect_text() == message(number), "message {number}");
+                }
+                client
+            })
+        })
+        .collect();
+    eventually("the mailbox is full", || {
+        rig.server.sum(|stats| stats.blocked.get()) > 0
+    });
+    let live = rig.server.view.live_bytes();
+    assert!(
+        live < 20 << 20,
+        "{live} bytes wait for a shard that stands still"
+    );
+    assert!(!sending.is_finished(), "TCP slows it down");
+    rig.release.send(()).unwrap();
+    for client in receiving {
+        client.join().unwrap().round_trip();
+    }
+    sending.join().unwrap().round_trip();
+    for number in 0..MESSAGES {
+        assert!(blocker.expect_text() == message(number));
+    }
+}
+
+#[test]
 fn a_veto_holds_for_the_vetoed_alone_on_every_shard() {
     let mut settings = settings();
     settings.shards = 2;

@@ -1,6 +1,7 @@
 //! Messages, control frames and closes of clients that keep up.
 
 use std::thread;
+use std::time::Duration;
 
 use corecast::engine::EndpointSettings;
 use corecast::relay::hub::Hub;
@@ -242,7 +243,9 @@ fn a_client_that_breaks_the_protocol_is_told_why() {
 fn a_reader_of_single_bytes_gets_every_byte_while_others_are_fast() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(4 * 1024);
-    let server = Server::hub(settings, EndpointSettings::default());
+    let mut endpoint = EndpointSettings::default();
+    endpoint.keepalive.ping = Duration::ZERO;
+    let server = Server::hub(settings, endpoint);
     let mut narrow = Client::connect_narrow(server.address, 1_024).upgraded("/");
     let mut fast = server.open("/");
     let mut sender = server.open("/");

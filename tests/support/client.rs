@@ -223,12 +223,16 @@ impl Client {
         self.try_answer().expect("an answer")
     }
 
-    /// The next frame; `None` where the stream ends instead.
+    /// The next frame that is no ping, which may come at any time; `None` where the stream ends
+    /// instead.
     pub(crate) fn try_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, len)) = parse_frame(&self.received) {
                 self.received.drain(..len);
-                return Some(frame);
+                if frame.opcode != PING {
+                    return Some(frame);
+                }
+                continue;
             }
             if !self.read_more() {
                 assert!(self.received.is_empty(), "a frame was cut short");
@@ -237,7 +241,7 @@ impl Client {
         }
     }
 
-    /// The whole frames that have arrived, without waiting for more.
+    /// The whole frames that have arrived, pings aside, without waiting for more.
     pub(crate) fn arrived(&mut self) -> Vec<Frame> {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 16 * 1024];
@@ -252,6 +256,7 @@ impl Client {
             self.received.drain(..len);
             frames.push(frame);
         }
+        frames.retain(|frame| frame.opcode != PING);
         frames
     }
 

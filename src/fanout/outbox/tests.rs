@@ -253,7 +253,11 @@ fn compacting_replaces_what_pins_more_than_it_needs() {
     outbox.compact(|segment, start, end| {
         copied.push((start, end));
         let copy = Arc::new(segment.buffer.copy_out(start, end));
-        Segment::new(copy, segment.received_ns, segment.accepted_tick)
+        Some(Segment::new(
+            copy,
+            segment.received_ns,
+            segment.accepted_tick,
+        ))
     });
     assert_eq!(copied, [(1, 6), (10, 12)]);
     assert_eq!(Rc::strong_count(&large), 1, "the large buffer is free");
