@@ -159,22 +159,22 @@ impl Shard {
     }
 
     /// Ends a connection, gracefully where the reason allows it.
-    pub(super) fn close(&mut self, key: Key, reason: CloseReason) {
+    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
         connection.is_doomed = false;
         match connection.phase {
-            Phase::Open => self.close_open(key, &reason),
+            Phase::Open => self.close_open(key, reason),
             // The answer to our Close, or a client that cannot even close properly.
             Phase::Closing => match reason {
                 CloseReason::ClientGone => self.die(key),
                 _ => self.drain(key),
             },
-            Phase::Request | Phase::Deferred if reason == CloseReason::Shutdown => {
+            Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
                 self.refuse_for_shutdown(key);
             }
-            Phase::Draining | Phase::Lingering if reason != CloseReason::ClientGone => {}
+            Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),
         }
         // What it sent after the reason for its end was not read.
@@ -290,7 +290,7 @@ impl Shard {
 
     /// The connection is of no use any more.
     pub(super) fn client_gone(&mut self, key: Key) {
-        self.close(key, CloseReason::ClientGone);
+        self.close(key, &CloseReason::ClientGone);
     }
 
     /// Removes the connection at the end of the turn.

@@ -511,7 +511,7 @@ impl Shard {
             let response = Response::text(408, "The request took too long.\n");
             return self.send_response(key, &response, false, false);
         }
-        self.close(key, CloseReason::ClientGone);
+        self.close(key, &CloseReason::ClientGone);
     }
 
     /// When a request that begins now has to be there.

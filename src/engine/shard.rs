@@ -481,7 +481,7 @@ impl Shard {
     /// is called after delivery, so that what was published before goes out before the Close.
     pub(super) fn close_doomed(&mut self) {
         while let Some((key, reason)) = self.core.doomed.pop() {
-            self.close(key, reason);
+            self.close(key, &reason);
         }
     }
 

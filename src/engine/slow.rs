@@ -173,9 +173,12 @@ pub(super) fn relieve_memory(core: &mut Core) {
     }
 }
 
+/// The copy of a part of a segment (its address, start and end), beside the segment itself.
+type Copies = FxHashMap<(usize, u32, u32), (Rc<Segment>, Rc<Segment>)>;
+
 /// Copies what lagging connections wait for out of larger buffers: each part once for all of them.
 fn copy_out(core: &mut Core) {
-    let mut copies: FxHashMap<(usize, u32, u32), (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
+    let mut copies = Copies::default();
     let stats = &core.doors.doors[usize::from(core.id)].stats;
     for key in &core.lagging {
         let Some(connection) = core
