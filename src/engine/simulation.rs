@@ -176,30 +176,10 @@ impl Shard {
             }
             Step::Publish => self.read(world),
             Step::Ticket {
-                mut batch,
+                batch,
                 next,
-                mut shards,
-            } => match batch.runs.get_mut(next) {
-                Some(run) => {
-                    shards.add(run.take_tickets());
-                    world.note_order(run);
-                    Step::Ticket {
-                        batch,
-                        next: next + 1,
-                        shards,
-                    }
-                }
-                None => {
-                    shards.remove(self.id);
-                    let shards: Vec<u16> = shards.iter().collect();
-                    let to = shards.iter().copied().collect();
-                    Step::Push {
-                        batch: Arc::new(batch),
-                        shards,
-                        to,
-                    }
-                }
-            },
+                shards,
+            } => self.take_tickets(world, batch, next, shards),
             Step::Push {
                 batch,
                 shards,
@@ -244,6 +224,33 @@ impl Shard {
                 }
             }
         };
+    }
+
+    /// Takes the tickets of the batch's next run, or ends that when there is none.
+    fn take_tickets(
+        &self,
+        world: &mut World,
+        mut batch: Batch,
+        next: usize,
+        mut shards: ShardSet,
+    ) -> Step {
+        if let Some(run) = batch.runs.get_mut(next) {
+            shards.add(run.take_tickets());
+            world.note_order(run);
+            return Step::Ticket {
+                batch,
+                next: next + 1,
+                shards,
+            };
+        }
+        shards.remove(self.id);
+        let shards: Vec<u16> = shards.iter().collect();
+        let to = shards.iter().copied().collect();
+        Step::Push {
+            batch: Arc::new(batch),
+            shards,
+            to,
+        }
     }
 
     fn is_asleep(&self, world: &World) -> bool {

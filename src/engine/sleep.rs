@@ -7,8 +7,8 @@
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Whether somebody sleeps, or is about to. Every change is an exchange, so that it follows the last
-/// answer in the flag's own order; loom can check that, and beside a sleep it costs nothing.
+/// Whether somebody sleeps, or is about to. Every change is an exchange, so that it follows the
+/// last answer in the flag's own order; loom can check that, and beside a sleep it costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct SleepFlag(AtomicBool);
 
