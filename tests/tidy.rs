@@ -213,10 +213,9 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = code.lines().collect();
     let mut found = Vec::new();
     for (first, line) in lines.iter().enumerate() {
-        let is_function = words(line)
-            .skip_while(|word| ["pub", "crate", "super", "in", "const", "async"].contains(word))
-            .next()
-            == Some("fn");
+        let qualifiers = ["pub", "crate", "super", "in", "const", "async"];
+        let word = words(line).find(|word| !qualifiers.contains(word));
+        let is_function = word == Some("fn");
         if is_function && let Some(last) = end_of_body(&lines[first..]) {
             found.push((first, first + last));
         }

@@ -15,8 +15,8 @@ use crate::wire::frame::MessageKind;
 static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
 
 /// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes. What
-/// it does takes effect a little later; nothing here waits. [`HandleError::Busy`] means that a shard has too
-/// much to do already: nothing has happened, and the caller may try again.
+/// it does takes effect a little later; nothing here waits. [`HandleError::Busy`] means that a
+/// shard has too much to do already: nothing has happened, and the caller may try again.
 ///
 /// Everything that one handle publishes goes through one shard, so that it keeps its order.
 pub struct Handle {

@@ -300,26 +300,28 @@ fn a_panic_in_any_callback_ends_that_connection_alone() {
     rig.server.expect_empty();
 }
 
+/// Bounds that a client reaches soon: on its messages, its outbox and its silence.
+fn impatient() -> EndpointSettings {
+    EndpointSettings {
+        message_bytes: 16 * 1024,
+        slow_client: SlowClient {
+            policy: SlowPolicy::Disconnect,
+            outbox_bytes: 64 * 1024,
+            outbox_age: Duration::ZERO,
+        },
+        keepalive: Keepalive {
+            ping: Duration::ZERO,
+            pong: Duration::from_secs(3),
+        },
+        ..EndpointSettings::default()
+    }
+}
+
 #[test]
 fn closed_is_called_exactly_once_however_it_ended() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(16 * 1024);
-    let rig = Rig::new(
-        settings,
-        EndpointSettings {
-            message_bytes: 16 * 1024,
-            slow_client: SlowClient {
-                policy: SlowPolicy::Disconnect,
-                outbox_bytes: 64 * 1024,
-                outbox_age: Duration::ZERO,
-            },
-            keepalive: Keepalive {
-                ping: Duration::ZERO,
-                pong: Duration::from_secs(3),
-            },
-            ..EndpointSettings::default()
-        },
-    );
+    let rig = Rig::new(settings, impatient());
     let handle = rig.server.engine().handle();
     let mut closes = rig.open("closes");
     closes.close(1000);

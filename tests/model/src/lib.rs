@@ -1,7 +1,7 @@
 //! The lock-free protocols of Corecast under [loom], which runs a model in every interleaving and
 //! with every value that the memory model lets a load return.
 //!
-//! The files under test are compiled a second time here, with loom's atomics ([`sync`]) in place of
+//! The files under test are compiled a second time here, with loom's atomics (`sync`) in place of
 //! the standard ones, so that no other crate needs a flag. Each model is a function that is to be
 //! run by [`check`]; the tests beside this crate do, and they do so once more
 //! [without fences](check_without_fences), or with a step left out, to show that the models can
