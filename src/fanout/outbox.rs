@@ -28,6 +28,11 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether it goes out ahead of data.
+    fn goes_ahead(self) -> bool {
+        matches!(self, Origin::Control | Origin::Pong)
+    }
+
     fn is_data(self) -> bool {
         matches!(self, Origin::Room(_) | Origin::Direct)
     }
@@ -193,7 +198,7 @@ impl Outbox {
         let open = usize::from(self.is_front_partial).min(slices.len());
         // They are side by side: only they are looked at, however much data waits.
         let controls = slices.iter().skip(open);
-        let controls = controls.take_while(|slice| !slice.origin().is_data());
+        let controls = controls.take_while(|slice| slice.origin().goes_ahead());
         let (count, queued) = controls.fold((0, 0), |(count, queued), slice| {
             (count + 1, queued + slice.len())
         });
