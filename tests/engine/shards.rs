@@ -134,7 +134,8 @@ fn calls(trace: &Path, name: &str) -> usize {
 fn a_message_costs_no_epoll_ctl() {
     let directory = tempfile::tempdir().expect("a directory");
     let trace = directory.path().join("trace");
-    let strace = ["strace", "-f", "-e", "trace=epoll_ctl", "-o"];
+    // -D: the relay is the child, so that ending it leaves nothing behind.
+    let strace = ["strace", "-D", "-f", "-e", "trace=epoll_ctl", "-o"];
     let works = std::process::Command::new("strace")
         .args(&strace[1..])
         .args([trace.to_str().unwrap(), "true"])
