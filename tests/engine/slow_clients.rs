@@ -11,7 +11,7 @@ use corecast::fanout::Recipients;
 use corecast::wire::decoder::Message;
 
 use crate::support::client::{CLOSE, Client, Frame, PING, PONG, TEXT, frame};
-use crate::support::{Server, eventually, settings};
+use crate::support::{DEADLINE, Server, eventually, settings};
 
 const DISCONNECT: SlowClient = SlowClient {
     policy: SlowPolicy::Disconnect,
@@ -45,7 +45,13 @@ fn number(frame: &Frame) -> usize {
 
 impl Stage {
     fn new(slow_client: SlowClient) -> Stage {
+        // Whoever is closed while the others still publish reads up to its Close in the end.
+        Stage::with_close_timeout(slow_client, DEADLINE)
+    }
+
+    fn with_close_timeout(slow_client: SlowClient, close_timeout: Duration) -> Stage {
         let mut settings = settings();
+        settings.timeouts.close = close_timeout;
         settings.send_buffer_bytes = Some(16 * 1024);
         let endpoint = EndpointSettings {
             message_bytes: 16 * 1024,
@@ -334,6 +340,7 @@ fn past_the_budget_for_control_frames_only_the_newest_pong_is_kept() {
 fn over_the_memory_of_the_process_those_go_that_hold_it() {
     const MAX: usize = 1 << 20;
     let mut settings = settings();
+    settings.timeouts.close = DEADLINE;
     settings.send_buffer_bytes = Some(16 * 1024);
     settings.process_bytes_max = MAX;
     let endpoint = EndpointSettings {
@@ -414,7 +421,7 @@ fn what_many_clients_wait_for_together_counts_once() {
 
 #[test]
 fn a_stalled_client_that_was_closed_is_cut_in_the_end() {
-    let mut stage = Stage::new(DISCONNECT);
+    let mut stage = Stage::with_close_timeout(DISCONNECT, Duration::from_millis(500));
     stage.publish(MESSAGES);
     // It neither reads nor answers: the close timeout ends it.
     eventually("it is gone", || stage.server.view.connections() == 2);
