@@ -78,6 +78,9 @@ pub const REFUSING_MAX: usize = 1_024;
 /// Open files that are not connections: listeners, pollers, logs, the standard streams.
 pub const RESERVED_FILES: usize = 128;
 
+/// The smallest receive buffer of a shard, in bytes.
+pub const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
+
 /// The largest body of a plain HTTP request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 

@@ -290,7 +290,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             slow_client: SlowClientConfig {
                 policy: SlowClientPolicy::Disconnect,
-                outbox_bytes: 16 * MIB,
+                outbox_bytes: 64 * MIB,
                 outbox_age: Some(Duration::from_secs(10)),
                 process_bytes: 512 * MIB,
             },

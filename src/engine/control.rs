@@ -183,10 +183,10 @@ impl Doors {
         Ok(())
     }
 
-    /// Tells the shard to stop, waiting for a place in its control mailbox.
-    pub(super) fn stop(&self, shard: u16) {
+    /// Tells the shard to stop, waiting until the deadline for a place in its control mailbox.
+    pub(super) fn stop(&self, shard: u16, deadline: Instant) {
         let door = &self.doors[usize::from(shard)];
-        if door.control.send(Control::Stop).is_ok() {
+        if door.control.send_deadline(Control::Stop, deadline).is_ok() {
             door.wake();
         }
     }

@@ -112,21 +112,22 @@ impl Shard {
             Ok(None) => return Step::Incomplete,
             Err(error) => return self.bad_request(key, error),
         };
+        // Nothing is kept of a body that nobody wants.
+        if let Some(step) = self.turn_away(key) {
+            return step;
+        }
+        let router = Arc::clone(&self.router);
+        let Some(Route {
+            endpoint,
+            parameter,
+        }) = router.find(head.path)
+        else {
+            return self.not_found(key, &head, head_len);
+        };
         let (body, end) = match self.body(key, &head, bytes, head_len) {
             Ok(Body::Whole { bytes, end }) => (bytes, end),
             Ok(Body::Incomplete) => return Step::Incomplete,
             Err(error) => return self.bad_request(key, error),
-        };
-        if let Some(step) = self.turn_away(key) {
-            return step;
-        }
-        let Some(Route {
-            endpoint,
-            parameter,
-        }) = self.router.clone().find(head.path)
-        else {
-            self.refused(key, Refusal::NotFound);
-            return self.respond(key, &head, &not_found(), end);
         };
         let connection = &mut self.core.connections[key.index as usize];
         connection.endpoint = endpoint;
@@ -142,6 +143,16 @@ impl Shard {
         } else {
             self.take_plain(key, &request, end)
         }
+    }
+
+    fn not_found(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Step {
+        self.refused(key, Refusal::NotFound);
+        let response = Response::text(404, "There is nothing here.\n");
+        if matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
+            return self.respond(key, head, &response, head_len);
+        }
+        self.send_response(key, &response, false, head.method == "HEAD");
+        Step::Ended
     }
 
     /// Answers a connection that was let in only to be told that it cannot stay.
@@ -518,10 +529,6 @@ impl Shard {
     pub(super) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
-}
-
-fn not_found() -> Response {
-    Response::text(404, "There is nothing here.\n")
 }
 
 /// A tick within `interval`, different for different connections: golden-ratio hashing spreads

@@ -84,7 +84,8 @@ impl<'c> Session<'c> {
         place.map_or(0, |place| self.core.rooms[place as usize].room.members())
     }
 
-    /// Publishes to a room that this connection is in. Where it has left, nothing happens.
+    /// Publishes to a room that this connection has joined. Where the shard has no member of it any
+    /// more, nothing happens.
     pub fn publish(
         &mut self,
         room: RoomId,

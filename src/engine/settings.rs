@@ -35,7 +35,7 @@ impl Default for SlowClient {
     fn default() -> Self {
         SlowClient {
             policy: SlowPolicy::Disconnect,
-            outbox_bytes: 4 * 1024 * 1024,
+            outbox_bytes: 64 * 1024 * 1024,
             outbox_age: Duration::from_secs(30),
         }
     }

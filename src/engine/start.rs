@@ -25,7 +25,7 @@ use super::timers::BusyWindow;
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
-use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, SHARDS_MAX};
+use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX};
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
 /// Why an engine does not start.
@@ -37,6 +37,9 @@ pub enum StartError {
     /// The number of shards is out of bounds.
     #[error("{0} shards: there must be 1 to {max}", max = SHARDS_MAX - 1)]
     Shards(usize),
+    /// The receive buffer is too small to be of use.
+    #[error("a receive buffer of {0} bytes: it must have at least {READ_BUFFER_BYTES_MIN}")]
+    ReadBuffer(usize),
     /// An outbox does not hold a frame of the largest size.
     #[error("an outbox of {outbox_bytes} bytes does not hold a message of {message_bytes} bytes")]
     Outbox {
@@ -49,7 +52,7 @@ pub enum StartError {
     #[error("messages of {0} bytes are too large: at most 1 GiB")]
     Message(usize),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -102,6 +105,9 @@ impl Builder {
         let shards = self.settings.shards;
         if shards == 0 || shards >= SHARDS_MAX {
             return Err(StartError::Shards(shards));
+        }
+        if self.settings.read_buffer_bytes < READ_BUFFER_BYTES_MIN {
+            return Err(StartError::ReadBuffer(self.settings.read_buffer_bytes));
         }
         for endpoint in &self.endpoint_settings {
             let message_bytes = endpoint.message_bytes;
@@ -379,12 +385,12 @@ impl Engine {
         std::thread::sleep(self.settings.shutdown_delay);
         let deadline = Instant::now() + self.settings.shutdown_timeout;
         let relaying = self.doors.relaying;
-        (0..relaying).for_each(|shard| self.doors.stop(shard));
+        (0..relaying).for_each(|shard| self.doors.stop(shard, deadline));
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
         let mut is_graceful = join_until(relays, deadline);
         // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(|shard| self.doors.stop(shard));
+        (relaying..self.doors.shards()).for_each(|shard| self.doors.stop(shard, deadline));
         is_graceful &= join_until(threads.collect(), deadline);
         self.doors.is_aborted.store(true, Ordering::Relaxed);
         is_graceful

@@ -108,7 +108,7 @@ fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
 fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
     for (file, place) in [
         (
-            "limits: {message_bytes: 16MiB}",
+            "limits: {message_bytes: 64MiB}",
             "config.yaml:1:25 limits.message_bytes: an outbox",
         ),
         (
@@ -152,7 +152,7 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
             "config.yaml:1:41 endpoints.hub.limi",
         ),
         (
-            "endpoints: {hub: {limits: {message_bytes: 20MiB}}}",
+            "endpoints: {hub: {limits: {message_bytes: 80MiB}}}",
             "config.yaml:1:43 endpoints.hub.",
         ),
         (
@@ -179,7 +179,7 @@ fn keys_that_go_together_just_so_are_fine() {
     for file in [
         "slow_client: {outbox_bytes: 1048586}",
         "limits: {frame_bytes: 1MiB}",
-        "slow_client: {process_bytes: 16MiB}",
+        "slow_client: {process_bytes: 64MiB}",
         "keepalive: {ping: 59s}",
         "keepalive: {ping: off, pong: 10s}",
         "keepalive: {pong: off, ping: 10m}",

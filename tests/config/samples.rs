@@ -68,8 +68,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("slow_client.outbox_age", "off", |c| {
         c.slow_client.outbox_age = None;
     }),
-    ("slow_client.process_bytes", "16MiB", |c| {
-        c.slow_client.process_bytes = 16 * MIB;
+    ("slow_client.process_bytes", "96MiB", |c| {
+        c.slow_client.process_bytes = 96 * MIB;
     }),
     ("keepalive.ping", "10s", |c| c.keepalive.ping = seconds(10)),
     ("keepalive.pong", "1m30s", |c| {
