@@ -21,8 +21,16 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn open(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-    let upgrade = "GET / HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let upgrade = [
+        "GET / HTTP/1.1",
+        "Host: relay",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "\r\n",
+    ]
+    .join("\r\n");
     stream.write_all(upgrade.as_bytes()).expect("an upgrade");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
