@@ -5,6 +5,7 @@
 //! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
 //! woken when there is room.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -77,6 +78,31 @@ impl Mailbox {
             debug_assert!(false, "a mailbox below its bound took no mail");
             refused.into_inner()
         })
+    }
+
+    /// Pushes what waits in `unsent`, in order, as far as it fits. Where something is left, the
+    /// sender is announced as blocked. Returns whether anything was pushed.
+    pub(crate) fn push_all(&self, unsent: &mut VecDeque<Mail>) -> bool {
+        let mut has_pushed = false;
+        let mut has_announced = false;
+        while let Some(mail) = unsent.pop_front() {
+            match self.push(mail) {
+                Ok(()) => has_pushed = true,
+                Err(mail) => {
+                    unsent.push_front(mail);
+                    if has_announced {
+                        return has_pushed;
+                    }
+                    // Look once more after saying so, as before any sleep.
+                    self.blocked.announce();
+                    has_announced = true;
+                }
+            }
+        }
+        if has_announced {
+            self.blocked.withdraw();
+        }
+        has_pushed
     }
 
     fn reserve(&self, bytes: usize) {

@@ -532,27 +532,7 @@ impl Shard {
     /// Returns whether anything was pushed.
     fn push_unsent_to(&mut self, shard: u16) -> bool {
         let mailbox = self.core.doors.mailbox(self.core.id, shard);
-        let unsent = &mut self.unsent[usize::from(shard)];
-        let mut has_pushed = false;
-        let mut has_announced = false;
-        while let Some(mail) = unsent.pop_front() {
-            match mailbox.push(mail) {
-                Ok(()) => has_pushed = true,
-                Err(mail) => {
-                    unsent.push_front(mail);
-                    if has_announced {
-                        return has_pushed;
-                    }
-                    // Look once more after saying so, as before any sleep.
-                    mailbox.blocked.announce();
-                    has_announced = true;
-                }
-            }
-        }
-        if has_announced {
-            mailbox.blocked.withdraw();
-        }
-        has_pushed
+        mailbox.push_all(&mut self.unsent[usize::from(shard)])
     }
 
     /// Wakes another shard where it sleeps, after mail was pushed to it.

@@ -451,26 +451,7 @@ impl Shard {
 
     fn push_unsent_to(&mut self, world: &World, to: u16) -> bool {
         let mailbox = world.mailbox(self.id, to);
-        let unsent = &mut self.unsent[usize::from(to)];
-        let mut has_pushed = false;
-        let mut has_announced = false;
-        while let Some(mail) = unsent.pop_front() {
-            match mailbox.push(mail) {
-                Ok(()) => has_pushed = true,
-                Err(mail) => {
-                    unsent.push_front(mail);
-                    if has_announced {
-                        return has_pushed;
-                    }
-                    mailbox.blocked.announce();
-                    has_announced = true;
-                }
-            }
-        }
-        if has_announced {
-            mailbox.blocked.withdraw();
-        }
-        has_pushed
+        mailbox.push_all(&mut self.unsent[usize::from(to)])
     }
 
     /// Whether all members have got one contiguous piece of their room's order, as long as it
