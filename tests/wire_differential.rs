@@ -26,6 +26,7 @@ use tungstenite::{Error, Message};
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 2000,
     frame_bytes: 1200,
+    allows_compressed: false,
 };
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
 
