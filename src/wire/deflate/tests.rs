@@ -178,7 +178,14 @@ fn a_bomb_costs_no_more_memory_than_the_limit() {
 #[test]
 fn the_limit_holds_to_the_byte() {
     let mut inflater = Inflater::default();
-    for bytes in [1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 200_000] {
+    for bytes in [
+        1,
+        100,
+        CHUNK_BYTES - 1,
+        CHUNK_BYTES,
+        CHUNK_BYTES + 1,
+        200_000,
+    ] {
         for message in [vec![b'x'; bytes], noise(bytes)] {
             let payload = compressed_by_client(&message, 6, 15);
             let exact = inflater.inflate(binary(&payload), bytes);
@@ -273,7 +280,7 @@ mod walk {
     }
 
     fn fixed_codes() -> (Code, Code) {
-        let literal = |symbol| match symbol {
+        let literal = |symbol: u32| match symbol {
             0..=143 | 280.. => 8,
             144..=255 => 9,
             256..=279 => 7,
