@@ -281,13 +281,14 @@ pub(super) fn path_of_environment(variable: &str) -> Option<String> {
         return Some(key.path.to_owned());
     }
     let below = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
-    // No path of an endpoint's key ends in another one, so at most one fits.
-    ENDPOINT_KEYS.iter().find_map(|key| {
+    let named = ENDPOINT_KEYS.iter().filter_map(|key| {
         let name = below.strip_suffix(&upper(key.path))?.strip_suffix('_')?;
         let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
-        (name.to_ascii_uppercase() == below[..name.len()])
-            .then(|| format!("endpoints.{name}.{}", key.path))
-    })
+        (name.to_ascii_uppercase() == below[..name.len()]).then_some((name, key))
+    });
+    // `deflate.enabled` of one endpoint, not `enabled` of another that is named like that.
+    let (name, key) = named.max_by_key(|(_, key)| key.path.len())?;
+    Some(format!("endpoints.{name}.{}", key.path))
 }
 
 /// The environment variable of a path: `server.port` is `CORECAST_SERVER_PORT`.
