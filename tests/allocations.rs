@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corecast::engine::{Deflate, EndpointSettings, Engine, Settings};
+use corecast::engine::{Deflate, EndpointSettings, Engine, Keepalive, Settings};
 use corecast::relay::hub::Hub;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -59,6 +59,11 @@ fn allocations_with(clients: usize, has_deflate: bool) -> usize {
     };
     let settings = EndpointSettings {
         deflate,
+        // Nothing but deliveries is to come.
+        keepalive: Keepalive {
+            ping: Duration::ZERO,
+            pong: Duration::ZERO,
+        },
         ..EndpointSettings::default()
     };
     let hub = builder.endpoint(settings, Hub { echo: true });
