@@ -88,9 +88,8 @@ impl Builder {
     }
 
     /// What the listeners with [`Listen::tls`] make TLS connections with.
-    pub fn tls(mut self, tls: Tls) -> Builder {
+    pub fn tls(&mut self, tls: Tls) {
         self.tls = Some(Arc::new(tls));
-        self
     }
 
     /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
