@@ -18,6 +18,7 @@ mod listener;
 mod mailbox;
 mod network;
 mod reading;
+mod reload;
 mod requests;
 mod router;
 mod session;
@@ -42,6 +43,7 @@ pub use self::endpoint::{
 };
 pub use self::handle::Handle;
 pub use self::network::{Network, NetworkError};
+pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{

@@ -615,6 +615,7 @@ impl Shard {
                     self.answered(key);
                 }
             }
+            Control::Reload(live) => self.core.take_live(live),
             Control::Stop => self.begin_stop(),
         }
     }

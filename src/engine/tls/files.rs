@@ -108,6 +108,23 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// The file that cannot be used.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            TlsError::Unreadable { path, .. }
+            | TlsError::NoPem { path, .. }
+            | TlsError::Empty { path, .. }
+            | TlsError::BadCertificate { path, .. }
+            | TlsError::BadKey { path, .. }
+            | TlsError::Mismatch { key: path, .. }
+            | TlsError::Expired { path, .. }
+            | TlsError::NotYetValid { path, .. } => Some(path),
+            TlsError::Setup(_) => None,
+        }
+    }
+}
+
 /// What TLS connections are made with. Shards share it; a reload replaces it for connections that
 /// are still to come.
 #[derive(Clone, Debug)]
