@@ -8,6 +8,7 @@ mod handshake;
 mod messages;
 mod reload;
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;
 
 use std::net::SocketAddr;

@@ -31,8 +31,8 @@ pub struct TlsFiles {
     /// Its private key: PKCS#8, PKCS#1 or SEC1.
     pub key_file: PathBuf,
     /// Certificate authorities. Where they are given, a client has to show a certificate that one
-    /// of them has signed: one without any is refused by an alert (`certificate_required` in TLS
-    /// 1.3, `handshake_failure` in 1.2), one with another by `unknown_ca` or alike.
+    /// of them has signed. One without any is refused by the alert `certificate_required`, one with
+    /// another's by `unknown_ca`; with TLS 1.3 a client learns that with its first read.
     pub client_ca_file: Option<PathBuf>,
 }
 
