@@ -1,11 +1,14 @@
 //! TLS from outside: with rustls as the client, and with clients that mean harm.
 
+mod budget;
 mod certificates;
 mod client;
 mod ends;
 mod files;
 mod handshake;
 mod messages;
+mod metrics;
+mod openssl;
 mod reload;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with tests that need more of it")]
