@@ -142,6 +142,7 @@ impl Scene {
 fn reset(client: Client) {
     let linger = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
     linger.expect("a socket");
+    drop(client);
 }
 
 #[test]
