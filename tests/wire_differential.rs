@@ -86,6 +86,7 @@ fn read_with_ours(bytes: &[u8], sizes: &[usize]) -> Outcome<ProtocolError> {
                     MessageKind::Text => Event::Text(message.payload.to_vec()),
                     MessageKind::Binary => Event::Binary(message.payload.to_vec()),
                 },
+                Ok(Some(Item::Compressed(_))) => panic!("compression was not agreed on"),
                 Ok(Some(Item::Ping(payload))) => Event::Ping(payload.to_vec()),
                 Ok(Some(Item::Pong(payload))) => Event::Pong(payload.to_vec()),
                 Ok(Some(Item::Close(frame))) => {

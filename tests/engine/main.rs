@@ -4,6 +4,7 @@ mod deflate;
 mod embedding;
 mod handshake;
 mod keepalive;
+mod lifecycle;
 mod limits;
 mod messages;
 mod order;
