@@ -1,4 +1,4 @@
-//! Changes of an order book in JSON, of a length to the byte: messages as compressible as a market's.
+//! Changes of an order book in JSON, as long as asked, and as compressible as a market's own.
 
 /// Every message begins so; the hexadecimal stamp follows. A multiple of the mask's four bytes.
 pub(crate) const OPENING: &[u8; 16] = b"{\"book\":1,\"id\":\"";

@@ -32,7 +32,8 @@ impl Handshake {
         let key = generate_key();
         let offer = match offers_deflate {
             true => format!(
-                "Sec-WebSocket-Extensions: {DEFLATE}; {SERVER_NO_TAKEOVER}; {CLIENT_NO_TAKEOVER}\r\n"
+                "Sec-WebSocket-Extensions: {DEFLATE}; {SERVER_NO_TAKEOVER}; \
+                 {CLIENT_NO_TAKEOVER}\r\n"
             ),
             false => String::new(),
         };

@@ -1,8 +1,8 @@
 //! TLS for `wss://`: whom to trust, and one connection's records. All that knows rustls is in here.
 //!
 //! A [`Session`] stands between a client and its socket. What it reads goes through the thread's
-//! receive buffer: records to its end, what they hold to its beginning, so that a connection owns no
-//! buffer for either.
+//! receive buffer: records to its end, what they hold to its beginning, so that a connection owns
+//! no buffer for either.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ pub(crate) struct Opened {
 
 impl Session {
     /// Reads until something came for the application, which begins at `out[0]`. `out` has room for
-    /// several records; `received_bytes` grows by what the socket gave, also where that is an error.
+    /// several records; `received_bytes` grows by what the socket gave, also in case of an error.
     ///
     /// # Errors
     /// Those of the socket, `WouldBlock` among them, and what the peer did wrong.

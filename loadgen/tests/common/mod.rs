@@ -95,6 +95,8 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
+    // The callback's error is tungstenite's own type.
+    #[allow(clippy::result_large_err)]
     let agree = |_: &Request, mut response: Response| {
         if deflate {
             let agreed = "permessage-deflate; server_no_context_takeover";
