@@ -36,6 +36,7 @@ SETTINGS = (
     "slow_client.process_bytes=512MiB",
     "keepalive.ping=off",
     "keepalive.pong=off",
+    "deflate.enabled=true",
 )
 # A result that is one of these is as good as can be; NON-STRICT is a failure.
 GOOD = ("OK", "INFORMATIONAL")
@@ -67,13 +68,25 @@ def select(cases, what):
     return chosen or cases
 
 
-class Run:
-    """One run of the suite against one relay."""
+def make_certificate(folder):
+    """Makes cert.pem and key.pem in the folder; gives back the settings that use them."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-out", cert, "-keyout", key]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    files = (f"server.tls.cert_file={cert.resolve()}", f"server.tls.key_file={key.resolve()}")
+    return ("server.tls.enabled=true", *files)
 
-    def __init__(self, name, transport, cases, arguments):
+
+class Run:
+    """One run of the suite against one relay. `tls`: settings of the relay, none where plain."""
+
+    def __init__(self, name, transport, cases, tls, arguments):
         self.name = name
         self.transport = transport
         self.cases = cases
+        self.tls = tls
         self.python2 = arguments.python2
         self.folder = arguments.folder / name
         self.results = {}
@@ -83,8 +96,8 @@ class Run:
         """Starts relay and suite; `ends` is an ExitStack that ends them whatever happens."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.relay = ends.enter_context(Relay(*SETTINGS))
-        url = f"ws://{self.relay.address}/"
+        self.relay = ends.enter_context(Relay(*SETTINGS, *self.tls))
+        url = f"{'wss' if self.tls else 'ws'}://{self.relay.address}/"
         command = [self.python2, HERE / "fuzz.py", url, self.folder, str(GAP_S), *self.cases]
         self.log = ends.enter_context(open(self.folder / "suite.log", "w+"))
         self.suite = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
@@ -183,11 +196,12 @@ def main():
     expected = read_expected()
     cases = select(list(expected), arguments.what)
     shards = len(os.sched_getaffinity(0))
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     runs = []
-    for transport in ("plain",):
-        for shard in range(shards):
-            name = f"{transport}-{shard}"
-            runs.append(Run(name, transport, cases[shard::shards], arguments))
+    for transport, tls in (("plain", ()), ("tls", make_certificate(arguments.folder))):
+        for shard in range(min(shards, len(cases))):
+            share = cases[shard::shards]
+            runs.append(Run(f"{transport}-{shard}", transport, share, tls, arguments))
     run_all(runs, shards, len(expected))
     transports = dict.fromkeys(run.transport for run in runs)
     good = [verdict(transport, runs, expected, arguments.folder) for transport in transports]
