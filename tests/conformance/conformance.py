@@ -58,10 +58,11 @@ def is_basic(case):
     return int(case.split(".")[0]) <= 10
 
 
-def select(cases, what):
+def select(cases, what, transport):
     """The cases of groups such as 6 or 12.1; of `quick`; all of them where nothing is named."""
     if what == ["quick"]:
-        return [case for case in cases if is_basic(case) or QUICK_COMPRESSION.fullmatch(case)]
+        is_quick = QUICK_COMPRESSION.fullmatch if transport == "plain" else lambda case: False
+        return [case for case in cases if is_basic(case) or is_quick(case)]
     chosen = [case for case in cases if any(f"{case}.".startswith(f"{group}.") for group in what)]
     if what and not chosen:
         sys.exit(f"no case is of {' '.join(what)}")
@@ -194,11 +195,11 @@ def main():
     # An ordinary end, so that what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     expected = read_expected()
-    cases = select(list(expected), arguments.what)
     shards = len(os.sched_getaffinity(0))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     runs = []
     for transport, tls in (("plain", ()), ("tls", make_certificate(arguments.folder))):
+        cases = select(list(expected), arguments.what, transport)
         for shard in range(min(shards, len(cases))):
             share = cases[shard::shards]
             runs.append(Run(f"{transport}-{shard}", transport, share, tls, arguments))
