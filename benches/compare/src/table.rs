@@ -332,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_beside_is_the_median_of_the_rounds_that_have_it() {
+        let reading = |figure: Option<f64>| Reading {
+            value: 1.0,
+            is_right: true,
+            count: 1,
+            beside: figure.map(|figure| ("bytes", figure)).into_iter().collect(),
+            notes: Vec::new(),
+        };
+        let readings = [Some(3.0), None, Some(1.0), Some(8.0)];
+        let readings: Vec<_> = readings.into_iter().map(|one| Some(reading(one))).collect();
+        assert_eq!(beside(&readings)["bytes"].median, 3.0);
+        assert!(beside(&[None]).is_empty());
+    }
+
+    #[test]
     fn what_was_not_measured_is_not_ok() {
         let missing = vec![vec![Some(1.0)], vec![None]];
         assert_eq!(verdict(Goal::Ratio(1.05), &missing), "not measured");

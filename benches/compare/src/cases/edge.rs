@@ -156,3 +156,52 @@ fn contender(
         load: load.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_peers_that_can_are_asked_to_and_only_after_their_port() {
+        let command = |name: &str| Ok(strings(&[name, "{port}"]));
+        let programs = Programs {
+            relay: "corecast".into(),
+            floor: "floor".into(),
+            peers: ["tokio-tungstenite", "npm ws", "Bun publish", "mine"]
+                .map(|name| (name.to_owned(), command(name)))
+                .to_vec(),
+        };
+        let deflate = programs.deflate();
+        let names = deflate.contenders.iter().map(|one| one.name.as_str());
+        let names: Vec<_> = names.skip(2).collect();
+        assert_eq!(names, ["npm ws, deflate", "Bun publish, deflate"]);
+        let tls = programs.tls();
+        assert_eq!(tls.contenders.len(), 3);
+        let bun = tls.contenders[2].command.clone();
+        assert_eq!(bun, Ok(strings(&["Bun publish", "{port}", "tls"])));
+    }
+
+    #[test]
+    fn the_base_is_the_relay_under_the_same_load_without_what_is_judged() {
+        let programs = Programs {
+            relay: "corecast".into(),
+            floor: "floor".into(),
+            peers: Vec::new(),
+        };
+        for case in [programs.deflate(), programs.tls(), programs.idle_tls(true)] {
+            let [base, judged] = &case.contenders[..] else {
+                panic!("{}: {} contenders", case.name, case.contenders.len());
+            };
+            let command = |one: &Contender| one.command.clone().expect("a command");
+            let (plain, extra) = (command(base), command(judged));
+            assert_eq!(base.scheme, "ws");
+            assert!(
+                extra.starts_with(&plain) && extra.len() > plain.len(),
+                "{}",
+                case.name
+            );
+        }
+        let storm = programs.storm();
+        assert_eq!(storm.contenders[0].command, storm.contenders[1].command);
+    }
+}
