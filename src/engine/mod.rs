@@ -47,7 +47,8 @@ pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{
-    EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy, Timeouts,
+    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
+    Timeouts,
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
