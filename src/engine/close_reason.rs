@@ -163,11 +163,16 @@ pub enum Refusal {
     AnswerTimeout,
     /// The relay shuts down.
     Shutdown,
+    /// Partial messages and requests took more memory than `limits.inbound_bytes` allows, this
+    /// request the most.
+    InboundBudget,
+    /// A PROXY protocol header was awaited, and what came is none.
+    BadProxyHeader,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 11] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -177,6 +182,8 @@ impl Refusal {
         "handshake_timeout",
         "answer_timeout",
         "shutdown",
+        "inbound_budget",
+        "bad_proxy_header",
     ];
 
     /// The label in metrics and logs.

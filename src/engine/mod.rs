@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod bodies;
 mod clock;
 mod close_reason;
 mod connection;

@@ -2,6 +2,7 @@
 
 mod embedding;
 mod handshake;
+mod http;
 mod keepalive;
 mod limits;
 mod messages;
