@@ -4,6 +4,7 @@ mod embedding;
 mod handshake;
 mod http;
 mod keepalive;
+mod lifecycle;
 mod limits;
 mod messages;
 mod order;
