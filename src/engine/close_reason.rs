@@ -37,11 +37,13 @@ pub enum CloseReason {
     EndpointPanic,
     /// The relay shuts down.
     Shutdown,
+    /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
+    Tls,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -56,6 +58,7 @@ impl CloseReason {
         "endpoint",
         "endpoint_panic",
         "shutdown",
+        "tls",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -77,6 +80,7 @@ impl CloseReason {
             CloseReason::Endpoint { .. } => 11,
             CloseReason::EndpointPanic => 12,
             CloseReason::Shutdown => 13,
+            CloseReason::Tls => 14,
         }
     }
 
@@ -90,7 +94,7 @@ impl CloseReason {
     pub fn close_code(&self) -> Option<u16> {
         match self {
             CloseReason::ClientClosed(code) => *code,
-            CloseReason::ClientGone => None,
+            CloseReason::ClientGone | CloseReason::Tls => None,
             CloseReason::Protocol(error) => Some(error.close_code()),
             CloseReason::InboundBudget => Some(1009),
             CloseReason::MessageTimeout => Some(1008),
@@ -107,7 +111,7 @@ impl CloseReason {
     /// The reason in the Close frame: short, and with a fixed word in front.
     pub fn close_text(&self) -> Cow<'static, str> {
         match self {
-            CloseReason::ClientClosed(_) | CloseReason::ClientGone => "".into(),
+            CloseReason::ClientClosed(_) | CloseReason::ClientGone | CloseReason::Tls => "".into(),
             CloseReason::Protocol(error) => format!("protocol: {}", error.name()).into(),
             CloseReason::InboundBudget => "memory: too many partial messages".into(),
             CloseReason::MessageTimeout => "timeout: message not finished".into(),
@@ -168,11 +172,13 @@ pub enum Refusal {
     InboundBudget,
     /// A PROXY protocol header was awaited, and what came is none.
     BadProxyHeader,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 12] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -184,6 +190,7 @@ impl Refusal {
         "shutdown",
         "inbound_budget",
         "bad_proxy_header",
+        "tls",
     ];
 
     /// The label in metrics and logs.
@@ -202,6 +209,8 @@ mod tests {
         assert_eq!(CloseReason::SlowAge.label(), "slow_age");
         assert_eq!(CloseReason::Shutdown.label(), "shutdown");
         assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
+        assert_eq!(CloseReason::Tls.label(), "tls");
+        assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Shutdown.label(), "shutdown");
         assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
     }

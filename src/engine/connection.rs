@@ -11,6 +11,7 @@ use super::bodies::Held;
 use super::clock::Tick;
 use super::endpoint::AnswerSlot;
 use super::stream::Stream;
+use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Decoder;
@@ -19,6 +20,8 @@ use crate::wire::http::ChunkedDecoder;
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
+    /// The TLS handshake is under way.
+    Handshake,
     /// An HTTP request is expected, or part of it is there.
     Request,
     /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
@@ -170,6 +173,7 @@ pub(super) struct Chunked {
 /// One connection.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) tls: Option<Box<TlsSession>>,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
@@ -212,9 +216,19 @@ const _: () = assert!(
 );
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: SocketAddr, generation: u32) -> Connection {
+    pub(super) fn new(
+        stream: Stream,
+        tls: Option<TlsSession>,
+        peer: SocketAddr,
+        generation: u32,
+    ) -> Connection {
+        let phase = match tls {
+            Some(_) => Phase::Handshake,
+            None => Phase::Request,
+        };
         Connection {
             stream,
+            tls: tls.map(Box::new),
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
@@ -227,7 +241,7 @@ impl Connection {
             next_ping_tick: 0,
             message_since_tick: 0,
             endpoint: EndpointId(0),
-            phase: Phase::Request,
+            phase,
             over_limit: None,
             is_readable: false,
             is_writable: true,
@@ -249,6 +263,13 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
         self.decoder.held_bytes() + cold
+    }
+
+    /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
+    pub(super) fn has_to_send(&self) -> bool {
+        let is_last = self.phase == Phase::Draining;
+        let tls = self.tls.as_ref();
+        !self.outbox.is_empty() || tls.is_some_and(|tls| tls.has_to_send(is_last))
     }
 }
 

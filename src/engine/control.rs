@@ -58,6 +58,8 @@ pub(super) struct Handover {
     pub(super) peer: std::net::SocketAddr,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,
+    /// It speaks TLS.
+    pub(super) tls: bool,
 }
 
 /// One shard's door.

@@ -18,6 +18,7 @@ use super::control::Doors;
 use super::mailbox::Credit;
 use super::settings::{EndpointSettings, Settings};
 use super::stats::ShardStats;
+use super::tls::Tls;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
 use crate::fanout::outbox::Origin;
@@ -53,6 +54,8 @@ pub(super) struct Core {
     pub(super) doors: Arc<Doors>,
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    /// For connections that are still to come.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
     pub(super) connections: Slab<Connection>,
     next_generation: u32,
@@ -65,6 +68,9 @@ pub(super) struct Core {
     pub(super) pending_bytes: usize,
     pub(super) batch: BatchBuilder,
     pub(super) to_read: VecDeque<Key>,
+    /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
+    /// are almost there come first.
+    pub(super) to_handshake: VecDeque<Key>,
     pub(super) dirty: Vec<Key>,
     pub(super) lagging: Vec<Key>,
     pub(super) doomed: Vec<(Key, CloseReason)>,
@@ -79,6 +85,7 @@ impl Core {
         doors: Arc<Doors>,
         settings: Arc<Settings>,
         endpoint_settings: Arc<[EndpointSettings]>,
+        tls: Option<Arc<Tls>>,
         clock: Clock,
     ) -> Core {
         Core {
@@ -87,6 +94,7 @@ impl Core {
             doors,
             settings,
             endpoint_settings,
+            tls,
             clock,
             connections: Slab::with_capacity(1_024),
             next_generation: 0,
@@ -96,6 +104,7 @@ impl Core {
             rooms_pending: VecDeque::new(),
             pending_bytes: 0,
             to_read: VecDeque::new(),
+            to_handshake: VecDeque::new(),
             dirty: Vec::new(),
             lagging: Vec::new(),
             doomed: Vec::new(),
@@ -143,7 +152,13 @@ impl Core {
             && !connection.is_queued_to_read
         {
             connection.is_queued_to_read = true;
-            self.to_read.push_back(key);
+            match (connection.phase, &connection.tls) {
+                (Phase::Handshake, Some(tls)) if tls.has_answered() => {
+                    self.to_handshake.push_front(key);
+                }
+                (Phase::Handshake, _) => self.to_handshake.push_back(key),
+                _ => self.to_read.push_back(key),
+            }
         }
     }
 

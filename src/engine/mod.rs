@@ -31,6 +31,7 @@ mod stats;
 mod stop;
 mod stream;
 mod timers;
+mod tls;
 mod view;
 
 pub use self::close_reason::{CloseReason, Refusal};
@@ -49,6 +50,7 @@ pub use self::settings::{
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
+pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::view::View;
 
 #[cfg(test)]

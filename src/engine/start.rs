@@ -21,10 +21,13 @@ use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::stop::Stop;
 use super::timers::BusyWindow;
+use super::tls::{Tls, TlsBuffers};
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
-use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX};
+use crate::limits::{
+    EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, TLS_KEPT_BYTES_MAX,
+};
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
 /// Why an engine does not start.
@@ -58,6 +61,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A listener speaks TLS, and there is no certificate.
+    #[error("{0} speaks TLS, and there is no certificate for it")]
+    NoCertificate(ListenAddress),
     /// The operating system has no thread or poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
@@ -71,12 +77,19 @@ pub struct Builder {
     endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Builder {
     /// Replaces the settings.
     pub fn settings(mut self, settings: Settings) -> Builder {
         self.settings = settings;
+        self
+    }
+
+    /// What the listeners with [`Listen::tls`] make TLS connections with.
+    pub fn tls(mut self, tls: Tls) -> Builder {
+        self.tls = Some(Arc::new(tls));
         self
     }
 
@@ -107,6 +120,14 @@ impl Builder {
         }
         if self.settings.read_buffer_bytes < READ_BUFFER_BYTES_MIN {
             return Err(StartError::ReadBuffer(self.settings.read_buffer_bytes));
+        }
+        let mut listeners = self
+            .settings
+            .listen
+            .iter()
+            .chain(&self.settings.admin_listen);
+        if let Some(listen) = listeners.find(|each| each.tls && self.tls.is_none()) {
+            return Err(StartError::NoCertificate(listen.address.clone()));
         }
         for endpoint in &self.endpoint_settings {
             let message_bytes = endpoint.message_bytes;
@@ -157,6 +178,7 @@ impl Builder {
             endpoint_settings: self.endpoint_settings.into(),
             doors: Arc::clone(&doors),
             settings: Arc::clone(&settings),
+            tls: self.tls,
         };
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
@@ -192,15 +214,16 @@ impl Builder {
     }
 }
 
-fn register(poll: &Poll, listeners: Vec<Listener>) -> io::Result<Vec<Listening>> {
+fn register(poll: &Poll, listeners: Vec<(Listener, bool)>) -> io::Result<Vec<Listening>> {
     let mut listening = Vec::new();
-    for (number, mut listener) in listeners.into_iter().enumerate() {
+    for (number, (mut listener, tls)) in listeners.into_iter().enumerate() {
         let token = Token(WAKER.0 - 1 - number);
         listener.register(poll.registry(), token)?;
         listening.push(Listening {
             listener,
             is_ready: true,
             is_failing: false,
+            tls,
         });
     }
     Ok(listening)
@@ -213,6 +236,7 @@ struct Shared {
     endpoint_settings: Arc<[EndpointSettings]>,
     doors: Arc<Doors>,
     settings: Arc<Settings>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// What one shard is made from. A shard itself never leaves its thread, since its handles are not
@@ -233,7 +257,9 @@ impl Parts {
             endpoint_settings,
             doors,
             settings,
+            tls,
         } = self.shared;
+        let kept_bytes = tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
         let unsent = (0..doors.shards()).map(|_| VecDeque::new()).collect();
         let own_mailbox = Arc::clone(doors.mailbox(self.id, self.id));
@@ -241,13 +267,15 @@ impl Parts {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
-            receive_buffer: vec![0; settings.read_buffer_bytes],
+            receive_buffer: vec![0; settings.read_buffer_bytes + kept_bytes],
+            tls_buffers: TlsBuffers::default(),
+            costly_handshakes: 0,
             router: self.router,
             endpoints,
             inbox: self.inbox,
             own_mailbox,
             unsent,
-            core: Core::new(self.id, doors, settings, endpoint_settings, clock),
+            core: Core::new(self.id, doors, settings, endpoint_settings, tls, clock),
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
@@ -258,7 +286,8 @@ impl Parts {
     }
 }
 
-type Listeners = Vec<Vec<Listener>>;
+/// Each with whether its clients speak TLS.
+type Listeners = Vec<Vec<(Listener, bool)>>;
 
 /// Listeners of each shard for all addresses, and the TCP addresses as bound.
 fn bind_all(
@@ -268,7 +297,7 @@ fn bind_all(
 ) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
     let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
-    for Listen { address } in addresses {
+    for Listen { address, tls } in addresses {
         let failed = |source| StartError::Listen {
             address: address.clone(),
             source,
@@ -278,7 +307,7 @@ fn bind_all(
             if number == 0 {
                 bound.extend(listener.tcp_address().map_err(failed)?);
             }
-            of_shards[number].push(listener);
+            of_shards[number].push((listener, *tls));
         }
     }
     Ok((of_shards, bound))

@@ -33,7 +33,12 @@ pub fn client(
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<IpAddr>, ForwardedError> {
     let forwarded = client_by(head, "forwarded", forwarded_for, &is_trusted);
-    let x_forwarded_for = client_by(head, "x-forwarded-for", Some, &is_trusted);
+    let x_forwarded_for = client_by(
+        head,
+        "x-forwarded-for",
+        |element| Some(element),
+        &is_trusted,
+    );
     match (forwarded, x_forwarded_for) {
         (None, None) => Ok(None),
         (Some(only), None) | (None, Some(only)) => only,
