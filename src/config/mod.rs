@@ -17,6 +17,7 @@ pub mod cli;
 mod endpoint;
 mod error;
 pub mod keys;
+mod listener;
 mod load;
 mod quantity;
 mod suggest;
@@ -36,6 +37,7 @@ pub use endpoint::{
     SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
+pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use load::{ConfigFile, FlagValue, load};
 
 /// Bytes in one KiB; `KB` in a size means the same.
@@ -77,6 +79,14 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// TCP port; 0 asks the system for a free one.
     pub port: u16,
+    /// Further listeners.
+    pub listen: Vec<Listener>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
+    /// Proxies whose word about their clients' addresses counts.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Accepted from configs of earlier relays; `enabled` is false in every checked config.
     pub tls: TlsConfig,
 }
@@ -277,6 +287,10 @@ impl Default for Config {
             server: ServerConfig {
                 host: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 port: 8443,
+                listen: Vec::new(),
+                unix_mode: 0o660,
+                trusted_proxies: Vec::new(),
+                proxy_protocol: false,
                 tls: TlsConfig::default(),
             },
             engine: EngineConfig {

@@ -154,6 +154,8 @@ pub(super) struct Cold {
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
+    /// The proxy whose connection it is, once [`Connection::peer`] is its client.
+    pub(super) proxy: Option<SocketAddr>,
     /// What all of this takes.
     pub(super) held: Held,
     /// The client was told to send the body.
@@ -208,6 +210,8 @@ pub(super) struct Connection {
     pub(super) is_doomed: bool,
     /// It counts towards its address's limit.
     pub(super) is_counted: bool,
+    /// A header of the PROXY protocol has to come first.
+    pub(super) awaits_proxy_header: bool,
 }
 
 const _: () = assert!(
@@ -251,6 +255,7 @@ impl Connection {
             is_lagging: false,
             is_doomed: false,
             is_counted: false,
+            awaits_proxy_header: false,
         }
     }
 

@@ -19,6 +19,7 @@ use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::{RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::wire::forwarded::ForwardedError;
 use crate::wire::handshake::{self, Upgrade};
 use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Response};
 
@@ -119,11 +120,14 @@ impl Shard {
             return self.answer_without_endpoint(key, &head, head_len);
         };
         self.core.connections[key.index as usize].endpoint = endpoint;
+        let Ok(peer) = self.client_of(key, &head) else {
+            return self.conflict(key, &head);
+        };
         let mut request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
-            peer: self.core.connections[key.index as usize].peer,
+            peer,
             connection: self.core.connection_id(key),
         };
         if head.is_upgrade() {
@@ -221,6 +225,14 @@ impl Shard {
         Step::Ended
     }
 
+    /// Whose request it is cannot be told: a proxy passes on what it should not.
+    fn conflict(&mut self, key: Key, head: &Head<'_>) -> Step {
+        self.refused(key, Refusal::BadRequest);
+        let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
+        self.send_response(key, &response, false, head.method == "HEAD");
+        Step::Ended
+    }
+
     fn take_upgrade(
         &mut self,
         key: Key,
@@ -237,6 +249,9 @@ impl Shard {
                 return Step::Ended;
             }
         };
+        if let Err(response) = self.identify(key, request.peer) {
+            return self.respond(key, request.head, &response, end);
+        }
         let endpoint = self.endpoint_of(key);
         let mut later = self.later(key);
         let call = AssertUnwindSafe(|| endpoint.admit(request, &mut later));
@@ -327,8 +342,9 @@ impl Shard {
         let request_deadline = self.request_deadline();
         let connection = &mut self.core.connections[key.index as usize];
         connection.deadline_tick = request_deadline;
-        let cold = connection.cold.take().unwrap_or_default();
-        let mut kept = cold.received;
+        let cold = connection.cold.get_or_insert_default();
+        cold.answer = None;
+        let mut kept = std::mem::take(&mut cold.received);
         if let Some(used) = self.give_answer(key, &kept, answer, received_ns) {
             kept.drain(..used);
             if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
@@ -454,9 +470,12 @@ impl Shard {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        connection.cold = None;
+        let cold = connection.cold.take();
         if keep_alive {
             connection.deadline_tick = deadline;
+            if let Some(proxy) = cold.and_then(|cold| cold.proxy) {
+                self.unidentify(key, proxy);
+            }
         } else {
             self.drain(key);
         }
@@ -531,7 +550,7 @@ impl Shard {
     }
 }
 
-fn too_many_connections() -> Response {
+pub(super) fn too_many_connections() -> Response {
     Response::text(429, "Too many connections from this address.\n")
 }
 

@@ -15,7 +15,7 @@ use super::control::{Door, Doors, Inbox};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
-use super::listener::{self, Listener};
+use super::listener::{Bound, Inherited, Listeners};
 use super::router::{PatternError, Router};
 use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
 use super::shard::{Listening, Shard, WAKER};
@@ -64,6 +64,9 @@ pub enum StartError {
     /// A listener speaks TLS, and there is no certificate.
     #[error("{0} speaks TLS, and there is no certificate for it")]
     NoCertificate(ListenAddress),
+    /// A listener that was inherited cannot be used.
+    #[error("cannot use an inherited listener")]
+    Inherited(#[source] io::Error),
     /// The operating system has no thread or poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
@@ -77,6 +80,7 @@ pub struct Builder {
     endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
+    inherited: Vec<(Inherited, bool)>,
     tls: Option<Arc<Tls>>,
 }
 
@@ -91,6 +95,12 @@ impl Builder {
     pub fn tls(mut self, tls: Tls) -> Builder {
         self.tls = Some(Arc::new(tls));
         self
+    }
+
+    /// Adds a listener of the relaying shards that is open already, beside those of the settings.
+    /// Its clients speak TLS where `tls` is true.
+    pub fn inherit(&mut self, listener: Inherited, tls: bool) {
+        self.inherited.push((listener, tls));
     }
 
     /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
@@ -155,11 +165,16 @@ impl Builder {
         self.check()?;
         let settings = Arc::new(self.settings);
         let relaying = settings.shards as u16;
-        let admin = usize::from(!settings.admin_listen.is_empty());
-        let (mut listeners, addresses) = bind_all(&settings.listen, settings.shards, &settings)?;
-        let (admin_listeners, admin_addresses) =
-            bind_all(&settings.admin_listen, admin, &settings)?;
-        listeners.extend(admin_listeners);
+        let (relays, admins) = listen(&settings, self.inherited)?;
+        if let Some(place) = relays.places.iter().find(|place| place.tls)
+            && self.tls.is_none()
+        {
+            return Err(StartError::NoCertificate(place.address.clone()));
+        }
+        let (addresses, admin_addresses) = (relays.addresses(), admins.addresses());
+        let listening = relays.places;
+        let mut listeners = relays.of_shards;
+        listeners.extend(admins.of_shards);
         let mut parts = Vec::new();
         let mut doors = Vec::new();
         for _ in 0..listeners.len() {
@@ -185,6 +200,7 @@ impl Builder {
             doors,
             settings,
             addresses,
+            listening,
             admin_addresses,
             threads: Vec::new(),
         };
@@ -214,16 +230,37 @@ impl Builder {
     }
 }
 
-fn register(poll: &Poll, listeners: Vec<(Listener, bool)>) -> io::Result<Vec<Listening>> {
+/// The listeners of the relaying shards, and those of the admin shard.
+fn listen(
+    settings: &Settings,
+    inherited: Vec<(Inherited, bool)>,
+) -> Result<(Listeners, Listeners), StartError> {
+    let mut relays = Listeners::new(settings.shards);
+    for listen in &settings.listen {
+        relays.open(listen, settings)?;
+    }
+    for (listener, tls) in inherited {
+        let taken = relays.inherit(listener, tls, settings);
+        taken.map_err(StartError::Inherited)?;
+    }
+    let mut admins = Listeners::new(usize::from(!settings.admin_listen.is_empty()));
+    for listen in &settings.admin_listen {
+        admins.open(listen, settings)?;
+    }
+    Ok((relays, admins))
+}
+
+fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
     let mut listening = Vec::new();
-    for (number, (mut listener, tls)) in listeners.into_iter().enumerate() {
+    for (number, mut bound) in listeners.into_iter().enumerate() {
         let token = Token(WAKER.0 - 1 - number);
-        listener.register(poll.registry(), token)?;
+        bound.listener.register(poll.registry(), token)?;
         listening.push(Listening {
-            listener,
+            listener: bound.listener,
             is_ready: true,
             is_failing: false,
-            tls,
+            tls: bound.tls,
+            is_inherited: bound.is_inherited,
         });
     }
     Ok(listening)
@@ -286,33 +323,6 @@ impl Parts {
     }
 }
 
-/// Each with whether its clients speak TLS.
-type Listeners = Vec<Vec<(Listener, bool)>>;
-
-/// Listeners of each shard for all addresses, and the TCP addresses as bound.
-fn bind_all(
-    addresses: &[Listen],
-    shards: usize,
-    settings: &Settings,
-) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
-    let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for Listen { address, tls } in addresses {
-        let failed = |source| StartError::Listen {
-            address: address.clone(),
-            source,
-        };
-        let listeners = listener::bind(address, shards, settings).map_err(failed)?;
-        for (number, listener) in listeners.into_iter().enumerate() {
-            if number == 0 {
-                bound.extend(listener.tcp_address().map_err(failed)?);
-            }
-            of_shards[number].push((listener, *tls));
-        }
-    }
-    Ok((of_shards, bound))
-}
-
 /// Ends the process when it is dropped by a panic: a dead shard would freeze every room.
 struct EndsProcess;
 
@@ -361,6 +371,7 @@ pub struct Engine {
     doors: Arc<Doors>,
     settings: Arc<Settings>,
     addresses: Vec<SocketAddr>,
+    listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -375,6 +386,11 @@ impl Engine {
     /// were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Everything that the relaying shards listen on, in that order, what was inherited last.
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
     }
 
     /// Where the admin shard listens, likewise.

@@ -91,6 +91,9 @@ impl Shard {
         let is_due = self.core.clock.tick() >= connection.deadline_tick;
         let is_due_reading = self.core.clock.reading_tick() >= connection.deadline_tick;
         let phase = connection.phase;
+        if connection.awaits_proxy_header && is_due_reading && phase != Phase::Dead {
+            return self.proxy_header_overdue(key);
+        }
         match phase {
             Phase::Handshake if is_due_reading => self.handshake_overdue(key),
             Phase::Request if is_due_reading => self.request_overdue(key),
