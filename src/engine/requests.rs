@@ -525,7 +525,7 @@ impl Shard {
     pub(super) fn is_reading_answer(&mut self, key: Key) -> bool {
         let clock = &self.core.clock;
         let (tick, reading_tick) = (clock.tick(), clock.reading_tick());
-        let more = ticks_of(self.core.settings.timeouts.handshake);
+        let timeouts = self.core.settings.timeouts;
         let Some(connection) = self.core.connection(key) else {
             return false;
         };
@@ -537,8 +537,8 @@ impl Shard {
         let has_progressed = cold.unsent_bytes.replace(unsent) != Some(unsent);
         if has_progressed {
             connection.deadline_tick = match connection.phase {
-                Phase::Request => reading_tick + more,
-                _ => tick + more,
+                Phase::Request => reading_tick + ticks_of(timeouts.handshake),
+                _ => tick + ticks_of(timeouts.close),
             };
         }
         has_progressed
