@@ -10,6 +10,7 @@ mod listeners;
 mod messages;
 mod order;
 mod proxies;
+mod service_manager;
 mod shards;
 mod shutdown;
 mod slow_clients;
