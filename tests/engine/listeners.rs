@@ -12,6 +12,7 @@ use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
 
 use crate::support::client::Client;
+use crate::support::relay::Relay;
 use crate::support::{Server, eventually, settings};
 
 fn unix(path: &Path) -> Listen {
@@ -183,4 +184,28 @@ fn inherited_listeners_serve_on_all_shards() {
     let waiting = std::net::TcpStream::connect(address).expect("the queue is still there");
     let (_accepted, peer) = still_held.accept().expect("it waited");
     assert_eq!(peer, waiting.local_addr().expect("its address"));
+}
+
+#[test]
+fn the_keys_for_listeners_reach_the_relay() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    // A port that was free a moment ago.
+    let further = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let further = further.expect("a free port");
+    let listen = format!("server.listen=http://{further},unix:{}", path.display());
+    let relay = Relay::start(&["--set", &listen, "--set", "server.unix_mode=600"]);
+    let mut first = Client::open(relay.address, "/");
+    let mut second = Client::open(further, "/");
+    first.text("hello");
+    assert_eq!(second.expect_text(), "hello");
+    let mode = std::fs::metadata(&path)
+        .expect("a file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    relay.signal(rustix::process::Signal::TERM);
+    drop((first, second));
+    assert_eq!(relay.exit_code(), Some(0));
+    assert!(!path.exists());
 }

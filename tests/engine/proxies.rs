@@ -13,6 +13,7 @@ use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
 
 use crate::support::client::{Client, TEXT, frame, upgrade, upgrade_with};
+use crate::support::relay::Relay;
 use crate::support::{Server, eventually, settings};
 
 /// Tells everybody who they are: by an answer, or by a message. Refuses `/refused`, now or later.
@@ -343,4 +344,34 @@ fn an_ipv4_client_of_a_listener_for_both_is_known_by_its_ipv4_address() {
         "/",
     );
     assert!(peer_of(&mut client).starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn the_keys_for_proxies_reach_the_relay() {
+    let trusted = ["--set", "server.trusted_proxies=127.0.0.0/8"];
+    let headers = "X-Forwarded-For: 192.0.2.1\r\n";
+    let ask = |relay: &Relay, begin: &str| {
+        let mut client = Client::connect(relay.address);
+        client.send((begin.to_owned() + &upgrade_with("/", headers)).as_bytes());
+        client.try_answer().map(|answer| answer.status)
+    };
+    let one_each = [
+        "--set",
+        "limits.connections_per_ip=1",
+        "--set",
+        "limits.exempt_networks=[]",
+    ];
+    let relay = Relay::start(&[&trusted[..], &one_each].concat());
+    let _first = Client::open(relay.address, "/");
+    let _second = Client::open(relay.address, "/");
+    let relay = Relay::start(&[&trusted[..], &["--set", "server.proxy_protocol=true"]].concat());
+    assert_eq!(ask(&relay, &line("192.0.2.1")), Some(101));
+    assert_eq!(ask(&relay, ""), None);
+    let relay = Relay::start(&one_each);
+    let _first = Client::open(relay.address, "/");
+    assert_eq!(
+        ask(&relay, ""),
+        Some(429),
+        "nobody is trusted unless it is said"
+    );
 }
