@@ -2,23 +2,25 @@
 
 use std::process::ExitCode;
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use corecast::config::cli::{self, Loaded};
-use corecast::config::{Config, Listener};
-use corecast::engine::{Engine, Inherited, Listen};
+use corecast::config::cli::{self, Arguments, Started};
+use corecast::config::{Config, Listener, Reloaded};
+use corecast::engine::{Builder, Engine, Inherited, Listen, Tls};
+use corecast::logging::{self, Log};
+use corecast::relay;
 use corecast::systemd::{self, Notifier};
-use corecast::{logging, relay};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
-    let loaded = match cli::start() {
-        Ok(loaded) => loaded,
+    let started = match cli::start() {
+        Ok(started) => started,
         Err(code) => return code,
     };
-    match run(&loaded) {
+    match run(started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -28,15 +30,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(loaded: &Loaded) -> anyhow::Result<()> {
+fn run(started: Started) -> anyhow::Result<()> {
+    let config = started.loaded.config;
     // Before there are threads: the environment is changed.
-    let inherited = inherited(&loaded.config)?;
-    let _log = logging::start(&loaded.config.logging).context("cannot write the log")?;
-    tracing::info!("{}", loaded.notice);
+    let inherited = inherited(&config)?;
+    let log = logging::start(&config.logging).context("cannot write the log")?;
+    tracing::info!("{}", started.loaded.notice);
     // Before anything is accepted: a signal that comes early must not end the process unheard.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
-    let notifier = Notifier::from_env();
-    let mut builder = relay::builder(&loaded.config, raise_open_files())?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let files_max = raise_open_files();
+    let mut builder = builder(&config, started.tls, files_max)?;
     for (socket, tls) in inherited {
         builder.inherit(socket, tls);
     }
@@ -51,12 +54,27 @@ fn run(loaded: &Loaded) -> anyhow::Result<()> {
         tracing::info!(%address, "metrics and health");
     }
     Notifier::watch(engine.view()).context("cannot start the watchdog")?;
+    let notifier = Notifier::from_env();
     notifier.ready(&status(&engine));
-    signals.forever().next();
+    let mut running = Running {
+        arguments: started.arguments,
+        config,
+        engine,
+        log,
+        files_max,
+    };
+    while signals.forever().next() == Some(SIGHUP) {
+        notifier.reloading();
+        running.reload();
+        notifier.ready(&status(&running.engine));
+    }
     notifier.stopping();
+    let Running {
+        engine, log: _log, ..
+    } = running;
     tracing::info!("shutting down; a second signal ends the process at once");
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        if let Some(signal) = signals.forever().find(|signal| *signal != SIGHUP) {
             std::process::exit(128 + signal);
         }
     });
@@ -89,6 +107,61 @@ fn status(engine: &Engine) -> String {
         .map(|each| each.address.to_string())
         .collect();
     format!("listening on {}", places.join(", "))
+}
+
+fn builder(config: &Config, tls: Option<Tls>, files_max: usize) -> anyhow::Result<Builder> {
+    let mut builder = relay::builder(config, files_max)?;
+    if let Some(tls) = tls {
+        builder.tls(tls);
+    }
+    Ok(builder)
+}
+
+/// The relay, and what it needs to load its config again.
+struct Running {
+    arguments: Arguments,
+    config: Config,
+    engine: Engine,
+    log: Log,
+    files_max: usize,
+}
+
+impl Running {
+    /// Reads config and certificates again. Where anything is wrong with them, all stays as it is.
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(Reloaded { config, changes }) => {
+                self.log.set_level(config.logging.level);
+                self.config = config;
+                for change in &changes {
+                    if change.needs_restart {
+                        tracing::warn!("{change}, when the relay is started again");
+                    } else {
+                        tracing::info!("{change}");
+                    }
+                }
+                tracing::info!(
+                    changes = changes.len(),
+                    "config and certificates are reloaded"
+                );
+            }
+            Err(error) => {
+                self.engine.count_failed_reload();
+                // A config may have several problems, one a line.
+                for line in format!("{error:#}").lines() {
+                    tracing::error!("not reloaded, the old config stays: {line}");
+                }
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
+        let reloaded = self.config.reloaded(self.arguments.reload()?.config);
+        let tls = reloaded.config.server.load_tls(SystemTime::now())?;
+        let builder = builder(&reloaded.config, tls, self.files_max)?;
+        self.engine.reload(builder)?;
+        Ok(reloaded)
+    }
 }
 
 /// Raises the soft limit on open files to the hard one. Returns the limit that holds now.

@@ -125,6 +125,11 @@ impl CloseReason {
         }
     }
 
+    /// Whether no frame can reach the client any more: neither what waits nor a Close.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, CloseReason::ClientGone | CloseReason::Tls)
+    }
+
     /// Whether the client reads too slowly: what waits for it is dropped before the Close frame.
     pub fn is_slow(&self) -> bool {
         matches!(
@@ -245,6 +250,7 @@ mod tests {
             },
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
+            CloseReason::Tls,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -254,7 +260,7 @@ mod tests {
                 (_, None) => "none".to_owned(),
                 (_, Some(code)) => code.to_string(),
             };
-            let is_gone = *reason == CloseReason::ClientGone;
+            let is_gone = reason.is_unreachable();
             let awaited = match reason {
                 CloseReason::ClientClosed(_) => "it came",
                 _ if is_gone || reason.is_failure() => "no",

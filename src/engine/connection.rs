@@ -42,6 +42,9 @@ impl Phase {
     /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
     #[rustfmt::skip]
     pub(super) const TRANSITIONS: &[(Phase, Phase)] = &[
+        (Phase::Handshake, Phase::Request),
+        (Phase::Handshake, Phase::Draining),
+        (Phase::Handshake, Phase::Dead),
         (Phase::Request, Phase::Deferred),
         (Phase::Request, Phase::Open),
         (Phase::Request, Phase::Draining),

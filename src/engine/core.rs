@@ -14,7 +14,7 @@ use slab::Slab;
 use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
-use super::control::Doors;
+use super::control::{Doors, Live};
 use super::mailbox::Credit;
 use super::settings::{EndpointSettings, Settings};
 use super::stats::ShardStats;
@@ -80,21 +80,14 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        id: u16,
-        doors: Arc<Doors>,
-        settings: Arc<Settings>,
-        endpoint_settings: Arc<[EndpointSettings]>,
-        tls: Option<Arc<Tls>>,
-        clock: Clock,
-    ) -> Core {
+    pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
         Core {
             id,
             batch: BatchBuilder::new(Arc::clone(&doors.live)),
             doors,
-            settings,
-            endpoint_settings,
-            tls,
+            settings: live.settings,
+            endpoint_settings: live.endpoint_settings,
+            tls: live.tls,
             clock,
             connections: Slab::with_capacity(1_024),
             next_generation: 0,
@@ -111,6 +104,13 @@ impl Core {
             dead: Vec::new(),
             has_freed_mail: false,
         }
+    }
+
+    /// Replaces what can be replaced.
+    pub(super) fn take_live(&mut self, live: Live) {
+        self.settings = live.settings;
+        self.endpoint_settings = live.endpoint_settings;
+        self.tls = live.tls;
     }
 
     pub(super) fn stats(&self) -> &ShardStats {

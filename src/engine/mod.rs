@@ -20,6 +20,7 @@ mod mailbox;
 mod network;
 mod proxied;
 mod reading;
+mod reload;
 mod requests;
 mod router;
 mod session;
@@ -45,6 +46,7 @@ pub use self::endpoint::{
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError};
+pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{

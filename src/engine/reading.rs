@@ -216,7 +216,7 @@ impl Shard {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         }
-        if !reason.is_slow() && *reason != CloseReason::Tls {
+        if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
         }
         self.core.leave_all(key);

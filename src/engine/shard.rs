@@ -626,6 +626,7 @@ impl Shard {
                     self.answered(key);
                 }
             }
+            Control::Reload(live) => self.core.take_live(live),
             Control::Stop => self.begin_stop(),
         }
     }

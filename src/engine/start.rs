@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use super::clock::Clock;
-use super::control::{Door, Doors, Inbox};
+use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
@@ -75,13 +75,13 @@ pub enum StartError {
 /// Puts an engine together.
 #[derive(Default)]
 pub struct Builder {
-    settings: Settings,
+    pub(super) settings: Settings,
     endpoints: Vec<Arc<dyn Endpoint>>,
-    endpoint_settings: Vec<EndpointSettings>,
+    pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
     inherited: Vec<(Inherited, bool)>,
-    tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Builder {
@@ -92,9 +92,8 @@ impl Builder {
     }
 
     /// What the listeners with [`Listen::tls`] make TLS connections with.
-    pub fn tls(mut self, tls: Tls) -> Builder {
+    pub fn tls(&mut self, tls: Tls) {
         self.tls = Some(Arc::new(tls));
-        self
     }
 
     /// Adds a listener of the relaying shards that is open already, beside those of the settings.
@@ -123,7 +122,7 @@ impl Builder {
     }
 
     /// Whether the settings can work.
-    fn check(&self) -> Result<(), StartError> {
+    pub(super) fn check(&self) -> Result<(), StartError> {
         let shards = self.settings.shards;
         if shards == 0 || shards >= SHARDS_MAX {
             return Err(StartError::Shards(shards));
@@ -183,22 +182,30 @@ impl Builder {
             doors.push(door);
             parts.push((poll, inbox));
         }
-        let doors = Arc::new(Doors::new(doors, relaying));
+        let tls_listeners = listening.iter().filter(|place| place.tls);
+        let tls_listeners = tls_listeners
+            .map(|place| place.address.to_string())
+            .collect();
+        let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle);
         }
+        let live = Live {
+            settings,
+            endpoint_settings: self.endpoint_settings.into(),
+            tls: self.tls,
+        };
+        doors.reloads.note(&live);
         let shared = Shared {
             endpoints: self.endpoints.into(),
-            endpoint_settings: self.endpoint_settings.into(),
             doors: Arc::clone(&doors),
-            settings: Arc::clone(&settings),
-            tls: self.tls,
+            live: live.clone(),
         };
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             doors,
-            settings,
+            live,
             addresses,
             listening,
             admin_addresses,
@@ -270,10 +277,8 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 #[derive(Clone)]
 struct Shared {
     endpoints: Arc<[Arc<dyn Endpoint>]>,
-    endpoint_settings: Arc<[EndpointSettings]>,
     doors: Arc<Doors>,
-    settings: Arc<Settings>,
-    tls: Option<Arc<Tls>>,
+    live: Live,
 }
 
 /// What one shard is made from. A shard itself never leaves its thread, since its handles are not
@@ -291,12 +296,10 @@ impl Parts {
     fn assemble(self) -> Shard {
         let Shared {
             endpoints,
-            endpoint_settings,
             doors,
-            settings,
-            tls,
+            live,
         } = self.shared;
-        let kept_bytes = tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
+        let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
         let unsent = (0..doors.shards()).map(|_| VecDeque::new()).collect();
         let own_mailbox = Arc::clone(doors.mailbox(self.id, self.id));
@@ -304,7 +307,7 @@ impl Parts {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
-            receive_buffer: vec![0; settings.read_buffer_bytes + kept_bytes],
+            receive_buffer: vec![0; live.settings.read_buffer_bytes + kept_bytes],
             tls_buffers: TlsBuffers::default(),
             costly_handshakes: 0,
             router: self.router,
@@ -312,7 +315,7 @@ impl Parts {
             inbox: self.inbox,
             own_mailbox,
             unsent,
-            core: Core::new(self.id, doors, settings, endpoint_settings, tls, clock),
+            core: Core::new(self.id, doors, live, clock),
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
@@ -337,7 +340,7 @@ impl Drop for EndsProcess {
 }
 
 fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
-    let (id, settings) = (parts.id, &parts.shared.settings);
+    let (id, settings) = (parts.id, &parts.shared.live.settings);
     let is_relaying = usize::from(id) < settings.shards;
     let core = if settings.pin && is_relaying {
         core_of(id)
@@ -368,8 +371,8 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 
 /// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
 pub struct Engine {
-    doors: Arc<Doors>,
-    settings: Arc<Settings>,
+    pub(super) doors: Arc<Doors>,
+    pub(super) live: Live,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,
@@ -425,15 +428,19 @@ impl Engine {
     /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
     pub fn stop(self) -> bool {
         self.doors.is_ready.store(false, Ordering::Release);
-        std::thread::sleep(self.settings.shutdown_delay);
-        let deadline = Instant::now() + self.settings.shutdown_timeout;
+        std::thread::sleep(self.live.settings.shutdown_delay);
+        let deadline = Instant::now() + self.live.settings.shutdown_timeout;
         let relaying = self.doors.relaying;
-        (0..relaying).for_each(|shard| self.doors.stop(shard, deadline));
+        let stop = |shard| {
+            // A shard that takes no message any more has ended, or is given up at the deadline.
+            let _ = self.doors.control_until(shard, Control::Stop, deadline);
+        };
+        (0..relaying).for_each(stop);
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
         let mut is_graceful = join_until(relays, deadline);
         // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(|shard| self.doors.stop(shard, deadline));
+        (relaying..self.doors.shards()).for_each(stop);
         is_graceful &= join_until(threads.collect(), deadline);
         self.doors.is_aborted.store(true, Ordering::Relaxed);
         is_graceful

@@ -367,6 +367,7 @@ fn the_keys_for_proxies_reach_the_relay() {
     let relay = Relay::start(&[&trusted[..], &["--set", "server.proxy_protocol=true"]].concat());
     assert_eq!(ask(&relay, &line("192.0.2.1")), Some(101));
     assert_eq!(ask(&relay, ""), None);
+    eventually("the log says why", || relay.logged("no PROXY header") == 1);
     let relay = Relay::start(&one_each);
     let _first = Client::open(relay.address, "/");
     assert_eq!(

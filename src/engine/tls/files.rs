@@ -31,8 +31,8 @@ pub struct TlsFiles {
     /// Its private key: PKCS#8, PKCS#1 or SEC1.
     pub key_file: PathBuf,
     /// Certificate authorities. Where they are given, a client has to show a certificate that one
-    /// of them has signed: one without any is refused by an alert (`certificate_required` in TLS
-    /// 1.3, `handshake_failure` in 1.2), one with another by `unknown_ca` or alike.
+    /// of them has signed. One without any is refused by the alert `certificate_required`, one with
+    /// another's by `unknown_ca`; with TLS 1.3 a client learns that with its first read.
     pub client_ca_file: Option<PathBuf>,
 }
 
@@ -106,6 +106,23 @@ pub enum TlsError {
     /// The settings of TLS do not go together.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+impl TlsError {
+    /// The file that cannot be used.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            TlsError::Unreadable { path, .. }
+            | TlsError::NoPem { path, .. }
+            | TlsError::Empty { path, .. }
+            | TlsError::BadCertificate { path, .. }
+            | TlsError::BadKey { path, .. }
+            | TlsError::Mismatch { key: path, .. }
+            | TlsError::Expired { path, .. }
+            | TlsError::NotYetValid { path, .. } => Some(path),
+            TlsError::Setup(_) => None,
+        }
+    }
 }
 
 /// What TLS connections are made with. Shards share it; a reload replaces it for connections that

@@ -299,3 +299,6 @@ fn encode(unsent: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usiz
     let written = encode(&mut unsent[end..]);
     debug_assert!(matches!(written, Ok(written) if written == required_size));
 }
+
+#[cfg(test)]
+mod tests;

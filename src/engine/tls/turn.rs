@@ -70,9 +70,17 @@ impl Shard {
         }
         self.tls_buffers.received = plaintext;
         match progress {
-            Ok(progress) if progress.is_end => self.client_ended(key),
+            Ok(progress) if progress.is_end => self.end_announced(key),
             Ok(_) => {}
             Err(error) => self.tls_failed(key, &error, begins_like_http),
+        }
+    }
+
+    /// The client has said that nothing follows. An answer that it waits for is still given.
+    fn end_announced(&mut self, key: Key) {
+        let connection = self.core.connection(key);
+        if connection.is_some_and(|connection| connection.phase != Phase::Deferred) {
+            self.client_ended(key);
         }
     }
 
