@@ -251,7 +251,7 @@ mod tests {
     /// Request line, headers, and the offence.
     const BAD_UPGRADES: &[(&str, &[&str], HandshakeError)] = &[
         ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
-        ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+        ("HEAD / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
         ("POST / HTTP/1.1", &[], MethodNotGet),
         (GET, &[], NotAnUpgrade),
         (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),

@@ -9,6 +9,11 @@ use super::HttpError;
 /// Headers of one request; more are a 431.
 pub const HEADERS_MAX: usize = 100;
 
+/// The methods that a path may answer (RFC 9110 §9.3, RFC 5789). CONNECT is for proxies.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
+];
+
 /// Empty lines that are skipped before a request line (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES_MAX: usize = 4;
 
@@ -71,6 +76,8 @@ pub struct Head<'b> {
     pub headers: &'b [Header<'b>],
     /// What follows the head.
     pub body: BodyLength,
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
 }
 
 impl<'b> Head<'b> {
@@ -120,7 +127,7 @@ impl<'b> Head<'b> {
         }
     }
 
-    /// What httparse has no opinion on: target, Host, and where the body ends.
+    /// What httparse has no opinion on: method, target, Host, and where the body ends.
     fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
         let httparse::Request {
             method: Some(method),
@@ -132,11 +139,15 @@ impl<'b> Head<'b> {
             return Err(HttpError::BadRequestLine);
         };
         let headers: &'b [Header<'b>] = headers;
+        if !METHODS.contains(&method) {
+            return Err(HttpError::UnknownMethod);
+        }
         let target_parts = TargetParts::split(method, target)?;
         let framing = Framing::read(headers)?;
         framing.judge_host(version, target_parts.authority)?;
         let (path, query) = (target_parts.path, target_parts.query);
         let body = framing.body(version)?;
+        let expects_continue = expects_continue(headers, version)?;
         Ok(Head {
             method,
             target,
@@ -145,6 +156,7 @@ impl<'b> Head<'b> {
             version,
             headers,
             body,
+            expects_continue,
         })
     }
 
@@ -381,6 +393,20 @@ impl<'b> Framing<'b> {
             }
             (None, Some(_)) => Err(HttpError::UnknownEncoding),
         }
+    }
+}
+
+/// Whether a 100 is awaited. HTTP/1.0 knows no expectations and no 100 (RFC 9110 §10.1.1).
+fn expects_continue(headers: &[Header<'_>], version: u8) -> Result<bool, HttpError> {
+    if version == 0 {
+        return Ok(false);
+    }
+    let mut expectations = list_items(headers, "expect").peekable();
+    let is_asked = expectations.peek().is_some();
+    if expectations.all(|each| each.eq_ignore_ascii_case("100-continue")) {
+        Ok(is_asked)
+    } else {
+        Err(HttpError::UnknownExpectation)
     }
 }
 
