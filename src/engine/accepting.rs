@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use mio::Token;
-use mio::net::TcpStream;
 
 use super::connection::{Connection, Key, OverLimit, Phase};
 use super::control::Handover;
@@ -64,7 +63,7 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, stream: Stream, peer: SocketAddr) {
         self.core.stats().accepted.add(1);
         let own = self.core.id;
         if own >= self.core.doors.relaying {
@@ -122,6 +121,10 @@ impl Shard {
         let Some(max) = settings.connections_per_ip_max else {
             return Some((None, false));
         };
+        // A client of a Unix socket has no address.
+        if peer.ip().is_unspecified() {
+            return Some((None, false));
+        }
         if settings
             .exempt_networks
             .iter()
@@ -144,7 +147,7 @@ impl Shard {
             is_counted,
         } = handover;
         let generation = self.core.next_generation();
-        let mut connection = Connection::new(Stream::Plain(stream), peer, generation);
+        let mut connection = Connection::new(stream, peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
         connection.deadline_tick = if self.stop.is_accepting() {

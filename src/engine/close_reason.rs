@@ -199,6 +199,62 @@ mod tests {
         assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
     }
 
+    /// The rows of the page, each as its cells.
+    fn rows_on_page() -> Vec<Vec<&'static str>> {
+        let lines = include_str!("CLOSE.md").lines();
+        let rows = lines.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        rows.map(|row| row.split(" | ").collect()).collect()
+    }
+
+    #[test]
+    fn the_page_says_of_every_reason_what_the_code_does() {
+        let mut rows = rows_on_page();
+        assert_eq!(rows.remove(0)[0], "reason");
+        let protocol = |error| CloseReason::Protocol(error);
+        let reasons = [
+            CloseReason::ClientClosed(Some(3000)),
+            CloseReason::ClientGone,
+            protocol(ProtocolError::ReservedOpcode),
+            protocol(ProtocolError::InvalidUtf8),
+            protocol(ProtocolError::MessageTooBig),
+            CloseReason::InboundBudget,
+            CloseReason::MessageTimeout,
+            CloseReason::PingTimeout,
+            CloseReason::SlowBytes,
+            CloseReason::SlowAge,
+            CloseReason::SlowMemory,
+            CloseReason::Endpoint {
+                code: 4000,
+                reason: "".into(),
+            },
+            CloseReason::EndpointPanic,
+            CloseReason::Shutdown,
+        ];
+        assert_eq!(rows.len(), CloseReason::LABELS.len());
+        for (reason, row) in reasons.iter().zip(rows) {
+            let code = match (reason, reason.close_code()) {
+                (CloseReason::ClientClosed(_), Some(3000)) => "the client's own".to_owned(),
+                (CloseReason::Endpoint { .. }, Some(4000)) => "the endpoint's".to_owned(),
+                (_, None) => "none".to_owned(),
+                (_, Some(code)) => code.to_string(),
+            };
+            let is_gone = *reason == CloseReason::ClientGone;
+            let awaited = match reason {
+                CloseReason::ClientClosed(_) => "it came",
+                _ if is_gone || reason.is_failure() => "no",
+                _ => "yes",
+            };
+            let is_sent = if is_gone || reason.is_slow() {
+                "no"
+            } else {
+                "yes"
+            };
+            let label = format!("`{}`", reason.label());
+            assert!(format!("{reason:?}").starts_with(row[0].split(' ').next().unwrap()));
+            assert_eq!(row[1..5], [&*label, &*code, is_sent, awaited], "{}", row[0]);
+        }
+    }
+
     #[test]
     fn every_close_text_fits_a_control_frame() {
         let reasons = [

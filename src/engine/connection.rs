@@ -34,6 +34,28 @@ pub(super) enum Phase {
     Dead,
 }
 
+impl Phase {
+    /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
+    #[rustfmt::skip]
+    pub(super) const TRANSITIONS: &[(Phase, Phase)] = &[
+        (Phase::Request, Phase::Deferred),
+        (Phase::Request, Phase::Open),
+        (Phase::Request, Phase::Draining),
+        (Phase::Request, Phase::Dead),
+        (Phase::Deferred, Phase::Request),
+        (Phase::Deferred, Phase::Draining),
+        (Phase::Deferred, Phase::Dead),
+        (Phase::Open, Phase::Closing),
+        (Phase::Open, Phase::Draining),
+        (Phase::Open, Phase::Dead),
+        (Phase::Closing, Phase::Draining),
+        (Phase::Closing, Phase::Dead),
+        (Phase::Draining, Phase::Lingering),
+        (Phase::Draining, Phase::Dead),
+        (Phase::Lingering, Phase::Dead),
+    ];
+}
+
 /// A connection's place in its shard, with a generation that tells it from earlier ones there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Key {
@@ -214,7 +236,27 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn the_page_has_exactly_these_transitions() {
+        let rows = include_str!("LIFECYCLE.md").lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let is_phase = |cell: &&str| cell.starts_with(char::is_uppercase);
+            Some((
+                cells.next().filter(is_phase)?,
+                cells.next().filter(is_phase)?,
+            ))
+        });
+        let on_page: BTreeSet<String> = rows.map(|(from, to)| format!("{from} {to}")).collect();
+        let in_code = Phase::TRANSITIONS.iter();
+        let in_code: BTreeSet<String> = in_code
+            .map(|(from, to)| format!("{from:?} {to:?}"))
+            .collect();
+        assert_eq!(on_page, in_code);
+    }
 
     #[test]
     fn memberships_are_found_moved_and_removed() {

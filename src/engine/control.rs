@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use mio::net::TcpStream;
 
 use super::addresses::Addresses;
 use super::connection::OverLimit;
 use super::mailbox::Mailbox;
 use super::sleep::SleepFlag;
 use super::stats::ShardStats;
+use super::stream::Stream;
 use crate::fanout::directory::Directory;
 use crate::fanout::room::RoomKey;
 use crate::fanout::segment::LiveBytes;
@@ -54,7 +54,7 @@ pub(super) enum Control {
 
 /// A connection that was accepted by one shard for another.
 pub(super) struct Handover {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) peer: std::net::SocketAddr,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,

@@ -43,7 +43,9 @@ pub use self::handle::Handle;
 pub use self::network::{Network, NetworkError};
 pub use self::router::PatternError;
 pub use self::session::Session;
-pub use self::settings::{EndpointSettings, Keepalive, Settings, SlowClient, SlowPolicy, Timeouts};
+pub use self::settings::{
+    EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy, Timeouts,
+};
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::view::View;

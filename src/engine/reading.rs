@@ -318,6 +318,11 @@ impl Shard {
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
         let stats = &doors.doors[usize::from(*id)].stats;
+        debug_assert!(
+            connection.phase == phase || Phase::TRANSITIONS.contains(&(connection.phase, phase)),
+            "from {:?} to {phase:?}",
+            connection.phase
+        );
         if let Some(gauge) = gauge(stats, connection.phase) {
             gauge.set(gauge.get().saturating_sub(1));
         }

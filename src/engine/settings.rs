@@ -1,6 +1,7 @@
 //! What an engine is started with. The builder checks it; the shards share it, read-only.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::network::Network;
@@ -104,13 +105,46 @@ impl Default for Timeouts {
     }
 }
 
+/// Where a listener is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ListenAddress {
+    /// TCP; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => write!(f, "{address}"),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Where it is.
+    pub address: ListenAddress,
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen {
+            address: ListenAddress::Tcp(address),
+        }
+    }
+}
+
 /// What an engine is started with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Where the relaying shards listen.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Where the admin shard listens; empty: there is none.
-    pub admin_listen: Vec<SocketAddr>,
+    pub admin_listen: Vec<Listen>,
     /// Relaying shards, 1 to 255.
     pub shards: usize,
     /// Whether every shard is bound to a core of its own.
@@ -148,7 +182,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             admin_listen: Vec::new(),
             shards: 1,
             pin: false,

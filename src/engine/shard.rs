@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 
 use super::clock::Tick;
@@ -20,6 +19,7 @@ use super::connection::{Key, Phase};
 use super::control::{Control, Inbox};
 use super::core::Core;
 use super::endpoint::Endpoint;
+use super::listener::Listener;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
@@ -40,7 +40,7 @@ pub(super) const WAKER: Token = Token(usize::MAX);
 
 /// A listening socket.
 pub(super) struct Listening {
-    pub(super) listener: TcpListener,
+    pub(super) listener: Listener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
     /// The last attempt to accept met an error.

@@ -8,17 +8,16 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use super::clock::Clock;
 use super::control::{Door, Doors, Inbox};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
-use super::listener;
+use super::listener::{self, Listener};
 use super::router::{PatternError, Router};
-use super::settings::{EndpointSettings, Settings};
+use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::stop::Stop;
 use super::timers::BusyWindow;
@@ -55,7 +54,7 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why.
         source: io::Error,
     },
@@ -193,12 +192,11 @@ impl Builder {
     }
 }
 
-fn register(poll: &Poll, listeners: Vec<TcpListener>) -> io::Result<Vec<Listening>> {
+fn register(poll: &Poll, listeners: Vec<Listener>) -> io::Result<Vec<Listening>> {
     let mut listening = Vec::new();
     for (number, mut listener) in listeners.into_iter().enumerate() {
         let token = Token(WAKER.0 - 1 - number);
-        poll.registry()
-            .register(&mut listener, token, Interest::READABLE)?;
+        listener.register(poll.registry(), token)?;
         listening.push(Listening {
             listener,
             is_ready: true,
@@ -260,25 +258,25 @@ impl Parts {
     }
 }
 
-type Listeners = Vec<Vec<TcpListener>>;
+type Listeners = Vec<Vec<Listener>>;
 
-/// Listeners of each shard for all addresses, and the addresses as bound.
+/// Listeners of each shard for all addresses, and the TCP addresses as bound.
 fn bind_all(
-    addresses: &[SocketAddr],
+    addresses: &[Listen],
     shards: usize,
     settings: &Settings,
 ) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
     let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
-    for address in addresses {
+    for Listen { address } in addresses {
         let failed = |source| StartError::Listen {
-            address: *address,
+            address: address.clone(),
             source,
         };
-        let listeners = listener::bind(*address, shards, settings).map_err(failed)?;
+        let listeners = listener::bind(address, shards, settings).map_err(failed)?;
         for (number, listener) in listeners.into_iter().enumerate() {
             if number == 0 {
-                bound.push(listener.local_addr().map_err(failed)?);
+                bound.extend(listener.tcp_address().map_err(failed)?);
             }
             of_shards[number].push(listener);
         }
@@ -344,8 +342,8 @@ impl Engine {
         Builder::default()
     }
 
-    /// Where the relaying shards listen, in the order of the settings, with the ports that were
-    /// chosen for 0.
+    /// Where the relaying shards listen by TCP, in the order of the settings, with the ports that
+    /// were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

@@ -67,11 +67,11 @@ fn settings(config: &Config, files_max: usize) -> Settings {
     let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
     let admin = at(config.metrics_host(), config.metrics.port);
     Settings {
-        listen: vec![at(config.server.host, config.server.port)],
+        listen: vec![at(config.server.host, config.server.port).into()],
         admin_listen: config
             .metrics
             .enabled
-            .then_some(admin)
+            .then_some(admin.into())
             .into_iter()
             .collect(),
         shards: match config.engine.shards {

@@ -3,6 +3,7 @@
 mod embedding;
 mod handshake;
 mod keepalive;
+mod lifecycle;
 mod limits;
 mod messages;
 mod order;
