@@ -471,7 +471,8 @@ proptest! {
         frames.push(Sent::new(0x80 | first, &payload[done..], key));
         let kind = if is_text { Event::Text } else { Event::Binary };
         expected.push(kind(payload));
-        let limits = DecoderLimits { message_bytes: len, frame_bytes: len as u64 };
+        let limits = DecoderLimits { message_bytes: len, frame_bytes: len as u64,
+            allows_compressed: false };
         let bytes = encode(&frames);
         let outcome = read_with_ours(&bytes, &sizes, &limits);
         prop_assert_eq!((outcome.events, outcome.verdict), (expected, Open));

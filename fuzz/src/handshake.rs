@@ -76,12 +76,21 @@ fn check_accepted(head: &Head<'_>, upgrade: &Upgrade<'_>) {
 /// that to the reader, and the answer does not depend on them).
 fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
     let only = |name: &str| {
-        let mut named = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-        named.next().filter(|_| named.next().is_none()).map(|header| header.value)
+        let mut named = head
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name));
+        named
+            .next()
+            .filter(|_| named.next().is_none())
+            .map(|header| header.value)
     };
     only("connection").is_some_and(|value| !value.contains(&b'\t'))
         && only("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-        && matches!(upgrade.key.as_bytes().get(21), Some(b'A' | b'Q' | b'g' | b'w'))
+        && matches!(
+            upgrade.key.as_bytes().get(21),
+            Some(b'A' | b'Q' | b'g' | b'w')
+        )
 }
 
 /// The status and what follows the head of an answer, which has these headers.

@@ -16,6 +16,7 @@ use crate::pieces::pieces;
 pub(crate) const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 2000,
     frame_bytes: 1200,
+    allows_compressed: false,
 };
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
 /// What a decoder may hold beside the bytes of a message.
@@ -28,6 +29,8 @@ pub(crate) enum Event {
     Text(Vec<u8>),
     /// A whole binary message.
     Binary(Vec<u8>),
+    /// A compressed message, whether of text, as it came.
+    Compressed(bool, Vec<u8>),
     /// A ping's payload.
     Ping(Vec<u8>),
     /// A pong's payload.
@@ -103,6 +106,10 @@ fn event_of(item: Item<'_>) -> Event {
             MessageKind::Text => Event::Text(message.payload.to_vec()),
             MessageKind::Binary => Event::Binary(message.payload.to_vec()),
         },
+        Item::Compressed(message) => {
+            let is_text = message.kind == MessageKind::Text;
+            Event::Compressed(is_text, message.payload.to_vec())
+        }
         Item::Ping(payload) => Event::Ping(payload.to_vec()),
         Item::Pong(payload) => Event::Pong(payload.to_vec()),
         Item::Close(frame) => {

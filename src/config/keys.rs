@@ -75,6 +75,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(slow_client.process_bytes, MEMORY_BYTES),
     key!(keepalive.ping, OFF_OR_SPAN),
     key!(keepalive.pong, OFF_OR_SPAN),
+    key!(deflate.enabled, Switch),
+    key!(deflate.min_bytes, DEFLATE_BYTES),
+    key!(deflate.level, DEFLATE_LEVEL),
     key!(timeouts.handshake, SPAN),
     key!(timeouts.message, SPAN),
     key!(timeouts.close, SPAN),
@@ -102,6 +105,9 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
     key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
     key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
+    key!(deflate.enabled, OrNull(Switch)),
+    key!(deflate.min_bytes, OrNull(DEFLATE_BYTES)),
+    key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -140,6 +146,16 @@ const ROOMS: Count = Count {
 const COUNT: Count = Count {
     min: 1,
     max: 100_000_000,
+};
+
+const DEFLATE_BYTES: Size = Size {
+    min: 0,
+    max: KIB * MIB,
+};
+const DEFLATE_LEVEL: Mapped<Count, u8> = Mapped {
+    codec: Count { min: 1, max: 9 },
+    from: |level| level as u8,
+    into: |level| usize::from(*level),
 };
 
 const SPIN_US: Mapped<Count, u32> = Mapped {

@@ -44,7 +44,8 @@ pub use self::network::{Network, NetworkError};
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{
-    EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy, Timeouts,
+    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
+    Timeouts,
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};

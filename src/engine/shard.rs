@@ -30,8 +30,8 @@ use crate::fanout::outbox::Sent;
 use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
-    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, CONTROLS_PER_TURN, PENDING_BYTES_MAX,
+    READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -313,6 +313,11 @@ impl Shard {
             if matches!(connection.phase, Phase::Deferred | Phase::Dead) {
                 return;
             }
+            let most = match connection.window_bits {
+                0 => buffer.len(),
+                _ => COMPRESSED_READ_BYTES_MAX.min(buffer.len()),
+            };
+            let buffer = &mut buffer[..most];
             match connection.stream.read(buffer) {
                 Ok(0) => return self.client_ended(key),
                 Ok(received) => {
@@ -323,6 +328,9 @@ impl Shard {
                     self.take_bytes(key, &mut buffer[..received], received_ns);
                     if is_drained || self.core.is_doomed(key) {
                         return;
+                    }
+                    if self.core.batch.bytes_pending() >= TURN_BYTES_MAX {
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

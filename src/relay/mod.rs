@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::admin;
 use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
 use crate::engine::{
-    Builder, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy, StartError,
-    Timeouts,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy,
+    StartError, Timeouts,
 };
 use crate::limits::RESERVED_FILES;
 
@@ -59,6 +59,11 @@ fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettin
         keepalive: Keepalive {
             ping: config.ping.unwrap_or_default(),
             pong: config.pong.unwrap_or_default(),
+        },
+        deflate: Deflate {
+            enabled: config.deflate.enabled,
+            min_bytes: config.deflate.min_bytes,
+            level: config.deflate.level,
         },
     }
 }

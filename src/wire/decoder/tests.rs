@@ -5,6 +5,7 @@ use super::*;
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 1000,
     frame_bytes: 800,
+    allows_compressed: false,
 };
 const KEY: [u8; 4] = [0xA1, 0x02, 0xFF, 0x53];
 
@@ -181,6 +182,7 @@ fn lengths_at_every_boundary_are_read() {
     let limits = DecoderLimits {
         message_bytes: 1 << 20,
         frame_bytes: 1 << 20,
+        allows_compressed: false,
     };
     for len in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {
         let mut bytes = frame(0x82, &vec![9; len]);
@@ -295,6 +297,7 @@ fn a_message_over_its_limit_is_refused_from_a_header() {
     let limits = DecoderLimits {
         message_bytes: 10,
         frame_bytes: 800,
+        allows_compressed: false,
     };
     let mut bytes = frame(0x81, &[b'a'; 11]);
     let verdict = Decoder::new()
@@ -308,6 +311,7 @@ fn limits_on_data_leave_control_frames_alone() {
     let limits = DecoderLimits {
         message_bytes: 0,
         frame_bytes: 0,
+        allows_compressed: false,
     };
     let mut bytes = [frame(0x89, b"ping"), frame(0x81, b"")].concat();
     let mut input = Input::new(&mut bytes);
@@ -426,6 +430,7 @@ fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
     let limits = DecoderLimits {
         message_bytes: usize::MAX,
         frame_bytes: u64::MAX,
+        allows_compressed: false,
     };
     let mut decoder = Decoder::new();
     let mut header = [&b"\x82\xFF\x40\0\0\0\0\0\0\0"[..], &KEY].concat();
