@@ -31,6 +31,21 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Connections accepted in one turn, so that a connect storm does not starve open connections.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
+/// Steps of TLS handshakes in one turn that exchange, sign or verify keys: up to about a millisecond
+/// each, with RSA. A reconnect storm gets no more of a shard than that while others want something.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 2;
+
+/// `recv` calls for connections in the TLS handshake in one turn, the cheap ones included.
+pub const TLS_HANDSHAKE_READS_PER_TURN: usize = 64;
+
+/// Plaintext that is encrypted for one connection at a time, in bytes: four of the largest records
+/// (RFC 8446 §5.1). What a slow client has not taken of it is out of reach of its policy.
+pub const TLS_SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// What a TLS connection keeps of records and handshake messages that are not whole, in bytes: the
+/// largest handshake message that rustls takes (64 KiB) with the records around it.
+pub const TLS_KEPT_BYTES_MAX: usize = 96 * 1024;
+
 /// Batches taken from one mailbox in one turn.
 pub const BATCHES_PER_MAILBOX: usize = 32;
 

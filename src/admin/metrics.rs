@@ -93,6 +93,7 @@ impl Collector for EngineCollector {
         between_shards(&mut families, view);
         memory(&mut families, view);
         shards(&mut families, view);
+        certificates(&mut families, view);
         about(&mut families, &self.running);
         #[cfg(target_os = "linux")]
         self.process.collect(&mut families);
@@ -163,6 +164,12 @@ fn connections(families: &mut Families, view: &View) {
         "Requests that were refused before a WebSocket was open, by why.",
         "reason",
         sum_each(view, Refusal::LABELS, |stats| &stats.refused),
+    );
+    families.counters(
+        "corecast_tls_handshakes_total",
+        "TLS handshakes that were finished, in full or by a ticket of an earlier connection.",
+        "kind",
+        sum_each(view, ["full", "resumed"], |stats| &stats.tls_handshakes),
     );
     families.counter(
         "corecast_http_requests_total",
@@ -365,7 +372,32 @@ fn shards(families: &mut Families, view: &View) {
     );
 }
 
+/// There is no family without a series: a relay without TLS has none.
+fn certificates(families: &mut Families, view: &View) {
+    if view.certificate_expiries().next().is_some() {
+        families.gauges(
+            "corecast_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener expires, in seconds since 1970 (UTC).",
+            "listener",
+            view.certificate_expiries()
+                .map(|(name, at)| (name, at as f64)),
+        );
+    }
+}
+
 fn about(families: &mut Families, running: &Running) {
+    let (applied, failed) = running.view.reloads();
+    families.counters(
+        "corecast_config_reloads_total",
+        "Times that config and certificates were read again (SIGHUP).",
+        "result",
+        [("applied", applied as f64), ("failed", failed as f64)],
+    );
+    families.gauge(
+        "corecast_config_last_reload_timestamp_seconds",
+        "When the config that is in effect was taken, in seconds since 1970 (UTC).",
+        running.view.last_reload_unix_s() as f64,
+    );
     families.info(
         "corecast_build_info",
         "Always 1: the version and the commit that this relay was built from.",

@@ -55,6 +55,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(server.tls.enabled, Switch),
     key!(server.tls.cert_file, OrNull(File)),
     key!(server.tls.key_file, OrNull(File)),
+    key!(server.tls.client_ca_file, OrNull(File)),
     key!(engine.shards, SHARDS),
     key!(engine.pin, Switch),
     key!(engine.spin_us, SPIN_US),
@@ -227,6 +228,17 @@ impl<S> Key<S> {
             value if self.secret && !value.is_null() => Value::from("(hidden)"),
             value => value,
         }
+    }
+
+    /// Whether two scopes differ in the key's field.
+    pub(super) fn differs(&self, one: &S, other: &S) -> bool {
+        (self.show)(one) != (self.show)(other)
+    }
+
+    /// Gives the key's field of `to` the value that it has in `from`.
+    pub(super) fn copy(&self, from: &S, to: &mut S) {
+        let copied = (self.read)(to, &(self.show)(from));
+        debug_assert_eq!(copied, Ok(()), "{}: what is shown can be read", self.path);
     }
 
     fn has_prefix(&self, section: &str) -> bool {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::clock::Tick;
 use super::endpoint::AnswerSlot;
 use super::stream::Stream;
+use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Decoder;
@@ -18,6 +19,8 @@ use crate::wire::http::ChunkedDecoder;
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
+    /// The TLS handshake is under way.
+    Handshake,
     /// An HTTP request is expected, or part of it is there.
     Request,
     /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
@@ -38,6 +41,9 @@ impl Phase {
     /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
     #[rustfmt::skip]
     pub(super) const TRANSITIONS: &[(Phase, Phase)] = &[
+        (Phase::Handshake, Phase::Request),
+        (Phase::Handshake, Phase::Draining),
+        (Phase::Handshake, Phase::Dead),
         (Phase::Request, Phase::Deferred),
         (Phase::Request, Phase::Open),
         (Phase::Request, Phase::Draining),
@@ -163,6 +169,7 @@ pub(super) struct Chunked {
 /// One connection.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) tls: Option<Box<TlsSession>>,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
@@ -208,9 +215,19 @@ const _: () = assert!(
 );
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: SocketAddr, generation: u32) -> Connection {
+    pub(super) fn new(
+        stream: Stream,
+        tls: Option<TlsSession>,
+        peer: SocketAddr,
+        generation: u32,
+    ) -> Connection {
+        let phase = match tls {
+            Some(_) => Phase::Handshake,
+            None => Phase::Request,
+        };
         Connection {
             stream,
+            tls: tls.map(Box::new),
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
@@ -223,7 +240,7 @@ impl Connection {
             next_ping_tick: 0,
             message_since_tick: 0,
             endpoint: EndpointId(0),
-            phase: Phase::Request,
+            phase,
             window_bits: 0,
             over_limit: None,
             is_readable: false,
@@ -235,6 +252,13 @@ impl Connection {
             is_doomed: false,
             is_counted: false,
         }
+    }
+
+    /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
+    pub(super) fn has_to_send(&self) -> bool {
+        let is_last = self.phase == Phase::Draining;
+        let tls = self.tls.as_ref();
+        !self.outbox.is_empty() || tls.is_some_and(|tls| tls.has_to_send(is_last))
     }
 }
 

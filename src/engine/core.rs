@@ -14,10 +14,11 @@ use slab::Slab;
 use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
-use super::control::Doors;
+use super::control::{Doors, Live};
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
 use super::stats::ShardStats;
+use super::tls::Tls;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
 use crate::fanout::outbox::Origin;
@@ -54,6 +55,8 @@ pub(super) struct Core {
     pub(super) doors: Arc<Doors>,
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    /// For connections that are still to come.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
     pub(super) connections: Slab<Connection>,
     next_generation: u32,
@@ -68,6 +71,9 @@ pub(super) struct Core {
     pub(super) deflater: Deflater,
     pub(super) inflater: Inflater,
     pub(super) to_read: VecDeque<Key>,
+    /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
+    /// are almost there come first.
+    pub(super) to_handshake: VecDeque<Key>,
     pub(super) dirty: Vec<Key>,
     pub(super) lagging: Vec<Key>,
     pub(super) doomed: Vec<(Key, CloseReason)>,
@@ -77,21 +83,16 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        id: u16,
-        doors: Arc<Doors>,
-        settings: Arc<Settings>,
-        endpoint_settings: Arc<[EndpointSettings]>,
-        clock: Clock,
-    ) -> Core {
+    pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
         Core {
             id,
             batch: BatchBuilder::new(Arc::clone(&doors.live)),
             deflater: Deflater::default(),
             inflater: Inflater::default(),
             doors,
-            settings,
-            endpoint_settings,
+            settings: live.settings,
+            endpoint_settings: live.endpoint_settings,
+            tls: live.tls,
             clock,
             connections: Slab::with_capacity(1_024),
             next_generation: 0,
@@ -101,12 +102,20 @@ impl Core {
             rooms_pending: VecDeque::new(),
             pending_bytes: 0,
             to_read: VecDeque::new(),
+            to_handshake: VecDeque::new(),
             dirty: Vec::new(),
             lagging: Vec::new(),
             doomed: Vec::new(),
             dead: Vec::new(),
             has_freed_mail: false,
         }
+    }
+
+    /// Replaces what can be replaced.
+    pub(super) fn take_live(&mut self, live: Live) {
+        self.settings = live.settings;
+        self.endpoint_settings = live.endpoint_settings;
+        self.tls = live.tls;
     }
 
     pub(super) fn stats(&self) -> &ShardStats {
@@ -148,7 +157,13 @@ impl Core {
             && !connection.is_queued_to_read
         {
             connection.is_queued_to_read = true;
-            self.to_read.push_back(key);
+            match (connection.phase, &connection.tls) {
+                (Phase::Handshake, Some(tls)) if tls.has_answered() => {
+                    self.to_handshake.push_front(key);
+                }
+                (Phase::Handshake, _) => self.to_handshake.push_back(key),
+                _ => self.to_read.push_back(key),
+            }
         }
     }
 

@@ -39,7 +39,11 @@ impl Shard {
         match connection.phase {
             Phase::Request => self.take_request(key, bytes, received_ns),
             Phase::Open | Phase::Closing => self.take_frames(key, bytes, received_ns),
-            Phase::Deferred | Phase::Draining | Phase::Lingering | Phase::Dead => {}
+            Phase::Handshake
+            | Phase::Deferred
+            | Phase::Draining
+            | Phase::Lingering
+            | Phase::Dead => {}
         }
     }
 
@@ -240,7 +244,7 @@ impl Shard {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         }
-        if !reason.is_slow() {
+        if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
         }
         self.core.leave_all(key);
@@ -252,6 +256,9 @@ impl Shard {
         connection.message_since_tick = 0;
         if is_gone {
             return self.die(key);
+        }
+        if *reason == CloseReason::Tls {
+            return self.drain_alert(key);
         }
         if reason.is_slow() {
             let dropped = connection.outbox.clear(true);
@@ -392,7 +399,7 @@ impl Shard {
 /// The gauge that counts connections in a phase.
 pub(super) fn gauge(stats: &ShardStats, phase: Phase) -> Option<&Counter> {
     match phase {
-        Phase::Request | Phase::Deferred => Some(&stats.connecting),
+        Phase::Handshake | Phase::Request | Phase::Deferred => Some(&stats.connecting),
         Phase::Open => Some(&stats.open),
         Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
         Phase::Dead => None,

@@ -152,12 +152,15 @@ impl std::fmt::Display for ListenAddress {
 pub struct Listen {
     /// Where it is.
     pub address: ListenAddress,
+    /// Whether its clients speak TLS, and nothing else. [`super::Builder::tls`] has to be there.
+    pub tls: bool,
 }
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Listen {
         Listen {
             address: ListenAddress::Tcp(address),
+            tls: false,
         }
     }
 }

@@ -172,6 +172,8 @@ pub struct ShardStats {
     pub closed: [Counter; CloseReason::LABELS.len()],
     /// Connections refused before they were open, by [`Refusal`].
     pub refused: [Counter; Refusal::LABELS.len()],
+    /// TLS handshakes that were finished: in full, and by a ticket.
+    pub tls_handshakes: [Counter; 2],
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
     /// Connections now that are in or before the handshake, or speak plain HTTP.

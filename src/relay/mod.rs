@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::admin;
 use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy,
-    StartError, Timeouts,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, Settings, SlowClient,
+    SlowPolicy, StartError, Timeouts,
 };
 use crate::limits::RESERVED_FILES;
 
@@ -72,7 +72,10 @@ fn settings(config: &Config, files_max: usize) -> Settings {
     let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
     let admin = at(config.metrics_host(), config.metrics.port);
     Settings {
-        listen: vec![at(config.server.host, config.server.port).into()],
+        listen: vec![Listen {
+            tls: config.server.tls.enabled,
+            ..at(config.server.host, config.server.port).into()
+        }],
         admin_listen: config
             .metrics
             .enabled

@@ -23,6 +23,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("server.tls.key_file", "key.pem", |c| {
         c.server.tls.key_file = Some(PathBuf::from("key.pem"));
     }),
+    ("server.tls.client_ca_file", "ca.pem", |c| {
+        c.server.tls.client_ca_file = Some(PathBuf::from("ca.pem"));
+    }),
     ("engine.shards", "3", |c| c.engine.shards = Shards::Count(3)),
     ("engine.pin", "true", |c| c.engine.pin = true),
     ("engine.spin_us", "50", |c| c.engine.spin_us = 50),
@@ -147,7 +150,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
 ];
 
-/// Keys that have one legal value in this version, and so cannot change anything.
+/// Keys that cannot change alone: TLS needs its files, and there is one kind in this version.
 pub(crate) const FIXED: &[&str] = &["server.tls.enabled", "endpoints.hub.kind"];
 
 pub(crate) fn network(text: &str) -> Network {

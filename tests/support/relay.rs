@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +13,7 @@ use super::eventually;
 pub(crate) struct Relay {
     child: Child,
     pub(crate) address: std::net::SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Relay {
@@ -41,9 +43,25 @@ impl Relay {
             .map_while(Result::ok)
             .find_map(|line| Some(line.split_once("listening address=")?.1.parse().unwrap()))
             .expect("it says where it listens");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let relay = Relay {
+            child,
+            address,
+            log: Arc::clone(&log),
+        };
         // Whoever does not read its log must not hold it up.
-        thread::spawn(move || lines.map_while(Result::ok).count());
-        Relay { child, address }
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().expect("a log").push(line);
+            }
+        });
+        relay
+    }
+
+    /// How many lines of its log have `text` in them, those before it listened aside.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        let log = self.log.lock().expect("a log");
+        log.iter().filter(|line| line.contains(text)).count()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

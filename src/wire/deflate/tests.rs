@@ -280,7 +280,7 @@ mod walk {
     }
 
     fn fixed_codes() -> (Code, Code) {
-        let literal = |symbol| match symbol {
+        let literal = |symbol: u32| match symbol {
             0..=143 | 280.. => 8,
             144..=255 => 9,
             256..=279 => 7,
