@@ -138,6 +138,18 @@ fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
 }
 
 #[test]
+fn a_place_fills_one_line_whatever_the_names_are() {
+    let variable = ("CORECAST_SERVER_P\n\u{1b}[31m".to_owned(), "1".to_owned());
+    let error = corecast::config::load(None, [variable], &[]).expect_err("an unknown variable");
+    let shown = error.to_string();
+    assert!(
+        shown.starts_with("environment CORECAST_SERVER_P�"),
+        "{shown:?}"
+    );
+    assert!(!shown.contains(char::is_control), "{shown:?}");
+}
+
+#[test]
 fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
     for (file, place) in [
         (

@@ -98,7 +98,8 @@ impl<'b> Head<'b> {
     ///
     /// # Errors
     ///
-    /// The first offence that is found; some show before the head is whole.
+    /// The first offence that shows, and those in the lines themselves show before the head is
+    /// whole: so it is the same one in whatever pieces the bytes come.
     pub fn parse(
         bytes: &'b [u8],
         space: &'b mut HeaderSpace<'b>,
@@ -111,16 +112,17 @@ impl<'b> Head<'b> {
         let mut request = httparse::Request::new(&mut []);
         let status = request.parse_with_uninit_headers(text, &mut space.slots);
         if let Some(method) = request.method {
-            let target_len = request
-                .path
-                .map_or(text.len().saturating_sub(method.len() + 1), str::len);
+            let target_len = request.path.map_or_else(
+                || open_target_len(text.get(method.len() + 1..).unwrap_or_default()),
+                str::len,
+            );
             if target_len > limits.target_bytes {
                 return Err(HttpError::TargetTooLong);
             }
         }
         match status.map_err(|error| name_offence(error, &request, text))? {
-            Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial if has_bare_lf(text) => Err(HttpError::BadLineEnd),
+            Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial => Ok(None),
             Status::Complete(len) if has_bare_lf(&text[..len]) => Err(HttpError::BadLineEnd),
             Status::Complete(len) => Ok(Some((Head::judge(request)?, skipped + len))),
@@ -241,11 +243,21 @@ fn has_bare_lf(text: &[u8]) -> bool {
         })
 }
 
+/// Bytes of a target that does not end in a space, or not yet.
+fn open_target_len(text: &[u8]) -> usize {
+    text.iter()
+        .position(|&byte| byte <= b' ' || byte == 0x7F)
+        .unwrap_or(text.len())
+}
+
 fn name_offence(
     error: httparse::Error,
     request: &httparse::Request<'_, '_>,
     text: &[u8],
 ) -> HttpError {
+    if has_bare_lf_before_offence(text) {
+        return HttpError::BadLineEnd;
+    }
     match error {
         httparse::Error::HeaderName => HttpError::BadHeaderName,
         httparse::Error::HeaderValue => HttpError::BadHeaderValue,
@@ -260,16 +272,31 @@ fn name_offence(
     }
 }
 
-/// Tells another version of HTTP from what is none, even where it is not whole yet.
+/// Whether a line ended in LF alone, which httparse tolerates, ahead of what it does not.
+fn has_bare_lf_before_offence(text: &[u8]) -> bool {
+    let bare_lf = text
+        .windows(2)
+        .position(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+    bare_lf.is_some_and(|before| {
+        let mut space = HeaderSpace::new();
+        let mut request = httparse::Request::new(&mut []);
+        let up_to_it = &text[..before + 2];
+        request
+            .parse_with_uninit_headers(up_to_it, &mut space.slots)
+            .is_ok()
+    })
+}
+
+/// Tells another version of HTTP from what is none by the first byte that is not of ours, so that
+/// what follows it, or does not yet, makes no difference.
 fn name_version_offence(version: &[u8]) -> HttpError {
-    let is_like = |(byte, form): (&u8, &u8)| match form {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == form,
-    };
-    if version.iter().zip(b"HTTP/0.0").all(is_like) {
-        HttpError::UnsupportedVersion
-    } else {
-        HttpError::BadRequestLine
+    let first_other = version
+        .iter()
+        .zip(b"HTTP/1.1")
+        .find(|(byte, form)| byte != form);
+    match first_other {
+        Some((byte, b'1')) if byte.is_ascii_digit() => HttpError::UnsupportedVersion,
+        _ => HttpError::BadRequestLine,
     }
 }
 

@@ -33,6 +33,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\n\n", BadLineEnd),
     ("GET / HTTP/1.1\r\nHost: a\nX: ", BadLineEnd),
     ("GET / HTTP/1.1\rHost: a\r\n\r\n", BadLineEnd),
+    ("GET / HTTP/1.1\r\nA: b\nHo st: a\r\n\r\n", BadLineEnd),
     ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
     ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
     ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
@@ -55,6 +56,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
     ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", UnsupportedVersion),
+    ("GET / HTTP/2x0\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
     // Method.
     (
@@ -196,6 +198,18 @@ fn what_is_malformed_is_refused_by_name() {
                 "{text:?} cut at {cut}: {early:?}"
             );
         }
+    }
+}
+
+#[test]
+fn an_offence_is_named_alike_in_any_pieces() {
+    let far_behind = format!("GET /\u{1}{}", "a".repeat(LIMITS.target_bytes));
+    let rows = MALFORMED.iter().copied();
+    for (text, error) in rows.chain([(far_behind.as_str(), BadTarget)]) {
+        assert_eq!(offence(text), Some(error), "{text:?}");
+        // Byte by byte, the first that is refused decides.
+        let first = (0..=text.len()).find_map(|len| offence(&text.as_bytes()[..len]));
+        assert_eq!(first, Some(error), "{text:?}");
     }
 }
 
