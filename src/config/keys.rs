@@ -3,18 +3,19 @@
 //! A key is a line here and a field of [`Config`] with the same path. `config.yaml` in the
 //! repository explains each key to operators; a test holds the two together.
 
+use std::marker::PhantomData;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, Codec, Count, File, Mapped, Networks, Or, OrNull, Output, Port, Size, Span, Switch,
-    Text, UrlPath, Word,
+    Address, Codec, Count, File, FileMode, List, Mapped, Or, OrNull, Output, Port, Size, Span,
+    Switch, Text, UrlPath, Word,
 };
 use super::{
-    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, LogFormat, LogLevel, MIB, Shards,
-    SlowClientPolicy,
+    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
+    Network, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
@@ -52,6 +53,10 @@ macro_rules! key {
 pub static KEYS: &[Key<Config>] = &[
     key!(server.host, Address),
     key!(server.port, Port; or "PORT"),
+    key!(server.listen, LISTENERS),
+    key!(server.unix_mode, FileMode),
+    key!(server.trusted_proxies, TRUSTED_PROXIES),
+    key!(server.proxy_protocol, Switch),
     key!(server.tls.enabled, Switch),
     key!(server.tls.cert_file, OrNull(File)),
     key!(server.tls.key_file, OrNull(File)),
@@ -66,7 +71,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(limits.head_bytes, HEAD_BYTES),
     key!(limits.connections, CONNECTIONS),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT)),
-    key!(limits.exempt_networks, Networks),
+    key!(limits.exempt_networks, NETWORKS),
     key!(limits.inbound_bytes, MEMORY_BYTES),
     key!(limits.rooms_per_connection, ROOMS),
     key!(limits.room_name_bytes, ROOM_NAME_BYTES),
@@ -76,6 +81,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(slow_client.process_bytes, MEMORY_BYTES),
     key!(keepalive.ping, OFF_OR_SPAN),
     key!(keepalive.pong, OFF_OR_SPAN),
+    key!(deflate.enabled, Switch),
+    key!(deflate.min_bytes, DEFLATE_BYTES),
+    key!(deflate.level, DEFLATE_LEVEL),
     key!(timeouts.handshake, SPAN),
     key!(timeouts.message, SPAN),
     key!(timeouts.close, SPAN),
@@ -103,7 +111,14 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
     key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
     key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
+    key!(deflate.enabled, OrNull(Switch)),
+    key!(deflate.min_bytes, OrNull(DEFLATE_BYTES)),
+    key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
+
+const NETWORKS: List<Network> = List("networks", PhantomData);
+const LISTENERS: List<Listener> = List("listeners", PhantomData);
+const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 const SPAN: Span = Span {
@@ -141,6 +156,16 @@ const ROOMS: Count = Count {
 const COUNT: Count = Count {
     min: 1,
     max: 100_000_000,
+};
+
+const DEFLATE_BYTES: Size = Size {
+    min: 0,
+    max: KIB * MIB,
+};
+const DEFLATE_LEVEL: Mapped<Count, u8> = Mapped {
+    codec: Count { min: 1, max: 9 },
+    from: |level| level as u8,
+    into: |level| usize::from(*level),
 };
 
 const SPIN_US: Mapped<Count, u32> = Mapped {
@@ -277,13 +302,14 @@ pub(super) fn path_of_environment(variable: &str) -> Option<String> {
         return Some(key.path.to_owned());
     }
     let below = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
-    // No path of an endpoint's key ends in another one, so at most one fits.
-    ENDPOINT_KEYS.iter().find_map(|key| {
+    let named = ENDPOINT_KEYS.iter().filter_map(|key| {
         let name = below.strip_suffix(&upper(key.path))?.strip_suffix('_')?;
         let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
-        (name.to_ascii_uppercase() == below[..name.len()])
-            .then(|| format!("endpoints.{name}.{}", key.path))
-    })
+        (name.to_ascii_uppercase() == below[..name.len()]).then_some((name, key))
+    });
+    // `deflate.enabled` of one endpoint, not `enabled` of another that is named like that.
+    let (name, key) = named.max_by_key(|(_, key)| key.path.len())?;
+    Some(format!("endpoints.{name}.{}", key.path))
 }
 
 /// The environment variable of a path: `server.port` is `CORECAST_SERVER_PORT`.

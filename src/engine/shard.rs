@@ -31,8 +31,8 @@ use crate::fanout::outbox::Sent;
 use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
-    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, CONTROLS_PER_TURN, PENDING_BYTES_MAX,
+    READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -48,6 +48,8 @@ pub(super) struct Listening {
     pub(super) is_failing: bool,
     /// Its clients speak TLS.
     pub(super) tls: bool,
+    /// Somebody else holds it too: what waits in it is not lost when we end.
+    pub(super) is_inherited: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -324,22 +326,24 @@ impl Shard {
             // An incomplete TLS record goes in front of what follows it.
             let kept = connection.tls.as_ref();
             let kept = kept.map_or(0, |tls| tls.restore(buffer));
-            match connection.stream.read(&mut buffer[kept..]) {
+            let most = match connection.window_bits {
+                0 => buffer.len(),
+                _ => (kept + COMPRESSED_READ_BYTES_MAX).min(buffer.len()),
+            };
+            match connection.stream.read(&mut buffer[kept..most]) {
                 Ok(0) => return self.stream_ended(key),
                 Ok(received) => {
                     // A short read has drained the socket; where the end is near, read up to it.
                     let end = kept + received;
-                    let is_drained = end < buffer.len() && !connection.is_read_closed;
+                    let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
-                    let is_encrypted = connection.tls.is_some();
                     let received_ns = self.core.clock.now_ns();
-                    if is_encrypted {
-                        self.take_encrypted(key, &mut buffer[..end], received_ns);
-                    } else {
-                        self.take_bytes(key, &mut buffer[..end], received_ns);
-                    }
+                    self.take_stream(key, &mut buffer[..end], received_ns);
                     if is_drained || self.core.is_doomed(key) {
                         return;
+                    }
+                    if self.core.batch.bytes_pending() >= TURN_BYTES_MAX {
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -351,6 +355,20 @@ impl Shard {
             }
         }
         self.core.queue_read(key);
+    }
+
+    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
+    /// the client says.
+    pub(super) fn take_stream(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        match self.core.connection(key) {
+            Some(connection) if connection.awaits_proxy_header => {
+                self.take_proxy_header(key, bytes, received_ns);
+            }
+            Some(connection) if connection.tls.is_some() => {
+                self.take_encrypted(key, bytes, received_ns);
+            }
+            _ => self.take_bytes(key, bytes, received_ns),
+        }
     }
 
     /// Freezes what was published in this turn, takes tickets and hands the batch over: to the

@@ -7,6 +7,7 @@
 use httparse::Header;
 use tungstenite::handshake::derive_accept_key;
 
+use super::deflate::offer::{Agreement, negotiate};
 use super::http::{BodyLength, Head, Response, is_emittable, list_items};
 
 /// The one version of the protocol (RFC 6455 §4.1).
@@ -19,6 +20,8 @@ const KEY_BYTES: usize = 24;
 pub struct Upgrade<'b> {
     /// `Sec-WebSocket-Key`: the base64 of 16 bytes.
     pub key: &'b str,
+    /// The compression that the client offers and that can be accepted (RFC 7692 §7.1).
+    pub deflate: Option<Agreement>,
     headers: &'b [Header<'b>],
 }
 
@@ -59,6 +62,9 @@ pub enum HandshakeError {
     /// RFC 6455 §4.2.1: a key that is not the base64 of 16 bytes.
     #[error("Sec-WebSocket-Key is not the base64 of 16 bytes")]
     BadKey,
+    /// RFC 6455 §9.1: extensions that do not follow the grammar.
+    #[error("Sec-WebSocket-Extensions is malformed")]
+    BadExtensions,
 }
 
 impl HandshakeError {
@@ -74,6 +80,7 @@ impl HandshakeError {
             Self::UnsupportedVersion => "unsupported_version",
             Self::NoKey => "no_key",
             Self::BadKey => "bad_key",
+            Self::BadExtensions => "bad_extensions",
         }
     }
 
@@ -123,16 +130,24 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
     if !is_key(key) {
         return Err(HandshakeError::BadKey);
     }
+    let extensions = head.headers_named("sec-websocket-extensions");
+    let deflate = negotiate(extensions).map_err(|_| HandshakeError::BadExtensions)?;
     Ok(Upgrade {
         key,
+        deflate,
         headers: head.headers,
     })
 }
 
-/// The value of a header that is there exactly once.
+/// The value of a header that is there exactly once; one that is no text counts too.
 fn only<'b>(head: &Head<'b>, name: &str) -> Option<&'b str> {
-    let mut values = head.headers_named(name);
-    values.next().filter(|_| values.next().is_none())
+    let is_named = |header: &&Header<'b>| header.name.eq_ignore_ascii_case(name);
+    let mut named = head.headers.iter().filter(is_named);
+    let value = named.next()?.value;
+    match named.next() {
+        None => std::str::from_utf8(value).ok(),
+        Some(_) => None,
+    }
 }
 
 /// The form of 16 bytes in base64. Unused bits of the last digit may be set (RFC 4648 §3.5): the
@@ -149,7 +164,7 @@ fn is_key(key: &str) -> bool {
 /// Appends the 101 (RFC 6455 §4.2.2).
 ///
 /// `protocol` must be one of [`Upgrade::protocols`]. Extra headers that would break out of their
-/// line are left out.
+/// line are left out. Where [`Upgrade::deflate`] is accepted, it is one of them.
 pub fn append_accept(
     out: &mut Vec<u8>,
     upgrade: &Upgrade<'_>,
@@ -241,7 +256,7 @@ mod tests {
     /// Request line, headers, and the offence.
     const BAD_UPGRADES: &[(&str, &[&str], HandshakeError)] = &[
         ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
-        ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+        ("HEAD / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
         ("POST / HTTP/1.1", &[], MethodNotGet),
         (GET, &[], NotAnUpgrade),
         (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),
@@ -323,6 +338,11 @@ mod tests {
             ],
             BadKey,
         ),
+        (
+            GET,
+            &[UPGRADE, KEY, V13, "Sec-WebSocket-Extensions: a; =b\r\n"],
+            BadExtensions,
+        ),
     ];
 
     #[test]
@@ -330,6 +350,16 @@ mod tests {
         for (line, headers, error) in BAD_UPGRADES {
             assert_eq!(offence(line, headers), Some(*error), "{line} {headers:?}");
         }
+    }
+
+    #[test]
+    fn a_repeated_header_counts_though_it_is_no_text() {
+        let fields = [UPGRADE, KEY, V13].concat();
+        let mut text = format!("{GET}\r\nHost: a\r\n{fields}").into_bytes();
+        text.extend_from_slice(b"Sec-WebSocket-Version: 13\xFF\r\n\r\n");
+        let mut space = HeaderSpace::new();
+        let (head, _) = Head::parse(&text, &mut space, &LIMITS).unwrap().unwrap();
+        assert_eq!(check(&head).map(drop), Err(NoVersion));
     }
 
     #[test]
@@ -349,6 +379,7 @@ mod tests {
             ),
             (NoKey, 400, version),
             (BadKey, 400, version),
+            (BadExtensions, 400, version),
         ];
         for (error, status, wanted) in rows {
             let response = error.response();

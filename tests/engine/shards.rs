@@ -39,6 +39,7 @@ fn a_unix_socket_serves_beside_a_port_and_its_clients_are_spread_over_the_shards
     settings.connections_per_ip_max = Some(1);
     settings.listen.push(Listen {
         address: ListenAddress::Unix(path.clone()),
+        tls: false,
     });
     let server = Server::hub(settings, EndpointSettings::default());
     let open = || {

@@ -41,7 +41,8 @@ impl Relay {
         let address = lines
             .by_ref()
             .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("listening address=")?.1.parse().unwrap()))
+            .filter(|line| line.contains(" listening "))
+            .find_map(|line| line.split_once("address=")?.1.parse().ok())
             .expect("it says where it listens");
         let log = Arc::new(Mutex::new(Vec::new()));
         let relay = Relay {
