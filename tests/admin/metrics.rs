@@ -56,7 +56,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
     (
         "gauge",
         "corecast_connections",
