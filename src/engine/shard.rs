@@ -1,8 +1,8 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event dispatch only
-//! sets readiness and queues connections; the phases do the work, each a bounded amount. What a
-//! bound cut short stays queued, and the next poll does not wait.
+//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event
+//! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
+//! amount. What a bound cut short stays queued, and the next poll does not wait.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};

@@ -28,6 +28,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_inbound_bytes",
             "corecast_start_time_seconds",
             "corecast_uptime_seconds",
+            "corecast_config_last_reload_timestamp_seconds",
         ],
     ),
     (
@@ -55,7 +56,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
     (
         "gauge",
         "corecast_connections",
@@ -98,6 +99,18 @@ const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
         "result",
         &["sent", "elided"],
     ),
+    (
+        "counter",
+        "corecast_tls_handshakes_total",
+        "kind",
+        &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_config_reloads_total",
+        "result",
+        &["applied", "failed"],
+    ),
     ("gauge", "corecast_mailbox_depth", "shard", &["0", "1"]),
     ("gauge", "corecast_shard_connections", "shard", &["0", "1"]),
     (
@@ -133,9 +146,15 @@ const PROCESS: [(&str, &str); 7] = [
 
 /// What is not 0 at the start, since time passes.
 fn is_about_time(name: &str) -> bool {
-    ["_uptime_", "_start_time_", "_busy_", "_idle_"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "_uptime_",
+        "_start_time_",
+        "_busy_",
+        "_idle_",
+        "_timestamp_",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 #[test]

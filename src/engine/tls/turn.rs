@@ -39,6 +39,12 @@ impl Shard {
             self.read_connection(key, 1, &mut buffer);
         }
         self.receive_buffer = buffer;
+        // With the end of a handshake may come an upgrade, a message and the client's Close: the
+        // message goes out before anybody is closed.
+        if !self.core.batch.is_empty() {
+            self.seal();
+            self.deliver();
+        }
     }
 
     /// Takes in what a TLS connection has sent, what was kept of it before included.
@@ -165,8 +171,8 @@ impl Shard {
     }
 }
 
-/// Encrypts the front of the connection's outbox with one call, and sends it with one. It is an error
-/// of the stream where nothing can be encrypted.
+/// Encrypts the front of the outbox with one call, and sends it with one. Where nothing can be
+/// encrypted, that is an error of the stream.
 pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
     let mut sent = Sent {
         result: Err(ErrorKind::BrokenPipe.into()),
