@@ -67,6 +67,8 @@ pub(super) struct Core {
     pub(super) to_read: VecDeque<Key>,
     pub(super) dirty: Vec<Key>,
     pub(super) lagging: Vec<Key>,
+    /// Connections whose last send failed for want of memory in the kernel.
+    pub(super) starved: Vec<Key>,
     pub(super) doomed: Vec<(Key, CloseReason)>,
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
@@ -98,6 +100,7 @@ impl Core {
             to_read: VecDeque::new(),
             dirty: Vec::new(),
             lagging: Vec::new(),
+            starved: Vec::new(),
             doomed: Vec::new(),
             dead: Vec::new(),
             has_freed_mail: false,

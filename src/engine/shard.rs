@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
+use rustix::io::Errno;
 
 use super::clock::Tick;
 use super::close_reason::CloseReason;
@@ -424,6 +425,7 @@ impl Shard {
             doors,
             id,
             lagging,
+            starved,
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
@@ -439,6 +441,11 @@ impl Shard {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) if is_shortage(&error) => {
+                starved.push(key);
+                doors.doors[usize::from(*id)].stats.send_errors.add(1);
+                0
+            }
             Err(_) => {
                 self.client_gone(key);
                 return false;
@@ -599,4 +606,11 @@ impl Shard {
             Control::Stop => self.begin_stop(),
         }
     }
+}
+
+/// Whether a send failed because the kernel is short of memory at the moment, which is no fault of
+/// the client's. Its socket may have room, so no edge would come: the next tick tries again.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM))
 }

@@ -1,6 +1,7 @@
-//! The binary, as a process of its own on a free port.
+//! The binary, as a process of its own on free ports.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -8,10 +9,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
-/// The binary on a free port.
+/// The binary on free ports.
 pub(crate) struct Relay {
     child: Child,
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
+    /// Where its metrics are.
+    pub(crate) admin: SocketAddr,
 }
 
 impl Relay {
@@ -22,28 +25,50 @@ impl Relay {
 
     /// The same by way of another program, whose arguments come first.
     pub(crate) fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
-        let binary = env!("CARGO_BIN_EXE_corecast");
-        let mut command = Command::new(by.first().unwrap_or(&binary));
-        if let [_, arguments @ ..] = by {
-            command.args(arguments).arg(binary);
-        }
-        let mut child = command
-            .args(["--host", "127.0.0.1", "--port", "0"])
-            .args(["--set", "metrics.port=0"])
-            .args(arguments)
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child = spawn(by, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("listening address=")?.1.parse().unwrap()))
-            .expect("it says where it listens");
+        let mut address = |of: &str| {
+            let mut lines = lines.by_ref().map_while(Result::ok);
+            let found = lines.find_map(|line| address_in(&line, of));
+            found.expect("it says where it listens")
+        };
+        let (address, admin) = (address("listening"), address("metrics and health"));
         // Whoever does not read its log must not hold it up.
         thread::spawn(move || lines.map_while(Result::ok).count());
-        Relay { child, address }
+        Relay {
+            child,
+            address,
+            admin,
+        }
+    }
+
+    /// The same, with a log that goes elsewhere: `log` reads what there is of it.
+    pub(crate) fn start_logging_to(
+        by: &[&str],
+        arguments: &[&str],
+        log: impl Fn(u32) -> String,
+    ) -> Relay {
+        let child = spawn(by, arguments);
+        let address = |of: &str| {
+            let mut found = None;
+            eventually("it says where it listens", || {
+                let log = log(child.id());
+                found = log.lines().find_map(|line| address_in(line, of));
+                found.is_some()
+            });
+            found.unwrap()
+        };
+        let (address, admin) = (address("listening"), address("metrics and health"));
+        Relay {
+            child,
+            address,
+            admin,
+        }
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -66,4 +91,26 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(by: &[&str], arguments: &[&str]) -> Child {
+    let binary = env!("CARGO_BIN_EXE_corecast");
+    let mut command = Command::new(by.first().unwrap_or(&binary));
+    if let [_, arguments @ ..] = by {
+        command.args(arguments).arg(binary);
+    }
+    command
+        .args(["--set", "server.host=127.0.0.1", "--set", "server.port=0"])
+        .args(["--set", "metrics.port=0"])
+        .args(arguments)
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs")
+}
+
+/// The address in a line of the log that says `of`.
+fn address_in(line: &str, of: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once(&format!("{of} address="))?;
+    Some(address.parse().expect("an address"))
 }
