@@ -103,6 +103,10 @@ fn the_clocks_jump(monotonic: bool) {
             (year(&read_log()) == this_year) == (to == "+0")
         });
         stage.witness.goes_on();
+        // The clock that never should jump does so only where that is asked for.
+        let uptime_seconds = stage.metrics().value("corecast_uptime_seconds");
+        let is_old = uptime_seconds > 300.0 * 24.0 * 3_600.0;
+        assert_eq!(is_old, monotonic && to == "+2y", "{uptime_seconds}");
     }
     asking.send(&request.as_bytes()[40..]);
     assert_eq!(asking.answer().status, 101);

@@ -16,6 +16,7 @@ mod files;
 mod frames;
 mod handshakes;
 mod machine;
+mod namespace;
 mod network;
 mod slow;
 mod stage;
