@@ -28,14 +28,15 @@ impl Namespace {
     /// Makes one. `None`, and a line, where that is not permitted.
     pub(crate) fn new() -> Option<Namespace> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // One of the 32,768 networks of four addresses in 198.18.0.0/15, which is set aside for
         // such tests (RFC 2544): another for each namespace of this process, and of others.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let place = std::process::id().wrapping_mul(16).wrapping_add(number) % 32_768;
+        let place = process.wrapping_mul(16).wrapping_add(number) % 32_768;
         let network = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + place * 4;
         let namespace = Namespace {
-            name: format!("corecast-{place}"),
-            outside: format!("corecast{place}"),
+            name: format!("corecast-{process}-{number}"),
+            // At most 15 letters.
+            outside: format!("cc{process}-{number}"),
             host: Ipv4Addr::from(network + 1),
         };
         let Namespace {

@@ -1,9 +1,13 @@
 //! System calls that fail without any fault of a client: strace makes them.
 
+use std::fs;
 use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stage::{Stage, skip, succeeds};
 use crate::support::client::Client;
+use crate::support::eventually;
 
 /// A relay under strace, which makes some of its system calls fail.
 struct Failing {
@@ -20,9 +24,9 @@ impl Failing {
         let file = file.to_str().expect("UTF-8");
         let filter = format!("trace={calls}");
         let inject = format!("inject={calls}:error={error}:when={when}");
-        // -D: the relay is the child, so that ending it leaves nothing behind. The filter stops it
-        // in no other system calls.
-        let strace = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", file];
+        // -D: the relay is the child, so that ending it leaves nothing behind. -I1: strace can be
+        // ended before it.
+        let strace = ["strace", "-D", "-I1", "-f", "-qq", "-o", file];
         let strace = [&strace[..], &["-e", &filter, "-e", &inject]].concat();
         if !succeeds(&[&strace[..], &["true"]].concat()) {
             skip("strace cannot trace here");
@@ -36,6 +40,8 @@ impl Failing {
     fn end(self, fault: &str) {
         let path = self.trace.path().join("trace");
         self.stage.end_with(|relay| {
+            // The way in which a signal is handed on to a thread may be one of the failing calls.
+            let_go(relay.id());
             let failures = failures(&path, relay.id());
             assert!(failures > 0, "nothing failed");
             vec![(fault, failures)]
@@ -43,13 +49,27 @@ impl Failing {
     }
 }
 
+/// Ends strace. The relay runs on without it.
+fn let_go(relay: u32) {
+    let tracer = || {
+        let status = fs::read_to_string(format!("/proc/{relay}/status")).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"));
+        Pid::from_raw(line.expect("a line").trim().parse().expect("a number"))
+    };
+    let strace = tracer().expect("it is traced");
+    kill_process(strace, Signal::TERM).expect("it runs");
+    eventually("nobody traces the relay", || tracer().is_none());
+}
+
 /// How many calls of shards that relay strace made fail.
 fn failures(trace: &Path, relay: u32) -> u64 {
-    let text = std::fs::read_to_string(trace).expect("a trace");
+    let text = fs::read_to_string(trace).expect("a trace");
     let failed = text.lines().filter(|line| line.ends_with("(INJECTED)"));
     let of_shard = failed.filter(|line| {
         let thread = line.split(' ').next().expect("the number of a thread");
-        let name = std::fs::read_to_string(format!("/proc/{relay}/task/{thread}/comm"));
+        let name = fs::read_to_string(format!("/proc/{relay}/task/{thread}/comm"));
         name.is_ok_and(|name| name.starts_with("shard-"))
     });
     of_shard.count() as u64
