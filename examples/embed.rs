@@ -111,7 +111,7 @@ pub fn start(listen: SocketAddr) -> Result<(Engine, Handle), StartError> {
         users: Arc::default(),
     };
     let mut builder = Engine::builder().settings(Settings {
-        listen: vec![listen],
+        listen: vec![listen.into()],
         shards: 2,
         ..Settings::default()
     });

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingConfig};
 
@@ -22,12 +25,26 @@ pub fn errors() -> u64 {
     ERRORS.load(Ordering::Relaxed)
 }
 
-/// Begins to log. What was logged is written when the guard is dropped.
+/// The log of the process. What was logged is written when it is dropped.
+pub struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
+    _guard: WorkerGuard,
+}
+
+impl Log {
+    /// Logs events of this level and more important ones from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        // It lives as long as the process does.
+        let _ = self.level.reload(filter(level));
+    }
+}
+
+/// Begins to log.
 ///
 /// # Errors
 ///
 /// The file cannot be opened.
-pub fn start(config: &LoggingConfig) -> io::Result<WorkerGuard> {
+pub fn start(config: &LoggingConfig) -> io::Result<Log> {
     let (is_terminal, output): (bool, Box<dyn Write + Send>) = match &config.output {
         LogOutput::Stderr => (io::stderr().is_terminal(), Box::new(io::stderr())),
         LogOutput::Stdout => (io::stdout().is_terminal(), Box::new(io::stdout())),
@@ -38,16 +55,20 @@ pub fn start(config: &LoggingConfig) -> io::Result<WorkerGuard> {
         }
     };
     let (writer, guard) = NonBlocking::new(Counted(output));
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level(config.level))
+    let (filter, level) = reload::Layer::new(filter(config.level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(is_terminal)
         .with_target(false);
+    let subscriber = tracing_subscriber::registry().with(filter);
     match config.format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Text => subscriber.with(lines).init(),
+        LogFormat::Json => subscriber.with(lines.json().flatten_event(true)).init(),
     }
-    Ok(guard)
+    Ok(Log {
+        level,
+        _guard: guard,
+    })
 }
 
 /// An output whose errors are counted.
@@ -70,7 +91,7 @@ impl Write for Counted {
     }
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+fn filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

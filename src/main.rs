@@ -2,20 +2,24 @@
 
 use std::process::ExitCode;
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use corecast::config::cli::{self, Loaded};
-use corecast::{logging, relay};
+use corecast::config::cli::{self, Arguments, Started};
+use corecast::config::{Config, Reloaded};
+use corecast::engine::{Builder, Engine, Tls};
+use corecast::logging::{self, Log};
+use corecast::relay;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
-    let loaded = match cli::start() {
-        Ok(loaded) => loaded,
+    let started = match cli::start() {
+        Ok(started) => started,
         Err(code) => return code,
     };
-    match run(&loaded) {
+    match run(started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -25,22 +29,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(loaded: &Loaded) -> anyhow::Result<()> {
-    let _log = logging::start(&loaded.config.logging).context("cannot write the log")?;
-    tracing::info!("{}", loaded.notice);
+fn run(started: Started) -> anyhow::Result<()> {
+    let config = started.loaded.config;
+    let log = logging::start(&config.logging).context("cannot write the log")?;
+    tracing::info!("{}", started.loaded.notice);
     // Before anything is accepted: a signal that comes early must not end the process unheard.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
-    let engine = relay::builder(&loaded.config, raise_open_files())?.start()?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let files_max = raise_open_files();
+    let engine = builder(&config, started.tls, files_max)?.start()?;
     for address in engine.addresses() {
         tracing::info!(%address, "listening");
     }
     for address in engine.admin_addresses() {
         tracing::info!(%address, "metrics and health");
     }
-    signals.forever().next();
+    let mut running = Running {
+        arguments: started.arguments,
+        config,
+        engine,
+        log,
+        files_max,
+    };
+    while signals.forever().next() == Some(SIGHUP) {
+        running.reload();
+    }
+    let Running {
+        engine, log: _log, ..
+    } = running;
     tracing::info!("shutting down; a second signal ends the process at once");
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        if let Some(signal) = signals.forever().find(|signal| *signal != SIGHUP) {
             std::process::exit(128 + signal);
         }
     });
@@ -50,6 +68,61 @@ fn run(loaded: &Loaded) -> anyhow::Result<()> {
         tracing::warn!("the time for a graceful shutdown is over: connections were cut");
     }
     Ok(())
+}
+
+fn builder(config: &Config, tls: Option<Tls>, files_max: usize) -> anyhow::Result<Builder> {
+    let mut builder = relay::builder(config, files_max)?;
+    if let Some(tls) = tls {
+        builder.tls(tls);
+    }
+    Ok(builder)
+}
+
+/// The relay, and what it needs to load its config again.
+struct Running {
+    arguments: Arguments,
+    config: Config,
+    engine: Engine,
+    log: Log,
+    files_max: usize,
+}
+
+impl Running {
+    /// Reads config and certificates again. Where anything is wrong with them, all stays as it is.
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(Reloaded { config, changes }) => {
+                self.log.set_level(config.logging.level);
+                self.config = config;
+                for change in &changes {
+                    if change.needs_restart {
+                        tracing::warn!("{change}, when the relay is started again");
+                    } else {
+                        tracing::info!("{change}");
+                    }
+                }
+                tracing::info!(
+                    changes = changes.len(),
+                    "config and certificates are reloaded"
+                );
+            }
+            Err(error) => {
+                self.engine.count_failed_reload();
+                // A config may have several problems, one a line.
+                for line in format!("{error:#}").lines() {
+                    tracing::error!("not reloaded, the old config stays: {line}");
+                }
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
+        let reloaded = self.config.reloaded(self.arguments.reload()?.config);
+        let tls = reloaded.config.server.tls.load(SystemTime::now())?;
+        let builder = builder(&reloaded.config, tls, self.files_max)?;
+        self.engine.reload(builder)?;
+        Ok(reloaded)
+    }
 }
 
 /// Raises the soft limit on open files to the hard one. Returns the limit that holds now.

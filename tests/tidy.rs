@@ -441,3 +441,49 @@ fn no_place_outside_the_repository_is_named() {
         .collect();
     assert!(offenders.is_empty(), "{offenders:#?}");
 }
+
+/// The names in the column `test` of a page's tables, each with the line that has it.
+fn tests_named_in(page: &str) -> Vec<(usize, &str)> {
+    let mut is_table_of_tests = false;
+    let mut named = Vec::new();
+    for (number, line) in page.lines().enumerate() {
+        let Some(row) = line
+            .strip_prefix("| ")
+            .and_then(|row| row.strip_suffix(" |"))
+        else {
+            is_table_of_tests &= line.starts_with("|---");
+            continue;
+        };
+        match row.rsplit(" | ").next() {
+            Some("test") => is_table_of_tests = true,
+            Some(name) if is_table_of_tests => named.push((number, name.trim_matches('`'))),
+            _ => {}
+        }
+    }
+    named
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let page = "| a | test |\n|---|---|\n| x | `one` |\n| y | `two` |\n\n| b |\n|---|\n| three |\n";
+    assert_eq!(tests_named_in(page), [(2, "one"), (3, "two")]);
+    let sources = rust_sources();
+    let tests: Vec<&str> = sources
+        .iter()
+        .flat_map(|source| source.code.split("#[test]").skip(1))
+        .filter_map(|rest| rest.split_once("fn ")?.1.split('(').next())
+        .collect();
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for path in files(&[".md"]) {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        for (line, name) in tests_named_in(&text) {
+            named += 1;
+            if !tests.contains(&name) {
+                missing.push(format!("{}:{}: {name}", relative(&path), line + 1));
+            }
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -17,6 +17,7 @@ use super::process::Process;
 use super::{Page, Running};
 use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
 use crate::logging;
+use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 
 /// Version 0.0.4 of the text format.
@@ -88,10 +89,12 @@ impl Collector for EngineCollector {
         connections(&mut families, view);
         received(&mut families, view);
         sent(&mut families, view);
+        compression(&mut families, view);
         slow_clients(&mut families, view);
         between_shards(&mut families, view);
         memory(&mut families, view);
         shards(&mut families, view);
+        certificates(&mut families, view);
         about(&mut families, &self.running);
         #[cfg(target_os = "linux")]
         self.process.collect(&mut families);
@@ -163,6 +166,12 @@ fn connections(families: &mut Families, view: &View) {
         "reason",
         sum_each(view, Refusal::LABELS, |stats| &stats.refused),
     );
+    families.counters(
+        "corecast_tls_handshakes_total",
+        "TLS handshakes that were finished, in full or by a ticket of an earlier connection.",
+        "kind",
+        sum_each(view, ["full", "resumed"], |stats| &stats.tls_handshakes),
+    );
     families.counter(
         "corecast_http_requests_total",
         "Plain HTTP requests answered by an endpoint of the main listener, probes included.",
@@ -233,6 +242,41 @@ fn sent(families: &mut Families, view: &View) {
         "corecast_outbox_age_seconds",
         "How long the oldest message has waited for a client that takes nothing at the moment.",
         max_seconds(view, |stats| &stats.outbox_age_ms),
+    );
+}
+
+fn compression(families: &mut Families, view: &View) {
+    families.gauge(
+        "corecast_deflate_connections",
+        "WebSocket connections open now that agreed to compression (permessage-deflate).",
+        sum(view, |stats| &stats.deflate_open),
+    );
+    families.counters(
+        "corecast_compressions_total",
+        "Messages compressed, each once for all its recipients: smaller, or in vain (sent plain).",
+        "result",
+        [
+            ("smaller", sum(view, |stats| &stats.deflated)),
+            ("in_vain", sum(view, |stats| &stats.deflated_in_vain)),
+        ],
+    );
+    families.counter(
+        "corecast_compression_saved_bytes_total",
+        "Bytes that clients were sent fewer because of compression, all recipients together.",
+        sum(view, |stats| &stats.deflate_saved_bytes),
+    );
+    families.counter(
+        "corecast_inflations_total",
+        "Compressed messages received from clients.",
+        sum(view, |stats| &stats.inflated),
+    );
+    families.counters(
+        "corecast_inflations_refused_total",
+        "Compressed messages that closed their connection, by why.",
+        "reason",
+        sum_each(view, InflateError::LABELS, |stats| {
+            &stats.inflations_refused
+        }),
     );
 }
 
@@ -334,7 +378,32 @@ fn shards(families: &mut Families, view: &View) {
     );
 }
 
+/// There is no family without a series: a relay without TLS has none.
+fn certificates(families: &mut Families, view: &View) {
+    if view.certificate_expiries().next().is_some() {
+        families.gauges(
+            "corecast_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener expires, in seconds since 1970 (UTC).",
+            "listener",
+            view.certificate_expiries()
+                .map(|(name, at)| (name, at as f64)),
+        );
+    }
+}
+
 fn about(families: &mut Families, running: &Running) {
+    let (applied, failed) = running.view.reloads();
+    families.counters(
+        "corecast_config_reloads_total",
+        "Times that config and certificates were read again (SIGHUP).",
+        "result",
+        [("applied", applied as f64), ("failed", failed as f64)],
+    );
+    families.gauge(
+        "corecast_config_last_reload_timestamp_seconds",
+        "When the config that is in effect was taken, in seconds since 1970 (UTC).",
+        running.view.last_reload_unix_s() as f64,
+    );
     families.info(
         "corecast_build_info",
         "Always 1: the version and the commit that this relay was built from.",

@@ -44,11 +44,14 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
 }
 
 fn check_server(config: &Config, found: &mut Vec<Conflict>) {
-    if config.server.tls.enabled {
+    let tls = &config.server.tls;
+    if tls.enabled && (tls.cert_file.is_none() || tls.key_file.is_none()) {
         found.push(Conflict {
-            paths: vec!["server.tls.enabled".to_owned()],
-            message: "this version has no TLS; set it to false and let a proxy in front \
-                      terminate TLS"
+            paths: ["enabled", "cert_file", "key_file"]
+                .map(|key| format!("server.tls.{key}"))
+                .to_vec(),
+            message: "TLS needs a certificate and its key; set server.tls.cert_file and \
+                      server.tls.key_file, or set server.tls.enabled to false"
                 .to_owned(),
         });
     }

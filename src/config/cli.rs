@@ -7,10 +7,12 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser;
 
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
+use crate::engine::Tls;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -81,6 +83,17 @@ pub struct Arguments {
     pub log_level: Option<String>,
 }
 
+/// What a process begins with.
+#[derive(Debug)]
+pub struct Started {
+    /// The command line, to load the config again ([`Arguments::reload`]).
+    pub arguments: Arguments,
+    /// The config.
+    pub loaded: Loaded,
+    /// What the relay makes TLS connections with, where that is enabled.
+    pub tls: Option<Tls>,
+}
+
 /// A config that is ready to run.
 #[derive(Debug)]
 pub struct Loaded {
@@ -96,15 +109,22 @@ pub struct Loaded {
 ///
 /// The exit code where there is nothing to run: 0 after `--check`, 78 after problems, which were
 /// printed. `--help`, `--version` and unreadable arguments end the process in here.
-pub fn start() -> Result<Loaded, ExitCode> {
+pub fn start() -> Result<Started, ExitCode> {
     let arguments = Arguments::parse();
-    let loaded = arguments.load(environment()).map_err(|error| {
+    let told = |error: ConfigError| {
         // Nobody is left to tell where standard error is closed.
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::from(EXIT_CONFIG)
-    })?;
+    };
+    let loaded = arguments.load(environment()).map_err(told)?;
+    let tls = loaded.config.server.tls.load(SystemTime::now());
+    let tls = tls.map_err(told)?;
     if !arguments.check {
-        return Ok(loaded);
+        return Ok(Started {
+            arguments,
+            loaded,
+            tls,
+        });
     }
     let _ = writeln!(io::stderr(), "{}", loaded.notice);
     match io::stdout().write_all(loaded.config.to_yaml().as_bytes()) {
@@ -114,6 +134,15 @@ pub fn start() -> Result<Loaded, ExitCode> {
 }
 
 impl Arguments {
+    /// Reads the config file again, which may have changed since, with this process's environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arguments::load`].
+    pub fn reload(&self) -> Result<Loaded, ConfigError> {
+        self.load(environment())
+    }
+
     /// Reads the config file and puts everything together.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod error;
 pub mod keys;
 mod load;
 mod quantity;
+mod reload;
 mod suggest;
 mod tree;
 mod value;
@@ -26,17 +27,19 @@ mod value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError};
+use crate::engine::{Tls, TlsFiles};
 pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;
 pub use endpoint::{
-    EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
-    SlowClientOverride,
+    DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
+    KeepaliveOverride, Override, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use load::{ConfigFile, FlagValue, load};
+pub use reload::{Change, Reloaded};
 
 /// Bytes in one KiB; `KB` in a size means the same.
 pub const KIB: usize = 1 << 10;
@@ -58,6 +61,8 @@ pub struct Config {
     pub slow_client: SlowClientConfig,
     /// Pings, and when a silent client is given up.
     pub keepalive: KeepaliveConfig,
+    /// Compression of messages.
+    pub deflate: DeflateConfig,
     /// Deadlines of a connection's phases.
     pub timeouts: TimeoutsConfig,
     /// The end of the process.
@@ -77,20 +82,21 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// TCP port; 0 asks the system for a free one.
     pub port: u16,
-    /// Accepted from configs of earlier relays; `enabled` is false in every checked config.
+    /// Whether its clients speak TLS, and with what.
     pub tls: TlsConfig,
 }
 
-/// `server.tls`: kept so that existing files load. This version has no TLS, and
-/// `enabled: true` is a config error rather than a relay that listens in the clear.
+/// `server.tls`: with it the relay's port speaks TLS, and nothing else. The admin port never does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Always false in a checked config.
+    /// In a checked config both files are there where this is true.
     pub enabled: bool,
-    /// Certificate chain, PEM, relative to the working directory. Not read.
+    /// Certificate chain, PEM, relative to the working directory.
     pub cert_file: Option<PathBuf>,
-    /// Private key, PEM, relative to the working directory. Not read.
+    /// Private key, PEM, relative to the working directory.
     pub key_file: Option<PathBuf>,
+    /// Authorities whose certificates clients have to show, PEM; `None` means that they need none.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// `engine`: threads and buffers.
@@ -184,6 +190,17 @@ pub struct KeepaliveConfig {
     pub ping: Option<Duration>,
     /// A client from which nothing at all was heard for so long is closed.
     pub pong: Option<Duration>,
+}
+
+/// `deflate`: compression of messages (permessage-deflate, RFC 7692), without context takeover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeflateConfig {
+    /// Whether it is agreed to where a client offers it.
+    pub enabled: bool,
+    /// Smaller messages are sent as they are, bytes.
+    pub min_bytes: usize,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: u8,
 }
 
 /// `timeouts`: deadlines of a connection's phases.
@@ -298,6 +315,11 @@ impl Default for Config {
                 ping: Some(Duration::from_secs(30)),
                 pong: Some(Duration::from_secs(60)),
             },
+            deflate: DeflateConfig {
+                enabled: false,
+                min_bytes: 128,
+                level: 1,
+            },
             timeouts: TimeoutsConfig {
                 handshake: Duration::from_secs(10),
                 message: Duration::from_secs(60),
@@ -337,6 +359,43 @@ impl Default for LimitsConfig {
             rooms_per_connection: 64,
             room_name_bytes: 512,
         }
+    }
+}
+
+impl TlsConfig {
+    /// Reads the files, where TLS is enabled, and checks them as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be used, under the key that names it.
+    pub fn load(&self, now: SystemTime) -> Result<Option<Tls>, ConfigError> {
+        let (true, Some(cert_file), Some(key_file)) =
+            (self.enabled, &self.cert_file, &self.key_file)
+        else {
+            return Ok(None);
+        };
+        let files = TlsFiles {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            client_ca_file: self.client_ca_file.clone(),
+        };
+        Tls::load(&files, now).map(Some).map_err(|error| {
+            let key = match error.file() {
+                Some(path) if *path == files.key_file => "server.tls.key_file",
+                Some(path) if Some(path) == self.client_ca_file.as_ref() => {
+                    "server.tls.client_ca_file"
+                }
+                Some(_) => "server.tls.cert_file",
+                None => "server.tls",
+            };
+            let problem = Problem {
+                place: key.to_owned(),
+                message: error.to_string(),
+            };
+            ConfigError {
+                problems: vec![problem],
+            }
+        })
     }
 }
 

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use mio::Token;
-use mio::net::TcpStream;
 
-use super::connection::{Connection, Key, OverLimit, Phase};
+use super::connection::{Connection, Key, OverLimit};
 use super::control::Handover;
 use super::reading::gauge;
 use super::shard::Shard;
 use super::stream::Stream;
+use super::tls::TlsSession;
 use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 
 impl Shard {
@@ -33,7 +33,8 @@ impl Shard {
             match listening.listener.accept() {
                 Ok((stream, peer)) => {
                     listening.is_failing = false;
-                    self.welcome(stream, peer);
+                    let tls = listening.tls;
+                    self.welcome(stream, peer, tls);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
@@ -64,7 +65,7 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.core.stats().accepted.add(1);
         let own = self.core.id;
         if own >= self.core.doors.relaying {
@@ -75,6 +76,7 @@ impl Shard {
                     peer,
                     over_limit: None,
                     is_counted: false,
+                    tls,
                 });
             }
             return;
@@ -87,6 +89,7 @@ impl Shard {
             peer,
             over_limit,
             is_counted,
+            tls,
         };
         let least_loaded = self.core.doors.least_loaded(own);
         // A stopping shard keeps what it accepts: the other may have ended already.
@@ -122,6 +125,10 @@ impl Shard {
         let Some(max) = settings.connections_per_ip_max else {
             return Some((None, false));
         };
+        // A client of a Unix socket has no address.
+        if peer.ip().is_unspecified() {
+            return Some((None, false));
+        }
         if settings
             .exempt_networks
             .iter()
@@ -142,9 +149,13 @@ impl Shard {
             peer,
             over_limit,
             is_counted,
+            tls,
         } = handover;
         let generation = self.core.next_generation();
-        let mut connection = Connection::new(Stream::Plain(stream), peer, generation);
+        let session = self.core.tls.as_deref().filter(|_| tls);
+        let session = session.and_then(TlsSession::new);
+        let has_session = session.is_some() == tls;
+        let mut connection = Connection::new(stream, session, peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
         connection.deadline_tick = if self.stop.is_accepting() {
@@ -159,12 +170,15 @@ impl Shard {
         };
         let token = Token((generation as usize) << 32 | entry.key());
         let registered = connection.stream.register(self.poll.registry(), token);
-        entry.insert(connection);
-        if let Some(gauge) = gauge(self.core.stats(), Phase::Request) {
+        let phase = entry.insert(connection).phase;
+        if let Some(gauge) = gauge(self.core.stats(), phase) {
             gauge.add(1);
         }
         if let Err(error) = registered {
             tracing::warn!(%error, "a connection could not be registered");
+            self.die(key);
+        } else if !has_session {
+            debug_assert!(false, "checked when the engine was started");
             self.die(key);
         }
     }

@@ -37,11 +37,13 @@ pub enum CloseReason {
     EndpointPanic,
     /// The relay shuts down.
     Shutdown,
+    /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
+    Tls,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -56,6 +58,7 @@ impl CloseReason {
         "endpoint",
         "endpoint_panic",
         "shutdown",
+        "tls",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -77,6 +80,7 @@ impl CloseReason {
             CloseReason::Endpoint { .. } => 11,
             CloseReason::EndpointPanic => 12,
             CloseReason::Shutdown => 13,
+            CloseReason::Tls => 14,
         }
     }
 
@@ -90,7 +94,7 @@ impl CloseReason {
     pub fn close_code(&self) -> Option<u16> {
         match self {
             CloseReason::ClientClosed(code) => *code,
-            CloseReason::ClientGone => None,
+            CloseReason::ClientGone | CloseReason::Tls => None,
             CloseReason::Protocol(error) => Some(error.close_code()),
             CloseReason::InboundBudget => Some(1009),
             CloseReason::MessageTimeout => Some(1008),
@@ -107,7 +111,7 @@ impl CloseReason {
     /// The reason in the Close frame: short, and with a fixed word in front.
     pub fn close_text(&self) -> Cow<'static, str> {
         match self {
-            CloseReason::ClientClosed(_) | CloseReason::ClientGone => "".into(),
+            CloseReason::ClientClosed(_) | CloseReason::ClientGone | CloseReason::Tls => "".into(),
             CloseReason::Protocol(error) => format!("protocol: {}", error.name()).into(),
             CloseReason::InboundBudget => "memory: too many partial messages".into(),
             CloseReason::MessageTimeout => "timeout: message not finished".into(),
@@ -119,6 +123,11 @@ impl CloseReason {
             CloseReason::EndpointPanic => "internal: endpoint failed".into(),
             CloseReason::Shutdown => "shutdown: going away".into(),
         }
+    }
+
+    /// Whether no frame can reach the client any more: neither what waits nor a Close.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, CloseReason::ClientGone | CloseReason::Tls)
     }
 
     /// Whether the client reads too slowly: what waits for it is dropped before the Close frame.
@@ -163,11 +172,13 @@ pub enum Refusal {
     AnswerTimeout,
     /// The relay shuts down.
     Shutdown,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -177,6 +188,7 @@ impl Refusal {
         "handshake_timeout",
         "answer_timeout",
         "shutdown",
+        "tls",
     ];
 
     /// The label in metrics and logs.
@@ -195,8 +207,67 @@ mod tests {
         assert_eq!(CloseReason::SlowAge.label(), "slow_age");
         assert_eq!(CloseReason::Shutdown.label(), "shutdown");
         assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
+        assert_eq!(CloseReason::Tls.label(), "tls");
+        assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Shutdown.label(), "shutdown");
         assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
+    }
+
+    /// The rows of the page, each as its cells.
+    fn rows_on_page() -> Vec<Vec<&'static str>> {
+        let lines = include_str!("CLOSE.md").lines();
+        let rows = lines.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        rows.map(|row| row.split(" | ").collect()).collect()
+    }
+
+    #[test]
+    fn the_page_says_of_every_reason_what_the_code_does() {
+        let mut rows = rows_on_page();
+        assert_eq!(rows.remove(0)[0], "reason");
+        let protocol = |error| CloseReason::Protocol(error);
+        let reasons = [
+            CloseReason::ClientClosed(Some(3000)),
+            CloseReason::ClientGone,
+            protocol(ProtocolError::ReservedOpcode),
+            protocol(ProtocolError::InvalidUtf8),
+            protocol(ProtocolError::MessageTooBig),
+            CloseReason::InboundBudget,
+            CloseReason::MessageTimeout,
+            CloseReason::PingTimeout,
+            CloseReason::SlowBytes,
+            CloseReason::SlowAge,
+            CloseReason::SlowMemory,
+            CloseReason::Endpoint {
+                code: 4000,
+                reason: "".into(),
+            },
+            CloseReason::EndpointPanic,
+            CloseReason::Shutdown,
+            CloseReason::Tls,
+        ];
+        assert_eq!(rows.len(), CloseReason::LABELS.len());
+        for (reason, row) in reasons.iter().zip(rows) {
+            let code = match (reason, reason.close_code()) {
+                (CloseReason::ClientClosed(_), Some(3000)) => "the client's own".to_owned(),
+                (CloseReason::Endpoint { .. }, Some(4000)) => "the endpoint's".to_owned(),
+                (_, None) => "none".to_owned(),
+                (_, Some(code)) => code.to_string(),
+            };
+            let is_gone = reason.is_unreachable();
+            let awaited = match reason {
+                CloseReason::ClientClosed(_) => "it came",
+                _ if is_gone || reason.is_failure() => "no",
+                _ => "yes",
+            };
+            let is_sent = if is_gone || reason.is_slow() {
+                "no"
+            } else {
+                "yes"
+            };
+            let label = format!("`{}`", reason.label());
+            assert!(format!("{reason:?}").starts_with(row[0].split(' ').next().unwrap()));
+            assert_eq!(row[1..5], [&*label, &*code, is_sent, awaited], "{}", row[0]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::clock::Tick;
 use super::endpoint::AnswerSlot;
 use super::stream::Stream;
+use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Decoder;
@@ -18,6 +19,8 @@ use crate::wire::http::ChunkedDecoder;
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
+    /// The TLS handshake is under way.
+    Handshake,
     /// An HTTP request is expected, or part of it is there.
     Request,
     /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
@@ -32,6 +35,31 @@ pub(super) enum Phase {
     Lingering,
     /// To be removed at the end of the turn.
     Dead,
+}
+
+impl Phase {
+    /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
+    #[rustfmt::skip]
+    pub(super) const TRANSITIONS: &[(Phase, Phase)] = &[
+        (Phase::Handshake, Phase::Request),
+        (Phase::Handshake, Phase::Draining),
+        (Phase::Handshake, Phase::Dead),
+        (Phase::Request, Phase::Deferred),
+        (Phase::Request, Phase::Open),
+        (Phase::Request, Phase::Draining),
+        (Phase::Request, Phase::Dead),
+        (Phase::Deferred, Phase::Request),
+        (Phase::Deferred, Phase::Draining),
+        (Phase::Deferred, Phase::Dead),
+        (Phase::Open, Phase::Closing),
+        (Phase::Open, Phase::Draining),
+        (Phase::Open, Phase::Dead),
+        (Phase::Closing, Phase::Draining),
+        (Phase::Closing, Phase::Dead),
+        (Phase::Draining, Phase::Lingering),
+        (Phase::Draining, Phase::Dead),
+        (Phase::Lingering, Phase::Dead),
+    ];
 }
 
 /// A connection's place in its shard, with a generation that tells it from earlier ones there.
@@ -141,6 +169,7 @@ pub(super) struct Chunked {
 /// One connection.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) tls: Option<Box<TlsSession>>,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
@@ -158,6 +187,9 @@ pub(super) struct Connection {
     pub(super) message_since_tick: Tick,
     pub(super) endpoint: EndpointId,
     pub(super) phase: Phase,
+    /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
+    /// not agreed on. It stays as it is while the connection is open.
+    pub(super) window_bits: u8,
     pub(super) over_limit: Option<OverLimit>,
     /// The last read may have left something.
     pub(super) is_readable: bool,
@@ -183,9 +215,19 @@ const _: () = assert!(
 );
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: SocketAddr, generation: u32) -> Connection {
+    pub(super) fn new(
+        stream: Stream,
+        tls: Option<TlsSession>,
+        peer: SocketAddr,
+        generation: u32,
+    ) -> Connection {
+        let phase = match tls {
+            Some(_) => Phase::Handshake,
+            None => Phase::Request,
+        };
         Connection {
             stream,
+            tls: tls.map(Box::new),
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
@@ -198,7 +240,8 @@ impl Connection {
             next_ping_tick: 0,
             message_since_tick: 0,
             endpoint: EndpointId(0),
-            phase: Phase::Request,
+            phase,
+            window_bits: 0,
             over_limit: None,
             is_readable: false,
             is_writable: true,
@@ -210,11 +253,38 @@ impl Connection {
             is_counted: false,
         }
     }
+
+    /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
+    pub(super) fn has_to_send(&self) -> bool {
+        let is_last = self.phase == Phase::Draining;
+        let tls = self.tls.as_ref();
+        !self.outbox.is_empty() || tls.is_some_and(|tls| tls.has_to_send(is_last))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn the_page_has_exactly_these_transitions() {
+        let rows = include_str!("LIFECYCLE.md").lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let is_phase = |cell: &&str| cell.starts_with(char::is_uppercase);
+            Some((
+                cells.next().filter(is_phase)?,
+                cells.next().filter(is_phase)?,
+            ))
+        });
+        let on_page: BTreeSet<String> = rows.map(|(from, to)| format!("{from} {to}")).collect();
+        let in_code = Phase::TRANSITIONS.iter();
+        let in_code: BTreeSet<String> = in_code
+            .map(|(from, to)| format!("{from:?} {to:?}"))
+            .collect();
+        assert_eq!(on_page, in_code);
+    }
 
     #[test]
     fn memberships_are_found_moved_and_removed() {

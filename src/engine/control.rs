@@ -6,13 +6,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use mio::net::TcpStream;
 
 use super::addresses::Addresses;
 use super::connection::OverLimit;
 use super::mailbox::Mailbox;
+use super::reload::ReloadStats;
+use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
 use super::stats::ShardStats;
+use super::stream::Stream;
+use super::tls::Tls;
 use crate::fanout::directory::Directory;
 use crate::fanout::room::RoomKey;
 use crate::fanout::segment::LiveBytes;
@@ -48,16 +51,29 @@ pub(super) enum Control {
     },
     /// The answer to a deferred request is in its slot.
     Answered(ConnectionId),
+    /// What holds from now on.
+    Reload(Live),
     /// Accept no more, deliver what was accepted, close everybody.
     Stop,
 }
 
+/// What can be replaced while the engine runs.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) settings: Arc<Settings>,
+    pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    /// For connections that are still to come.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
 /// A connection that was accepted by one shard for another.
 pub(super) struct Handover {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) peer: std::net::SocketAddr,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,
+    /// It speaks TLS.
+    pub(super) tls: bool,
 }
 
 /// One shard's door.
@@ -140,10 +156,13 @@ pub(super) struct Doors {
     pub(super) is_aborted: AtomicBool,
     /// When the engine was started: nanoseconds count from here.
     pub(super) origin: Instant,
+    pub(super) reloads: ReloadStats,
+    /// The names of the listeners that speak TLS.
+    pub(super) tls_listeners: Vec<String>,
 }
 
 impl Doors {
-    pub(super) fn new(doors: Vec<Door>, relaying: u16) -> Doors {
+    pub(super) fn new(doors: Vec<Door>, relaying: u16, tls_listeners: Vec<String>) -> Doors {
         let count = doors.len();
         let mailboxes = (0..count * count)
             .map(|_| Arc::new(Mailbox::new()))
@@ -159,6 +178,8 @@ impl Doors {
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             origin: Instant::now(),
+            reloads: ReloadStats::default(),
+            tls_listeners,
         }
     }
 
@@ -183,12 +204,18 @@ impl Doors {
         Ok(())
     }
 
-    /// Tells the shard to stop, waiting until the deadline for a place in its control mailbox.
-    pub(super) fn stop(&self, shard: u16, deadline: Instant) {
+    /// Gives `shard` something to do, waiting until the deadline for a place in its control mailbox.
+    pub(super) fn control_until(
+        &self,
+        shard: u16,
+        control: Control,
+        deadline: Instant,
+    ) -> Result<(), HandleError> {
         let door = &self.doors[usize::from(shard)];
-        if door.control.send_deadline(Control::Stop, deadline).is_ok() {
-            door.wake();
-        }
+        let sent = door.control.send_deadline(control, deadline);
+        sent.map_err(|_| HandleError::Busy)?;
+        door.wake();
+        Ok(())
     }
 
     /// Hands an accepted connection over, or gives it back where the other has too many waiting.

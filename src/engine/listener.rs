@@ -1,13 +1,16 @@
-//! Listening sockets: one of every shard for each address, with SO_REUSEPORT.
+//! Listening sockets: for TCP one of every shard for each address, with SO_REUSEPORT; a Unix socket
+//! is there once, polled by the first shard.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::settings::Settings;
+use super::settings::{ListenAddress, Settings};
+use super::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 
 /// What the kernel may hold unsent for one connection before a send would block: the rest stays in
@@ -17,18 +20,68 @@ const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 /// How long sent data may stay unacknowledged before the kernel gives a client up.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Binds `address` for every one of `shards` shards. The first bind goes without SO_REUSEPORT, so
-/// that a second relay on the same port is an error and not a silent split.
+/// A listening socket.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Listener::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// The next connection, and the client's address: the unspecified one for a Unix socket, whose
+    /// clients have none.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Stream::Unix(stream), UNIX_PEER))
+            }
+        }
+    }
+
+    /// Where it listens, where that is TCP.
+    pub(crate) fn tcp_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Some),
+            Listener::Unix(_) => Ok(None),
+        }
+    }
+}
+
+/// Stands for the address of a client that came by a Unix socket.
+const UNIX_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// Listens on `address`: TCP for every one of `shards` shards, else once.
 pub(crate) fn bind(
-    address: SocketAddr,
+    address: &ListenAddress,
     shards: usize,
     settings: &Settings,
-) -> io::Result<Vec<TcpListener>> {
+) -> io::Result<Vec<Listener>> {
+    match address {
+        ListenAddress::Tcp(address) => bind_tcp(*address, shards, settings),
+        ListenAddress::Unix(path) => Ok(vec![Listener::Unix(UnixListener::bind(path)?)]),
+    }
+}
+
+/// The first bind goes without SO_REUSEPORT, so that a second relay on the same port is an error
+/// and not a silent split.
+fn bind_tcp(address: SocketAddr, shards: usize, settings: &Settings) -> io::Result<Vec<Listener>> {
     drop(socket(address, false)?);
     let first = listen(address, settings)?;
     let bound = first.local_addr()?;
     let others = (1..shards).map(|_| listen(bound, settings));
-    std::iter::once(Ok(first)).chain(others).collect()
+    let all = std::iter::once(Ok(first)).chain(others);
+    all.map(|listener| listener.map(Listener::Tcp)).collect()
 }
 
 fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {

@@ -18,6 +18,7 @@ mod listener;
 mod mailbox;
 mod network;
 mod reading;
+mod reload;
 mod requests;
 mod router;
 mod session;
@@ -30,6 +31,7 @@ mod stats;
 mod stop;
 mod stream;
 mod timers;
+mod tls;
 mod view;
 
 pub use self::close_reason::{CloseReason, Refusal};
@@ -41,11 +43,16 @@ pub use self::endpoint::{
 };
 pub use self::handle::Handle;
 pub use self::network::{Network, NetworkError};
+pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
-pub use self::settings::{EndpointSettings, Keepalive, Settings, SlowClient, SlowPolicy, Timeouts};
+pub use self::settings::{
+    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
+    Timeouts,
+};
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
+pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::view::View;
 
 #[cfg(test)]

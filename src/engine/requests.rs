@@ -17,10 +17,13 @@ use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::{BODY_BYTES_MAX, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::wire::deflate::offer::Agreement;
 use crate::wire::handshake::{self, Upgrade};
 use crate::wire::http::{
     BodyLength, ChunkedDecoder, Head, HeadLimits, HeaderSpace, HttpError, Response,
 };
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// What became of the bytes of a request.
 enum Step {
@@ -429,14 +432,25 @@ impl Shard {
     ) {
         let offered = |chosen: &str| upgrade.protocols().any(|protocol| protocol == chosen);
         let protocol = accept.protocol.filter(|protocol| offered(protocol));
-        let mut response = Vec::with_capacity(192);
-        handshake::append_accept(&mut response, upgrade, protocol.as_deref(), &[]);
+        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
+        let connection = &mut self.core.connections[key.index as usize];
+        let settings = &self.core.endpoint_settings[usize::from(connection.endpoint.0)];
+        let keepalive = settings.keepalive;
+        let deflate = upgrade.deflate.filter(|_| settings.deflate.enabled);
+        connection.window_bits = deflate.map_or(0, Agreement::window_bits);
+        let extension = deflate.map(|deflate| deflate.to_string());
+        let extension = extension.as_deref().map(|value| (EXTENSIONS, value));
+        let mut response = Vec::with_capacity(256);
+        handshake::append_accept(
+            &mut response,
+            upgrade,
+            protocol.as_deref(),
+            extension.as_slice(),
+        );
         self.core
             .enqueue(key, response, Origin::Control, received_ns);
         self.enter_phase(key, Phase::Open);
-        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let connection = &mut self.core.connections[key.index as usize];
-        let keepalive = self.core.endpoint_settings[usize::from(connection.endpoint.0)].keepalive;
         connection.cold = None;
         connection.state = accept.state;
         connection.heard_tick = reading_tick;

@@ -1,6 +1,7 @@
 //! What an engine is started with. The builder checks it; the shards share it, read-only.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::network::Network;
@@ -59,6 +60,27 @@ impl Default for Keepalive {
     }
 }
 
+/// Whether and what is compressed (permessage-deflate, RFC 7692). Context is never taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deflate {
+    /// Whether it is agreed to where a client offers it.
+    pub enabled: bool,
+    /// Smaller messages are sent as they are, in bytes of payload.
+    pub min_bytes: usize,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: u8,
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        Deflate {
+            enabled: false,
+            min_bytes: 128,
+            level: 1,
+        }
+    }
+}
+
 /// What one endpoint's connections may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndpointSettings {
@@ -70,6 +92,8 @@ pub struct EndpointSettings {
     pub slow_client: SlowClient,
     /// Keep-alive.
     pub keepalive: Keepalive,
+    /// Compression.
+    pub deflate: Deflate,
 }
 
 impl Default for EndpointSettings {
@@ -79,6 +103,7 @@ impl Default for EndpointSettings {
             frame_bytes: 1024 * 1024,
             slow_client: SlowClient::default(),
             keepalive: Keepalive::default(),
+            deflate: Deflate::default(),
         }
     }
 }
@@ -104,13 +129,49 @@ impl Default for Timeouts {
     }
 }
 
+/// Where a listener is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ListenAddress {
+    /// TCP; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => write!(f, "{address}"),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Where it is.
+    pub address: ListenAddress,
+    /// Whether its clients speak TLS, and nothing else. [`super::Builder::tls`] has to be there.
+    pub tls: bool,
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen {
+            address: ListenAddress::Tcp(address),
+            tls: false,
+        }
+    }
+}
+
 /// What an engine is started with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Where the relaying shards listen.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Where the admin shard listens; empty: there is none.
-    pub admin_listen: Vec<SocketAddr>,
+    pub admin_listen: Vec<Listen>,
     /// Relaying shards, 1 to 255.
     pub shards: usize,
     /// Whether every shard is bound to a core of its own.
@@ -148,7 +209,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             admin_listen: Vec::new(),
             shards: 1,
             pin: false,

@@ -1,38 +1,39 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, seal, deliver, flush, timers, reap. Event dispatch only
+//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event dispatch only
 //! sets readiness and queues connections; the phases do the work, each a bounded amount. What a
 //! bound cut short stays queued, and the next poll does not wait.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 use rustix::io::Errno;
 
 use super::clock::Tick;
 use super::close_reason::CloseReason;
-use super::connection::{Key, Phase};
+use super::connection::{Connection, Key, Phase};
 use super::control::{Control, Inbox};
 use super::core::Core;
 use super::endpoint::Endpoint;
+use super::listener::Listener;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stop::Stop;
 use super::timers::BusyWindow;
-use super::{delivery, slow};
+use super::tls::TlsBuffers;
+use super::{delivery, slow, tls};
 use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
 use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
-    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, CONTROLS_PER_TURN, PENDING_BYTES_MAX,
+    READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -41,11 +42,13 @@ pub(super) const WAKER: Token = Token(usize::MAX);
 
 /// A listening socket.
 pub(super) struct Listening {
-    pub(super) listener: TcpListener,
+    pub(super) listener: Listener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
     /// The last attempt to accept met an error.
     pub(super) is_failing: bool,
+    /// Its clients speak TLS.
+    pub(super) tls: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -53,7 +56,11 @@ pub(super) struct Shard {
     pub(super) poll: Poll,
     pub(super) events: Events,
     pub(super) listeners: Vec<Listening>,
+    /// With TLS there is room in it for what a session keeps, in front of what comes.
     pub(super) receive_buffer: Vec<u8>,
+    pub(super) tls_buffers: TlsBuffers,
+    /// Handshakes of this turn that exchanged, signed or verified keys.
+    pub(super) costly_handshakes: usize,
     pub(super) router: Arc<Router>,
     pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
     pub(super) inbox: Inbox,
@@ -91,6 +98,7 @@ impl Shard {
         self.check_stop();
         self.deliver();
         self.flush();
+        self.handshakes();
         self.timers();
         self.reap();
         let ended_ns = self.core.clock.now_ns();
@@ -151,7 +159,7 @@ impl Shard {
             connection.is_readable |= readable;
             let writable = event.is_writable() && !connection.is_writable;
             connection.is_writable |= event.is_writable();
-            let is_waiting = writable && !connection.outbox.is_empty();
+            let is_waiting = writable && connection.has_to_send();
             if readable {
                 self.core.queue_read(key);
             }
@@ -187,7 +195,7 @@ impl Shard {
             || !core.batch.is_empty()
             || !core.doomed.is_empty()
             || !core.dead.is_empty()
-            || (!core.to_read.is_empty() && self.may_read())
+            || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
             || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
     }
 
@@ -221,7 +229,7 @@ impl Shard {
     }
 
     /// Whether publishers may be read.
-    fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self) -> bool {
         !self.is_blocked()
             && self.stop.is_reading()
             && self.core.pending_bytes < PENDING_BYTES_MAX
@@ -300,13 +308,13 @@ impl Shard {
             let Some(key) = self.core.to_read.pop_front() else {
                 break;
             };
-            self.read_connection(key, &mut buffer);
+            self.read_connection(key, READS_PER_CONNECTION, &mut buffer);
         }
         self.receive_buffer = buffer;
     }
 
-    fn read_connection(&mut self, key: Key, buffer: &mut [u8]) {
-        for _ in 0..READS_PER_CONNECTION {
+    pub(super) fn read_connection(&mut self, key: Key, reads_max: usize, buffer: &mut [u8]) {
+        for _ in 0..reads_max {
             let Some(connection) = self.core.connection(key) else {
                 return;
             };
@@ -314,16 +322,32 @@ impl Shard {
             if matches!(connection.phase, Phase::Deferred | Phase::Dead) {
                 return;
             }
-            match connection.stream.read(buffer) {
-                Ok(0) => return self.client_ended(key),
+            // An incomplete TLS record goes in front of what follows it.
+            let kept = connection.tls.as_ref();
+            let kept = kept.map_or(0, |tls| tls.restore(buffer));
+            let most = match connection.window_bits {
+                0 => buffer.len(),
+                _ => (kept + COMPRESSED_READ_BYTES_MAX).min(buffer.len()),
+            };
+            match connection.stream.read(&mut buffer[kept..most]) {
+                Ok(0) => return self.stream_ended(key),
                 Ok(received) => {
                     // A short read has drained the socket; where the end is near, read up to it.
-                    let is_drained = received < buffer.len() && !connection.is_read_closed;
+                    let end = kept + received;
+                    let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
+                    let is_encrypted = connection.tls.is_some();
                     let received_ns = self.core.clock.now_ns();
-                    self.take_bytes(key, &mut buffer[..received], received_ns);
+                    if is_encrypted {
+                        self.take_encrypted(key, &mut buffer[..end], received_ns);
+                    } else {
+                        self.take_bytes(key, &mut buffer[..end], received_ns);
+                    }
                     if is_drained || self.core.is_doomed(key) {
                         return;
+                    }
+                    if self.core.batch.bytes_pending() >= TURN_BYTES_MAX {
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -407,7 +431,7 @@ impl Shard {
             if !connection.is_writable || connection.phase == Phase::Dead {
                 return;
             }
-            if connection.outbox.is_empty() {
+            if !connection.has_to_send() {
                 return self.all_sent(key);
             }
             if !self.write(key) {
@@ -417,7 +441,7 @@ impl Shard {
         self.core.mark_dirty(key);
     }
 
-    /// One `send` or `writev`. Returns whether all that was tried went out.
+    /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
     fn write(&mut self, key: Key) -> bool {
         let Core {
             connections,
@@ -429,13 +453,12 @@ impl Shard {
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
-        let (result, tried) = if let Some(bytes) = connection.outbox.only_slice() {
-            (connection.stream.write(bytes), bytes.len())
+        let (result, tried, encrypted) = if connection.tls.is_some() {
+            let sent = tls::send(connection, &mut self.tls_buffers);
+            (sent.result, sent.tried, Some(sent.encrypted))
         } else {
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let filled = connection.outbox.front(&mut slices);
-            let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
-            (connection.stream.write_vectored(&slices[..filled]), tried)
+            let (result, tried) = write_plain(connection);
+            (result, tried, None)
         };
         let sent = match result {
             Ok(sent) => sent,
@@ -456,15 +479,18 @@ impl Shard {
         stats.sent_bytes.add(sent as u64);
         let now_ns = clock.now_ns();
         let mut deliveries = 0;
-        connection.outbox.advance(sent, |done: Sent| {
-            if done.is_delivery {
-                let frames = u64::from(done.frames);
-                deliveries += frames;
-                stats
-                    .relay_latency
-                    .record(now_ns.saturating_sub(done.received_ns), frames);
-            }
-        });
+        // What is encrypted counts as sent with the call that carried its first byte.
+        connection
+            .outbox
+            .advance(encrypted.unwrap_or(sent), |done: Sent| {
+                if done.is_delivery {
+                    let frames = u64::from(done.frames);
+                    deliveries += frames;
+                    stats
+                        .relay_latency
+                        .record(now_ns.saturating_sub(done.received_ns), frames);
+                }
+            });
         if deliveries > 0 {
             stats.deliveries.add(deliveries);
             stats.frames_per_send.record(deliveries);
@@ -477,7 +503,7 @@ impl Shard {
             }
             return false;
         }
-        if connection.outbox.is_empty() {
+        if !connection.has_to_send() {
             self.all_sent(key);
             return false;
         }
@@ -603,9 +629,21 @@ impl Shard {
                     self.answered(key);
                 }
             }
+            Control::Reload(live) => self.core.take_live(live),
             Control::Stop => self.begin_stop(),
         }
     }
+}
+
+/// One `send` or `writev` of the front of the outbox, and how many bytes that is.
+fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
+    if let Some(bytes) = connection.outbox.only_slice() {
+        return (connection.stream.write(bytes), bytes.len());
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+    let filled = connection.outbox.front(&mut slices);
+    let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
+    (connection.stream.write_vectored(&slices[..filled]), tried)
 }
 
 /// Whether a send failed because the kernel is short of memory at the moment, which is no fault of

@@ -8,24 +8,26 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use super::clock::Clock;
-use super::control::{Door, Doors, Inbox};
+use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
-use super::listener;
+use super::listener::{self, Listener};
 use super::router::{PatternError, Router};
-use super::settings::{EndpointSettings, Settings};
+use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::stop::Stop;
 use super::timers::BusyWindow;
+use super::tls::{Tls, TlsBuffers};
 use super::view::View;
 use crate::fanout::room::EndpointId;
 use crate::fanout::tickets::ShardSet;
-use crate::limits::{EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX};
+use crate::limits::{
+    EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, TLS_KEPT_BYTES_MAX,
+};
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
 /// Why an engine does not start.
@@ -55,10 +57,13 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why.
         source: io::Error,
     },
+    /// A listener speaks TLS, and there is no certificate.
+    #[error("{0} speaks TLS, and there is no certificate for it")]
+    NoCertificate(ListenAddress),
     /// The operating system has no thread or poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
@@ -67,11 +72,12 @@ pub enum StartError {
 /// Puts an engine together.
 #[derive(Default)]
 pub struct Builder {
-    settings: Settings,
+    pub(super) settings: Settings,
     endpoints: Vec<Arc<dyn Endpoint>>,
-    endpoint_settings: Vec<EndpointSettings>,
+    pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Builder {
@@ -79,6 +85,11 @@ impl Builder {
     pub fn settings(mut self, settings: Settings) -> Builder {
         self.settings = settings;
         self
+    }
+
+    /// What the listeners with [`Listen::tls`] make TLS connections with.
+    pub fn tls(&mut self, tls: Tls) {
+        self.tls = Some(Arc::new(tls));
     }
 
     /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
@@ -101,13 +112,21 @@ impl Builder {
     }
 
     /// Whether the settings can work.
-    fn check(&self) -> Result<(), StartError> {
+    pub(super) fn check(&self) -> Result<(), StartError> {
         let shards = self.settings.shards;
         if shards == 0 || shards >= SHARDS_MAX {
             return Err(StartError::Shards(shards));
         }
         if self.settings.read_buffer_bytes < READ_BUFFER_BYTES_MIN {
             return Err(StartError::ReadBuffer(self.settings.read_buffer_bytes));
+        }
+        let mut listeners = self
+            .settings
+            .listen
+            .iter()
+            .chain(&self.settings.admin_listen);
+        if let Some(listen) = listeners.find(|each| each.tls && self.tls.is_none()) {
+            return Err(StartError::NoCertificate(listen.address.clone()));
         }
         for endpoint in &self.endpoint_settings {
             let message_bytes = endpoint.message_bytes;
@@ -148,21 +167,27 @@ impl Builder {
             doors.push(door);
             parts.push((poll, inbox));
         }
-        let doors = Arc::new(Doors::new(doors, relaying));
+        let tls_listeners = tls_names(&settings, &addresses);
+        let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle);
         }
+        let live = Live {
+            settings,
+            endpoint_settings: self.endpoint_settings.into(),
+            tls: self.tls,
+        };
+        doors.reloads.note(&live);
         let shared = Shared {
             endpoints: self.endpoints.into(),
-            endpoint_settings: self.endpoint_settings.into(),
             doors: Arc::clone(&doors),
-            settings: Arc::clone(&settings),
+            live: live.clone(),
         };
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             doors,
-            settings,
+            live,
             addresses,
             admin_addresses,
             threads: Vec::new(),
@@ -193,16 +218,16 @@ impl Builder {
     }
 }
 
-fn register(poll: &Poll, listeners: Vec<TcpListener>) -> io::Result<Vec<Listening>> {
+fn register(poll: &Poll, listeners: Vec<(Listener, bool)>) -> io::Result<Vec<Listening>> {
     let mut listening = Vec::new();
-    for (number, mut listener) in listeners.into_iter().enumerate() {
+    for (number, (mut listener, tls)) in listeners.into_iter().enumerate() {
         let token = Token(WAKER.0 - 1 - number);
-        poll.registry()
-            .register(&mut listener, token, Interest::READABLE)?;
+        listener.register(poll.registry(), token)?;
         listening.push(Listening {
             listener,
             is_ready: true,
             is_failing: false,
+            tls,
         });
     }
     Ok(listening)
@@ -212,9 +237,8 @@ fn register(poll: &Poll, listeners: Vec<TcpListener>) -> io::Result<Vec<Listenin
 #[derive(Clone)]
 struct Shared {
     endpoints: Arc<[Arc<dyn Endpoint>]>,
-    endpoint_settings: Arc<[EndpointSettings]>,
     doors: Arc<Doors>,
-    settings: Arc<Settings>,
+    live: Live,
 }
 
 /// What one shard is made from. A shard itself never leaves its thread, since its handles are not
@@ -232,10 +256,10 @@ impl Parts {
     fn assemble(self) -> Shard {
         let Shared {
             endpoints,
-            endpoint_settings,
             doors,
-            settings,
+            live,
         } = self.shared;
+        let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
         let unsent = (0..doors.shards()).map(|_| VecDeque::new()).collect();
         let own_mailbox = Arc::clone(doors.mailbox(self.id, self.id));
@@ -243,13 +267,15 @@ impl Parts {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
-            receive_buffer: vec![0; settings.read_buffer_bytes],
+            receive_buffer: vec![0; live.settings.read_buffer_bytes + kept_bytes],
+            tls_buffers: TlsBuffers::default(),
+            costly_handshakes: 0,
             router: self.router,
             endpoints,
             inbox: self.inbox,
             own_mailbox,
             unsent,
-            core: Core::new(self.id, doors, settings, endpoint_settings, clock),
+            core: Core::new(self.id, doors, live, clock),
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
@@ -260,27 +286,42 @@ impl Parts {
     }
 }
 
-type Listeners = Vec<Vec<TcpListener>>;
+/// The names of the listeners that speak TLS: for TCP the addresses as bound.
+fn tls_names(settings: &Settings, bound: &[SocketAddr]) -> Vec<String> {
+    let mut bound = bound.iter();
+    let mut names = Vec::new();
+    for listen in &settings.listen {
+        let name = match &listen.address {
+            ListenAddress::Tcp(_) => bound.next().map(ToString::to_string),
+            ListenAddress::Unix(_) => Some(listen.address.to_string()),
+        };
+        names.extend(name.filter(|_| listen.tls));
+    }
+    names
+}
 
-/// Listeners of each shard for all addresses, and the addresses as bound.
+/// Each with whether its clients speak TLS.
+type Listeners = Vec<Vec<(Listener, bool)>>;
+
+/// Listeners of each shard for all addresses, and the TCP addresses as bound.
 fn bind_all(
-    addresses: &[SocketAddr],
+    addresses: &[Listen],
     shards: usize,
     settings: &Settings,
 ) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
     let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
-    for address in addresses {
+    for Listen { address, tls } in addresses {
         let failed = |source| StartError::Listen {
-            address: *address,
+            address: address.clone(),
             source,
         };
-        let listeners = listener::bind(*address, shards, settings).map_err(failed)?;
+        let listeners = listener::bind(address, shards, settings).map_err(failed)?;
         for (number, listener) in listeners.into_iter().enumerate() {
             if number == 0 {
-                bound.push(listener.local_addr().map_err(failed)?);
+                bound.extend(listener.tcp_address().map_err(failed)?);
             }
-            of_shards[number].push(listener);
+            of_shards[number].push((listener, *tls));
         }
     }
     Ok((of_shards, bound))
@@ -300,7 +341,7 @@ impl Drop for EndsProcess {
 }
 
 fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
-    let (id, settings) = (parts.id, &parts.shared.settings);
+    let (id, settings) = (parts.id, &parts.shared.live.settings);
     let is_relaying = usize::from(id) < settings.shards;
     let core = if settings.pin && is_relaying {
         core_of(id)
@@ -331,8 +372,8 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 
 /// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
 pub struct Engine {
-    doors: Arc<Doors>,
-    settings: Arc<Settings>,
+    pub(super) doors: Arc<Doors>,
+    pub(super) live: Live,
     addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
@@ -344,8 +385,8 @@ impl Engine {
         Builder::default()
     }
 
-    /// Where the relaying shards listen, in the order of the settings, with the ports that were
-    /// chosen for 0.
+    /// Where the relaying shards listen by TCP, in the order of the settings, with the ports that
+    /// were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -382,15 +423,19 @@ impl Engine {
     /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
     pub fn stop(self) -> bool {
         self.doors.is_ready.store(false, Ordering::Release);
-        std::thread::sleep(self.settings.shutdown_delay);
-        let deadline = Instant::now() + self.settings.shutdown_timeout;
+        std::thread::sleep(self.live.settings.shutdown_delay);
+        let deadline = Instant::now() + self.live.settings.shutdown_timeout;
         let relaying = self.doors.relaying;
-        (0..relaying).for_each(|shard| self.doors.stop(shard, deadline));
+        let stop = |shard| {
+            // A shard that takes no message any more has ended, or is given up at the deadline.
+            let _ = self.doors.control_until(shard, Control::Stop, deadline);
+        };
+        (0..relaying).for_each(stop);
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
         let mut is_graceful = join_until(relays, deadline);
         // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(|shard| self.doors.stop(shard, deadline));
+        (relaying..self.doors.shards()).for_each(stop);
         is_graceful &= join_until(threads.collect(), deadline);
         self.doors.is_aborted.store(true, Ordering::Relaxed);
         is_graceful

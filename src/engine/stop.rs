@@ -106,7 +106,7 @@ impl Shard {
                 continue;
             };
             // A request may be under way to us: it is read once more before it is turned away.
-            if connection.phase == Phase::Request {
+            if matches!(connection.phase, Phase::Handshake | Phase::Request) {
                 let soon = self.last_request_deadline();
                 let connection = &mut self.core.connections[key.index as usize];
                 connection.deadline_tick = connection.deadline_tick.min(soon);

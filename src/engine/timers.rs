@@ -87,6 +87,8 @@ impl Shard {
             self.sweep_outbox_bytes = 0;
             self.sweep_rooms();
             self.core.batch.shrink();
+            self.core.deflater.shrink();
+            self.core.inflater.shrink();
         }
     }
 
@@ -102,6 +104,7 @@ impl Shard {
         let is_due = self.core.clock.tick() >= connection.deadline_tick;
         let is_due_reading = self.core.clock.reading_tick() >= connection.deadline_tick;
         match connection.phase {
+            Phase::Handshake if is_due_reading => self.handshake_overdue(key),
             Phase::Request if is_due_reading => self.request_overdue(key),
             Phase::Deferred if is_due => self.answer_overdue(key),
             Phase::Deferred => self.answered(key),

@@ -1,7 +1,7 @@
 //! What the engine counts, for health, metrics and whoever embeds it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::control::Doors;
@@ -68,6 +68,27 @@ impl View {
         let now = self.doors.origin.elapsed().as_nanos() as u64;
         self.shards()
             .map(move |stats| now.saturating_sub(stats.last_turn_ns.get()))
+    }
+
+    /// Reloads that were applied, and those that failed.
+    pub fn reloads(&self) -> (u64, u64) {
+        let reloads = &self.doors.reloads;
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        (count(&reloads.applied), count(&reloads.failed))
+    }
+
+    /// When the settings that hold were taken, in seconds since 1970 (UTC).
+    pub fn last_reload_unix_s(&self) -> u64 {
+        self.doors.reloads.last_unix_s.load(Ordering::Relaxed)
+    }
+
+    /// The listeners that speak TLS, each with when its certificate expires, in seconds since 1970
+    /// (UTC).
+    pub fn certificate_expiries(&self) -> impl Iterator<Item = (&str, i64)> {
+        let not_after = &self.doors.reloads.certificate_not_after_unix_s;
+        let not_after_unix_s = not_after.load(Ordering::Relaxed);
+        let listeners = self.doors.tls_listeners.iter();
+        listeners.map(move |listener| (listener.as_str(), not_after_unix_s))
     }
 
     /// When the engine was started.

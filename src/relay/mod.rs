@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::admin;
 use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
 use crate::engine::{
-    Builder, EndpointSettings, Engine, Keepalive, Settings, SlowClient, SlowPolicy, StartError,
-    Timeouts,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, Settings, SlowClient,
+    SlowPolicy, StartError, Timeouts,
 };
 use crate::limits::RESERVED_FILES;
 
@@ -60,6 +60,11 @@ fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettin
             ping: config.ping.unwrap_or_default(),
             pong: config.pong.unwrap_or_default(),
         },
+        deflate: Deflate {
+            enabled: config.deflate.enabled,
+            min_bytes: config.deflate.min_bytes,
+            level: config.deflate.level,
+        },
     }
 }
 
@@ -67,11 +72,14 @@ fn settings(config: &Config, files_max: usize) -> Settings {
     let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
     let admin = at(config.metrics_host(), config.metrics.port);
     Settings {
-        listen: vec![at(config.server.host, config.server.port)],
+        listen: vec![Listen {
+            tls: config.server.tls.enabled,
+            ..at(config.server.host, config.server.port).into()
+        }],
         admin_listen: config
             .metrics
             .enabled
-            .then_some(admin)
+            .then_some(admin.into())
             .into_iter()
             .collect(),
         shards: match config.engine.shards {

@@ -1,5 +1,6 @@
 //! `/livez` and `/readyz`.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl Endpoint for Stuck {
 #[test]
 fn a_shard_that_stands_is_named_until_it_turns_again() {
     let settings = Settings {
-        admin_listen: vec![([127, 0, 0, 1], 0).into()],
+        admin_listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
         ..Settings::default()
     };
     let (release, released) = channel();

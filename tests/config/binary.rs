@@ -67,6 +67,23 @@ fn a_named_file_that_is_absent_is_an_error() {
 }
 
 #[test]
+fn check_reads_the_files_of_tls_too() {
+    let files = [
+        (
+            "config.yaml",
+            "server: {tls: {enabled: true, cert_file: a.pem, key_file: b.pem}}",
+        ),
+        ("a.pem", ""),
+    ];
+    for arguments in [&["--check"][..], &[]] {
+        let output = corecast(&files, arguments);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let expected = "server.tls.cert_file: a.pem: holds no certificate in PEM\n";
+        assert_eq!(text(&output.stderr), expected);
+    }
+}
+
+#[test]
 fn problems_are_printed_one_a_line_and_exit_78() {
     let files = [("bad.yaml", "server:\n  prot: 1\nlogging: {level: loud}\n")];
     let output = corecast(&files, &["--config-file", "bad.yaml", "--port", "x"]);

@@ -26,20 +26,27 @@ fn every_key_refuses_a_mapping_with_its_place() {
 }
 
 #[test]
-fn tls_is_an_error_wherever_it_is_switched_on() {
-    let file = from_file("server:\n  tls:\n    enabled: true\n").expect_err("no TLS");
-    assert!(
-        file.starts_with("config.yaml:3:14 server.tls.enabled: this version has no TLS"),
-        "{file}"
+fn tls_without_its_files_is_an_error_wherever_it_is_switched_on() {
+    let missing = "TLS needs a certificate and its key; set server.tls.cert_file and \
+                   server.tls.key_file, or set server.tls.enabled to false";
+    let file = from_file("server:\n  tls:\n    enabled: true\n").expect_err("no files");
+    assert_eq!(
+        file,
+        format!("config.yaml:3:14 server.tls.enabled: {missing}")
     );
     let environment = from_all("", &[("CORECAST_SERVER_TLS_ENABLED", "true")], &[]);
-    let environment = environment.expect_err("no TLS");
+    let environment = environment.expect_err("no files");
     assert!(
         environment.starts_with("environment CORECAST_SERVER_TLS_ENABLED: "),
         "{environment}"
     );
-    let flag = from_all("", &[], &["server.tls.enabled=true"]).expect_err("no TLS");
-    assert!(flag.starts_with("--set server.tls.enabled: "), "{flag}");
+    for one in ["cert_file", "key_file"] {
+        let file = format!("server: {{tls: {{enabled: true, {one}: a.pem}}}}");
+        let problem = from_file(&file).expect_err("one file");
+        assert!(problem.ends_with(missing), "{problem}");
+    }
+    let both = "server: {tls: {enabled: true, cert_file: a.pem, key_file: b.pem}}";
+    assert!(from_file(both).expect("both files").server.tls.enabled);
     assert!(from_file("server: {tls: {enabled: false}}").is_ok());
 }
 

@@ -23,6 +23,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("server.tls.key_file", "key.pem", |c| {
         c.server.tls.key_file = Some(PathBuf::from("key.pem"));
     }),
+    ("server.tls.client_ca_file", "ca.pem", |c| {
+        c.server.tls.client_ca_file = Some(PathBuf::from("ca.pem"));
+    }),
     ("engine.shards", "3", |c| c.engine.shards = Shards::Count(3)),
     ("engine.pin", "true", |c| c.engine.pin = true),
     ("engine.spin_us", "50", |c| c.engine.spin_us = 50),
@@ -75,6 +78,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("keepalive.pong", "1m30s", |c| {
         c.keepalive.pong = seconds(90);
     }),
+    ("deflate.enabled", "true", |c| c.deflate.enabled = true),
+    ("deflate.min_bytes", "0", |c| c.deflate.min_bytes = 0),
+    ("deflate.level", "6", |c| c.deflate.level = 6),
     ("timeouts.handshake", "250ms", |c| {
         c.timeouts.handshake = Duration::from_millis(250);
     }),
@@ -133,9 +139,18 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.hub.keepalive.pong", "2m", |c| {
         hub(c).keepalive.pong = Some(seconds(120));
     }),
+    ("endpoints.hub.deflate.enabled", "on", |c| {
+        hub(c).deflate.enabled = Some(true);
+    }),
+    ("endpoints.hub.deflate.min_bytes", "1KiB", |c| {
+        hub(c).deflate.min_bytes = Some(KIB);
+    }),
+    ("endpoints.hub.deflate.level", "9", |c| {
+        hub(c).deflate.level = Some(9);
+    }),
 ];
 
-/// Keys that have one legal value in this version, and so cannot change anything.
+/// Keys that cannot change alone: TLS needs its files, and there is one kind in this version.
 pub(crate) const FIXED: &[&str] = &["server.tls.enabled", "endpoints.hub.kind"];
 
 pub(crate) fn network(text: &str) -> Network {

@@ -1,8 +1,10 @@
 //! The engine from outside: real sockets, and clients that are careless, slow or gone.
 
+mod deflate;
 mod embedding;
 mod handshake;
 mod keepalive;
+mod lifecycle;
 mod limits;
 mod messages;
 mod order;

@@ -1,10 +1,13 @@
 //! Listeners, shards and what the loop costs: addresses, hand-over, wakes, system calls.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use corecast::engine::{Durations, EndpointSettings, Engine, Settings, StartError};
+use corecast::engine::{
+    Durations, EndpointSettings, Engine, Listen, ListenAddress, Settings, StartError,
+};
 
 use crate::support::client::{Client, TEXT, frame};
 use crate::support::relay::Relay;
@@ -17,7 +20,7 @@ fn an_ipv6_listener_serves() {
         return eprintln!("skipped: this machine has no ::1");
     }
     let mut settings = settings();
-    settings.listen.push(address);
+    settings.listen.push(address.into());
     let server = Server::hub(settings, EndpointSettings::default());
     let addresses = server.engine().addresses();
     assert!(addresses[1].is_ipv6() && addresses[1].port() != 0);
@@ -28,11 +31,39 @@ fn an_ipv6_listener_serves() {
 }
 
 #[test]
+fn a_unix_socket_serves_beside_a_port_and_its_clients_are_spread_over_the_shards() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let mut settings = settings();
+    settings.shards = 2;
+    settings.connections_per_ip_max = Some(1);
+    settings.listen.push(Listen {
+        address: ListenAddress::Unix(path.clone()),
+        tls: false,
+    });
+    let server = Server::hub(settings, EndpointSettings::default());
+    let open = || {
+        let stream = UnixStream::connect(&path).expect("somebody listens");
+        let (socket, _) = tungstenite::client("ws://relay/", stream).expect("an upgrade");
+        socket
+    };
+    let mut clients: Vec<_> = (0..4).map(|_| open()).collect();
+    let mut by_port = server.open("/");
+    eventually("two connections or more on each shard", || {
+        (0..2).all(|shard| server.view.shard_connections(shard) >= 2)
+    });
+    by_port.text("hello");
+    for client in &mut clients {
+        assert_eq!(client.read().expect("a message").into_data(), "hello");
+    }
+}
+
+#[test]
 fn a_second_engine_on_the_same_port_is_an_error() {
     let server = Server::default_hub();
     for shards in [1, 2] {
         let settings = Settings {
-            listen: vec![server.address],
+            listen: vec![server.address.into()],
             shards,
             ..settings()
         };
@@ -41,7 +72,7 @@ fn a_second_engine_on_the_same_port_is_an_error() {
     }
     // The port is free again as soon as the engine is stopped.
     let mut settings = settings();
-    settings.listen = vec![server.address];
+    settings.listen = vec![server.address.into()];
     server.stop();
     Server::hub(settings, EndpointSettings::default())
         .open("/")

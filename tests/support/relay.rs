@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,7 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     /// Where its metrics are.
     pub(crate) admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Relay {
@@ -33,13 +35,20 @@ impl Relay {
             found.expect("it says where it listens")
         };
         let (address, admin) = (address("listening"), address("metrics and health"));
-        // Whoever does not read its log must not hold it up.
-        thread::spawn(move || lines.map_while(Result::ok).count());
-        Relay {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let relay = Relay {
             child,
             address,
             admin,
-        }
+            log: Arc::clone(&log),
+        };
+        // Whoever does not read its log must not hold it up.
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().expect("a log").push(line);
+            }
+        });
+        relay
     }
 
     /// The same, with a log that goes elsewhere: `log` reads what there is of it.
@@ -63,12 +72,19 @@ impl Relay {
             child,
             address,
             admin,
+            log: Arc::default(),
         }
     }
 
     /// The number of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many lines of its log have `text` in them, those before it listened aside.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        let log = self.log.lock().expect("a log");
+        log.iter().filter(|line| line.contains(text)).count()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

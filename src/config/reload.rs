@@ -1,0 +1,229 @@
+//! A config that replaces another one while the relay runs: what can change and what cannot.
+//!
+//! Pure, as the rest of the config: the engine is told of the outcome by whoever has it.
+
+use std::fmt;
+
+use serde_yaml::Value;
+
+use super::Config;
+use super::keys::{ENDPOINT_KEYS, KEYS, Key};
+
+/// What can change without a restart: these keys, and those in these sections. An endpoint's own
+/// sections are here as well.
+const LIVE: [&str; 9] = [
+    "server.tls.cert_file",
+    "server.tls.key_file",
+    "server.tls.client_ca_file",
+    "limits",
+    "slow_client",
+    "keepalive",
+    "timeouts",
+    "shutdown",
+    "logging.level",
+];
+
+/// The outcome of reading the config again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What is in effect from now on: the new config where that is possible, else the running one.
+    pub config: Config,
+    /// Every key whose value is another one, in the order of `config.yaml`.
+    pub changes: Vec<Change>,
+}
+
+/// A key whose value is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub path: String,
+    /// Its value in the config that runs.
+    pub from: String,
+    /// Its value in the new one.
+    pub to: String,
+    /// The old value holds until the relay is started again.
+    pub needs_restart: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { path, from, to, .. } = self;
+        write!(f, "{path}: {from} becomes {to}")
+    }
+}
+
+impl Config {
+    /// What becomes of this config, which runs, where `wanted` is read.
+    ///
+    /// Endpoints that are new, gone or moved wait for the next start. So does all of `server.tls`
+    /// where TLS is switched on or off.
+    pub fn reloaded(&self, wanted: Config) -> Reloaded {
+        let mut reloaded = Reloaded {
+            config: wanted,
+            changes: Vec::new(),
+        };
+        let tls_stays = self.server.tls.enabled == reloaded.config.server.tls.enabled;
+        for key in KEYS {
+            let is_live = is_live(key.path) && (tls_stays || !key.path.starts_with("server.tls."));
+            let prefix = String::new();
+            reloaded
+                .changes
+                .extend(take_over(key, &prefix, is_live, self, &mut reloaded.config));
+        }
+        self.take_over_endpoints(&mut reloaded);
+        reloaded
+    }
+
+    fn take_over_endpoints(&self, reloaded: &mut Reloaded) {
+        let mut wanted = std::mem::take(&mut reloaded.config.endpoints);
+        for (name, running) in &self.endpoints {
+            let Some(mut endpoint) = wanted.remove(name) else {
+                let change = presence(name, "there", "gone");
+                reloaded.changes.push(change);
+                reloaded
+                    .config
+                    .endpoints
+                    .insert(name.clone(), running.clone());
+                continue;
+            };
+            let prefix = format!("endpoints.{name}.");
+            for key in ENDPOINT_KEYS {
+                let change = take_over(key, &prefix, is_live(key.path), running, &mut endpoint);
+                reloaded.changes.extend(change);
+            }
+            reloaded.config.endpoints.insert(name.clone(), endpoint);
+        }
+        let added = wanted
+            .keys()
+            .map(|name| presence(name, "not there", "there"));
+        reloaded.changes.extend(added);
+    }
+}
+
+/// Looks at one key. Where it cannot change, `wanted` gets the value that `running` has.
+fn take_over<S>(
+    key: &Key<S>,
+    prefix: &str,
+    is_live: bool,
+    running: &S,
+    wanted: &mut S,
+) -> Option<Change> {
+    if !key.differs(running, wanted) {
+        return None;
+    }
+    let change = Change {
+        path: format!("{prefix}{}", key.path),
+        from: text(&key.show(running)),
+        to: text(&key.show(wanted)),
+        needs_restart: !is_live,
+    };
+    if !is_live {
+        key.copy(running, wanted);
+    }
+    Some(change)
+}
+
+fn presence(name: &str, from: &str, to: &str) -> Change {
+    Change {
+        path: format!("endpoints.{name}"),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        needs_restart: true,
+    }
+}
+
+fn is_live(path: &str) -> bool {
+    LIVE.iter().any(|live| {
+        path.strip_prefix(live)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+fn text(value: &Value) -> String {
+    serde_yaml::to_string(value)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EndpointConfig, EndpointKind, LogLevel};
+
+    #[test]
+    fn what_is_live_changes_and_the_rest_waits_for_a_restart() {
+        let running = Config::default();
+        let mut wanted = running.clone();
+        wanted.logging.level = LogLevel::Debug;
+        wanted.limits.message_bytes = 1_000;
+        wanted.server.port = 1;
+        let Reloaded { config, changes } = running.reloaded(wanted);
+        assert_eq!(config.logging.level, LogLevel::Debug);
+        assert_eq!(config.limits.message_bytes, 1_000);
+        assert_eq!(config.server.port, running.server.port);
+        let shown: Vec<_> = changes
+            .iter()
+            .map(|change| (change.to_string(), change.needs_restart))
+            .collect();
+        let expected = [
+            ("server.port: 8443 becomes 1", true),
+            ("limits.message_bytes: 1MiB becomes 1000", false),
+            ("logging.level: info becomes debug", false),
+        ];
+        assert_eq!(
+            shown,
+            expected.map(|(text, restart)| (text.to_owned(), restart))
+        );
+    }
+
+    #[test]
+    fn endpoints_keep_their_places_and_may_change_their_limits() {
+        let running = Config::default();
+        let mut wanted = running.clone();
+        let lobby = EndpointConfig::new(EndpointKind::Hub, "/lobby");
+        wanted.endpoints.insert("lobby".to_owned(), lobby);
+        let hub = wanted.endpoints.get_mut("hub").expect("the built-in one");
+        hub.path = "/elsewhere".to_owned();
+        hub.limits.message_bytes = Some(7);
+        let Reloaded { config, changes } = running.reloaded(wanted);
+        assert_eq!(config.endpoints.len(), 1);
+        assert_eq!(config.endpoints["hub"].path, "/**");
+        assert_eq!(config.endpoints["hub"].limits.message_bytes, Some(7));
+        let waiting: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.needs_restart)
+            .map(|change| change.path.as_str())
+            .collect();
+        assert_eq!(waiting, ["endpoints.hub.path", "endpoints.lobby"]);
+        let Reloaded { config, changes } = config.reloaded(Config {
+            endpoints: Default::default(),
+            ..running
+        });
+        assert_eq!(config.endpoints.len(), 1);
+        assert_eq!(changes[0].to_string(), "endpoints.hub: there becomes gone");
+    }
+
+    #[test]
+    fn tls_is_not_switched_without_a_restart() {
+        let mut running = Config::default();
+        running.server.tls.enabled = true;
+        running.server.tls.cert_file = Some("a.pem".into());
+        let mut wanted = running.clone();
+        wanted.server.tls.cert_file = Some("b.pem".into());
+        let live = running.reloaded(wanted.clone());
+        assert_eq!(live.config.server.tls, wanted.server.tls);
+        assert!(live.changes.iter().all(|change| !change.needs_restart));
+        wanted.server.tls.enabled = false;
+        let restart = running.reloaded(wanted);
+        assert_eq!(restart.config.server.tls, running.server.tls);
+        assert!(restart.changes.iter().all(|change| change.needs_restart));
+    }
+
+    #[test]
+    fn every_live_path_is_a_key_or_a_section() {
+        for live in LIVE {
+            assert!(KEYS.iter().any(|key| key.path.starts_with(live)), "{live}");
+        }
+    }
+}

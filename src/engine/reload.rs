@@ -1,0 +1,112 @@
+//! Other settings while the engine runs, without touching a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::control::{Control, HandleError, Live};
+use super::settings::Settings;
+use super::start::{Builder, Engine, StartError};
+
+/// How long a shard may take to take a message: one that does not turn for so long is in trouble.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why other settings were not taken. Where it is not [`ReloadError::Busy`], nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// They could not work.
+    #[error(transparent)]
+    Settings(#[from] StartError),
+    /// They are for other endpoints than those that run.
+    #[error("there are {wanted} endpoints, and {running} are running")]
+    Endpoints {
+        /// In the new settings.
+        wanted: usize,
+        /// In the engine.
+        running: usize,
+    },
+    /// A shard has taken nothing for ten seconds. Others may have the new settings already.
+    #[error("a shard does not take messages")]
+    Busy(#[from] HandleError),
+}
+
+/// What is counted of reloads, and what TLS has at the moment.
+#[derive(Debug, Default)]
+pub(super) struct ReloadStats {
+    pub(super) applied: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) last_unix_s: AtomicU64,
+    pub(super) certificate_not_after_unix_s: AtomicI64,
+}
+
+impl ReloadStats {
+    /// Notes what holds from now on.
+    pub(super) fn note(&self, live: &Live) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_s = now.unwrap_or_default().as_secs();
+        self.last_unix_s.store(now_s, Ordering::Relaxed);
+        if let Some(tls) = &live.tls {
+            self.certificate_not_after_unix_s
+                .store(tls.not_after_unix_s(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Engine {
+    /// Takes the settings, the settings of endpoints and the TLS of `builder`, which has to have
+    /// the same endpoints in the same order as the one that the engine was started from; its
+    /// endpoints and routes themselves are not used. Listeners, shards and buffers stay as they
+    /// are. Connections that are open keep their TLS session and get the new limits.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot work.
+    pub fn reload(&mut self, builder: Builder) -> Result<(), ReloadError> {
+        builder.check()?;
+        let running = &self.live;
+        let (wanted, running_endpoints) = (
+            builder.endpoint_settings.len(),
+            running.endpoint_settings.len(),
+        );
+        if wanted != running_endpoints {
+            return Err(ReloadError::Endpoints {
+                wanted,
+                running: running_endpoints,
+            });
+        }
+        let live = Live {
+            settings: Arc::new(with_fixed(builder.settings, &running.settings)),
+            endpoint_settings: builder.endpoint_settings.into(),
+            tls: builder.tls.or_else(|| running.tls.clone()),
+        };
+        let deadline = Instant::now() + TAKEN_WITHIN;
+        for shard in 0..self.doors.shards() {
+            let message = Control::Reload(live.clone());
+            self.doors.control_until(shard, message, deadline)?;
+        }
+        self.doors.reloads.applied.fetch_add(1, Ordering::Relaxed);
+        self.doors.reloads.note(&live);
+        self.live = live;
+        Ok(())
+    }
+
+    /// Counts a reload that failed: by [`Engine::reload`], or before it could be called.
+    pub fn count_failed_reload(&self) {
+        self.doors.reloads.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `wanted`, with what only a start decides as it is.
+fn with_fixed(wanted: Settings, running: &Settings) -> Settings {
+    let running = running.clone();
+    Settings {
+        listen: running.listen,
+        admin_listen: running.admin_listen,
+        shards: running.shards,
+        pin: running.pin,
+        spin: running.spin,
+        read_buffer_bytes: running.read_buffer_bytes,
+        send_buffer_bytes: running.send_buffer_bytes,
+        ..wanted
+    }
+}

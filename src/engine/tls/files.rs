@@ -1,0 +1,268 @@
+//! Certificate, key and client CA: from PEM files to what handshakes are made with.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The one protocol that is spoken within TLS (RFC 7301): a client that offers others alone is
+/// refused (alert `no_application_protocol`).
+const ALPN: &[u8] = b"http/1.1";
+
+/// A client of a relay opens one connection at a time, so one ticket is enough for the next.
+const TICKETS: usize = 1;
+
+/// Where certificate, key and client CA are. All of them are PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that lead to its root, if any.
+    pub cert_file: PathBuf,
+    /// Its private key: PKCS#8, PKCS#1 or SEC1.
+    pub key_file: PathBuf,
+    /// Certificate authorities. Where they are given, a client has to show a certificate that one
+    /// of them has signed. One without any is refused by the alert `certificate_required`, one with
+    /// another's by `unknown_ca`; with TLS 1.3 a client learns that with its first read.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Why TLS cannot be had with these files. Every message begins with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is no PEM.
+    #[error("{}: is no PEM: {source}", path.display())]
+    NoPem {
+        /// The file.
+        path: PathBuf,
+        /// Where it breaks.
+        source: pem::Error,
+    },
+    /// A file is empty, or holds other things.
+    #[error("{}: holds no {what} in PEM", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A certificate cannot be understood.
+    #[error("{}: holds a certificate that cannot be used: {reason}", path.display())]
+    BadCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The private key is of a kind that cannot be used.
+    #[error("{}: holds a private key that cannot be used: {source}", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// Certificate and key belong to different pairs.
+    #[error("{}: does not belong to the certificate in {}", key.display(), cert.display())]
+    Mismatch {
+        /// The file with the key.
+        key: PathBuf,
+        /// The file with the certificate.
+        cert: PathBuf,
+    },
+    /// The certificate is not valid any more.
+    #[error("{}: holds a certificate that is expired since {}", path.display(), since)]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// The end of its time.
+        since: String,
+    },
+    /// The certificate is not valid yet.
+    #[error("{}: holds a certificate that is not valid before {}", path.display(), from)]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// The begin of its time.
+        from: String,
+    },
+    /// The settings of TLS do not go together.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+impl TlsError {
+    /// The file that cannot be used.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            TlsError::Unreadable { path, .. }
+            | TlsError::NoPem { path, .. }
+            | TlsError::Empty { path, .. }
+            | TlsError::BadCertificate { path, .. }
+            | TlsError::BadKey { path, .. }
+            | TlsError::Mismatch { key: path, .. }
+            | TlsError::Expired { path, .. }
+            | TlsError::NotYetValid { path, .. } => Some(path),
+            TlsError::Setup(_) => None,
+        }
+    }
+}
+
+/// What TLS connections are made with. Shards share it; a reload replaces it for connections that
+/// are still to come.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub(super) config: Arc<ServerConfig>,
+    not_after_unix_s: i64,
+}
+
+impl Tls {
+    /// Reads the files and checks that they belong together and are valid at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used.
+    pub fn load(files: &TlsFiles, now: SystemTime) -> Result<Tls, TlsError> {
+        let provider = Arc::new(default_provider());
+        let chain = certificates(&files.cert_file)?;
+        let not_after_unix_s = check_validity(&chain[0], &files.cert_file, now)?;
+        let key = certified_key(chain, files, &provider)?;
+        let clients = match &files.client_ca_file {
+            Some(path) => client_verifier(path, &provider)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // One for all shards, so that a ticket of one is good at every other. A reload makes a new
+        // one: who was let in by an earlier client CA has to show its certificate again.
+        config.ticketer = Ticketer::new()?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = TICKETS;
+        Ok(Tls {
+            config: Arc::new(config),
+            not_after_unix_s,
+        })
+    }
+
+    /// When the server's certificate expires, in seconds since 1970 (UTC).
+    pub fn not_after_unix_s(&self) -> i64 {
+        self.not_after_unix_s
+    }
+}
+
+/// All certificates of a file: at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|source| no_pem(path, "certificate", source))?;
+    if found.is_empty() {
+        return Err(no_pem(path, "certificate", pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+fn certified_key(
+    chain: Vec<CertificateDer<'static>>,
+    files: &TlsFiles,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let path = &files.key_file;
+    let key = PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|source| no_pem(path, "private key", source))?;
+    let key = provider.key_provider.load_private_key(key);
+    let key = key.map_err(|source| TlsError::BadKey {
+        path: path.clone(),
+        source,
+    })?;
+    let key = CertifiedKey::new(chain, key);
+    match key.keys_match() {
+        Ok(()) => Ok(key),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
+            key: path.clone(),
+            cert: files.cert_file.clone(),
+        }),
+        Err(error) => Err(bad_certificate(&files.cert_file, &error)),
+    }
+}
+
+fn client_verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| bad_certificate(path, &error))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| bad_certificate(path, &error))
+}
+
+/// Whether the certificate is valid at `now`. Returns when it expires.
+fn check_validity(
+    certificate: &CertificateDer<'_>,
+    path: &Path,
+    now: SystemTime,
+) -> Result<i64, TlsError> {
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|error| bad_certificate(path, &error))?;
+    let validity = parsed.validity();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now_unix_s = now.as_secs() as i64;
+    if validity.not_after.timestamp() < now_unix_s {
+        return Err(TlsError::Expired {
+            path: path.to_owned(),
+            since: validity.not_after.to_string(),
+        });
+    }
+    if validity.not_before.timestamp() > now_unix_s {
+        return Err(TlsError::NotYetValid {
+            path: path.to_owned(),
+            from: validity.not_before.to_string(),
+        });
+    }
+    Ok(validity.not_after.timestamp())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn no_pem(path: &Path, what: &'static str, source: pem::Error) -> TlsError {
+    let path = path.to_owned();
+    match source {
+        pem::Error::NoItemsFound => TlsError::Empty { path, what },
+        source => TlsError::NoPem { path, source },
+    }
+}
+
+fn bad_certificate(path: &Path, reason: &impl ToString) -> TlsError {
+    TlsError::BadCertificate {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}

@@ -1,0 +1,304 @@
+//! One connection's TLS: records in, plaintext out, and the other way round. It knows no sockets.
+//!
+//! It uses rustls without its buffers (`UnbufferedServerConnection`): records are decrypted where
+//! they were received, and an idle session holds no buffer at all.
+
+use std::sync::Arc;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use rustls::{Error, HandshakeKind, ProtocolVersion};
+
+use super::Tls;
+use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_SEND_BYTES_MAX};
+
+/// A shard's buffers: what was decrypted, what is to be encrypted, what is encrypted.
+#[derive(Default)]
+pub(in crate::engine) struct TlsBuffers {
+    pub(super) received: Vec<u8>,
+    pub(super) gathered: Vec<u8>,
+    pub(super) encrypted: Encrypted,
+}
+
+/// Records that are ready to be sent.
+#[derive(Default)]
+pub(super) struct Encrypted {
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+impl Encrypted {
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.used]
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.used += bytes.len();
+    }
+
+    /// Room for so many bytes, at the least. It grows a few times and then never again.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.buffer.len() < self.used + bytes {
+            self.buffer.resize(self.used + bytes, 0);
+        }
+        &mut self.buffer[self.used..]
+    }
+}
+
+/// What came of received bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Progress {
+    /// Keys were exchanged, signed or verified: what the budget for handshakes counts.
+    pub(super) is_costly: bool,
+    /// The handshake was finished by them.
+    pub(super) is_established: bool,
+    /// The client has said that nothing follows (`close_notify`).
+    pub(super) is_end: bool,
+}
+
+/// One connection's TLS.
+pub(in crate::engine) struct TlsSession {
+    connection: UnbufferedServerConnection,
+    /// The beginning of a record or of a handshake message, at most [`TLS_KEPT_BYTES_MAX`].
+    kept: Vec<u8>,
+    /// Encrypted, and not yet taken by the socket.
+    unsent: Vec<u8>,
+    /// The last send did not take all: nothing more is encrypted until it has.
+    is_blocked: bool,
+    /// The server's first flight was made.
+    has_answered: bool,
+    /// The client's `close_notify` was received.
+    has_received_end: bool,
+    /// Our `close_notify` was made: nothing can be encrypted after it.
+    has_sent_end: bool,
+    /// The client broke the protocol.
+    has_failed: bool,
+}
+
+impl TlsSession {
+    /// `None` where the setup cannot work; one that [`Tls::load`] has made can.
+    pub(in crate::engine) fn new(tls: &Tls) -> Option<TlsSession> {
+        Some(TlsSession {
+            connection: UnbufferedServerConnection::new(Arc::clone(&tls.config)).ok()?,
+            kept: Vec::new(),
+            unsent: Vec::new(),
+            is_blocked: false,
+            has_answered: false,
+            has_received_end: false,
+            has_sent_end: false,
+            has_failed: false,
+        })
+    }
+
+    /// Whether the server's first flight was made: what remains of the handshake is cheaper.
+    pub(in crate::engine) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Whether anything was received of a handshake that is not finished.
+    pub(super) fn is_in_handshake(&self) -> bool {
+        self.connection.is_handshaking() && (self.has_answered || !self.kept.is_empty())
+    }
+
+    /// Whether the client has said that nothing follows.
+    pub(in crate::engine) fn has_received_end(&self) -> bool {
+        self.has_received_end
+    }
+
+    /// Whether there is something to send; `is_last` where nothing follows what is in the outbox.
+    pub(in crate::engine) fn has_to_send(&self, is_last: bool) -> bool {
+        !self.unsent.is_empty() || (is_last && self.can_encrypt())
+    }
+
+    fn can_encrypt(&self) -> bool {
+        !self.has_sent_end && !self.has_failed && !self.connection.is_handshaking()
+    }
+
+    /// Whether the handshake found an earlier session again.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Puts what is kept of earlier bytes to the front of `buffer`. Returns how much that is.
+    pub(in crate::engine) fn restore(&self, buffer: &mut [u8]) -> usize {
+        buffer[..self.kept.len()].copy_from_slice(&self.kept);
+        self.kept.len()
+    }
+
+    /// Decrypts `bytes`, at the front of which is what [`TlsSession::restore`] has put there, and
+    /// appends the plaintext to `plaintext`.
+    ///
+    /// # Errors
+    ///
+    /// The client broke the protocol. The alert for it is to be sent; what was decrypted before is
+    /// in `plaintext`.
+    pub(super) fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
+        if self.has_failed || self.has_received_end {
+            return Ok(Progress::default());
+        }
+        let was_handshaking = self.connection.is_handshaking();
+        let had_answered = self.has_answered;
+        let processed = self
+            .process(bytes, plaintext)
+            .inspect_err(|_| self.fail())?;
+        self.kept = bytes[processed..].to_vec();
+        if self.kept.len() > TLS_KEPT_BYTES_MAX {
+            self.fail();
+            return Err(Error::General("a message is too long".into()));
+        }
+        let is_established = was_handshaking && !self.connection.is_handshaking();
+        let is_costly_end = self.connection.peer_certificates().is_some()
+            || self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        Ok(Progress {
+            is_costly: had_answered != self.has_answered || (is_established && is_costly_end),
+            is_established,
+            is_end: self.has_received_end,
+        })
+    }
+
+    /// Returns how many of the bytes are of no more use.
+    fn process(&mut self, bytes: &mut [u8], plaintext: &mut Vec<u8>) -> Result<usize, Error> {
+        let mut processed = 0;
+        loop {
+            let status = self.connection.process_tls_records(&mut bytes[processed..]);
+            let UnbufferedStatus { discard, state, .. } = status;
+            match state? {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        plaintext.extend_from_slice(record?.payload);
+                    }
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    encode(&mut self.unsent, |room| data.encode(room));
+                    self.has_answered = true;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::PeerClosed => self.has_received_end = true,
+                // Early data is not offered, and the rest waits for more.
+                _ => return Ok(processed + discard),
+            }
+            processed += discard;
+        }
+    }
+
+    /// Puts the alert for an error where it will be sent. Nothing is decrypted or encrypted any more.
+    fn fail(&mut self) {
+        self.has_failed = true;
+        self.kept = Vec::new();
+        // The records that were at fault are gone, so they must not be looked at again: as long as
+        // something is to be written, they are not.
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
+                return;
+            };
+            encode(&mut self.unsent, |room| data.encode(room));
+        }
+    }
+
+    /// Gives another answer than the alert, to a client that does not speak TLS.
+    pub(super) fn answer_plain(&mut self, answer: Vec<u8>) {
+        self.unsent = answer;
+    }
+
+    /// Moves what waits to be sent to `encrypted`.
+    pub(super) fn take_unsent(&mut self, encrypted: &mut Encrypted) {
+        encrypted.append(&std::mem::take(&mut self.unsent));
+    }
+
+    /// How many bytes of plaintext may be encrypted now: none while the socket has not taken what
+    /// was encrypted before.
+    pub(super) fn room_bytes(&self) -> usize {
+        if self.is_blocked || !self.can_encrypt() {
+            0
+        } else {
+            TLS_SEND_BYTES_MAX
+        }
+    }
+
+    /// Encrypts, behind what is in `encrypted`. Returns `false` where nothing can be encrypted any
+    /// more, after 2^64 records as a rule.
+    pub(super) fn encrypt(&mut self, plaintext: &[u8], encrypted: &mut Encrypted) -> bool {
+        self.write(plaintext.len(), encrypted, Write::Data(plaintext))
+    }
+
+    /// Says that nothing follows (`close_notify`).
+    pub(super) fn finish(&mut self, encrypted: &mut Encrypted) -> bool {
+        self.has_sent_end = true;
+        self.write(0, encrypted, Write::End)
+    }
+
+    fn write(&mut self, bytes: usize, encrypted: &mut Encrypted, write: Write<'_>) -> bool {
+        // What rustls knows of the bytes that are kept refers to them: it wants to see them.
+        let status = self.connection.process_tls_records(&mut self.kept);
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+            return false;
+        };
+        let mut required = bytes + RECORD_OVERHEAD_BYTES;
+        loop {
+            let room = encrypted.room(required);
+            let written = match write {
+                Write::Data(plaintext) => traffic.encrypt(plaintext, room),
+                Write::End => traffic.queue_close_notify(room),
+            };
+            match written {
+                Ok(written) => {
+                    encrypted.used += written;
+                    return true;
+                }
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size }))
+                    if required_size > required =>
+                {
+                    required = required_size;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Keeps what the socket did not take.
+    pub(super) fn keep_unsent(&mut self, bytes: &[u8]) {
+        debug_assert!(self.unsent.is_empty());
+        self.is_blocked = !bytes.is_empty();
+        self.unsent = bytes.to_vec();
+    }
+}
+
+/// What is to be encrypted.
+#[derive(Clone, Copy)]
+enum Write<'w> {
+    Data(&'w [u8]),
+    End,
+}
+
+/// What one record adds to its payload: header, explicit nonce, content type and tag. More is asked
+/// for where there are more records.
+const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
+
+/// Appends a message of the handshake to `unsent`.
+fn encode(unsent: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
+    let end = unsent.len();
+    // It says what it needs.
+    let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
+        encode(&mut [])
+    else {
+        return;
+    };
+    unsent.resize(end + required_size, 0);
+    let written = encode(&mut unsent[end..]);
+    debug_assert!(matches!(written, Ok(written) if written == required_size));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! TLS in the turn of a shard: handshakes by a budget, decrypting before `take_bytes`, encrypting
+//! in place of a plain send.
+
+use std::io::{self, ErrorKind, IoSlice};
+
+use super::TlsBuffers;
+use super::session::{Encrypted, Progress};
+use crate::engine::close_reason::{CloseReason, Refusal};
+use crate::engine::connection::{Connection, Key, Phase};
+use crate::engine::shard::Shard;
+use crate::fanout::outbox::Outbox;
+use crate::limits::{SLICES_PER_WRITE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN};
+use crate::wire::http::Response;
+
+/// What one send of a TLS connection was about.
+pub(in crate::engine) struct Sent {
+    /// Bytes that the socket took, or why it took none.
+    pub(in crate::engine) result: io::Result<usize>,
+    /// Bytes that it was given.
+    pub(in crate::engine) tried: usize,
+    /// Plaintext that was encrypted: it is off the outbox, whatever the socket took.
+    pub(in crate::engine) encrypted: usize,
+}
+
+impl Shard {
+    /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
+    /// open have been read and served.
+    pub(in crate::engine) fn handshakes(&mut self) {
+        let mut buffer = std::mem::take(&mut self.receive_buffer);
+        self.costly_handshakes = 0;
+        for _ in 0..TLS_HANDSHAKE_READS_PER_TURN {
+            if self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN || !self.may_read() {
+                break;
+            }
+            let Some(key) = self.core.to_handshake.pop_front() else {
+                break;
+            };
+            self.read_connection(key, 1, &mut buffer);
+        }
+        self.receive_buffer = buffer;
+    }
+
+    /// Takes in what a TLS connection has sent, what was kept of it before included.
+    pub(in crate::engine) fn take_encrypted(
+        &mut self,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        let Some(tls) = &mut connection.tls else {
+            return;
+        };
+        let mut plaintext = std::mem::take(&mut self.tls_buffers.received);
+        plaintext.clear();
+        let begins_like_http =
+            !tls.has_answered() && bytes.first().is_some_and(u8::is_ascii_uppercase);
+        let progress = tls.receive(bytes, &mut plaintext);
+        if tls.has_to_send(false) {
+            self.core.mark_dirty(key);
+        }
+        if let Ok(progress) = progress {
+            self.note_progress(key, progress);
+        }
+        if !plaintext.is_empty() {
+            self.take_bytes(key, &mut plaintext, received_ns);
+        }
+        self.tls_buffers.received = plaintext;
+        match progress {
+            Ok(progress) if progress.is_end => self.end_announced(key),
+            Ok(_) => {}
+            Err(error) => self.tls_failed(key, &error, begins_like_http),
+        }
+    }
+
+    /// The client has said that nothing follows. An answer that it waits for is still given.
+    fn end_announced(&mut self, key: Key) {
+        let connection = self.core.connection(key);
+        if connection.is_some_and(|connection| connection.phase != Phase::Deferred) {
+            self.client_ended(key);
+        }
+    }
+
+    fn note_progress(&mut self, key: Key, progress: Progress) {
+        self.costly_handshakes += usize::from(progress.is_costly);
+        if !progress.is_established {
+            return;
+        }
+        let connection = &self.core.connections[key.index as usize];
+        let is_resumed = connection.tls.as_ref().is_some_and(|tls| tls.is_resumed());
+        self.core.stats().tls_handshakes[usize::from(is_resumed)].add(1);
+        if connection.phase == Phase::Handshake {
+            self.enter_phase(key, Phase::Request);
+        }
+    }
+
+    /// The client broke the protocol of TLS. It is sent an alert, and nothing else.
+    fn tls_failed(&mut self, key: Key, error: &rustls::Error, begins_like_http: bool) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        let (phase, peer) = (connection.phase, connection.peer);
+        if begins_like_http && let Some(tls) = &mut connection.tls {
+            let mut answer = Vec::new();
+            Response::text(400, "This port speaks TLS: https and wss.\n").append_to(
+                &mut answer,
+                false,
+                false,
+            );
+            tls.answer_plain(answer);
+        }
+        let id = self.core.connection_id(key);
+        tracing::debug!(connection = %id, %peer, %error, "TLS failed");
+        match phase {
+            Phase::Open => self.core.doom(key, CloseReason::Tls),
+            Phase::Handshake | Phase::Request | Phase::Deferred => {
+                self.refused(key, Refusal::Tls);
+                self.drain_alert(key);
+            }
+            Phase::Closing | Phase::Draining => self.drain_alert(key),
+            Phase::Lingering | Phase::Dead => {}
+        }
+    }
+
+    /// Sends the alert and ends the stream: what waits cannot be encrypted any more.
+    pub(in crate::engine) fn drain_alert(&mut self, key: Key) {
+        if let Some(connection) = self.core.connection(key) {
+            connection.outbox = Outbox::default();
+            self.drain(key);
+        }
+    }
+
+    /// The client's stream has ended. Without its `close_notify` somebody may have cut it short
+    /// (RFC 8446 §6.1): then nothing that it still wants is known.
+    pub(in crate::engine) fn stream_ended(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        let tls = connection.tls.as_ref();
+        if tls.is_some_and(|tls| !tls.has_received_end()) {
+            connection.is_read_closed = true;
+            self.client_gone(key);
+        } else {
+            self.client_ended(key);
+        }
+    }
+
+    /// The time for the handshake is over.
+    pub(in crate::engine) fn handshake_overdue(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        if connection
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_in_handshake())
+        {
+            self.refused(key, Refusal::HandshakeTimeout);
+        }
+        self.die(key);
+    }
+}
+
+/// Encrypts the front of the connection's outbox with one call, and sends it with one. It is an error
+/// of the stream where nothing can be encrypted.
+pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
+    let mut sent = Sent {
+        result: Err(ErrorKind::BrokenPipe.into()),
+        tried: 0,
+        encrypted: 0,
+    };
+    let is_last = connection.phase == Phase::Draining;
+    let Some(tls) = &mut connection.tls else {
+        return sent;
+    };
+    let records = &mut buffers.encrypted;
+    records.clear();
+    tls.take_unsent(records);
+    let plaintext = front(&connection.outbox, tls.room_bytes(), &mut buffers.gathered);
+    sent.encrypted = plaintext.len();
+    if !plaintext.is_empty() && !tls.encrypt(plaintext, records) {
+        return sent;
+    }
+    if is_last && sent.encrypted == connection.outbox.bytes() && tls.has_to_send(true) {
+        // Where it cannot be said, the end of the stream has to do.
+        tls.finish(records);
+    }
+    sent.tried = records.bytes().len();
+    if sent.tried > 0 {
+        sent.result = write_records(connection, records);
+    }
+    sent
+}
+
+/// One `send`. The session keeps what the socket does not take, also where that was an error: one
+/// that passes is tried again.
+fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result<usize> {
+    let bytes = records.bytes();
+    let result = loop {
+        match connection.stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(0),
+            result => break result,
+        }
+    };
+    if let Some(tls) = &mut connection.tls {
+        tls.keep_unsent(&bytes[*result.as_ref().unwrap_or(&0)..]);
+    }
+    result
+}
+
+/// The front of the outbox in one piece, up to `bytes_max`: as it lies there where it is one slice.
+fn front<'f>(outbox: &'f Outbox, bytes_max: usize, gathered: &'f mut Vec<u8>) -> &'f [u8] {
+    if let Some(bytes) = outbox.only_slice() {
+        return &bytes[..bytes.len().min(bytes_max)];
+    }
+    gathered.clear();
+    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+    let filled = outbox.front(&mut slices);
+    for slice in &slices[..filled] {
+        let room = bytes_max - gathered.len();
+        gathered.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+    gathered
+}

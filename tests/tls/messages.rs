@@ -1,0 +1,170 @@
+//! Messages over TLS: of every size, in any pieces, to everybody in one order.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use corecast::engine::{EndpointSettings, Settings};
+use tungstenite::Message;
+
+use crate::Secure;
+use crate::client::{BOTH_VERSIONS, Client, client_config, session, tcp};
+use crate::support::{self, client as raw, eventually};
+
+#[test]
+fn messages_of_every_size_come_back_as_they_were() {
+    let secure = Secure::on_shards(1);
+    for version in BOTH_VERSIONS {
+        let config = Arc::new(client_config(&secure.authority, version, None));
+        let mut client = Client::open(secure.server.address, &config, "/");
+        for size in [
+            0, 1, 125, 126, 16_000, 16_384, 16_385, 65_536, 300_000, 1_000_000,
+        ] {
+            let message: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+            client.binary(message.clone());
+            assert_eq!(client.message(), Message::binary(message), "{size}");
+        }
+    }
+}
+
+#[test]
+fn many_small_messages_at_once_come_back_in_order() {
+    let secure = Secure::on_shards(1);
+    let mut client = secure.open("/");
+    for number in 0..5_000 {
+        let message = Message::text(number.to_string());
+        client.0.write(message).expect("the server reads");
+    }
+    client.0.flush().expect("the server reads");
+    for number in 0..5_000 {
+        assert_eq!(client.expect_text(), number.to_string());
+    }
+}
+
+#[test]
+fn plain_and_encrypted_members_on_two_shards_see_one_order() {
+    let secure = Secure::on_shards(2);
+    let mut encrypted: Vec<Client> = (0..4).map(|_| secure.open("/")).collect();
+    let mut plain: Vec<raw::Client> = (0..4)
+        .map(|_| raw::Client::open(secure.plain, "/"))
+        .collect();
+    let shards = [0, 1].map(|shard| secure.server.view.shard_connections(shard));
+    assert_eq!(shards, [4, 4]);
+    for number in 0..100 {
+        for client in &mut encrypted {
+            client.text(&format!("encrypted {number}"));
+        }
+        for client in &mut plain {
+            client.text(&format!("plain {number}"));
+        }
+    }
+    let order: Vec<String> = (0..800).map(|_| plain[0].expect_text()).collect();
+    for client in &mut plain[1..] {
+        assert!(order.iter().all(|text| client.expect_text() == *text));
+    }
+    for client in &mut encrypted {
+        assert!(order.iter().all(|text| client.expect_text() == *text));
+    }
+}
+
+#[test]
+fn a_client_that_sends_byte_by_byte_is_understood() {
+    let secure = Secure::on_shards(1);
+    for version in BOTH_VERSIONS {
+        let config = Arc::new(client_config(&secure.authority, version, None));
+        let (mut tls, mut socket) = (session(&config), tcp(secure.server.address));
+        let upgrade = raw::upgrade("/");
+        let frame = raw::frame(raw::TEXT, b"in pieces");
+        tls.writer().write_all(upgrade.as_bytes()).expect("a queue");
+        tls.writer().write_all(&frame).expect("a queue");
+        let mut received = Vec::new();
+        while !received.ends_with(b"in pieces") {
+            let mut records = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut records).expect("memory");
+            }
+            for byte in records {
+                socket.write_all(&[byte]).expect("the server reads");
+            }
+            tls.read_tls(&mut socket).expect("an answer in time");
+            tls.process_new_packets().expect("records");
+            // There is nothing yet, as a rule.
+            let _ = tls.reader().read_to_end(&mut received);
+        }
+        assert!(received.starts_with(b"HTTP/1.1 101 "));
+    }
+}
+
+#[test]
+fn frames_that_come_with_the_end_of_the_handshake_wait_for_the_upgrade() {
+    let secure = Secure::on_shards(1);
+    let config = secure.config();
+    let (mut tls, mut socket) = (session(&config), tcp(secure.server.address));
+    while tls.is_handshaking() {
+        let wants_read = !tls.wants_write();
+        if tls.wants_write() && tls.peer_certificates().is_none() {
+            tls.write_tls(&mut socket).expect("the server reads");
+        } else if wants_read || tls.peer_certificates().is_none() {
+            tls.read_tls(&mut socket).expect("an answer in time");
+            tls.process_new_packets().expect("records");
+        }
+    }
+    // The client's Finished is still here: everything goes in one piece.
+    tls.writer()
+        .write_all(raw::upgrade("/").as_bytes())
+        .expect("a queue");
+    let frame = raw::frame(raw::TEXT, b"early");
+    tls.writer().write_all(&frame).expect("a queue");
+    let mut records = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut records).expect("memory");
+    }
+    socket.write_all(&records).expect("the server reads");
+    let mut received = Vec::new();
+    while !received.ends_with(b"early") {
+        tls.read_tls(&mut socket).expect("an answer in time");
+        tls.process_new_packets().expect("records");
+        let _ = tls.reader().read_to_end(&mut received);
+    }
+    assert!(received.starts_with(b"HTTP/1.1 101 "));
+}
+
+#[test]
+fn keys_can_be_renewed_at_any_time() {
+    let secure = Secure::on_shards(1);
+    let mut client = secure.open("/");
+    for number in 0..10 {
+        client.tls().conn.refresh_traffic_keys().expect("TLS 1.3");
+        client.text(&number.to_string());
+        assert_eq!(client.expect_text(), number.to_string());
+    }
+}
+
+#[test]
+fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
+    let settings = Settings {
+        shards: 1,
+        ..support::settings()
+    };
+    let secure = Secure::start(settings, EndpointSettings::default());
+    let mut members: Vec<Client> = (0..8).map(|_| secure.open("/")).collect();
+    let sends = || secure.server.sum(|stats| stats.sends.get());
+    let deliveries = || secure.server.sum(|stats| stats.deliveries.get());
+    eventually("handshakes are over", || {
+        secure.server.sum(|stats| stats.open.get()) == 8
+    });
+    for member in &mut members {
+        member.text("here");
+    }
+    for member in &mut members {
+        (0..8).for_each(|_| assert_eq!(member.expect_text(), "here"));
+    }
+    let before = (sends(), deliveries());
+    // Each of them is one record, so all of them are read together at the best.
+    for number in 0..100 {
+        members[0].text(&number.to_string());
+        for member in &mut members {
+            assert_eq!(member.expect_text(), number.to_string());
+        }
+    }
+    assert_eq!((sends() - before.0, deliveries() - before.1), (800, 800));
+}
