@@ -173,6 +173,11 @@ fn connections(families: &mut Families, view: &View) {
         sum_each(view, ["full", "resumed"], |stats| &stats.tls_handshakes),
     );
     families.counter(
+        "corecast_forwarded_malformed_total",
+        "Requests of trusted proxies whose Forwarded or X-Forwarded-For could not be read.",
+        sum(view, |stats| &stats.forwarded_malformed),
+    );
+    families.counter(
         "corecast_http_requests_total",
         "Plain HTTP requests answered by an endpoint of the main listener, probes included.",
         sum(view, |stats| &stats.requests),

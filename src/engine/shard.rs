@@ -49,6 +49,8 @@ pub(super) struct Listening {
     pub(super) is_failing: bool,
     /// Its clients speak TLS.
     pub(super) tls: bool,
+    /// Somebody else holds it too: what waits in it is not lost when we end.
+    pub(super) is_inherited: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -336,13 +338,8 @@ impl Shard {
                     let end = kept + received;
                     let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
-                    let is_encrypted = connection.tls.is_some();
                     let received_ns = self.core.clock.now_ns();
-                    if is_encrypted {
-                        self.take_encrypted(key, &mut buffer[..end], received_ns);
-                    } else {
-                        self.take_bytes(key, &mut buffer[..end], received_ns);
-                    }
+                    self.take_stream(key, &mut buffer[..end], received_ns);
                     if is_drained || self.core.is_doomed(key) {
                         return;
                     }
@@ -359,6 +356,20 @@ impl Shard {
             }
         }
         self.core.queue_read(key);
+    }
+
+    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
+    /// the client says.
+    pub(super) fn take_stream(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        match self.core.connection(key) {
+            Some(connection) if connection.awaits_proxy_header => {
+                self.take_proxy_header(key, bytes, received_ns);
+            }
+            Some(connection) if connection.tls.is_some() => {
+                self.take_encrypted(key, bytes, received_ns);
+            }
+            _ => self.take_bytes(key, bytes, received_ns),
+        }
     }
 
     /// Freezes what was published in this turn, takes tickets and hands the batch over: to the

@@ -174,6 +174,8 @@ pub struct ShardStats {
     pub refused: [Counter; Refusal::LABELS.len()],
     /// TLS handshakes that were finished: in full, and by a ticket.
     pub tls_handshakes: [Counter; 2],
+    /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
+    pub forwarded_malformed: Counter,
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
     /// Connections now that are in or before the handshake, or speak plain HTTP.

@@ -16,6 +16,8 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     /// Where its metrics are.
     pub(crate) admin: SocketAddr,
+    /// All addresses, in the order of the configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -29,20 +31,17 @@ impl Relay {
     pub(crate) fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
         let mut child = spawn(by, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = |of: &str| {
-            let mut lines = lines.by_ref().map_while(Result::ok);
-            let found = lines.find_map(|line| address_in(&line, of));
-            found.expect("it says where it listens")
-        };
-        let (address, admin) = (address("listening"), address("metrics and health"));
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let relay = Relay {
-            child,
-            address,
-            admin,
-            log: Arc::clone(&log),
+        let mut log = String::new();
+        let mut more = lines.by_ref().map_while(Result::ok);
+        let relay = loop {
+            log += &more.next().expect("it says where it listens");
+            log.push('\n');
+            if let Some(addresses) = addresses_in(&log) {
+                break Relay::new(child, addresses);
+            }
         };
         // Whoever does not read its log must not hold it up.
+        let log = Arc::clone(&relay.log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 log.lock().expect("a log").push(line);
@@ -58,20 +57,20 @@ impl Relay {
         log: impl Fn(u32) -> String,
     ) -> Relay {
         let child = spawn(by, arguments);
-        let address = |of: &str| {
-            let mut found = None;
-            eventually("it says where it listens", || {
-                let log = log(child.id());
-                found = log.lines().find_map(|line| address_in(line, of));
-                found.is_some()
-            });
-            found.unwrap()
-        };
-        let (address, admin) = (address("listening"), address("metrics and health"));
+        let mut addresses = None;
+        eventually("it says where it listens", || {
+            addresses = addresses_in(&log(child.id()));
+            addresses.is_some()
+        });
+        Relay::new(child, addresses.unwrap())
+    }
+
+    fn new(child: Child, (addresses, admin): (Vec<SocketAddr>, SocketAddr)) -> Relay {
         Relay {
             child,
-            address,
+            address: addresses[0],
             admin,
+            addresses,
             log: Arc::default(),
         }
     }
@@ -125,8 +124,14 @@ fn spawn(by: &[&str], arguments: &[&str]) -> Child {
         .expect("the binary runs")
 }
 
-/// The address in a line of the log that says `of`.
-fn address_in(line: &str, of: &str) -> Option<SocketAddr> {
-    let (_, address) = line.split_once(&format!("{of} address="))?;
-    Some(address.parse().expect("an address"))
+/// Where a relay listens, Unix sockets aside, and where its metrics are, which its log says last.
+fn addresses_in(log: &str) -> Option<(Vec<SocketAddr>, SocketAddr)> {
+    let addresses = |of: &str| -> Vec<SocketAddr> {
+        let lines = log.split_inclusive('\n').filter(|line| line.contains(of));
+        // A line that has no end yet is not whole.
+        let places = lines.filter_map(|line| line.strip_suffix('\n')?.split_once("address="));
+        places.filter_map(|(_, place)| place.parse().ok()).collect()
+    };
+    let admin = *addresses(" metrics and health ").first()?;
+    Some((addresses(" listening "), admin))
 }

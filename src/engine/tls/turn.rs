@@ -2,6 +2,7 @@
 //! in place of a plain send.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::time::SystemTime;
 
 use super::TlsBuffers;
 use super::session::{Encrypted, Progress};
@@ -106,6 +107,7 @@ impl Shard {
             let mut answer = Vec::new();
             Response::text(400, "This port speaks TLS: https and wss.\n").append_to(
                 &mut answer,
+                SystemTime::now(),
                 false,
                 false,
             );
