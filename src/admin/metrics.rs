@@ -16,6 +16,7 @@ use super::families::Families;
 use super::process::Process;
 use super::{Page, Running};
 use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::logging;
 use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 
@@ -222,6 +223,11 @@ fn sent(families: &mut Families, view: &View) {
         "Calls of send and writev, those included that the socket took nothing of.",
         sum(view, |stats| &stats.sends),
     );
+    families.counter(
+        "corecast_send_errors_total",
+        "Sends that failed because the kernel was short of memory. They are tried again.",
+        sum(view, |stats| &stats.send_errors),
+    );
     families.counts(
         "corecast_frames_per_send",
         "Messages finished by one send or writev; calls that finished none do not count.",
@@ -421,6 +427,11 @@ fn about(families: &mut Families, running: &Running) {
         "corecast_uptime_seconds",
         "How long the relay has been running.",
         running.view.started().elapsed().as_secs_f64(),
+    );
+    families.counter(
+        "corecast_log_errors_total",
+        "Writes to the log that failed, as a rule because a disk is full. Their lines are lost.",
+        logging::errors() as f64,
     );
 }
 

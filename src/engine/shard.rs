@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
+use rustix::io::Errno;
 
 use super::clock::Tick;
 use super::close_reason::CloseReason;
@@ -459,6 +460,7 @@ impl Shard {
             doors,
             id,
             lagging,
+            starved,
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
@@ -473,6 +475,11 @@ impl Shard {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) if is_shortage(&error) => {
+                starved.push(key);
+                doors.doors[usize::from(*id)].stats.send_errors.add(1);
+                0
+            }
             Err(_) => {
                 self.client_gone(key);
                 return false;
@@ -648,4 +655,11 @@ fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
     let filled = connection.outbox.front(&mut slices);
     let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
     (connection.stream.write_vectored(&slices[..filled]), tried)
+}
+
+/// Whether a send failed because the kernel is short of memory at the moment, which is no fault of
+/// the client's. Its socket may have room, so no edge would come: the next tick tries again.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM))
 }

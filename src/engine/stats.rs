@@ -194,6 +194,8 @@ pub struct ShardStats {
     pub sent_bytes: Counter,
     /// `send` and `writev` calls.
     pub sends: Counter,
+    /// Those that failed for want of memory in the kernel, and are tried again.
+    pub send_errors: Counter,
     /// Frames finished by each of them.
     pub frames_per_send: Counts,
     /// From the end of a frame's `recv` to the end of the `send` that carried it. Frames sent

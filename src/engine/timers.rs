@@ -53,9 +53,20 @@ impl Shard {
         self.busy_window.measure(tick, self.core.stats());
         self.retry_accept();
         slow::sweep_lagging(&mut self.core);
+        self.retry_send();
         slow::relieve_memory(&mut self.core);
         self.sweep();
         self.close_doomed();
+    }
+
+    /// Tries again to send what the kernel had no memory for.
+    fn retry_send(&mut self) {
+        for key in std::mem::take(&mut self.core.starved) {
+            if let Some(connection) = self.core.connection(key) {
+                connection.is_writable = true;
+                self.core.mark_dirty(key);
+            }
+        }
     }
 
     fn sweep(&mut self) {

@@ -180,7 +180,12 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.try_send(bytes).expect("the server reads");
+    }
+
+    /// Sends to a server that may be gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     pub(crate) fn text(&mut self, payload: &str) {

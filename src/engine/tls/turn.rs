@@ -202,7 +202,8 @@ pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuff
     sent
 }
 
-/// One `send`. The session keeps what the socket does not take.
+/// One `send`. The session keeps what the socket does not take, also where that was an error: one
+/// that passes is tried again.
 fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result<usize> {
     let bytes = records.bytes();
     let result = loop {
@@ -212,8 +213,8 @@ fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result
             result => break result,
         }
     };
-    if let (Ok(sent), Some(tls)) = (&result, &mut connection.tls) {
-        tls.keep_unsent(&bytes[*sent..]);
+    if let Some(tls) = &mut connection.tls {
+        tls.keep_unsent(&bytes[*result.as_ref().unwrap_or(&0)..]);
     }
     result
 }
