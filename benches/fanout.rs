@@ -102,9 +102,10 @@ impl Served {
 }
 
 fn push(outbox: &mut Outbox, run: &LocalRun, connection: u32) {
+    let encoding = run.encoding_for(0);
     if run.recipients.is_none() {
-        let range = run.bytes.clone();
-        return outbox.push(&run.segment, range, run.frames, Origin::Room(0));
+        let range = encoding.bytes.clone();
+        return outbox.push(&encoding.segment, range, run.frames, Origin::Room(0));
     }
     let is_for = |each: &Recipients| match each {
         Recipients::Except(sender) => sender.index != connection,
@@ -114,7 +115,8 @@ fn push(outbox: &mut Outbox, run: &LocalRun, connection: u32) {
     while let Some(frames) = run.next_stretch(from, is_for) {
         from = frames.end + 1;
         let count = frames.end - frames.start;
-        outbox.push(&run.segment, run.bytes_of(&frames), count, Origin::Room(0));
+        let bytes = encoding.bytes_of(&frames);
+        outbox.push(&encoding.segment, bytes, count, Origin::Room(0));
     }
 }
 

@@ -13,6 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 1 << 20,
     frame_bytes: 1 << 20,
+    allows_compressed: false,
 };
 const FRAMES: usize = 64;
 const SMALL_BYTES: usize = 128;

@@ -12,6 +12,14 @@ pub const EVENTS_PER_POLL: usize = 1_024;
 /// flooding publisher cannot keep the others from being read.
 pub const READS_PER_CONNECTION: usize = 4;
 
+/// Bytes taken by one `recv` from a connection that may send compressed messages: DEFLATE makes up
+/// to 1,032 bytes of one, and a turn is to gather little more than [`TURN_BYTES_MAX`].
+pub const COMPRESSED_READ_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that are inflated out of what was received at once, but for the last message. Reads of
+/// [`COMPRESSED_READ_BYTES_MAX`] stay below it; what came along with the handshake may not.
+pub const INFLATED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Payload that one turn gathers before it is sealed. It keeps a batch within the second-level
 /// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
 pub const TURN_BYTES_MAX: usize = 1024 * 1024;
@@ -137,6 +145,7 @@ const _: () = {
     assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
+    assert!(COMPRESSED_READ_BYTES_MAX * 1_032 < INFLATED_BYTES_MAX);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);
     assert!(MEMBERS_PER_PASS <= DELIVERIES_PER_PASS);
     // What one pass delivers, the same pass can flush.

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corecast::engine::{EndpointSettings, Engine, Settings};
+use corecast::engine::{Deflate, EndpointSettings, Engine, Keepalive, Settings};
 use corecast::relay::hub::Hub;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -18,7 +18,7 @@ const MESSAGES: usize = 200;
 const PAYLOAD_BYTES: u8 = 100;
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn open(address: SocketAddr) -> TcpStream {
+fn open(address: SocketAddr, has_deflate: bool) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let upgrade = [
@@ -28,6 +28,7 @@ fn open(address: SocketAddr) -> TcpStream {
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Extensions: permessage-deflate",
         "\r\n",
     ]
     .join("\r\n");
@@ -39,28 +40,49 @@ fn open(address: SocketAddr) -> TcpStream {
         answer.extend(byte);
     }
     assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    let answer = String::from_utf8_lossy(&answer);
+    assert_eq!(answer.contains("permessage-deflate"), has_deflate);
     stream
 }
 
 /// Allocations of the whole process while `clients` members of a room get `MESSAGES` messages, one
 /// at a time. All that the test itself needs is allocated before.
-fn allocations_with(clients: usize) -> usize {
+fn allocations_with(clients: usize, has_deflate: bool) -> usize {
     let mut builder = Engine::builder().settings(Settings {
         shards: 2,
         ..Settings::default()
     });
-    let hub = builder.endpoint(EndpointSettings::default(), Hub { echo: true });
+    let deflate = Deflate {
+        enabled: has_deflate,
+        min_bytes: 0,
+        level: 1,
+    };
+    let settings = EndpointSettings {
+        deflate,
+        // Nothing but deliveries is to come.
+        keepalive: Keepalive {
+            ping: Duration::ZERO,
+            pong: Duration::ZERO,
+        },
+        ..EndpointSettings::default()
+    };
+    let hub = builder.endpoint(settings, Hub { echo: true });
     builder.route("/**", hub).expect("a path");
     let engine = builder.start().expect("an engine");
-    let mut members: Vec<TcpStream> = (0..clients).map(|_| open(engine.addresses()[0])).collect();
-    // FIN and binary, masked with zeros; what comes back has two bytes of header.
+    let address = engine.addresses()[0];
+    let mut members: Vec<TcpStream> = (0..clients).map(|_| open(address, has_deflate)).collect();
+    // FIN and binary, masked with zeros; what comes back has two bytes of header, and RSV1 where it
+    // is deflated.
     let mut message = vec![0x82, 0x80 | PAYLOAD_BYTES, 0, 0, 0, 0];
     message.resize(message.len() + usize::from(PAYLOAD_BYTES), b'x');
-    let mut received = [0; 2 + PAYLOAD_BYTES as usize];
+    let (mut header, mut payload) = ([0; 2], [0; PAYLOAD_BYTES as usize]);
     let mut exchange = || {
         members[0].write_all(&message).expect("a message");
         for member in &mut members {
-            member.read_exact(&mut received).expect("a delivery");
+            member.read_exact(&mut header).expect("a delivery");
+            assert_eq!(header[0], if has_deflate { 0xC2 } else { 0x82 });
+            let payload = &mut payload[..usize::from(header[1])];
+            member.read_exact(payload).expect("a delivery");
         }
     };
     // The first ones let buffers grow to their size.
@@ -75,8 +97,15 @@ fn allocations_with(clients: usize) -> usize {
 
 #[test]
 fn a_delivery_allocates_nothing() {
-    let few = allocations_with(4);
-    let many = allocations_with(64);
+    // One after the other: all of the process is counted.
+    for has_deflate in [false, true] {
+        compare(has_deflate);
+    }
+}
+
+fn compare(has_deflate: bool) {
+    let few = allocations_with(4, has_deflate);
+    let many = allocations_with(64, has_deflate);
     let more_deliveries = MESSAGES * 60;
     assert!(few >= MESSAGES, "the allocator is not counted: {few}");
     // A little for the sweeps and ticks that fall into one run and not into the other.

@@ -14,7 +14,9 @@ use corecast::fanout::outbox::{Dropped, Origin, Outbox};
 use corecast::fanout::room::{EndpointId, RoomKey};
 use corecast::fanout::segment::{Buffer, LiveBytes, Segment};
 use corecast::limits::CONTROL_BYTES_MAX;
-use corecast::wire::frame::Opcode;
+use corecast::wire::decoder::Message;
+use corecast::wire::deflate::{Deflater, Inflater};
+use corecast::wire::frame::{MessageKind, Opcode};
 use proptest::prelude::*;
 
 /// What is done to an outbox.
@@ -278,8 +280,9 @@ enum RoomStep {
     Join,
     /// The member at that place, modulo their number.
     Leave(usize),
-    /// Some shard publishes runs, a batch each, that wait to arrive here.
-    Publish(Vec<u32>),
+    /// Some shard publishes runs, a batch each, that wait to arrive here: messages of so many bytes,
+    /// which are deflated where they have at least [`DEFLATE_MIN_BYTES`].
+    Publish(Vec<Vec<usize>>),
     /// One of the runs that wait arrives.
     Arrive(usize),
     Deliver(usize),
@@ -287,11 +290,17 @@ enum RoomStep {
     DeliverTo(usize),
 }
 
+const DEFLATE_MIN_BYTES: usize = 32;
+
+/// What the members can inflate with, in the order in which they join: nothing, or a window.
+const WINDOWS: [u8; 4] = [0, 15, 8, 9];
+
 fn room_step() -> impl Strategy<Value = RoomStep> {
+    let messages = prop::collection::vec(prop_oneof![8..DEFLATE_MIN_BYTES, 8..700_usize], 1..4);
     prop_oneof![
         2 => Just(RoomStep::Join),
         2 => any::<usize>().prop_map(RoomStep::Leave),
-        3 => prop::collection::vec(1..4_u32, 1..4).prop_map(RoomStep::Publish),
+        3 => prop::collection::vec(messages, 1..4).prop_map(RoomStep::Publish),
         5 => any::<usize>().prop_map(RoomStep::Arrive),
         4 => (1..5_usize).prop_map(RoomStep::Deliver),
         1 => any::<usize>().prop_map(RoomStep::DeliverTo),
@@ -300,20 +309,67 @@ fn room_step() -> impl Strategy<Value = RoomStep> {
 
 struct Member {
     connection: u32,
+    window_bits: u8,
     /// The first ticket that it is to get, the one after the last that it got.
     next: u64,
 }
 
 impl Member {
-    /// Gets all that was accepted since the last visit.
-    fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64) {
+    /// Gets all that was accepted since the last visit, frame by frame in the form that it can read.
+    fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64, inflater: &mut Inflater) {
         for run in runs {
-            assert_eq!(first_ticket(run), self.next);
-            self.next += u64::from(run.frames);
-            let last = run.first_frame + run.frames - 1;
-            assert_eq!(run.segment.buffer.frame_range(last).end, run.bytes.end);
+            let encoding = run.encoding_for(self.window_bits);
+            let all = encoding.bytes_of(&(0..run.frames));
+            assert_eq!(all, encoding.bytes, "the run is all of its frames");
+            for number in 0..run.frames {
+                let bytes = encoding.bytes_of(&(number..number + 1));
+                let frame =
+                    &encoding.segment.buffer.bytes()[bytes.start as usize..bytes.end as usize];
+                let message = message_of(frame, self.window_bits, inflater);
+                assert_eq!(message, message_with(self.next, message.len()));
+                self.next += 1;
+            }
         }
         assert_eq!(self.next, accepted, "a visit brings all there is");
+    }
+}
+
+/// The message of that ticket: its number, and what can be deflated unless the ticket is odd.
+fn message_with(ticket: u64, bytes: usize) -> Vec<u8> {
+    let mut message = ticket.to_be_bytes().to_vec();
+    let mut state = ticket;
+    message.resize_with(bytes, || {
+        state = state
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(ticket);
+        if ticket % 2 == 0 {
+            b' '
+        } else {
+            (state >> 56) as u8
+        }
+    });
+    message
+}
+
+/// The message in a server's frame, as a client reads it that inflates with this window.
+fn message_of(frame: &[u8], window_bits: u8, inflater: &mut Inflater) -> Vec<u8> {
+    let (payload_len, header_len) = match frame[1] {
+        126 => (usize::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
+        len => (usize::from(len), 2),
+    };
+    let payload = &frame[header_len..];
+    assert_eq!(payload.len(), payload_len);
+    match frame[0] {
+        0x82 => payload.to_vec(),
+        0xC2 => {
+            let kind = MessageKind::Binary;
+            let inflated = inflater.inflate(Message { kind, payload }, 1_000);
+            let message = inflated.expect("DEFLATE").payload.to_vec();
+            assert!(message.len() <= 1 << window_bits, "a distance may not fit");
+            assert!(payload.len() < message.len(), "deflated in vain");
+            message
+        }
+        other => panic!("first byte {other:#x}"),
     }
 }
 
@@ -328,6 +384,8 @@ struct Seats {
     underway: Vec<Run>,
     arrived: Vec<(u64, u64)>,
     builder: BatchBuilder,
+    deflater: Deflater,
+    inflater: Inflater,
     live: Arc<LiveBytes>,
     credit: Rc<()>,
 }
@@ -349,6 +407,8 @@ impl Seats {
             underway: Vec::new(),
             arrived: Vec::new(),
             builder: BatchBuilder::new(Arc::clone(&live)),
+            deflater: Deflater::default(),
+            inflater: Inflater::default(),
             live,
             credit: Rc::default(),
         };
@@ -362,6 +422,7 @@ impl Seats {
         assert_eq!(self.local.join(connection) as usize, self.members.len());
         self.members.push(Member {
             connection,
+            window_bits: WINDOWS[connection as usize % WINDOWS.len()],
             next: self.accepted,
         });
     }
@@ -400,17 +461,23 @@ impl Seats {
         assert!(self.local.connections().map(Some).eq(places));
     }
 
-    fn publish(&mut self, counts: &[u32]) {
-        for count in counts {
+    fn publish(&mut self, batches: &[Vec<usize>]) {
+        for sizes in batches {
             let room = &self.local.room;
-            // The payload is the ticket that the frame will have.
             let first = room.tickets.take(0).0;
-            for ticket in first..first + u64::from(*count) {
-                let payload = ticket.to_be_bytes();
+            for (ticket, bytes) in (first..).zip(sizes) {
+                let message = message_with(ticket, *bytes);
                 self.builder
-                    .append(room, Recipients::All, Opcode::Binary, &payload, 0);
+                    .append(room, Recipients::All, Opcode::Binary, &message, 0);
+                if *bytes >= DEFLATE_MIN_BYTES {
+                    let deflater = &mut self.deflater;
+                    self.builder
+                        .deflate_last(deflater, 1, Opcode::Binary, &message);
+                }
             }
+            let live_before = self.live.now();
             let mut batch = self.builder.seal();
+            assert_eq!(self.live.now() - live_before, batch.bytes);
             batch.take_tickets();
             self.underway.append(&mut batch.runs);
         }
@@ -440,12 +507,14 @@ impl Seats {
             local,
             members,
             accepted,
+            inflater,
             ..
         } = self;
         local.deliver(visits_max, |connection, runs| {
             let mut member = members.iter_mut();
             let member = member.find(|each| each.connection == connection);
-            member.expect("a visit to nobody").get(runs, *accepted);
+            let member = member.expect("a visit to nobody");
+            member.get(runs, *accepted, inflater);
         });
     }
 
@@ -454,7 +523,7 @@ impl Seats {
         let member = &mut self.members[place];
         self.local.deliver_to(place as u32, |connection, runs| {
             assert_eq!(connection, member.connection);
-            member.get(runs, self.accepted);
+            member.get(runs, self.accepted, &mut self.inflater);
         });
         assert_eq!(member.next, self.accepted);
     }
@@ -464,11 +533,7 @@ impl Seats {
         assert!(self.local.is_pending() || !self.members.iter().any(is_behind));
         if !self.local.is_pending() {
             assert_eq!(self.local.pending_bytes(), 0);
-            let held: usize = self
-                .underway
-                .iter()
-                .map(|run| run.buffer.bytes().len())
-                .sum();
+            let held: usize = self.underway.iter().map(Run::held_bytes).sum();
             let waiting = self.local.held_runs();
             assert!(
                 waiting > 0 || self.live.now() == held,
@@ -476,13 +541,6 @@ impl Seats {
             );
         }
     }
-}
-
-/// The ticket of a run's first frame, as its publisher wrote it down.
-fn first_ticket(run: &LocalRun) -> u64 {
-    let start = run.bytes.start as usize + 2;
-    let bytes = &run.segment.buffer.bytes()[start..start + 8];
-    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
 }
 
 proptest! {
@@ -513,7 +571,7 @@ proptest! {
                 RoomStep::Join => seats.join(),
                 RoomStep::Leave(place) if seats.members.len() > 1 => seats.leave(place),
                 RoomStep::Leave(_) => {}
-                RoomStep::Publish(counts) => seats.publish(&counts),
+                RoomStep::Publish(batches) => seats.publish(&batches),
                 RoomStep::Arrive(which) => seats.arrive(which),
                 RoomStep::Deliver(visits_max) => seats.deliver(visits_max),
                 RoomStep::DeliverTo(place) => seats.deliver_to(place),

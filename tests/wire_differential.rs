@@ -26,6 +26,7 @@ use tungstenite::{Error, Message};
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 2000,
     frame_bytes: 1200,
+    allows_compressed: false,
 };
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
 
@@ -85,6 +86,7 @@ fn read_with_ours(bytes: &[u8], sizes: &[usize]) -> Outcome<ProtocolError> {
                     MessageKind::Text => Event::Text(message.payload.to_vec()),
                     MessageKind::Binary => Event::Binary(message.payload.to_vec()),
                 },
+                Ok(Some(Item::Compressed(_))) => panic!("compression was not agreed on"),
                 Ok(Some(Item::Ping(payload))) => Event::Ping(payload.to_vec()),
                 Ok(Some(Item::Pong(payload))) => Event::Pong(payload.to_vec()),
                 Ok(Some(Item::Close(frame))) => {

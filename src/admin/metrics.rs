@@ -16,6 +16,7 @@ use super::families::Families;
 use super::process::Process;
 use super::{Page, Running};
 use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 
 /// Version 0.0.4 of the text format.
@@ -87,6 +88,7 @@ impl Collector for EngineCollector {
         connections(&mut families, view);
         received(&mut families, view);
         sent(&mut families, view);
+        compression(&mut families, view);
         slow_clients(&mut families, view);
         between_shards(&mut families, view);
         memory(&mut families, view);
@@ -239,6 +241,41 @@ fn sent(families: &mut Families, view: &View) {
         "corecast_outbox_age_seconds",
         "How long the oldest message has waited for a client that takes nothing at the moment.",
         max_seconds(view, |stats| &stats.outbox_age_ms),
+    );
+}
+
+fn compression(families: &mut Families, view: &View) {
+    families.gauge(
+        "corecast_deflate_connections",
+        "WebSocket connections open now that agreed to compression (permessage-deflate).",
+        sum(view, |stats| &stats.deflate_open),
+    );
+    families.counters(
+        "corecast_compressions_total",
+        "Messages compressed, each once for all its recipients: smaller, or in vain (sent plain).",
+        "result",
+        [
+            ("smaller", sum(view, |stats| &stats.deflated)),
+            ("in_vain", sum(view, |stats| &stats.deflated_in_vain)),
+        ],
+    );
+    families.counter(
+        "corecast_compression_saved_bytes_total",
+        "Bytes that clients were sent fewer because of compression, all recipients together.",
+        sum(view, |stats| &stats.deflate_saved_bytes),
+    );
+    families.counter(
+        "corecast_inflations_total",
+        "Compressed messages received from clients.",
+        sum(view, |stats| &stats.inflated),
+    );
+    families.counters(
+        "corecast_inflations_refused_total",
+        "Compressed messages that closed their connection, by why.",
+        "reason",
+        sum_each(view, InflateError::LABELS, |stats| {
+            &stats.inflations_refused
+        }),
     );
 }
 

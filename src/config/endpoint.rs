@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Config, SlowClientPolicy};
+use super::{Config, DeflateConfig, SlowClientPolicy};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
@@ -25,6 +25,8 @@ pub struct EndpointConfig {
     pub slow_client: SlowClientOverride,
     /// Instead of `keepalive`.
     pub keepalive: KeepaliveOverride,
+    /// Instead of `deflate`.
+    pub deflate: DeflateOverride,
 }
 
 /// The built-in kinds of endpoints.
@@ -63,6 +65,17 @@ pub struct KeepaliveOverride {
     pub pong: Override<Option<Duration>>,
 }
 
+/// `endpoints.<name>.deflate`; see [`super::DeflateConfig`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeflateOverride {
+    /// Whether messages are compressed.
+    pub enabled: Override<bool>,
+    /// Smallest message that is, bytes.
+    pub min_bytes: Override<usize>,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: Override<u8>,
+}
+
 /// What holds for the connections of one endpoint, its overrides applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndpointSettings {
@@ -80,6 +93,8 @@ pub struct EndpointSettings {
     pub ping: Option<Duration>,
     /// Longest silence before the connection is closed; `None` means any.
     pub pong: Option<Duration>,
+    /// Compression of messages.
+    pub deflate: DeflateConfig,
 }
 
 impl EndpointKind {
@@ -106,6 +121,7 @@ impl EndpointConfig {
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),
+            deflate: DeflateOverride::default(),
         }
     }
 }
@@ -141,6 +157,11 @@ impl Config {
                 .unwrap_or(self.slow_client.outbox_age),
             ping: endpoint.keepalive.ping.unwrap_or(self.keepalive.ping),
             pong: endpoint.keepalive.pong.unwrap_or(self.keepalive.pong),
+            deflate: DeflateConfig {
+                enabled: endpoint.deflate.enabled.unwrap_or(self.deflate.enabled),
+                min_bytes: endpoint.deflate.min_bytes.unwrap_or(self.deflate.min_bytes),
+                level: endpoint.deflate.level.unwrap_or(self.deflate.level),
+            },
         }
     }
 }

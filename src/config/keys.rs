@@ -81,6 +81,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(slow_client.process_bytes, MEMORY_BYTES),
     key!(keepalive.ping, OFF_OR_SPAN),
     key!(keepalive.pong, OFF_OR_SPAN),
+    key!(deflate.enabled, Switch),
+    key!(deflate.min_bytes, DEFLATE_BYTES),
+    key!(deflate.level, DEFLATE_LEVEL),
     key!(timeouts.handshake, SPAN),
     key!(timeouts.message, SPAN),
     key!(timeouts.close, SPAN),
@@ -108,6 +111,9 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
     key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
     key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
+    key!(deflate.enabled, OrNull(Switch)),
+    key!(deflate.min_bytes, OrNull(DEFLATE_BYTES)),
+    key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
 
 const NETWORKS: List<Network> = List("networks", PhantomData);
@@ -150,6 +156,16 @@ const ROOMS: Count = Count {
 const COUNT: Count = Count {
     min: 1,
     max: 100_000_000,
+};
+
+const DEFLATE_BYTES: Size = Size {
+    min: 0,
+    max: KIB * MIB,
+};
+const DEFLATE_LEVEL: Mapped<Count, u8> = Mapped {
+    codec: Count { min: 1, max: 9 },
+    from: |level| level as u8,
+    into: |level| usize::from(*level),
 };
 
 const SPIN_US: Mapped<Count, u32> = Mapped {
@@ -286,13 +302,14 @@ pub(super) fn path_of_environment(variable: &str) -> Option<String> {
         return Some(key.path.to_owned());
     }
     let below = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
-    // No path of an endpoint's key ends in another one, so at most one fits.
-    ENDPOINT_KEYS.iter().find_map(|key| {
+    let named = ENDPOINT_KEYS.iter().filter_map(|key| {
         let name = below.strip_suffix(&upper(key.path))?.strip_suffix('_')?;
         let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
-        (name.to_ascii_uppercase() == below[..name.len()])
-            .then(|| format!("endpoints.{name}.{}", key.path))
-    })
+        (name.to_ascii_uppercase() == below[..name.len()]).then_some((name, key))
+    });
+    // `deflate.enabled` of one endpoint, not `enabled` of another that is named like that.
+    let (name, key) = named.max_by_key(|(_, key)| key.path.len())?;
+    Some(format!("endpoints.{name}.{}", key.path))
 }
 
 /// The environment variable of a path: `server.port` is `CORECAST_SERVER_PORT`.

@@ -35,8 +35,8 @@ use crate::engine::{Tls, TlsFiles};
 pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;
 pub use endpoint::{
-    EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings, KeepaliveOverride, Override,
-    SlowClientOverride,
+    DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
+    KeepaliveOverride, Override, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
@@ -63,6 +63,8 @@ pub struct Config {
     pub slow_client: SlowClientConfig,
     /// Pings, and when a silent client is given up.
     pub keepalive: KeepaliveConfig,
+    /// Compression of messages.
+    pub deflate: DeflateConfig,
     /// Deadlines of a connection's phases.
     pub timeouts: TimeoutsConfig,
     /// The end of the process.
@@ -200,6 +202,17 @@ pub struct KeepaliveConfig {
     pub pong: Option<Duration>,
 }
 
+/// `deflate`: compression of messages (permessage-deflate, RFC 7692), without context takeover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeflateConfig {
+    /// Whether it is agreed to where a client offers it.
+    pub enabled: bool,
+    /// Smaller messages are sent as they are, bytes.
+    pub min_bytes: usize,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: u8,
+}
+
 /// `timeouts`: deadlines of a connection's phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutsConfig {
@@ -315,6 +328,11 @@ impl Default for Config {
             keepalive: KeepaliveConfig {
                 ping: Some(Duration::from_secs(30)),
                 pong: Some(Duration::from_secs(60)),
+            },
+            deflate: DeflateConfig {
+                enabled: false,
+                min_bytes: 128,
+                level: 1,
             },
             timeouts: TimeoutsConfig {
                 handshake: Duration::from_secs(10),

@@ -196,6 +196,9 @@ pub(super) struct Connection {
     pub(super) message_since_tick: Tick,
     pub(super) endpoint: EndpointId,
     pub(super) phase: Phase,
+    /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
+    /// not agreed on. It stays as it is while the connection is open.
+    pub(super) window_bits: u8,
     pub(super) over_limit: Option<OverLimit>,
     /// The last read may have left something.
     pub(super) is_readable: bool,
@@ -249,6 +252,7 @@ impl Connection {
             message_since_tick: 0,
             endpoint: EndpointId(0),
             phase,
+            window_bits: 0,
             over_limit: None,
             is_readable: false,
             is_writable: true,

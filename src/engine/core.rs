@@ -16,15 +16,16 @@ use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
 use super::control::{Doors, Live};
 use super::mailbox::Credit;
-use super::settings::{EndpointSettings, Settings};
+use super::settings::{Deflate, EndpointSettings, Settings};
 use super::stats::ShardStats;
 use super::tls::Tls;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
 use crate::fanout::outbox::Origin;
-use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
 use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::deflate::{Deflater, Inflater, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
 /// A room that the connection's shard has members of. It is valid while the connection is a member.
@@ -67,6 +68,8 @@ pub(super) struct Core {
     /// Bytes of the runs that those wait for.
     pub(super) pending_bytes: usize,
     pub(super) batch: BatchBuilder,
+    pub(super) deflater: Deflater,
+    pub(super) inflater: Inflater,
     pub(super) to_read: VecDeque<Key>,
     /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
     /// are almost there come first.
@@ -84,6 +87,8 @@ impl Core {
         Core {
             id,
             batch: BatchBuilder::new(Arc::clone(&doors.live)),
+            deflater: Deflater::default(),
+            inflater: Inflater::default(),
             doors,
             settings: live.settings,
             endpoint_settings: live.endpoint_settings,
@@ -211,8 +216,9 @@ impl Core {
             return Err(JoinError::TooManyRooms);
         }
         let place = self.enter(room);
+        let can_inflate = self.connections[key.index as usize].window_bits > 0;
         let local = &mut self.rooms[place as usize];
-        local.room.member_joined();
+        local.room.member_joined(can_inflate);
         let membership = Membership {
             room: place,
             place: local.join(key.index),
@@ -249,11 +255,12 @@ impl Core {
         let Some(seat) = connection.rooms.remove(place) else {
             return;
         };
+        let can_inflate = connection.window_bits > 0;
         let local = &mut self.rooms[place as usize];
         let pending_before = local.pending_bytes();
         let moved = local.leave(seat);
         self.pending_bytes -= pending_before - local.pending_bytes();
-        local.room.member_left();
+        local.room.member_left(can_inflate);
         for Moved {
             connection,
             place: seat,
@@ -304,6 +311,10 @@ impl Core {
         let room = &self.rooms[place as usize].room;
         self.batch
             .append(room, recipients, opcode, payload, received_ns);
+        if room.deflate_members() > 0 {
+            let room = Arc::clone(room);
+            self.deflate_published(&room, opcode, payload);
+        }
     }
 
     /// Publishes to a room by name. Returns whether it has any members.
@@ -324,7 +335,36 @@ impl Core {
         };
         self.batch
             .append(&room, recipients, opcode, payload, received_ns);
+        if room.deflate_members() > 0 {
+            self.deflate_published(&room, opcode, payload);
+        }
         true
+    }
+
+    /// Deflates the message that was published last, once for all members that can inflate.
+    fn deflate_published(&mut self, room: &Room, opcode: Opcode, payload: &[u8]) {
+        let deflate = self.settings_of(room.key.endpoint).deflate;
+        let backoff = match opcode {
+            Opcode::Text => &room.text_backoff,
+            _ => &room.binary_backoff,
+        };
+        if payload.len() < deflate.min_bytes || !backoff.must_try() {
+            return;
+        }
+        let deflater = &mut self.deflater;
+        let is_smaller = self
+            .batch
+            .deflate_last(deflater, deflate.level, opcode, payload);
+        backoff.note(is_smaller);
+        self.count_deflated(is_smaller);
+    }
+
+    fn count_deflated(&self, is_smaller: bool) {
+        let stats = self.stats();
+        match is_smaller {
+            true => stats.deflated.add(1),
+            false => stats.deflated_in_vain.add(1),
+        }
     }
 
     /// Puts encoded bytes into the outbox of one connection.
@@ -354,15 +394,44 @@ impl Core {
         else {
             return;
         };
-        let slow = &settings[usize::from(connection.endpoint.0)].slow_client;
-        let mut frame = Vec::with_capacity(server_frame_bytes(payload.len()));
-        append_frame(&mut frame, opcode, payload);
+        let window_bits = connection.window_bits;
+        let settings = &settings[usize::from(connection.endpoint.0)];
+        let frame = self.encode_for(window_bits, settings.deflate, opcode, payload);
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        let slow = &settings.slow_client;
         if !connection.is_writable && super::slow::refuses(connection, slow, frame.len()) {
             self.count_refused(1);
             return;
         }
         self.enqueue(key, frame, Origin::Direct, received_ns);
         super::slow::enforce(self, key);
+    }
+
+    /// The frame of a message for one connection that inflates with this window.
+    fn encode_for(
+        &mut self,
+        window_bits: u8,
+        deflate: Deflate,
+        opcode: Opcode,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let plain_bytes = server_frame_bytes(payload.len());
+        let mut frame = Vec::with_capacity(plain_bytes);
+        if payload.len() >= deflate.min_bytes && window_bits_for(payload.len()) <= window_bits {
+            let is_smaller = self
+                .deflater
+                .append(&mut frame, opcode, payload, deflate.level);
+            self.count_deflated(is_smaller);
+            if is_smaller {
+                let saved = plain_bytes - frame.len();
+                self.stats().deflate_saved_bytes.add(saved as u64);
+                return frame;
+            }
+        }
+        append_frame(&mut frame, opcode, payload);
+        frame
     }
 
     /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.

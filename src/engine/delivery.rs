@@ -1,6 +1,7 @@
 //! From a room's runs into its members' outboxes.
 
 use std::collections::vec_deque::Iter;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::close_reason::CloseReason;
@@ -9,13 +10,15 @@ use super::core::Core;
 use super::settings::{EndpointSettings, SlowClient};
 use super::slow;
 use super::stats::SlowAction;
-use crate::fanout::local_room::LocalRun;
+use crate::fanout::local_room::{Encoding, LocalRun};
 use crate::fanout::outbox::Origin;
 use crate::fanout::{ConnectionId, Recipient, Recipients};
 
-/// What came of the members that do not simply get all frames.
+/// What came of visits: the members that do not simply get all frames, and what was saved.
 #[derive(Default)]
-struct Exceptions {
+struct Outcome {
+    /// Bytes that members get fewer because theirs are deflated.
+    saved_bytes: usize,
     /// Members whose last send would have blocked.
     lagging: Vec<Key>,
     /// Members for which a filter panicked.
@@ -39,24 +42,24 @@ pub(super) fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> us
         return 0;
     };
     let pending_before = room.pending_bytes();
-    let mut exceptions = Exceptions::default();
+    let mut outcome = Outcome::default();
     let visits = room.deliver(visits_max, |index, runs| {
         let connection = &mut connections[index as usize];
         let slow = slow_client(endpoint_settings, connection);
-        visit(connection, (*id, index), place, runs, slow, &mut exceptions);
+        visit(connection, (*id, index), place, runs, slow, &mut outcome);
         let key = Key {
             index,
             generation: connection.generation,
         };
         if !connection.is_writable {
-            exceptions.lagging.push(key);
+            outcome.lagging.push(key);
         } else if !connection.is_dirty {
             connection.is_dirty = true;
             dirty.push(key);
         }
     });
     core.pending_bytes -= pending_before - room.pending_bytes();
-    act_on(core, exceptions);
+    act_on(core, outcome);
     visits
 }
 
@@ -70,7 +73,7 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
         ..
     } = core;
     let connection = &mut connections[key.index as usize];
-    let mut exceptions = Exceptions::default();
+    let mut outcome = Outcome::default();
     for membership in connection.rooms.as_slice().to_vec() {
         let Membership {
             room: place,
@@ -79,12 +82,12 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
         let slow = slow_client(endpoint_settings, connection);
         let room = &mut rooms[place as usize];
         room.deliver_to(seat, |index, runs| {
-            visit(connection, (*id, index), place, runs, slow, &mut exceptions);
+            visit(connection, (*id, index), place, runs, slow, &mut outcome);
         });
     }
     // It is being closed already: no policy acts on it any more.
-    exceptions.lagging.clear();
-    act_on(core, exceptions);
+    outcome.lagging.clear();
+    act_on(core, outcome);
 }
 
 /// Gives one member the runs that it has not got.
@@ -94,22 +97,26 @@ fn visit(
     place: u32,
     runs: Iter<'_, LocalRun>,
     slow: &SlowClient,
-    exceptions: &mut Exceptions,
+    outcome: &mut Outcome,
 ) {
     debug_assert!(connection.phase == Phase::Open, "a member that is not open");
     for run in runs {
         if run.recipients.is_none() && connection.is_writable {
-            let range = run.bytes.clone();
-            connection
-                .outbox
-                .push(&run.segment, range, run.frames, Origin::Room(place));
+            let encoding = run.encoding_for(connection.window_bits);
+            outcome.saved_bytes += run.plain.bytes.len() - encoding.bytes.len();
+            connection.outbox.push(
+                &encoding.segment,
+                encoding.bytes.clone(),
+                run.frames,
+                Origin::Room(place),
+            );
         } else {
             let id = ConnectionId {
                 index,
                 generation: connection.generation,
                 shard,
             };
-            deliver_frames(connection, id, place, run, slow, exceptions);
+            deliver_frames(connection, id, place, run, slow, outcome);
         }
     }
 }
@@ -125,43 +132,55 @@ fn deliver_frames(
     place: u32,
     run: &LocalRun,
     slow: &SlowClient,
-    exceptions: &mut Exceptions,
+    outcome: &mut Outcome,
 ) {
+    let encoding = run.encoding_for(connection.window_bits);
     let mut from = 0;
     loop {
-        let is_for = |each: &Recipients| is_recipient(each, connection, id, exceptions);
+        let is_for = |each: &Recipients| is_recipient(each, connection, id, outcome);
         let Some(frames) = run.next_stretch(from, is_for) else {
             return;
         };
         from = frames.end + 1;
         if connection.is_writable {
-            let count = frames.end - frames.start;
-            connection.outbox.push(
-                &run.segment,
-                run.bytes_of(&frames),
-                count,
-                Origin::Room(place),
-            );
+            push(connection, place, run, encoding, &frames, outcome);
             continue;
         }
         for frame in frames {
-            let bytes = run.bytes_of(&(frame..frame + 1));
-            if slow::refuses(connection, slow, bytes.len()) {
-                exceptions.refused_frames += 1;
+            let frame = frame..frame + 1;
+            if slow::refuses(connection, slow, encoding.bytes_of(&frame).len()) {
+                outcome.refused_frames += 1;
                 continue;
             }
-            connection
-                .outbox
-                .push(&run.segment, bytes, 1, Origin::Room(place));
+            push(connection, place, run, encoding, &frame, outcome);
         }
     }
+}
+
+/// Gives one member some frames of a run, in the form that it gets.
+fn push(
+    connection: &mut Connection,
+    place: u32,
+    run: &LocalRun,
+    encoding: &Encoding,
+    frames: &Range<u32>,
+    outcome: &mut Outcome,
+) {
+    let bytes = encoding.bytes_of(frames);
+    if !std::ptr::eq(encoding, &run.plain) {
+        outcome.saved_bytes += run.plain.bytes_of(frames).len() - bytes.len();
+    }
+    let count = frames.end - frames.start;
+    connection
+        .outbox
+        .push(&encoding.segment, bytes, count, Origin::Room(place));
 }
 
 fn is_recipient(
     recipients: &Recipients,
     connection: &Connection,
     id: ConnectionId,
-    exceptions: &mut Exceptions,
+    outcome: &mut Outcome,
 ) -> bool {
     match recipients {
         Recipients::All => true,
@@ -178,24 +197,28 @@ fn is_recipient(
                     index: id.index,
                     generation: id.generation,
                 };
-                exceptions.panicked.push(key);
+                outcome.panicked.push(key);
                 false
             })
         }
     }
 }
 
-fn act_on(core: &mut Core, exceptions: Exceptions) {
-    if exceptions.refused_frames > 0 {
+fn act_on(core: &mut Core, outcome: Outcome) {
+    if outcome.saved_bytes > 0 {
+        let stats = core.stats();
+        stats.deflate_saved_bytes.add(outcome.saved_bytes as u64);
+    }
+    if outcome.refused_frames > 0 {
         let stats = core.stats();
         stats.slow_actions[SlowAction::DropNewest as usize].add(1);
-        stats.dropped_frames.add(exceptions.refused_frames);
+        stats.dropped_frames.add(outcome.refused_frames);
     }
-    for key in exceptions.panicked {
+    for key in outcome.panicked {
         core.stats().endpoint_panics.add(1);
         core.doom(key, CloseReason::EndpointPanic);
     }
-    for key in exceptions.lagging {
+    for key in outcome.lagging {
         slow::enforce(core, key);
     }
 }

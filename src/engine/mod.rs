@@ -50,8 +50,8 @@ pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{
-    EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy, Timeouts,
-    TrustedProxies,
+    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
+    Timeouts, TrustedProxies,
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};

@@ -16,6 +16,7 @@ use super::session::Session;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
+use crate::limits::INFLATED_BYTES_MAX;
 use crate::wire::close::append_close;
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
 use crate::wire::frame::{Opcode, append_frame};
@@ -26,6 +27,8 @@ use crate::wire::http::Response;
 struct Heard {
     messages: u64,
     message_bytes: u64,
+    /// Of these what was inflated.
+    inflated_bytes: usize,
 }
 
 impl Shard {
@@ -85,6 +88,7 @@ impl Shard {
         let limits = DecoderLimits {
             message_bytes: settings.message_bytes,
             frame_bytes: settings.frame_bytes,
+            allows_compressed: connection.window_bits > 0,
         };
         let mut heard = Heard::default();
         let mut input = Input::new(bytes);
@@ -98,12 +102,25 @@ impl Shard {
                     heard.message_bytes += message.payload.len() as u64;
                     self.call_message(key, endpoint, message, received_ns);
                 }
+                Ok(Some(Item::Compressed(message))) if is_open => {
+                    // Past the bound even one byte is too much.
+                    let max = match heard.inflated_bytes {
+                        0..=INFLATED_BYTES_MAX => limits.message_bytes,
+                        _ => 0,
+                    };
+                    let bytes = self.call_compressed(key, endpoint, message, max, received_ns);
+                    heard.messages += u64::from(bytes.is_some());
+                    heard.message_bytes += bytes.unwrap_or(0) as u64;
+                    heard.inflated_bytes += bytes.unwrap_or(0);
+                }
                 Ok(Some(Item::Ping(payload))) if is_open => {
                     let mut pong = Vec::with_capacity(2 + payload.len());
                     append_frame(&mut pong, Opcode::Pong, payload);
                     self.core.enqueue(key, pong, Origin::Pong, received_ns);
                 }
-                Ok(Some(Item::Message(_) | Item::Ping(_) | Item::Pong(_))) => {}
+                Ok(Some(
+                    Item::Message(_) | Item::Compressed(_) | Item::Ping(_) | Item::Pong(_),
+                )) => {}
                 Ok(Some(Item::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.core.connections[key.index as usize].is_read_closed = true;
@@ -133,6 +150,32 @@ impl Shard {
         if catch_unwind(call).is_err() {
             self.endpoint_panicked(key);
         }
+    }
+
+    /// Inflates a message and gives it to the endpoint. Returns how large it is, unless the
+    /// connection is to be closed for it.
+    fn call_compressed(
+        &mut self,
+        key: Key,
+        endpoint: &Arc<dyn Endpoint>,
+        compressed: Message<'_>,
+        message_bytes_max: usize,
+        received_ns: u64,
+    ) -> Option<usize> {
+        // The endpoint may be given the whole core, so the message must not lie in it.
+        let mut inflater = std::mem::take(&mut self.core.inflater);
+        let inflated = inflater.inflate(compressed, message_bytes_max);
+        let bytes = inflated.map(|message| {
+            self.core.stats().inflated.add(1);
+            self.call_message(key, endpoint, message, received_ns);
+            message.payload.len()
+        });
+        self.core.inflater = inflater;
+        if let Err(error) = bytes {
+            self.core.stats().inflations_refused[error as usize].add(1);
+            self.core.doom(key, CloseReason::Protocol(error.into()));
+        }
+        bytes.ok()
     }
 
     pub(super) fn endpoint_panicked(&mut self, key: Key) {
@@ -350,6 +393,14 @@ impl Shard {
         }
         if let Some(gauge) = gauge(stats, phase) {
             gauge.add(1);
+        }
+        if connection.window_bits > 0 {
+            let open = &stats.deflate_open;
+            match (connection.phase == Phase::Open, phase == Phase::Open) {
+                (false, true) => open.add(1),
+                (true, false) => open.set(open.get().saturating_sub(1)),
+                _ => {}
+            }
         }
         if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
             && !matches!(connection.phase, Phase::Closing | Phase::Draining)

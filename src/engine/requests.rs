@@ -19,9 +19,12 @@ use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::{RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::wire::deflate::offer::Agreement;
 use crate::wire::forwarded::ForwardedError;
 use crate::wire::handshake::{self, Upgrade};
 use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Response};
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// What became of the bytes of a request.
 enum Step {
@@ -415,18 +418,29 @@ impl Shard {
     ) {
         let offered = |chosen: &str| upgrade.protocols().any(|protocol| protocol == chosen);
         let protocol = accept.protocol.filter(|protocol| offered(protocol));
-        let mut response = Vec::with_capacity(192);
+        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
+        let connection = &mut self.core.connections[key.index as usize];
+        let settings = &self.core.endpoint_settings[usize::from(connection.endpoint.0)];
+        let keepalive = settings.keepalive;
+        let deflate = upgrade.deflate.filter(|_| settings.deflate.enabled);
+        connection.window_bits = deflate.map_or(0, Agreement::window_bits);
+        let extension = deflate.map(|deflate| deflate.to_string());
+        let extension = extension.as_deref().map(|value| (EXTENSIONS, value));
+        let mut response = Vec::with_capacity(256);
         // RFC 9110 §7.8: who asked for both gets both, in this order.
         if request.head.expects_continue {
             response.extend_from_slice(CONTINUE);
         }
-        handshake::append_accept(&mut response, upgrade, protocol.as_deref(), &[]);
+        handshake::append_accept(
+            &mut response,
+            upgrade,
+            protocol.as_deref(),
+            extension.as_slice(),
+        );
         self.core
             .enqueue(key, response, Origin::Control, received_ns);
         self.enter_phase(key, Phase::Open);
-        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let connection = &mut self.core.connections[key.index as usize];
-        let keepalive = self.core.endpoint_settings[usize::from(connection.endpoint.0)].keepalive;
         connection.cold = None;
         connection.state = accept.state;
         connection.heard_tick = reading_tick;

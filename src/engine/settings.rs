@@ -60,6 +60,27 @@ impl Default for Keepalive {
     }
 }
 
+/// Whether and what is compressed (permessage-deflate, RFC 7692). Context is never taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deflate {
+    /// Whether it is agreed to where a client offers it.
+    pub enabled: bool,
+    /// Smaller messages are sent as they are, in bytes of payload.
+    pub min_bytes: usize,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: u8,
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        Deflate {
+            enabled: false,
+            min_bytes: 128,
+            level: 1,
+        }
+    }
+}
+
 /// What one endpoint's connections may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndpointSettings {
@@ -71,6 +92,8 @@ pub struct EndpointSettings {
     pub slow_client: SlowClient,
     /// Keep-alive.
     pub keepalive: Keepalive,
+    /// Compression.
+    pub deflate: Deflate,
 }
 
 impl Default for EndpointSettings {
@@ -80,6 +103,7 @@ impl Default for EndpointSettings {
             frame_bytes: 1024 * 1024,
             slow_client: SlowClient::default(),
             keepalive: Keepalive::default(),
+            deflate: Deflate::default(),
         }
     }
 }

@@ -31,8 +31,8 @@ use crate::fanout::outbox::Sent;
 use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, CONTROLS_PER_TURN, PENDING_BYTES_MAX, READS_PER_CONNECTION,
-    SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, CONTROLS_PER_TURN, PENDING_BYTES_MAX,
+    READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -326,17 +326,24 @@ impl Shard {
             // An incomplete TLS record goes in front of what follows it.
             let kept = connection.tls.as_ref();
             let kept = kept.map_or(0, |tls| tls.restore(buffer));
-            match connection.stream.read(&mut buffer[kept..]) {
+            let most = match connection.window_bits {
+                0 => buffer.len(),
+                _ => (kept + COMPRESSED_READ_BYTES_MAX).min(buffer.len()),
+            };
+            match connection.stream.read(&mut buffer[kept..most]) {
                 Ok(0) => return self.stream_ended(key),
                 Ok(received) => {
                     // A short read has drained the socket; where the end is near, read up to it.
                     let end = kept + received;
-                    let is_drained = end < buffer.len() && !connection.is_read_closed;
+                    let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
                     self.take_stream(key, &mut buffer[..end], received_ns);
                     if is_drained || self.core.is_doomed(key) {
                         return;
+                    }
+                    if self.core.batch.bytes_pending() >= TURN_BYTES_MAX {
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

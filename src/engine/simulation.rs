@@ -424,7 +424,7 @@ impl Shard {
         for local in rooms.values_mut() {
             let visits_max = world.random.below(4) as usize;
             local.deliver(visits_max, |connection, runs| {
-                let frames = |run: &LocalRun| numbers(&run.segment.buffer, &run.bytes);
+                let frames = |run: &LocalRun| numbers(&run.plain.segment.buffer, &run.plain.bytes);
                 members[connection as usize]
                     .got
                     .extend(runs.flat_map(frames));

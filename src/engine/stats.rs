@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::close_reason::{CloseReason, Refusal};
+use crate::wire::deflate::InflateError;
 
 /// A number that one thread writes and any thread reads: an addition is a load and a store.
 #[derive(Debug, Default)]
@@ -212,6 +213,18 @@ pub struct ShardStats {
     pub slow_actions: [Counter; SlowAction::LABELS.len()],
     /// Frames that slow clients did not get.
     pub dropped_frames: Counter,
+    /// Open WebSocket connections now that agreed to permessage-deflate.
+    pub deflate_open: Counter,
+    /// Messages that were deflated, each once for all its recipients.
+    pub deflated: Counter,
+    /// Messages that deflating did not make smaller, and that were sent as they are.
+    pub deflated_in_vain: Counter,
+    /// Bytes that recipients were sent fewer for it, all of them together.
+    pub deflate_saved_bytes: Counter,
+    /// Compressed messages received.
+    pub inflated: Counter,
+    /// Compressed messages that were refused, by [`InflateError`].
+    pub inflations_refused: [Counter; InflateError::LABELS.len()],
     /// Wakes sent to other shards.
     pub wakes_sent: Counter,
     /// Wakes that were not needed, since the other shard was awake.

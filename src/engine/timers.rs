@@ -76,6 +76,8 @@ impl Shard {
             self.sweep_outbox_bytes = 0;
             self.sweep_rooms();
             self.core.batch.shrink();
+            self.core.deflater.shrink();
+            self.core.inflater.shrink();
         }
     }
 

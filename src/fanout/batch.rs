@@ -9,6 +9,7 @@ use super::room::Room;
 use super::segment::{Buffer, LiveBytes};
 use super::tickets::ShardSet;
 use crate::limits::{MESSAGE_BYTES_MAX, SHARED_FRAME_BYTES_MAX};
+use crate::wire::deflate::{Deflater, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
 /// Frames of one room with tickets in a row, side by side in one buffer.
@@ -26,13 +27,31 @@ pub struct Run {
     pub bytes: std::ops::Range<u32>,
     /// The buffer.
     pub buffer: Arc<Buffer>,
+    /// The same frames for members that can inflate, where that makes any of them smaller.
+    pub deflated: Option<Deflated>,
     /// When the oldest frame had been received, in nanoseconds of the process's clock.
     pub received_ns: u64,
     /// Who gets each frame; `None` where all of them go to everybody.
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
+/// The variant of a run for members that can inflate. Frame by frame it stands for the plain run; what
+/// does not become smaller is in it as it is.
+#[derive(Clone)]
+pub struct Deflated {
+    /// The frames of the run, and nothing else.
+    pub buffer: Arc<Buffer>,
+    /// The smallest window that all of them can be inflated with, as a power of two.
+    pub window_bits: u8,
+}
+
 impl Run {
+    /// The bytes of the run, its variant included.
+    pub fn held_bytes(&self) -> usize {
+        let deflated = self.deflated.as_ref();
+        self.bytes.len() + deflated.map_or(0, |deflated| deflated.buffer.bytes().len())
+    }
+
     /// Takes the run's tickets. Returns the shards that must get it.
     pub fn take_tickets(&mut self) -> ShardSet {
         let (first, shards) = self.room.tickets.take(u64::from(self.frames));
@@ -45,7 +64,7 @@ impl Run {
 pub struct Batch {
     /// The runs. Those of one room are in order; runs of different rooms are independent.
     pub runs: Vec<Run>,
-    /// The bytes of all buffers.
+    /// The bytes of all buffers, variants included.
     pub bytes: usize,
 }
 
@@ -69,9 +88,16 @@ enum Place {
     Large(Vec<u8>),
 }
 
+/// The deflated form of a frame, until the batch is sealed.
+struct DeflatedFrame {
+    bytes: std::ops::Range<usize>,
+    window_bits: u8,
+}
+
 struct Pending {
     room: u32,
     place: Place,
+    deflated: Option<DeflatedFrame>,
     received_ns: u64,
     recipients: Recipients,
 }
@@ -79,6 +105,8 @@ struct Pending {
 /// Gathers what a shard publishes in a turn.
 pub struct BatchBuilder {
     bytes: Vec<u8>,
+    /// Deflated frames.
+    deflated: Vec<u8>,
     frames: Vec<Pending>,
     rooms: Vec<Arc<Room>>,
     /// The place of each room in `rooms`, by epoch.
@@ -96,6 +124,7 @@ impl BatchBuilder {
     pub fn new(live: Arc<LiveBytes>) -> BatchBuilder {
         BatchBuilder {
             bytes: Vec::new(),
+            deflated: Vec::new(),
             frames: Vec::new(),
             rooms: Vec::new(),
             places: FxHashMap::default(),
@@ -146,9 +175,35 @@ impl BatchBuilder {
         self.frames.push(Pending {
             room,
             place,
+            deflated: None,
             received_ns,
             recipients,
         });
+    }
+
+    /// Deflates the frame that was appended last, whose opcode and payload these are, once for all
+    /// members that can inflate. Returns whether that made it smaller; where it did not, they get
+    /// the plain frame.
+    pub fn deflate_last(
+        &mut self,
+        deflater: &mut Deflater,
+        level: u8,
+        opcode: Opcode,
+        payload: &[u8],
+    ) -> bool {
+        let start = self.deflated.len();
+        let Some(last) = self.frames.last_mut() else {
+            return false;
+        };
+        if !deflater.append(&mut self.deflated, opcode, payload, level) {
+            return false;
+        }
+        self.bytes_pending += self.deflated.len() - start;
+        last.deflated = Some(DeflatedFrame {
+            bytes: start..self.deflated.len(),
+            window_bits: window_bits_for(payload.len()),
+        });
+        true
     }
 
     fn room_place(&mut self, room: &Arc<Room>) -> u32 {
@@ -180,19 +235,22 @@ impl BatchBuilder {
         let mut frames = self.frames.drain(..).peekable();
         let mut batch = Batch {
             runs: Vec::new(),
-            bytes: self.bytes_pending,
+            bytes: 0,
         };
         let mut gather = Gather {
             first_frame: 0,
             position: 0,
             shared: shared.as_ref(),
+            deflated: &self.deflated,
+            live: &self.live,
         };
         while let Some(frame) = frames.next() {
             let room = Arc::clone(&self.rooms[frame.room as usize]);
             let run = match frame.place {
                 Place::Large(own) => {
                     let buffer = Arc::new(Buffer::new(own, Box::default(), &self.live));
-                    large_run(room, buffer, frame.received_ns, frame.recipients)
+                    let deflated = frame.deflated.map(|deflated| gather.alone(&deflated));
+                    large_run(room, buffer, deflated, frame.received_ns, frame.recipients)
                 }
                 Place::Shared { .. } => {
                     let mut of_run = vec![frame];
@@ -207,6 +265,7 @@ impl BatchBuilder {
                     }
                 }
             };
+            batch.bytes += run.held_bytes();
             batch.runs.push(run);
         }
         drop(frames);
@@ -253,6 +312,7 @@ impl BatchBuilder {
 
     fn reset(&mut self) {
         self.bytes.clear();
+        self.deflated.clear();
         self.rooms.clear();
         self.places.clear();
         self.interleaved = false;
@@ -263,6 +323,7 @@ impl BatchBuilder {
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.bytes = Vec::new();
+            self.deflated = Vec::new();
             self.frames = Vec::new();
             self.rooms = Vec::new();
             self.places = FxHashMap::default();
@@ -275,6 +336,8 @@ struct Gather<'a> {
     first_frame: u32,
     position: u32,
     shared: Option<&'a Arc<Buffer>>,
+    deflated: &'a [u8],
+    live: &'a Arc<LiveBytes>,
 }
 
 impl Gather<'_> {
@@ -292,6 +355,7 @@ impl Gather<'_> {
             frames: count,
             first_frame: self.first_frame,
             bytes: self.position..self.position + bytes,
+            deflated: self.variant(&frames, &buffer, self.first_frame),
             buffer,
             received_ns,
             recipients: selective
@@ -300,6 +364,43 @@ impl Gather<'_> {
         self.first_frame += count;
         self.position += bytes;
         Some(run)
+    }
+
+    /// The variant of a run in the shared buffer, whose frames begin with number `first_frame`
+    /// there: frame by frame what was deflated, or a copy of what was not.
+    fn variant(&self, frames: &[Pending], plain: &Buffer, first_frame: u32) -> Option<Deflated> {
+        let deflated = frames.iter().flat_map(|frame| &frame.deflated);
+        let window_bits = deflated.map(|deflated| deflated.window_bits).max()?;
+        let encoded = |(number, frame): (u32, &Pending)| match &frame.deflated {
+            Some(deflated) => &self.deflated[deflated.bytes.clone()],
+            None => {
+                let range = plain.frame_range(number);
+                &plain.bytes()[range.start as usize..range.end as usize]
+            }
+        };
+        let encoded: Vec<&[u8]> = (first_frame..).zip(frames).map(encoded).collect();
+        let ends = encoded.iter().scan(0, |end, bytes| {
+            *end += bytes.len() as u32;
+            Some(*end)
+        });
+        let ends = match encoded.len() {
+            1 => Box::default(),
+            _ => ends.collect(),
+        };
+        let buffer = Buffer::new(encoded.concat(), ends, self.live);
+        Some(Deflated {
+            buffer: Arc::new(buffer),
+            window_bits,
+        })
+    }
+
+    /// The variant of a run of one frame.
+    fn alone(&self, deflated: &DeflatedFrame) -> Deflated {
+        let bytes = self.deflated[deflated.bytes.clone()].to_vec();
+        Deflated {
+            buffer: Arc::new(Buffer::new(bytes, Box::default(), self.live)),
+            window_bits: deflated.window_bits,
+        }
     }
 }
 
@@ -319,6 +420,7 @@ impl Place {
 fn large_run(
     room: Arc<Room>,
     buffer: Arc<Buffer>,
+    deflated: Option<Deflated>,
     received_ns: u64,
     recipients: Recipients,
 ) -> Run {
@@ -334,6 +436,7 @@ fn large_run(
         first_frame: 0,
         bytes,
         buffer,
+        deflated,
         received_ns,
         recipients,
     }

@@ -19,19 +19,55 @@ use super::segment::Segment;
 /// A run that this shard accepted.
 #[derive(Clone)]
 pub struct LocalRun {
-    /// The frames.
-    pub segment: Rc<Segment>,
-    /// Where they are in the segment's buffer.
-    pub bytes: Range<u32>,
+    /// The frames as everybody can read them.
+    pub plain: Encoding,
+    /// The same frames, deflated as far as that pays, with the smallest window that they can be
+    /// inflated with (see [`super::batch::Deflated`]).
+    pub deflated: Option<(Encoding, u8)>,
     /// How many there are.
     pub frames: u32,
-    /// The first frame's number in the buffer.
-    pub first_frame: u32,
     /// Who gets each frame; `None` where all of them go to everybody.
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
+/// The frames of a run in one of their forms.
+#[derive(Clone, Debug)]
+pub struct Encoding {
+    /// The shard's handle to their buffer.
+    pub segment: Rc<Segment>,
+    /// Where they are in it.
+    pub bytes: Range<u32>,
+    /// The first frame's number in the buffer.
+    pub first_frame: u32,
+}
+
+impl Encoding {
+    /// Where `frames` of the run, which are not empty, are in the buffer.
+    pub fn bytes_of(&self, frames: &Range<u32>) -> Range<u32> {
+        debug_assert!(frames.start < frames.end);
+        let buffer = &self.segment.buffer;
+        let first = buffer.frame_range(self.first_frame + frames.start);
+        let last = buffer.frame_range(self.first_frame + frames.end - 1);
+        first.start..last.end
+    }
+}
+
 impl LocalRun {
+    /// The form that a member gets that can inflate with a window of `window_bits`; 0: not at all.
+    #[inline]
+    pub fn encoding_for(&self, window_bits: u8) -> &Encoding {
+        match &self.deflated {
+            Some((deflated, needed_bits)) if *needed_bits <= window_bits => deflated,
+            _ => &self.plain,
+        }
+    }
+
+    /// The bytes of the run, its variant included.
+    fn held_bytes(&self) -> usize {
+        let deflated = self.deflated.as_ref();
+        self.plain.bytes.len() + deflated.map_or(0, |(deflated, _)| deflated.bytes.len())
+    }
+
     /// The next frames side by side that one member gets, among those from number `from` on.
     /// `is_for` says of each frame whether it does. It has then been asked about the frame behind
     /// them, too: the search goes on after that one.
@@ -47,15 +83,6 @@ impl LocalRun {
         let start = (from..self.frames).find(|frame| is_for(*frame))?;
         let end = (start + 1..self.frames).find(|frame| !is_for(*frame));
         Some(start..end.unwrap_or(self.frames))
-    }
-
-    /// Where `frames`, which are not empty, are in the segment's buffer.
-    pub fn bytes_of(&self, frames: &Range<u32>) -> Range<u32> {
-        debug_assert!(frames.start < frames.end && frames.end <= self.frames);
-        let buffer = &self.segment.buffer;
-        let first = buffer.frame_range(self.first_frame + frames.start);
-        let last = buffer.frame_range(self.first_frame + frames.end - 1);
-        first.start..last.end
     }
 }
 
@@ -245,15 +272,27 @@ impl<Hold: Clone> LocalRoom<Hold> {
 
     fn append(&mut self, run: &Run, now_tick: u32) {
         self.next_ticket += u64::from(run.frames);
-        self.pending_bytes += run.bytes.len();
-        let segment = Segment::new(Arc::clone(&run.buffer), run.received_ns, now_tick);
-        self.runs.push_back(LocalRun {
-            segment,
-            bytes: run.bytes.clone(),
-            frames: run.frames,
-            first_frame: run.first_frame,
-            recipients: run.recipients.clone(),
+        let segment = |buffer| Segment::new(Arc::clone(buffer), run.received_ns, now_tick);
+        let deflated = run.deflated.as_ref().map(|deflated| {
+            let encoding = Encoding {
+                segment: segment(&deflated.buffer),
+                bytes: 0..deflated.buffer.bytes().len() as u32,
+                first_frame: 0,
+            };
+            (encoding, deflated.window_bits)
         });
+        let local = LocalRun {
+            plain: Encoding {
+                segment: segment(&run.buffer),
+                bytes: run.bytes.clone(),
+                first_frame: run.first_frame,
+            },
+            deflated,
+            frames: run.frames,
+            recipients: run.recipients.clone(),
+        };
+        self.pending_bytes += local.held_bytes();
+        self.runs.push_back(local);
     }
 
     /// Visits up to `visits_max` members: `visit` gets each one's connection and the runs that it
@@ -302,7 +341,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
         let done = self.lap_run.wrapping_sub(self.first_run) as usize;
         if done <= self.runs.len() {
             let drained = self.runs.drain(..done);
-            self.pending_bytes -= drained.map(|run| run.bytes.len()).sum::<usize>();
+            self.pending_bytes -= drained.map(|run| run.held_bytes()).sum::<usize>();
             self.first_run = self.lap_run;
         }
         self.lap_run = self.next_run();

@@ -1,6 +1,6 @@
 //! A room: a named, ordered stream with members. This is the part that all shards share.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use super::tickets::Tickets;
 
@@ -27,7 +27,49 @@ pub struct Room {
     pub epoch: u64,
     /// The room's order.
     pub tickets: Tickets,
+    /// Whether its text is worth deflating.
+    pub text_backoff: Backoff,
+    /// Whether its binary messages are worth deflating.
+    pub binary_backoff: Backoff,
     members: AtomicU32,
+    deflate_members: AtomicU32,
+}
+
+/// Most messages that are sent as they are before the next one is tried again.
+const SKIPPED_MAX: u8 = 64;
+
+/// Remembers that deflating does not pay, as with audio: after each message that did not become
+/// smaller twice as many are sent as they are. Shards that use it at once may lose a step of each
+/// other; nothing depends on it.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    /// Messages that are still to be skipped.
+    left: AtomicU8,
+    /// How many the last failure made us skip; zero after a success.
+    skipped: AtomicU8,
+}
+
+impl Backoff {
+    /// Whether the next message is to be deflated.
+    pub fn must_try(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+        }
+        left == 0
+    }
+
+    /// Notes whether a message that was tried became smaller.
+    pub fn note(&self, is_smaller: bool) {
+        let skipped = self.skipped.load(Ordering::Relaxed);
+        let skip = match is_smaller {
+            true if skipped == 0 => return,
+            true => 0,
+            false => (skipped * 2).clamp(1, SKIPPED_MAX),
+        };
+        self.left.store(skip, Ordering::Relaxed);
+        self.skipped.store(skip, Ordering::Relaxed);
+    }
 }
 
 impl Room {
@@ -36,7 +78,10 @@ impl Room {
             key,
             epoch,
             tickets: Tickets::default(),
+            text_backoff: Backoff::default(),
+            binary_backoff: Backoff::default(),
             members: AtomicU32::new(0),
+            deflate_members: AtomicU32::new(0),
         }
     }
 
@@ -45,14 +90,62 @@ impl Room {
         self.members.load(Ordering::Relaxed)
     }
 
-    /// Counts a member that joined.
-    pub fn member_joined(&self) {
-        self.members.fetch_add(1, Ordering::Relaxed);
+    /// Members that can be sent deflated messages. A publisher that does not see one yet sends it
+    /// plain ones, which are always right.
+    pub fn deflate_members(&self) -> u32 {
+        self.deflate_members.load(Ordering::Relaxed)
     }
 
-    /// Counts a member that left.
-    pub fn member_left(&self) {
+    /// Counts a member that joined, and whether it can be sent deflated messages.
+    pub fn member_joined(&self, can_inflate: bool) {
+        self.members.fetch_add(1, Ordering::Relaxed);
+        if can_inflate {
+            self.deflate_members.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a member that left; `can_inflate` as it was when it joined.
+    pub fn member_left(&self, can_inflate: bool) {
         let before = self.members.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a member left a room that had none");
+        if can_inflate {
+            let before = self.deflate_members.fetch_sub(1, Ordering::Relaxed);
+            debug_assert!(before > 0, "a member left that did not join");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `messages`, how many are tried where none becomes smaller.
+    fn tried_in_vain(backoff: &Backoff, messages: usize) -> usize {
+        let is_tried = |_: &usize| {
+            let must_try = backoff.must_try();
+            if must_try {
+                backoff.note(false);
+            }
+            must_try
+        };
+        (0..messages).filter(is_tried).count()
+    }
+
+    #[test]
+    fn what_never_becomes_smaller_is_tried_ever_more_rarely() {
+        let backoff = Backoff::default();
+        // Skips of 1, 2, 4, … 64, each behind a message that was tried.
+        assert_eq!(tried_in_vain(&backoff, 7 + 127), 7);
+        assert_eq!(tried_in_vain(&backoff, 650), 10, "one of 65 from then on");
+    }
+
+    #[test]
+    fn one_success_ends_the_backing_off() {
+        let backoff = Backoff::default();
+        tried_in_vain(&backoff, 7 + 127);
+        assert!(backoff.must_try());
+        backoff.note(true);
+        assert!((0..100).all(|_| backoff.must_try()));
+        assert_eq!(tried_in_vain(&backoff, 2), 1, "and it begins anew");
     }
 }

@@ -12,8 +12,8 @@ use crate::config::{
     Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
-    Builder, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings, SlowClient,
-    SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
+    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
 
@@ -61,6 +61,11 @@ fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettin
         keepalive: Keepalive {
             ping: config.ping.unwrap_or_default(),
             pong: config.pong.unwrap_or_default(),
+        },
+        deflate: Deflate {
+            enabled: config.deflate.enabled,
+            min_bytes: config.deflate.min_bytes,
+            level: config.deflate.level,
         },
     }
 }

@@ -28,6 +28,8 @@ pub struct DecoderLimits {
     pub message_bytes: usize,
     /// Largest payload of one data frame.
     pub frame_bytes: u64,
+    /// Whether messages may be compressed: permessage-deflate was agreed on (RFC 7692 §6).
+    pub allows_compressed: bool,
 }
 
 /// The state of one connection's incoming frames.
@@ -66,6 +68,9 @@ pub struct Message<'a> {
 pub enum Item<'a> {
     /// A whole message, its fragments joined.
     Message(Message<'a>),
+    /// A whole compressed message, for [`super::deflate::Inflater`]. Its payload is as it came: only
+    /// what is inflated can be judged as text.
+    Compressed(Message<'a>),
     /// To be answered by a pong with the same payload.
     Ping(&'a [u8]),
     /// An answer to a ping, or a heartbeat.
@@ -107,7 +112,8 @@ pub enum ProtocolError {
     /// RFC 6455 §5.1: a client masks every frame.
     #[error("frame is not masked")]
     UnmaskedFrame,
-    /// RFC 6455 §5.2: no extension gave these bits a meaning.
+    /// RFC 6455 §5.2: no extension gave these bits a meaning. RSV1 has one on the first frame of
+    /// a message where permessage-deflate was agreed on (RFC 7692 §6.1).
     #[error("reserved bits are set")]
     ReservedBits,
     /// RFC 6455 §5.2: opcodes 3 to 7 and 11 to 15.
@@ -140,6 +146,9 @@ pub enum ProtocolError {
     /// RFC 6455 §8.1: text that is not UTF-8.
     #[error("text is not UTF-8")]
     InvalidUtf8,
+    /// RFC 7692 §7.2.2: a compressed message that cannot be inflated.
+    #[error("compressed message is not DEFLATE")]
+    InvalidDeflate,
     /// RFC 6455 §5.5.1: a close with a payload of one byte.
     #[error("close code is cut short")]
     CloseTooShort,
@@ -152,11 +161,12 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The close code that answers it: 1002, 1007 or 1009 (RFC 6455 §7.4.1).
+    /// The close code that answers it: 1002, 1007 or 1009 (RFC 6455 §7.4.1). RFC 7692 names none
+    /// for bad DEFLATE: it is data "not consistent with the type of the message", 1007.
     pub fn close_code(self) -> u16 {
         match self {
             Self::FrameTooBig | Self::MessageTooBig => 1009,
-            Self::InvalidUtf8 | Self::InvalidCloseReason => 1007,
+            Self::InvalidUtf8 | Self::InvalidDeflate | Self::InvalidCloseReason => 1007,
             _ => 1002,
         }
     }
@@ -176,6 +186,7 @@ impl ProtocolError {
             Self::FrameTooBig => "frame_too_big",
             Self::MessageTooBig => "message_too_big",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidDeflate => "invalid_deflate",
             Self::CloseTooShort => "close_too_short",
             Self::InvalidCloseCode => "invalid_close_code",
             Self::InvalidCloseReason => "invalid_close_reason",
@@ -217,12 +228,13 @@ impl Decoder {
         }
         // Nearly every frame is whole and stands alone: no state is touched for it.
         if self.partial.is_none()
-            && let Some((opcode, payload)) = take_whole_frame(input, limits)
+            && let Some((header, payload)) = take_whole_frame(input, limits)
         {
-            let kind = match opcode {
+            let kind = match header.opcode {
+                _ if header.is_compressed => return self.lend_rare(&header, payload, input),
                 Opcode::Text if utf8::is_valid(payload) => MessageKind::Text,
                 Opcode::Binary => MessageKind::Binary,
-                _ => return self.lend_rare(opcode, payload, input),
+                _ => return self.lend_rare(&header, payload, input),
             };
             return Ok(Some(Item::Message(Message { kind, payload })));
         }
@@ -286,13 +298,16 @@ impl Decoder {
         }
         match self.partial.get_or_insert_default().collect(input, limits) {
             Ok(Collected::Nothing) => Ok(None),
-            Ok(Collected::Message(kind)) => {
+            Ok(Collected::Message {
+                kind,
+                is_compressed,
+            }) => {
                 self.phase = Phase::LentMessage;
                 let payload = self
                     .partial
                     .as_ref()
                     .map_or(&[][..], |partial| partial.message());
-                Ok(Some(Item::Message(Message { kind, payload })))
+                Ok(Some(message_item(kind, payload, is_compressed)))
             }
             Ok(Collected::Control(opcode)) => {
                 self.phase = Phase::LentControl;
@@ -313,17 +328,21 @@ impl Decoder {
         }
     }
 
-    /// A whole frame that is a control frame or bad text.
+    /// A whole frame that is a compressed message, a control frame or bad text.
     #[inline(never)]
     fn lend_rare<'p>(
         &mut self,
-        opcode: Opcode,
+        header: &Header,
         payload: &'p [u8],
         input: &mut Input<'_>,
     ) -> Result<Option<Item<'p>>, ProtocolError> {
-        let item = match opcode {
+        let item = match header.opcode {
+            Opcode::Text if header.is_compressed => {
+                Ok(message_item(MessageKind::Text, payload, true))
+            }
+            Opcode::Binary => Ok(message_item(MessageKind::Binary, payload, true)),
             Opcode::Text => Err(ProtocolError::InvalidUtf8),
-            _ => control_item(opcode, payload),
+            opcode => control_item(opcode, payload),
         };
         if matches!(item, Err(_) | Ok(Item::Close(_))) {
             self.end(input);
@@ -339,7 +358,7 @@ impl Decoder {
 fn take_whole_frame<'i>(
     input: &mut Input<'i>,
     limits: &DecoderLimits,
-) -> Option<(Opcode, &'i [u8])> {
+) -> Option<(Header, &'i [u8])> {
     let (header, header_len) = Header::parse(input.bytes, None, limits).ok().flatten()?;
     let is_whole = header.payload_len <= (input.bytes.len() - header_len) as u64;
     if !header.fin || !is_whole {
@@ -348,7 +367,16 @@ fn take_whole_frame<'i>(
     input.take(header_len);
     let payload = input.take(header.payload_len as usize);
     mask::apply(payload, header.key);
-    Some((header.opcode, payload))
+    Some((header, payload))
+}
+
+fn message_item(kind: MessageKind, payload: &[u8], is_compressed: bool) -> Item<'_> {
+    let message = Message { kind, payload };
+    if is_compressed {
+        Item::Compressed(message)
+    } else {
+        Item::Message(message)
+    }
 }
 
 fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolError> {

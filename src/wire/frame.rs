@@ -80,6 +80,8 @@ pub(super) const LEN16_MARK: u8 = 126;
 const LEN64_MARK: u8 = 127;
 /// In the first byte: the last fragment of its message.
 pub(super) const FIN: u8 = 0x80;
+/// In the first byte: the message is compressed (RFC 7692 §6).
+pub(super) const RSV1: u8 = 0x40;
 
 const _: () = assert!(CONTROL_PAYLOAD_BYTES_MAX <= LEN7_MAX);
 
@@ -100,8 +102,18 @@ pub const fn server_frame_bytes(payload_len: usize) -> usize {
 #[inline]
 pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     debug_assert!(!opcode.is_control() || payload.len() <= CONTROL_PAYLOAD_BYTES_MAX);
+    append(out, FIN | opcode as u8, payload);
+}
+
+/// Appends the same with a payload that was deflated (RFC 7692 §6.1).
+pub(super) fn append_deflated_frame(out: &mut Vec<u8>, opcode: Opcode, deflated: &[u8]) {
+    debug_assert!(!opcode.is_control());
+    append(out, FIN | RSV1 | opcode as u8, deflated);
+}
+
+#[inline]
+fn append(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     out.reserve(server_frame_bytes(payload.len()));
-    let first = FIN | opcode as u8;
     // Arrays of a known size become single stores.
     match payload.len() {
         len @ 0..=LEN7_MAX => out.extend_from_slice(&[first, len as u8]),

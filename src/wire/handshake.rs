@@ -7,6 +7,7 @@
 use httparse::Header;
 use tungstenite::handshake::derive_accept_key;
 
+use super::deflate::offer::{Agreement, negotiate};
 use super::http::{BodyLength, Head, Response, is_emittable, list_items};
 
 /// The one version of the protocol (RFC 6455 §4.1).
@@ -19,6 +20,8 @@ const KEY_BYTES: usize = 24;
 pub struct Upgrade<'b> {
     /// `Sec-WebSocket-Key`: the base64 of 16 bytes.
     pub key: &'b str,
+    /// The compression that the client offers and that can be accepted (RFC 7692 §7.1).
+    pub deflate: Option<Agreement>,
     headers: &'b [Header<'b>],
 }
 
@@ -59,6 +62,9 @@ pub enum HandshakeError {
     /// RFC 6455 §4.2.1: a key that is not the base64 of 16 bytes.
     #[error("Sec-WebSocket-Key is not the base64 of 16 bytes")]
     BadKey,
+    /// RFC 6455 §9.1: extensions that do not follow the grammar.
+    #[error("Sec-WebSocket-Extensions is malformed")]
+    BadExtensions,
 }
 
 impl HandshakeError {
@@ -74,6 +80,7 @@ impl HandshakeError {
             Self::UnsupportedVersion => "unsupported_version",
             Self::NoKey => "no_key",
             Self::BadKey => "bad_key",
+            Self::BadExtensions => "bad_extensions",
         }
     }
 
@@ -123,8 +130,11 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
     if !is_key(key) {
         return Err(HandshakeError::BadKey);
     }
+    let extensions = head.headers_named("sec-websocket-extensions");
+    let deflate = negotiate(extensions).map_err(|_| HandshakeError::BadExtensions)?;
     Ok(Upgrade {
         key,
+        deflate,
         headers: head.headers,
     })
 }
@@ -149,7 +159,7 @@ fn is_key(key: &str) -> bool {
 /// Appends the 101 (RFC 6455 §4.2.2).
 ///
 /// `protocol` must be one of [`Upgrade::protocols`]. Extra headers that would break out of their
-/// line are left out.
+/// line are left out. Where [`Upgrade::deflate`] is accepted, it is one of them.
 pub fn append_accept(
     out: &mut Vec<u8>,
     upgrade: &Upgrade<'_>,
@@ -323,6 +333,11 @@ mod tests {
             ],
             BadKey,
         ),
+        (
+            GET,
+            &[UPGRADE, KEY, V13, "Sec-WebSocket-Extensions: a; =b\r\n"],
+            BadExtensions,
+        ),
     ];
 
     #[test]
@@ -349,6 +364,7 @@ mod tests {
             ),
             (NoKey, 400, version),
             (BadKey, 400, version),
+            (BadExtensions, 400, version),
         ];
         for (error, status, wanted) in rows {
             let response = error.response();

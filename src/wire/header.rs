@@ -1,7 +1,7 @@
 //! The header of a client's frame: parsed and judged in one go (RFC 6455 §5.2).
 
 use super::decoder::{DecoderLimits, ProtocolError};
-use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, FIN, LEN7_MAX, LEN16_MARK, LEN16_MAX, Opcode};
+use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, FIN, LEN7_MAX, LEN16_MARK, LEN16_MAX, Opcode, RSV1};
 
 /// The largest header of a client's frame: two bytes, a 64-bit length and the masking key.
 pub(super) const CLIENT_HEADER_BYTES_MAX: usize = 14;
@@ -14,6 +14,8 @@ const MASKED: u8 = 0x80;
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
+    /// The first frame of a compressed message (RFC 7692 §6).
+    pub(super) is_compressed: bool,
     pub(super) key: [u8; 4],
     /// At most 125 for control frames, at most `message_bytes` for others.
     pub(super) payload_len: u64,
@@ -33,6 +35,9 @@ impl Header {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
+        if first & RESERVED_BITS != 0 {
+            judge_reserved_bits(first, limits)?;
+        }
         let (fin, opcode) = judge_first_byte(first, open_bytes.is_some())?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
@@ -56,6 +61,7 @@ impl Header {
         let header = Header {
             fin,
             opcode,
+            is_compressed: first & RSV1 != 0,
             key: *key,
             payload_len,
         };
@@ -65,9 +71,6 @@ impl Header {
 
 #[inline]
 fn judge_first_byte(first: u8, is_message_open: bool) -> Result<(bool, Opcode), ProtocolError> {
-    if first & RESERVED_BITS != 0 {
-        return Err(ProtocolError::ReservedBits);
-    }
     let opcode = Opcode::from_first_byte(first).ok_or(ProtocolError::ReservedOpcode)?;
     let fin = first & FIN != 0;
     match opcode {
@@ -80,6 +83,18 @@ fn judge_first_byte(first: u8, is_message_open: bool) -> Result<(bool, Opcode), 
         }
         _ => Ok((fin, opcode)),
     }
+}
+
+/// RFC 7692 §6: of the reserved bits RSV1 alone has a meaning, where the extension was agreed on, and
+/// only on the first frame of a message.
+#[cold]
+fn judge_reserved_bits(first: u8, limits: &DecoderLimits) -> Result<(), ProtocolError> {
+    let opcode = Opcode::from_first_byte(first);
+    let begins_message = matches!(opcode, Some(Opcode::Text | Opcode::Binary));
+    if limits.allows_compressed && first & RESERVED_BITS == RSV1 && begins_message {
+        return Ok(());
+    }
+    Err(ProtocolError::ReservedBits)
 }
 
 /// The length of the payload and the offset of the masking key behind it.

@@ -8,6 +8,7 @@
 
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod forwarded;
 pub mod frame;
 pub mod handshake;

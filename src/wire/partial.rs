@@ -13,6 +13,8 @@ pub(super) struct Partial {
     message: Vec<u8>,
     /// The kind of the open message.
     kind: Option<MessageKind>,
+    /// Whether the open message is compressed.
+    is_compressed: bool,
     /// How much of a text message is known to be UTF-8: all but the last 0 to 3 bytes.
     validated_bytes: usize,
     /// The frame whose payload is arriving.
@@ -38,7 +40,10 @@ pub(super) enum Collected {
     /// Nothing: the input is used up.
     Nothing,
     /// The message.
-    Message(MessageKind),
+    Message {
+        kind: MessageKind,
+        is_compressed: bool,
+    },
     /// A control frame.
     Control(Opcode),
 }
@@ -48,6 +53,7 @@ impl Default for Partial {
         Partial {
             message: Vec::new(),
             kind: None,
+            is_compressed: false,
             validated_bytes: 0,
             frame: None,
             header: [0; CLIENT_HEADER_BYTES_MAX],
@@ -105,11 +111,16 @@ impl Partial {
         }
     }
 
+    /// Whether the open message is to be UTF-8 as it comes.
+    fn is_plain_text(&self) -> bool {
+        self.kind == Some(MessageKind::Text) && !self.is_compressed
+    }
+
     fn check_invariants(&self) {
         debug_assert!(self.frame.is_none() || self.header_len == 0);
         debug_assert!(self.kind.is_some() || self.message.is_empty());
         debug_assert!(self.validated_bytes <= self.message.len());
-        if self.kind == Some(MessageKind::Text) {
+        if self.is_plain_text() {
             debug_assert!(self.message.len() - self.validated_bytes <= 3);
         }
     }
@@ -143,8 +154,8 @@ impl Partial {
     fn open(&mut self, header: &Header) {
         debug_assert!(self.frame.is_none() && self.header_len == 0);
         match header.opcode {
-            Opcode::Text => self.kind = Some(MessageKind::Text),
-            Opcode::Binary => self.kind = Some(MessageKind::Binary),
+            Opcode::Text => self.begin(MessageKind::Text, header.is_compressed),
+            Opcode::Binary => self.begin(MessageKind::Binary, header.is_compressed),
             Opcode::Continuation => debug_assert!(self.kind.is_some()),
             Opcode::Close | Opcode::Ping | Opcode::Pong => self.control_len = 0,
         }
@@ -154,6 +165,11 @@ impl Partial {
             key: header.key,
             remaining: header.payload_len as usize,
         });
+    }
+
+    fn begin(&mut self, kind: MessageKind, is_compressed: bool) {
+        self.kind = Some(kind);
+        self.is_compressed = is_compressed;
     }
 
     /// Moves payload from the input into the open frame; FIN and opcode when it is complete.
@@ -195,7 +211,7 @@ impl Partial {
             self.message.reserve_exact(wanted - self.message.len());
         }
         self.message.extend_from_slice(piece);
-        if self.kind == Some(MessageKind::Text) {
+        if self.is_plain_text() {
             let unknown = &self.message[self.validated_bytes..];
             self.validated_bytes += utf8::valid_prefix_bytes(unknown)?;
         }
@@ -203,9 +219,12 @@ impl Partial {
     }
 
     fn finish(&mut self, kind: MessageKind) -> Result<Collected, ProtocolError> {
-        if kind == MessageKind::Text && self.validated_bytes < self.message.len() {
+        if self.is_plain_text() && self.validated_bytes < self.message.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
-        Ok(Collected::Message(kind))
+        Ok(Collected::Message {
+            kind,
+            is_compressed: self.is_compressed,
+        })
     }
 }

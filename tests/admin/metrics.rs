@@ -23,6 +23,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_outbox_age_seconds",
             "corecast_held_runs",
             "corecast_held_age_seconds",
+            "corecast_deflate_connections",
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_start_time_seconds",
@@ -45,6 +46,8 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_deliveries_total",
             "corecast_sent_bytes_total",
             "corecast_sends_total",
+            "corecast_compression_saved_bytes_total",
+            "corecast_inflations_total",
             "corecast_dropped_frames_total",
             "corecast_sender_blocked_total",
         ],
@@ -52,7 +55,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 10] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
     (
         "gauge",
         "corecast_connections",
@@ -76,6 +79,18 @@ const LABELLED: [(&str, &str, &str, &[&str]); 10] = [
         "corecast_slow_client_actions_total",
         "action",
         &SlowAction::LABELS,
+    ),
+    (
+        "counter",
+        "corecast_compressions_total",
+        "result",
+        &["smaller", "in_vain"],
+    ),
+    (
+        "counter",
+        "corecast_inflations_refused_total",
+        "reason",
+        &["message_too_big", "invalid_deflate", "invalid_utf8"],
     ),
     (
         "counter",

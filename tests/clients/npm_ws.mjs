@@ -202,7 +202,7 @@ test('concurrent publishers are seen in one order by everybody', async () => {
   for (const client of clients) await client.leave();
 });
 
-test('offered compression is not negotiated', async () => {
+test('offered compression is not negotiated unless it is enabled', async () => {
   const client = await Client.join('/plain', { perMessageDeflate: { threshold: 0 } });
   const [response] = await soon(client.upgraded);
   assert.equal(response.headers['sec-websocket-extensions'], undefined);
@@ -210,6 +210,47 @@ test('offered compression is not negotiated', async () => {
   await client.send('compressible '.repeat(1_000));
   assert.equal(await client.nextText(), 'compressible '.repeat(1_000));
   await client.leave();
+});
+
+test('with compression everybody gets every message', async () => {
+  const deflating = await Relay.start({ settings: ['deflate.enabled=true'] });
+  const offers = [
+    { threshold: 0 },
+    { serverMaxWindowBits: 9, clientMaxWindowBits: 9, threshold: 0 },
+    { serverMaxWindowBits: 8 },
+    { serverNoContextTakeover: true, clientNoContextTakeover: true },
+    false,
+  ];
+  const clients = [];
+  for (const perMessageDeflate of offers) {
+    clients.push(await Client.join('/deflate', { at: deflating, perMessageDeflate }));
+  }
+  for (const [place, { socket }] of clients.entries()) {
+    assert.equal(socket.extensions, offers[place] ? 'permessage-deflate' : '');
+  }
+  for (const size of SIZES) {
+    for (const sender of clients) {
+      await sender.send(pattern(size), { binary: true });
+      await sender.send('again '.repeat(size / 6), { binary: false });
+      for (const client of clients) {
+        assert.ok(pattern(size).equals((await client.next()).data), `${size} bytes`);
+        assert.equal(await client.nextText(), 'again '.repeat(size / 6));
+      }
+    }
+  }
+  for (const client of clients) await client.leave();
+  await deflating.stop();
+});
+
+test('what is too big when it is inflated is closed with 1009', async () => {
+  const deflating = await Relay.start({ settings: ['deflate.enabled=true'] });
+  const sender = await Client.join('/', { at: deflating, perMessageDeflate: true });
+  await sender.send(Buffer.alloc(64 * MESSAGE_BYTES_MAX));
+  assert.deepEqual(await soon(sender.closed), {
+    code: 1009,
+    reason: 'protocol: message_too_big',
+  });
+  await deflating.stop();
 });
 
 test('of the offered subprotocols none is selected', async () => {

@@ -15,6 +15,7 @@ import urllib.request
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from relay import DEADLINE_S, Relay
 
@@ -205,12 +206,52 @@ async def test_an_offered_subprotocol_is_not_selected(relay):
         assert "Sec-WebSocket-Protocol" not in client.response.headers
 
 
-async def test_offered_compression_is_not_negotiated(relay):
+async def test_offered_compression_is_not_negotiated_unless_it_is_enabled(relay):
     async with join(relay, "/plain", compression="deflate") as client:
         assert "permessage-deflate" in client.request.headers["Sec-WebSocket-Extensions"]
         assert "Sec-WebSocket-Extensions" not in client.response.headers
         await soon(client.send("compressible " * 1_000))
         assert await soon(client.recv()) == "compressible " * 1_000
+
+
+@relay("deflate.enabled=true")
+async def test_with_compression_everybody_gets_every_message(relay):
+    offers = [
+        ClientPerMessageDeflateFactory(),
+        ClientPerMessageDeflateFactory(server_max_window_bits=9, client_max_window_bits=9),
+        ClientPerMessageDeflateFactory(
+            server_no_context_takeover=True,
+            client_no_context_takeover=True,
+            server_max_window_bits=15,
+            client_max_window_bits=True,
+        ),
+    ]
+    options = [{"compression": None, "extensions": [offer]} for offer in offers]
+    options += [{"compression": None}, {}]
+    clients = [await soon(join(relay, "/deflate", **each)) for each in options]
+    names = [[each.name for each in client.protocol.extensions] for client in clients]
+    assert names == [["permessage-deflate"]] * 3 + [[], ["permessage-deflate"]]
+    for size in SIZES:
+        for sent in ("again " * (size // 6), pattern(size)):
+            for sender in clients[:4]:
+                await soon(sender.send(sent))
+                for client in clients:
+                    assert await soon(client.recv()) == sent, f"{size} bytes"
+    sent = ["frag", "", "ments " * 1_000, "✓"]
+    await soon(clients[0].send(sent))
+    for client in clients:
+        assert await soon(client.recv()) == "".join(sent)
+        await soon(client.close())
+
+
+@relay("deflate.enabled=true")
+async def test_a_bomb_is_closed_with_1009(relay):
+    async with join(relay, "/bomb") as sender, join(relay, "/bomb") as other:
+        await soon(sender.send(bytes(64 * MESSAGE_BYTES_MAX)))
+        code, reason = await soon(close_of(sender))
+        assert (code, reason) == (1009, "protocol: message_too_big")
+        await soon(other.send("still here"))
+        assert await soon(other.recv()) == "still here"
 
 
 async def test_a_plain_request_is_told_that_it_has_to_upgrade(relay):

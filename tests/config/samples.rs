@@ -96,6 +96,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("keepalive.pong", "1m30s", |c| {
         c.keepalive.pong = seconds(90);
     }),
+    ("deflate.enabled", "true", |c| c.deflate.enabled = true),
+    ("deflate.min_bytes", "0", |c| c.deflate.min_bytes = 0),
+    ("deflate.level", "6", |c| c.deflate.level = 6),
     ("timeouts.handshake", "250ms", |c| {
         c.timeouts.handshake = Duration::from_millis(250);
     }),
@@ -153,6 +156,15 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("endpoints.hub.keepalive.pong", "2m", |c| {
         hub(c).keepalive.pong = Some(seconds(120));
+    }),
+    ("endpoints.hub.deflate.enabled", "on", |c| {
+        hub(c).deflate.enabled = Some(true);
+    }),
+    ("endpoints.hub.deflate.min_bytes", "1KiB", |c| {
+        hub(c).deflate.min_bytes = Some(KIB);
+    }),
+    ("endpoints.hub.deflate.level", "9", |c| {
+        hub(c).deflate.level = Some(9);
     }),
 ];
 

@@ -1,5 +1,6 @@
 //! The engine from outside: real sockets, and clients that are careless, slow or gone.
 
+mod deflate;
 mod embedding;
 mod handshake;
 mod http;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
@@ -14,6 +15,8 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 pub(crate) const FIN: u8 = 0x80;
+/// The message is compressed (RFC 7692 §6).
+pub(crate) const RSV1: u8 = 0x40;
 
 /// The key of the standard's example, whose answer is [`ACCEPT`].
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -108,6 +111,32 @@ impl Answer {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     received: Vec<u8>,
+    /// How many frames came deflated; `None`: that was not agreed on.
+    pub(crate) deflated_frames: Option<usize>,
+    /// The bytes of all frames that came, headers included.
+    pub(crate) frame_bytes: usize,
+    /// The window with which they are inflated.
+    window_bits: u8,
+}
+
+/// A message as a client compresses it.
+pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
+    let mut stream = Compress::new(Compression::default(), false);
+    let mut out = Vec::with_capacity(message.len() + message.len() / 8 + 100);
+    let status = stream.compress_vec(message, &mut out, FlushCompress::Sync);
+    assert!(status.is_ok() && out.ends_with(&[0, 0, 0xFF, 0xFF]));
+    out.truncate(out.len() - 4);
+    out
+}
+
+fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    let mut stream = Decompress::new_with_window_bits(false, window_bits);
+    let mut out = Vec::with_capacity(1 << 20);
+    let payload = [payload, &[0, 0, 0xFF, 0xFF]].concat();
+    let status = stream.decompress_vec(&payload, &mut out, FlushDecompress::Sync);
+    assert!(status.is_ok(), "what came cannot be inflated: {status:?}");
+    assert_eq!(stream.total_in() as usize, payload.len());
+    out
 }
 
 impl Client {
@@ -134,6 +163,19 @@ impl Client {
         self.send(upgrade(path).as_bytes());
         let answer = self.answer();
         assert_eq!(answer.status, 101, "{}", answer.head);
+        self
+    }
+
+    /// Opens a WebSocket with permessage-deflate and whatever parameters are given.
+    pub(crate) fn deflating(mut self, path: &str, parameters: &str) -> Client {
+        let offer = format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n");
+        self.send(upgrade_with(path, &offer).as_bytes());
+        let answer = self.answer();
+        assert_eq!(answer.status, 101, "{}", answer.head);
+        let agreed = answer.header("sec-websocket-extensions").expect("deflate");
+        let bits = agreed.split_once("server_max_window_bits=");
+        self.window_bits = bits.map_or(15, |(_, bits)| bits.parse().expect("a window"));
+        self.deflated_frames = Some(0);
         self
     }
 
@@ -240,8 +282,7 @@ impl Client {
     /// instead.
     pub(crate) fn try_frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some((frame, len)) = parse_frame(&self.received) {
-                self.received.drain(..len);
+            if let Some(frame) = self.take_frame() {
                 if frame.opcode != PING {
                     return Some(frame);
                 }
@@ -252,6 +293,19 @@ impl Client {
                 return None;
             }
         }
+    }
+
+    /// The frame at the front of what was received, inflated.
+    fn take_frame(&mut self) -> Option<Frame> {
+        let (mut frame, len) = parse_frame(&self.received)?;
+        if self.received[0] & RSV1 != 0 {
+            let count = self.deflated_frames.as_mut();
+            *count.expect("a compressed frame that was not agreed on") += 1;
+            frame.payload = inflated(&frame.payload, self.window_bits);
+        }
+        self.received.drain(..len);
+        self.frame_bytes += len;
+        Some(frame)
     }
 
     /// The whole frames that have arrived, pings aside, without waiting for more.
@@ -265,8 +319,7 @@ impl Client {
         }
         self.stream.set_nonblocking(false).expect("a socket");
         let mut frames = Vec::new();
-        while let Some((frame, len)) = parse_frame(&self.received) {
-            self.received.drain(..len);
+        while let Some(frame) = self.take_frame() {
             frames.push(frame);
         }
         frames.retain(|frame| frame.opcode != PING);
@@ -321,6 +374,9 @@ impl From<TcpStream> for Client {
         Client {
             stream,
             received: Vec::new(),
+            deflated_frames: None,
+            frame_bytes: 0,
+            window_bits: 0,
         }
     }
 }
@@ -340,7 +396,7 @@ fn code_and_reason(payload: &[u8]) -> (u16, String) {
 fn parse_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     assert_eq!(
-        first & 0xF0,
+        first & 0xF0 & !RSV1,
         FIN,
         "fragmented, or reserved bits: {first:#x}"
     );

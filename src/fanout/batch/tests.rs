@@ -247,3 +247,73 @@ fn a_builder_is_good_for_many_turns() {
         builder.shrink();
     }
 }
+
+/// Appends a message and has it deflated. Returns whether that made it smaller.
+fn append_deflated(builder: &mut BatchBuilder, room: &Arc<Room>, payload: &str) -> bool {
+    append(builder, room, payload);
+    builder.deflate_last(
+        &mut Deflater::default(),
+        1,
+        Opcode::Text,
+        payload.as_bytes(),
+    )
+}
+
+/// The frame with that number in a run's variant.
+fn deflated_frame(run: &Run, number: u32) -> &[u8] {
+    let buffer = &run.deflated.as_ref().expect("a variant").buffer;
+    let range = buffer.frame_range(number);
+    &buffer.bytes()[range.start as usize..range.end as usize]
+}
+
+#[test]
+fn a_variant_stands_for_its_run_frame_by_frame() {
+    let [a, b, c] = rooms();
+    let (mut builder, live) = builder();
+    let long = "many words, ".repeat(50);
+    append(&mut builder, &a, "a1");
+    append(&mut builder, &b, "b1");
+    assert!(append_deflated(&mut builder, &a, &long));
+    assert!(!append_deflated(&mut builder, &c, "c1"));
+    append(&mut builder, &a, "a3");
+    let pending = builder.bytes_pending();
+    let batch = builder.seal();
+    let [of_a, of_b, of_c] = &batch.runs[..] else {
+        panic!("{} runs", batch.runs.len());
+    };
+    assert_eq!(
+        of_a.deflated.as_ref().map(|each| each.window_bits),
+        Some(10)
+    );
+    assert_eq!(deflated_frame(of_a, 0), b"\x81\x02a1");
+    assert_eq!(deflated_frame(of_a, 2), b"\x81\x02a3");
+    let deflated = deflated_frame(of_a, 1);
+    assert!(deflated[0] == 0xC1 && deflated.len() < long.len() / 2);
+    assert!(of_b.deflated.is_none() && of_c.deflated.is_none());
+    // What was deflated was pending; the copies of what was not are made in the end.
+    assert_eq!(batch.bytes, pending + 2 * 4);
+    assert_eq!(live.now(), batch.bytes);
+    assert_eq!(
+        batch.runs.iter().map(Run::held_bytes).sum::<usize>(),
+        batch.bytes
+    );
+    drop(batch);
+    assert_eq!(live.now(), 0);
+}
+
+#[test]
+fn a_large_frame_has_a_variant_of_its_own() {
+    let [a] = rooms();
+    let (mut builder, live) = builder();
+    append(&mut builder, &a, "a1");
+    assert!(append_deflated(&mut builder, &a, &"x".repeat(LARGE)));
+    assert!(append_deflated(&mut builder, &a, &"small ".repeat(40)));
+    let batch = builder.seal();
+    let variant = |run: usize| batch.runs[run].deflated.as_ref();
+    assert!(variant(0).is_none());
+    let large = variant(1).expect("a variant");
+    assert!(large.window_bits == 15 && large.buffer.bytes().len() < LARGE / 50);
+    assert_eq!(large.buffer.bytes(), deflated_frame(&batch.runs[1], 0));
+    assert_eq!(variant(2).map(|small| small.window_bits), Some(8));
+    assert_eq!(live.now(), batch.bytes);
+}

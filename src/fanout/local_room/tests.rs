@@ -194,7 +194,10 @@ fn what_a_member_gets_comes_in_stretches() {
             let next = || {
                 let frames = run.next_stretch(from, is_for)?;
                 from = frames.end + 1;
-                assert_eq!(run.bytes_of(&frames), frames.start * 12..frames.end * 12);
+                assert_eq!(
+                    run.plain.bytes_of(&frames),
+                    frames.start * 12..frames.end * 12
+                );
                 Some((frames.start, frames.end))
             };
             std::iter::from_fn(next).collect::<Vec<_>>()

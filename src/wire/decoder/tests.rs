@@ -5,6 +5,7 @@ use super::*;
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 1000,
     frame_bytes: 800,
+    allows_compressed: false,
 };
 const KEY: [u8; 4] = [0xA1, 0x02, 0xFF, 0x53];
 
@@ -13,6 +14,7 @@ const KEY: [u8; 4] = [0xA1, 0x02, 0xFF, 0x53];
 enum Owned {
     Text(Vec<u8>),
     Binary(Vec<u8>),
+    Compressed(MessageKind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -26,6 +28,7 @@ impl From<Item<'_>> for Owned {
                 payload,
             }) => Owned::Text(payload.to_vec()),
             Item::Message(message) => Owned::Binary(message.payload.to_vec()),
+            Item::Compressed(message) => Owned::Compressed(message.kind, message.payload.to_vec()),
             Item::Ping(payload) => Owned::Ping(payload.to_vec()),
             Item::Pong(payload) => Owned::Pong(payload.to_vec()),
             Item::Close(frame) => {
@@ -181,6 +184,7 @@ fn lengths_at_every_boundary_are_read() {
     let limits = DecoderLimits {
         message_bytes: 1 << 20,
         frame_bytes: 1 << 20,
+        allows_compressed: false,
     };
     for len in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {
         let mut bytes = frame(0x82, &vec![9; len]);
@@ -218,6 +222,74 @@ fn an_unmasked_frame_is_refused() {
 fn reserved_bits_are_refused() {
     for bit in [0x10, 0x20, 0x40] {
         assert_offence(&frame(0x81 | bit, b"hi"), ProtocolError::ReservedBits);
+    }
+}
+
+#[test]
+fn rsv1_begins_a_compressed_message_where_that_was_agreed_on_and_is_nothing_else() {
+    let limits = DecoderLimits {
+        allows_compressed: true,
+        ..LIMITS
+    };
+    let decode = |bytes: &[u8], piece: usize| {
+        let (mut decoder, mut items) = (Decoder::new(), Vec::new());
+        for piece in bytes.chunks(piece) {
+            let mut piece = piece.to_vec();
+            let mut input = Input::new(&mut piece);
+            while let Some(item) = decoder.next(&mut input, &limits)? {
+                items.push(Owned::from(item));
+            }
+        }
+        Ok(items)
+    };
+    // Compressed bytes are no text yet.
+    let good = [
+        frame(0xC1, b"\xFF\xFF"),
+        frame(0x81, b"plain"),
+        frame(0x41, b"\xF2"),
+        frame(0x89, b"?"),
+        frame(0x80, b"\x00"),
+        frame(0xC2, b""),
+        frame(0x01, b"pl"),
+        frame(0x80, b"ain"),
+    ]
+    .concat();
+    let items = [
+        Owned::Compressed(MessageKind::Text, b"\xFF\xFF".to_vec()),
+        Owned::Text(b"plain".to_vec()),
+        Owned::Ping(b"?".to_vec()),
+        Owned::Compressed(MessageKind::Text, b"\xF2\x00".to_vec()),
+        Owned::Compressed(MessageKind::Binary, Vec::new()),
+        Owned::Text(b"plain".to_vec()),
+    ];
+    let open = frame(0x41, b"\xF2");
+    let over_all = frame(0x80, &[0; 800]);
+    let bad = [
+        (frame(0xA1, b"RSV2"), ProtocolError::ReservedBits),
+        (frame(0x91, b"RSV3"), ProtocolError::ReservedBits),
+        (frame(0xE1, b"RSV1, 2"), ProtocolError::ReservedBits),
+        (frame(0xC9, b"ping"), ProtocolError::ReservedBits),
+        (frame(0xC8, b""), ProtocolError::ReservedBits),
+        (frame(0xC3, b""), ProtocolError::ReservedBits),
+        (
+            [&open[..], &frame(0xC0, b"")].concat(),
+            ProtocolError::ReservedBits,
+        ),
+        (
+            [&open[..], &frame(0xC1, b"")].concat(),
+            ProtocolError::ExpectedContinuation,
+        ),
+        (frame(0xC1, &[0; 801]), ProtocolError::FrameTooBig),
+        (
+            [&frame(0x41, &[0; 201])[..], &over_all].concat(),
+            ProtocolError::MessageTooBig,
+        ),
+    ];
+    for piece in [1, 3, 10_000] {
+        assert_eq!(decode(&good, piece).as_deref(), Ok(&items[..]));
+        for (bytes, error) in &bad {
+            assert_eq!(decode(bytes, piece), Err(*error), "{:x?}", &bytes[..2]);
+        }
     }
 }
 
@@ -295,6 +367,7 @@ fn a_message_over_its_limit_is_refused_from_a_header() {
     let limits = DecoderLimits {
         message_bytes: 10,
         frame_bytes: 800,
+        allows_compressed: false,
     };
     let mut bytes = frame(0x81, &[b'a'; 11]);
     let verdict = Decoder::new()
@@ -308,6 +381,7 @@ fn limits_on_data_leave_control_frames_alone() {
     let limits = DecoderLimits {
         message_bytes: 0,
         frame_bytes: 0,
+        allows_compressed: false,
     };
     let mut bytes = [frame(0x89, b"ping"), frame(0x81, b"")].concat();
     let mut input = Input::new(&mut bytes);
@@ -426,6 +500,7 @@ fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
     let limits = DecoderLimits {
         message_bytes: usize::MAX,
         frame_bytes: u64::MAX,
+        allows_compressed: false,
     };
     let mut decoder = Decoder::new();
     let mut header = [&b"\x82\xFF\x40\0\0\0\0\0\0\0"[..], &KEY].concat();
@@ -513,6 +588,7 @@ fn offences_have_distinct_names_and_the_close_codes_of_the_standard() {
         (FrameTooBig, 1009),
         (MessageTooBig, 1009),
         (InvalidUtf8, 1007),
+        (InvalidDeflate, 1007),
         (CloseTooShort, 1002),
         (InvalidCloseCode, 1002),
         (InvalidCloseReason, 1007),
