@@ -27,6 +27,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_start_time_seconds",
+            "corecast_config_last_reload_timestamp_seconds",
             "corecast_uptime_seconds",
         ],
     ),
@@ -40,6 +41,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_accept_errors_total",
             "corecast_opened_total",
             "corecast_http_requests_total",
+            "corecast_forwarded_malformed_total",
             "corecast_endpoint_panics_total",
             "corecast_messages_received_total",
             "corecast_received_payload_bytes_total",
@@ -55,7 +57,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
     (
         "gauge",
         "corecast_connections",
@@ -79,6 +81,18 @@ const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
         "corecast_slow_client_actions_total",
         "action",
         &SlowAction::LABELS,
+    ),
+    (
+        "counter",
+        "corecast_tls_handshakes_total",
+        "kind",
+        &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_config_reloads_total",
+        "result",
+        &["applied", "failed"],
     ),
     (
         "counter",
@@ -133,9 +147,15 @@ const PROCESS: [(&str, &str); 7] = [
 
 /// What is not 0 at the start, since time passes.
 fn is_about_time(name: &str) -> bool {
-    ["_uptime_", "_start_time_", "_busy_", "_idle_"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "_uptime_",
+        "_start_time_",
+        "_timestamp_",
+        "_busy_",
+        "_idle_",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 #[test]
