@@ -296,7 +296,10 @@ impl Codec for FileMode {
             .filter(|mode| (0o600..=0o777).contains(mode))
             .ok_or_else(|| {
                 let shown = describe(value);
-                format!("{shown} is no permission of a socket; write \"600\" to \"777\", octal, in quotes")
+                format!(
+                    "{shown} is no permission of a socket; write \"600\" to \"777\", octal, in \
+                     quotes"
+                )
             })
     }
 

@@ -204,7 +204,8 @@ impl Doors {
         Ok(())
     }
 
-    /// The same, waiting until the deadline for a place in the shard's control mailbox.
+    /// Gives `shard` something to do, and waits until the deadline for a place in its control
+    /// mailbox.
     pub(super) fn control_until(
         &self,
         shard: u16,

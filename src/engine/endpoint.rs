@@ -60,7 +60,8 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
-    /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a WebSocket endpoint (426).
+    /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
+    /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let _ = (request, later);
         Answer::Now(upgrade_required())

@@ -140,7 +140,7 @@ impl Listeners {
     ) -> io::Result<()> {
         let (listener, address) = match inherited {
             Inherited::Tcp(listener) => {
-                configure(SockRef::from(&listener), settings)?;
+                configure(&SockRef::from(&listener), settings)?;
                 listener.set_nonblocking(true)?;
                 let address = ListenAddress::Tcp(listener.local_addr()?);
                 (Listener::Tcp(TcpListener::from_std(listener)), address)
@@ -216,14 +216,14 @@ fn socket(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<So
 
 fn listen(address: SocketAddr, only_v6: bool, settings: &Settings) -> io::Result<TcpListener> {
     let socket = socket(address, only_v6, true)?;
-    configure(SockRef::from(&socket), settings)?;
+    configure(&SockRef::from(&socket), settings)?;
     socket.set_nonblocking(true)?;
     socket.listen(LISTEN_BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
 /// Accepted sockets inherit these on Linux, which saves the calls for each connection.
-fn configure(socket: SockRef<'_>, settings: &Settings) -> io::Result<()> {
+fn configure(socket: &SockRef<'_>, settings: &Settings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {

@@ -83,8 +83,8 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// Headers that contradict each other. What is malformed is counted, and the proxy's own address
-    /// stands.
+    /// Headers that contradict each other. What is malformed is counted, and the proxy's own
+    /// address stands.
     pub(super) fn client_of(
         &self,
         key: Key,

@@ -174,14 +174,9 @@ impl Builder {
         let listening = relays.places;
         let mut listeners = relays.of_shards;
         listeners.extend(admins.of_shards);
-        let mut parts = Vec::new();
-        let mut doors = Vec::new();
-        for _ in 0..listeners.len() {
-            let poll = Poll::new()?;
-            let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?);
-            doors.push(door);
-            parts.push((poll, inbox));
-        }
+        let doors = (0..listeners.len()).map(|_| make_door());
+        let doors = doors.collect::<io::Result<Vec<_>>>()?;
+        let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
         let tls_listeners = listening.iter().filter(|place| place.tls);
         let tls_listeners = tls_listeners
             .map(|place| place.address.to_string())
@@ -255,6 +250,13 @@ fn listen(
         admins.open(listen, settings)?;
     }
     Ok((relays, admins))
+}
+
+/// A shard's poll, and both sides of the door that wakes it.
+fn make_door() -> io::Result<(Door, (Poll, Inbox))> {
+    let poll = Poll::new()?;
+    let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((door, (poll, inbox)))
 }
 
 fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {

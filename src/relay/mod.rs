@@ -114,7 +114,8 @@ fn settings(config: &Config, files_max: usize) -> Settings {
     }
 }
 
-/// Where the relaying shards listen, what is inherited aside: that takes the place of host and port.
+/// Where the relaying shards listen, what is inherited aside: that takes the place of host and
+/// port.
 fn listeners(config: &Config) -> Vec<Listen> {
     let server = &config.server;
     let own = SocketAddr::new(reachable(server.host), server.port);

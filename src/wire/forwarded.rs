@@ -181,7 +181,10 @@ mod tests {
         client(&head, is_trusted).map(|client| client.map(|ip| ip.to_string()))
     }
 
-    fn assert_told(rows: &[(&str, &str, Result<Option<&str>, ForwardedError>)]) {
+    /// A header's name and value, and who the client is then.
+    type Row<'a> = (&'a str, &'a str, Result<Option<&'a str>, ForwardedError>);
+
+    fn assert_told(rows: &[Row<'_>]) {
         for (name, value, expected) in rows {
             let expected = expected.map(|client| client.map(str::to_owned));
             assert_eq!(

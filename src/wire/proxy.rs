@@ -247,6 +247,7 @@ impl Family {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::{collection, sample};
 
     fn binary(version_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let mut header = SIGNATURE.to_vec();
@@ -382,7 +383,7 @@ mod tests {
         #[test]
         fn nothing_panics_and_a_header_is_found_at_one_place(
             version in any::<bool>(),
-            edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..5),
+            edits in collection::vec((any::<sample::Index>(), any::<u8>()), 0..5),
         ) {
             let mut bytes = match version {
                 true => b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n".to_vec(),

@@ -27,8 +27,8 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_start_time_seconds",
-            "corecast_uptime_seconds",
             "corecast_config_last_reload_timestamp_seconds",
+            "corecast_uptime_seconds",
         ],
     ),
     (
@@ -41,6 +41,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_accept_errors_total",
             "corecast_opened_total",
             "corecast_http_requests_total",
+            "corecast_forwarded_malformed_total",
             "corecast_endpoint_panics_total",
             "corecast_log_errors_total",
             "corecast_messages_received_total",
@@ -82,6 +83,18 @@ const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
         "corecast_slow_client_actions_total",
         "action",
         &SlowAction::LABELS,
+    ),
+    (
+        "counter",
+        "corecast_tls_handshakes_total",
+        "kind",
+        &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_config_reloads_total",
+        "result",
+        &["applied", "failed"],
     ),
     (
         "counter",
@@ -151,9 +164,9 @@ fn is_about_time(name: &str) -> bool {
     [
         "_uptime_",
         "_start_time_",
+        "_timestamp_",
         "_busy_",
         "_idle_",
-        "_timestamp_",
     ]
     .iter()
     .any(|part| name.contains(part))

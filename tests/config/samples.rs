@@ -168,8 +168,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
 ];
 
-/// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted, and
-/// there is one kind in this version.
+/// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted,
+/// and there is one kind in this version.
 pub(crate) const FIXED: &[&str] = &[
     "server.tls.enabled",
     "server.proxy_protocol",

@@ -15,8 +15,8 @@ const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 pub struct Response {
     /// 200 to 599.
     pub status: u16,
-    /// Names and values. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are not among
-    /// them: whatever is given for those is left out, since they belong to who sends the message.
+    /// Names and values. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are not
+    /// among them: whatever is given for those is left out, since they belong to the sender.
     pub headers: Vec<(Cow<'static, str>, String)>,
     /// Sent as it is, with its length.
     pub body: Bytes,
