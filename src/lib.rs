@@ -14,6 +14,7 @@
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health and metrics, answered by a shard of their own |
+//! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
@@ -63,4 +64,6 @@ pub mod limits;
 pub mod logging;
 pub mod relay;
 mod sync;
+#[cfg(unix)]
+pub mod systemd;
 pub mod wire;

@@ -31,8 +31,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Connections accepted in one turn, so that a connect storm does not starve open connections.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// Steps of TLS handshakes in one turn that exchange, sign or verify keys: up to about a millisecond
-/// each, with RSA. A reconnect storm gets no more of a shard than that while others want something.
+/// Steps of TLS handshakes in one turn that exchange, sign or verify keys: up to a millisecond each
+/// with RSA. A reconnect storm gets no more of a turn than that.
 pub const TLS_HANDSHAKES_PER_TURN: usize = 2;
 
 /// `recv` calls for connections in the TLS handshake in one turn, the cheap ones included.

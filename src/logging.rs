@@ -1,11 +1,13 @@
 //! The log: where the events of the whole process go.
 //!
 //! Lines are written by a thread of their own, so that a slow disk or terminal never holds up a
-//! shard; when that thread cannot keep up, lines are lost and not connections. Payloads, header
-//! values and secrets are never logged.
+//! shard; when that thread cannot keep up, or the disk is full, lines are lost and not connections.
+//! What could not be written is counted, since the log itself cannot tell. Payloads, header values
+//! and secrets are never logged.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
@@ -14,6 +16,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingConfig};
+
+/// Writes that failed. A process has one log, so it has one count of these.
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// How often a line could not be written, or not as a whole.
+pub fn errors() -> u64 {
+    ERRORS.load(Ordering::Relaxed)
+}
 
 /// The log of the process. What was logged is written when it is dropped.
 pub struct Log {
@@ -44,7 +54,7 @@ pub fn start(config: &LoggingConfig) -> io::Result<Log> {
             (false, Box::new(file.map_err(named)?))
         }
     };
-    let (writer, guard) = NonBlocking::new(output);
+    let (writer, guard) = NonBlocking::new(Counted(output));
     let (filter, level) = reload::Layer::new(filter(config.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
@@ -59,6 +69,26 @@ pub fn start(config: &LoggingConfig) -> io::Result<Log> {
         level,
         _guard: guard,
     })
+}
+
+/// An output whose errors are counted.
+struct Counted(Box<dyn Write + Send>);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes);
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted)
+        {
+            ERRORS.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use corecast::config::cli::{self, Arguments, Started};
-use corecast::config::{Config, Reloaded};
-use corecast::engine::{Builder, Engine, Tls};
+use corecast::config::{Config, Listener, Reloaded};
+use corecast::engine::{Builder, Engine, Inherited, Listen, Tls};
 use corecast::logging::{self, Log};
 use corecast::relay;
+use corecast::systemd::{self, Notifier};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -31,18 +32,30 @@ fn main() -> ExitCode {
 
 fn run(started: Started) -> anyhow::Result<()> {
     let config = started.loaded.config;
+    // Before there are threads: the environment is changed.
+    let inherited = inherited(&config)?;
     let log = logging::start(&config.logging).context("cannot write the log")?;
     tracing::info!("{}", started.loaded.notice);
     // Before anything is accepted: a signal that comes early must not end the process unheard.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
     let files_max = raise_open_files();
-    let engine = builder(&config, started.tls, files_max)?.start()?;
-    for address in engine.addresses() {
-        tracing::info!(%address, "listening");
+    let mut builder = builder(&config, started.tls, files_max)?;
+    for (socket, tls) in inherited {
+        builder.inherit(socket, tls);
+    }
+    let engine = builder.start()?;
+    for Listen { address, tls } in engine.listening() {
+        match tls {
+            true => tracing::info!(tls, %address, "listening"),
+            false => tracing::info!(%address, "listening"),
+        }
     }
     for address in engine.admin_addresses() {
         tracing::info!(%address, "metrics and health");
     }
+    Notifier::watch(engine.view()).context("cannot start the watchdog")?;
+    let notifier = Notifier::from_env();
+    notifier.ready(&status(&engine));
     let mut running = Running {
         arguments: started.arguments,
         config,
@@ -51,8 +64,11 @@ fn run(started: Started) -> anyhow::Result<()> {
         files_max,
     };
     while signals.forever().next() == Some(SIGHUP) {
+        notifier.reloading();
         running.reload();
+        notifier.ready(&status(&running.engine));
     }
+    notifier.stopping();
     let Running {
         engine, log: _log, ..
     } = running;
@@ -68,6 +84,29 @@ fn run(started: Started) -> anyhow::Result<()> {
         tracing::warn!("the time for a graceful shutdown is over: connections were cut");
     }
     Ok(())
+}
+
+/// The sockets of the service manager, where the config names them.
+fn inherited(config: &Config) -> anyhow::Result<Vec<(Inherited, bool)>> {
+    if !config.server.listen.contains(&Listener::Systemd) {
+        return Ok(Vec::new());
+    }
+    let sockets = systemd::inherited().context("cannot use a socket of the service manager")?;
+    anyhow::ensure!(
+        !sockets.is_empty(),
+        "server.listen names systemd, and the service manager passed no sockets"
+    );
+    Ok(sockets)
+}
+
+/// One line for the service manager.
+fn status(engine: &Engine) -> String {
+    let places: Vec<String> = engine
+        .listening()
+        .iter()
+        .map(|each| each.address.to_string())
+        .collect();
+    format!("listening on {}", places.join(", "))
 }
 
 fn builder(config: &Config, tls: Option<Tls>, files_max: usize) -> anyhow::Result<Builder> {
@@ -118,7 +157,7 @@ impl Running {
 
     fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
         let reloaded = self.config.reloaded(self.arguments.reload()?.config);
-        let tls = reloaded.config.server.tls.load(SystemTime::now())?;
+        let tls = reloaded.config.server.load_tls(SystemTime::now())?;
         let builder = builder(&reloaded.config, tls, self.files_max)?;
         self.engine.reload(builder)?;
         Ok(reloaded)

@@ -26,9 +26,10 @@ const UNSAFE_ALLOWED: [&str; 0] = [];
 
 /// Files with tests that may sleep: where something is polled until a deadline, and where a server
 /// stalls because the test is about that.
-const SLEEP_ALLOWED: [&str; 3] = [
+const SLEEP_ALLOWED: [&str; 4] = [
     "loadgen/tests/deliveries.rs",
     "tests/admin/http.rs",
+    "tests/faults/stage.rs",
     "tests/support/mod.rs",
 ];
 

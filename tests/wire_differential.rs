@@ -1,235 +1,136 @@
 //! The decoder against tungstenite's own reader: the same bytes, cut differently, must give the
 //! same items and the same verdict.
 //!
-//! The two differ on purpose in this alone:
-//!
-//! - Ours judges a frame as its bytes arrive, tungstenite when it is whole. So where ours has
-//!   failed and tungstenite waits, tungstenite is given the rest of the frame, as zeros, and has
-//!   to fail too; and where one frame commits two offences, either may be named.
-//! - Ours refuses lengths that are not in their shortest form (RFC 6455 §5.2), and so every
-//!   control frame whose length is not in the second byte.
-//! - Ours names a length of 2^63 or more a protocol error, tungstenite a frame that is too big.
-//! - Tungstenite reports a close with a forbidden code as a close, with a code of its own, and
-//!   counts 1014 among the forbidden; ours refuses it, and lets 1014 pass, which the IANA registry
-//!   has.
+//! The two differ on purpose, and in [`DIFFERENCES`] alone: each row is read by both, so that a
+//! difference that is no more, here or there, is noticed.
 
-use std::io::{self, Read, Write};
+#[path = "../fuzz/src/pieces.rs"]
+mod pieces;
+#[path = "../fuzz/src/readers.rs"]
+mod readers;
 
-use corecast::wire::decoder::{Decoder, DecoderLimits, Input, Item, ProtocolError};
-use corecast::wire::frame::MessageKind;
+use ProtocolError::{
+    ControlTooLong, InvalidCloseCode, InvalidUtf8, LengthNotMinimal, LengthTooLarge, ReservedBits,
+    ReservedOpcode,
+};
+use Verdict::{Closed, Failed, Open};
+use corecast::wire::decoder::{DecoderLimits, ProtocolError};
+use corecast::wire::frame::{MessageKind, Opcode, append_frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
-use tungstenite::{Error, Message};
+use readers::{Event, LIMITS, Verdict, compare, read_with_ours, read_with_tungstenite};
+use tungstenite::Message;
+use tungstenite::protocol::{Role, WebSocket};
 
-const LIMITS: DecoderLimits = DecoderLimits {
-    message_bytes: 2000,
-    frame_bytes: 1200,
-    allows_compressed: false,
-};
-const CLIENT_HEADER_BYTES_MAX: usize = 14;
-
-/// What a reader yields, whoever it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Event {
-    Text(Vec<u8>),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong(Vec<u8>),
-    Close(Option<(u16, String)>),
+/// A stream of bytes that the two read differently, and why that is as it should be.
+struct Difference {
+    what: &'static str,
+    why: &'static str,
+    bytes: &'static [u8],
+    ours: Verdict<ProtocolError>,
+    theirs: Verdict<u16>,
 }
 
-/// How a reader ends: it wants more, it has seen a close, or it failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict<E> {
-    Open,
-    Closed,
-    Failed(E),
-}
+const BYTE_BY_BYTE: &str = "an offence is found at the byte that commits it, there when the frame \
+    is whole; given the rest of the frame, it has to fail too";
+const TWO_OFFENCES: &str = "what comes first is named, there what is looked at first";
+const SHORTEST: &str = "RFC 6455 §5.2 asks for the shortest form; there any is read";
 
-#[derive(Debug)]
-struct Outcome<E> {
-    events: Vec<Event>,
-    verdict: Verdict<E>,
-}
+/// Every key is zero, so that payloads can be read.
+const DIFFERENCES: [Difference; 9] = [
+    Difference {
+        what: "a reserved opcode, and nothing more yet",
+        why: BYTE_BY_BYTE,
+        bytes: b"\x83",
+        ours: Failed(ReservedOpcode),
+        theirs: Open,
+    },
+    Difference {
+        what: "text that cannot become UTF-8, cut short",
+        why: BYTE_BY_BYTE,
+        bytes: b"\x81\x85\0\0\0\0\xFF",
+        ours: Failed(InvalidUtf8),
+        theirs: Open,
+    },
+    Difference {
+        what: "a reserved bit in a frame that is too big",
+        why: TWO_OFFENCES,
+        bytes: b"\xC2\xFE\x0F\xFF\0\0\0\0",
+        ours: Failed(ReservedBits),
+        theirs: Failed(1009),
+    },
+    Difference {
+        what: "a close whose code is forbidden and whose reason is no text",
+        why: TWO_OFFENCES,
+        bytes: b"\x88\x83\0\0\0\0\x03\xED\xFF",
+        ours: Failed(InvalidCloseCode),
+        theirs: Failed(1007),
+    },
+    Difference {
+        what: "a length of one in two bytes",
+        why: SHORTEST,
+        bytes: b"\x82\xFE\0\x01\0\0\0\0a",
+        ours: Failed(LengthNotMinimal),
+        theirs: Open,
+    },
+    Difference {
+        what: "a ping with a length of one in two bytes",
+        why: SHORTEST,
+        bytes: b"\x89\xFE\0\x01\0\0\0\0a",
+        ours: Failed(ControlTooLong),
+        theirs: Open,
+    },
+    Difference {
+        what: "a length of 2^63",
+        why: "RFC 6455 §5.2: the highest bit must be 0, so it is no length; there it is too big",
+        bytes: b"\x82\xFF\x80\0\0\0\0\0\0\0\0\0\0\0",
+        ours: Failed(LengthTooLarge),
+        theirs: Failed(1009),
+    },
+    Difference {
+        what: "a close with 1005",
+        why: "RFC 6455 §7.4.1: it must not be sent; there it is a close with a code of the reader",
+        bytes: b"\x88\x82\0\0\0\0\x03\xED",
+        ours: Failed(InvalidCloseCode),
+        theirs: Closed,
+    },
+    Difference {
+        what: "a close with 1014",
+        why: "the IANA registry has it; there it counts as forbidden",
+        bytes: b"\x88\x82\0\0\0\0\x03\xF6",
+        ours: Closed,
+        theirs: Closed,
+    },
+];
 
-/// `bytes` in pieces of the sizes that are given, over and over.
-fn pieces<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
-    let mut rest = bytes;
-    let mut sizes = sizes.iter().cycle();
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        let size = sizes
-            .next()
-            .map_or(rest.len(), |&size| size.clamp(1, rest.len()));
-        let (piece, after) = rest.split_at(size);
-        pieces.push(piece);
-        rest = after;
+#[test]
+fn what_is_documented_as_different_is_different() {
+    for Difference {
+        what,
+        why,
+        bytes,
+        ours,
+        theirs,
+    } in DIFFERENCES
+    {
+        let (we, they) = (
+            read_with_ours(bytes, &[], &LIMITS),
+            read_with_tungstenite(bytes, &[]),
+        );
+        assert_eq!((we.verdict, they.verdict), (ours, theirs), "{what}: {why}");
+        let code = match we.verdict {
+            Failed(error) => Failed(error.close_code()),
+            Open => Open,
+            Closed => Closed,
+        };
+        assert!(
+            (code, we.events) != (they.verdict, they.events),
+            "{what}: no difference"
+        );
+        // And the comparison knows it.
+        compare(bytes, (&[], &[]), false);
     }
-    pieces
-}
-
-fn read_with_ours(bytes: &[u8], sizes: &[usize]) -> Outcome<ProtocolError> {
-    let mut decoder = Decoder::new();
-    let mut outcome = Outcome {
-        events: Vec::new(),
-        verdict: Verdict::Open,
-    };
-    for piece in pieces(bytes, sizes) {
-        let mut buffer = piece.to_vec();
-        let mut input = Input::new(&mut buffer);
-        loop {
-            let event = match decoder.next(&mut input, &LIMITS) {
-                Ok(None) => break,
-                Ok(Some(Item::Message(message))) => match message.kind {
-                    MessageKind::Text => Event::Text(message.payload.to_vec()),
-                    MessageKind::Binary => Event::Binary(message.payload.to_vec()),
-                },
-                Ok(Some(Item::Compressed(_))) => panic!("compression was not agreed on"),
-                Ok(Some(Item::Ping(payload))) => Event::Ping(payload.to_vec()),
-                Ok(Some(Item::Pong(payload))) => Event::Pong(payload.to_vec()),
-                Ok(Some(Item::Close(frame))) => {
-                    outcome.verdict = Verdict::Closed;
-                    Event::Close(frame.map(|frame| (frame.code, frame.reason.to_owned())))
-                }
-                Err(error) => {
-                    outcome.verdict = Verdict::Failed(error);
-                    break;
-                }
-            };
-            outcome.events.push(event);
-        }
-    }
-    outcome
-}
-
-/// A socket that has received so much, in pieces, and swallows what is sent.
-struct Received<'b> {
-    pieces: std::vec::IntoIter<&'b [u8]>,
-    current: &'b [u8],
-}
-
-impl Read for Received<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.current.is_empty() {
-            self.current = self.pieces.next().ok_or(io::ErrorKind::WouldBlock)?;
-        }
-        self.current.read(buffer)
-    }
-}
-
-impl Write for Received<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A failure is the close code that would answer it.
-fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u16> {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(LIMITS.message_bytes))
-        .max_frame_size(Some(LIMITS.frame_bytes as usize));
-    let pieces = pieces(bytes, sizes).into_iter();
-    let socket = Received {
-        pieces,
-        current: &[],
-    };
-    let mut socket = WebSocket::from_raw_socket(socket, Role::Server, Some(config));
-    let mut events = Vec::new();
-    let verdict = loop {
-        match socket.read() {
-            Ok(Message::Text(text)) => events.push(Event::Text(text.as_bytes().to_vec())),
-            Ok(Message::Binary(payload)) => events.push(Event::Binary(payload.to_vec())),
-            Ok(Message::Ping(payload)) => events.push(Event::Ping(payload.to_vec())),
-            Ok(Message::Pong(payload)) => events.push(Event::Pong(payload.to_vec())),
-            Ok(Message::Close(frame)) => {
-                let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                events.push(Event::Close(frame));
-                break Verdict::Closed;
-            }
-            Ok(Message::Frame(frame)) => panic!("a reader yields no bare frame: {frame}"),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                break Verdict::Open;
-            }
-            Err(Error::Protocol(_)) => break Verdict::Failed(1002),
-            Err(Error::Utf8(_)) => break Verdict::Failed(1007),
-            Err(Error::Capacity(_)) => break Verdict::Failed(1009),
-            Err(error) => panic!("no such error here: {error}"),
-        }
-    };
-    Outcome { events, verdict }
-}
-
-/// What tungstenite makes of a close code that it does not allow.
-fn tungstenites_close() -> Event {
-    Event::Close(Some((1002, "Protocol violation".to_owned())))
-}
-
-fn as_tungstenite_sees(event: Event) -> Event {
-    match event {
-        Event::Close(Some((1014, _))) => tungstenites_close(),
-        event => event,
-    }
-}
-
-/// Reads with both and compares. `is_single` says that no frame commits two offences.
-fn compare(
-    bytes: &[u8],
-    sizes: (&[usize], &[usize]),
-    is_single: bool,
-) -> Result<Outcome<ProtocolError>, TestCaseError> {
-    let ours = read_with_ours(bytes, sizes.0);
-    let mut theirs = read_with_tungstenite(bytes, sizes.1);
-    if matches!(ours.verdict, Verdict::Failed(_)) && theirs.verdict == Verdict::Open {
-        let rest = [0; LIMITS.frame_bytes as usize + CLIENT_HEADER_BYTES_MAX];
-        theirs = read_with_tungstenite(&[bytes, &rest].concat(), sizes.1);
-    }
-    let mut events: Vec<_> = ours
-        .events
-        .iter()
-        .cloned()
-        .map(as_tungstenite_sees)
-        .collect();
-    match ours.verdict {
-        Verdict::Failed(ProtocolError::LengthNotMinimal | ProtocolError::ControlTooLong) => {
-            theirs.events.truncate(events.len());
-        }
-        Verdict::Failed(ProtocolError::InvalidCloseCode) => {
-            if theirs.verdict == Verdict::Closed {
-                events.push(tungstenites_close());
-            } else {
-                prop_assert_eq!(
-                    theirs.verdict,
-                    Verdict::Failed(1007),
-                    "reason and code are bad"
-                );
-            }
-        }
-        Verdict::Failed(error) => {
-            let Verdict::Failed(code) = theirs.verdict else {
-                return Err(TestCaseError::fail(format!(
-                    "{error:?}, there {:?}",
-                    theirs.verdict
-                )));
-            };
-            let is_named_alike = error != ProtocolError::LengthTooLarge && is_single;
-            prop_assert!(
-                !is_named_alike || code == error.close_code(),
-                "{:?}: {}",
-                error,
-                code
-            );
-        }
-        Verdict::Open => prop_assert_eq!(theirs.verdict, Verdict::Open),
-        Verdict::Closed => prop_assert_eq!(theirs.verdict, Verdict::Closed),
-    }
-    prop_assert_eq!(&events, &theirs.events);
-    Ok(ours)
 }
 
 /// A frame as a client sends it, or as one that is broken does.
@@ -442,7 +343,7 @@ proptest! {
         ours in sizes(),
         theirs in sizes(),
     ) {
-        let outcome = compare(&encode(&frames), (&ours, &theirs), true)?;
+        let outcome = compare(&encode(&frames), (&ours, &theirs), true);
         let is_closed = matches!(events.last(), Some(Event::Close(_)));
         prop_assert_eq!(outcome.events, events);
         prop_assert_eq!(outcome.verdict, if is_closed { Verdict::Closed } else { Verdict::Open });
@@ -462,7 +363,7 @@ proptest! {
             let at = at.index(frames.len());
             commit(&mut frames[at], offence);
         }
-        compare(&encode(&frames), (&ours, &theirs), is_single)?;
+        compare(&encode(&frames), (&ours, &theirs), is_single);
     }
 
     #[test]
@@ -483,7 +384,7 @@ proptest! {
                 _ => {}
             }
         }
-        compare(&bytes, (&ours, &theirs), false)?;
+        compare(&bytes, (&ours, &theirs), false);
     }
 
     #[test]
@@ -498,6 +399,87 @@ proptest! {
                 Sent::new(opcode | if fin { 0x80 } else { 0 }, &payload, key)
             })
             .collect();
-        compare(&encode(&frames), (&ours, &theirs), false)?;
+        compare(&encode(&frames), (&ours, &theirs), false);
+    }
+}
+
+/// Where a length takes another form, and anything else.
+fn frame_len() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        0..=300usize,
+        123..=128usize,
+        65_533..=65_538usize,
+        300..70_000usize,
+    ]
+}
+
+/// Bytes that are text too, and different enough to tell places apart.
+fn payload(len: usize, seed: u8) -> Vec<u8> {
+    (0..len)
+        .map(|at| (at * 7 + at / 128 + usize::from(seed)) as u8 & 0x7F)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_we_send_is_read_back_in_any_pieces(
+        messages in vec((any::<bool>(), frame_len(), any::<u8>()), 1..5),
+        sizes in sizes(),
+    ) {
+        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        for (is_text, len, seed) in messages {
+            let payload = payload(len, seed);
+            let kind = if is_text { MessageKind::Text } else { MessageKind::Binary };
+            append_frame(&mut bytes, kind.into(), &payload);
+            append_frame(&mut bytes, Opcode::Ping, &payload[..len.min(125)]);
+            expected.push(match String::from_utf8(payload.clone()) {
+                Ok(text) if is_text => Message::text(text),
+                _ => Message::binary(payload.clone()),
+            });
+            expected.push(Message::Ping(payload[..len.min(125)].to_vec().into()));
+        }
+        let socket = readers::Received::new(&bytes, &sizes);
+        let mut socket = WebSocket::from_raw_socket(socket, Role::Client, None);
+        for message in expected {
+            prop_assert_eq!(socket.read().expect("a frame of ours"), message);
+        }
+        prop_assert!(socket.read().is_err(), "nothing is left");
+    }
+
+    #[test]
+    fn a_message_of_any_size_survives_its_fragments_and_pieces(
+        (len, seed, is_text, key) in (frame_len(), any::<u8>(), any::<bool>(), any::<[u8; 4]>()),
+        mut cuts in vec(any::<Index>(), 0..6),
+        controls in vec(proptest::option::of(control()), 6),
+        sizes in sizes(),
+    ) {
+        let payload = payload(len, seed);
+        cuts.sort_by_key(|at| at.index(len + 1));
+        let (mut frames, mut expected) = (Vec::new(), Vec::new());
+        let (mut done, mut first) = (0, if is_text { 0x1 } else { 0x2 });
+        for (at, control) in cuts.iter().zip(controls) {
+            let at = at.index(len + 1);
+            frames.push(Sent::new(first, &payload[done..at], key));
+            (done, first) = (at, 0x0);
+            if let Some((sent, event)) = control {
+                frames.push(sent);
+                expected.push(event);
+            }
+        }
+        frames.push(Sent::new(0x80 | first, &payload[done..], key));
+        let kind = if is_text { Event::Text } else { Event::Binary };
+        expected.push(kind(payload));
+        let limits = DecoderLimits { message_bytes: len, frame_bytes: len as u64,
+            allows_compressed: false };
+        let bytes = encode(&frames);
+        let outcome = read_with_ours(&bytes, &sizes, &limits);
+        prop_assert_eq!((outcome.events, outcome.verdict), (expected, Open));
+        if len > 0 {
+            let limits = DecoderLimits { message_bytes: len - 1, ..limits };
+            let refused = read_with_ours(&bytes, &sizes, &limits).verdict;
+            prop_assert_eq!(refused, Failed(ProtocolError::MessageTooBig));
+        }
     }
 }

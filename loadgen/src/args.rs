@@ -1,11 +1,13 @@
 //! The command line as it is typed. [`Args::plan`] turns it into a checked [`Plan`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
 use crate::plan::{Handshakes, Pace, Plan, PlanError, Relay, Target, Work};
-use crate::stamp::{BINARY_BYTES_MIN, PAYLOAD_BYTES_MAX, TEXT_BYTES_MIN};
+use crate::stamp::Form;
+use crate::tls::{Tls, Trust};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +16,8 @@ Examples:
   loadgen --rate max --window 64 --size 128    closed loop: as fast as it goes
   loadgen --publishers 0 --clients 15000       hold idle connections
   loadgen --handshakes 20000 --concurrency 100 open, upgrade, close
+  loadgen --deflate --payload json             messages that are worth compressing
+  loadgen --url wss://relay.example/ --ca ca.pem
   loadgen --url 'ws://127.0.0.1:8443/ws/user{i}' --no-echo
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries.";
@@ -28,6 +32,18 @@ pub struct Args {
     /// Where the clients connect; {i} is replaced by the client's number
     #[arg(long, default_value = "ws://127.0.0.1:8443/")]
     pub url: String,
+
+    /// With a wss:// URL: trust the certificates that an authority in this PEM file has signed
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+
+    /// With a wss:// URL: verify neither certificate nor signature
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Offer permessage-deflate, without context takeover; what is sent stays uncompressed
+    #[arg(long)]
+    pub deflate: bool,
 
     /// Connections
     #[arg(long, default_value_t = 50)]
@@ -55,13 +71,18 @@ pub struct Args {
     #[arg(long, default_value_t = 64)]
     pub window: u32,
 
-    /// Payload bytes; at least 40, with --text 80, which is the stamp's size
+    /// Payload bytes; at least 40, with --text 80, which is the stamp's size, with json 256
     #[arg(long, default_value_t = 512)]
     pub size: usize,
 
     /// Send text messages
     #[arg(long, conflicts_with = "binary")]
     pub text: bool,
+
+    /// What follows the stamp: a pattern that cannot be compressed, or, as a text message, the
+    /// changes of an order book in JSON
+    #[arg(long, value_enum, default_value_t = Payload::Pattern)]
+    pub payload: Payload,
 
     /// Send binary messages (the default)
     #[arg(long)]
@@ -85,7 +106,7 @@ pub struct Args {
 
     /// Instead of messages: open, upgrade and close so many connections
     #[arg(long, value_name = "N")]
-    #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text"])]
+    #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text", "payload"])]
     pub handshakes: Option<u32>,
 
     /// With --handshakes: connections in flight
@@ -95,6 +116,10 @@ pub struct Args {
     /// With --handshakes: reset the connection after the upgrade instead of a closing handshake
     #[arg(long, requires = "handshakes")]
     pub reset: bool,
+
+    /// With --handshakes: open at most so many connections a second [default: no limit]
+    #[arg(long, value_name = "N", requires = "handshakes", value_parser = parse_per_second)]
+    pub per_second: Option<f64>,
 
     /// How to report
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -114,6 +139,15 @@ pub enum Output {
     Json,
 }
 
+/// What a message holds behind its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Payload {
+    /// Random bytes, or with `--text` random characters.
+    Pattern,
+    /// The changes of an order book.
+    Json,
+}
+
 /// `--rate` as it was typed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
@@ -129,16 +163,13 @@ impl Args {
     /// # Errors
     /// The first thing that does not fit, in words for the person who typed it.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        let smallest = if self.text {
-            TEXT_BYTES_MIN
-        } else {
-            BINARY_BYTES_MIN
-        };
+        let form = self.form()?;
+        let sizes = form.sizes();
         within(
             "--size",
             self.size as u64,
-            smallest as u64,
-            PAYLOAD_BYTES_MAX as u64,
+            *sizes.start() as u64,
+            *sizes.end() as u64,
         )?;
         within("--clients", self.clients.into(), 1, CLIENTS_MAX.into())?;
         within("--threads", self.threads.into(), 1, THREADS_MAX.into())?;
@@ -147,18 +178,48 @@ impl Args {
             Some(count) => self.handshakes_work(count)?,
             None => self.relay_work()?,
         };
+        let target = Target::parse(&self.url)?;
         Ok(Plan {
-            target: Target::parse(&self.url)?,
+            tls: self.tls(&target)?,
+            target,
+            deflate: self.deflate,
             threads: self.threads.min(match work {
                 Work::Handshakes(handshakes) => handshakes.concurrency,
                 Work::Relay(_) => self.clients,
             }),
             connect_timeout: self.connect_timeout,
             size: self.size,
-            text: self.text,
+            form,
             seed: self.seed.unwrap_or_else(seed_from_clock),
             work,
         })
+    }
+
+    fn form(&self) -> Result<Form, PlanError> {
+        match (self.payload, self.text, self.binary) {
+            (Payload::Json, _, true) => Err(PlanError::new(
+                "--payload json is text: it does not go with --binary",
+            )),
+            (Payload::Json, ..) => Ok(Form::Json),
+            (Payload::Pattern, true, _) => Ok(Form::Text),
+            (Payload::Pattern, false, _) => Ok(Form::Binary),
+        }
+    }
+
+    fn tls(&self, target: &Target) -> Result<Option<Tls>, PlanError> {
+        let trust = match (&self.ca, self.insecure) {
+            (Some(file), _) => Some(Trust::Authorities(file.clone())),
+            (None, true) => Some(Trust::Everybody),
+            (None, false) => None,
+        };
+        match (target.is_tls(), trust) {
+            (true, Some(trust)) => Tls::new(target.host(), &trust).map(Some),
+            (true, None) => Err(PlanError::new(
+                "a wss:// URL needs --ca with the authority to trust, or --insecure",
+            )),
+            (false, Some(_)) => Err(PlanError::new("--ca and --insecure need a wss:// URL")),
+            (false, None) => Ok(None),
+        }
     }
 
     fn handshakes_work(&self, count: u32) -> Result<Work, PlanError> {
@@ -173,6 +234,7 @@ impl Args {
             count,
             concurrency: self.concurrency,
             reset: self.reset,
+            per_second: self.per_second,
         }))
     }
 
@@ -275,6 +337,13 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+fn parse_per_second(text: &str) -> Result<f64, String> {
+    match parse_rate(text)? {
+        Rate::PerSecond(rate) => Ok(rate),
+        Rate::Max => Err("leave the option away".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,9 +405,21 @@ mod tests {
             ],
             &["--url", "http://127.0.0.1/"],
             &["--url", "wss://127.0.0.1/"],
+            &["--insecure"],
+            &[
+                "--url",
+                "wss://127.0.0.1/",
+                "--ca",
+                "/there/is/no/such/file",
+            ],
+            &["--payload", "json", "--binary"],
+            &["--payload", "json", "--size", "255"],
+            &["--payload", "json", "--size", "70000"],
         ] {
             assert!(plan(line).is_err(), "{line:?}");
         }
+        assert!(plan(&["--url", "wss://127.0.0.1/", "--insecure"]).is_ok());
+        assert!(plan(&["--payload", "json", "--size", "256"]).is_ok());
         assert!(plan(&["--size", "40"]).is_ok() && plan(&["--size", "80", "--text"]).is_ok());
     }
 }

@@ -5,18 +5,20 @@
 //!      └────────────refused, other status, timeout───────▲
 //! ```
 //! A client owns its socket and the bytes that a read or a write cut in two, and nothing else: the
-//! receive buffer belongs to the thread.
+//! receive buffer belongs to the thread. Over TLS the bytes go through a [`Session`].
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::check::Receiver;
+use crate::control::Shared;
 use crate::handshake::Handshake;
 use crate::pacing::Publisher;
+use crate::receive::Fragments;
+use crate::tls::{Opened, Session, Tls};
 
 /// Receive buffer of a stalled client's socket, so that it holds up the relay soon.
 const STALLED_RECV_BYTES: usize = 16 << 10;
@@ -37,6 +39,8 @@ pub(crate) struct Client {
     /// Number among all clients of the run.
     pub(crate) index: u32,
     pub(crate) stream: TcpStream,
+    /// Over TLS.
+    session: Option<Box<Session>>,
     pub(crate) phase: Phase,
     pub(crate) started_ns: u64,
     pub(crate) stalled: bool,
@@ -46,8 +50,12 @@ pub(crate) struct Client {
     pub(crate) credits: Option<Credit>,
     /// Beginning of a frame or of the response head.
     pub(crate) inbox: Vec<u8>,
-    /// Fragments of a message, and whether its opcode is the one that was sent.
-    pub(crate) fragments: Option<(bool, Vec<u8>)>,
+    /// Fragments of a message.
+    pub(crate) fragments: Option<Fragments>,
+    /// The server may compress messages (RFC 7692).
+    pub(crate) deflate: bool,
+    /// Taken off the socket since the upgrade, what TLS adds included.
+    pub(crate) received_bytes: u64,
     outbox: Vec<u8>,
     outbox_sent: usize,
     /// An edge said that there may be something to read.
@@ -74,10 +82,11 @@ impl Client {
     /// No file descriptor, no port, no route.
     pub(crate) fn connect(
         index: u32,
-        address: SocketAddr,
+        shared: &Shared,
         stalled: bool,
         now_ns: u64,
     ) -> io::Result<Self> {
+        let address = shared.address;
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -90,9 +99,11 @@ impl Client {
             }
             _ => {}
         }
+        let session = shared.tls.as_ref().map(Tls::session).transpose()?;
         Ok(Self {
             index,
             stream: TcpStream::from_std(socket.into()),
+            session: session.map(Box::new),
             phase: Phase::Connecting,
             started_ns: now_ns,
             stalled,
@@ -101,6 +112,8 @@ impl Client {
             credits: None,
             inbox: Vec::new(),
             fragments: None,
+            deflate: false,
+            received_bytes: 0,
             outbox: Vec::new(),
             outbox_sent: 0,
             readable: false,
@@ -133,20 +146,40 @@ impl Client {
     }
 
     /// Sends the upgrade request.
-    pub(crate) fn request(&mut self, authority: &str, path: &str) -> io::Result<()> {
-        let (handshake, request) = Handshake::request(authority, path);
+    pub(crate) fn request(&mut self, shared: &Shared) -> io::Result<()> {
+        let path = shared.target.path_for(self.index);
+        let authority = shared.target.authority();
+        let (handshake, request) = Handshake::request(authority, &path, shared.deflate);
         self.phase = Phase::Upgrading(handshake);
         self.write(&request)
+    }
+
+    /// The server has agreed: frames follow.
+    pub(crate) fn upgraded(&mut self, deflate: bool) {
+        self.phase = Phase::Open;
+        self.deflate = deflate;
+        self.received_bytes = 0;
     }
 
     /// Reads once, behind the `kept` bytes of `buffer`. `None`: nothing there.
     pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<usize>> {
         loop {
-            return match self.stream.read(&mut buffer[kept..]) {
-                Ok(count) => {
+            let free = &mut buffer[kept..];
+            let read = match &mut self.session {
+                None => self.stream.read(free).map(|count| {
+                    self.received_bytes += count as u64;
+                    Opened {
+                        bytes: count,
+                        is_drained: count < free.len(),
+                    }
+                }),
+                Some(session) => session.read(&mut self.stream, free, &mut self.received_bytes),
+            };
+            return match read {
+                Ok(opened) => {
                     // A short read has drained the socket, unless the end is still to come.
-                    self.readable = kept + count == buffer.len() || self.read_closed;
-                    Ok(Some(count))
+                    self.readable = !opened.is_drained || self.read_closed;
+                    Ok(Some(opened.bytes))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
@@ -160,6 +193,9 @@ impl Client {
 
     /// Sends `bytes`; what does not fit is kept, and nothing more goes out before it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(session) = &mut self.session {
+            return session.write(&mut self.stream, bytes);
+        }
         let written = if self.is_blocked() {
             0
         } else {
@@ -171,7 +207,9 @@ impl Client {
 
     /// Sends what was kept. False while some is left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        if self.is_blocked() {
+        if let Some(session) = &mut self.session {
+            session.flush(&mut self.stream)?;
+        } else if self.is_blocked() {
             self.outbox_sent += write_some(&mut self.stream, &self.outbox[self.outbox_sent..])?;
             if self.outbox_sent == self.outbox.len() {
                 self.outbox.clear();
@@ -183,7 +221,10 @@ impl Client {
 
     /// Bytes wait for the socket.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty()
+        match &self.session {
+            None => !self.outbox.is_empty(),
+            Some(session) => session.is_blocked(),
+        }
     }
 
     /// The connection is over; only the first reason counts.

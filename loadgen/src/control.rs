@@ -8,12 +8,16 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::plan::{Plan, Target};
 use crate::stamp::Payloads;
+use crate::tls::Tls;
 
 /// Shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Tls>,
+    /// Offer permessage-deflate (RFC 7692).
+    pub(crate) deflate: bool,
     pub(crate) threads: u32,
     pub(crate) connect_timeout: Duration,
     pub(crate) payloads: Payloads,
@@ -27,9 +31,11 @@ impl Shared {
         Self {
             target: plan.target.clone(),
             address,
+            tls: plan.tls.clone(),
+            deflate: plan.deflate,
             threads: plan.threads,
             connect_timeout: plan.connect_timeout,
-            payloads: Payloads::new(plan.size, plan.text, plan.seed),
+            payloads: Payloads::new(plan.size, plan.form, plan.seed),
             clock: Clock::new(),
             times: Times::default(),
             finish: AtomicBool::new(false),

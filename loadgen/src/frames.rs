@@ -18,6 +18,8 @@ pub(crate) enum Incoming<'a> {
     Data {
         kind: Data,
         is_final: bool,
+        /// The message is compressed (RFC 7692 §6); said in its first frame.
+        is_compressed: bool,
         payload: &'a [u8],
     },
     /// To be answered with the same payload (RFC 6455 §5.5.2).
@@ -69,6 +71,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) expected_bytes: usize,
     /// No payload may have more bytes.
     pub(crate) payload_bytes_max: u64,
+    /// Messages may be compressed: permessage-deflate was agreed on.
+    pub(crate) allows_compressed: bool,
 }
 
 impl Walk<'_> {
@@ -110,7 +114,7 @@ impl Walk<'_> {
         let Some((header, payload_bytes)) = parsed else {
             return Ok(None);
         };
-        check(&header, payload_bytes)?;
+        check(&header, payload_bytes, self.allows_compressed)?;
         if payload_bytes > self.payload_bytes_max {
             return Err(FrameError::TooLarge(payload_bytes));
         }
@@ -123,6 +127,7 @@ impl Walk<'_> {
             OpCode::Data(kind) => Incoming::Data {
                 kind,
                 is_final: header.is_final,
+                is_compressed: header.rsv1,
                 payload,
             },
             OpCode::Control(Control::Ping) => Incoming::Ping(payload),
@@ -142,8 +147,13 @@ impl Walk<'_> {
     }
 }
 
-fn check(header: &FrameHeader, payload_bytes: u64) -> Result<(), FrameError> {
-    if header.rsv1 || header.rsv2 || header.rsv3 {
+fn check(
+    header: &FrameHeader,
+    payload_bytes: u64,
+    allows_compressed: bool,
+) -> Result<(), FrameError> {
+    let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    if header.rsv1 && !(allows_compressed && begins_message) || header.rsv2 || header.rsv3 {
         return Err(FrameError::Reserved);
     }
     if header.mask.is_some() {
@@ -196,6 +206,7 @@ mod tests {
         expected_head: &[0x82, 3],
         expected_bytes: 3,
         payload_bytes_max: 1000,
+        allows_compressed: false,
     };
 
     #[test]
@@ -246,6 +257,29 @@ mod tests {
         assert_eq!(error(&[0x09, 0]), FrameError::Control);
         assert_eq!(error(&[0x89, 126, 0, 126]), FrameError::Control);
         assert_eq!(error(&[0x82, 126, 0x03, 0xe9]), FrameError::TooLarge(1001));
+    }
+
+    #[test]
+    fn a_compressed_message_is_told_in_its_first_frame_and_nowhere_else() {
+        let walk = Walk {
+            allows_compressed: true,
+            ..WALK
+        };
+        let mut seen = Vec::new();
+        let bytes = [0xc2, 3, 1, 2, 3, 0x82, 3, 1, 2, 3, 0x42, 0, 0x80, 0];
+        let taken = walk.each(&bytes, |frame| {
+            seen.push(matches!(
+                frame,
+                Incoming::Data {
+                    is_compressed: true,
+                    ..
+                }
+            ));
+        });
+        assert_eq!((taken, seen), (Ok(14), vec![true, false, true, false]));
+        for bytes in [[0xc0, 0], [0xc9, 0], [0xa2, 0]] {
+            assert_eq!(walk.each(&bytes, |_| {}), Err(FrameError::Reserved));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The client's side of the opening handshake (RFC 6455 §4.1), without I/O.
+//! The client's side of the opening handshake (RFC 6455 §4.1, RFC 7692 §7.1), without I/O.
 
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
@@ -6,34 +6,55 @@ use tungstenite::handshake::derive_accept_key;
 /// A response head may have this many bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 
+const DEFLATE: &str = "permessage-deflate";
+const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
+const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
+
 /// A handshake whose request was made and whose answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     accept: String,
+    offers_deflate: bool,
+}
+
+/// A good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Bytes that the head took; what follows are frames already.
+    pub(crate) head_bytes: usize,
+    /// The server may compress.
+    pub(crate) deflate: bool,
 }
 
 impl Handshake {
     /// Makes the request for `path` (with its query) at `host` (with its port).
-    pub(crate) fn request(host: &str, path: &str) -> (Self, Vec<u8>) {
+    pub(crate) fn request(host: &str, path: &str, offers_deflate: bool) -> (Self, Vec<u8>) {
         let key = generate_key();
+        let offer = match offers_deflate {
+            true => format!(
+                "Sec-WebSocket-Extensions: {DEFLATE}; {SERVER_NO_TAKEOVER}; \
+                 {CLIENT_NO_TAKEOVER}\r\n"
+            ),
+            false => String::new(),
+        };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
         );
         (
             Self {
                 accept: derive_accept_key(key.as_bytes()),
+                offers_deflate,
             },
             request.into_bytes(),
         )
     }
 
-    /// Reads the answer. `None`: not whole yet. Else the bytes that the head took; what follows
-    /// are frames already.
+    /// Reads the answer. `None`: not whole yet.
     ///
     /// # Errors
     /// What is wrong with the answer, in a few words.
-    pub(crate) fn answer(&self, bytes: &[u8]) -> Result<Option<usize>, String> {
+    pub(crate) fn answer(&self, bytes: &[u8]) -> Result<Option<Answer>, String> {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
             return match bytes.len() {
                 0..HEAD_BYTES_MAX => Ok(None),
@@ -54,11 +75,16 @@ impl Handshake {
                 rest.trim().escape_debug()
             ));
         }
-        self.check_headers(lines)?;
-        Ok(Some(end + 4))
+        let deflate = self.check_headers(lines)?;
+        Ok(Some(Answer {
+            head_bytes: end + 4,
+            deflate,
+        }))
     }
 
-    fn check_headers<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    /// True where the server agreed to compress.
+    fn check_headers<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<bool, String> {
+        let mut deflate = false;
         let (mut upgrade, mut connection, mut accept) = (false, false, false);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim();
@@ -70,16 +96,38 @@ impl Handshake {
             } else if name.eq_ignore_ascii_case("sec-websocket-accept") {
                 accept = value == self.accept;
             } else if name.eq_ignore_ascii_case("sec-websocket-extensions") && !value.is_empty() {
-                return Err(format!(
-                    "the server chose an extension nobody offered: {value}"
-                ));
+                if deflate || !self.is_offered(value) {
+                    return Err(format!(
+                        "the server chose an extension nobody offered: {value}"
+                    ));
+                }
+                deflate = true;
             }
         }
         match (upgrade && connection, accept) {
-            (true, true) => Ok(()),
+            (true, true) => Ok(deflate),
             (false, _) => Err("101 without `Upgrade: websocket`, `Connection: Upgrade`".to_owned()),
             (true, false) => Err("101 with a wrong Sec-WebSocket-Accept".to_owned()),
         }
+    }
+
+    /// Whether a server may answer our offer so (RFC 7692 §7.1): one extension, no context
+    /// takeover in its direction, and no parameter that only a client may bring up.
+    fn is_offered(&self, extensions: &str) -> bool {
+        let mut parts = extensions.split(';').map(str::trim);
+        let is_deflate = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(DEFLATE));
+        let mut no_takeover = false;
+        let all_known = parts.all(|part| {
+            no_takeover |= part == SERVER_NO_TAKEOVER;
+            let bits = part.strip_prefix("server_max_window_bits=");
+            let bits = bits.and_then(|bits| bits.trim_matches('"').parse().ok());
+            part == SERVER_NO_TAKEOVER
+                || part == CLIENT_NO_TAKEOVER
+                || bits.is_some_and(|bits: u8| (8..=15).contains(&bits))
+        });
+        self.offers_deflate && is_deflate && no_takeover && all_known
     }
 }
 
@@ -97,23 +145,27 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_once_it_is_whole_and_leaves_what_follows() {
-        let (handshake, _) = Handshake::request("h", "/");
+        let (handshake, _) = Handshake::request("h", "/", false);
         let mut bytes = answer(&handshake, "101 Switching Protocols").into_bytes();
         let head_bytes = bytes.len();
+        let answer = Answer {
+            head_bytes,
+            deflate: false,
+        };
         for len in 0..head_bytes {
             assert_eq!(handshake.answer(&bytes[..len]), Ok(None));
         }
         bytes.extend([0x81, 0]);
-        assert_eq!(handshake.answer(&bytes), Ok(Some(head_bytes)));
+        assert_eq!(handshake.answer(&bytes), Ok(Some(answer)));
     }
 
     #[test]
     fn another_status_and_another_key_are_refused_with_the_reason() {
-        let (handshake, _) = Handshake::request("h", "/");
+        let (handshake, _) = Handshake::request("h", "/", false);
         let refused = answer(&handshake, "503 Service Unavailable");
         let reason = handshake.answer(refused.as_bytes()).unwrap_err();
         assert!(reason.contains("503 Service Unavailable"), "{reason}");
-        let (another, _) = Handshake::request("h", "/");
+        let (another, _) = Handshake::request("h", "/", false);
         let foreign = answer(&another, "101 Switching Protocols");
         assert!(
             handshake
@@ -124,8 +176,40 @@ mod tests {
     }
 
     #[test]
+    fn deflate_is_agreed_on_without_context_takeover_or_not_at_all() {
+        let agreed = |offers: bool, extensions: &str| {
+            let (handshake, request) = Handshake::request("h", "/", offers);
+            let request = String::from_utf8(request).expect("text");
+            assert_eq!(request.contains("permessage-deflate; server_no"), offers);
+            let head = answer(&handshake, "101 Switching Protocols");
+            let line = format!("\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n");
+            let head = head.replace("\r\n\r\n", &line);
+            let answer = handshake.answer(head.as_bytes());
+            answer.map(|answer| answer.is_some_and(|answer| answer.deflate))
+        };
+        for extensions in [
+            "permessage-deflate; server_no_context_takeover",
+            "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate;server_no_context_takeover;server_max_window_bits=10",
+        ] {
+            assert_eq!(agreed(true, extensions), Ok(true), "{extensions}");
+            assert!(agreed(false, extensions).is_err(), "{extensions}");
+        }
+        assert_eq!(agreed(true, ""), Ok(false));
+        for extensions in [
+            "permessage-deflate",
+            "x-webkit-deflate-frame",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=16",
+            "permessage-deflate; server_no_context_takeover, permessage-deflate",
+        ] {
+            assert!(agreed(true, extensions).is_err(), "{extensions}");
+        }
+    }
+
+    #[test]
     fn a_head_without_an_end_is_refused() {
-        let (handshake, _) = Handshake::request("h", "/");
+        let (handshake, _) = Handshake::request("h", "/", false);
         assert!(handshake.answer(&vec![b'a'; HEAD_BYTES_MAX]).is_err());
     }
 }

@@ -17,7 +17,8 @@ use crate::{RunError, histogram};
 /// How long a server may take to close after the Close frame before the connection is reset.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
-const READ_BYTES: usize = 32 << 10;
+/// Room for several records of TLS behind a response head.
+const READ_BYTES: usize = 128 << 10;
 
 /// One thread's part of the result.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ struct Batch<'a> {
     work: Handshakes,
     poll: Poll,
     slots: Vec<Option<Client>>,
+    opened: u32,
     buffer: Vec<u8>,
     outcome: HandshakeOutcome,
 }
@@ -58,18 +60,23 @@ pub(crate) fn run(
         work,
         poll: Poll::new()?,
         slots,
+        opened: 0,
         buffer,
         outcome,
     };
     let mut events = Events::with_capacity(1024);
     let mut indexes = mine(work.count);
     let mut swept_ns = 0;
+    let total = mine(work.count).count();
+    let started_ns = shared.clock.now_ns();
     while !interrupt.load(Ordering::Relaxed) {
-        batch.fill(&mut indexes)?;
-        if batch.slots.iter().all(Option::is_none) {
+        let elapsed_ns = shared.clock.now_ns() - started_ns;
+        batch.fill(&mut indexes, elapsed_ns)?;
+        if batch.opened as usize == total && batch.slots.iter().all(Option::is_none) {
             break;
         }
-        match batch.poll.poll(&mut events, Some(TICK)) {
+        let wait = batch.next_open_in(elapsed_ns);
+        match batch.poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }
@@ -86,21 +93,44 @@ pub(crate) fn run(
 }
 
 impl Batch<'_> {
-    /// Opens a connection in every empty slot.
-    fn fill(&mut self, indexes: &mut impl Iterator<Item = u32>) -> Result<(), RunError> {
+    /// Opens a connection in every empty slot, as many as the rate allows.
+    fn fill(
+        &mut self,
+        indexes: &mut impl Iterator<Item = u32>,
+        elapsed_ns: u64,
+    ) -> Result<(), RunError> {
         for slot in 0..self.slots.len() {
             if self.slots[slot].is_none()
+                && self.open_ns() <= elapsed_ns
                 && let Some(index) = indexes.next()
             {
                 self.open(slot, index)?;
+                self.opened += 1;
             }
         }
         Ok(())
     }
 
+    /// When the next connection may be opened, in nanoseconds after the start.
+    fn open_ns(&self) -> u64 {
+        self.work.per_second.map_or(0, |per_second| {
+            let interval_ns = 1e9 * f64::from(self.shared.threads) / per_second;
+            (f64::from(self.opened) * interval_ns) as u64
+        })
+    }
+
+    /// How long to wait for events: not past the next connection, where a slot is free for it.
+    fn next_open_in(&self, elapsed_ns: u64) -> Duration {
+        let has_room = self.slots.iter().any(Option::is_none);
+        match self.open_ns().checked_sub(elapsed_ns) {
+            Some(wait_ns) if has_room => TICK.min(Duration::from_nanos(wait_ns)),
+            _ => TICK,
+        }
+    }
+
     fn open(&mut self, slot: usize, index: u32) -> Result<(), RunError> {
         let now_ns = self.shared.clock.now_ns();
-        let mut client = Client::connect(index, self.shared.address, false, now_ns)?;
+        let mut client = Client::connect(index, self.shared, false, now_ns)?;
         // Whoever closes first keeps the port in TIME_WAIT for a minute; a reset does not.
         client.reset_on_drop();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -163,10 +193,7 @@ fn advance(
         if !client.connected().map_err(|error| error.to_string())? {
             return Ok(false);
         }
-        let path = shared.target.path_for(client.index);
-        client
-            .request(shared.target.authority(), &path)
-            .map_err(|error| error.to_string())?;
+        client.request(shared).map_err(|error| error.to_string())?;
     }
     client.flush().map_err(|error| error.to_string())?;
     loop {
@@ -184,12 +211,12 @@ fn advance(
             continue;
         };
         let head = &buffer[..kept + count];
-        if handshake.answer(head)?.is_none() {
+        let Some(answer) = handshake.answer(head)? else {
             client.inbox = head.to_vec();
             continue;
-        }
+        };
         client.inbox.clear();
-        client.phase = Phase::Open;
+        client.upgraded(answer.deflate);
         let now_ns = shared.clock.now_ns();
         histogram::record(&mut outcome.connect_times, now_ns - client.started_ns);
         if work.reset {

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 
+mod book;
 mod check;
 mod client;
 mod clock;
@@ -27,12 +28,14 @@ mod frames;
 mod handshake;
 mod handshakes;
 mod histogram;
+mod inflate;
 mod limits;
 mod outcome;
 mod pacing;
 mod receive;
 mod stalled;
 mod stamp;
+mod tls;
 mod worker;
 
 /// Why a run came to nothing.

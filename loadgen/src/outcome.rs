@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) connect_times: Histogram<u64>,
     /// When the last measured message arrived, 0 for never.
     pub(crate) last_arrival_ns: u64,
+    /// Messages that came compressed, in both phases.
+    pub(crate) compressed: u64,
     /// CPU time over wall time while measuring.
     pub(crate) busy: f64,
 }
@@ -36,6 +38,8 @@ pub(crate) struct ClientOutcome {
     pub(crate) counts: [Counts; 2],
     pub(crate) foreign: u64,
     pub(crate) order_hash: u64,
+    /// Taken off the socket since the upgrade.
+    pub(crate) received_bytes: u64,
     /// Why the connection ended before the run did.
     pub(crate) closed: Option<String>,
 }
@@ -52,6 +56,7 @@ impl ClientOutcome {
             counts: client.receiver.counts,
             foreign: client.receiver.foreign,
             order_hash: client.receiver.order_hash,
+            received_bytes: client.received_bytes,
             closed: match client.phase {
                 Phase::Closed(reason) => Some(reason),
                 _ => None,

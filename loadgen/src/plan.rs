@@ -6,19 +6,26 @@ use std::time::Duration;
 
 use tungstenite::http::Uri;
 
+use crate::stamp::Form;
+use crate::tls::Tls;
+
 /// A checked plan for one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where to connect.
     pub target: Target,
+    /// For a `wss://` target.
+    pub tls: Option<Tls>,
+    /// Offer permessage-deflate without context takeover (RFC 7692 §7.1.1).
+    pub deflate: bool,
     /// Threads that share the connections.
     pub threads: u32,
     /// A connection that is not upgraded after this time fails the run.
     pub connect_timeout: Duration,
     /// Payload bytes of every message.
     pub size: usize,
-    /// Text instead of binary messages.
-    pub text: bool,
+    /// What a message looks like.
+    pub form: Form,
     /// Seed of payloads and mask.
     pub seed: u64,
     /// What to do with the connections.
@@ -69,6 +76,8 @@ pub struct Handshakes {
     pub concurrency: u32,
     /// Reset instead of a closing handshake.
     pub reset: bool,
+    /// Open at most so many connections a second.
+    pub per_second: Option<f64>,
 }
 
 /// When messages are sent.
@@ -109,6 +118,7 @@ impl std::error::Error for PlanError {}
 pub struct Target {
     /// As it was given.
     pub url: String,
+    is_tls: bool,
     host: String,
     port: u16,
     authority: String,
@@ -117,7 +127,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes a `ws://` URL apart.
+    /// Takes a `ws://` or `wss://` URL apart.
     ///
     /// # Errors
     /// Not a URL, another scheme, or no host.
@@ -128,11 +138,11 @@ impl Target {
             .replace("{i}", CLIENT_MARK)
             .parse()
             .map_err(|_| bad("not a URL"))?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => return Err(bad("wss:// is not supported yet, use ws://")),
-            _ => return Err(bad("must start with ws://")),
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            _ => return Err(bad("must start with ws:// or wss://")),
+        };
         let host = uri
             .host()
             .filter(|host| !host.is_empty())
@@ -140,8 +150,9 @@ impl Target {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
             url: url.to_owned(),
+            is_tls,
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: uri.authority().map_or(host, |all| all.as_str()).to_owned(),
             path: path.replace(CLIENT_MARK, "{i}"),
         })
@@ -159,6 +170,16 @@ impl Target {
         first
             .copied()
             .ok_or_else(|| bad(format!("{} has no address", self.host)))
+    }
+
+    /// True for `wss://`.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Name or address of the server, without its port.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// The `Host` header.
@@ -186,5 +207,7 @@ mod tests {
         assert_eq!(target.path_for(7), "/ws/user7?a=b");
         let plain = Target::parse("ws://localhost").expect("a good URL");
         assert_eq!((plain.port, plain.path_for(0).as_str()), (80, "/"));
+        let tls = Target::parse("wss://localhost/chat").expect("a good URL");
+        assert!(tls.is_tls() && tls.port == 443 && !plain.is_tls());
     }
 }

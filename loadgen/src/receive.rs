@@ -1,7 +1,5 @@
 //! What happens to the frames of one read: verification, latency, replies.
 
-use std::borrow::Cow;
-
 use hdrhistogram::Histogram;
 use tungstenite::protocol::frame::coding::{Control, Data};
 
@@ -10,6 +8,7 @@ use crate::client::{Client, Credit};
 use crate::control::Shared;
 use crate::frames::{Incoming, Walk, append_control};
 use crate::histogram;
+use crate::inflate::Inflater;
 use crate::stalled::close_text;
 use crate::stamp::{Payloads, Reading};
 
@@ -17,9 +16,12 @@ use crate::stamp::{Payloads, Reading};
 /// messages pass.
 const FOREIGN_BYTES_MAX: usize = 64 << 10;
 
-/// One thread's sums over all its receivers.
+/// One thread's sums over all its receivers, and what they share.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    inflater: Inflater,
+    /// Messages that came compressed, in both phases.
+    pub(crate) compressed: u64,
     /// First arrivals, in both phases.
     pub(crate) arrivals: u64,
     /// From the due time to the end of the `recv`, of measured messages.
@@ -29,8 +31,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(payloads: &Payloads) -> Self {
         Self {
+            inflater: Inflater::new(message_bytes_max(payloads)),
+            compressed: 0,
             arrivals: 0,
             latency: histogram::new(),
             last_arrival_ns: 0,
@@ -38,12 +42,26 @@ impl Tally {
     }
 }
 
+fn message_bytes_max(payloads: &Payloads) -> usize {
+    payloads.size().max(FOREIGN_BYTES_MAX)
+}
+
+/// A message of which not all frames have come.
+#[derive(Debug)]
+pub(crate) struct Fragments {
+    /// The opcode is the one that was sent.
+    is_kind_kept: bool,
+    is_compressed: bool,
+    bytes: Vec<u8>,
+}
+
 /// What to look for in the frames of a run.
-pub(crate) fn walk_of(payloads: &Payloads) -> Walk<'_> {
+pub(crate) fn walk_of(payloads: &Payloads, allows_compressed: bool) -> Walk<'_> {
     Walk {
         expected_head: payloads.expected_head(),
         expected_bytes: payloads.size(),
-        payload_bytes_max: payloads.size().max(FOREIGN_BYTES_MAX) as u64,
+        payload_bytes_max: message_bytes_max(payloads) as u64,
+        allows_compressed,
     }
 }
 
@@ -63,7 +81,8 @@ pub(crate) struct Taken {
 /// The frames of one read of one client.
 pub(crate) struct Arrivals<'a> {
     receiver: &'a mut Receiver,
-    fragments: &'a mut Option<(bool, Vec<u8>)>,
+    fragments: &'a mut Option<Fragments>,
+    deflate: bool,
     credit: Option<Credit>,
     payloads: &'a Payloads,
     publishers: u32,
@@ -82,6 +101,7 @@ impl<'a> Arrivals<'a> {
         Self {
             receiver: &mut client.receiver,
             fragments: &mut client.fragments,
+            deflate: client.deflate,
             credit: client.credits,
             payloads: &shared.payloads,
             publishers,
@@ -101,8 +121,8 @@ impl<'a> Arrivals<'a> {
             replies: Vec::new(),
             closed: None,
         };
-        let mut too_large = false;
-        let walk = walk_of(self.payloads);
+        let mut offence = None;
+        let walk = walk_of(self.payloads, self.deflate);
         let before = self.receiver.arrivals();
         let walked = walk.each(bytes, |frame| match frame {
             Incoming::Message(payload) => {
@@ -111,11 +131,12 @@ impl<'a> Arrivals<'a> {
             Incoming::Data {
                 kind,
                 is_final,
+                is_compressed,
                 payload,
-            } => match self.assemble(kind, is_final, payload) {
+            } => match self.assemble(kind, is_final, is_compressed, payload, tally) {
                 Ok(Some(reading)) => self.message(reading, &mut taken, tally),
                 Ok(None) => {}
-                Err(()) => too_large = true,
+                Err(what) => offence = Some(what),
             },
             Incoming::Ping(payload) => {
                 let mask = self.payloads.mask();
@@ -128,10 +149,10 @@ impl<'a> Arrivals<'a> {
         });
         tally.arrivals += self.receiver.arrivals() - before;
         taken.bytes = walked.map_err(|error| error.to_string())?;
-        if too_large {
-            return Err("the server sent a message larger than any that was sent".to_owned());
+        match offence {
+            Some(what) => Err(format!("the server sent a message {what}")),
+            None => Ok(taken),
         }
-        Ok(taken)
     }
 
     #[inline]
@@ -154,35 +175,64 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Data frames that do not look like ours: other lengths, the other opcode, fragments.
+    /// Data frames that do not look like ours: compressed, other lengths, the other opcode,
+    /// fragments. `None`: the message is not whole yet.
     fn assemble(
         &mut self,
         kind: Data,
         is_final: bool,
+        is_compressed: bool,
         payload: &[u8],
-    ) -> Result<Option<Reading>, ()> {
-        let (kind_kept, message) = match self.fragments.take() {
-            Some((kind_kept, mut message)) => {
-                message.extend_from_slice(payload);
-                (kind_kept, Cow::Owned(message))
-            }
-            None => (
-                (kind == Data::Text) == self.payloads.is_text(),
-                Cow::Borrowed(payload),
-            ),
+        tally: &mut Tally,
+    ) -> Result<Option<Reading>, &'static str> {
+        if is_final && self.fragments.is_none() {
+            let is_kind_kept = self.is_kind_kept(kind);
+            return self
+                .read(payload, is_kind_kept, is_compressed, tally)
+                .map(Some);
+        }
+        let is_kind_kept = self.is_kind_kept(kind);
+        let fragments = self.fragments.get_or_insert_with(|| Fragments {
+            is_kind_kept,
+            is_compressed,
+            bytes: Vec::new(),
+        });
+        fragments.bytes.extend_from_slice(payload);
+        if fragments.bytes.len() > message_bytes_max(self.payloads) {
+            return Err("larger than any that was sent");
+        }
+        match self.fragments.take_if(|_| is_final) {
+            Some(whole) => self
+                .read(&whole.bytes, whole.is_kind_kept, whole.is_compressed, tally)
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn is_kind_kept(&self, kind: Data) -> bool {
+        (kind == Data::Text) == self.payloads.is_text()
+    }
+
+    fn read(
+        &self,
+        message: &[u8],
+        is_kind_kept: bool,
+        is_compressed: bool,
+        tally: &mut Tally,
+    ) -> Result<Reading, &'static str> {
+        let reading = if is_compressed {
+            tally.compressed += 1;
+            let inflated = tally.inflater.read(message, self.payloads);
+            inflated.ok_or("that cannot be inflated, or is larger than any that was sent")?
+        } else {
+            self.payloads.read(message)
         };
-        if message.len() > self.payloads.size().max(FOREIGN_BYTES_MAX) {
-            return Err(());
-        }
-        if !is_final {
-            *self.fragments = Some((kind_kept, message.into_owned()));
-            return Ok(None);
-        }
-        let reading = self.payloads.read(&message);
-        Ok(Some(match reading {
+        Ok(match reading {
             // The opcode is part of the message: text must stay text.
-            Reading::Intact(stamp, checksum) if !kind_kept => Reading::BodyDamaged(stamp, checksum),
+            Reading::Intact(stamp, checksum) if !is_kind_kept => {
+                Reading::BodyDamaged(stamp, checksum)
+            }
             other => other,
-        }))
+        })
     }
 }

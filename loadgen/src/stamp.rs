@@ -5,7 +5,7 @@
 //! allocates nothing and copies nothing.
 //!
 //! The stamp is 40 bytes, little-endian, as it is in binary messages and in hexadecimal (80
-//! characters) in text messages:
+//! characters) in text messages; in JSON it is the value of the first names ([`book`]):
 //!
 //! | offset | what |
 //! |---|---|
@@ -20,8 +20,12 @@
 //! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
 //! so that the body of another message is seen as damage; comparing it is one `memcmp`.
 
+use std::ops::RangeInclusive;
+
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::book;
 
 const MAGIC: [u8; 3] = *b"CLG";
 const MAGIC_HEX: &[u8] = b"434c47";
@@ -30,17 +34,62 @@ const MAGIC_WORD: u32 = u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0]);
 const STAMP_WORDS: usize = 5;
 const STAMP_BYTES: usize = STAMP_WORDS * 8;
 
-/// Smallest payload of a binary message, in bytes: the stamp.
-pub(crate) const BINARY_BYTES_MIN: usize = STAMP_BYTES;
-/// Smallest payload of a text message, in bytes: the stamp in hexadecimal.
-pub(crate) const TEXT_BYTES_MIN: usize = 2 * STAMP_BYTES;
+/// The stamp in hexadecimal.
+const HEX_BYTES: usize = 2 * STAMP_BYTES;
 /// Largest payload, in bytes.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+/// Largest payload in JSON, of which the template holds many.
+const JSON_BYTES_MAX: usize = 64 << 10;
 
-/// How far apart the bodies of two messages may start in the template. A multiple of the mask's
-/// four bytes, so that the template can be kept masked as well.
+/// Places in the template at which the body of a message may start.
 const OFFSETS: u64 = 64;
+/// How far apart they are. A multiple of the mask's four bytes, so that the template can be kept
+/// masked as well.
 const OFFSET_STEP: usize = 4;
+
+/// What a message looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A binary message: the stamp, then random bytes.
+    Binary,
+    /// A text message: the stamp in hexadecimal, then random characters.
+    Text,
+    /// A text message in JSON: the stamp in hexadecimal, then the changes of an order book.
+    Json,
+}
+
+impl Form {
+    /// Bytes that a payload may have; the smallest holds its stamp and no more than it must.
+    pub(crate) fn sizes(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Binary => STAMP_BYTES..=PAYLOAD_BYTES_MAX,
+            Self::Text => HEX_BYTES..=PAYLOAD_BYTES_MAX,
+            Self::Json => self.body_from() + book::BODY_BYTES_MIN..=JSON_BYTES_MAX,
+        }
+    }
+
+    /// True where messages are text.
+    pub(crate) fn is_text(self) -> bool {
+        self != Self::Binary
+    }
+
+    /// What every payload begins with, before the stamp.
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Binary | Self::Text => &[],
+            Self::Json => book::OPENING,
+        }
+    }
+
+    /// Where the body begins: a multiple of the mask's four bytes.
+    fn body_from(self) -> usize {
+        match self {
+            Self::Binary => STAMP_BYTES,
+            Self::Text => HEX_BYTES,
+            Self::Json => book::OPENING.len() + HEX_BYTES,
+        }
+    }
+}
 
 /// What a payload says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +118,7 @@ pub(crate) enum Reading {
 #[derive(Debug)]
 pub(crate) struct Payloads {
     size: usize,
-    text: bool,
+    form: Form,
     run_id: u32,
     mask: [u8; 4],
     /// Header and mask of every frame that is sent: they are all alike.
@@ -78,22 +127,22 @@ pub(crate) struct Payloads {
     expected_head: Vec<u8>,
     template: Vec<u8>,
     masked_template: Vec<u8>,
+    /// How far apart the bodies of two messages may start in the template.
+    step: usize,
 }
 
 impl Payloads {
-    /// Payloads of `size` bytes. `size` is at least [`BINARY_BYTES_MIN`] or [`TEXT_BYTES_MIN`].
-    pub(crate) fn new(size: usize, text: bool, seed: u64) -> Self {
+    /// Payloads of `size` bytes, which the form allows ([`Form::sizes`]).
+    pub(crate) fn new(size: usize, form: Form, seed: u64) -> Self {
         let mut random = SplitMix(seed);
         let run_id = random.next() as u32;
         // A mask of zeros would leave the unmasking of the server untested.
         let mask = ((random.next() as u32) | 0x0101_0101).to_le_bytes();
-        let opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
-        let template: Vec<u8> = (0..size + OFFSETS as usize * OFFSET_STEP)
-            .map(|_| match random.next() {
-                byte if text => b'!' + (byte % 94) as u8,
-                byte => byte as u8,
-            })
-            .collect();
+        let opcode = OpCode::Data(match form.is_text() {
+            true => Data::Text,
+            false => Data::Binary,
+        });
+        let (template, step) = template(size, form, &mut random);
         let masked_template = template
             .iter()
             .enumerate()
@@ -101,13 +150,14 @@ impl Payloads {
             .collect();
         Self {
             size,
-            text,
+            form,
             run_id,
             mask,
             sent_head: head(opcode, Some(mask), size),
             expected_head: head(opcode, None, size),
             template,
             masked_template,
+            step,
         }
     }
 
@@ -118,7 +168,7 @@ impl Payloads {
 
     /// True where messages are text.
     pub(crate) fn is_text(&self) -> bool {
-        self.text
+        self.form.is_text()
     }
 
     /// The header that an unfragmented frame with one of our payloads has when a server sends it.
@@ -141,17 +191,18 @@ impl Payloads {
     pub(crate) fn append(&self, out: &mut Vec<u8>, stamp: &Stamp) {
         let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(&self.sent_head);
-        let stamp_from = out.len();
-        if self.text {
+        let payload_from = out.len();
+        out.extend_from_slice(self.form.opening());
+        if self.form.is_text() {
             out.extend_from_slice(&to_hex(&plain));
         } else {
             out.extend_from_slice(&plain);
         }
-        for (at, byte) in out[stamp_from..].iter_mut().enumerate() {
+        for (at, byte) in out[payload_from..].iter_mut().enumerate() {
             *byte ^= self.mask[at % 4];
         }
-        let from = body_offset(checksum);
-        let body_bytes = self.size - self.stamp_bytes();
+        let from = self.body_offset(checksum);
+        let body_bytes = self.size - self.form.body_from();
         out.extend_from_slice(&self.masked_template[from..from + body_bytes]);
     }
 
@@ -176,7 +227,7 @@ impl Payloads {
             seq,
             due_ns,
         };
-        let from = body_offset(checksum);
+        let from = self.body_offset(checksum);
         if payload.len() == self.size && *body == self.template[from..from + body.len()] {
             Reading::Intact(read, checksum)
         } else {
@@ -186,7 +237,11 @@ impl Payloads {
 
     /// Something of our length, or with our magic, was ours.
     fn unreadable(&self, payload: &[u8]) -> Reading {
-        let magic: &[u8] = if self.text { MAGIC_HEX } else { &MAGIC };
+        let magic: &[u8] = match self.form {
+            Form::Binary => &MAGIC,
+            Form::Text => MAGIC_HEX,
+            Form::Json => book::OPENING,
+        };
         if payload.starts_with(magic) || payload.len() == self.size {
             Reading::StampDamaged
         } else {
@@ -196,8 +251,9 @@ impl Payloads {
 
     #[inline]
     fn split<'a>(&self, payload: &'a [u8]) -> Option<([u8; STAMP_BYTES], &'a [u8])> {
-        if self.text {
-            let (hex, body) = payload.split_first_chunk::<TEXT_BYTES_MIN>()?;
+        if self.form.is_text() {
+            let rest = payload.strip_prefix(self.form.opening())?;
+            let (hex, body) = rest.split_first_chunk::<HEX_BYTES>()?;
             Some((from_hex(hex)?, body))
         } else {
             let (stamp, body) = payload.split_first_chunk::<STAMP_BYTES>()?;
@@ -223,12 +279,9 @@ impl Payloads {
         (bytes, checksum)
     }
 
-    fn stamp_bytes(&self) -> usize {
-        if self.text {
-            TEXT_BYTES_MIN
-        } else {
-            BINARY_BYTES_MIN
-        }
+    #[inline]
+    fn body_offset(&self, checksum: u64) -> usize {
+        (checksum % OFFSETS) as usize * self.step
     }
 }
 
@@ -245,9 +298,24 @@ fn head(opcode: OpCode, mask: Option<[u8; 4]>, payload_bytes: usize) -> Vec<u8> 
     bytes
 }
 
-#[inline]
-fn body_offset(checksum: u64) -> usize {
-    (checksum % OFFSETS) as usize * OFFSET_STEP
+/// What bodies are stretches of, and how far apart two of them may start. A body in JSON is valid
+/// by itself, so the template is as many of them.
+fn template(size: usize, form: Form, random: &mut SplitMix) -> (Vec<u8>, usize) {
+    if form == Form::Json {
+        let body_bytes = size - form.body_from();
+        let step = body_bytes.next_multiple_of(OFFSET_STEP);
+        let mut all = Vec::with_capacity(OFFSETS as usize * step);
+        for number in 1..=OFFSETS as usize {
+            all.extend(book::body(body_bytes, &mut || random.next()));
+            all.resize(number * step, 0);
+        }
+        return (all, step);
+    }
+    let bytes = (0..size + OFFSETS as usize * OFFSET_STEP).map(|_| match random.next() {
+        byte if form == Form::Text => b'!' + (byte % 94) as u8,
+        byte => byte as u8,
+    });
+    (bytes.collect(), OFFSET_STEP)
 }
 
 /// Not cryptographic: it has to see bytes that were mixed up, cut off or flipped.
@@ -267,16 +335,16 @@ fn words_of(stamp: &[u8; STAMP_BYTES]) -> [u64; STAMP_WORDS] {
     std::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
 }
 
-fn to_hex(bytes: &[u8; STAMP_BYTES]) -> [u8; TEXT_BYTES_MIN] {
+fn to_hex(bytes: &[u8; STAMP_BYTES]) -> [u8; HEX_BYTES] {
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let mut hex = [0; TEXT_BYTES_MIN];
+    let mut hex = [0; HEX_BYTES];
     for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
     hex
 }
 
-fn from_hex(hex: &[u8; TEXT_BYTES_MIN]) -> Option<[u8; STAMP_BYTES]> {
+fn from_hex(hex: &[u8; HEX_BYTES]) -> Option<[u8; STAMP_BYTES]> {
     let mut bytes = [0; STAMP_BYTES];
     for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
@@ -333,25 +401,28 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_the_way_at_every_size() {
-        for (text, sizes) in [
-            (false, [40, 41, 126, 70_000]),
-            (true, [80, 83, 126, 70_000]),
+        for (form, sizes) in [
+            (Form::Binary, [40, 41, 126, 70_000]),
+            (Form::Text, [80, 83, 126, 70_000]),
+            (Form::Json, [256, 257, 514, 65_536]),
         ] {
             for size in sizes {
-                let payloads = Payloads::new(size, text, 42);
+                let payloads = Payloads::new(size, form, 42);
                 let payload = payload_of(&payloads, &STAMP);
                 assert!(
                     matches!(payloads.read(&payload), Reading::Intact(read, _) if read == STAMP)
                 );
-                assert!(!text || payload.is_ascii(), "text must be UTF-8");
+                assert!(!form.is_text() || payload.is_ascii(), "text must be UTF-8");
+                let is_json = serde_json::from_slice::<serde_json::Value>(&payload).is_ok();
+                assert_eq!(is_json, form == Form::Json);
             }
         }
     }
 
     #[test]
     fn no_flipped_bit_is_read_as_intact() {
-        for text in [false, true] {
-            let payloads = Payloads::new(120, text, 42);
+        for (form, size) in [(Form::Binary, 120), (Form::Text, 120), (Form::Json, 256)] {
+            let payloads = Payloads::new(size, form, 42);
             let payload = payload_of(&payloads, &STAMP);
             for bit in 0..payload.len() * 8 {
                 let mut damaged = payload.clone();
@@ -367,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_body_of_another_message_is_damage() {
-        let payloads = Payloads::new(400, false, 42);
+        let payloads = Payloads::new(400, Form::Binary, 42);
         let other = (0..64).map(|seq| payload_of(&payloads, &Stamp { seq, ..STAMP }));
         let mut mixed = payload_of(&payloads, &STAMP);
         let own_body = mixed[STAMP_BYTES..].to_vec();
@@ -382,10 +453,16 @@ mod tests {
 
     #[test]
     fn a_message_of_another_run_is_foreign_and_the_seed_decides_the_run() {
-        let (one, other) = (Payloads::new(64, false, 1), Payloads::new(64, false, 2));
+        let (one, other) = (
+            Payloads::new(64, Form::Binary, 1),
+            Payloads::new(64, Form::Binary, 2),
+        );
         let payload = payload_of(&one, &STAMP);
         assert_eq!(other.read(&payload), Reading::Foreign);
-        assert_eq!(payload, payload_of(&Payloads::new(64, false, 1), &STAMP));
+        assert_eq!(
+            payload,
+            payload_of(&Payloads::new(64, Form::Binary, 1), &STAMP)
+        );
         assert_eq!(one.read(b"welcome"), Reading::Foreign);
     }
 }

@@ -24,8 +24,9 @@ fn refused(url: &str, arguments: &str) -> String {
 
 #[test]
 fn a_bad_url_is_refused_with_what_is_wrong_about_it() {
-    assert!(refused("http://127.0.0.1/", "").contains("must start with ws://"));
-    assert!(refused("wss://127.0.0.1/", "").contains("not supported"));
+    assert!(refused("http://127.0.0.1/", "").contains("must start with ws:// or wss://"));
+    assert!(refused("wss://127.0.0.1/", "").contains("--ca"));
+    assert!(refused("ws://127.0.0.1/", "--insecure").contains("wss://"));
     assert!(refused("ws://", "").contains("--url"));
 }
 
@@ -223,6 +224,14 @@ fn handshakes_are_counted_with_a_closing_handshake_and_with_a_reset() {
     let output = run(&url, "--handshakes 10");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(text.contains("10 of 10"), "{text}");
+}
+
+#[test]
+fn handshakes_are_opened_no_faster_than_asked() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, "--handshakes 21 --per-second 100");
+    assert_eq!((code, number(&report, "/completed")), (0, 21.0));
+    assert!(number(&report, "/elapsed_ms") >= 200.0, "{report:#}");
 }
 
 #[test]

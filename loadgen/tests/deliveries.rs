@@ -10,6 +10,10 @@ use serde_json::Value;
 /// 200 messages to 5 clients: 1,000 deliveries.
 const LOAD: &str = "--clients 5 --rate 1000 --duration 200 --warmup 0 --size 100";
 
+/// The same, of messages that are worth compressing.
+const JSON_LOAD: &str = "--clients 5 --rate 1000 --duration 200 --warmup 0 --size 512 \
+                         --payload json --deflate";
+
 /// Checks every count of a report; what is not named must be zero.
 #[track_caller]
 fn expect(report: &Value, counts: &[(&str, u64)]) {
@@ -317,6 +321,62 @@ fn fragmented_messages_with_control_frames_between_are_read() {
         &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
     );
     assert_eq!(code, 0);
+}
+
+#[test]
+fn compressed_messages_are_inflated_and_checked() {
+    for fragment in [false, true] {
+        let url = serve(Behaviour {
+            deflate: true,
+            fragment,
+            ..Behaviour::default()
+        });
+        let (code, report) = report(&url, JSON_LOAD);
+        expect(
+            &report,
+            &[("sent", 200), ("expected", 1000), ("delivered", 1000)],
+        );
+        assert_eq!((code, number(&report, "/wire/compressed")), (0, 1000.0));
+        let bytes = number(&report, "/wire/bytes_per_delivery");
+        assert!(bytes > 100.0 && bytes < 400.0, "{report:#}");
+    }
+}
+
+#[test]
+fn damage_under_compression_is_damage() {
+    let url = serve(Behaviour {
+        deflate: true,
+        ..damaging(|payload| payload[400] ^= 0x10)
+    });
+    let (code, report) = report(&url, JSON_LOAD);
+    let counts = [
+        ("sent", 200),
+        ("expected", 1000),
+        ("delivered", 999),
+        ("damaged", 1),
+    ];
+    expect(&report, &counts);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_server_that_does_not_compress_is_as_good() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, JSON_LOAD);
+    assert_eq!((code, number(&report, "/wire/compressed")), (0, 0.0));
+    // A frame of 512 bytes has a header of four.
+    assert_eq!(number(&report, "/wire/bytes_per_delivery"), 516.0);
+}
+
+#[test]
+fn compression_that_was_not_agreed_on_is_an_offence() {
+    let url = serve(Behaviour {
+        deflate: true,
+        ..Behaviour::default()
+    });
+    let output = common::run(&url, LOAD);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("nobody offered"), "{told}");
 }
 
 #[test]

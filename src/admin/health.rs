@@ -55,7 +55,8 @@ impl Health {
 }
 
 impl Page for Health {
-    const ANY_METHOD: bool = true;
+    const METHODS: &'static [&'static str] =
+        &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {
         let response = if request.head.method == "OPTIONS" {

@@ -16,6 +16,7 @@ use super::families::Families;
 use super::process::Process;
 use super::{Page, Running};
 use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::logging;
 use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 
@@ -172,6 +173,11 @@ fn connections(families: &mut Families, view: &View) {
         sum_each(view, ["full", "resumed"], |stats| &stats.tls_handshakes),
     );
     families.counter(
+        "corecast_forwarded_malformed_total",
+        "Requests of trusted proxies whose Forwarded or X-Forwarded-For could not be read.",
+        sum(view, |stats| &stats.forwarded_malformed),
+    );
+    families.counter(
         "corecast_http_requests_total",
         "Plain HTTP requests answered by an endpoint of the main listener, probes included.",
         sum(view, |stats| &stats.requests),
@@ -216,6 +222,11 @@ fn sent(families: &mut Families, view: &View) {
         "corecast_sends_total",
         "Calls of send and writev, those included that the socket took nothing of.",
         sum(view, |stats| &stats.sends),
+    );
+    families.counter(
+        "corecast_send_errors_total",
+        "Sends that failed because the kernel was short of memory. They are tried again.",
+        sum(view, |stats| &stats.send_errors),
     );
     families.counts(
         "corecast_frames_per_send",
@@ -416,6 +427,11 @@ fn about(families: &mut Families, running: &Running) {
         "corecast_uptime_seconds",
         "How long the relay has been running.",
         running.view.started().elapsed().as_secs_f64(),
+    );
+    families.counter(
+        "corecast_log_errors_total",
+        "Writes to the log that failed, as a rule because a disk is full. Their lines are lost.",
+        logging::errors() as f64,
     );
 }
 

@@ -59,8 +59,8 @@ struct Running {
 
 /// What a path answers.
 trait Page: Send + Sync + 'static {
-    /// Whether it answers other methods than GET and HEAD.
-    const ANY_METHOD: bool = false;
+    /// The methods that it answers.
+    const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response;
@@ -88,11 +88,11 @@ impl<P: Page> Endpoint for Served<P> {
         debug_assert!(false, "nobody is let in");
     }
 
+    fn methods(&self) -> &'static [&'static str] {
+        P::METHODS
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        if !P::ANY_METHOD && !matches!(request.head.method, "GET" | "HEAD") {
-            let refusal = Response::text(405, "GET and HEAD alone are answered here.\n");
-            return Answer::Now(refusal.with_header("Allow", "GET, HEAD"));
-        }
         let response = match self.running.get() {
             Some(running) => self.page.answer(request, running),
             None => Response::text(503, "The relay is starting.\n"),

@@ -1,7 +1,7 @@
 //! What holds between keys: each value is fine by itself, but not with another one.
 
 use super::quantity::{show_duration, show_size};
-use super::{Config, EndpointConfig, EndpointKind, EndpointSettings};
+use super::{Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
 
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
@@ -52,6 +52,33 @@ fn check_server(config: &Config, found: &mut Vec<Conflict>) {
                 .to_vec(),
             message: "TLS needs a certificate and its key; set server.tls.cert_file and \
                       server.tls.key_file, or set server.tls.enabled to false"
+                .to_owned(),
+        });
+    }
+    let has_tls = |each: &Listener| matches!(each, Listener::Tcp { tls: true, .. });
+    if config.server.listen.iter().any(has_tls)
+        && (tls.cert_file.is_none() || tls.key_file.is_none())
+    {
+        found.push(Conflict {
+            paths: [
+                "server.listen",
+                "server.tls.cert_file",
+                "server.tls.key_file",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            message: "a listener with https needs a certificate; set server.tls.cert_file and \
+                      server.tls.key_file"
+                .to_owned(),
+        });
+    }
+    if config.server.proxy_protocol && config.server.trusted_proxies.is_empty() {
+        found.push(Conflict {
+            paths: ["server.proxy_protocol", "server.trusted_proxies"]
+                .map(str::to_owned)
+                .to_vec(),
+            message: "only trusted proxies may send PROXY headers, and there are none; list their \
+                      networks in server.trusted_proxies"
                 .to_owned(),
         });
     }

@@ -117,7 +117,7 @@ pub fn start() -> Result<Started, ExitCode> {
         ExitCode::from(EXIT_CONFIG)
     };
     let loaded = arguments.load(environment()).map_err(told)?;
-    let tls = loaded.config.server.tls.load(SystemTime::now());
+    let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
     if !arguments.check {
         return Ok(Started {

@@ -3,18 +3,19 @@
 //! A key is a line here and a field of [`Config`] with the same path. `config.yaml` in the
 //! repository explains each key to operators; a test holds the two together.
 
+use std::marker::PhantomData;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, Codec, Count, File, Mapped, Networks, Or, OrNull, Output, Port, Size, Span, Switch,
-    Text, UrlPath, Word,
+    Address, Codec, Count, File, FileMode, List, Mapped, Or, OrNull, Output, Port, Size, Span,
+    Switch, Text, UrlPath, Word,
 };
 use super::{
-    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, LogFormat, LogLevel, MIB, Shards,
-    SlowClientPolicy,
+    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
+    Network, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
@@ -52,6 +53,10 @@ macro_rules! key {
 pub static KEYS: &[Key<Config>] = &[
     key!(server.host, Address),
     key!(server.port, Port; or "PORT"),
+    key!(server.listen, LISTENERS),
+    key!(server.unix_mode, FileMode),
+    key!(server.trusted_proxies, TRUSTED_PROXIES),
+    key!(server.proxy_protocol, Switch),
     key!(server.tls.enabled, Switch),
     key!(server.tls.cert_file, OrNull(File)),
     key!(server.tls.key_file, OrNull(File)),
@@ -66,7 +71,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(limits.head_bytes, HEAD_BYTES),
     key!(limits.connections, CONNECTIONS),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT)),
-    key!(limits.exempt_networks, Networks),
+    key!(limits.exempt_networks, NETWORKS),
     key!(limits.inbound_bytes, MEMORY_BYTES),
     key!(limits.rooms_per_connection, ROOMS),
     key!(limits.room_name_bytes, ROOM_NAME_BYTES),
@@ -110,6 +115,10 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(deflate.min_bytes, OrNull(DEFLATE_BYTES)),
     key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
+
+const NETWORKS: List<Network> = List("networks", PhantomData);
+const LISTENERS: List<Listener> = List("listeners", PhantomData);
+const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 const SPAN: Span = Span {

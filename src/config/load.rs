@@ -307,7 +307,9 @@ impl Loader<'_> {
     fn complain(&mut self, origin: &Origin, path: &str, message: String) {
         let place = match origin {
             Origin::File(steps) => self.file_place(steps, Part::Value, path),
-            Origin::Environment(name) => format!("environment {name}"),
+            Origin::Environment(name) => {
+                format!("environment {}", name.replace(char::is_control, "�"))
+            }
             Origin::Flag(flag) => flag.clone(),
         };
         self.problems.push(Problem { place, message });

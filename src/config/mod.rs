@@ -17,6 +17,7 @@ pub mod cli;
 mod endpoint;
 mod error;
 pub mod keys;
+mod listener;
 mod load;
 mod quantity;
 mod reload;
@@ -38,6 +39,7 @@ pub use endpoint::{
     KeepaliveOverride, Override, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
+pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use load::{ConfigFile, FlagValue, load};
 pub use reload::{Change, Reloaded};
 
@@ -82,6 +84,14 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// TCP port; 0 asks the system for a free one.
     pub port: u16,
+    /// Further listeners.
+    pub listen: Vec<Listener>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
+    /// Proxies whose word about their clients' addresses counts.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Whether its clients speak TLS, and with what.
     pub tls: TlsConfig,
 }
@@ -294,6 +304,10 @@ impl Default for Config {
             server: ServerConfig {
                 host: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 port: 8443,
+                listen: Vec::new(),
+                unix_mode: 0o660,
+                trusted_proxies: Vec::new(),
+                proxy_protocol: false,
                 tls: TlsConfig::default(),
             },
             engine: EngineConfig {
@@ -362,27 +376,36 @@ impl Default for LimitsConfig {
     }
 }
 
-impl TlsConfig {
-    /// Reads the files, where TLS is enabled, and checks them as of `now`.
+impl ServerConfig {
+    /// Whether any listener may speak TLS: host and port, a further one, or one that the service
+    /// manager passes.
+    fn may_speak_tls(&self) -> bool {
+        let has_tls =
+            |each: &Listener| matches!(each, Listener::Tcp { tls: true, .. } | Listener::Systemd);
+        self.tls.enabled || self.listen.iter().any(has_tls)
+    }
+
+    /// Reads the files of `tls`, where any listener may need them, and checks them as of `now`.
     ///
     /// # Errors
     ///
     /// A file that cannot be used, under the key that names it.
-    pub fn load(&self, now: SystemTime) -> Result<Option<Tls>, ConfigError> {
+    pub fn load_tls(&self, now: SystemTime) -> Result<Option<Tls>, ConfigError> {
+        let tls = &self.tls;
         let (true, Some(cert_file), Some(key_file)) =
-            (self.enabled, &self.cert_file, &self.key_file)
+            (self.may_speak_tls(), &tls.cert_file, &tls.key_file)
         else {
             return Ok(None);
         };
         let files = TlsFiles {
             cert_file: cert_file.clone(),
             key_file: key_file.clone(),
-            client_ca_file: self.client_ca_file.clone(),
+            client_ca_file: tls.client_ca_file.clone(),
         };
         Tls::load(&files, now).map(Some).map_err(|error| {
             let key = match error.file() {
                 Some(path) if *path == files.key_file => "server.tls.key_file",
-                Some(path) if Some(path) == self.client_ca_file.as_ref() => {
+                Some(path) if Some(path) == tls.client_ca_file.as_ref() => {
                     "server.tls.client_ca_file"
                 }
                 Some(_) => "server.tls.cert_file",

@@ -11,7 +11,9 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 11] = [
+    "server.trusted_proxies",
+    "server.proxy_protocol",
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",

@@ -5,14 +5,17 @@
 //! read, what is expected, and what was probably meant; they become part of a
 //! [`Problem`](super::Problem), which adds the place.
 
+use std::fmt::Display;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_yaml::Value;
 
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
-use super::{KIB, LogOutput, Network, suggest};
+use super::{KIB, LogOutput, suggest};
 
 /// One notation: what a key's value looks like, both ways.
 ///
@@ -58,8 +61,11 @@ pub(super) struct Word<T: 'static>(pub(super) &'static [(&'static str, T)]);
 /// An IP address, or `localhost`.
 pub(super) struct Address;
 
-/// A list of networks.
-pub(super) struct Networks;
+/// A list of what the word says, each item as it is displayed.
+pub(super) struct List<T>(pub(super) &'static str, pub(super) PhantomData<T>);
+
+/// Permissions of a file: octal digits.
+pub(super) struct FileMode;
 
 /// A path in the file system.
 pub(super) struct File;
@@ -242,22 +248,25 @@ impl Codec for Address {
     }
 }
 
-impl Codec for Networks {
-    type Target = Vec<Network>;
+impl<T: FromStr + Display> Codec for List<T>
+where
+    T::Err: Display,
+{
+    type Target = Vec<T>;
 
-    fn read(&self, value: &Value) -> Result<Vec<Network>, String> {
+    fn read(&self, value: &Value) -> Result<Vec<T>, String> {
         let items: Vec<String> = match value {
             Value::Sequence(items) => items
                 .iter()
                 .map(|item| plain_text(item).unwrap_or_else(|| describe(item)))
                 .collect(),
             Value::String(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
-            _ => return Err(format!("{} is not a list of networks", describe(value))),
+            _ => return Err(format!("{} is not a list of {}", describe(value), self.0)),
         };
-        let networks = items
+        let read = items
             .iter()
-            .map(|item| item.parse::<Network>().map_err(|error| (item, error)));
-        let (good, bad): (Vec<_>, Vec<_>) = networks.partition(Result::is_ok);
+            .map(|item| item.parse::<T>().map_err(|error| (item, error)));
+        let (good, bad): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
         if bad.is_empty() {
             return Ok(good.into_iter().flatten().collect());
         }
@@ -268,13 +277,31 @@ impl Codec for Networks {
         Err(reasons.join("; "))
     }
 
-    fn show(&self, networks: &Vec<Network>) -> Value {
-        Value::Sequence(
-            networks
-                .iter()
-                .map(|network| Value::from(network.to_string()))
-                .collect(),
-        )
+    fn show(&self, items: &Vec<T>) -> Value {
+        let shown = items.iter().map(|item| Value::from(item.to_string()));
+        Value::Sequence(shown.collect())
+    }
+}
+
+impl Codec for FileMode {
+    type Target = u32;
+
+    fn read(&self, value: &Value) -> Result<u32, String> {
+        let text = plain_text(value).unwrap_or_default();
+        let digits = text.strip_prefix("0o").unwrap_or(&text);
+        // The owner reads and writes: so 0o660 without quotes, which YAML reads as 432, is refused
+        // and not taken for other permissions.
+        u32::from_str_radix(digits, 8)
+            .ok()
+            .filter(|mode| (0o600..=0o777).contains(mode))
+            .ok_or_else(|| {
+                let shown = describe(value);
+                format!("{shown} is no permission of a socket; write \"600\" to \"777\", octal, in quotes")
+            })
+    }
+
+    fn show(&self, mode: &u32) -> Value {
+        Value::from(format!("{mode:03o}"))
     }
 }
 
@@ -471,6 +498,7 @@ fn within<T: PartialOrd + Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Network;
     use proptest::prelude::*;
 
     fn text(text: &str) -> Value {
@@ -551,6 +579,22 @@ mod tests {
     }
 
     #[test]
+    fn permissions_are_octal_and_the_owner_has_them() {
+        for (value, mode) in [
+            (text("660"), 0o660),
+            (text("0600"), 0o600),
+            (text("0o777"), 0o777),
+            (Value::from(660), 0o660),
+        ] {
+            assert_eq!(FileMode.read(&value), Ok(mode), "{value:?}");
+        }
+        for bad in ["", "77", "888", "1777", "440", "-60", "rw"] {
+            assert!(FileMode.read(&text(bad)).is_err(), "{bad}");
+        }
+        assert!(FileMode.read(&Value::from(0o660)).is_err());
+    }
+
+    #[test]
     fn paths_of_endpoints_are_exact_or_all_below() {
         for good in ["/", "/**", "/chat", "/chat/**", "/a/b%20c"] {
             assert_eq!(UrlPath.read(&text(good)), Ok(good.to_owned()));
@@ -588,7 +632,7 @@ mod tests {
         fn no_text_panics(written in "\\PC*") {
             let _ = Size { min: 1, max: 9 }.read(&text(&written));
             let _ = Span { min: Duration::ZERO, max: Duration::MAX }.read(&text(&written));
-            let _ = Networks.read(&text(&written));
+            let _ = List::<Network>("networks", PhantomData).read(&text(&written));
             let _ = Address.read(&text(&written));
             let _ = UrlPath.read(&text(&written));
         }

@@ -122,24 +122,25 @@ impl Shard {
                 return Some((Some(OverLimit::Connections), false));
             }
         }
-        let Some(max) = settings.connections_per_ip_max else {
-            return Some((None, false));
-        };
-        // A client of a Unix socket has no address.
-        if peer.ip().is_unspecified() {
-            return Some((None, false));
+        Some(self.judge_address(peer))
+    }
+
+    /// Whether the client's address has room for one more connection, which then counts. Proxies
+    /// and clients without an address do not count.
+    pub(super) fn judge_address(&self, client: SocketAddr) -> (Option<OverLimit>, bool) {
+        let settings = &self.core.settings;
+        let address = client.ip();
+        let mut exempt = settings.exempt_networks.iter();
+        let is_exempt = address.is_unspecified()
+            || self.is_trusted_proxy(client)
+            || exempt.any(|network| network.contains(address));
+        match settings.connections_per_ip_max {
+            Some(max) if !is_exempt => match self.core.doors.addresses.enter(address, max) {
+                true => (None, true),
+                false => (Some(OverLimit::Address), false),
+            },
+            _ => (None, false),
         }
-        if settings
-            .exempt_networks
-            .iter()
-            .any(|network| network.contains(peer.ip()))
-        {
-            return Some((None, false));
-        }
-        if self.core.doors.addresses.enter(peer.ip(), max) {
-            return Some((None, true));
-        }
-        Some((Some(OverLimit::Address), false))
     }
 
     /// Makes an accepted connection one of this shard's.
@@ -158,6 +159,8 @@ impl Shard {
         let mut connection = Connection::new(stream, session, peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
+        connection.awaits_proxy_header =
+            self.core.settings.proxy_protocol && self.is_trusted_proxy(peer);
         connection.deadline_tick = if self.stop.is_accepting() {
             self.request_deadline()
         } else {

@@ -172,13 +172,18 @@ pub enum Refusal {
     AnswerTimeout,
     /// The relay shuts down.
     Shutdown,
+    /// Partial messages and requests took more memory than `limits.inbound_bytes` allows, this
+    /// request the most.
+    InboundBudget,
+    /// A PROXY protocol header was awaited, and what came is none.
+    BadProxyHeader,
     /// The TLS handshake failed.
     Tls,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 12] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -188,6 +193,8 @@ impl Refusal {
         "handshake_timeout",
         "answer_timeout",
         "shutdown",
+        "inbound_budget",
+        "bad_proxy_header",
         "tls",
     ];
 

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::bodies::Held;
 use super::clock::Tick;
 use super::endpoint::AnswerSlot;
 use super::stream::Stream;
@@ -156,6 +157,14 @@ pub(super) struct Cold {
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
+    /// The proxy whose connection it is, once [`Connection::peer`] is its client.
+    pub(super) proxy: Option<SocketAddr>,
+    /// What all of this takes.
+    pub(super) held: Held,
+    /// The client was told to send the body.
+    pub(super) is_body_invited: bool,
+    /// What waited to be sent when the client was last found to be late.
+    pub(super) unsent_bytes: Option<usize>,
 }
 
 /// A chunked body that is being read.
@@ -207,6 +216,8 @@ pub(super) struct Connection {
     pub(super) is_doomed: bool,
     /// It counts towards its address's limit.
     pub(super) is_counted: bool,
+    /// A header of the PROXY protocol has to come first.
+    pub(super) awaits_proxy_header: bool,
 }
 
 const _: () = assert!(
@@ -251,7 +262,19 @@ impl Connection {
             is_lagging: false,
             is_doomed: false,
             is_counted: false,
+            awaits_proxy_header: false,
         }
+    }
+
+    /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.
+    pub(super) fn was_open(&self) -> bool {
+        self.next_ping_tick > 0
+    }
+
+    /// What was received of a message or a request that is not whole.
+    pub(super) fn held_bytes(&self) -> usize {
+        let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
+        self.decoder.held_bytes() + cold
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

@@ -204,7 +204,7 @@ impl Doors {
         Ok(())
     }
 
-    /// Gives `shard` something to do, waiting until the deadline for a place in its control mailbox.
+    /// The same, waiting until the deadline for a place in the shard's control mailbox.
     pub(super) fn control_until(
         &self,
         shard: u16,

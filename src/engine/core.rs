@@ -76,6 +76,8 @@ pub(super) struct Core {
     pub(super) to_handshake: VecDeque<Key>,
     pub(super) dirty: Vec<Key>,
     pub(super) lagging: Vec<Key>,
+    /// Connections whose last send failed for want of memory in the kernel.
+    pub(super) starved: Vec<Key>,
     pub(super) doomed: Vec<(Key, CloseReason)>,
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
@@ -105,6 +107,7 @@ impl Core {
             to_handshake: VecDeque::new(),
             dirty: Vec::new(),
             lagging: Vec::new(),
+            starved: Vec::new(),
             doomed: Vec::new(),
             dead: Vec::new(),
             has_freed_mail: false,

@@ -52,7 +52,15 @@ pub trait Endpoint: Send + Sync + 'static {
         let _ = (session, reason);
     }
 
-    /// A plain HTTP request. The default says that this is a WebSocket endpoint (426).
+    /// The methods of plain requests that it answers: for another one the engine itself says 405,
+    /// with these and OPTIONS in `Allow`, and it answers OPTIONS where that is not among them. What
+    /// is no method of [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-9.3) or PATCH is a
+    /// 501 everywhere.
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD"]
+    }
+
+    /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let _ = (request, later);
         Answer::Now(upgrade_required())

@@ -1,15 +1,19 @@
 //! Listening sockets: for TCP one of every shard for each address, with SO_REUSEPORT; a Unix socket
-//! is there once, polled by the first shard.
+//! and what was inherited are there once, polled by the first shard, which hands connections over.
 
+use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::settings::{ListenAddress, Settings};
+use super::settings::{Listen, ListenAddress, Settings};
+use super::start::StartError;
 use super::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 
@@ -23,14 +27,20 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A listening socket.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix {
+        listener: UnixListener,
+        /// Where it is ours, it goes with the listener.
+        _file: Option<SocketFile>,
+    },
 }
 
 impl Listener {
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Listener::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+            Listener::Unix { listener, .. } => {
+                registry.register(listener, token, Interest::READABLE)
+            }
         }
     }
 
@@ -40,20 +50,14 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
+                // A socket for both families shows IPv4 clients as mapped addresses.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((Stream::Tcp(stream), peer))
             }
-            Listener::Unix(listener) => {
+            Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
                 Ok((Stream::Unix(stream), UNIX_PEER))
             }
-        }
-    }
-
-    /// Where it listens, where that is TCP.
-    pub(crate) fn tcp_address(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Listener::Tcp(listener) => listener.local_addr().map(Some),
-            Listener::Unix(_) => Ok(None),
         }
     }
 }
@@ -61,30 +65,137 @@ impl Listener {
 /// Stands for the address of a client that came by a Unix socket.
 const UNIX_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
-/// Listens on `address`: TCP for every one of `shards` shards, else once.
-pub(crate) fn bind(
-    address: &ListenAddress,
-    shards: usize,
-    settings: &Settings,
-) -> io::Result<Vec<Listener>> {
-    match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, shards, settings),
-        ListenAddress::Unix(path) => Ok(vec![Listener::Unix(UnixListener::bind(path)?)]),
+/// A listening socket that was opened by somebody else: by the service manager, or by the process
+/// before this one. It is there once, polled by the first shard.
+#[derive(Debug)]
+pub enum Inherited {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket. Its file is not ours to remove.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A listener that is ready to be polled.
+pub(super) struct Bound {
+    pub(super) listener: Listener,
+    /// Its clients speak TLS.
+    pub(super) tls: bool,
+    /// What waits in its queue is not lost when we end.
+    pub(super) is_inherited: bool,
+}
+
+/// The listeners of each shard, and where they are: ports as chosen for 0.
+pub(super) struct Listeners {
+    pub(super) of_shards: Vec<Vec<Bound>>,
+    pub(super) places: Vec<Listen>,
+}
+
+impl Listeners {
+    pub(super) fn new(shards: usize) -> Listeners {
+        Listeners {
+            of_shards: (0..shards).map(|_| Vec::new()).collect(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Opens a listener for the shards: TCP for each of them, else for the first.
+    pub(super) fn open(&mut self, listen: &Listen, settings: &Settings) -> Result<(), StartError> {
+        let tls = listen.tls;
+        let failed = |source| StartError::Listen {
+            address: listen.address.clone(),
+            source,
+        };
+        let (listeners, address) = match &listen.address {
+            ListenAddress::Tcp(address) => {
+                let bound = bind_tcp(*address, self.of_shards.len(), settings).map_err(failed)?;
+                let first = bound.first().map(TcpListener::local_addr).transpose();
+                let place = first.map_err(failed)?.unwrap_or(*address);
+                let listeners: Vec<_> = bound.into_iter().map(Listener::Tcp).collect();
+                (listeners, ListenAddress::Tcp(place))
+            }
+            ListenAddress::Unix(path) => {
+                let (listener, file) = bind_unix(path, settings.unix_mode).map_err(failed)?;
+                let _file = Some(file);
+                let listener = Listener::Unix { listener, _file };
+                (vec![listener], listen.address.clone())
+            }
+        };
+        self.places.push(Listen { address, tls });
+        for (shard, listener) in self.of_shards.iter_mut().zip(listeners) {
+            shard.push(Bound {
+                listener,
+                tls,
+                is_inherited: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes over a listener, for the first shard.
+    pub(super) fn inherit(
+        &mut self,
+        inherited: Inherited,
+        tls: bool,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        let (listener, address) = match inherited {
+            Inherited::Tcp(listener) => {
+                configure(SockRef::from(&listener), settings)?;
+                listener.set_nonblocking(true)?;
+                let address = ListenAddress::Tcp(listener.local_addr()?);
+                (Listener::Tcp(TcpListener::from_std(listener)), address)
+            }
+            Inherited::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().unwrap_or(Path::new("(inherited)"));
+                let address = ListenAddress::Unix(path.to_path_buf());
+                let listener = Listener::Unix {
+                    listener: UnixListener::from_std(listener),
+                    _file: None,
+                };
+                (listener, address)
+            }
+        };
+        self.places.push(Listen { address, tls });
+        if let Some(first) = self.of_shards.first_mut() {
+            first.push(Bound {
+                listener,
+                tls,
+                is_inherited: true,
+            });
+        }
+        Ok(())
+    }
+
+    /// The TCP addresses among the places.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let places = self.places.iter();
+        places
+            .filter_map(|place| match place.address {
+                ListenAddress::Tcp(address) => Some(address),
+                ListenAddress::Unix(_) => None,
+            })
+            .collect()
     }
 }
 
 /// The first bind goes without SO_REUSEPORT, so that a second relay on the same port is an error
 /// and not a silent split.
-fn bind_tcp(address: SocketAddr, shards: usize, settings: &Settings) -> io::Result<Vec<Listener>> {
-    drop(socket(address, false)?);
-    let first = listen(address, settings)?;
+fn bind_tcp(
+    address: SocketAddr,
+    shards: usize,
+    settings: &Settings,
+) -> io::Result<Vec<TcpListener>> {
+    let only_v6 = settings.has_all_of_ipv4(address.port());
+    drop(socket(address, only_v6, false)?);
+    let first = listen(address, only_v6, settings)?;
     let bound = first.local_addr()?;
-    let others = (1..shards).map(|_| listen(bound, settings));
-    let all = std::iter::once(Ok(first)).chain(others);
-    all.map(|listener| listener.map(Listener::Tcp)).collect()
+    let others = (1..shards).map(|_| listen(bound, only_v6, settings));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
-fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+fn socket(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -95,16 +206,24 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        // `::` means every address of the machine, as people expect; `0.0.0.0` is IPv4 alone.
-        socket.set_only_v6(false)?;
+        // `::` means every address of the machine, as people expect, unless `0.0.0.0` has a
+        // listener of its own on that port; `0.0.0.0` is IPv4 alone.
+        socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
-fn listen(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
-    let socket = socket(address, true)?;
-    // Accepted sockets inherit these on Linux, which saves the calls for each connection.
+fn listen(address: SocketAddr, only_v6: bool, settings: &Settings) -> io::Result<TcpListener> {
+    let socket = socket(address, only_v6, true)?;
+    configure(SockRef::from(&socket), settings)?;
+    socket.set_nonblocking(true)?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Accepted sockets inherit these on Linux, which saves the calls for each connection.
+fn configure(socket: SockRef<'_>, settings: &Settings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {
@@ -114,7 +233,57 @@ fn listen(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
     if let Some(bytes) = settings.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
     }
+    Ok(())
+}
+
+/// The file of a Unix socket that we made: removed with the listener.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, by which it is known that the file is still ours.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A successor may have replaced it already.
+        let is_ours = SocketFile::identity_of(&self.path).is_ok_and(|now| now == self.identity);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket's file");
+        }
+    }
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile {
+        path: path.to_path_buf(),
+        identity: SocketFile::identity_of(path)?,
+    };
+    // Before anybody can connect.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.set_nonblocking(true)?;
     socket.listen(LISTEN_BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok((UnixListener::from_std(socket.into()), file))
+}
+
+/// Removes the socket of a process that is gone. What is no socket, or has a listener, is left
+/// alone: then the bind fails.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Ok(()),
+    }
 }

@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod bodies;
 mod clock;
 mod close_reason;
 mod connection;
@@ -17,6 +18,7 @@ mod handle;
 mod listener;
 mod mailbox;
 mod network;
+mod proxied;
 mod reading;
 mod reload;
 mod requests;
@@ -42,13 +44,14 @@ pub use self::endpoint::{
     Pending, Request, upgrade_required,
 };
 pub use self::handle::Handle;
+pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
-    Timeouts,
+    Timeouts, TrustedProxies,
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::clock::ticks_of;
-use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Phase};
+use super::close_reason::{CloseReason, Refusal};
+use super::connection::{Key, Phase};
 use super::core::Core;
 use super::delivery;
 use super::endpoint::Endpoint;
@@ -20,6 +20,7 @@ use crate::limits::INFLATED_BYTES_MAX;
 use crate::wire::close::append_close;
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
 use crate::wire::frame::{Opcode, append_frame};
+use crate::wire::http::Response;
 
 /// What one receive buffer held.
 #[derive(Default)]
@@ -190,18 +191,26 @@ impl Shard {
             inbound.fetch_sub(before - now, Ordering::Relaxed);
             return;
         }
-        let total = inbound.fetch_add(now - before, Ordering::Relaxed) + (now - before);
-        if total > self.core.settings.inbound_bytes_max {
-            let held = |(_, connection): &(usize, &Connection)| connection.decoder.held_bytes();
-            let open = self.core.connections.iter();
-            let largest = open.filter(|(_, each)| !each.is_doomed).max_by_key(held);
-            if let Some((index, connection)) = largest {
-                let key = Key {
-                    index: index as u32,
-                    generation: connection.generation,
-                };
-                self.core.doom(key, CloseReason::InboundBudget);
-            }
+        inbound.fetch_add(now - before, Ordering::Relaxed);
+        self.relieve_inbound();
+    }
+
+    /// Where partial messages and requests take more than they may, the largest on this shard goes.
+    pub(super) fn relieve_inbound(&mut self) {
+        let total = self.core.doors.inbound.load(Ordering::Relaxed);
+        if total <= self.core.settings.inbound_bytes_max {
+            return;
+        }
+        let candidates = self.core.connections.iter().filter(|(_, each)| {
+            !each.is_doomed && matches!(each.phase, Phase::Request | Phase::Open)
+        });
+        let largest = candidates.max_by_key(|(_, each)| each.held_bytes());
+        if let Some((index, connection)) = largest {
+            let key = Key {
+                index: index as u32,
+                generation: connection.generation,
+            };
+            self.core.doom(key, CloseReason::InboundBudget);
         }
     }
 
@@ -219,7 +228,13 @@ impl Shard {
                 _ => self.drain(key),
             },
             Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
-                self.refuse_for_shutdown(key);
+                let response = Response::text(503, "The relay is shutting down.\n");
+                self.refuse_unfinished(key, Refusal::Shutdown, &response);
+            }
+            Phase::Request if *reason == CloseReason::InboundBudget => {
+                let response = Response::text(503, "The relay is short of memory.\n")
+                    .with_header("Retry-After", "5");
+                self.refuse_unfinished(key, Refusal::InboundBudget, &response);
             }
             Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),

@@ -5,10 +5,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::bodies::{Body, CONTINUE};
 use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
-use super::connection::{Chunked, Cold, Key, OverLimit, Phase};
+use super::connection::{Key, OverLimit, Phase};
 use super::endpoint::{
     Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
 };
@@ -16,12 +18,11 @@ use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
-use crate::limits::{BODY_BYTES_MAX, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::deflate::offer::Agreement;
+use crate::wire::forwarded::ForwardedError;
 use crate::wire::handshake::{self, Upgrade};
-use crate::wire::http::{
-    BodyLength, ChunkedDecoder, Head, HeadLimits, HeaderSpace, HttpError, Response,
-};
+use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Response};
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
@@ -35,15 +36,6 @@ enum Step {
     Deferred,
     /// Nothing of what follows is of interest.
     Ended,
-}
-
-/// A body, where all of it is there.
-enum Body<'b> {
-    Whole {
-        bytes: std::borrow::Cow<'b, [u8]>,
-        end: usize,
-    },
-    Incomplete,
 }
 
 impl Shard {
@@ -72,6 +64,8 @@ impl Shard {
                 kept.drain(..rest);
                 self.keep(key, kept);
             }
+        } else {
+            self.count_held(key);
         }
     }
 
@@ -100,6 +94,7 @@ impl Shard {
     fn keep(&mut self, key: Key, bytes: Vec<u8>) {
         if let Some(connection) = self.core.connection(key) {
             connection.cold.get_or_insert_default().received = bytes;
+            self.count_held(key);
         }
     }
 
@@ -113,10 +108,10 @@ impl Shard {
         let (head, head_len) = match Head::parse(bytes, &mut space, &limits) {
             Ok(Some(parsed)) => parsed,
             Ok(None) => return Step::Incomplete,
-            Err(error) => return self.bad_request(key, error),
+            Err(error) => return self.bad_request(key, error, bytes),
         };
         // Nothing is kept of a body that nobody wants.
-        if let Some(step) = self.turn_away(key) {
+        if let Some(step) = self.turn_away(key, &head) {
             return step;
         }
         let router = Arc::clone(&self.router);
@@ -125,51 +120,92 @@ impl Shard {
             parameter,
         }) = router.find(head.path)
         else {
-            return self.not_found(key, &head, head_len);
+            return self.answer_without_endpoint(key, &head, head_len);
         };
-        let (body, end) = match self.body(key, &head, bytes, head_len) {
-            Ok(Body::Whole { bytes, end }) => (bytes, end),
-            Ok(Body::Incomplete) => return Step::Incomplete,
-            Err(error) => return self.bad_request(key, error),
+        self.core.connections[key.index as usize].endpoint = endpoint;
+        let Ok(peer) = self.client_of(key, &head) else {
+            return self.conflict(key, &head);
         };
-        let connection = &mut self.core.connections[key.index as usize];
-        connection.endpoint = endpoint;
-        let request = Request {
+        let mut request = Request {
             head: &head,
             parameter: parameter.as_deref(),
-            body: &body,
-            peer: connection.peer,
+            body: &[],
+            peer,
             connection: self.core.connection_id(key),
         };
         if head.is_upgrade() {
-            self.take_upgrade(key, &request, end, received_ns)
-        } else {
-            self.take_plain(key, &request, end)
+            return self.take_upgrade(key, &request, head_len, received_ns);
+        }
+        if let Some(step) = self.answer_method(key, &head, head_len) {
+            return step;
+        }
+        match self.body(key, &head, bytes, head_len) {
+            Ok(Body::Whole { bytes: body, end }) => {
+                request.body = &body;
+                self.take_plain(key, &request, end)
+            }
+            Ok(Body::Incomplete) => {
+                self.invite_body(key, &head, bytes.len() - head_len);
+                Step::Incomplete
+            }
+            Err(error) => self.bad_request(key, error, bytes),
         }
     }
 
-    fn not_found(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Step {
+    /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
+    fn answer_without_endpoint(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Step {
+        if head.path == "*" {
+            let response = Response::new(204).with_header("Allow", "GET, HEAD, OPTIONS");
+            self.core.stats().requests.add(1);
+            return self.answer_head(key, head, &response, head_len);
+        }
         self.refused(key, Refusal::NotFound);
         let response = Response::text(404, "There is nothing here.\n");
-        if matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
-            return self.respond(key, head, &response, head_len);
+        self.answer_head(key, head, &response, head_len)
+    }
+
+    /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
+    fn answer_method(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Option<Step> {
+        let methods = self.endpoint_of(key).methods();
+        if methods.contains(&head.method) {
+            return None;
         }
-        self.send_response(key, &response, false, head.method == "HEAD");
+        let response = if head.method == "OPTIONS" {
+            Response::new(204)
+        } else {
+            Response::text(405, "This path does not answer that method.\n")
+        };
+        let options = ["OPTIONS"].into_iter().filter(|own| !methods.contains(own));
+        let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
+        self.core.stats().requests.add(1);
+        let response = response.with_header("Allow", allow.join(", "));
+        Some(self.answer_head(key, head, &response, head_len))
+    }
+
+    /// Answers before the body is there. A connection with a body on its way is not kept.
+    fn answer_head(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        response: &Response,
+        head_len: usize,
+    ) -> Step {
+        if matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
+            return self.respond(key, head, response, head_len);
+        }
+        self.send_response(key, response, false, head.method == "HEAD");
         Step::Ended
     }
 
     /// Answers a connection that was let in only to be told that it cannot stay.
-    fn turn_away(&mut self, key: Key) -> Option<Step> {
+    fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
             match self.core.connection(key)?.over_limit? {
                 OverLimit::Connections => {
                     let response = Response::text(503, "The relay is full.\n");
                     (Refusal::Connections, response)
                 }
-                OverLimit::Address => {
-                    let response = Response::text(429, "Too many connections from this address.\n");
-                    (Refusal::ConnectionsPerAddress, response)
-                }
+                OverLimit::Address => (Refusal::ConnectionsPerAddress, too_many_connections()),
             }
         } else {
             (
@@ -178,80 +214,25 @@ impl Shard {
             )
         };
         self.refused(key, refusal);
-        self.send_response(key, &response.with_header("Retry-After", "5"), false, false);
+        let response = response.with_header("Retry-After", "5");
+        self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
     }
 
-    fn body<'b>(
-        &mut self,
-        key: Key,
-        head: &Head<'_>,
-        bytes: &'b [u8],
-        head_len: usize,
-    ) -> Result<Body<'b>, HttpError> {
-        let length = match head.body {
-            BodyLength::None => 0,
-            BodyLength::Length(length) if length > BODY_BYTES_MAX as u64 => {
-                return Err(HttpError::BodyTooLarge);
-            }
-            BodyLength::Length(length) => length as usize,
-            BodyLength::Chunked => return self.chunked_body(key, bytes, head_len),
-        };
-        let end = head_len + length;
-        if let Some(body) = bytes.get(head_len..end) {
-            return Ok(Body::Whole {
-                bytes: body.into(),
-                end,
-            });
-        }
-        if let Some(connection) = self.core.connection(key) {
-            connection.cold.get_or_insert_default().wanted_bytes = end;
-        }
-        Ok(Body::Incomplete)
-    }
-
-    fn chunked_body<'b>(
-        &mut self,
-        key: Key,
-        bytes: &'b [u8],
-        head_len: usize,
-    ) -> Result<Body<'b>, HttpError> {
-        let Some(connection) = self.core.connection(key) else {
-            return Ok(Body::Incomplete);
-        };
-        let cold = connection.cold.get_or_insert_default();
-        let chunked = cold.chunked.get_or_insert_with(|| Chunked {
-            decoder: ChunkedDecoder::new(),
-            body: Vec::new(),
-            consumed: head_len,
-        });
-        let rest = &bytes[chunked.consumed..];
-        let progress = chunked
-            .decoder
-            .feed(rest, &mut chunked.body, BODY_BYTES_MAX)?;
-        chunked.consumed += progress.consumed;
-        cold.wanted_bytes = chunked.consumed + 1;
-        if !progress.done {
-            return Ok(Body::Incomplete);
-        }
-        let end = chunked.consumed;
-        let body = cold
-            .chunked
-            .take()
-            .map(|chunked| chunked.body)
-            .unwrap_or_default();
-        Ok(Body::Whole {
-            bytes: body.into(),
-            end,
-        })
-    }
-
-    fn bad_request(&mut self, key: Key, error: HttpError) -> Step {
+    fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
         self.refused(key, Refusal::BadRequest);
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
-        self.send_response(key, &response, false, false);
+        self.send_response(key, &response, false, asks_for_head(bytes));
+        Step::Ended
+    }
+
+    /// Whose request it is cannot be told: a proxy passes on what it should not.
+    fn conflict(&mut self, key: Key, head: &Head<'_>) -> Step {
+        self.refused(key, Refusal::BadRequest);
+        let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
+        self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
 
@@ -266,10 +247,14 @@ impl Shard {
             Ok(upgrade) => upgrade,
             Err(error) => {
                 self.refused(key, Refusal::BadUpgrade);
-                self.send_response(key, &error.response(), false, false);
+                let head_only = request.head.method == "HEAD";
+                self.send_response(key, &error.response(), false, head_only);
                 return Step::Ended;
             }
         };
+        if let Err(response) = self.identify(key, request.peer) {
+            return self.respond(key, request.head, &response, end);
+        }
         let endpoint = self.endpoint_of(key);
         let mut later = self.later(key);
         let call = AssertUnwindSafe(|| endpoint.admit(request, &mut later));
@@ -283,7 +268,7 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
-            Err(_) => self.failed(key),
+            Err(_) => self.failed(key, request.head),
         }
     }
 
@@ -297,7 +282,7 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Answer::Later(pending)) => self.defer(key, pending),
-            Err(_) => self.failed(key),
+            Err(_) => self.failed(key, request.head),
         }
     }
 
@@ -313,12 +298,12 @@ impl Shard {
         }
     }
 
-    fn failed(&mut self, key: Key) -> Step {
+    fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
         let response = Response::text(500, "The endpoint failed.\n");
-        self.send_response(key, &response, false, false);
+        self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
 
@@ -360,8 +345,9 @@ impl Shard {
         let request_deadline = self.request_deadline();
         let connection = &mut self.core.connections[key.index as usize];
         connection.deadline_tick = request_deadline;
-        let cold = connection.cold.take().unwrap_or_default();
-        let mut kept = cold.received;
+        let cold = connection.cold.get_or_insert_default();
+        cold.answer = None;
+        let mut kept = std::mem::take(&mut cold.received);
         if let Some(used) = self.give_answer(key, &kept, answer, received_ns) {
             kept.drain(..used);
             if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
@@ -441,6 +427,10 @@ impl Shard {
         let extension = deflate.map(|deflate| deflate.to_string());
         let extension = extension.as_deref().map(|value| (EXTENSIONS, value));
         let mut response = Vec::with_capacity(256);
+        // RFC 9110 §7.8: who asked for both gets both, in this order.
+        if request.head.expects_continue {
+            response.extend_from_slice(CONTINUE);
+        }
         handshake::append_accept(
             &mut response,
             upgrade,
@@ -487,16 +477,19 @@ impl Shard {
         head_only: bool,
     ) {
         let mut bytes = Vec::with_capacity(256 + response.body.len());
-        response.append_to(&mut bytes, keep_alive, head_only);
+        response.append_to(&mut bytes, SystemTime::now(), keep_alive, head_only);
         let now_ns = self.core.clock.turn_ns();
         self.core.enqueue(key, bytes, Origin::Control, now_ns);
         let deadline = self.request_deadline();
         let Some(connection) = self.core.connection(key) else {
             return;
         };
+        let cold = connection.cold.take();
         if keep_alive {
             connection.deadline_tick = deadline;
-            connection.cold = None;
+            if let Some(proxy) = cold.and_then(|cold| cold.proxy) {
+                self.unidentify(key, proxy);
+            }
         } else {
             self.drain(key);
         }
@@ -508,41 +501,76 @@ impl Shard {
         tracing::debug!(%connection, reason = refusal.label(), "refused");
     }
 
-    /// A connection whose request is not there, or not answered, while the relay shuts down.
-    pub(super) fn refuse_for_shutdown(&mut self, key: Key) {
+    /// Answers a connection whose request is not there, or not answered, and ends it; silently
+    /// where nothing of a request is there.
+    pub(super) fn refuse_unfinished(&mut self, key: Key, refusal: Refusal, response: &Response) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        let cold: Option<&Cold> = connection.cold.as_deref();
-        if cold.is_none_or(|cold| cold.received.is_empty()) {
+        let received = connection.cold.as_ref().map(|cold| &cold.received[..]);
+        let Some(received) = received.filter(|received| !received.is_empty()) else {
             return self.drain(key);
-        }
-        self.refused(key, Refusal::Shutdown);
-        let response = Response::text(503, "The relay is shutting down.\n");
-        self.send_response(key, &response, false, false);
+        };
+        let head_only = asks_for_head(received);
+        self.refused(key, refusal);
+        self.send_response(key, response, false, head_only);
     }
 
     /// The time for a request is over.
     pub(super) fn request_overdue(&mut self, key: Key) {
+        if self.is_reading_answer(key) {
+            return;
+        }
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        let is_partial = connection
-            .cold
-            .as_ref()
-            .is_some_and(|cold| !cold.received.is_empty());
-        if is_partial {
-            self.refused(key, Refusal::HandshakeTimeout);
-            let response = Response::text(408, "The request took too long.\n");
-            return self.send_response(key, &response, false, false);
+        let cold = connection.cold.as_ref();
+        let is_silent = cold.is_none_or(|cold| cold.received.is_empty());
+        if is_silent || !connection.outbox.is_empty() {
+            return self.close(key, &CloseReason::ClientGone);
         }
-        self.close(key, &CloseReason::ClientGone);
+        let response = Response::text(408, "The request took too long.\n");
+        self.refuse_unfinished(key, Refusal::HandshakeTimeout, &response);
+    }
+
+    /// Whether a client that is late takes in what it asked for, however slowly: then it gets as
+    /// much time again. What waits for it is bounded, so this ends. A WebSocket that is closed has
+    /// no such claim.
+    pub(super) fn is_reading_answer(&mut self, key: Key) -> bool {
+        let clock = &self.core.clock;
+        let (tick, reading_tick) = (clock.tick(), clock.reading_tick());
+        let timeouts = self.core.settings.timeouts;
+        let Some(connection) = self.core.connection(key) else {
+            return false;
+        };
+        let unsent = connection.outbox.bytes();
+        if unsent == 0 || connection.was_open() {
+            return false;
+        }
+        let cold = connection.cold.get_or_insert_default();
+        let has_progressed = cold.unsent_bytes.replace(unsent) != Some(unsent);
+        if has_progressed {
+            connection.deadline_tick = match connection.phase {
+                Phase::Request => reading_tick + ticks_of(timeouts.handshake),
+                _ => tick + ticks_of(timeouts.close),
+            };
+        }
+        has_progressed
     }
 
     /// When a request that begins now has to be there.
     pub(super) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
+}
+
+pub(super) fn too_many_connections() -> Response {
+    Response::text(429, "Too many connections from this address.\n")
+}
+
+/// Whether what may be an unfinished request is a HEAD, whose answer has no body.
+fn asks_for_head(request: &[u8]) -> bool {
+    request.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// A tick within `interval`, different for different connections: golden-ratio hashing spreads

@@ -1,6 +1,6 @@
 //! What an engine is started with. The builder checks it; the shards share it, read-only.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,7 +134,8 @@ impl Default for Timeouts {
 pub enum ListenAddress {
     /// TCP; port 0 takes a free one.
     Tcp(SocketAddr),
-    /// A Unix socket at this path.
+    /// A Unix socket at this path. Its file is removed at the end, and at the start where no
+    /// process listens on it any more.
     Unix(PathBuf),
 }
 
@@ -165,11 +166,34 @@ impl From<SocketAddr> for Listen {
     }
 }
 
+/// Who is believed when it says on whose behalf it connects or asks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrustedProxies {
+    /// Networks of proxies.
+    pub networks: Vec<Network>,
+    /// Whether whoever connects to a Unix socket is one.
+    pub unix: bool,
+}
+
+impl TrustedProxies {
+    /// Whether a peer with this address is one. Those of Unix sockets have the unspecified address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        if address.is_unspecified() {
+            return self.unix;
+        }
+        self.networks
+            .iter()
+            .any(|network| network.contains(address))
+    }
+}
+
 /// What an engine is started with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Where the relaying shards listen.
     pub listen: Vec<Listen>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
     /// Where the admin shard listens; empty: there is none.
     pub admin_listen: Vec<Listen>,
     /// Relaying shards, 1 to 255.
@@ -190,7 +214,12 @@ pub struct Settings {
     pub connections_per_ip_max: Option<usize>,
     /// Networks that the limit for one address does not apply to.
     pub exempt_networks: Vec<Network>,
-    /// Bytes of partial messages in the process.
+    /// Proxies whose word about their clients' addresses counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether connections of trusted proxies to the relaying shards begin with a header of the
+    /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
+    pub proxy_protocol: bool,
+    /// Bytes of partial messages and requests in the process.
     pub inbound_bytes_max: usize,
     /// Rooms of one connection.
     pub rooms_per_connection_max: usize,
@@ -206,10 +235,20 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
 }
 
+impl Settings {
+    /// Whether a listener takes all of IPv4 on this port; port 0 is never the same one twice.
+    pub(super) fn has_all_of_ipv4(&self, port: u16) -> bool {
+        let all = ListenAddress::Tcp((std::net::Ipv4Addr::UNSPECIFIED, port).into());
+        let mut listeners = self.listen.iter().chain(&self.admin_listen);
+        port != 0 && listeners.any(|listen| listen.address == all)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
+            unix_mode: 0o660,
             admin_listen: Vec::new(),
             shards: 1,
             pin: false,
@@ -220,6 +259,8 @@ impl Default for Settings {
             connections_max: None,
             connections_per_ip_max: None,
             exempt_networks: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            proxy_protocol: false,
             inbound_bytes_max: 256 * 1024 * 1024,
             rooms_per_connection_max: 128,
             room_name_bytes_max: 1_024,

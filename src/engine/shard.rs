@@ -1,8 +1,8 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event dispatch only
-//! sets readiness and queues connections; the phases do the work, each a bounded amount. What a
-//! bound cut short stays queued, and the next poll does not wait.
+//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event
+//! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
+//! amount. What a bound cut short stays queued, and the next poll does not wait.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
+use rustix::io::Errno;
 
 use super::clock::Tick;
 use super::close_reason::CloseReason;
@@ -48,6 +49,8 @@ pub(super) struct Listening {
     pub(super) is_failing: bool,
     /// Its clients speak TLS.
     pub(super) tls: bool,
+    /// Somebody else holds it too: what waits in it is not lost when we end.
+    pub(super) is_inherited: bool,
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -335,13 +338,8 @@ impl Shard {
                     let end = kept + received;
                     let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
-                    let is_encrypted = connection.tls.is_some();
                     let received_ns = self.core.clock.now_ns();
-                    if is_encrypted {
-                        self.take_encrypted(key, &mut buffer[..end], received_ns);
-                    } else {
-                        self.take_bytes(key, &mut buffer[..end], received_ns);
-                    }
+                    self.take_stream(key, &mut buffer[..end], received_ns);
                     if is_drained || self.core.is_doomed(key) {
                         return;
                     }
@@ -358,6 +356,20 @@ impl Shard {
             }
         }
         self.core.queue_read(key);
+    }
+
+    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
+    /// the client says.
+    pub(super) fn take_stream(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+        match self.core.connection(key) {
+            Some(connection) if connection.awaits_proxy_header => {
+                self.take_proxy_header(key, bytes, received_ns);
+            }
+            Some(connection) if connection.tls.is_some() => {
+                self.take_encrypted(key, bytes, received_ns);
+            }
+            _ => self.take_bytes(key, bytes, received_ns),
+        }
     }
 
     /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
@@ -448,6 +460,7 @@ impl Shard {
             doors,
             id,
             lagging,
+            starved,
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
@@ -462,6 +475,11 @@ impl Shard {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) if is_shortage(&error) => {
+                starved.push(key);
+                doors.doors[usize::from(*id)].stats.send_errors.add(1);
+                0
+            }
             Err(_) => {
                 self.client_gone(key);
                 return false;
@@ -637,4 +655,11 @@ fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
     let filled = connection.outbox.front(&mut slices);
     let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
     (connection.stream.write_vectored(&slices[..filled]), tried)
+}
+
+/// Whether a send failed because the kernel is short of memory at the moment, which is no fault of
+/// the client's. Its socket may have room, so no edge would come: the next tick tries again.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM))
 }

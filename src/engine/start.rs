@@ -15,7 +15,7 @@ use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
-use super::listener::{self, Listener};
+use super::listener::{Bound, Inherited, Listeners};
 use super::router::{PatternError, Router};
 use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
 use super::shard::{Listening, Shard, WAKER};
@@ -64,6 +64,9 @@ pub enum StartError {
     /// A listener speaks TLS, and there is no certificate.
     #[error("{0} speaks TLS, and there is no certificate for it")]
     NoCertificate(ListenAddress),
+    /// A listener that was inherited cannot be used.
+    #[error("cannot use an inherited listener")]
+    Inherited(#[source] io::Error),
     /// The operating system has no thread or poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
@@ -77,6 +80,7 @@ pub struct Builder {
     pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
+    inherited: Vec<(Inherited, bool)>,
     pub(super) tls: Option<Arc<Tls>>,
 }
 
@@ -90,6 +94,12 @@ impl Builder {
     /// What the listeners with [`Listen::tls`] make TLS connections with.
     pub fn tls(&mut self, tls: Tls) {
         self.tls = Some(Arc::new(tls));
+    }
+
+    /// Adds a listener of the relaying shards that is open already, beside those of the settings.
+    /// Its clients speak TLS where `tls` is true.
+    pub fn inherit(&mut self, listener: Inherited, tls: bool) {
+        self.inherited.push((listener, tls));
     }
 
     /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
@@ -154,11 +164,16 @@ impl Builder {
         self.check()?;
         let settings = Arc::new(self.settings);
         let relaying = settings.shards as u16;
-        let admin = usize::from(!settings.admin_listen.is_empty());
-        let (mut listeners, addresses) = bind_all(&settings.listen, settings.shards, &settings)?;
-        let (admin_listeners, admin_addresses) =
-            bind_all(&settings.admin_listen, admin, &settings)?;
-        listeners.extend(admin_listeners);
+        let (relays, admins) = listen(&settings, self.inherited)?;
+        if let Some(place) = relays.places.iter().find(|place| place.tls)
+            && self.tls.is_none()
+        {
+            return Err(StartError::NoCertificate(place.address.clone()));
+        }
+        let (addresses, admin_addresses) = (relays.addresses(), admins.addresses());
+        let listening = relays.places;
+        let mut listeners = relays.of_shards;
+        listeners.extend(admins.of_shards);
         let mut parts = Vec::new();
         let mut doors = Vec::new();
         for _ in 0..listeners.len() {
@@ -167,7 +182,10 @@ impl Builder {
             doors.push(door);
             parts.push((poll, inbox));
         }
-        let tls_listeners = tls_names(&settings, &addresses);
+        let tls_listeners = listening.iter().filter(|place| place.tls);
+        let tls_listeners = tls_listeners
+            .map(|place| place.address.to_string())
+            .collect();
         let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
@@ -189,6 +207,7 @@ impl Builder {
             doors,
             live,
             addresses,
+            listening,
             admin_addresses,
             threads: Vec::new(),
         };
@@ -218,16 +237,37 @@ impl Builder {
     }
 }
 
-fn register(poll: &Poll, listeners: Vec<(Listener, bool)>) -> io::Result<Vec<Listening>> {
+/// The listeners of the relaying shards, and those of the admin shard.
+fn listen(
+    settings: &Settings,
+    inherited: Vec<(Inherited, bool)>,
+) -> Result<(Listeners, Listeners), StartError> {
+    let mut relays = Listeners::new(settings.shards);
+    for listen in &settings.listen {
+        relays.open(listen, settings)?;
+    }
+    for (listener, tls) in inherited {
+        let taken = relays.inherit(listener, tls, settings);
+        taken.map_err(StartError::Inherited)?;
+    }
+    let mut admins = Listeners::new(usize::from(!settings.admin_listen.is_empty()));
+    for listen in &settings.admin_listen {
+        admins.open(listen, settings)?;
+    }
+    Ok((relays, admins))
+}
+
+fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
     let mut listening = Vec::new();
-    for (number, (mut listener, tls)) in listeners.into_iter().enumerate() {
+    for (number, mut bound) in listeners.into_iter().enumerate() {
         let token = Token(WAKER.0 - 1 - number);
-        listener.register(poll.registry(), token)?;
+        bound.listener.register(poll.registry(), token)?;
         listening.push(Listening {
-            listener,
+            listener: bound.listener,
             is_ready: true,
             is_failing: false,
-            tls,
+            tls: bound.tls,
+            is_inherited: bound.is_inherited,
         });
     }
     Ok(listening)
@@ -286,47 +326,6 @@ impl Parts {
     }
 }
 
-/// The names of the listeners that speak TLS: for TCP the addresses as bound.
-fn tls_names(settings: &Settings, bound: &[SocketAddr]) -> Vec<String> {
-    let mut bound = bound.iter();
-    let mut names = Vec::new();
-    for listen in &settings.listen {
-        let name = match &listen.address {
-            ListenAddress::Tcp(_) => bound.next().map(ToString::to_string),
-            ListenAddress::Unix(_) => Some(listen.address.to_string()),
-        };
-        names.extend(name.filter(|_| listen.tls));
-    }
-    names
-}
-
-/// Each with whether its clients speak TLS.
-type Listeners = Vec<Vec<(Listener, bool)>>;
-
-/// Listeners of each shard for all addresses, and the TCP addresses as bound.
-fn bind_all(
-    addresses: &[Listen],
-    shards: usize,
-    settings: &Settings,
-) -> Result<(Listeners, Vec<SocketAddr>), StartError> {
-    let mut of_shards: Listeners = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for Listen { address, tls } in addresses {
-        let failed = |source| StartError::Listen {
-            address: address.clone(),
-            source,
-        };
-        let listeners = listener::bind(address, shards, settings).map_err(failed)?;
-        for (number, listener) in listeners.into_iter().enumerate() {
-            if number == 0 {
-                bound.extend(listener.tcp_address().map_err(failed)?);
-            }
-            of_shards[number].push((listener, *tls));
-        }
-    }
-    Ok((of_shards, bound))
-}
-
 /// Ends the process when it is dropped by a panic: a dead shard would freeze every room.
 struct EndsProcess;
 
@@ -375,6 +374,7 @@ pub struct Engine {
     pub(super) doors: Arc<Doors>,
     pub(super) live: Live,
     addresses: Vec<SocketAddr>,
+    listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -389,6 +389,11 @@ impl Engine {
     /// were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Everything that the relaying shards listen on, in that order, what was inherited last.
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
     }
 
     /// Where the admin shard listens, likewise.

@@ -174,6 +174,8 @@ pub struct ShardStats {
     pub refused: [Counter; Refusal::LABELS.len()],
     /// TLS handshakes that were finished: in full, and by a ticket.
     pub tls_handshakes: [Counter; 2],
+    /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
+    pub forwarded_malformed: Counter,
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
     /// Connections now that are in or before the handshake, or speak plain HTTP.
@@ -192,6 +194,8 @@ pub struct ShardStats {
     pub sent_bytes: Counter,
     /// `send` and `writev` calls.
     pub sends: Counter,
+    /// Those that failed for want of memory in the kernel, and are tried again.
+    pub send_errors: Counter,
     /// Frames finished by each of them.
     pub frames_per_send: Counts,
     /// From the end of a frame's `recv` to the end of the `send` that carried it. Frames sent

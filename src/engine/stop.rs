@@ -44,9 +44,12 @@ impl Shard {
         if !self.stop.is_accepting() {
             return;
         }
-        // Whoever waits in the kernel's queue gets an answer, rather than a reset.
+        // Whoever waits in the kernel's queue gets an answer, rather than a reset; or a successor,
+        // where the queue outlives us.
         for listener in 0..self.listeners.len() {
-            self.accept_from(listener, LISTEN_BACKLOG as usize);
+            if !self.listeners[listener].is_inherited {
+                self.accept_from(listener, LISTEN_BACKLOG as usize);
+            }
         }
         self.listeners.clear();
         while let Ok(handover) = self.inbox.handover.try_recv() {

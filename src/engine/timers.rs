@@ -53,9 +53,20 @@ impl Shard {
         self.busy_window.measure(tick, self.core.stats());
         self.retry_accept();
         slow::sweep_lagging(&mut self.core);
+        self.retry_send();
         slow::relieve_memory(&mut self.core);
         self.sweep();
         self.close_doomed();
+    }
+
+    /// Tries again to send what the kernel had no memory for.
+    fn retry_send(&mut self) {
+        for key in std::mem::take(&mut self.core.starved) {
+            if let Some(connection) = self.core.connection(key) {
+                connection.is_writable = true;
+                self.core.mark_dirty(key);
+            }
+        }
     }
 
     fn sweep(&mut self) {
@@ -92,12 +103,17 @@ impl Shard {
         };
         let is_due = self.core.clock.tick() >= connection.deadline_tick;
         let is_due_reading = self.core.clock.reading_tick() >= connection.deadline_tick;
-        match connection.phase {
+        let phase = connection.phase;
+        if connection.awaits_proxy_header && is_due_reading && phase != Phase::Dead {
+            return self.proxy_header_overdue(key);
+        }
+        match phase {
             Phase::Handshake if is_due_reading => self.handshake_overdue(key),
             Phase::Request if is_due_reading => self.request_overdue(key),
             Phase::Deferred if is_due => self.answer_overdue(key),
             Phase::Deferred => self.answered(key),
             Phase::Open => self.sweep_open(key),
+            Phase::Draining if is_due && self.is_reading_answer(key) => {}
             Phase::Closing | Phase::Draining | Phase::Lingering if is_due => self.die(key),
             _ => {}
         }

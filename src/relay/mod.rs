@@ -8,10 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::admin;
-use crate::config::{Config, ConnectionLimit, EndpointKind, Shards, SlowClientPolicy};
+use crate::config::{
+    Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+};
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, Settings, SlowClient,
-    SlowPolicy, StartError, Timeouts,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
+    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
 
@@ -72,10 +74,8 @@ fn settings(config: &Config, files_max: usize) -> Settings {
     let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
     let admin = at(config.metrics_host(), config.metrics.port);
     Settings {
-        listen: vec![Listen {
-            tls: config.server.tls.enabled,
-            ..at(config.server.host, config.server.port).into()
-        }],
+        listen: listeners(config),
+        unix_mode: config.server.unix_mode,
         admin_listen: config
             .metrics
             .enabled
@@ -98,6 +98,8 @@ fn settings(config: &Config, files_max: usize) -> Settings {
         },
         connections_per_ip_max: config.limits.connections_per_ip,
         exempt_networks: config.limits.exempt_networks.clone(),
+        trusted_proxies: trusted_proxies(config),
+        proxy_protocol: config.server.proxy_protocol,
         inbound_bytes_max: config.limits.inbound_bytes,
         rooms_per_connection_max: config.limits.rooms_per_connection,
         room_name_bytes_max: config.limits.room_name_bytes,
@@ -110,6 +112,40 @@ fn settings(config: &Config, files_max: usize) -> Settings {
         shutdown_delay: config.shutdown.delay,
         shutdown_timeout: config.shutdown.timeout,
     }
+}
+
+/// Where the relaying shards listen, what is inherited aside: that takes the place of host and port.
+fn listeners(config: &Config) -> Vec<Listen> {
+    let server = &config.server;
+    let own = SocketAddr::new(reachable(server.host), server.port);
+    let own = Listen {
+        address: ListenAddress::Tcp(own),
+        tls: server.tls.enabled,
+    };
+    let further = server.listen.iter().filter_map(|listener| match listener {
+        Listener::Tcp { address, tls } => Some(Listen {
+            address: ListenAddress::Tcp(*address),
+            tls: *tls,
+        }),
+        Listener::Unix(path) => Some(Listen {
+            address: ListenAddress::Unix(path.clone()),
+            tls: false,
+        }),
+        Listener::Systemd => None,
+    });
+    let own = (!server.listen.contains(&Listener::Systemd)).then_some(own);
+    own.into_iter().chain(further).collect()
+}
+
+fn trusted_proxies(config: &Config) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    for proxy in &config.server.trusted_proxies {
+        match proxy {
+            TrustedProxy::Network(network) => trusted.networks.push(*network),
+            TrustedProxy::Unix => trusted.unix = true,
+        }
+    }
+    trusted
 }
 
 /// The cores that the process may use: within its CPU set and the quota of its control group.

@@ -139,10 +139,15 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
     })
 }
 
-/// The value of a header that is there exactly once.
+/// The value of a header that is there exactly once; one that is no text counts too.
 fn only<'b>(head: &Head<'b>, name: &str) -> Option<&'b str> {
-    let mut values = head.headers_named(name);
-    values.next().filter(|_| values.next().is_none())
+    let is_named = |header: &&Header<'b>| header.name.eq_ignore_ascii_case(name);
+    let mut named = head.headers.iter().filter(is_named);
+    let value = named.next()?.value;
+    match named.next() {
+        None => std::str::from_utf8(value).ok(),
+        Some(_) => None,
+    }
 }
 
 /// The form of 16 bytes in base64. Unused bits of the last digit may be set (RFC 4648 §3.5): the
@@ -251,7 +256,7 @@ mod tests {
     /// Request line, headers, and the offence.
     const BAD_UPGRADES: &[(&str, &[&str], HandshakeError)] = &[
         ("POST / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
-        ("get / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
+        ("HEAD / HTTP/1.1", &[UPGRADE, KEY, V13], MethodNotGet),
         ("POST / HTTP/1.1", &[], MethodNotGet),
         (GET, &[], NotAnUpgrade),
         (GET, &["Connection: Upgrade\r\n", KEY, V13], NotAnUpgrade),
@@ -345,6 +350,16 @@ mod tests {
         for (line, headers, error) in BAD_UPGRADES {
             assert_eq!(offence(line, headers), Some(*error), "{line} {headers:?}");
         }
+    }
+
+    #[test]
+    fn a_repeated_header_counts_though_it_is_no_text() {
+        let fields = [UPGRADE, KEY, V13].concat();
+        let mut text = format!("{GET}\r\nHost: a\r\n{fields}").into_bytes();
+        text.extend_from_slice(b"Sec-WebSocket-Version: 13\xFF\r\n\r\n");
+        let mut space = HeaderSpace::new();
+        let (head, _) = Head::parse(&text, &mut space, &LIMITS).unwrap().unwrap();
+        assert_eq!(check(&head).map(drop), Err(NoVersion));
     }
 
     #[test]

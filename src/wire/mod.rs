@@ -1,17 +1,20 @@
 //! Bytes in, bytes out: the WebSocket protocol and HTTP/1.1 without sockets and without a clock.
 //!
 //! The engine reads into its own buffer and hands the bytes to [`http`] and [`handshake`] until a
-//! connection is upgraded, then to [`decoder`]. What goes out is appended to the caller's buffers
+//! connection is upgraded, then to [`decoder`]. What proxies in front say about the client is read
+//! by [`proxy`] and [`forwarded`]. What goes out is appended to the caller's buffers
 //! by [`frame`], [`close`], [`handshake`] and [`http`]. Nothing here blocks, logs, reads a clock or
 //! panics on what a peer sent, and nothing is reserved for bytes that were only announced.
 
 pub mod close;
 pub mod decoder;
 pub mod deflate;
+pub mod forwarded;
 pub mod frame;
 pub mod handshake;
 mod header;
 pub mod http;
 mod mask;
 mod partial;
+pub mod proxy;
 mod utf8;

@@ -28,6 +28,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_inbound_bytes",
             "corecast_start_time_seconds",
             "corecast_uptime_seconds",
+            "corecast_config_last_reload_timestamp_seconds",
         ],
     ),
     (
@@ -41,10 +42,12 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_opened_total",
             "corecast_http_requests_total",
             "corecast_endpoint_panics_total",
+            "corecast_log_errors_total",
             "corecast_messages_received_total",
             "corecast_received_payload_bytes_total",
             "corecast_deliveries_total",
             "corecast_sent_bytes_total",
+            "corecast_send_errors_total",
             "corecast_sends_total",
             "corecast_compression_saved_bytes_total",
             "corecast_inflations_total",
@@ -55,7 +58,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
     (
         "gauge",
         "corecast_connections",
@@ -98,6 +101,18 @@ const LABELLED: [(&str, &str, &str, &[&str]); 12] = [
         "result",
         &["sent", "elided"],
     ),
+    (
+        "counter",
+        "corecast_tls_handshakes_total",
+        "kind",
+        &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_config_reloads_total",
+        "result",
+        &["applied", "failed"],
+    ),
     ("gauge", "corecast_mailbox_depth", "shard", &["0", "1"]),
     ("gauge", "corecast_shard_connections", "shard", &["0", "1"]),
     (
@@ -133,9 +148,15 @@ const PROCESS: [(&str, &str); 7] = [
 
 /// What is not 0 at the start, since time passes.
 fn is_about_time(name: &str) -> bool {
-    ["_uptime_", "_start_time_", "_busy_", "_idle_"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "_uptime_",
+        "_start_time_",
+        "_busy_",
+        "_idle_",
+        "_timestamp_",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 #[test]

@@ -51,6 +51,32 @@ fn tls_without_its_files_is_an_error_wherever_it_is_switched_on() {
 }
 
 #[test]
+fn listeners_and_proxies_need_what_they_rest_on() {
+    let https = problems("server:\n  listen: [\"https://0.0.0.0:8444\"]\n");
+    assert_eq!(https.len(), 1, "{https:?}");
+    assert!(
+        https[0].starts_with("config.yaml:2:11 server.listen: ")
+            && https[0].contains("needs a certificate"),
+        "{https:?}"
+    );
+    let headers = problems("server:\n  proxy_protocol: true\n");
+    assert_eq!(headers.len(), 1, "{headers:?}");
+    assert!(
+        headers[0].starts_with("config.yaml:2:19 server.proxy_protocol: ")
+            && headers[0].contains("server.trusted_proxies"),
+        "{headers:?}"
+    );
+    let config = from_file("server: {proxy_protocol: true, trusted_proxies: [unix]}");
+    assert!(config.expect("a config").server.proxy_protocol);
+    let bad = problems("server: {listen: [\"8080\"], trusted_proxies: [proxy], unix_mode: rw}");
+    assert_eq!(bad.len(), 3, "{bad:?}");
+    assert!(
+        bad[0].contains("\"8080\" is no listener; write http://"),
+        "{bad:?}"
+    );
+}
+
+#[test]
 fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
     for path in HEALTH_PATHS {
         let at = |path: &str, enabled| {
@@ -109,6 +135,18 @@ fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
         assert!(line.starts_with(&format!("{place}: ")), "{line} at {place}");
         assert!(line.contains(part), "{line} says {part}");
     }
+}
+
+#[test]
+fn a_place_fills_one_line_whatever_the_names_are() {
+    let variable = ("CORECAST_SERVER_P\n\u{1b}[31m".to_owned(), "1".to_owned());
+    let error = corecast::config::load(None, [variable], &[]).expect_err("an unknown variable");
+    let shown = error.to_string();
+    assert!(
+        shown.starts_with("environment CORECAST_SERVER_P�"),
+        "{shown:?}"
+    );
+    assert!(!shown.contains(char::is_control), "{shown:?}");
 }
 
 #[test]

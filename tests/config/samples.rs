@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corecast::config::{
     Config, ConnectionLimit, EndpointConfig, KIB, LogFormat, LogLevel, LogOutput, MIB, Network,
-    Shards, SlowClientPolicy,
+    Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// A key, a value for it that is not its default, and the field that it has to change.
@@ -17,6 +17,24 @@ pub(crate) const SAMPLES: &[Sample] = &[
         c.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     }),
     ("server.port", "8080", |c| c.server.port = 8080),
+    (
+        "server.listen",
+        "http://[::]:8080, unix:/run/corecast.sock, systemd",
+        |c| {
+            c.server.listen = ["http://[::]:8080", "unix:/run/corecast.sock", "systemd"]
+                .map(|text| text.parse().expect("a listener"))
+                .to_vec();
+        },
+    ),
+    ("server.unix_mode", "\"0600\"", |c| {
+        c.server.unix_mode = 0o600
+    }),
+    ("server.trusted_proxies", "10.0.0.0/8, unix", |c| {
+        c.server.trusted_proxies = vec![
+            TrustedProxy::Network(network("10.0.0.0/8")),
+            TrustedProxy::Unix,
+        ];
+    }),
     ("server.tls.cert_file", "tls/cert.pem", |c| {
         c.server.tls.cert_file = Some(PathBuf::from("tls/cert.pem"));
     }),
@@ -150,8 +168,13 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
 ];
 
-/// Keys that cannot change alone: TLS needs its files, and there is one kind in this version.
-pub(crate) const FIXED: &[&str] = &["server.tls.enabled", "endpoints.hub.kind"];
+/// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted, and
+/// there is one kind in this version.
+pub(crate) const FIXED: &[&str] = &[
+    "server.tls.enabled",
+    "server.proxy_protocol",
+    "endpoints.hub.kind",
+];
 
 pub(crate) fn network(text: &str) -> Network {
     text.parse().expect("a network")

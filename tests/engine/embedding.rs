@@ -110,6 +110,10 @@ impl Endpoint for Lab {
         assert!(!panics, "as asked");
     }
 
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "POST"]
+    }
+
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let timeout = match request.parameter {
             Some("panic") => panic!("as asked"),

@@ -19,6 +19,10 @@ impl Endpoint for Mirror {
         session.send(message.kind, message.payload);
     }
 
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD", "POST"]
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
         let body = String::from_utf8_lossy(request.body);
         Answer::Now(Response::text(200, format!("{} {body}", request.head.path)))
@@ -189,7 +193,7 @@ fn a_client_that_ends_its_direction_still_gets_its_answer() {
 fn a_head_that_is_too_large_is_431_and_a_body_413() {
     let mut settings = settings();
     settings.head_bytes = 1_024;
-    let server = Server::hub(settings, EndpointSettings::default());
+    let server = mirror_with(settings);
     let status = |request: String| {
         let mut client = Client::connect(server.address);
         client.send(request.as_bytes());

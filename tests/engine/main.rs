@@ -3,11 +3,15 @@
 mod deflate;
 mod embedding;
 mod handshake;
+mod http;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod messages;
 mod order;
+mod proxies;
+mod service_manager;
 mod shards;
 mod shutdown;
 mod slow_clients;

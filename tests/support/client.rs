@@ -91,6 +91,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn of(head: Vec<u8>) -> Answer {
+        Answer {
+            status: std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap(),
+            head: String::from_utf8(head).expect("a head in UTF-8"),
+            body: Vec::new(),
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
@@ -172,7 +180,12 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.try_send(bytes).expect("the server reads");
+    }
+
+    /// Sends to a server that may be gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     pub(crate) fn text(&mut self, payload: &str) {
@@ -232,6 +245,18 @@ impl Client {
 
     /// The next answer to a request; `None` where the stream ends instead.
     pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+        let mut answer = Answer::of(self.try_head()?);
+        let length = answer
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.received.len() < length {
+            assert!(self.read_more(), "a body was cut short");
+        }
+        answer.body = self.received.drain(..length).collect();
+        Some(answer)
+    }
+
+    fn try_head(&mut self) -> Option<Vec<u8>> {
         let head_len = loop {
             if let Some(at) = self
                 .received
@@ -245,24 +270,17 @@ impl Client {
                 return None;
             }
         };
-        let head: Vec<u8> = self.received.drain(..head_len).collect();
-        let mut answer = Answer {
-            status: std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap(),
-            head: String::from_utf8(head).expect("a head in UTF-8"),
-            body: Vec::new(),
-        };
-        let length = answer
-            .header("content-length")
-            .map_or(0, |length| length.parse().unwrap());
-        while self.received.len() < length {
-            assert!(self.read_more(), "a body was cut short");
-        }
-        answer.body = self.received.drain(..length).collect();
-        Some(answer)
+        Some(self.received.drain(..head_len).collect())
     }
 
     pub(crate) fn answer(&mut self) -> Answer {
         self.try_answer().expect("an answer")
+    }
+
+    /// The next answer, which is one to HEAD: it has the length of a body and no body.
+    pub(crate) fn answer_to_head(&mut self) -> Answer {
+        let head = self.try_head().expect("an answer");
+        Answer::of(head)
     }
 
     /// The next frame that is no ping, which may come at any time; `None` where the stream ends

@@ -1,7 +1,9 @@
 //! What the tests from outside share: an engine in this process on a free port, a raw client that
 //! says exactly what a test wants, and waiting by polling. Nothing here sleeps for a fixed time.
 
+#[allow(dead_code, reason = "each test crate uses its part")]
 pub(crate) mod client;
+#[allow(dead_code, reason = "each test crate uses its part")]
 pub(crate) mod relay;
 
 use std::net::SocketAddr;
@@ -16,12 +18,20 @@ use client::Client;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Polls until `holds`. `what` is said where that does not happen.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(polled(holds), "not in time: {what}");
+}
+
+/// Polls until `holds`. Returns whether that happened in time.
+pub(crate) fn polled(mut holds: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < DEADLINE, "not in time: {what}");
+        if began.elapsed() >= DEADLINE {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// One shard, a short close timeout, and no endpoint yet.

@@ -1,6 +1,7 @@
-//! The binary, as a process of its own on a free port.
+//! The binary, as a process of its own on free ports.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,10 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
-/// The binary on a free port.
+/// The binary on free ports.
 pub(crate) struct Relay {
     child: Child,
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
+    /// Where its metrics are.
+    pub(crate) admin: SocketAddr,
+    /// All addresses, in the order of the configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -24,38 +29,55 @@ impl Relay {
 
     /// The same by way of another program, whose arguments come first.
     pub(crate) fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
-        let binary = env!("CARGO_BIN_EXE_corecast");
-        let mut command = Command::new(by.first().unwrap_or(&binary));
-        if let [_, arguments @ ..] = by {
-            command.args(arguments).arg(binary);
-        }
-        let mut child = command
-            .args(["--host", "127.0.0.1", "--port", "0"])
-            .args(["--set", "metrics.port=0"])
-            .args(arguments)
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child = spawn(by, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("listening address=")?.1.parse().unwrap()))
-            .expect("it says where it listens");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let relay = Relay {
-            child,
-            address,
-            log: Arc::clone(&log),
+        let mut log = String::new();
+        let mut more = lines.by_ref().map_while(Result::ok);
+        let relay = loop {
+            log += &more.next().expect("it says where it listens");
+            log.push('\n');
+            if let Some(addresses) = addresses_in(&log) {
+                break Relay::new(child, addresses);
+            }
         };
         // Whoever does not read its log must not hold it up.
+        let log = Arc::clone(&relay.log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 log.lock().expect("a log").push(line);
             }
         });
         relay
+    }
+
+    /// The same, with a log that goes elsewhere: `log` reads what there is of it.
+    pub(crate) fn start_logging_to(
+        by: &[&str],
+        arguments: &[&str],
+        log: impl Fn(u32) -> String,
+    ) -> Relay {
+        let child = spawn(by, arguments);
+        let mut addresses = None;
+        eventually("it says where it listens", || {
+            addresses = addresses_in(&log(child.id()));
+            addresses.is_some()
+        });
+        Relay::new(child, addresses.unwrap())
+    }
+
+    fn new(child: Child, (addresses, admin): (Vec<SocketAddr>, SocketAddr)) -> Relay {
+        Relay {
+            child,
+            address: addresses[0],
+            admin,
+            addresses,
+            log: Arc::default(),
+        }
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How many lines of its log have `text` in them, those before it listened aside.
@@ -84,4 +106,32 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(by: &[&str], arguments: &[&str]) -> Child {
+    let binary = env!("CARGO_BIN_EXE_corecast");
+    let mut command = Command::new(by.first().unwrap_or(&binary));
+    if let [_, arguments @ ..] = by {
+        command.args(arguments).arg(binary);
+    }
+    command
+        .args(["--set", "server.host=127.0.0.1", "--set", "server.port=0"])
+        .args(["--set", "metrics.port=0"])
+        .args(arguments)
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs")
+}
+
+/// Where a relay listens, Unix sockets aside, and where its metrics are, which its log says last.
+fn addresses_in(log: &str) -> Option<(Vec<SocketAddr>, SocketAddr)> {
+    let addresses = |of: &str| -> Vec<SocketAddr> {
+        let lines = log.split_inclusive('\n').filter(|line| line.contains(of));
+        // A line that has no end yet is not whole.
+        let places = lines.filter_map(|line| line.strip_suffix('\n')?.split_once("address="));
+        places.filter_map(|(_, place)| place.parse().ok()).collect()
+    };
+    let admin = *addresses(" metrics and health ").first()?;
+    Some((addresses(" listening "), admin))
 }

@@ -92,7 +92,7 @@ fn a_storm_of_handshakes_has_its_share_of_a_turn_and_comes_last() {
     let before = turns(view);
     release.send(()).expect("a shard");
     assert_eq!(open.expect_text(), "first");
-    // The turn that was held, and the one after it: forty handshakes that came first did not delay it.
+    // The turn that was held, and the next: forty handshakes that came first did not delay it.
     assert!(turns_then.load(Ordering::Relaxed) <= before + 2);
     for socket in &mut storm {
         let mut record = [0; 5];

@@ -6,78 +6,53 @@ use corecast::engine::Tls;
 
 use crate::certificates::{Authority, Folder};
 
-#[test]
-fn every_file_that_cannot_be_used_is_named_with_the_reason() {
+/// A folder with good files, and with one of every bad kind.
+fn folder() -> Folder {
     let authority = Authority::new("the server's");
-    let (good, other) = (authority.server(2100), authority.server(2100));
-    let expired = authority.server(2024);
-    let folder = Folder::new(&good);
-    let paths = ["absent", "empty", "garbage", "mixed", "expired", "other"];
-    let [absent, empty, garbage, mixed, old, foreign] = paths.map(|name| folder.path(name));
+    let folder = Folder::new(&authority.server(2100));
     folder.write("empty", "");
     folder.write("garbage", "-----BEGIN CERTIFICATE-----\n####\n");
     folder.write(
         "mixed",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     );
-    folder.write("expired", &expired.cert);
-    folder.write("other", &other.key);
-    let files = folder.files();
-    let with_cert = |path| corecast::engine::TlsFiles {
-        cert_file: path,
-        ..files.clone()
-    };
-    let with_key = |path| corecast::engine::TlsFiles {
-        key_file: path,
-        ..files.clone()
-    };
-    let with_ca = |path| corecast::engine::TlsFiles {
-        client_ca_file: Some(path),
-        ..files.clone()
-    };
+    folder.write("expired", &authority.server(2024).cert);
+    folder.write("other", &authority.server(2100).key);
+    folder
+}
+
+#[test]
+fn every_file_that_cannot_be_used_is_named_with_the_reason() {
     let cases = [
+        ("cert", "absent", "cannot be read: No such file"),
+        ("cert", "empty", "holds no certificate in PEM"),
+        ("cert", "garbage", "is no PEM: "),
+        ("cert", "mixed", "holds a certificate that cannot be used: "),
         (
-            with_cert(absent.clone()),
-            "absent: cannot be read: No such file",
+            "cert",
+            "expired",
+            "holds a certificate that is expired since ",
         ),
-        (
-            with_cert(empty.clone()),
-            "empty: holds no certificate in PEM",
-        ),
-        (with_cert(garbage), "garbage: is no PEM: "),
-        (
-            with_cert(mixed.clone()),
-            "mixed: holds a certificate that cannot be used: ",
-        ),
-        (
-            with_cert(old),
-            "expired: holds a certificate that is expired since ",
-        ),
-        (with_key(absent), "absent: cannot be read: No such file"),
-        (
-            with_key(empty.clone()),
-            "empty: holds no private key in PEM",
-        ),
-        (
-            with_key(foreign),
-            "other: does not belong to the certificate in ",
-        ),
-        (with_ca(empty), "empty: holds no certificate in PEM"),
-        (
-            with_ca(mixed),
-            "mixed: holds a certificate that cannot be used: ",
-        ),
+        ("key", "absent", "cannot be read: No such file"),
+        ("key", "empty", "holds no private key in PEM"),
+        ("key", "other", "does not belong to the certificate in "),
+        ("ca", "empty", "holds no certificate in PEM"),
+        ("ca", "mixed", "holds a certificate that cannot be used: "),
     ];
-    for (files, expected) in cases {
-        let error = Tls::load(&files, SystemTime::now())
-            .expect_err(expected)
-            .to_string();
-        assert!(error.contains(expected), "{error}");
-        assert!(
-            error.starts_with(folder.path("").to_str().expect("UTF-8")),
-            "{error}"
-        );
+    let folder = folder();
+    for (role, name, reason) in cases {
+        let (mut files, path) = (folder.files(), folder.path(name));
+        match role {
+            "cert" => files.cert_file = path.clone(),
+            "key" => files.key_file = path.clone(),
+            _ => files.client_ca_file = Some(path.clone()),
+        }
+        let error = Tls::load(&files, SystemTime::now()).expect_err(reason);
+        let expected = format!("{}: {reason}", path.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert_eq!(error.file(), Some(&path));
     }
+    let files = folder.files();
     let early = Tls::load(&files, SystemTime::UNIX_EPOCH).expect_err("not yet valid");
     assert!(early.to_string().contains("not valid before"), "{early}");
     assert!(Tls::load(&files, SystemTime::now()).is_ok());

@@ -9,6 +9,7 @@ mod handshake;
 mod messages;
 mod metrics;
 mod openssl;
+mod proxied;
 mod reload;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with tests that need more of it")]

@@ -30,7 +30,7 @@ fn value(text: &str, series: &str) -> u64 {
 
 fn builder(config: &Config) -> corecast::engine::Builder {
     let mut builder = relay::builder(config, 1_000).expect("paths");
-    let tls = config.server.tls.load(SystemTime::now()).expect("files");
+    let tls = config.server.load_tls(SystemTime::now()).expect("files");
     if let Some(tls) = tls {
         builder.tls(tls);
     }

@@ -36,9 +36,10 @@ fn openssl_gets_its_upgrade_and_a_clean_end() {
         let mut output = Vec::new();
         let mut answer = client.stdout.take().expect("a pipe");
         answer.read_to_end(&mut output).expect("an answer");
-        assert!(output.starts_with(b"HTTP/1.1 101 "), "{version}");
+        let text = String::from_utf8_lossy(&output);
+        assert!(text.starts_with("HTTP/1.1 101 "), "{version}: {text}");
         let frames = [&[0x81, 12][..], b"from openssl", &[0x88, 2, 3, 232]].concat();
-        assert!(output.ends_with(&frames), "{version}");
+        assert!(output.ends_with(&frames), "{version}: {output:?}");
         assert!(client.wait().expect("a child").success(), "{version}");
     }
 }

@@ -2,16 +2,26 @@
 //
 // The frame is made once and written to each socket, which is the cheapest that `ws` offers; cork
 // and uncork join what one turn of the event loop sends to a client into one write.
+//
+//   node ws.js PORT [deflate]
+//
+// deflate: `ws` compresses a message for each client anew, and this is how its users send then.
 'use strict';
 
 const { Sender, WebSocketServer } = require('ws');
 
-const [, , port = '0'] = process.argv;
+const [, , port = '0', extra] = process.argv;
+const compresses = extra === 'deflate';
 const server = new WebSocketServer({
   host: '127.0.0.1',
   port: Number(port),
   backlog: 4096,
-  perMessageDeflate: false,
+  perMessageDeflate: compresses && {
+    serverNoContextTakeover: true,
+    clientNoContextTakeover: true,
+    threshold: 0,
+    zlibDeflateOptions: { level: 1 },
+  },
 });
 const corked = new Set();
 
@@ -34,8 +44,12 @@ function broadcast(data, isBinary) {
   }
 }
 
+function sendToEach(data, isBinary) {
+  for (const client of server.clients) client.send(data, { binary: isBinary });
+}
+
 server.on('connection', (client) => {
-  client.on('message', broadcast);
+  client.on('message', compresses ? sendToEach : broadcast);
   client.on('error', () => {});
 });
 server.on('listening', () => console.log(`listening on 127.0.0.1:${server.address().port}`));

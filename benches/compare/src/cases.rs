@@ -3,6 +3,8 @@
 //! In every case the first contender is the base of the ratios, the second is the one that is
 //! judged, and the rest are peers.
 
+mod edge;
+
 use std::path::PathBuf;
 
 use crate::load::strings;
@@ -16,6 +18,8 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) goal: Goal,
+    /// The table says what was measured beside the figure.
+    pub(crate) tells_beside: bool,
     pub(crate) contenders: Vec<Contender>,
 }
 
@@ -54,7 +58,7 @@ impl Programs {
             Load::Idle { few: 1_000, many },
         );
         let handshake = (Goal::Ratio(1.3), "message", Load::Handshakes(handshakes));
-        vec![
+        let mut cases = vec![
             self.steady(
                 "steady-50",
                 "50 clients, 1,000 messages/s, 128 B",
@@ -94,7 +98,9 @@ impl Programs {
                 "one of 50 never reads: p99, drop_oldest",
             ),
             self.shards(),
-        ]
+        ];
+        cases.extend(self.edge_cases(is_quick));
+        cases
     }
 
     fn steady(&self, name: &'static str, title: &'static str, args: &[&str]) -> Case {
@@ -129,6 +135,7 @@ impl Programs {
             name: name.to_owned(),
             command,
             pinned: true,
+            scheme: "ws",
             load: load.clone(),
         };
         let mut contenders = vec![
@@ -148,6 +155,7 @@ impl Programs {
             title,
             unit,
             goal,
+            tells_beside: false,
             contenders,
         }
     }
@@ -180,6 +188,7 @@ impl Programs {
                 name: name.to_owned(),
                 command: Ok(self.relay_command(1, &keys)),
                 pinned: true,
+                scheme: "ws",
                 load: Load::Latency {
                     args: strings(&[&args, extra].concat()),
                     quantile: Quantile::P99,
@@ -195,6 +204,7 @@ impl Programs {
             title,
             unit: "µs",
             goal: Goal::Ratio(1.1),
+            tells_beside: false,
             contenders,
         }
     }
@@ -204,6 +214,7 @@ impl Programs {
             name: name.to_owned(),
             command: Ok(self.relay_command(shards, &[])),
             pinned: false,
+            scheme: "ws",
             load: Load::Latency {
                 args: strings(&["--clients", "50", "--rate", "1000", "--size", "128"]),
                 quantile: Quantile::P50,
@@ -214,6 +225,7 @@ impl Programs {
             title: "two shards against one, not pinned: p50 at 1,000 messages/s",
             unit: "µs",
             goal: Goal::Ratio(1.0),
+            tells_beside: false,
             contenders: vec![contender("one shard", 1), contender("two shards", 2)],
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct RelayReport {
     pub(crate) expected: u64,
     pub(crate) order: Order,
     pub(crate) disconnects: Disconnects,
+    pub(crate) wire: Wire,
+    pub(crate) generator: Share,
     pub(crate) latency_ns: Quantiles,
     pub(crate) right: bool,
     pub(crate) invalid_reasons: Vec<String>,
@@ -48,6 +50,17 @@ pub(crate) struct Disconnects {
 }
 
 #[derive(Debug, Deserialize)]
+pub(crate) struct Wire {
+    pub(crate) bytes_per_delivery: f64,
+    pub(crate) compressed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Share {
+    pub(crate) cpu_share: f64,
+}
+
+#[derive(Debug, Deserialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: u64,
     pub(crate) p99: u64,
@@ -59,6 +72,8 @@ pub(crate) struct HandshakeReport {
     schema: u32,
     pub(crate) completed: u64,
     pub(crate) not_closed: u64,
+    pub(crate) handshakes_per_second: f64,
+    pub(crate) cpu_share: f64,
 }
 
 impl Generator {
@@ -73,7 +88,17 @@ impl Generator {
         let time = format!("{}ms", duration.as_millis());
         let mut all = strings(&["--warmup", "0", "--duration", &time]);
         all.extend_from_slice(args);
-        let report: RelayReport = self.run(url, &all, duration, pinned)?;
+        let mut running = self.start(url, &all, pinned)?;
+        self.relay_report(&mut running, duration)
+    }
+
+    /// The report of a load that was started and takes at most `duration` from now.
+    pub(crate) fn relay_report(
+        &self,
+        running: &mut Running,
+        duration: Duration,
+    ) -> Result<RelayReport> {
+        let report: RelayReport = Self::report(running, duration)?;
         ensure!(
             report.schema == SCHEMA,
             "the report's schema is {}",
@@ -86,7 +111,13 @@ impl Generator {
     pub(crate) fn handshakes(&self, url: &str, count: u32) -> Result<HandshakeReport> {
         let count = count.to_string();
         let args = strings(&["--handshakes", &count, "--concurrency", "32"]);
-        let report: HandshakeReport = self.run(url, &args, Duration::ZERO, true)?;
+        let mut running = self.start(url, &args, true)?;
+        self.handshake_report(&mut running)
+    }
+
+    /// The report of handshakes that were started.
+    pub(crate) fn handshake_report(&self, running: &mut Running) -> Result<HandshakeReport> {
+        let report: HandshakeReport = Self::report(running, Duration::ZERO)?;
         ensure!(
             report.schema == SCHEMA,
             "the report's schema is {}",
@@ -97,8 +128,28 @@ impl Generator {
 
     /// Starts the generator and leaves it running.
     pub(crate) fn start(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
-        let mut command = Command::new(&self.program);
+        self.spawn(Command::new(&self.program), url, args, pinned)
+    }
+
+    /// The same with the lowest priority: what else is on its CPU goes first.
+    pub(crate) fn start_nice(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(&self.program);
+        self.spawn(command, url, args, pinned)
+    }
+
+    fn spawn(
+        &self,
+        mut command: Command,
+        url: &str,
+        args: &[String],
+        pinned: bool,
+    ) -> Result<Running> {
         command.args(["--url", url, "--output", "json"]).args(args);
+        if url.starts_with("wss:") {
+            // What a verification takes is no server's doing.
+            command.arg("--insecure");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let cpu = self
             .cpus
@@ -108,14 +159,10 @@ impl Generator {
         Running::start(command, &self.cpus, cpu, &self.interrupt)
     }
 
-    fn run<Report: for<'a> Deserialize<'a>>(
-        &self,
-        url: &str,
-        args: &[String],
+    fn report<Report: for<'a> Deserialize<'a>>(
+        running: &mut Running,
         duration: Duration,
-        pinned: bool,
     ) -> Result<Report> {
-        let mut running = self.start(url, args, pinned)?;
         // The report is smaller than a pipe's buffer, so it need not be read meanwhile.
         let status = running.wait(duration + PATIENCE)?;
         if !status.success() && status.code() != Some(WRONG_DELIVERIES) {
@@ -138,6 +185,8 @@ mod tests {
     fn a_report_with_more_fields_than_are_used_is_read() {
         let text = r#"{"schema":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
             "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
+            "wire":{"received_bytes":130,"bytes_per_delivery":130.5,"compressed":0},
+            "generator":{"cpu_share":0.25,"busiest_thread_share":0.25},
             "latency_ns":{"count":1,"p50":200000,"p90":1,"p99":900000},"right":true,
             "valid":true,"invalid_reasons":[]}"#;
         let report: RelayReport = serde_json::from_str(text).expect("a report");

@@ -172,6 +172,7 @@ fn lab(args: &Args) -> Result<(Lab, Machine)> {
     }
     process::raise_open_files();
     fs::create_dir_all(&args.folder).context("making the folder for logs")?;
+    write_certificate(&args.folder)?;
     let cpus = Cpus::of_this_process()?;
     let window_ms = args
         .window_ms
@@ -188,6 +189,14 @@ fn lab(args: &Args) -> Result<(Lab, Machine)> {
         window: Duration::from_millis(window_ms),
     };
     Ok((lab, Machine::describe(&cpus)))
+}
+
+/// What servers over TLS present: `cert.pem` and `key.pem` in the folder where they run.
+fn write_certificate(folder: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    fs::write(folder.join("cert.pem"), made.cert.pem())?;
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
+    Ok(())
 }
 
 /// A program of this workspace: servers run in another folder, so the path is absolute.

@@ -6,6 +6,7 @@
 //! them, and the rest is divided by the deliveries, all of which the run counts. A short load
 //! before both warms up buffers, caches and just-in-time compilers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,10 @@ const SETTLE: Duration = Duration::from_millis(60);
 const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that are opened and closed before those that are measured.
 const HANDSHAKES_WARMUP: u32 = 1_000;
+/// Before a storm, the load that it is to disturb has its connections and flows.
+const BEFORE_STORM: Duration = Duration::from_millis(500);
+/// Connections of a storm that are under way at a time.
+const STORM_CONCURRENCY: &str = "256";
 
 /// A server and what is done with it.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct Contender {
     pub(crate) command: Result<Vec<String>, String>,
     /// The server on one CPU and the generator on another, or both left to the scheduler.
     pub(crate) pinned: bool,
+    /// `ws`, or `wss` where it speaks TLS.
+    pub(crate) scheme: &'static str,
     pub(crate) load: Load,
 }
 
@@ -53,6 +60,9 @@ pub(crate) enum Load {
         args: Vec<String>,
         quantile: Quantile,
     },
+    /// p99 of the latency in microseconds, while so many connections are opened, upgraded and
+    /// closed in other rooms.
+    Storm { args: Vec<String>, connects: u32 },
 }
 
 /// A quantile of the latency.
@@ -70,6 +80,8 @@ pub(crate) struct Reading {
     pub(crate) is_right: bool,
     /// Deliveries, handshakes or connections that it was made of.
     pub(crate) count: u64,
+    /// What else was measured, by what it is.
+    pub(crate) beside: BTreeMap<&'static str, f64>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -93,8 +105,14 @@ impl Reading {
             value,
             is_right: report.right,
             count: report.delivered,
+            beside: BTreeMap::new(),
             notes,
         }
+    }
+
+    fn beside(mut self, what: &'static str, figure: f64) -> Self {
+        self.beside.insert(what, figure);
+        self
     }
 }
 
@@ -110,14 +128,16 @@ pub(crate) struct Lab {
 impl Lab {
     /// Starts the contender's server, takes one reading and stops the server.
     pub(crate) fn read(&self, contender: &Contender) -> Result<Reading> {
-        let server = self.serve(contender)?;
+        let server = &self.serve(contender)?;
+        let url = &server.url(contender.scheme);
         match &contender.load {
-            Load::Deliveries(args) => self.deliveries(&server, args),
-            Load::Handshakes(count) => self.handshakes(&server, *count),
-            Load::Idle { few, many } => self.idle(&server, *few, *many),
+            Load::Deliveries(args) => self.deliveries(server, url, args),
+            Load::Handshakes(count) => self.handshakes(server, url, *count),
+            Load::Idle { few, many } => self.idle(server, url, *few, *many),
             Load::Latency { args, quantile } => {
-                self.latency(&server, args, *quantile, contender.pinned)
+                self.latency(url, args, *quantile, contender.pinned)
             }
+            Load::Storm { args, connects } => self.storm(url, args, *connects, contender.pinned),
         }
     }
 
@@ -136,28 +156,28 @@ impl Lab {
         Server::start(&contender.name, command, &self.folder, cpus, cpu, interrupt)
     }
 
-    fn deliveries(&self, server: &Server, args: &[String]) -> Result<Reading> {
-        let url = server.url();
-        self.generator.relay(&url, args, WARMUP, true)?;
+    fn deliveries(&self, server: &Server, url: &str, args: &[String]) -> Result<Reading> {
+        self.generator.relay(url, args, WARMUP, true)?;
         let start = self.settled_cpu(server)?;
         self.generator
-            .relay(&url, &connections_only(args), CONNECTED, true)?;
+            .relay(url, &connections_only(args), CONNECTED, true)?;
         let connected = self.settled_cpu(server)?;
-        let report = self.generator.relay(&url, args, self.window, true)?;
+        let report = self.generator.relay(url, args, self.window, true)?;
         let end = self.settled_cpu(server)?;
         let cpu = (end - connected).saturating_sub(connected - start);
         ensure!(report.delivered > 0, "nothing was delivered");
-        Ok(Reading::of_report(
-            micros(cpu) / report.delivered as f64,
-            &report,
-        ))
+        let mut reading = Reading::of_report(micros(cpu) / report.delivered as f64, &report)
+            .beside(WIRE_BYTES, report.wire.bytes_per_delivery);
+        if args.iter().any(|arg| arg == "--deflate") && report.wire.compressed == 0 {
+            reading.notes.push("nothing came compressed".to_owned());
+        }
+        Ok(reading)
     }
 
-    fn handshakes(&self, server: &Server, count: u32) -> Result<Reading> {
-        self.generator
-            .handshakes(&server.url(), HANDSHAKES_WARMUP)?;
+    fn handshakes(&self, server: &Server, url: &str, count: u32) -> Result<Reading> {
+        self.generator.handshakes(url, HANDSHAKES_WARMUP)?;
         let start = self.settled_cpu(server)?;
-        let report = self.generator.handshakes(&server.url(), count)?;
+        let report = self.generator.handshakes(url, count)?;
         let cpu = self.settled_cpu(server)?.saturating_sub(start);
         ensure!(report.completed > 0, "no handshake was completed");
         let mut notes = Vec::new();
@@ -172,24 +192,26 @@ impl Lab {
             value,
             is_right: report.not_closed == 0,
             count: report.completed,
+            beside: BTreeMap::new(),
             notes,
         })
     }
 
-    fn idle(&self, server: &Server, few: u32, many: u32) -> Result<Reading> {
-        let low = self.resident_with(server, few)?;
-        let high = self.resident_with(server, many)?;
+    fn idle(&self, server: &Server, url: &str, few: u32, many: u32) -> Result<Reading> {
+        let low = self.resident_with(server, url, few)?;
+        let high = self.resident_with(server, url, many)?;
         let value = (high as f64 - low as f64) / f64::from(many - few);
         Ok(Reading {
             value,
             is_right: true,
             count: many.into(),
+            beside: BTreeMap::new(),
             notes: Vec::new(),
         })
     }
 
     /// Resident memory while `clients` idle connections are held.
-    fn resident_with(&self, server: &Server, clients: u32) -> Result<u64> {
+    fn resident_with(&self, server: &Server, url: &str, clients: u32) -> Result<u64> {
         // The connection that found out that the server listens must be gone.
         self.idle_again(server)?;
         let before = procfs::open_files(server.pid())?;
@@ -202,7 +224,7 @@ impl Lab {
             "--duration",
             "10m",
         ]);
-        let holder = self.generator.start(&server.url(), &args, true)?;
+        let holder = self.generator.start(url, &args, true)?;
         let deadline = Instant::now() + IDLE_PATIENCE;
         while procfs::open_files(server.pid())? < before + clients as usize {
             pause(&self.generator.interrupt)?;
@@ -228,15 +250,13 @@ impl Lab {
 
     fn latency(
         &self,
-        server: &Server,
+        url: &str,
         args: &[String],
         quantile: Quantile,
         pinned: bool,
     ) -> Result<Reading> {
-        self.generator.relay(&server.url(), args, WARMUP, pinned)?;
-        let report = self
-            .generator
-            .relay(&server.url(), args, self.window, pinned)?;
+        self.generator.relay(url, args, WARMUP, pinned)?;
+        let report = self.generator.relay(url, args, self.window, pinned)?;
         let latency_ns = match quantile {
             Quantile::P50 => report.latency_ns.p50,
             Quantile::P99 => report.latency_ns.p99,
@@ -254,6 +274,49 @@ impl Lab {
                 .push("the client that never reads was disconnected".to_owned());
         }
         Ok(reading)
+    }
+
+    /// The storm is a process of its own, and of the lowest priority: where it shares a CPU with
+    /// the generator of the messages, that one goes first. The messages flow for as long as so many
+    /// handshakes take where nothing else is going on, so that p99 is that of the storm.
+    fn storm(&self, url: &str, args: &[String], connects: u32, pinned: bool) -> Result<Reading> {
+        self.generator.relay(url, args, WARMUP, pinned)?;
+        let quiet = self.generator.handshakes(url, HANDSHAKES_WARMUP)?;
+        ensure!(
+            quiet.handshakes_per_second > 0.0,
+            "no handshake was completed"
+        );
+        let takes = Duration::from_secs_f64(f64::from(connects) / quiet.handshakes_per_second);
+        let before = format!("{}ms", BEFORE_STORM.as_millis());
+        let time = format!("{}ms", takes.as_millis());
+        let mut all = strings(&["--warmup", &before, "--duration", &time]);
+        all.extend_from_slice(args);
+        let mut messages = self.generator.start(url, &all, pinned)?;
+        let begin = Instant::now() + BEFORE_STORM;
+        while Instant::now() < begin {
+            pause(&self.generator.interrupt)?;
+        }
+        let count = connects.to_string();
+        let storm = ["--handshakes", &count, "--concurrency", STORM_CONCURRENCY];
+        let storm = strings(&storm);
+        let mut storm = self
+            .generator
+            .start_nice(&format!("{url}storm"), &storm, pinned)?;
+        let report = self.generator.relay_report(&mut messages, takes)?;
+        let storm = self.generator.handshake_report(&mut storm)?;
+        Ok(
+            Reading::of_report(report.latency_ns.p99 as f64 / 1e3, &report)
+                .beside("connects/s before the storm", quiet.handshakes_per_second)
+                .beside("connects/s in the storm", storm.handshakes_per_second)
+                .beside(
+                    "% of a core: the messages' generator",
+                    100.0 * report.generator.cpu_share,
+                )
+                .beside(
+                    "% of a core: the storm's generator",
+                    100.0 * storm.cpu_share,
+                ),
+        )
     }
 
     /// The server's CPU time once it has nothing to do any more.
@@ -279,6 +342,9 @@ impl Lab {
     }
 }
 
+/// What the table calls the bytes that clients took off their sockets.
+pub(crate) const WIRE_BYTES: &str = "bytes on the wire per delivery";
+
 /// The arguments of a load that opens the same connections and sends nothing.
 fn connections_only(args: &[String]) -> Vec<String> {
     let clients = args
@@ -286,7 +352,9 @@ fn connections_only(args: &[String]) -> Vec<String> {
         .position(|arg| arg == "--clients")
         .and_then(|at| args.get(at + 1));
     let clients = clients.map_or("50", String::as_str);
-    strings(&["--clients", clients, "--publishers", "0"])
+    let mut only = strings(&["--clients", clients, "--publishers", "0"]);
+    only.extend(args.iter().filter(|arg| *arg == "--deflate").cloned());
+    only
 }
 
 fn micros(time: Duration) -> f64 {
@@ -303,5 +371,6 @@ mod tests {
         let expected = strings(&["--clients", "1000", "--publishers", "0"]);
         assert_eq!(connections_only(&args), expected);
         assert_eq!(connections_only(&[])[1], "50");
+        assert!(connections_only(&strings(&["--deflate"])).contains(&"--deflate".to_owned()));
     }
 }

@@ -184,8 +184,9 @@ impl Server {
         self.running.pid()
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("ws://{}/", self.address)
+    /// Where it listens, with `ws` or `wss` as its scheme.
+    pub(crate) fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://{}/", self.address)
     }
 }
 

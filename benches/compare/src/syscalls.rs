@@ -103,9 +103,10 @@ pub(crate) fn count(lab: &Lab, command: Vec<String>, shards: u32) -> Result<Coun
         name,
         command: Ok(command),
         pinned: false,
+        scheme: "ws",
         load,
     })?;
-    let _generator = lab.generator.start(&server.url(), &args, false)?;
+    let _generator = lab.generator.start(&server.url("ws"), &args, false)?;
     let interrupt = &lab.generator.interrupt;
     wait(interrupt, LEAD)?;
     let file = lab.folder.join("strace.txt");

@@ -1,5 +1,7 @@
 //! The result as a table: figures, ratios, verdicts; for a terminal of 100 columns and as Markdown.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::cases::{Case, Goal};
@@ -28,10 +30,19 @@ pub(crate) struct ContenderResult {
     pub(crate) value: Option<Figure>,
     /// To the case's base, paired by round.
     pub(crate) ratio: Option<Figure>,
+    /// Medians of what was measured beside it.
+    pub(crate) beside: BTreeMap<&'static str, Figure>,
     pub(crate) notes: Vec<String>,
 }
 
 impl ContenderResult {
+    fn beside(&self) -> Vec<String> {
+        let figures = self.beside.iter();
+        figures
+            .map(|(what, figure)| format!("{} {what}", digits(figure.median)))
+            .collect()
+    }
+
     /// What there is to say about readings that are missing.
     fn failure(&self) -> Option<String> {
         let why = self.unavailable.as_ref()?;
@@ -70,6 +81,10 @@ impl CaseResult {
             .map(
                 |((contender, (readings, unavailable)), own)| ContenderResult {
                     name: contender.name.clone(),
+                    beside: match case.tells_beside {
+                        true => beside(&readings),
+                        false => BTreeMap::new(),
+                    },
                     notes: notes(&readings),
                     readings,
                     unavailable,
@@ -123,6 +138,19 @@ fn verdict(goal: Goal, values: &[Vec<Option<f64>>]) -> String {
     }
 }
 
+fn beside(readings: &[Option<Reading>]) -> BTreeMap<&'static str, Figure> {
+    let mut all: BTreeMap<&'static str, Vec<Option<f64>>> = BTreeMap::new();
+    for reading in readings.iter().flatten() {
+        for (what, figure) in &reading.beside {
+            all.entry(what).or_default().push(Some(*figure));
+        }
+    }
+    let figures = all.into_iter();
+    figures
+        .filter_map(|(what, figures)| Some((what, Figure::of(&figures)?)))
+        .collect()
+}
+
 /// Each note once, with the number of rounds that had it.
 fn notes(readings: &[Option<Reading>]) -> Vec<String> {
     let mut all: Vec<&String> = readings
@@ -161,6 +189,7 @@ pub(crate) fn text(case: &CaseResult) -> String {
         cells[0] = format!("  {}", cells[0]);
         lines.push(text_line(&cells));
         lines.extend(contender.failure().map(|remark| wrapped(&remark)));
+        lines.extend(contender.beside().iter().map(|figure| wrapped(figure)));
         lines.extend(contender.notes.iter().map(|note| wrapped(note)));
     }
     lines.join("\n")
@@ -177,6 +206,9 @@ pub(crate) fn markdown(machine: &str, cases: &[CaseResult]) -> String {
             if let (Some(failure), None) = (contender.failure(), contender.value) {
                 cells[1] = failure.replace(['|', '\n'], " ");
             }
+            cells[0] = [vec![cells[0].clone()], contender.beside()]
+                .concat()
+                .join("<br>");
             out += &format!("| {} |\n", cells.join(" | "));
         }
     }
@@ -287,6 +319,7 @@ mod tests {
                 value,
                 is_right,
                 count: 1,
+                beside: BTreeMap::new(),
                 notes: Vec::new(),
             };
             let base: Readings = (vec![Some(reading(1.0, true)); 2], None);
@@ -296,6 +329,21 @@ mod tests {
         assert!(result(true).is_ok());
         assert_eq!(result(false).verdict, "WRONG");
         assert!(!result(false).is_ok());
+    }
+
+    #[test]
+    fn what_is_told_beside_is_the_median_of_the_rounds_that_have_it() {
+        let reading = |figure: Option<f64>| Reading {
+            value: 1.0,
+            is_right: true,
+            count: 1,
+            beside: figure.map(|figure| ("bytes", figure)).into_iter().collect(),
+            notes: Vec::new(),
+        };
+        let readings = [Some(3.0), None, Some(1.0), Some(8.0)];
+        let readings: Vec<_> = readings.into_iter().map(|one| Some(reading(one))).collect();
+        assert_eq!(beside(&readings)["bytes"].median, 3.0);
+        assert!(beside(&[None]).is_empty());
     }
 
     #[test]

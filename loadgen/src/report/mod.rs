@@ -13,6 +13,7 @@ use serde::Serialize;
 pub use handshakes::HandshakeReport;
 pub use relay::{
     Deliveries, Disconnect, Disconnects, Generator, Order, RelayConfig, RelayReport, Throughput,
+    Wire,
 };
 
 /// Version of the JSON report. It grows when a field changes its meaning or goes away.

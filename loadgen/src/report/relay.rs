@@ -9,6 +9,7 @@ use crate::control::Times;
 use crate::histogram;
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::plan::{Pace, Plan, Relay};
+use crate::stamp::Form;
 
 /// Lost connections that are listed one by one.
 const DISCONNECTS_LISTED_MAX: usize = 10;
@@ -51,6 +52,8 @@ pub struct RelayReport {
     pub disconnects: Disconnects,
     /// Per second.
     pub throughput: Throughput,
+    /// What the deliveries took.
+    pub wire: Wire,
     /// From connect to upgraded.
     pub connect_ns: Quantiles,
     /// From due to received.
@@ -90,6 +93,10 @@ pub struct RelayConfig {
     pub size_bytes: usize,
     /// `text` or `binary`.
     pub opcode: &'static str,
+    /// `pattern` or `json`.
+    pub payload: &'static str,
+    /// permessage-deflate was offered.
+    pub deflate: bool,
     /// The relay sends to the publisher too.
     pub echo: bool,
     /// Asked for.
@@ -175,6 +182,17 @@ pub struct Throughput {
     pub delivered_bytes_per_second: f64,
 }
 
+/// What the reading clients took off their sockets, from the upgrade to the end of the run.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Wire {
+    /// Frame headers and what TLS adds included, TCP's own headers not.
+    pub received_bytes: u64,
+    /// The same for each delivery, of the warm-up too.
+    pub bytes_per_delivery: f64,
+    /// Deliveries that came compressed, of the warm-up too.
+    pub compressed: u64,
+}
+
 /// What the generator took of the machine while it measured.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Generator {
@@ -196,12 +214,14 @@ impl RelayReport {
         let (mut latency, mut lateness, mut connect) =
             (histogram::new(), histogram::new(), histogram::new());
         let (mut busiest, mut last_arrival_ns, mut clients) = (0.0_f64, 0, Vec::new());
+        let mut compressed = 0;
         for outcome in outcomes {
             histogram::merge(&mut latency, &outcome.latency);
             histogram::merge(&mut lateness, &outcome.lateness);
             histogram::merge(&mut connect, &outcome.connect_times);
             busiest = busiest.max(outcome.busy);
             last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
+            compressed += outcome.compressed;
             clients.extend(outcome.clients);
         }
         let [warmup, measured] = deliveries(&clients, relay.echo);
@@ -223,6 +243,7 @@ impl RelayReport {
             order: order(&clients, &[warmup, measured], relay.echo),
             disconnects: disconnects(&clients),
             throughput: throughput(&measured, plan.size, measured_ns, until_last_ns),
+            wire: wire(&clients, compressed, warmup.delivered + measured.delivered),
             connect_ns: Quantiles::of(&connect),
             latency_ns: Quantiles::of(&latency),
             lateness_ns: Quantiles::of(&lateness),
@@ -294,7 +315,15 @@ impl RelayConfig {
             rate,
             window,
             size_bytes: plan.size,
-            opcode: if plan.text { "text" } else { "binary" },
+            opcode: match plan.form.is_text() {
+                true => "text",
+                false => "binary",
+            },
+            payload: match plan.form {
+                Form::Json => "json",
+                Form::Binary | Form::Text => "pattern",
+            },
+            deflate: plan.deflate,
             echo: relay.echo,
             warmup_ms: relay.warmup.as_millis() as u64,
             duration_ms: relay.duration.as_millis() as u64,
@@ -376,5 +405,15 @@ fn throughput(sums: &Deliveries, size: usize, sent_ns: u64, received_ns: u64) ->
         messages_per_second: per_second(sums.sent, sent_ns),
         deliveries_per_second,
         delivered_bytes_per_second: deliveries_per_second * size as f64,
+    }
+}
+
+fn wire(clients: &[ClientOutcome], compressed: u64, delivered: u64) -> Wire {
+    let reading = clients.iter().filter(|client| !client.stalled);
+    let received_bytes = reading.map(|client| client.received_bytes).sum::<u64>();
+    Wire {
+        received_bytes,
+        bytes_per_delivery: received_bytes as f64 / delivered.max(1) as f64,
+        compressed,
     }
 }

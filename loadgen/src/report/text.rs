@@ -55,7 +55,10 @@ impl RelayReport {
         if config.publishers > 0 {
             out.row(
                 "payload",
-                &format!("{} bytes, {}", config.size_bytes, config.opcode),
+                &format!(
+                    "{} bytes, {}, {}",
+                    config.size_bytes, config.opcode, config.payload
+                ),
             );
         }
     }
@@ -93,6 +96,11 @@ impl RelayReport {
                 rates.delivered_bytes_per_second / 1e6,
             ),
         );
+        let mut wire = format!("{:.0} bytes a delivery", self.wire.bytes_per_delivery);
+        if self.config.deflate {
+            let _ = write!(wire, "   compressed {}", grouped(self.wire.compressed));
+        }
+        out.row("on the wire", &wire);
     }
 
     fn order_line(&self) -> String {

@@ -97,6 +97,7 @@ impl Worker {
         let worker = Self {
             share: mine(relay.clients).count(),
             // A frame and the header of the next one always fit.
+            tally: Tally::new(&shared.payloads),
             buffer: vec![0; RECV_BYTES_MIN.max(2 * shared.payloads.frame_bytes() + 256)],
             shared,
             relay,
@@ -111,7 +112,6 @@ impl Worker {
             sending: Vec::new(),
             pacing,
             scratch: Vec::new(),
-            tally: Tally::new(),
             lateness: histogram::new(),
             connect_times: histogram::new(),
             sent: 0,
@@ -163,7 +163,7 @@ impl Worker {
         let index = self.client_index(place);
         let stalled = index >= self.relay.live();
         let now_ns = self.shared.clock.now_ns();
-        let mut client = Client::connect(index, self.shared.address, stalled, now_ns)?;
+        let mut client = Client::connect(index, &self.shared, stalled, now_ns)?;
         if index < self.relay.publishers {
             client.publisher = Some(Publisher::default());
             client.receiver = Receiver::new((!self.relay.echo).then_some(index));
@@ -268,8 +268,7 @@ impl Worker {
         let client = &mut self.clients[place];
         if matches!(client.phase, Phase::Connecting) {
             if client.connected()? {
-                let path = self.shared.target.path_for(client.index);
-                client.request(self.shared.target.authority(), &path)?;
+                client.request(&self.shared)?;
             }
         } else if client.is_blocked() && client.flush()? {
             self.may_send(place);
@@ -331,13 +330,13 @@ impl Worker {
         let bytes = &self.buffer[..kept + count];
         let mut from = 0;
         if let Phase::Upgrading(handshake) = &client.phase {
-            let Some(head_bytes) = handshake.answer(bytes)? else {
+            let Some(answer) = handshake.answer(bytes)? else {
                 client.inbox.clear();
                 client.inbox.extend_from_slice(bytes);
                 return Ok(());
             };
-            from = head_bytes;
-            client.phase = Phase::Open;
+            from = answer.head_bytes;
+            client.upgraded(answer.deflate);
             histogram::record(&mut self.connect_times, now_ns - client.started_ns);
             self.opening -= 1;
             let connected = self.progress.connected.fetch_add(1, Ordering::Relaxed) + 1;
@@ -414,7 +413,7 @@ impl Worker {
     }
 
     fn hand_in(mut self) -> Outcome {
-        let walk = walk_of(&self.shared.payloads);
+        let walk = walk_of(&self.shared.payloads, self.shared.deflate);
         look_for_ends(&mut self.clients, &mut self.buffer, walk);
         let mut goodbye = Vec::new();
         let code = 1000_u16.to_be_bytes();
@@ -440,6 +439,7 @@ impl Worker {
             lateness: self.lateness,
             connect_times: self.connect_times,
             last_arrival_ns: self.tally.last_arrival_ns,
+            compressed: self.tally.compressed,
             busy,
         }
     }

@@ -9,7 +9,10 @@ use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use flate2::{Compress, Compression, FlushCompress};
 use serde_json::Value;
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::http::HeaderValue;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Message, WebSocket};
@@ -36,6 +39,8 @@ pub struct Behaviour {
     pub fragment: bool,
     /// Send text as binary.
     pub binary_out: bool,
+    /// Agree to permessage-deflate and compress every message.
+    pub deflate: bool,
 }
 
 impl Default for Behaviour {
@@ -46,6 +51,7 @@ impl Default for Behaviour {
             greeting: "",
             fragment: false,
             binary_out: false,
+            deflate: false,
         }
     }
 }
@@ -74,21 +80,32 @@ pub fn serve(behaviour: Behaviour) -> String {
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
     // Bounded: while the broadcaster is held up, nobody reads from the clients either.
     let (sender, inputs) = sync_channel(4);
+    let deflate = behaviour.deflate;
     std::thread::spawn(move || broadcast(inputs, behaviour));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let sender = sender.clone();
-            std::thread::spawn(move || receive(stream, &sender));
+            std::thread::spawn(move || receive(stream, deflate, &sender));
         }
     });
     url
 }
 
-fn receive(stream: TcpStream, sender: &SyncSender<Input>) {
+fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
-    let Ok(socket) = tungstenite::accept(stream) else {
+    // The callback's error is tungstenite's own type.
+    #[allow(clippy::result_large_err)]
+    let agree = |_: &Request, mut response: Response| {
+        if deflate {
+            let agreed = "permessage-deflate; server_no_context_takeover";
+            let headers = response.headers_mut();
+            headers.insert("Sec-WebSocket-Extensions", HeaderValue::from_static(agreed));
+        }
+        Ok(response)
+    };
+    let Ok(socket) = tungstenite::accept_hdr(stream, agree) else {
         return;
     };
     pass_on(socket, &writer, sender);
@@ -159,11 +176,15 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
                 payload: payload.clone(),
             };
             for out in (behaviour.fault)(delivery) {
-                let out = if behaviour.fragment {
-                    split(kind, out)
-                } else {
-                    whole(kind, out)
+                let out = match behaviour.deflate {
+                    true => compress(&out),
+                    false => out,
                 };
+                let mut out = match behaviour.fragment {
+                    true => split(kind, out),
+                    false => whole(kind, out),
+                };
+                out[0] |= if behaviour.deflate { RSV1 } else { 0 };
                 if stream.write_all(&out).is_err() {
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                     *slot = None;
@@ -173,6 +194,19 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
         }
         number += 1;
     }
+}
+
+/// Marks a message as compressed, in its first frame (RFC 7692 §6).
+const RSV1: u8 = 0x40;
+
+fn compress(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + 100);
+    Compress::new(Compression::fast(), false)
+        .compress_vec(message, &mut out, FlushCompress::Sync)
+        .expect("room for all");
+    // The empty block at the end stays away (RFC 7692 §7.2.1).
+    out.truncate(out.len() - 4);
+    out
 }
 
 fn whole(kind: Data, payload: Vec<u8>) -> Vec<u8> {

@@ -192,7 +192,7 @@ impl TlsSession {
         }
     }
 
-    /// Puts the alert for an error where it will be sent. Nothing is decrypted or encrypted any more.
+    /// Puts the alert for an error where it will be sent. From now on nothing is decrypted.
     fn fail(&mut self) {
         self.has_failed = true;
         self.kept = Vec::new();

@@ -2,6 +2,7 @@
 //! in place of a plain send.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::time::SystemTime;
 
 use super::TlsBuffers;
 use super::session::{Encrypted, Progress};
@@ -38,6 +39,12 @@ impl Shard {
             self.read_connection(key, 1, &mut buffer);
         }
         self.receive_buffer = buffer;
+        // With the end of a handshake may come an upgrade, a message and the client's Close: the
+        // message goes out before anybody is closed.
+        if !self.core.batch.is_empty() {
+            self.seal();
+            self.deliver();
+        }
     }
 
     /// Takes in what a TLS connection has sent, what was kept of it before included.
@@ -106,6 +113,7 @@ impl Shard {
             let mut answer = Vec::new();
             Response::text(400, "This port speaks TLS: https and wss.\n").append_to(
                 &mut answer,
+                SystemTime::now(),
                 false,
                 false,
             );
@@ -163,8 +171,8 @@ impl Shard {
     }
 }
 
-/// Encrypts the front of the connection's outbox with one call, and sends it with one. It is an error
-/// of the stream where nothing can be encrypted.
+/// Encrypts the front of the outbox with one call, and sends it with one. Where nothing can be
+/// encrypted, that is an error of the stream.
 pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
     let mut sent = Sent {
         result: Err(ErrorKind::BrokenPipe.into()),
@@ -194,7 +202,8 @@ pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuff
     sent
 }
 
-/// One `send`. The session keeps what the socket does not take.
+/// One `send`. The session keeps what the socket does not take, also where that was an error: one
+/// that passes is tried again.
 fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result<usize> {
     let bytes = records.bytes();
     let result = loop {
@@ -204,8 +213,8 @@ fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result
             result => break result,
         }
     };
-    if let (Ok(sent), Some(tls)) = (&result, &mut connection.tls) {
-        tls.keep_unsent(&bytes[*sent..]);
+    if let Some(tls) = &mut connection.tls {
+        tls.keep_unsent(&bytes[*result.as_ref().unwrap_or(&0)..]);
     }
     result
 }

@@ -12,6 +12,9 @@ pub enum HttpError {
     /// A method that is no token, or a request line that is none (RFC 9112 §3).
     #[error("malformed request line")]
     BadRequestLine,
+    /// A method that nothing here answers (RFC 9110 §9.1); CONNECT is among them.
+    #[error("the method is not implemented here")]
+    UnknownMethod,
     /// A target of no form that this server takes (RFC 9112 §3.2).
     #[error("malformed request target")]
     BadTarget,
@@ -63,6 +66,9 @@ pub enum HttpError {
     /// A transfer coding other than `chunked` (RFC 9112 §6.1).
     #[error("unknown transfer coding")]
     UnknownEncoding,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    #[error("the expectation cannot be met")]
+    UnknownExpectation,
     /// A chunk that is malformed or whose extensions are too long (RFC 9112 §7.1).
     #[error("malformed chunk")]
     BadChunk,
@@ -84,7 +90,8 @@ impl HttpError {
             Self::TargetTooLong => 414,
             Self::TooManyHeaders | Self::HeadTooLarge | Self::TrailersTooLarge => 431,
             Self::BodyTooLarge => 413,
-            Self::UnknownEncoding => 501,
+            Self::UnknownExpectation => 417,
+            Self::UnknownMethod | Self::UnknownEncoding => 501,
             Self::UnsupportedVersion => 505,
             _ => 400,
         }
@@ -96,6 +103,7 @@ impl HttpError {
             Self::EmptyLines => "empty_lines",
             Self::BadLineEnd => "bad_line_end",
             Self::BadRequestLine => "bad_request_line",
+            Self::UnknownMethod => "unknown_method",
             Self::BadTarget => "bad_target",
             Self::TargetTooLong => "target_too_long",
             Self::UnsupportedVersion => "unsupported_version",
@@ -113,6 +121,7 @@ impl HttpError {
             Self::RepeatedEncoding => "repeated_encoding",
             Self::EncodingInHttp10 => "encoding_in_http10",
             Self::UnknownEncoding => "unknown_encoding",
+            Self::UnknownExpectation => "unknown_expectation",
             Self::BadChunk => "bad_chunk",
             Self::BodyTooLarge => "body_too_large",
             Self::BadTrailer => "bad_trailer",

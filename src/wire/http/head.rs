@@ -9,6 +9,11 @@ use super::HttpError;
 /// Headers of one request; more are a 431.
 pub const HEADERS_MAX: usize = 100;
 
+/// The methods that a path may answer (RFC 9110 §9.3, RFC 5789). CONNECT is for proxies.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
+];
+
 /// Empty lines that are skipped before a request line (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES_MAX: usize = 4;
 
@@ -71,6 +76,8 @@ pub struct Head<'b> {
     pub headers: &'b [Header<'b>],
     /// What follows the head.
     pub body: BodyLength,
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
 }
 
 impl<'b> Head<'b> {
@@ -91,7 +98,8 @@ impl<'b> Head<'b> {
     ///
     /// # Errors
     ///
-    /// The first offence that is found; some show before the head is whole.
+    /// The first offence that shows, and those in the lines themselves show before the head is
+    /// whole: so it is the same one in whatever pieces the bytes come.
     pub fn parse(
         bytes: &'b [u8],
         space: &'b mut HeaderSpace<'b>,
@@ -104,23 +112,24 @@ impl<'b> Head<'b> {
         let mut request = httparse::Request::new(&mut []);
         let status = request.parse_with_uninit_headers(text, &mut space.slots);
         if let Some(method) = request.method {
-            let target_len = request
-                .path
-                .map_or(text.len().saturating_sub(method.len() + 1), str::len);
+            let target_len = request.path.map_or_else(
+                || open_target_len(text.get(method.len() + 1..).unwrap_or_default()),
+                str::len,
+            );
             if target_len > limits.target_bytes {
                 return Err(HttpError::TargetTooLong);
             }
         }
         match status.map_err(|error| name_offence(error, &request, text))? {
-            Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial if has_bare_lf(text) => Err(HttpError::BadLineEnd),
+            Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial => Ok(None),
             Status::Complete(len) if has_bare_lf(&text[..len]) => Err(HttpError::BadLineEnd),
             Status::Complete(len) => Ok(Some((Head::judge(request)?, skipped + len))),
         }
     }
 
-    /// What httparse has no opinion on: target, Host, and where the body ends.
+    /// What httparse has no opinion on: method, target, Host, and where the body ends.
     fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
         let httparse::Request {
             method: Some(method),
@@ -132,11 +141,15 @@ impl<'b> Head<'b> {
             return Err(HttpError::BadRequestLine);
         };
         let headers: &'b [Header<'b>] = headers;
+        if !METHODS.contains(&method) {
+            return Err(HttpError::UnknownMethod);
+        }
         let target_parts = TargetParts::split(method, target)?;
         let framing = Framing::read(headers)?;
         framing.judge_host(version, target_parts.authority)?;
         let (path, query) = (target_parts.path, target_parts.query);
         let body = framing.body(version)?;
+        let expects_continue = expects_continue(headers, version)?;
         Ok(Head {
             method,
             target,
@@ -145,6 +158,7 @@ impl<'b> Head<'b> {
             version,
             headers,
             body,
+            expects_continue,
         })
     }
 
@@ -229,11 +243,21 @@ fn has_bare_lf(text: &[u8]) -> bool {
         })
 }
 
+/// Bytes of a target that does not end in a space, or not yet.
+fn open_target_len(text: &[u8]) -> usize {
+    text.iter()
+        .position(|&byte| byte <= b' ' || byte == 0x7F)
+        .unwrap_or(text.len())
+}
+
 fn name_offence(
     error: httparse::Error,
     request: &httparse::Request<'_, '_>,
     text: &[u8],
 ) -> HttpError {
+    if has_bare_lf_before_offence(text) {
+        return HttpError::BadLineEnd;
+    }
     match error {
         httparse::Error::HeaderName => HttpError::BadHeaderName,
         httparse::Error::HeaderValue => HttpError::BadHeaderValue,
@@ -248,16 +272,31 @@ fn name_offence(
     }
 }
 
-/// Tells another version of HTTP from what is none, even where it is not whole yet.
+/// Whether a line ended in LF alone, which httparse tolerates, ahead of what it does not.
+fn has_bare_lf_before_offence(text: &[u8]) -> bool {
+    let bare_lf = text
+        .windows(2)
+        .position(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+    bare_lf.is_some_and(|before| {
+        let mut space = HeaderSpace::new();
+        let mut request = httparse::Request::new(&mut []);
+        let up_to_it = &text[..before + 2];
+        request
+            .parse_with_uninit_headers(up_to_it, &mut space.slots)
+            .is_ok()
+    })
+}
+
+/// Tells another version of HTTP from what is none by the first byte that is not of ours, so that
+/// what follows it, or does not yet, makes no difference.
 fn name_version_offence(version: &[u8]) -> HttpError {
-    let is_like = |(byte, form): (&u8, &u8)| match form {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == form,
-    };
-    if version.iter().zip(b"HTTP/0.0").all(is_like) {
-        HttpError::UnsupportedVersion
-    } else {
-        HttpError::BadRequestLine
+    let first_other = version
+        .iter()
+        .zip(b"HTTP/1.1")
+        .find(|(byte, form)| byte != form);
+    match first_other {
+        Some((byte, b'1')) if byte.is_ascii_digit() => HttpError::UnsupportedVersion,
+        _ => HttpError::BadRequestLine,
     }
 }
 
@@ -381,6 +420,20 @@ impl<'b> Framing<'b> {
             }
             (None, Some(_)) => Err(HttpError::UnknownEncoding),
         }
+    }
+}
+
+/// Whether a 100 is awaited. HTTP/1.0 knows no expectations and no 100 (RFC 9110 §10.1.1).
+fn expects_continue(headers: &[Header<'_>], version: u8) -> Result<bool, HttpError> {
+    if version == 0 {
+        return Ok(false);
+    }
+    let mut expectations = list_items(headers, "expect").peekable();
+    let is_asked = expectations.peek().is_some();
+    if expectations.all(|each| each.eq_ignore_ascii_case("100-continue")) {
+        Ok(is_asked)
+    } else {
+        Err(HttpError::UnknownExpectation)
     }
 }
 

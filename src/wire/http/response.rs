@@ -2,16 +2,21 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use httpdate::HttpDate;
+
+/// The last second that a date of HTTP can name: 9999-12-31 23:59:59 (RFC 9110 §5.6.7).
+const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
 /// A whole response: what [`Response::append_to`] writes, less the headers that frame it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
     /// 200 to 599.
     pub status: u16,
-    /// Names and values. `Content-Length`, `Transfer-Encoding` and `Connection` are not among
-    /// them: whatever is given for those is left out, since they belong to the message's framing.
+    /// Names and values. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are not among
+    /// them: whatever is given for those is left out, since they belong to who sends the message.
     pub headers: Vec<(Cow<'static, str>, String)>,
     /// Sent as it is, with its length.
     pub body: Bytes,
@@ -86,6 +91,7 @@ impl Response {
             413 => "Content Too Large",
             414 => "URI Too Long",
             415 => "Unsupported Media Type",
+            417 => "Expectation Failed",
             421 => "Misdirected Request",
             422 => "Unprocessable Content",
             426 => "Upgrade Required",
@@ -101,13 +107,16 @@ impl Response {
         }
     }
 
-    /// Appends the response.
+    /// Appends the response, with `now` for its date (RFC 9110 §6.6.1).
     ///
     /// `head_only` leaves the body out but not its length, as for HEAD (RFC 9110 §9.3.2). Without
     /// `keep_alive` the client is told that the connection ends (RFC 9112 §9.6).
-    pub fn append_to(&self, out: &mut Vec<u8>, keep_alive: bool, head_only: bool) {
+    pub fn append_to(&self, out: &mut Vec<u8>, now: SystemTime, keep_alive: bool, head_only: bool) {
         debug_assert!((200..600).contains(&self.status), "status {}", self.status);
         append_status_line(out, self.status);
+        // A clock that was set wrong is no reason to fail.
+        let date = HttpDate::from(now.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DATE));
+        append_header(out, "Date", &date.to_string());
         let mut has_upgrade = false;
         for (name, value) in &self.headers {
             if !is_framing(name) && is_emittable(name, value) {
@@ -149,7 +158,7 @@ fn append_header(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn is_framing(name: &str) -> bool {
-    ["Content-Length", "Transfer-Encoding", "Connection"]
+    ["Content-Length", "Transfer-Encoding", "Connection", "Date"]
         .iter()
         .any(|framing| name.eq_ignore_ascii_case(framing))
 }
@@ -165,10 +174,33 @@ pub(in crate::wire) fn is_emittable(name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
+    const DATE: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+
+    #[test]
+    fn a_response_is_dated_whatever_the_clock_says() {
+        let dated = |now| {
+            let mut out = Vec::new();
+            Response::new(200).append_to(&mut out, now, true, false);
+            String::from_utf8(out).unwrap()
+        };
+        let sunday = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (now, date) in [
+            (sunday, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (
+                UNIX_EPOCH - Duration::from_secs(1),
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+            ),
+            (UNIX_EPOCH + LAST_DATE * 2, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let expected = format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n");
+            assert!(dated(now).starts_with(&expected), "{date}");
+        }
+    }
+
     fn written(response: &Response, keep_alive: bool, head_only: bool) -> String {
         let mut out = Vec::new();
-        response.append_to(&mut out, keep_alive, head_only);
-        String::from_utf8(out).unwrap()
+        response.append_to(&mut out, UNIX_EPOCH, keep_alive, head_only);
+        String::from_utf8(out).unwrap().replacen(DATE, "", 1)
     }
 
     #[test]
@@ -226,6 +258,7 @@ mod tests {
         let response = Response::json(200, "{}")
             .with_header("content-length", "99")
             .with_header("Connection", "keep-alive")
+            .with_header("date", "today")
             .with_header("Transfer-Encoding", "chunked");
         let text = written(&response, true, false);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n";

@@ -33,6 +33,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\n\n", BadLineEnd),
     ("GET / HTTP/1.1\r\nHost: a\nX: ", BadLineEnd),
     ("GET / HTTP/1.1\rHost: a\r\n\r\n", BadLineEnd),
+    ("GET / HTTP/1.1\r\nA: b\nHo st: a\r\n\r\n", BadLineEnd),
     ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
     ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
     ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", BadLineEnd),
@@ -55,7 +56,16 @@ const MALFORMED: &[(&str, HttpError)] = &[
     ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", UnsupportedVersion),
+    ("GET / HTTP/2x0\r\nHost: a\r\n\r\n", UnsupportedVersion),
     ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
+    // Method.
+    (
+        "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+        UnknownMethod,
+    ),
+    ("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", UnknownMethod),
+    ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", UnknownMethod),
+    ("get / HTTP/1.1\r\nHost: a\r\n\r\n", UnknownMethod),
     // Target.
     ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     ("GET /\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
@@ -63,7 +73,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
     ("GET /#top HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     ("GET chat HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
-    ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", BadTarget),
+    ("TRACE a HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
     // Headers.
@@ -165,6 +175,15 @@ const MALFORMED: &[(&str, HttpError)] = &[
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
         UnknownEncoding,
     ),
+    // Expectation.
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\n",
+        UnknownExpectation,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\n\r\n",
+        UnknownExpectation,
+    ),
 ];
 
 #[test]
@@ -183,6 +202,18 @@ fn what_is_malformed_is_refused_by_name() {
 }
 
 #[test]
+fn an_offence_is_named_alike_in_any_pieces() {
+    let far_behind = format!("GET /\u{1}{}", "a".repeat(LIMITS.target_bytes));
+    let rows = MALFORMED.iter().copied();
+    for (text, error) in rows.chain([(far_behind.as_str(), BadTarget)]) {
+        assert_eq!(offence(text), Some(error), "{text:?}");
+        // Byte by byte, the first that is refused decides.
+        let first = (0..=text.len()).find_map(|len| offence(&text.as_bytes()[..len]));
+        assert_eq!(first, Some(error), "{text:?}");
+    }
+}
+
+#[test]
 fn every_offence_has_its_status() {
     for (error, status) in [
         (HttpError::BadLineEnd, 400),
@@ -193,6 +224,8 @@ fn every_offence_has_its_status() {
         (HttpError::HeadTooLarge, 431),
         (HttpError::TooManyHeaders, 431),
         (HttpError::TrailersTooLarge, 431),
+        (HttpError::UnknownExpectation, 417),
+        (HttpError::UnknownMethod, 501),
         (HttpError::UnknownEncoding, 501),
         (HttpError::UnsupportedVersion, 505),
     ] {
@@ -333,6 +366,28 @@ fn bodies_are_announced_by_length_or_in_chunks() {
     ] {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         with_head(&text, |head| assert_eq!(head.body, body, "{headers}"));
+    }
+}
+
+#[test]
+fn a_100_is_expected_in_http11_alone() {
+    for (version, headers, expected) in [
+        ("1.1", "", false),
+        ("1.1", "Expect: 100-continue\r\n", true),
+        ("1.1", "EXPECT: 100-Continue\r\n", true),
+        (
+            "1.1",
+            "Expect: 100-continue\r\nExpect: 100-continue\r\n",
+            true,
+        ),
+        ("1.1", "Expect:\r\n", false),
+        ("1.0", "Expect: 100-continue\r\n", false),
+        ("1.0", "Expect: anything\r\n", false),
+    ] {
+        let text = format!("POST / HTTP/{version}\r\nHost: a\r\n{headers}\r\n");
+        with_head(&text, |head| {
+            assert_eq!(head.expects_continue, expected, "{text:?}");
+        });
     }
 }
 

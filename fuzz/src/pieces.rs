@@ -1,0 +1,17 @@
+//! A stream of bytes in pieces, as a socket gives it.
+
+/// `bytes` in pieces of the sizes that are given, over and over; in one piece where there are none.
+pub(crate) fn pieces<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
+    let mut rest = bytes;
+    let mut sizes = sizes.iter().cycle();
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let size = sizes
+            .next()
+            .map_or(rest.len(), |&size| size.clamp(1, rest.len()));
+        let (piece, after) = rest.split_at(size);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}

@@ -1,0 +1,232 @@
+//! TLS for `wss://`: whom to trust, and one connection's records. All that knows rustls is in here.
+//!
+//! A [`Session`] stands between a client and its socket. What it reads goes through the thread's
+//! receive buffer: records to its end, what they hold to its beginning, so that a connection owns
+//! no buffer for either.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use crate::plan::PlanError;
+
+/// A record is never larger (RFC 8446 §5.2, RFC 5246 §6.2.3), its header included.
+const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2048;
+/// Bytes of records that one `recv` takes.
+const SEALED_BYTES_MAX: usize = 64 << 10;
+
+/// Which certificates are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Those that an authority in this PEM file has signed.
+    Authorities(PathBuf),
+    /// All: nothing is verified.
+    Everybody,
+}
+
+/// What all connections of a run share.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// For a server at `host`. Every connection makes a handshake in full: tickets are not used.
+    ///
+    /// # Errors
+    /// The file of the authorities is no good, or the host has no name to look for.
+    pub(crate) fn new(host: &str, trust: &Trust) -> Result<Self, PlanError> {
+        let bad = |why: String| PlanError::new(format!("TLS: {why}"));
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+            .map_err(|error| bad(error.to_string()))?;
+        let mut config = match trust {
+            Trust::Authorities(file) => builder
+                .with_root_certificates(
+                    authorities(file).map_err(|why| bad(format!("{}: {why}", file.display())))?,
+                )
+                .with_no_client_auth(),
+            Trust::Everybody => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+                .with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+        })
+    }
+
+    /// A connection that has not begun its handshake.
+    pub(crate) fn session(&self) -> io::Result<Session> {
+        let config = Arc::clone(&self.config);
+        let mut connection =
+            ClientConnection::new(config, self.name.clone()).map_err(io::Error::other)?;
+        // What may wait is bounded by whoever writes.
+        connection.set_buffer_limit(None);
+        Ok(Session { connection })
+    }
+}
+
+fn authorities(file: &std::path::Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("no certificate in it".to_owned());
+    }
+    Ok(roots)
+}
+
+/// One connection's records.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: ClientConnection,
+}
+
+/// What one read came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    /// Bytes of the application. 0: the peer has ended its direction.
+    pub(crate) bytes: usize,
+    /// The socket had no more.
+    pub(crate) is_drained: bool,
+}
+
+impl Session {
+    /// Reads until something came for the application, which begins at `out[0]`. `out` has room for
+    /// several records; `received_bytes` grows by what the socket gave, also in case of an error.
+    ///
+    /// # Errors
+    /// Those of the socket, `WouldBlock` among them, and what the peer did wrong.
+    pub(crate) fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        out: &mut [u8],
+        received_bytes: &mut u64,
+    ) -> io::Result<Opened> {
+        debug_assert!(out.len() >= 2 * RECORD_BYTES_MAX, "{} bytes", out.len());
+        // What these records hold, with what is left of one that was cut, fits the rest of `out`.
+        let sealed_bytes = (out.len().saturating_sub(RECORD_BYTES_MAX) / 2).min(SEALED_BYTES_MAX);
+        let (plain, sealed) = out.split_at_mut(out.len() - sealed_bytes);
+        let mut opened = Opened {
+            bytes: 0,
+            is_drained: false,
+        };
+        loop {
+            let count = stream.read(sealed)?;
+            *received_bytes += count as u64;
+            opened.is_drained = count < sealed.len();
+            let is_ended = self.open(&sealed[..count], plain, &mut opened.bytes)?;
+            // Answers to what was read: the end of the handshake, an update of keys.
+            self.flush(stream)?;
+            if opened.bytes > 0 || is_ended || count == 0 {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Opens records. True where one was the peer's last.
+    fn open(&mut self, mut sealed: &[u8], plain: &mut [u8], at: &mut usize) -> io::Result<bool> {
+        let mut is_ended = false;
+        while !sealed.is_empty() {
+            self.connection.read_tls(&mut sealed)?;
+            let state = self
+                .connection
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            is_ended |= state.peer_has_closed();
+            let mut waiting = state.plaintext_bytes_to_read();
+            while waiting > 0 {
+                let count = self.connection.reader().read(&mut plain[*at..])?;
+                if count == 0 {
+                    return Err(io::Error::other("records that hold more than they can"));
+                }
+                *at += count;
+                waiting -= count;
+            }
+        }
+        Ok(is_ended)
+    }
+
+    /// Sends `bytes`; what the socket does not take is kept.
+    pub(crate) fn write(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        self.connection.writer().write_all(bytes)?;
+        self.flush(stream)
+    }
+
+    /// Sends what is kept, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Records wait for the socket.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.wants_write()
+    }
+}
+
+/// Takes every certificate and every signature.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

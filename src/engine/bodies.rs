@@ -1,0 +1,159 @@
+//! The bodies of plain requests, and the memory that unfinished requests take.
+//!
+//! Called by `requests.rs`. A body is awaited only where all of it would be accepted, so whatever
+//! can be refused by the head alone is refused before this, and before a 100.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::connection::{Chunked, Key};
+use super::control::Doors;
+use super::shard::Shard;
+use crate::fanout::outbox::Origin;
+use crate::limits::BODY_BYTES_MAX;
+use crate::wire::http::{BodyLength, ChunkedDecoder, Head, HttpError};
+
+/// What a client that expects it is told before it sends a body (RFC 9110 §15.2.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A body, where all of it is there.
+pub(super) enum Body<'b> {
+    Whole { bytes: Cow<'b, [u8]>, end: usize },
+    Incomplete,
+}
+
+/// Bytes of an unfinished request: they count towards `limits.inbound_bytes` while this lives.
+#[derive(Default)]
+pub(super) struct Held {
+    doors: Option<Arc<Doors>>,
+    bytes: usize,
+}
+
+impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn set(&mut self, doors: &Arc<Doors>, bytes: usize) {
+        if bytes != self.bytes {
+            // Wraps where it shrinks, and so does the sum.
+            let more = bytes.wrapping_sub(self.bytes);
+            doors.inbound.fetch_add(more, Ordering::Relaxed);
+            self.bytes = bytes;
+            self.doors.get_or_insert_with(|| Arc::clone(doors));
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(doors) = &self.doors {
+            doors.inbound.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shard {
+    /// The body behind the head at the front of `bytes`.
+    pub(super) fn body<'b>(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        bytes: &'b [u8],
+        head_len: usize,
+    ) -> Result<Body<'b>, HttpError> {
+        let length = match head.body {
+            BodyLength::None => 0,
+            BodyLength::Length(length) if length > BODY_BYTES_MAX as u64 => {
+                return Err(HttpError::BodyTooLarge);
+            }
+            BodyLength::Length(length) => length as usize,
+            BodyLength::Chunked => return self.chunked_body(key, bytes, head_len),
+        };
+        let end = head_len + length;
+        if let Some(body) = bytes.get(head_len..end) {
+            return Ok(Body::Whole {
+                bytes: body.into(),
+                end,
+            });
+        }
+        if let Some(connection) = self.core.connection(key) {
+            connection.cold.get_or_insert_default().wanted_bytes = end;
+        }
+        Ok(Body::Incomplete)
+    }
+
+    fn chunked_body<'b>(
+        &mut self,
+        key: Key,
+        bytes: &'b [u8],
+        head_len: usize,
+    ) -> Result<Body<'b>, HttpError> {
+        let Some(connection) = self.core.connection(key) else {
+            return Ok(Body::Incomplete);
+        };
+        let cold = connection.cold.get_or_insert_default();
+        let chunked = cold.chunked.get_or_insert_with(|| Chunked {
+            decoder: ChunkedDecoder::new(),
+            body: Vec::new(),
+            consumed: head_len,
+        });
+        let rest = &bytes[chunked.consumed..];
+        let progress = chunked
+            .decoder
+            .feed(rest, &mut chunked.body, BODY_BYTES_MAX)?;
+        chunked.consumed += progress.consumed;
+        cold.wanted_bytes = chunked.consumed + 1;
+        if !progress.done {
+            return Ok(Body::Incomplete);
+        }
+        let end = chunked.consumed;
+        let body = cold
+            .chunked
+            .take()
+            .map(|chunked| chunked.body)
+            .unwrap_or_default();
+        Ok(Body::Whole {
+            bytes: body.into(),
+            end,
+        })
+    }
+
+    /// Tells a client that waits for it to send the body, once and only where nothing of the body
+    /// has come (RFC 9110 §10.1.1).
+    pub(super) fn invite_body(&mut self, key: Key, head: &Head<'_>, received_body_bytes: usize) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        let cold = connection.cold.get_or_insert_default();
+        if !head.expects_continue || std::mem::replace(&mut cold.is_body_invited, true) {
+            return;
+        }
+        if received_body_bytes == 0 {
+            let now_ns = self.core.clock.turn_ns();
+            self.core
+                .enqueue(key, CONTINUE.to_vec(), Origin::Control, now_ns);
+        }
+    }
+
+    /// Keeps account of what an unfinished request takes.
+    pub(super) fn count_held(&mut self, key: Key) {
+        let doors = Arc::clone(&self.core.doors);
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        if let Some(cold) = &mut connection.cold {
+            let body = cold
+                .chunked
+                .as_ref()
+                .map_or(0, |chunked| chunked.body.len());
+            let bytes = cold.received.len() + body;
+            let is_growing = bytes > cold.held.bytes();
+            cold.held.set(&doors, bytes);
+            if is_growing {
+                self.relieve_inbound();
+            }
+        }
+    }
+}

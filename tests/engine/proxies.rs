@@ -1,0 +1,378 @@
+//! Who the client is behind proxies: PROXY headers, `Forwarded`, `X-Forwarded-For`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use corecast::engine::{
+    Accept, Admission, Answer, Endpoint, EndpointSettings, Later, Listen, ListenAddress, Network,
+    Refusal, Request, Session, Settings, TrustedProxies,
+};
+use corecast::wire::decoder::Message;
+use corecast::wire::http::Response;
+
+use crate::support::client::{Client, TEXT, frame, upgrade, upgrade_with};
+use crate::support::relay::Relay;
+use crate::support::{Server, eventually, settings};
+
+/// Tells everybody who they are: by an answer, or by a message. Refuses `/refused`, now or later.
+struct Mirror;
+
+impl Endpoint for Mirror {
+    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+        match request.head.path {
+            "/refused" => Admission::refuse(403, "no\n"),
+            "/refused/later" => {
+                let (admission, token) = later.admission(Duration::from_secs(10));
+                token.refuse(Response::text(403, "no\n"));
+                admission
+            }
+            "/later" => {
+                let (admission, token) = later.admission(Duration::from_secs(10));
+                token.accept(Accept::new());
+                admission
+            }
+            _ => Admission::Accept(Accept::new()),
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        let peer = session.peer().to_string();
+        session.send(message.kind, peer.as_bytes());
+    }
+
+    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+        Answer::Now(Response::text(200, request.peer.to_string()))
+    }
+}
+
+/// A server that trusts this machine and Unix sockets.
+fn server(change: impl FnOnce(&mut Settings)) -> Server {
+    let mut settings = settings();
+    settings.trusted_proxies = TrustedProxies {
+        networks: vec![Network::LOOPBACK_V4, "10.0.0.0/8".parse().unwrap()],
+        unix: true,
+    };
+    change(&mut settings);
+    Server::start(settings, |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), Mirror);
+        builder.route("/**", id).unwrap();
+    })
+}
+
+fn proxied(server: &Server, header: &[u8]) -> Client {
+    let mut client = Client::connect(server.address);
+    client.send(header);
+    client
+}
+
+fn line(client: &str) -> String {
+    format!("PROXY TCP4 {client} 127.0.0.1 1111 80\r\n")
+}
+
+/// A header of version 2 with a TLV behind the addresses.
+fn binary(client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11".to_vec();
+    header.extend(client);
+    header.extend([127, 0, 0, 1, 4, 87, 0, 80]);
+    header.extend([4, 0, 2, 0, 0]);
+    header
+}
+
+fn peer_of(client: &mut Client) -> String {
+    client.text("who am I?");
+    client.expect_text()
+}
+
+fn refused(server: &Server, refusal: Refusal) -> u64 {
+    server.sum(|stats| stats.refused[refusal as usize].get())
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn a_proxy_header_gives_the_clients_address_whatever_pieces_it_comes_in() {
+    let server = server(|settings| settings.proxy_protocol = true);
+    let mut other = proxied(&server, line("192.0.2.2").as_bytes()).upgraded("/");
+    for header in [line("192.0.2.1").into_bytes(), binary([192, 0, 2, 1])] {
+        let whole = [&header[..], upgrade("/").as_bytes(), &frame(TEXT, b"x")].concat();
+        for cut in [
+            whole.len(),
+            1,
+            11,
+            14,
+            header.len() - 1,
+            header.len(),
+            header.len() + 5,
+        ] {
+            let mut client = proxied(&server, &whole[..cut]);
+            other.round_trip();
+            client.send(&whole[cut..]);
+            assert_eq!(client.answer().status, 101, "cut at {cut}");
+            assert_eq!(client.expect_text(), "192.0.2.1:1111", "cut at {cut}");
+        }
+        let mut slow = Client::connect(server.address);
+        for byte in &whole {
+            slow.send(&[*byte]);
+        }
+        assert_eq!(slow.answer().status, 101);
+        assert_eq!(slow.expect_text(), "192.0.2.1:1111");
+    }
+}
+
+#[test]
+fn a_proxy_that_speaks_for_itself_keeps_its_own_address() {
+    let server = server(|settings| settings.proxy_protocol = true);
+    for header in [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"] {
+        let mut client = proxied(&server, &[header, GET].concat());
+        let own = client.stream.local_addr().unwrap().to_string();
+        assert_eq!(client.answer().body, own.as_bytes());
+    }
+}
+
+#[test]
+fn what_is_no_proxy_header_ends_the_connection_and_so_does_silence() {
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.timeouts.handshake = Duration::from_millis(300);
+    });
+    let mut ended = 0;
+    for bytes in [
+        GET,
+        b"PROXY TCP4 nobody\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0",
+    ] {
+        let mut client = proxied(&server, bytes);
+        client.expect_end();
+        ended += 1;
+        assert_eq!(
+            refused(&server, Refusal::BadProxyHeader),
+            ended,
+            "{bytes:?}"
+        );
+    }
+    for beginning in [&b""[..], b"PROXY TC"] {
+        proxied(&server, beginning).expect_end();
+        ended += 1;
+        assert_eq!(
+            refused(&server, Refusal::BadProxyHeader),
+            ended,
+            "{beginning:?}"
+        );
+    }
+    server.expect_empty();
+}
+
+#[test]
+fn from_everybody_else_a_proxy_header_is_no_request() {
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.trusted_proxies = TrustedProxies {
+            networks: vec!["10.0.0.0/8".parse().unwrap()],
+            unix: false,
+        };
+    });
+    let mut direct = server.open("/");
+    assert!(peer_of(&mut direct).starts_with("127.0.0.1:"));
+    let mut spoofer = proxied(&server, line("192.0.2.1").as_bytes());
+    assert_eq!(spoofer.answer().status, 400);
+    spoofer.expect_end();
+}
+
+#[test]
+fn connections_behind_a_proxy_header_count_for_their_clients() {
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.connections_per_ip_max = Some(1);
+    });
+    let open = |client: &str| proxied(&server, line(client).as_bytes()).upgraded("/");
+    let (first, mut other) = (open("192.0.2.1"), open("192.0.2.2"));
+    let mut second = proxied(&server, line("192.0.2.1").as_bytes());
+    second.send(upgrade("/").as_bytes());
+    assert_eq!(second.answer().status, 429);
+    second.expect_end();
+    assert_eq!(refused(&server, Refusal::ConnectionsPerAddress), 1);
+    drop(first);
+    eventually("the first is gone", || server.view.connections() == 1);
+    assert_eq!(peer_of(&mut open("192.0.2.1")), "192.0.2.1:1111");
+    assert_eq!(peer_of(&mut other), "192.0.2.2:1111");
+}
+
+#[test]
+fn a_trusted_proxy_names_its_client_for_each_request() {
+    let server = server(|_| {});
+    let mut proxy = Client::connect(server.address);
+    let own = proxy.stream.local_addr().unwrap().to_string();
+    for (headers, client) in [
+        ("X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1:0"),
+        (
+            "X-Forwarded-For: 6.6.6.6, 192.0.2.2, 10.0.0.1\r\n",
+            "192.0.2.2:0",
+        ),
+        ("Forwarded: for=\"[2001:db8::1]:80\"\r\n", "[2001:db8::1]:0"),
+        (
+            "Forwarded: for=192.0.2.3\r\nX-Forwarded-For: 192.0.2.3\r\n",
+            "192.0.2.3:0",
+        ),
+        ("", &own),
+        ("Forwarded: for=unknown\r\n", &own),
+        ("X-Forwarded-For: nonsense\r\n", &own),
+    ] {
+        proxy.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes());
+        let answer = proxy.answer();
+        assert_eq!(answer.body, client.as_bytes(), "{headers}");
+    }
+    assert_eq!(server.sum(|stats| stats.forwarded_malformed.get()), 1);
+    for path in ["/", "/later"] {
+        let mut proxy = Client::connect(server.address);
+        proxy.send(upgrade_with(path, "X-Forwarded-For: 192.0.2.9\r\n").as_bytes());
+        assert_eq!(proxy.answer().status, 101);
+        assert_eq!(peer_of(&mut proxy), "192.0.2.9:0");
+    }
+}
+
+#[test]
+fn headers_that_contradict_each_other_are_refused() {
+    let server = server(|_| {});
+    let mut proxy = Client::connect(server.address);
+    let headers = "Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 192.0.2.3\r\n";
+    proxy.send(upgrade_with("/", headers).as_bytes());
+    assert_eq!(proxy.answer().status, 400);
+    proxy.expect_end();
+}
+
+#[test]
+fn from_everybody_else_forwarding_headers_are_ignored() {
+    let server = server(|settings| {
+        settings.trusted_proxies = TrustedProxies::default();
+        settings.connections_per_ip_max = Some(1);
+    });
+    let headers = |last: u8| format!("X-Forwarded-For: 192.0.2.{last}\r\n");
+    let mut first = Client::connect(server.address);
+    first.send(upgrade_with("/", &headers(1)).as_bytes());
+    assert_eq!(first.answer().status, 101);
+    assert!(peer_of(&mut first).starts_with("127.0.0.1:"));
+    let mut second = Client::connect(server.address);
+    second.send(upgrade_with("/", &headers(2)).as_bytes());
+    assert_eq!(second.answer().status, 429);
+}
+
+/// Asks for an upgrade on behalf of `client`.
+fn ask(proxy: &mut Client, path: &str, client: &str) -> u16 {
+    let headers = format!("X-Forwarded-For: {client}\r\n");
+    proxy.send(upgrade_with(path, &headers).as_bytes());
+    proxy.answer().status
+}
+
+#[test]
+fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
+    let server = server(|settings| settings.connections_per_ip_max = Some(1));
+    let connect = || Client::connect(server.address);
+    let (mut first, mut other) = (connect(), connect());
+    assert_eq!(ask(&mut first, "/", "192.0.2.1"), 101);
+    assert_eq!(ask(&mut other, "/", "192.0.2.2"), 101);
+    // A second one of the first client is refused, and the proxy's connection stays good.
+    let mut third = connect();
+    assert_eq!(ask(&mut third, "/", "192.0.2.1"), 429);
+    assert_eq!(ask(&mut third, "/", "192.0.2.3"), 101);
+    // What an endpoint refuses, at once or later, does not count.
+    let mut refused = connect();
+    for path in ["/refused", "/refused/later"] {
+        for _ in 0..2 {
+            assert_eq!(ask(&mut refused, path, "192.0.2.4"), 403, "{path}");
+        }
+    }
+    let mut fourth = connect();
+    assert_eq!(ask(&mut fourth, "/later", "192.0.2.4"), 101);
+    // IPv4 in IPv6 is IPv4, and a /64 is one client.
+    let mut mapped = connect();
+    assert_eq!(ask(&mut mapped, "/", "::ffff:192.0.2.1"), 429);
+    assert_eq!(ask(&mut mapped, "/", "2001:db8:0:1::1"), 101);
+    let mut neighbour = connect();
+    assert_eq!(ask(&mut neighbour, "/", "2001:db8:0:1:ffff::2"), 429);
+    assert_eq!(ask(&mut neighbour, "/", "2001:db8:0:2::1"), 101);
+    drop(first);
+    let mut again = connect();
+    eventually("its place is free", || ask_once(&mut again, "192.0.2.1"));
+    // Proxies themselves are not limited.
+    let idle: Vec<Client> = (0..4).map(|_| server.open("/")).collect();
+    drop((
+        idle, other, third, refused, fourth, mapped, neighbour, again,
+    ));
+    server.expect_empty();
+}
+
+fn ask_once(proxy: &mut Client, client: &str) -> bool {
+    ask(proxy, "/", client) == 101
+}
+
+#[test]
+fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.listen.push(Listen {
+            address: ListenAddress::Unix(path.clone()),
+            tls: false,
+        });
+    });
+    let mut stream = UnixStream::connect(&path).expect("somebody listens");
+    stream
+        .write_all(line("192.0.2.1").as_bytes())
+        .expect("sent");
+    let (mut socket, _) = tungstenite::client("ws://relay/", stream).expect("an upgrade");
+    socket.send("who am I?".into()).expect("sent");
+    let client = socket.read().expect("a message").into_text().expect("text");
+    assert_eq!(client.as_str(), "192.0.2.1:1111");
+    drop(socket);
+    server.expect_empty();
+}
+
+#[test]
+fn an_ipv4_client_of_a_listener_for_both_is_known_by_its_ipv4_address() {
+    let server = server(|settings| {
+        settings.trusted_proxies = TrustedProxies::default();
+        settings.listen = vec![SocketAddr::from(([0; 16], 0)).into()];
+    });
+    if !server.address.is_ipv6() {
+        return;
+    }
+    let mut client = Client::open(
+        SocketAddr::from(([127, 0, 0, 1], server.address.port())),
+        "/",
+    );
+    assert!(peer_of(&mut client).starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn the_keys_for_proxies_reach_the_relay() {
+    let trusted = ["--set", "server.trusted_proxies=127.0.0.0/8"];
+    let headers = "X-Forwarded-For: 192.0.2.1\r\n";
+    let ask = |relay: &Relay, begin: &str| {
+        let mut client = Client::connect(relay.address);
+        client.send((begin.to_owned() + &upgrade_with("/", headers)).as_bytes());
+        client.try_answer().map(|answer| answer.status)
+    };
+    let one_each = [
+        "--set",
+        "limits.connections_per_ip=1",
+        "--set",
+        "limits.exempt_networks=[]",
+    ];
+    let relay = Relay::start(&[&trusted[..], &one_each].concat());
+    let _first = Client::open(relay.address, "/");
+    let _second = Client::open(relay.address, "/");
+    let relay = Relay::start(&[&trusted[..], &["--set", "server.proxy_protocol=true"]].concat());
+    assert_eq!(ask(&relay, &line("192.0.2.1")), Some(101));
+    assert_eq!(ask(&relay, ""), None);
+    eventually("the log says why", || relay.logged("no PROXY header") == 1);
+    let relay = Relay::start(&one_each);
+    let _first = Client::open(relay.address, "/");
+    assert_eq!(
+        ask(&relay, ""),
+        Some(429),
+        "nobody is trusted unless it is said"
+    );
+}

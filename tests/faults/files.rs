@@ -1,0 +1,94 @@
+//! A machine that has run out of something: open files, room for the log.
+
+use std::fs::{self, OpenOptions};
+
+use crate::stage::{Metrics, Stage, arguments, skip, succeeds};
+use crate::support::client::{Client, upgrade};
+use crate::support::eventually;
+use crate::support::relay::Relay;
+
+#[test]
+fn open_files_are_used_up() {
+    const FILES: usize = 64;
+    let limited = format!("ulimit -n {FILES}; exec \"$0\" \"$@\"");
+    // It believes that there is no limit.
+    let settings = ["limits.connections=off", "timeouts.handshake=60s"];
+    let stage = Stage::start_by(&["sh", "-c", &limited], &settings);
+    // The kernel completes all of these connections.
+    let mut crowd: Vec<Client> = (0..2 * FILES)
+        .map(|_| {
+            let mut client = stage.connect();
+            client.send(upgrade("/crowd").as_bytes());
+            client
+        })
+        .collect();
+    eventually("no file is left", || stage.open_files() >= FILES);
+    stage.witness.goes_on();
+    // As those that were let in go, all the others come in by themselves.
+    let mut waiting = Vec::new();
+    while !crowd.is_empty() {
+        for mut client in crowd.drain(..) {
+            match arrived(&mut client) {
+                true => stage.leave(client),
+                false => waiting.push(client),
+            }
+        }
+        std::mem::swap(&mut crowd, &mut waiting);
+        stage.witness.goes_on();
+    }
+    let errors = stage.count("accept_errors");
+    assert!(errors > 0);
+    stage.end(&[("accept_errors", errors)]);
+}
+
+/// Whether the client has been let in.
+fn arrived(client: &mut Client) -> bool {
+    client.stream.set_nonblocking(true).expect("a socket");
+    let is_answered = client.stream.peek(&mut [0]).is_ok();
+    client.stream.set_nonblocking(false).expect("a socket");
+    if is_answered {
+        assert_eq!(client.answer().status, 101);
+    }
+    is_answered
+}
+
+#[test]
+fn the_disk_is_full_under_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path().to_str().expect("UTF-8");
+    // A disk of one page, which this relay alone sees.
+    let mount = format!("mount -t tmpfs -o size=4k tmpfs {directory} && exec \"$0\" \"$@\"");
+    let by = ["unshare", "--mount", "sh", "-c", &mount];
+    if !succeeds(&[&by[..], &["true"]].concat()) {
+        return skip("there is no right to mount a small disk");
+    }
+    let output = format!("logging.output={directory}/log");
+    let path = |relay: u32| format!("/proc/{relay}/root{directory}/log");
+    let relay = Relay::start_logging_to(
+        &by,
+        &arguments(&["logging.level=debug", &output]),
+        |relay| fs::read_to_string(path(relay)).unwrap_or_default(),
+    );
+    let log = path(relay.id());
+    let stage = Stage::on(relay);
+    let visit = || stage.leave(stage.open("/visitors"));
+    while stage.count("log_errors") == 0 {
+        visit();
+    }
+    assert_eq!(fs::metadata(&log).expect("a log").len(), 4_096);
+    visit();
+    // As soon as there is room again, it logs again.
+    let room = OpenOptions::new().write(true).open(&log);
+    room.expect("a log").set_len(0).expect("a file");
+    eventually("it logs again", || {
+        visit();
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("closed"))
+    });
+    let by_then = stage.count("log_errors");
+    stage.end_with(|relay| {
+        // Small as it is, the disk may be full again.
+        let errors = Metrics::of(relay).value("corecast_log_errors_total") as u64;
+        assert!(errors >= by_then);
+        vec![("log_errors", errors)]
+    });
+}
