@@ -342,7 +342,7 @@ fn message_with(ticket: u64, bytes: usize) -> Vec<u8> {
         state = state
             .wrapping_mul(0x9E37_79B9_7F4A_7C15)
             .wrapping_add(ticket);
-        if ticket % 2 == 0 {
+        if ticket.is_multiple_of(2) {
             b' '
         } else {
             (state >> 56) as u8
