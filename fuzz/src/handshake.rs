@@ -1,5 +1,9 @@
 //! Requests that want to become a WebSocket (RFC 6455 §4.2).
 
+use std::net::IpAddr;
+use std::time::UNIX_EPOCH;
+
+use corecast::wire::forwarded::client;
 use corecast::wire::handshake::{self, Upgrade};
 use corecast::wire::http::{Head, HeadLimits, HeaderSpace, percent_decode};
 use tungstenite::handshake::server::{Request, create_response};
@@ -32,12 +36,14 @@ pub(crate) fn handshake(data: &[u8]) {
     for segment in head.path.split('/') {
         check_percent(segment);
     }
+    check_forwarded(&head);
     match handshake::check(&head) {
         Ok(upgrade) => check_accepted(&head, &upgrade),
         Err(error) => {
             let mut answer = Vec::new();
-            let now = std::time::UNIX_EPOCH;
-            error.response().append_to(&mut answer, now, false, false);
+            error
+                .response()
+                .append_to(&mut answer, UNIX_EPOCH, false, false);
             let (status, body) = read_answer(&answer, &[]);
             assert!(matches!(status, 400 | 405 | 426), "{status}");
             assert!(!body.is_empty(), "a refusal gives its reason");
@@ -132,6 +138,36 @@ fn as_tungstenites(head: &Head<'_>) -> Option<Request> {
         request.headers_mut().append(name, value);
     }
     Some(request)
+}
+
+/// A client cannot put words into the mouth of the first proxy that is not trusted: a line of its
+/// own ahead of what that one wrote changes nothing.
+fn check_forwarded(head: &Head<'_>) {
+    let is_trusted: [fn(IpAddr) -> bool; 2] = [|_| false, |ip| ip.is_loopback()];
+    for is_trusted in is_trusted {
+        let Ok(Some(ip)) = client(head, is_trusted) else {
+            continue;
+        };
+        if is_trusted(ip) {
+            continue;
+        }
+        for name in ["forwarded", "x-forwarded-for"] {
+            let mut headers: Vec<_> = head.headers.to_vec();
+            if !headers
+                .iter()
+                .any(|header| header.name.eq_ignore_ascii_case(name))
+            {
+                continue;
+            }
+            let value = b"for=192.0.2.1, 192.0.2.1";
+            headers.insert(0, httparse::Header { name, value });
+            let with_lie = Head {
+                headers: &headers,
+                ..*head
+            };
+            assert_eq!(client(&with_lie, is_trusted), Ok(Some(ip)), "{name}");
+        }
+    }
 }
 
 /// What is decoded, and encoded again in full, is decoded to the same.

@@ -11,6 +11,7 @@ mod deflate;
 mod handshake;
 mod http_head;
 mod pieces;
+mod proxy;
 mod readers;
 
 use stats_alloc::{Region, StatsAlloc};
@@ -27,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 5] = [
     Target::new("deflate", 4 * MIB, deflate::deflate),
     // A short YAML text of aliases may unfold to 131,072 values.
     Target::new("config", 96 * MIB, config::config),
+    Target::new("proxy", MIB, proxy::proxy),
 ];
 
 const MIB: usize = 1 << 20;
