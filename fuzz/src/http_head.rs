@@ -24,6 +24,7 @@ struct Accepted {
     parts: (String, Option<String>),
     headers: Vec<(String, Vec<u8>)>,
     keep_alive: bool,
+    expects_continue: bool,
     framing: BodyLength,
     /// The head as it came, the empty lines before it included.
     head: Vec<u8>,
@@ -137,6 +138,7 @@ impl Accepted {
                 .map(|header| (header.name.to_owned(), header.value.to_vec()))
                 .collect(),
             keep_alive: head.keep_alive() && !head.is_upgrade(),
+            expects_continue: head.expects_continue,
             framing: head.body,
             head: bytes.to_vec(),
             body,
