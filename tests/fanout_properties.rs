@@ -280,8 +280,8 @@ enum RoomStep {
     Join,
     /// The member at that place, modulo their number.
     Leave(usize),
-    /// Some shard publishes runs, a batch each, that wait to arrive here: messages of so many bytes,
-    /// which are deflated where they have at least [`DEFLATE_MIN_BYTES`].
+    /// Some shard publishes runs, a batch each, that wait to arrive here: messages of so many
+    /// bytes, which are deflated where they have at least [`DEFLATE_MIN_BYTES`].
     Publish(Vec<Vec<usize>>),
     /// One of the runs that wait arrives.
     Arrive(usize),
@@ -315,7 +315,7 @@ struct Member {
 }
 
 impl Member {
-    /// Gets all that was accepted since the last visit, frame by frame in the form that it can read.
+    /// Gets all that was accepted since the last visit, each frame in the form that it can read.
     fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64, inflater: &mut Inflater) {
         for run in runs {
             let encoding = run.encoding_for(self.window_bits);

@@ -21,8 +21,8 @@ use stats_alloc::{Region, StatsAlloc};
 pub struct Target {
     /// The name of its folder in `corpus/`, and for `scripts/fuzz`.
     pub name: &'static str,
-    /// What one input may make it allocate. Nothing is subtracted for what is freed meanwhile, so it
-    /// bounds the peak too.
+    /// What one input may make it allocate. Nothing is subtracted for what is freed meanwhile, so
+    /// it bounds the peak too.
     allocated_bytes_max: usize,
     run: fn(&[u8]),
 }

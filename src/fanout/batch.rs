@@ -35,8 +35,8 @@ pub struct Run {
     pub recipients: Option<Arc<[Recipients]>>,
 }
 
-/// The variant of a run for members that can inflate. Frame by frame it stands for the plain run; what
-/// does not become smaller is in it as it is.
+/// The variant of a run for members that can inflate. Frame by frame it stands for the plain run;
+/// what does not become smaller is in it as it is.
 #[derive(Clone)]
 pub struct Deflated {
     /// The frames of the run, and nothing else.

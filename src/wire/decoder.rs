@@ -68,8 +68,8 @@ pub struct Message<'a> {
 pub enum Item<'a> {
     /// A whole message, its fragments joined.
     Message(Message<'a>),
-    /// A whole compressed message, for [`super::deflate::Inflater`]. Its payload is as it came: only
-    /// what is inflated can be judged as text.
+    /// A whole compressed message, for [`super::deflate::Inflater`]. Its payload is as it came:
+    /// only what is inflated can be judged as text.
     Compressed(Message<'a>),
     /// To be answered by a pong with the same payload.
     Ping(&'a [u8]),

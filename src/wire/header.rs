@@ -85,8 +85,8 @@ fn judge_first_byte(first: u8, is_message_open: bool) -> Result<(bool, Opcode), 
     }
 }
 
-/// RFC 7692 §6: of the reserved bits RSV1 alone has a meaning, where the extension was agreed on, and
-/// only on the first frame of a message.
+/// RFC 7692 §6: of the reserved bits RSV1 alone has a meaning, where the extension was agreed on,
+/// and only on the first frame of a message.
 #[cold]
 fn judge_reserved_bits(first: u8, limits: &DecoderLimits) -> Result<(), ProtocolError> {
     let opcode = Opcode::from_first_byte(first);

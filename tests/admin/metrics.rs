@@ -114,18 +114,6 @@ const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
         "result",
         &["sent", "elided"],
     ),
-    (
-        "counter",
-        "corecast_tls_handshakes_total",
-        "kind",
-        &["full", "resumed"],
-    ),
-    (
-        "counter",
-        "corecast_config_reloads_total",
-        "result",
-        &["applied", "failed"],
-    ),
     ("gauge", "corecast_mailbox_depth", "shard", &["0", "1"]),
     ("gauge", "corecast_shard_connections", "shard", &["0", "1"]),
     (

@@ -1,4 +1,4 @@
-//! permessage-deflate over real sockets: who gets which form, what is made once, and what is refused.
+//! permessage-deflate over real sockets: who gets which form, what is made once, what is refused.
 
 use std::time::Duration;
 
