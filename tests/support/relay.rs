@@ -33,13 +33,14 @@ impl Relay {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut log = String::new();
         let mut more = lines.by_ref().map_while(Result::ok);
-        let relay = loop {
+        let addresses = loop {
             log += &more.next().expect("it says where it listens");
             log.push('\n');
             if let Some(addresses) = addresses_in(&log) {
-                break Relay::new(child, addresses);
+                break addresses;
             }
         };
+        let relay = Relay::new(child, addresses);
         // Whoever does not read its log must not hold it up.
         let log = Arc::clone(&relay.log);
         thread::spawn(move || {

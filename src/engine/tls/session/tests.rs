@@ -62,14 +62,14 @@ impl Pair {
     fn established() -> Pair {
         let mut pair = Pair::new();
         while pair.client.is_handshaking() || pair.session.connection.is_handshaking() {
-            let records = pair.from_client();
+            let records = pair.clients_records();
             pair.give(&records).expect("a handshake");
-            pair.to_client();
+            pair.deliver();
         }
         pair
     }
 
-    fn from_client(&mut self) -> Vec<u8> {
+    fn clients_records(&mut self) -> Vec<u8> {
         let mut records = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut records).expect("memory");
@@ -86,7 +86,7 @@ impl Pair {
     }
 
     /// Gives the client what the session has for it. Returns its plaintext.
-    fn to_client(&mut self) -> Vec<u8> {
+    fn deliver(&mut self) -> Vec<u8> {
         let mut encrypted = Encrypted::default();
         self.session.take_unsent(&mut encrypted);
         self.read(&encrypted)
@@ -188,7 +188,7 @@ fn an_established_session_holds_no_buffer() {
             .writer()
             .write_all(&[7; 40_000])
             .expect("a queue");
-        let records = pair.from_client();
+        let records = pair.clients_records();
         pair.give(&records).expect("records");
         assert_eq!(pair.send(&[8; 20_000]), [8; 20_000]);
     }
@@ -213,15 +213,15 @@ fn nothing_is_encrypted_while_the_socket_has_not_taken_what_was() {
 #[test]
 fn the_costly_steps_are_those_with_keys() {
     let mut pair = Pair::new();
-    let hello = pair.from_client();
+    let hello = pair.clients_records();
     let (half, rest) = hello.split_at(hello.len() / 2);
     assert_eq!(
         pair.give(half).map(|progress| progress.is_costly),
         Ok(false)
     );
     assert_eq!(pair.give(rest).map(|progress| progress.is_costly), Ok(true));
-    pair.to_client();
-    let finished = pair.from_client();
+    pair.deliver();
+    let finished = pair.clients_records();
     let established = Progress {
         is_established: true,
         ..Progress::default()
@@ -243,7 +243,7 @@ proptest! {
         for len in &messages {
             pair.client.writer().write_all(&vec![*len as u8; *len]).expect("a queue");
         }
-        let records = pair.from_client();
+        let records = pair.clients_records();
         let (mut rest, mut sizes) = (&records[..], pieces.iter().cycle());
         while !rest.is_empty() {
             let (piece, more) = rest.split_at(rest.len().min(*sizes.next().expect("a cycle")));
@@ -262,7 +262,7 @@ proptest! {
     ) {
         let mut pair = if is_established { Pair::established() } else { Pair::new() };
         pair.client.writer().write_all(&[1; 2_000]).expect("a queue");
-        let mut records = pair.from_client();
+        let mut records = pair.clients_records();
         records.truncate(cut);
         // What is garbled may look like a record that is not whole: then more is awaited.
         let outcomes = [pair.give(&records), pair.give(&noise), pair.give(&noise)];
