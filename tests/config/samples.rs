@@ -27,7 +27,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         },
     ),
     ("server.unix_mode", "\"0600\"", |c| {
-        c.server.unix_mode = 0o600
+        c.server.unix_mode = 0o600;
     }),
     ("server.trusted_proxies", "10.0.0.0/8, unix", |c| {
         c.server.trusted_proxies = vec![
