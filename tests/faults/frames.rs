@@ -1,5 +1,6 @@
 //! Frames that no client should send, and ends that come in the middle of them.
 
+use std::fs;
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use socket2::SockRef;
 
 use crate::stage::Stage;
 use crate::support::client::{
-    BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, fragment, frame, raw_frame,
+    BINARY, CONTINUATION, Client, FIN, PING, PONG, RSV1, TEXT, compressed, fragment, frame,
+    raw_frame,
 };
 
 /// Half a frame: its header and some of what it announced.
@@ -113,6 +115,53 @@ fn a_header_that_claims_2_to_the_63_bytes() {
         expect_offence(&stage, &header, code);
     }
     stage.end(&[("closed protocol_error", 1), ("closed too_big", 1)]);
+}
+
+/// The most memory that the relay has ever had, in bytes.
+fn peak_memory_bytes(stage: &Stage) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", stage.relay.id()));
+    let status = status.expect("the relay lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<u64>().ok())
+        .expect("a number")
+        * 1_024
+}
+
+#[test]
+fn a_deflate_bomb() {
+    const INFLATED_BYTES: usize = 100 << 20;
+    let stage = Stage::start(&["deflate.enabled=true"]);
+    let bomb = compressed(&vec![b'x'; INFLATED_BYTES]);
+    assert!(bomb.len() < INFLATED_BYTES / 500);
+    let mut client = stage.connect().deflating("/bomb", "");
+    client.send(&raw_frame(
+        FIN | RSV1 | TEXT,
+        &compressed(b"harmless"),
+        true,
+    ));
+    assert_eq!(client.expect_text(), "harmless");
+    let before = peak_memory_bytes(&stage);
+    client.send(&raw_frame(FIN | RSV1 | TEXT, &bomb, true));
+    client.expect_close(1009);
+    client.expect_end();
+    // In a thousand fragments too. It may be refused before the last of them.
+    let mut client = stage.connect().deflating("/bomb", "");
+    let (last, pieces) = bomb.split_last().expect("a bomb");
+    let _ = client.try_send(&fragment(RSV1 | TEXT, &[]));
+    for piece in pieces.chunks(bomb.len() / 1_000) {
+        let _ = client.try_send(&fragment(CONTINUATION, piece));
+    }
+    let _ = client.try_send(&fragment(FIN | CONTINUATION, &[*last]));
+    client.expect_close(1009);
+    client.expect_end();
+    // A message of the largest size and what it takes to inflate it, not a hundred times that.
+    let grown = peak_memory_bytes(&stage) - before;
+    assert!(grown < INFLATED_BYTES as u64 / 4, "{grown} bytes");
+    stage.end(&[
+        ("closed too_big", 2),
+        ("inflations_refused message_too_big", 2),
+    ]);
 }
 
 #[test]

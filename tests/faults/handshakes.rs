@@ -82,7 +82,7 @@ fn a_body_longer_than_it_said() {
     let mut client = stage.connect();
     // What is too much is the beginning of the next request, and none.
     client
-        .send(b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 3\r\n\r\nbody, and more\r\n\r\n");
+        .send(b"GET / HTTP/1.1\r\nHost: relay\r\nContent-Length: 3\r\n\r\nbody, and more\r\n\r\n");
     assert_eq!(client.answer().status, 426);
     assert_eq!(client.answer().status, 400);
     client.expect_end();
@@ -93,7 +93,7 @@ fn a_body_longer_than_it_said() {
 fn a_body_of_more_than_anybody_may_send() {
     let stage = Stage::start(&[]);
     let mut client = stage.connect();
-    client.send(b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 9223372036854775807\r\n\r\n");
+    client.send(b"GET / HTTP/1.1\r\nHost: relay\r\nContent-Length: 9223372036854775807\r\n\r\n");
     assert_eq!(client.answer().status, 413);
     client.expect_end();
     stage.end(&[("refused bad_request", 1)]);

@@ -12,6 +12,9 @@
 //! A row that needs a right or a program which is not there says so in a line that begins with
 //! `skipped:`, past the test harness, so that it is seen where all tests pass.
 
+#[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS")]
+mod certificates;
 mod files;
 mod frames;
 mod handshakes;
@@ -22,6 +25,10 @@ mod slow;
 mod stage;
 mod storms;
 mod system_calls;
+mod tls;
+#[path = "../tls/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS")]
+mod tls_client;
 mod witness;
 
 #[path = "../support/mod.rs"]

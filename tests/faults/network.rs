@@ -83,7 +83,7 @@ fn two_of_a_hundred_packets_are_lost() {
         return skip("nft cannot drop packets here");
     }
     for _ in 0..3 {
-        stage.witness.join(namespace.connect(port));
+        stage.witness.join(witness::timely(namespace.connect(port)));
     }
     let mut client = namespace.open(port, "/lossy");
     let before = dropped(&namespace);
@@ -159,7 +159,8 @@ fn a_link_of_2_mbit_and_200_ms_of_delay() {
         return skip("tc cannot limit a link here");
     }
     let mut far = delay_proxy(DELAY, 2, || namespace.connect(port)).into_iter();
-    stage.witness.join(far.next().expect("a member"));
+    let member = witness::timely(far.next().expect("a member"));
+    stage.witness.join(member);
     let mut far = Client::from(far.next().expect("a client")).upgraded("/far");
     let began = Instant::now();
     far.round_trip();

@@ -15,12 +15,13 @@ use crate::support::relay::Relay;
 use crate::support::{eventually, polled};
 use crate::witness::Witness;
 
-/// The families of metrics that count faults. What begins with one of these belongs to it.
-const FAULTS: [&str; 8] = [
+/// The families of metrics that count faults.
+const FAULTS: [&str; 9] = [
     "accept_errors",
     "closed",
     "dropped_frames",
     "endpoint_panics",
+    "inflations_refused",
     "log_errors",
     "refused",
     "send_errors",

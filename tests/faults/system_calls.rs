@@ -8,6 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::stage::{Stage, skip, succeeds};
 use crate::support::client::Client;
 use crate::support::eventually;
+use crate::tls::Certificates;
+use crate::tls_client;
 
 /// A relay under strace, which makes some of its system calls fail.
 struct Failing {
@@ -18,7 +20,7 @@ struct Failing {
 impl Failing {
     /// Lets `calls` (separated by commas) fail with `error`, after the first few every so often in
     /// each thread. `None`, and a line, where strace cannot trace.
-    fn start(calls: &str, error: &str, when: &str) -> Option<Failing> {
+    fn start(calls: &str, error: &str, when: &str, settings: &[&str]) -> Option<Failing> {
         let trace = tempfile::tempdir().expect("a directory");
         let file = trace.path().join("trace");
         let file = file.to_str().expect("UTF-8");
@@ -32,7 +34,7 @@ impl Failing {
             skip("strace cannot trace here");
             return None;
         }
-        let stage = Stage::start_by(&strace, &[]);
+        let stage = Stage::start_by(&strace, settings);
         Some(Failing { stage, trace })
     }
 
@@ -77,7 +79,7 @@ fn failures(trace: &Path, relay: u32) -> u64 {
 
 /// Clients come, say something and go while `accept` fails every so often.
 fn accept_fails_with(error: &str) {
-    let Some(failing) = Failing::start("accept4", error, "3+5") else {
+    let Some(failing) = Failing::start("accept4", error, "3+5", &[]) else {
         return;
     };
     for number in 0..100 {
@@ -92,7 +94,7 @@ fn accept_fails_with(error: &str) {
 
 /// A client gets more than a megabyte in pieces while sends to it and to everybody fail.
 fn send_fails_with(error: &str) {
-    let Some(failing) = Failing::start("sendto,writev", error, "20+30") else {
+    let Some(failing) = Failing::start("sendto,writev", error, "20+30", &[]) else {
         return;
     };
     let mut client: Client = failing.stage.open("/large");
@@ -102,6 +104,27 @@ fn send_fails_with(error: &str) {
         assert!(client.expect_text() == text, "message {number}");
     }
     failing.stage.leave(client);
+    failing.end("send_errors");
+}
+
+/// The same over TLS, where a piece that is lost ends everything.
+#[test]
+fn send_fails_with_enobufs_over_tls() {
+    let certificates = Certificates::new();
+    let settings = certificates.settings();
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let Some(failing) = Failing::start("sendto,writev", "ENOBUFS", "20+30", &settings) else {
+        return;
+    };
+    let address = failing.stage.relay.addresses[1];
+    let mut client = tls_client::Client::open(address, &certificates.client(), "/large");
+    for number in 0..100 {
+        let text = format!("{number} {}", "x".repeat(20_000));
+        client.text(&text);
+        assert!(client.expect_text() == text, "message {number}");
+    }
+    client.0.close(None).expect("the relay reads");
+    while client.0.read().is_ok() {}
     failing.end("send_errors");
 }
 

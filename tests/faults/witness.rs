@@ -1,5 +1,6 @@
 //! Those who must not notice: a publisher and members that exchange numbered messages all the time.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +21,10 @@ const PACE: Duration = Duration::from_millis(10);
 /// The room of the witness.
 pub(crate) const ROOM: &str = "/witness";
 
-type Socket = WebSocket<TcpStream>;
+/// What a member's messages come through: TCP, or TLS.
+pub(crate) trait Stream: Read + Write + Send + 'static {}
+
+impl<T: Read + Write + Send + 'static> Stream for T {}
 
 /// A publisher and the members of its room.
 pub(crate) struct Witness {
@@ -50,8 +54,9 @@ impl Witness {
     /// Lets `streams` into the room: the first is the publisher's.
     pub(crate) fn gather(streams: impl IntoIterator<Item = TcpStream>) -> Witness {
         let mut streams = streams.into_iter();
-        let publisher = open(streams.next().expect("a publisher"));
-        let members = streams.map(|stream| Member::join(stream, true)).collect();
+        let publisher = open(timely(streams.next().expect("a publisher")));
+        let members = streams.map(|stream| Member::join(timely(stream), true));
+        let members = members.collect();
         let published = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&published);
         let (goes_on, is_over) = mpsc::channel::<()>();
@@ -71,7 +76,7 @@ impl Witness {
     }
 
     /// One more member, which gets what is published from now on.
-    pub(crate) fn join(&mut self, stream: TcpStream) {
+    pub(crate) fn join(&mut self, stream: impl Stream) {
         self.members.push(Member::join(stream, false));
     }
 
@@ -111,7 +116,7 @@ impl Witness {
 
 impl Member {
     /// Lets a member in. One that is there `from_the_start` gets the first message.
-    fn join(stream: TcpStream, from_the_start: bool) -> Member {
+    fn join(stream: impl Stream, from_the_start: bool) -> Member {
         let mut socket = open(stream);
         let next = Arc::new(AtomicUsize::new(0));
         let expected = Arc::clone(&next);
@@ -128,19 +133,29 @@ impl Member {
     }
 }
 
-/// Asks for a WebSocket.
-fn open(stream: TcpStream) -> Socket {
+/// A stream on which nothing may take for ever.
+pub(crate) fn timely(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).expect("a socket");
     stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
     stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
-    let (socket, _) =
-        tungstenite::client(format!("ws://relay{ROOM}"), stream).expect("a WebSocket");
-    socket
+    stream
+}
+
+/// Asks for a WebSocket.
+fn open<S: Stream>(stream: S) -> WebSocket<S> {
+    match tungstenite::client(format!("ws://relay{ROOM}"), stream) {
+        Ok((socket, _)) => socket,
+        Err(error) => panic!("no WebSocket: {error}"),
+    }
 }
 
 /// Publishes, burst after burst, until it is over or the relay closes. It gets its own messages
 /// back, and sends on when it has them: a slow relay is not flooded.
-fn publish(mut socket: Socket, published: &AtomicUsize, is_over: impl Fn() -> bool) -> End {
+fn publish(
+    mut socket: WebSocket<TcpStream>,
+    published: &AtomicUsize,
+    is_over: impl Fn() -> bool,
+) -> End {
     let mut next = 0;
     loop {
         let is_last = is_over();
@@ -169,7 +184,7 @@ fn publish(mut socket: Socket, published: &AtomicUsize, is_over: impl Fn() -> bo
 }
 
 /// Reads up to the last message, or a Close, and expects one number after the other.
-fn take_all(mut socket: Socket, expected: &AtomicUsize) -> End {
+fn take_all(mut socket: WebSocket<impl Stream>, expected: &AtomicUsize) -> End {
     loop {
         let next = expected.load(Ordering::Relaxed);
         let (number, is_last) = match next_number(&mut socket) {
@@ -185,7 +200,7 @@ fn take_all(mut socket: Socket, expected: &AtomicUsize) -> End {
 }
 
 /// The next message's number, and whether it is the last. A Close is an error, with its code.
-fn next_number(socket: &mut Socket) -> Result<(usize, bool), u16> {
+fn next_number(socket: &mut WebSocket<impl Stream>) -> Result<(usize, bool), u16> {
     loop {
         match socket.read().expect("a message in time") {
             Message::Text(text) => {
@@ -201,14 +216,14 @@ fn next_number(socket: &mut Socket) -> Result<(usize, bool), u16> {
 }
 
 /// Closes after the last message.
-fn all_came(mut socket: Socket, next: usize) -> End {
+fn all_came(mut socket: WebSocket<impl Stream>, next: usize) -> End {
     socket.close(None).expect("the relay reads");
     while socket.read().is_ok() {}
     End::AllCame(next)
 }
 
 /// The end that the relay has begun.
-fn closed(mut socket: Socket, next: usize, code: u16) -> End {
+fn closed(mut socket: WebSocket<impl Stream>, next: usize, code: u16) -> End {
     while socket.read().is_ok() {}
     End::Closed(next, code)
 }
