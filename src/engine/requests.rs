@@ -1,6 +1,7 @@
 //! HTTP requests: the way into a WebSocket, and plain ones.
 //!
-//! A request that arrives in one piece is handled where it lies in the receive buffer; only one
+//! What a request has to pass, and in which order, is drawn in `HANDSHAKE.md` beside this file. A
+//! request that arrives in one piece is handled where it lies in the receive buffer; only one
 //! that is split is kept ([`Cold`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -247,6 +248,8 @@ impl Shard {
             Ok(upgrade) => upgrade,
             Err(error) => {
                 self.refused(key, Refusal::BadUpgrade);
+                let connection = self.core.connection_id(key);
+                tracing::debug!(%connection, error = error.name(), "no upgrade");
                 let head_only = request.head.method == "HEAD";
                 self.send_response(key, &error.response(), false, head_only);
                 return Step::Ended;
@@ -583,6 +586,51 @@ fn spread(interval: Tick, number: u32) -> Tick {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::handshake::HandshakeError;
+
+    /// The rows of the page's table whose first column has this name, each as its cells.
+    fn rows_on_page(table: &str) -> Vec<Vec<&'static str>> {
+        let lines = include_str!("HANDSHAKE.md").lines();
+        let cells = |line: &'static str| -> Vec<&'static str> {
+            let row = line
+                .strip_prefix("| ")
+                .and_then(|row| row.strip_suffix(" |"));
+            row.map_or_else(Vec::new, |row| row.split(" | ").collect())
+        };
+        let rows = lines
+            .map(cells)
+            .skip_while(|row| row.first() != Some(&table));
+        rows.skip(2).take_while(|row| !row.is_empty()).collect()
+    }
+
+    #[test]
+    fn the_page_has_every_reason_to_refuse() {
+        let rows = rows_on_page("refused");
+        let labels = rows.iter().map(|row| row[0].trim_matches('`'));
+        assert!(labels.eq(Refusal::LABELS));
+    }
+
+    #[test]
+    fn the_page_has_every_offence_of_an_upgrade_with_its_status() {
+        let offences = [
+            HandshakeError::MethodNotGet,
+            HandshakeError::NotAnUpgrade,
+            HandshakeError::Http10,
+            HandshakeError::NoConnectionUpgrade,
+            HandshakeError::HasBody,
+            HandshakeError::NoVersion,
+            HandshakeError::UnsupportedVersion,
+            HandshakeError::NoKey,
+            HandshakeError::BadKey,
+            HandshakeError::BadExtensions,
+        ];
+        let rows = rows_on_page("offence");
+        assert_eq!(rows.len(), offences.len());
+        for (offence, row) in offences.iter().zip(rows) {
+            let status = offence.response().status.to_string();
+            assert_eq!(row[..2], [format!("`{}`", offence.name()), status]);
+        }
+    }
 
     #[test]
     fn pings_are_spread_over_the_interval() {

@@ -165,6 +165,17 @@ fn what_is_no_proxy_header_ends_the_connection_and_so_does_silence() {
 }
 
 #[test]
+fn half_a_proxy_header_gets_no_answer_when_the_relay_ends() {
+    let server = server(|settings| settings.proxy_protocol = true);
+    let mut waiting = proxied(&server, b"PROXY TC");
+    eventually("it is accepted", || {
+        server.sum(|stats| stats.accepted.get()) == 1
+    });
+    assert!(server.stop(), "in time");
+    waiting.expect_end();
+}
+
+#[test]
 fn from_everybody_else_a_proxy_header_is_no_request() {
     let server = server(|settings| {
         settings.proxy_protocol = true;

@@ -283,7 +283,9 @@ fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {
 fn measure_case(lab: &Lab, case: &Case, rounds: u32) -> Result<CaseResult> {
     let mut readings: Vec<Readings> = case.contenders.iter().map(|_| (Vec::new(), None)).collect();
     for round in 1..=rounds {
-        for (contender, (all, unavailable)) in case.contenders.iter().zip(&mut readings) {
+        for index in order(round, case.contenders.len()) {
+            let contender = &case.contenders[index];
+            let (all, unavailable) = &mut readings[index];
             progress(&format!(
                 "{} {round}/{rounds}: {}",
                 case.name, contender.name
@@ -296,6 +298,20 @@ fn measure_case(lab: &Lab, case: &Case, rounds: u32) -> Result<CaseResult> {
     }
     progress("");
     Ok(CaseResult::new(case, readings))
+}
+
+/// Whose turn it is, one after the other: each round begins with another contender, and every other
+/// one goes backwards. What a server leaves behind (a CPU at another clock, a host that has given
+/// time to others) then does not always meet the same successor.
+fn order(round: u32, contenders: usize) -> Vec<usize> {
+    let first = round as usize / 2;
+    let mut order: Vec<usize> = (0..contenders)
+        .map(|at| (first + at) % contenders)
+        .collect();
+    if round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
 }
 
 /// On a terminal: what is going on, in a line that is written over.
@@ -363,6 +379,19 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn nobody_always_comes_after_the_same() {
+        assert_eq!(order(1, 3), [0, 1, 2]);
+        assert_eq!(order(2, 3), [0, 2, 1]);
+        assert_eq!(order(3, 3), [1, 2, 0]);
+        for contenders in 2..6 {
+            for first in 0..contenders {
+                let firsts = (1..=2 * contenders as u32).map(|round| order(round, contenders)[0]);
+                assert_eq!(firsts.filter(|one| *one == first).count(), 2);
+            }
+        }
     }
 
     #[test]
