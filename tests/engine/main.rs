@@ -1,5 +1,8 @@
 //! The engine from outside: real sockets, and clients that are careless, slow or gone.
 
+#[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS")]
+mod certificates;
 mod deflate;
 mod embedding;
 mod handshake;
@@ -15,6 +18,9 @@ mod service_manager;
 mod shards;
 mod shutdown;
 mod slow_clients;
+#[path = "../tls/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS")]
+mod tls_client;
 
 #[path = "../support/mod.rs"]
 mod support;

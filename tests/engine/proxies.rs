@@ -387,3 +387,45 @@ fn the_keys_for_proxies_reach_the_relay() {
         "nobody is trusted unless it is said"
     );
 }
+
+#[test]
+fn the_keys_for_proxies_change_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let write = |server: &str| {
+        let limits = "limits: {connections_per_ip: 1, exempt_networks: []}";
+        std::fs::write(&file, format!("server: {{{server}}}\n{limits}\n")).expect("a file");
+    };
+    write("");
+    let relay = Relay::start(&["--config-file", file.to_str().expect("UTF-8")]);
+    let reload = |times: usize| {
+        relay.signal(rustix::process::Signal::HUP);
+        eventually("it is reloaded", || {
+            relay.logged("config and certificates are reloaded") == times
+        });
+    };
+    let open = |header: &str, client: &str| {
+        let mut connection = Client::connect(relay.address);
+        let forwarded = format!("X-Forwarded-For: {client}\r\n");
+        connection.send((header.to_owned() + &upgrade_with("/", &forwarded)).as_bytes());
+        (
+            connection.try_answer().map(|answer| answer.status),
+            connection,
+        )
+    };
+    let (status, mut first) = open("", "192.0.2.1");
+    assert_eq!(status, Some(101));
+    assert_eq!(open("", "192.0.2.2").0, Some(429), "it is nobody's proxy");
+    write("trusted_proxies: [127.0.0.0/8]");
+    reload(1);
+    let (status, _second) = open("", "192.0.2.2");
+    assert_eq!(status, Some(101));
+    assert_eq!(open("", "192.0.2.2").0, Some(429));
+    write("trusted_proxies: [127.0.0.0/8], proxy_protocol: true");
+    reload(2);
+    assert_eq!(open("", "192.0.2.3").0, None, "a header is due");
+    let (status, _third) = open(&line("192.0.2.3"), "192.0.2.3");
+    assert_eq!(status, Some(101));
+    // Who was there before has not noticed.
+    first.round_trip();
+}

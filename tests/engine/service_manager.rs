@@ -6,11 +6,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::version::TLS13;
 
+use crate::certificates::{Authority, Folder};
 use crate::support::client::Client;
 use crate::support::{DEADLINE, eventually};
+use crate::tls_client::{self, client_config};
 
 /// Standard input and output become the sockets 3 and 4, as a service manager passes them.
 const PASS: &str = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
@@ -138,6 +142,36 @@ fn a_passed_socket_with_tls_in_its_name_needs_a_certificate() {
 }
 
 #[test]
+fn a_passed_socket_speaks_tls_where_its_name_says_so() {
+    let authority = Authority::new("the relay's");
+    let files = Folder::new(&authority.server(2100));
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = tcp.local_addr().expect("its address");
+    let cert_file = format!("server.tls.cert_file={}", files.path("cert.pem").display());
+    let key_file = format!("server.tls.key_file={}", files.path("key.pem").display());
+    let service = Service::start(
+        [passed(tcp), Stdio::null()],
+        &[("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "web-tls")],
+        &[
+            "--set",
+            "server.listen=systemd",
+            "--set",
+            &cert_file,
+            "--set",
+            &key_file,
+        ],
+    );
+    let config = Arc::new(client_config(&authority, &TLS13, None));
+    let mut client = tls_client::Client::open(address, &config, "/");
+    client.text("hello");
+    assert_eq!(client.expect_text(), "hello");
+    client.0.close(None).expect("the relay reads");
+    service.signal(Signal::TERM);
+    let (code, log) = service.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
 fn sockets_that_are_promised_and_not_passed_are_an_error() {
     let start = |variables: &[(&str, &str)]| {
         let nothing = [Stdio::null(), Stdio::null()];
@@ -188,6 +222,10 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
     for _ in 0..3 {
         inbox.until("WATCHDOG=1");
     }
+    service.signal(Signal::HUP);
+    let reloading = inbox.until("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    inbox.until("READY=1");
     service.signal(Signal::TERM);
     assert!(inbox.until("STOPPING=1").contains("STATUS=shutting down"));
     let (code, log) = service.end();
