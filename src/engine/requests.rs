@@ -362,12 +362,8 @@ impl Shard {
             .core
             .connection(key)
             .and_then(|each| each.cold.as_ref());
-        let received = cold.map_or_else(Vec::new, |cold| cold.received.clone());
-        let response = self.worded(
-            asked_path(&received),
-            unanswered(),
-            Refusal::AnswerTimeout.label(),
-        );
+        let path = cold.map_or_else(String::new, |cold| asked_path(&cold.received).to_owned());
+        let response = self.worded(&path, unanswered(), Refusal::AnswerTimeout.label());
         self.take_answer(key, LateAnswer::Respond(response));
     }
 
