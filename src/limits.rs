@@ -88,6 +88,9 @@ pub const MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Control messages (from handles and the main thread) that wait for one shard.
 pub const CONTROL_MAILBOX_MAX: usize = 1_024;
 
+/// Requests of back ends that wait for the thread that answers them. More are told to come again.
+pub const API_QUEUE_MAX: usize = 64;
+
 /// Members of a room that a shard closes in one go where all of them are to be closed: a turn takes
 /// a few of those.
 pub const CLOSES_PER_ASK: usize = 256;

@@ -5,12 +5,24 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// `api`: the HTTP API for back ends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiConfig {
+    /// Whether the rooms API is there.
+    pub enabled: bool,
     /// Keys that are good; with those of `keys_file`.
     pub keys: Vec<ApiKey>,
     /// A file with a key a line, relative to the working directory.
     pub keys_file: Option<PathBuf>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> ApiConfig {
+        ApiConfig {
+            enabled: true,
+            keys: Vec::new(),
+            keys_file: None,
+        }
+    }
 }
 
 /// Most bytes of a key.

@@ -9,6 +9,15 @@ const HEADER_BYTES_MAX: usize = 10;
 /// Paths of the main listener that the relay answers itself: no endpoint can have them.
 pub const HEALTH_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
 
+/// Paths of the main listener where the rooms API is, unless `api.enabled` is false.
+pub const API_PATHS: [&str; 5] = [
+    "/api/publish",
+    "/api/rooms",
+    "/api/members",
+    "/api/disconnect",
+    "/api/info",
+];
+
 /// Keys that do not go together.
 pub(super) struct Conflict {
     /// Their paths, the one to change first.
@@ -108,6 +117,16 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
                     "{} is where the relay itself tells its health; take another path",
+                    endpoint.path
+                ),
+            });
+        }
+        if config.api.enabled && API_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path")],
+                message: format!(
+                    "{} belongs to the API for back ends; take another path, or set api.enabled \
+                     to false",
                     endpoint.path
                 ),
             });

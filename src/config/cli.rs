@@ -13,6 +13,7 @@ use clap::Parser;
 
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::engine::Tls;
+use crate::relay::api_keys::ApiKeys;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -120,6 +121,8 @@ pub fn start() -> Result<Started, ExitCode> {
     let loaded = arguments.load(environment()).map_err(told)?;
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
+    // Read again where they are used: here it is about the exit code.
+    ApiKeys::load(&loaded.config.api).map_err(told)?;
     if !arguments.check {
         return Ok(Started {
             arguments,

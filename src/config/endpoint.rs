@@ -17,7 +17,7 @@ pub struct EndpointConfig {
     pub path: String,
     /// Whether it is there at all.
     pub enabled: bool,
-    /// Hub: whether a sender gets its own messages back.
+    /// Hub, pubsub: whether a sender gets its own messages back.
     pub echo: bool,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
@@ -34,6 +34,8 @@ pub struct EndpointConfig {
 pub enum EndpointKind {
     /// The path is the room, and every message goes to everybody in it.
     Hub,
+    /// One connection, many rooms, by JSON messages.
+    PubSub,
 }
 
 /// `endpoints.<name>.limits`; see [`super::LimitsConfig`].
@@ -99,7 +101,8 @@ pub struct EndpointSettings {
 
 impl EndpointKind {
     /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
-    pub const ALL: &'static [(&'static str, EndpointKind)] = &[("hub", EndpointKind::Hub)];
+    pub const ALL: &'static [(&'static str, EndpointKind)] =
+        &[("hub", EndpointKind::Hub), ("pubsub", EndpointKind::PubSub)];
 }
 
 /// The endpoints that exist without being written down.

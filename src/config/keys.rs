@@ -102,6 +102,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(metrics.host, OrNull(Address)),
     key!(metrics.port, Port),
     key!(health.status_word, Text { bytes_max: 64 }),
+    key!(api.enabled, Switch),
     secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
     key!(api.keys_file, OrNull(File)),
     key!(logging.level, LEVEL),

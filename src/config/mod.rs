@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime};
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
 pub use api::{ApiConfig, ApiKey, ApiKeyError};
-pub use check::HEALTH_PATHS;
+pub use check::{API_PATHS, HEALTH_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,

@@ -230,7 +230,7 @@ impl Core {
         Ok(self.room_id(place))
     }
 
-    fn room_id(&self, place: u32) -> RoomId {
+    pub(super) fn room_id(&self, place: u32) -> RoomId {
         RoomId {
             place,
             epoch: self.rooms[place as usize].room.epoch,

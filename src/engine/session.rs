@@ -57,6 +57,15 @@ impl<'c> Session<'c> {
         self.core.join(self.key, key)
     }
 
+    /// The room of that name, if the connection is in it.
+    pub fn joined(&self, room: &str) -> Option<RoomId> {
+        let place = self.core.find_room(&self.room_key(room))?;
+        let connection = &self.core.connections[self.key.index as usize];
+        let mut memberships = connection.rooms.as_slice().iter();
+        let is_member = memberships.any(|membership| membership.room == place);
+        is_member.then(|| self.core.room_id(place))
+    }
+
     /// Leaves a room.
     pub fn leave(&mut self, room: RoomId) {
         if let Some(place) = self.core.room_place(room) {

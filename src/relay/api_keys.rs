@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
 use subtle::{Choice, ConstantTimeEq};
@@ -17,12 +18,19 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The keys that are good. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct ApiKeys(Arc<[ApiKey]>);
+pub struct ApiKeys {
+    keys: Arc<[ApiKey]>,
+    /// Whether the log says that there are none.
+    is_told: Arc<AtomicBool>,
+}
 
 impl ApiKeys {
     /// These keys.
     pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> ApiKeys {
-        ApiKeys(keys.into_iter().collect())
+        ApiKeys {
+            keys: keys.into_iter().collect(),
+            is_told: Arc::default(),
+        }
     }
 
     /// The keys of a config: those of `api.keys`, and those of the file, one a line. Empty lines
@@ -41,14 +49,17 @@ impl ApiKeys {
 
     /// Whether there are none, so that nothing is ever allowed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// Whether a key is good. The time that this takes depends on its length and on how many keys
     /// there are, and not on what they are: every key is compared to its end.
     pub fn allows(&self, presented: &[u8]) -> bool {
+        if self.is_empty() && !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
+        }
         let is_one = |key: &ApiKey| key.as_bytes().ct_eq(presented);
-        let found = self.0.iter().map(is_one);
+        let found = self.keys.iter().map(is_one);
         found.fold(Choice::from(0), |any, one| any | one).into()
     }
 }
@@ -125,6 +136,7 @@ mod tests {
         let config = ApiConfig {
             keys: vec![key("third")],
             keys_file: Some(path),
+            ..ApiConfig::default()
         };
         let keys = ApiKeys::load(&config).expect("keys");
         for good in ["first", "second", "third"] {
@@ -139,8 +151,8 @@ mod tests {
         let path = directory.path().join("keys");
         let load = || {
             let config = ApiConfig {
-                keys: Vec::new(),
                 keys_file: Some(path.clone()),
+                ..ApiConfig::default()
             };
             let problems = ApiKeys::load(&config).err().expect("a problem");
             problems.to_string()

@@ -2,44 +2,67 @@
 //!
 //! None of them touches a socket.
 
+pub mod api;
 pub mod api_keys;
 pub mod hub;
+pub mod pubsub;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy,
+    TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
-    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
+    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use api_keys::ApiKeys;
+
+/// Why a config makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none.
-pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+/// Files of keys that cannot be read; paths that cannot be used.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
-    for endpoint in config
-        .endpoints
-        .values()
-        .filter(|endpoint| endpoint.enabled)
-    {
+    let keys = ApiKeys::load(&config.api)?;
+    let mut targets = Vec::new();
+    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
+    for (name, endpoint) in enabled {
+        let settings = endpoint_settings(&config.settings_of(endpoint));
+        let echo = endpoint.echo;
         let id = match endpoint.kind {
-            EndpointKind::Hub => {
-                let hub = hub::Hub {
-                    echo: endpoint.echo,
-                };
-                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
-            }
+            EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
+            EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
         };
         builder.route(&endpoint.path, id)?;
+        targets.push(api::Target {
+            name: name.clone(),
+            kind: endpoint.kind,
+            path: endpoint.path.clone(),
+            id,
+            message_bytes: settings.message_bytes,
+            users: None,
+        });
+    }
+    if config.api.enabled {
+        api::routes(&mut builder, keys, targets)?;
     }
     admin::routes(&mut builder, &config.health.status_word)?;
     Ok(builder)

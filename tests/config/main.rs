@@ -229,7 +229,10 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
         "{set}"
     );
     let found = problems("endpoints: {a: {kind: chat, path: /a}, B: {kind: hub}}");
-    assert!(found[0].contains("\"chat\" is not one of hub"), "{found:?}");
+    assert!(
+        found[0].contains("\"chat\" is not one of hub, pubsub"),
+        "{found:?}"
+    );
     assert!(found[1].contains("lower-case letters"), "{found:?}");
     assert_eq!(found.len(), 2, "{found:?}");
 }

@@ -122,6 +122,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
+    ("api.enabled", "no", |c| c.api.enabled = false),
     ("api.keys", "old-key, new-key", |c| {
         c.api.keys = ["old-key", "new-key"].map(api_key).to_vec();
     }),

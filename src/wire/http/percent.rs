@@ -37,7 +37,8 @@ pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     })
 }
 
-fn form_decode(text: &str) -> Option<Cow<'_, str>> {
+/// A name or a value of a query, decoded as browsers encode it. `None` as with [`percent_decode`].
+pub fn form_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return percent_decode(text);
     }
