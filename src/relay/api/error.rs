@@ -25,7 +25,7 @@ pub(super) enum Code {
     /// The message is larger than the endpoint's connections may send themselves.
     MessageTooLarge,
     /// A WebSocket was asked for.
-    NotAWebSocket,
+    NoWebsocket,
     /// There is too much to do; nothing has happened, and it may be tried again.
     Busy,
     /// Some shard did not answer in time; part of it may have happened.
@@ -35,11 +35,9 @@ pub(super) enum Code {
 impl Code {
     fn status(self) -> u16 {
         match self {
-            Code::BadJson
-            | Code::BadField
-            | Code::BadQuery
-            | Code::NoUsers
-            | Code::NotAWebSocket => 400,
+            Code::BadJson | Code::BadField | Code::BadQuery | Code::NoUsers | Code::NoWebsocket => {
+                400
+            }
             Code::Unauthorized => 401,
             Code::UnknownEndpoint => 404,
             Code::MessageTooLarge => 413,

@@ -183,7 +183,7 @@ impl Endpoint for Route {
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
-        let error = ApiError::new(Code::NotAWebSocket, "there is no WebSocket here");
+        let error = ApiError::new(Code::NoWebsocket, "there is no WebSocket here");
         Admission::Refuse(error.response())
     }
 
