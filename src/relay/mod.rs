@@ -3,6 +3,7 @@
 //! None of them touches a socket.
 
 pub mod hub;
+pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
