@@ -19,23 +19,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::config::OnDuplicate;
 use crate::fanout::ConnectionId;
 use crate::limits::CONNECTIONS_PER_USER_MAX;
 
 /// Locks that share the names between them.
 const PARTS: usize = 64;
-
-/// What happens where a name that is claimed has a holder.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum OnDuplicate {
-    /// The newcomer is refused.
-    #[default]
-    Refuse,
-    /// The newcomer gets the name, and the older connection is closed.
-    Replace,
-    /// Both have it: one user on several devices.
-    Share,
-}
 
 /// Why a name was not given. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -140,11 +129,11 @@ impl Users {
     }
 
     /// Names that have holders, `names_max` at the most, in no order.
-    pub fn names(&self, names_max: usize) -> Vec<Arc<str>> {
+    pub fn names(&self, names_max: usize) -> Vec<String> {
         let mut names = Vec::new();
         for part in &self.parts {
             let more = names_max - names.len();
-            names.extend(lock(part).keys().take(more).cloned());
+            names.extend(lock(part).keys().take(more).map(|name| name.to_string()));
         }
         names
     }
