@@ -22,6 +22,7 @@ use crate::engine::{
     Session, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::relay::cors::Cors;
 use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
@@ -33,8 +34,8 @@ pub struct Pages {
     pub status_word: String,
     /// The users that it lists.
     pub users: Vec<Arc<Users>>,
-    /// Headers of every answer of `/health` and `/test/benchmark`: what browsers are told (CORS).
-    pub answer_headers: Vec<(&'static str, String)>,
+    /// What browsers are told with every answer of `/health` and `/test/benchmark`.
+    pub cors: Cors,
 }
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
@@ -46,7 +47,7 @@ pub struct Pages {
 pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
     let metrics = serve(builder, metrics::Metrics::default());
     builder.route_admin("/metrics", metrics)?;
-    let benchmark = benchmark::Benchmark::new(pages.answer_headers.clone());
+    let benchmark = benchmark::Benchmark::new(pages.cors.clone());
     let benchmark = serve(builder, benchmark);
     builder.route("/test/benchmark", benchmark)?;
     let health = serve(builder, health::Health::new(pages));
@@ -79,9 +80,9 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
-    /// Headers of every answer.
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &[]
+    /// What browsers are told with every answer.
+    fn cors(&self) -> Option<&Cors> {
+        None
     }
 
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
@@ -114,8 +115,11 @@ impl<P: Page> Endpoint for Served<P> {
         P::METHODS
     }
 
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        self.page.answer_headers()
+    fn refusal(&self, response: Response, _code: &'static str) -> Response {
+        match self.page.cors() {
+            Some(cors) => cors.on(response),
+            None => response,
+        }
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
@@ -123,6 +127,7 @@ impl<P: Page> Endpoint for Served<P> {
             Some(running) => self.page.answer(request, running),
             None => Response::text(503, "The relay is starting.\n"),
         };
+        let response = self.refusal(response, "");
         Answer::Now(response.with_header("Cache-Control", "no-store"))
     }
 }

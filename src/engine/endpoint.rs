@@ -60,11 +60,14 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
-    /// Headers of every answer to a request of its paths, those included that the engine gives for
-    /// it: a bad upgrade, a wrong method. Not of the 101, and not where the request could not be
-    /// read. An endpoint around another one passes them on.
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &[]
+    /// The engine refuses a request for a path of this endpoint by itself: its head, its method, its
+    /// body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
+    /// reason, `response` says it in a line of text. An endpoint whose clients look for another form
+    /// of error gives it another body or more headers; the status should stay. An endpoint around
+    /// another one passes this on to it.
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        let _ = code;
+        response
     }
 
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
