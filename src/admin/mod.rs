@@ -18,8 +18,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointSettings, Handle, Later, PatternError, Request,
-    Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
+    PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
@@ -96,11 +96,12 @@ struct Served<P> {
 }
 
 impl<P: Page> Endpoint for Served<P> {
-    fn started(&self, handle: &Handle) {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
             view: handle.view(),
             since: SystemTime::now(),
         });
+        Ok(())
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {

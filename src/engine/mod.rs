@@ -42,8 +42,8 @@ pub use self::close_reason::{CloseReason, Refusal};
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,
-    Pending, Request, upgrade_required,
+    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
+    OwnedRequest, Pending, Request, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;

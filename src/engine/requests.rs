@@ -314,10 +314,11 @@ impl Shard {
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    fn later(&self, key: Key) -> Later<'_> {
+    fn later(&mut self, key: Key) -> Later<'_> {
+        let connection = self.core.connection_id(key);
         Later {
-            doors: &self.core.doors,
-            connection: self.core.connection_id(key),
+            core: &mut self.core,
+            connection,
         }
     }
 
