@@ -95,6 +95,16 @@ struct Served<P> {
     running: OnceLock<Running>,
 }
 
+impl<P: Page> Served<P> {
+    /// The answer with what browsers are told.
+    fn readable(&self, response: Response) -> Response {
+        match self.page.cors() {
+            Some(cors) => cors.on(response),
+            None => response,
+        }
+    }
+}
+
 impl<P: Page> Endpoint for Served<P> {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
@@ -117,10 +127,7 @@ impl<P: Page> Endpoint for Served<P> {
     }
 
     fn refusal(&self, response: Response, _code: &'static str) -> Response {
-        match self.page.cors() {
-            Some(cors) => cors.on(response),
-            None => response,
-        }
+        self.readable(response)
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
@@ -128,7 +135,7 @@ impl<P: Page> Endpoint for Served<P> {
             Some(running) => self.page.answer(request, running),
             None => Response::text(503, "The relay is starting.\n"),
         };
-        let response = self.refusal(response, "");
+        let response = self.readable(response);
         Answer::Now(response.with_header("Cache-Control", "no-store"))
     }
 }
