@@ -34,11 +34,11 @@ use std::time::{Duration, SystemTime};
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
 pub use api::{ApiConfig, ApiKey, ApiKeyError};
-pub use check::{API_PATHS, HEALTH_PATHS};
+pub use check::{API_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
-    DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
-    KeepaliveOverride, Override, SlowClientOverride,
+    CorsOverride, DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
+    KeepaliveOverride, OnDuplicate, Override, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
@@ -75,6 +75,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
+    /// Which web pages may read answers.
+    pub cors: CorsConfig,
     /// The HTTP API for back ends.
     pub api: ApiConfig,
     /// The log.
@@ -253,6 +255,20 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
+    /// Whether it lists the users of named endpoints.
+    pub users: bool,
+}
+
+/// `cors`: what `/health`, `/test/benchmark` and named endpoints tell browsers with every answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorsConfig {
+    /// `Access-Control-Allow-Origin`: pages of which origin may read the answers. `None` means that
+    /// nothing is said, so that only pages of the relay's own origin may.
+    pub origin: Option<String>,
+    /// `Access-Control-Allow-Methods`.
+    pub methods: String,
+    /// `Access-Control-Allow-Headers`.
+    pub headers: String,
 }
 
 /// `logging`: the log.
@@ -354,6 +370,12 @@ impl Default for Config {
             },
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
+                users: true,
+            },
+            cors: CorsConfig {
+                origin: Some("*".to_owned()),
+                methods: "GET, POST, OPTIONS".to_owned(),
+                headers: "Content-Type".to_owned(),
             },
             api: ApiConfig::default(),
             logging: LoggingConfig {

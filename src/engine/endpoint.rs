@@ -74,7 +74,8 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The engine refuses a request for a path of this endpoint by itself: its head, its method, its
     /// body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
     /// reason, `response` says it in a line of text. An endpoint whose clients look for another form
-    /// of error gives it another body; the status should stay.
+    /// of error gives it another body or more headers; the status should stay. An endpoint around
+    /// another one passes this on to it.
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         let _ = code;
         response
@@ -102,7 +103,8 @@ pub fn upgrade_required() -> Response {
 pub struct Request<'r> {
     /// The request line and the headers.
     pub head: &'r Head<'r>,
-    /// What the endpoint's path pattern took from the path, percent-decoded.
+    /// What the endpoint's path pattern took from the path, percent-decoded; `None` where it takes
+    /// nothing, and where that is no UTF-8 or an escape in it is none.
     pub parameter: Option<&'r str>,
     /// The body; empty where there is none.
     pub body: &'r [u8],

@@ -274,6 +274,8 @@ impl Shard {
             }
         };
         if let Err(response) = self.identify(key, request.peer) {
+            let code = Refusal::ConnectionsPerAddress.label();
+            let response = self.worded(request.head.path, response, code);
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);

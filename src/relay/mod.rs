@@ -4,16 +4,20 @@
 
 pub mod api;
 pub mod api_keys;
+pub mod cors;
 pub mod hub;
+pub mod named;
 pub mod pubsub;
+pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConfigError, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy,
-    TrustedProxy,
+    Config, ConfigError, ConnectionLimit, CorsConfig, EndpointConfig, EndpointKind, Listener,
+    Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
@@ -21,6 +25,8 @@ use crate::engine::{
 };
 use crate::limits::RESERVED_FILES;
 use api_keys::ApiKeys;
+use cors::{Cors, CorsHeaders};
+use named::{Named, NamedSettings};
 
 /// Why a config makes no engine.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +48,21 @@ pub enum BuildError {
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
     let keys = ApiKeys::load(&config.api)?;
+    let mut users = Vec::new();
     let mut targets = Vec::new();
     let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
     for (name, endpoint) in enabled {
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let echo = endpoint.echo;
+        let mut named_users: Option<Arc<dyn api::UserNames>> = None;
         let id = match endpoint.kind {
             EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
+            EndpointKind::Named => {
+                let named = named(config, endpoint);
+                users.push(Arc::clone(named.users()));
+                named_users = Some(named.users().clone());
+                builder.endpoint(settings, named)
+            }
             EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
         };
         builder.route(&endpoint.path, id)?;
@@ -58,14 +72,40 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             path: endpoint.path.clone(),
             id,
             message_bytes: settings.message_bytes,
-            users: None,
+            binary_out: endpoint.binary_out,
+            users: named_users,
         });
     }
     if config.api.enabled {
         api::routes(&mut builder, keys, targets)?;
     }
-    admin::routes(&mut builder, &config.health.status_word)?;
+    if !config.health.users {
+        users.clear();
+    }
+    let pages = admin::Pages {
+        status_word: config.health.status_word.clone(),
+        users,
+        cors: cors(&config.cors),
+    };
+    admin::routes(&mut builder, pages)?;
     Ok(builder)
+}
+
+fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
+    Named::new(NamedSettings {
+        on_duplicate: endpoint.on_duplicate,
+        echo: endpoint.echo,
+        binary_out: endpoint.binary_out,
+        cors: cors(&config.cors_of(endpoint)),
+    })
+}
+
+fn cors(config: &CorsConfig) -> Cors {
+    Cors(config.origin.clone().map(|origin| CorsHeaders {
+        origin,
+        methods: config.methods.clone(),
+        headers: config.headers.clone(),
+    }))
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

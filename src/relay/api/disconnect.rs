@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::{ApiError, Code};
 use super::query::{body, present};
@@ -26,7 +27,7 @@ struct Disconnect<'b> {
     user: Option<Cow<'b, str>>,
     #[serde(borrow, default, deserialize_with = "present")]
     room: Option<Cow<'b, str>>,
-    #[serde(default = "default_code")]
+    #[serde(default = "default_code", deserialize_with = "whole")]
     code: u16,
     #[serde(borrow, default)]
     reason: Cow<'b, str>,
@@ -34,6 +35,16 @@ struct Disconnect<'b> {
 
 fn default_code() -> u16 {
     CODE_DEFAULT
+}
+
+/// A whole number of 16 bits, also where somebody's JSON writes it as `1008.0`.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let number = f64::deserialize(from)?;
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number);
+    match is_whole {
+        true => Ok(number as u16),
+        false => Err(D::Error::custom("code is no whole number of 16 bits")),
+    }
 }
 
 /// Who is to go.

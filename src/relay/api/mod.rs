@@ -25,6 +25,7 @@ use serde::Serialize;
 use self::error::{ApiError, Code};
 use self::worker::Worker;
 use super::api_keys::{ApiKeys, header_key};
+use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
     Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
@@ -47,6 +48,8 @@ pub struct Target {
     pub id: EndpointId,
     /// The largest message for its connections, in bytes.
     pub message_bytes: usize,
+    /// Whether its clients get everything as binary.
+    pub binary_out: bool,
     /// Its users, where they have names.
     pub users: Option<Arc<dyn UserNames>>,
 }
@@ -58,6 +61,17 @@ pub trait UserNames: Send + Sync {
 
     /// The user that a connection belongs to. It is called on the connection's own shard.
     fn name_of(&self, member: &Recipient<'_>) -> Option<String>;
+}
+
+impl UserNames for Users {
+    fn connections_of(&self, user: &str) -> Vec<ConnectionId> {
+        Users::connections_of(self, user)
+    }
+
+    fn name_of(&self, member: &Recipient<'_>) -> Option<String> {
+        let claim = member.state?.downcast_ref::<Claim>()?;
+        Some(claim.name().to_owned())
+    }
 }
 
 /// Adds the API's paths to an engine.

@@ -127,6 +127,10 @@ fn message(
             Content::Binary(payload) => (MessageKind::Binary, payload),
         },
     };
+    let kind = match target.binary_out {
+        true => MessageKind::Binary,
+        false => kind,
+    };
     if payload.len() > target.message_bytes {
         let bytes_max = target.message_bytes;
         let text = format!("the endpoint's messages have at most {bytes_max} bytes");
