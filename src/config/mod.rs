@@ -12,6 +12,7 @@
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 
+mod api;
 mod check;
 pub mod cli;
 mod endpoint;
@@ -32,6 +33,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
+pub use api::{ApiConfig, ApiKey, ApiKeyError};
 pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;
 pub use endpoint::{
@@ -73,6 +75,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
+    /// The HTTP API for back ends.
+    pub api: ApiConfig,
     /// The log.
     pub logging: LoggingConfig,
 }
@@ -351,6 +355,7 @@ impl Default for Config {
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
             },
+            api: ApiConfig::default(),
             logging: LoggingConfig {
                 level: LogLevel::Info,
                 format: LogFormat::Text,

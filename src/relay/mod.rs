@@ -2,6 +2,7 @@
 //!
 //! None of them touches a socket.
 
+pub mod api_keys;
 pub mod hub;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corecast::config::{
-    Config, ConnectionLimit, EndpointConfig, KIB, LogFormat, LogLevel, LogOutput, MIB, Network,
-    Shards, SlowClientPolicy, TrustedProxy,
+    ApiKey, Config, ConnectionLimit, EndpointConfig, KIB, LogFormat, LogLevel, LogOutput, MIB,
+    Network, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// A key, a value for it that is not its default, and the field that it has to change.
@@ -122,6 +122,12 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
+    ("api.keys", "old-key, new-key", |c| {
+        c.api.keys = ["old-key", "new-key"].map(api_key).to_vec();
+    }),
+    ("api.keys_file", "keys.txt", |c| {
+        c.api.keys_file = Some(PathBuf::from("keys.txt"));
+    }),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
     }),
@@ -178,6 +184,10 @@ pub(crate) const FIXED: &[&str] = &[
 
 pub(crate) fn network(text: &str) -> Network {
     text.parse().expect("a network")
+}
+
+pub(crate) fn api_key(text: &str) -> ApiKey {
+    text.parse().expect("a key")
 }
 
 pub(crate) fn seconds(count: u64) -> Option<Duration> {
