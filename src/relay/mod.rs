@@ -4,6 +4,7 @@
 
 pub mod api_keys;
 pub mod hub;
+pub mod push;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
