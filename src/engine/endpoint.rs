@@ -71,6 +71,15 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
+    /// The engine refuses a request for a path of this endpoint by itself: its head, its method, its
+    /// body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
+    /// reason, `response` says it in a line of text. An endpoint whose clients look for another form
+    /// of error gives it another body; the status should stay.
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        let _ = code;
+        response
+    }
+
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

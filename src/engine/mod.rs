@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod asking;
 mod bodies;
 mod clock;
 mod close_reason;
@@ -36,6 +37,7 @@ mod timers;
 mod tls;
 mod view;
 
+pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
