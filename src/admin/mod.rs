@@ -12,7 +12,7 @@ mod probes;
 #[cfg(target_os = "linux")]
 mod process;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::engine::{
@@ -20,17 +20,22 @@ use crate::engine::{
     PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::relay::push::PushStats;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
 /// Adds the pages to an engine. `status_word` is the status that `/health` gives. The environment
-/// is read here, once, for what `/health` tells about the deployment.
+/// is read here, once, for what `/health` tells about the deployment. `push` is for the metrics.
 ///
 /// # Errors
 ///
 /// One of the paths is taken by an endpoint that was added before.
-pub fn routes(builder: &mut Builder, status_word: &str) -> Result<(), PatternError> {
-    let metrics = serve(builder, metrics::Metrics::default());
+pub fn routes(
+    builder: &mut Builder,
+    status_word: &str,
+    push: Arc<PushStats>,
+) -> Result<(), PatternError> {
+    let metrics = serve(builder, metrics::Metrics::new(push));
     builder.route_admin("/metrics", metrics)?;
     let health = serve(builder, health::Health::new(status_word));
     let livez = serve(builder, probes::Livez);

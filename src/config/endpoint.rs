@@ -1,9 +1,10 @@
 //! What a path does: the endpoints of a config, and what each of them overrides.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, DeflateConfig, SlowClientPolicy};
+use super::{Config, DeflateConfig, MIB, SlowClientPolicy};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
@@ -19,6 +20,18 @@ pub struct EndpointConfig {
     pub enabled: bool,
     /// Hub: whether a sender gets its own messages back.
     pub echo: bool,
+    /// Push: where back ends push, an exact path; `None` means nowhere.
+    pub push_path: Option<String>,
+    /// Push: whether a token that names no user stands for everybody; else it is refused.
+    pub broadcast_fallback: bool,
+    /// Push: the file that keeps delayed pushes over a restart; `None` means that they are lost.
+    pub journal: Option<PathBuf>,
+    /// Push: most delayed pushes that wait.
+    pub pending_max: usize,
+    /// Push: most memory of those, bytes.
+    pub pending_bytes: usize,
+    /// Push: the longest delay.
+    pub delay_max: Duration,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
     /// Instead of `slow_client`.
@@ -34,6 +47,8 @@ pub struct EndpointConfig {
 pub enum EndpointKind {
     /// The path is the room, and every message goes to everybody in it.
     Hub,
+    /// Clients wait for what back ends push to their token.
+    Push,
 }
 
 /// `endpoints.<name>.limits`; see [`super::LimitsConfig`].
@@ -99,29 +114,44 @@ pub struct EndpointSettings {
 
 impl EndpointKind {
     /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
-    pub const ALL: &'static [(&'static str, EndpointKind)] = &[("hub", EndpointKind::Hub)];
+    pub const ALL: &'static [(&'static str, EndpointKind)] =
+        &[("hub", EndpointKind::Hub), ("push", EndpointKind::Push)];
 }
 
 /// The endpoints that exist without being written down.
 pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
-    BTreeMap::from([(
-        "hub".to_owned(),
-        EndpointConfig::new(EndpointKind::Hub, "/**"),
-    )])
+    let endpoint = |name: &str, kind, path| (name.to_owned(), EndpointConfig::new(kind, path));
+    BTreeMap::from([
+        endpoint("hub", EndpointKind::Hub, "/**"),
+        endpoint("push", EndpointKind::Push, "/ws"),
+    ])
 }
 
 impl EndpointConfig {
     /// An enabled endpoint of this kind at this path, with the kind's defaults.
     pub fn new(kind: EndpointKind, path: &str) -> EndpointConfig {
-        EndpointConfig {
+        let common = EndpointConfig {
             kind,
             path: path.to_owned(),
             enabled: true,
             echo: true,
+            push_path: None,
+            broadcast_fallback: true,
+            journal: None,
+            pending_max: 100_000,
+            pending_bytes: 64 * MIB,
+            delay_max: Duration::from_secs(7 * 24 * 3_600),
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),
             deflate: DeflateOverride::default(),
+        };
+        match kind {
+            EndpointKind::Hub => common,
+            EndpointKind::Push => EndpointConfig {
+                push_path: Some("/api/push".to_owned()),
+                ..common
+            },
         }
     }
 }

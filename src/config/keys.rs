@@ -115,6 +115,12 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(path, UrlPath),
     key!(enabled, Switch),
     key!(echo, Switch),
+    key!(push_path, OrNull(UrlPath)),
+    key!(broadcast_fallback, Switch),
+    key!(journal, OrNull(File)),
+    key!(pending_max, PENDING),
+    key!(pending_bytes, MEMORY_BYTES),
+    key!(delay_max, SPAN),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -127,6 +133,25 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
 
+/// Plain names that set a key of an endpoint.
+pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] = &[
+    ("WS_PATH", "endpoints.push.path"),
+    ("PUSH_PATH", "endpoints.push.push_path"),
+];
+
+/// Keys at the top of the file of an earlier relay, and what they are here. One that is empty
+/// counts as one that is not there.
+pub static FLAT_KEYS: &[(&str, &str)] = &[
+    ("port", "server.port"),
+    ("api_key", "api.keys"),
+    ("ws_path", "endpoints.push.path"),
+    ("push_path", "endpoints.push.push_path"),
+];
+
+const PENDING: Count = Count {
+    min: 1,
+    max: 10_000_000,
+};
 const NETWORKS: List<Network> = List("networks", PhantomData);
 const API_KEYS: List<ApiKey> = List("keys", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
@@ -387,18 +412,19 @@ pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
 
 impl Config {
     /// The config as YAML that loads to the same config. Secrets are hidden, and what an endpoint
-    /// does not override is left out.
+    /// does not override is left out where its kind does not either.
     pub fn to_yaml(&self) -> String {
         let mut root = Mapping::new();
         for key in KEYS {
             insert(&mut root, key.path, key.show(self));
         }
         for (name, endpoint) in &self.endpoints {
-            let shown = ENDPOINT_KEYS
-                .iter()
-                .map(|key| (key.path, key.show(endpoint)));
-            for (path, value) in shown.filter(|(_, value)| !value.is_null()) {
-                insert(&mut root, &format!("endpoints.{name}.{path}"), value);
+            let default = EndpointConfig::new(endpoint.kind, &endpoint.path);
+            for key in ENDPOINT_KEYS {
+                let value = key.show(endpoint);
+                if !value.is_null() || key.differs(endpoint, &default) {
+                    insert(&mut root, &format!("endpoints.{name}.{}", key.path), value);
+                }
             }
         }
         serde_yaml::to_string(&root).unwrap_or_default()

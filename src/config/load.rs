@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_yaml::Value;
 
 use super::check::{self, Conflict};
-use super::keys::{self, Found};
+use super::keys::{self, Found, Key};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
 use super::{Config, ConfigError, EndpointConfig, EndpointKind, Problem, suggest};
@@ -134,6 +134,9 @@ impl Loader<'_> {
             self.last_set_by
                 .insert(path.to_owned(), Origin::File(steps.clone()));
         }
+        if let Some((_, path)) = keys::FLAT_KEYS.iter().find(|(flat, _)| *flat == path) {
+            return self.take_flat(path, steps, node);
+        }
         match (keys::find(path), node) {
             (Found::Section, Tree::Section(entries)) => self.take_section(path, steps, entries),
             (Found::Section, Tree::Leaf(Value::Null)) => {}
@@ -145,11 +148,35 @@ impl Loader<'_> {
                 let message = self.unknown_key(path);
                 self.complain_at_key(steps, path, message);
             }
-            (_, Tree::Leaf(value)) => self.assign(path, value, Origin::File(steps.clone())),
+            (_, Tree::Leaf(value)) => self.take_value(path, steps, value),
             (_, Tree::Section(_)) => {
                 let value = Value::Mapping(serde_yaml::Mapping::new());
-                self.assign(path, &value, Origin::File(steps.clone()));
+                self.take_value(path, steps, &value);
             }
+        }
+    }
+
+    /// A key of an earlier relay's file, for the key at `path`.
+    fn take_flat(&mut self, path: &str, steps: &[usize], node: &Tree) {
+        let value = match node {
+            Tree::Leaf(Value::String(text)) if text.is_empty() => return,
+            // One key, be there a comma in it.
+            Tree::Leaf(key @ Value::String(_)) if path == "api.keys" => {
+                Value::Sequence(vec![key.clone()])
+            }
+            Tree::Leaf(value) => value.clone(),
+            Tree::Section(_) => Value::Mapping(serde_yaml::Mapping::new()),
+        };
+        self.take_value(path, steps, &value);
+    }
+
+    fn take_value(&mut self, path: &str, steps: &[usize], value: &Value) {
+        match self.last_set_by.get(path) {
+            // By a key of an earlier relay and by ours.
+            Some(_) => {
+                self.complain_at_key(steps, path, "is written twice; remove one".to_owned());
+            }
+            None => self.assign(path, value, Origin::File(steps.to_vec())),
         }
     }
 
@@ -162,12 +189,15 @@ impl Loader<'_> {
                 .find(|key| key.plain_environment == Some(name))
         };
         for (name, value) in &variables {
-            if let Some(key) = plain(name) {
-                self.assign(
-                    key.path,
-                    &value_of_text(value),
-                    Origin::Environment(name.clone()),
-                );
+            let path_of_key = plain(name).map(|key| key.path);
+            let of_endpoints = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
+            let of_endpoints = of_endpoints.filter(|(plain, _)| plain == name);
+            let paths = path_of_key
+                .into_iter()
+                .chain(of_endpoints.map(|(_, path)| *path));
+            for path in paths {
+                let origin = Origin::Environment(name.clone());
+                self.assign(path, &value_of_text(value), origin);
             }
         }
         for (name, value) in &variables {
@@ -205,7 +235,27 @@ impl Loader<'_> {
         self.config.endpoints.entry(name).or_insert_with(draft)
     }
 
+    /// What nobody has set of an endpoint is its kind's default, in whatever order its keys came.
+    fn take_kinds(&mut self) {
+        let built_in = super::built_in_endpoints();
+        for (name, endpoint) in &mut self.config.endpoints {
+            let own = built_in.get(name);
+            if own.is_some_and(|own| own.kind == endpoint.kind) {
+                continue;
+            }
+            let defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
+            let of_kind = |key: &&Key<_>| !matches!(key.path, "kind" | "path");
+            for key in keys::ENDPOINT_KEYS.iter().filter(of_kind) {
+                let path = format!("endpoints.{name}.{}", key.path);
+                if !self.last_set_by.contains_key(&path) {
+                    key.copy(&defaults, endpoint);
+                }
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Config, ConfigError> {
+        self.take_kinds();
         self.check_new_endpoints();
         for Conflict { paths, message } in check::conflicts(&self.config) {
             if paths.iter().any(|path| self.unreadable.contains(path)) {

@@ -7,43 +7,86 @@ pub mod hub;
 pub mod push;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, EndpointConfig, EndpointKind, Listener, Shards,
+    SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
-    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
+    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use api_keys::ApiKeys;
+use push::{Push, PushApi, PushSettings, PushStats};
+
+/// Why a config makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none.
-pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+/// Files of keys that cannot be read; paths that cannot be used.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
-    for endpoint in config
-        .endpoints
-        .values()
-        .filter(|endpoint| endpoint.enabled)
-    {
+    let keys = ApiKeys::load(&config.api)?;
+    let push_stats = Arc::<PushStats>::default();
+    let enabled = config.endpoints.values().filter(|each| each.enabled);
+    for endpoint in enabled {
+        let settings = endpoint_settings(&config.settings_of(endpoint));
         let id = match endpoint.kind {
             EndpointKind::Hub => {
                 let hub = hub::Hub {
                     echo: endpoint.echo,
                 };
-                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
+                builder.endpoint(settings, hub)
             }
+            EndpointKind::Push => builder.endpoint(settings, Push),
         };
         builder.route(&endpoint.path, id)?;
+        if endpoint.kind == EndpointKind::Push
+            && let Some(path) = &endpoint.push_path
+        {
+            let settings = push_settings(endpoint, path);
+            let stats = Arc::clone(&push_stats);
+            let api = PushApi::new(settings, id, keys.clone(), stats);
+            add_push_api(&mut builder, path, api)?;
+        }
     }
-    admin::routes(&mut builder, &config.health.status_word)?;
+    admin::routes(&mut builder, &config.health.status_word, push_stats)?;
     Ok(builder)
+}
+
+fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+    PushSettings {
+        path: path.to_owned(),
+        broadcast_fallback: config.broadcast_fallback,
+        journal: config.journal.clone(),
+        pending_max: config.pending_max,
+        pending_bytes: config.pending_bytes,
+        delay_max: config.delay_max,
+    }
+}
+
+fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
+    let api = builder.endpoint(EndpointSettings::default(), api);
+    for path in PushApi::paths(path) {
+        builder.route(&path, api)?;
+    }
+    Ok(())
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

@@ -19,6 +19,8 @@ use serde_json::value::RawValue;
 
 pub use self::api::{PushApi, PushSettings};
 use self::order::{Text, object};
+pub(crate) use self::refusal::Refusal as PushRefusal;
+pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{Endpoint, JoinError, Request, RoomId, Session};
 use crate::wire::decoder::Message;
