@@ -3,6 +3,7 @@
 
 mod binary;
 mod problems;
+mod push;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -199,7 +200,8 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
     for config in [file, environment] {
         let config = config.expect("a config");
         assert_eq!(config.endpoints.get("lobby"), Some(&expected));
-        assert_eq!(config.endpoints.len(), 2);
+        let built_in = Config::default().endpoints.len();
+        assert_eq!(config.endpoints.len(), built_in + 1);
     }
     let found = problems("endpoints:\n  hbu: {echo: false}\n");
     assert_eq!(found.len(), 1, "{found:?}");
