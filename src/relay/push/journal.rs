@@ -171,4 +171,24 @@ mod tests {
         );
         assert!(Journal::open(&folder.path().join("no/such/folder")).is_err());
     }
+
+    #[test]
+    fn after_a_failure_it_is_opened_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("below").join("push.redb");
+        let mut journal = Journal {
+            path: path.clone(),
+            database: None,
+        };
+        let push = pending(7);
+        assert!(
+            journal.write([&push].into_iter(), &[]).is_err(),
+            "no folder"
+        );
+        std::fs::create_dir(folder.path().join("below")).expect("a folder");
+        journal.write([&push].into_iter(), &[]).expect("a disk");
+        drop(journal);
+        let (_, found) = Journal::open(&path).expect("the file");
+        assert_eq!(found.len(), 1);
+    }
 }
