@@ -8,6 +8,7 @@ pub mod cors;
 pub mod hub;
 pub mod named;
 pub mod pubsub;
+pub mod push;
 pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -27,6 +28,7 @@ use crate::limits::RESERVED_FILES;
 use api_keys::ApiKeys;
 use cors::{Cors, CorsHeaders};
 use named::{Named, NamedSettings};
+use push::{Push, PushApi, PushSettings};
 
 /// Why a config makes no engine.
 #[derive(Debug, thiserror::Error)]
@@ -48,24 +50,36 @@ pub enum BuildError {
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
     let keys = ApiKeys::load(&config.api)?;
-    let mut users = Vec::new();
+    let mut pages = admin::Pages {
+        status_word: config.health.status_word.clone(),
+        users: Vec::new(),
+        cors: cors(&config.cors),
+        push: Arc::default(),
+    };
     let mut targets = Vec::new();
     let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
     for (name, endpoint) in enabled {
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let echo = endpoint.echo;
-        let mut named_users: Option<Arc<dyn api::UserNames>> = None;
+        let mut users = None;
         let id = match endpoint.kind {
             EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
             EndpointKind::Named => {
                 let named = named(config, endpoint);
-                users.push(Arc::clone(named.users()));
-                named_users = Some(named.users().clone());
+                users = Some(Arc::clone(named.users()));
                 builder.endpoint(settings, named)
             }
+            EndpointKind::Push => builder.endpoint(settings, Push),
             EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
         };
         builder.route(&endpoint.path, id)?;
+        if endpoint.kind == EndpointKind::Push
+            && let Some(path) = &endpoint.push_path
+        {
+            let (settings, stats) = (push_settings(endpoint, path), Arc::clone(&pages.push));
+            let api = PushApi::new(settings, id, keys.clone(), stats);
+            add_push_api(&mut builder, path, api)?;
+        }
         targets.push(api::Target {
             name: name.clone(),
             kind: endpoint.kind,
@@ -73,20 +87,13 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             id,
             message_bytes: settings.message_bytes,
             binary_out: endpoint.binary_out,
-            users: named_users,
+            users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
+        pages.users.extend(users.filter(|_| config.health.users));
     }
     if config.api.enabled {
         api::routes(&mut builder, keys, targets)?;
     }
-    if !config.health.users {
-        users.clear();
-    }
-    let pages = admin::Pages {
-        status_word: config.health.status_word.clone(),
-        users,
-        cors: cors(&config.cors),
-    };
     admin::routes(&mut builder, pages)?;
     Ok(builder)
 }
@@ -106,6 +113,25 @@ fn cors(config: &CorsConfig) -> Cors {
         methods: config.methods.clone(),
         headers: config.headers.clone(),
     }))
+}
+
+fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+    PushSettings {
+        path: path.to_owned(),
+        broadcast_fallback: config.broadcast_fallback,
+        journal: config.journal.clone(),
+        pending_max: config.pending_max,
+        pending_bytes: config.pending_bytes,
+        delay_max: config.delay_max,
+    }
+}
+
+fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
+    let api = builder.endpoint(EndpointSettings::default(), api);
+    for path in PushApi::paths(path) {
+        builder.route(&path, api)?;
+    }
+    Ok(())
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

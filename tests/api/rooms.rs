@@ -348,3 +348,58 @@ fn requests_that_wait_for_shards_may_be_sent_ahead_on_one_connection() {
         assert_eq!(backend.answer().status, 200, "answer {answer}");
     }
 }
+
+#[test]
+fn users_of_a_named_endpoint_are_seen_reached_and_disconnected_by_name() {
+    let relay = Relay::start(3);
+    let mut ada = relay.open("/ws/ada");
+    let mut others: Vec<Client> = ["bob", "J%C3%BCrgen", "eve"]
+        .map(|name| relay.open(&format!("/ws/{name}")))
+        .into();
+    expect_members(&relay, "named", "/", 4);
+    let page = relay.get("/api/members?endpoint=named&room=/");
+    let members = page["members"].as_array().expect("a list").iter();
+    let names: BTreeSet<&str> = members.filter_map(|each| each["user"].as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["ada", "bob", "eve", "Jürgen"]));
+    let publish = |user: &str| {
+        let body = json!({"endpoint": "named", "user": user, "text": "for you alone"});
+        relay.post("/api/publish", &body.to_string())["recipients"].clone()
+    };
+    assert_eq!((publish("ada"), publish("nobody")), (json!(1), json!(0)));
+    assert_eq!(ada.expect_text(), "for you alone");
+    let disconnect = |user: &str| {
+        let body = json!({"endpoint": "named", "user": user, "code": 4000, "reason": "enough"});
+        relay.post("/api/disconnect", &body.to_string())["closed"].clone()
+    };
+    assert_eq!(
+        (disconnect("ada"), disconnect("nobody")),
+        (json!(1), json!(0))
+    );
+    assert_eq!(ada.expect_close(4000), "enough");
+    let all = r#"{"endpoint":"named","room":"/","text":"to all who are left"}"#;
+    assert_eq!(relay.post("/api/publish", all)["recipients"], 3);
+    for other in &mut others {
+        assert_eq!(other.expect_text(), "to all who are left");
+    }
+}
+
+#[test]
+fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_binary() {
+    let relay = Relay::with(2, |config| {
+        let named = config.endpoints.get_mut("named").expect("it is there");
+        named.on_duplicate = corecast::config::OnDuplicate::Share;
+        named.binary_out = true;
+    });
+    let mut devices: Vec<Client> = (0..4).map(|_| relay.open("/ws/ada")).collect();
+    let body = r#"{"endpoint":"named","user":"ada","text":"x"}"#;
+    assert_eq!(relay.post("/api/publish", body)["recipients"], 4);
+    for device in &mut devices {
+        let frame = device.frame();
+        assert_eq!((frame.opcode, &*frame.payload), (BINARY, &b"x"[..]));
+    }
+    let body = r#"{"endpoint":"named","user":"ada"}"#;
+    assert_eq!(relay.post("/api/disconnect", body)["closed"], 4);
+    for device in &mut devices {
+        device.expect_close(1008);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod binary;
 mod problems;
+mod push;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -233,7 +234,7 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
     );
     let found = problems("endpoints: {a: {kind: chat, path: /a}, B: {kind: hub}}");
     assert!(
-        found[0].contains("\"chat\" is not one of hub, named, pubsub"),
+        found[0].contains("\"chat\" is not one of hub, named, push, pubsub"),
         "{found:?}"
     );
     assert!(found[1].contains("lower-case letters"), "{found:?}");
