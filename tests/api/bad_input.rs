@@ -38,130 +38,95 @@ fn expect(answer: &Answer, status: u16, code: &str, what: &str) {
     );
 }
 
+fn status_of(code: &str) -> u16 {
+    match code {
+        "unknown_endpoint" | "no_users" => 404,
+        _ => 400,
+    }
+}
+
+/// What follows the method and the path, the status and the code. The method is the path's own, or
+/// the one that stands before the rest.
+const WRONG: [(&str, u16, &str); 20] = [
+    ("OTHER  HTTP/1.1|Host: r", 405, "method_not_allowed"),
+    ("PATCH  HTTP/1.1|Host: r", 405, "method_not_allowed"),
+    ("BREW  HTTP/1.1|Host: r", 501, "unknown_method"),
+    ("OWN  HTTP/1.1", 400, "missing_host"),
+    ("OWN  HTTP/1.1|Host: r|Host: s", 400, "repeated_host"),
+    ("OWN  HTTP/1.1|Host: r|A : b", 400, "bad_header_name"),
+    ("OWN  HTTP/1.1|Host: r|A: \0", 400, "bad_header_value"),
+    ("OWN ?LONG HTTP/1.1|Host: r", 414, "target_too_long"),
+    ("OWN  HTTP/1.1|Host: r|MANY", 431, "too_many_headers"),
+    ("OWN  HTTP/1.1|Host: r|A: LONGLONG", 431, "head_too_large"),
+    ("OWN  HTTP/2.0|Host: r", 505, "unsupported_version"),
+    (
+        "OWN  HTTP/1.1|Host: r|Content-Length: -1",
+        400,
+        "bad_length",
+    ),
+    (
+        "OWN  HTTP/1.1|Host: r|Content-Length: 1048577",
+        413,
+        "body_too_large",
+    ),
+    (
+        "OWN  HTTP/1.1|Host: r|Transfer-Encoding: gzip",
+        501,
+        "unknown_encoding",
+    ),
+    (
+        "OWN  HTTP/1.1|Host: r|Transfer-Encoding: chunked||xyz",
+        400,
+        "bad_chunk",
+    ),
+    (
+        "OWN  HTTP/1.1|Host: r|Expect: the-best",
+        417,
+        "unknown_expectation",
+    ),
+    (
+        "GET  HTTP/1.1|Host: r|Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        400,
+        "no_websocket",
+    ),
+    (
+        "GET  HTTP/1.1|Host: r|Connection: Upgrade|Upgrade: websocket",
+        400,
+        "no_version",
+    ),
+    ("OWN  HTTP/1.1|Host: r", 401, "unauthorized"),
+    (
+        "OWN ?surprise=1 HTTP/1.1|Host: r|API-KEY: GOOD",
+        400,
+        "bad_query",
+    ),
+];
+
 #[test]
 fn whatever_is_wrong_with_a_request_has_a_code_on_every_path() {
     let relay = Relay::start(1);
     for path in API_PATHS {
-        let good = method(path);
-        let bad = if good == "GET" { "POST" } else { "GET" };
-        let long = "x".repeat(9_000);
-        let many = "X-A: b\r\n".repeat(101);
-        let key = format!("API-KEY: {KEY}\r\n");
-        let rows: [(String, u16, &str); 20] = [
-            (
-                format!("{bad} {path} HTTP/1.1\r\nHost: r\r\n\r\n"),
-                405,
-                "method_not_allowed",
-            ),
-            (
-                format!("PATCH {path} HTTP/1.1\r\nHost: r\r\n\r\n"),
-                405,
-                "method_not_allowed",
-            ),
-            (
-                format!("BREW {path} HTTP/1.1\r\nHost: r\r\n\r\n"),
-                501,
-                "unknown_method",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\n\r\n"),
-                400,
-                "missing_host",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nHost: s\r\n\r\n"),
-                400,
-                "repeated_host",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nA : b\r\n\r\n"),
-                400,
-                "bad_header_name",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nA: \0\r\n\r\n"),
-                400,
-                "bad_header_value",
-            ),
-            (
-                format!("{good} {path}?{long} HTTP/1.1\r\nHost: r\r\n\r\n"),
-                414,
-                "target_too_long",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\n{many}\r\n"),
-                431,
-                "too_many_headers",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nA: {long}{long}\r\n\r\n"),
-                431,
-                "head_too_large",
-            ),
-            (
-                format!("{good} {path} HTTP/2.0\r\nHost: r\r\n\r\n"),
-                505,
-                "unsupported_version",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nContent-Length: -1\r\n\r\n"),
-                400,
-                "bad_length",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nContent-Length: 1048577\r\n\r\n"),
-                413,
-                "body_too_large",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: gzip\r\n\r\n"),
-                501,
-                "unknown_encoding",
-            ),
-            (
-                format!(
-                    "{good} {path} HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
-                ),
-                400,
-                "bad_chunk",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\nExpect: the-best\r\n\r\n"),
-                417,
-                "unknown_expectation",
-            ),
-            (
-                format!(
-                    "GET {path} HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                ),
-                400,
-                "no_websocket",
-            ),
-            (
-                format!(
-                    "GET {path} HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-                ),
-                400,
-                "no_version",
-            ),
-            (
-                format!("{good} {path} HTTP/1.1\r\nHost: r\r\n\r\n"),
-                401,
-                "unauthorized",
-            ),
-            (
-                format!("{good} {path}?surprise=1 HTTP/1.1\r\nHost: r\r\n{key}\r\n"),
-                400,
-                "bad_query",
-            ),
-        ];
-        for (request, status, code) in rows {
+        let own = method(path);
+        let other = if own == "GET" { "POST" } else { "GET" };
+        for (row, status, code) in WRONG {
+            let (verb, rest) = row.split_once(' ').expect("a method");
+            let verb = match verb {
+                "OWN" => own,
+                "OTHER" => other,
+                verb => verb,
+            };
+            let rest = rest
+                .replace("LONG", &"x".repeat(9_000))
+                .replace("MANY", &vec!["X-A: b"; 101].join("\r\n"))
+                .replace("GOOD", KEY)
+                .replace('|', "\r\n");
+            let request = format!("{verb} {path}{rest}\r\n\r\n");
             let answer = answer(&relay, request.as_bytes());
             expect(&answer, status, code, &format!("{path}: {code}"));
             if status == 405 {
                 let allow = answer.header("Allow");
-                assert!(allow.is_some_and(|allow| allow.contains(good)), "{allow:?}");
+                assert!(allow.is_some_and(|allow| allow.contains(own)), "{allow:?}");
             }
         }
     }
@@ -274,7 +239,7 @@ fn every_wrong_body_has_a_code() {
             let (status, answer) = relay.ask("POST", path, body);
             let shown: String = body.chars().take(80).collect();
             assert_eq!(answer["code"], code, "{path} {shown}: {answer}");
-            assert_eq!(status, if code == "unknown_endpoint" { 404 } else { 400 });
+            assert_eq!(status, status_of(code));
         }
         let head = format!("API-KEY: {KEY}\r\nContent-Length: 3\r\n");
         let answer = relay.say("POST", path, &head, b"{\xff}");
@@ -321,7 +286,7 @@ fn every_wrong_query_has_a_code() {
     ] {
         let (status, answer) = relay.ask("GET", &format!("/api/{path}{query}"), "");
         assert_eq!(answer["code"], code, "{path}{query}: {answer}");
-        assert_eq!(status, if code == "unknown_endpoint" { 404 } else { 400 });
+        assert_eq!(status, status_of(code));
     }
     // What looks odd and is good.
     for query in ["&after=", "&after=%00", "&", "&limit=1000", "&limit=007"] {

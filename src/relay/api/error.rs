@@ -35,11 +35,9 @@ pub(super) enum Code {
 impl Code {
     fn status(self) -> u16 {
         match self {
-            Code::BadJson | Code::BadField | Code::BadQuery | Code::NoUsers | Code::NoWebsocket => {
-                400
-            }
+            Code::BadJson | Code::BadField | Code::BadQuery | Code::NoWebsocket => 400,
             Code::Unauthorized => 401,
-            Code::UnknownEndpoint => 404,
+            Code::UnknownEndpoint | Code::NoUsers => 404,
             Code::MessageTooLarge => 413,
             Code::Busy | Code::Timeout => 503,
         }
