@@ -151,91 +151,94 @@ fn half_a_request_is_answered_when_its_time_is_over() {
     }
 }
 
+/// Bodies with the code that they get: everywhere, and on one path.
+const COMMON: &[(&str, &str)] = &[
+    ("", "bad_json"),
+    ("null", "bad_json"),
+    ("7", "bad_json"),
+    ("[]", "bad_json"),
+    (r#"["hub","/x"]"#, "bad_json"),
+    ("{", "bad_json"),
+    (r#"{"endpoint":"hub"} x"#, "bad_json"),
+    (r#"{"endpoint":"\ud800"}"#, "bad_json"),
+    ("\u{feff}{}", "bad_json"),
+    ("{}", "bad_field"),
+    (r#"{"endpoint":"hub"}"#, "bad_field"),
+    (r#"{"endpoint":7}"#, "bad_field"),
+    (r#"{"endpoint":null}"#, "bad_field"),
+    (r#"{"endpoint":"hub","endpoint":"hub"}"#, "bad_field"),
+    (r#"{"endpoint":"hub","surprise":1}"#, "bad_field"),
+];
+
+const PUBLISH: &[(&str, &str)] = &[
+    (r#"{"endpoint":"hub","room":"/x"}"#, "bad_field"),
+    (r#"{"endpoint":"hub","text":"t"}"#, "bad_field"),
+    (
+        r#"{"endpoint":"hub","room":"/x","user":"u","text":"t"}"#,
+        "bad_field",
+    ),
+    (
+        r#"{"endpoint":"hub","room":"/x","text":"t","json":1}"#,
+        "bad_field",
+    ),
+    (r#"{"endpoint":"hub","room":"/x","text":null}"#, "bad_field"),
+    (
+        r#"{"endpoint":"hub","room":["/x"],"text":"t"}"#,
+        "bad_field",
+    ),
+    (
+        r#"{"endpoint":"hub","room":"/x","base64":"?"}"#,
+        "bad_field",
+    ),
+    (
+        r#"{"endpoint":"hub","room":"/x","base64":"AAA"}"#,
+        "bad_field",
+    ),
+    (
+        r#"{"endpoint":"none","room":"/x","text":"t"}"#,
+        "unknown_endpoint",
+    ),
+    (
+        r#"{"endpoint":"","room":"/x","text":"t"}"#,
+        "unknown_endpoint",
+    ),
+    (r#"{"endpoint":"hub","user":"u","text":"t"}"#, "no_users"),
+];
+
+const DISCONNECT: &[(&str, &str)] = &[
+    (
+        r#"{"endpoint":"hub","room":"/x","connection":"1-1-1"}"#,
+        "bad_field",
+    ),
+    (r#"{"endpoint":"hub","connection":"x"}"#, "bad_field"),
+    (r#"{"endpoint":"hub","connection":"-1-1-1"}"#, "bad_field"),
+    (
+        r#"{"endpoint":"hub","room":"/x","code":"1008"}"#,
+        "bad_field",
+    ),
+    (
+        r#"{"endpoint":"hub","room":"/x","code":70000}"#,
+        "bad_field",
+    ),
+    (r#"{"endpoint":"hub","room":"/x","code":1005}"#, "bad_field"),
+    (r#"{"endpoint":"hub","room":"/x","code":999}"#, "bad_field"),
+    (
+        r#"{"endpoint":"hub","room":"/x","reason":null}"#,
+        "bad_field",
+    ),
+    (r#"{"endpoint":"none","room":"/x"}"#, "unknown_endpoint"),
+    (r#"{"endpoint":"hub","user":"u"}"#, "no_users"),
+];
+
 #[test]
 fn every_wrong_body_has_a_code() {
     let relay = Relay::start(1);
     let deep = "[".repeat(100_000);
     let reason = "r".repeat(124);
-    let common = [
-        ("", "bad_json"),
-        ("null", "bad_json"),
-        ("7", "bad_json"),
-        ("[]", "bad_json"),
-        (r#"["hub","/x"]"#, "bad_json"),
-        ("{", "bad_json"),
-        (r#"{"endpoint":"hub"} x"#, "bad_json"),
-        (r#"{"endpoint":"\ud800"}"#, "bad_json"),
-        ("\u{feff}{}", "bad_json"),
-        (&deep, "bad_json"),
-        ("{}", "bad_field"),
-        (r#"{"endpoint":"hub"}"#, "bad_field"),
-        (r#"{"endpoint":7}"#, "bad_field"),
-        (r#"{"endpoint":null}"#, "bad_field"),
-        (r#"{"endpoint":"hub","endpoint":"hub"}"#, "bad_field"),
-        (r#"{"endpoint":"hub","surprise":1}"#, "bad_field"),
-    ];
-    let publish = [
-        (r#"{"endpoint":"hub","room":"/x"}"#, "bad_field"),
-        (r#"{"endpoint":"hub","text":"t"}"#, "bad_field"),
-        (
-            r#"{"endpoint":"hub","room":"/x","user":"u","text":"t"}"#,
-            "bad_field",
-        ),
-        (
-            r#"{"endpoint":"hub","room":"/x","text":"t","json":1}"#,
-            "bad_field",
-        ),
-        (r#"{"endpoint":"hub","room":"/x","text":null}"#, "bad_field"),
-        (
-            r#"{"endpoint":"hub","room":["/x"],"text":"t"}"#,
-            "bad_field",
-        ),
-        (
-            r#"{"endpoint":"hub","room":"/x","base64":"?"}"#,
-            "bad_field",
-        ),
-        (
-            r#"{"endpoint":"hub","room":"/x","base64":"AAA"}"#,
-            "bad_field",
-        ),
-        (
-            r#"{"endpoint":"none","room":"/x","text":"t"}"#,
-            "unknown_endpoint",
-        ),
-        (
-            r#"{"endpoint":"","room":"/x","text":"t"}"#,
-            "unknown_endpoint",
-        ),
-        (r#"{"endpoint":"hub","user":"u","text":"t"}"#, "no_users"),
-    ];
-    let with_reason = format!(r#"{{"endpoint":"hub","room":"/x","reason":"{reason}"}}"#);
-    let disconnect = [
-        (
-            r#"{"endpoint":"hub","room":"/x","connection":"1-1-1"}"#,
-            "bad_field",
-        ),
-        (r#"{"endpoint":"hub","connection":"x"}"#, "bad_field"),
-        (r#"{"endpoint":"hub","connection":"-1-1-1"}"#, "bad_field"),
-        (
-            r#"{"endpoint":"hub","room":"/x","code":"1008"}"#,
-            "bad_field",
-        ),
-        (
-            r#"{"endpoint":"hub","room":"/x","code":70000}"#,
-            "bad_field",
-        ),
-        (r#"{"endpoint":"hub","room":"/x","code":1005}"#, "bad_field"),
-        (r#"{"endpoint":"hub","room":"/x","code":999}"#, "bad_field"),
-        (
-            r#"{"endpoint":"hub","room":"/x","reason":null}"#,
-            "bad_field",
-        ),
-        (&with_reason, "bad_field"),
-        (r#"{"endpoint":"none","room":"/x"}"#, "unknown_endpoint"),
-        (r#"{"endpoint":"hub","user":"u"}"#, "no_users"),
-    ];
-    for (path, own) in [("/api/publish", publish), ("/api/disconnect", disconnect)] {
-        for (body, code) in common.into_iter().chain(own) {
+    let long = format!(r#"{{"endpoint":"hub","room":"/x","reason":"{reason}"}}"#);
+    let more = [(&*deep, "bad_json"), (&*long, "bad_field")];
+    for (path, own) in [("/api/publish", PUBLISH), ("/api/disconnect", DISCONNECT)] {
+        for &(body, code) in COMMON.iter().chain(own).chain(&more) {
             let (status, answer) = relay.ask("POST", path, body);
             let shown: String = body.chars().take(80).collect();
             assert_eq!(answer["code"], code, "{path} {shown}: {answer}");
