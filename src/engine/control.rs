@@ -129,7 +129,7 @@ impl Door {
     }
 }
 
-/// Why a handle could not do what it was asked. Nothing has happened, where it is not [`Self::Late`].
+/// Why a handle could not do what it was asked: nothing has happened, unless it is [`Self::Late`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HandleError {
     /// The shard has too many control messages waiting, or has ended. It may be tried again.

@@ -1,5 +1,5 @@
-//! Bad input of every kind to every path of the API: an answer in JSON with a code that stays, never
-//! a 500, never a hang.
+//! Bad input of every kind to every path of the API: an answer in JSON with a code that stays,
+//! never a 500, never a hang.
 
 use corecast::config::API_PATHS;
 use serde_json::{Value, json};

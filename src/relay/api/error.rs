@@ -1,5 +1,5 @@
-//! What goes wrong in the rooms API: one form, `{"code":…,"error":…}`. The codes are part of the API
-//! and stay; the texts are for people and may change.
+//! What goes wrong in the rooms API: one form, `{"code":…,"error":…}`. The codes are part of the
+//! API and stay; the texts are for people and may change.
 
 use serde::Serialize;
 
