@@ -88,18 +88,18 @@ const ANSWERS: &[Row] = &[
     ),
     (
         "OPTIONS of /health", || plain("OPTIONS", "/health"),
-        "200 OK", "", "", "",
+        "200 OK", "", "Cache-Control: no-store\r\n", "",
     ),
     (
         "OPTIONS of /test/benchmark", || plain("OPTIONS", "/test/benchmark"),
-        "200 OK", "", "", "",
+        "200 OK", "", "Cache-Control: no-store\r\n", "",
     ),
     (
         "CORS on a 400: a bad upgrade", || upgrade("/ws/bob").replace("Key: dGhl", "Key: "),
         "400 Bad Request",
         "Content-Type: text/plain; charset=utf-8\r\nSec-WebSocket-Version: 13\r\n",
         "Connection: close\r\n",
-        "Sec-WebSocket-Key must be 16 bytes in base64.\n",
+        "Sec-WebSocket-Key is not the base64 of 16 bytes\n",
     ),
     (
         "CORS on a 400: control characters", || upgrade("/ws/a%0Ab"),
