@@ -133,7 +133,7 @@ impl Users {
         let mut names = Vec::new();
         for part in &self.parts {
             let more = names_max - names.len();
-            names.extend(lock(part).keys().take(more).map(|name| name.to_string()));
+            names.extend(lock(part).keys().take(more).map(ToString::to_string));
         }
         names
     }

@@ -170,7 +170,8 @@ fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
 #[test]
 fn every_end_of_a_connection_frees_its_name() {
     let (server, users) = start(Fault::None, OnDuplicate::Refuse);
-    let ends: [(&str, fn(&mut Client)); 4] = [
+    type End = fn(&mut Client);
+    let ends: [(&str, End); 4] = [
         ("a Close", |client| client.close(1000)),
         ("a protocol error", |client| client.send(&[0xFF, 0x80])),
         ("the end of the stream", |client| {
