@@ -1,8 +1,9 @@
-//! The relay of named users, `/ws/{username}`.
+//! The relay of named users, `/ws/{username}`: what its users rely on, and the test of each row
+//! ([`ROWS`]).
 
 use std::time::Duration;
 
-use corecast::config::{Config, EndpointConfig, OnDuplicate};
+use corecast::config::{Config, ConfigFile, EndpointConfig, OnDuplicate, load};
 use corecast::engine::CloseReason;
 use serde_json::{Value, json};
 
@@ -12,6 +13,51 @@ use crate::support::client::{
 use crate::support::{Server, config, eventually};
 
 const MIB: usize = 1 << 20;
+
+/// What is promised, and the test that would fail if it were not kept.
+#[rustfmt::skip]
+const ROWS: &[(&str, &str)] = &[
+    ("one segment, percent-decoded", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
+    ("/ws/ and /ws/a/b are 404", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
+    ("to all but the sender", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("a taken name: 409 and its bytes", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("exactly one wins", "of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over"),
+    ("the newcomer takes over",
+        "of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told"),
+    ("one name, several devices", "devices_that_share_a_name_get_each_others_messages"),
+    ("10,485,760 bytes pass, one more is 1009", "ten_mebibytes_pass_and_one_byte_more_is_1009"),
+    ("ping 54 s, pong 60 s, write 10 s", "pings_and_silence_are_as_with_the_earlier_relay"),
+    ("who is too slow is dropped", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("a slow one that comes back", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("PORT, MAX_MESSAGE_SIZE, buffers",
+        "the_environment_of_the_earlier_relay_works_with_and_without_a_file"),
+    ("BUILD_*", "the_deployment_is_what_the_environment_says"),
+    ("CORS, also on 400 and 409", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("OPTIONS is 200 without a body", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("CORS is configurable", "what_browsers_are_told_can_be_changed_and_switched_off"),
+    ("/health, the superset", "health_is_all_that_its_consumers_look_for"),
+    ("/health by any method", "any_method_gets_health_and_any_origin_may_ask"),
+    ("/health: users and count", "health_lists_the_users_and_counts_them_unless_it_is_told_not_to"),
+    ("/test/benchmark by Accept", "the_benchmark_reports_in_what_the_client_accepts"),
+    ("/test/benchmark as JSON", "the_benchmark_has_results_for_programs_and_both_reports"),
+    ("audio in binary frames", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("binary_out and echo", "echo_and_binary_out_do_what_they_say"),
+    ("a plain GET is 426", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("any origin may connect", "a_browsers_upgrade_from_any_origin_is_let_in"),
+];
+
+#[test]
+fn every_row_has_its_test() {
+    let tests = [
+        include_str!("named.rs"),
+        include_str!("names_at_once.rs"),
+        include_str!("../admin/health.rs"),
+    ];
+    for (row, test) in ROWS {
+        let is_there = |text: &&str| text.contains(&format!("#[test]\nfn {test}() {{"));
+        assert!(tests.iter().any(is_there), "{row}: {test}");
+    }
+}
 
 fn named(config: &mut Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("named").expect("built in")
@@ -450,6 +496,34 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
         assert_eq!(client.expect_text(), "and stay");
     }
     assert_eq!(closed(), 1);
+}
+
+#[test]
+fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
+    let environment = [
+        ("PORT", "0"),
+        ("MAX_MESSAGE_SIZE", "2MB"),
+        ("READ_BUFFER_SIZE", "1MB"),
+        ("WRITE_BUFFER_SIZE", "1MB"),
+    ];
+    let shipped = ConfigFile {
+        name: "config.yaml",
+        text: include_str!("../../config.yaml"),
+    };
+    for file in [None, Some(shipped)] {
+        let variables = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut loaded = load(file, variables, &[]).expect("a config");
+        loaded.server.host = config(1).server.host;
+        loaded.metrics.enabled = false;
+        assert_eq!(loaded.engine.read_buffer_bytes, MIB);
+        assert_eq!(loaded.engine.send_buffer_bytes, Some(MIB));
+        let server = Server::relay(&loaded);
+        let (mut ada, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));
+        ada.send(&frame(BINARY, &vec![1; 2 * MIB]));
+        assert_eq!(bob.frame().payload.len(), 2 * MIB);
+        ada.send(&frame(BINARY, &vec![1; 2 * MIB + 1])[..14]);
+        ada.expect_close(1009);
+    }
 }
 
 /// The page of the earlier relay sends no origin that a relay could know, and no subprotocol.
