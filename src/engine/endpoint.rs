@@ -194,7 +194,8 @@ impl Accept {
         self
     }
 
-    /// What the endpoint keeps for the connection.
+    /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
+    /// [`Endpoint::closed`], or with these terms where they come to nothing.
     pub fn state(mut self, state: impl Any + Send) -> Accept {
         self.state = Some(Box::new(state));
         self

@@ -1,10 +1,10 @@
 //! The names of one endpoint's users, across all shards: who is here, and by which connections.
 //!
 //! An endpoint claims a name when it admits a connection ([`Users::claim`]) and keeps the [`Claim`]
-//! as the connection's state. The name is given back when the claim is dropped, which happens
-//! exactly once however the connection ends: in [`Endpoint::closed`], or with the [`Accept`] that
-//! carries it where the connection is never opened (a wrapper refuses it, code panics, the client
-//! leaves while the answer is awaited).
+//! as the connection's state ([`Accept::state`]). The name is given back when the claim is dropped,
+//! which happens exactly once however the connection ends: after [`Endpoint::closed`], or with the
+//! [`Accept`] that carries it where the connection is never opened (a wrapper refuses it, code
+//! panics, the client leaves while the answer is awaited).
 //!
 //! A claim is known by itself and not by its name, so one that comes late gives back nothing that
 //! is somebody else's. Every decision is made under the lock of the name's part: of any number of
@@ -12,6 +12,7 @@
 //!
 //! [`Endpoint::closed`]: crate::engine::Endpoint::closed
 //! [`Accept`]: crate::engine::Accept
+//! [`Accept::state`]: crate::engine::Accept::state
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -159,7 +159,6 @@ fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
             assert_eq!(users.count(), 0);
         }
     }
-    // Where its own end did not free it, the connection takes its name with it.
     let (server, users) = start(Fault::PanicsWhenClosed, OnDuplicate::Refuse);
     let mut client = server.open("/ws/ada");
     client.close(1000);
