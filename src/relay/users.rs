@@ -194,6 +194,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
     use std::thread;
 
     use super::OnDuplicate::{Refuse, Replace, Share};
@@ -289,40 +290,52 @@ mod tests {
         assert!(users.names(1_000).is_empty());
     }
 
-    /// Eight threads, `rounds` times at once. Returns how many claims each round had, of which
-    /// none was dropped before all were made.
-    fn at_once(rounds: usize, how: OnDuplicate) -> Vec<Vec<bool>> {
-        const THREADS: u32 = 8;
-        let (users, barrier) = (Arc::<Users>::default(), Barrier::new(THREADS as usize));
-        let work = |index| {
-            let mut kept = Vec::new();
-            for _ in 0..rounds {
-                barrier.wait();
-                let claim = claim(&users, index, how).ok();
-                barrier.wait();
-                kept.push(claim.is_some_and(|claim| !claim.is_replaced()));
+    /// Threads that claim and give back as fast as they can, and count who is inside.
+    #[test]
+    fn who_gets_a_name_has_it_alone() {
+        let (users, inside) = (Arc::<Users>::default(), AtomicU32::new(0));
+        let claim_often = |index| {
+            let mut claims = 0;
+            while claims < 20_000 {
+                let Ok(claim) = claim(&users, index, Refuse) else {
+                    continue;
+                };
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                claims += 1;
+                // Long enough for the others to look.
+                (0..200).for_each(|_| std::hint::spin_loop());
+                inside.fetch_sub(1, Ordering::Relaxed);
+                drop(claim);
             }
-            kept
         };
-        let kept = thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|i| scope.spawn(move || work(i))).collect();
-            threads
-                .into_iter()
-                .map(|each| each.join().expect("no panic"))
-                .collect()
+        thread::scope(|scope| {
+            for index in 0..4 {
+                scope.spawn(move || claim_often(index));
+            }
         });
         assert_eq!(users.count(), 0, "every claim was given back");
-        kept
     }
 
     #[test]
-    fn of_many_that_ask_at_once_one_has_the_name_whether_it_came_first_or_last() {
-        for how in [Refuse, Replace] {
-            let threads = at_once(500, how);
-            for round in 0..500 {
-                let holders = threads.iter().filter(|kept| kept[round]).count();
-                assert_eq!(holders, 1, "{how:?}");
+    fn of_many_that_replace_each_other_at_once_one_stays() {
+        const THREADS: u32 = 8;
+        let (users, barrier) = (Arc::<Users>::default(), Barrier::new(THREADS as usize));
+        let stayed = AtomicU32::new(0);
+        let replace = |index| {
+            for round in 1..=500 {
+                barrier.wait();
+                let claim = claim(&users, index, Replace).expect("all can be told");
+                barrier.wait();
+                stayed.fetch_add(u32::from(!claim.is_replaced()), Ordering::Relaxed);
+                barrier.wait();
+                assert_eq!(stayed.load(Ordering::Relaxed), round);
             }
-        }
+        };
+        thread::scope(|scope| {
+            for index in 0..THREADS {
+                scope.spawn(move || replace(index));
+            }
+        });
+        assert_eq!(users.count(), 0, "every claim was given back");
     }
 }
