@@ -296,7 +296,7 @@ mod tests {
         let (users, inside) = (Arc::<Users>::default(), AtomicU32::new(0));
         let claim_often = |index| {
             let mut claims = 0;
-            while claims < 20_000 {
+            while claims < 5_000 {
                 let Ok(claim) = claim(&users, index, Refuse) else {
                     continue;
                 };
