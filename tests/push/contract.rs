@@ -23,7 +23,8 @@ const BAD_KEY: &str = "{\"code\":-1,\"msg\":\"invalid api key\"}";
 const BAD_JSON: &str = "{\"code\":-1,\"msg\":\"invalid json\"}";
 const NO_NAME: &str = "{\"code\":-1,\"msg\":\"event_name is required\"}";
 const OK: &str = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\"delay_seconds\":0,\
-                  \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\"queued\":0}}";
+                  \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\
+                  \"queued\":0}}";
 
 fn hold(relay: &Relay, rows: impl IntoIterator<Item = Row>) {
     for row in rows {
