@@ -23,7 +23,8 @@ const BAD_KEY: &str = "{\"code\":-1,\"msg\":\"invalid api key\"}";
 const BAD_JSON: &str = "{\"code\":-1,\"msg\":\"invalid json\"}";
 const NO_NAME: &str = "{\"code\":-1,\"msg\":\"event_name is required\"}";
 const OK: &str = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\"delay_seconds\":0,\
-                  \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\"queued\":0}}";
+                  \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\
+                  \"queued\":0}}";
 
 fn hold(relay: &Relay, rows: impl IntoIterator<Item = Row>) {
     for row in rows {
@@ -492,6 +493,48 @@ fn requests_sent_ahead_are_answered_in_order() {
         let (got, _) = split_ts(&member.expect_text());
         assert_eq!(got, frame("\"e\"", &number.to_string(), "\"m\""));
     }
+}
+
+#[test]
+fn what_no_back_end_may_send_is_refused_in_json() {
+    let relay = Relay::default();
+    let key = key_header();
+    let post = |headers: &str| {
+        let head = format!("POST /api/push HTTP/1.1\r\nHost: test\r\n{key}{headers}\r\n");
+        let mut client = Client::connect(relay.address);
+        client.send(head.as_bytes());
+        let answer = client.answer();
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/json"),
+            "{headers}"
+        );
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let refused = |status, code| (status, format!("{{\"code\":-1,\"msg\":\"{code}\"}}"));
+    for (headers, answer) in [
+        (
+            "Content-Length: 1048577\r\n",
+            refused(413, "body_too_large"),
+        ),
+        (
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            refused(400, "repeated_length"),
+        ),
+        (
+            "Transfer-Encoding: gzip\r\n",
+            refused(501, "unknown_encoding"),
+        ),
+        ("Expect: wonders\r\n", refused(417, "unknown_expectation")),
+    ] {
+        assert_eq!(post(headers), answer, "{headers}");
+    }
+    let target = format!("/api/push?{}", "x".repeat(10_000));
+    let answer = relay.ask("POST", &target, PUSH);
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (414, Some("application/json"))
+    );
 }
 
 /// The binary with the earlier relay's file, and nothing else.

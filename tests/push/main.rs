@@ -109,9 +109,8 @@ fn key_header() -> String {
 
 fn request(method: &str, target: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!(
-        "{method} {target} HTTP/1.1\r\nHost: test\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-    )
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{headers}");
+    format!("{head}Content-Length: {length}\r\n\r\n{body}")
 }
 
 /// Asks on a connection of its own.

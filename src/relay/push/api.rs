@@ -304,6 +304,16 @@ impl Endpoint for PushApi {
         debug_assert!(false, "nobody is let in");
     }
 
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        let body = format!("{{\"code\":-1,\"msg\":\"{code}\"}}");
+        let headers = response.headers.into_iter();
+        let headers = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Type"));
+        headers.fold(
+            Response::json(response.status, body),
+            |json, (name, value)| json.with_header(name, value),
+        )
+    }
+
     /// All of them: what a path does not answer is refused in JSON.
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -1,7 +1,7 @@
 //! Delayed pushes on disk: a table of an embedded store (redb), by number.
 //!
-//! Only the thread of the [`super::schedule`] writes it. What [`Journal::write`] returned from is on
-//! disk; a process that is killed in between leaves a whole table, the old one or the new one.
+//! Only the thread of the [`super::schedule`] writes it. When [`Journal::write`] returns, it is on
+//! disk; a process that is killed before that leaves a whole table, the old one or the new one.
 
 use std::path::{Path, PathBuf};
 
