@@ -9,6 +9,9 @@ const HEADER_BYTES_MAX: usize = 10;
 /// Paths of the main listener that the relay answers itself: no endpoint can have them.
 pub const HEALTH_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
 
+/// Where the pages are, if they are served: no endpoint can have these patterns then.
+pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
+
 /// Keys that do not go together.
 pub(super) struct Conflict {
     /// Their paths, the one to change first.
@@ -108,6 +111,18 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
                     "{} is where the relay itself tells its health; take another path",
+                    endpoint.path
+                ),
+            });
+        }
+        if config.pages.enabled && DEMO_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![
+                    format!("endpoints.{name}.path"),
+                    "pages.enabled".to_owned(),
+                ],
+                message: format!(
+                    "{} is where the pages are; take another path, or set pages.enabled to false",
                     endpoint.path
                 ),
             });

@@ -93,6 +93,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(metrics.host, OrNull(Address)),
     key!(metrics.port, Port),
     key!(health.status_word, Text { bytes_max: 64 }),
+    key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
     key!(logging.format, FORMAT),
     key!(logging.output, Output),

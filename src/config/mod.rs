@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
-pub use check::HEALTH_PATHS;
+pub use check::{DEMO_PATHS, HEALTH_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
@@ -73,6 +73,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
+    /// Pages to try the relay with.
+    pub pages: PagesConfig,
     /// The log.
     pub logging: LoggingConfig,
 }
@@ -251,6 +253,13 @@ pub struct HealthConfig {
     pub status_word: String,
 }
 
+/// `pages`: a chat, an audio room and a push console below `/demo/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PagesConfig {
+    /// Whether they are served.
+    pub enabled: bool,
+}
+
 /// `logging`: the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggingConfig {
@@ -351,6 +360,7 @@ impl Default for Config {
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
             },
+            pages: PagesConfig::default(),
             logging: LoggingConfig {
                 level: LogLevel::Info,
                 format: LogFormat::Text,

@@ -3,13 +3,14 @@
 //! None of them touches a socket.
 
 pub mod hub;
+pub mod pages;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, DEMO_PATHS, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
@@ -41,6 +42,12 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError>
         builder.route(&endpoint.path, id)?;
     }
     admin::routes(&mut builder, &config.health.status_word)?;
+    if config.pages.enabled {
+        let pages = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        for path in DEMO_PATHS {
+            builder.route(path, pages)?;
+        }
+    }
     Ok(builder)
 }
 

@@ -122,6 +122,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
+    ("pages.enabled", "true", |c| c.pages.enabled = true),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
     }),
