@@ -107,6 +107,15 @@ pub const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// The largest body of a plain HTTP request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// The longest name of a user, in bytes.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+
+/// Connections that share one user's name: what is done to a user is done to each of them.
+pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
+
+/// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
+pub const HEALTH_USERS_MAX: usize = 1_000;
+
 /// Answers that wait for one client that sends requests ahead, in bytes. Past it the connection is
 /// not kept for another request (RFC 9112 §9.3.2 lets a server end it between two).
 pub const RESPONSES_BYTES_MAX: usize = 64 * 1024;

@@ -1,10 +1,12 @@
 //! Health and metrics: pages that answer plain requests with the engine's own numbers.
 //!
-//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, and `/metrics` to the
-//! admin shard alone, so that a scrape never runs on a core that relays. A page reads what the
+//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, `/test/benchmark` to the
+//! relaying one alone, since that is where its clients look for it, and `/metrics` to the admin
+//! shard alone, so that a scrape never runs on a core that relays. A page reads what the
 //! shards count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is
 //! written to while messages are relayed.
 
+mod benchmark;
 mod families;
 mod health;
 mod metrics;
@@ -12,7 +14,7 @@ mod probes;
 #[cfg(target_os = "linux")]
 mod process;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::engine::{
@@ -20,19 +22,34 @@ use crate::engine::{
     Session, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
-/// Adds the pages to an engine. `status_word` is the status that `/health` gives. The environment
-/// is read here, once, for what `/health` tells about the deployment.
+/// What the pages tell beside the engine's numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// The status that `/health` gives.
+    pub status_word: String,
+    /// The users that it lists.
+    pub users: Vec<Arc<Users>>,
+    /// Headers of every answer of `/health` and `/test/benchmark`: what browsers are told (CORS).
+    pub answer_headers: Vec<(&'static str, String)>,
+}
+
+/// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
+/// the deployment.
 ///
 /// # Errors
 ///
 /// One of the paths is taken by an endpoint that was added before.
-pub fn routes(builder: &mut Builder, status_word: &str) -> Result<(), PatternError> {
+pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
     let metrics = serve(builder, metrics::Metrics::default());
     builder.route_admin("/metrics", metrics)?;
-    let health = serve(builder, health::Health::new(status_word));
+    let benchmark = benchmark::Benchmark::new(pages.answer_headers.clone());
+    let benchmark = serve(builder, benchmark);
+    builder.route("/test/benchmark", benchmark)?;
+    let health = serve(builder, health::Health::new(pages));
     let livez = serve(builder, probes::Livez);
     let readyz = serve(builder, probes::Readyz);
     for (path, page) in [("/health", health), ("/livez", livez), ("/readyz", readyz)] {
@@ -62,6 +79,11 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
+    /// Headers of every answer.
+    fn answer_headers(&self) -> &[(&'static str, String)] {
+        &[]
+    }
+
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response;
 }
@@ -90,6 +112,10 @@ impl<P: Page> Endpoint for Served<P> {
 
     fn methods(&self) -> &'static [&'static str] {
         P::METHODS
+    }
+
+    fn answer_headers(&self) -> &[(&'static str, String)] {
+        self.page.answer_headers()
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {

@@ -7,7 +7,7 @@ use super::{Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
 const HEADER_BYTES_MAX: usize = 10;
 
 /// Paths of the main listener that the relay answers itself: no endpoint can have them.
-pub const HEALTH_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
+pub const PAGE_PATHS: [&str; 4] = ["/health", "/livez", "/readyz", "/test/benchmark"];
 
 /// Where the pages are, if they are served: no endpoint can have these patterns then.
 pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
@@ -27,10 +27,8 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     check_paths(config, &mut found);
     // The common settings are those of an endpoint that overrides nothing.
     let common = EndpointConfig::new(EndpointKind::Hub, "/");
-    let named = config
-        .endpoints
-        .iter()
-        .map(|(name, endpoint)| (Some(name.as_str()), endpoint));
+    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
+    let named = enabled.map(|(name, endpoint)| (Some(name.as_str()), endpoint));
     for (name, endpoint) in std::iter::once((None, &common)).chain(named) {
         let settings = config.settings_of(endpoint);
         found.extend(
@@ -106,21 +104,28 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
         .filter(|(_, at)| at.enabled)
         .collect();
     for (index, (name, endpoint)) in enabled.iter().enumerate() {
-        if HEALTH_PATHS.contains(&endpoint.path.as_str()) {
+        if PAGE_PATHS.contains(&endpoint.path.as_str()) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
-                    "{} is where the relay itself tells its health; take another path",
+                    "{} is where the relay itself tells how it is; take another path",
+                    endpoint.path
+                ),
+            });
+        }
+        if endpoint.kind == EndpointKind::Named && !endpoint.path.ends_with('}') {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path")],
+                message: format!(
+                    "{} has no place for the user's name; write it as its last part, as in \
+                     /ws/{{username}}",
                     endpoint.path
                 ),
             });
         }
         if config.pages.enabled && DEMO_PATHS.contains(&endpoint.path.as_str()) {
             found.push(Conflict {
-                paths: vec![
-                    format!("endpoints.{name}.path"),
-                    "pages.enabled".to_owned(),
-                ],
+                paths: vec![format!("endpoints.{name}.path"), "pages.enabled".to_owned()],
                 message: format!(
                     "{} is where the pages are; take another path, or set pages.enabled to false",
                     endpoint.path
@@ -129,7 +134,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
         }
         let earlier = enabled[..index]
             .iter()
-            .find(|(_, other)| other.path == endpoint.path);
+            .find(|(_, other)| pattern_of(&other.path) == pattern_of(&endpoint.path));
         if let Some((other, _)) = earlier {
             found.push(Conflict {
                 paths: [name, other]
@@ -143,6 +148,18 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
             });
         }
     }
+}
+
+/// Whether one message of the largest size fits what may be held of it.
+pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
+    let settings = config.settings_of(endpoint);
+    let framed_bytes = settings.message_bytes.saturating_add(HEADER_BYTES_MAX);
+    settings.outbox_bytes >= framed_bytes && config.limits.inbound_bytes >= settings.message_bytes
+}
+
+/// A path without the name of its parameter, which tells no two paths apart.
+fn pattern_of(path: &str) -> &str {
+    path.find('{').map_or(path, |at| &path[..=at])
 }
 
 /// The settings of one endpoint, or the common ones.
@@ -179,6 +196,10 @@ impl Subject<'_> {
                 .map(|path| format!("endpoints.{name}.{path}"))
                 .chain(common)
                 .collect(),
+        };
+        let message = match self.name {
+            None => message,
+            Some(name) => format!("endpoint {name}: {message}"),
         };
         Some(Conflict { paths, message })
     }

@@ -15,7 +15,7 @@ use super::value::{
 };
 use super::{
     Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, Shards, SlowClientPolicy, TrustedProxy,
+    Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
@@ -93,6 +93,10 @@ pub static KEYS: &[Key<Config>] = &[
     key!(metrics.host, OrNull(Address)),
     key!(metrics.port, Port),
     key!(health.status_word, Text { bytes_max: 64 }),
+    key!(health.users, Switch),
+    key!(cors.origin, ORIGIN),
+    key!(cors.methods, HEADER_VALUE),
+    key!(cors.headers, HEADER_VALUE),
     key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
     key!(logging.format, FORMAT),
@@ -105,6 +109,11 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(path, UrlPath),
     key!(enabled, Switch),
     key!(echo, Switch),
+    key!(binary_out, Switch),
+    key!(on_duplicate, ON_DUPLICATE),
+    key!(cors.origin, OrNull(ORIGIN)),
+    key!(cors.methods, OrNull(HEADER_VALUE)),
+    key!(cors.headers, OrNull(HEADER_VALUE)),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -116,6 +125,19 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(deflate.min_bytes, OrNull(DEFLATE_BYTES)),
     key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
+
+/// Plain names that set a key of an endpoint too: the relay that they come from had one limit.
+pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] =
+    &[("MAX_MESSAGE_SIZE", "endpoints.named.limits.message_bytes")];
+
+const ON_DUPLICATE: Word<OnDuplicate> = Word(&[
+    ("refuse", OnDuplicate::Refuse),
+    ("replace", OnDuplicate::Replace),
+    ("share", OnDuplicate::Share),
+]);
+
+const HEADER_VALUE: Text = Text { bytes_max: 256 };
+const ORIGIN: Or<Text> = Or(&["off"], HEADER_VALUE);
 
 const NETWORKS: List<Network> = List("networks", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
@@ -375,18 +397,19 @@ pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
 
 impl Config {
     /// The config as YAML that loads to the same config. Secrets are hidden, and what an endpoint
-    /// does not override is left out.
+    /// does not override is left out where its kind does not either.
     pub fn to_yaml(&self) -> String {
         let mut root = Mapping::new();
         for key in KEYS {
             insert(&mut root, key.path, key.show(self));
         }
         for (name, endpoint) in &self.endpoints {
-            let shown = ENDPOINT_KEYS
-                .iter()
-                .map(|key| (key.path, key.show(endpoint)));
-            for (path, value) in shown.filter(|(_, value)| !value.is_null()) {
-                insert(&mut root, &format!("endpoints.{name}.{path}"), value);
+            let default = EndpointConfig::new(endpoint.kind, &endpoint.path);
+            for key in ENDPOINT_KEYS {
+                let value = key.show(endpoint);
+                if !value.is_null() || key.differs(endpoint, &default) {
+                    insert(&mut root, &format!("endpoints.{name}.{}", key.path), value);
+                }
             }
         }
         serde_yaml::to_string(&root).unwrap_or_default()

@@ -12,7 +12,9 @@ use super::check::{self, Conflict};
 use super::keys::{self, Found};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
-use super::{Config, ConfigError, EndpointConfig, EndpointKind, Problem, suggest};
+use super::{
+    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem, suggest,
+};
 
 /// A config file that was read.
 #[derive(Debug, Clone, Copy)]
@@ -163,11 +165,15 @@ impl Loader<'_> {
         };
         for (name, value) in &variables {
             if let Some(key) = plain(name) {
-                self.assign(
-                    key.path,
-                    &value_of_text(value),
-                    Origin::Environment(name.clone()),
-                );
+                let (value, origin) = (value_of_text(value), Origin::Environment(name.clone()));
+                self.assign(key.path, &value, origin.clone());
+                let also = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
+                for (_, path) in also.filter(|(plain, _)| plain == name) {
+                    // What cannot be read is said once.
+                    if !self.unreadable.contains(key.path) {
+                        self.assign(path, &value, origin.clone());
+                    }
+                }
             }
         }
         for (name, value) in &variables {
@@ -205,7 +211,42 @@ impl Loader<'_> {
         self.config.endpoints.entry(name).or_insert_with(draft)
     }
 
+    /// What nobody has set of an endpoint is its kind's default, in whatever order its keys came.
+    fn take_kinds(&mut self) {
+        let mut endpoints = std::mem::take(&mut self.config.endpoints);
+        for (name, endpoint) in &mut endpoints {
+            let defaults = self.defaults_of(endpoint);
+            for key in keys::ENDPOINT_KEYS {
+                let is_set = |key| self.is_set(&format!("endpoints.{name}.{key}"));
+                if !matches!(key.path, "kind" | "path") && !is_set(key.path) {
+                    key.copy(&defaults, endpoint);
+                }
+            }
+        }
+        self.config.endpoints = endpoints;
+    }
+
+    /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
+    /// holds for it too, and a default must not be what does not go together with it.
+    fn defaults_of(&self, endpoint: &EndpointConfig) -> EndpointConfig {
+        let mut defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
+        let mut tried = endpoint.clone();
+        tried.limits.message_bytes = defaults.limits.message_bytes;
+        if self.is_set("limits.message_bytes") || !check::message_fits(&self.config, &tried) {
+            defaults.limits.message_bytes = None;
+        }
+        if self.is_set("keepalive.ping") || self.is_set("keepalive.pong") {
+            defaults.keepalive = KeepaliveOverride::default();
+        }
+        defaults
+    }
+
+    fn is_set(&self, path: &str) -> bool {
+        self.last_set_by.contains_key(path)
+    }
+
     fn finish(mut self) -> Result<Config, ConfigError> {
+        self.take_kinds();
         self.check_new_endpoints();
         for Conflict { paths, message } in check::conflicts(&self.config) {
             if paths.iter().any(|path| self.unreadable.contains(path)) {

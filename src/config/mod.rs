@@ -32,11 +32,11 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
-pub use check::{DEMO_PATHS, HEALTH_PATHS};
+pub use check::{DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
-    DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
-    KeepaliveOverride, Override, SlowClientOverride,
+    CorsOverride, DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
+    KeepaliveOverride, OnDuplicate, Override, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
@@ -73,6 +73,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
+    /// Which web pages may read answers.
+    pub cors: CorsConfig,
     /// Pages to try the relay with.
     pub pages: PagesConfig,
     /// The log.
@@ -251,6 +253,20 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
+    /// Whether it lists the users of named endpoints.
+    pub users: bool,
+}
+
+/// `cors`: what `/health`, `/test/benchmark` and named endpoints tell browsers with every answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorsConfig {
+    /// `Access-Control-Allow-Origin`: pages of which origin may read the answers. `None` means that
+    /// nothing is said, so that only pages of the relay's own origin may.
+    pub origin: Option<String>,
+    /// `Access-Control-Allow-Methods`.
+    pub methods: String,
+    /// `Access-Control-Allow-Headers`.
+    pub headers: String,
 }
 
 /// `pages`: a chat, an audio room and a push console below `/demo/`.
@@ -359,6 +375,12 @@ impl Default for Config {
             },
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
+                users: true,
+            },
+            cors: CorsConfig {
+                origin: Some("*".to_owned()),
+                methods: "GET, POST, OPTIONS".to_owned(),
+                headers: "Content-Type".to_owned(),
             },
             pages: PagesConfig::default(),
             logging: LoggingConfig {
@@ -383,6 +405,20 @@ impl Default for LimitsConfig {
             rooms_per_connection: 64,
             room_name_bytes: 512,
         }
+    }
+}
+
+impl CorsConfig {
+    /// The headers of every answer.
+    pub fn answer_headers(&self) -> Vec<(&'static str, String)> {
+        let Some(origin) = &self.origin else {
+            return Vec::new();
+        };
+        vec![
+            ("Access-Control-Allow-Origin", origin.clone()),
+            ("Access-Control-Allow-Methods", self.methods.clone()),
+            ("Access-Control-Allow-Headers", self.headers.clone()),
+        ]
     }
 }
 

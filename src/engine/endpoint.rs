@@ -60,6 +60,13 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
+    /// Headers of every answer to a request of its paths, those included that the engine gives for
+    /// it: a bad upgrade, a wrong method. Not of the 101, and not where the request could not be
+    /// read. An endpoint around another one passes them on.
+    fn answer_headers(&self) -> &[(&'static str, String)] {
+        &[]
+    }
+
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
@@ -82,7 +89,8 @@ pub fn upgrade_required() -> Response {
 pub struct Request<'r> {
     /// The request line and the headers.
     pub head: &'r Head<'r>,
-    /// What the endpoint's path pattern took from the path, percent-decoded.
+    /// What the endpoint's path pattern took from the path, percent-decoded; `None` where it takes
+    /// nothing, and where that is no UTF-8 or an escape in it is none.
     pub parameter: Option<&'r str>,
     /// The body; empty where there is none.
     pub body: &'r [u8],

@@ -180,6 +180,7 @@ impl Shard {
         let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
         self.core.stats().requests.add(1);
         let response = response.with_header("Allow", allow.join(", "));
+        let response = self.from_endpoint(key, response);
         Some(self.answer_head(key, head, &response, head_len))
     }
 
@@ -251,11 +252,13 @@ impl Shard {
                 let connection = self.core.connection_id(key);
                 tracing::debug!(%connection, error = error.name(), "no upgrade");
                 let head_only = request.head.method == "HEAD";
-                self.send_response(key, &error.response(), false, head_only);
+                let response = self.from_endpoint(key, error.response());
+                self.send_response(key, &response, false, head_only);
                 return Step::Ended;
             }
         };
         if let Err(response) = self.identify(key, request.peer) {
+            let response = self.from_endpoint(key, response);
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);
@@ -268,6 +271,7 @@ impl Shard {
             }
             Ok(Admission::Refuse(response)) => {
                 self.refused(key, Refusal::Endpoint);
+                let response = self.from_endpoint(key, response);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
@@ -282,6 +286,7 @@ impl Shard {
         match catch_unwind(call) {
             Ok(Answer::Now(response)) => {
                 self.core.stats().requests.add(1);
+                let response = self.from_endpoint(key, response);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Answer::Later(pending)) => self.defer(key, pending),
@@ -292,6 +297,15 @@ impl Shard {
     fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
         let endpoint = self.core.connections[key.index as usize].endpoint;
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
+    }
+
+    /// The answer with the headers that its endpoint gives all of them.
+    fn from_endpoint(&self, key: Key, response: Response) -> Response {
+        let endpoint = self.endpoint_of(key);
+        let headers = endpoint.answer_headers().iter();
+        headers.fold(response, |response, (name, value)| {
+            response.with_header(*name, value)
+        })
     }
 
     fn later(&self, key: Key) -> Later<'_> {
@@ -306,6 +320,7 @@ impl Shard {
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
         let response = Response::text(500, "The endpoint failed.\n");
+        let response = self.from_endpoint(key, response);
         self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
@@ -391,6 +406,7 @@ impl Shard {
                 } else {
                     self.core.stats().requests.add(1);
                 }
+                let response = self.from_endpoint(key, response);
                 self.respond(key, &head, &response, end);
             }
             LateAnswer::Accept(accept) => {

@@ -3,20 +3,25 @@
 //! None of them touches a socket.
 
 pub mod hub;
+pub mod named;
 pub mod pages;
+pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, DEMO_PATHS, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, DEMO_PATHS, EndpointConfig, EndpointKind, Listener, Shards,
+    SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
     SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use named::{Named, NamedSettings};
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
@@ -26,29 +31,53 @@ use crate::limits::RESERVED_FILES;
 /// Paths that cannot be used; a checked config has none.
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
+    let mut users = Vec::new();
     for endpoint in config
         .endpoints
         .values()
         .filter(|endpoint| endpoint.enabled)
     {
+        let settings = endpoint_settings(&config.settings_of(endpoint));
         let id = match endpoint.kind {
             EndpointKind::Hub => {
                 let hub = hub::Hub {
                     echo: endpoint.echo,
                 };
-                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
+                builder.endpoint(settings, hub)
+            }
+            EndpointKind::Named => {
+                let named = named(config, endpoint);
+                users.push(Arc::clone(named.users()));
+                builder.endpoint(settings, named)
             }
         };
         builder.route(&endpoint.path, id)?;
     }
-    admin::routes(&mut builder, &config.health.status_word)?;
+    if !config.health.users {
+        users.clear();
+    }
+    let pages = admin::Pages {
+        status_word: config.health.status_word.clone(),
+        users,
+        answer_headers: config.cors.answer_headers(),
+    };
+    admin::routes(&mut builder, pages)?;
     if config.pages.enabled {
-        let pages = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        let served = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
         for path in DEMO_PATHS {
-            builder.route(path, pages)?;
+            builder.route(path, served)?;
         }
     }
     Ok(builder)
+}
+
+fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
+    Named::new(NamedSettings {
+        on_duplicate: endpoint.on_duplicate,
+        echo: endpoint.echo,
+        binary_out: endpoint.binary_out,
+        answer_headers: config.cors_of(endpoint).answer_headers(),
+    })
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

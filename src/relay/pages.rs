@@ -158,7 +158,11 @@ mod tests {
                     let is_harmless = ["www.w3.org/2000/svg", "localhost", "host:port", "${"]
                         .iter()
                         .any(|known| rest.starts_with(known));
-                    assert!(is_harmless, "{path}: {scheme}{}", &rest[..rest.len().min(40)]);
+                    assert!(
+                        is_harmless,
+                        "{path}: {scheme}{}",
+                        &rest[..rest.len().min(40)]
+                    );
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What is wrong is said at once, with its place; nothing panics.
 
-use corecast::config::{Config, HEALTH_PATHS};
+use corecast::config::{Config, PAGE_PATHS};
 use proptest::prelude::*;
 
 use crate::samples::SAMPLES;
@@ -78,7 +78,7 @@ fn listeners_and_proxies_need_what_they_rest_on() {
 
 #[test]
 fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
-    for path in HEALTH_PATHS {
+    for path in PAGE_PATHS {
         let at = |path: &str, enabled| {
             format!("endpoints:\n  x: {{kind: hub, path: {path}, enabled: {enabled}}}\n")
         };
@@ -158,7 +158,11 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
         ),
         (
             "slow_client: {outbox_bytes: 1MiB}",
-            "config.yaml:1:29 slow_client.outbox_bytes: ",
+            "config.yaml:1:29 slow_client.outbox_bytes: an outbox",
+        ),
+        (
+            "slow_client: {outbox_bytes: 5MiB}\nendpoints: {named: {limits: {message_bytes: 6MiB}}}",
+            "config.yaml:2:45 endpoints.named.limits.message_bytes: endpoint named: an outbox",
         ),
         (
             "limits: {frame_bytes: 2MiB}",
@@ -166,7 +170,7 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
         ),
         (
             "limits: {inbound_bytes: 1000KiB}",
-            "config.yaml:1:25 limits.inbound_bytes: ",
+            "config.yaml:1:25 limits.inbound_bytes: inbound_bytes",
         ),
         (
             "slow_client: {process_bytes: 15MiB}",
@@ -191,6 +195,10 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
         (
             "endpoints: {b: {kind: hub, path: /**}}",
             "config.yaml:1:34 endpoints.b.path: endpoints",
+        ),
+        (
+            "endpoints: {b: {kind: hub, path: '/ws/{room}'}}",
+            "config.yaml:1:34 endpoints.",
         ),
         (
             "endpoints: {hub: {limits: {frame_bytes: 2MiB}}}",
@@ -223,6 +231,8 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
 fn keys_that_go_together_just_so_are_fine() {
     for file in [
         "slow_client: {outbox_bytes: 1048586}",
+        "endpoints: {a: {kind: named, path: '/a/{name}'}, b: {kind: hub, path: /a/**}}",
+        "endpoints: {a: {kind: hub, path: '/a/{name}'}, b: {kind: hub, path: /a/}}",
         "limits: {frame_bytes: 1MiB}",
         "slow_client: {process_bytes: 64MiB}",
         "keepalive: {ping: 59s}",
@@ -268,8 +278,13 @@ fn values_out_of_bounds_are_refused() {
         ("health.status_word", "\"\""),
         ("logging.output", "\"\""),
         ("endpoints.hub.path", "chat"),
-        ("endpoints.hub.path", "/ws/{username}"),
-        ("endpoints.hub.kind", "named"),
+        ("endpoints.hub.path", "/{room}/chat"),
+        ("endpoints.hub.path", "/ws/{user name}"),
+        ("endpoints.hub.path", "/ws/{}"),
+        ("endpoints.hub.kind", "chat"),
+        ("endpoints.named.path", "/ws"),
+        ("endpoints.named.on_duplicate", "multi"),
+        ("cors.origin", "\"\""),
         ("server.port", "null"),
     ] {
         let found = problems(&file_of(path, value));
