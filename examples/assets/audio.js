@@ -101,14 +101,10 @@ async function openSound() {
     throw new Error('browsers have it on https pages and on localhost alone.');
   }
   const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: 'interactive' });
-  const text = () => new Blob([`(${soundWorklets})()`], { type: 'text/javascript' });
-  const isFile = location.protocol === 'file:';
-  const module = isFile ? URL.createObjectURL(text()) : 'assets/worklets.js';
-  try {
-    await context.audioWorklet.addModule(module);
-  } finally {
-    if (isFile) URL.revokeObjectURL(module);
-  }
+  const text = () => `data:text/javascript,${encodeURIComponent(`(${soundWorklets})()`)}`;
+  await context.audioWorklet.addModule(
+    location.protocol === 'file:' ? text() : 'assets/worklets.js',
+  );
   const mono = { channelCount: 1, channelCountMode: 'explicit', outputChannelCount: [1] };
   const cutter = new AudioWorkletNode(context, 'cutter', mono);
   cutter.port.onmessage = ({ data }) => speak(data);
@@ -223,6 +219,7 @@ function speakerOf(mark) {
   }
   const speaker = new Speaker(key, mark?.name || 'Unnamed');
   speakers.set(key, speaker);
+  pollHealth();
   return speaker;
 }
 

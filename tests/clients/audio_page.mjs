@@ -115,31 +115,43 @@ async function tapPlayers(page) {
   });
 }
 
-// The stretches of sound between silences, without the blocks in which they are faded.
-function stretches(played) {
-  const found = [];
-  let current = [];
+// Follows what was played through what was sent. A player that runs dry or skips fades out and in:
+// then the next whole frame, which is like no other for its mark, tells where it goes on. Gives the
+// samples that are where they belong, the blocks that are not, and how often it had to look.
+function follow(played, sent) {
+  const found = { samples: 0, strayBlocks: 0, looks: 0 };
+  let next = null;
+  let from = 0;
   for (let at = 0; at < played.length; at += BLOCK_SAMPLES) {
     const block = played.slice(at, at + BLOCK_SAMPLES);
     if (block.every((sample) => sample === 0)) {
-      found.push(current);
-      current = [];
+      next = null;
+      continue;
+    }
+    if (next === null || !isAt(sent, next, block)) {
+      found.looks += next === null ? 0 : 1;
+      next = placeOf(sent, played.slice(at, at + FRAME_SAMPLES), from);
+    }
+    if (next === null) {
+      found.strayBlocks += 1;
     } else {
-      current.push(block);
+      found.samples += block.length;
+      next += block.length;
+      from = next;
     }
   }
-  // The last one may go on, so that its end is not faded.
-  return [...found.map((blocks) => blocks.slice(1, -1)), current.slice(1)]
-    .map((blocks) => blocks.flat())
-    .filter((samples) => samples.length > 0);
+  return found;
 }
 
-// Where `part` is in `whole`, at or after `from`; -1 where it is not.
-function indexOf(whole, part, from) {
-  for (let at = from; at + part.length <= whole.length; at += 1) {
-    if (part.every((sample, index) => sample === whole[at + index])) return at;
+function placeOf(sent, frame, from) {
+  for (let at = from; at + FRAME_SAMPLES <= sent.length; at += 1) {
+    if (frame.length === FRAME_SAMPLES && isAt(sent, at, frame)) return at;
   }
-  return -1;
+  return null;
+}
+
+function isAt(whole, at, part) {
+  return part.every((sample, index) => sample === whole[at + index]);
 }
 
 test('the tone of one tab is played in the other, sample for sample', async (t) => {
@@ -148,24 +160,20 @@ test('the tone of one tab is played in the other, sample for sample', async (t) 
   const ben = await open(context, { name: 'Ben', prepare: tapPlayers });
   await choose(ada, 'Tone');
   await ben.locator('.speaker', { hasText: 'Ada' }).waitFor();
-  await ben.waitForFunction((enough) => globalThis.played.length > enough, 30 * FRAME_SAMPLES);
+  await ben.waitForFunction((enough) => globalThis.played.length > enough, 20 * FRAME_SAMPLES);
   await choose(ada, 'Nothing');
   assert.ok(ada.sent.every((frame) => frame.length === FRAME_BYTES));
   // Over the wire: what left the one arrives at the other, in that order.
   await until(() => ben.got.length === ada.sent.length, 'the last frame');
   assert.deepEqual(ben.got, ada.sent);
   const played = await ben.evaluate(() => globalThis.played);
-  // On the loudspeaker: those samples, none left out, none repeated within a stretch.
+  // On the loudspeaker: those samples in that order, and nothing but fades between them.
   const sent = [...samplesOf(ada.sent)].map((sample) => sample / 32_768);
-  let from = 0;
-  let checked = 0;
-  for (const part of stretches(played)) {
-    const at = indexOf(sent, part, from);
-    assert.ok(at >= 0, `${part.length} samples at ${checked} were not sent`);
-    from = at + part.length;
-    checked += part.length;
-  }
-  assert.ok(checked > 10 * FRAME_SAMPLES, `${checked} samples`);
+  const { samples, strayBlocks, looks } = follow(played, sent);
+  const said = JSON.stringify({ samples, strayBlocks, looks });
+  assert.ok(samples > 10 * FRAME_SAMPLES, said);
+  assert.ok(strayBlocks <= (looks + 2) * (FRAME_SAMPLES / BLOCK_SAMPLES + 1), said);
+  t.diagnostic(said);
   // And it is that tone: 440 Hz cross zero upwards 440 times a second.
   const rises = sent.filter((sample, at) => at > 0 && sent[at - 1] < 0 && sample >= 0).length;
   const pitch = rises / (sent.length / 48_000);
