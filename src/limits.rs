@@ -88,6 +88,10 @@ pub const MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Control messages (from handles and the main thread) that wait for one shard.
 pub const CONTROL_MAILBOX_MAX: usize = 1_024;
 
+/// Members of a room that a shard closes in one go where all of them are to be closed: a turn takes
+/// a few of those.
+pub const CLOSES_PER_ASK: usize = 256;
+
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 

@@ -11,24 +11,25 @@ use serde::Serialize;
 use super::health::{Metrics, rate, rfc_3339};
 use super::{Page, Running};
 use crate::engine::{Durations, Request, View};
+use crate::relay::cors::Cors;
 use crate::wire::http::{Head, Response};
 
 /// The page.
 pub(super) struct Benchmark {
-    answer_headers: Vec<(&'static str, String)>,
+    cors: Cors,
 }
 
 impl Benchmark {
-    pub(super) fn new(answer_headers: Vec<(&'static str, String)>) -> Benchmark {
-        Benchmark { answer_headers }
+    pub(super) fn new(cors: Cors) -> Benchmark {
+        Benchmark { cors }
     }
 }
 
 impl Page for Benchmark {
     const METHODS: &'static [&'static str] = &["GET", "HEAD", "POST", "OPTIONS"];
 
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &self.answer_headers
+    fn cors(&self) -> Option<&Cors> {
+        Some(&self.cors)
     }
 
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Page, Pages, Running};
 use crate::engine::{Request, View};
 use crate::limits::HEALTH_USERS_MAX;
+use crate::relay::cors::Cors;
 use crate::wire::http::Response;
 
 /// Answers 200 to every method, also while the relay shuts down: the status is then the same word.
@@ -59,8 +60,8 @@ impl Page for Health {
     const METHODS: &'static [&'static str] =
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &self.pages.answer_headers
+    fn cors(&self) -> Option<&Cors> {
+        Some(&self.pages.cors)
     }
 
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {

@@ -18,10 +18,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointSettings, Handle, Later, PatternError, Request,
-    Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
+    PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::relay::cors::Cors;
 use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
@@ -33,8 +34,8 @@ pub struct Pages {
     pub status_word: String,
     /// The users that it lists.
     pub users: Vec<Arc<Users>>,
-    /// Headers of every answer of `/health` and `/test/benchmark`: what browsers are told (CORS).
-    pub answer_headers: Vec<(&'static str, String)>,
+    /// What browsers are told with every answer of `/health` and `/test/benchmark`.
+    pub cors: Cors,
 }
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
@@ -46,7 +47,7 @@ pub struct Pages {
 pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
     let metrics = serve(builder, metrics::Metrics::default());
     builder.route_admin("/metrics", metrics)?;
-    let benchmark = benchmark::Benchmark::new(pages.answer_headers.clone());
+    let benchmark = benchmark::Benchmark::new(pages.cors.clone());
     let benchmark = serve(builder, benchmark);
     builder.route("/test/benchmark", benchmark)?;
     let health = serve(builder, health::Health::new(pages));
@@ -79,9 +80,9 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
-    /// Headers of every answer.
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &[]
+    /// What browsers are told with every answer.
+    fn cors(&self) -> Option<&Cors> {
+        None
     }
 
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
@@ -94,12 +95,23 @@ struct Served<P> {
     running: OnceLock<Running>,
 }
 
+impl<P: Page> Served<P> {
+    /// The answer with what browsers are told.
+    fn readable(&self, response: Response) -> Response {
+        match self.page.cors() {
+            Some(cors) => cors.on(response),
+            None => response,
+        }
+    }
+}
+
 impl<P: Page> Endpoint for Served<P> {
-    fn started(&self, handle: &Handle) {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
             view: handle.view(),
             since: SystemTime::now(),
         });
+        Ok(())
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
@@ -114,8 +126,8 @@ impl<P: Page> Endpoint for Served<P> {
         P::METHODS
     }
 
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        self.page.answer_headers()
+    fn refusal(&self, response: Response, _code: &'static str) -> Response {
+        self.readable(response)
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
@@ -123,6 +135,7 @@ impl<P: Page> Endpoint for Served<P> {
             Some(running) => self.page.answer(request, running),
             None => Response::text(503, "The relay is starting.\n"),
         };
+        let response = self.readable(response);
         Answer::Now(response.with_header("Cache-Control", "no-store"))
     }
 }

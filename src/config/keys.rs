@@ -14,12 +14,15 @@ use super::value::{
     Switch, Text, UrlPath, Word,
 };
 use super::{
-    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
+    ApiKey, Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat,
+    LogLevel, MIB, Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
+
+/// What is shown in place of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
@@ -47,6 +50,12 @@ macro_rules! key {
             show: |scope| $codec.show(&scope.$first $(. $rest)*),
         }
     };
+}
+
+/// The same key, its value hidden.
+const fn secret<S>(mut key: Key<S>) -> Key<S> {
+    key.secret = true;
+    key
 }
 
 /// Every key except those of endpoints, in the order of `config.yaml`.
@@ -97,6 +106,8 @@ pub static KEYS: &[Key<Config>] = &[
     key!(cors.origin, ORIGIN),
     key!(cors.methods, HEADER_VALUE),
     key!(cors.headers, HEADER_VALUE),
+    secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
+    key!(api.keys_file, OrNull(File)),
     key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
     key!(logging.format, FORMAT),
@@ -140,6 +151,7 @@ const HEADER_VALUE: Text = Text { bytes_max: 256 };
 const ORIGIN: Or<Text> = Or(&["off"], HEADER_VALUE);
 
 const NETWORKS: List<Network> = List("networks", PhantomData);
+const API_KEYS: List<ApiKey> = List("keys", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
 const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
@@ -257,7 +269,8 @@ impl<S> Key<S> {
     /// The field's value as an operator would write it; a secret one that is set is hidden.
     pub(super) fn show(&self, scope: &S) -> Value {
         match (self.show)(scope) {
-            value if self.secret && !value.is_null() => Value::from("(hidden)"),
+            Value::Sequence(items) if items.is_empty() => Value::Sequence(items),
+            value if self.secret && !value.is_null() => Value::from(HIDDEN),
             value => value,
         }
     }

@@ -12,6 +12,7 @@
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 
+mod api;
 mod check;
 pub mod cli;
 mod endpoint;
@@ -32,6 +33,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
+pub use api::{ApiConfig, ApiKey, ApiKeyError};
 pub use check::{DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
@@ -75,6 +77,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// Which web pages may read answers.
     pub cors: CorsConfig,
+    /// The HTTP API for back ends.
+    pub api: ApiConfig,
     /// Pages to try the relay with.
     pub pages: PagesConfig,
     /// The log.
@@ -382,6 +386,7 @@ impl Default for Config {
                 methods: "GET, POST, OPTIONS".to_owned(),
                 headers: "Content-Type".to_owned(),
             },
+            api: ApiConfig::default(),
             pages: PagesConfig::default(),
             logging: LoggingConfig {
                 level: LogLevel::Info,
@@ -405,20 +410,6 @@ impl Default for LimitsConfig {
             rooms_per_connection: 64,
             room_name_bytes: 512,
         }
-    }
-}
-
-impl CorsConfig {
-    /// The headers of every answer.
-    pub fn answer_headers(&self) -> Vec<(&'static str, String)> {
-        let Some(origin) = &self.origin else {
-            return Vec::new();
-        };
-        vec![
-            ("Access-Control-Allow-Origin", origin.clone()),
-            ("Access-Control-Allow-Methods", self.methods.clone()),
-            ("Access-Control-Allow-Headers", self.headers.clone()),
-        ]
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn nearest<'a>(
         // A key is rather a misspelt key beside it than the section above it.
         let depth_differs = dots(written) != dots(candidate);
         let rank = if last_part(candidate) {
-            (false, 1)
+            (false, 0)
         } else {
             (depth_differs, distance)
         };

@@ -610,8 +610,16 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_endpoints_are_exact_or_all_below() {
-        for good in ["/", "/**", "/chat", "/chat/**", "/a/b%20c"] {
+    fn paths_of_endpoints_are_exact_or_end_in_a_parameter_or_all_below() {
+        for good in [
+            "/",
+            "/**",
+            "/chat",
+            "/chat/**",
+            "/a/b%20c",
+            "/ws/{user_1}",
+            "/{user}",
+        ] {
             assert_eq!(UrlPath.read(&text(good)), Ok(good.to_owned()));
         }
         for bad in [
@@ -620,7 +628,12 @@ mod tests {
             "/a b",
             "/chat/*",
             "/**/x",
-            "/ws/{user}",
+            "/{user}/ws",
+            "/ws/{user",
+            "/ws/user}",
+            "/ws/{}",
+            "/ws/{a b}",
+            "/ws/{user}/**",
             "/a?b",
             "/ü",
             "**",

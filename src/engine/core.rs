@@ -302,6 +302,15 @@ impl Core {
         self.rooms_by_key.get(key).copied()
     }
 
+    /// Members of the room of that name on all shards.
+    pub(super) fn members(&self, key: &RoomKey) -> u32 {
+        if let Some(place) = self.find_room(key) {
+            return self.rooms[place as usize].room.members();
+        }
+        let room = self.doors.directory.find(key);
+        room.map_or(0, |room| room.members())
+    }
+
     /// Publishes to a room that this shard has members of.
     pub(super) fn publish(
         &mut self,

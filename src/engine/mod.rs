@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod asking;
 mod bodies;
 mod clock;
 mod close_reason;
@@ -36,12 +37,13 @@ mod timers;
 mod tls;
 mod view;
 
+pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,
-    Pending, Request, upgrade_required,
+    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
+    OwnedRequest, Pending, Request, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;

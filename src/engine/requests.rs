@@ -180,7 +180,10 @@ impl Shard {
         let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
         self.core.stats().requests.add(1);
         let response = response.with_header("Allow", allow.join(", "));
-        let response = self.from_endpoint(key, response);
+        let response = match response.status {
+            405 => self.worded(head.path, response, "method_not_allowed"),
+            _ => response,
+        };
         Some(self.answer_head(key, head, &response, head_len))
     }
 
@@ -217,8 +220,19 @@ impl Shard {
         };
         self.refused(key, refusal);
         let response = response.with_header("Retry-After", "5");
+        let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
+    }
+
+    /// A refusal of ours in the words of the endpoint that has this path, if any has.
+    fn worded(&self, path: &str, response: Response, code: &'static str) -> Response {
+        let Some(route) = self.router.find(path) else {
+            return response;
+        };
+        let endpoint = &self.endpoints[usize::from(route.endpoint.0)];
+        let call = AssertUnwindSafe(|| endpoint.refusal(response.clone(), code));
+        catch_unwind(call).unwrap_or(response)
     }
 
     fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
@@ -226,6 +240,7 @@ impl Shard {
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
+        let response = self.worded(asked_path(bytes), response, error.name());
         self.send_response(key, &response, false, asks_for_head(bytes));
         Step::Ended
     }
@@ -234,6 +249,7 @@ impl Shard {
     fn conflict(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.refused(key, Refusal::BadRequest);
         let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
+        let response = self.worded(head.path, response, "forwarded_conflict");
         self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
@@ -252,13 +268,14 @@ impl Shard {
                 let connection = self.core.connection_id(key);
                 tracing::debug!(%connection, error = error.name(), "no upgrade");
                 let head_only = request.head.method == "HEAD";
-                let response = self.from_endpoint(key, error.response());
+                let response = self.worded(request.head.path, error.response(), error.name());
                 self.send_response(key, &response, false, head_only);
                 return Step::Ended;
             }
         };
         if let Err(response) = self.identify(key, request.peer) {
-            let response = self.from_endpoint(key, response);
+            let code = Refusal::ConnectionsPerAddress.label();
+            let response = self.worded(request.head.path, response, code);
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);
@@ -271,7 +288,6 @@ impl Shard {
             }
             Ok(Admission::Refuse(response)) => {
                 self.refused(key, Refusal::Endpoint);
-                let response = self.from_endpoint(key, response);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
@@ -286,7 +302,6 @@ impl Shard {
         match catch_unwind(call) {
             Ok(Answer::Now(response)) => {
                 self.core.stats().requests.add(1);
-                let response = self.from_endpoint(key, response);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Answer::Later(pending)) => self.defer(key, pending),
@@ -299,19 +314,11 @@ impl Shard {
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    /// The answer with the headers that its endpoint gives all of them.
-    fn from_endpoint(&self, key: Key, response: Response) -> Response {
-        let endpoint = self.endpoint_of(key);
-        let headers = endpoint.answer_headers().iter();
-        headers.fold(response, |response, (name, value)| {
-            response.with_header(*name, value)
-        })
-    }
-
-    fn later(&self, key: Key) -> Later<'_> {
+    fn later(&mut self, key: Key) -> Later<'_> {
+        let connection = self.core.connection_id(key);
         Later {
-            doors: &self.core.doors,
-            connection: self.core.connection_id(key),
+            core: &mut self.core,
+            connection,
         }
     }
 
@@ -320,7 +327,7 @@ impl Shard {
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
         let response = Response::text(500, "The endpoint failed.\n");
-        let response = self.from_endpoint(key, response);
+        let response = self.worded(head.path, response, "endpoint_failed");
         self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
@@ -354,7 +361,13 @@ impl Shard {
     /// The answer to a deferred request did not come in time.
     pub(super) fn answer_overdue(&mut self, key: Key) {
         self.refused(key, Refusal::AnswerTimeout);
-        self.take_answer(key, LateAnswer::Respond(unanswered()));
+        let cold = self
+            .core
+            .connection(key)
+            .and_then(|each| each.cold.as_ref());
+        let path = cold.map_or_else(String::new, |cold| asked_path(&cold.received).to_owned());
+        let response = self.worded(&path, unanswered(), Refusal::AnswerTimeout.label());
+        self.take_answer(key, LateAnswer::Respond(response));
     }
 
     fn take_answer(&mut self, key: Key, answer: LateAnswer) {
@@ -406,7 +419,6 @@ impl Shard {
                 } else {
                     self.core.stats().requests.add(1);
                 }
-                let response = self.from_endpoint(key, response);
                 self.respond(key, &head, &response, end);
             }
             LateAnswer::Accept(accept) => {
@@ -531,8 +543,10 @@ impl Shard {
             return self.drain(key);
         };
         let head_only = asks_for_head(received);
+        let path = asked_path(received).to_owned();
+        let response = self.worded(&path, response.clone(), refusal.label());
         self.refused(key, refusal);
-        self.send_response(key, response, false, head_only);
+        self.send_response(key, &response, false, head_only);
     }
 
     /// The time for a request is over.
@@ -585,6 +599,18 @@ impl Shard {
 
 pub(super) fn too_many_connections() -> Response {
     Response::text(429, "Too many connections from this address.\n")
+}
+
+/// The path that a request asks for which may be malformed or cut short; empty where none can be
+/// made out.
+fn asked_path(request: &[u8]) -> &str {
+    let line = request
+        .trim_ascii_start()
+        .split(|byte| *byte == b'\r')
+        .next();
+    let target = line.and_then(|line| line.split(|byte| *byte == b' ').nth(1));
+    let path = target.and_then(|target| target.split(|byte| *byte == b'?').next());
+    path.map_or("", |path| std::str::from_utf8(path).unwrap_or_default())
 }
 
 /// Whether what may be an unfinished request is a HEAD, whose answer has no body.

@@ -149,7 +149,7 @@ impl<'c> Session<'c> {
 }
 
 /// Whether a payload is within [`MESSAGE_BYTES_MAX`]. What is not is an error of the endpoint's.
-fn is_sendable(payload: &[u8]) -> bool {
+pub(super) fn is_sendable(payload: &[u8]) -> bool {
     let is_sendable = payload.len() <= MESSAGE_BYTES_MAX;
     if !is_sendable {
         tracing::error!(

@@ -2,6 +2,8 @@
 //!
 //! None of them touches a socket.
 
+pub mod api_keys;
+pub mod cors;
 pub mod hub;
 pub mod named;
 pub mod pages;
@@ -13,14 +15,15 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, DEMO_PATHS, EndpointConfig, EndpointKind, Listener, Shards,
-    SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind, Listener,
+    Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
     SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use cors::{Cors, CorsHeaders};
 use named::{Named, NamedSettings};
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
@@ -59,7 +62,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError>
     let pages = admin::Pages {
         status_word: config.health.status_word.clone(),
         users,
-        answer_headers: config.cors.answer_headers(),
+        cors: cors(&config.cors),
     };
     admin::routes(&mut builder, pages)?;
     if config.pages.enabled {
@@ -76,8 +79,16 @@ fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
         on_duplicate: endpoint.on_duplicate,
         echo: endpoint.echo,
         binary_out: endpoint.binary_out,
-        answer_headers: config.cors_of(endpoint).answer_headers(),
+        cors: cors(&config.cors_of(endpoint)),
     })
+}
+
+fn cors(config: &CorsConfig) -> Cors {
+    Cors(config.origin.clone().map(|origin| CorsHeaders {
+        origin,
+        methods: config.methods.clone(),
+        headers: config.headers.clone(),
+    }))
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

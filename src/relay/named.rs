@@ -10,11 +10,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::cors::Cors;
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, CloseReason, Endpoint, Handle, Later, Request, Session,
-    upgrade_required,
+    Accept, Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Later, Request,
+    Session, upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::USER_NAME_BYTES_MAX;
@@ -38,8 +39,8 @@ pub struct NamedSettings {
     pub echo: bool,
     /// Whether every message goes out as binary, whatever it came as.
     pub binary_out: bool,
-    /// Headers of every answer: what browsers are told (CORS).
-    pub answer_headers: Vec<(&'static str, String)>,
+    /// What browsers are told with every answer.
+    pub cors: Cors,
 }
 
 /// Users by name; its path pattern must have a parameter.
@@ -89,14 +90,16 @@ impl Named {
 }
 
 impl Endpoint for Named {
-    fn started(&self, handle: &Handle) {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.handle.get_or_init(|| handle.clone());
+        Ok(())
     }
 
     fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
         let name = match name_of(request) {
             Ok(name) => name,
-            Err(error) => return Admission::Refuse(bad_name(error)),
+            Err(error) => return refuse(bad_name(error)),
         };
         let (connection, how) = (request.connection, self.settings.on_duplicate);
         match self
@@ -104,10 +107,10 @@ impl Endpoint for Named {
             .claim(name, connection, how, |older| self.tell_to_go(older))
         {
             Ok(claim) => Admission::Accept(Accept::new().state(claim)),
-            Err(ClaimError::Taken) => Admission::Refuse(taken()),
+            Err(ClaimError::Taken) => refuse(taken()),
             Err(ClaimError::Busy) => {
                 let response = Response::text(503, "The relay is busy.\n");
-                Admission::Refuse(response.with_header("Retry-After", "1"))
+                refuse(response.with_header("Retry-After", "1"))
             }
         }
     }
@@ -147,21 +150,20 @@ impl Endpoint for Named {
         &["GET", "HEAD", "OPTIONS"]
     }
 
-    fn answer_headers(&self) -> &[(&'static str, String)] {
-        &self.settings.answer_headers
+    fn refusal(&self, response: Response, _code: &'static str) -> Response {
+        self.settings.cors.on(response)
     }
 
     /// Browsers do not show a page why its WebSocket was refused: it may ask here.
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        if request.head.method == "OPTIONS" {
-            return Answer::Now(Response::new(200));
-        }
         let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
-        Answer::Now(match name_of(request) {
+        let response = match name_of(request) {
+            _ if request.head.method == "OPTIONS" => Response::new(200),
             Ok(name) if is_refusing && self.users.is_held(name) => taken(),
             Ok(_) => upgrade_required(),
             Err(error) => bad_name(error),
-        })
+        };
+        Answer::Now(self.settings.cors.on(response))
     }
 }
 

@@ -102,8 +102,9 @@ fn every_key_changes_its_field_and_no_other_from_file_environment_and_flags() {
 }
 
 #[test]
-fn what_check_prints_loads_to_the_same_config() {
-    for (path, value, _) in SAMPLES {
+fn what_check_prints_loads_to_the_same_config_secrets_aside() {
+    let is_secret = |path: &str| KEYS.iter().any(|key| key.path == path && key.secret);
+    for (path, value, _) in SAMPLES.iter().filter(|(path, ..)| !is_secret(path)) {
         let config = from_file(&file_of(path, value)).expect("a sample");
         assert_eq!(from_file(&config.to_yaml()), Ok(config), "{path}");
     }
@@ -149,6 +150,7 @@ fn plain_names_of_earlier_relays_work() {
         ("MAX_MESSAGE_SIZE", "20MB"),
         ("READ_BUFFER_SIZE", "1MB"),
         ("WRITE_BUFFER_SIZE", "1MB"),
+        ("RELAY_API_KEY", "a-key"),
     ];
     let config = from_all("", &environment, &[]).expect("a config");
     assert_eq!(config.server.port, 8080);
@@ -157,6 +159,7 @@ fn plain_names_of_earlier_relays_work() {
     assert_eq!(named.message_bytes, 20 * MIB);
     assert_eq!(config.engine.read_buffer_bytes, MIB);
     assert_eq!(config.engine.send_buffer_bytes, Some(MIB));
+    assert_eq!(config.api.keys, [samples::api_key("a-key")]);
     assert_eq!(
         KEYS.iter().filter_map(|key| key.plain_environment).count(),
         environment.len()

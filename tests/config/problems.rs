@@ -21,7 +21,8 @@ fn every_key_refuses_a_mapping_with_its_place() {
         let place = format!("config.yaml:{}:{column} {path}: ", depth + 1);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(&place), "{found:?} at {place}");
-        assert!(found[0].contains("a mapping"), "{found:?}");
+        let is_said = found[0].contains("a mapping") || found[0].contains("it is secret");
+        assert!(is_said, "{found:?}");
     }
 }
 
@@ -379,7 +380,9 @@ proptest! {
         value in prop_oneof![yaml_like(), "\\PC{0,40}", "[0-9]{1,30}[a-zA-Z]{0,3}"],
     ) {
         let argument = format!("{}={value}", key.0);
-        if let Ok(config) = from_all("", &[], &[&argument]) {
+        if let Ok(mut config) = from_all("", &[], &[&argument]) {
+            // What is secret is not printed.
+            config.api.keys.clear();
             prop_assert_eq!(from_file(&config.to_yaml()), Ok(config));
         }
     }

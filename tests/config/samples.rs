@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corecast::config::{
-    Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
+    ApiKey, Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
     LogOutput, MIB, Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
 };
 
@@ -134,6 +134,12 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("cors.headers", "X-Trace, Accept", |c| {
         c.cors.headers = "X-Trace, Accept".to_owned();
     }),
+    ("api.keys", "old-key, new-key", |c| {
+        c.api.keys = ["old-key", "new-key"].map(api_key).to_vec();
+    }),
+    ("api.keys_file", "keys.txt", |c| {
+        c.api.keys_file = Some(PathBuf::from("keys.txt"));
+    }),
     ("pages.enabled", "true", |c| c.pages.enabled = true),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
@@ -206,6 +212,10 @@ pub(crate) const FIXED: &[&str] = &[
 
 pub(crate) fn network(text: &str) -> Network {
     text.parse().expect("a network")
+}
+
+pub(crate) fn api_key(text: &str) -> ApiKey {
+    text.parse().expect("a key")
 }
 
 pub(crate) fn seconds(count: u64) -> Option<Duration> {
