@@ -120,6 +120,26 @@ pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
 /// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
 pub const HEALTH_USERS_MAX: usize = 1_000;
 
+/// Pushes in one request to the push API.
+pub const PUSHES_PER_BATCH_MAX: usize = 1_000;
+
+/// Pending pushes in one answer that lists them.
+pub const PENDING_PER_PAGE_MAX: usize = 1_000;
+
+/// Requests about delayed pushes that wait for the thread that keeps them. Past it they are refused
+/// (503).
+pub const SCHEDULE_MAILBOX_MAX: usize = 1_024;
+
+/// Requests about delayed pushes that are served with one write to the journal.
+pub const SCHEDULE_COMMANDS_PER_ROUND: usize = 256;
+
+/// How long a request about delayed pushes may wait for the journal.
+pub const SCHEDULE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pushes that fell due while the relay was down are sent so long after its start, so that their
+/// clients are back.
+pub const OVERDUE_PUSH_GRACE: Duration = Duration::from_secs(3);
+
 /// Answers that wait for one client that sends requests ahead, in bytes. Past it the connection is
 /// not kept for another request (RFC 9112 §9.3.2 lets a server end it between two).
 pub const RESPONSES_BYTES_MAX: usize = 64 * 1024;

@@ -23,6 +23,7 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
+use crate::relay::push::PushStats;
 use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
@@ -36,6 +37,8 @@ pub struct Pages {
     pub users: Vec<Arc<Users>>,
     /// What browsers are told with every answer of `/health` and `/test/benchmark`.
     pub cors: Cors,
+    /// What the metrics tell of pushes.
+    pub push: Arc<PushStats>,
 }
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
@@ -45,7 +48,7 @@ pub struct Pages {
 ///
 /// One of the paths is taken by an endpoint that was added before.
 pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
-    let metrics = serve(builder, metrics::Metrics::default());
+    let metrics = serve(builder, metrics::Metrics::new(Arc::clone(&pages.push)));
     builder.route_admin("/metrics", metrics)?;
     let benchmark = benchmark::Benchmark::new(pages.cors.clone());
     let benchmark = serve(builder, benchmark);

@@ -25,6 +25,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut found = Vec::new();
     check_server(config, &mut found);
     check_paths(config, &mut found);
+    check_push(config, &mut found);
     // The common settings are those of an endpoint that overrides nothing.
     let common = EndpointConfig::new(EndpointKind::Hub, "/");
     let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
@@ -160,6 +161,86 @@ pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
 /// A path without the name of its parameter, which tells no two paths apart.
 fn pattern_of(path: &str) -> &str {
     path.find('{').map_or(path, |at| &path[..=at])
+}
+
+/// Rooms of a connection that moves to another group: all connections, the old group, the new one.
+const PUSH_ROOMS: usize = 3;
+
+fn check_push(config: &Config, found: &mut Vec<Conflict>) {
+    let enabled = config.endpoints.iter().filter(|(_, at)| at.enabled);
+    let pushes: Vec<_> = enabled
+        .filter(|(_, at)| at.kind == EndpointKind::Push)
+        .collect();
+    let Some((name, _)) = pushes.first() else {
+        return;
+    };
+    if config.limits.rooms_per_connection < PUSH_ROOMS {
+        found.push(Conflict {
+            paths: vec!["limits.rooms_per_connection".to_owned()],
+            message: format!(
+                "a client of a push endpoint needs {PUSH_ROOMS} rooms; raise it, or set \
+                 endpoints.{name}.enabled to false"
+            ),
+        });
+    }
+    for (index, (name, endpoint)) in pushes.iter().enumerate() {
+        check_push_path(config, name, endpoint, found);
+        let same = |other: &EndpointConfig| {
+            endpoint.journal.is_some() && other.journal == endpoint.journal
+        };
+        if let Some((other, _)) = pushes[..index].iter().find(|(_, other)| same(other)) {
+            found.push(Conflict {
+                paths: [name, other]
+                    .map(|name| format!("endpoints.{name}.journal"))
+                    .to_vec(),
+                message: "two endpoints cannot share a journal; give each a file of its own"
+                    .to_owned(),
+            });
+        }
+    }
+}
+
+/// The paths of a push API must be nobody else's.
+fn check_push_path(
+    config: &Config,
+    name: &str,
+    endpoint: &EndpointConfig,
+    found: &mut Vec<Conflict>,
+) {
+    let Some(path) = &endpoint.push_path else {
+        return;
+    };
+    let own = format!("endpoints.{name}.push_path");
+    if path.ends_with('/') || path.contains(['*', '{']) {
+        found.push(Conflict {
+            paths: vec![own],
+            message: format!("{path} is no exact path; write one such as /api/push"),
+        });
+        return;
+    }
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    for (other, at) in config.endpoints.iter().filter(|(_, at)| at.enabled) {
+        taken.push((&at.path, format!("endpoints.{other}.path")));
+        let push_path = at.push_path.as_deref().filter(|_| other.as_str() < name);
+        let is_push = at.kind == EndpointKind::Push;
+        taken.extend(
+            push_path
+                .filter(|_| is_push)
+                .map(|path| (path, format!("endpoints.{other}.push_path"))),
+        );
+    }
+    taken.extend(PAGE_PATHS.map(|path| (path, "the relay's own pages".to_owned())));
+    let pending = format!("{path}/pending");
+    let one = format!("{pending}/{{id}}");
+    for (other, whose) in taken {
+        if other == path || other == pending || other == one || format!("{other}/pending") == *path
+        {
+            found.push(Conflict {
+                paths: vec![own.clone(), whose.clone()],
+                message: format!("{other} is taken, by {whose}; move one of them"),
+            });
+        }
+    }
 }
 
 /// The settings of one endpoint, or the common ones.

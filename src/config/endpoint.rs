@@ -1,6 +1,7 @@
 //! What a path does: the endpoints of a config, and what each of them overrides.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Config, CorsConfig, DeflateConfig, MIB, SlowClientPolicy};
@@ -26,6 +27,18 @@ pub struct EndpointConfig {
     pub on_duplicate: OnDuplicate,
     /// Named: instead of `cors`.
     pub cors: CorsOverride,
+    /// Push: where back ends push, an exact path; `None` means nowhere.
+    pub push_path: Option<String>,
+    /// Push: whether a token that names no user stands for everybody; else it is refused.
+    pub broadcast_fallback: bool,
+    /// Push: the file that keeps delayed pushes over a restart; `None` means that they are lost.
+    pub journal: Option<PathBuf>,
+    /// Push: most delayed pushes that wait.
+    pub pending_max: usize,
+    /// Push: most memory of those, bytes.
+    pub pending_bytes: usize,
+    /// Push: the longest delay.
+    pub delay_max: Duration,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
     /// Instead of `slow_client`.
@@ -43,6 +56,8 @@ pub enum EndpointKind {
     Hub,
     /// The path's last segment is the user's name, and every message goes to everybody else.
     Named,
+    /// Clients wait for what back ends push to their token.
+    Push,
 }
 
 /// `endpoints.<name>.on_duplicate`.
@@ -131,8 +146,11 @@ pub struct EndpointSettings {
 
 impl EndpointKind {
     /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
-    pub const ALL: &'static [(&'static str, EndpointKind)] =
-        &[("hub", EndpointKind::Hub), ("named", EndpointKind::Named)];
+    pub const ALL: &'static [(&'static str, EndpointKind)] = &[
+        ("hub", EndpointKind::Hub),
+        ("named", EndpointKind::Named),
+        ("push", EndpointKind::Push),
+    ];
 }
 
 /// The endpoints that exist without being written down.
@@ -141,6 +159,7 @@ pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
     BTreeMap::from([
         endpoint("hub", EndpointKind::Hub, "/**"),
         endpoint("named", EndpointKind::Named, "/ws/{username}"),
+        endpoint("push", EndpointKind::Push, "/ws"),
     ])
 }
 
@@ -155,6 +174,12 @@ impl EndpointConfig {
             binary_out: false,
             on_duplicate: OnDuplicate::Refuse,
             cors: CorsOverride::default(),
+            push_path: None,
+            broadcast_fallback: true,
+            journal: None,
+            pending_max: 100_000,
+            pending_bytes: 64 * MIB,
+            delay_max: Duration::from_secs(7 * 24 * 3_600),
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),
@@ -173,6 +198,10 @@ impl EndpointConfig {
                     ping: Some(Some(Duration::from_secs(54))),
                     pong: Some(Some(Duration::from_secs(60))),
                 },
+                ..common
+            },
+            EndpointKind::Push => EndpointConfig {
+                push_path: Some("/api/push".to_owned()),
                 ..common
             },
         }

@@ -125,6 +125,12 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(cors.origin, OrNull(ORIGIN)),
     key!(cors.methods, OrNull(HEADER_VALUE)),
     key!(cors.headers, OrNull(HEADER_VALUE)),
+    key!(push_path, OrNull(UrlPath)),
+    key!(broadcast_fallback, Switch),
+    key!(journal, OrNull(File)),
+    key!(pending_max, PENDING),
+    key!(pending_bytes, MEMORY_BYTES),
+    key!(delay_max, SPAN),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -137,10 +143,27 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
 
-/// Plain names that set a key of an endpoint too: the relay that they come from had one limit.
-pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] =
-    &[("MAX_MESSAGE_SIZE", "endpoints.named.limits.message_bytes")];
+/// Plain names that set a key of an endpoint, beside the key that has the name: the relays that they
+/// come from had one limit.
+pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] = &[
+    ("MAX_MESSAGE_SIZE", "endpoints.named.limits.message_bytes"),
+    ("WS_PATH", "endpoints.push.path"),
+    ("PUSH_PATH", "endpoints.push.push_path"),
+];
 
+/// Keys at the top of the file of an earlier relay, and what they are here. One that is empty
+/// counts as one that is not there.
+pub static FLAT_KEYS: &[(&str, &str)] = &[
+    ("port", "server.port"),
+    ("api_key", "api.keys"),
+    ("ws_path", "endpoints.push.path"),
+    ("push_path", "endpoints.push.push_path"),
+];
+
+const PENDING: Count = Count {
+    min: 1,
+    max: 10_000_000,
+};
 const ON_DUPLICATE: Word<OnDuplicate> = Word(&[
     ("refuse", OnDuplicate::Refuse),
     ("replace", OnDuplicate::Replace),

@@ -136,6 +136,9 @@ impl Loader<'_> {
             self.last_set_by
                 .insert(path.to_owned(), Origin::File(steps.clone()));
         }
+        if let Some((_, path)) = keys::FLAT_KEYS.iter().find(|(flat, _)| *flat == path) {
+            return self.take_flat(path, steps, node);
+        }
         match (keys::find(path), node) {
             (Found::Section, Tree::Section(entries)) => self.take_section(path, steps, entries),
             (Found::Section, Tree::Leaf(Value::Null)) => {}
@@ -147,11 +150,35 @@ impl Loader<'_> {
                 let message = self.unknown_key(path);
                 self.complain_at_key(steps, path, message);
             }
-            (_, Tree::Leaf(value)) => self.assign(path, value, Origin::File(steps.clone())),
+            (_, Tree::Leaf(value)) => self.take_value(path, steps, value),
             (_, Tree::Section(_)) => {
                 let value = Value::Mapping(serde_yaml::Mapping::new());
-                self.assign(path, &value, Origin::File(steps.clone()));
+                self.take_value(path, steps, &value);
             }
+        }
+    }
+
+    /// A key of an earlier relay's file, for the key at `path`.
+    fn take_flat(&mut self, path: &str, steps: &[usize], node: &Tree) {
+        let value = match node {
+            Tree::Leaf(Value::String(text)) if text.is_empty() => return,
+            // One key, be there a comma in it.
+            Tree::Leaf(key @ Value::String(_)) if path == "api.keys" => {
+                Value::Sequence(vec![key.clone()])
+            }
+            Tree::Leaf(value) => value.clone(),
+            Tree::Section(_) => Value::Mapping(serde_yaml::Mapping::new()),
+        };
+        self.take_value(path, steps, &value);
+    }
+
+    fn take_value(&mut self, path: &str, steps: &[usize], value: &Value) {
+        match self.last_set_by.get(path) {
+            // By a key of an earlier relay and by ours.
+            Some(_) => {
+                self.complain_at_key(steps, path, "is written twice; remove one".to_owned());
+            }
+            None => self.assign(path, value, Origin::File(steps.to_vec())),
         }
     }
 
@@ -164,15 +191,14 @@ impl Loader<'_> {
                 .find(|key| key.plain_environment == Some(name))
         };
         for (name, value) in &variables {
-            if let Some(key) = plain(name) {
-                let (value, origin) = (value_of_text(value), Origin::Environment(name.clone()));
-                self.assign(key.path, &value, origin.clone());
-                let also = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
-                for (_, path) in also.filter(|(plain, _)| plain == name) {
-                    // What cannot be read is said once.
-                    if !self.unreadable.contains(key.path) {
-                        self.assign(path, &value, origin.clone());
-                    }
+            let key = plain(name).map(|key| key.path);
+            let also = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
+            let also = also.filter(|(plain, _)| plain == name);
+            for path in key.into_iter().chain(also.map(|(_, path)| *path)) {
+                // What cannot be read is said once.
+                if key.is_none_or(|key| key == path || !self.unreadable.contains(key)) {
+                    let origin = Origin::Environment(name.clone());
+                    self.assign(path, &value_of_text(value), origin);
                 }
             }
         }

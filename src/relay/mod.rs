@@ -7,6 +7,7 @@ pub mod cors;
 pub mod hub;
 pub mod named;
 pub mod pages;
+pub mod push;
 pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -15,31 +16,43 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind, Listener,
-    Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind,
+    Listener, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
-    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
+    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use api_keys::ApiKeys;
 use cors::{Cors, CorsHeaders};
 use named::{Named, NamedSettings};
+use push::{Push, PushApi, PushSettings, PushStats};
+
+/// Why a config makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none.
-pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+/// Files of keys that cannot be read; paths that cannot be used.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
     let mut users = Vec::new();
-    for endpoint in config
-        .endpoints
-        .values()
-        .filter(|endpoint| endpoint.enabled)
-    {
+    let keys = ApiKeys::load(&config.api)?;
+    let push_stats = Arc::<PushStats>::default();
+    let enabled = config.endpoints.values().filter(|each| each.enabled);
+    for endpoint in enabled {
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let id = match endpoint.kind {
             EndpointKind::Hub => {
@@ -53,8 +66,17 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError>
                 users.push(Arc::clone(named.users()));
                 builder.endpoint(settings, named)
             }
+            EndpointKind::Push => builder.endpoint(settings, Push),
         };
         builder.route(&endpoint.path, id)?;
+        if endpoint.kind == EndpointKind::Push
+            && let Some(path) = &endpoint.push_path
+        {
+            let settings = push_settings(endpoint, path);
+            let stats = Arc::clone(&push_stats);
+            let api = PushApi::new(settings, id, keys.clone(), stats);
+            add_push_api(&mut builder, path, api)?;
+        }
     }
     if !config.health.users {
         users.clear();
@@ -63,6 +85,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError>
         status_word: config.health.status_word.clone(),
         users,
         cors: cors(&config.cors),
+        push: push_stats,
     };
     admin::routes(&mut builder, pages)?;
     if config.pages.enabled {
@@ -89,6 +112,25 @@ fn cors(config: &CorsConfig) -> Cors {
         methods: config.methods.clone(),
         headers: config.headers.clone(),
     }))
+}
+
+fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+    PushSettings {
+        path: path.to_owned(),
+        broadcast_fallback: config.broadcast_fallback,
+        journal: config.journal.clone(),
+        pending_max: config.pending_max,
+        pending_bytes: config.pending_bytes,
+        delay_max: config.delay_max,
+    }
+}
+
+fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
+    let api = builder.endpoint(EndpointSettings::default(), api);
+    for path in PushApi::paths(path) {
+        builder.route(&path, api)?;
+    }
+    Ok(())
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

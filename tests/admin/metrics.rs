@@ -26,6 +26,8 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_deflate_connections",
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
+            "corecast_pushes_pending",
+            "corecast_pushes_pending_bytes",
             "corecast_start_time_seconds",
             "corecast_config_last_reload_timestamp_seconds",
             "corecast_uptime_seconds",
@@ -54,12 +56,13 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_inflations_total",
             "corecast_dropped_frames_total",
             "corecast_sender_blocked_total",
+            "corecast_pushes_queued_total",
         ],
     ),
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 17] = [
     (
         "gauge",
         "corecast_connections",
@@ -89,6 +92,36 @@ const LABELLED: [(&str, &str, &str, &[&str]); 14] = [
         "corecast_tls_handshakes_total",
         "kind",
         &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_pushes_total",
+        "kind",
+        &["now", "delayed"],
+    ),
+    (
+        "counter",
+        "corecast_pushes_ended_total",
+        "result",
+        &["sent", "cancelled"],
+    ),
+    (
+        "counter",
+        "corecast_push_requests_refused_total",
+        "reason",
+        &[
+            "key",
+            "method",
+            "json",
+            "event_name",
+            "token",
+            "delay",
+            "batch",
+            "query",
+            "not_pending",
+            "full",
+            "journal",
+        ],
     ),
     (
         "counter",

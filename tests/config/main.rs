@@ -3,6 +3,7 @@
 
 mod binary;
 mod problems;
+mod push;
 mod samples;
 
 use std::collections::BTreeSet;

@@ -98,7 +98,7 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
 #[test]
 fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
     let file = "server:\n  prot: 8080\n  tls: {cert: x}\nengine: 4\nkeepalive:\n  ping: 30\n\
-                slow_client: {policy: drop-oldest}\nport: 3000\nlimits: {message_bytes: 1XB}\n";
+                slow_client: {policy: drop-oldest}\nmetric: 3000\nlimits: {message_bytes: 1XB}\n";
     let environment = [
         ("CORECAST_SERVER_PROT", "1"),
         ("PORT", "abc"),
@@ -117,7 +117,7 @@ fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
             "config.yaml:7:23 slow_client.policy",
             "did you mean drop_oldest?",
         ),
-        ("config.yaml:8:1 port", "did you mean server.port?"),
+        ("config.yaml:8:1 metric", "did you mean metrics?"),
         ("config.yaml:9:25 limits.message_bytes", "such as 64KiB"),
         ("environment PORT", "\"abc\" is not a port"),
         (

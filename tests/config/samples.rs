@@ -170,6 +170,22 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.hub.cors.headers", "Accept", |c| {
         hub(c).cors.headers = Some("Accept".to_owned());
     }),
+    ("endpoints.hub.push_path", "/internal/push", |c| {
+        hub(c).push_path = Some("/internal/push".to_owned());
+    }),
+    ("endpoints.hub.broadcast_fallback", "off", |c| {
+        hub(c).broadcast_fallback = false;
+    }),
+    ("endpoints.hub.journal", "push.redb", |c| {
+        hub(c).journal = Some(PathBuf::from("push.redb"));
+    }),
+    ("endpoints.hub.pending_max", "7", |c| hub(c).pending_max = 7),
+    ("endpoints.hub.pending_bytes", "2MiB", |c| {
+        hub(c).pending_bytes = 2 * MIB;
+    }),
+    ("endpoints.hub.delay_max", "1h", |c| {
+        hub(c).delay_max = Duration::from_secs(3_600);
+    }),
     ("endpoints.hub.limits.message_bytes", "2KB", |c| {
         hub(c).limits.message_bytes = Some(2 * KIB);
     }),
