@@ -4,7 +4,7 @@
 
 const SHOWN_MAX = 100;
 const ANSWERS_MAX = 10;
-const SHOWN_BYTES_MAX = 20_000;
+const TEXT_MAX = 4_000;
 
 const clock = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit', minute: '2-digit', second: '2-digit',
@@ -85,7 +85,7 @@ function card({ title, text = '', facts = '', kind = '', button = null }) {
   head.append(element('strong', '', title), button ?? timeOf(Date.now()));
   shown.append(head);
   if (text) {
-    const cut = text.length > SHOWN_BYTES_MAX ? `${text.slice(0, SHOWN_BYTES_MAX)} …` : text;
+    const cut = text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)} …` : text;
     shown.append(element('pre', '', cut));
   }
   if (facts) shown.append(element('div', 'facts', facts));
@@ -146,13 +146,12 @@ async function push() {
   const answer = await ask('POST', '', sent);
   if (answer === null) return;
   const isOk = answer.status === 200;
-  const json = parse(answer.text);
-  const queued = json?.data?.queued;
-  const isLater = json?.data?.delay_seconds > 0;
-  const outcome = isLater ? 'waits' : `queued for ${queued} ${queued === 1 ? 'connection' : 'connections'}`;
-  const title = isOk && queued !== undefined ? `200: ${outcome}` : `${answer.status}`;
-  const text = json === undefined ? answer.text : JSON.stringify(json, null, 2);
-  showAnswer({ title, text, kind: isOk ? '' : 'refused' });
+  const { queued, delay_seconds: delay } = parse(answer.text)?.data ?? {};
+  const isLater = delay > 0;
+  const connections = queued === 1 ? 'connection' : 'connections';
+  const outcome = isLater ? 'waits' : `queued for ${queued} ${connections}`;
+  const title = isOk ? `200: ${outcome}` : `${answer.status}`;
+  showAnswer({ title, text: answer.text, kind: isOk ? '' : 'refused' });
   if (isOk && isLater) showWaiting();
 }
 
