@@ -100,8 +100,8 @@ function timeOf(at) {
 
 // ---- Push --------------------------------------------------------------------------------------
 
-// The body of the request, or nothing where a field cannot be used. What was written as JSON goes out
-// as it was written: a number keeps its digits.
+// The body of the request, or nothing where a field cannot be used. What was written as JSON goes
+// out as it was written: a number keeps its digits.
 function body() {
   const fields = [];
   const add = (name, json) => fields.push(`${JSON.stringify(name)}:${json}`);
@@ -133,8 +133,8 @@ async function ask(method, path, sent) {
     return { status: response.status, text: await response.text() };
   } catch {
     const text = SERVED_BY ? 'The relay cannot be reached.'
-      : 'The relay cannot be reached from here. Browsers let no other page use a push API with a key: '
-        + 'set pages.enabled and open /demo/push.html of the relay, or copy the request as curl.';
+      : 'The relay cannot be reached from here. Browsers let no other page use a push API with a '
+        + 'key: set pages.enabled and open /demo/push.html of the relay, or copy it as curl.';
     showAnswer({ title: 'No answer', text, kind: 'refused' });
     return null;
   }
@@ -205,7 +205,9 @@ function waitingCard({ id, due_ms: due, event_name: title, target_user_id: user,
   button.addEventListener('click', async () => {
     button.disabled = true;
     const answer = await ask('DELETE', `/pending/${encodeURIComponent(id)}`);
-    if (answer !== null) showAnswer({ title: `${answer.status}: cancel ${title}`, text: answer.text });
+    if (answer !== null) {
+      showAnswer({ title: `${answer.status}: cancel ${title}`, text: answer.text });
+    }
     showWaiting();
   });
   const facts = `${broadcast ? 'to everybody' : `to ${user}`} · due ${clock.format(due)}`;

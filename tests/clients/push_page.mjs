@@ -43,15 +43,14 @@ async function push(page, { event = 'greeting', subject = '{"text": "Hello"}', d
   await page.getByRole('button', { name: 'Push', exact: true }).click();
 }
 
-function received(page, text) {
-  return page.getByRole('list', { name: 'Received' }).getByRole('listitem').filter({ hasText: text });
+function entry(page, list, text) {
+  return page.getByRole('list', { name: list }).getByRole('listitem').filter({ hasText: text });
 }
 
-function answer(page, text) {
-  return page.getByRole('list', { name: 'Answers' }).getByRole('listitem').filter({ hasText: text });
-}
+const received = (page, text) => entry(page, 'Received', text);
+const answer = (page, text) => entry(page, 'Answers', text);
 
-test('a push to a token reaches that console alone, and one to everybody reaches both', async (t) => {
+test('a push reaches the consoles with its token, and one to everybody reaches all', async (t) => {
   const context = await contextOf(t);
   const ada = await open(context, 'ada');
   const ben = await open(context, 'ben');
