@@ -299,7 +299,7 @@ fn values_out_of_bounds_are_refused() {
         ("endpoints.hub.path", "/ws/{user name}"),
         ("endpoints.hub.path", "/ws/{}"),
         ("endpoints.hub.kind", "chat"),
-        ("endpoints.named.path", "/ws"),
+        ("endpoints.named.path", "/users"),
         ("endpoints.named.on_duplicate", "multi"),
         ("cors.origin", "\"\""),
         ("server.port", "null"),
