@@ -71,11 +71,11 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
-    /// The engine refuses a request for a path of this endpoint by itself: its head, its method, its
-    /// body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
-    /// reason, `response` says it in a line of text. An endpoint whose clients look for another form
-    /// of error gives it another body or more headers; the status should stay. An endpoint around
-    /// another one passes this on to it.
+    /// The engine refuses a request for a path of this endpoint by itself: its head, its method,
+    /// its body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
+    /// reason, `response` says it in a line of text. An endpoint whose clients look for another
+    /// form of error gives it another body or more headers; the status should stay. An endpoint
+    /// around another one passes this on to it.
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         let _ = code;
         response
@@ -194,7 +194,8 @@ impl Accept {
         self
     }
 
-    /// What the endpoint keeps for the connection.
+    /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
+    /// [`Endpoint::closed`], or with these terms where they come to nothing.
     pub fn state(mut self, state: impl Any + Send) -> Accept {
         self.state = Some(Box::new(state));
         self

@@ -1,10 +1,10 @@
 //! Which endpoint a path belongs to.
 //!
 //! Three kinds of pattern: `/ws` is that path alone, `/ws/{username}` is one more segment, which
-//! the endpoint gets decoded (nothing where it cannot be), and `/room/**` is all that lies below (`/**`: every path). An exact
-//! pattern wins over one with a parameter, that over one with `**`, and the longer over the
-//! shorter. What lies below a pattern with a parameter belongs to it alone: `/ws/` and `/ws/a/b`
-//! are nobody's.
+//! the endpoint gets decoded (nothing where it cannot be), and `/room/**` is all that lies below
+//! (`/**`: every path). An exact pattern wins over one with a parameter, that over one with `**`,
+//! and the longer over the shorter. What lies below a pattern with a parameter belongs to it alone:
+//! `/ws/` and `/ws/a/b` are nobody's.
 
 use std::borrow::Cow;
 

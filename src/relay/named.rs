@@ -3,7 +3,8 @@
 //!
 //! A name is claimed when the upgrade is admitted ([`super::users`]), so of two clients that ask
 //! for it at once exactly one is let in, on whatever shards they are. The claim is the connection's
-//! state: it ends with the connection, or with an admission that comes to nothing.
+//! state: it ends with the WebSocket, before its Close is sent, or with an admission that comes to
+//! nothing.
 //!
 //! What the sender does not get back is its own connection's: where a name is shared by several
 //! devices, the others of its user get its messages too.
@@ -14,8 +15,8 @@ use super::cors::Cors;
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Later, Request,
-    Session, upgrade_required,
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Later, Request, Session,
+    upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::USER_NAME_BYTES_MAX;
@@ -139,11 +140,6 @@ impl Endpoint for Named {
             false => message.kind,
         };
         session.publish(room, recipients, kind, message.payload);
-    }
-
-    fn closed(&self, session: &mut Session<'_>, _reason: &CloseReason) {
-        // The name is free at once, not when the last byte has been sent.
-        session.set_state(());
     }
 
     fn methods(&self) -> &'static [&'static str] {

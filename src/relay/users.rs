@@ -1,10 +1,10 @@
 //! The names of one endpoint's users, across all shards: who is here, and by which connections.
 //!
 //! An endpoint claims a name when it admits a connection ([`Users::claim`]) and keeps the [`Claim`]
-//! as the connection's state. The name is given back when the claim is dropped, which happens
-//! exactly once however the connection ends: in [`Endpoint::closed`], or with the [`Accept`] that
-//! carries it where the connection is never opened (a wrapper refuses it, code panics, the client
-//! leaves while the answer is awaited).
+//! as the connection's state ([`Accept::state`]). The name is given back when the claim is dropped,
+//! which happens exactly once however the connection ends: after [`Endpoint::closed`], or with the
+//! [`Accept`] that carries it where the connection is never opened (a wrapper refuses it, code
+//! panics, the client leaves while the answer is awaited).
 //!
 //! A claim is known by itself and not by its name, so one that comes late gives back nothing that
 //! is somebody else's. Every decision is made under the lock of the name's part: of any number of
@@ -12,6 +12,7 @@
 //!
 //! [`Endpoint::closed`]: crate::engine::Endpoint::closed
 //! [`Accept`]: crate::engine::Accept
+//! [`Accept::state`]: crate::engine::Accept::state
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -133,7 +134,7 @@ impl Users {
         let mut names = Vec::new();
         for part in &self.parts {
             let more = names_max - names.len();
-            names.extend(lock(part).keys().take(more).map(|name| name.to_string()));
+            names.extend(lock(part).keys().take(more).map(ToString::to_string));
         }
         names
     }
@@ -193,6 +194,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
     use std::thread;
 
     use super::OnDuplicate::{Refuse, Replace, Share};
@@ -288,40 +290,52 @@ mod tests {
         assert!(users.names(1_000).is_empty());
     }
 
-    /// Eight threads, `rounds` times at once. Returns how many claims each round had, of which
-    /// none was dropped before all were made.
-    fn at_once(rounds: usize, how: OnDuplicate) -> Vec<Vec<bool>> {
-        const THREADS: u32 = 8;
-        let (users, barrier) = (Arc::<Users>::default(), Barrier::new(THREADS as usize));
-        let work = |index| {
-            let mut kept = Vec::new();
-            for _ in 0..rounds {
-                barrier.wait();
-                let claim = claim(&users, index, how).ok();
-                barrier.wait();
-                kept.push(claim.is_some_and(|claim| !claim.is_replaced()));
+    /// Threads that claim and give back as fast as they can, and count who is inside.
+    #[test]
+    fn who_gets_a_name_has_it_alone() {
+        let (users, inside) = (Arc::<Users>::default(), AtomicU32::new(0));
+        let claim_often = |index| {
+            let mut claims = 0;
+            while claims < 5_000 {
+                let Ok(claim) = claim(&users, index, Refuse) else {
+                    continue;
+                };
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                claims += 1;
+                // Long enough for the others to look.
+                (0..200).for_each(|_| std::hint::spin_loop());
+                inside.fetch_sub(1, Ordering::Relaxed);
+                drop(claim);
             }
-            kept
         };
-        let kept = thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|i| scope.spawn(move || work(i))).collect();
-            threads
-                .into_iter()
-                .map(|each| each.join().expect("no panic"))
-                .collect()
+        thread::scope(|scope| {
+            for index in 0..4 {
+                scope.spawn(move || claim_often(index));
+            }
         });
         assert_eq!(users.count(), 0, "every claim was given back");
-        kept
     }
 
     #[test]
-    fn of_many_that_ask_at_once_one_has_the_name_whether_it_came_first_or_last() {
-        for how in [Refuse, Replace] {
-            let threads = at_once(500, how);
-            for round in 0..500 {
-                let holders = threads.iter().filter(|kept| kept[round]).count();
-                assert_eq!(holders, 1, "{how:?}");
+    fn of_many_that_replace_each_other_at_once_one_stays() {
+        const THREADS: u32 = 8;
+        let (users, barrier) = (Arc::<Users>::default(), Barrier::new(THREADS as usize));
+        let stayed = AtomicU32::new(0);
+        let replace = |index| {
+            for round in 1..=500 {
+                barrier.wait();
+                let claim = claim(&users, index, Replace).expect("all can be told");
+                barrier.wait();
+                stayed.fetch_add(u32::from(!claim.is_replaced()), Ordering::Relaxed);
+                barrier.wait();
+                assert_eq!(stayed.load(Ordering::Relaxed), round);
             }
-        }
+        };
+        thread::scope(|scope| {
+            for index in 0..THREADS {
+                scope.spawn(move || replace(index));
+            }
+        });
+        assert_eq!(users.count(), 0, "every claim was given back");
     }
 }

@@ -438,6 +438,8 @@ fn partial_messages_show_in_the_inbound_bytes() {
 fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let mut config = config();
     config.slow_client.outbox_bytes = 4 << 20;
+    let named = config.endpoints.get_mut("named").expect("built in");
+    named.limits.message_bytes = None;
     config.slow_client.outbox_age = None;
     config.endpoints.get_mut("hub").expect("built in").echo = false;
     let relay = Relay::start(&config);

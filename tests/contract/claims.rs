@@ -159,7 +159,6 @@ fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
             assert_eq!(users.count(), 0);
         }
     }
-    // Where its own end did not free it, the connection takes its name with it.
     let (server, users) = start(Fault::PanicsWhenClosed, OnDuplicate::Refuse);
     let mut client = server.open("/ws/ada");
     client.close(1000);
@@ -170,7 +169,8 @@ fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
 #[test]
 fn every_end_of_a_connection_frees_its_name() {
     let (server, users) = start(Fault::None, OnDuplicate::Refuse);
-    let ends: [(&str, fn(&mut Client)); 4] = [
+    type End = fn(&mut Client);
+    let ends: [(&str, End); 4] = [
         ("a Close", |client| client.close(1000)),
         ("a protocol error", |client| client.send(&[0xFF, 0x80])),
         ("the end of the stream", |client| {

@@ -1,8 +1,9 @@
-//! The relay of named users, `/ws/{username}`.
+//! The relay of named users, `/ws/{username}`: what its users rely on, and the test of each row
+//! ([`ROWS`]).
 
 use std::time::Duration;
 
-use corecast::config::{Config, EndpointConfig, OnDuplicate};
+use corecast::config::{Config, ConfigFile, EndpointConfig, OnDuplicate, load};
 use corecast::engine::CloseReason;
 use serde_json::{Value, json};
 
@@ -12,6 +13,51 @@ use crate::support::client::{
 use crate::support::{Server, config, eventually};
 
 const MIB: usize = 1 << 20;
+
+/// What is promised, and the test that would fail if it were not kept.
+#[rustfmt::skip]
+const ROWS: &[(&str, &str)] = &[
+    ("one segment, percent-decoded", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
+    ("/ws/ and /ws/a/b are 404", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
+    ("to all but the sender", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("a taken name: 409 and its bytes", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("exactly one wins", "of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over"),
+    ("the newcomer takes over",
+        "of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told"),
+    ("one name, several devices", "devices_that_share_a_name_get_each_others_messages"),
+    ("10,485,760 bytes pass, one more is 1009", "ten_mebibytes_pass_and_one_byte_more_is_1009"),
+    ("ping 54 s, pong 60 s, write 10 s", "pings_and_silence_are_as_with_the_earlier_relay"),
+    ("who is too slow is dropped", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("a slow one that comes back", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("PORT, MAX_MESSAGE_SIZE, buffers",
+        "the_environment_of_the_earlier_relay_works_with_and_without_a_file"),
+    ("BUILD_*", "the_deployment_is_what_the_environment_says"),
+    ("CORS, also on 400 and 409", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("OPTIONS is 200 without a body", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("CORS is configurable", "what_browsers_are_told_can_be_changed_and_switched_off"),
+    ("/health, the superset", "health_is_all_that_its_consumers_look_for"),
+    ("/health by any method", "any_method_gets_health_and_any_origin_may_ask"),
+    ("/health: users and count", "health_lists_the_users_and_counts_them_unless_it_is_told_not_to"),
+    ("/test/benchmark by Accept", "the_benchmark_reports_in_what_the_client_accepts"),
+    ("/test/benchmark as JSON", "the_benchmark_has_results_for_programs_and_both_reports"),
+    ("audio in binary frames", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("binary_out and echo", "echo_and_binary_out_do_what_they_say"),
+    ("a plain GET is 426", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
+    ("any origin may connect", "a_browsers_upgrade_from_any_origin_is_let_in"),
+];
+
+#[test]
+fn every_row_has_its_test() {
+    let tests = [
+        include_str!("named.rs"),
+        include_str!("names_at_once.rs"),
+        include_str!("../admin/health.rs"),
+    ];
+    for (row, test) in ROWS {
+        let is_there = |text: &&str| text.contains(&format!("#[test]\nfn {test}() {{"));
+        assert!(tests.iter().any(is_there), "{row}: {test}");
+    }
+}
 
 fn named(config: &mut Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("named").expect("built in")
@@ -324,67 +370,73 @@ fn health_lists_no_more_than_a_thousand_users() {
     );
 }
 
-#[test]
-fn the_benchmark_reports_in_what_the_client_accepts() {
+/// A relay with two clients, of which one has got a message of five bytes.
+fn relay_with_a_message() -> (Server, [Client; 2]) {
     let server = relay();
-    let (mut ada, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));
-    ada.text("12345");
-    assert_eq!(bob.expect_text(), "12345");
+    let mut clients = ["/ws/ada", "/ws/bob"].map(|path| server.open(path));
+    clients[0].text("12345");
+    assert_eq!(clients[1].expect_text(), "12345");
     eventually("it is counted", || {
         server.sum(|stats| stats.deliveries.get()) == 1
     });
-    let accepting = |accept: &str| {
-        let accept = format!("GET /test/benchmark HTTP/1.1\r\nHost: test\r\n{accept}\r\n");
-        let answer = ask(&server, &accept);
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("Vary"), Some("Accept"));
-        assert!(answer.head.contains(CORS), "{}", answer.head);
-        let content_type = answer.header("Content-Type").expect("a type").to_owned();
-        (content_type, String::from_utf8(answer.body).expect("UTF-8"))
-    };
-    let (json_type, markdown_type, html_type) = (
-        "application/json",
-        "text/markdown; charset=utf-8",
-        "text/html; charset=utf-8",
-    );
-    for (accept, expected) in [
-        ("", json_type),
-        ("Accept: */*\r\n", json_type),
-        ("Accept: image/png\r\n", json_type),
-        ("Accept: text/markdown\r\n", markdown_type),
-        ("Accept: text/html, */*;q=0.8\r\n", html_type),
-        (
-            "Accept: text/html;q=0.5, Text/Markdown;q=0.6\r\n",
-            markdown_type,
-        ),
-        ("Accept: text/html;q=0\r\n", json_type),
+    (server, clients)
+}
+
+/// The report's type and text, for these header lines.
+fn benchmark(server: &Server, headers: &str) -> (String, String) {
+    let request = format!("GET /test/benchmark HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+    let answer = ask(server, &request);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("Vary"), Some("Accept"));
+    assert!(answer.head.contains(CORS), "{}", answer.head);
+    let content_type = answer.header("Content-Type").expect("a type").to_owned();
+    (content_type, String::from_utf8(answer.body).expect("UTF-8"))
+}
+
+#[test]
+fn the_benchmark_reports_in_what_the_client_accepts() {
+    let (server, _clients) = relay_with_a_message();
+    let json = "application/json";
+    let markdown = "text/markdown; charset=utf-8";
+    let html = "text/html; charset=utf-8";
+    for (headers, expected) in [
+        ("", json),
+        ("Accept: */*\r\n", json),
+        ("Accept: image/png\r\n", json),
+        ("Accept: text/markdown\r\n", markdown),
+        ("Accept: text/html, */*;q=0.8\r\n", html),
+        ("Accept: text/html;q=0.5, Text/Markdown;q=0.6\r\n", markdown),
+        ("Accept: text/html;q=0\r\n", json),
         (
             "Accept: text/html;q=x, \u{fc}\r\nAccept: application/json\r\n",
-            html_type,
+            html,
         ),
     ] {
-        assert_eq!(accepting(accept).0, expected, "{accept}");
+        assert_eq!(benchmark(&server, headers).0, expected, "{headers}");
     }
-    let (_, markdown) = accepting("Accept: text/markdown\r\n");
+    let (_, markdown) = benchmark(&server, "Accept: text/markdown\r\n");
     assert!(markdown.contains("\n| Messages | 1 |\n"), "{markdown}");
     assert!(markdown.contains("\n| Deliveries | 1 |\n"), "{markdown}");
-    let (_, html) = accepting("Accept: text/html\r\n");
+    let (_, html) = benchmark(&server, "Accept: text/html\r\n");
     assert!(html.starts_with("<!doctype html>"), "{html}");
     assert!(
         html.contains("<th scope=\"row\">Messages</th><td>1</td>"),
         "{html}"
     );
-    let report: Value = serde_json::from_str(&accepting("").1).expect("JSON");
-    assert!(
-        report["report_markdown"]
-            .as_str()
-            .is_some_and(|text| text.starts_with("# "))
-    );
-    assert!(
-        report["report_html"]
-            .as_str()
-            .is_some_and(|text| text.starts_with("<!doctype"))
-    );
+}
+
+#[test]
+fn the_benchmark_has_results_for_programs_and_both_reports() {
+    let (server, _clients) = relay_with_a_message();
+    let (_, report) = benchmark(&server, "");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    for (form, begin) in [
+        ("report_markdown", "# "),
+        ("report_html", "<!doctype html>"),
+    ] {
+        let text = report[form].as_str().expect("a text");
+        assert!(text.starts_with(begin), "{text}");
+    }
     let results = &report["results"];
     for (name, value) in [
         ("connected_clients", 2),
@@ -396,13 +448,18 @@ fn the_benchmark_reports_in_what_the_client_accepts() {
     ] {
         assert_eq!(results[name], json!(value), "{name}");
     }
-    let latency = |of: &str| {
-        results[&format!("latency_{of}_ms")]
+    let latency = |of| {
+        results[format!("latency_{of}_ms")]
             .as_f64()
             .expect("a number")
     };
+    // One delivery: all of them are about it, in buckets but for the average.
     assert!(latency("avg") > 0.0 && latency("avg") <= latency("max"));
-    assert!(latency("min") == latency("p50") && latency("p50") == latency("p99"));
+    assert!(
+        ["min", "p50", "p99"]
+            .iter()
+            .all(|of| latency(of) == latency("max"))
+    );
 }
 
 /// What the earlier relay died of.
@@ -439,6 +496,34 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
         assert_eq!(client.expect_text(), "and stay");
     }
     assert_eq!(closed(), 1);
+}
+
+#[test]
+fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
+    let environment = [
+        ("PORT", "0"),
+        ("MAX_MESSAGE_SIZE", "2MB"),
+        ("READ_BUFFER_SIZE", "1MB"),
+        ("WRITE_BUFFER_SIZE", "1MB"),
+    ];
+    let shipped = ConfigFile {
+        name: "config.yaml",
+        text: include_str!("../../config.yaml"),
+    };
+    for file in [None, Some(shipped)] {
+        let variables = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut loaded = load(file, variables, &[]).expect("a config");
+        loaded.server.host = config(1).server.host;
+        loaded.metrics.enabled = false;
+        assert_eq!(loaded.engine.read_buffer_bytes, MIB);
+        assert_eq!(loaded.engine.send_buffer_bytes, Some(MIB));
+        let server = Server::relay(&loaded);
+        let (mut ada, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));
+        ada.send(&frame(BINARY, &vec![1; 2 * MIB]));
+        assert_eq!(bob.frame().payload.len(), 2 * MIB);
+        ada.send(&frame(BINARY, &vec![1; 2 * MIB + 1])[..14]);
+        ada.expect_close(1009);
+    }
 }
 
 /// The page of the earlier relay sends no origin that a relay could know, and no subprotocol.
