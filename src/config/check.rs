@@ -17,6 +17,8 @@ pub const API_PATHS: [&str; 5] = [
     "/api/disconnect",
     "/api/info",
 ];
+/// Where the pages are, if they are served: no endpoint can have these patterns then.
+pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
 
 /// Keys that do not go together.
 pub(super) struct Conflict {
@@ -136,6 +138,15 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
                 message: format!(
                     "{} belongs to the API for back ends; take another path, or set api.enabled \
                      to false",
+                    endpoint.path
+                ),
+            });
+        }
+        if config.pages.enabled && DEMO_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path"), "pages.enabled".to_owned()],
+                message: format!(
+                    "{} is where the pages are; take another path, or set pages.enabled to false",
                     endpoint.path
                 ),
             });

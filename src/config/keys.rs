@@ -109,6 +109,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(api.enabled, Switch),
     secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
     key!(api.keys_file, OrNull(File)),
+    key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
     key!(logging.format, FORMAT),
     key!(logging.output, Output),

@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime};
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
 pub use api::{ApiConfig, ApiKey, ApiKeyError};
-pub use check::{API_PATHS, PAGE_PATHS};
+pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     CorsOverride, DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
@@ -79,6 +79,8 @@ pub struct Config {
     pub cors: CorsConfig,
     /// The HTTP API for back ends.
     pub api: ApiConfig,
+    /// Pages to try the relay with.
+    pub pages: PagesConfig,
     /// The log.
     pub logging: LoggingConfig,
 }
@@ -271,6 +273,13 @@ pub struct CorsConfig {
     pub headers: String,
 }
 
+/// `pages`: a chat, an audio room and a push console below `/demo/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PagesConfig {
+    /// Whether they are served.
+    pub enabled: bool,
+}
+
 /// `logging`: the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggingConfig {
@@ -378,6 +387,7 @@ impl Default for Config {
                 headers: "Content-Type".to_owned(),
             },
             api: ApiConfig::default(),
+            pages: PagesConfig::default(),
             logging: LoggingConfig {
                 level: LogLevel::Info,
                 format: LogFormat::Text,

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod cors;
 pub mod hub;
 pub mod named;
+pub mod pages;
 pub mod pubsub;
 pub mod push;
 pub mod users;
@@ -17,8 +18,8 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConfigError, ConnectionLimit, CorsConfig, EndpointConfig, EndpointKind, Listener,
-    Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind,
+    Listener, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
@@ -95,6 +96,12 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         api::routes(&mut builder, keys, targets)?;
     }
     admin::routes(&mut builder, pages)?;
+    if config.pages.enabled {
+        let served = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        for path in DEMO_PATHS {
+            builder.route(path, served)?;
+        }
+    }
     Ok(builder)
 }
 

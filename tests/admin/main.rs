@@ -5,6 +5,7 @@ mod exposition;
 mod health;
 mod http;
 mod metrics;
+mod pages;
 mod probes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};

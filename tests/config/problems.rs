@@ -1,6 +1,6 @@
 //! What is wrong is said at once, with its place; nothing panics.
 
-use corecast::config::{Config, PAGE_PATHS};
+use corecast::config::{Config, DEMO_PATHS, PAGE_PATHS};
 use proptest::prelude::*;
 
 use crate::samples::SAMPLES;
@@ -92,6 +92,22 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
         assert!(from_file(&at(path, false)).is_ok());
         // What lies below is free.
         assert!(from_file(&at(&format!("{path}/**"), true)).is_ok());
+    }
+}
+
+#[test]
+fn no_endpoint_can_have_the_path_of_the_pages_while_they_are_served() {
+    for path in DEMO_PATHS {
+        let with = |enabled| {
+            format!("endpoints:\n  x: {{kind: hub, path: {path}}}\npages: {{enabled: {enabled}}}\n")
+        };
+        let found = problems(&with(true));
+        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is where the pages are");
+        assert!(
+            found.len() == 1 && found[0].starts_with(&expected),
+            "{found:?}"
+        );
+        assert!(from_file(&with(false)).is_ok());
     }
 }
 

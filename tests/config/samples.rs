@@ -141,6 +141,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("api.keys_file", "keys.txt", |c| {
         c.api.keys_file = Some(PathBuf::from("keys.txt"));
     }),
+    ("pages.enabled", "true", |c| c.pages.enabled = true),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
     }),
