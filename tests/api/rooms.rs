@@ -178,7 +178,7 @@ fn one_connection_is_disconnected_and_only_by_its_own_endpoint_and_once() {
         "/api/publish",
         r#"{"endpoint":"hub","room":"/chat","text":"after"}"#,
     );
-    let mut told = [&mut client, &mut stays].map(|each| each.frame());
+    let mut told = [&mut client, &mut stays].map(Client::frame);
     told.sort_by_key(|frame| frame.opcode);
     assert_eq!(told[0].payload, b"after");
     assert_eq!(
