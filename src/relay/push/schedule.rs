@@ -183,11 +183,12 @@ impl Schedule {
 
     /// Where the thread has too much to do, the request is refused.
     fn ask(&self, command: Command) {
-        let sent = self
-            .commands
-            .as_ref()
-            .map(|commands| commands.try_send(command));
-        let Some(Err(refused)) = sent else { return };
+        let Some(commands) = &self.commands else {
+            return;
+        };
+        let Err(refused) = commands.try_send(command) else {
+            return;
+        };
         let answer = match refused.into_inner() {
             Command::Add { pushes, answer, .. } => {
                 release(&self.stats, &pushes);
@@ -486,7 +487,7 @@ pub(super) mod tests {
             event_name: format!("event \"{id}\"").into(),
             subject: json("{ \"a\" : 1.50e1 }"),
             token: json("null"),
-            user: (id % 2 == 0).then(|| "ada".into()),
+            user: id.is_multiple_of(2).then(|| "ada".into()),
         }
     }
 }
