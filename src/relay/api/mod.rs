@@ -6,8 +6,8 @@
 //! slash in a segment does not survive every proxy.
 //!
 //! To publish takes a moment of the shard that the request came to. What has to look at other
-//! shards, or at every room, is done by a thread of its own ([`worker`]), and the answer comes
-//! later. Every refusal, also one by the engine, is `{"code":…,"error":…}` ([`error`]).
+//! shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer comes
+//! later. Every refusal, also one by the engine, is `{"code":…,"error":…}` (`error.rs`).
 
 mod disconnect;
 mod error;
