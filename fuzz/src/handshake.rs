@@ -79,8 +79,8 @@ fn check_accepted(head: &Head<'_>, upgrade: &Upgrade<'_>) {
 }
 
 /// Whether tungstenite has to agree. It reads the first `Connection` alone, knows only ASCII and no
-/// tabs in it, wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648 §3.5 leaves
-/// that to the reader, and the answer does not depend on them).
+/// tabs in it, wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648
+/// §3.5 leaves that to the reader, and the answer does not depend on them).
 fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
     let only = |name: &str| {
         let mut named = head
