@@ -11,7 +11,7 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 13] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
@@ -22,6 +22,8 @@ const LIVE: [&str; 11] = [
     "keepalive",
     "timeouts",
     "shutdown",
+    "api.keys",
+    "api.keys_file",
     "logging.level",
 ];
 

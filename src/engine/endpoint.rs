@@ -30,7 +30,7 @@ pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 /// ([`Accept::state`], [`Session::state`]).
 ///
 /// Where one of these panics, that connection is closed with 1011 and nothing else happens.
-pub trait Endpoint: Send + Sync + 'static {
+pub trait Endpoint: Any + Send + Sync {
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
     /// of the handle.
     ///
@@ -40,6 +40,12 @@ pub trait Endpoint: Send + Sync + 'static {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())
+    }
+
+    /// The configuration was read again, and asks for `next` in the place of this one, which goes
+    /// on with what it can take over. `next` is dropped. It is not called on a shard.
+    fn take_over(&self, next: &dyn Endpoint) {
+        let _ = next;
     }
 
     /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets

@@ -4,8 +4,8 @@
 //! one can be rolled out before the old one goes. Without any key nothing is allowed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::{fs, io};
 
 use subtle::{Choice, ConstantTimeEq};
@@ -16,21 +16,25 @@ use crate::wire::http::Head;
 /// Bytes that a file of keys may have.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// The keys that are good. Cloning shares them.
+/// The keys that are good. Clones share them, also what they become later.
 #[derive(Clone, Default)]
-pub struct ApiKeys {
-    keys: Arc<[ApiKey]>,
+pub struct ApiKeys(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    keys: RwLock<Arc<[ApiKey]>>,
     /// Whether the log says that there are none.
-    is_told: Arc<AtomicBool>,
+    is_told: AtomicBool,
 }
 
 impl ApiKeys {
     /// These keys.
     pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> ApiKeys {
-        ApiKeys {
-            keys: keys.into_iter().collect(),
-            is_told: Arc::default(),
-        }
+        let keys: Arc<[ApiKey]> = keys.into_iter().collect();
+        ApiKeys(Arc::new(Shared {
+            keys: RwLock::new(keys),
+            is_told: AtomicBool::new(false),
+        }))
     }
 
     /// The keys of a config: those of `api.keys`, and those of the file, one a line. Empty lines
@@ -47,20 +51,33 @@ impl ApiKeys {
         Ok(ApiKeys::new(keys))
     }
 
+    /// From now on these are the keys that `next` has, and no others.
+    pub fn take_over(&self, next: &ApiKeys) {
+        let keys = next.keys();
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.0.is_told.store(false, Ordering::Relaxed);
+    }
+
     /// Whether there are none, so that nothing is ever allowed.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys().is_empty()
     }
 
     /// Whether a key is good. The time that this takes depends on its length and on how many keys
     /// there are, and not on what they are: every key is compared to its end.
     pub fn allows(&self, presented: &[u8]) -> bool {
-        if self.is_empty() && !self.is_told.swap(true, Ordering::Relaxed) {
+        let keys = self.keys();
+        if keys.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
         }
         let is_one = |key: &ApiKey| key.as_bytes().ct_eq(presented);
-        let found = self.keys.iter().map(is_one);
+        let found = keys.iter().map(is_one);
         found.fold(Choice::from(0), |any, one| any | one).into()
+    }
+
+    fn keys(&self) -> Arc<[ApiKey]> {
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
     }
 }
 
@@ -126,6 +143,19 @@ mod tests {
         let keys = ApiKeys::default();
         assert!(keys.is_empty());
         assert!(!keys.allows(b"") && !keys.allows(b"anything"));
+    }
+
+    #[test]
+    fn other_keys_take_the_place_of_those_that_were_for_whoever_has_them() {
+        let keys = ApiKeys::new([key("old-key"), key("both")]);
+        let shared = keys.clone();
+        keys.take_over(&ApiKeys::new([key("new-key"), key("both")]));
+        for each in [&keys, &shared] {
+            assert!(each.allows(b"new-key") && each.allows(b"both"));
+            assert!(!each.allows(b"old-key"));
+        }
+        keys.take_over(&ApiKeys::default());
+        assert!(shared.is_empty() && !shared.allows(b"both"));
     }
 
     #[test]

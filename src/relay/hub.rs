@@ -2,7 +2,9 @@
 
 use crate::engine::{Endpoint, Request, Session};
 use crate::fanout::Recipients;
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
+use crate::wire::http::Response;
 
 /// Rooms by path. `/` is the default room; names keep their leading slash and are taken as sent.
 #[derive(Clone, Copy, Debug)]
@@ -27,5 +29,9 @@ impl Endpoint for Hub {
             false => Recipients::Except(session.id()),
         };
         session.publish(room, recipients, message.kind, message.payload);
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }

@@ -23,9 +23,10 @@ pub(crate) use self::refusal::Refusal as PushRefusal;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{Endpoint, JoinError, Request, RoomId, Session};
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::query_value;
+use crate::wire::http::{Response, query_value};
 
 /// The room of all connections of a push endpoint. No token is empty, so no group has this name.
 const EVERYBODY: &str = "";
@@ -78,6 +79,10 @@ impl Endpoint for Push {
         } else if let Some(token) = token_of_identify(message.payload) {
             enter(session, &token);
         }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }
 
