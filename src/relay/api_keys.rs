@@ -63,15 +63,20 @@ impl ApiKeys {
         self.keys().is_empty()
     }
 
-    /// Whether a key is good. The time that this takes depends on its length and on how many keys
-    /// there are, and not on what they are: every key is compared to its end.
+    /// Whether a request with this key is good. The first one that cannot be, since there is no key,
+    /// is told in the log.
     pub fn allows(&self, presented: &[u8]) -> bool {
-        let keys = self.keys();
-        if keys.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
+        if self.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
         }
-        let is_one = |key: &ApiKey| key.as_bytes().ct_eq(presented);
-        let found = keys.iter().map(is_one);
+        self.contains(presented)
+    }
+
+    /// Whether this is one of them. The time that this takes depends on its length and on how many
+    /// keys there are, and not on what they are: every key is compared to its end.
+    pub fn contains(&self, presented: &[u8]) -> bool {
+        let keys = self.keys();
+        let found = keys.iter().map(|key| key.as_bytes().ct_eq(presented));
         found.fold(Choice::from(0), |any, one| any | one).into()
     }
 

@@ -287,7 +287,7 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
 
 impl Endpoint for PushApi {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
-        if self.keys.allows(PUBLISHED_KEY) {
+        if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
         let stats = Arc::clone(&self.stats);
