@@ -63,8 +63,8 @@ impl ApiKeys {
         self.keys().is_empty()
     }
 
-    /// Whether a request with this key is good. The first one that cannot be, since there is no key,
-    /// is told in the log.
+    /// Whether a request with this key is good. The first one that cannot be, since there is no
+    /// key, is told in the log.
     pub fn allows(&self, presented: &[u8]) -> bool {
         if self.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!("no API key is set (api.keys), so every request with one gets 401");

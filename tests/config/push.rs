@@ -157,8 +157,14 @@ fn paths_and_files_that_meet_are_conflicts() {
         assert_eq!(found.len(), 1, "{path}: {found:?}");
         assert!(found[0].contains("endpoints.push.push_path: "), "{found:?}");
     }
-    let found = problems("endpoints: {lobby: {kind: hub, path: /api/push/pending}}");
-    assert!(found[0].contains("/api/push/pending is taken"), "{found:?}");
+    for path in ["/api/push/pending", "/api/push/pending/{number}"] {
+        let found = problems(&format!(
+            "endpoints: {{lobby: {{kind: hub, path: \"{path}\"}}}}"
+        ));
+        assert!(found[0].contains("is taken"), "{path}: {found:?}");
+    }
+    let found = problems("pages: {enabled: true}\nendpoints: {push: {push_path: /demo}}");
+    assert!(found[0].contains("/demo is taken"), "{found:?}");
     let more = "kind: push, path: /m, push_path: /more, journal: a.redb";
     let found = problems(&format!(
         "endpoints: {{push: {{journal: a.redb}}, more: {{{more}}}}}"

@@ -1,5 +1,5 @@
-//! What goes wrong in the rooms API, in the form of [`crate::relay::json_error`]. The codes are part
-//! of the API and stay.
+//! What goes wrong in the rooms API, in the form of [`crate::relay::json_error`]. The codes are
+//! part of the API and stay.
 
 use serde::Serialize;
 

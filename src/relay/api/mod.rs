@@ -6,8 +6,8 @@
 //! slash in a segment does not survive every proxy.
 //!
 //! To publish to a room takes a moment of the shard that the request came to. What has to look at
-//! other shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer comes
-//! later. Every refusal, also one by the engine, has one form (`error.rs`).
+//! other shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer
+//! comes later. Every refusal, also one by the engine, has one form (`error.rs`).
 
 mod disconnect;
 mod error;
