@@ -96,6 +96,19 @@ fn variables_beat_the_earlier_relays_file_and_flags_beat_both() {
 }
 
 #[test]
+fn the_earlier_relays_variable_is_one_key_whatever_is_in_it() {
+    for key in ["a,key", "#key", "[key]", "null", "\"key\"", "1e3", "key:"] {
+        let config = from_all(CONFIG_JSON, &[("RELAY_API_KEY", key)], &[]);
+        assert_eq!(config.expect(key).api.keys, [api_key(key)]);
+    }
+    let keys = from_all(CONFIG_JSON, &[("CORECAST_API_KEYS", "one,two")], &[]);
+    assert_eq!(
+        keys.expect("keys").api.keys,
+        [api_key("one"), api_key("two")]
+    );
+}
+
+#[test]
 fn one_key_under_two_names_is_a_problem() {
     for file in [
         "port: 3000\nserver: {port: 4000}\n",
