@@ -76,7 +76,7 @@ pub enum StartError {
 #[derive(Default)]
 pub struct Builder {
     pub(super) settings: Settings,
-    endpoints: Vec<Arc<dyn Endpoint>>,
+    pub(super) endpoints: Vec<Arc<dyn Endpoint>>,
     pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
@@ -197,10 +197,12 @@ impl Builder {
             doors: Arc::clone(&doors),
             live: live.clone(),
         };
+        let endpoints = Arc::clone(&shared.endpoints);
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             doors,
             live,
+            endpoints,
             addresses,
             listening,
             admin_addresses,
@@ -375,6 +377,7 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 pub struct Engine {
     pub(super) doors: Arc<Doors>,
     pub(super) live: Live,
+    pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,

@@ -97,6 +97,7 @@ fn settings(config: &Config, files_max: usize) -> Settings {
             ConnectionLimit::Count(count) => Some(count),
         },
         connections_per_ip_max: config.limits.connections_per_ip,
+        networks: Default::default(),
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
         proxy_protocol: config.server.proxy_protocol,

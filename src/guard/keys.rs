@@ -1,0 +1,149 @@
+//! API keys: texts that are known to both sides, several at once so that they can be replaced one
+//! after the other.
+//!
+//! Of a key only its SHA-256 is kept where keys are compared. All of them are compared with what is
+//! presented, in constant time, so that no answer comes sooner for being less wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use subtle::{Choice, ConstantTimeEq};
+
+/// What nobody may see: it has no `Display`, and its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<Box<str>>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// An API key: 16 to 256 visible ASCII characters without a comma, which separates keys in lists.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiKey(Secret);
+
+/// Why a text is no API key. It does not say which text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an API key has 16 to 256 visible ASCII characters without a comma")]
+pub struct ApiKeyError;
+
+impl ApiKey {
+    const BYTES_MIN: usize = 16;
+    const BYTES_MAX: usize = 256;
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+impl FromStr for ApiKey {
+    type Err = ApiKeyError;
+
+    fn from_str(text: &str) -> Result<ApiKey, ApiKeyError> {
+        let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        let fits = (ApiKey::BYTES_MIN..=ApiKey::BYTES_MAX).contains(&text.len());
+        match fits && text.bytes().all(is_visible) {
+            true => Ok(ApiKey(Secret::new(text))),
+            false => Err(ApiKeyError),
+        }
+    }
+}
+
+/// The keys that let a client in.
+pub(super) struct ApiKeys(Vec<[u8; SHA256_OUTPUT_LEN]>);
+
+impl ApiKeys {
+    pub(super) fn new(keys: &[ApiKey]) -> ApiKeys {
+        ApiKeys(
+            keys.iter()
+                .map(|key| hash(key.reveal().as_bytes()))
+                .collect(),
+        )
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn allow(&self, presented: &[u8]) -> bool {
+        let presented = hash(presented);
+        let each = self.0.iter().map(|key| key.ct_eq(&presented));
+        each.fold(Choice::from(0), |found, is_same| found | is_same)
+            .into()
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeys({})", self.0.len())
+    }
+}
+
+fn hash(text: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
+    let mut hash = [0; SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest(&SHA256, text).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "old-key-0123456789";
+    const NEW: &str = "new-key-0123456789";
+
+    #[test]
+    fn each_of_several_keys_is_good_and_nothing_else() {
+        let keys = [OLD, NEW].map(|key| key.parse().expect("a key"));
+        let keys = ApiKeys::new(&keys);
+        assert!(keys.allow(OLD.as_bytes()) && keys.allow(NEW.as_bytes()));
+        for other in [
+            "",
+            "old-key-012345678",
+            "old-key-01234567890",
+            "OLD-KEY-0123456789",
+        ] {
+            assert!(!keys.allow(other.as_bytes()), "{other}");
+        }
+        assert!(!ApiKeys::new(&[]).allow(b""));
+    }
+
+    #[test]
+    fn what_can_be_guessed_or_does_not_fit_a_header_is_no_key() {
+        for text in [
+            "",
+            "short",
+            "with a space in it!",
+            "with,a,comma,in,it",
+            "mit-Umlaut-ä-darin",
+        ] {
+            assert_eq!(text.parse::<ApiKey>(), Err(ApiKeyError), "{text}");
+        }
+        assert!("k".repeat(16).parse::<ApiKey>().is_ok());
+        assert!("k".repeat(257).parse::<ApiKey>().is_err());
+    }
+
+    #[test]
+    fn no_key_is_in_what_is_printed_of_it() {
+        let key: ApiKey = OLD.parse().expect("a key");
+        let keys = ApiKeys::new(std::slice::from_ref(&key));
+        let printed = format!("{key:?} {keys:?} {:?}", Secret::new(OLD));
+        assert!(!printed.contains("old-key"), "{printed}");
+    }
+}
