@@ -119,6 +119,8 @@ pub fn start() -> Result<Started, ExitCode> {
     let loaded = arguments.load(environment()).map_err(told)?;
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
+    // The engine makes its own: these are checked, and so are their files.
+    loaded.config.guards().map_err(told)?;
     if !arguments.check {
         return Ok(Started {
             arguments,

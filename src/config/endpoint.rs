@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Config, DeflateConfig, SlowClientPolicy};
+use super::{AuthOverride, Config, DeflateConfig, OriginsOverride, SlowClientPolicy};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
@@ -19,6 +19,10 @@ pub struct EndpointConfig {
     pub enabled: bool,
     /// Hub: whether a sender gets its own messages back.
     pub echo: bool,
+    /// Instead of `origins`.
+    pub origins: OriginsOverride,
+    /// Instead of `auth`.
+    pub auth: AuthOverride,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
     /// Instead of `slow_client`.
@@ -118,6 +122,8 @@ impl EndpointConfig {
             path: path.to_owned(),
             enabled: true,
             echo: true,
+            origins: OriginsOverride::default(),
+            auth: AuthOverride::default(),
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, Codec, Count, File, FileMode, List, Mapped, Or, OrNull, Output, Port, Size, Span,
-    Switch, Text, UrlPath, Word,
+    Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, Or, OrNull, Output, Port,
+    Size, Span, Switch, Text, UrlPath, Word,
 };
 use super::{
     Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, Shards, SlowClientPolicy, TrustedProxy,
+    Network, Origin, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
@@ -35,6 +35,12 @@ pub struct Key<S: 'static> {
 
 /// A key, its path taken from the field that it sets.
 macro_rules! key {
+    ($first:ident $(. $rest:ident)*, $codec:expr; secret) => {
+        Key {
+            secret: true,
+            ..key!($first $(. $rest)*, $codec)
+        }
+    };
     ($first:ident $(. $rest:ident)*, $codec:expr $(; or $plain:literal)?) => {
         Key {
             path: concat!(stringify!($first) $(, ".", stringify!($rest))*),
@@ -66,6 +72,18 @@ pub static KEYS: &[Key<Config>] = &[
     key!(engine.spin_us, SPIN_US),
     key!(engine.read_buffer_bytes, BUFFER_BYTES; or "READ_BUFFER_SIZE"),
     key!(engine.send_buffer_bytes, Or(&["auto"], BUFFER_BYTES); or "WRITE_BUFFER_SIZE"),
+    key!(networks.allow, NETWORKS),
+    key!(networks.deny, NETWORKS),
+    key!(origins.allow, ORIGINS),
+    key!(origins.allow_missing, Switch),
+    key!(auth.enabled, AUTH_ENABLED),
+    key!(auth.keys, ApiKeys; secret),
+    key!(auth.keys_file, OrNull(File)),
+    key!(auth.jwt.secret, OrNull(JWT_SECRET); secret),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
+    key!(auth.jwt.leeway, LEEWAY),
     key!(limits.message_bytes, MESSAGE_BYTES; or "MAX_MESSAGE_SIZE"),
     key!(limits.frame_bytes, FRAME_BYTES),
     key!(limits.head_bytes, HEAD_BYTES),
@@ -104,6 +122,15 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(path, UrlPath),
     key!(enabled, Switch),
     key!(echo, Switch),
+    key!(origins.allow, OrNull(ORIGINS)),
+    key!(origins.allow_missing, OrNull(Switch)),
+    key!(auth.enabled, OrNull(AUTH_ENABLED)),
+    key!(auth.keys, OrNull(ApiKeys); secret),
+    key!(auth.keys_file, OrNull(File)),
+    key!(auth.jwt.secret, OrNull(JWT_SECRET); secret),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -118,6 +145,17 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
 
 const NETWORKS: List<Network> = List("networks", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
+const ORIGINS: List<Origin> = List("origins", PhantomData);
+const AUTH_ENABLED: Or<Switch> = Or(&["auto"], Switch);
+const JWT_SECRET: Hidden = Hidden {
+    bytes_min: 32,
+    bytes_max: KIB,
+};
+const CLAIM: Text = Text { bytes_max: 256 };
+const LEEWAY: Span = Span {
+    min: Duration::ZERO,
+    max: Duration::from_secs(300),
+};
 const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);

@@ -41,11 +41,13 @@ pub enum CloseReason {
     Tls,
     /// The time for which it was let in is over ([`super::Terms::expires`]).
     Expired,
+    /// It did what it may not, and was let in on that condition ([`super::Session::forbid`]).
+    Forbidden,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 17] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -62,6 +64,7 @@ impl CloseReason {
         "shutdown",
         "tls",
         "expired",
+        "forbidden",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -85,6 +88,7 @@ impl CloseReason {
             CloseReason::Shutdown => 13,
             CloseReason::Tls => 14,
             CloseReason::Expired => 15,
+            CloseReason::Forbidden => 16,
         }
     }
 
@@ -101,7 +105,9 @@ impl CloseReason {
             CloseReason::ClientGone | CloseReason::Tls => None,
             CloseReason::Protocol(error) => Some(error.close_code()),
             CloseReason::InboundBudget => Some(1009),
-            CloseReason::MessageTimeout | CloseReason::Expired => Some(1008),
+            CloseReason::MessageTimeout | CloseReason::Expired | CloseReason::Forbidden => {
+                Some(1008)
+            }
             CloseReason::PingTimeout => Some(1001),
             CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory => Some(1013),
             CloseReason::Endpoint { code, .. } => {
@@ -127,6 +133,7 @@ impl CloseReason {
             CloseReason::EndpointPanic => "internal: endpoint failed".into(),
             CloseReason::Shutdown => "shutdown: going away".into(),
             CloseReason::Expired => "auth: expired".into(),
+            CloseReason::Forbidden => "auth: not allowed".into(),
         }
     }
 
@@ -260,6 +267,7 @@ mod tests {
         assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
         assert_eq!(CloseReason::Tls.label(), "tls");
         assert_eq!(CloseReason::Expired.label(), "expired");
+        assert_eq!(CloseReason::Forbidden.label(), "forbidden");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Network.label(), "network");
         assert_eq!(Refusal::TokenKey.label(), "token_key");
@@ -300,6 +308,7 @@ mod tests {
             CloseReason::Shutdown,
             CloseReason::Tls,
             CloseReason::Expired,
+            CloseReason::Forbidden,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -338,6 +347,7 @@ mod tests {
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
             CloseReason::Expired,
+            CloseReason::Forbidden,
         ];
         for reason in reasons {
             assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));

@@ -150,6 +150,11 @@ impl<'c> Session<'c> {
             .doom(self.key, CloseReason::Endpoint { code, reason });
     }
 
+    /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
+    pub fn forbid(&mut self) {
+        self.core.doom(self.key, CloseReason::Forbidden);
+    }
+
     /// A handle to take along to other threads.
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.core.doors))

@@ -9,33 +9,48 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, EndpointKind, Listener, Shards, SlowClientPolicy,
+    TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Settings,
-    SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
+    Settings, SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
 };
+use crate::guard::Guarded;
 use crate::limits::RESERVED_FILES;
+
+/// Why a config does not become an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A path cannot be used.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The same, of a single path.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none.
-pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+/// Paths that cannot be used; a checked config has none. Files with keys that cannot be used.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
+    let guards = config.guards()?;
     let mut builder = Engine::builder().settings(settings(config, files_max));
-    for endpoint in config
-        .endpoints
-        .values()
-        .filter(|endpoint| endpoint.enabled)
-    {
+    for (name, guard) in guards {
+        let endpoint = &config.endpoints[name];
+        let settings = endpoint_settings(&config.settings_of(endpoint));
         let id = match endpoint.kind {
             EndpointKind::Hub => {
                 let hub = hub::Hub {
                     echo: endpoint.echo,
                 };
-                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
+                builder.endpoint(settings, Guarded::new(hub, guard))
             }
         };
         builder.route(&endpoint.path, id)?;
@@ -97,7 +112,7 @@ fn settings(config: &Config, files_max: usize) -> Settings {
             ConnectionLimit::Count(count) => Some(count),
         },
         connections_per_ip_max: config.limits.connections_per_ip,
-        networks: Default::default(),
+        networks: config.networks.clone(),
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
         proxy_protocol: config.server.proxy_protocol,
