@@ -11,7 +11,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::value::{
     Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, Or, OrNull, Output, Port,
-    Size, Span, Switch, Text, UrlPath, Word,
+    Size, Span, Switch, Text, UrlPath, Word, describe,
 };
 use super::{
     Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
@@ -262,7 +262,11 @@ impl<S> Key<S> {
     pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
         (self.read)(scope, value).map_err(|message| {
             if self.secret {
-                "is not a valid value (it is secret)".to_owned()
+                let what = match value {
+                    Value::Mapping(_) | Value::Sequence(_) => describe(value),
+                    _ => "what is there".to_owned(),
+                };
+                format!("{what} is not a valid value, and is not shown, since it is secret")
             } else {
                 message
             }
@@ -272,7 +276,9 @@ impl<S> Key<S> {
     /// The field's value as an operator would write it; a secret one that is set is hidden.
     pub(super) fn show(&self, scope: &S) -> Value {
         match (self.show)(scope) {
-            value if self.secret && !value.is_null() => Value::from("(hidden)"),
+            Value::Null => Value::Null,
+            Value::Sequence(items) if items.is_empty() => Value::Sequence(items),
+            _ if self.secret => Value::from("(hidden)"),
             value => value,
         }
     }

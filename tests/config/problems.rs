@@ -212,6 +212,22 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
             "endpoints: {hub: {slow_client: {outbox_bytes: 1MiB}}}",
             "config.yaml:1:47 endpoints",
         ),
+        (
+            "auth: {enabled: true}",
+            "config.yaml:1:17 auth.enabled: nobody could come in",
+        ),
+        (
+            "endpoints: {hub: {auth: {enabled: true}}}",
+            "config.yaml:1:35 endpoints.hub.auth.enabled: nobody could come in",
+        ),
+        (
+            "auth: {jwt: {audience: relay}}",
+            "config.yaml:1:24 auth.jwt.audience: issuer and audience are about tokens",
+        ),
+        (
+            "endpoints: {hub: {auth: {jwt: {issuer: us}}}}",
+            "config.yaml:1:40 endpoints.hub.auth.jwt.issuer: issuer and audience",
+        ),
     ] {
         let found = problems(file);
         assert_eq!(found.len(), 1, "{file}: {found:?}");
@@ -350,11 +366,17 @@ fn yaml_like() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
+/// Whether what is printed of a config is that config. With a secret it cannot be.
+fn loads_again(config: Config) -> bool {
+    let printed = config.to_yaml();
+    printed.contains("(hidden)") || from_file(&printed) == Ok(config)
+}
+
 proptest! {
     #[test]
     fn no_file_panics(text in prop_oneof![yaml_like(), "\\PC{0,200}", any::<String>()]) {
         if let Ok(config) = from_file(&text) {
-            prop_assert_eq!(from_file(&config.to_yaml()), Ok(config));
+            prop_assert!(loads_again(config));
         }
     }
 
@@ -365,7 +387,7 @@ proptest! {
     ) {
         let argument = format!("{}={value}", key.0);
         if let Ok(config) = from_all("", &[], &[&argument]) {
-            prop_assert_eq!(from_file(&config.to_yaml()), Ok(config));
+            prop_assert!(loads_again(config));
         }
     }
 
