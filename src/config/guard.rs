@@ -95,7 +95,8 @@ impl AuthConfig {
         !self.keys.is_empty() || self.keys_file.is_some() || self.has_token_keys()
     }
 
-    fn settings(self) -> Option<AuthSettings> {
+    /// What a guard is told; `None` where whoever asks comes in.
+    pub(super) fn settings(self) -> Option<AuthSettings> {
         let is_enabled = self.enabled.unwrap_or(self.has_keys());
         is_enabled.then_some(AuthSettings {
             keys: self.keys,

@@ -23,6 +23,7 @@ mod load;
 mod quantity;
 mod reload;
 mod suggest;
+pub mod token;
 mod tree;
 mod value;
 
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::engine::{Network, NetworkError, Networks};
 use crate::engine::{Tls, TlsFiles};
+use crate::guard::GuardSettings;
 pub use crate::guard::{Origin, OriginError, Origins};
 pub use check::HEALTH_PATHS;
 use endpoint::built_in_endpoints;

@@ -28,7 +28,7 @@ pub use self::origin::{Origin, OriginError, Origins};
 use self::credentials::Credential;
 use self::files::Stamps;
 use self::keys::ApiKeys;
-use self::token::{TokenChecks, TokenError, TokenKeys};
+use self::token::{Claims, TokenChecks, TokenError, TokenKeys};
 use crate::engine::{
     Admission, Answer, CloseReason, Context, Endpoint, Handle, Later, Refusal, Request, Session,
     Terms,
@@ -115,6 +115,14 @@ impl Guard {
         }))
     }
 
+    /// Judges a token by itself as of `now`; `None` where there are no keys for tokens.
+    pub fn check(&self, token: &str, now: SystemTime) -> Option<Result<Claims, TokenError>> {
+        let auth = self.auth.as_ref()?;
+        let keys = auth.keys();
+        let checks = &auth.settings.token_checks;
+        (!keys.token.is_empty()).then(|| keys.token.verify(token, checks, now))
+    }
+
     /// Judges a request as of `now`.
     ///
     /// # Errors
@@ -145,13 +153,17 @@ impl Guard {
 }
 
 impl Auth {
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Who the client is, and until when.
     fn identify(
         &self,
         head: &Head<'_>,
         now: SystemTime,
     ) -> Result<(Identity, Option<SystemTime>), Denial> {
-        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        let keys = self.keys();
         let found = credentials::find(head, !keys.token.is_empty(), !keys.api.is_empty());
         match found {
             None => Err(unauthorized(Refusal::NoCredentials, None)),
