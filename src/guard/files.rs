@@ -5,6 +5,7 @@
 //! which is no event of the file. What cannot be read leaves the keys as they are.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
@@ -127,12 +128,16 @@ fn parse_keys(text: &str) -> Result<Vec<ApiKey>, FileProblem> {
 }
 
 impl Guard {
-    /// Begins to look at the files, until the guard is dropped. Called once.
+    /// Begins to look at the files, until the guard is dropped. Endpoints that share it may all
+    /// call this.
     pub(super) fn watch(self: &Arc<Guard>) {
         let files = self.auth.as_ref().map(|auth| auth.settings.files.clone());
         let Some(files) = files.filter(|files| *files != Files::default()) else {
             return;
         };
+        if self.is_watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut seen = self.stamps;
         let guard = Arc::downgrade(self);
         let look = move || {

@@ -17,6 +17,7 @@ mod keys;
 mod origin;
 pub mod token;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -69,6 +70,8 @@ pub struct Guard {
     auth: Option<Auth>,
     /// The files as they were before they were read.
     stamps: Stamps,
+    /// A thread looks at them.
+    is_watched: AtomicBool,
 }
 
 /// Who is let in.
@@ -112,6 +115,7 @@ impl Guard {
             origins: settings.origins,
             auth: auth.transpose()?,
             stamps,
+            is_watched: AtomicBool::new(false),
         }))
     }
 

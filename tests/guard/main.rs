@@ -9,6 +9,7 @@ mod terms;
 mod tokens;
 
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test crate uses its part")]
 mod support;
 
 use std::time::{Duration, SystemTime};

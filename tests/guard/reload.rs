@@ -40,7 +40,7 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
     // Who is in stays in.
     early.round_trip();
     write(&format!(
-        "auth: {{jwt: {{secret: {SECRET}}}}}\norigins: {{allow: [same]}}"
+        "auth: {{jwt: {{secret: '{SECRET}'}}}}\norigins: {{allow: [same]}}"
     ));
     relay.signal(Signal::HUP);
     let token = bearer(&signed(&plain_token()));

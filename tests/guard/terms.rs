@@ -74,7 +74,8 @@ fn an_endpoint_knows_who_it_is_when_it_admits_and_afterwards() {
         client.text("who?");
         assert_eq!(client.expect_text(), expected, "{path}");
     }
-    let (mut client, answer) = ask(&serve(GuardSettings::default()), "/", &bearer("whatever"));
+    let unguarded = serve(GuardSettings::default());
+    let (mut client, answer) = ask(&unguarded, "/", &bearer("whatever"));
     assert_eq!(answer.status, 101);
     client.text("who?");
     assert_eq!(client.expect_text(), "nobody nobody");
