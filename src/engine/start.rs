@@ -177,11 +177,7 @@ impl Builder {
         let doors = (0..listeners.len()).map(|_| make_door());
         let doors = doors.collect::<io::Result<Vec<_>>>()?;
         let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
-        let tls_listeners = listening.iter().filter(|place| place.tls);
-        let tls_listeners = tls_listeners
-            .map(|place| place.address.to_string())
-            .collect();
-        let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
+        let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening)));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle);
@@ -232,6 +228,12 @@ impl Builder {
         engine.doors.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
+}
+
+/// The names of the listeners that speak TLS.
+fn tls_names(listening: &[Listen]) -> Vec<String> {
+    let listening = listening.iter().filter(|place| place.tls);
+    listening.map(|place| place.address.to_string()).collect()
 }
 
 /// The listeners of the relaying shards, and those of the admin shard.

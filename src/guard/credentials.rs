@@ -1,9 +1,9 @@
 //! Where a request may have a key or a token.
 //!
-//! Clients that set headers use `Authorization: Bearer TOKEN` (RFC 6750 §2.1) and `X-API-Key`. A page
-//! in a browser cannot: it offers subprotocols, `corecast.v1` and `bearer.TOKEN` or `key.KEY`, or
-//! writes `?access_token=` (§2.3) or `?api_key=` into its URL. The first place in this order that has
-//! something decides: what is wrong there is not made good elsewhere.
+//! Clients that set headers use `Authorization: Bearer TOKEN` (RFC 6750 §2.1) and `X-API-Key`. A
+//! page in a browser cannot: it offers subprotocols, `corecast.v1` and `bearer.TOKEN` or `key.KEY`,
+//! or writes `?access_token=` (§2.3) or `?api_key=` into its URL. The first place in this order
+//! that has something decides: what is wrong there is not made good elsewhere.
 
 use std::borrow::Cow;
 

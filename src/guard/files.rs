@@ -1,8 +1,8 @@
 //! Files with keys, which are read again when they change: keys are replaced without a restart, and
 //! without a signal.
 //!
-//! A thread looks once a second, since secrets in containers are replaced by renaming whole folders,
-//! which is no event of the file. What cannot be read leaves the keys as they are.
+//! A thread looks once a second, since secrets in containers are replaced by renaming whole
+//! folders, which is no event of the file. What cannot be read leaves the keys as they are.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

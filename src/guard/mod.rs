@@ -2,9 +2,10 @@
 //! that a token is good for.
 //!
 //! A [`Guard`] judges a request by its head alone; [`Guarded`] puts one in front of any endpoint.
-//! Whoever passes with a key or a token has an [`Identity`], which is the context of its connection:
-//! endpoints ask it through [`Request::context`] and [`Session::context`]. A guard depends on the
-//! engine alone, and costs nothing once a connection is open: what it wraps is called directly.
+//! Whoever passes with a key or a token has an [`Identity`], which is the context of its
+//! connection: endpoints ask it through [`Request::context`] and [`Session::context`]. A guard
+//! depends on the engine alone, and costs nothing once a connection is open: what it wraps is
+//! called directly.
 //!
 //! In this order: the origin, then who the client is. What networks may come in is decided before,
 //! by the engine (`Settings::networks`); which rooms, afterwards, by the endpoint. The first

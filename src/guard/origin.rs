@@ -1,7 +1,7 @@
 //! Which pages may connect: the allow-list of origins (RFC 6455 §10.2).
 //!
-//! A browser says in `Origin` which page asks, and a page cannot change that. Other clients say what
-//! they like, or nothing: the list protects the users of browsers, not the relay.
+//! A browser says in `Origin` which page asks, and a page cannot change that. Other clients say
+//! what they like, or nothing: the list protects the users of browsers, not the relay.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,8 +32,8 @@ impl Default for Origins {
 pub enum Origin {
     /// `*`: any.
     Any,
-    /// `same`: a page of the host and port that the request itself names, whatever the scheme, which
-    /// a proxy in front may have taken off.
+    /// `same`: a page of the host and port that the request itself names, whatever the scheme,
+    /// which a proxy in front may have taken off.
     Same,
     /// `https://example.com`: this one; in lower case, its port left out where it is the scheme's.
     /// Also `null`, which is a page without an origin, such as a local file.

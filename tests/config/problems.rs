@@ -212,6 +212,16 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
             "endpoints: {hub: {slow_client: {outbox_bytes: 1MiB}}}",
             "config.yaml:1:47 endpoints",
         ),
+    ] {
+        let found = problems(file);
+        assert_eq!(found.len(), 1, "{file}: {found:?}");
+        assert!(found[0].starts_with(place), "{file}: {found:?} at {place}");
+    }
+}
+
+#[test]
+fn a_guard_that_lets_nobody_in_or_has_nothing_to_verify_with_is_an_error() {
+    for (file, place) in [
         (
             "auth: {enabled: true}",
             "config.yaml:1:17 auth.enabled: nobody could come in",

@@ -229,7 +229,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
 ];
 
 /// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted,
-/// there is one kind in this version, and what a token has to say needs something to verify it with.
+/// there is one kind in this version, and what a token has to say needs something to verify it
+/// with.
 pub(crate) const FIXED: &[&str] = &[
     "server.tls.enabled",
     "server.proxy_protocol",

@@ -1,11 +1,14 @@
 //! Tokens: where they may be, and every way in which one is not good.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use corecast::engine::{CloseReason, Refusal};
 use corecast::guard::token::NewToken;
 use corecast::guard::{AuthSettings, Files};
 
+use super::support::Server;
+use super::support::client::upgrade_with;
 use super::{
     SECRET, ask, bearer, closed, guarded_by, guarded_by_secret, open, plain_token, refused,
     secret_auth, signed, signed_by,
@@ -61,11 +64,10 @@ fn a_token_lets_in_from_each_of_its_places_and_is_never_echoed() {
     }
 }
 
-#[test]
-fn every_bad_token_is_refused_under_its_own_reason() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let jwks = folder.path().join("jwks.json");
-    // {"kid": "known"}, with the secret in base64url.
+/// A hub that wants tokens by [`SECRET`] as the key `known`, for us and by us.
+fn strict_server(folder: &Path) -> Server {
+    let jwks = folder.join("jwks.json");
+    // The secret in base64url.
     let k = "YSBzZWNyZXQgb2YgdGhlc2UgdGVzdHMsIGxvbmcgZW5vdWdo";
     let set = format!(r#"{{"keys": [{{"kty": "oct", "kid": "known", "k": "{k}"}}]}}"#);
     std::fs::write(&jwks, set).expect("a file");
@@ -78,82 +80,73 @@ fn every_bad_token_is_refused_under_its_own_reason() {
     };
     auth.token_checks.issuer = Some("us".to_owned());
     auth.token_checks.audience = Some("relay".to_owned());
-    let server = guarded_by(auth);
-    let good = NewToken {
+    guarded_by(auth)
+}
+
+/// A token that is good there.
+fn strict_token() -> NewToken {
+    NewToken {
         issuer: Some("us".to_owned()),
         audience: Some("relay".to_owned()),
         key_id: Some("known".to_owned()),
         ..plain_token()
+    }
+}
+
+/// Tokens that are not, with the reason and what the client is told.
+fn bad_tokens() -> Vec<(String, Refusal, &'static str)> {
+    let with = |change: fn(&mut NewToken)| {
+        let mut token = strict_token();
+        change(&mut token);
+        signed(&token)
     };
-    let text = |text: &str| Some(text.to_owned());
-    let now = SystemTime::now();
-    let minute = Duration::from_secs(60);
-    let token = signed(&good);
+    const MINUTE: Duration = Duration::from_secs(60);
+    let token = signed(&strict_token());
     let (message, signature) = token.rsplit_once('.').expect("a signature");
     let (header, claims) = message.split_once('.').expect("claims");
     // {"alg":"none"} and {"alg":"RS256","kid":"known"}
     let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
     let rs256 = format!("eyJhbGciOiJSUzI1NiIsImtpZCI6Imtub3duIn0.{claims}.{signature}");
-    let other_claims = signed(&NewToken {
-        user: text("eve"),
-        ..good.clone()
-    });
-    let other_claims = other_claims.split('.').nth(1).expect("claims");
-    let tampered = format!("{header}.{other_claims}.{signature}");
-    let with = |change: fn(&mut NewToken)| {
-        let mut token = good.clone();
-        change(&mut token);
-        signed(&token)
-    };
-    let expired = signed(&NewToken {
-        expires: now - minute,
-        ..good.clone()
-    });
-    let early = signed(&NewToken {
-        begins: Some(now + minute),
-        ..good.clone()
-    });
-    assert_eq!(ask(&server, "/", &bearer(&token)).1.status, 101);
-    for (token, refusal, description) in [
+    let others = with(|token| token.user = Some("eve".to_owned()));
+    let others = others.split('.').nth(1).expect("claims");
+    let tampered = format!("{header}.{others}.{signature}");
+    let forged = signed_by(&SECRET.replace("tests", "foes!"), &strict_token());
+    let unknown = with(|token| token.key_id = Some("unknown".to_owned()));
+    let expired = with(|token| token.expires = SystemTime::now() - MINUTE);
+    let early = with(|token| token.begins = Some(SystemTime::now() + MINUTE));
+    let by_others = with(|token| token.issuer = Some("them".to_owned()));
+    let for_others = with(|token| token.audience = None);
+    let (algorithm, wrong) = (
+        "its algorithm is not the one of the key",
+        "its signature is wrong",
+    );
+    vec![
         (
             "no.token".to_owned(),
             Refusal::TokenMalformed,
             "it cannot be read",
         ),
-        (
-            none,
-            Refusal::TokenAlgorithm,
-            "its algorithm is not the one of the key",
-        ),
-        (
-            rs256,
-            Refusal::TokenAlgorithm,
-            "its algorithm is not the one of the key",
-        ),
-        (
-            with(|token| token.key_id = Some("unknown".to_owned())),
-            Refusal::TokenKey,
-            "its key is not known",
-        ),
-        (tampered, Refusal::TokenSignature, "its signature is wrong"),
-        (
-            signed_by(&SECRET.replace("tests", "foes!"), &good),
-            Refusal::TokenSignature,
-            "its signature is wrong",
-        ),
+        (none, Refusal::TokenAlgorithm, algorithm),
+        (rs256, Refusal::TokenAlgorithm, algorithm),
+        (unknown, Refusal::TokenKey, "its key is not known"),
+        (tampered, Refusal::TokenSignature, wrong),
+        (forged, Refusal::TokenSignature, wrong),
         (expired, Refusal::TokenExpired, "it has expired"),
         (early, Refusal::TokenNotYetValid, "it is not valid yet"),
+        (by_others, Refusal::TokenIssuer, "it is by another issuer"),
         (
-            with(|token| token.issuer = Some("them".to_owned())),
-            Refusal::TokenIssuer,
-            "it is by another issuer",
-        ),
-        (
-            with(|token| token.audience = None),
+            for_others,
             Refusal::TokenAudience,
             "it is for another audience",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn every_bad_token_is_refused_under_its_own_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = strict_server(folder.path());
+    for (token, refusal, description) in bad_tokens() {
         let before = refused(&server, refusal);
         let (mut client, answer) = ask(&server, "/", &bearer(&token));
         assert_eq!(answer.status, 401, "{description}");
@@ -163,7 +156,7 @@ fn every_bad_token_is_refused_under_its_own_reason() {
         assert!(!String::from_utf8_lossy(&answer.body).contains(&token));
         assert_eq!(refused(&server, refusal), before + 1, "{description}");
         // The connection is kept for another try.
-        client.send(super::upgrade_with("/", &bearer(&signed(&good))).as_bytes());
+        client.send(upgrade_with("/", &bearer(&signed(&strict_token()))).as_bytes());
         assert_eq!(client.answer().status, 101);
     }
 }

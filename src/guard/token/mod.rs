@@ -1,11 +1,11 @@
 //! Tokens: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515 §7.1), signed by HS256, RS256,
 //! ES256 or EdDSA with Ed25519.
 //!
-//! The key decides the algorithm, never the token (RFC 8725 §3.1): a token's `alg` has to be the one
-//! that its key is for, and `none` is no algorithm. Nothing in a token is believed, or even told
-//! apart in the answer, before its signature is verified. The signatures are ring's, which is in the
-//! tree for TLS; the current JWT crates come with other cryptography, or want it installed for the
-//! whole process.
+//! The key decides the algorithm, never the token (RFC 8725 §3.1): a token's `alg` has to be the
+//! one that its key is for, and `none` is no algorithm. Nothing in a token is believed, or even
+//! told apart in the answer, before its signature is verified. The signatures are ring's, which is
+//! in the tree for TLS; the current JWT crates come with other cryptography, or want it installed
+//! for the whole process.
 
 mod keys;
 mod sign;
