@@ -21,6 +21,9 @@ use super::{
 /// What the name of every environment variable of ours starts with.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
 
+/// What is shown in place of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
+
 /// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
     /// The path with dots; for a key of an endpoint the part after `endpoints.<name>.`.
@@ -35,12 +38,6 @@ pub struct Key<S: 'static> {
 
 /// A key, its path taken from the field that it sets.
 macro_rules! key {
-    ($first:ident $(. $rest:ident)*, $codec:expr; secret) => {
-        Key {
-            secret: true,
-            ..key!($first $(. $rest)*, $codec)
-        }
-    };
     ($first:ident $(. $rest:ident)*, $codec:expr $(; or $plain:literal)?) => {
         Key {
             path: concat!(stringify!($first) $(, ".", stringify!($rest))*),
@@ -53,6 +50,12 @@ macro_rules! key {
             show: |scope| $codec.show(&scope.$first $(. $rest)*),
         }
     };
+}
+
+/// The same key, its value hidden.
+const fn secret<S>(mut key: Key<S>) -> Key<S> {
+    key.secret = true;
+    key
 }
 
 /// Every key except those of endpoints, in the order of `config.yaml`.
@@ -77,9 +80,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(origins.allow, ORIGINS),
     key!(origins.allow_missing, Switch),
     key!(auth.enabled, AUTH_ENABLED),
-    key!(auth.keys, ApiKeys; secret),
+    secret(key!(auth.keys, ApiKeys)),
     key!(auth.keys_file, OrNull(File)),
-    key!(auth.jwt.secret, OrNull(JWT_SECRET); secret),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
     key!(auth.jwt.keys_file, OrNull(File)),
     key!(auth.jwt.issuer, OrNull(CLAIM)),
     key!(auth.jwt.audience, OrNull(CLAIM)),
@@ -125,9 +128,9 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(origins.allow, OrNull(ORIGINS)),
     key!(origins.allow_missing, OrNull(Switch)),
     key!(auth.enabled, OrNull(AUTH_ENABLED)),
-    key!(auth.keys, OrNull(ApiKeys); secret),
+    secret(key!(auth.keys, OrNull(ApiKeys))),
     key!(auth.keys_file, OrNull(File)),
-    key!(auth.jwt.secret, OrNull(JWT_SECRET); secret),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
     key!(auth.jwt.keys_file, OrNull(File)),
     key!(auth.jwt.issuer, OrNull(CLAIM)),
     key!(auth.jwt.audience, OrNull(CLAIM)),
@@ -276,9 +279,8 @@ impl<S> Key<S> {
     /// The field's value as an operator would write it; a secret one that is set is hidden.
     pub(super) fn show(&self, scope: &S) -> Value {
         match (self.show)(scope) {
-            Value::Null => Value::Null,
             Value::Sequence(items) if items.is_empty() => Value::Sequence(items),
-            _ if self.secret => Value::from("(hidden)"),
+            value if self.secret && !value.is_null() => Value::from(HIDDEN),
             value => value,
         }
     }

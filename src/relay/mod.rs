@@ -14,23 +14,20 @@ use crate::config::{
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
-    Settings, SlowClient, SlowPolicy, StartError, Timeouts, TrustedProxies,
+    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 use crate::guard::Guarded;
 use crate::limits::RESERVED_FILES;
 
-/// Why a config does not become an engine.
+/// Why a config makes no engine.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
     /// A file that the config names cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A path cannot be used.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The same, of a single path.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
 }
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
@@ -38,7 +35,7 @@ pub enum BuildError {
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none. Files with keys that cannot be used.
+/// Files of keys that cannot be read; paths that cannot be used.
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let guards = config.guards()?;
     let mut builder = Engine::builder().settings(settings(config, files_max));
