@@ -1,5 +1,6 @@
 //! Tokens that are good, and every way in which one is not.
 
+use proptest::prelude::*;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use serde_json::json;
 
@@ -466,4 +467,30 @@ fn files_without_a_key_for_us_are_refused_with_the_reason() {
     assert_eq!(kind, Some(SigningKeyError::Kind));
     let secret = SigningKey::of_secret(&Secret::new("short")).err();
     assert_eq!(secret, Some(SigningKeyError::Secret));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_and_none_is_good(
+        text in "\\PC{0,60}",
+        header in "\\{\"alg\": ?\"(HS256|none|ES256)\"(, ?\"kid\": ?(null|\"a\"|7))?\\}",
+        claims in "\\{\"exp\": ?-?[0-9]{1,400}(\\.[0-9]{1,9})?(e[0-9]{1,4})?\\}",
+        signature in "[A-Za-z0-9_-]{0,90}",
+    ) {
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        for token in [format!("{header}.{claims}.{signature}"), text.clone()] {
+            for keys in [standard_keys(), secret_keys()] {
+                let verified = keys.verify(&token, &TokenChecks::default(), at(NOW_S));
+                prop_assert!(verified.is_err());
+            }
+        }
+        let _ = TokenKeys::parse(&text);
+    }
+
+    #[test]
+    fn no_claims_panic(claims in "\\{\"exp\": ?-?[0-9]{1,400}(\\.[0-9]{1,9})?(e[0-9]{1,4})?\\}") {
+        if let Ok(claims) = serde_json::from_str(&claims) {
+            let _ = judged(&claims, &TokenChecks::default());
+        }
+    }
 }
