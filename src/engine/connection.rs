@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::bodies::Held;
 use super::clock::Tick;
-use super::endpoint::AnswerSlot;
+use super::endpoint::{AnswerSlot, Terms};
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
@@ -157,6 +157,8 @@ pub(super) struct Cold {
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
+    /// What holds for the client where that answer lets it in.
+    pub(super) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
     pub(super) proxy: Option<SocketAddr>,
     /// What all of this takes.
@@ -183,6 +185,8 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
+    /// Who the client is, and for how long.
+    pub(super) terms: Option<Box<Terms>>,
     pub(super) rooms: Memberships,
     pub(super) cold: Option<Box<Cold>>,
     pub(super) peer: SocketAddr,
@@ -242,6 +246,7 @@ impl Connection {
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
+            terms: None,
             rooms: Memberships::None,
             cold: None,
             peer,

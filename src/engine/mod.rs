@@ -42,12 +42,12 @@ pub use self::close_reason::{CloseReason, Refusal};
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
-    OwnedRequest, Pending, Request, upgrade_required,
+    Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
+    EndpointError, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
-pub use self::network::{Network, NetworkError};
+pub use self::network::{Network, NetworkError, Networks};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;

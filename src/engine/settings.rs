@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::network::Network;
+use super::network::{Network, Networks};
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -212,6 +212,8 @@ pub struct Settings {
     pub connections_max: Option<usize>,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,
+    /// Whose connections the relaying shards take. Open ones stay when this changes.
+    pub networks: Networks,
     /// Networks that the limit for one address does not apply to.
     pub exempt_networks: Vec<Network>,
     /// Proxies whose word about their clients' addresses counts.
@@ -258,6 +260,7 @@ impl Default for Settings {
             head_bytes: 16 * 1024,
             connections_max: None,
             connections_per_ip_max: None,
+            networks: Networks::default(),
             exempt_networks: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
             proxy_protocol: false,
