@@ -11,7 +11,7 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 12] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
@@ -19,6 +19,7 @@ const LIVE: [&str; 11] = [
     "server.tls.client_ca_file",
     "limits",
     "slow_client",
+    "rate",
     "keepalive",
     "timeouts",
     "shutdown",

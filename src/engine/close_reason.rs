@@ -39,11 +39,15 @@ pub enum CloseReason {
     Shutdown,
     /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
     Tls,
+    /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
+    RateMessages,
+    /// More bytes came than `rate.bytes` allows, likewise.
+    RateBytes,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 17] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -59,6 +63,8 @@ impl CloseReason {
         "endpoint_panic",
         "shutdown",
         "tls",
+        "rate_messages",
+        "rate_bytes",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -81,6 +87,8 @@ impl CloseReason {
             CloseReason::EndpointPanic => 12,
             CloseReason::Shutdown => 13,
             CloseReason::Tls => 14,
+            CloseReason::RateMessages => 15,
+            CloseReason::RateBytes => 16,
         }
     }
 
@@ -105,6 +113,7 @@ impl CloseReason {
             }
             CloseReason::EndpointPanic => Some(1011),
             CloseReason::Shutdown => Some(1001),
+            CloseReason::RateMessages | CloseReason::RateBytes => Some(1008),
         }
     }
 
@@ -122,6 +131,8 @@ impl CloseReason {
             CloseReason::Endpoint { reason, .. } => reason.clone(),
             CloseReason::EndpointPanic => "internal: endpoint failed".into(),
             CloseReason::Shutdown => "shutdown: going away".into(),
+            CloseReason::RateMessages => "rate: too many messages".into(),
+            CloseReason::RateBytes => "rate: too many bytes".into(),
         }
     }
 
@@ -179,11 +190,13 @@ pub enum Refusal {
     BadProxyHeader,
     /// The TLS handshake failed.
     Tls,
+    /// The client's address connects more often than it may.
+    ConnectRate,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -196,6 +209,7 @@ impl Refusal {
         "inbound_budget",
         "bad_proxy_header",
         "tls",
+        "connect_rate",
     ];
 
     /// The label in metrics and logs.
@@ -215,6 +229,9 @@ mod tests {
         assert_eq!(CloseReason::Shutdown.label(), "shutdown");
         assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
         assert_eq!(CloseReason::Tls.label(), "tls");
+        assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
+        assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
+        assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Shutdown.label(), "shutdown");
         assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
@@ -251,6 +268,8 @@ mod tests {
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
             CloseReason::Tls,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -288,6 +307,8 @@ mod tests {
             CloseReason::SlowMemory,
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         for reason in reasons {
             assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));

@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use super::bodies::Held;
 use super::clock::Tick;
+use super::close_reason::Refusal;
 use super::endpoint::AnswerSlot;
+use super::pace::Pace;
+use super::settings::Settings;
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Decoder;
-use crate::wire::http::ChunkedDecoder;
+use crate::wire::http::{ChunkedDecoder, Response};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +78,33 @@ pub(super) struct Key {
 pub(super) enum OverLimit {
     Connections,
     Address,
+    Rate,
+}
+
+impl OverLimit {
+    /// The reason, and what the client is told.
+    pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
+        let retry_after_s = match (self, &settings.connects_per_ip) {
+            (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
+            _ => 5,
+        };
+        let (refusal, status, text) = match self {
+            OverLimit::Connections => (Refusal::Connections, 503, "The relay is full.\n"),
+            OverLimit::Address => (
+                Refusal::ConnectionsPerAddress,
+                429,
+                "Too many connections from this address.\n",
+            ),
+            OverLimit::Rate => (
+                Refusal::ConnectRate,
+                429,
+                "This address connects too often.\n",
+            ),
+        };
+        let response = Response::text(status, text);
+        let response = response.with_header("Retry-After", retry_after_s.to_string());
+        (refusal, response)
+    }
 }
 
 /// A membership: the room's place on this shard, and the connection's place among its members.
@@ -184,6 +214,8 @@ pub(super) struct Connection {
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
     pub(super) rooms: Memberships,
+    /// What it has sent of what it may; none where it may send any amount.
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) cold: Option<Box<Cold>>,
     pub(super) peer: SocketAddr,
     pub(super) generation: u32,
@@ -243,6 +275,7 @@ impl Connection {
             decoder: Decoder::new(),
             state: None,
             rooms: Memberships::None,
+            pace: None,
             cold: None,
             peer,
             generation,
@@ -274,7 +307,8 @@ impl Connection {
     /// What was received of a message or a request that is not whole.
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
-        self.decoder.held_bytes() + cold
+        let rest = self.pace.as_ref().map_or(0, |pace| pace.held_bytes());
+        self.decoder.held_bytes() + cold + rest
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
