@@ -7,6 +7,10 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
+
+use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
@@ -114,35 +118,66 @@ pub(super) struct Membership {
     pub(super) place: u32,
 }
 
-/// The rooms of a connection. Most have one.
+/// Places by rooms, in the order of joining until one is left: the last one takes its place then.
+type Places = IndexMap<u32, u32, FxBuildHasher>;
+
+/// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
+/// and left in constant time.
 #[derive(Debug, Default)]
 pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
-    #[allow(
-        clippy::box_collection,
-        reason = "8 bytes in every slab entry instead of 24"
-    )]
-    Many(Box<Vec<Membership>>),
+    Many(Box<Places>),
 }
 
 impl Memberships {
-    pub(super) fn as_slice(&self) -> &[Membership] {
+    pub(super) fn len(&self) -> usize {
         match self {
-            Memberships::None => &[],
-            Memberships::One(one) => std::slice::from_ref(one),
-            Memberships::Many(many) => many,
+            Memberships::None => 0,
+            Memberships::One(_) => 1,
+            Memberships::Many(many) => many.len(),
+        }
+    }
+
+    /// The membership at `index`, of [`Memberships::len`].
+    pub(super) fn at(&self, index: usize) -> Option<Membership> {
+        match self {
+            Memberships::One(one) => Some(*one).filter(|_| index == 0),
+            Memberships::Many(many) => {
+                let (room, place) = many.get_index(index)?;
+                Some(Membership {
+                    room: *room,
+                    place: *place,
+                })
+            }
+            Memberships::None => None,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Membership> {
+        (0..self.len()).filter_map(|index| self.at(index))
+    }
+
+    pub(super) fn contains(&self, room: u32) -> bool {
+        match self {
+            Memberships::None => false,
+            Memberships::One(one) => one.room == room,
+            Memberships::Many(many) => many.contains_key(&room),
         }
     }
 
     pub(super) fn add(&mut self, membership: Membership) {
+        debug_assert!(!self.contains(membership.room));
         match self {
             Memberships::None => *self = Memberships::One(membership),
             Memberships::One(one) => {
-                *self = Memberships::Many(Box::new(vec![*one, membership]));
+                let both = [*one, membership].map(|each| (each.room, each.place));
+                *self = Memberships::Many(Box::new(both.into_iter().collect()));
             }
-            Memberships::Many(many) => many.push(membership),
+            Memberships::Many(many) => {
+                many.insert(membership.room, membership.place);
+            }
         }
     }
 
@@ -154,23 +189,21 @@ impl Memberships {
                 *self = Memberships::None;
                 Some(place)
             }
-            Memberships::Many(many) => {
-                let index = many.iter().position(|membership| membership.room == room)?;
-                Some(many.remove(index).place)
-            }
+            Memberships::Many(many) => many.swap_remove(&room),
             _ => None,
         }
     }
 
     /// Notes that the connection's place in `room` has changed.
     pub(super) fn moved(&mut self, room: u32, place: u32) {
-        let memberships = match self {
-            Memberships::None => return,
-            Memberships::One(one) => std::slice::from_mut(one),
-            Memberships::Many(many) => many.as_mut_slice(),
-        };
-        if let Some(membership) = memberships.iter_mut().find(|each| each.room == room) {
-            membership.place = place;
+        match self {
+            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::Many(many) => {
+                if let Some(known) = many.get_mut(&room) {
+                    *known = place;
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -213,6 +246,8 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
+    /// What others than the endpoint keep for it.
+    pub(super) attachments: Attachments,
     pub(super) rooms: Memberships,
     /// What it has sent of what it may; none where it may send any amount.
     pub(super) pace: Option<Box<Pace>>,
@@ -274,6 +309,7 @@ impl Connection {
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
+            attachments: Attachments::default(),
             rooms: Memberships::None,
             pace: None,
             cold: None,
@@ -355,9 +391,10 @@ mod tests {
         rooms.moved(1, 7);
         assert_eq!(rooms.remove(1), Some(7));
         assert_eq!(rooms.remove(1), None);
-        assert_eq!(rooms.as_slice().len(), 2);
+        assert_eq!(rooms.len(), 2);
+        assert!(rooms.contains(0) && !rooms.contains(1));
         assert_eq!(rooms.remove(0), Some(0));
         assert_eq!(rooms.remove(2), Some(20));
-        assert!(rooms.as_slice().is_empty());
+        assert_eq!((rooms.len(), rooms.at(0)), (0, None));
     }
 }

@@ -216,17 +216,13 @@ impl Core {
         let connection = self
             .connection(key)
             .filter(|each| each.phase == Phase::Open);
-        let joined = connection
-            .ok_or(JoinError::Closed)?
-            .rooms
-            .as_slice()
-            .to_vec();
+        let joined = connection.ok_or(JoinError::Closed)?.rooms.len();
         if let Some(place) = self.rooms_by_key.get(&room)
-            && joined.iter().any(|membership| membership.room == *place)
+            && self.connections[key.index as usize].rooms.contains(*place)
         {
             return Ok(self.room_id(*place));
         }
-        if joined.len() >= rooms_max {
+        if joined >= rooms_max {
             return Err(JoinError::TooManyRooms);
         }
         let place = self.enter(room);
@@ -296,7 +292,8 @@ impl Core {
     /// Ends all memberships of the connection.
     pub(super) fn leave_all(&mut self, key: Key) {
         while let Some(connection) = self.connection(key)
-            && let Some(membership) = connection.rooms.as_slice().last().copied()
+            && let Some(last) = connection.rooms.len().checked_sub(1)
+            && let Some(membership) = connection.rooms.at(last)
         {
             self.leave(key, membership.room);
         }

@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod attachments;
 mod bodies;
 mod clock;
 mod close_reason;

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::attachments::Attachments;
 use super::clock::ticks_of;
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::{Key, Phase};
@@ -294,6 +295,7 @@ impl Shard {
         let is_gone = *reason == CloseReason::ClientGone;
         let connection = &mut self.core.connections[key.index as usize];
         connection.state = None;
+        connection.attachments = Attachments::default();
         connection.message_since_tick = 0;
         if is_gone {
             return self.die(key);
@@ -393,7 +395,7 @@ impl Shard {
         if connection.phase == Phase::Dead {
             return;
         }
-        debug_assert!(connection.rooms.as_slice().is_empty(), "a member that dies");
+        debug_assert!(connection.rooms.len() == 0, "a member that dies");
         self.enter_phase(key, Phase::Dead);
         self.core.dead.push(key);
     }
