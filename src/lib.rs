@@ -12,6 +12,7 @@
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | [`hooks`] | code around an endpoint: who may come in, which messages go on. Ready-made policies |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health and metrics, answered by a shard of their own |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
@@ -60,6 +61,7 @@ pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;
+pub mod hooks;
 pub mod limits;
 pub mod logging;
 pub mod relay;
