@@ -3,7 +3,8 @@
 //! everybody, and a slow client never delays another.**
 //!
 //! This crate is the relay's binary and a library: implement [`engine::Endpoint`], give it a path,
-//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page.
+//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page. [`hooks`] go around
+//! an endpoint that is there already.
 //!
 //! # The house
 //!

@@ -16,6 +16,7 @@ use support::client::{BINARY, CLOSE, Client, TEXT, close_payload, frame, upgrade
 use support::{Server, eventually, settings};
 
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the engine")]
 mod support;
 
 macro_rules! example {
