@@ -86,6 +86,7 @@ impl Shard {
         if let Some(rest_bytes) = waits {
             let rest = &bytes[bytes.len() - rest_bytes..];
             self.core.pause(key, rest, received_ns);
+            self.relieve_inbound();
         }
     }
 

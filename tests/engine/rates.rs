@@ -152,6 +152,26 @@ fn one_that_waits_can_be_closed_and_answers() {
 }
 
 #[test]
+fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
+    let mut settings = settings();
+    settings.inbound_bytes_max = 20_000;
+    let rate = TokenRate::new(1, 1);
+    let server = Server::hub(settings, endpoint(RatePolicy::Delay, Some(rate), None));
+    let mut flooders = [server.open("/"), server.open("/")];
+    for flooder in &mut flooders {
+        flooder.send(&numbered(3_000));
+    }
+    const INBOUND_BUDGET: usize = 5;
+    eventually("one of them goes", || {
+        server.sum(|stats| stats.closed[INBOUND_BUDGET].get()) == 1
+    });
+    eventually("within the bound again", || {
+        server.view.inbound_bytes() <= 20_000
+    });
+    drop(flooders);
+}
+
+#[test]
 fn with_drop_what_is_too_much_is_dropped_and_counted() {
     let server = hub(RatePolicy::Drop, Some(TokenRate::new(1, 5)), None);
     let mut client = server.open("/");
