@@ -70,16 +70,17 @@ impl ConnectBuckets {
     }
 }
 
-/// Makes room for one more: forgets all that are full again, else the one that will be next.
+/// Makes room: forgets all that are full again, and where that is not enough, the quarter that will
+/// be next, so that it has to be done only now and then.
 fn forget(part: &mut HashMap<IpAddr, TokenBucket>, now_ns: u64) {
+    const FREE: usize = PART_MAX / 4;
     part.retain(|_, bucket| bucket.full_at_ns() > now_ns);
-    if part.len() < PART_MAX {
+    if part.len() <= PART_MAX - FREE {
         return;
     }
-    let nearest = part.iter().min_by_key(|(_, bucket)| bucket.full_at_ns());
-    if let Some(address) = nearest.map(|(address, _)| *address) {
-        part.remove(&address);
-    }
+    let mut times: Vec<u64> = part.values().map(TokenBucket::full_at_ns).collect();
+    let (_, latest_ns, _) = times.select_nth_unstable(FREE - 1);
+    part.retain(|_, bucket| bucket.full_at_ns() > *latest_ns);
 }
 
 #[cfg(test)]
