@@ -43,7 +43,8 @@ class Relay:
         """Reads to the end, so that the relay never waits for its log to be read."""
         for line in self.process.stderr:
             self.log.append(line)
-            if " listening address=" in line:
+            # One that speaks TLS says so before its address.
+            if " listening " in line and "address=" in line:
                 found.put(line.rsplit("address=", 1)[1].strip())
         found.put(None)
 
