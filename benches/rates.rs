@@ -1,9 +1,10 @@
 //! What the token buckets cost for each message: by themselves, and in the whole engine.
 //!
 //! `cargo bench --bench rates`. Wanted: nothing that can be measured where they are off, and less
-//! than 200 ns where both are on. An iteration of `engine/…` is a thousand messages of 32 bytes that
-//! one client sends as fast as it can and nobody else gets, so it is decoding and judging alone. Times
-//! are CPU time of the process, the client's included: other load on the machine hardly shows in it.
+//! than 200 ns where both are on. An iteration of `engine/…` is a thousand messages of 32 bytes
+//! that one client sends as fast as it can and nobody else gets, so it is decoding and judging
+//! alone. Times are CPU time of the process, the client's included: other load on the machine
+//! hardly shows in it.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -84,7 +85,8 @@ fn client(rate: Rate) -> (Engine, TcpStream) {
     let engine = builder.start().expect("an engine");
     let mut stream = TcpStream::connect(engine.addresses()[0]).expect("a connection");
     let upgrade = "GET / HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+                   Sec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(upgrade.as_bytes()).expect("an upgrade");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

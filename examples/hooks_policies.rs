@@ -1,8 +1,9 @@
 //! Policies that are there, and khatru's numbers: in three lines what others have in a config.
 //!
-//! `cargo run --example hooks_policies`, then connect to `ws://127.0.0.1:8080/` with any client. Ten
-//! connections a second and twenty at once from one address; five messages at once, of at most 1,000
-//! bytes, text alone; under `/listen/` clients listen. The end of standard input ends the program.
+//! `cargo run --example hooks_policies`, then connect to `ws://127.0.0.1:8080/` with any client.
+//! Ten connections a second and twenty at once from one address; five messages at once, of at most
+//! 1,000 bytes, text alone; under `/listen/` clients listen. The end of standard input ends the
+//! program.
 
 use std::net::SocketAddr;
 

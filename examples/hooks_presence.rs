@@ -1,8 +1,8 @@
 //! Who is there: hooks for the begin and the end of a connection, each called exactly once.
 //!
-//! `cargo run --example hooks_presence`, then connect some clients to `ws://127.0.0.1:8080/lobby` or
-//! any other path, with `?name=ada`. Everybody in the room is told who comes and who goes, and why.
-//! The name is context of the connection: it ends with it. The end of standard input ends the
+//! `cargo run --example hooks_presence`, then connect some clients to `ws://127.0.0.1:8080/lobby`
+//! or any other path, with `?name=ada`. Everybody in the room is told who comes and who goes, and
+//! why. The name is context of the connection: it ends with it. The end of standard input ends the
 //! program.
 
 use std::net::SocketAddr;

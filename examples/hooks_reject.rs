@@ -1,8 +1,8 @@
 //! Who may come in: a hook that rejects connections before they are WebSockets.
 //!
-//! `cargo run --example hooks_reject`, then connect to `ws://127.0.0.1:8080/` with any client. Those
-//! who send the header `X-Bot`, in whatever case, get a 403; where ten are in already, the next get
-//! the default: 429 with `Retry-After`. The end of standard input ends the program.
+//! `cargo run --example hooks_reject`, then connect to `ws://127.0.0.1:8080/` with any client.
+//! Those who send the header `X-Bot`, in whatever case, get a 403; where ten are in already, the
+//! next get the default: 429 with `Retry-After`. The end of standard input ends the program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! One connection, rooms of several endpoints: a router, with subscriptions that end in constant
 //! time.
 //!
-//! `cargo run --example hooks_router`, then connect to `ws://127.0.0.1:8080/feed` and send
-//! `+ news /news/local` or `- news /news/local` to subscribe or not, and `news /news/local Hello` to
+//! `cargo run --example hooks_router`, then connect to `ws://127.0.0.1:8080/feed` and send `+ news
+//! /news/local` or `- news /news/local` to subscribe or not, and `news /news/local Hello` to
 //! publish; `sports` is another endpoint with rooms of its own. Those who are connected to
 //! `ws://127.0.0.1:8080/news/local` itself get it too. The end of standard input ends the program.
 

@@ -17,8 +17,8 @@ const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
 /// A token bucket for each client address that has connected lately; an IPv6 network of 64 bits
 /// counts as one. A bucket that is full again says nothing and is forgotten. Where more addresses
-/// than [`CONNECT_BUCKETS_MAX`] connect at a time, those are forgotten first that are the nearest to
-/// being full, so whoever connects most is remembered longest.
+/// than [`CONNECT_BUCKETS_MAX`] connect at a time, those are forgotten first that are the nearest
+/// to being full, so whoever connects most is remembered longest.
 #[derive(Debug)]
 pub struct ConnectBuckets {
     parts: [Mutex<HashMap<IpAddr, TokenBucket>>; PARTS],

@@ -15,6 +15,7 @@ use super::delivery;
 use super::endpoint::Endpoint;
 use super::pace::{Meter, Pace};
 use super::session::Session;
+use super::settings::Rate;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
@@ -100,14 +101,8 @@ impl Shard {
         endpoint: &Arc<dyn Endpoint>,
         received_ns: u64,
     ) -> Option<usize> {
-        let connection = &self.core.connections[key.index as usize];
-        let settings = self.core.settings_of(connection.endpoint);
-        let limits = DecoderLimits {
-            message_bytes: settings.message_bytes,
-            frame_bytes: settings.frame_bytes,
-            allows_compressed: connection.window_bits > 0,
-        };
-        let mut meter = Meter::new(pace, settings.rate, received_ns);
+        let (limits, rate) = self.bounds_of(key);
+        let mut meter = Meter::new(pace, rate, received_ns);
         let mut heard = Heard::default();
         let mut input = Input::new(bytes);
         loop {
@@ -164,6 +159,18 @@ impl Shard {
         stats.messages.add(heard.messages);
         stats.message_bytes.add(heard.message_bytes);
         (self.core.is_open(key) && meter.must_wait()).then(|| input.len())
+    }
+
+    /// What the connection may send, and how fast.
+    fn bounds_of(&self, key: Key) -> (DecoderLimits, Rate) {
+        let connection = &self.core.connections[key.index as usize];
+        let settings = self.core.settings_of(connection.endpoint);
+        let limits = DecoderLimits {
+            message_bytes: settings.message_bytes,
+            frame_bytes: settings.frame_bytes,
+            allows_compressed: connection.window_bits > 0,
+        };
+        (limits, settings.rate)
     }
 
     fn call_message(

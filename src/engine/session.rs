@@ -53,8 +53,8 @@ impl<'c> Session<'c> {
         self.core.connections[self.key.index as usize].state = Some(Box::new(state));
     }
 
-    /// Keeps a value for the connection beside the endpoint's own: one of each type, for code around
-    /// an endpoint that must not touch its state. It ends with the connection, after
+    /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
+    /// around an endpoint that must not touch its state. It ends with the connection, after
     /// [`super::Endpoint::closed`].
     pub fn attach<T: Any + Send>(&mut self, value: T) {
         let connection = &mut self.core.connections[self.key.index as usize];

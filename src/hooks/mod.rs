@@ -1,18 +1,18 @@
 //! Hooks around an endpoint: code that decides before it does, sees what it sees, or changes it.
 //!
 //! The patterns are those of [khatru](https://khatru.nostr.technology), a framework for relays. Any
-//! [`Endpoint`] is wrapped with [`Hooks::around`], and hooks are added as closures or as a [`Hook`],
-//! a value that has several of them; they run in the order in which they were added.
+//! [`Endpoint`] is wrapped with [`Hooks::around`], and hooks are added as closures or as a
+//! [`Hook`], a value that has several of them; they run in the order in which they were added.
 //!
-//! | pattern | how | example |
+//! | pattern | how | in `examples/` |
 //! |---|---|---|
-//! | reject a connection, 429 by default | [`Hooks::reject_connection`] | `examples/hooks_reject.rs` |
-//! | on connect, on disconnect exactly once | [`Hooks::on_connect`], [`Hooks::on_disconnect`] | `examples/hooks_presence.rs` |
-//! | on message: allow, drop, change | [`Hooks::on_message`] | `examples/hooks_messages.rs` |
-//! | a veto for each recipient of a broadcast | [`Hooks::veto`], [`Session::veto`] | `examples/hooks_veto.rs` |
-//! | authentication in the middle of a connection | [`Session::attach`] | `examples/hooks_login.rs` |
-//! | rooms of several endpoints, subscriptions | [`Session::join_at`], [`Session::publish_at`] | `examples/hooks_router.rs` |
-//! | policies that are there, khatru's numbers | [`policies`] | `examples/hooks_policies.rs` |
+//! | reject a connection, 429 by default | [`Hooks::reject_connection`] | `hooks_reject.rs` |
+//! | on connect, on disconnect exactly once | [`Hooks::on_connect`] | `hooks_presence.rs` |
+//! | on message: allow, drop, change | [`Hooks::on_message`] | `hooks_messages.rs` |
+//! | a veto for each recipient of a broadcast | [`Hooks::veto`] | `hooks_veto.rs` |
+//! | authentication amid a connection | [`Session::attach`] | `hooks_login.rs` |
+//! | rooms of several endpoints, subscriptions | [`Session::join_at`] | `hooks_router.rs` |
+//! | policies that are there, khatru's numbers | [`policies`] | `hooks_policies.rs` |
 //!
 //! The original request, headers in whatever case and the client's address included, is the
 //! [`Request`]; who wants it for longer keeps [`Request::to_owned`]. Context of a connection that

@@ -371,7 +371,7 @@ fn the_keys_of_rates_take_effect() {
                 rate: {policy: close, messages: 1, messages_burst: 2}\n\
                 endpoints:\n  drops: {kind: hub, path: /drops, rate: {policy: drop}}\n  \
                 free: {kind: hub, path: /free, rate: {messages: off}}\n  \
-                bytes: {kind: hub, path: /bytes, rate: {messages: off, bytes: 1, bytes_burst: 9}}\n";
+                bytes: {kind: hub, path: /bytes, rate: {messages: 0, bytes: 1, bytes_burst: 9}}\n";
     let file = ConfigFile {
         name: "config.yaml",
         text,
