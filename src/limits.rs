@@ -88,6 +88,13 @@ pub const MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Control messages (from handles and the main thread) that wait for one shard.
 pub const CONTROL_MAILBOX_MAX: usize = 1_024;
 
+/// Requests of back ends that wait for the thread that answers them. More are told to come again.
+pub const API_QUEUE_MAX: usize = 64;
+
+/// Members of a room that a shard closes in one go where all of them are to be closed: a turn takes
+/// a few of those.
+pub const CLOSES_PER_ASK: usize = 256;
+
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 
@@ -117,6 +124,35 @@ pub const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 
 /// The largest body of a plain HTTP request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest name of a user, in bytes.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+
+/// Connections that share one user's name: what is done to a user is done to each of them.
+pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
+
+/// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
+pub const HEALTH_USERS_MAX: usize = 1_000;
+
+/// Pushes in one request to the push API.
+pub const PUSHES_PER_BATCH_MAX: usize = 1_000;
+
+/// Pending pushes in one answer that lists them.
+pub const PENDING_PER_PAGE_MAX: usize = 1_000;
+
+/// Requests about delayed pushes that wait for the thread that keeps them. Past it they are refused
+/// (503).
+pub const SCHEDULE_MAILBOX_MAX: usize = 1_024;
+
+/// Requests about delayed pushes that are served with one write to the journal.
+pub const SCHEDULE_COMMANDS_PER_ROUND: usize = 256;
+
+/// How long a request about delayed pushes may wait for the journal.
+pub const SCHEDULE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pushes that fell due while the relay was down are sent so long after its start, so that their
+/// clients are back.
+pub const OVERDUE_PUSH_GRACE: Duration = Duration::from_secs(3);
 
 /// Answers that wait for one client that sends requests ahead, in bytes. Past it the connection is
 /// not kept for another request (RFC 9112 §9.3.2 lets a server end it between two).

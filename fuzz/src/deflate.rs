@@ -80,12 +80,14 @@ fn check_inflating(kind: MessageKind, payload: &[u8]) {
 fn inflated_by_miniz(payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
     let input = [payload, TAIL_AND_END].concat();
     let (mut rest, mut inflated) = (&input[..], Vec::new());
+    // One byte more than may be, and one for an inflater that wants room to end.
+    let mut room = vec![0; limit + 2];
+    let mut stream = Box::<DecompressorOxide>::default();
     while !rest.is_empty() {
-        // One byte more than may be, and one for an inflater that wants room to end.
-        let mut out = vec![0; limit - inflated.len() + 2];
+        let out = &mut room[inflated.len()..];
         let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-        let mut stream = Box::<DecompressorOxide>::default();
-        let (status, taken, written) = decompress(&mut stream, rest, &mut out, 0, flags);
+        stream.init();
+        let (status, taken, written) = decompress(&mut stream, rest, out, 0, flags);
         inflated.extend_from_slice(&out[..written]);
         if inflated.len() > limit {
             return Err(InflateError::TooBig);

@@ -78,9 +78,9 @@ fn check_accepted(head: &Head<'_>, upgrade: &Upgrade<'_>) {
     assert_eq!(theirs.headers()["Sec-WebSocket-Accept"], accept.as_str());
 }
 
-/// Whether tungstenite has to agree. It reads the first `Connection` alone and knows no tabs in it,
-/// wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648 §3.5 leaves
-/// that to the reader, and the answer does not depend on them).
+/// Whether tungstenite has to agree. It reads the first `Connection` alone, knows only ASCII and no
+/// tabs in it, wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648
+/// §3.5 leaves that to the reader, and the answer does not depend on them).
 fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
     let only = |name: &str| {
         let mut named = head
@@ -92,7 +92,7 @@ fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
             .filter(|_| named.next().is_none())
             .map(|header| header.value)
     };
-    only("connection").is_some_and(|value| !value.contains(&b'\t'))
+    only("connection").is_some_and(|value| value.is_ascii() && !value.contains(&b'\t'))
         && only("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
         && matches!(
             upgrade.key.as_bytes().get(21),

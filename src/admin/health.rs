@@ -6,42 +6,34 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Page, Running};
+use super::{Page, Pages, Running};
 use crate::engine::{Request, View};
+use crate::limits::HEALTH_USERS_MAX;
+use crate::relay::cors::Cors;
 use crate::wire::http::Response;
-
-/// Any origin may ask, with the methods and the header that earlier relays allowed.
-const CORS: [(&str, &str); 3] = [
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Content-Type"),
-];
-
-/// No endpoint gives its users names yet, so nobody is listed.
-const USERS: [&str; 0] = [];
 
 /// Answers 200 to every method, also while the relay shuts down: the status is then the same word.
 /// Whether connections are wanted is what `/readyz` says.
 pub(super) struct Health {
-    status_word: String,
+    pages: Pages,
     deployment: Deployment,
 }
 
 impl Health {
-    pub(super) fn new(status_word: &str) -> Health {
+    pub(super) fn new(pages: Pages) -> Health {
         Health {
-            status_word: status_word.to_owned(),
+            pages,
             deployment: Deployment::read(|name| std::env::var(name).ok()),
         }
     }
 
-    fn report(&self, running: &Running) -> Report<'_> {
+    fn report<'h>(&'h self, running: &Running, users: &'h [String]) -> Report<'h> {
         let uptime = running.view.started().elapsed();
-        let metrics = Metrics::read(&running.view, uptime);
+        let metrics = Metrics::read(&running.view, uptime, users);
         Report {
-            status: &self.status_word,
+            status: &self.pages.status_word,
             version: env!("CARGO_PKG_VERSION"),
-            users: USERS,
+            users,
             count: metrics.connected_users,
             deployment: &self.deployment,
             server: Server {
@@ -52,24 +44,34 @@ impl Health {
             metrics,
         }
     }
+
+    /// The users' names in order; where they are too many, whichever come first.
+    fn users(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for users in &self.pages.users {
+            names.extend(users.names(HEALTH_USERS_MAX - names.len()));
+        }
+        names.sort_unstable();
+        names
+    }
 }
 
 impl Page for Health {
     const METHODS: &'static [&'static str] =
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+    fn cors(&self) -> Option<&Cors> {
+        Some(&self.pages.cors)
+    }
+
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {
-        let response = if request.head.method == "OPTIONS" {
-            Response::new(200)
-        } else {
-            match serde_json::to_string(&self.report(running)) {
-                Ok(json) => Response::json(200, json),
-                Err(error) => Response::text(500, format!("{error}\n")),
-            }
-        };
-        CORS.iter().fold(response, |response, (name, value)| {
-            response.with_header(*name, *value)
-        })
+        if request.head.method == "OPTIONS" {
+            return Response::new(200);
+        }
+        match serde_json::to_string(&self.report(running, &self.users())) {
+            Ok(json) => Response::json(200, json),
+            Err(error) => Response::text(500, format!("{error}\n")),
+        }
     }
 }
 
@@ -77,12 +79,13 @@ impl Page for Health {
 struct Report<'h> {
     status: &'h str,
     version: &'static str,
-    users: [&'static str; 0],
-    /// WebSockets that are open.
+    /// Those of named endpoints.
+    users: &'h [String],
+    /// WebSockets that are open, of all endpoints.
     count: u64,
     deployment: &'h Deployment,
     server: Server,
-    metrics: Metrics,
+    metrics: Metrics<'h>,
 }
 
 /// Where this relay comes from, as whoever deployed it says.
@@ -119,33 +122,31 @@ struct Server {
     current_time: String,
 }
 
-#[derive(Serialize)]
-struct Metrics {
-    connected_users: u64,
-    users: [&'static str; 0],
+/// What the shards count, all of them together.
+#[derive(Serialize, Default)]
+pub(super) struct Metrics<'h> {
+    /// WebSockets that are open.
+    pub(super) connected_users: u64,
+    /// The same list once more: consumers disagree where it is.
+    users: &'h [String],
     /// WebSockets that were opened since the start.
-    total_connections: u64,
+    pub(super) total_connections: u64,
     /// Messages received since the start.
-    total_messages: u64,
+    pub(super) total_messages: u64,
     /// Payload of those messages: each counts once, whatever the number of its recipients.
-    total_bytes_relayed: u64,
+    pub(super) total_bytes_relayed: u64,
     /// The average since the start: an answer does not depend on who asked before. What happens
     /// now is better read from the rates of `/metrics`.
-    messages_per_second: f64,
+    pub(super) messages_per_second: f64,
     /// Megabits of payload received a second, likewise.
-    bandwidth_mbps: f64,
+    pub(super) bandwidth_mbps: f64,
 }
 
-impl Metrics {
-    fn read(view: &View, uptime: Duration) -> Metrics {
+impl<'h> Metrics<'h> {
+    pub(super) fn read(view: &View, uptime: Duration, users: &'h [String]) -> Metrics<'h> {
         let mut metrics = Metrics {
-            connected_users: 0,
-            users: USERS,
-            total_connections: 0,
-            total_messages: 0,
-            total_bytes_relayed: 0,
-            messages_per_second: 0.0,
-            bandwidth_mbps: 0.0,
+            users,
+            ..Metrics::default()
         };
         for stats in view.shards() {
             metrics.connected_users += stats.open.get();
@@ -160,13 +161,13 @@ impl Metrics {
 }
 
 /// `total` by second, to three digits behind the point.
-fn rate(total: f64, uptime: Duration) -> f64 {
+pub(super) fn rate(total: f64, uptime: Duration) -> f64 {
     let seconds = uptime.as_secs_f64().max(f64::EPSILON);
     (total / seconds * 1e3).round() / 1e3
 }
 
 /// RFC 3339 in UTC, to the second; empty for a time that has no such form (after the year 9999).
-fn rfc_3339(time: SystemTime) -> String {
+pub(super) fn rfc_3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
     let whole_seconds = time.replace_nanosecond(0).unwrap_or(time);
     whole_seconds.format(&Rfc3339).unwrap_or_default()

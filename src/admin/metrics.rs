@@ -4,7 +4,7 @@
 //! the numbers of the shards: nothing that a client does adds a series.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use prometheus::core::{Collector, Desc};
@@ -19,6 +19,7 @@ use crate::engine::{
     CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
 };
 use crate::logging;
+use crate::relay::push::{Count, PushRefusal, PushStats};
 use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 
@@ -26,14 +27,24 @@ use crate::wire::http::Response;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The page.
-#[derive(Default)]
 pub(super) struct Metrics {
     registry: OnceLock<Registry>,
+    push: Arc<PushStats>,
+}
+
+impl Metrics {
+    /// The engine's own numbers, and those of push endpoints.
+    pub(super) fn new(push: Arc<PushStats>) -> Metrics {
+        Metrics {
+            registry: OnceLock::new(),
+            push,
+        }
+    }
 }
 
 impl Page for Metrics {
     fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
-        let registry = self.registry.get_or_init(|| registry(running));
+        let registry = self.registry.get_or_init(|| registry(running, &self.push));
         match TextEncoder::new().encode_to_string(&registry.gather()) {
             Ok(text) => Response {
                 body: text.into(),
@@ -44,9 +55,9 @@ impl Page for Metrics {
     }
 }
 
-fn registry(running: &Running) -> Registry {
+fn registry(running: &Running, push: &Arc<PushStats>) -> Registry {
     let registry = Registry::new();
-    let collector = EngineCollector::new(running.clone());
+    let collector = EngineCollector::new(running.clone(), Arc::clone(push));
     if let Err(error) = collector.and_then(|collector| registry.register(Box::new(collector))) {
         tracing::error!(%error, "there are no metrics");
     }
@@ -56,15 +67,17 @@ fn registry(running: &Running) -> Registry {
 /// Reads the shards' own counters whenever somebody asks.
 struct EngineCollector {
     running: Running,
+    push: Arc<PushStats>,
     #[cfg(target_os = "linux")]
     process: Process,
     descriptions: Vec<Desc>,
 }
 
 impl EngineCollector {
-    fn new(running: Running) -> prometheus::Result<EngineCollector> {
+    fn new(running: Running, push: Arc<PushStats>) -> prometheus::Result<EngineCollector> {
         let mut collector = EngineCollector {
             running,
+            push,
             #[cfg(target_os = "linux")]
             process: Process::new(),
             descriptions: Vec::new(),
@@ -96,6 +109,7 @@ impl Collector for EngineCollector {
         slow_clients(&mut families, view);
         between_shards(&mut families, view);
         memory(&mut families, view);
+        pushes(&mut families, &self.push);
         shards(&mut families, view);
         certificates(&mut families, view);
         about(&mut families, &self.running);
@@ -363,6 +377,49 @@ fn memory(families: &mut Families, view: &View) {
         "corecast_inbound_bytes",
         "Memory of messages received in part, in bytes, bounded by limits.inbound_bytes.",
         view.inbound_bytes() as f64,
+    );
+}
+
+fn pushes(families: &mut Families, push: &PushStats) {
+    fn of<'c, const N: usize>(
+        labels: [&'static str; N],
+        counts: &'c [Count; N],
+    ) -> impl Iterator<Item = (&'static str, f64)> + 'c {
+        let counts = counts.iter().map(|count| count.get() as f64);
+        labels.into_iter().zip(counts)
+    }
+    families.counters(
+        "corecast_pushes_total",
+        "Pushes that the push API accepted: to be sent now, or delayed.",
+        "kind",
+        of(PushStats::ACCEPTED, &push.accepted),
+    );
+    families.counter(
+        "corecast_pushes_queued_total",
+        "Connections that pushes were queued for, delayed ones aside.",
+        push.queued.get() as f64,
+    );
+    families.counters(
+        "corecast_push_requests_refused_total",
+        "Requests that the push API refused, by why.",
+        "reason",
+        of(PushRefusal::LABELS, &push.refused),
+    );
+    families.gauge(
+        "corecast_pushes_pending",
+        "Delayed pushes that wait now, bounded by pending_max of their endpoint.",
+        push.pending.get() as f64,
+    );
+    families.gauge(
+        "corecast_pushes_pending_bytes",
+        "Memory of the delayed pushes that wait, bounded by pending_bytes of their endpoint.",
+        push.pending_bytes.get() as f64,
+    );
+    families.counters(
+        "corecast_pushes_ended_total",
+        "Delayed pushes that wait no more: sent, or cancelled.",
+        "result",
+        of(PushStats::ENDED, &push.ended),
     );
 }
 

@@ -1,10 +1,12 @@
 //! Health and metrics: pages that answer plain requests with the engine's own numbers.
 //!
-//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, and `/metrics` to the
-//! admin shard alone, so that a scrape never runs on a core that relays. A page reads what the
+//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, `/test/benchmark` to the
+//! relaying one alone, since that is where its clients look for it, and `/metrics` to the admin
+//! shard alone, so that a scrape never runs on a core that relays. A page reads what the
 //! shards count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is
 //! written to while messages are relayed.
 
+mod benchmark;
 mod families;
 mod health;
 mod metrics;
@@ -12,27 +14,46 @@ mod probes;
 #[cfg(target_os = "linux")]
 mod process;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointSettings, Handle, Later, PatternError, Request,
-    Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
+    PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::relay::cors::Cors;
+use crate::relay::push::PushStats;
+use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
-/// Adds the pages to an engine. `status_word` is the status that `/health` gives. The environment
-/// is read here, once, for what `/health` tells about the deployment.
+/// What the pages tell beside the engine's numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// The status that `/health` gives.
+    pub status_word: String,
+    /// The users that it lists.
+    pub users: Vec<Arc<Users>>,
+    /// What browsers are told with every answer of `/health` and `/test/benchmark`.
+    pub cors: Cors,
+    /// What the push APIs count.
+    pub push: Arc<PushStats>,
+}
+
+/// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
+/// the deployment.
 ///
 /// # Errors
 ///
 /// One of the paths is taken by an endpoint that was added before.
-pub fn routes(builder: &mut Builder, status_word: &str) -> Result<(), PatternError> {
-    let metrics = serve(builder, metrics::Metrics::default());
+pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
+    let metrics = serve(builder, metrics::Metrics::new(Arc::clone(&pages.push)));
     builder.route_admin("/metrics", metrics)?;
-    let health = serve(builder, health::Health::new(status_word));
+    let benchmark = benchmark::Benchmark::new(pages.cors.clone());
+    let benchmark = serve(builder, benchmark);
+    builder.route("/test/benchmark", benchmark)?;
+    let health = serve(builder, health::Health::new(pages));
     let livez = serve(builder, probes::Livez);
     let readyz = serve(builder, probes::Readyz);
     for (path, page) in [("/health", health), ("/livez", livez), ("/readyz", readyz)] {
@@ -62,6 +83,11 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
+    /// What browsers are told with every answer.
+    fn cors(&self) -> Option<&Cors> {
+        None
+    }
+
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response;
 }
@@ -72,12 +98,23 @@ struct Served<P> {
     running: OnceLock<Running>,
 }
 
+impl<P: Page> Served<P> {
+    /// The answer with what browsers are told.
+    fn readable(&self, response: Response) -> Response {
+        match self.page.cors() {
+            Some(cors) => cors.on(response),
+            None => response,
+        }
+    }
+}
+
 impl<P: Page> Endpoint for Served<P> {
-    fn started(&self, handle: &Handle) {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
             view: handle.view(),
             since: SystemTime::now(),
         });
+        Ok(())
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
@@ -92,11 +129,16 @@ impl<P: Page> Endpoint for Served<P> {
         P::METHODS
     }
 
+    fn refusal(&self, response: Response, _code: &'static str) -> Response {
+        self.readable(response)
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
         let response = match self.running.get() {
             Some(running) => self.page.answer(request, running),
             None => Response::text(503, "The relay is starting.\n"),
         };
+        let response = self.readable(response);
         Answer::Now(response.with_header("Cache-Control", "no-store"))
     }
 }

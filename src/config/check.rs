@@ -7,7 +7,18 @@ use super::{Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
 const HEADER_BYTES_MAX: usize = 10;
 
 /// Paths of the main listener that the relay answers itself: no endpoint can have them.
-pub const HEALTH_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
+pub const PAGE_PATHS: [&str; 4] = ["/health", "/livez", "/readyz", "/test/benchmark"];
+
+/// Paths of the main listener where the rooms API is, unless `api.enabled` is false.
+pub const API_PATHS: [&str; 5] = [
+    "/api/publish",
+    "/api/rooms",
+    "/api/members",
+    "/api/disconnect",
+    "/api/info",
+];
+/// Where the pages are, if they are served: no endpoint can have these patterns then.
+pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
 
 /// Keys that do not go together.
 pub(super) struct Conflict {
@@ -22,12 +33,11 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut found = Vec::new();
     check_server(config, &mut found);
     check_paths(config, &mut found);
+    check_push(config, &mut found);
     // The common settings are those of an endpoint that overrides nothing.
     let common = EndpointConfig::new(EndpointKind::Hub, "/");
-    let named = config
-        .endpoints
-        .iter()
-        .map(|(name, endpoint)| (Some(name.as_str()), endpoint));
+    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
+    let named = enabled.map(|(name, endpoint)| (Some(name.as_str()), endpoint));
     for (name, endpoint) in std::iter::once((None, &common)).chain(named) {
         let settings = config.settings_of(endpoint);
         found.extend(
@@ -103,18 +113,47 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
         .filter(|(_, at)| at.enabled)
         .collect();
     for (index, (name, endpoint)) in enabled.iter().enumerate() {
-        if HEALTH_PATHS.contains(&endpoint.path.as_str()) {
+        if PAGE_PATHS.contains(&endpoint.path.as_str()) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
-                    "{} is where the relay itself tells its health; take another path",
+                    "{} is where the relay itself tells how it is; take another path",
+                    endpoint.path
+                ),
+            });
+        }
+        if endpoint.kind == EndpointKind::Named && !endpoint.path.ends_with('}') {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path")],
+                message: format!(
+                    "{} has no place for the user's name; write it as its last part, as in \
+                     /ws/{{username}}",
+                    endpoint.path
+                ),
+            });
+        }
+        if config.api.enabled && API_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path")],
+                message: format!(
+                    "{} belongs to the API for back ends; take another path, or set api.enabled \
+                     to false",
+                    endpoint.path
+                ),
+            });
+        }
+        if config.pages.enabled && DEMO_PATHS.contains(&endpoint.path.as_str()) {
+            found.push(Conflict {
+                paths: vec![format!("endpoints.{name}.path"), "pages.enabled".to_owned()],
+                message: format!(
+                    "{} is where the pages are; take another path, or set pages.enabled to false",
                     endpoint.path
                 ),
             });
         }
         let earlier = enabled[..index]
             .iter()
-            .find(|(_, other)| other.path == endpoint.path);
+            .find(|(_, other)| pattern_of(&other.path) == pattern_of(&endpoint.path));
         if let Some((other, _)) = earlier {
             found.push(Conflict {
                 paths: [name, other]
@@ -125,6 +164,101 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
                      enabled to false",
                     endpoint.path
                 ),
+            });
+        }
+    }
+}
+
+/// Whether one message of the largest size fits what may be held of it.
+pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
+    let settings = config.settings_of(endpoint);
+    let framed_bytes = settings.message_bytes.saturating_add(HEADER_BYTES_MAX);
+    settings.outbox_bytes >= framed_bytes && config.limits.inbound_bytes >= settings.message_bytes
+}
+
+/// A path without the name of its parameter, which tells no two paths apart.
+fn pattern_of(path: &str) -> &str {
+    path.find('{').map_or(path, |at| &path[..=at])
+}
+
+/// Rooms of a connection that moves to another group: all connections, the old group, the new one.
+const PUSH_ROOMS: usize = 3;
+
+fn check_push(config: &Config, found: &mut Vec<Conflict>) {
+    let enabled = config.endpoints.iter().filter(|(_, at)| at.enabled);
+    let pushes: Vec<_> = enabled
+        .filter(|(_, at)| at.kind == EndpointKind::Push)
+        .collect();
+    let Some((name, _)) = pushes.first() else {
+        return;
+    };
+    if config.limits.rooms_per_connection < PUSH_ROOMS {
+        found.push(Conflict {
+            paths: vec!["limits.rooms_per_connection".to_owned()],
+            message: format!(
+                "a client of a push endpoint needs {PUSH_ROOMS} rooms; raise it, or set \
+                 endpoints.{name}.enabled to false"
+            ),
+        });
+    }
+    for (index, (name, endpoint)) in pushes.iter().enumerate() {
+        check_push_path(config, name, endpoint, found);
+        let same = |other: &EndpointConfig| {
+            endpoint.journal.is_some() && other.journal == endpoint.journal
+        };
+        if let Some((other, _)) = pushes[..index].iter().find(|(_, other)| same(other)) {
+            found.push(Conflict {
+                paths: [name, other]
+                    .map(|name| format!("endpoints.{name}.journal"))
+                    .to_vec(),
+                message: "two endpoints cannot share a journal; give each a file of its own"
+                    .to_owned(),
+            });
+        }
+    }
+}
+
+/// The paths of a push API must be nobody else's.
+fn check_push_path(
+    config: &Config,
+    name: &str,
+    endpoint: &EndpointConfig,
+    found: &mut Vec<Conflict>,
+) {
+    let Some(path) = &endpoint.push_path else {
+        return;
+    };
+    let own = format!("endpoints.{name}.push_path");
+    if path.ends_with('/') || path.contains(['*', '{']) {
+        found.push(Conflict {
+            paths: vec![own],
+            message: format!("{path} is no exact path; write one such as /api/push"),
+        });
+        return;
+    }
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    for (other, at) in config.endpoints.iter().filter(|(_, at)| at.enabled) {
+        taken.push((&at.path, format!("endpoints.{other}.path")));
+        let push_path = at.push_path.as_deref().filter(|_| other.as_str() < name);
+        let is_push = at.kind == EndpointKind::Push;
+        taken.extend(
+            push_path
+                .filter(|_| is_push)
+                .map(|path| (path, format!("endpoints.{other}.push_path"))),
+        );
+    }
+    taken.extend(PAGE_PATHS.map(|path| (path, "the relay's own pages".to_owned())));
+    if config.api.enabled {
+        taken.extend(API_PATHS.map(|path| (path, "the API for back ends".to_owned())));
+    }
+    let pending = format!("{path}/pending");
+    let one = format!("{pending}/{{id}}");
+    for (other, whose) in taken {
+        if other == path || other == pending || other == one || format!("{other}/pending") == *path
+        {
+            found.push(Conflict {
+                paths: vec![own.clone(), whose.clone()],
+                message: format!("{other} is taken, by {whose}; move one of them"),
             });
         }
     }
@@ -164,6 +298,10 @@ impl Subject<'_> {
                 .map(|path| format!("endpoints.{name}.{path}"))
                 .chain(common)
                 .collect(),
+        };
+        let message = match self.name {
+            None => message,
+            Some(name) => format!("endpoint {name}: {message}"),
         };
         Some(Conflict { paths, message })
     }

@@ -13,6 +13,7 @@ use clap::Parser;
 
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::engine::Tls;
+use crate::relay::api_keys::ApiKeys;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -42,7 +43,8 @@ Examples:
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
-counts as not set. PORT, MAX_MESSAGE_SIZE, READ_BUFFER_SIZE and WRITE_BUFFER_SIZE work as well.
+counts as not set. PORT, MAX_MESSAGE_SIZE, READ_BUFFER_SIZE, WRITE_BUFFER_SIZE, RELAY_API_KEY,
+WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
   0   ended as asked: by a signal, or after --check, --help or --version
@@ -119,6 +121,8 @@ pub fn start() -> Result<Started, ExitCode> {
     let loaded = arguments.load(environment()).map_err(told)?;
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
+    // Read again where they are used: here it is about the exit code.
+    ApiKeys::load(&loaded.config.api).map_err(told)?;
     if !arguments.check {
         return Ok(Started {
             arguments,

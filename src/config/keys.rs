@@ -14,12 +14,15 @@ use super::value::{
     Switch, Text, UrlPath, Word,
 };
 use super::{
-    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
+    ApiKey, Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat,
+    LogLevel, MIB, Network, OnDuplicate, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// What the name of every environment variable of ours starts with.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
+
+/// What is shown in place of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
@@ -47,6 +50,12 @@ macro_rules! key {
             show: |scope| $codec.show(&scope.$first $(. $rest)*),
         }
     };
+}
+
+/// The same key, its value hidden.
+const fn secret<S>(mut key: Key<S>) -> Key<S> {
+    key.secret = true;
+    key
 }
 
 /// Every key except those of endpoints, in the order of `config.yaml`.
@@ -100,6 +109,14 @@ pub static KEYS: &[Key<Config>] = &[
     key!(metrics.host, OrNull(Address)),
     key!(metrics.port, Port),
     key!(health.status_word, Text { bytes_max: 64 }),
+    key!(health.users, Switch),
+    key!(cors.origin, ORIGIN),
+    key!(cors.methods, HEADER_VALUE),
+    key!(cors.headers, HEADER_VALUE),
+    key!(api.enabled, Switch),
+    secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
+    key!(api.keys_file, OrNull(File)),
+    key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
     key!(logging.format, FORMAT),
     key!(logging.output, Output),
@@ -111,6 +128,17 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(path, UrlPath),
     key!(enabled, Switch),
     key!(echo, Switch),
+    key!(binary_out, Switch),
+    key!(on_duplicate, ON_DUPLICATE),
+    key!(cors.origin, OrNull(ORIGIN)),
+    key!(cors.methods, OrNull(HEADER_VALUE)),
+    key!(cors.headers, OrNull(HEADER_VALUE)),
+    key!(push_path, OrNull(UrlPath)),
+    key!(broadcast_fallback, Switch),
+    key!(journal, OrNull(File)),
+    key!(pending_max, PENDING),
+    key!(pending_bytes, MEMORY_BYTES),
+    key!(delay_max, SPAN),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -128,7 +156,38 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(deflate.level, OrNull(DEFLATE_LEVEL)),
 ];
 
+/// Plain names that set a key of an endpoint too.
+pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] = &[
+    // The relay that it comes from had one limit.
+    ("MAX_MESSAGE_SIZE", "endpoints.named.limits.message_bytes"),
+    ("WS_PATH", "endpoints.push.path"),
+    ("PUSH_PATH", "endpoints.push.push_path"),
+];
+
+const ON_DUPLICATE: Word<OnDuplicate> = Word(&[
+    ("refuse", OnDuplicate::Refuse),
+    ("replace", OnDuplicate::Replace),
+    ("share", OnDuplicate::Share),
+]);
+
+const HEADER_VALUE: Text = Text { bytes_max: 256 };
+const ORIGIN: Or<Text> = Or(&["off"], HEADER_VALUE);
+
+/// Keys at the top of the file of an earlier relay, and what they are here. One that is empty
+/// counts as one that is not there.
+pub static FLAT_KEYS: &[(&str, &str)] = &[
+    ("port", "server.port"),
+    ("api_key", "api.keys"),
+    ("ws_path", "endpoints.push.path"),
+    ("push_path", "endpoints.push.push_path"),
+];
+
+const PENDING: Count = Count {
+    min: 1,
+    max: 10_000_000,
+};
 const NETWORKS: List<Network> = List("networks", PhantomData);
+const API_KEYS: List<ApiKey> = List("keys", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
 const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
@@ -257,7 +316,8 @@ impl<S> Key<S> {
     /// The field's value as an operator would write it; a secret one that is set is hidden.
     pub(super) fn show(&self, scope: &S) -> Value {
         match (self.show)(scope) {
-            value if self.secret && !value.is_null() => Value::from("(hidden)"),
+            Value::Sequence(items) if items.is_empty() => Value::Sequence(items),
+            value if self.secret && !value.is_null() => Value::from(HIDDEN),
             value => value,
         }
     }
@@ -397,18 +457,19 @@ pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
 
 impl Config {
     /// The config as YAML that loads to the same config. Secrets are hidden, and what an endpoint
-    /// does not override is left out.
+    /// does not override is left out where its kind does not either.
     pub fn to_yaml(&self) -> String {
         let mut root = Mapping::new();
         for key in KEYS {
             insert(&mut root, key.path, key.show(self));
         }
         for (name, endpoint) in &self.endpoints {
-            let shown = ENDPOINT_KEYS
-                .iter()
-                .map(|key| (key.path, key.show(endpoint)));
-            for (path, value) in shown.filter(|(_, value)| !value.is_null()) {
-                insert(&mut root, &format!("endpoints.{name}.{path}"), value);
+            let default = EndpointConfig::new(endpoint.kind, &endpoint.path);
+            for key in ENDPOINT_KEYS {
+                let value = key.show(endpoint);
+                if !value.is_null() || key.differs(endpoint, &default) {
+                    insert(&mut root, &format!("endpoints.{name}.{}", key.path), value);
+                }
             }
         }
         serde_yaml::to_string(&root).unwrap_or_default()

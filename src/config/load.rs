@@ -12,7 +12,9 @@ use super::check::{self, Conflict};
 use super::keys::{self, Found};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
-use super::{Config, ConfigError, EndpointConfig, EndpointKind, Problem, suggest};
+use super::{
+    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem, suggest,
+};
 
 /// A config file that was read.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +136,9 @@ impl Loader<'_> {
             self.last_set_by
                 .insert(path.to_owned(), Origin::File(steps.clone()));
         }
+        if let Some((_, path)) = keys::FLAT_KEYS.iter().find(|(flat, _)| *flat == path) {
+            return self.take_flat(path, steps, node);
+        }
         match (keys::find(path), node) {
             (Found::Section, Tree::Section(entries)) => self.take_section(path, steps, entries),
             (Found::Section, Tree::Leaf(Value::Null)) => {}
@@ -145,11 +150,35 @@ impl Loader<'_> {
                 let message = self.unknown_key(path);
                 self.complain_at_key(steps, path, message);
             }
-            (_, Tree::Leaf(value)) => self.assign(path, value, Origin::File(steps.clone())),
+            (_, Tree::Leaf(value)) => self.take_value(path, steps, value),
             (_, Tree::Section(_)) => {
                 let value = Value::Mapping(serde_yaml::Mapping::new());
-                self.assign(path, &value, Origin::File(steps.clone()));
+                self.take_value(path, steps, &value);
             }
+        }
+    }
+
+    /// A key of an earlier relay's file, for the key at `path`.
+    fn take_flat(&mut self, path: &str, steps: &[usize], node: &Tree) {
+        let value = match node {
+            Tree::Leaf(Value::String(text)) if text.is_empty() => return,
+            // One key, be there a comma in it.
+            Tree::Leaf(key @ Value::String(_)) if path == "api.keys" => {
+                Value::Sequence(vec![key.clone()])
+            }
+            Tree::Leaf(value) => value.clone(),
+            Tree::Section(_) => Value::Mapping(serde_yaml::Mapping::new()),
+        };
+        self.take_value(path, steps, &value);
+    }
+
+    fn take_value(&mut self, path: &str, steps: &[usize], value: &Value) {
+        match self.last_set_by.get(path) {
+            // By a key of an earlier relay and by ours.
+            Some(_) => {
+                self.complain_at_key(steps, path, "is written twice; remove one".to_owned());
+            }
+            None => self.assign(path, value, Origin::File(steps.to_vec())),
         }
     }
 
@@ -162,12 +191,17 @@ impl Loader<'_> {
                 .find(|key| key.plain_environment == Some(name))
         };
         for (name, value) in &variables {
-            if let Some(key) = plain(name) {
-                self.assign(
-                    key.path,
-                    &value_of_text(value),
-                    Origin::Environment(name.clone()),
-                );
+            let key = plain(name).map(|key| key.path);
+            let (value, origin) = (value_of_text(value), Origin::Environment(name.clone()));
+            if let Some(path) = key {
+                self.assign(path, &value, origin.clone());
+            }
+            let also = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
+            for (_, path) in also.filter(|(plain, _)| plain == name) {
+                // What cannot be read is said once.
+                if !key.is_some_and(|key| self.unreadable.contains(key)) {
+                    self.assign(path, &value, origin.clone());
+                }
             }
         }
         for (name, value) in &variables {
@@ -205,7 +239,42 @@ impl Loader<'_> {
         self.config.endpoints.entry(name).or_insert_with(draft)
     }
 
+    /// What nobody has set of an endpoint is its kind's default, in whatever order its keys came.
+    fn take_kinds(&mut self) {
+        let mut endpoints = std::mem::take(&mut self.config.endpoints);
+        for (name, endpoint) in &mut endpoints {
+            let defaults = self.defaults_of(endpoint);
+            for key in keys::ENDPOINT_KEYS {
+                let is_set = |key| self.is_set(&format!("endpoints.{name}.{key}"));
+                if !matches!(key.path, "kind" | "path") && !is_set(key.path) {
+                    key.copy(&defaults, endpoint);
+                }
+            }
+        }
+        self.config.endpoints = endpoints;
+    }
+
+    /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
+    /// holds for it too, and a default must not be what does not go together with it.
+    fn defaults_of(&self, endpoint: &EndpointConfig) -> EndpointConfig {
+        let mut defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
+        let mut tried = endpoint.clone();
+        tried.limits.message_bytes = defaults.limits.message_bytes;
+        if self.is_set("limits.message_bytes") || !check::message_fits(&self.config, &tried) {
+            defaults.limits.message_bytes = None;
+        }
+        if self.is_set("keepalive.ping") || self.is_set("keepalive.pong") {
+            defaults.keepalive = KeepaliveOverride::default();
+        }
+        defaults
+    }
+
+    fn is_set(&self, path: &str) -> bool {
+        self.last_set_by.contains_key(path)
+    }
+
     fn finish(mut self) -> Result<Config, ConfigError> {
+        self.take_kinds();
         self.check_new_endpoints();
         for Conflict { paths, message } in check::conflicts(&self.config) {
             if paths.iter().any(|path| self.unreadable.contains(path)) {

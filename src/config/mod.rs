@@ -12,6 +12,7 @@
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 
+mod api;
 mod check;
 pub mod cli;
 mod endpoint;
@@ -33,11 +34,12 @@ use std::time::{Duration, SystemTime};
 pub use crate::engine::RatePolicy;
 pub use crate::engine::{Network, NetworkError};
 use crate::engine::{Tls, TlsFiles};
-pub use check::HEALTH_PATHS;
+pub use api::{ApiConfig, ApiKey, ApiKeyError};
+pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
-    DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
-    KeepaliveOverride, Override, RateOverride, SlowClientOverride,
+    CorsOverride, DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
+    KeepaliveOverride, OnDuplicate, Override, RateOverride, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
@@ -76,6 +78,12 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
+    /// Which web pages may read answers.
+    pub cors: CorsConfig,
+    /// The HTTP API for back ends.
+    pub api: ApiConfig,
+    /// Pages to try the relay with.
+    pub pages: PagesConfig,
     /// The log.
     pub logging: LoggingConfig,
 }
@@ -278,6 +286,27 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
+    /// Whether it lists the users of named endpoints.
+    pub users: bool,
+}
+
+/// `cors`: what `/health`, `/test/benchmark` and named endpoints tell browsers with every answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorsConfig {
+    /// `Access-Control-Allow-Origin`: pages of which origin may read the answers. `None` means that
+    /// nothing is said, so that only pages of the relay's own origin may.
+    pub origin: Option<String>,
+    /// `Access-Control-Allow-Methods`.
+    pub methods: String,
+    /// `Access-Control-Allow-Headers`.
+    pub headers: String,
+}
+
+/// `pages`: a chat, an audio room and a push console below `/demo/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PagesConfig {
+    /// Whether they are served.
+    pub enabled: bool,
 }
 
 /// `logging`: the log.
@@ -386,7 +415,15 @@ impl Default for Config {
             },
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
+                users: true,
             },
+            cors: CorsConfig {
+                origin: Some("*".to_owned()),
+                methods: "GET, POST, OPTIONS".to_owned(),
+                headers: "Content-Type".to_owned(),
+            },
+            api: ApiConfig::default(),
+            pages: PagesConfig::default(),
             logging: LoggingConfig {
                 level: LogLevel::Info,
                 format: LogFormat::Text,

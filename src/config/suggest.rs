@@ -19,10 +19,10 @@ pub(super) fn nearest<'a>(
         let near = distance <= 2.max(letters / 3) && distance < letters;
         // A key is rather a misspelt key beside it than the section above it.
         let depth_differs = dots(written) != dots(candidate);
-        let rank = if near {
-            (depth_differs, distance)
+        let rank = if last_part(candidate) {
+            (false, 0)
         } else {
-            (true, usize::MAX)
+            (depth_differs, distance)
         };
         (near || last_part(candidate)).then_some((rank, candidate))
     });
@@ -66,12 +66,19 @@ mod tests {
 
     #[test]
     fn the_nearest_is_near_or_ends_alike() {
-        let known = ["server", "server.port", "server.host", "metrics.port"];
+        let known = [
+            "server",
+            "sort",
+            "server.port",
+            "server.host",
+            "metrics.port",
+        ];
         let nearest = |written| nearest(written, known.into_iter());
         assert_eq!(nearest("server.prot"), Some("server.port"));
         assert_eq!(nearest("metric.port"), Some("metrics.port"));
         assert_eq!(nearest("server.hot_"), Some("server.host"));
         assert_eq!(nearest("host"), Some("server.host"));
+        assert_eq!(nearest("port"), Some("server.port"), "not sort");
         assert_eq!(nearest("colour"), None);
         assert_eq!(nearest(""), None);
         assert_eq!(nearest(&"x".repeat(1000)), None);

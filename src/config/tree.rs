@@ -87,6 +87,8 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
         // The report puts the place in front.
         message = message.replace(&format!(" at line {} column {}", at.line, at.column), "");
     }
+    // It quotes keys, which are the operator's text.
+    let message = message.replace(char::is_control, "�");
     SyntaxError { place, message }
 }
 

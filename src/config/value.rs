@@ -78,7 +78,8 @@ pub(super) struct Text {
 /// Where the log goes.
 pub(super) struct Output;
 
-/// The path of an endpoint: exact, or everything below one (`/chat/**`).
+/// The path of an endpoint: exact, with a parameter as its last part (`/ws/{username}`), or
+/// everything below one (`/chat/**`).
 pub(super) struct UrlPath;
 
 /// A value, or one of the words that stand for its absence; the first of them is the one shown.
@@ -375,15 +376,18 @@ impl Codec for UrlPath {
 
     fn read(&self, value: &Value) -> Result<String, String> {
         let text = plain_text(value).unwrap_or_default();
-        let base = text.strip_suffix("/**").unwrap_or(&text);
+        let base = text
+            .strip_suffix("/**")
+            .or_else(|| without_parameter(&text));
+        let base = base.unwrap_or(&text);
         let fits = text.starts_with('/') && text.len() <= KIB;
         let plain = |c: char| c.is_ascii_graphic() && !"*{}?#\"<>\\^`|".contains(c);
         if fits && base.chars().all(plain) {
             return Ok(text);
         }
         Err(format!(
-            "{} is not a path of an endpoint; write an exact one such as /chat, or /chat/** for \
-             all below, percent-encoded where it is not ASCII",
+            "{} is not a path of an endpoint; write an exact one such as /chat, /chat/** for all \
+             below, or /ws/{{username}} for one more part, percent-encoded where it is not ASCII",
             describe(value)
         ))
     }
@@ -391,6 +395,14 @@ impl Codec for UrlPath {
     fn show(&self, path: &String) -> Value {
         Value::from(path.as_str())
     }
+}
+
+/// What is before a parameter, its slash aside: `/ws` of `/ws/{username}`.
+fn without_parameter(path: &str) -> Option<&str> {
+    let (before, last) = path.rsplit_once('/')?;
+    let name = last.strip_prefix('{')?.strip_suffix('}')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (!name.is_empty() && name.chars().all(is_name)).then_some(before)
 }
 
 impl<C: Codec> Codec for Or<C> {
@@ -598,8 +610,16 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_endpoints_are_exact_or_all_below() {
-        for good in ["/", "/**", "/chat", "/chat/**", "/a/b%20c"] {
+    fn paths_of_endpoints_are_exact_or_end_in_a_parameter_or_all_below() {
+        for good in [
+            "/",
+            "/**",
+            "/chat",
+            "/chat/**",
+            "/a/b%20c",
+            "/ws/{user_1}",
+            "/{user}",
+        ] {
             assert_eq!(UrlPath.read(&text(good)), Ok(good.to_owned()));
         }
         for bad in [
@@ -608,7 +628,12 @@ mod tests {
             "/a b",
             "/chat/*",
             "/**/x",
-            "/ws/{user}",
+            "/{user}/ws",
+            "/ws/{user",
+            "/ws/user}",
+            "/ws/{}",
+            "/ws/{a b}",
+            "/ws/{user}/**",
             "/a?b",
             "/ü",
             "**",

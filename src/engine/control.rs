@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::addresses::Addresses;
+use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::ConnectBuckets;
 use super::mailbox::Mailbox;
@@ -50,6 +51,8 @@ pub(super) enum Control {
         connection: ConnectionId,
         room: RoomKey,
     },
+    /// A question of a thread that waits for the answer.
+    Ask(Ask),
     /// The answer to a deferred request is in its slot.
     Answered(ConnectionId),
     /// What holds from now on.
@@ -127,12 +130,15 @@ impl Door {
     }
 }
 
-/// Why a handle could not do what it was asked: nothing has happened.
+/// Why a handle could not do what it was asked: nothing has happened, unless it is [`Self::Late`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HandleError {
     /// The shard has too many control messages waiting, or has ended. It may be tried again.
     #[error("the shard has too many control messages waiting")]
     Busy,
+    /// A shard did not answer in time.
+    #[error("a shard did not answer in time")]
+    Late,
     /// The message is larger than [`crate::limits::MESSAGE_BYTES_MAX`].
     #[error("the message is too large")]
     TooLarge,

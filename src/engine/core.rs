@@ -237,7 +237,7 @@ impl Core {
         Ok(self.room_id(place))
     }
 
-    fn room_id(&self, place: u32) -> RoomId {
+    pub(super) fn room_id(&self, place: u32) -> RoomId {
         RoomId {
             place,
             epoch: self.rooms[place as usize].room.epoch,
@@ -308,6 +308,15 @@ impl Core {
     /// The room of that name on this shard.
     pub(super) fn find_room(&self, key: &RoomKey) -> Option<u32> {
         self.rooms_by_key.get(key).copied()
+    }
+
+    /// Members of the room of that name on all shards.
+    pub(super) fn members(&self, key: &RoomKey) -> u32 {
+        if let Some(place) = self.find_room(key) {
+            return self.rooms[place as usize].room.members();
+        }
+        let room = self.doors.directory.find(key);
+        room.map_or(0, |room| room.members())
     }
 
     /// Publishes to a room that this shard has members of.

@@ -11,13 +11,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::close_reason::CloseReason;
+use super::close_reason::{CloseReason, Refusal};
 use super::control::{Control, Doors};
+use super::core::Core;
 use super::handle::Handle;
-use super::session::Session;
-use crate::fanout::ConnectionId;
+use super::session::{Session, is_sendable};
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Recipients};
 use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
 use crate::wire::http::{Head, Response};
+
+/// Why an endpoint cannot start.
+pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a path does with its connections. One value serves all shards, so what it changes it has
 /// to share by itself; what belongs to one connection goes into the connection's state
@@ -27,8 +33,13 @@ use crate::wire::http::{Head, Response};
 pub trait Endpoint: Send + Sync + 'static {
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
     /// of the handle.
-    fn started(&self, handle: &Handle) {
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint cannot work without is not to be had: the engine does not start.
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
+        Ok(())
     }
 
     /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
@@ -60,6 +71,16 @@ pub trait Endpoint: Send + Sync + 'static {
         &["GET", "HEAD"]
     }
 
+    /// The engine refuses a request for a path of this endpoint by itself: its head, its method,
+    /// its body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
+    /// reason, `response` says it in a line of text. An endpoint whose clients look for another
+    /// form of error gives it another body or more headers; the status should stay. An endpoint
+    /// around another one passes this on to it, and has its own refusals worded so as well.
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        let _ = code;
+        response
+    }
+
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
@@ -82,7 +103,8 @@ pub fn upgrade_required() -> Response {
 pub struct Request<'r> {
     /// The request line and the headers.
     pub head: &'r Head<'r>,
-    /// What the endpoint's path pattern took from the path, percent-decoded.
+    /// What the endpoint's path pattern took from the path, percent-decoded; `None` where it takes
+    /// nothing, and where that is no UTF-8 or an escape in it is none.
     pub parameter: Option<&'r str>,
     /// The body; empty where there is none.
     pub body: &'r [u8],
@@ -142,6 +164,8 @@ pub enum Admission {
     Accept(Accept),
     /// No, and this is the answer. Its status must not be 101.
     Refuse(Response),
+    /// The same, counted under another reason than [`Refusal::Endpoint`].
+    RefuseFor(Refusal, Response),
     /// It will be said later: see [`Later::admission`].
     Later(Pending),
 }
@@ -172,7 +196,8 @@ impl Accept {
         self
     }
 
-    /// What the endpoint keeps for the connection.
+    /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
+    /// [`Endpoint::closed`], or with these terms where they come to nothing.
     pub fn state(mut self, state: impl Any + Send) -> Accept {
         self.state = Some(Box::new(state));
         self
@@ -213,13 +238,41 @@ impl AnswerSlot {
     }
 }
 
-/// Hands out tokens for answers that need time.
+/// What may be done besides giving an answer: promise it for later, and publish.
 pub struct Later<'a> {
-    pub(super) doors: &'a Arc<Doors>,
+    pub(super) core: &'a mut Core,
     pub(super) connection: ConnectionId,
 }
 
 impl Later<'_> {
+    /// Members of a room on all shards, as far as is known at this moment.
+    pub fn members(&self, endpoint: EndpointId, room: &str) -> u32 {
+        let name = room.into();
+        self.core.members(&RoomKey { endpoint, name })
+    }
+
+    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks is
+    /// no member, and what it asks for is no message: a veto ([`Session::veto`]) does not hold here.
+    pub fn publish(
+        &mut self,
+        endpoint: EndpointId,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        let name = room.into();
+        let received_ns = self.core.clock.now_ns();
+        is_sendable(payload)
+            && self.core.publish_by_name(
+                &RoomKey { endpoint, name },
+                recipients,
+                kind.into(),
+                payload,
+                received_ns,
+            )
+    }
+
     /// Defers an admission. The token may be answered from any thread, within `timeout`: after that
     /// the client gets 503, as it does when the token is dropped.
     pub fn admission(&mut self, timeout: Duration) -> (Admission, DeferredAdmission) {
@@ -237,7 +290,7 @@ impl Later<'_> {
         let slot = Arc::<AnswerSlot>::default();
         let token = Token {
             slot: Arc::clone(&slot),
-            doors: Arc::clone(self.doors),
+            doors: Arc::clone(&self.core.doors),
             connection: self.connection,
             is_answered: false,
         };

@@ -20,7 +20,7 @@ static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
 ///
 /// Everything that one handle publishes goes through one shard, so that it keeps its order.
 pub struct Handle {
-    doors: Arc<Doors>,
+    pub(super) doors: Arc<Doors>,
     shard: u16,
 }
 

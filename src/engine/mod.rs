@@ -6,6 +6,7 @@
 
 mod accepting;
 mod addresses;
+mod asking;
 mod attachments;
 mod bodies;
 mod clock;
@@ -40,13 +41,14 @@ mod timers;
 mod tls;
 mod view;
 
+pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::connects::ConnectBuckets;
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, Later, OwnedRequest,
-    Pending, Request, upgrade_required,
+    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
+    OwnedRequest, Pending, Request, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;

@@ -110,7 +110,11 @@ impl Shard {
 
     /// Makes a connection that is about to become a WebSocket its client's own. An error is the
     /// refusal: the client has too many, or connects too often.
-    pub(super) fn identify(&mut self, key: Key, client: SocketAddr) -> Result<(), Response> {
+    pub(super) fn identify(
+        &mut self,
+        key: Key,
+        client: SocketAddr,
+    ) -> Result<(), (Refusal, Response)> {
         let proxy = connection_peer(self, key);
         if client == proxy {
             return Ok(());
@@ -119,7 +123,7 @@ impl Shard {
         if let Some(over_limit) = over_limit {
             let (refusal, response) = over_limit.refusal(&self.core.settings);
             self.refused(key, refusal);
-            return Err(response);
+            return Err((refusal, response));
         }
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;

@@ -180,6 +180,10 @@ impl Shard {
         let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
         self.core.stats().requests.add(1);
         let response = response.with_header("Allow", allow.join(", "));
+        let response = match response.status {
+            405 => self.worded(head.path, response, "method_not_allowed"),
+            _ => response,
+        };
         Some(self.answer_head(key, head, &response, head_len))
     }
 
@@ -208,8 +212,19 @@ impl Shard {
             (Refusal::Shutdown, response.with_header("Retry-After", "5"))
         };
         self.refused(key, refusal);
+        let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
+    }
+
+    /// A refusal of ours in the words of the endpoint that has this path, if any has.
+    fn worded(&self, path: &str, response: Response, code: &'static str) -> Response {
+        let Some(route) = self.router.find(path) else {
+            return response;
+        };
+        let endpoint = &self.endpoints[usize::from(route.endpoint.0)];
+        let call = AssertUnwindSafe(|| endpoint.refusal(response.clone(), code));
+        catch_unwind(call).unwrap_or(response)
     }
 
     fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
@@ -217,6 +232,7 @@ impl Shard {
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
+        let response = self.worded(asked_path(bytes), response, error.name());
         self.send_response(key, &response, false, asks_for_head(bytes));
         Step::Ended
     }
@@ -225,6 +241,7 @@ impl Shard {
     fn conflict(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.refused(key, Refusal::BadRequest);
         let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
+        let response = self.worded(head.path, response, "forwarded_conflict");
         self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
@@ -243,11 +260,13 @@ impl Shard {
                 let connection = self.core.connection_id(key);
                 tracing::debug!(%connection, error = error.name(), "no upgrade");
                 let head_only = request.head.method == "HEAD";
-                self.send_response(key, &error.response(), false, head_only);
+                let response = self.worded(request.head.path, error.response(), error.name());
+                self.send_response(key, &response, false, head_only);
                 return Step::Ended;
             }
         };
-        if let Err(response) = self.identify(key, request.peer) {
+        if let Err((refusal, response)) = self.identify(key, request.peer) {
+            let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);
@@ -260,6 +279,10 @@ impl Shard {
             }
             Ok(Admission::Refuse(response)) => {
                 self.refused(key, Refusal::Endpoint);
+                self.respond(key, request.head, &response, end)
+            }
+            Ok(Admission::RefuseFor(refusal, response)) => {
+                self.refused(key, refusal);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
@@ -286,10 +309,11 @@ impl Shard {
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    fn later(&self, key: Key) -> Later<'_> {
+    fn later(&mut self, key: Key) -> Later<'_> {
+        let connection = self.core.connection_id(key);
         Later {
-            doors: &self.core.doors,
-            connection: self.core.connection_id(key),
+            core: &mut self.core,
+            connection,
         }
     }
 
@@ -298,6 +322,7 @@ impl Shard {
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
         let response = Response::text(500, "The endpoint failed.\n");
+        let response = self.worded(head.path, response, "endpoint_failed");
         self.send_response(key, &response, false, head.method == "HEAD");
         Step::Ended
     }
@@ -331,7 +356,13 @@ impl Shard {
     /// The answer to a deferred request did not come in time.
     pub(super) fn answer_overdue(&mut self, key: Key) {
         self.refused(key, Refusal::AnswerTimeout);
-        self.take_answer(key, LateAnswer::Respond(unanswered()));
+        let cold = self
+            .core
+            .connection(key)
+            .and_then(|each| each.cold.as_ref());
+        let path = cold.map_or_else(String::new, |cold| asked_path(&cold.received).to_owned());
+        let response = self.worded(&path, unanswered(), Refusal::AnswerTimeout.label());
+        self.take_answer(key, LateAnswer::Respond(response));
     }
 
     fn take_answer(&mut self, key: Key, answer: LateAnswer) {
@@ -507,8 +538,10 @@ impl Shard {
             return self.drain(key);
         };
         let head_only = asks_for_head(received);
+        let path = asked_path(received).to_owned();
+        let response = self.worded(&path, response.clone(), refusal.label());
         self.refused(key, refusal);
-        self.send_response(key, response, false, head_only);
+        self.send_response(key, &response, false, head_only);
     }
 
     /// The time for a request is over.
@@ -557,6 +590,18 @@ impl Shard {
     pub(super) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
+}
+
+/// The path that a request asks for which may be malformed or cut short; empty where none can be
+/// made out.
+fn asked_path(request: &[u8]) -> &str {
+    let line = request
+        .trim_ascii_start()
+        .split(|byte| *byte == b'\r')
+        .next();
+    let target = line.and_then(|line| line.split(|byte| *byte == b' ').nth(1));
+    let path = target.and_then(|target| target.split(|byte| *byte == b'?').next());
+    path.map_or("", |path| std::str::from_utf8(path).unwrap_or_default())
 }
 
 /// Whether what may be an unfinished request is a HEAD, whose answer has no body.

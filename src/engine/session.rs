@@ -81,6 +81,14 @@ impl<'c> Session<'c> {
         self.core.join(self.key, RoomKey { endpoint, name })
     }
 
+    /// The room of that name, if the connection is in it.
+    pub fn joined(&self, room: &str) -> Option<RoomId> {
+        let place = self.core.find_room(&self.room_key(room))?;
+        let connection = &self.core.connections[self.key.index as usize];
+        let is_member = connection.rooms.contains(place);
+        is_member.then(|| self.core.room_id(place))
+    }
+
     /// Leaves a room, in constant time however many there are.
     pub fn leave(&mut self, room: RoomId) {
         if let Some(place) = self.core.room_place(room) {
@@ -88,7 +96,8 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// The rooms that the connection is in: in the order in which it joined, until it leaves one.
+    /// The rooms that the connection is in, in the order in which it joined; in the place of one that
+    /// it leaves comes the last.
     pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
         let memberships = &self.core.connections[self.key.index as usize].rooms;
         memberships.iter().map(|membership| {
@@ -108,7 +117,8 @@ impl<'c> Session<'c> {
 
     /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
     /// goes only to those of its recipients for which `filter` says so as well. It holds until the
-    /// callback is over; several vetoes add up. What handles publish is not concerned.
+    /// callback is over; several vetoes add up. What is published by others is not concerned, neither
+    /// by handles nor for a plain request ([`super::Later::publish`]).
     pub fn veto(&mut self, filter: Filter) {
         let filter: Filter = match self.veto.take() {
             Some(earlier) => Arc::new(move |each| earlier(each) && filter(each)),
@@ -205,7 +215,7 @@ impl<'c> Session<'c> {
 }
 
 /// Whether a payload is within [`MESSAGE_BYTES_MAX`]. What is not is an error of the endpoint's.
-fn is_sendable(payload: &[u8]) -> bool {
+pub(super) fn is_sendable(payload: &[u8]) -> bool {
     let is_sendable = payload.len() <= MESSAGE_BYTES_MAX;
     if !is_sendable {
         tracing::error!(

@@ -26,7 +26,7 @@ use super::router::Router;
 use super::stop::Stop;
 use super::timers::BusyWindow;
 use super::tls::TlsBuffers;
-use super::{delivery, slow, tls};
+use super::{asking, delivery, slow, tls};
 use crate::fanout::local_room::LocalRoom;
 use crate::fanout::outbox::Sent;
 use crate::fanout::pass::{Served, deliver_pass};
@@ -655,6 +655,7 @@ impl Shard {
                     self.core.leave(key, place);
                 }
             }
+            Control::Ask(ask) => asking::answer(&mut self.core, ask),
             Control::Answered(connection) => {
                 if let Some(key) = self.core.key_of(connection) {
                     self.answered(key);

@@ -13,7 +13,7 @@ use mio::{Events, Poll, Token, Waker};
 use super::clock::Clock;
 use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointError};
 use super::handle::Handle;
 use super::listener::{Bound, Inherited, Listeners};
 use super::router::{PatternError, Router};
@@ -67,6 +67,9 @@ pub enum StartError {
     /// A listener that was inherited cannot be used.
     #[error("cannot use an inherited listener")]
     Inherited(#[source] io::Error),
+    /// An endpoint lacks what it cannot work without.
+    #[error("an endpoint cannot start: {0}")]
+    Endpoint(EndpointError),
     /// The operating system has no thread or poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
@@ -184,7 +187,7 @@ impl Builder {
         let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
-            endpoint.started(&handle);
+            endpoint.started(&handle).map_err(StartError::Endpoint)?;
         }
         let live = Live {
             settings,

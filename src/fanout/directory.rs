@@ -1,12 +1,12 @@
 //! The directory: which rooms exist. Touched when a shard gets its first member of a room or loses
 //! its last one, and when somebody publishes to a room that the shard has no member of.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::room::{Room, RoomKey};
+use super::room::{EndpointId, Room, RoomKey};
 
 /// Locks that share the names between them.
 const PARTS: usize = 64;
@@ -58,6 +58,33 @@ impl Directory {
         self.part(key).get(key).cloned()
     }
 
+    /// The first `limit` rooms of an endpoint in the byte order of their names, those behind
+    /// `after`. One lock at a time is held, for a walk over its part.
+    pub fn rooms_after(
+        &self,
+        endpoint: EndpointId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<Room>> {
+        let mut page: BTreeMap<Box<str>, Arc<Room>> = BTreeMap::new();
+        for part in &self.parts {
+            for (key, room) in lock(part).iter() {
+                let is_behind = after.is_none_or(|after| *key.name > *after);
+                if key.endpoint != endpoint || !is_behind {
+                    continue;
+                }
+                let last = page.last_key_value();
+                if page.len() < limit || last.is_some_and(|(last, _)| key.name < *last) {
+                    page.insert(key.name.clone(), Arc::clone(room));
+                }
+                if page.len() > limit {
+                    page.pop_last();
+                }
+            }
+        }
+        page.into_values().collect()
+    }
+
     /// Rooms that have members.
     pub fn rooms(&self) -> usize {
         self.parts.iter().map(|part| lock(part).len()).sum()
@@ -75,7 +102,6 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::room::EndpointId;
     use super::*;
 
     fn key(endpoint: u16, name: &str) -> RoomKey {
@@ -108,6 +134,29 @@ mod tests {
         directory.leave(&old, 0);
         let (new, _) = directory.enter(&key(0, "/a"), 0);
         assert_ne!(old.epoch, new.epoch);
+    }
+
+    #[test]
+    fn pages_of_rooms_are_in_order_and_leave_none_out() {
+        let directory = Directory::default();
+        let names: Vec<String> = (0..100).map(|number| format!("/{number:02}")).collect();
+        for name in names.iter().rev() {
+            directory.enter(&key(0, name), 0);
+            directory.enter(&key(1, &format!("{name}x")), 0);
+        }
+        for limit in [1, 7, 100, 1_000] {
+            let mut listed: Vec<String> = Vec::new();
+            loop {
+                let after = listed.last().map(String::as_str);
+                let page = directory.rooms_after(EndpointId(0), after, limit);
+                assert!(page.len() <= limit);
+                listed.extend(page.iter().map(|room| room.key.name.to_string()));
+                if page.len() < limit {
+                    break;
+                }
+            }
+            assert_eq!(listed, names, "pages of {limit}");
+        }
     }
 
     #[test]

@@ -38,6 +38,32 @@ impl std::fmt::Display for ConnectionId {
     }
 }
 
+/// A text that is no id of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("is no id of a connection")]
+pub struct ConnectionIdError;
+
+impl std::str::FromStr for ConnectionId {
+    type Err = ConnectionIdError;
+
+    /// As it is displayed: shard, place and generation.
+    fn from_str(text: &str) -> Result<ConnectionId, ConnectionIdError> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().ok_or(ConnectionIdError);
+        let (shard, index, generation) = (part()?, part()?, part()?);
+        let id = ConnectionId {
+            shard: shard.parse().map_err(|_| ConnectionIdError)?,
+            index: index.parse().map_err(|_| ConnectionIdError)?,
+            generation: generation.parse().map_err(|_| ConnectionIdError)?,
+        };
+        // One id has one form: no signs, no zeros in front, nothing behind.
+        match id.to_string() == text {
+            true => Ok(id),
+            false => Err(ConnectionIdError),
+        }
+    }
+}
+
 /// A member of a room, as a [`Filter`] sees it.
 pub struct Recipient<'a> {
     /// The member.
@@ -84,6 +110,38 @@ impl Recipients {
             Recipients::If(first) => {
                 Recipients::If(Arc::new(move |each| first(each) && filter(each)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_displayed_and_in_no_other_form() {
+        let id = ConnectionId {
+            shard: 3,
+            index: 12,
+            generation: 4_000_000_000,
+        };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in [
+            "",
+            "3",
+            "3-12",
+            "3-12-4-5",
+            "+3-1-1",
+            "03-1-1",
+            "3-1-1 ",
+            "70000-1-1",
+            "a-b-c",
+        ] {
+            assert_eq!(
+                text.parse::<ConnectionId>(),
+                Err(ConnectionIdError),
+                "{text}"
+            );
         }
     }
 }

@@ -45,7 +45,10 @@ pub mod policies;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::engine::{Admission, Answer, CloseReason, Endpoint, Handle, Later, Request, Session};
+use crate::engine::{
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Later, Refusal, Request,
+    Session,
+};
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -59,7 +62,7 @@ pub trait Hook: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The WebSocket is open; the endpoint itself comes last.
+    /// The WebSocket is open, for the endpoint as well: it has joined what it joins.
     fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
         let _ = (session, request);
     }
@@ -70,8 +73,8 @@ pub trait Hook: Send + Sync + 'static {
         Verdict::Allow
     }
 
-    /// The WebSocket is over: called exactly once for each that was opened, the endpoint first and
-    /// the hooks in the opposite order, also where others of them panic.
+    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the opposite
+    /// order and the endpoint last, also where others of them panic.
     fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
         let _ = (session, reason);
     }
@@ -90,19 +93,32 @@ pub enum Verdict {
     Binary(Vec<u8>),
 }
 
-/// How a connection is refused.
+/// How a connection is refused. The endpoint words it as it words what the engine refuses
+/// ([`Endpoint::refusal`]): with headers for pages of other origins, or in JSON.
 #[derive(Clone, Debug)]
-pub struct Rejection(Response);
+pub struct Rejection {
+    response: Response,
+    refusal: Refusal,
+}
 
 impl Rejection {
     /// 429 with a line of text and `Retry-After: 1`.
     pub fn new(text: impl Into<String>) -> Rejection {
-        Rejection(Response::text(429, text).with_header("Retry-After", "1"))
+        Rejection::with(Response::text(429, text).with_header("Retry-After", "1"))
     }
 
     /// Another answer. Its status must not be 101.
     pub fn with(response: Response) -> Rejection {
-        Rejection(response)
+        Rejection {
+            response,
+            refusal: Refusal::Endpoint,
+        }
+    }
+
+    /// Counted and named under this reason, in place of [`Refusal::Endpoint`].
+    pub fn counted_as(mut self, refusal: Refusal) -> Rejection {
+        self.refusal = refusal;
+        self
     }
 }
 
@@ -153,6 +169,7 @@ impl<E: Endpoint> Hooks<E> {
 
     /// Says for a message who of its recipients may get what the endpoint publishes for it; `None`:
     /// all of them. The filter is asked on each recipient's own shard, before the frame is queued.
+    /// What is published for a plain request or by a [`Handle`] is nobody's message, and not vetoed.
     pub fn veto<F>(self, veto: F) -> Hooks<E>
     where
         F: Fn(&mut Session<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
@@ -175,24 +192,25 @@ impl<E: Endpoint> Hooks<E> {
 }
 
 impl<E: Endpoint> Endpoint for Hooks<E> {
-    fn started(&self, handle: &Handle) {
-        self.inner.started(handle);
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.inner.started(handle)
     }
 
     fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
         for hook in &self.hooks {
-            if let Err(Rejection(response)) = hook.reject(request) {
-                return Admission::Refuse(response);
+            if let Err(Rejection { response, refusal }) = hook.reject(request) {
+                let response = self.inner.refusal(response, refusal.label());
+                return Admission::RefuseFor(refusal, response);
             }
         }
         self.inner.admit(request, later)
     }
 
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        self.inner.opened(session, request);
         for hook in &self.hooks {
             hook.connected(session, request);
         }
-        self.inner.opened(session, request);
     }
 
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
@@ -215,10 +233,10 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
                 panic.get_or_insert(payload);
             }
         };
-        call(&mut || self.inner.closed(session, reason));
         for hook in self.hooks.iter().rev() {
             call(&mut || hook.disconnected(session, reason));
         }
+        call(&mut || self.inner.closed(session, reason));
         if let Some(payload) = panic {
             resume_unwind(payload);
         }
@@ -226,6 +244,10 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
 
     fn methods(&self) -> &'static [&'static str] {
         self.inner.methods()
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        self.inner.refusal(response, code)
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

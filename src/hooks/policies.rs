@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Hook, Rejection, Verdict};
 use crate::engine::{
-    ConnectBuckets, EndpointSettings, Keepalive, Request, Session, SlowClient, SlowPolicy,
+    ConnectBuckets, EndpointSettings, Keepalive, Refusal, Request, Session, SlowClient, SlowPolicy,
     TokenBucket, TokenRate,
 };
 use crate::wire::decoder::Message;
@@ -36,8 +36,8 @@ pub fn khatru() -> EndpointSettings {
     }
 }
 
-/// Refuses an address (IPv6: a /64) that asks for WebSockets more often than it may, with 429. The
-/// default is khatru's: 10 a second, 20 at once.
+/// Refuses an address (IPv6: a /64) that asks for WebSockets more often than it may, with 429. It
+/// is counted as [`Refusal::ConnectRate`]. The default is khatru's: 10 a second, 20 at once.
 pub struct ConnectRate {
     rate: TokenRate,
     buckets: ConnectBuckets,
@@ -69,9 +69,8 @@ impl Hook for ConnectRate {
         }
         let response = Response::text(429, "This address connects too often.\n");
         let retry_after_s = self.rate.retry_after_s().to_string();
-        Err(Rejection::with(
-            response.with_header("Retry-After", retry_after_s),
-        ))
+        let response = response.with_header("Retry-After", retry_after_s);
+        Err(Rejection::with(response).counted_as(Refusal::ConnectRate))
     }
 }
 

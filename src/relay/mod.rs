@@ -2,47 +2,143 @@
 //!
 //! None of them touches a socket.
 
+pub mod api;
+pub mod api_keys;
+pub mod cors;
 pub mod hub;
+pub mod named;
+pub mod pages;
+pub mod pubsub;
+pub mod push;
+pub mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConnectionLimit, ConnectsConfig, EndpointKind, Listener, RateConfig, Shards,
-    SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
+    EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, Rate, Settings,
-    SlowClient, SlowPolicy, StartError, Timeouts, TokenRate, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
+    Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate, TrustedProxies,
 };
 use crate::limits::RESERVED_FILES;
+use api_keys::ApiKeys;
+use cors::{Cors, CorsHeaders};
+use named::{Named, NamedSettings};
+use push::{Push, PushApi, PushSettings};
+
+/// Why a config makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
 /// where the limit on connections is automatic, it follows from that.
 ///
 /// # Errors
 ///
-/// Paths that cannot be used; a checked config has none.
-pub fn builder(config: &Config, files_max: usize) -> Result<Builder, StartError> {
+/// Files of keys that cannot be read; paths that cannot be used.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let mut builder = Engine::builder().settings(settings(config, files_max));
-    for endpoint in config
-        .endpoints
-        .values()
-        .filter(|endpoint| endpoint.enabled)
-    {
+    let keys = ApiKeys::load(&config.api)?;
+    let mut pages = admin::Pages {
+        status_word: config.health.status_word.clone(),
+        users: Vec::new(),
+        cors: cors(&config.cors),
+        push: Arc::default(),
+    };
+    let mut targets = Vec::new();
+    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
+    for (name, endpoint) in enabled {
+        let settings = endpoint_settings(&config.settings_of(endpoint));
+        let echo = endpoint.echo;
+        let mut users = None;
         let id = match endpoint.kind {
-            EndpointKind::Hub => {
-                let hub = hub::Hub {
-                    echo: endpoint.echo,
-                };
-                builder.endpoint(endpoint_settings(&config.settings_of(endpoint)), hub)
+            EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
+            EndpointKind::Named => {
+                let named = named(config, endpoint);
+                users = Some(Arc::clone(named.users()));
+                builder.endpoint(settings, named)
             }
+            EndpointKind::Push => builder.endpoint(settings, Push),
+            EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
         };
         builder.route(&endpoint.path, id)?;
+        if endpoint.kind == EndpointKind::Push
+            && let Some(path) = &endpoint.push_path
+        {
+            let (settings, stats) = (push_settings(endpoint, path), Arc::clone(&pages.push));
+            let api = PushApi::new(settings, id, keys.clone(), stats);
+            add_push_api(&mut builder, path, api)?;
+        }
+        targets.push(api::Target {
+            name: name.clone(),
+            kind: endpoint.kind,
+            path: endpoint.path.clone(),
+            id,
+            message_bytes: settings.message_bytes,
+            binary_out: endpoint.binary_out,
+            users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
+        });
+        pages.users.extend(users.filter(|_| config.health.users));
     }
-    admin::routes(&mut builder, &config.health.status_word)?;
+    if config.api.enabled {
+        api::routes(&mut builder, keys, targets)?;
+    }
+    admin::routes(&mut builder, pages)?;
+    if config.pages.enabled {
+        let served = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        for path in DEMO_PATHS {
+            builder.route(path, served)?;
+        }
+    }
     Ok(builder)
+}
+
+fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
+    Named::new(NamedSettings {
+        on_duplicate: endpoint.on_duplicate,
+        echo: endpoint.echo,
+        binary_out: endpoint.binary_out,
+        cors: cors(&config.cors_of(endpoint)),
+    })
+}
+
+fn cors(config: &CorsConfig) -> Cors {
+    Cors(config.origin.clone().map(|origin| CorsHeaders {
+        origin,
+        methods: config.methods.clone(),
+        headers: config.headers.clone(),
+    }))
+}
+
+fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+    PushSettings {
+        path: path.to_owned(),
+        broadcast_fallback: config.broadcast_fallback,
+        journal: config.journal.clone(),
+        pending_max: config.pending_max,
+        pending_bytes: config.pending_bytes,
+        delay_max: config.delay_max,
+    }
+}
+
+fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
+    let api = builder.endpoint(EndpointSettings::default(), api);
+    for path in PushApi::paths(path) {
+        builder.route(&path, api)?;
+    }
+    Ok(())
 }
 
 fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {

@@ -3,7 +3,7 @@
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, Opcode, append_frame};
 
 /// The largest reason: a control payload less the two bytes of the code.
-const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX - 2;
+pub const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX - 2;
 
 /// What a peer gave as the end of its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,12 +5,13 @@ mod exposition;
 mod health;
 mod http;
 mod metrics;
+mod pages;
 mod probes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corecast::config::{Config, HEALTH_PATHS, Shards};
+use corecast::config::{Config, PAGE_PATHS, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
 use exposition::Scrape;
@@ -119,7 +120,7 @@ fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
 #[test]
 fn pages_take_no_websocket_and_no_other_method() {
     let relay = Relay::start(&config());
-    for path in HEALTH_PATHS {
+    for path in PAGE_PATHS {
         assert_eq!(try_join(relay.main, path).err(), Some(400), "{path}");
     }
     for (to, path) in [
@@ -176,7 +177,7 @@ fn without_metrics_nothing_listens_there_and_health_answers_on_the_main_listener
     let relay = Relay::start(&config);
     assert_eq!(relay.admin, None);
     assert!(!listens(address));
-    for path in HEALTH_PATHS {
+    for path in PAGE_PATHS {
         assert_eq!(ask(relay.main, "GET", path).status, 200, "{path}");
     }
     assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);

@@ -27,6 +27,8 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_rate_addresses",
+            "corecast_pushes_pending",
+            "corecast_pushes_pending_bytes",
             "corecast_start_time_seconds",
             "corecast_config_last_reload_timestamp_seconds",
             "corecast_uptime_seconds",
@@ -55,12 +57,13 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_inflations_total",
             "corecast_dropped_frames_total",
             "corecast_sender_blocked_total",
+            "corecast_pushes_queued_total",
         ],
     ),
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 15] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 18] = [
     (
         "gauge",
         "corecast_connections",
@@ -96,6 +99,36 @@ const LABELLED: [(&str, &str, &str, &[&str]); 15] = [
         "corecast_tls_handshakes_total",
         "kind",
         &["full", "resumed"],
+    ),
+    (
+        "counter",
+        "corecast_pushes_total",
+        "kind",
+        &["now", "delayed"],
+    ),
+    (
+        "counter",
+        "corecast_pushes_ended_total",
+        "result",
+        &["sent", "cancelled"],
+    ),
+    (
+        "counter",
+        "corecast_push_requests_refused_total",
+        "reason",
+        &[
+            "key",
+            "method",
+            "json",
+            "event_name",
+            "token",
+            "delay",
+            "batch",
+            "query",
+            "not_pending",
+            "full",
+            "journal",
+        ],
     ),
     (
         "counter",
@@ -412,6 +445,8 @@ fn partial_messages_show_in_the_inbound_bytes() {
 fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let mut config = config();
     config.slow_client.outbox_bytes = 4 << 20;
+    let named = config.endpoints.get_mut("named").expect("built in");
+    named.limits.message_bytes = None;
     config.slow_client.outbox_age = None;
     config.endpoints.get_mut("hub").expect("built in").echo = false;
     let relay = Relay::start(&config);

@@ -80,7 +80,8 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
     let stuck = Stuck(Mutex::new(released));
     let stuck = builder.endpoint(EndpointSettings::default(), stuck);
     builder.route("/stuck", stuck).expect("a path");
-    admin::routes(&mut builder, "ok").expect("paths that are free");
+    let pages = admin::Pages::default();
+    admin::routes(&mut builder, pages).expect("paths that are free");
     let relay = Relay::of(builder.start().expect("it starts"));
     let mut client = relay.join("/stuck");
     assert_eq!(ask(relay.admin(), "GET", "/livez").status, 200);

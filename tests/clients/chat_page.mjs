@@ -1,84 +1,37 @@
-// examples/chat.html in headless Chromium, as people open it: in several tabs, from a static server
-// and as a file.
-//
-// Run by scripts/test-clients, which installs playwright-core, finds Chromium (CHROMIUM) and sets
-// CORECAST_BIN. SCREENSHOTS names a folder for pictures of the page.
+// The chat page in headless Chromium, as people open it: in several tabs, from a relay and as a file.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 
-import { DEADLINE_MS, Relay, soon, tool } from './relay.mjs';
+import { LOOKS, asFile, assertUsable, connected, finish, launch, open as openPage, picture, served }
+  from './browser.mjs';
+import { Relay, soon, tool } from './relay.mjs';
 
-const { chromium } = tool('playwright-core');
 const WebSocket = tool('ws');
 
-const PAGE = fileURLToPath(new URL('../../examples/chat.html', import.meta.url));
-const FLAGS = [
-  '--disable-gpu',
-  '--disable-dev-shm-usage',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-default-apps',
-  '--disable-domain-reliability',
-  '--disable-sync',
-  '--no-first-run',
-  '--no-pings',
-];
-
+const settings = ['pages.enabled=true'];
 let relay;
 let browser;
-let files;
-let site;
 
 before(async () => {
-  relay = await Relay.start();
-  files = createServer(async (request, response) => {
-    const isPage = request.url === '/chat.html';
-    response.writeHead(isPage ? 200 : 404, { 'Content-Type': 'text/html; charset=utf-8' });
-    response.end(isPage ? await readFile(PAGE) : '');
-  });
-  files.listen(0, '127.0.0.1');
-  await once(files, 'listening');
-  site = `http://127.0.0.1:${files.address().port}/chat.html`;
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM,
-    chromiumSandbox: false,
-    args: FLAGS,
-    timeout: DEADLINE_MS,
-  });
+  relay = await Relay.start({ settings });
+  browser = await launch();
 });
 
 after(async () => {
   await browser?.close();
-  files?.close();
   await relay?.stop();
 });
 
-// Opens a tab in the room and waits until it is connected. What it asks for beside the page itself,
-// and every error of its script, is collected.
-async function open(context, { name, room = '/', page: url = site }) {
-  const page = await context.newPage();
-  page.setDefaultTimeout(DEADLINE_MS);
-  page.offences = [];
-  page.on('request', (request) => {
-    if (!request.url().startsWith(url) && !request.url().startsWith('data:')) {
-      page.offences.push(request.url());
-    }
-  });
-  page.on('pageerror', (error) => page.offences.push(String(error)));
-  const fragment = new URLSearchParams({ relay: relay.url('/'), room, name });
-  await page.goto(`${url}#${fragment}`);
+// Opens a tab in the room and waits until it is connected.
+async function open(context, { name, room = '/', at = served }) {
+  const url = at === asFile
+    ? asFile('chat.html', { relay: relay.url('/'), room, name })
+    : served(relay, 'chat.html', { room, name });
+  const page = await openPage(context, url);
   await connected(page);
   return page;
-}
-
-function connected(page) {
-  return page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor();
 }
 
 async function say(page, text) {
@@ -95,24 +48,6 @@ async function heard(page, last) {
       message.querySelector('.text').textContent,
     ]),
   );
-}
-
-async function finish(...pages) {
-  for (const page of pages) {
-    assert.deepEqual(page.offences, []);
-    await page.close();
-  }
-}
-
-// The width that the page's content takes, in CSS pixels.
-function widthOf(page) {
-  return page.evaluate(() => document.documentElement.scrollWidth);
-}
-
-// A picture, where SCREENSHOTS asks for them.
-async function picture(page, name) {
-  const folder = process.env.SCREENSHOTS;
-  if (folder) await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 
 test('two tabs chat, and one in another room hears nothing', async () => {
@@ -134,11 +69,8 @@ test('two tabs chat, and one in another room hears nothing', async () => {
 
 test('it works as a file too', async () => {
   const context = await browser.newContext();
-  const page = pathToFileURL(PAGE).href;
-  const [ada, ben] = [
-    await open(context, { name: 'Ada', room: '/file', page }),
-    await open(context, { name: 'Ben', room: '/file', page }),
-  ];
+  const ada = await open(context, { name: 'Ada', room: '/file', at: asFile });
+  const ben = await open(context, { name: 'Ben', room: '/file', at: asFile });
   await say(ada, 'from a file');
   assert.deepEqual(await heard(ben, 'from a file'), [['Ada', 'from a file']]);
   await finish(ada, ben);
@@ -185,22 +117,43 @@ test('the keyboard alone changes the room', async () => {
   const ada = await open(context, { name: 'Ada', room: '/before' });
   const ben = await open(context, { name: 'Ben', room: '/after' });
   await ada.keyboard.press('Tab');
+  await ada.getByLabel('All pages').and(ada.locator(':focus')).waitFor();
+  await ada.keyboard.press('Tab');
   await ada.getByLabel('Connection settings').and(ada.locator(':focus')).waitFor();
   await ada.keyboard.press('Tab');
-  await ada.keyboard.press('Tab');
+  await ada.getByLabel('Room (path)').and(ada.locator(':focus')).waitFor();
   await ada.keyboard.press('ControlOrMeta+a');
   await ada.keyboard.type('after');
   await ada.keyboard.press('Enter');
   await ada.getByText('You are in /after as Ada').waitFor();
+  assert.match(ada.url(), /room=%2Fafter/);
   await say(ada, 'moved');
   assert.deepEqual(await heard(ben, 'moved'), [['Ada', 'moved']]);
   await finish(ada, ben);
   await context.close();
 });
 
+test('a room that was visited is one click away, with a log of its own', async () => {
+  const context = await browser.newContext();
+  const ada = await open(context, { name: 'Ada', room: '/one' });
+  await say(ada, 'said in one');
+  await heard(ada, 'said in one');
+  await ada.getByLabel('Room (path)').fill('two');
+  await ada.keyboard.press('Enter');
+  await ada.getByText('You are in /two as Ada').waitFor();
+  assert.equal(await ada.getByText('said in one').count(), 0);
+  await ada.getByRole('button', { name: '/one' }).click();
+  await ada.getByText('You are in /one as Ada').waitFor();
+  await ada.reload();
+  await connected(ada);
+  await ada.getByRole('button', { name: '/two' }).waitFor();
+  await finish(ada);
+  await context.close();
+});
+
 test('an address that cannot be used is said and not retried', async () => {
   const context = await browser.newContext();
-  const ada = await open(context, { name: 'Ada' });
+  const ada = await open(context, { name: 'Ada', at: asFile });
   await ada.getByLabel('Relay').fill('nonsense');
   await ada.keyboard.press('Enter');
   await ada.getByRole('alert').filter({ hasText: 'no address of a relay' }).waitFor();
@@ -217,9 +170,9 @@ test('tabs reconnect after the relay was restarted', async () => {
   await relay.stop();
   for (const page of [ada, ben]) await page.getByText('Connection lost').first().waitFor();
   assert.equal(await ada.getByRole('button', { name: 'Send' }).isDisabled(), true);
-  assert.ok((await widthOf(ada)) <= 320);
-  await picture(ada, 'phone-lost');
-  relay = await Relay.start({ port });
+  await picture(ada, 'chat-phone-lost');
+  await assertUsable(ada, ['Retry']);
+  relay = await Relay.start({ port, settings });
   for (const page of [ada, ben]) await connected(page);
   await say(ada, 'back again');
   assert.deepEqual(await heard(ben, 'back again'), [['Ada', 'back again']]);
@@ -227,19 +180,14 @@ test('tabs reconnect after the relay was restarted', async () => {
   await context.close();
 });
 
-const looks = [
-  { name: 'desktop-light', colorScheme: 'light', viewport: { width: 1200, height: 760 } },
-  { name: 'phone-dark', colorScheme: 'dark', viewport: { width: 390, height: 780 } },
-  { name: 'phone-light', colorScheme: 'light', viewport: { width: 320, height: 568 } },
-];
-for (const { name, ...look } of looks) {
-  test(`nothing is cut off or out of reach: ${name}`, async () => {
+for (const { name, ...look } of LOOKS) {
+  test(`nothing is cut off, out of reach or hard to read: ${name}`, async () => {
     const context = await browser.newContext(look);
     const room = `/${name}`;
     const ada = await open(context, { name: 'Ada', room });
     const ben = await open(context, { name: 'Ben', room });
     await ada.bringToFront();
-    await picture(ada, `${name}-empty`);
+    await picture(ada, `chat-${name}-empty`);
     await say(ben, 'Morning! Is the relay up?');
     await heard(ada, 'relay up');
     await say(ada, 'It is. Two shards, one order for everybody.');
@@ -248,12 +196,8 @@ for (const { name, ...look } of looks) {
     await say(ben, 'Lines\nstay lines, and <b>markup</b> stays text ✓');
     await heard(ada, 'stay lines');
     await ada.bringToFront();
-    const width = await widthOf(ada);
-    assert.ok(width <= look.viewport.width, `${width} pixels wide`);
-    for (const button of ['Send', 'Connection settings']) {
-      await ada.getByRole('button', { name: button }).click({ trial: button !== 'Send' });
-    }
-    await picture(ada, name);
+    await picture(ada, `chat-${name}`);
+    await assertUsable(ada, ['Send', 'Connection settings']);
     await finish(ada, ben);
     await context.close();
   });

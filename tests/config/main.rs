@@ -3,6 +3,7 @@
 
 mod binary;
 mod problems;
+mod push;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -102,8 +103,9 @@ fn every_key_changes_its_field_and_no_other_from_file_environment_and_flags() {
 }
 
 #[test]
-fn what_check_prints_loads_to_the_same_config() {
-    for (path, value, _) in SAMPLES {
+fn what_check_prints_loads_to_the_same_config_secrets_aside() {
+    let is_secret = |path: &str| KEYS.iter().any(|key| key.path == path && key.secret);
+    for (path, value, _) in SAMPLES.iter().filter(|(path, ..)| !is_secret(path)) {
         let config = from_file(&file_of(path, value)).expect("a sample");
         assert_eq!(from_file(&config.to_yaml()), Ok(config), "{path}");
     }
@@ -146,15 +148,19 @@ fn flags_beat_environment_beats_file_beats_defaults() {
 fn plain_names_of_earlier_relays_work() {
     let environment = [
         ("PORT", "8080"),
-        ("MAX_MESSAGE_SIZE", "10MB"),
+        ("MAX_MESSAGE_SIZE", "20MB"),
         ("READ_BUFFER_SIZE", "1MB"),
         ("WRITE_BUFFER_SIZE", "1MB"),
+        ("RELAY_API_KEY", "a-key"),
     ];
     let config = from_all("", &environment, &[]).expect("a config");
     assert_eq!(config.server.port, 8080);
-    assert_eq!(config.limits.message_bytes, 10 * MIB);
+    assert_eq!(config.limits.message_bytes, 20 * MIB);
+    let named = config.settings_of(&config.endpoints["named"]);
+    assert_eq!(named.message_bytes, 20 * MIB);
     assert_eq!(config.engine.read_buffer_bytes, MIB);
     assert_eq!(config.engine.send_buffer_bytes, Some(MIB));
+    assert_eq!(config.api.keys, [samples::api_key("a-key")]);
     assert_eq!(
         KEYS.iter().filter_map(|key| key.plain_environment).count(),
         environment.len()
@@ -196,7 +202,8 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
     for config in [file, environment] {
         let config = config.expect("a config");
         assert_eq!(config.endpoints.get("lobby"), Some(&expected));
-        assert_eq!(config.endpoints.len(), 2);
+        let built_in = Config::default().endpoints.len();
+        assert_eq!(config.endpoints.len(), built_in + 1);
     }
     let found = problems("endpoints:\n  hbu: {echo: false}\n");
     assert_eq!(found.len(), 1, "{found:?}");
@@ -226,7 +233,10 @@ fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
         "{set}"
     );
     let found = problems("endpoints: {a: {kind: chat, path: /a}, B: {kind: hub}}");
-    assert!(found[0].contains("\"chat\" is not one of hub"), "{found:?}");
+    assert!(
+        found[0].contains("\"chat\" is not one of hub, named, push, pubsub"),
+        "{found:?}"
+    );
     assert!(found[1].contains("lower-case letters"), "{found:?}");
     assert_eq!(found.len(), 2, "{found:?}");
 }
@@ -253,6 +263,72 @@ fn an_endpoint_overrides_what_it_names_and_inherits_the_rest() {
     let common = config.settings_of(&EndpointConfig::new(EndpointKind::Hub, "/"));
     assert_eq!((common.message_bytes, common.frame_bytes), (2 * MIB, MIB));
     assert_eq!((common.outbox_age, common.pong), (seconds(10), seconds(60)));
+}
+
+#[test]
+fn what_is_set_for_everybody_holds_for_named_users_too_unless_theirs_is_set() {
+    let named = |text: &str| {
+        let config = from_file(text).expect("a config");
+        let settings = config.settings_of(&config.endpoints["named"]);
+        (settings.message_bytes, settings.ping, settings.pong)
+    };
+    let (common, own) = ((seconds(30), seconds(60)), (seconds(54), seconds(60)));
+    for (file, message_bytes, (ping, pong)) in [
+        ("", 10 * MIB, own),
+        ("limits: {message_bytes: 2MiB}", 2 * MIB, own),
+        ("limits: {message_bytes: 1MiB}", MIB, own),
+        ("limits: {head_bytes: 8KiB}", 10 * MIB, own),
+        ("keepalive: {ping: 30s}", 10 * MIB, common),
+        ("keepalive: {pong: off}", 10 * MIB, (seconds(30), None)),
+        // A default that does not fit is none.
+        ("slow_client: {outbox_bytes: 2MiB}", MIB, own),
+        ("limits: {inbound_bytes: 2MiB}", MIB, own),
+        (
+            "endpoints: {named: {slow_client: {outbox_bytes: 2MiB}}}",
+            MIB,
+            own,
+        ),
+        (
+            "limits: {message_bytes: 2MiB}\nendpoints: {named: {limits: {message_bytes: 3MiB}}}",
+            3 * MIB,
+            own,
+        ),
+        (
+            "endpoints: {named: {limits: {message_bytes: null}}}",
+            MIB,
+            own,
+        ),
+    ] {
+        assert_eq!(named(file), (message_bytes, ping, pong), "{file}");
+    }
+}
+
+#[test]
+fn an_endpoint_has_the_defaults_of_its_kind_in_whatever_order_its_keys_come() {
+    let expected = EndpointConfig {
+        binary_out: true,
+        ..EndpointConfig::new(EndpointKind::Named, "/talk/{name}")
+    };
+    assert_eq!(
+        (expected.echo, expected.limits.message_bytes),
+        (false, Some(10 * MIB))
+    );
+    for file in [
+        "endpoints: {talk: {binary_out: true, path: '/talk/{name}', kind: named}}",
+        "endpoints: {talk: {kind: named, path: '/talk/{name}', binary_out: true}}",
+    ] {
+        let config = from_file(file).expect("a config");
+        assert_eq!(config.endpoints["talk"], expected);
+        assert_eq!(from_file(&config.to_yaml()), Ok(config));
+    }
+    let hub = from_file("endpoints: {named: {kind: hub, path: /talk}}").expect("a config");
+    assert_eq!(
+        hub.endpoints["named"],
+        EndpointConfig::new(EndpointKind::Hub, "/talk")
+    );
+    let null = "endpoints: {named: {limits: {message_bytes: null}}}";
+    let config = from_file(null).expect("a config");
+    assert_eq!(from_file(&config.to_yaml()), Ok(config));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corecast::config::{
-    Config, ConnectionLimit, EndpointConfig, KIB, LogFormat, LogLevel, LogOutput, MIB, Network,
-    RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
+    ApiKey, Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
+    LogOutput, MIB, Network, OnDuplicate, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
 };
 
 /// A key, a value for it that is not its default, and the field that it has to change.
@@ -55,6 +55,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("limits.message_bytes", "10 MB", |c| {
         c.limits.message_bytes = 10 * MIB;
+        // What is set for everybody holds where nothing else is set.
+        named(c).limits.message_bytes = None;
     }),
     ("limits.frame_bytes", "4096", |c| {
         c.limits.frame_bytes = Some(4096);
@@ -83,8 +85,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("slow_client.policy", "drop_oldest", |c| {
         c.slow_client.policy = SlowClientPolicy::DropOldest;
     }),
-    ("slow_client.outbox_bytes", "2MiB", |c| {
-        c.slow_client.outbox_bytes = 2 * MIB;
+    ("slow_client.outbox_bytes", "32MiB", |c| {
+        c.slow_client.outbox_bytes = 32 * MIB;
     }),
     ("slow_client.outbox_age", "off", |c| {
         c.slow_client.outbox_age = None;
@@ -92,9 +94,13 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("slow_client.process_bytes", "96MiB", |c| {
         c.slow_client.process_bytes = 96 * MIB;
     }),
-    ("keepalive.ping", "10s", |c| c.keepalive.ping = seconds(10)),
+    ("keepalive.ping", "10s", |c| {
+        c.keepalive.ping = seconds(10);
+        named(c).keepalive = KeepaliveOverride::default();
+    }),
     ("keepalive.pong", "1m30s", |c| {
         c.keepalive.pong = seconds(90);
+        named(c).keepalive = KeepaliveOverride::default();
     }),
     ("deflate.enabled", "true", |c| c.deflate.enabled = true),
     ("rate.policy", "drop", |c| c.rate.policy = RatePolicy::Drop),
@@ -137,6 +143,20 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
+    ("health.users", "no", |c| c.health.users = false),
+    ("cors.origin", "off", |c| c.cors.origin = None),
+    ("cors.methods", "GET", |c| c.cors.methods = "GET".to_owned()),
+    ("cors.headers", "X-Trace, Accept", |c| {
+        c.cors.headers = "X-Trace, Accept".to_owned();
+    }),
+    ("api.enabled", "no", |c| c.api.enabled = false),
+    ("api.keys", "old-key, new-key", |c| {
+        c.api.keys = ["old-key", "new-key"].map(api_key).to_vec();
+    }),
+    ("api.keys_file", "keys.txt", |c| {
+        c.api.keys_file = Some(PathBuf::from("keys.txt"));
+    }),
+    ("pages.enabled", "true", |c| c.pages.enabled = true),
     ("logging.level", "DEBUG", |c| {
         c.logging.level = LogLevel::Debug;
     }),
@@ -151,6 +171,37 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("endpoints.hub.enabled", "false", |c| hub(c).enabled = false),
     ("endpoints.hub.echo", "false", |c| hub(c).echo = false),
+    ("endpoints.hub.binary_out", "true", |c| {
+        hub(c).binary_out = true;
+    }),
+    ("endpoints.hub.on_duplicate", "share", |c| {
+        hub(c).on_duplicate = OnDuplicate::Share;
+    }),
+    ("endpoints.hub.cors.origin", "https://example.org", |c| {
+        hub(c).cors.origin = Some(Some("https://example.org".to_owned()));
+    }),
+    ("endpoints.hub.cors.methods", "GET", |c| {
+        hub(c).cors.methods = Some("GET".to_owned());
+    }),
+    ("endpoints.hub.cors.headers", "Accept", |c| {
+        hub(c).cors.headers = Some("Accept".to_owned());
+    }),
+    ("endpoints.hub.push_path", "/internal/push", |c| {
+        hub(c).push_path = Some("/internal/push".to_owned());
+    }),
+    ("endpoints.hub.broadcast_fallback", "off", |c| {
+        hub(c).broadcast_fallback = false;
+    }),
+    ("endpoints.hub.journal", "push.redb", |c| {
+        hub(c).journal = Some(PathBuf::from("push.redb"));
+    }),
+    ("endpoints.hub.pending_max", "7", |c| hub(c).pending_max = 7),
+    ("endpoints.hub.pending_bytes", "2MiB", |c| {
+        hub(c).pending_bytes = 2 * MIB;
+    }),
+    ("endpoints.hub.delay_max", "1h", |c| {
+        hub(c).delay_max = Duration::from_secs(3_600);
+    }),
     ("endpoints.hub.limits.message_bytes", "2KB", |c| {
         hub(c).limits.message_bytes = Some(2 * KIB);
     }),
@@ -199,7 +250,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
 ];
 
 /// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted,
-/// and there is one kind in this version.
+/// and another kind needs another path.
 pub(crate) const FIXED: &[&str] = &[
     "server.tls.enabled",
     "server.proxy_protocol",
@@ -210,13 +261,23 @@ pub(crate) fn network(text: &str) -> Network {
     text.parse().expect("a network")
 }
 
+pub(crate) fn api_key(text: &str) -> ApiKey {
+    text.parse().expect("a key")
+}
+
 pub(crate) fn seconds(count: u64) -> Option<Duration> {
     Some(Duration::from_secs(count))
 }
 
 fn hub(config: &mut Config) -> &mut EndpointConfig {
-    config
-        .endpoints
-        .get_mut("hub")
-        .expect("the built-in endpoint")
+    endpoint(config, "hub")
+}
+
+fn named(config: &mut Config) -> &mut EndpointConfig {
+    endpoint(config, "named")
+}
+
+fn endpoint<'c>(config: &'c mut Config, name: &str) -> &'c mut EndpointConfig {
+    let endpoint = config.endpoints.get_mut(name);
+    endpoint.expect("a built-in endpoint")
 }

@@ -24,4 +24,5 @@ mod slow_clients;
 mod tls_client;
 
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;

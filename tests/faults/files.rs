@@ -92,3 +92,56 @@ fn the_disk_is_full_under_the_log() {
         vec![("log_errors", errors)]
     });
 }
+
+#[test]
+fn the_disk_is_full_under_the_journal() {
+    const KEY: &str = "X-API-KEY: secret\r\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path().to_str().expect("UTF-8");
+    let mount = format!("mount -t tmpfs -o size=16m tmpfs {directory} && exec \"$0\" \"$@\"");
+    let by = ["unshare", "--mount", "sh", "-c", &mount];
+    if !succeeds(&[&by[..], &["true"]].concat()) {
+        return skip("there is no right to mount a small disk");
+    }
+    let journal = format!("endpoints.push.journal={directory}/push.redb");
+    let stage = Stage::start_by(&by, &["api.keys=secret", &journal]);
+    let push = || {
+        let subject = "x".repeat(50_000);
+        let body =
+            format!("{{\"event_name\":\"e\",\"delay_seconds\":3600,\"subject\":\"{subject}\"}}");
+        let length = body.len();
+        let head = format!("POST /api/push HTTP/1.1\r\nHost: relay\r\n{KEY}Connection: close\r\n");
+        let mut client = stage.connect();
+        client.send(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+        let answer = client.answer();
+        (
+            answer.status,
+            String::from_utf8(answer.body).expect("UTF-8"),
+        )
+    };
+    assert_eq!(push().0, 200);
+    let filler = format!("/proc/{}/root{directory}/filler", stage.relay.id());
+    let mut file = fs::File::create(&filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[0; 1 << 16]).is_ok() {}
+    let mut accepted = 1;
+    eventually("the journal is full", || match push() {
+        (200, _) => {
+            accepted += 1;
+            false
+        }
+        (status, body) => {
+            let expected = "{\"code\":-1,\"msg\":\"the journal cannot be written\"}";
+            assert_eq!((status, body.as_str()), (503, expected));
+            true
+        }
+    });
+    stage.witness.goes_on();
+    // What was accepted waits, and nothing else; as soon as there is room, it accepts again.
+    let pending = || stage.metrics().value("corecast_pushes_pending");
+    assert_eq!(pending(), f64::from(accepted));
+    drop(file);
+    fs::remove_file(&filler).expect("a file");
+    eventually("it accepts again", || push().0 == 200);
+    assert_eq!(pending(), f64::from(accepted + 1));
+    stage.end(&[]);
+}

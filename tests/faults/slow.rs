@@ -11,9 +11,10 @@ use crate::support::eventually;
 const MESSAGES: usize = 1_000;
 
 /// What can wait for one client, and what its socket takes: little.
-const NARROW: [&str; 4] = [
+const NARROW: [&str; 5] = [
     "engine.send_buffer_bytes=16KiB",
     "limits.message_bytes=16KiB",
+    "endpoints.named.limits.message_bytes=16KiB",
     "slow_client.outbox_bytes=64KiB",
     "slow_client.outbox_age=0",
 ];

@@ -3,14 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corecast::engine::{
-    CloseReason, Endpoint, EndpointSettings, Engine, Request, Session, Settings, TokenRate,
+    Answer, CloseReason, Endpoint, EndpointError, EndpointSettings, Engine, Handle, Later, Refusal,
+    Request, Session, Settings, StartError, TokenRate,
 };
+use corecast::fanout::room::EndpointId;
 use corecast::fanout::{Filter, Recipients};
 use corecast::hooks::policies::{ConnectRate, Excess, MessageBytes, MessageRate, khatru};
 use corecast::hooks::{Hook, Hooks, Rejection, Verdict};
+use corecast::relay::cors::{Cors, CorsHeaders};
 use corecast::relay::hub::Hub;
+use corecast::relay::named::{Named, NamedSettings};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
+use corecast::wire::http::Response;
 
 use support::client::{BINARY, CLOSE, Client, TEXT, close_payload, frame, upgrade, upgrade_with};
 use support::{Server, eventually, settings};
@@ -469,4 +474,168 @@ fn policies_close_where_they_are_told_to() {
     assert_eq!((code, reason.as_str()), (1008, "rate: too many messages"));
     assert!((2..10).contains(&texts.len()), "{texts:?}");
     assert!(texts.iter().all(|text| text == "ten bytes!"));
+}
+
+/// Answers by itself, words refusals in JSON, and does not start unless it may.
+struct Particular {
+    may_start: bool,
+}
+
+impl Endpoint for Particular {
+    fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
+        match self.may_start {
+            true => Ok(()),
+            false => Err("its file is not there".into()),
+        }
+    }
+
+    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        session.join("all").expect("a room");
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        session.publish_to("all", Recipients::All, message.kind, message.payload);
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["POST"]
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        Response::json(response.status, format!("{{\"code\":\"{code}\"}}"))
+    }
+
+    /// Publishes the body.
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let kind = MessageKind::Text;
+        later.publish(ONLY, "all", Recipients::All, kind, request.body);
+        Answer::Now(Response::text(200, "published\n"))
+    }
+}
+
+/// The first endpoint of a server.
+const ONLY: EndpointId = EndpointId(0);
+
+fn one_endpoint(endpoint: impl Endpoint) -> Server {
+    Server::start(settings(), |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), endpoint);
+        assert_eq!(id, ONLY);
+        builder.route("/**", id).unwrap();
+    })
+}
+
+fn answer(server: &Server, request: &str) -> (u16, String) {
+    let mut client = Client::connect(server.address);
+    client.send(request.as_bytes());
+    let answer = client.answer();
+    let body = String::from_utf8(answer.body).expect("UTF-8");
+    (answer.status, body)
+}
+
+#[test]
+fn an_endpoint_with_hooks_is_otherwise_as_without() {
+    let particular = Particular { may_start: true };
+    let server = one_endpoint(Hooks::around(Hooks::around(particular)));
+    let bad_upgrade = upgrade("/").replace("Version: 13", "Version: 12");
+    for (request, status, body) in [
+        ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "published\n"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            405,
+            "{\"code\":\"method_not_allowed\"}",
+        ),
+        (&bad_upgrade, 426, "{\"code\":\"unsupported_version\"}"),
+    ] {
+        assert_eq!(answer(&server, request), (status, body.to_owned()));
+    }
+    let mut builder = Engine::builder().settings(settings());
+    let particular = Particular { may_start: false };
+    builder.endpoint(EndpointSettings::default(), Hooks::around(particular));
+    match builder.start() {
+        Err(error @ StartError::Endpoint(_)) => {
+            assert!(format!("{error:?}").contains("its file is not there"));
+        }
+        other => panic!("it started: {}", other.is_ok()),
+    }
+}
+
+#[test]
+fn hooks_refuse_in_the_words_of_the_endpoint() {
+    let particular = Hooks::around(Particular { may_start: true })
+        .with(ConnectRate::new(TokenRate::new(1, 1)))
+        .reject_connection(|request| match request.head.path {
+            "/never" => Err(Rejection::new("not here\n")),
+            _ => Ok(()),
+        });
+    let server = one_endpoint(particular);
+    assert_eq!(
+        answer(&server, &upgrade("/never")),
+        (429, "{\"code\":\"endpoint\"}".to_owned())
+    );
+    let too_often = (0..100).find_map(|_| {
+        let (status, body) = answer(&server, &upgrade("/"));
+        (status != 101).then_some((status, body))
+    });
+    let in_json = "{\"code\":\"connect_rate\"}".to_owned();
+    assert_eq!(too_often, Some((429, in_json)));
+    let refused = |refusal| server.sum(|stats| stats.refused[refusal as usize].get());
+    assert_eq!(refused(Refusal::Endpoint), 1);
+    assert_eq!(refused(Refusal::ConnectRate), 1);
+}
+
+#[test]
+fn a_page_of_another_origin_may_read_why_a_hook_refused() {
+    let settings = NamedSettings {
+        cors: Cors(Some(CorsHeaders {
+            origin: "https://chat.example".to_owned(),
+            methods: "GET".to_owned(),
+            headers: "Content-Type".to_owned(),
+        })),
+        ..NamedSettings::default()
+    };
+    let named = Hooks::around(Named::new(settings))
+        .reject_connection(|_| Err(Rejection::with(Response::text(403, "Closed today.\n"))));
+    let server = Server::start(support::settings(), |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), named);
+        builder.route("/ws/{name}", id).unwrap();
+    });
+    let mut client = Client::connect(server.address);
+    client.send(upgrade("/ws/ada").as_bytes());
+    let answer = client.answer();
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (403, &b"Closed today.\n"[..])
+    );
+    let origin = answer.header("access-control-allow-origin");
+    assert_eq!(origin, Some("https://chat.example"));
+}
+
+#[test]
+fn what_is_published_for_a_plain_request_is_not_vetoed() {
+    let particular = Hooks::around(Particular { may_start: true }).veto(|_, _| Some(not("ada")));
+    let particular = particular.on_connect(|session, _| session.attach("ada".to_owned()));
+    let server = one_endpoint(particular);
+    let mut ada = server.open("/");
+    ada.text("by a member");
+    ada.round_trip();
+    let body = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nby others";
+    assert_eq!(answer(&server, body).0, 200);
+    assert_eq!(ada.expect_text(), "by others");
+}
+
+#[test]
+fn a_hook_may_join_further_rooms_and_the_endpoint_keeps_its_own() {
+    let hub = Hooks::around(Hub { echo: true }).on_connect(|session, _| {
+        session.join("/announcements").expect("a room");
+    });
+    let server = one_endpoint(hub);
+    let (mut ada, mut bob) = (server.open("/a"), server.open("/b"));
+    bob.round_trip();
+    ada.text("in /a");
+    assert_eq!(ada.expect_text(), "in /a");
+    let mut herald = server.open("/announcements");
+    herald.text("to all");
+    for client in [&mut herald, &mut ada, &mut bob] {
+        assert_eq!(client.expect_text(), "to all");
+    }
 }

@@ -6,9 +6,10 @@ pub(crate) mod client;
 #[allow(dead_code, reason = "each test crate uses its part")]
 pub(crate) mod relay;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use corecast::config::{Config, Shards};
 use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
 use corecast::relay::hub::Hub;
 
@@ -44,6 +45,18 @@ pub(crate) fn settings() -> Settings {
     settings
 }
 
+/// A config for tests: loopback, free ports, no metrics, so many shards.
+pub(crate) fn config(shards: u16) -> Config {
+    let mut config = Config::default();
+    config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    config.server.port = 0;
+    config.metrics.enabled = false;
+    config.engine.shards = Shards::Count(shards);
+    config.timeouts.close = Duration::from_secs(2);
+    config.shutdown.timeout = Duration::from_secs(3);
+    config
+}
+
 /// A running engine, which is stopped when the test is over.
 pub(crate) struct Server {
     engine: Option<Engine>,
@@ -56,6 +69,16 @@ impl Server {
     pub(crate) fn start(settings: Settings, build: impl FnOnce(&mut Builder)) -> Server {
         let mut builder = Engine::builder().settings(settings);
         build(&mut builder);
+        Server::of(builder)
+    }
+
+    /// The relay that a configuration describes.
+    pub(crate) fn relay(config: &Config) -> Server {
+        let builder = corecast::relay::builder(config, 4_096).expect("a config that works");
+        Server::of(builder)
+    }
+
+    fn of(builder: Builder) -> Server {
         let engine = builder.start().expect("an engine on a free port");
         Server {
             address: engine.addresses()[0],

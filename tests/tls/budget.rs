@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
-use corecast::engine::{Endpoint, EndpointSettings, Handle, Listen, Session, View};
+use corecast::engine::{Endpoint, EndpointError, EndpointSettings, Handle, Listen, Session, View};
 use corecast::limits::TLS_HANDSHAKES_PER_TURN;
 use corecast::wire::decoder::Message;
 use rustls::version::TLS13;
@@ -31,8 +31,9 @@ fn turns(view: &View) -> u64 {
 }
 
 impl Endpoint for Holding {
-    fn started(&self, handle: &Handle) {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = self.view.set(handle.view());
+        Ok(())
     }
 
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {

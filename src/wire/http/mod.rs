@@ -15,7 +15,7 @@ mod response;
 pub use chunked::{ChunkedDecoder, Progress};
 pub use error::HttpError;
 pub use head::{BodyLength, HEADERS_MAX, Head, HeadLimits, HeaderSpace};
-pub use percent::percent_decode;
+pub use percent::{form_decode, percent_decode, query_value};
 pub use response::Response;
 
 pub(super) use head::list_items;

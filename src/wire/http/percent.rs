@@ -1,4 +1,4 @@
-//! Percent-decoding of path segments (RFC 3986 §2.1).
+//! Percent-decoding of path segments (RFC 3986 §2.1) and of what forms put into a query.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,27 @@ pub fn percent_decode(path_segment: &str) -> Option<Cow<'_, str>> {
         }
     }
     String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+/// The first value of this name in a query (`a=1&b=2`), decoded as browsers encode it: also `+` is
+/// a space (WHATWG URL §5.1).
+///
+/// A pair whose name or value is not well encoded, or not UTF-8, is passed over.
+pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let is_it = form_decode(key)? == name;
+        is_it.then(|| form_decode(value)).flatten()
+    })
+}
+
+/// A name or a value of a query, decoded as browsers encode it. `None` as with [`percent_decode`].
+pub fn form_decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode(text);
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode(&spaced).map(|decoded| Cow::Owned(decoded.into_owned()))
 }
 
 /// The value of a hexadecimal digit of either case.
@@ -58,5 +79,25 @@ mod tests {
             percent_decode("alice"),
             Some(Cow::Borrowed("alice"))
         ));
+    }
+
+    #[test]
+    fn a_query_gives_the_first_good_value_of_a_name() {
+        let value = |query| query_value(query, "token");
+        for (query, expected) in [
+            ("token=USER_123", Some("USER_123")),
+            ("a=b&token=x&token=y", Some("x")),
+            ("token=a%20b+c%2B", Some("a b c+")),
+            ("t%6Fken=x", Some("x")),
+            ("token=a=b", Some("a=b")),
+            ("token=%zz&token=good", Some("good")),
+            ("token=%FF", None),
+            ("token=", Some("")),
+            ("token", Some("")),
+            ("Token=x&tokens=x&xtoken=x", None),
+            ("", None),
+        ] {
+            assert_eq!(value(query).as_deref(), expected, "{query}");
+        }
     }
 }

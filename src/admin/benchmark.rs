@@ -1,0 +1,267 @@
+//! `/test/benchmark`: what the relay has done so far, as a report for people or for programs.
+//!
+//! The earlier relay's page of that name ran a load test inside the relay. This one tells what the
+//! counters say about the load that there was; `loadgen` is what makes some.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::health::{Metrics, rate, rfc_3339};
+use super::{Page, Running};
+use crate::engine::{Durations, Request, View};
+use crate::relay::cors::Cors;
+use crate::wire::http::{Head, Response};
+
+/// The page.
+pub(super) struct Benchmark {
+    cors: Cors,
+}
+
+impl Benchmark {
+    pub(super) fn new(cors: Cors) -> Benchmark {
+        Benchmark { cors }
+    }
+}
+
+impl Page for Benchmark {
+    const METHODS: &'static [&'static str] = &["GET", "HEAD", "POST", "OPTIONS"];
+
+    fn cors(&self) -> Option<&Cors> {
+        Some(&self.cors)
+    }
+
+    fn answer(&self, request: &Request<'_>, running: &Running) -> Response {
+        if request.head.method == "OPTIONS" {
+            return Response::new(200);
+        }
+        let results = Results::read(running);
+        let response = match Format::accepted(request.head) {
+            Format::Markdown => text("text/markdown", results.markdown()),
+            Format::Html => text("text/html", results.html()),
+            Format::Json => {
+                let report = Report {
+                    report_markdown: results.markdown(),
+                    report_html: results.html(),
+                    results,
+                };
+                match serde_json::to_string(&report) {
+                    Ok(json) => Response::json(200, json),
+                    Err(error) => Response::text(500, format!("{error}\n")),
+                }
+            }
+        };
+        response.with_header("Vary", "Accept")
+    }
+}
+
+fn text(media_type: &str, body: String) -> Response {
+    let response = Response {
+        body: body.into(),
+        ..Response::new(200)
+    };
+    response.with_header("Content-Type", format!("{media_type}; charset=utf-8"))
+}
+
+/// What a report can be written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Json,
+    Markdown,
+    Html,
+}
+
+impl Format {
+    /// The one that the client wants most (RFC 9110 §12.5.1): the first of those that it likes
+    /// equally, JSON where it names none.
+    fn accepted(head: &Head<'_>) -> Format {
+        let values = head.headers_named("Accept");
+        let mut best = (Format::Json, 0.0);
+        for range in values.flat_map(|value| value.split(',')) {
+            let mut parts = range.split(';').map(str::trim);
+            let format = match parts
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+                .as_str()
+            {
+                "text/markdown" => Format::Markdown,
+                "text/html" => Format::Html,
+                "application/json" | "application/*" | "*/*" => Format::Json,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+            let weight: f64 = weight.unwrap_or(1.0);
+            if weight > best.1 {
+                best = (format, weight);
+            }
+        }
+        best.0
+    }
+}
+
+/// The report in all its forms, for programs.
+#[derive(Serialize)]
+struct Report {
+    results: Results,
+    report_markdown: String,
+    report_html: String,
+}
+
+/// What the counters say. Totals and averages are since the start.
+#[derive(Serialize, Default)]
+struct Results {
+    timestamp: String,
+    duration_seconds: u64,
+    connected_clients: u64,
+    total_connections: u64,
+    total_messages: u64,
+    total_bytes_relayed: u64,
+    messages_per_second: f64,
+    bandwidth_mbps: f64,
+    total_deliveries: u64,
+    deliveries_per_second: f64,
+    dropped_deliveries: u64,
+    /// From the end of the read of a message to the end of the write of a delivery, inside the
+    /// relay, to within 25 %; zero where nothing was delivered.
+    latency_avg_ms: f64,
+    latency_min_ms: f64,
+    latency_p50_ms: f64,
+    latency_p99_ms: f64,
+    latency_max_ms: f64,
+}
+
+impl Results {
+    fn read(running: &Running) -> Results {
+        let view = &running.view;
+        let uptime = view.started().elapsed();
+        let metrics = Metrics::read(view, uptime, &[]);
+        let mut results = Results {
+            timestamp: rfc_3339(SystemTime::now()),
+            duration_seconds: uptime.as_secs(),
+            connected_clients: metrics.connected_users,
+            total_connections: metrics.total_connections,
+            total_messages: metrics.total_messages,
+            total_bytes_relayed: metrics.total_bytes_relayed,
+            messages_per_second: metrics.messages_per_second,
+            bandwidth_mbps: metrics.bandwidth_mbps,
+            ..Results::default()
+        };
+        for stats in view.shards() {
+            results.total_deliveries += stats.deliveries.get();
+            results.dropped_deliveries += stats.dropped_frames.get();
+        }
+        results.deliveries_per_second = rate(results.total_deliveries as f64, uptime);
+        let latency = Latency::read(view);
+        results.latency_avg_ms = latency.average_ms();
+        results.latency_min_ms = latency.at(0.0);
+        results.latency_p50_ms = latency.at(0.5);
+        results.latency_p99_ms = latency.at(0.99);
+        results.latency_max_ms = latency.at(1.0);
+        results
+    }
+
+    /// What there is to say, each with its name.
+    fn rows(&self) -> [(&'static str, String); 13] {
+        let ms = |value: f64| format!("{value:.3} ms");
+        [
+            ("Duration", format!("{} s", self.duration_seconds)),
+            ("Connected clients", self.connected_clients.to_string()),
+            ("Connections", self.total_connections.to_string()),
+            ("Messages", self.total_messages.to_string()),
+            (
+                "Throughput",
+                format!("{:.1} messages/s", self.messages_per_second),
+            ),
+            ("Bandwidth", format!("{:.3} Mbit/s", self.bandwidth_mbps)),
+            ("Deliveries", self.total_deliveries.to_string()),
+            ("Deliveries dropped", self.dropped_deliveries.to_string()),
+            ("Latency, average", ms(self.latency_avg_ms)),
+            ("Latency, least", ms(self.latency_min_ms)),
+            ("Latency, median", ms(self.latency_p50_ms)),
+            ("Latency, P99", ms(self.latency_p99_ms)),
+            ("Latency, most", ms(self.latency_max_ms)),
+        ]
+    }
+
+    fn markdown(&self) -> String {
+        let mut out = format!(
+            "# Corecast: report\n\n{}\n\n| | |\n|---|---|\n",
+            self.timestamp
+        );
+        for (name, value) in self.rows() {
+            // A `String` takes every write.
+            let _ = writeln!(out, "| {name} | {value} |");
+        }
+        out
+    }
+
+    /// A page of its own. Nothing in it is a client's text, so nothing needs to be escaped.
+    fn html(&self) -> String {
+        let mut rows = String::new();
+        for (name, value) in self.rows() {
+            let _ = writeln!(
+                rows,
+                "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>"
+            );
+        }
+        let timestamp = &self.timestamp;
+        format!(
+            include_str!("benchmark.html"),
+            timestamp = timestamp,
+            rows = rows
+        )
+    }
+}
+
+/// The relay's own latencies, of all shards together.
+#[derive(Default)]
+struct Latency {
+    /// Upper bounds in nanoseconds, in order, with their counts.
+    buckets: Vec<(u64, u64)>,
+    sum_ns: u64,
+    count: u64,
+}
+
+impl Latency {
+    fn read(view: &View) -> Latency {
+        let mut latency = Latency::default();
+        for stats in view.shards() {
+            latency.add(&stats.relay_latency);
+        }
+        latency
+    }
+
+    fn add(&mut self, durations: &Durations) {
+        self.sum_ns = self.sum_ns.wrapping_add(durations.sum_ns());
+        for (index, (bound_ns, count)) in durations.buckets().enumerate() {
+            if index == self.buckets.len() {
+                let last_ns = self.buckets.last().map_or(0, |(bound_ns, _)| *bound_ns);
+                self.buckets.push((bound_ns.unwrap_or(last_ns), 0));
+            }
+            self.buckets[index].1 += count;
+            self.count += count;
+        }
+    }
+
+    fn average_ms(&self) -> f64 {
+        to_ms(self.sum_ns as f64 / self.count.max(1) as f64)
+    }
+
+    /// What this share of all were not above.
+    fn at(&self, share: f64) -> f64 {
+        let rank = ((self.count as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        let reached = self.buckets.iter().find(|(_, count)| {
+            seen += count;
+            seen >= rank
+        });
+        reached.map_or(0.0, |(bound_ns, _)| to_ms(*bound_ns as f64))
+    }
+}
+
+/// Milliseconds, to the microsecond.
+fn to_ms(ns: f64) -> f64 {
+    (ns / 1e3).round() / 1e3
+}

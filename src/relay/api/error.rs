@@ -1,0 +1,113 @@
+//! What goes wrong in the rooms API: one form, `{"code":…,"error":…}`. The codes are part of the
+//! API and stay; the texts are for people and may change.
+
+use serde::Serialize;
+
+use crate::engine::HandleError;
+use crate::wire::http::Response;
+
+/// A refusal of the API's own. What the engine refuses has its words ([`worded`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Code {
+    /// No key, or none that is good.
+    Unauthorized,
+    /// The body is no JSON object.
+    BadJson,
+    /// A field of the body is missing, unknown, or has a value that it cannot have.
+    BadField,
+    /// The same of the query.
+    BadQuery,
+    /// No endpoint has that name.
+    UnknownEndpoint,
+    /// The endpoint's connections have no user names.
+    NoUsers,
+    /// The message is larger than the endpoint's connections may send themselves.
+    MessageTooLarge,
+    /// A WebSocket was asked for.
+    NoWebsocket,
+    /// There is too much to do; nothing has happened, and it may be tried again.
+    Busy,
+    /// Some shard did not answer in time; part of it may have happened.
+    Timeout,
+}
+
+impl Code {
+    fn status(self) -> u16 {
+        match self {
+            Code::BadJson | Code::BadField | Code::BadQuery | Code::NoWebsocket => 400,
+            Code::Unauthorized => 401,
+            Code::UnknownEndpoint | Code::NoUsers => 404,
+            Code::MessageTooLarge => 413,
+            Code::Busy | Code::Timeout => 503,
+        }
+    }
+}
+
+/// A refusal, before it is a response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ApiError {
+    code: Code,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Body<'e, C> {
+    code: C,
+    error: &'e str,
+}
+
+impl ApiError {
+    pub(super) fn new(code: Code, text: impl Into<String>) -> ApiError {
+        let text = text.into();
+        ApiError { code, text }
+    }
+
+    /// Of a body that serde does not take.
+    pub(super) fn of_body(error: &serde_json::Error) -> ApiError {
+        let code = match error.classify() {
+            serde_json::error::Category::Data => Code::BadField,
+            _ => Code::BadJson,
+        };
+        ApiError::new(code, error.to_string())
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let response = body(self.code.status(), self.code, &self.text);
+        match self.code {
+            Code::Unauthorized => response.with_header("WWW-Authenticate", "Bearer"),
+            Code::Busy | Code::Timeout => response.with_header("Retry-After", "1"),
+            _ => response,
+        }
+    }
+}
+
+impl From<HandleError> for ApiError {
+    fn from(error: HandleError) -> ApiError {
+        let code = match error {
+            HandleError::Busy => Code::Busy,
+            HandleError::Late => Code::Timeout,
+            HandleError::TooLarge => Code::MessageTooLarge,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
+/// A refusal of the engine's in the same form: its line becomes the error.
+pub(super) fn worded(response: Response, code: &'static str) -> Response {
+    let line = String::from_utf8_lossy(&response.body);
+    let mut worded = body(response.status, code, line.trim_end());
+    let of_ours = ["content-type"];
+    let others = response
+        .headers
+        .into_iter()
+        .filter(|(name, _)| !of_ours.iter().any(|own| name.eq_ignore_ascii_case(own)));
+    worded.headers.extend(others);
+    worded
+}
+
+fn body(status: u16, code: impl Serialize, error: &str) -> Response {
+    let json = serde_json::to_string(&Body { code, error });
+    debug_assert!(json.is_ok(), "two strings always have a form");
+    Response::json(status, json.unwrap_or_default()).with_header("Cache-Control", "no-store")
+}

@@ -1,0 +1,232 @@
+//! The rooms API: what back ends ask of the relay over HTTP, with a key. `docs/openapi.yaml` is its
+//! description.
+//!
+//! [`routes`] adds five paths, each exact, so that no room of a hub is in the way but those. Rooms
+//! are named in queries and bodies and never in a path: a hub's rooms are paths themselves, and a
+//! slash in a segment does not survive every proxy.
+//!
+//! To publish takes a moment of the shard that the request came to. What has to look at other
+//! shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer comes
+//! later. Every refusal, also one by the engine, is `{"code":…,"error":…}` (`error.rs`).
+
+mod disconnect;
+mod error;
+mod info;
+mod publish;
+mod query;
+mod rooms;
+mod worker;
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use self::error::{ApiError, Code};
+use self::worker::Worker;
+use super::api_keys::{ApiKeys, header_key};
+use super::users::{Claim, Users};
+use crate::config::{API_PATHS, EndpointKind};
+use crate::engine::{
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
+    PatternError, Request, Session, View,
+};
+use crate::fanout::room::EndpointId;
+use crate::fanout::{ConnectionId, Recipient};
+use crate::wire::decoder::Message;
+use crate::wire::http::{Head, Response};
+
+/// An endpoint that back ends can reach.
+pub struct Target {
+    /// Its name in the config.
+    pub name: String,
+    /// What it does.
+    pub kind: EndpointKind,
+    /// Its path pattern.
+    pub path: String,
+    /// Its rooms belong to this.
+    pub id: EndpointId,
+    /// The largest message for its connections, in bytes.
+    pub message_bytes: usize,
+    /// Whether its clients get everything as binary.
+    pub binary_out: bool,
+    /// Its users, where they have names.
+    pub users: Option<Arc<dyn UserNames>>,
+}
+
+/// How an endpoint's users are found.
+pub trait UserNames: Send + Sync {
+    /// The connections of a user; none where nobody has that name.
+    fn connections_of(&self, user: &str) -> Vec<ConnectionId>;
+
+    /// The user that a connection belongs to. It is called on the connection's own shard.
+    fn name_of(&self, member: &Recipient<'_>) -> Option<String>;
+}
+
+impl UserNames for Users {
+    fn connections_of(&self, user: &str) -> Vec<ConnectionId> {
+        Users::connections_of(self, user)
+    }
+
+    fn name_of(&self, member: &Recipient<'_>) -> Option<String> {
+        let claim = member.state?.downcast_ref::<Claim>()?;
+        Some(claim.name().to_owned())
+    }
+}
+
+/// Adds the API's paths to an engine.
+///
+/// # Errors
+///
+/// One of the paths is taken by an endpoint that was added before.
+pub fn routes(
+    builder: &mut Builder,
+    keys: ApiKeys,
+    targets: Vec<Target>,
+) -> Result<(), PatternError> {
+    let api = Arc::new(Api {
+        keys,
+        targets: targets.into_iter().map(Arc::new).collect(),
+        running: OnceLock::new(),
+    });
+    let calls = [
+        Call::Publish,
+        Call::Rooms,
+        Call::Members,
+        Call::Disconnect,
+        Call::Info,
+    ];
+    for (path, call) in API_PATHS.into_iter().zip(calls) {
+        let api = Arc::clone(&api);
+        let route = builder.endpoint(EndpointSettings::default(), Route { call, api });
+        builder.route(path, route)?;
+    }
+    Ok(())
+}
+
+/// What all paths share.
+struct Api {
+    keys: ApiKeys,
+    targets: Vec<Arc<Target>>,
+    running: OnceLock<Running>,
+}
+
+/// The engine that the API is about.
+struct Running {
+    view: View,
+    since: SystemTime,
+    worker: Worker,
+}
+
+impl Api {
+    /// Whether the request carries a good key: in `X-API-KEY`, else in `API-KEY`, else as a bearer
+    /// token (RFC 6750 §2.1).
+    fn authorize(&self, head: &Head<'_>) -> Result<(), ApiError> {
+        let key = header_key(head).or_else(|| bearer(head));
+        match self.keys.allows(key.unwrap_or_default().as_bytes()) {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                Code::Unauthorized,
+                "a good key is needed, in X-API-KEY or as a bearer token",
+            )),
+        }
+    }
+
+    fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {
+        let target = self.targets.iter().find(|target| target.name == name);
+        target.ok_or_else(|| {
+            ApiError::new(
+                Code::UnknownEndpoint,
+                "there is no endpoint of that name; /api/info lists them",
+            )
+        })
+    }
+
+    fn running(&self) -> Result<&Running, ApiError> {
+        let starting = || ApiError::new(Code::Busy, "the relay is starting");
+        self.running.get().ok_or_else(starting)
+    }
+}
+
+fn bearer<'r>(head: &'r Head<'r>) -> Option<&'r str> {
+    let (scheme, token) = head.header("Authorization")?.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// One of the paths.
+struct Route {
+    call: Call,
+    api: Arc<Api>,
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    Publish,
+    Rooms,
+    Members,
+    Disconnect,
+    Info,
+}
+
+impl Route {
+    fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
+        self.api.authorize(request.head)?;
+        match self.call {
+            Call::Publish => self.api.publish(request, later).map(Answer::Now),
+            Call::Rooms => self.api.rooms(request, later),
+            Call::Members => self.api.members(request, later),
+            Call::Disconnect => self.api.disconnect(request, later),
+            Call::Info => self.api.info(request).map(Answer::Now),
+        }
+    }
+}
+
+impl Endpoint for Route {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        if self.api.running.get().is_none() {
+            let running = Running {
+                view: handle.view(),
+                since: SystemTime::now(),
+                worker: Worker::start(handle.clone())?,
+            };
+            // The engine starts its endpoints one after the other.
+            let _ = self.api.running.set(running);
+        }
+        Ok(())
+    }
+
+    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let error = ApiError::new(Code::NoWebsocket, "there is no WebSocket here");
+        Admission::Refuse(error.response())
+    }
+
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
+        debug_assert!(false, "nobody is let in");
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        match self.call {
+            Call::Publish | Call::Disconnect => &["POST"],
+            Call::Rooms | Call::Members | Call::Info => &["GET", "HEAD"],
+        }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        error::worded(response, code)
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let answer = self.answer(request, later);
+        answer.unwrap_or_else(|error| Answer::Now(error.response()))
+    }
+}
+
+/// What was asked for.
+fn ok(body: &impl Serialize) -> Response {
+    match serde_json::to_string(body) {
+        Ok(json) => Response::json(200, json).with_header("Cache-Control", "no-store"),
+        // No body of ours has a map with other keys than strings, or a number without a form.
+        Err(error) => ApiError::new(Code::Busy, error.to_string()).response(),
+    }
+}

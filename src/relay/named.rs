@@ -1,0 +1,186 @@
+//! Named users: the last segment of the path is the user's name, and every message goes to
+//! everybody else.
+//!
+//! A name is claimed when the upgrade is admitted ([`super::users`]), so of two clients that ask
+//! for it at once exactly one is let in, on whatever shards they are. The claim is the connection's
+//! state: it ends with the WebSocket, before its Close is sent, or with an admission that comes to
+//! nothing.
+//!
+//! What the sender does not get back is its own connection's: where a name is shared by several
+//! devices, the others of its user get its messages too.
+
+use std::sync::{Arc, OnceLock};
+
+use super::cors::Cors;
+use super::users::{Claim, ClaimError, Users};
+use crate::config::OnDuplicate;
+use crate::engine::{
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Later, Request, Session,
+    upgrade_required,
+};
+use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::USER_NAME_BYTES_MAX;
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::Response;
+
+/// The one room of an endpoint: everybody is in it.
+const ROOM: &str = "/";
+
+/// What a connection is closed with whose name a newcomer has taken over: a code of our own
+/// (RFC 6455 §7.4.2), so that its client can tell that coming back would throw the newcomer out.
+const REPLACED: (u16, &str) = (4001, "replaced: a newer connection has this name");
+
+/// What a [`Named`] does; the default is what the binary does.
+#[derive(Clone, Debug, Default)]
+pub struct NamedSettings {
+    /// What happens to somebody whose name is taken.
+    pub on_duplicate: OnDuplicate,
+    /// Whether a sender gets its own messages back.
+    pub echo: bool,
+    /// Whether every message goes out as binary, whatever it came as.
+    pub binary_out: bool,
+    /// What browsers are told with every answer.
+    pub cors: Cors,
+}
+
+/// Users by name; its path pattern must have a parameter.
+pub struct Named {
+    settings: NamedSettings,
+    users: Arc<Users>,
+    /// Reaches the connections that are replaced; there once the engine has started.
+    handle: OnceLock<Handle>,
+}
+
+/// A name that nobody can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum NameError {
+    #[error("The username is not UTF-8, percent-encoded.")]
+    Encoding,
+    #[error("The username is blank.")]
+    Blank,
+    #[error("The username is longer than {USER_NAME_BYTES_MAX} bytes.")]
+    Length,
+    #[error("The username has control characters.")]
+    Control,
+}
+
+impl Named {
+    /// An endpoint with nobody in it.
+    pub fn new(settings: NamedSettings) -> Named {
+        Named {
+            settings,
+            users: Arc::default(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    /// Who is here.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.users
+    }
+
+    fn tell_to_go(&self, older: ConnectionId) -> bool {
+        let (code, reason) = REPLACED;
+        let told = self
+            .handle
+            .get()
+            .map(|handle| handle.close(older, code, reason));
+        told.is_some_and(|told| told.is_ok())
+    }
+}
+
+impl Endpoint for Named {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.handle.get_or_init(|| handle.clone());
+        Ok(())
+    }
+
+    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
+        let name = match name_of(request) {
+            Ok(name) => name,
+            Err(error) => return refuse(bad_name(error)),
+        };
+        let (connection, how) = (request.connection, self.settings.on_duplicate);
+        match self
+            .users
+            .claim(name, connection, how, |older| self.tell_to_go(older))
+        {
+            Ok(claim) => Admission::Accept(Accept::new().state(claim)),
+            Err(ClaimError::Taken) => refuse(taken()),
+            Err(ClaimError::Busy) => {
+                let response = Response::text(503, "The relay is busy.\n");
+                refuse(response.with_header("Retry-After", "1"))
+            }
+        }
+    }
+
+    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        if let Err(error) = session.join(ROOM) {
+            session.close(1008, &format!("room: {error}"));
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        // Who was replaced and has not gone yet speaks for its user no more.
+        let is_user = |claim: &mut Claim| !claim.is_replaced();
+        if !session.state().is_some_and(is_user) {
+            return;
+        }
+        let Some(room) = session.rooms().next() else {
+            return;
+        };
+        let recipients = match self.settings.echo {
+            true => Recipients::All,
+            false => Recipients::Except(session.id()),
+        };
+        let kind = match self.settings.binary_out {
+            true => MessageKind::Binary,
+            false => message.kind,
+        };
+        session.publish(room, recipients, kind, message.payload);
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD", "OPTIONS"]
+    }
+
+    fn refusal(&self, response: Response, _code: &'static str) -> Response {
+        self.settings.cors.on(response)
+    }
+
+    /// Browsers do not show a page why its WebSocket was refused: it may ask here.
+    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+        let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
+        let response = match name_of(request) {
+            _ if request.head.method == "OPTIONS" => Response::new(200),
+            Ok(name) if is_refusing && self.users.is_held(name) => taken(),
+            Ok(_) => upgrade_required(),
+            Err(error) => bad_name(error),
+        };
+        Answer::Now(self.settings.cors.on(response))
+    }
+}
+
+/// The name that a request asks for.
+fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
+    let name = request.parameter.ok_or(NameError::Encoding)?;
+    if name.trim().is_empty() {
+        Err(NameError::Blank)
+    } else if name.len() > USER_NAME_BYTES_MAX {
+        Err(NameError::Length)
+    } else if name.contains(char::is_control) {
+        Err(NameError::Control)
+    } else {
+        Ok(name)
+    }
+}
+
+fn bad_name(error: NameError) -> Response {
+    Response::text(400, format!("{error}\n"))
+}
+
+fn taken() -> Response {
+    Response::text(409, "Username already connected\n")
+}

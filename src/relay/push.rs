@@ -1,0 +1,117 @@
+//! Tokens and push: clients connect with a token and wait, back ends push to them over HTTP.
+//!
+//! A token names a group, which is a room of that name; every connection of the endpoint is in
+//! a room of all of them as well. Clients do not relay to each other: what they may say is who they are
+//! (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own on
+//! plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
+//! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a
+//! journal (`journal.rs`) where one is configured.
+
+mod api;
+mod journal;
+mod order;
+mod refusal;
+mod schedule;
+mod stats;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use self::api::{PushApi, PushSettings};
+use self::order::{Text, object};
+pub(crate) use self::refusal::Refusal as PushRefusal;
+pub(crate) use self::stats::Count;
+pub use self::stats::PushStats;
+use crate::engine::{Endpoint, JoinError, Request, RoomId, Session};
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::query_value;
+
+/// The room of all connections of a push endpoint. No token is empty, so no group has this name.
+const EVERYBODY: &str = "";
+
+/// The WebSocket side: connections that wait for pushes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Push;
+
+/// The group that a connection is in; what is kept for the connection.
+struct Group(RoomId);
+
+/// `{"type":"ping","ts":17}`: a client measures the way to the relay and back.
+#[derive(Deserialize)]
+struct Ping<'m> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'m>,
+    #[serde(default)]
+    ts: Option<i64>,
+}
+
+/// `{"event":"identify","data":{"token":"X"}}`: a client says who it is.
+#[derive(Deserialize)]
+struct Event<'m> {
+    #[serde(borrow)]
+    event: Text<'m>,
+    #[serde(borrow)]
+    data: &'m RawValue,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    token: String,
+}
+
+impl Endpoint for Push {
+    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        if let Err(error) = session.join(EVERYBODY) {
+            return close(session, error);
+        }
+        let query = request.head.query.unwrap_or_default();
+        if let Some(token) = query_value(query, "token") {
+            enter(session, &token);
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        if let Some(ts) = ts_of_ping(message.payload) {
+            let pong = format!("{{\"type\":\"pong\",\"ts\":{ts}}}");
+            session.send(MessageKind::Text, pong.as_bytes());
+        } else if let Some(token) = token_of_identify(message.payload) {
+            enter(session, &token);
+        }
+    }
+}
+
+fn ts_of_ping(payload: &[u8]) -> Option<i64> {
+    let Ping { kind, ts } = object(payload)?;
+    (kind.0 == "ping").then(|| ts.unwrap_or_default())
+}
+
+fn token_of_identify(payload: &[u8]) -> Option<String> {
+    let Event { event, data } = object(payload)?;
+    let is_identify = event.0 == "identify";
+    let identity: Identity = is_identify.then(|| object(data.get().as_bytes()))??;
+    Some(identity.token)
+}
+
+/// Moves the connection to the group of this token. An empty token names none.
+fn enter(session: &mut Session<'_>, token: &str) {
+    if token.is_empty() {
+        return;
+    }
+    let former = session.state().map(|Group(room)| *room);
+    match session.join(token) {
+        // It says again what is known: nothing that is on its way gets lost.
+        Ok(group) if Some(group) == former => {}
+        Ok(group) => {
+            if let Some(former) = former {
+                session.leave(former);
+            }
+            session.set_state(Group(group));
+        }
+        Err(error) => close(session, error),
+    }
+}
+
+fn close(session: &mut Session<'_>, error: JoinError) {
+    session.close(1008, &format!("room: {error}"));
+}

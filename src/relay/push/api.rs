@@ -1,0 +1,344 @@
+//! The push API: back ends push over plain HTTP, list what waits, and cancel it.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST` its path | pushes one order, or an array of them: all or none |
+//! | `GET` its path + `/pending` | the delayed pushes, by number, a page at a time |
+//! | `DELETE` its path + `/pending/{id}` | cancels one |
+//!
+//! Everything needs a key. Every answer is JSON with `code` (0 or -1) and `msg`; `docs/push.md` has
+//! all of them. One value serves all three paths, since they share the thread that keeps delayed
+//! pushes; it is started with the engine.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::order::{Order, Orders, Receipt, Target, frame};
+use super::refusal::Refusal;
+use super::schedule::{Pending, Schedule, now_ms};
+use super::{EVERYBODY, PushStats};
+use crate::engine::{
+    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, Later, Request, Session,
+};
+use crate::fanout::Recipients;
+use crate::fanout::room::EndpointId;
+use crate::limits::{PENDING_PER_PAGE_MAX, SCHEDULE_ANSWER_TIMEOUT};
+use crate::relay::api_keys::{ApiKeys, header_key};
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::{Response, query_value};
+
+/// What an operator decides about one push API.
+#[derive(Clone, Debug)]
+pub struct PushSettings {
+    /// Its path, without wildcards.
+    pub path: String,
+    /// Whether a token that names no user stands for everybody; else it is refused.
+    pub broadcast_fallback: bool,
+    /// The file that keeps delayed pushes over a restart.
+    pub journal: Option<PathBuf>,
+    /// Most delayed pushes that wait.
+    pub pending_max: usize,
+    /// Most memory of those, in bytes.
+    pub pending_bytes: usize,
+    /// The longest delay.
+    pub delay_max: Duration,
+}
+
+/// The default key of an earlier relay, which anybody can look up.
+const PUBLISHED_KEY: &[u8] = b"U2FsdGVkX18ucQzBA+ozhc3ySrVZ";
+
+/// The push API of one endpoint.
+pub struct PushApi {
+    settings: PushSettings,
+    sockets: EndpointId,
+    keys: ApiKeys,
+    stats: Arc<PushStats>,
+    schedule: OnceLock<Schedule>,
+}
+
+/// The three paths.
+enum Place<'r> {
+    Push,
+    List,
+    One(&'r str),
+}
+
+impl PushApi {
+    /// An API that pushes to the connections of the endpoint `sockets`.
+    pub fn new(
+        settings: PushSettings,
+        sockets: EndpointId,
+        keys: ApiKeys,
+        stats: Arc<PushStats>,
+    ) -> PushApi {
+        PushApi {
+            settings,
+            sockets,
+            keys,
+            stats,
+            schedule: OnceLock::new(),
+        }
+    }
+
+    /// The paths that it serves.
+    pub fn paths(path: &str) -> [String; 3] {
+        [
+            path.to_owned(),
+            format!("{path}/pending"),
+            format!("{path}/pending/{{id}}"),
+        ]
+    }
+
+    fn place<'r>(&self, request: &Request<'r>) -> Place<'r> {
+        match request.parameter {
+            Some(id) => Place::One(id),
+            None if request.head.path == self.settings.path => Place::Push,
+            None => Place::List,
+        }
+    }
+
+    /// The key is in a header, else in the query: the first that is not empty decides.
+    fn is_allowed(&self, request: &Request<'_>) -> bool {
+        if let Some(key) = header_key(request.head) {
+            return self.keys.allows(key.as_bytes());
+        }
+        let query = request.head.query.unwrap_or_default();
+        query_value(query, "api_key").is_some_and(|key| self.keys.allows(key.as_bytes()))
+    }
+
+    fn refuse(&self, refusal: Refusal, index: Option<usize>) -> Answer {
+        self.stats.count_refused(refusal);
+        Answer::Now(refusal.response(index))
+    }
+
+    fn push(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let orders = match self.accept(request.body) {
+            Ok(orders) => orders,
+            Err((refusal, index)) => return self.refuse(refusal, index),
+        };
+        let Some(schedule) = self.schedule.get() else {
+            return self.refuse(Refusal::Journal, None);
+        };
+        let delayed: Vec<Pending> = orders
+            .as_slice()
+            .iter()
+            .filter_map(|order| pending(order, schedule))
+            .collect();
+        if !delayed.is_empty()
+            && let Err(refusal) = schedule.reserve(&delayed)
+        {
+            return self.refuse(refusal, None);
+        }
+        let response = self.carry_out(&orders, &delayed, later);
+        if delayed.is_empty() {
+            return Answer::Now(response);
+        }
+        let (answer, token) = later.response(SCHEDULE_ANSWER_TIMEOUT);
+        schedule.add(delayed, token, response);
+        answer
+    }
+
+    /// Reads the orders and judges each of them.
+    fn accept<'b>(&self, body: &'b [u8]) -> Result<Orders<'b>, (Refusal, Option<usize>)> {
+        let orders = Orders::parse(body)?;
+        let is_batch = matches!(orders, Orders::Batch(_));
+        for (index, order) in orders.as_slice().iter().enumerate() {
+            let index = is_batch.then_some(index);
+            if order.target() == Target::Unresolvable && !self.settings.broadcast_fallback {
+                return Err((Refusal::UnresolvableToken, index));
+            }
+            let is_too_long = |seconds| Duration::from_secs(seconds) > self.settings.delay_max;
+            if u64::try_from(order.delay_seconds()).is_ok_and(is_too_long) {
+                return Err((Refusal::DelayTooLong, index));
+            }
+        }
+        Ok(orders)
+    }
+
+    /// Publishes what is for now. Returns the answer, in which `delayed` have their numbers.
+    fn carry_out(
+        &self,
+        orders: &Orders<'_>,
+        delayed: &[Pending],
+        later: &mut Later<'_>,
+    ) -> Response {
+        let mut ids = delayed.iter().map(|pending| pending.id);
+        let mut data = String::with_capacity(256);
+        for order in orders.as_slice() {
+            if !data.is_empty() {
+                data.push(',');
+            }
+            let target = order.target();
+            let user = match &target {
+                Target::User(user) => Some(&**user),
+                Target::Everybody | Target::Unresolvable => None,
+            };
+            let is_now = order.delay_seconds() <= 0;
+            let receipt = Receipt {
+                event_name: order.event_name(),
+                delay_seconds: order.delay_seconds(),
+                user,
+                token: order.token().get(),
+                queued: if is_now {
+                    self.publish(order, user, later)
+                } else {
+                    0
+                },
+                id: if is_now { None } else { ids.next() },
+            };
+            receipt.append_to(&mut data);
+        }
+        let body = match orders {
+            Orders::One(_) => format!("{{\"code\":0,\"msg\":\"ok\",\"data\":{data}}}"),
+            Orders::Batch(_) => format!("{{\"code\":0,\"msg\":\"ok\",\"data\":[{data}]}}"),
+        };
+        Response::json(200, body)
+    }
+
+    /// Publishes a push. Returns how many connections it was queued for.
+    fn publish(&self, order: &Order<'_>, user: Option<&str>, later: &mut Later<'_>) -> u32 {
+        self.stats.accepted[0].add(1);
+        let room = user.unwrap_or(EVERYBODY);
+        let members = later.members(self.sockets, room);
+        if members == 0 {
+            return 0;
+        }
+        let (subject, token) = (order.subject().get(), order.token().get());
+        let frame = frame(order.event_name(), subject, now_ms(), token);
+        let (kind, payload) = (MessageKind::Text, frame.as_bytes());
+        if !later.publish(self.sockets, room, Recipients::All, kind, payload) {
+            return 0;
+        }
+        self.stats.queued.add(members.into());
+        members
+    }
+
+    fn list(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let query = request.head.query.unwrap_or_default();
+        let number = |name, default: u64| match query_value(query, name) {
+            Some(text) => text.parse().ok(),
+            None => Some(default),
+        };
+        let limit = number("limit", PENDING_PER_PAGE_MAX as u64).filter(|limit| *limit > 0);
+        let (Some(limit), Some(after)) = (limit, number("after", 0)) else {
+            return self.refuse(Refusal::InvalidQuery, None);
+        };
+        self.ask(later, |schedule, token| {
+            schedule.list(
+                after,
+                limit.min(PENDING_PER_PAGE_MAX as u64) as usize,
+                token,
+            );
+        })
+    }
+
+    fn cancel(&self, id: &str, later: &mut Later<'_>) -> Answer {
+        match id.parse() {
+            Ok(id) => self.ask(later, |schedule, token| schedule.cancel(id, token)),
+            Err(_) => self.refuse(Refusal::NotPending, None),
+        }
+    }
+
+    fn ask(
+        &self,
+        later: &mut Later<'_>,
+        question: impl FnOnce(&Schedule, DeferredResponse),
+    ) -> Answer {
+        let Some(schedule) = self.schedule.get() else {
+            return self.refuse(Refusal::Journal, None);
+        };
+        let (answer, token) = later.response(SCHEDULE_ANSWER_TIMEOUT);
+        question(schedule, token);
+        answer
+    }
+}
+
+impl Place<'_> {
+    /// The methods that the path answers, as in `Allow`.
+    fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Place::Push => &["POST", "OPTIONS"],
+            Place::List => &["GET", "HEAD", "OPTIONS"],
+            Place::One(_) => &["DELETE", "OPTIONS"],
+        }
+    }
+}
+
+/// An order as it is kept; `None` where it is for now.
+fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
+    let delay_s = u64::try_from(order.delay_seconds()).ok();
+    let delay_s = delay_s.filter(|delay_s| *delay_s > 0)?;
+    Some(Pending {
+        id: schedule.next_id(),
+        due_ms: now_ms() + delay_s * 1_000,
+        event_name: order.event_name().into(),
+        subject: order.subject().to_owned(),
+        token: order.token().to_owned(),
+        user: match order.target() {
+            Target::User(user) => Some(user.into()),
+            Target::Everybody | Target::Unresolvable => None,
+        },
+    })
+}
+
+impl Endpoint for PushApi {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        if self.keys.allows(PUBLISHED_KEY) {
+            tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
+        }
+        let stats = Arc::clone(&self.stats);
+        let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
+        // An endpoint is started once.
+        let _ = self.schedule.set(schedule);
+        Ok(())
+    }
+
+    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let body = "{\"code\":-1,\"msg\":\"no websocket here\"}";
+        Admission::Refuse(Response::json(400, body))
+    }
+
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
+        debug_assert!(false, "nobody is let in");
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        let body = format!("{{\"code\":-1,\"msg\":\"{code}\"}}");
+        let headers = response.headers.into_iter();
+        let headers = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Type"));
+        headers.fold(
+            Response::json(response.status, body),
+            |json, (name, value)| json.with_header(name, value),
+        )
+    }
+
+    /// All of them: what a path does not answer is refused in JSON.
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let place = self.place(request);
+        let (method, methods) = (request.head.method, place.methods());
+        if !methods.contains(&method) || method == "OPTIONS" {
+            let response = match method {
+                "OPTIONS" => Response::new(204),
+                _ => {
+                    self.stats.count_refused(Refusal::Method);
+                    Refusal::Method.response(None)
+                }
+            };
+            return Answer::Now(response.with_header("Allow", methods.join(", ")));
+        }
+        if !self.is_allowed(request) {
+            return self.refuse(Refusal::InvalidKey, None);
+        }
+        match place {
+            Place::Push => self.push(request, later),
+            Place::List => self.list(request, later),
+            Place::One(id) => self.cancel(id, later),
+        }
+    }
+}

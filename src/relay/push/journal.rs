@@ -1,0 +1,194 @@
+//! Delayed pushes on disk: a table of an embedded store (redb), by number.
+//!
+//! Only the thread of the [`super::schedule`] writes it. When [`Journal::write`] returns, it is on
+//! disk; a process that is killed before that leaves a whole table, the old one or the new one.
+
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, ReadableTable as _, TableDefinition};
+
+use super::schedule::Pending;
+
+const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
+
+/// Memory that the store may use for pages, in bytes. All entries are in memory anyway.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal {path}: {source}", path = path.display())]
+pub(super) struct JournalError {
+    path: PathBuf,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The file.
+pub(super) struct Journal {
+    path: PathBuf,
+    /// `None` after a failure: a store that failed has to be opened anew.
+    database: Option<Database>,
+}
+
+impl Journal {
+    /// Opens the file, which is made where it does not exist, and reads what it holds.
+    ///
+    /// # Errors
+    ///
+    /// No such folder, no right, a file of something else, another process that has it open.
+    pub(super) fn open(path: &Path) -> Result<(Journal, Vec<Pending>), JournalError> {
+        let opened = open(path).and_then(|database| {
+            let pending = read(&database)?;
+            Ok((database, pending))
+        });
+        let (database, pending) = opened.map_err(|error| error.at(path))?;
+        let journal = Journal {
+            path: path.to_owned(),
+            database: Some(database),
+        };
+        Ok((journal, pending))
+    }
+
+    /// Adds some and takes others away, all at once and on disk.
+    ///
+    /// # Errors
+    ///
+    /// The file is as it was. The next call tries anew.
+    pub(super) fn write<'p>(
+        &mut self,
+        added: impl Iterator<Item = &'p Pending>,
+        gone: &[u64],
+    ) -> Result<(), JournalError> {
+        let database = match self.database.take() {
+            Some(database) => Ok(database),
+            None => open(&self.path),
+        };
+        let written = database.and_then(|database| {
+            write(&database, added, gone)?;
+            Ok(database)
+        });
+        self.database = Some(written.map_err(|error| error.at(&self.path))?);
+        Ok(())
+    }
+}
+
+/// What a store or an entry says.
+struct Failure(Box<dyn std::error::Error + Send + Sync>);
+
+impl Failure {
+    fn at(self, path: &Path) -> JournalError {
+        JournalError {
+            path: path.to_owned(),
+            source: self.0,
+        }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure(Box::new(error))
+    }
+}
+
+fn open(path: &Path) -> Result<Database, Failure> {
+    let database = Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+    let transaction = database.begin_write()?;
+    // From now on it is there to be read.
+    transaction.open_table(PENDING)?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+fn read(database: &Database) -> Result<Vec<Pending>, Failure> {
+    use redb::ReadableDatabase as _;
+    let table = database.begin_read()?.open_table(PENDING)?;
+    let mut pending = Vec::new();
+    for entry in table.iter()? {
+        let (id, json) = entry?;
+        let entry: Pending = serde_json::from_slice(json.value())?;
+        pending.push(Pending {
+            id: id.value(),
+            ..entry
+        });
+    }
+    Ok(pending)
+}
+
+fn write<'p>(
+    database: &Database,
+    added: impl Iterator<Item = &'p Pending>,
+    gone: &[u64],
+) -> Result<(), Failure> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(PENDING)?;
+        for pending in added {
+            table.insert(pending.id, serde_json::to_vec(pending)?.as_slice())?;
+        }
+        for id in gone {
+            table.remove(id)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::push::schedule::tests::pending;
+
+    #[test]
+    fn what_was_written_is_there_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("push.redb");
+        let (mut journal, found) = Journal::open(&path).expect("a new file");
+        assert!(found.is_empty());
+        let all: Vec<Pending> = (1..=3).map(pending).collect();
+        journal.write(all.iter(), &[]).expect("a disk");
+        journal.write([].into_iter(), &[2, 99]).expect("a disk");
+        assert!(Journal::open(&path).is_err(), "nobody else may have it");
+        drop(journal);
+        let (_, found) = Journal::open(&path).expect("the file");
+        let ids: Vec<u64> = found.iter().map(|pending| pending.id).collect();
+        assert_eq!(ids, [1, 3]);
+        assert_eq!(
+            found[1].subject.get(),
+            all[2].subject.get(),
+            "byte for byte"
+        );
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_not_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "remember the milk\n").expect("a file");
+        let error = Journal::open(&path).err().expect("no store");
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+        assert_eq!(
+            std::fs::read(&path).expect("a file"),
+            b"remember the milk\n"
+        );
+        assert!(Journal::open(&folder.path().join("no/such/folder")).is_err());
+    }
+
+    #[test]
+    fn after_a_failure_it_is_opened_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("below").join("push.redb");
+        let mut journal = Journal {
+            path: path.clone(),
+            database: None,
+        };
+        let push = pending(7);
+        assert!(
+            journal.write([&push].into_iter(), &[]).is_err(),
+            "no folder"
+        );
+        std::fs::create_dir(folder.path().join("below")).expect("a folder");
+        journal.write([&push].into_iter(), &[]).expect("a disk");
+        drop(journal);
+        let (_, found) = Journal::open(&path).expect("the file");
+        assert_eq!(found.len(), 1);
+    }
+}

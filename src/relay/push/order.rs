@@ -1,0 +1,412 @@
+//! What a back end orders: the body of a push request, for whom it is, and the texts that come of
+//! it. Pure: no clock, no sockets.
+//!
+//! `subject` and `token` are any JSON and travel byte for byte: they are never taken apart further
+//! than is needed to see where they end, and for whom a token is.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::refusal::Refusal;
+use crate::limits::PUSHES_PER_BATCH_MAX;
+
+/// Digits of a user's number that is written with an exponent: those of the largest double.
+const EXPANDED_DIGITS_MAX: usize = 309;
+
+/// One push, as it was sent.
+#[derive(Debug, Deserialize)]
+pub(super) struct Order<'b> {
+    #[serde(borrow, default)]
+    event_name: Option<Text<'b>>,
+    #[serde(borrow, default)]
+    subject: Option<&'b RawValue>,
+    #[serde(default)]
+    delay_seconds: Option<i64>,
+    #[serde(borrow, default)]
+    token: Option<&'b RawValue>,
+}
+
+/// The orders of one request.
+#[derive(Debug)]
+pub(super) enum Orders<'b> {
+    /// The body is an object.
+    One(Order<'b>),
+    /// The body is an array.
+    Batch(Vec<Order<'b>>),
+}
+
+/// For whom a push is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Target<'b> {
+    /// The connections of this user.
+    User(Cow<'b, str>),
+    /// All connections of the endpoint, as there is no token.
+    Everybody,
+    /// Nobody can tell from the token.
+    Unresolvable,
+}
+
+impl<'b> Orders<'b> {
+    /// Reads a body. Each order has the name of an event.
+    ///
+    /// # Errors
+    ///
+    /// The first offence, and which order of a batch it is in.
+    pub(super) fn parse(body: &'b [u8]) -> Result<Orders<'b>, (Refusal, Option<usize>)> {
+        let invalid = (Refusal::InvalidJson, None);
+        if first_byte(body) != Some(b'[') {
+            let order = Order::parse(body).map_err(|refusal| (refusal, None))?;
+            return Ok(Orders::One(order));
+        }
+        let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| invalid)?;
+        if items.len() > PUSHES_PER_BATCH_MAX {
+            return Err((Refusal::BatchTooLarge, None));
+        }
+        let orders = items.iter().enumerate().map(|(index, item)| {
+            let order = Order::parse(item.get().as_bytes());
+            order.map_err(|refusal| (refusal, Some(index)))
+        });
+        orders.collect::<Result<_, _>>().map(Orders::Batch)
+    }
+
+    pub(super) fn as_slice(&self) -> &[Order<'b>] {
+        match self {
+            Orders::One(order) => std::slice::from_ref(order),
+            Orders::Batch(orders) => orders,
+        }
+    }
+}
+
+impl<'b> Order<'b> {
+    fn parse(json: &'b [u8]) -> Result<Order<'b>, Refusal> {
+        let order: Order<'b> = object(json).ok_or(Refusal::InvalidJson)?;
+        match order.event_name() {
+            "" => Err(Refusal::NoEventName),
+            _ => Ok(order),
+        }
+    }
+
+    pub(super) fn event_name(&self) -> &str {
+        self.event_name.as_ref().map_or("", |Text(name)| name)
+    }
+
+    /// As it was sent; `null` where it was not.
+    pub(super) fn subject(&self) -> &'b RawValue {
+        self.subject.unwrap_or(RawValue::NULL)
+    }
+
+    /// As it was sent; `null` where it was not.
+    pub(super) fn token(&self) -> &'b RawValue {
+        self.token.unwrap_or(RawValue::NULL)
+    }
+
+    /// As it was sent; at most 0 means now.
+    pub(super) fn delay_seconds(&self) -> i64 {
+        self.delay_seconds.unwrap_or_default()
+    }
+
+    pub(super) fn target(&self) -> Target<'b> {
+        let Some(token) = self.token else {
+            return Target::Everybody;
+        };
+        match user_of(token.get()) {
+            Some(user) => Target::User(user),
+            None => Target::Unresolvable,
+        }
+    }
+}
+
+/// The user whom a token names: a text as it is, a number as a decimal integer, an object by its
+/// `id`, else by its `user_id`.
+fn user_of(token: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct User<'t> {
+        #[serde(borrow, default)]
+        id: Option<&'t RawValue>,
+        #[serde(borrow, default)]
+        user_id: Option<&'t RawValue>,
+    }
+    if token.starts_with('{') {
+        let user: User<'_> = serde_json::from_str(token).ok()?;
+        return [user.id, user.user_id]
+            .into_iter()
+            .flatten()
+            .find_map(|id| user_of_scalar(id.get()));
+    }
+    user_of_scalar(token)
+}
+
+fn user_of_scalar(json: &str) -> Option<Cow<'_, str>> {
+    match json.as_bytes().first()? {
+        b'"' => {
+            let Text(text) = serde_json::from_str(json).ok()?;
+            Some(text).filter(|text| !text.is_empty())
+        }
+        b'-' | b'0'..=b'9' => integer(json),
+        _ => None,
+    }
+}
+
+/// A text that is borrowed where it has no escapes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Text<'t>(#[serde(borrow)] pub(super) Cow<'t, str>);
+
+/// The whole part of a JSON number (RFC 8259 §6). Digits are kept as written, however many; one
+/// with an exponent may not be longer than a double can be.
+fn integer(number: &str) -> Option<Cow<'_, str>> {
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if exponent == 0 && whole != "-0" {
+        return Some(Cow::Borrowed(whole));
+    }
+    let (sign, whole) = match whole.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", whole),
+    };
+    // Where the point goes, counted from the first digit.
+    let point = i64::from(exponent) + whole.len() as i64;
+    if point > EXPANDED_DIGITS_MAX as i64 {
+        return None;
+    }
+    let digits = whole.bytes().chain(fraction.bytes());
+    let digits = digits.chain(std::iter::repeat(b'0'));
+    let digits: String = digits
+        .take(point.max(0) as usize)
+        .map(char::from)
+        .skip_while(|digit| *digit == '0')
+        .collect();
+    Some(match digits.as_str() {
+        "" => Cow::Borrowed("0"),
+        digits => Cow::Owned(format!("{sign}{digits}")),
+    })
+}
+
+/// A JSON object as `T`. An array is none, although serde would take it for one.
+pub(super) fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Option<T> {
+    let is_object = first_byte(json) == Some(b'{');
+    is_object.then(|| serde_json::from_slice(json).ok())?
+}
+
+fn first_byte(json: &[u8]) -> Option<u8> {
+    json.trim_ascii_start().first().copied()
+}
+
+/// What a client gets. `subject` and `token` are JSON; `ts` is in milliseconds since 1970 (UTC).
+pub(super) fn frame(event_name: &str, subject: &str, ts: u64, token: &str) -> String {
+    let mut frame = String::with_capacity(64 + event_name.len() + subject.len() + token.len());
+    frame.push_str("{\"event\":");
+    push_json_text(&mut frame, event_name);
+    let parts = ["subject\":", subject, ",\"ts\":"];
+    frame.push_str(",\"data\":{\"");
+    parts.iter().for_each(|part| frame.push_str(part));
+    let _ = write!(frame, "{ts},\"token\":{token}}}}}");
+    frame
+}
+
+/// What became of a push, as its back end is told.
+pub(super) struct Receipt<'r> {
+    pub(super) event_name: &'r str,
+    pub(super) delay_seconds: i64,
+    /// `None`: everybody.
+    pub(super) user: Option<&'r str>,
+    /// JSON.
+    pub(super) token: &'r str,
+    /// Connections that it was queued for.
+    pub(super) queued: u32,
+    /// The number of a push that waits.
+    pub(super) id: Option<u64>,
+}
+
+impl Receipt<'_> {
+    pub(super) fn append_to(&self, out: &mut String) {
+        out.push_str("{\"event_name\":");
+        push_json_text(out, self.event_name);
+        let _ = write!(out, ",\"delay_seconds\":{},", self.delay_seconds);
+        out.push_str("\"target_user_id\":");
+        push_json_text(out, self.user.unwrap_or_default());
+        let is_broadcast = self.user.is_none();
+        let _ = write!(out, ",\"broadcast\":{is_broadcast},\"parsed_user_raw\":");
+        out.push_str(self.token);
+        let _ = write!(out, ",\"queued\":{}", self.queued);
+        if let Some(id) = self.id {
+            let _ = write!(out, ",\"id\":\"{id}\"");
+        }
+        out.push('}');
+    }
+}
+
+/// Appends a text as JSON (RFC 8259 §7): in quotes, with the escapes that are needed.
+pub(super) fn push_json_text(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        // A text always has a JSON form.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(body: &str) -> Result<Order<'_>, Refusal> {
+        match Orders::parse(body.as_bytes()) {
+            Ok(Orders::One(order)) => Ok(order),
+            Ok(Orders::Batch(_)) => panic!("a batch"),
+            Err((refusal, _)) => Err(refusal),
+        }
+    }
+
+    #[test]
+    fn what_is_no_order_is_refused_by_what_is_wrong_with_it() {
+        for (body, refusal) in [
+            ("", Refusal::InvalidJson),
+            ("null", Refusal::InvalidJson),
+            ("\"x\"", Refusal::InvalidJson),
+            ("{\"event_name\":\"e\"", Refusal::InvalidJson),
+            ("{\"event_name\":\"e\"} x", Refusal::InvalidJson),
+            ("{\"event_name\":5}", Refusal::InvalidJson),
+            (
+                "{\"event_name\":\"e\",\"delay_seconds\":\"1\"}",
+                Refusal::InvalidJson,
+            ),
+            (
+                "{\"event_name\":\"e\",\"delay_seconds\":1.5}",
+                Refusal::InvalidJson,
+            ),
+            (
+                "{\"event_name\":\"e\",\"delay_seconds\":9223372036854775808}",
+                Refusal::InvalidJson,
+            ),
+            (
+                "{\"event_name\":\"e\",\"event_name\":\"f\"}",
+                Refusal::InvalidJson,
+            ),
+            ("{}", Refusal::NoEventName),
+            ("{\"event_name\":null}", Refusal::NoEventName),
+            ("{\"event_name\":\"\"}", Refusal::NoEventName),
+            ("{\"EVENT_NAME\":\"e\"}", Refusal::NoEventName),
+        ] {
+            assert_eq!(one(body).err(), Some(refusal), "{body}");
+        }
+        assert_eq!(
+            Orders::parse(b"{\"event_name\":\"e\",\"subject\":\"\xFF\"}").err(),
+            Some((Refusal::InvalidJson, None))
+        );
+    }
+
+    #[test]
+    fn a_batch_is_a_list_of_orders_and_says_which_is_wrong() {
+        let good = "{\"event_name\":\"e\"}";
+        let batch = format!(" [{good},{good}] ");
+        let orders = Orders::parse(batch.as_bytes()).unwrap();
+        assert!(matches!(&orders, Orders::Batch(orders) if orders.len() == 2));
+        assert!(matches!(Orders::parse(b"[]"), Ok(Orders::Batch(orders)) if orders.is_empty()));
+        for (batch, refusal, index) in [
+            (format!("[{good},{{}}]"), Refusal::NoEventName, Some(1)),
+            (format!("[{good},[\"e\"]]"), Refusal::InvalidJson, Some(1)),
+            (format!("[[{good}]]"), Refusal::InvalidJson, Some(0)),
+            (format!("[{good},]"), Refusal::InvalidJson, None),
+            (
+                format!(
+                    "[{}{good}]",
+                    format!("{good},").repeat(PUSHES_PER_BATCH_MAX)
+                ),
+                Refusal::BatchTooLarge,
+                None,
+            ),
+        ] {
+            assert_eq!(
+                Orders::parse(batch.as_bytes()).err(),
+                Some((refusal, index))
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_names_its_user_by_the_rules() {
+        let user = |user: &'static str| Target::User(user.into());
+        for (token, target) in [
+            ("\"USER_123\"", user("USER_123")),
+            ("\" a\\u00e9\\n\"", user(" aé\n")),
+            ("123", user("123")),
+            ("-7", user("-7")),
+            ("1.99", user("1")),
+            ("-1.99", user("-1")),
+            ("-0.5", user("0")),
+            ("-0", user("0")),
+            ("1e3", user("1000")),
+            ("12.345E1", user("123")),
+            ("125e-1", user("12")),
+            ("-5e-1", user("0")),
+            ("0e5", user("0")),
+            ("0.00123e4", user("12")),
+            ("9223372036854775808", user("9223372036854775808")),
+            (
+                "123456789012345678901234567890",
+                user("123456789012345678901234567890"),
+            ),
+            ("1e400", Target::Unresolvable),
+            ("1e99999999999", Target::Unresolvable),
+            ("{\"id\":\"x\",\"user_id\":\"y\"}", user("x")),
+            ("{ \"user_id\" : 5.5 }", user("5")),
+            ("{\"id\":null,\"user_id\":\"y\"}", user("y")),
+            ("{\"id\":\"\",\"user_id\":\"y\"}", user("y")),
+            ("{\"id\":{\"id\":1}}", Target::Unresolvable),
+            ("{}", Target::Unresolvable),
+            ("[\"x\"]", Target::Unresolvable),
+            ("true", Target::Unresolvable),
+            ("\"\"", Target::Unresolvable),
+            ("\"\\ud800\"", Target::Unresolvable),
+            ("null", Target::Everybody),
+        ] {
+            let body = format!("{{\"event_name\":\"e\",\"token\":{token}}}");
+            assert_eq!(one(&body).unwrap().target(), target, "{token}");
+        }
+        assert_eq!(
+            one("{\"event_name\":\"e\"}").unwrap().target(),
+            Target::Everybody
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "[\\[{\"a-z_:,0-9.eE+\\-\\]} ]*") {
+            if let Ok(orders) = Orders::parse(body.as_bytes()) {
+                orders.as_slice().iter().for_each(|order| { order.target(); });
+            }
+        }
+
+        #[test]
+        fn a_frame_is_json_with_subject_and_token_byte_for_byte(
+            event_name in "\\PC*|[\\x00-\\x1f\"\\\\]*",
+            text in "\\PC*",
+            ts in any::<u64>(),
+        ) {
+            let subject = format!("{{ \"a\" :\n {}, \"a\": 1.50 }}", serde_json::json!(text));
+            let frame = frame(&event_name, &subject, ts, " [1e2] ".trim());
+            prop_assert!(frame.contains(&subject));
+            let read: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            prop_assert_eq!(&read["event"], &serde_json::json!(event_name));
+            prop_assert_eq!(&read["data"]["ts"], &serde_json::json!(ts));
+        }
+
+        #[test]
+        fn a_number_without_a_fraction_is_itself(number in any::<i64>(), fraction in 0..1000u32) {
+            let whole = number.to_string();
+            let text = format!("{whole}.{fraction}");
+            prop_assert_eq!(integer(&whole), Some(Cow::Borrowed(&*whole)));
+            prop_assert_eq!(integer(&text), Some(Cow::Borrowed(&*whole)));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Why the push API refuses a request: the status, the message that clients may rely on, and the
+//! label in the metrics.
+
+use crate::wire::http::Response;
+
+/// An offence, or what the relay lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// The key is missing or wrong.
+    InvalidKey,
+    /// The path does not answer that method.
+    Method,
+    /// The body is no JSON, or has wrong types.
+    InvalidJson,
+    /// An order has no name of an event.
+    NoEventName,
+    /// A token names no user, and is not to be taken for everybody.
+    UnresolvableToken,
+    /// A delay is over the bound.
+    DelayTooLong,
+    /// A batch has too many orders.
+    BatchTooLarge,
+    /// A parameter of the query cannot be read.
+    InvalidQuery,
+    /// No push of that number waits.
+    NotPending,
+    /// As many pushes wait as may.
+    TooManyPending,
+    /// The journal cannot be written, so nothing was promised.
+    Journal,
+}
+
+impl Refusal {
+    /// The labels in the metrics, in the order of the variants.
+    pub(crate) const LABELS: [&'static str; 11] = [
+        "key",
+        "method",
+        "json",
+        "event_name",
+        "token",
+        "delay",
+        "batch",
+        "query",
+        "not_pending",
+        "full",
+        "journal",
+    ];
+
+    fn status(self) -> u16 {
+        match self {
+            Refusal::InvalidKey => 401,
+            Refusal::Method => 405,
+            Refusal::NotPending => 404,
+            Refusal::TooManyPending | Refusal::Journal => 503,
+            _ => 400,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Refusal::InvalidKey => "invalid api key",
+            Refusal::Method => "method not allowed",
+            Refusal::InvalidJson => "invalid json",
+            Refusal::NoEventName => "event_name is required",
+            Refusal::UnresolvableToken => "token names no user",
+            Refusal::DelayTooLong => "delay_seconds is too large",
+            Refusal::BatchTooLarge => "too many pushes in one request",
+            Refusal::InvalidQuery => "invalid query",
+            Refusal::NotPending => "no such pending push",
+            Refusal::TooManyPending => "too many pending pushes",
+            Refusal::Journal => "the journal cannot be written",
+        }
+    }
+
+    /// The answer; `index` is the order's place in its batch, from 0.
+    pub(super) fn response(self, index: Option<usize>) -> Response {
+        let message = self.message();
+        let index = index.map_or_else(String::new, |index| format!(",\"index\":{index}"));
+        let body = format!("{{\"code\":-1,\"msg\":\"{message}\"{index}}}");
+        let response = Response::json(self.status(), body);
+        match self {
+            Refusal::InvalidKey => response.with_header("WWW-Authenticate", "X-API-KEY"),
+            Refusal::TooManyPending | Refusal::Journal => response.with_header("Retry-After", "1"),
+            _ => response,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The names of one endpoint's users, across all shards: who is here, and by which connections.
+//!
+//! An endpoint claims a name when it admits a connection ([`Users::claim`]) and keeps the [`Claim`]
+//! as the connection's state ([`Accept::state`]). The name is given back when the claim is dropped,
+//! which happens exactly once however the connection ends: after [`Endpoint::closed`], or with the
+//! [`Accept`] that carries it where the connection is never opened (a wrapper refuses it, code
+//! panics, the client leaves while the answer is awaited).
+//!
+//! A claim is known by itself and not by its name, so one that comes late gives back nothing that
+//! is somebody else's. Every decision is made under the lock of the name's part: of any number of
+//! connections that ask at once, on whatever shards, exactly one gets the name.
+//!
+//! [`Endpoint::closed`]: crate::engine::Endpoint::closed
+//! [`Accept`]: crate::engine::Accept
+//! [`Accept::state`]: crate::engine::Accept::state
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::OnDuplicate;
+use crate::fanout::ConnectionId;
+use crate::limits::CONNECTIONS_PER_USER_MAX;
+
+/// Locks that share the names between them.
+const PARTS: usize = 64;
+
+/// Why a name was not given. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// It has a holder, or as many as may share it ([`CONNECTIONS_PER_USER_MAX`]).
+    #[error("the name is taken")]
+    Taken,
+    /// Its holder could not be told to go. It may be tried again.
+    #[error("the name's holder could not be told to go")]
+    Busy,
+}
+
+/// A connection that has a name.
+#[derive(Debug)]
+struct Holder {
+    name: Arc<str>,
+    connection: ConnectionId,
+    is_replaced: AtomicBool,
+}
+
+type Part = HashMap<Arc<str>, Vec<Arc<Holder>>>;
+
+/// All names of an endpoint. The hasher is the standard one, since clients choose the names.
+#[derive(Debug)]
+pub struct Users {
+    parts: [Mutex<Part>; PARTS],
+    hasher: RandomState,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Users {
+            parts: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Users {
+    /// Gives `name` to `connection`. To replace a holder means to tell it to go: `tell_to_go` does
+    /// that, and says whether it could. It is called under the lock and must not wait. From the
+    /// moment when this returns the name is the newcomer's alone ([`Claim::is_replaced`]).
+    ///
+    /// # Errors
+    ///
+    /// The name has a holder that keeps it.
+    pub fn claim(
+        self: &Arc<Users>,
+        name: &str,
+        connection: ConnectionId,
+        on_duplicate: OnDuplicate,
+        mut tell_to_go: impl FnMut(ConnectionId) -> bool,
+    ) -> Result<Claim, ClaimError> {
+        let name: Arc<str> = name.into();
+        let holder = Arc::new(Holder {
+            name: Arc::clone(&name),
+            connection,
+            is_replaced: AtomicBool::new(false),
+        });
+        let mut part = self.part(&name);
+        let holders = part.entry(name).or_default();
+        debug_assert!(holders.len() <= CONNECTIONS_PER_USER_MAX);
+        match on_duplicate {
+            _ if holders.is_empty() => {}
+            OnDuplicate::Refuse => return Err(ClaimError::Taken),
+            OnDuplicate::Share if holders.len() >= CONNECTIONS_PER_USER_MAX => {
+                return Err(ClaimError::Taken);
+            }
+            OnDuplicate::Share => {}
+            OnDuplicate::Replace => {
+                if !holders.iter().all(|older| tell_to_go(older.connection)) {
+                    return Err(ClaimError::Busy);
+                }
+                for older in holders.drain(..) {
+                    older.is_replaced.store(true, Ordering::Release);
+                }
+            }
+        }
+        holders.push(Arc::clone(&holder));
+        drop(part);
+        Ok(Claim {
+            users: Arc::clone(self),
+            holder,
+        })
+    }
+
+    /// Whether the name has a holder.
+    pub fn is_held(&self, name: &str) -> bool {
+        self.part(name).contains_key(name)
+    }
+
+    /// The connections that have the name, the oldest first.
+    pub fn connections_of(&self, name: &str) -> Vec<ConnectionId> {
+        let part = self.part(name);
+        let holders = part.get(name).map_or(&[][..], Vec::as_slice);
+        holders.iter().map(|holder| holder.connection).collect()
+    }
+
+    /// How many names have holders.
+    pub fn count(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).len()).sum()
+    }
+
+    /// Names that have holders, `names_max` at the most, in no order.
+    pub fn names(&self, names_max: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        for part in &self.parts {
+            let more = names_max - names.len();
+            names.extend(lock(part).keys().take(more).map(ToString::to_string));
+        }
+        names
+    }
+
+    fn release(&self, holder: &Arc<Holder>) {
+        let mut part = self.part(&holder.name);
+        let Entry::Occupied(mut entry) = part.entry(Arc::clone(&holder.name)) else {
+            debug_assert!(holder.is_replaced.load(Ordering::Relaxed));
+            return;
+        };
+        let holders = entry.get_mut();
+        if let Some(at) = holders.iter().position(|each| Arc::ptr_eq(each, holder)) {
+            holders.remove(at);
+        }
+        if holders.is_empty() {
+            entry.remove();
+        }
+    }
+
+    fn part(&self, name: &str) -> MutexGuard<'_, Part> {
+        lock(&self.parts[self.hasher.hash_one(name) as usize % PARTS])
+    }
+}
+
+/// What holds a name. Dropping it gives the name back.
+#[derive(Debug)]
+pub struct Claim {
+    users: Arc<Users>,
+    holder: Arc<Holder>,
+}
+
+impl Claim {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.holder.name
+    }
+
+    /// Whether a newcomer has got the name. This connection has been told to go, and speaks for
+    /// the user no more.
+    pub fn is_replaced(&self) -> bool {
+        self.holder.is_replaced.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.users.release(&self.holder);
+    }
+}
+
+/// A map stays whole whatever a thread that held its lock did: what is called under it is called
+/// before anything changes.
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use super::OnDuplicate::{Refuse, Replace, Share};
+    use super::*;
+
+    fn id(index: u32) -> ConnectionId {
+        ConnectionId {
+            index,
+            generation: 1,
+            shard: 0,
+        }
+    }
+
+    fn unasked(_: ConnectionId) -> bool {
+        panic!("nobody is to be told to go")
+    }
+
+    fn claim(users: &Arc<Users>, index: u32, how: OnDuplicate) -> Result<Claim, ClaimError> {
+        users.claim("ada", id(index), how, |_| true)
+    }
+
+    #[test]
+    fn a_name_has_one_holder_until_it_is_given_back() {
+        let users = Arc::<Users>::default();
+        let first = users.claim("ada", id(1), Refuse, unasked).expect("free");
+        let second = users.claim("ada", id(2), Refuse, unasked);
+        assert_eq!(second.err(), Some(ClaimError::Taken));
+        let other = users.claim("bob", id(2), Refuse, unasked).expect("free");
+        assert_eq!((users.count(), other.name()), (2, "bob"));
+        drop(first);
+        assert!(!users.is_held("ada") && users.is_held("bob"));
+        claim(&users, 3, Refuse).expect("free again");
+    }
+
+    #[test]
+    fn the_newcomer_replaces_and_what_the_older_one_gives_back_is_not_its_name() {
+        let users = Arc::<Users>::default();
+        let older = claim(&users, 1, Replace).expect("free");
+        let mut told = Vec::new();
+        let tell = |connection| {
+            told.push(connection);
+            true
+        };
+        let newer = users.claim("ada", id(2), Replace, tell).expect("replaced");
+        assert_eq!(told, [id(1)]);
+        assert!(older.is_replaced() && !newer.is_replaced());
+        assert_eq!(users.connections_of("ada"), [id(2)]);
+        drop(older);
+        assert_eq!(users.connections_of("ada"), [id(2)]);
+        drop(newer);
+        assert_eq!(users.count(), 0);
+    }
+
+    #[test]
+    fn who_cannot_be_told_to_go_keeps_the_name() {
+        let users = Arc::<Users>::default();
+        let older = claim(&users, 1, Replace).expect("free");
+        let refused = users.claim("ada", id(2), Replace, |_| false);
+        assert_eq!(refused.err(), Some(ClaimError::Busy));
+        assert!(!older.is_replaced());
+        assert_eq!(users.connections_of("ada"), [id(1)]);
+    }
+
+    #[test]
+    fn devices_share_a_name_up_to_a_bound_and_it_is_free_after_the_last() {
+        let users = Arc::<Users>::default();
+        let max = CONNECTIONS_PER_USER_MAX as u32;
+        let mut devices: Vec<Claim> = (0..max)
+            .map(|index| claim(&users, index, Share).expect("shared"))
+            .collect();
+        assert_eq!(claim(&users, max, Share).err(), Some(ClaimError::Taken));
+        assert_eq!(users.count(), 1);
+        devices.remove(1);
+        let left = users.connections_of("ada");
+        assert_eq!((left.len(), left[1]), (devices.len(), id(2)));
+        devices.clear();
+        assert_eq!(users.count(), 0);
+    }
+
+    #[test]
+    fn names_are_listed_up_to_a_bound() {
+        let users = Arc::<Users>::default();
+        let claims: Vec<Claim> = (0..500)
+            .map(|index| users.claim(&index.to_string(), id(index), Refuse, unasked))
+            .collect::<Result<_, _>>()
+            .expect("all are free");
+        assert_eq!(users.names(499).len(), 499);
+        let mut names = users.names(1_000);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!((names.len(), users.count()), (500, 500));
+        drop(claims);
+        assert!(users.names(1_000).is_empty());
+    }
+
+    /// Threads that claim and give back as fast as they can, and count who is inside.
+    #[test]
+    fn who_gets_a_name_has_it_alone() {
+        let (users, inside) = (Arc::<Users>::default(), AtomicU32::new(0));
+        let claim_often = |index| {
+            let mut claims = 0;
+            while claims < 5_000 {
+                let Ok(claim) = claim(&users, index, Refuse) else {
+                    continue;
+                };
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                claims += 1;
+                // Long enough for the others to look.
+                (0..200).for_each(|_| std::hint::spin_loop());
+                inside.fetch_sub(1, Ordering::Relaxed);
+                drop(claim);
+            }
+        };
+        thread::scope(|scope| {
+            for index in 0..4 {
+                scope.spawn(move || claim_often(index));
+            }
+        });
+        assert_eq!(users.count(), 0, "every claim was given back");
+    }
+
+    #[test]
+    fn of_many_that_replace_each_other_at_once_one_stays() {
+        const THREADS: u32 = 8;
+        let (users, barrier) = (Arc::<Users>::default(), Barrier::new(THREADS as usize));
+        let stayed = AtomicU32::new(0);
+        let replace = |index| {
+            for round in 1..=500 {
+                barrier.wait();
+                let claim = claim(&users, index, Replace).expect("all can be told");
+                barrier.wait();
+                stayed.fetch_add(u32::from(!claim.is_replaced()), Ordering::Relaxed);
+                barrier.wait();
+                assert_eq!(stayed.load(Ordering::Relaxed), round);
+            }
+        };
+        thread::scope(|scope| {
+            for index in 0..THREADS {
+                scope.spawn(move || replace(index));
+            }
+        });
+        assert_eq!(users.count(), 0, "every claim was given back");
+    }
+}

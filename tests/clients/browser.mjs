@@ -1,0 +1,109 @@
+// The pages of examples/ in headless Chromium: served by a relay at /demo/, or opened as files.
+//
+// Run by scripts/test-clients, which installs playwright-core and axe-core and finds Chromium
+// (CHROMIUM). SCREENSHOTS names a folder for pictures of the pages.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+import { DEADLINE_MS, tool } from './relay.mjs';
+
+const { chromium } = tool('playwright-core');
+const AXE = readFileSync(tool.resolve('axe-core/axe.min.js'), 'utf8');
+
+const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
+const FLAGS = [
+  '--disable-gpu',
+  '--disable-dev-shm-usage',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-default-apps',
+  '--disable-domain-reliability',
+  '--disable-sync',
+  '--no-first-run',
+  '--no-pings',
+];
+
+export const LOOKS = [
+  { name: 'desktop-light', colorScheme: 'light', viewport: { width: 1200, height: 760 } },
+  { name: 'desktop-dark', colorScheme: 'dark', viewport: { width: 1200, height: 760 } },
+  { name: 'phone-light', colorScheme: 'light', viewport: { width: 320, height: 568 } },
+  { name: 'phone-dark', colorScheme: 'dark', viewport: { width: 390, height: 780 } },
+];
+
+export function launch(...flags) {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    chromiumSandbox: false,
+    args: [...FLAGS, ...flags],
+    timeout: DEADLINE_MS,
+  });
+}
+
+// The address of a page as the relay serves it, or as a file; settings go into the fragment.
+export function served(relay, page, settings = {}) {
+  return `http://${relay.address}/demo/${page}#${new URLSearchParams(settings)}`;
+}
+
+export function asFile(page, settings = {}) {
+  return `${pathToFileURL(join(EXAMPLES, page)).href}#${new URLSearchParams(settings)}`;
+}
+
+// Opens a tab. What it asks for that lies not beside the page and is not the relay's, and every
+// error of its scripts, is collected in `offences`.
+export async function open(context, url, prepare = () => {}) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(DEADLINE_MS);
+  page.offences = [];
+  const { origin, protocol } = new URL(url);
+  const home = protocol === 'file:' ? pathToFileURL(EXAMPLES).href : `${origin}/`;
+  page.on('request', (request) => {
+    const asked = request.url();
+    const isOwn = asked.startsWith(home) || asked.startsWith('blob:');
+    const isRelays = protocol === 'file:' && /^http:\/\/127\.0\.0\.1:\d+\//.test(asked);
+    if (!isOwn && !isRelays) page.offences.push(asked);
+  });
+  page.on('pageerror', (error) => page.offences.push(String(error)));
+  page.on('console', (message) => {
+    if (/Content Security Policy/.test(message.text())) page.offences.push(message.text());
+  });
+  await prepare(page);
+  await page.goto(url);
+  return page;
+}
+
+export function connected(page) {
+  return page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor();
+}
+
+export async function finish(...pages) {
+  for (const page of pages) {
+    assert.deepEqual(page.offences, []);
+    await page.close();
+  }
+}
+
+// A picture, where SCREENSHOTS asks for them.
+export async function picture(page, name) {
+  const folder = process.env.SCREENSHOTS;
+  if (folder) await page.screenshot({ path: join(folder, `${name}.png`) });
+}
+
+// Nothing is wider than the window, the buttons can be reached, and nothing offends against the
+// rules for accessible pages (WCAG 2.1 A and AA, contrast among them).
+export async function assertUsable(page, buttons) {
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(width <= page.viewportSize().width, `${width} pixels wide`);
+  for (const name of buttons) {
+    await page.getByRole('button', { name, exact: true }).click({ trial: true });
+  }
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => {
+    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'];
+    const { violations } = await globalThis.axe.run({ runOnly: { type: 'tag', values: tags } });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`);
+  });
+  assert.deepEqual(found, []);
+}
