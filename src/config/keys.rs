@@ -15,7 +15,7 @@ use super::value::{
 };
 use super::{
     Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, OnDuplicate, Origin, Shards, SlowClientPolicy, TrustedProxy,
+    Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::guard::HIDDEN;
 
@@ -90,6 +90,8 @@ pub static KEYS: &[Key<Config>] = &[
     key!(limits.head_bytes, HEAD_BYTES),
     key!(limits.connections, CONNECTIONS),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT)),
+    key!(limits.connects_per_ip.rate, Or(&["0", "off"], PER_SECOND)),
+    key!(limits.connects_per_ip.burst, Or(&["auto"], PER_SECOND)),
     key!(limits.exempt_networks, NETWORKS),
     key!(limits.inbound_bytes, MEMORY_BYTES),
     key!(limits.rooms_per_connection, ROOMS),
@@ -98,6 +100,11 @@ pub static KEYS: &[Key<Config>] = &[
     key!(slow_client.outbox_bytes, MEMORY_BYTES),
     key!(slow_client.outbox_age, OFF_OR_SPAN),
     key!(slow_client.process_bytes, MEMORY_BYTES),
+    key!(rate.policy, RATE_POLICY),
+    key!(rate.messages, Or(&["0", "off"], PER_SECOND)),
+    key!(rate.messages_burst, Or(&["auto"], PER_SECOND)),
+    key!(rate.bytes, Or(&["0", "off"], MESSAGE_BYTES)),
+    key!(rate.bytes_burst, Or(&["auto"], MESSAGE_BYTES)),
     key!(keepalive.ping, OFF_OR_SPAN),
     key!(keepalive.pong, OFF_OR_SPAN),
     key!(deflate.enabled, Switch),
@@ -156,6 +163,11 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(slow_client.policy, OrNull(POLICY)),
     key!(slow_client.outbox_bytes, OrNull(MEMORY_BYTES)),
     key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
+    key!(rate.policy, OrNull(RATE_POLICY)),
+    key!(rate.messages, OrNull(Or(&["0", "off"], PER_SECOND))),
+    key!(rate.messages_burst, OrNull(Or(&["auto"], PER_SECOND))),
+    key!(rate.bytes, OrNull(Or(&["0", "off"], MESSAGE_BYTES))),
+    key!(rate.bytes_burst, OrNull(Or(&["auto"], MESSAGE_BYTES))),
     key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
     key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
     key!(deflate.enabled, OrNull(Switch)),
@@ -246,6 +258,11 @@ const COUNT: Count = Count {
     max: 100_000_000,
 };
 
+/// Of connects and messages; as many as a token bucket can hold.
+const PER_SECOND: Count = Count {
+    min: 1,
+    max: 1 << 30,
+};
 const DEFLATE_BYTES: Size = Size {
     min: 0,
     max: KIB * MIB,
@@ -293,6 +310,12 @@ const POLICY: Word<SlowClientPolicy> = Word(&[
     ("drop_oldest", SlowClientPolicy::DropOldest),
     ("drop_newest", SlowClientPolicy::DropNewest),
     ("latest_only", SlowClientPolicy::LatestOnly),
+]);
+
+const RATE_POLICY: Word<RatePolicy> = Word(&[
+    ("delay", RatePolicy::Delay),
+    ("drop", RatePolicy::Drop),
+    ("close", RatePolicy::Close),
 ]);
 
 /// `warning` is what some earlier relays call it.

@@ -11,7 +11,7 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 14] = [
+const LIVE: [&str; 15] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
@@ -22,6 +22,7 @@ const LIVE: [&str; 14] = [
     "auth",
     "limits",
     "slow_client",
+    "rate",
     "keepalive",
     "timeouts",
     "shutdown",

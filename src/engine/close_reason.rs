@@ -43,11 +43,15 @@ pub enum CloseReason {
     Expired,
     /// It did what it may not, and was let in on that condition ([`super::Session::forbid`]).
     Forbidden,
+    /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
+    RateMessages,
+    /// More bytes came than `rate.bytes` allows, likewise.
+    RateBytes,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 19] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -65,6 +69,8 @@ impl CloseReason {
         "tls",
         "expired",
         "forbidden",
+        "rate_messages",
+        "rate_bytes",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -89,6 +95,8 @@ impl CloseReason {
             CloseReason::Tls => 14,
             CloseReason::Expired => 15,
             CloseReason::Forbidden => 16,
+            CloseReason::RateMessages => 17,
+            CloseReason::RateBytes => 18,
         }
     }
 
@@ -115,6 +123,7 @@ impl CloseReason {
             }
             CloseReason::EndpointPanic => Some(1011),
             CloseReason::Shutdown => Some(1001),
+            CloseReason::RateMessages | CloseReason::RateBytes => Some(1008),
         }
     }
 
@@ -134,6 +143,8 @@ impl CloseReason {
             CloseReason::Shutdown => "shutdown: going away".into(),
             CloseReason::Expired => "auth: expired".into(),
             CloseReason::Forbidden => "auth: not allowed".into(),
+            CloseReason::RateMessages => "rate: too many messages".into(),
+            CloseReason::RateBytes => "rate: too many bytes".into(),
         }
     }
 
@@ -217,11 +228,13 @@ pub enum Refusal {
     TokenAudience,
     /// It is known who the client is, and that it may not do this.
     Forbidden,
+    /// The client's address connects more often than it may.
+    ConnectRate,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 25] = [
+    pub const LABELS: [&'static str; 26] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -247,6 +260,7 @@ impl Refusal {
         "token_issuer",
         "token_audience",
         "forbidden",
+        "connect_rate",
     ];
 
     /// The label in metrics and logs.
@@ -268,6 +282,9 @@ mod tests {
         assert_eq!(CloseReason::Tls.label(), "tls");
         assert_eq!(CloseReason::Expired.label(), "expired");
         assert_eq!(CloseReason::Forbidden.label(), "forbidden");
+        assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
+        assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
+        assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Network.label(), "network");
         assert_eq!(Refusal::TokenKey.label(), "token_key");
@@ -309,6 +326,8 @@ mod tests {
             CloseReason::Tls,
             CloseReason::Expired,
             CloseReason::Forbidden,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -348,6 +367,8 @@ mod tests {
             CloseReason::Shutdown,
             CloseReason::Expired,
             CloseReason::Forbidden,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         for reason in reasons {
             assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));

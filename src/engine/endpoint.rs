@@ -81,7 +81,7 @@ pub trait Endpoint: Any + Send + Sync {
     /// its body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
     /// reason, `response` says it in a line of text. An endpoint whose clients look for another
     /// form of error gives it another body or more headers; the status should stay. An endpoint
-    /// around another one passes this on to it.
+    /// around another one passes this on to it, and has its own refusals worded so as well.
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         let _ = code;
         response
@@ -316,7 +316,8 @@ impl Later<'_> {
         self.core.members(&RoomKey { endpoint, name })
     }
 
-    /// Publishes to a room of any endpoint, by name. Returns whether it has any members.
+    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks is
+    /// no member, and what it asks for is no message: a veto ([`Session::veto`]) does not hold here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,

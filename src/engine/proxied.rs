@@ -9,8 +9,8 @@
 use std::net::SocketAddr;
 
 use super::close_reason::Refusal;
-use super::connection::{Key, OverLimit, Phase};
-use super::requests::{Step, too_many_connections};
+use super::connection::{Key, Phase};
+use super::requests::Step;
 use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};
@@ -141,16 +141,21 @@ impl Shard {
     }
 
     /// Makes a connection that is about to become a WebSocket its client's own. An error is the
-    /// refusal: the client has too many.
-    pub(super) fn identify(&mut self, key: Key, client: SocketAddr) -> Result<(), Response> {
+    /// refusal: the client has too many, or connects too often.
+    pub(super) fn identify(
+        &mut self,
+        key: Key,
+        client: SocketAddr,
+    ) -> Result<(), (Refusal, Response)> {
         let proxy = connection_peer(self, key);
         if client == proxy {
             return Ok(());
         }
         let (over_limit, is_counted) = self.judge_address(client);
-        if over_limit == Some(OverLimit::Address) {
-            self.refused(key, Refusal::ConnectionsPerAddress);
-            return Err(too_many_connections().with_header("Retry-After", "5"));
+        if let Some(over_limit) = over_limit {
+            let (refusal, response) = over_limit.refusal(&self.core.settings);
+            self.refused(key, refusal);
+            return Err((refusal, response));
         }
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::bodies::{Body, CONTINUE};
 use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
-use super::connection::{Key, OverLimit, Phase};
+use super::connection::{Key, Phase};
 use super::endpoint::{
     Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
 };
@@ -209,21 +209,13 @@ impl Shard {
     /// Answers a connection that was let in only to be told that it cannot stay.
     fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
-            match self.core.connection(key)?.over_limit? {
-                OverLimit::Connections => {
-                    let response = Response::text(503, "The relay is full.\n");
-                    (Refusal::Connections, response)
-                }
-                OverLimit::Address => (Refusal::ConnectionsPerAddress, too_many_connections()),
-            }
+            let over_limit = self.core.connection(key)?.over_limit?;
+            over_limit.refusal(&self.core.settings)
         } else {
-            (
-                Refusal::Shutdown,
-                Response::text(503, "The relay is shutting down.\n"),
-            )
+            let response = Response::text(503, "The relay is shutting down.\n");
+            (Refusal::Shutdown, response.with_header("Retry-After", "5"))
         };
         self.refused(key, refusal);
-        let response = response.with_header("Retry-After", "5");
         let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
@@ -277,9 +269,8 @@ impl Shard {
                 return Step::Ended;
             }
         };
-        if let Err(response) = self.identify(key, request.peer) {
-            let code = Refusal::ConnectionsPerAddress.label();
-            let response = self.worded(request.head.path, response, code);
+        if let Err((refusal, response)) = self.identify(key, request.peer) {
+            let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);
@@ -613,10 +604,6 @@ impl Shard {
     pub(super) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
-}
-
-pub(super) fn too_many_connections() -> Response {
-    Response::text(429, "Too many connections from this address.\n")
 }
 
 /// The path that a request asks for which may be malformed or cut short; empty where none can be

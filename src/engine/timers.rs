@@ -124,9 +124,13 @@ impl Shard {
         let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let message_timeout = self.core.settings.timeouts.message;
         let connection = &self.core.connections[key.index as usize];
+        // Who is not read has no way to be heard, nor to finish a message.
+        let is_paused = connection.is_paused();
         let keepalive = self.core.settings_of(connection.endpoint).keepalive;
         let is_past = |since: Tick, timeout: Duration| {
-            timeout > Duration::ZERO && reading_tick.saturating_sub(since) > ticks_of(timeout)
+            !is_paused
+                && timeout > Duration::ZERO
+                && reading_tick.saturating_sub(since) > ticks_of(timeout)
         };
         let expires = connection.terms.as_ref().and_then(|terms| terms.expires);
         if expires.is_some_and(|expires| expires <= now) {

@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConfigError, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind,
-    Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
+    EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
-    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
+    Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate, TrustedProxies,
 };
 use crate::guard::Guarded;
 use crate::limits::RESERVED_FILES;
@@ -167,7 +167,29 @@ fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettin
             min_bytes: config.deflate.min_bytes,
             level: config.deflate.level,
         },
+        rate: rate(&config.rate),
     }
+}
+
+fn rate(config: &RateConfig) -> Rate {
+    let bucket = |rate: Option<usize>, burst: Option<usize>| {
+        let rate = rate? as u64;
+        Some(TokenRate::new(
+            rate,
+            burst.map_or(rate, |burst| burst as u64),
+        ))
+    };
+    Rate {
+        messages: bucket(config.messages, config.messages_burst),
+        bytes: bucket(config.bytes, config.bytes_burst),
+        policy: config.policy,
+    }
+}
+
+fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
+    let rate = config.rate? as u64;
+    let burst = config.burst.map_or(2 * rate, |burst| burst as u64);
+    Some(TokenRate::new(rate, burst))
 }
 
 fn settings(config: &Config, files_max: usize) -> Settings {
@@ -198,6 +220,7 @@ fn settings(config: &Config, files_max: usize) -> Settings {
         },
         connections_per_ip_max: config.limits.connections_per_ip,
         networks: config.networks.clone(),
+        connects_per_ip: connects_per_ip(&config.limits.connects_per_ip),
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
         proxy_protocol: config.server.proxy_protocol,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use corecast::config::{
     Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
-    LogOutput, MIB, Network, OnDuplicate, Origin, Shards, SlowClientPolicy, TrustedProxy,
+    LogOutput, MIB, Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy,
+    TrustedProxy,
 };
 use corecast::guard::{ApiKey, Secret};
 
@@ -138,6 +139,21 @@ pub(crate) const SAMPLES: &[Sample] = &[
         named(c).keepalive = KeepaliveOverride::default();
     }),
     ("deflate.enabled", "true", |c| c.deflate.enabled = true),
+    ("rate.policy", "drop", |c| c.rate.policy = RatePolicy::Drop),
+    ("rate.messages", "50", |c| c.rate.messages = Some(50)),
+    ("rate.messages_burst", "100", |c| {
+        c.rate.messages_burst = Some(100);
+    }),
+    ("rate.bytes", "64KiB", |c| c.rate.bytes = Some(64 * KIB)),
+    ("rate.bytes_burst", "1MiB", |c| {
+        c.rate.bytes_burst = Some(MIB);
+    }),
+    ("limits.connects_per_ip.rate", "10", |c| {
+        c.limits.connects_per_ip.rate = Some(10);
+    }),
+    ("limits.connects_per_ip.burst", "20", |c| {
+        c.limits.connects_per_ip.burst = Some(20);
+    }),
     ("deflate.min_bytes", "0", |c| c.deflate.min_bytes = 0),
     ("deflate.level", "6", |c| c.deflate.level = 6),
     ("timeouts.handshake", "250ms", |c| {
@@ -261,6 +277,21 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("endpoints.hub.slow_client.outbox_age", "5s", |c| {
         hub(c).slow_client.outbox_age = Some(seconds(5));
+    }),
+    ("endpoints.hub.rate.policy", "close", |c| {
+        hub(c).rate.policy = Some(RatePolicy::Close);
+    }),
+    ("endpoints.hub.rate.messages", "off", |c| {
+        hub(c).rate.messages = Some(None);
+    }),
+    ("endpoints.hub.rate.messages_burst", "7", |c| {
+        hub(c).rate.messages_burst = Some(Some(7));
+    }),
+    ("endpoints.hub.rate.bytes", "1MiB", |c| {
+        hub(c).rate.bytes = Some(Some(MIB));
+    }),
+    ("endpoints.hub.rate.bytes_burst", "auto", |c| {
+        hub(c).rate.bytes_burst = Some(None);
     }),
     ("endpoints.hub.keepalive.ping", "off", |c| {
         hub(c).keepalive.ping = Some(None);
