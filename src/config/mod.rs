@@ -179,7 +179,7 @@ pub struct ConnectsConfig {
 }
 
 /// `rate`: token buckets for what one connection sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateConfig {
     /// What happens to what is more.
     pub policy: RatePolicy,
@@ -383,13 +383,7 @@ impl Default for Config {
                 outbox_age: Some(Duration::from_secs(10)),
                 process_bytes: 512 * MIB,
             },
-            rate: RateConfig {
-                policy: RatePolicy::Delay,
-                messages: None,
-                messages_burst: None,
-                bytes: None,
-                bytes_burst: None,
-            },
+            rate: RateConfig::default(),
             keepalive: KeepaliveConfig {
                 ping: Some(Duration::from_secs(30)),
                 pong: Some(Duration::from_secs(60)),

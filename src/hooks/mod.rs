@@ -73,8 +73,8 @@ pub trait Hook: Send + Sync + 'static {
         Verdict::Allow
     }
 
-    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the opposite
-    /// order and the endpoint last, also where others of them panic.
+    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the
+    /// opposite order and the endpoint last, also where others of them panic.
     fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
         let _ = (session, reason);
     }
@@ -169,7 +169,7 @@ impl<E: Endpoint> Hooks<E> {
 
     /// Says for a message who of its recipients may get what the endpoint publishes for it; `None`:
     /// all of them. The filter is asked on each recipient's own shard, before the frame is queued.
-    /// What is published for a plain request or by a [`Handle`] is nobody's message, and not vetoed.
+    /// What is published for a plain request or by a [`Handle`] is no message, and not vetoed.
     pub fn veto<F>(self, veto: F) -> Hooks<E>
     where
         F: Fn(&mut Session<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
