@@ -13,6 +13,7 @@
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health and metrics, answered by a shard of their own |
@@ -62,6 +63,7 @@ pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;
+pub mod guard;
 pub mod hooks;
 pub mod limits;
 pub mod logging;

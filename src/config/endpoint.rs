@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, CorsConfig, DeflateConfig, MIB, RateConfig, RatePolicy, SlowClientPolicy};
+use super::{
+    AuthOverride, Config, CorsConfig, DeflateConfig, MIB, OriginsOverride, RateConfig, RatePolicy,
+    SlowClientPolicy,
+};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
@@ -39,6 +42,10 @@ pub struct EndpointConfig {
     pub pending_bytes: usize,
     /// Push: the longest delay.
     pub delay_max: Duration,
+    /// Instead of `origins`.
+    pub origins: OriginsOverride,
+    /// Instead of `auth`.
+    pub auth: AuthOverride,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
     /// Instead of `slow_client`.
@@ -203,6 +210,8 @@ impl EndpointConfig {
             pending_max: 100_000,
             pending_bytes: 64 * MIB,
             delay_max: Duration::from_secs(7 * 24 * 3_600),
+            origins: OriginsOverride::default(),
+            auth: AuthOverride::default(),
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),

@@ -10,19 +10,17 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, Codec, Count, File, FileMode, List, Mapped, Or, OrNull, Output, Port, Size, Span,
-    Switch, Text, UrlPath, Word,
+    Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, Or, OrNull, Output, Port,
+    Size, Span, Switch, Text, UrlPath, Word, describe,
 };
 use super::{
-    ApiKey, Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat,
-    LogLevel, MIB, Network, OnDuplicate, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
+    Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
 };
+use crate::guard::HIDDEN;
 
 /// What the name of every environment variable of ours starts with.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
-
-/// What is shown in place of a secret.
-pub(super) const HIDDEN: &str = "(hidden)";
 
 /// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
@@ -75,6 +73,18 @@ pub static KEYS: &[Key<Config>] = &[
     key!(engine.spin_us, SPIN_US),
     key!(engine.read_buffer_bytes, BUFFER_BYTES; or "READ_BUFFER_SIZE"),
     key!(engine.send_buffer_bytes, Or(&["auto"], BUFFER_BYTES); or "WRITE_BUFFER_SIZE"),
+    key!(networks.allow, NETWORKS),
+    key!(networks.deny, NETWORKS),
+    key!(origins.allow, ORIGINS),
+    key!(origins.allow_missing, Switch),
+    key!(auth.enabled, AUTH_ENABLED),
+    secret(key!(auth.keys, ApiKeys)),
+    key!(auth.keys_file, OrNull(File)),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
+    key!(auth.jwt.leeway, LEEWAY),
     key!(limits.message_bytes, MESSAGE_BYTES; or "MAX_MESSAGE_SIZE"),
     key!(limits.frame_bytes, FRAME_BYTES),
     key!(limits.head_bytes, HEAD_BYTES),
@@ -114,7 +124,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(cors.methods, HEADER_VALUE),
     key!(cors.headers, HEADER_VALUE),
     key!(api.enabled, Switch),
-    secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
+    secret(key!(api.keys, ApiKeys; or "RELAY_API_KEY")),
     key!(api.keys_file, OrNull(File)),
     key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
@@ -139,6 +149,15 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(pending_max, PENDING),
     key!(pending_bytes, MEMORY_BYTES),
     key!(delay_max, SPAN),
+    key!(origins.allow, OrNull(ORIGINS)),
+    key!(origins.allow_missing, OrNull(Switch)),
+    key!(auth.enabled, OrNull(AUTH_ENABLED)),
+    secret(key!(auth.keys, OrNull(ApiKeys))),
+    key!(auth.keys_file, OrNull(File)),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
@@ -187,8 +206,18 @@ const PENDING: Count = Count {
     max: 10_000_000,
 };
 const NETWORKS: List<Network> = List("networks", PhantomData);
-const API_KEYS: List<ApiKey> = List("keys", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
+const ORIGINS: List<Origin> = List("origins", PhantomData);
+const AUTH_ENABLED: Or<Switch> = Or(&["auto"], Switch);
+const JWT_SECRET: Hidden = Hidden {
+    bytes_min: 32,
+    bytes_max: KIB,
+};
+const CLAIM: Text = Text { bytes_max: 256 };
+const LEEWAY: Span = Span {
+    min: Duration::ZERO,
+    max: Duration::from_secs(300),
+};
 const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -306,7 +335,11 @@ impl<S> Key<S> {
     pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
         (self.read)(scope, value).map_err(|message| {
             if self.secret {
-                "is not a valid value (it is secret)".to_owned()
+                let what = match value {
+                    Value::Mapping(_) | Value::Sequence(_) => describe(value),
+                    _ => "what is there".to_owned(),
+                };
+                format!("{what} is not a valid value, and is not shown, since it is secret")
             } else {
                 message
             }

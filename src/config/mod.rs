@@ -17,12 +17,14 @@ mod check;
 pub mod cli;
 mod endpoint;
 mod error;
+mod guard;
 pub mod keys;
 mod listener;
 mod load;
 mod quantity;
 mod reload;
 mod suggest;
+pub mod token;
 mod tree;
 mod value;
 
@@ -31,10 +33,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-pub use crate::engine::RatePolicy;
-pub use crate::engine::{Network, NetworkError};
+pub use crate::engine::{Network, NetworkError, Networks, RatePolicy};
 use crate::engine::{Tls, TlsFiles};
-pub use api::{ApiConfig, ApiKey, ApiKeyError};
+use crate::guard::GuardSettings;
+pub use crate::guard::{ApiKey, ApiKeyError, Origin, OriginError, Origins};
+pub use api::ApiConfig;
 pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
@@ -42,6 +45,7 @@ pub use endpoint::{
     KeepaliveOverride, OnDuplicate, Override, RateOverride, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
+pub use guard::{AuthConfig, AuthOverride, JwtConfig, JwtOverride, OriginsOverride};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use load::{ConfigFile, FlagValue, load};
 pub use reload::{Change, Reloaded};
@@ -60,6 +64,12 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What the paths do, by name. The built-in ones are always here, enabled or not.
     pub endpoints: BTreeMap<String, EndpointConfig>,
+    /// Whose connections are taken.
+    pub networks: Networks,
+    /// Pages that may connect.
+    pub origins: Origins,
+    /// Keys and tokens that let a client in.
+    pub auth: AuthConfig,
     /// Bounds on what clients can make the relay hold.
     pub limits: LimitsConfig,
     /// What happens to a client that does not read as fast as it is sent to.
@@ -376,6 +386,9 @@ impl Default for Config {
                 send_buffer_bytes: None,
             },
             endpoints: built_in_endpoints(),
+            networks: Networks::default(),
+            origins: Origins::default(),
+            auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             slow_client: SlowClientConfig {
                 policy: SlowClientPolicy::Disconnect,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mio::Token;
 
+use super::close_reason::Refusal;
 use super::connection::{Connection, Key, OverLimit};
 use super::control::Handover;
 use super::reading::gauge;
@@ -80,6 +81,11 @@ impl Shard {
                 });
             }
             return;
+        }
+        if !self.may_come_in(peer) {
+            let refusal = Refusal::Network;
+            self.core.stats().refused[refusal as usize].add(1);
+            return tracing::debug!(%peer, reason = refusal.label(), "refused");
         }
         let Some((over_limit, is_counted)) = self.judge(peer) else {
             return;

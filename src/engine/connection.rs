@@ -14,7 +14,7 @@ use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
-use super::endpoint::AnswerSlot;
+use super::endpoint::{AnswerSlot, Terms};
 use super::pace::Pace;
 use super::settings::Settings;
 use super::stream::Stream;
@@ -220,6 +220,8 @@ pub(super) struct Cold {
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
+    /// What holds for the client where that answer lets it in.
+    pub(super) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
     pub(super) proxy: Option<SocketAddr>,
     /// What all of this takes.
@@ -246,6 +248,8 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
+    /// Who the client is, and for how long.
+    pub(super) terms: Option<Box<Terms>>,
     /// What others than the endpoint keep for it.
     pub(super) attachments: Attachments,
     pub(super) rooms: Memberships,
@@ -309,6 +313,7 @@ impl Connection {
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
+            terms: None,
             attachments: Attachments::default(),
             rooms: Memberships::None,
             pace: None,

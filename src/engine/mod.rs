@@ -47,12 +47,12 @@ pub use self::connects::ConnectBuckets;
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
-    OwnedRequest, Pending, Request, upgrade_required,
+    Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
+    EndpointError, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
-pub use self::network::{Network, NetworkError};
+pub use self::network::{Network, NetworkError, Networks};
 pub use self::rate::{TokenBucket, TokenRate};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;

@@ -9,7 +9,8 @@
 use std::net::SocketAddr;
 
 use super::close_reason::Refusal;
-use super::connection::Key;
+use super::connection::{Key, Phase};
+use super::requests::Step;
 use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};
@@ -45,6 +46,9 @@ impl Shard {
                 if let Some(client) = header.client {
                     self.proxied_for(key, client);
                 }
+                if self.core.connections[key.index as usize].phase == Phase::Dead {
+                    return;
+                }
                 let deadline = self.request_deadline();
                 self.core.connections[key.index as usize].deadline_tick = deadline;
                 let rest = &mut bytes[header.len..];
@@ -67,9 +71,37 @@ impl Shard {
         self.die(key);
     }
 
+    /// Whether a client's network may come in. Trusted proxies always may: it is about their
+    /// clients. So may all clients of the admin shard.
+    pub(super) fn may_come_in(&self, client: SocketAddr) -> bool {
+        self.core.id >= self.core.doors.relaying
+            || self.core.settings.networks.admit(client.ip())
+            || self.is_trusted_proxy(client)
+    }
+
+    /// Refuses a request that a proxy forwards for a client whose network may not come in.
+    pub(super) fn judge_network(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        client: SocketAddr,
+        head_len: usize,
+    ) -> Option<Step> {
+        if client == connection_peer(self, key) || self.may_come_in(client) {
+            return None;
+        }
+        self.refused(key, Refusal::Network);
+        let response = Response::text(403, "Your network may not come in.\n");
+        Some(self.answer_head(key, head, &response, head_len))
+    }
+
     /// A trusted proxy has said whose connection this is.
     fn proxied_for(&mut self, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        if !self.may_come_in(client) {
+            self.refused(key, Refusal::Network);
+            return self.die(key);
+        }
         let (over_limit, is_counted) = self.judge_address(client);
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;

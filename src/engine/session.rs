@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::close_reason::CloseReason;
 use super::connection::Key;
 use super::core::{Core, JoinError, RoomId};
+use super::endpoint::Terms;
 use super::handle::Handle;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Filter, Recipients};
@@ -51,6 +52,21 @@ impl<'c> Session<'c> {
     /// Replaces what the endpoint keeps for the connection.
     pub fn set_state(&mut self, state: impl Any + Send) {
         self.core.connections[self.key.index as usize].state = Some(Box::new(state));
+    }
+
+    /// Who the client is, as [`super::Accept::context`] or a guard has it; `None` where that is not
+    /// known, or of another type.
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let terms = self.core.connections[self.key.index as usize]
+            .terms
+            .as_ref();
+        terms?.context.as_deref()?.downcast_ref()
+    }
+
+    /// Replaces who the client is, and until when: for those who say it once they are connected, or
+    /// say it again. A subprotocol can no longer be selected.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.core.connections[self.key.index as usize].terms = Some(Box::new(terms));
     }
 
     /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
@@ -198,6 +214,11 @@ impl<'c> Session<'c> {
         let reason = reason.to_owned().into();
         self.core
             .doom(self.key, CloseReason::Endpoint { code, reason });
+    }
+
+    /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
+    pub fn forbid(&mut self) {
+        self.core.doom(self.key, CloseReason::Forbidden);
     }
 
     /// A handle to take along to other threads.

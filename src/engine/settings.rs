@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::network::Network;
+use super::network::{Network, Networks};
 use super::rate::TokenRate;
 
 /// What to do about a client that reads too slowly.
@@ -255,6 +255,8 @@ pub struct Settings {
     pub connections_max: Option<usize>,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,
+    /// Whose connections the relaying shards take. Open ones stay when this changes.
+    pub networks: Networks,
     /// How often one address (IPv6: one /64) may connect; `None`: as often as it likes.
     pub connects_per_ip: Option<TokenRate>,
     /// Networks that the limits for one address do not apply to.
@@ -303,6 +305,7 @@ impl Default for Settings {
             head_bytes: 16 * 1024,
             connections_max: None,
             connections_per_ip_max: None,
+            networks: Networks::default(),
             connects_per_ip: None,
             exempt_networks: Vec::new(),
             trusted_proxies: TrustedProxies::default(),

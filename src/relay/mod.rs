@@ -25,6 +25,7 @@ use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
     Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate, TrustedProxies,
 };
+use crate::guard::Guarded;
 use crate::limits::RESERVED_FILES;
 use api_keys::ApiKeys;
 use cors::{Cors, CorsHeaders};
@@ -58,20 +59,22 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         push: Arc::default(),
     };
     let mut targets = Vec::new();
-    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
-    for (name, endpoint) in enabled {
+    for (name, guard) in config.guards()? {
+        let endpoint = &config.endpoints[name];
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let echo = endpoint.echo;
         let mut users = None;
         let id = match endpoint.kind {
-            EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
+            EndpointKind::Hub => builder.endpoint(settings, Guarded::new(hub::Hub { echo }, guard)),
             EndpointKind::Named => {
                 let named = named(config, endpoint);
                 users = Some(Arc::clone(named.users()));
-                builder.endpoint(settings, named)
+                builder.endpoint(settings, Guarded::new(named, guard))
             }
-            EndpointKind::Push => builder.endpoint(settings, Push),
-            EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
+            EndpointKind::Push => builder.endpoint(settings, Guarded::new(Push, guard)),
+            EndpointKind::PubSub => {
+                builder.endpoint(settings, Guarded::new(pubsub::PubSub { echo }, guard))
+            }
         };
         builder.route(&endpoint.path, id)?;
         if endpoint.kind == EndpointKind::Push
@@ -82,7 +85,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             add_push_api(&mut builder, path, api)?;
         }
         targets.push(api::Target {
-            name: name.clone(),
+            name: name.to_owned(),
             kind: endpoint.kind,
             path: endpoint.path.clone(),
             id,
@@ -216,6 +219,7 @@ fn settings(config: &Config, files_max: usize) -> Settings {
             ConnectionLimit::Count(count) => Some(count),
         },
         connections_per_ip_max: config.limits.connections_per_ip,
+        networks: config.networks.clone(),
         connects_per_ip: connects_per_ip(&config.limits.connects_per_ip),
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
