@@ -424,11 +424,7 @@ impl Default for Config {
                 status_word: "healthy".to_owned(),
                 users: true,
             },
-            cors: CorsConfig {
-                origin: Some("*".to_owned()),
-                methods: "GET, POST, OPTIONS".to_owned(),
-                headers: "Content-Type".to_owned(),
-            },
+            cors: CorsConfig::default(),
             api: ApiConfig::default(),
             pages: PagesConfig::default(),
             logging: LoggingConfig {
@@ -436,6 +432,16 @@ impl Default for Config {
                 format: LogFormat::Text,
                 output: LogOutput::Stderr,
             },
+        }
+    }
+}
+
+impl Default for CorsConfig {
+    fn default() -> CorsConfig {
+        CorsConfig {
+            origin: Some("*".to_owned()),
+            methods: "GET, POST, OPTIONS".to_owned(),
+            headers: "Content-Type".to_owned(),
         }
     }
 }
