@@ -15,7 +15,9 @@ use super::families::Families;
 #[cfg(target_os = "linux")]
 use super::process::Process;
 use super::{Page, Running};
-use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::engine::{
+    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
+};
 use crate::logging;
 use crate::relay::push::{Count, PushRefusal, PushStats};
 use crate::wire::deflate::InflateError;
@@ -101,6 +103,7 @@ impl Collector for EngineCollector {
         earlier_names(&mut families, view);
         connections(&mut families, view);
         received(&mut families, view);
+        rates(&mut families, view);
         sent(&mut families, view);
         compression(&mut families, view);
         slow_clients(&mut families, view);
@@ -218,6 +221,23 @@ fn received(families: &mut Families, view: &View) {
         "corecast_rooms",
         "Rooms that have members now.",
         view.rooms() as f64,
+    );
+}
+
+/// Clients that send more than they may. The refusals of [`Refusal::ConnectRate`] and the closed
+/// connections are with the others of their kind.
+fn rates(families: &mut Families, view: &View) {
+    families.counters(
+        "corecast_rate_actions_total",
+        "What was done about clients that send more than they may: made to wait, by the message \
+         dropped, closed (1008).",
+        "action",
+        sum_each(view, RatePolicy::LABELS, |stats| &stats.rate_actions),
+    );
+    families.gauge(
+        "corecast_rate_addresses",
+        "Addresses whose connects are counted at the moment, for limits.connects_per_ip.",
+        view.rated_addresses() as f64,
     );
 }
 

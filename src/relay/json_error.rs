@@ -16,8 +16,15 @@ pub(crate) fn json_error(status: u16, code: impl Serialize, error: &str) -> Resp
     Response::json(status, body(code, error)).with_header("Cache-Control", "no-store")
 }
 
-/// A refusal that the engine words, in this form: its line becomes the error.
+/// A refusal in a line of text, as the engine words it, in this form: the line becomes the error.
+/// What has another form already keeps it.
 pub(crate) fn worded(response: Response, code: &'static str) -> Response {
+    let is_text = response.headers.iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case("Content-Type") && value.starts_with("text/plain")
+    });
+    if !is_text {
+        return response;
+    }
     let line = String::from_utf8_lossy(&response.body);
     let body = body(code, line.trim_end());
     with_json(response, body).with_header("Cache-Control", "no-store")

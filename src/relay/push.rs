@@ -6,6 +6,9 @@
 //! on plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
 //! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a
 //! journal (`journal.rs`) where one is configured.
+//!
+//! Who is known to a guard needs it to let it read the room of its token; all get what is pushed to
+//! everybody.
 
 mod api;
 mod journal;
@@ -13,6 +16,8 @@ mod order;
 mod refusal;
 mod schedule;
 mod stats;
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,7 +27,10 @@ use self::order::{Text, object};
 pub(crate) use self::refusal::Refusal as PushRefusal;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
-use crate::engine::{Endpoint, JoinError, Request, RoomId, Session};
+use crate::engine::{
+    Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
+};
+use crate::guard;
 use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -62,12 +70,21 @@ struct Identity {
 }
 
 impl Endpoint for Push {
+    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let identity = request.context::<guard::Identity>();
+        let token = token_of(request).unwrap_or_default();
+        if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
+            let response = Response::text(403, "You may not read what is pushed to this token.\n");
+            return Admission::RefuseFor(Refusal::Forbidden, response);
+        }
+        Admission::Accept(Accept::new())
+    }
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         if let Err(error) = session.join(EVERYBODY) {
             return close(session, error);
         }
-        let query = request.head.query.unwrap_or_default();
-        if let Some(token) = query_value(query, "token") {
+        if let Some(token) = token_of(request) {
             enter(session, &token);
         }
     }
@@ -86,6 +103,11 @@ impl Endpoint for Push {
     }
 }
 
+/// The token of `?token=`.
+fn token_of<'r>(request: &Request<'r>) -> Option<Cow<'r, str>> {
+    query_value(request.head.query?, "token")
+}
+
 fn ts_of_ping(payload: &[u8]) -> Option<i64> {
     let Ping { kind, ts } = object(payload)?;
     (kind.0 == "ping").then(|| ts.unwrap_or_default())
@@ -102,6 +124,10 @@ fn token_of_identify(payload: &[u8]) -> Option<String> {
 fn enter(session: &mut Session<'_>, token: &str) {
     if token.is_empty() {
         return;
+    }
+    let identity = session.context::<guard::Identity>();
+    if identity.is_some_and(|identity| !identity.may_read(token)) {
+        return session.forbid();
     }
     let former = session.state().map(|Group(room)| *room);
     match session.join(token) {

@@ -65,6 +65,7 @@ fn every_row_has_its_test() {
         include_str!("groups.rs"),
         include_str!("../config/main.rs"),
         include_str!("../config/push.rs"),
+        include_str!("../../src/guard/keys.rs"),
         include_str!("../../src/relay/api_keys.rs"),
     ];
     assert_tests(ROWS, &tests);
