@@ -272,6 +272,8 @@ impl Accept {
 pub enum Answer {
     /// This one.
     Now(Response),
+    /// The same, and it is a refusal that is counted under this reason.
+    RefuseFor(Refusal, Response),
     /// It will be said later: see [`Later::response`].
     Later(Pending),
 }

@@ -92,6 +92,7 @@ impl Shard {
         }
         self.refused(key, Refusal::Network);
         let response = Response::text(403, "Your network may not come in.\n");
+        let response = self.worded(head.path, response, Refusal::Network.label());
         Some(self.answer_head(key, head, &response, head_len))
     }
 

@@ -222,7 +222,7 @@ impl Shard {
     }
 
     /// A refusal of ours in the words of the endpoint that has this path, if any has.
-    fn worded(&self, path: &str, response: Response, code: &'static str) -> Response {
+    pub(super) fn worded(&self, path: &str, response: Response, code: &'static str) -> Response {
         let Some(route) = self.router.find(path) else {
             return response;
         };
@@ -301,6 +301,10 @@ impl Shard {
         match catch_unwind(call) {
             Ok(Answer::Now(response)) => {
                 self.core.stats().requests.add(1);
+                self.respond(key, request.head, &response, end)
+            }
+            Ok(Answer::RefuseFor(refusal, response)) => {
+                self.refused(key, refusal);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Answer::Later(pending)) => self.defer(key, pending),

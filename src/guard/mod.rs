@@ -252,6 +252,23 @@ impl<E: Endpoint> Guarded<E> {
     fn guard(&self) -> Arc<Guard> {
         Arc::clone(&self.guard.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// As [`Guard::judge`], a refusal in the endpoint's words.
+    fn judge(&self, request: &Request<'_>) -> Result<Terms, (Refusal, Response)> {
+        let judged = self.guard().judge(request.head, SystemTime::now());
+        judged.map_err(|Denial { refusal, response }| {
+            let response = self.inner.refusal(response, refusal.label());
+            (refusal, response)
+        })
+    }
+}
+
+/// The request, with what is known about the client.
+fn known<'r>(request: &Request<'r>, terms: &'r Terms) -> Request<'r> {
+    Request {
+        context: terms.context.as_deref(),
+        ..*request
+    }
 }
 
 impl<E: Endpoint> Endpoint for Guarded<E> {
@@ -271,18 +288,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     }
 
     fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        match self.guard().judge(request.head, SystemTime::now()) {
-            Ok(terms) => {
-                let known = Request {
-                    context: terms.context.as_deref(),
-                    ..*request
-                };
-                self.inner.admit(&known, later).on(terms)
-            }
-            Err(Denial { refusal, response }) => {
-                let response = self.inner.refusal(response, refusal.label());
-                Admission::RefuseFor(refusal, response)
-            }
+        match self.judge(request) {
+            Ok(terms) => self.inner.admit(&known(request, &terms), later).on(terms),
+            Err((refusal, response)) => Admission::RefuseFor(refusal, response),
         }
     }
 
@@ -306,7 +314,15 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.refusal(response, code)
     }
 
+    /// What a path tells is for those who may come in. OPTIONS is for everybody: browsers send it
+    /// without credentials.
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        self.inner.request(request, later)
+        if request.head.method == "OPTIONS" {
+            return self.inner.request(request, later);
+        }
+        match self.judge(request) {
+            Ok(terms) => self.inner.request(&known(request, &terms), later),
+            Err((refusal, response)) => Answer::RefuseFor(refusal, response),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Accept, Admission, Endpoint, Later, Refusal, Request, Session};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
-use crate::relay::json_error::worded;
+use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
@@ -36,7 +36,8 @@ impl Endpoint for Hub {
             Some((true, false)) => Accept::new().state(Access::ReadOnly),
             Some((false, true)) => Accept::new().state(Access::WriteOnly(room.into())),
             Some((false, false)) => {
-                let response = Response::text(403, "You may neither read nor write here.\n");
+                let error = "You may neither read nor write here.";
+                let response = json_error(403, "forbidden", error);
                 return Admission::RefuseFor(Refusal::Forbidden, response);
             }
         })

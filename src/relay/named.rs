@@ -57,7 +57,7 @@ pub struct Named {
     handle: OnceLock<Handle>,
 }
 
-/// A name that nobody can have.
+/// A name that nobody can have, or not this client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 enum NameError {
     #[error("The username is not UTF-8, percent-encoded.")]
@@ -68,6 +68,8 @@ enum NameError {
     Length,
     #[error("The username has control characters.")]
     Control,
+    #[error("You may not come in by this name.")]
+    Foreign,
 }
 
 impl Named {
@@ -105,14 +107,11 @@ impl Endpoint for Named {
         let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
         let name = match name_of(request) {
             Ok(name) => name,
-            Err(error) => return refuse(bad_name(error)),
+            Err(error) => {
+                let (refusal, response) = bad_name(error);
+                return Admission::RefuseFor(refusal, self.settings.cors.on(response));
+            }
         };
-        let identity = request.context::<Identity>();
-        if identity.is_some_and(|identity| !may_come_as(identity, name)) {
-            let response = Response::text(403, "You may not come in by this name.\n");
-            let response = self.settings.cors.on(response);
-            return Admission::RefuseFor(Refusal::Forbidden, response);
-        }
         let (connection, how) = (request.connection, self.settings.on_duplicate);
         match self
             .users
@@ -180,7 +179,10 @@ impl Endpoint for Named {
             _ if request.head.method == "OPTIONS" => Response::new(200),
             Ok(name) if is_refusing && self.users.is_held(name) => taken(),
             Ok(_) => upgrade_required(),
-            Err(error) => bad_name(error),
+            Err(error) => {
+                let (refusal, response) = bad_name(error);
+                return Answer::RefuseFor(refusal, self.settings.cors.on(response));
+            }
         };
         Answer::Now(self.settings.cors.on(response))
     }
@@ -200,13 +202,22 @@ fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
         Err(NameError::Length)
     } else if name.contains(char::is_control) {
         Err(NameError::Control)
+    } else if request
+        .context::<Identity>()
+        .is_some_and(|identity| !may_come_as(identity, name))
+    {
+        Err(NameError::Foreign)
     } else {
         Ok(name)
     }
 }
 
-fn bad_name(error: NameError) -> Response {
-    json_error(400, "bad_username", &error.to_string())
+fn bad_name(error: NameError) -> (Refusal, Response) {
+    let (refusal, status, code) = match error {
+        NameError::Foreign => (Refusal::Forbidden, 403, "forbidden"),
+        _ => (Refusal::Endpoint, 400, "bad_username"),
+    };
+    (refusal, json_error(status, code, &error.to_string()))
 }
 
 fn taken() -> Response {

@@ -31,7 +31,7 @@ use crate::engine::{
     Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
 };
 use crate::guard;
-use crate::relay::json_error::worded;
+use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
@@ -74,7 +74,8 @@ impl Endpoint for Push {
         let identity = request.context::<guard::Identity>();
         let token = token_of(request).unwrap_or_default();
         if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
-            let response = Response::text(403, "You may not read what is pushed to this token.\n");
+            let error = "You may not read what is pushed to this token.";
+            let response = json_error(403, "forbidden", error);
             return Admission::RefuseFor(Refusal::Forbidden, response);
         }
         Admission::Accept(Accept::new())

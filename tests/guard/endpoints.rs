@@ -7,6 +7,7 @@ use corecast::guard::Pattern;
 use corecast::guard::Secret;
 use corecast::guard::token::NewToken;
 
+use super::support::client::{Answer, Client};
 use super::support::{Server, config};
 use super::{SECRET, ask, closed, open, plain_token, refused, signed};
 
@@ -133,5 +134,68 @@ fn a_room_of_pubsub_is_for_those_who_may_read_or_write_it() {
     ] {
         ada.text(request);
         assert_eq!(ada.expect_text(), answer, "{request}");
+    }
+}
+
+/// The answer to a plain request.
+fn plain(server: &Server, method: &str, path: &str, headers: &str) -> Answer {
+    let mut client = Client::connect(server.address);
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n").as_bytes());
+    client.answer()
+}
+
+#[test]
+fn who_may_not_come_in_is_not_told_who_is_there() {
+    let server = relay();
+    let ada = signed(&plain_token());
+    let _ada = open(&server, "/ws/ada", &ada);
+    let bob = token("bob", &["/"], &["/"]);
+    for path in ["/ws/ada", "/ws/nobody"] {
+        for (headers, status, code) in [
+            (String::new(), 401, "no_credentials"),
+            (super::bearer("x"), 401, "token_malformed"),
+            (super::bearer(&bob), 403, "forbidden"),
+        ] {
+            let answer = plain(&server, "GET", path, &headers);
+            assert_eq!(answer.status, status, "{path} {code}");
+            let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+            assert_eq!(body["code"], code, "{path}");
+            assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("*"));
+        }
+    }
+    for refusal in [
+        Refusal::NoCredentials,
+        Refusal::TokenMalformed,
+        Refusal::Forbidden,
+    ] {
+        assert_eq!(refused(&server, refusal), 2, "{}", refusal.label());
+    }
+    // Who may, is told why its WebSocket is refused; and what a page may ask, everybody.
+    assert_eq!(
+        plain(&server, "GET", "/ws/ada", &super::bearer(&ada)).status,
+        409
+    );
+    assert_eq!(
+        plain(&server, "GET", "/ws/bob", &super::bearer(&bob)).status,
+        426
+    );
+    assert_eq!(plain(&server, "OPTIONS", "/ws/ada", "").status, 200);
+}
+
+#[test]
+fn every_refusal_of_a_guarded_endpoint_is_json_with_its_code() {
+    let server = relay();
+    let stranger = token("ada", &["/x"], &["/x"]);
+    for (path, headers, status, code) in [
+        ("/ws/ada", String::new(), 401, "no_credentials"),
+        ("/ws/bob", super::bearer(&stranger), 403, "forbidden"),
+        ("/lobby", super::bearer(&stranger), 403, "forbidden"),
+        ("/ws?token=y", super::bearer(&stranger), 403, "forbidden"),
+        ("/pubsub", super::bearer("x"), 401, "token_malformed"),
+    ] {
+        let (_client, answer) = ask(&server, path, &headers);
+        assert_eq!(answer.status, status, "{path}");
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(body["code"], code, "{path}: {body}");
     }
 }
