@@ -31,6 +31,7 @@ use crate::engine::{
     Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
 };
 use crate::guard;
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
@@ -95,6 +96,10 @@ impl Endpoint for Push {
         } else if let Some(token) = token_of_identify(message.payload) {
             enter(session, &token);
         }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }
 

@@ -71,7 +71,8 @@ fn the_example_rejects() {
         (answer.status, answer.header("retry-after")),
         (429, Some("1"))
     );
-    assert_eq!(answer.body, b"All seats are taken.\n");
+    let body = br#"{"code":"endpoint","error":"All seats are taken."}"#;
+    assert_eq!(answer.body, body);
     drop(guests);
     eventually("a seat is free", || status(&engine, "") == 101);
     assert!(engine.stop());
@@ -645,7 +646,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
     let answer = client.answer();
     assert_eq!(
         (answer.status, &*answer.body),
-        (403, &b"Closed today.\n"[..])
+        (403, &br#"{"code":"endpoint","error":"Closed today."}"#[..])
     );
     let origin = answer.header("access-control-allow-origin");
     assert_eq!(origin, Some("https://chat.example"));

@@ -1,5 +1,7 @@
 //! Delayed pushes: when they come, to whom, and how they are listed, cancelled and bounded.
 
+use corecast::config::{EndpointConfig, EndpointKind};
+
 use crate::support::client::Answer;
 use crate::support::eventually;
 use crate::{KEY, Relay, ask, config, frame, now_ms, push_of, split_ts};
@@ -246,4 +248,27 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
         let (got, _) = split_ts(&me.expect_text());
         assert_eq!(got, frame(&format!("\"{number}\""), "null", "\"me\""));
     }
+}
+
+#[test]
+fn what_waits_at_one_endpoint_takes_no_room_of_another() {
+    let mut config = config();
+    let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
+    other.push_path = Some("/api/other".to_owned());
+    for endpoint in [push_of(&mut config), &mut other] {
+        endpoint.pending_max = 1;
+        endpoint.pending_bytes = 1_000;
+    }
+    config.endpoints.insert("other".to_owned(), other);
+    let relay = Relay::start(&config);
+    let push = delayed("e", 3_600, "me");
+    for (path, status) in [
+        ("/api/push", 200),
+        ("/api/push", 503),
+        ("/api/other", 200),
+        ("/api/other", 503),
+    ] {
+        assert_eq!(relay.ask("POST", path, &push).status, status, "{path}");
+    }
+    assert_eq!(relay.metric("corecast_pushes_pending"), 2.0);
 }
