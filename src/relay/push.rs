@@ -1,7 +1,7 @@
 //! Tokens and push: clients connect with a token and wait, back ends push to them over HTTP.
 //!
-//! A token names a group, which is a room of that name; every connection of the endpoint is in
-//! a room of all of them as well. Clients do not relay to each other: what they may say is who they
+//! A token names a group, which is a room of that name; every connection of the endpoint is in a
+//! room of all of them as well. Clients do not relay to each other: what they may say is who they
 //! are (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own
 //! on plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
 //! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::client::{
     Answer, BINARY, Client, Frame, TEXT, fragment, frame, upgrade, upgrade_with,
 };
-use crate::support::{Server, config, eventually};
+use crate::support::{Server, assert_tests, config, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -55,14 +55,7 @@ fn every_row_has_its_test() {
         include_str!("../admin/health.rs"),
         include_str!("../../loadgen/src/args.rs"),
     ];
-    for (row, test) in ROWS {
-        let is_there = |text: &&str| {
-            let lines: Vec<&str> = text.lines().map(str::trim).collect();
-            let name = format!("fn {test}() {{");
-            lines.windows(2).any(|pair| pair == ["#[test]", &name])
-        };
-        assert!(tests.iter().any(is_there), "{row}: {test}");
-    }
+    assert_tests(ROWS, &tests);
 }
 
 fn named(config: &mut Config) -> &mut EndpointConfig {

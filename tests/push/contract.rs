@@ -6,8 +6,8 @@ use corecast::engine::Engine;
 use rustix::process::Signal;
 
 use crate::support::client::{BINARY, Client, TEXT, frame as client_frame};
-use crate::support::eventually;
 use crate::support::relay::Relay as Binary;
+use crate::support::{assert_tests, eventually};
 use crate::{KEY, Relay, ask, config, frame, key_header, now_ms, push_of, request, split_ts};
 
 /// What is promised to the earlier relay's users, and the test that would fail if it were not kept.
@@ -68,14 +68,7 @@ fn every_row_has_its_test() {
         include_str!("../../src/guard/keys.rs"),
         include_str!("../../src/relay/api_keys.rs"),
     ];
-    for (row, test) in ROWS {
-        let is_there = |text: &&str| {
-            let lines: Vec<&str> = text.lines().map(str::trim).collect();
-            let name = format!("fn {test}() {{");
-            lines.windows(2).any(|pair| pair == ["#[test]", &name])
-        };
-        assert!(tests.iter().any(is_there), "{row}: {test}");
-    }
+    assert_tests(ROWS, &tests);
 }
 
 /// What is posted, and the answer's status and body.

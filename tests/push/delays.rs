@@ -138,6 +138,24 @@ fn a_long_list_comes_in_pages() {
 }
 
 #[test]
+fn a_page_ends_where_it_is_large_enough_and_none_is_left_out() {
+    let relay = Relay::default();
+    let name = "n".repeat(600_000);
+    let accepted: Vec<String> = (0..5)
+        .map(|_| schedule(&relay, &delayed(&name, 3_600, "me")))
+        .collect();
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    for page in [2, 2, 1] {
+        let body = text(relay.ask("GET", &format!("/api/push/pending?{after}"), ""));
+        assert_eq!(ids(&body).len(), page);
+        listed.extend(ids(&body));
+        after = format!("after={}", listed.last().expect("one"));
+        assert_eq!(body.ends_with("\"next\":null}}"), page == 1);
+    }
+    assert_eq!(listed, accepted);
+}
+
+#[test]
 fn everything_about_pending_pushes_needs_the_key_and_its_method() {
     let relay = Relay::default();
     let id = schedule(&relay, &delayed("e", 3_600, "me"));

@@ -42,6 +42,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long it waits for shards that have too much to do, or for a journal that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
+/// A page of a list ends when it has so many bytes, also where it could have more pushes.
+const PAGE_BYTES_ENOUGH: usize = 1 << 20;
+
 /// What a push is reckoned with beside its texts, in bytes.
 const PENDING_OVERHEAD_BYTES: usize = 200;
 
@@ -462,21 +465,25 @@ impl Keeper {
     fn page(&self, after: u64, limit: usize) -> String {
         let mut body = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"pending\":[".to_owned();
         let above = (Bound::Excluded(after), Bound::Unbounded);
-        let mut pushes = self.pending.range(above);
-        let page = pushes.by_ref().take(limit.min(PENDING_PER_PAGE_MAX));
-        let mut last = None;
-        for (id, push) in page {
-            if last.replace(id).is_some() {
+        let limit = limit.min(PENDING_PER_PAGE_MAX);
+        let (mut listed, mut last, mut is_more) = (0, 0, false);
+        for (id, push) in self.pending.range(above) {
+            is_more = listed == limit || body.len() >= PAGE_BYTES_ENOUGH;
+            if is_more {
+                break;
+            }
+            if listed > 0 {
                 body.push(',');
             }
             push.append_to(&mut body);
+            (listed, last) = (listed + 1, *id);
         }
         let count = self.pending.len();
-        let _ = write!(body, "],\"count\":{count},\"next\":");
         // What is written to a `String` always gets there.
-        let _ = match last.filter(|_| pushes.next().is_some()) {
-            Some(id) => write!(body, "\"{id}\"}}}}"),
-            None => write!(body, "null}}}}"),
+        let _ = write!(body, "],\"count\":{count},\"next\":");
+        let _ = match is_more {
+            true => write!(body, "\"{last}\"}}}}"),
+            false => write!(body, "null}}}}"),
         };
         body
     }
