@@ -243,7 +243,8 @@ fn requests_that_are_almost_good_get_an_answer_or_an_end() {
         }
         let mut client = Client::connect(relay.address);
         client.send(&request);
-        client.stream.shutdown(Shutdown::Write).expect("it is open");
+        // Where the relay has ended it already there is nothing left to end.
+        let _ = client.stream.shutdown(Shutdown::Write);
         let mut got = Vec::new();
         let ended = client.stream.read_to_end(&mut got);
         let shown = String::from_utf8_lossy(&request);
