@@ -97,6 +97,11 @@ impl<'c> Session<'c> {
         self.core.join(self.key, RoomKey { endpoint, name })
     }
 
+    /// Whether a room can have this name: it is not longer than the settings allow.
+    pub fn is_room_name(&self, name: &str) -> bool {
+        name.len() <= self.core.settings.room_name_bytes_max
+    }
+
     /// The room of that name, if the connection is in it.
     pub fn joined(&self, room: &str) -> Option<RoomId> {
         let place = self.core.find_room(&self.room_key(room))?;

@@ -65,6 +65,9 @@ impl PubSub {
             Kind::Publish => {
                 let room = request.room()?;
                 let data = request.data.ok_or(Offence::MissingData)?;
+                if !session.is_room_name(&room) {
+                    return Err(Offence::RoomNameTooLong);
+                }
                 allowed(session, |identity| identity.may_write(&room))?;
                 let recipients = match self.echo {
                     true => Recipients::All,

@@ -154,6 +154,10 @@ fn every_offence_has_its_code_and_the_connection_goes_on() {
             r#"{"type":"subscribe","room":"123456789"}"#,
             "room_name_too_long",
         ),
+        (
+            r#"{"type":"publish","room":"123456789","data":1}"#,
+            "room_name_too_long",
+        ),
         (r#"{"type":"unsubscribe","room":"c"}"#, "not_subscribed"),
         (r#"{"type":"publish","room":"a"}"#, "missing_data"),
     ] {
