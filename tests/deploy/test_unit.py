@@ -1,0 +1,58 @@
+"""The unit's filter of system calls against those that a relay makes."""
+
+import asyncio
+import os
+import pathlib
+import re
+import signal
+import tempfile
+import unittest
+import unittest.mock
+
+from relay import Relay
+from stage import DEPLOY, eventually, join, needs, run, soon
+
+
+def calls_of(group):
+    """The system calls of a group of systemd's, those of groups in it included."""
+    words = [line.strip() for line in run("systemd-analyze", "syscall-filter", group).splitlines()]
+    calls = set()
+    for word in words[1:]:
+        calls |= calls_of(word) if word.startswith("@") else {word}
+    return calls
+
+
+def allowed():
+    unit = (DEPLOY / "systemd/corecast.service").read_text()
+    lines = re.findall(r"^SystemCallFilter=(.*)$", unit, re.M)
+    calls = set()
+    for line in lines:
+        named = set().union(*(calls_of(group) for group in line.lstrip("~").split()))
+        calls = calls - named if line.startswith("~") else calls | named
+    return calls
+
+
+class SystemCalls(unittest.TestCase):
+    @needs("strace", "systemd-analyze")
+    def test_the_unit_allows_whatever_a_relay_does_from_start_to_end(self):
+        with tempfile.TemporaryDirectory(prefix="corecast-deploy-") as folder:
+            trace, wrapper = pathlib.Path(folder) / "trace", pathlib.Path(folder) / "corecast"
+            binary = os.environ["CORECAST_BIN"]
+            # With -D the relay is our child, and gets our signals.
+            wrapper.write_text(f'#!/bin/sh\nexec strace -D -f -qq -o "{trace}" "{binary}" "$@"\n')
+            wrapper.chmod(0o755)
+            with unittest.mock.patch.dict(os.environ, CORECAST_BIN=str(wrapper)):
+                relay = Relay("engine.pin=true", f'server.listen=["unix:{folder}/socket"]')
+            with relay:
+                asyncio.run(self.use(relay))
+                relay.process.send_signal(signal.SIGHUP)
+                eventually("it reloads", lambda: any("reloaded" in line for line in relay.log))
+                self.assertEqual(relay.stop(), 0)
+            made = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M))
+            self.assertLess({"bind", "epoll_ctl", "sendto", "sched_setaffinity"}, made)
+            self.assertEqual(made - allowed(), set())
+
+    async def use(self, relay):
+        async with join(relay.url()) as one, join(relay.url()):
+            await soon(one.send("hello"))
+            self.assertEqual(await soon(one.recv()), "hello")
