@@ -23,11 +23,14 @@ ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     BUILD_COMMIT="$BUILD_COMMIT" cargo build --release --locked --package corecast --bin corecast \
-    && install -D target/release/corecast "/linux-$TARGETARCH/corecast"
+    && install -D target/release/corecast "/linux-$TARGETARCH/corecast" \
+    && install -d "/linux-$TARGETARCH/state/corecast"
 
 FROM scratch
 ARG TARGETARCH=amd64
 COPY --from=build /linux-$TARGETARCH/corecast /corecast
+# The one folder that it may write to, for a journal of delayed pushes: a new volume there becomes its.
+COPY --from=build --chown=65532:65532 /linux-$TARGETARCH/state/ /var/lib/
 WORKDIR /etc/corecast
 USER 65532:65532
 EXPOSE 8443 9090

@@ -71,6 +71,12 @@ class Compose(unittest.TestCase):
         grace = seconds(self.compose["services"]["corecast"]["stop_grace_period"])
         self.assertGreater(grace, takes)
 
+    def test_delayed_pushes_outlive_the_container(self):
+        volumes = [each.split(":") for each in self.compose["services"]["corecast"]["volumes"]]
+        kept = [target for source, target, *_ in volumes if source in self.compose["volumes"]]
+        journal = pathlib.Path(self.config["endpoints"]["push"]["journal"])
+        self.assertEqual(kept, [str(journal.parent)])
+
     def test_variables_of_the_env_file_are_those_that_are_used(self):
         example = (DEPLOY / "compose/.env.example").read_text()
         given = set(re.findall(r"^(\w+)=", example, re.M))
@@ -120,6 +126,13 @@ class Files(unittest.TestCase):
         shutdown = yaml.safe_load(check("--config-file", ROOT / "config.yaml"))["shutdown"]
         stop_s = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1])
         self.assertGreater(stop_s, seconds(shutdown["delay"]) + seconds(shutdown["timeout"]))
+
+    def test_the_example_keeps_its_journal_where_the_unit_may_write(self):
+        unit = (DEPLOY / "systemd/corecast.service").read_text()
+        state = re.search(r"^StateDirectory=(\w+)$", unit, re.M)[1]
+        example = yaml.safe_load((DEPLOY / "config.example.yaml").read_text())
+        journal = pathlib.Path(example["endpoints"]["push"]["journal"])
+        self.assertEqual(journal.parent, pathlib.Path("/var/lib") / state)
 
     @needs("check-jsonschema", "zizmor")
     def test_the_workflows_are_valid_and_safe(self):
