@@ -3,7 +3,8 @@
 //! everybody, and a slow client never delays another.**
 //!
 //! This crate is the relay's binary and a library: implement [`engine::Endpoint`], give it a path,
-//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page.
+//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page. [`hooks`] go
+//! around an endpoint that is there already.
 //!
 //! # The house
 //!
@@ -12,6 +13,8 @@
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
+//! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health and metrics, answered by a shard of their own |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
@@ -61,7 +64,9 @@ pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod fanout;
+pub mod guard;
 pub mod health_check;
+pub mod hooks;
 pub mod limits;
 pub mod logging;
 pub mod relay;

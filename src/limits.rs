@@ -105,6 +105,17 @@ pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
 /// Connections over the limit that are still told so (HTTP 503 or 429). Past it they are dropped.
 pub const REFUSING_MAX: usize = 1_024;
 
+/// Client addresses whose connects are counted (`limits.connects_per_ip`), about 3 MiB of them.
+/// Past it those are forgotten first that connect least.
+pub const CONNECT_BUCKETS_MAX: usize = 64 * 1024;
+
+/// Bytes taken by one `recv` from a connection that is made to wait where it sends too much
+/// (`rate.policy: delay`): what is not its turn yet is kept, and this bounds it.
+pub const PACED_READ_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest that a connection which sends too much is left alone before it is looked at again.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Open files that are not connections: listeners, pollers, logs, the standard streams.
 pub const RESERVED_FILES: usize = 128;
 

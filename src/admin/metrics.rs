@@ -15,7 +15,9 @@ use super::families::Families;
 #[cfg(target_os = "linux")]
 use super::process::Process;
 use super::{Page, Pages, Running};
-use crate::engine::{CloseReason, Counter, Refusal, Request, ShardStats, SlowAction, View};
+use crate::engine::{
+    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
+};
 use crate::fanout::room::EndpointId;
 use crate::logging;
 use crate::relay::push::{Count, PushRefusal, PushStats};
@@ -114,6 +116,7 @@ impl Collector for EngineCollector {
         connections(&mut families, view);
         endpoints(&mut families, view, &self.relay.endpoints);
         received(&mut families, view);
+        rates(&mut families, view);
         sent(&mut families, view);
         compression(&mut families, view);
         slow_clients(&mut families, view);
@@ -248,6 +251,23 @@ fn received(families: &mut Families, view: &View) {
         "corecast_rooms",
         "Rooms that have members now.",
         view.rooms() as f64,
+    );
+}
+
+/// Clients that send more than they may. The refusals of [`Refusal::ConnectRate`] and the closed
+/// connections are with the others of their kind.
+fn rates(families: &mut Families, view: &View) {
+    families.counters(
+        "corecast_rate_actions_total",
+        "What was done about clients that send more than they may: made to wait, by the message \
+         dropped, closed (1008).",
+        "action",
+        sum_each(view, RatePolicy::LABELS, |stats| &stats.rate_actions),
+    );
+    families.gauge(
+        "corecast_rate_addresses",
+        "Addresses whose connects are counted at the moment, for limits.connects_per_ip.",
+        view.rated_addresses() as f64,
     );
 }
 

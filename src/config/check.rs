@@ -1,7 +1,7 @@
 //! What holds between keys: each value is fine by itself, but not with another one.
 
 use super::quantity::{show_duration, show_size};
-use super::{Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
+use super::{AuthOverride, Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
 
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
@@ -281,6 +281,8 @@ impl Subject<'_> {
             self.outbox(),
             self.process(),
             self.silence(),
+            self.auth(),
+            self.token_keys(),
         ]
         .into_iter()
         .flatten()
@@ -378,6 +380,35 @@ impl Subject<'_> {
         );
         let paths = ["slow_client.process_bytes", "slow_client.outbox_bytes"];
         self.conflict(self.overrides_outbox(), &paths, message)
+    }
+
+    fn auth(&self) -> Option<Conflict> {
+        let auth = self.config.auth_of(self.endpoint);
+        if auth.enabled != Some(true) || auth.has_keys() {
+            return None;
+        }
+        let message = "nobody could come in: enabled is true, and there is neither a key nor a \
+                       secret; set keys, keys_file, jwt.secret or jwt.keys_file";
+        let overridden = self.endpoint.auth != AuthOverride::default();
+        self.conflict(
+            overridden,
+            &["auth.enabled", "auth.keys"],
+            message.to_owned(),
+        )
+    }
+
+    fn token_keys(&self) -> Option<Conflict> {
+        let auth = self.config.auth_of(self.endpoint);
+        let asks = auth.jwt.issuer.is_some() || auth.jwt.audience.is_some();
+        if !asks || auth.has_token_keys() {
+            return None;
+        }
+        let message = "issuer and audience are about tokens, and there is nothing to verify them \
+                       with; set jwt.secret or jwt.keys_file";
+        let own = &self.endpoint.auth.jwt;
+        let overridden = own.issuer.is_some() || own.audience.is_some();
+        let paths = ["auth.jwt.issuer", "auth.jwt.audience", "auth.jwt.keys_file"];
+        self.conflict(overridden, &paths, message.to_owned())
     }
 
     fn silence(&self) -> Option<Conflict> {

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+use super::token::TokenCommand;
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
@@ -42,6 +43,8 @@ Examples:
   corecast --port 8080 --shards 4 --log-level debug
   corecast --set endpoints.hub.echo=false --set limits.message_bytes=64KiB
   CORECAST_SERVER_PORT=8080 CORECAST_ENDPOINTS_HUB_PATH='/chat/**' corecast
+  corecast token make --user ada --read '/chat/*' --write /chat/ada --expires 12h
+  corecast token check - < token.txt
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
@@ -50,7 +53,8 @@ WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
   0   ended as asked: by a signal, or after --check, --help or --version
-  1   failed while starting or running, such as a port that is taken; or not healthy
+  1   failed while starting or running, such as a port that is taken; not healthy; or a token is
+      not good
   2   a command line that cannot be read
   78  a configuration with problems; all of them are on standard error, one a line";
 
@@ -59,11 +63,11 @@ Exit codes:
 #[command(name = "corecast", version = VERSION, about, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// The config file, YAML [default: ./config.yaml, which need not exist]
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
 
     /// Set any key, such as server.port=8080; may be repeated, the last one counts
-    #[arg(long, value_name = "KEY=VALUE", value_parser = FlagValue::from_set)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = FlagValue::from_set, global = true)]
     pub set: Vec<FlagValue>,
 
     /// Load and check the config, print what would be in effect as YAML, and exit
@@ -90,6 +94,18 @@ pub struct Arguments {
     /// error, warn, info, debug or trace; beats --set logging.level
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+
+    /// Something else than to relay
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of relaying.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and check tokens that let clients in
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// What a process begins with.
@@ -133,10 +149,14 @@ pub fn start() -> Result<Started, ExitCode> {
     if arguments.health_check.is_some() {
         return Err(health_check(health_check::url(&loaded.config)));
     }
+    if let Some(Command::Token(command)) = &arguments.command {
+        return Err(command.run(&loaded.config));
+    }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
     // Read again where they are used: here it is about the exit code.
     ApiKeys::load(&loaded.config.api).map_err(told)?;
+    loaded.config.guards().map_err(told)?;
     if !arguments.check {
         return Ok(Started {
             arguments,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, CorsConfig, DeflateConfig, MIB, SlowClientPolicy};
+use super::{
+    AuthOverride, Config, CorsConfig, DeflateConfig, MIB, OriginsOverride, RateConfig, RatePolicy,
+    SlowClientPolicy,
+};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
@@ -39,6 +42,10 @@ pub struct EndpointConfig {
     pub pending_bytes: usize,
     /// Push: the longest delay.
     pub delay_max: Duration,
+    /// Instead of `origins`.
+    pub origins: OriginsOverride,
+    /// Instead of `auth`.
+    pub auth: AuthOverride,
     /// Instead of `limits`.
     pub limits: EndpointLimits,
     /// Instead of `slow_client`.
@@ -47,6 +54,8 @@ pub struct EndpointConfig {
     pub keepalive: KeepaliveOverride,
     /// Instead of `deflate`.
     pub deflate: DeflateOverride,
+    /// Instead of `rate`.
+    pub rate: RateOverride,
 }
 
 /// The built-in kinds of endpoints.
@@ -125,6 +134,22 @@ pub struct DeflateOverride {
     pub level: Override<u8>,
 }
 
+/// `endpoints.<name>.rate`; see [`super::RateConfig`]. `Some(None)` means no bound, or a burst of
+/// one second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RateOverride {
+    /// What happens to what is more.
+    pub policy: Override<RatePolicy>,
+    /// Messages a second.
+    pub messages: Override<Option<usize>>,
+    /// Messages at once.
+    pub messages_burst: Override<Option<usize>>,
+    /// Bytes a second.
+    pub bytes: Override<Option<usize>>,
+    /// Bytes at once.
+    pub bytes_burst: Override<Option<usize>>,
+}
+
 /// What holds for the connections of one endpoint, its overrides applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndpointSettings {
@@ -144,6 +169,8 @@ pub struct EndpointSettings {
     pub pong: Option<Duration>,
     /// Compression of messages.
     pub deflate: DeflateConfig,
+    /// How much a connection may send.
+    pub rate: RateConfig,
 }
 
 impl EndpointKind {
@@ -183,10 +210,13 @@ impl EndpointConfig {
             pending_max: 100_000,
             pending_bytes: 64 * MIB,
             delay_max: Duration::from_secs(7 * 24 * 3_600),
+            origins: OriginsOverride::default(),
+            auth: AuthOverride::default(),
             limits: EndpointLimits::default(),
             slow_client: SlowClientOverride::default(),
             keepalive: KeepaliveOverride::default(),
             deflate: DeflateOverride::default(),
+            rate: RateOverride::default(),
         };
         match kind {
             EndpointKind::Hub | EndpointKind::PubSub => common,
@@ -262,6 +292,18 @@ impl Config {
                 min_bytes: endpoint.deflate.min_bytes.unwrap_or(self.deflate.min_bytes),
                 level: endpoint.deflate.level.unwrap_or(self.deflate.level),
             },
+            rate: self.rate_of(&endpoint.rate),
+        }
+    }
+
+    fn rate_of(&self, endpoint: &RateOverride) -> RateConfig {
+        let common = &self.rate;
+        RateConfig {
+            policy: endpoint.policy.unwrap_or(common.policy),
+            messages: endpoint.messages.unwrap_or(common.messages),
+            messages_burst: endpoint.messages_burst.unwrap_or(common.messages_burst),
+            bytes: endpoint.bytes.unwrap_or(common.bytes),
+            bytes_burst: endpoint.bytes_burst.unwrap_or(common.bytes_burst),
         }
     }
 }

@@ -10,19 +10,17 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, Codec, Count, File, FileMode, List, Mapped, Or, OrNull, Output, Port, Size, Span,
-    Switch, Text, UrlPath, Word,
+    Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, Or, OrNull, Output, Port,
+    Size, Span, Switch, Text, UrlPath, Word, describe,
 };
 use super::{
-    ApiKey, Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat,
-    LogLevel, MIB, Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
+    Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
 };
+use crate::guard::HIDDEN;
 
 /// What the name of every environment variable of ours starts with.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
-
-/// What is shown in place of a secret.
-pub(super) const HIDDEN: &str = "(hidden)";
 
 /// One key of `S`: of the whole [`Config`], or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
@@ -75,11 +73,25 @@ pub static KEYS: &[Key<Config>] = &[
     key!(engine.spin_us, SPIN_US),
     key!(engine.read_buffer_bytes, BUFFER_BYTES; or "READ_BUFFER_SIZE"),
     key!(engine.send_buffer_bytes, Or(&["auto"], BUFFER_BYTES); or "WRITE_BUFFER_SIZE"),
+    key!(networks.allow, NETWORKS),
+    key!(networks.deny, NETWORKS),
+    key!(origins.allow, ORIGINS),
+    key!(origins.allow_missing, Switch),
+    key!(auth.enabled, AUTH_ENABLED),
+    secret(key!(auth.keys, ApiKeys)),
+    key!(auth.keys_file, OrNull(File)),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
+    key!(auth.jwt.leeway, LEEWAY),
     key!(limits.message_bytes, MESSAGE_BYTES; or "MAX_MESSAGE_SIZE"),
     key!(limits.frame_bytes, FRAME_BYTES),
     key!(limits.head_bytes, HEAD_BYTES),
     key!(limits.connections, CONNECTIONS),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT)),
+    key!(limits.connects_per_ip.rate, Or(&["0", "off"], PER_SECOND)),
+    key!(limits.connects_per_ip.burst, Or(&["auto"], PER_SECOND)),
     key!(limits.exempt_networks, NETWORKS),
     key!(limits.inbound_bytes, MEMORY_BYTES),
     key!(limits.rooms_per_connection, ROOMS),
@@ -88,6 +100,11 @@ pub static KEYS: &[Key<Config>] = &[
     key!(slow_client.outbox_bytes, MEMORY_BYTES),
     key!(slow_client.outbox_age, OFF_OR_SPAN),
     key!(slow_client.process_bytes, MEMORY_BYTES),
+    key!(rate.policy, RATE_POLICY),
+    key!(rate.messages, Or(&["0", "off"], PER_SECOND)),
+    key!(rate.messages_burst, Or(&["auto"], PER_SECOND)),
+    key!(rate.bytes, Or(&["0", "off"], MESSAGE_BYTES)),
+    key!(rate.bytes_burst, Or(&["auto"], MESSAGE_BYTES)),
     key!(keepalive.ping, OFF_OR_SPAN),
     key!(keepalive.pong, OFF_OR_SPAN),
     key!(deflate.enabled, Switch),
@@ -107,7 +124,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(cors.methods, HEADER_VALUE),
     key!(cors.headers, HEADER_VALUE),
     key!(api.enabled, Switch),
-    secret(key!(api.keys, API_KEYS; or "RELAY_API_KEY")),
+    secret(key!(api.keys, ApiKeys; or "RELAY_API_KEY")),
     key!(api.keys_file, OrNull(File)),
     key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
@@ -132,11 +149,25 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(pending_max, PENDING),
     key!(pending_bytes, MEMORY_BYTES),
     key!(delay_max, SPAN),
+    key!(origins.allow, OrNull(ORIGINS)),
+    key!(origins.allow_missing, OrNull(Switch)),
+    key!(auth.enabled, OrNull(AUTH_ENABLED)),
+    secret(key!(auth.keys, OrNull(ApiKeys))),
+    key!(auth.keys_file, OrNull(File)),
+    secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
+    key!(auth.jwt.keys_file, OrNull(File)),
+    key!(auth.jwt.issuer, OrNull(CLAIM)),
+    key!(auth.jwt.audience, OrNull(CLAIM)),
     key!(limits.message_bytes, OrNull(MESSAGE_BYTES)),
     key!(limits.frame_bytes, OrNull(FRAME_BYTES)),
     key!(slow_client.policy, OrNull(POLICY)),
     key!(slow_client.outbox_bytes, OrNull(MEMORY_BYTES)),
     key!(slow_client.outbox_age, OrNull(OFF_OR_SPAN)),
+    key!(rate.policy, OrNull(RATE_POLICY)),
+    key!(rate.messages, OrNull(Or(&["0", "off"], PER_SECOND))),
+    key!(rate.messages_burst, OrNull(Or(&["auto"], PER_SECOND))),
+    key!(rate.bytes, OrNull(Or(&["0", "off"], MESSAGE_BYTES))),
+    key!(rate.bytes_burst, OrNull(Or(&["auto"], MESSAGE_BYTES))),
     key!(keepalive.ping, OrNull(OFF_OR_SPAN)),
     key!(keepalive.pong, OrNull(OFF_OR_SPAN)),
     key!(deflate.enabled, OrNull(Switch)),
@@ -175,8 +206,18 @@ const PENDING: Count = Count {
     max: 10_000_000,
 };
 const NETWORKS: List<Network> = List("networks", PhantomData);
-const API_KEYS: List<ApiKey> = List("keys", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
+const ORIGINS: List<Origin> = List("origins", PhantomData);
+const AUTH_ENABLED: Or<Switch> = Or(&["auto"], Switch);
+const JWT_SECRET: Hidden = Hidden {
+    bytes_min: 32,
+    bytes_max: KIB,
+};
+const CLAIM: Text = Text { bytes_max: 256 };
+const LEEWAY: Span = Span {
+    min: Duration::ZERO,
+    max: Duration::from_secs(300),
+};
 const TRUSTED_PROXIES: List<TrustedProxy> = List("networks", PhantomData);
 
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -217,6 +258,11 @@ const COUNT: Count = Count {
     max: 100_000_000,
 };
 
+/// Of connects and messages; as many as a token bucket can hold.
+const PER_SECOND: Count = Count {
+    min: 1,
+    max: 1 << 30,
+};
 const DEFLATE_BYTES: Size = Size {
     min: 0,
     max: KIB * MIB,
@@ -266,6 +312,12 @@ const POLICY: Word<SlowClientPolicy> = Word(&[
     ("latest_only", SlowClientPolicy::LatestOnly),
 ]);
 
+const RATE_POLICY: Word<RatePolicy> = Word(&[
+    ("delay", RatePolicy::Delay),
+    ("drop", RatePolicy::Drop),
+    ("close", RatePolicy::Close),
+]);
+
 /// `warning` is what some earlier relays call it.
 const LEVEL: Word<LogLevel> = Word(&[
     ("error", LogLevel::Error),
@@ -283,7 +335,11 @@ impl<S> Key<S> {
     pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
         (self.read)(scope, value).map_err(|message| {
             if self.secret {
-                "is not a valid value (it is secret)".to_owned()
+                let what = match value {
+                    Value::Mapping(_) | Value::Sequence(_) => describe(value),
+                    _ => "what is there".to_owned(),
+                };
+                format!("{what} is not a valid value, and is not shown, since it is secret")
             } else {
                 message
             }

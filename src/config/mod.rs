@@ -17,12 +17,14 @@ mod check;
 pub mod cli;
 mod endpoint;
 mod error;
+mod guard;
 pub mod keys;
 mod listener;
 mod load;
 mod quantity;
 mod reload;
 mod suggest;
+pub mod token;
 mod tree;
 mod value;
 
@@ -31,16 +33,19 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-pub use crate::engine::{Network, NetworkError};
+pub use crate::engine::{Network, NetworkError, Networks, RatePolicy};
 use crate::engine::{Tls, TlsFiles};
-pub use api::{ApiConfig, ApiKey, ApiKeyError};
+use crate::guard::GuardSettings;
+pub use crate::guard::{ApiKey, ApiKeyError, Origin, OriginError, Origins};
+pub use api::ApiConfig;
 pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
 pub use endpoint::{
     CorsOverride, DeflateOverride, EndpointConfig, EndpointKind, EndpointLimits, EndpointSettings,
-    KeepaliveOverride, OnDuplicate, Override, SlowClientOverride,
+    KeepaliveOverride, OnDuplicate, Override, RateOverride, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
+pub use guard::{AuthConfig, AuthOverride, JwtConfig, JwtOverride, OriginsOverride};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use load::{ConfigFile, FlagValue, load};
 pub use reload::{Change, Reloaded};
@@ -59,10 +64,18 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What the paths do, by name. The built-in ones are always here, enabled or not.
     pub endpoints: BTreeMap<String, EndpointConfig>,
+    /// Whose connections are taken.
+    pub networks: Networks,
+    /// Pages that may connect.
+    pub origins: Origins,
+    /// Keys and tokens that let a client in.
+    pub auth: AuthConfig,
     /// Bounds on what clients can make the relay hold.
     pub limits: LimitsConfig,
     /// What happens to a client that does not read as fast as it is sent to.
     pub slow_client: SlowClientConfig,
+    /// How much a client may send.
+    pub rate: RateConfig,
     /// Pings, and when a silent client is given up.
     pub keepalive: KeepaliveConfig,
     /// Compression of messages.
@@ -154,7 +167,9 @@ pub struct LimitsConfig {
     pub connections: ConnectionLimit,
     /// Connections at a time from one address; more is status 429. `None` means no limit.
     pub connections_per_ip: Option<usize>,
-    /// Networks to which `connections_per_ip` does not apply.
+    /// How often one address may connect; more is status 429.
+    pub connects_per_ip: ConnectsConfig,
+    /// Networks to which `connections_per_ip` and `connects_per_ip` do not apply.
     pub exempt_networks: Vec<Network>,
     /// Partly received messages of all clients together, bytes; over it the largest goes (1009).
     pub inbound_bytes: usize,
@@ -162,6 +177,30 @@ pub struct LimitsConfig {
     pub rooms_per_connection: usize,
     /// Longest name of a room, bytes.
     pub room_name_bytes: usize,
+}
+
+/// `limits.connects_per_ip`: a token bucket for each address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectsConfig {
+    /// Connects a second, on average; `None` means no limit.
+    pub rate: Option<usize>,
+    /// Connects at once; `None` means as many as in two seconds.
+    pub burst: Option<usize>,
+}
+
+/// `rate`: token buckets for what one connection sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateConfig {
+    /// What happens to what is more.
+    pub policy: RatePolicy,
+    /// Messages a second, on average; `None` means any number.
+    pub messages: Option<usize>,
+    /// Messages at once; `None` means as many as in one second.
+    pub messages_burst: Option<usize>,
+    /// Bytes of payload a second, on average; `None` means any number.
+    pub bytes: Option<usize>,
+    /// Bytes at once; `None` means as many as in one second.
+    pub bytes_burst: Option<usize>,
 }
 
 /// `limits.connections`.
@@ -347,12 +386,22 @@ impl Default for Config {
                 send_buffer_bytes: None,
             },
             endpoints: built_in_endpoints(),
+            networks: Networks::default(),
+            origins: Origins::default(),
+            auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             slow_client: SlowClientConfig {
                 policy: SlowClientPolicy::Disconnect,
                 outbox_bytes: 64 * MIB,
                 outbox_age: Some(Duration::from_secs(10)),
                 process_bytes: 512 * MIB,
+            },
+            rate: RateConfig {
+                policy: RatePolicy::Delay,
+                messages: None,
+                messages_burst: None,
+                bytes: None,
+                bytes_burst: None,
             },
             keepalive: KeepaliveConfig {
                 ping: Some(Duration::from_secs(30)),
@@ -405,6 +454,7 @@ impl Default for LimitsConfig {
             head_bytes: 16 * KIB,
             connections: ConnectionLimit::Auto,
             connections_per_ip: Some(256),
+            connects_per_ip: ConnectsConfig::default(),
             exempt_networks: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
             inbound_bytes: 256 * MIB,
             rooms_per_connection: 64,

@@ -11,14 +11,18 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 15] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",
+    "networks",
+    "origins",
+    "auth",
     "limits",
     "slow_client",
+    "rate",
     "keepalive",
     "timeouts",
     "shutdown",

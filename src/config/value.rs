@@ -16,6 +16,7 @@ use serde_yaml::Value;
 
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
 use super::{KIB, LogOutput, suggest};
+use crate::guard::{ApiKey, ApiKeyError, Secret};
 
 /// One notation: what a key's value looks like, both ways.
 ///
@@ -74,6 +75,15 @@ pub(super) struct File;
 pub(super) struct Text {
     pub(super) bytes_max: usize,
 }
+
+/// A text that is shown to nobody, of so many bytes. Its key has to be a secret one.
+pub(super) struct Hidden {
+    pub(super) bytes_min: usize,
+    pub(super) bytes_max: usize,
+}
+
+/// API keys, each of which is shown to nobody. Their key has to be a secret one.
+pub(super) struct ApiKeys;
 
 /// Where the log goes.
 pub(super) struct Output;
@@ -345,6 +355,48 @@ impl Codec for Text {
 
     fn show(&self, text: &String) -> Value {
         Value::from(text.as_str())
+    }
+}
+
+impl Codec for Hidden {
+    type Target = Secret;
+
+    fn read(&self, value: &Value) -> Result<Secret, String> {
+        let text = plain_text(value).unwrap_or_default();
+        if (self.bytes_min..=self.bytes_max).contains(&text.len()) {
+            return Ok(Secret::new(text));
+        }
+        let Hidden {
+            bytes_min,
+            bytes_max,
+        } = self;
+        Err(format!("is not a text of {bytes_min} to {bytes_max} bytes"))
+    }
+
+    fn show(&self, secret: &Secret) -> Value {
+        Value::from(secret.reveal())
+    }
+}
+
+impl Codec for ApiKeys {
+    type Target = Vec<ApiKey>;
+
+    fn read(&self, value: &Value) -> Result<Vec<ApiKey>, String> {
+        let items: Vec<String> = match value {
+            Value::Sequence(items) => items
+                .iter()
+                .map(|item| plain_text(item).unwrap_or_default())
+                .collect(),
+            Value::String(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            _ => return Err("is not a list of API keys".to_owned()),
+        };
+        let keys = items.iter().map(|item| item.parse());
+        keys.collect::<Result<_, _>>()
+            .map_err(|error: ApiKeyError| error.to_string())
+    }
+
+    fn show(&self, keys: &Vec<ApiKey>) -> Value {
+        Value::Sequence(keys.iter().map(|key| Value::from(key.reveal())).collect())
     }
 }
 

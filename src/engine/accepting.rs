@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mio::Token;
 
+use super::close_reason::Refusal;
 use super::connection::{Connection, Key, OverLimit};
 use super::control::Handover;
 use super::reading::gauge;
@@ -81,6 +82,11 @@ impl Shard {
             }
             return;
         }
+        if !self.may_come_in(peer) {
+            let refusal = Refusal::Network;
+            self.core.stats().refused[refusal as usize].add(1);
+            return tracing::debug!(%peer, reason = refusal.label(), "refused");
+        }
         let Some((over_limit, is_counted)) = self.judge(peer) else {
             return;
         };
@@ -125,7 +131,8 @@ impl Shard {
         Some(self.judge_address(peer))
     }
 
-    /// Whether the client's address has room for one more connection, which then counts. Proxies
+    /// Whether the client's address may connect now and has room for one more connection, which
+    /// then counts. Proxies
     /// and clients without an address do not count.
     pub(super) fn judge_address(&self, client: SocketAddr) -> (Option<OverLimit>, bool) {
         let settings = &self.core.settings;
@@ -134,6 +141,12 @@ impl Shard {
         let is_exempt = address.is_unspecified()
             || self.is_trusted_proxy(client)
             || exempt.any(|network| network.contains(address));
+        if let Some(rate) = settings.connects_per_ip.as_ref().filter(|_| !is_exempt) {
+            let now_ns = self.core.clock.turn_ns();
+            if !self.core.doors.connects.take(address, rate, now_ns) {
+                return (Some(OverLimit::Rate), false);
+            }
+        }
         match settings.connections_per_ip_max {
             Some(max) if !is_exempt => match self.core.doors.addresses.enter(address, max) {
                 true => (None, true),

@@ -58,7 +58,8 @@ impl Addresses {
     }
 }
 
-fn counted_as(address: IpAddr) -> IpAddr {
+/// The address under which a client counts: IPv4 as such, of IPv6 the network of 64 bits.
+pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
             let [a, b, c, d, ..] = six.segments();

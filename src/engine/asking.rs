@@ -226,6 +226,7 @@ fn members_after<T>(
             },
             peer: connection.peer,
             state: connection.state.as_deref(),
+            attachments: connection.attachments.as_slice(),
         })
     };
     page.into_iter().map(describe_at).collect()

@@ -35,7 +35,7 @@ impl Held {
         self.bytes
     }
 
-    fn set(&mut self, doors: &Arc<Doors>, bytes: usize) {
+    pub(super) fn set(&mut self, doors: &Arc<Doors>, bytes: usize) {
         if bytes != self.bytes {
             // Wraps where it shrinks, and so does the sum.
             let more = bytes.wrapping_sub(self.bytes);

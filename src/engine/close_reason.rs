@@ -39,11 +39,19 @@ pub enum CloseReason {
     Shutdown,
     /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
     Tls,
+    /// The time for which it was let in is over ([`super::Terms::expires`]).
+    Expired,
+    /// It did what it may not, and was let in on that condition ([`super::Session::forbid`]).
+    Forbidden,
+    /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
+    RateMessages,
+    /// More bytes came than `rate.bytes` allows, likewise.
+    RateBytes,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 19] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -59,6 +67,10 @@ impl CloseReason {
         "endpoint_panic",
         "shutdown",
         "tls",
+        "expired",
+        "forbidden",
+        "rate_messages",
+        "rate_bytes",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -81,6 +93,10 @@ impl CloseReason {
             CloseReason::EndpointPanic => 12,
             CloseReason::Shutdown => 13,
             CloseReason::Tls => 14,
+            CloseReason::Expired => 15,
+            CloseReason::Forbidden => 16,
+            CloseReason::RateMessages => 17,
+            CloseReason::RateBytes => 18,
         }
     }
 
@@ -97,7 +113,9 @@ impl CloseReason {
             CloseReason::ClientGone | CloseReason::Tls => None,
             CloseReason::Protocol(error) => Some(error.close_code()),
             CloseReason::InboundBudget => Some(1009),
-            CloseReason::MessageTimeout => Some(1008),
+            CloseReason::MessageTimeout | CloseReason::Expired | CloseReason::Forbidden => {
+                Some(1008)
+            }
             CloseReason::PingTimeout => Some(1001),
             CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory => Some(1013),
             CloseReason::Endpoint { code, .. } => {
@@ -105,6 +123,7 @@ impl CloseReason {
             }
             CloseReason::EndpointPanic => Some(1011),
             CloseReason::Shutdown => Some(1001),
+            CloseReason::RateMessages | CloseReason::RateBytes => Some(1008),
         }
     }
 
@@ -122,6 +141,10 @@ impl CloseReason {
             CloseReason::Endpoint { reason, .. } => reason.clone(),
             CloseReason::EndpointPanic => "internal: endpoint failed".into(),
             CloseReason::Shutdown => "shutdown: going away".into(),
+            CloseReason::Expired => "auth: expired".into(),
+            CloseReason::Forbidden => "auth: not allowed".into(),
+            CloseReason::RateMessages => "rate: too many messages".into(),
+            CloseReason::RateBytes => "rate: too many bytes".into(),
         }
     }
 
@@ -179,11 +202,39 @@ pub enum Refusal {
     BadProxyHeader,
     /// The TLS handshake failed.
     Tls,
+    /// The client's network may not come in.
+    Network,
+    /// The page that asks has an origin that may not.
+    Origin,
+    /// There is neither a key nor a token.
+    NoCredentials,
+    /// The key is none of those that are known.
+    BadKey,
+    /// The token is none: it cannot be read, or lacks what it must have.
+    TokenMalformed,
+    /// The token is signed by another algorithm than its key is for.
+    TokenAlgorithm,
+    /// The token names a key that is not known.
+    TokenKey,
+    /// The token's signature is not one of its key.
+    TokenSignature,
+    /// The token is not good any more.
+    TokenExpired,
+    /// The token is not good yet.
+    TokenNotYetValid,
+    /// The token is by somebody else.
+    TokenIssuer,
+    /// The token is for somebody else.
+    TokenAudience,
+    /// It is known who the client is, and that it may not do this.
+    Forbidden,
+    /// The client's address connects more often than it may.
+    ConnectRate,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 26] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -196,6 +247,20 @@ impl Refusal {
         "inbound_budget",
         "bad_proxy_header",
         "tls",
+        "network",
+        "origin",
+        "no_credentials",
+        "bad_key",
+        "token_malformed",
+        "token_algorithm",
+        "token_key",
+        "token_signature",
+        "token_expired",
+        "token_not_yet_valid",
+        "token_issuer",
+        "token_audience",
+        "forbidden",
+        "connect_rate",
     ];
 
     /// The label in metrics and logs.
@@ -215,7 +280,15 @@ mod tests {
         assert_eq!(CloseReason::Shutdown.label(), "shutdown");
         assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
         assert_eq!(CloseReason::Tls.label(), "tls");
+        assert_eq!(CloseReason::Expired.label(), "expired");
+        assert_eq!(CloseReason::Forbidden.label(), "forbidden");
+        assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
+        assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
+        assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
         assert_eq!(Refusal::Tls.label(), "tls");
+        assert_eq!(Refusal::Network.label(), "network");
+        assert_eq!(Refusal::TokenKey.label(), "token_key");
+        assert_eq!(Refusal::Forbidden.label(), "forbidden");
         assert_eq!(Refusal::Shutdown.label(), "shutdown");
         assert_eq!(Refusal::ConnectionsPerAddress.label(), "connections_per_ip");
     }
@@ -251,6 +324,10 @@ mod tests {
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
             CloseReason::Tls,
+            CloseReason::Expired,
+            CloseReason::Forbidden,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -288,6 +365,10 @@ mod tests {
             CloseReason::SlowMemory,
             CloseReason::EndpointPanic,
             CloseReason::Shutdown,
+            CloseReason::Expired,
+            CloseReason::Forbidden,
+            CloseReason::RateMessages,
+            CloseReason::RateBytes,
         ];
         for reason in reasons {
             assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));

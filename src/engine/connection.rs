@@ -7,15 +7,22 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
+
+use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
-use super::endpoint::AnswerSlot;
+use super::close_reason::Refusal;
+use super::endpoint::{AnswerSlot, Terms};
+use super::pace::Pace;
+use super::settings::Settings;
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Decoder;
-use crate::wire::http::ChunkedDecoder;
+use crate::wire::http::{ChunkedDecoder, Response};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +82,33 @@ pub(super) struct Key {
 pub(super) enum OverLimit {
     Connections,
     Address,
+    Rate,
+}
+
+impl OverLimit {
+    /// The reason, and what the client is told.
+    pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
+        let retry_after_s = match (self, &settings.connects_per_ip) {
+            (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
+            _ => 5,
+        };
+        let (refusal, status, text) = match self {
+            OverLimit::Connections => (Refusal::Connections, 503, "The relay is full.\n"),
+            OverLimit::Address => (
+                Refusal::ConnectionsPerAddress,
+                429,
+                "Too many connections from this address.\n",
+            ),
+            OverLimit::Rate => (
+                Refusal::ConnectRate,
+                429,
+                "This address connects too often.\n",
+            ),
+        };
+        let response = Response::text(status, text);
+        let response = response.with_header("Retry-After", retry_after_s.to_string());
+        (refusal, response)
+    }
 }
 
 /// A membership: the room's place on this shard, and the connection's place among its members.
@@ -84,35 +118,66 @@ pub(super) struct Membership {
     pub(super) place: u32,
 }
 
-/// The rooms of a connection. Most have one.
+/// Places by rooms, in the order of joining until one is left: the last one takes its place then.
+type Places = IndexMap<u32, u32, FxBuildHasher>;
+
+/// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
+/// and left in constant time.
 #[derive(Debug, Default)]
 pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
-    #[allow(
-        clippy::box_collection,
-        reason = "8 bytes in every slab entry instead of 24"
-    )]
-    Many(Box<Vec<Membership>>),
+    Many(Box<Places>),
 }
 
 impl Memberships {
-    pub(super) fn as_slice(&self) -> &[Membership] {
+    pub(super) fn len(&self) -> usize {
         match self {
-            Memberships::None => &[],
-            Memberships::One(one) => std::slice::from_ref(one),
-            Memberships::Many(many) => many,
+            Memberships::None => 0,
+            Memberships::One(_) => 1,
+            Memberships::Many(many) => many.len(),
+        }
+    }
+
+    /// The membership at `index`, of [`Memberships::len`].
+    pub(super) fn at(&self, index: usize) -> Option<Membership> {
+        match self {
+            Memberships::One(one) => Some(*one).filter(|_| index == 0),
+            Memberships::Many(many) => {
+                let (room, place) = many.get_index(index)?;
+                Some(Membership {
+                    room: *room,
+                    place: *place,
+                })
+            }
+            Memberships::None => None,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Membership> {
+        (0..self.len()).filter_map(|index| self.at(index))
+    }
+
+    pub(super) fn contains(&self, room: u32) -> bool {
+        match self {
+            Memberships::None => false,
+            Memberships::One(one) => one.room == room,
+            Memberships::Many(many) => many.contains_key(&room),
         }
     }
 
     pub(super) fn add(&mut self, membership: Membership) {
+        debug_assert!(!self.contains(membership.room));
         match self {
             Memberships::None => *self = Memberships::One(membership),
             Memberships::One(one) => {
-                *self = Memberships::Many(Box::new(vec![*one, membership]));
+                let both = [*one, membership].map(|each| (each.room, each.place));
+                *self = Memberships::Many(Box::new(both.into_iter().collect()));
             }
-            Memberships::Many(many) => many.push(membership),
+            Memberships::Many(many) => {
+                many.insert(membership.room, membership.place);
+            }
         }
     }
 
@@ -124,23 +189,21 @@ impl Memberships {
                 *self = Memberships::None;
                 Some(place)
             }
-            Memberships::Many(many) => {
-                let index = many.iter().position(|membership| membership.room == room)?;
-                Some(many.remove(index).place)
-            }
+            Memberships::Many(many) => many.swap_remove(&room),
             _ => None,
         }
     }
 
     /// Notes that the connection's place in `room` has changed.
     pub(super) fn moved(&mut self, room: u32, place: u32) {
-        let memberships = match self {
-            Memberships::None => return,
-            Memberships::One(one) => std::slice::from_mut(one),
-            Memberships::Many(many) => many.as_mut_slice(),
-        };
-        if let Some(membership) = memberships.iter_mut().find(|each| each.room == room) {
-            membership.place = place;
+        match self {
+            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::Many(many) => {
+                if let Some(known) = many.get_mut(&room) {
+                    *known = place;
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -157,6 +220,8 @@ pub(super) struct Cold {
     pub(super) chunked: Option<Chunked>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
+    /// What holds for the client where that answer lets it in.
+    pub(super) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
     pub(super) proxy: Option<SocketAddr>,
     /// What all of this takes.
@@ -183,7 +248,13 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
+    /// Who the client is, and for how long.
+    pub(super) terms: Option<Box<Terms>>,
+    /// What others than the endpoint keep for it.
+    pub(super) attachments: Attachments,
     pub(super) rooms: Memberships,
+    /// What it has sent of what it may; none where it may send any amount.
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) cold: Option<Box<Cold>>,
     pub(super) peer: SocketAddr,
     pub(super) generation: u32,
@@ -242,7 +313,10 @@ impl Connection {
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
+            terms: None,
+            attachments: Attachments::default(),
             rooms: Memberships::None,
+            pace: None,
             cold: None,
             peer,
             generation,
@@ -274,7 +348,8 @@ impl Connection {
     /// What was received of a message or a request that is not whole.
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
-        self.decoder.held_bytes() + cold
+        let rest = self.pace.as_ref().map_or(0, |pace| pace.held_bytes());
+        self.decoder.held_bytes() + cold + rest
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
@@ -321,9 +396,10 @@ mod tests {
         rooms.moved(1, 7);
         assert_eq!(rooms.remove(1), Some(7));
         assert_eq!(rooms.remove(1), None);
-        assert_eq!(rooms.as_slice().len(), 2);
+        assert_eq!(rooms.len(), 2);
+        assert!(rooms.contains(0) && !rooms.contains(1));
         assert_eq!(rooms.remove(0), Some(0));
         assert_eq!(rooms.remove(2), Some(20));
-        assert!(rooms.as_slice().is_empty());
+        assert_eq!((rooms.len(), rooms.at(0)), (0, None));
     }
 }

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::addresses::Addresses;
 use super::asking::Ask;
 use super::connection::OverLimit;
+use super::connects::ConnectBuckets;
 use super::mailbox::Mailbox;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
@@ -155,6 +156,8 @@ pub(super) struct Doors {
     pub(super) relaying: u16,
     /// Connections of each client address.
     pub(super) addresses: Addresses,
+    /// How often each client address connects.
+    pub(super) connects: ConnectBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
     /// Whether the relay wants new connections: turns false before accepting ends.
@@ -181,6 +184,7 @@ impl Doors {
             live: Arc::default(),
             relaying,
             addresses: Addresses::default(),
+            connects: ConnectBuckets::default(),
             inbound: AtomicUsize::new(0),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),

@@ -4,7 +4,8 @@
 //! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
 //! connections to read, to flush and to close) and done by the phases in [`super::shard`].
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -74,6 +75,9 @@ pub(super) struct Core {
     /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
     /// are almost there come first.
     pub(super) to_handshake: VecDeque<Key>,
+    /// Those that have sent more than they may, by when they have their turn, in nanoseconds:
+    /// place and generation of each.
+    pub(super) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
     pub(super) dirty: Vec<Key>,
     pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
@@ -105,6 +109,7 @@ impl Core {
             pending_bytes: 0,
             to_read: VecDeque::new(),
             to_handshake: VecDeque::new(),
+            paused: BinaryHeap::new(),
             dirty: Vec::new(),
             lagging: Vec::new(),
             starved: Vec::new(),
@@ -190,6 +195,12 @@ impl Core {
         }
     }
 
+    /// Whether messages of the connection, which is there, still count.
+    pub(super) fn is_open(&self, key: Key) -> bool {
+        let connection = &self.connections[key.index as usize];
+        connection.phase == Phase::Open && !connection.is_doomed
+    }
+
     /// Whether the connection is about to be closed, or gone.
     pub(super) fn is_doomed(&mut self, key: Key) -> bool {
         self.connection(key)
@@ -205,17 +216,13 @@ impl Core {
         let connection = self
             .connection(key)
             .filter(|each| each.phase == Phase::Open);
-        let joined = connection
-            .ok_or(JoinError::Closed)?
-            .rooms
-            .as_slice()
-            .to_vec();
+        let joined = connection.ok_or(JoinError::Closed)?.rooms.len();
         if let Some(place) = self.rooms_by_key.get(&room)
-            && joined.iter().any(|membership| membership.room == *place)
+            && self.connections[key.index as usize].rooms.contains(*place)
         {
             return Ok(self.room_id(*place));
         }
-        if joined.len() >= rooms_max {
+        if joined >= rooms_max {
             return Err(JoinError::TooManyRooms);
         }
         let place = self.enter(room);
@@ -285,7 +292,8 @@ impl Core {
     /// Ends all memberships of the connection.
     pub(super) fn leave_all(&mut self, key: Key) {
         while let Some(connection) = self.connection(key)
-            && let Some(membership) = connection.rooms.as_slice().last().copied()
+            && let Some(last) = connection.rooms.len().checked_sub(1)
+            && let Some(membership) = connection.rooms.at(last)
         {
             self.leave(key, membership.room);
         }

@@ -74,7 +74,10 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
     } = core;
     let connection = &mut connections[key.index as usize];
     let mut outcome = Outcome::default();
-    for membership in connection.rooms.as_slice().to_vec() {
+    for index in 0..connection.rooms.len() {
+        let Some(membership) = connection.rooms.at(index) else {
+            break;
+        };
         let Membership {
             room: place,
             place: seat,
@@ -191,6 +194,7 @@ fn is_recipient(
                 id,
                 peer: connection.peer,
                 state,
+                attachments: connection.attachments.as_slice(),
             };
             catch_unwind(AssertUnwindSafe(|| filter(&recipient))).unwrap_or_else(|_| {
                 let key = Key {

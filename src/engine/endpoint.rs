@@ -9,9 +9,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::close_reason::CloseReason;
+use super::close_reason::{CloseReason, Refusal};
 use super::control::{Control, Doors};
 use super::core::Core;
 use super::handle::Handle;
@@ -30,7 +30,7 @@ pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 /// ([`Accept::state`], [`Session::state`]).
 ///
 /// Where one of these panics, that connection is closed with 1011 and nothing else happens.
-pub trait Endpoint: Send + Sync + 'static {
+pub trait Endpoint: Any + Send + Sync {
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
     /// of the handle.
     ///
@@ -40,6 +40,12 @@ pub trait Endpoint: Send + Sync + 'static {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())
+    }
+
+    /// The configuration was read again, and asks for `next` in the place of this one, which goes
+    /// on with what it can take over. `next` is dropped. It is not called on a shard.
+    fn take_over(&self, next: &dyn Endpoint) {
+        let _ = next;
     }
 
     /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
@@ -75,7 +81,7 @@ pub trait Endpoint: Send + Sync + 'static {
     /// its body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
     /// reason, `response` says it in a line of text. An endpoint whose clients look for another
     /// form of error gives it another body or more headers; the status should stay. An endpoint
-    /// around another one passes this on to it.
+    /// around another one passes this on to it, and has its own refusals worded so as well.
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         let _ = code;
         response
@@ -112,9 +118,20 @@ pub struct Request<'r> {
     pub peer: SocketAddr,
     /// The connection.
     pub connection: ConnectionId,
+    /// In [`Endpoint::admit`]: what a guard in front of the endpoint found out about the client.
+    /// Afterwards it is [`Session::context`].
+    pub context: Option<&'r Context>,
 }
 
+/// What is known about a client, shared with whoever wants to know it.
+pub type Context = dyn Any + Send + Sync;
+
 impl Request<'_> {
+    /// [`Request::context`], where it is of this type.
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.context?.downcast_ref()
+    }
+
     /// A copy for those who want to keep the request.
     pub fn to_owned(&self) -> OwnedRequest {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -164,6 +181,8 @@ pub enum Admission {
     Accept(Accept),
     /// No, and this is the answer. Its status must not be 101.
     Refuse(Response),
+    /// The same, counted under another reason than [`Refusal::Endpoint`].
+    RefuseFor(Refusal, Response),
     /// It will be said later: see [`Later::admission`].
     Later(Pending),
 }
@@ -173,6 +192,40 @@ impl Admission {
     pub fn refuse(status: u16, text: impl Into<String>) -> Admission {
         Admission::Refuse(Response::text(status, text))
     }
+
+    /// Gives these terms to whoever is let in, now or later, without terms of its own.
+    pub fn on(mut self, terms: Terms) -> Admission {
+        match &mut self {
+            Admission::Accept(accept) => {
+                accept.terms.get_or_insert(terms);
+            }
+            Admission::Later(pending) => {
+                pending.terms.get_or_insert(terms);
+            }
+            Admission::Refuse(_) | Admission::RefuseFor(..) => {}
+        }
+        self
+    }
+}
+
+/// Who a client is, and for how long: what holds for as long as its WebSocket is open.
+#[derive(Clone, Default)]
+pub struct Terms {
+    /// For [`Session::context`].
+    pub context: Option<Arc<Context>>,
+    /// When the WebSocket is closed with 1008 ([`CloseReason::Expired`]), to within a second. It is
+    /// the time of day that counts, so a machine that was suspended closes what has expired
+    /// meanwhile. `None`: never.
+    pub expires: Option<SystemTime>,
+    /// The subprotocol that is selected where the client offers it and the endpoint selects none.
+    pub protocol: Option<&'static str>,
+}
+
+impl Terms {
+    /// Whether there is nothing in them to be kept for a WebSocket that is open.
+    pub(super) fn are_empty(&self) -> bool {
+        self.context.is_none() && self.expires.is_none()
+    }
 }
 
 /// The terms on which a client gets its WebSocket.
@@ -180,6 +233,7 @@ impl Admission {
 pub struct Accept {
     pub(super) protocol: Option<Cow<'static, str>>,
     pub(super) state: Option<Box<dyn Any + Send>>,
+    pub(super) terms: Option<Terms>,
 }
 
 impl Accept {
@@ -200,6 +254,18 @@ impl Accept {
         self.state = Some(Box::new(state));
         self
     }
+
+    /// What everybody may know about the client: see [`Session::context`].
+    pub fn context(mut self, context: Arc<Context>) -> Accept {
+        self.terms.get_or_insert_default().context = Some(context);
+        self
+    }
+
+    /// When the WebSocket is closed at the latest: see [`Terms::expires`].
+    pub fn expires(mut self, expires: SystemTime) -> Accept {
+        self.terms.get_or_insert_default().expires = Some(expires);
+        self
+    }
 }
 
 /// The answer to a plain request.
@@ -214,6 +280,7 @@ pub enum Answer {
 pub struct Pending {
     pub(super) slot: Arc<AnswerSlot>,
     pub(super) timeout: Duration,
+    pub(super) terms: Option<Terms>,
 }
 
 /// Where an answer that comes from another thread is put down.
@@ -249,7 +316,8 @@ impl Later<'_> {
         self.core.members(&RoomKey { endpoint, name })
     }
 
-    /// Publishes to a room of any endpoint, by name. Returns whether it has any members.
+    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks is
+    /// no member, and what it asks for is no message: a veto ([`Session::veto`]) does not hold here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -291,7 +359,12 @@ impl Later<'_> {
             connection: self.connection,
             is_answered: false,
         };
-        (Pending { slot, timeout }, token)
+        let pending = Pending {
+            slot,
+            timeout,
+            terms: None,
+        };
+        (pending, token)
     }
 }
 

@@ -7,10 +7,12 @@
 mod accepting;
 mod addresses;
 mod asking;
+mod attachments;
 mod bodies;
 mod clock;
 mod close_reason;
 mod connection;
+mod connects;
 mod control;
 mod core;
 mod delivery;
@@ -19,7 +21,9 @@ mod handle;
 mod listener;
 mod mailbox;
 mod network;
+mod pace;
 mod proxied;
+mod rate;
 mod reading;
 mod reload;
 mod requests;
@@ -39,21 +43,23 @@ mod view;
 
 pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
+pub use self::connects::ConnectBuckets;
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
-    Accept, Admission, Answer, DeferredAdmission, DeferredResponse, Endpoint, EndpointError, Later,
-    OwnedRequest, Pending, Request, upgrade_required,
+    Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
+    EndpointError, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
-pub use self::network::{Network, NetworkError};
+pub use self::network::{Network, NetworkError, Networks};
+pub use self::rate::{TokenBucket, TokenRate};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
 pub use self::session::Session;
 pub use self::settings::{
-    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Settings, SlowClient, SlowPolicy,
-    Timeouts, TrustedProxies,
+    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
+    SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};

@@ -1,4 +1,4 @@
-//! Networks in CIDR notation, for `limits.exempt_networks`.
+//! Networks in CIDR notation, and which of them may come in.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,6 +9,25 @@ use std::str::FromStr;
 pub struct Network {
     address: IpAddr,
     prefix_bits: u8,
+}
+
+/// Whose connections are taken: all, but for those that are denied; where any are allowed, those
+/// alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Networks {
+    /// Who may come in; empty: everybody.
+    pub allow: Vec<Network>,
+    /// Who may not, though allowed.
+    pub deny: Vec<Network>,
+}
+
+impl Networks {
+    /// Whether a client with this address may come in. Those of Unix sockets, who have the
+    /// unspecified address, always may: the permissions of the socket's file are about them.
+    pub fn admit(&self, address: IpAddr) -> bool {
+        let has = |networks: &[Network]| networks.iter().any(|each| each.contains(address));
+        address.is_unspecified() || !has(&self.deny) && (self.allow.is_empty() || has(&self.allow))
+    }
 }
 
 /// Why a text is no network.
@@ -136,6 +155,27 @@ mod tests {
                 !network(range).contains(outside.parse().unwrap()),
                 "{outside} in {range}"
             );
+        }
+    }
+
+    #[test]
+    fn who_is_denied_stays_out_and_who_is_not_allowed_does_too() {
+        let (all, mut some) = (Networks::default(), Networks::default());
+        some.allow = vec![network("10.0.0.0/8"), network("::1")];
+        some.deny = vec![network("10.6.0.0/16")];
+        for (address, is_admitted) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("10.6.6.6", false),
+            ("::ffff:10.6.6.6", false),
+            ("192.0.2.1", false),
+            ("::1", true),
+            ("::2", false),
+            ("0.0.0.0", true),
+        ] {
+            let address = address.parse().expect("an address");
+            assert!(all.admit(address));
+            assert_eq!(some.admit(address), is_admitted, "{address}");
         }
     }
 

@@ -9,8 +9,8 @@
 use std::net::SocketAddr;
 
 use super::close_reason::Refusal;
-use super::connection::{Key, OverLimit};
-use super::requests::too_many_connections;
+use super::connection::{Key, Phase};
+use super::requests::Step;
 use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};
@@ -46,6 +46,9 @@ impl Shard {
                 if let Some(client) = header.client {
                     self.proxied_for(key, client);
                 }
+                if self.core.connections[key.index as usize].phase == Phase::Dead {
+                    return;
+                }
                 let deadline = self.request_deadline();
                 self.core.connections[key.index as usize].deadline_tick = deadline;
                 let rest = &mut bytes[header.len..];
@@ -68,9 +71,37 @@ impl Shard {
         self.die(key);
     }
 
+    /// Whether a client's network may come in. Trusted proxies always may: it is about their
+    /// clients. So may all clients of the admin shard.
+    pub(super) fn may_come_in(&self, client: SocketAddr) -> bool {
+        self.core.id >= self.core.doors.relaying
+            || self.core.settings.networks.admit(client.ip())
+            || self.is_trusted_proxy(client)
+    }
+
+    /// Refuses a request that a proxy forwards for a client whose network may not come in.
+    pub(super) fn judge_network(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        client: SocketAddr,
+        head_len: usize,
+    ) -> Option<Step> {
+        if client == connection_peer(self, key) || self.may_come_in(client) {
+            return None;
+        }
+        self.refused(key, Refusal::Network);
+        let response = Response::text(403, "Your network may not come in.\n");
+        Some(self.answer_head(key, head, &response, head_len))
+    }
+
     /// A trusted proxy has said whose connection this is.
     fn proxied_for(&mut self, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        if !self.may_come_in(client) {
+            self.refused(key, Refusal::Network);
+            return self.die(key);
+        }
         let (over_limit, is_counted) = self.judge_address(client);
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;
@@ -110,16 +141,21 @@ impl Shard {
     }
 
     /// Makes a connection that is about to become a WebSocket its client's own. An error is the
-    /// refusal: the client has too many.
-    pub(super) fn identify(&mut self, key: Key, client: SocketAddr) -> Result<(), Response> {
+    /// refusal: the client has too many, or connects too often.
+    pub(super) fn identify(
+        &mut self,
+        key: Key,
+        client: SocketAddr,
+    ) -> Result<(), (Refusal, Response)> {
         let proxy = connection_peer(self, key);
         if client == proxy {
             return Ok(());
         }
         let (over_limit, is_counted) = self.judge_address(client);
-        if over_limit == Some(OverLimit::Address) {
-            self.refused(key, Refusal::ConnectionsPerAddress);
-            return Err(too_many_connections().with_header("Retry-After", "5"));
+        if let Some(over_limit) = over_limit {
+            let (refusal, response) = over_limit.refusal(&self.core.settings);
+            self.refused(key, refusal);
+            return Err((refusal, response));
         }
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;

@@ -6,13 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::attachments::Attachments;
 use super::clock::ticks_of;
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::{Key, Phase};
 use super::core::Core;
 use super::delivery;
 use super::endpoint::Endpoint;
+use super::pace::{Meter, Pace};
 use super::session::Session;
+use super::settings::Rate;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
@@ -57,14 +60,22 @@ impl Shard {
         connection.heard_tick = reading_tick;
         let endpoint = Arc::clone(&self.endpoints[usize::from(connection.endpoint.0)]);
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
+        let mut pace = connection.pace.take();
         let held_before = decoder.held_bytes();
-        self.decode(key, &mut decoder, bytes, &endpoint, received_ns);
+        let waits = self.decode(
+            key,
+            (&mut decoder, &mut pace),
+            bytes,
+            &endpoint,
+            received_ns,
+        );
         let held = decoder.held_bytes();
         let is_mid_message = decoder.is_mid_message();
         let Some(connection) = self.core.connection(key) else {
             return;
         };
         connection.decoder = decoder;
+        connection.pace = pace;
         connection.message_since_tick = match (is_mid_message, connection.message_since_tick) {
             (false, _) => 0,
             (true, 0) => reading_tick.max(1),
@@ -73,36 +84,44 @@ impl Shard {
         if held != held_before {
             self.held_changed(held_before, held);
         }
+        if let Some(rest_bytes) = waits {
+            let rest = &bytes[bytes.len() - rest_bytes..];
+            self.core.pause(key, rest, received_ns);
+            self.relieve_inbound();
+        }
     }
 
+    /// Returns, of a connection that has to wait before it may send more, how many bytes at the end
+    /// are not its turn.
     fn decode(
         &mut self,
         key: Key,
-        decoder: &mut Decoder,
+        (decoder, pace): (&mut Decoder, &mut Option<Box<Pace>>),
         bytes: &mut [u8],
         endpoint: &Arc<dyn Endpoint>,
         received_ns: u64,
-    ) {
-        let connection = &self.core.connections[key.index as usize];
-        let settings = self.core.settings_of(connection.endpoint);
-        let limits = DecoderLimits {
-            message_bytes: settings.message_bytes,
-            frame_bytes: settings.frame_bytes,
-            allows_compressed: connection.window_bits > 0,
-        };
+    ) -> Option<usize> {
+        let (limits, rate) = self.bounds_of(key);
+        let mut meter = Meter::new(pace, rate, received_ns);
         let mut heard = Heard::default();
         let mut input = Input::new(bytes);
         loop {
-            let connection = &self.core.connections[key.index as usize];
-            let is_open = connection.phase == Phase::Open && !connection.is_doomed;
+            let is_open = self.core.is_open(key);
+            if is_open && meter.must_wait() && !input.is_empty() {
+                break;
+            }
             match decoder.next(&mut input, &limits) {
                 Ok(None) => break,
-                Ok(Some(Item::Message(message))) if is_open => {
+                Ok(Some(Item::Message(message)))
+                    if is_open && self.gets_through(key, &mut meter, message.payload.len()) =>
+                {
                     heard.messages += 1;
                     heard.message_bytes += message.payload.len() as u64;
                     self.call_message(key, endpoint, message, received_ns);
                 }
-                Ok(Some(Item::Compressed(message))) if is_open => {
+                Ok(Some(Item::Compressed(message)))
+                    if is_open && self.gets_through(key, &mut meter, 0) =>
+                {
                     // Past the bound even one byte is too much.
                     let max = match heard.inflated_bytes {
                         0..=INFLATED_BYTES_MAX => limits.message_bytes,
@@ -112,8 +131,11 @@ impl Shard {
                     heard.messages += u64::from(bytes.is_some());
                     heard.message_bytes += bytes.unwrap_or(0) as u64;
                     heard.inflated_bytes += bytes.unwrap_or(0);
+                    meter.spend_bytes(bytes.unwrap_or(0));
                 }
-                Ok(Some(Item::Ping(payload))) if is_open => {
+                Ok(Some(Item::Ping(payload)))
+                    if is_open && self.ping_gets_through(key, &mut meter, payload.len()) =>
+                {
                     let mut pong = Vec::with_capacity(2 + payload.len());
                     append_frame(&mut pong, Opcode::Pong, payload);
                     self.core.enqueue(key, pong, Origin::Pong, received_ns);
@@ -136,6 +158,19 @@ impl Shard {
         let stats = self.core.stats();
         stats.messages.add(heard.messages);
         stats.message_bytes.add(heard.message_bytes);
+        (self.core.is_open(key) && meter.must_wait()).then(|| input.len())
+    }
+
+    /// What the connection may send, and how fast.
+    fn bounds_of(&self, key: Key) -> (DecoderLimits, Rate) {
+        let connection = &self.core.connections[key.index as usize];
+        let settings = self.core.settings_of(connection.endpoint);
+        let limits = DecoderLimits {
+            message_bytes: settings.message_bytes,
+            frame_bytes: settings.frame_bytes,
+            allows_compressed: connection.window_bits > 0,
+        };
+        (limits, settings.rate)
     }
 
     fn call_message(
@@ -243,7 +278,7 @@ impl Shard {
         if self
             .core
             .connection(key)
-            .is_some_and(|connection| connection.is_readable)
+            .is_some_and(|connection| connection.is_readable || connection.has_rest())
         {
             self.core.queue_read(key);
         }
@@ -268,6 +303,7 @@ impl Shard {
         let is_gone = *reason == CloseReason::ClientGone;
         let connection = &mut self.core.connections[key.index as usize];
         connection.state = None;
+        connection.attachments = Attachments::default();
         connection.message_since_tick = 0;
         if is_gone {
             return self.die(key);
@@ -311,6 +347,7 @@ impl Shard {
         self.enter_phase(key, Phase::Draining);
         // Nothing that still comes is decoded, so nothing is held for it.
         let connection = &mut self.core.connections[key.index as usize];
+        connection.pace = None;
         let held = std::mem::take(&mut connection.decoder).held_bytes();
         if held > 0 {
             self.held_changed(held, 0);
@@ -366,7 +403,7 @@ impl Shard {
         if connection.phase == Phase::Dead {
             return;
         }
-        debug_assert!(connection.rooms.as_slice().is_empty(), "a member that dies");
+        debug_assert!(connection.rooms.len() == 0, "a member that dies");
         self.enter_phase(key, Phase::Dead);
         self.core.dead.push(key);
     }

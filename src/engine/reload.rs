@@ -54,8 +54,9 @@ impl ReloadStats {
 
 impl Engine {
     /// Takes the settings, the settings of endpoints and the TLS of `builder`, which has to have
-    /// the same endpoints in the same order as the one that the engine was started from; its
-    /// endpoints and routes themselves are not used. Listeners, shards and buffers stay as they
+    /// the same endpoints in the same order as the one that the engine was started from; of its
+    /// endpoints the running ones take what they can ([`Endpoint::take_over`]), and its routes are
+    /// not used. Listeners, shards and buffers stay as they
     /// are. Connections that are open keep their TLS session and get the new limits.
     ///
     /// # Errors
@@ -80,6 +81,9 @@ impl Engine {
             tls: builder.tls.or_else(|| running.tls.clone()),
         };
         let deadline = Instant::now() + TAKEN_WITHIN;
+        for (running, next) in self.endpoints.iter().zip(&builder.endpoints) {
+            running.take_over(&**next);
+        }
         for shard in 0..self.doors.shards() {
             let message = Control::Reload(live.clone());
             self.doors.control_until(shard, message, deadline)?;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::bodies::{Body, CONTINUE};
 use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
-use super::connection::{Key, OverLimit, Phase};
+use super::connection::{Key, Phase};
 use super::endpoint::{
     Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
 };
@@ -28,7 +28,7 @@ use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Re
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// What became of the bytes of a request.
-enum Step {
+pub(super) enum Step {
     /// More are needed.
     Incomplete,
     /// So many were used; what follows is the next request, or frames.
@@ -133,7 +133,11 @@ impl Shard {
             body: &[],
             peer,
             connection: self.core.connection_id(key),
+            context: None,
         };
+        if let Some(step) = self.judge_network(key, &head, peer, head_len) {
+            return step;
+        }
         if head.is_upgrade() {
             return self.take_upgrade(key, &request, head_len, received_ns);
         }
@@ -188,7 +192,7 @@ impl Shard {
     }
 
     /// Answers before the body is there. A connection with a body on its way is not kept.
-    fn answer_head(
+    pub(super) fn answer_head(
         &mut self,
         key: Key,
         head: &Head<'_>,
@@ -205,21 +209,13 @@ impl Shard {
     /// Answers a connection that was let in only to be told that it cannot stay.
     fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
-            match self.core.connection(key)?.over_limit? {
-                OverLimit::Connections => {
-                    let response = Response::text(503, "The relay is full.\n");
-                    (Refusal::Connections, response)
-                }
-                OverLimit::Address => (Refusal::ConnectionsPerAddress, too_many_connections()),
-            }
+            let over_limit = self.core.connection(key)?.over_limit?;
+            over_limit.refusal(&self.core.settings)
         } else {
-            (
-                Refusal::Shutdown,
-                Response::text(503, "The relay is shutting down.\n"),
-            )
+            let response = Response::text(503, "The relay is shutting down.\n");
+            (Refusal::Shutdown, response.with_header("Retry-After", "5"))
         };
         self.refused(key, refusal);
-        let response = response.with_header("Retry-After", "5");
         let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
@@ -273,9 +269,8 @@ impl Shard {
                 return Step::Ended;
             }
         };
-        if let Err(response) = self.identify(key, request.peer) {
-            let code = Refusal::ConnectionsPerAddress.label();
-            let response = self.worded(request.head.path, response, code);
+        if let Err((refusal, response)) = self.identify(key, request.peer) {
+            let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }
         let endpoint = self.endpoint_of(key);
@@ -288,6 +283,10 @@ impl Shard {
             }
             Ok(Admission::Refuse(response)) => {
                 self.refused(key, Refusal::Endpoint);
+                self.respond(key, request.head, &response, end)
+            }
+            Ok(Admission::RefuseFor(refusal, response)) => {
+                self.refused(key, refusal);
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
@@ -337,7 +336,9 @@ impl Shard {
         self.enter_phase(key, Phase::Deferred);
         let connection = &mut self.core.connections[key.index as usize];
         connection.deadline_tick = deadline;
-        connection.cold.get_or_insert_default().answer = Some(pending.slot);
+        let cold = connection.cold.get_or_insert_default();
+        cold.answer = Some(pending.slot);
+        cold.terms = pending.terms;
         Step::Deferred
     }
 
@@ -378,6 +379,14 @@ impl Shard {
         connection.deadline_tick = request_deadline;
         let cold = connection.cold.get_or_insert_default();
         cold.answer = None;
+        let terms = cold.terms.take();
+        let answer = match answer {
+            LateAnswer::Accept(mut accept) => {
+                accept.terms = accept.terms.or(terms);
+                LateAnswer::Accept(accept)
+            }
+            respond @ LateAnswer::Respond(_) => respond,
+        };
         let mut kept = std::mem::take(&mut cold.received);
         if let Some(used) = self.give_answer(key, &kept, answer, received_ns) {
             kept.drain(..used);
@@ -431,6 +440,7 @@ impl Shard {
                     body: &body,
                     peer: self.core.connections[key.index as usize].peer,
                     connection: self.core.connection_id(key),
+                    context: None,
                 };
                 self.open(key, &request, &upgrade, accept, received_ns);
             }
@@ -448,7 +458,9 @@ impl Shard {
         received_ns: u64,
     ) {
         let offered = |chosen: &str| upgrade.protocols().any(|protocol| protocol == chosen);
-        let protocol = accept.protocol.filter(|protocol| offered(protocol));
+        let own = accept.protocol.as_deref();
+        let protocol = own.or(accept.terms.as_ref().and_then(|terms| terms.protocol));
+        let protocol = protocol.filter(|protocol| offered(protocol));
         let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let connection = &mut self.core.connections[key.index as usize];
         let settings = &self.core.endpoint_settings[usize::from(connection.endpoint.0)];
@@ -462,18 +474,15 @@ impl Shard {
         if request.head.expects_continue {
             response.extend_from_slice(CONTINUE);
         }
-        handshake::append_accept(
-            &mut response,
-            upgrade,
-            protocol.as_deref(),
-            extension.as_slice(),
-        );
+        handshake::append_accept(&mut response, upgrade, protocol, extension.as_slice());
         self.core
             .enqueue(key, response, Origin::Control, received_ns);
         self.enter_phase(key, Phase::Open);
         let connection = &mut self.core.connections[key.index as usize];
         connection.cold = None;
         connection.state = accept.state;
+        let terms = accept.terms.filter(|terms| !terms.are_empty());
+        connection.terms = terms.map(Box::new);
         connection.heard_tick = reading_tick;
         connection.next_ping_tick = tick + spread(ticks_of(keepalive.ping), key.generation);
         self.core.stats().opened.add(1);
@@ -595,10 +604,6 @@ impl Shard {
     pub(super) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
-}
-
-pub(super) fn too_many_connections() -> Response {
-    Response::text(429, "Too many connections from this address.\n")
 }
 
 /// The path that a request asks for which may be malformed or cut short; empty where none can be

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::close_reason::CloseReason;
 use super::connection::Key;
 use super::core::{Core, JoinError, RoomId};
+use super::endpoint::Terms;
 use super::handle::Handle;
-use crate::fanout::room::RoomKey;
-use crate::fanout::{ConnectionId, Recipients};
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Filter, Recipients};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::frame::MessageKind;
 
@@ -18,6 +19,8 @@ pub struct Session<'c> {
     core: &'c mut Core,
     key: Key,
     received_ns: u64,
+    /// Who of the recipients may get what is published.
+    veto: Option<Filter>,
 }
 
 impl<'c> Session<'c> {
@@ -26,6 +29,7 @@ impl<'c> Session<'c> {
             core,
             key,
             received_ns,
+            veto: None,
         }
     }
 
@@ -50,6 +54,35 @@ impl<'c> Session<'c> {
         self.core.connections[self.key.index as usize].state = Some(Box::new(state));
     }
 
+    /// Who the client is, as [`super::Accept::context`] or a guard has it; `None` where that is not
+    /// known, or of another type.
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let terms = self.core.connections[self.key.index as usize]
+            .terms
+            .as_ref();
+        terms?.context.as_deref()?.downcast_ref()
+    }
+
+    /// Replaces who the client is, and until when: for those who say it once they are connected, or
+    /// say it again. A subprotocol can no longer be selected.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.core.connections[self.key.index as usize].terms = Some(Box::new(terms));
+    }
+
+    /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
+    /// around an endpoint that must not touch its state. It ends with the connection, after
+    /// [`super::Endpoint::closed`].
+    pub fn attach<T: Any + Send>(&mut self, value: T) {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.attachments.set(value);
+    }
+
+    /// The value of that type that was attached last.
+    pub fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.attachments.get_mut()
+    }
+
     /// Joins a room of this endpoint, which exists from now on if it did not. The connection gets
     /// every frame that is published after this returns. Joining twice changes nothing.
     pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {
@@ -57,27 +90,32 @@ impl<'c> Session<'c> {
         self.core.join(self.key, key)
     }
 
+    /// The same with a room of another endpoint. The connection stays this endpoint's, with its
+    /// settings, and gets what is published there.
+    pub fn join_at(&mut self, endpoint: EndpointId, room: &str) -> Result<RoomId, JoinError> {
+        let name = room.into();
+        self.core.join(self.key, RoomKey { endpoint, name })
+    }
+
     /// The room of that name, if the connection is in it.
     pub fn joined(&self, room: &str) -> Option<RoomId> {
         let place = self.core.find_room(&self.room_key(room))?;
         let connection = &self.core.connections[self.key.index as usize];
-        let mut memberships = connection.rooms.as_slice().iter();
-        let is_member = memberships.any(|membership| membership.room == place);
+        let is_member = connection.rooms.contains(place);
         is_member.then(|| self.core.room_id(place))
     }
 
-    /// Leaves a room.
+    /// Leaves a room, in constant time however many there are.
     pub fn leave(&mut self, room: RoomId) {
         if let Some(place) = self.core.room_place(room) {
             self.core.leave(self.key, place);
         }
     }
 
-    /// The rooms that the connection is in, in the order in which it joined.
+    /// The rooms that the connection is in, in the order in which it joined; in the place of one that
+    /// it leaves comes the last.
     pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
-        let memberships = self.core.connections[self.key.index as usize]
-            .rooms
-            .as_slice();
+        let memberships = &self.core.connections[self.key.index as usize].rooms;
         memberships.iter().map(|membership| {
             let epoch = self.core.rooms[membership.room as usize].room.epoch;
             RoomId {
@@ -93,6 +131,25 @@ impl<'c> Session<'c> {
         place.map_or(0, |place| self.core.rooms[place as usize].room.members())
     }
 
+    /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
+    /// goes only to those of its recipients for which `filter` says so as well. It holds until the
+    /// callback is over; several vetoes add up. What is published by others is not concerned, neither
+    /// by handles nor for a plain request ([`super::Later::publish`]).
+    pub fn veto(&mut self, filter: Filter) {
+        let filter: Filter = match self.veto.take() {
+            Some(earlier) => Arc::new(move |each| earlier(each) && filter(each)),
+            None => filter,
+        };
+        self.veto = Some(filter);
+    }
+
+    fn unvetoed(&self, recipients: Recipients) -> Recipients {
+        match &self.veto {
+            Some(veto) => recipients.only(Arc::clone(veto)),
+            None => recipients,
+        }
+    }
+
     /// Publishes to a room that this connection has joined. Where the shard has no member of it any
     /// more, nothing happens.
     pub fn publish(
@@ -102,6 +159,7 @@ impl<'c> Session<'c> {
         kind: MessageKind,
         payload: &[u8],
     ) {
+        let recipients = self.unvetoed(recipients);
         if let Some(place) = self.core.room_place(room) {
             self.core
                 .publish(place, recipients, kind.into(), payload, self.received_ns);
@@ -116,10 +174,25 @@ impl<'c> Session<'c> {
         kind: MessageKind,
         payload: &[u8],
     ) -> bool {
+        let endpoint = self.core.connections[self.key.index as usize].endpoint;
+        self.publish_at(endpoint, room, recipients, kind, payload)
+    }
+
+    /// The same with a room of another endpoint.
+    pub fn publish_at(
+        &mut self,
+        endpoint: EndpointId,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
         if !is_sendable(payload) {
             return false;
         }
-        let key = self.room_key(room);
+        let recipients = self.unvetoed(recipients);
+        let name = room.into();
+        let key = RoomKey { endpoint, name };
         self.core
             .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns)
     }
@@ -141,6 +214,11 @@ impl<'c> Session<'c> {
         let reason = reason.to_owned().into();
         self.core
             .doom(self.key, CloseReason::Endpoint { code, reason });
+    }
+
+    /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
+    pub fn forbid(&mut self) {
+        self.core.doom(self.key, CloseReason::Forbidden);
     }
 
     /// A handle to take along to other threads.

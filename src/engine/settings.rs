@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::network::Network;
+use super::network::{Network, Networks};
+use super::rate::TokenRate;
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,6 +82,45 @@ impl Default for Deflate {
     }
 }
 
+/// What happens to a connection that sends more than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RatePolicy {
+    /// It is not read until it may send again: nothing is lost, and TCP slows the client down. None
+    /// of its deadlines runs meanwhile.
+    #[default]
+    Delay,
+    /// The messages that are too much are dropped.
+    Drop,
+    /// It is closed with 1008.
+    Close,
+}
+
+impl RatePolicy {
+    /// The labels in the metrics, in the order of the variants.
+    pub const LABELS: [&'static str; 3] = ["delay", "drop", "close"];
+}
+
+/// How much one connection may send. A message gets through while there is a token for it of each
+/// kind, and takes one for itself and one for each byte of its payload, also where that is more
+/// than there are ([`super::TokenBucket`]). Of a compressed message the bytes count that it
+/// inflates to. A ping counts as a message of its payload, except that it is never dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rate {
+    /// Messages. `None`: any number.
+    pub messages: Option<TokenRate>,
+    /// Bytes of payload. `None`: any number.
+    pub bytes: Option<TokenRate>,
+    /// What happens to what is more.
+    pub policy: RatePolicy,
+}
+
+impl Rate {
+    /// Whether there is any bound.
+    pub fn is_on(&self) -> bool {
+        self.messages.is_some() || self.bytes.is_some()
+    }
+}
+
 /// What one endpoint's connections may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndpointSettings {
@@ -94,6 +134,8 @@ pub struct EndpointSettings {
     pub keepalive: Keepalive,
     /// Compression.
     pub deflate: Deflate,
+    /// How much a connection may send.
+    pub rate: Rate,
 }
 
 impl Default for EndpointSettings {
@@ -104,6 +146,7 @@ impl Default for EndpointSettings {
             slow_client: SlowClient::default(),
             keepalive: Keepalive::default(),
             deflate: Deflate::default(),
+            rate: Rate::default(),
         }
     }
 }
@@ -212,7 +255,11 @@ pub struct Settings {
     pub connections_max: Option<usize>,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,
-    /// Networks that the limit for one address does not apply to.
+    /// Whose connections the relaying shards take. Open ones stay when this changes.
+    pub networks: Networks,
+    /// How often one address (IPv6: one /64) may connect; `None`: as often as it likes.
+    pub connects_per_ip: Option<TokenRate>,
+    /// Networks that the limits for one address do not apply to.
     pub exempt_networks: Vec<Network>,
     /// Proxies whose word about their clients' addresses counts.
     pub trusted_proxies: TrustedProxies,
@@ -258,6 +305,8 @@ impl Default for Settings {
             head_bytes: 16 * 1024,
             connections_max: None,
             connections_per_ip_max: None,
+            networks: Networks::default(),
+            connects_per_ip: None,
             exempt_networks: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
             proxy_protocol: false,

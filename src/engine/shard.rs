@@ -120,14 +120,27 @@ impl Shard {
             let sleeping = &doors.doors[usize::from(self.core.id)].sleeping;
             sleeping.announce();
             let has_mail = self.has_mail();
-            let until_tick = self.core.clock.until_next_tick();
-            self.take_events(if has_mail { Duration::ZERO } else { until_tick });
+            let until_due = self.until_due();
+            self.take_events(if has_mail { Duration::ZERO } else { until_due });
             sleeping.withdraw();
         }
         let may_read = self.may_read();
         self.core.clock.advance(may_read);
         let waited_ns = self.core.clock.turn_ns().saturating_sub(waited_from_ns);
         self.core.stats().idle_ns.add(waited_ns);
+    }
+
+    /// How long until the next tick, or until a connection that was made to wait has its turn.
+    fn until_due(&self) -> Duration {
+        let clock = &self.core.clock;
+        let until_tick = clock.until_next_tick();
+        match self.core.next_turn_ns().filter(|_| self.may_read()) {
+            Some(at_ns) => {
+                let until_turn = Duration::from_nanos(at_ns.saturating_sub(clock.now_ns()));
+                until_tick.min(until_turn)
+            }
+            None => until_tick,
+        }
     }
 
     fn take_events(&mut self, timeout: Duration) {
@@ -300,6 +313,7 @@ impl Shard {
 
     /// Reads connections that may have something, in the order in which they became readable.
     fn read(&mut self) {
+        self.core.resume_paused();
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         for _ in 0..self.core.to_read.len() {
             let is_full = self.core.batch.bytes_pending() >= TURN_BYTES_MAX
@@ -317,20 +331,26 @@ impl Shard {
 
     pub(super) fn read_connection(&mut self, key: Key, reads_max: usize, buffer: &mut [u8]) {
         for _ in 0..reads_max {
+            let paced_max = self.core.read_bytes_max(key);
             let Some(connection) = self.core.connection(key) else {
                 return;
             };
             connection.is_queued_to_read = false;
-            if matches!(connection.phase, Phase::Deferred | Phase::Dead) {
+            if matches!(connection.phase, Phase::Deferred | Phase::Dead) || connection.is_paused() {
                 return;
+            }
+            if let Some(mut rest) = connection.take_rest() {
+                self.take_rest(key, &mut rest);
+                continue;
             }
             // An incomplete TLS record goes in front of what follows it.
             let kept = connection.tls.as_ref();
             let kept = kept.map_or(0, |tls| tls.restore(buffer));
-            let most = match connection.window_bits {
-                0 => buffer.len(),
-                _ => (kept + COMPRESSED_READ_BYTES_MAX).min(buffer.len()),
+            let most_at_once = match connection.window_bits {
+                0 => paced_max,
+                _ => COMPRESSED_READ_BYTES_MAX.min(paced_max),
             };
+            let most = kept.saturating_add(most_at_once).min(buffer.len());
             match connection.stream.read(&mut buffer[kept..most]) {
                 Ok(0) => return self.stream_ended(key),
                 Ok(received) => {

@@ -79,7 +79,7 @@ pub enum StartError {
 #[derive(Default)]
 pub struct Builder {
     pub(super) settings: Settings,
-    endpoints: Vec<Arc<dyn Endpoint>>,
+    pub(super) endpoints: Vec<Arc<dyn Endpoint>>,
     pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
@@ -180,11 +180,7 @@ impl Builder {
         let doors = (0..listeners.len()).map(|_| make_door(self.endpoints.len()));
         let doors = doors.collect::<io::Result<Vec<_>>>()?;
         let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
-        let tls_listeners = listening.iter().filter(|place| place.tls);
-        let tls_listeners = tls_listeners
-            .map(|place| place.address.to_string())
-            .collect();
-        let doors = Arc::new(Doors::new(doors, relaying, tls_listeners));
+        let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening)));
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle).map_err(StartError::Endpoint)?;
@@ -200,10 +196,12 @@ impl Builder {
             doors: Arc::clone(&doors),
             live: live.clone(),
         };
+        let endpoints = Arc::clone(&shared.endpoints);
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             doors,
             live,
+            endpoints,
             addresses,
             listening,
             admin_addresses,
@@ -233,6 +231,12 @@ impl Builder {
         engine.doors.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
+}
+
+/// The names of the listeners that speak TLS.
+fn tls_names(listening: &[Listen]) -> Vec<String> {
+    let listening = listening.iter().filter(|place| place.tls);
+    listening.map(|place| place.address.to_string()).collect()
 }
 
 /// The listeners of the relaying shards, and those of the admin shard.
@@ -378,6 +382,7 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 pub struct Engine {
     pub(super) doors: Arc<Doors>,
     pub(super) live: Live,
+    pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,

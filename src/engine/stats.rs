@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::close_reason::{CloseReason, Refusal};
+use super::settings::RatePolicy;
 use crate::wire::deflate::InflateError;
 
 /// A number that one thread writes and any thread reads: an addition is a load and a store.
@@ -217,6 +218,8 @@ pub struct ShardStats {
     pub slow_actions: [Counter; SlowAction::LABELS.len()],
     /// Frames that slow clients did not get.
     pub dropped_frames: Counter,
+    /// What was done about connections that sent more than they may, by `RatePolicy`.
+    pub rate_actions: [Counter; RatePolicy::LABELS.len()],
     /// Open WebSocket connections now that agreed to permessage-deflate.
     pub deflate_open: Counter,
     /// Messages that were deflated, each once for all its recipients.

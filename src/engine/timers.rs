@@ -3,7 +3,7 @@
 //! Every tick looks at a part of the slab, so that all of it is seen once a second; a small slab is
 //! seen in every tick. A deadline is kept at the latest a second after it is due, and never early.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
@@ -74,8 +74,9 @@ impl Shard {
         let places = self.core.connections.capacity();
         let part = places.div_ceil(TICKS_PER_SWEEP).max(SWEEP_CONNECTIONS_MIN);
         let end = (self.sweep_from + part).min(places);
+        let now = SystemTime::now();
         for index in self.sweep_from..end {
-            self.sweep_connection(index);
+            self.sweep_connection(index, now);
         }
         self.sweep_from = end;
         if end == places {
@@ -92,7 +93,7 @@ impl Shard {
         }
     }
 
-    fn sweep_connection(&mut self, index: usize) {
+    fn sweep_connection(&mut self, index: usize, now: SystemTime) {
         let Some(connection) = self.core.connections.get(index) else {
             return;
         };
@@ -112,22 +113,29 @@ impl Shard {
             Phase::Request if is_due_reading => self.request_overdue(key),
             Phase::Deferred if is_due => self.answer_overdue(key),
             Phase::Deferred => self.answered(key),
-            Phase::Open => self.sweep_open(key),
+            Phase::Open => self.sweep_open(key, now),
             Phase::Draining if is_due && self.is_reading_answer(key) => {}
             Phase::Closing | Phase::Draining | Phase::Lingering if is_due => self.die(key),
             _ => {}
         }
     }
 
-    fn sweep_open(&mut self, key: Key) {
+    fn sweep_open(&mut self, key: Key, now: SystemTime) {
         let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let message_timeout = self.core.settings.timeouts.message;
         let connection = &self.core.connections[key.index as usize];
+        // Who is not read has no way to be heard, nor to finish a message.
+        let is_paused = connection.is_paused();
         let keepalive = self.core.settings_of(connection.endpoint).keepalive;
         let is_past = |since: Tick, timeout: Duration| {
-            timeout > Duration::ZERO && reading_tick.saturating_sub(since) > ticks_of(timeout)
+            !is_paused
+                && timeout > Duration::ZERO
+                && reading_tick.saturating_sub(since) > ticks_of(timeout)
         };
-        if is_past(connection.heard_tick, keepalive.pong) {
+        let expires = connection.terms.as_ref().and_then(|terms| terms.expires);
+        if expires.is_some_and(|expires| expires <= now) {
+            self.core.doom(key, CloseReason::Expired);
+        } else if is_past(connection.heard_tick, keepalive.pong) {
             self.core.doom(key, CloseReason::PingTimeout);
         } else if connection.message_since_tick > 0
             && is_past(connection.message_since_tick, message_timeout)

@@ -52,6 +52,11 @@ impl View {
         self.doors.inbound.load(Ordering::Relaxed)
     }
 
+    /// Addresses whose connects are counted at the moment.
+    pub fn rated_addresses(&self) -> usize {
+        self.doors.connects.len()
+    }
+
     /// Rooms that have members.
     pub fn rooms(&self) -> usize {
         self.doors.directory.rooms()

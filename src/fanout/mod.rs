@@ -72,6 +72,15 @@ pub struct Recipient<'a> {
     pub peer: SocketAddr,
     /// What the endpoint keeps for the member.
     pub state: Option<&'a (dyn Any + Send)>,
+    /// What others keep for it: one value of each type.
+    pub attachments: &'a [Box<dyn Any + Send>],
+}
+
+impl Recipient<'_> {
+    /// What is kept for the member beside the endpoint's state, of this type.
+    pub fn attached<T: Any>(&self) -> Option<&T> {
+        self.attachments.iter().find_map(|each| each.downcast_ref())
+    }
 }
 
 /// Decides for each member whether it gets a frame: `true` lets it through. It is called on the
@@ -88,6 +97,21 @@ pub enum Recipients {
     Except(ConnectionId),
     /// The members for which the filter says so.
     If(Filter),
+}
+
+impl Recipients {
+    /// Of these, those for which `filter` says so as well.
+    pub fn only(self, filter: Filter) -> Recipients {
+        match self {
+            Recipients::All => Recipients::If(filter),
+            Recipients::Except(sender) => {
+                Recipients::If(Arc::new(move |each| each.id != sender && filter(each)))
+            }
+            Recipients::If(first) => {
+                Recipients::If(Arc::new(move |each| first(each) && filter(each)))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

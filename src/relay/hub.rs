@@ -1,30 +1,71 @@
 //! The hub: the path is the room, and every message goes to everybody in it.
 
-use crate::engine::{Endpoint, Request, Session};
+use std::sync::Arc;
+
+use crate::engine::{Accept, Admission, Endpoint, Later, Refusal, Request, Session};
 use crate::fanout::Recipients;
+use crate::guard::Identity;
 use crate::wire::decoder::Message;
+use crate::wire::http::Response;
 
 /// Rooms by path. `/` is the default room; names keep their leading slash and are taken as sent.
+///
+/// Who has an [`Identity`] needs it to name the room: for reading, else it is no member; for
+/// writing, else it is closed with its first message.
 #[derive(Clone, Copy, Debug)]
 pub struct Hub {
     /// Whether a sender gets its own messages back.
     pub echo: bool,
 }
 
+/// What a connection may do that may not do everything in its room; all others have no state.
+enum Access {
+    ReadOnly,
+    /// It is no member of this room.
+    WriteOnly(Arc<str>),
+}
+
 impl Endpoint for Hub {
+    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let room = request.head.path;
+        let identity = request.context::<Identity>();
+        let access = identity.map(|identity| (identity.may_read(room), identity.may_write(room)));
+        Admission::Accept(match access {
+            None | Some((true, true)) => Accept::new(),
+            Some((true, false)) => Accept::new().state(Access::ReadOnly),
+            Some((false, true)) => Accept::new().state(Access::WriteOnly(room.into())),
+            Some((false, false)) => {
+                let response = Response::text(403, "You may neither read nor write here.\n");
+                return Admission::RefuseFor(Refusal::Forbidden, response);
+            }
+        })
+    }
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        if let Some(Access::WriteOnly(_)) = session.state() {
+            return;
+        }
         if let Err(error) = session.join(request.head.path) {
             session.close(1008, &format!("room: {error}"));
         }
     }
 
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
-        let Some(room) = session.rooms().next() else {
-            return;
-        };
         let recipients = match self.echo {
             true => Recipients::All,
             false => Recipients::Except(session.id()),
+        };
+        match session.state() {
+            None => {}
+            Some(Access::ReadOnly) => return session.forbid(),
+            Some(Access::WriteOnly(room)) => {
+                let room = Arc::clone(room);
+                session.publish_to(&room, recipients, message.kind, message.payload);
+                return;
+            }
+        }
+        let Some(room) = session.rooms().next() else {
+            return;
         };
         session.publish(room, recipients, message.kind, message.payload);
     }

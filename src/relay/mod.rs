@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use crate::admin;
 use crate::config::{
-    Config, ConfigError, ConnectionLimit, CorsConfig, DEMO_PATHS, EndpointConfig, EndpointKind,
-    Listener, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
+    EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
     Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
-    Settings, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
+    Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate, TrustedProxies,
 };
+use crate::guard::Guarded;
 use crate::limits::RESERVED_FILES;
 use api_keys::ApiKeys;
 use cors::{Cors, CorsHeaders};
@@ -59,20 +60,22 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         push: Arc::default(),
     };
     let mut targets = Vec::new();
-    let enabled = config.endpoints.iter().filter(|(_, each)| each.enabled);
-    for (name, endpoint) in enabled {
+    for (name, guard) in config.guards()? {
+        let endpoint = &config.endpoints[name];
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let echo = endpoint.echo;
         let mut users = None;
         let id = match endpoint.kind {
-            EndpointKind::Hub => builder.endpoint(settings, hub::Hub { echo }),
+            EndpointKind::Hub => builder.endpoint(settings, Guarded::new(hub::Hub { echo }, guard)),
             EndpointKind::Named => {
                 let named = named(config, endpoint);
                 users = Some(Arc::clone(named.users()));
-                builder.endpoint(settings, named)
+                builder.endpoint(settings, Guarded::new(named, guard))
             }
-            EndpointKind::Push => builder.endpoint(settings, Push),
-            EndpointKind::PubSub => builder.endpoint(settings, pubsub::PubSub { echo }),
+            EndpointKind::Push => builder.endpoint(settings, Guarded::new(Push, guard)),
+            EndpointKind::PubSub => {
+                builder.endpoint(settings, Guarded::new(pubsub::PubSub { echo }, guard))
+            }
         };
         builder.route(&endpoint.path, id)?;
         if endpoint.kind == EndpointKind::Push
@@ -82,9 +85,9 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             let api = PushApi::new(settings, id, keys.clone(), stats);
             add_push_api(&mut builder, path, api)?;
         }
-        pages.endpoints.push((name.clone(), id));
+        pages.endpoints.push((name.to_owned(), id));
         targets.push(api::Target {
-            name: name.clone(),
+            name: name.to_owned(),
             kind: endpoint.kind,
             path: endpoint.path.clone(),
             id,
@@ -166,7 +169,29 @@ fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettin
             min_bytes: config.deflate.min_bytes,
             level: config.deflate.level,
         },
+        rate: rate(&config.rate),
     }
+}
+
+fn rate(config: &RateConfig) -> Rate {
+    let bucket = |rate: Option<usize>, burst: Option<usize>| {
+        let rate = rate? as u64;
+        Some(TokenRate::new(
+            rate,
+            burst.map_or(rate, |burst| burst as u64),
+        ))
+    };
+    Rate {
+        messages: bucket(config.messages, config.messages_burst),
+        bytes: bucket(config.bytes, config.bytes_burst),
+        policy: config.policy,
+    }
+}
+
+fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
+    let rate = config.rate? as u64;
+    let burst = config.burst.map_or(2 * rate, |burst| burst as u64);
+    Some(TokenRate::new(rate, burst))
 }
 
 fn settings(config: &Config, files_max: usize) -> Settings {
@@ -196,6 +221,8 @@ fn settings(config: &Config, files_max: usize) -> Settings {
             ConnectionLimit::Count(count) => Some(count),
         },
         connections_per_ip_max: config.limits.connections_per_ip,
+        networks: config.networks.clone(),
+        connects_per_ip: connects_per_ip(&config.limits.connects_per_ip),
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
         proxy_protocol: config.server.proxy_protocol,

@@ -6,6 +6,9 @@
 //! state: it ends with the WebSocket, before its Close is sent, or with an admission that comes to
 //! nothing.
 //!
+//! Who has an [`Identity`] with a name comes in by that name alone, and needs it to name the room
+//! `/`: for reading, else it gets nothing; for writing, else it is closed with its first message.
+//!
 //! What the sender does not get back is its own connection's: where a name is shared by several
 //! devices, the others of its user get its messages too.
 
@@ -15,10 +18,11 @@ use super::cors::Cors;
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Later, Request, Session,
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Later, Refusal, Request, Session,
     upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
+use crate::guard::Identity;
 use crate::limits::USER_NAME_BYTES_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -102,6 +106,12 @@ impl Endpoint for Named {
             Ok(name) => name,
             Err(error) => return refuse(bad_name(error)),
         };
+        let identity = request.context::<Identity>();
+        if identity.is_some_and(|identity| !may_come_as(identity, name)) {
+            let response = Response::text(403, "You may not come in by this name.\n");
+            let response = self.settings.cors.on(response);
+            return Admission::RefuseFor(Refusal::Forbidden, response);
+        }
         let (connection, how) = (request.connection, self.settings.on_duplicate);
         match self
             .users
@@ -117,6 +127,10 @@ impl Endpoint for Named {
     }
 
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        let identity = session.context::<Identity>();
+        if identity.is_some_and(|identity| !identity.may_read(ROOM)) {
+            return;
+        }
         if let Err(error) = session.join(ROOM) {
             session.close(1008, &format!("room: {error}"));
         }
@@ -128,9 +142,10 @@ impl Endpoint for Named {
         if !session.state().is_some_and(is_user) {
             return;
         }
-        let Some(room) = session.rooms().next() else {
-            return;
-        };
+        let identity = session.context::<Identity>();
+        if identity.is_some_and(|identity| !identity.may_write(ROOM)) {
+            return session.forbid();
+        }
         let recipients = match self.settings.echo {
             true => Recipients::All,
             false => Recipients::Except(session.id()),
@@ -139,7 +154,14 @@ impl Endpoint for Named {
             true => MessageKind::Binary,
             false => message.kind,
         };
-        session.publish(room, recipients, kind, message.payload);
+        let room = session.rooms().next();
+        match room {
+            Some(room) => session.publish(room, recipients, kind, message.payload),
+            // Who may not read is no member.
+            None => {
+                session.publish_to(ROOM, recipients, kind, message.payload);
+            }
+        }
     }
 
     fn methods(&self) -> &'static [&'static str] {
@@ -161,6 +183,11 @@ impl Endpoint for Named {
         };
         Answer::Now(self.settings.cors.on(response))
     }
+}
+
+/// Whether who is known to be this may have this name, and has any use for it.
+fn may_come_as(identity: &Identity, name: &str) -> bool {
+    identity.may_be(name) && (identity.may_read(ROOM) || identity.may_write(ROOM))
 }
 
 /// The name that a request asks for.

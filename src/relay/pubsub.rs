@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::engine::{Endpoint, JoinError, Session};
 use crate::fanout::Recipients;
+use crate::guard::Identity;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
@@ -45,7 +46,9 @@ impl PubSub {
     fn obey(&self, session: &mut Session<'_>, request: &Request<'_>) -> Result<Members, Offence> {
         match request.kind.ok_or(Offence::UnknownType)? {
             Kind::Subscribe => {
-                let room = session.join(&request.room()?)?;
+                let room = request.room()?;
+                allowed(session, |identity| identity.may_read(&room))?;
+                let room = session.join(&room)?;
                 Ok(Some(session.members(room)))
             }
             Kind::Unsubscribe => {
@@ -56,6 +59,7 @@ impl PubSub {
             Kind::Publish => {
                 let room = request.room()?;
                 let data = request.data.ok_or(Offence::MissingData)?;
+                allowed(session, |identity| identity.may_write(&room))?;
                 let recipients = match self.echo {
                     true => Recipients::All,
                     false => Recipients::Except(session.id()),
@@ -66,6 +70,15 @@ impl PubSub {
             }
             Kind::Ping => Ok(None),
         }
+    }
+}
+
+/// Whether the client may do this, where it is known who it is.
+fn allowed(session: &Session<'_>, what: impl Fn(&Identity) -> bool) -> Result<(), Offence> {
+    let identity = session.context::<Identity>();
+    match identity.is_none_or(what) {
+        true => Ok(()),
+        false => Err(Offence::Forbidden),
     }
 }
 
@@ -208,6 +221,8 @@ enum Offence {
     NotSubscribed,
     #[error("data is missing")]
     MissingData,
+    #[error("this client may not do that in this room")]
+    Forbidden,
     #[error("the connection is being closed")]
     Closed,
 }

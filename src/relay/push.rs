@@ -1,11 +1,14 @@
 //! Tokens and push: clients connect with a token and wait, back ends push to them over HTTP.
 //!
 //! A token names a group, which is a room of that name; every connection of the endpoint is in
-//! a room of all of them as well. Clients do not relay to each other: what they may say is who they are
-//! (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own on
-//! plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
+//! a room of all of them as well. Clients do not relay to each other: what they may say is who they
+//! are (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own
+//! on plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
 //! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a
 //! journal (`journal.rs`) where one is configured.
+//!
+//! Who is known to a guard needs it to let it read the room of its token; all get what is pushed to
+//! everybody.
 
 mod api;
 mod journal;
@@ -13,6 +16,8 @@ mod order;
 mod refusal;
 mod schedule;
 mod stats;
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,10 +27,13 @@ use self::order::{Text, object};
 pub(crate) use self::refusal::Refusal as PushRefusal;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
-use crate::engine::{Endpoint, JoinError, Request, RoomId, Session};
+use crate::engine::{
+    Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
+};
+use crate::guard;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::query_value;
+use crate::wire::http::{Response, query_value};
 
 /// The room of all connections of a push endpoint. No token is empty, so no group has this name.
 const EVERYBODY: &str = "";
@@ -61,12 +69,21 @@ struct Identity {
 }
 
 impl Endpoint for Push {
+    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let identity = request.context::<guard::Identity>();
+        let token = token_of(request).unwrap_or_default();
+        if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
+            let response = Response::text(403, "You may not read what is pushed to this token.\n");
+            return Admission::RefuseFor(Refusal::Forbidden, response);
+        }
+        Admission::Accept(Accept::new())
+    }
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         if let Err(error) = session.join(EVERYBODY) {
             return close(session, error);
         }
-        let query = request.head.query.unwrap_or_default();
-        if let Some(token) = query_value(query, "token") {
+        if let Some(token) = token_of(request) {
             enter(session, &token);
         }
     }
@@ -79,6 +96,11 @@ impl Endpoint for Push {
             enter(session, &token);
         }
     }
+}
+
+/// The token of `?token=`.
+fn token_of<'r>(request: &Request<'r>) -> Option<Cow<'r, str>> {
+    query_value(request.head.query?, "token")
 }
 
 fn ts_of_ping(payload: &[u8]) -> Option<i64> {
@@ -97,6 +119,10 @@ fn token_of_identify(payload: &[u8]) -> Option<String> {
 fn enter(session: &mut Session<'_>, token: &str) {
     if token.is_empty() {
         return;
+    }
+    let identity = session.context::<guard::Identity>();
+    if identity.is_some_and(|identity| !identity.may_read(token)) {
+        return session.forbid();
     }
     let former = session.state().map(|Group(room)| *room);
     match session.join(token) {

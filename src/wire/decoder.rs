@@ -91,6 +91,11 @@ impl<'i> Input<'i> {
         Input { bytes }
     }
 
+    /// How much is left, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether everything was taken.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

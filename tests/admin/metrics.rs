@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corecast::config::ConnectionLimit;
-use corecast::engine::{CloseReason, Refusal, SlowAction};
+use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction};
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
@@ -26,6 +26,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_deflate_connections",
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
+            "corecast_rate_addresses",
             "corecast_pushes_pending",
             "corecast_pushes_pending_bytes",
             "corecast_start_time_seconds",
@@ -62,7 +63,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 18] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
     (
         "gauge",
         "corecast_connections",
@@ -86,6 +87,12 @@ const LABELLED: [(&str, &str, &str, &[&str]); 18] = [
         "corecast_refused_total",
         "reason",
         &Refusal::LABELS,
+    ),
+    (
+        "counter",
+        "corecast_rate_actions_total",
+        "action",
+        &RatePolicy::LABELS,
     ),
     (
         "counter",

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corecast::config::{
-    ApiKey, Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
-    LogOutput, MIB, Network, OnDuplicate, Shards, SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
+    LogOutput, MIB, Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy,
+    TrustedProxy,
 };
+use corecast::guard::{ApiKey, Secret};
 
 /// A key, a value for it that is not its default, and the field that it has to change.
 pub(crate) type Sample = (&'static str, &'static str, fn(&mut Config));
@@ -52,6 +54,40 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("engine.send_buffer_bytes", "64KiB", |c| {
         c.engine.send_buffer_bytes = Some(64 * KIB);
+    }),
+    ("networks.allow", "10.0.0.0/8, ::1", |c| {
+        c.networks.allow = ["10.0.0.0/8", "::1/128"].map(network).to_vec();
+    }),
+    ("networks.deny", "192.0.2.0/24", |c| {
+        c.networks.deny = vec![network("192.0.2.0/24")];
+    }),
+    ("origins.allow", "https://a.example, same", |c| {
+        c.origins.allow = vec![origin("https://a.example"), Origin::Same];
+    }),
+    ("origins.allow_missing", "false", |c| {
+        c.origins.allow_missing = false;
+    }),
+    ("auth.enabled", "false", |c| c.auth.enabled = Some(false)),
+    ("auth.keys", "first-key-01234567, second-key-0123456", |c| {
+        c.auth.keys = ["first-key-01234567", "second-key-0123456"]
+            .map(api_key)
+            .to_vec();
+    }),
+    ("auth.keys_file", "keys.txt", |c| {
+        c.auth.keys_file = Some(PathBuf::from("keys.txt"));
+    }),
+    (
+        "auth.jwt.secret",
+        "a secret that is quite long enough",
+        |c| {
+            c.auth.jwt.secret = Some(Secret::new("a secret that is quite long enough"));
+        },
+    ),
+    ("auth.jwt.keys_file", "jwks.json", |c| {
+        c.auth.jwt.keys_file = Some(PathBuf::from("jwks.json"));
+    }),
+    ("auth.jwt.leeway", "1m", |c| {
+        c.auth.jwt.leeway = Duration::from_secs(60);
     }),
     ("limits.message_bytes", "10 MB", |c| {
         c.limits.message_bytes = 10 * MIB;
@@ -103,6 +139,21 @@ pub(crate) const SAMPLES: &[Sample] = &[
         named(c).keepalive = KeepaliveOverride::default();
     }),
     ("deflate.enabled", "true", |c| c.deflate.enabled = true),
+    ("rate.policy", "drop", |c| c.rate.policy = RatePolicy::Drop),
+    ("rate.messages", "50", |c| c.rate.messages = Some(50)),
+    ("rate.messages_burst", "100", |c| {
+        c.rate.messages_burst = Some(100);
+    }),
+    ("rate.bytes", "64KiB", |c| c.rate.bytes = Some(64 * KIB)),
+    ("rate.bytes_burst", "1MiB", |c| {
+        c.rate.bytes_burst = Some(MIB);
+    }),
+    ("limits.connects_per_ip.rate", "10", |c| {
+        c.limits.connects_per_ip.rate = Some(10);
+    }),
+    ("limits.connects_per_ip.burst", "20", |c| {
+        c.limits.connects_per_ip.burst = Some(20);
+    }),
     ("deflate.min_bytes", "0", |c| c.deflate.min_bytes = 0),
     ("deflate.level", "6", |c| c.deflate.level = 6),
     ("timeouts.handshake", "250ms", |c| {
@@ -187,6 +238,31 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.hub.delay_max", "1h", |c| {
         hub(c).delay_max = Duration::from_secs(3_600);
     }),
+    ("endpoints.hub.origins.allow", "same", |c| {
+        hub(c).origins.allow = Some(vec![Origin::Same]);
+    }),
+    ("endpoints.hub.origins.allow_missing", "true", |c| {
+        hub(c).origins.allow_missing = Some(true);
+    }),
+    ("endpoints.hub.auth.enabled", "auto", |c| {
+        hub(c).auth.enabled = Some(None);
+    }),
+    ("endpoints.hub.auth.keys", "[hub-key-0123456789]", |c| {
+        hub(c).auth.keys = Some(vec![api_key("hub-key-0123456789")]);
+    }),
+    ("endpoints.hub.auth.keys_file", "hub.txt", |c| {
+        hub(c).auth.keys_file = Some(PathBuf::from("hub.txt"));
+    }),
+    (
+        "endpoints.hub.auth.jwt.secret",
+        "a secret of the hub, long enough",
+        |c| {
+            hub(c).auth.jwt.secret = Some(Secret::new("a secret of the hub, long enough"));
+        },
+    ),
+    ("endpoints.hub.auth.jwt.keys_file", "hub.pem", |c| {
+        hub(c).auth.jwt.keys_file = Some(PathBuf::from("hub.pem"));
+    }),
     ("endpoints.hub.limits.message_bytes", "2KB", |c| {
         hub(c).limits.message_bytes = Some(2 * KIB);
     }),
@@ -201,6 +277,21 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("endpoints.hub.slow_client.outbox_age", "5s", |c| {
         hub(c).slow_client.outbox_age = Some(seconds(5));
+    }),
+    ("endpoints.hub.rate.policy", "close", |c| {
+        hub(c).rate.policy = Some(RatePolicy::Close);
+    }),
+    ("endpoints.hub.rate.messages", "off", |c| {
+        hub(c).rate.messages = Some(None);
+    }),
+    ("endpoints.hub.rate.messages_burst", "7", |c| {
+        hub(c).rate.messages_burst = Some(Some(7));
+    }),
+    ("endpoints.hub.rate.bytes", "1MiB", |c| {
+        hub(c).rate.bytes = Some(Some(MIB));
+    }),
+    ("endpoints.hub.rate.bytes_burst", "auto", |c| {
+        hub(c).rate.bytes_burst = Some(None);
     }),
     ("endpoints.hub.keepalive.ping", "off", |c| {
         hub(c).keepalive.ping = Some(None);
@@ -220,19 +311,27 @@ pub(crate) const SAMPLES: &[Sample] = &[
 ];
 
 /// Keys that cannot change alone: TLS needs its files, PROXY headers need somebody to be trusted,
-/// and another kind needs another path.
+/// another kind needs another path, and what a token has to say needs something to verify it with.
 pub(crate) const FIXED: &[&str] = &[
     "server.tls.enabled",
     "server.proxy_protocol",
     "endpoints.hub.kind",
+    "auth.jwt.issuer",
+    "auth.jwt.audience",
+    "endpoints.hub.auth.jwt.issuer",
+    "endpoints.hub.auth.jwt.audience",
 ];
 
 pub(crate) fn network(text: &str) -> Network {
     text.parse().expect("a network")
 }
 
+fn origin(text: &str) -> Origin {
+    text.parse().expect("an origin")
+}
+
 pub(crate) fn api_key(text: &str) -> ApiKey {
-    text.parse().expect("a key")
+    text.parse().expect("an API key")
 }
 
 pub(crate) fn seconds(count: u64) -> Option<Duration> {

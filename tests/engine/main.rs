@@ -14,6 +14,7 @@ mod listeners;
 mod messages;
 mod order;
 mod proxies;
+mod rates;
 mod service_manager;
 mod shards;
 mod shutdown;

@@ -9,6 +9,7 @@ mod handshake;
 mod messages;
 mod metrics;
 mod openssl;
+mod paced;
 mod proxied;
 mod reload;
 #[path = "../support/mod.rs"]

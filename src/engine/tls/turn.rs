@@ -82,10 +82,12 @@ impl Shard {
         }
     }
 
-    /// The client has said that nothing follows. An answer that it waits for is still given.
+    /// The client has said that nothing follows. An answer that it waits for is still given, and
+    /// what it sent too fast still has its turn.
     fn end_announced(&mut self, key: Key) {
         let connection = self.core.connection(key);
-        if connection.is_some_and(|connection| connection.phase != Phase::Deferred) {
+        let is_end = |each: &Connection| each.phase != Phase::Deferred && !each.has_rest();
+        if connection.is_some_and(|connection| is_end(connection)) {
             self.client_ended(key);
         }
     }

@@ -1,0 +1,64 @@
+//! Who are you: authentication in the middle of a connection.
+//!
+//! `cargo run --example hooks_login`, then connect to `ws://127.0.0.1:8080/`. Everybody may listen;
+//! who wants to speak sends `login ada-secret` first, and is Ada from then on. The end of standard
+//! input ends the program.
+
+use std::net::SocketAddr;
+
+use corecast::engine::{EndpointSettings, Engine, Session, Settings, StartError};
+use corecast::hooks::{Hooks, Verdict};
+use corecast::relay::hub::Hub;
+use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
+
+/// Who a connection has shown to be.
+struct User(String);
+
+fn let_users_speak(session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+    let Ok(text) = std::str::from_utf8(message.payload) else {
+        return Verdict::Drop;
+    };
+    if let Some(token) = text.strip_prefix("login ") {
+        log_in(session, token);
+        return Verdict::Drop;
+    }
+    match session.attached::<User>() {
+        Some(User(name)) => Verdict::Text(format!("{name}: {text}")),
+        None => {
+            session.send(MessageKind::Text, b"Log in first: login NAME-secret");
+            Verdict::Drop
+        }
+    }
+}
+
+/// What is looked up elsewhere is answered with a [`corecast::engine::Handle`]; this one knows.
+fn log_in(session: &mut Session<'_>, token: &str) {
+    let Some(name) = token.strip_suffix("-secret") else {
+        return session.close(1008, "auth: nobody knows you");
+    };
+    session.attach(User(name.to_owned()));
+    session.send(MessageKind::Text, format!("Welcome, {name}").as_bytes());
+}
+
+/// Starts it on `listen`.
+pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
+    let hub = Hooks::around(Hub { echo: true })
+        .on_connect(|session, _| session.send(MessageKind::Text, b"Who are you?"))
+        .on_message(let_users_speak);
+    let mut builder = Engine::builder().settings(Settings {
+        listen: vec![listen.into()],
+        ..Settings::default()
+    });
+    let id = builder.endpoint(EndpointSettings::default(), hub);
+    builder.route("/**", id)?;
+    builder.start()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let engine = start(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+    println!("ws://{}/", engine.addresses()[0]);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    engine.stop();
+    Ok(())
+}

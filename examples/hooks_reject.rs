@@ -1,0 +1,52 @@
+//! Who may come in: a hook that rejects connections before they are WebSockets.
+//!
+//! `cargo run --example hooks_reject`, then connect to `ws://127.0.0.1:8080/` with any client.
+//! Those who send the header `X-Bot`, in whatever case, get a 403; where ten are in already, the
+//! next get the default: 429 with `Retry-After`. The end of standard input ends the program.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corecast::engine::{EndpointSettings, Engine, Settings, StartError};
+use corecast::hooks::{Hooks, Rejection};
+use corecast::relay::hub::Hub;
+use corecast::wire::http::Response;
+
+/// Starts it on `listen` with room for so many guests.
+pub fn start(listen: SocketAddr, guests_max: usize) -> Result<Engine, StartError> {
+    let guests = Arc::new(AtomicUsize::new(0));
+    let (inside, comes, goes) = (Arc::clone(&guests), Arc::clone(&guests), guests);
+    let hub = Hooks::around(Hub { echo: true })
+        .reject_connection(|request| match request.head.header("x-bot") {
+            Some(_) => Err(Rejection::with(Response::text(403, "People only.\n"))),
+            None => Ok(()),
+        })
+        .reject_connection(move |_| {
+            if inside.load(Ordering::Relaxed) < guests_max {
+                return Ok(());
+            }
+            Err(Rejection::new("All seats are taken.\n"))
+        })
+        .on_connect(move |_, _| {
+            comes.fetch_add(1, Ordering::Relaxed);
+        })
+        .on_disconnect(move |_, _| {
+            goes.fetch_sub(1, Ordering::Relaxed);
+        });
+    let mut builder = Engine::builder().settings(Settings {
+        listen: vec![listen.into()],
+        ..Settings::default()
+    });
+    let id = builder.endpoint(EndpointSettings::default(), hub);
+    builder.route("/**", id)?;
+    builder.start()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let engine = start(SocketAddr::from(([127, 0, 0, 1], 8080)), 10)?;
+    println!("ws://{}/", engine.addresses()[0]);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    engine.stop();
+    Ok(())
+}

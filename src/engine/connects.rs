@@ -1,0 +1,146 @@
+//! How often each client address connects: a token bucket for each, on connect only.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::addresses::counted_as;
+use super::rate::{TokenBucket, TokenRate};
+use crate::limits::CONNECT_BUCKETS_MAX;
+
+/// Locks that share the addresses between them.
+const PARTS: usize = 64;
+
+/// Addresses of one part.
+const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
+
+/// A token bucket for each client address that has connected lately; an IPv6 network of 64 bits
+/// counts as one. A bucket that is full again says nothing and is forgotten. Where more addresses
+/// than [`CONNECT_BUCKETS_MAX`] connect at a time, those are forgotten first that are the nearest
+/// to being full, so whoever connects most is remembered longest.
+#[derive(Debug)]
+pub struct ConnectBuckets {
+    parts: [Mutex<HashMap<IpAddr, TokenBucket>>; PARTS],
+    hasher: RandomState,
+}
+
+impl Default for ConnectBuckets {
+    fn default() -> Self {
+        ConnectBuckets {
+            parts: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl ConnectBuckets {
+    /// Counts a connect of this address. Returns whether its bucket had a token for it.
+    pub fn take(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> bool {
+        let address = counted_as(address);
+        let mut part = self.part(address);
+        if let Some(bucket) = part.get_mut(&address) {
+            return bucket.take(rate, now_ns);
+        }
+        if part.len() >= PART_MAX {
+            forget(&mut part, now_ns);
+        }
+        let mut bucket = TokenBucket::default();
+        let is_taken = bucket.take(rate, now_ns);
+        part.insert(address, bucket);
+        is_taken
+    }
+
+    /// Addresses that are remembered.
+    pub fn len(&self) -> usize {
+        let parts = self.parts.iter();
+        let lock =
+            |part: &Mutex<HashMap<_, _>>| part.lock().unwrap_or_else(PoisonError::into_inner).len();
+        parts.map(lock).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn part(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, TokenBucket>> {
+        let part = &self.parts[self.hasher.hash_one(address) as usize % PARTS];
+        part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room: forgets all that are full again, and where that is not enough, the quarter that will
+/// be next, so that it has to be done only now and then.
+fn forget(part: &mut HashMap<IpAddr, TokenBucket>, now_ns: u64) {
+    const FREE: usize = PART_MAX / 4;
+    part.retain(|_, bucket| bucket.full_at_ns() > now_ns);
+    if part.len() <= PART_MAX - FREE {
+        return;
+    }
+    let mut times: Vec<u64> = part.values().map(TokenBucket::full_at_ns).collect();
+    let (_, latest_ns, _) = times.select_nth_unstable(FREE - 1);
+    part.retain(|_, bucket| bucket.full_at_ns() > *latest_ns);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const RATE: TokenRate = TokenRate::new(1, 3);
+    const NOW: u64 = 1_000_000_000;
+
+    fn at(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn each_address_has_a_bucket_of_its_own_and_a_network_of_ipv6_one() {
+        let buckets = ConnectBuckets::default();
+        let taken = |address: &str, now_ns| {
+            let tries = (0..10).filter(|_| buckets.take(at(address), &RATE, now_ns));
+            tries.count()
+        };
+        assert_eq!(taken("192.0.2.1", NOW), 3);
+        assert_eq!(taken("::ffff:192.0.2.1", NOW), 0);
+        assert_eq!(taken("192.0.2.2", NOW), 3);
+        assert_eq!(taken("2001:db8:0:1::1", NOW), 3);
+        assert_eq!(taken("2001:db8:0:1:ffff::2", NOW), 0);
+        assert_eq!(taken("2001:db8:0:2::1", NOW), 3);
+        assert_eq!(taken("192.0.2.1", NOW + 2_000_000_000), 2);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_whoever_connects_most_is_remembered() {
+        let buckets = ConnectBuckets::default();
+        let flooder = at("198.51.100.1");
+        while buckets.take(flooder, &RATE, NOW) {}
+        for number in 0..3 * CONNECT_BUCKETS_MAX as u32 {
+            let address = Ipv4Addr::from_bits(0x0A00_0000 + number).into();
+            assert!(buckets.take(address, &RATE, NOW));
+        }
+        assert!(buckets.len() <= CONNECT_BUCKETS_MAX, "{}", buckets.len());
+        assert!(!buckets.take(flooder, &RATE, NOW), "it was forgotten");
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_again_makes_room() {
+        let buckets = ConnectBuckets::default();
+        for number in 0..2 * CONNECT_BUCKETS_MAX as u32 {
+            let address = Ipv4Addr::from_bits(0x0A00_0000 + number).into();
+            buckets.take(address, &RATE, NOW);
+        }
+        let later = NOW + 3_600_000_000_000;
+        for number in 0..64 * 64_u32 {
+            let address = Ipv4Addr::from_bits(0x0B00_0000 + number).into();
+            assert!(buckets.take(address, &RATE, later));
+        }
+        assert!(
+            buckets.len() <= CONNECT_BUCKETS_MAX / 2,
+            "{}",
+            buckets.len()
+        );
+    }
+}

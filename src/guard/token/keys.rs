@@ -1,0 +1,322 @@
+//! The keys that tokens are verified with: from a secret, from public keys in PEM, from a set of
+//! JSON Web Keys (RFC 7517).
+
+use std::fmt;
+
+use ring::hmac;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::{Algorithm, TokenError, decode};
+use crate::guard::Secret;
+
+/// Keys of one set. A set is read while the relay runs, so it is bounded.
+const KEYS_MAX: usize = 64;
+/// Keys that are tried where a token does not say which one it is by. Verifying a signature takes
+/// up to 100 µs of a shard.
+const TRIED_MAX: usize = 8;
+/// The shortest secret of HS256 (RFC 7518 §3.2), bytes.
+pub(super) const SECRET_BYTES_MIN: usize = 32;
+/// The shortest modulus that ring takes, bytes: 2,048 bits.
+const MODULUS_BYTES_MIN: usize = 256;
+/// An uncompressed point on P-256: 4, x and y.
+const POINT_BYTES: usize = 65;
+const ED25519_BYTES: usize = 32;
+
+/// Keys that tokens are verified with.
+#[derive(Default)]
+pub struct TokenKeys(Vec<TokenKey>);
+
+/// One key, which is for one algorithm.
+struct TokenKey {
+    id: Option<String>,
+    verifier: Verifier,
+}
+
+enum Verifier {
+    Hs256(hmac::Key),
+    Rs256 { n: Vec<u8>, e: Vec<u8> },
+    Es256(Vec<u8>),
+    EdDsa(Vec<u8>),
+}
+
+/// Why a text holds no keys that tokens can be verified with.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenKeyError {
+    /// It is neither JSON nor PEM.
+    #[error("holds neither public keys in PEM nor a set of JSON Web Keys")]
+    Form,
+    /// A key in PEM is of another kind.
+    #[error("key {0}: is neither RSA of 2048 bits and more, nor P-256, nor Ed25519")]
+    Kind(usize),
+    /// A JSON Web Key is broken.
+    #[error("key {0}: {1}")]
+    Jwk(usize, &'static str),
+    /// There is no key in it that could be used.
+    #[error("holds no key for HS256, RS256, ES256 or EdDSA")]
+    Empty,
+    /// There are too many.
+    #[error("holds more than {KEYS_MAX} keys")]
+    TooMany,
+}
+
+/// RFC 7517 §4, RFC 7518 §6, RFC 8037 §2.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    k: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JwkFile {
+    Set { keys: Vec<serde_json::Value> },
+    One(Box<Jwk>),
+}
+
+impl TokenKeys {
+    /// Keys from a file: PEM, or a set of JSON Web Keys, or one of them.
+    ///
+    /// Of a set those keys are left out that are for something else (RFC 7517 §5).
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read, and what has no key for us.
+    pub fn parse(text: &str) -> Result<TokenKeys, TokenKeyError> {
+        let keys = if text.trim_start().starts_with('{') {
+            parse_json(text)?
+        } else {
+            parse_pem(text)?
+        };
+        match keys.len() {
+            0 => Err(TokenKeyError::Empty),
+            1..=KEYS_MAX => Ok(TokenKeys(keys)),
+            _ => Err(TokenKeyError::TooMany),
+        }
+    }
+
+    /// Adds a secret of HS256, without a name.
+    pub fn add_secret(&mut self, secret: &Secret) {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        self.0.push(TokenKey {
+            id: None,
+            verifier: Verifier::Hs256(key),
+        });
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Verifies with the key of that name; a key without a name and a token that names none go
+    /// with all.
+    pub(super) fn verify_signature(
+        &self,
+        algorithm: Algorithm,
+        id: Option<&str>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), TokenError> {
+        let is_meant = |key: &&TokenKey| match (&key.id, id) {
+            (Some(own), Some(named)) => own == named,
+            _ => true,
+        };
+        let mut meant = self.0.iter().filter(is_meant).peekable();
+        if meant.peek().is_none() {
+            return Err(TokenError::UnknownKey);
+        }
+        let mut fitting = meant
+            .filter(|key| key.verifier.algorithm() == algorithm)
+            .take(TRIED_MAX)
+            .peekable();
+        if fitting.peek().is_none() {
+            return Err(TokenError::Algorithm);
+        }
+        match fitting.any(|key| key.verifier.verify(message, signature)) {
+            true => Ok(()),
+            false => Err(TokenError::Signature),
+        }
+    }
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenKeys({})", self.0.len())
+    }
+}
+
+impl Verifier {
+    fn algorithm(&self) -> Algorithm {
+        match self {
+            Verifier::Hs256(_) => Algorithm::Hs256,
+            Verifier::Rs256 { .. } => Algorithm::Rs256,
+            Verifier::Es256(_) => Algorithm::Es256,
+            Verifier::EdDsa(_) => Algorithm::EdDsa,
+        }
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        let result = match self {
+            // In constant time.
+            Verifier::Hs256(key) => hmac::verify(key, message, signature),
+            Verifier::Rs256 { n, e } => RsaPublicKeyComponents { n, e }.verify(
+                &RSA_PKCS1_2048_8192_SHA256,
+                message,
+                signature,
+            ),
+            Verifier::Es256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            Verifier::EdDsa(key) => {
+                UnparsedPublicKey::new(&ED25519, key).verify(message, signature)
+            }
+        };
+        result.is_ok()
+    }
+
+    /// From the SubjectPublicKeyInfo of X.509; `None` for a kind that is not used here.
+    fn of_spki(der: &[u8]) -> Option<Verifier> {
+        let (_, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
+        let kind = &info.algorithm.algorithm;
+        let raw = info.subject_public_key.data.to_vec();
+        if *kind == OID_SIG_ED25519 {
+            return (raw.len() == ED25519_BYTES).then_some(Verifier::EdDsa(raw));
+        }
+        if *kind == OID_KEY_TYPE_EC_PUBLIC_KEY {
+            let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
+            let is_usable = curve == OID_EC_P256 && raw.len() == POINT_BYTES;
+            return is_usable.then_some(Verifier::Es256(raw));
+        }
+        match info.parsed().ok()? {
+            PublicKey::RSA(key) => Verifier::of_rsa(key.modulus, key.exponent),
+            _ => None,
+        }
+    }
+
+    /// ring wants numbers without zeros in front.
+    fn of_rsa(n: &[u8], e: &[u8]) -> Option<Verifier> {
+        let trimmed = |bytes: &[u8]| -> Vec<u8> {
+            bytes
+                .iter()
+                .copied()
+                .skip_while(|byte| *byte == 0)
+                .collect()
+        };
+        let (n, e) = (trimmed(n), trimmed(e));
+        (n.len() >= MODULUS_BYTES_MIN && !e.is_empty()).then_some(Verifier::Rs256 { n, e })
+    }
+}
+
+fn parse_pem(text: &str) -> Result<Vec<TokenKey>, TokenKeyError> {
+    let sections = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes());
+    let keys = sections.enumerate().map(|(index, der)| {
+        let der = der.map_err(|_| TokenKeyError::Form)?;
+        let verifier = Verifier::of_spki(&der).ok_or(TokenKeyError::Kind(index + 1))?;
+        Ok(TokenKey { id: None, verifier })
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    match keys.is_empty() {
+        true => Err(TokenKeyError::Form),
+        false => Ok(keys),
+    }
+}
+
+fn parse_json(text: &str) -> Result<Vec<TokenKey>, TokenKeyError> {
+    let file = serde_json::from_str(text).map_err(|_| TokenKeyError::Form)?;
+    let jwks: Vec<Jwk> = match file {
+        JwkFile::One(jwk) => vec![*jwk],
+        // What is not understood is ignored.
+        JwkFile::Set { keys } => keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .collect(),
+    };
+    let each = jwks.into_iter().enumerate().filter_map(|(index, jwk)| {
+        let verifier = jwk.verifier().transpose()?;
+        Some(match verifier {
+            Ok(verifier) => Ok(TokenKey {
+                id: jwk.kid,
+                verifier,
+            }),
+            Err(problem) => Err(TokenKeyError::Jwk(index + 1, problem)),
+        })
+    });
+    each.collect()
+}
+
+impl Jwk {
+    /// `None` for a key that is for something else.
+    fn verifier(&self) -> Result<Option<Verifier>, &'static str> {
+        let curve = self.crv.as_deref().unwrap_or_default();
+        let algorithm = match (self.kty.as_str(), curve) {
+            ("oct", _) => Algorithm::Hs256,
+            ("RSA", _) => Algorithm::Rs256,
+            ("EC", "P-256") => Algorithm::Es256,
+            ("OKP", "Ed25519") => Algorithm::EdDsa,
+            _ => return Ok(None),
+        };
+        let is_for_signatures = self.usage.as_deref().is_none_or(|usage| usage == "sig");
+        let has_our_algorithm = self
+            .alg
+            .as_deref()
+            .is_none_or(|alg| alg == algorithm.name());
+        if !is_for_signatures || !has_our_algorithm {
+            return Ok(None);
+        }
+        let verifier = match algorithm {
+            Algorithm::Hs256 => {
+                let secret = part(&self.k, "k")?;
+                if secret.len() < SECRET_BYTES_MIN {
+                    return Err("its secret is shorter than 32 bytes");
+                }
+                Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+            }
+            Algorithm::Rs256 => Verifier::of_rsa(&part(&self.n, "n")?, &part(&self.e, "e")?)
+                .ok_or("it is shorter than 2048 bits")?,
+            Algorithm::Es256 => {
+                let (x, y) = (part(&self.x, "x")?, part(&self.y, "y")?);
+                let point = [&[4], &x[..], &y[..]].concat();
+                match (x.len(), point.len()) {
+                    (ED25519_BYTES, POINT_BYTES) => Verifier::Es256(point),
+                    _ => return Err("its x and y have not 32 bytes each"),
+                }
+            }
+            Algorithm::EdDsa => match part(&self.x, "x")? {
+                key if key.len() == ED25519_BYTES => Verifier::EdDsa(key),
+                _ => return Err("its x has not 32 bytes"),
+            },
+        };
+        Ok(Some(verifier))
+    }
+}
+
+/// A part of a key, in base64url.
+fn part(value: &Option<String>, name: &'static str) -> Result<Vec<u8>, &'static str> {
+    let decoded = value.as_deref().and_then(|text| decode(text).ok());
+    decoded.ok_or(match name {
+        "k" => "its k is missing or no base64url",
+        "n" => "its n is missing or no base64url",
+        "e" => "its e is missing or no base64url",
+        "x" => "its x is missing or no base64url",
+        _ => "its y is missing or no base64url",
+    })
+}

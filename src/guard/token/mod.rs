@@ -1,0 +1,266 @@
+//! Tokens: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515 §7.1), signed by HS256, RS256,
+//! ES256 or EdDSA with Ed25519.
+//!
+//! The key decides the algorithm, never the token (RFC 8725 §3.1): a token's `alg` has to be the
+//! one that its key is for, and `none` is no algorithm. Nothing in a token is believed, or even
+//! told apart in the answer, before its signature is verified. The signatures are ring's, which is
+//! in the tree for TLS; the current JWT crates come with other cryptography, or want it installed
+//! for the whole process.
+
+mod keys;
+mod sign;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer};
+
+pub use self::keys::{TokenKeyError, TokenKeys};
+pub use self::sign::{NewToken, SigningKey, SigningKeyError};
+
+use super::identity::{Identity, Pattern, Rooms};
+
+/// How a token is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// HMAC with SHA-256 (RFC 7518 §3.2).
+    Hs256,
+    /// RSA PKCS#1 v1.5 with SHA-256, keys of 2,048 bits and more (§3.3).
+    Rs256,
+    /// ECDSA on P-256 with SHA-256 (§3.4).
+    Es256,
+    /// EdDSA on Curve25519 (RFC 8037 §3.1).
+    EdDsa,
+}
+
+impl Algorithm {
+    /// Every one.
+    pub const ALL: [Algorithm; 4] = [
+        Algorithm::Hs256,
+        Algorithm::Rs256,
+        Algorithm::Es256,
+        Algorithm::EdDsa,
+    ];
+
+    /// The value of `alg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Hs256 => "HS256",
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Es256 => "ES256",
+            Algorithm::EdDsa => "EdDSA",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Algorithm> {
+        let mut all = Algorithm::ALL.into_iter();
+        all.find(|algorithm| algorithm.name() == name)
+    }
+}
+
+/// What must hold for a token beside its signature and its time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenChecks {
+    /// `iss` has to be this; `None`: it may be any, or missing.
+    pub issuer: Option<String>,
+    /// `aud` has to be this, or to hold it; `None`: a token with an `aud` is for somebody else
+    /// (RFC 7519 §4.1.3).
+    pub audience: Option<String>,
+    /// How far clocks may differ, for `exp` and `nbf`.
+    pub leeway: Duration,
+}
+
+impl Default for TokenChecks {
+    fn default() -> TokenChecks {
+        TokenChecks {
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a good token says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claims {
+    /// From `sub` and `rooms`.
+    pub identity: Identity,
+    /// `exp`.
+    pub expires: SystemTime,
+}
+
+/// Why a token is not good. The messages say nothing that is in it, and fit a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is no token in the compact form, or its claims are not as they must be.
+    #[error("it cannot be read")]
+    Malformed,
+    /// Its `alg` is not the one of its key, or none that is known.
+    #[error("its algorithm is not the one of the key")]
+    Algorithm,
+    /// Its `kid` is none that is known.
+    #[error("its key is not known")]
+    UnknownKey,
+    /// Its signature is not one of its key.
+    #[error("its signature is wrong")]
+    Signature,
+    /// `exp` is past.
+    #[error("it has expired")]
+    Expired,
+    /// `nbf` is to come.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// `iss` is not the one that is asked for.
+    #[error("it is by another issuer")]
+    Issuer,
+    /// `aud` is not the one that is asked for.
+    #[error("it is for another audience")]
+    Audience,
+}
+
+/// RFC 7515 §4.1. Other parameters are of no concern; a token with `crit` has some that would be.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<serde_json::Value>,
+}
+
+/// RFC 7519 §4.1, and `rooms`, our own. A claim of another type makes the token malformed.
+#[derive(Deserialize)]
+struct RawClaims {
+    exp: f64,
+    nbf: Option<f64>,
+    iss: Option<String>,
+    aud: Option<OneOrMany>,
+    sub: Option<String>,
+    /// Absent: all of them. Null is a mistake, and not all of them.
+    #[serde(default, deserialize_with = "present")]
+    rooms: Option<RoomsClaim>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// `["/a"]` for both, or `{"read": ["*"], "write": ["/a"]}`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RoomsClaim {
+    Both(Vec<Pattern>),
+    Apart {
+        #[serde(default)]
+        read: Vec<Pattern>,
+        #[serde(default)]
+        write: Vec<Pattern>,
+    },
+}
+
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+impl TokenKeys {
+    /// What `token` says, if one of these keys has signed it and it is good at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first offence, in the order of [`TokenError`].
+    pub fn verify(
+        &self,
+        token: &str,
+        checks: &TokenChecks,
+        now: SystemTime,
+    ) -> Result<Claims, TokenError> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        let header: Header = decode_json(header)?;
+        let signature = decode(signature)?;
+        if header.crit.is_some() {
+            return Err(TokenError::Malformed);
+        }
+        let algorithm = Algorithm::of_name(&header.alg).ok_or(TokenError::Algorithm)?;
+        self.verify_signature(
+            algorithm,
+            header.kid.as_deref(),
+            message.as_bytes(),
+            &signature,
+        )?;
+        decode_json::<RawClaims>(claims)?.check(checks, now)
+    }
+}
+
+impl RawClaims {
+    fn check(self, checks: &TokenChecks, now: SystemTime) -> Result<Claims, TokenError> {
+        let expires = time_of(self.exp)?;
+        // RFC 7519 §4.1.4: on or after this time it is not accepted.
+        if expires
+            .checked_add(checks.leeway)
+            .is_some_and(|end| end <= now)
+        {
+            return Err(TokenError::Expired);
+        }
+        let begins = self.nbf.map(time_of).transpose()?;
+        let latest = now.checked_add(checks.leeway);
+        if begins
+            .zip(latest)
+            .is_some_and(|(begins, latest)| begins > latest)
+        {
+            return Err(TokenError::NotYetValid);
+        }
+        if checks.issuer.is_some() && checks.issuer != self.iss {
+            return Err(TokenError::Issuer);
+        }
+        let is_for_us = match (&checks.audience, &self.aud) {
+            (None, audience) => audience.is_none(),
+            (Some(own), Some(OneOrMany::One(one))) => own == one,
+            (Some(own), Some(OneOrMany::Many(many))) => many.contains(own),
+            (Some(_), None) => false,
+        };
+        if !is_for_us {
+            return Err(TokenError::Audience);
+        }
+        let (read, write) = match self.rooms {
+            None => (Rooms::All, Rooms::All),
+            Some(RoomsClaim::Both(rooms)) => {
+                (Rooms::Matching(rooms.clone()), Rooms::Matching(rooms))
+            }
+            Some(RoomsClaim::Apart { read, write }) => {
+                (Rooms::Matching(read), Rooms::Matching(write))
+            }
+        };
+        let user = self.sub.filter(|user| !user.is_empty());
+        let user = user.map(String::into_boxed_str);
+        let identity = Identity { user, read, write };
+        Ok(Claims { identity, expires })
+    }
+}
+
+/// RFC 7519 §2: seconds since 1970, which may have a fraction.
+fn time_of(numeric_date: f64) -> Result<SystemTime, TokenError> {
+    let since = Duration::try_from_secs_f64(numeric_date.max(0.0));
+    let time = since.ok().and_then(|since| UNIX_EPOCH.checked_add(since));
+    time.ok_or(TokenError::Malformed)
+}
+
+/// Base64url without padding, in the one form that there is for each value (RFC 7515 §2).
+fn decode(text: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| TokenError::Malformed)
+}
+
+fn decode_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, TokenError> {
+    serde_json::from_slice(&decode(text)?).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

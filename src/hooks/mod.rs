@@ -1,0 +1,311 @@
+//! Hooks around an endpoint: code that decides before it does, sees what it sees, or changes it.
+//!
+//! The patterns are those of [khatru](https://khatru.nostr.technology), a framework for relays. Any
+//! [`Endpoint`] is wrapped with [`Hooks::around`], and hooks are added as closures or as a
+//! [`Hook`], a value that has several of them; they run in the order in which they were added.
+//!
+//! | pattern | how | in `examples/` |
+//! |---|---|---|
+//! | reject a connection, 429 by default | [`Hooks::reject_connection`] | `hooks_reject.rs` |
+//! | on connect, on disconnect exactly once | [`Hooks::on_connect`] | `hooks_presence.rs` |
+//! | on message: allow, drop, change | [`Hooks::on_message`] | `hooks_messages.rs` |
+//! | a veto for each recipient of a broadcast | [`Hooks::veto`] | `hooks_veto.rs` |
+//! | authentication amid a connection | [`Session::attach`] | `hooks_login.rs` |
+//! | rooms of several endpoints, subscriptions | [`Session::join_at`] | `hooks_router.rs` |
+//! | policies that are there, khatru's numbers | [`policies`] | `hooks_policies.rs` |
+//!
+//! The original request, headers in whatever case and the client's address included, is the
+//! [`Request`]; who wants it for longer keeps [`Request::to_owned`]. Context of a connection that
+//! ends with it is attached to it ([`Session::attach`]), beside the endpoint's own state.
+//!
+//! ```no_run
+//! use corecast::engine::{EndpointSettings, Engine};
+//! use corecast::hooks::policies::{ConnectRate, TextOnly};
+//! use corecast::hooks::{Hooks, Verdict};
+//! use corecast::relay::hub::Hub;
+//!
+//! let hub = Hooks::around(Hub { echo: true })
+//!     .with(ConnectRate::default())
+//!     .with(TextOnly)
+//!     .on_message(|_, message| match message.payload {
+//!         b"" => Verdict::Drop,
+//!         _ => Verdict::Allow,
+//!     });
+//! let mut builder = Engine::builder();
+//! let id = builder.endpoint(EndpointSettings::default(), hub);
+//! builder.route("/**", id)?;
+//! # Ok::<(), corecast::engine::StartError>(())
+//! ```
+//!
+//! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs
+//! time is admitted later by the endpoint itself ([`Later`]). A hook that panics closes that one
+//! connection (1011).
+
+pub mod policies;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::engine::{
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Later, Refusal, Request,
+    Session,
+};
+use crate::fanout::Filter;
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::Response;
+
+/// What may be done around an endpoint. Each of them does nothing unless it is written.
+pub trait Hook: Send + Sync + 'static {
+    /// A client asks for a WebSocket. With an error it does not get one, and nobody else is asked.
+    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// The WebSocket is open, for the endpoint as well: it has joined what it joins.
+    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        let _ = (session, request);
+    }
+
+    /// A message has come, as the hooks before this one left it.
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+        let _ = (session, message);
+        Verdict::Allow
+    }
+
+    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the opposite
+    /// order and the endpoint last, also where others of them panic.
+    fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
+        let _ = (session, reason);
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It goes on as it is.
+    Allow,
+    /// Nobody sees it, neither later hooks nor the endpoint.
+    Drop,
+    /// This text goes on in its place.
+    Text(String),
+    /// This binary message goes on in its place.
+    Binary(Vec<u8>),
+}
+
+/// How a connection is refused. The endpoint words it as it words what the engine refuses
+/// ([`Endpoint::refusal`]): with headers for pages of other origins, or in JSON.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    response: Response,
+    refusal: Refusal,
+}
+
+impl Rejection {
+    /// 429 with a line of text and `Retry-After: 1`.
+    pub fn new(text: impl Into<String>) -> Rejection {
+        Rejection::with(Response::text(429, text).with_header("Retry-After", "1"))
+    }
+
+    /// Another answer. Its status must not be 101.
+    pub fn with(response: Response) -> Rejection {
+        Rejection {
+            response,
+            refusal: Refusal::Endpoint,
+        }
+    }
+
+    /// Counted and named under this reason, in place of [`Refusal::Endpoint`].
+    pub fn counted_as(mut self, refusal: Refusal) -> Rejection {
+        self.refusal = refusal;
+        self
+    }
+}
+
+/// An endpoint with hooks around it.
+pub struct Hooks<E> {
+    inner: E,
+    hooks: Vec<Box<dyn Hook>>,
+}
+
+impl<E: Endpoint> Hooks<E> {
+    /// No hooks yet.
+    pub fn around(inner: E) -> Hooks<E> {
+        Hooks {
+            inner,
+            hooks: Vec::new(),
+        }
+    }
+
+    /// Adds a hook, behind those that are there.
+    pub fn with(mut self, hook: impl Hook) -> Hooks<E> {
+        self.hooks.push(Box::new(hook));
+        self
+    }
+
+    /// Refuses clients before their WebSocket is open.
+    pub fn reject_connection<F>(self, reject: F) -> Hooks<E>
+    where
+        F: Fn(&Request<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+    {
+        self.with(Reject(reject))
+    }
+
+    /// Called when a WebSocket is open.
+    pub fn on_connect<F>(self, connected: F) -> Hooks<E>
+    where
+        F: Fn(&mut Session<'_>, &Request<'_>) + Send + Sync + 'static,
+    {
+        self.with(Connected(connected))
+    }
+
+    /// Lets messages go on, drops or changes them.
+    pub fn on_message<F>(self, message: F) -> Hooks<E>
+    where
+        F: Fn(&mut Session<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
+    {
+        self.with(OnMessage(message))
+    }
+
+    /// Says for a message who of its recipients may get what the endpoint publishes for it; `None`:
+    /// all of them. The filter is asked on each recipient's own shard, before the frame is queued.
+    /// What is published for a plain request or by a [`Handle`] is nobody's message, and not vetoed.
+    pub fn veto<F>(self, veto: F) -> Hooks<E>
+    where
+        F: Fn(&mut Session<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
+    {
+        self.on_message(move |session, message| {
+            if let Some(filter) = veto(session, message) {
+                session.veto(filter);
+            }
+            Verdict::Allow
+        })
+    }
+
+    /// Called exactly once for each WebSocket that was open.
+    pub fn on_disconnect<F>(self, disconnected: F) -> Hooks<E>
+    where
+        F: Fn(&mut Session<'_>, &CloseReason) + Send + Sync + 'static,
+    {
+        self.with(Disconnected(disconnected))
+    }
+}
+
+impl<E: Endpoint> Endpoint for Hooks<E> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.inner.started(handle)
+    }
+
+    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+        for hook in &self.hooks {
+            if let Err(Rejection { response, refusal }) = hook.reject(request) {
+                let response = self.inner.refusal(response, refusal.label());
+                return Admission::RefuseFor(refusal, response);
+            }
+        }
+        self.inner.admit(request, later)
+    }
+
+    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        self.inner.opened(session, request);
+        for hook in &self.hooks {
+            hook.connected(session, request);
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        let mut changed = None;
+        for hook in &self.hooks {
+            match hook.message(session, current(message, &changed)) {
+                Verdict::Allow => {}
+                Verdict::Drop => return,
+                Verdict::Text(text) => changed = Some((MessageKind::Text, text.into_bytes())),
+                Verdict::Binary(bytes) => changed = Some((MessageKind::Binary, bytes)),
+            }
+        }
+        self.inner.message(session, current(message, &changed));
+    }
+
+    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+        let mut panic = None;
+        let mut call = |callback: &mut dyn FnMut()| {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
+                panic.get_or_insert(payload);
+            }
+        };
+        for hook in self.hooks.iter().rev() {
+            call(&mut || hook.disconnected(session, reason));
+        }
+        call(&mut || self.inner.closed(session, reason));
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        self.inner.methods()
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        self.inner.refusal(response, code)
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        self.inner.request(request, later)
+    }
+}
+
+/// The message as it is, or what has taken its place.
+fn current<'m>(message: Message<'m>, changed: &'m Option<(MessageKind, Vec<u8>)>) -> Message<'m> {
+    match changed {
+        Some((kind, payload)) => Message {
+            kind: *kind,
+            payload,
+        },
+        None => message,
+    }
+}
+
+struct Reject<F>(F);
+
+impl<F> Hook for Reject<F>
+where
+    F: Fn(&Request<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+{
+    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+        (self.0)(request)
+    }
+}
+
+struct Connected<F>(F);
+
+impl<F> Hook for Connected<F>
+where
+    F: Fn(&mut Session<'_>, &Request<'_>) + Send + Sync + 'static,
+{
+    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        (self.0)(session, request);
+    }
+}
+
+struct OnMessage<F>(F);
+
+impl<F> Hook for OnMessage<F>
+where
+    F: Fn(&mut Session<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
+{
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+        (self.0)(session, message)
+    }
+}
+
+struct Disconnected<F>(F);
+
+impl<F> Hook for Disconnected<F>
+where
+    F: Fn(&mut Session<'_>, &CloseReason) + Send + Sync + 'static,
+{
+    fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
+        (self.0)(session, reason);
+    }
+}

@@ -1,0 +1,193 @@
+//! Hooks that are ready to be used, and khatru's numbers.
+//!
+//! What the engine bounds itself is better set there, where it costs less and is in the metrics:
+//! [`crate::engine::Settings::connects_per_ip`] for all endpoints together, and
+//! [`crate::engine::EndpointSettings`] with `rate` and `message_bytes`. These here are for one
+//! endpoint, and can do what depends on the message.
+
+use std::time::{Duration, Instant};
+
+use super::{Hook, Rejection, Verdict};
+use crate::engine::{
+    ConnectBuckets, EndpointSettings, Keepalive, Refusal, Request, Session, SlowClient, SlowPolicy,
+    TokenBucket, TokenRate,
+};
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::Response;
+
+/// khatru's numbers for an endpoint: a ping every 30 s, 60 s for an answer, 10 s for a write (here
+/// for the oldest frame that a client does not take), messages of at most 512,000 bytes.
+pub fn khatru() -> EndpointSettings {
+    const MESSAGE_BYTES: usize = 512_000;
+    EndpointSettings {
+        message_bytes: MESSAGE_BYTES,
+        frame_bytes: MESSAGE_BYTES as u64,
+        slow_client: SlowClient {
+            policy: SlowPolicy::Disconnect,
+            outbox_age: Duration::from_secs(10),
+            ..SlowClient::default()
+        },
+        keepalive: Keepalive {
+            ping: Duration::from_secs(30),
+            pong: Duration::from_secs(60),
+        },
+        ..EndpointSettings::default()
+    }
+}
+
+/// Refuses an address (IPv6: a /64) that asks for WebSockets more often than it may, with 429. It
+/// is counted as [`Refusal::ConnectRate`]. The default is khatru's: 10 a second, 20 at once.
+pub struct ConnectRate {
+    rate: TokenRate,
+    buckets: ConnectBuckets,
+    origin: Instant,
+}
+
+impl ConnectRate {
+    /// So many a second on average, and at once.
+    pub fn new(rate: TokenRate) -> ConnectRate {
+        ConnectRate {
+            rate,
+            buckets: ConnectBuckets::default(),
+            origin: Instant::now(),
+        }
+    }
+}
+
+impl Default for ConnectRate {
+    fn default() -> Self {
+        ConnectRate::new(TokenRate::new(10, 20))
+    }
+}
+
+impl Hook for ConnectRate {
+    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+        let now_ns = self.origin.elapsed().as_nanos() as u64;
+        if self.buckets.take(request.peer.ip(), &self.rate, now_ns) {
+            return Ok(());
+        }
+        let response = Response::text(429, "This address connects too often.\n");
+        let retry_after_s = self.rate.retry_after_s().to_string();
+        let response = response.with_header("Retry-After", retry_after_s);
+        Err(Rejection::with(response).counted_as(Refusal::ConnectRate))
+    }
+}
+
+/// What happens to a message that a policy does not allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Excess {
+    /// It is dropped.
+    Drop,
+    /// The connection is closed, with the policy's code.
+    Close,
+}
+
+impl Excess {
+    fn act(self, session: &mut Session<'_>, code: u16, reason: &str) -> Verdict {
+        if self == Excess::Close {
+            session.close(code, reason);
+        }
+        Verdict::Drop
+    }
+}
+
+/// So many messages of one connection, whatever their size; more are dropped, or the connection is
+/// closed with 1008. One of them for an endpoint.
+pub struct MessageRate {
+    rate: TokenRate,
+    excess: Excess,
+    origin: Instant,
+}
+
+impl MessageRate {
+    /// So many a second on average, and at once.
+    pub fn new(rate: TokenRate, excess: Excess) -> MessageRate {
+        MessageRate {
+            rate,
+            excess,
+            origin: Instant::now(),
+        }
+    }
+}
+
+/// What a connection has left of its [`MessageRate`].
+#[derive(Default)]
+struct Left(TokenBucket);
+
+impl Hook for MessageRate {
+    fn connected(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        session.attach(Left::default());
+    }
+
+    fn message(&self, session: &mut Session<'_>, _message: Message<'_>) -> Verdict {
+        let now_ns = self.origin.elapsed().as_nanos() as u64;
+        let left = session.attached::<Left>();
+        if left.is_none_or(|left| left.0.take(&self.rate, now_ns)) {
+            return Verdict::Allow;
+        }
+        self.excess.act(session, 1008, "rate: too many messages")
+    }
+}
+
+/// Messages up to so many bytes of payload; larger ones are dropped, or the connection is closed
+/// with 1009. They have been received by then: what memory may hold is
+/// [`EndpointSettings::message_bytes`].
+#[derive(Clone, Copy, Debug)]
+pub struct MessageBytes {
+    /// The largest message, in bytes.
+    pub max: usize,
+    /// What happens to larger ones.
+    pub excess: Excess,
+}
+
+impl Hook for MessageBytes {
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+        match message.payload.len() {
+            len if len <= self.max => Verdict::Allow,
+            _ => self.excess.act(session, 1009, "size: message is too big"),
+        }
+    }
+}
+
+/// Text alone: a binary message closes the connection with 1003 (RFC 6455 §7.4.1).
+#[derive(Clone, Copy, Debug)]
+pub struct TextOnly;
+
+impl Hook for TextOnly {
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+        match message.kind {
+            MessageKind::Text => Verdict::Allow,
+            MessageKind::Binary => Excess::Close.act(session, 1003, "unsupported: text only"),
+        }
+    }
+}
+
+/// Rooms in which clients only listen, by their paths: what they send there is dropped. Handles
+/// still publish to them.
+pub struct ReadOnly<F>(F);
+
+impl<F: Fn(&str) -> bool + Send + Sync + 'static> ReadOnly<F> {
+    /// The rooms whose paths `is_read_only` is true for.
+    pub fn paths(is_read_only: F) -> ReadOnly<F> {
+        ReadOnly(is_read_only)
+    }
+}
+
+/// Marks a connection that only listens.
+struct Listens;
+
+impl<F: Fn(&str) -> bool + Send + Sync + 'static> Hook for ReadOnly<F> {
+    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        if (self.0)(request.head.path) {
+            session.attach(Listens);
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, _message: Message<'_>) -> Verdict {
+        match session.attached::<Listens>() {
+            Some(_) => Verdict::Drop,
+            None => Verdict::Allow,
+        }
+    }
+}

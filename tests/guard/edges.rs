@@ -1,0 +1,140 @@
+//! What is judged before anybody is known: networks and origins.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use corecast::engine::{EndpointSettings, Network, Networks, Refusal, Settings};
+use corecast::guard::{GuardSettings, Origins};
+use socket2::{Domain, Socket, Type};
+
+use super::support::client::{Client, upgrade, upgrade_with};
+use super::support::{Server, eventually, settings};
+use super::{ask, guarded, refused};
+
+fn networks(texts: &[&str]) -> Vec<Network> {
+    let each = texts.iter().map(|text| text.parse().expect("a network"));
+    each.collect()
+}
+
+fn hub(change: impl FnOnce(&mut Settings)) -> Server {
+    let mut settings = settings();
+    change(&mut settings);
+    Server::hub(settings, EndpointSettings::default())
+}
+
+/// Connects from an address of this machine.
+fn connect_from(from: &str, to: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from: IpAddr = from.parse().expect("an address");
+    let bound = socket.bind(&SocketAddr::new(from, 0).into());
+    bound.expect("an address of this machine");
+    socket.connect(&to.into()).expect("a connection");
+    Client::from(TcpStream::from(socket))
+}
+
+#[test]
+fn a_network_that_is_denied_gets_no_answer_and_counts() {
+    let server = hub(|settings| {
+        settings.networks = Networks {
+            allow: networks(&["127.0.0.0/30"]),
+            deny: networks(&["127.0.0.2"]),
+        };
+    });
+    // Not allowed, and denied though allowed.
+    for (number, from) in [(1, "127.0.0.9"), (2, "127.0.0.2")] {
+        let mut client = connect_from(from, server.address);
+        let _ = client.try_send(upgrade("/").as_bytes());
+        assert_eq!(client.try_answer(), None, "{from}");
+        assert_eq!(refused(&server, Refusal::Network), number);
+    }
+    let allowed = connect_from("127.0.0.1", server.address);
+    allowed.upgraded("/").round_trip();
+    assert_eq!(refused(&server, Refusal::Network), 2);
+    eventually("nobody else is there", || server.view.connections() <= 1);
+}
+
+#[test]
+fn behind_a_proxy_it_is_about_its_clients() {
+    let lists = Networks {
+        allow: networks(&["192.0.2.0/24"]),
+        deny: networks(&["192.0.2.66"]),
+    };
+    let server = hub(|settings| {
+        settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
+        settings.networks = lists.clone();
+    });
+    // One connection may carry requests of many clients.
+    let mut proxy = Client::connect(server.address);
+    for client in ["192.0.2.66", "203.0.113.1"] {
+        let headers = format!("X-Forwarded-For: {client}\r\n");
+        proxy.send(upgrade_with("/", &headers).as_bytes());
+        assert_eq!(proxy.answer().status, 403, "{client}");
+    }
+    proxy.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.66\r\n\r\n");
+    assert_eq!(proxy.answer().status, 403);
+    assert_eq!(refused(&server, Refusal::Network), 3);
+    proxy.send(upgrade_with("/", "X-Forwarded-For: 192.0.2.1\r\n").as_bytes());
+    assert_eq!(proxy.answer().status, 101);
+
+    let server = hub(|settings| {
+        settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
+        settings.proxy_protocol = true;
+        settings.networks = lists;
+    });
+    let with_header = |client: &str| {
+        let mut proxy = Client::connect(server.address);
+        let header = format!("PROXY TCP4 {client} 192.0.2.9 1 2\r\n{}", upgrade("/"));
+        let _ = proxy.try_send(header.as_bytes());
+        proxy.try_answer().map(|answer| answer.status)
+    };
+    assert_eq!(with_header("192.0.2.66"), None);
+    assert_eq!(with_header("203.0.113.1"), None);
+    assert_eq!(refused(&server, Refusal::Network), 2);
+    assert_eq!(with_header("192.0.2.1"), Some(101));
+}
+
+#[test]
+fn a_page_of_another_origin_is_refused_before_the_upgrade() {
+    let allow = ["https://app.example", "https://*.pages.example", "same"];
+    let server = guarded(GuardSettings {
+        origins: Origins {
+            allow: allow.map(|text| text.parse().expect("an origin")).to_vec(),
+            allow_missing: true,
+        },
+        auth: None,
+    });
+    for (origin, status) in [
+        ("https://app.example", 101),
+        ("https://a.pages.example", 101),
+        // The Host of these requests.
+        ("http://test", 101),
+        ("https://evil.example", 403),
+        ("http://app.example", 403),
+        ("null", 403),
+    ] {
+        let before = refused(&server, Refusal::Origin);
+        let (_client, answer) = ask(&server, "/", &format!("Origin: {origin}\r\n"));
+        assert_eq!(answer.status, status, "{origin}");
+        let counted = u64::from(status == 403);
+        assert_eq!(refused(&server, Refusal::Origin), before + counted);
+    }
+    assert_eq!(ask(&server, "/", "").1.status, 101);
+}
+
+#[test]
+fn who_sends_no_origin_is_refused_where_only_pages_may() {
+    let server = guarded(GuardSettings {
+        origins: Origins {
+            allow_missing: false,
+            ..Origins::default()
+        },
+        auth: None,
+    });
+    assert_eq!(ask(&server, "/", "").1.status, 403);
+    assert_eq!(refused(&server, Refusal::Origin), 1);
+    assert_eq!(
+        ask(&server, "/", "Origin: https://any.example\r\n")
+            .1
+            .status,
+        101
+    );
+}
