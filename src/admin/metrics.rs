@@ -1,7 +1,7 @@
 //! `/metrics`: what the shards count, in the text format of Prometheus.
 //!
-//! Every series is there from the start, with 0. The values of a label come from fixed sets, from the
-//! config, or are the numbers of the shards: nothing that a client does adds a series.
+//! Every series is there from the start, with 0. The values of a label come from fixed sets or from
+//! the config, or are the numbers of the shards: nothing that a client does adds a series.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
