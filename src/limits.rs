@@ -91,9 +91,9 @@ pub const CONTROL_MAILBOX_MAX: usize = 1_024;
 /// Requests of back ends that wait for the thread that answers them. More are told to come again.
 pub const API_QUEUE_MAX: usize = 64;
 
-/// Members of a room that a shard closes in one go where all of them are to be closed: a turn takes
-/// a few of those.
-pub const CLOSES_PER_ASK: usize = 256;
+/// Connections that a shard closes or sends to in one go where a thread asks it to: a turn takes a
+/// few of those.
+pub const CONNECTIONS_PER_ASK: usize = 256;
 
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;

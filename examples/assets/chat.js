@@ -177,11 +177,13 @@ function note(text) {
 }
 
 // Puts an element behind what the room has said and before what is still on its way there, so that
-// every tab has the relay's order. The view follows where the reader is at the end.
+// every tab has the relay's order; what this tab says comes last. The view follows where the reader
+// is at the end.
 function place(shown) {
   const log = byId('log');
-  const isFollowed = isAtEnd() || shown.classList.contains('own');
-  log.insertBefore(shown, pending.values().next().value ?? null);
+  const isOwn = shown.classList.contains('own');
+  const isFollowed = isAtEnd() || isOwn;
+  log.insertBefore(shown, isOwn ? null : pending.values().next().value ?? null);
   while (log.childElementCount > SHOWN_MAX) log.firstElementChild.remove();
   for (const each of [log.firstElementChild, shown, shown.nextElementSibling]) group(each);
   const isMessage = shown.dataset.from !== undefined;

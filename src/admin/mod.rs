@@ -23,6 +23,7 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
+use crate::relay::json_error::{json_error, worded};
 use crate::relay::push::PushStats;
 use crate::relay::users::Users;
 use crate::wire::decoder::Message;
@@ -120,7 +121,8 @@ impl<P: Page> Endpoint for Served<P> {
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
-        Admission::refuse(400, "There is no WebSocket here.\n")
+        let response = json_error(400, "no_websocket", "There is no WebSocket here.");
+        Admission::Refuse(self.readable(response))
     }
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
@@ -131,14 +133,14 @@ impl<P: Page> Endpoint for Served<P> {
         P::METHODS
     }
 
-    fn refusal(&self, response: Response, _code: &'static str) -> Response {
-        self.readable(response)
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        self.readable(worded(response, code))
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
         let response = match self.running.get() {
             Some(running) => self.page.answer(request, running),
-            None => Response::text(503, "The relay is starting.\n"),
+            None => json_error(503, "starting", "The relay is starting."),
         };
         let response = self.readable(response);
         Answer::Now(response.with_header("Cache-Control", "no-store"))

@@ -251,11 +251,14 @@ fn check_push_path(
     if config.api.enabled {
         taken.extend(API_PATHS.map(|path| (path, "the API for back ends".to_owned())));
     }
+    if config.pages.enabled {
+        taken.extend(DEMO_PATHS.map(|path| (path, "the pages".to_owned())));
+    }
     let pending = format!("{path}/pending");
     let one = format!("{pending}/{{id}}");
+    let own_paths = [path.as_str(), &pending, &one].map(pattern_of);
     for (other, whose) in taken {
-        if other == path || other == pending || other == one || format!("{other}/pending") == *path
-        {
+        if own_paths.contains(&pattern_of(other)) || format!("{other}/pending") == *path {
             found.push(Conflict {
                 paths: vec![own.clone(), whose.clone()],
                 message: format!("{other} is taken, by {whose}; move one of them"),

@@ -162,10 +162,7 @@ impl Loader<'_> {
     fn take_flat(&mut self, path: &str, steps: &[usize], node: &Tree) {
         let value = match node {
             Tree::Leaf(Value::String(text)) if text.is_empty() => return,
-            // One key, be there a comma in it.
-            Tree::Leaf(key @ Value::String(_)) if path == "api.keys" => {
-                Value::Sequence(vec![key.clone()])
-            }
+            Tree::Leaf(Value::String(text)) if path == "api.keys" => one_key(text),
             Tree::Leaf(value) => value.clone(),
             Tree::Section(_) => Value::Mapping(serde_yaml::Mapping::new()),
         };
@@ -192,7 +189,11 @@ impl Loader<'_> {
         };
         for (name, value) in &variables {
             let key = plain(name).map(|key| key.path);
-            let (value, origin) = (value_of_text(value), Origin::Environment(name.clone()));
+            let value = match key {
+                Some("api.keys") => one_key(value.trim()),
+                _ => value_of_text(value),
+            };
+            let origin = Origin::Environment(name.clone());
             if let Some(path) = key {
                 self.assign(path, &value, origin.clone());
             }
@@ -404,6 +405,11 @@ impl Loader<'_> {
             None => format!("{} {path}", file.name),
         }
     }
+}
+
+/// The key of an earlier relay, which had one: whatever is in it, a comma too, is a part of it.
+fn one_key(text: &str) -> Value {
+    Value::Sequence(vec![Value::from(text)])
 }
 
 /// A value from the environment or the command line: a YAML list, null, or a text that the key's

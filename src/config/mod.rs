@@ -189,7 +189,7 @@ pub struct ConnectsConfig {
 }
 
 /// `rate`: token buckets for what one connection sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateConfig {
     /// What happens to what is more.
     pub policy: RatePolicy,
@@ -396,13 +396,7 @@ impl Default for Config {
                 outbox_age: Some(Duration::from_secs(10)),
                 process_bytes: 512 * MIB,
             },
-            rate: RateConfig {
-                policy: RatePolicy::Delay,
-                messages: None,
-                messages_burst: None,
-                bytes: None,
-                bytes_burst: None,
-            },
+            rate: RateConfig::default(),
             keepalive: KeepaliveConfig {
                 ping: Some(Duration::from_secs(30)),
                 pong: Some(Duration::from_secs(60)),
@@ -430,11 +424,7 @@ impl Default for Config {
                 status_word: "healthy".to_owned(),
                 users: true,
             },
-            cors: CorsConfig {
-                origin: Some("*".to_owned()),
-                methods: "GET, POST, OPTIONS".to_owned(),
-                headers: "Content-Type".to_owned(),
-            },
+            cors: CorsConfig::default(),
             api: ApiConfig::default(),
             pages: PagesConfig::default(),
             logging: LoggingConfig {
@@ -442,6 +432,16 @@ impl Default for Config {
                 format: LogFormat::Text,
                 output: LogOutput::Stderr,
             },
+        }
+    }
+}
+
+impl Default for CorsConfig {
+    fn default() -> CorsConfig {
+        CorsConfig {
+            origin: Some("*".to_owned()),
+            methods: "GET, POST, OPTIONS".to_owned(),
+            headers: "Content-Type".to_owned(),
         }
     }
 }

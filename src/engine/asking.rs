@@ -8,14 +8,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::close_reason::CloseReason;
 use super::connection::{Key, Phase};
 use super::control::{Control, HandleError};
 use super::core::Core;
-use super::handle::Handle;
+use super::handle::{Handle, sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};
-use crate::limits::CLOSES_PER_ASK;
+use crate::limits::{CONNECTIONS_PER_ASK, TURN_BYTES_MAX};
+use crate::wire::frame::MessageKind;
 
 /// What a shard is asked to do.
 pub(super) type Ask = Box<dyn FnOnce(&mut Core) + Send>;
@@ -86,38 +89,77 @@ impl Handle {
         Ok(found)
     }
 
-    /// Closes a connection if it is an open WebSocket of this endpoint, as [`Handle::close`] does.
-    /// Returns whether it was. Waits for its shard until `deadline`.
+    /// Closes those of these connections that are open WebSockets of this endpoint, as
+    /// [`Handle::close`] does. Returns how many. Waits for their shards until `deadline`.
     ///
     /// # Errors
     ///
-    /// The shard does not answer in time.
+    /// A shard does not answer in time; some are closed then.
     pub fn close_open(
         &self,
         endpoint: EndpointId,
-        connection: ConnectionId,
+        connections: &[ConnectionId],
         code: u16,
         reason: &str,
         deadline: Instant,
-    ) -> Result<bool, HandleError> {
-        if connection.shard >= self.doors.relaying {
-            return Ok(false);
-        }
+    ) -> Result<usize, HandleError> {
         let reason = reason.to_owned();
-        self.ask(connection.shard, deadline, move |core| {
-            let key = Key {
-                index: connection.index,
-                generation: connection.generation,
-            };
-            let found = core.connection(key);
-            let is_open = found.is_some_and(|each| {
-                each.phase == Phase::Open && !each.is_doomed && each.endpoint == endpoint
-            });
-            if is_open {
-                core.doom(key, endpoint_close(code, &reason));
+        let close = move |core: &mut Core, key| core.doom(key, endpoint_close(code, &reason));
+        self.each_open(endpoint, connections, CONNECTIONS_PER_ASK, deadline, close)
+    }
+
+    /// Sends to those of these connections that are open WebSockets of this endpoint. Returns how
+    /// many. Waits for their shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A message that is too large. A shard does not answer in time; some have it then.
+    pub fn send_open(
+        &self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+        deadline: Instant,
+    ) -> Result<usize, HandleError> {
+        let payload = sendable(payload)?;
+        // Each gets a frame of its own: a turn makes no more of them than it reads elsewhere.
+        let per_ask = TURN_BYTES_MAX / payload.len().max(1);
+        let per_ask = per_ask.clamp(1, CONNECTIONS_PER_ASK);
+        let send = move |core: &mut Core, key| {
+            let now_ns = core.clock.now_ns();
+            core.send(key, kind.into(), &payload, now_ns);
+        };
+        self.each_open(endpoint, connections, per_ask, deadline, send)
+    }
+
+    /// Has something done to those of these connections that are open WebSockets of this endpoint,
+    /// to `per_ask` of them in a turn. Returns to how many.
+    fn each_open(
+        &self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        per_ask: usize,
+        deadline: Instant,
+        act: impl Fn(&mut Core, Key) + Clone + Send + 'static,
+    ) -> Result<usize, HandleError> {
+        let mut connections = connections.to_vec();
+        connections.retain(|each| each.shard < self.doors.relaying);
+        connections.sort_by_key(|each| each.shard);
+        let mut done = 0;
+        for of_shard in connections.chunk_by(|one, other| one.shard == other.shard) {
+            for some in of_shard.chunks(per_ask) {
+                let (shard, act) = (some[0].shard, act.clone());
+                let some = some.to_vec();
+                done += self.ask(shard, deadline, move |core| {
+                    let open = some.iter().filter_map(|id| open_of(core, endpoint, *id));
+                    let open: Vec<Key> = open.collect();
+                    open.iter().for_each(|key| act(core, *key));
+                    open.len()
+                })?;
             }
-            is_open
-        })
+        }
+        Ok(done)
     }
 
     /// Closes every member of a room, as [`Handle::close`] does, a bounded number in each turn of
@@ -147,7 +189,7 @@ impl Handle {
                     close_some(core, &key, code, &reason)
                 })?;
                 closed += some;
-                if some < CLOSES_PER_ASK {
+                if some < CONNECTIONS_PER_ASK {
                     break;
                 }
                 if Instant::now() >= deadline {
@@ -169,8 +211,9 @@ impl Handle {
             // Whoever asked may have given up.
             let _ = answer.send(what(core));
         });
-        self.doors
-            .control_until(shard, Control::Ask(ask), deadline)?;
+        // Where one shard has no place for the question, others may have done their part.
+        let asked = self.doors.control_until(shard, Control::Ask(ask), deadline);
+        asked.map_err(|_| HandleError::Late)?;
         answered
             .recv_deadline(deadline)
             .map_err(|_| HandleError::Late)
@@ -195,6 +238,14 @@ fn key(endpoint: EndpointId, name: &str) -> RoomKey {
 fn endpoint_close(code: u16, reason: &str) -> CloseReason {
     let reason = reason.to_owned().into();
     CloseReason::Endpoint { code, reason }
+}
+
+/// The connection, if it is an open WebSocket of this endpoint and stays one.
+fn open_of(core: &mut Core, endpoint: EndpointId, id: ConnectionId) -> Option<Key> {
+    let key = core.key_of(id)?;
+    let found = core.connection(key)?;
+    let is_open = found.phase == Phase::Open && !found.is_doomed && found.endpoint == endpoint;
+    is_open.then_some(key)
 }
 
 fn members_after<T>(
@@ -232,7 +283,7 @@ fn members_after<T>(
     page.into_iter().map(describe_at).collect()
 }
 
-/// Dooms up to [`CLOSES_PER_ASK`] members of a room. Returns how many.
+/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room. Returns how many.
 fn close_some(core: &mut Core, room: &RoomKey, code: u16, reason: &str) -> usize {
     let Some(place) = core.find_room(room) else {
         return 0;
@@ -245,7 +296,7 @@ fn close_some(core: &mut Core, room: &RoomKey, code: u16, reason: &str) -> usize
             index,
             generation: connection.generation,
         })
-        .take(CLOSES_PER_ASK)
+        .take(CONNECTIONS_PER_ASK)
         .collect();
     for key in &keys {
         core.doom(*key, endpoint_close(code, reason));

@@ -316,8 +316,8 @@ impl Later<'_> {
         self.core.members(&RoomKey { endpoint, name })
     }
 
-    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks is
-    /// no member, and what it asks for is no message: a veto ([`Session::veto`]) does not hold here.
+    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks
+    /// is no member, and what it asks for is no message: no veto ([`Session::veto`]) holds here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,

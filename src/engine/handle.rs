@@ -136,7 +136,7 @@ impl Handle {
     }
 }
 
-fn sendable(payload: impl Into<Bytes>) -> Result<Bytes, HandleError> {
+pub(super) fn sendable(payload: impl Into<Bytes>) -> Result<Bytes, HandleError> {
     let payload = payload.into();
     if payload.len() > MESSAGE_BYTES_MAX {
         return Err(HandleError::TooLarge);

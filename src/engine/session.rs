@@ -112,8 +112,8 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// The rooms that the connection is in, in the order in which it joined; in the place of one that
-    /// it leaves comes the last.
+    /// The rooms that the connection is in, in the order in which it joined; in the place of one
+    /// that it leaves comes the last.
     pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
         let memberships = &self.core.connections[self.key.index as usize].rooms;
         memberships.iter().map(|membership| {
@@ -133,7 +133,7 @@ impl<'c> Session<'c> {
 
     /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
     /// goes only to those of its recipients for which `filter` says so as well. It holds until the
-    /// callback is over; several vetoes add up. What is published by others is not concerned, neither
+    /// callback is over; several vetoes add up. What others publish is not concerned, neither
     /// by handles nor for a plain request ([`super::Later::publish`]).
     pub fn veto(&mut self, filter: Filter) {
         let filter: Filter = match self.veto.take() {

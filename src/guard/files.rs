@@ -64,7 +64,7 @@ pub enum FileProblem {
 
 impl Files {
     /// The API keys; none where there is no file.
-    pub(super) fn read_keys(&self) -> Result<Vec<ApiKey>, FileError> {
+    pub(crate) fn read_keys(&self) -> Result<Vec<ApiKey>, FileError> {
         self.keys.as_deref().map_or(Ok(Vec::new()), |path| {
             let keys = read(path).and_then(|text| parse_keys(&text));
             keys.map_err(|problem| at(path, problem))

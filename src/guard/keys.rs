@@ -74,11 +74,13 @@ impl FromStr for ApiKey {
     }
 }
 
-/// The keys that let a client in.
-pub(super) struct ApiKeys(Vec<[u8; SHA256_OUTPUT_LEN]>);
+/// A set of keys. It holds only their hashes.
+#[derive(Default)]
+pub struct ApiKeys(Vec<[u8; SHA256_OUTPUT_LEN]>);
 
 impl ApiKeys {
-    pub(super) fn new(keys: &[ApiKey]) -> ApiKeys {
+    /// These keys.
+    pub fn new(keys: &[ApiKey]) -> ApiKeys {
         ApiKeys(
             keys.iter()
                 .map(|key| hash(key.reveal().as_bytes()))
@@ -86,12 +88,14 @@ impl ApiKeys {
         )
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there are none, so that nothing is one of them.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this is one of them.
-    pub(super) fn allow(&self, presented: &[u8]) -> bool {
+    /// Whether this is one of them. The time that this takes depends on its length and on how many
+    /// keys there are, and not on what they are.
+    pub fn allow(&self, presented: &[u8]) -> bool {
         let presented = hash(presented);
         let each = self.0.iter().map(|key| key.ct_eq(&presented));
         each.fold(Choice::from(0), |found, is_same| found | is_same)

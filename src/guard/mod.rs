@@ -24,12 +24,11 @@ use std::time::SystemTime;
 
 pub use self::files::{FileError, FileProblem, Files};
 pub use self::identity::{Identity, Pattern, Rooms};
-pub use self::keys::{ApiKey, ApiKeyError, HIDDEN, Secret};
+pub use self::keys::{ApiKey, ApiKeyError, ApiKeys, HIDDEN, Secret};
 pub use self::origin::{Origin, OriginError, Origins};
 
 use self::credentials::Credential;
 use self::files::Stamps;
-use self::keys::ApiKeys;
 use self::token::{Claims, TokenChecks, TokenError, TokenKeys};
 use crate::engine::{
     Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, Later, Refusal,

@@ -37,12 +37,16 @@
 //! # Ok::<(), corecast::engine::StartError>(())
 //! ```
 //!
+//! A guard goes around the hooks ([`Guarded`](crate::guard::Guarded)): then they are asked only for
+//! clients that it lets in, and know who those are ([`Request::context`], [`Session::context`]).
+//!
 //! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs
 //! time is admitted later by the endpoint itself ([`Later`]). A hook that panics closes that one
 //! connection (1011).
 
 pub mod policies;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
@@ -73,8 +77,8 @@ pub trait Hook: Send + Sync + 'static {
         Verdict::Allow
     }
 
-    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the opposite
-    /// order and the endpoint last, also where others of them panic.
+    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the
+    /// opposite order and the endpoint last, also where others of them panic.
     fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
         let _ = (session, reason);
     }
@@ -169,7 +173,7 @@ impl<E: Endpoint> Hooks<E> {
 
     /// Says for a message who of its recipients may get what the endpoint publishes for it; `None`:
     /// all of them. The filter is asked on each recipient's own shard, before the frame is queued.
-    /// What is published for a plain request or by a [`Handle`] is nobody's message, and not vetoed.
+    /// What is published for a plain request or by a [`Handle`] is no message, and not vetoed.
     pub fn veto<F>(self, veto: F) -> Hooks<E>
     where
         F: Fn(&mut Session<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
@@ -194,6 +198,14 @@ impl<E: Endpoint> Hooks<E> {
 impl<E: Endpoint> Endpoint for Hooks<E> {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.inner.started(handle)
+    }
+
+    /// The endpoint's own. The hooks stay, with what they remember.
+    fn take_over(&self, next: &dyn Endpoint) {
+        let next: &dyn Any = next;
+        if let Some(next) = next.downcast_ref::<Hooks<E>>() {
+            self.inner.take_over(&next.inner);
+        }
     }
 
     fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {

@@ -3,64 +3,82 @@
 //! The push API and the rooms API ask [`ApiKeys::allows`]. Several keys hold at once, so that a new
 //! one can be rolled out before the old one goes. Without any key nothing is allowed.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, io};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use subtle::{Choice, ConstantTimeEq};
-
-use crate::config::{ApiConfig, ApiKey, ConfigError, Problem};
+use crate::config::{ApiConfig, ConfigError, Problem};
+use crate::guard::{self, ApiKey, Files};
 use crate::wire::http::Head;
 
-/// Bytes that a file of keys may have.
-const FILE_BYTES_MAX: u64 = 64 << 10;
-
-/// The keys that are good. Cloning shares them.
+/// The keys that are good. Clones share them, also what they become later.
 #[derive(Clone, Default)]
-pub struct ApiKeys {
-    keys: Arc<[ApiKey]>,
+pub struct ApiKeys(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    keys: RwLock<Arc<guard::ApiKeys>>,
     /// Whether the log says that there are none.
-    is_told: Arc<AtomicBool>,
+    is_told: AtomicBool,
 }
 
 impl ApiKeys {
     /// These keys.
-    pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> ApiKeys {
-        ApiKeys {
-            keys: keys.into_iter().collect(),
-            is_told: Arc::default(),
-        }
+    pub fn new(keys: &[ApiKey]) -> ApiKeys {
+        ApiKeys(Arc::new(Shared {
+            keys: RwLock::new(Arc::new(guard::ApiKeys::new(keys))),
+            is_told: AtomicBool::new(false),
+        }))
     }
 
-    /// The keys of a config: those of `api.keys`, and those of the file, one a line. Empty lines
-    /// and lines that begin with `#` are skipped.
+    /// The keys of a config: those of `api.keys`, and those of the file.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or a line that is no key; the message does not repeat it.
+    /// A file that cannot be used; the message does not repeat what is in it.
     pub fn load(config: &ApiConfig) -> Result<ApiKeys, ConfigError> {
-        let mut keys = config.keys.clone();
-        if let Some(path) = &config.keys_file {
-            keys.extend(read_file(path)?);
-        }
-        Ok(ApiKeys::new(keys))
+        let file = Files {
+            keys: config.keys_file.clone(),
+            tokens: None,
+        };
+        let mut keys = file.read_keys().map_err(|error| ConfigError {
+            problems: vec![Problem {
+                place: "api.keys_file".to_owned(),
+                message: error.to_string(),
+            }],
+        })?;
+        keys.extend(config.keys.iter().cloned());
+        Ok(ApiKeys::new(&keys))
+    }
+
+    /// From now on these are the keys that `next` has, and no others.
+    pub fn take_over(&self, next: &ApiKeys) {
+        let keys = next.keys();
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.0.is_told.store(false, Ordering::Relaxed);
     }
 
     /// Whether there are none, so that nothing is ever allowed.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys().is_empty()
     }
 
-    /// Whether a key is good. The time that this takes depends on its length and on how many keys
-    /// there are, and not on what they are: every key is compared to its end.
+    /// Whether a request with this key is good. The first one that cannot be, since there is no
+    /// key, is told in the log.
     pub fn allows(&self, presented: &[u8]) -> bool {
-        if self.is_empty() && !self.is_told.swap(true, Ordering::Relaxed) {
+        if self.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
         }
-        let is_one = |key: &ApiKey| key.reveal().as_bytes().ct_eq(presented);
-        let found = self.keys.iter().map(is_one);
-        found.fold(Choice::from(0), |any, one| any | one).into()
+        self.contains(presented)
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, presented: &[u8]) -> bool {
+        self.keys().allow(presented)
+    }
+
+    fn keys(&self) -> Arc<guard::ApiKeys> {
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
     }
 }
 
@@ -73,39 +91,10 @@ pub fn header_key<'r>(head: &'r Head<'r>) -> Option<&'r str> {
         .find(|key| !key.is_empty())
 }
 
-fn read_file(path: &Path) -> Result<Vec<ApiKey>, ConfigError> {
-    let text = read_text(path).map_err(|error| problem(path, None, &error.to_string()))?;
-    let lines = text.lines().map(str::trim).zip(1..);
-    let keys = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-    keys.map(|(line, number)| {
-        let key = line.parse::<ApiKey>();
-        key.map_err(|error| problem(path, Some(number), &error.to_string()))
-    })
-    .collect()
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let file = fs::File::open(path)?;
-    if file.metadata()?.len() > FILE_BYTES_MAX {
-        let error = format!("it is larger than {FILE_BYTES_MAX} bytes");
-        return Err(io::Error::other(error));
-    }
-    io::read_to_string(io::Read::take(file, FILE_BYTES_MAX))
-}
-
-fn problem(path: &Path, line: Option<usize>, message: &str) -> ConfigError {
-    let line = line.map_or_else(String::new, |line| format!(":{line}"));
-    let problem = Problem {
-        place: "api.keys_file".to_owned(),
-        message: format!("{}{line}: {message}", path.display()),
-    };
-    ConfigError {
-        problems: vec![problem],
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn key(text: &str) -> ApiKey {
@@ -113,19 +102,23 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_keys_is_good_and_nothing_else() {
-        let keys = ApiKeys::new([key("old-key"), key("new-key")]);
-        assert!(keys.allows(b"old-key") && keys.allows(b"new-key"));
-        for bad in ["", "old-ke", "old-keys", "old-kez", "old-key,new-key"] {
-            assert!(!keys.allows(bad.as_bytes()), "{bad}");
-        }
-    }
-
-    #[test]
     fn without_a_key_nothing_is_allowed() {
         let keys = ApiKeys::default();
         assert!(keys.is_empty());
         assert!(!keys.allows(b"") && !keys.allows(b"anything"));
+    }
+
+    #[test]
+    fn other_keys_take_the_place_of_those_that_were_for_whoever_has_them() {
+        let keys = ApiKeys::new(&[key("old-key"), key("both")]);
+        let shared = keys.clone();
+        keys.take_over(&ApiKeys::new(&[key("new-key"), key("both")]));
+        for each in [&keys, &shared] {
+            assert!(each.allows(b"new-key") && each.allows(b"both"));
+            assert!(!each.allows(b"old-key"));
+        }
+        keys.take_over(&ApiKeys::default());
+        assert!(shared.is_empty() && !shared.allows(b"both"));
     }
 
     #[test]
@@ -160,9 +153,9 @@ mod tests {
         assert!(load().starts_with("api.keys_file: "), "no such file");
         fs::write(&path, "good\nhunter2\u{7}\n").expect("a file");
         let problem = load();
-        assert!(problem.contains("keys:2: "), "{problem}");
+        assert!(problem.contains("keys: line 2: "), "{problem}");
         assert!(!problem.contains("hunter2"), "{problem}");
-        fs::write(&path, "k\n".repeat(FILE_BYTES_MAX as usize)).expect("a file");
+        fs::write(&path, "k\n".repeat(1 << 20)).expect("a file");
         assert!(load().contains("larger"));
     }
 }

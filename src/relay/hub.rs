@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Accept, Admission, Endpoint, Later, Refusal, Request, Session};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
@@ -68,5 +69,9 @@ impl Endpoint for Hub {
             return;
         };
         session.publish(room, recipients, message.kind, message.payload);
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }

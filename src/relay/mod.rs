@@ -6,6 +6,7 @@ pub mod api;
 pub mod api_keys;
 pub mod cors;
 pub mod hub;
+pub(crate) mod json_error;
 pub mod named;
 pub mod pages;
 pub mod pubsub;

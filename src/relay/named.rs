@@ -15,6 +15,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::cors::Cors;
+use super::json_error::{json_error, worded};
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
@@ -120,7 +121,7 @@ impl Endpoint for Named {
             Ok(claim) => Admission::Accept(Accept::new().state(claim)),
             Err(ClaimError::Taken) => refuse(taken()),
             Err(ClaimError::Busy) => {
-                let response = Response::text(503, "The relay is busy.\n");
+                let response = json_error(503, "busy", "The relay is busy.");
                 refuse(response.with_header("Retry-After", "1"))
             }
         }
@@ -168,8 +169,8 @@ impl Endpoint for Named {
         &["GET", "HEAD", "OPTIONS"]
     }
 
-    fn refusal(&self, response: Response, _code: &'static str) -> Response {
-        self.settings.cors.on(response)
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        self.settings.cors.on(worded(response, code))
     }
 
     /// Browsers do not show a page why its WebSocket was refused: it may ask here.
@@ -205,7 +206,7 @@ fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
 }
 
 fn bad_name(error: NameError) -> Response {
-    Response::text(400, format!("{error}\n"))
+    json_error(400, "bad_username", &error.to_string())
 }
 
 fn taken() -> Response {

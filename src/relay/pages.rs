@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 
 use crate::engine::{Admission, Answer, Endpoint, Later, Request, Session};
+use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
 
@@ -98,7 +99,7 @@ impl Pages {
         };
         let path = if path.is_empty() { "index.html" } else { path };
         let Some(page) = self.0.iter().find(|page| page.path == path) else {
-            return Response::text(404, "There is no such page.\n");
+            return json_error(404, "no_page", "There is no such page.");
         };
         let known = head.headers.iter().filter(|header| {
             let name = header.name;
@@ -118,7 +119,8 @@ impl Pages {
 
 impl Endpoint for Pages {
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
-        Admission::refuse(400, "There is no WebSocket here.\n")
+        let error = "There is no WebSocket here.";
+        Admission::Refuse(json_error(400, "no_websocket", error))
     }
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
@@ -130,6 +132,10 @@ impl Endpoint for Pages {
         Answer::Now(HEADERS.iter().fold(response, |response, (name, value)| {
             response.with_header(*name, *value)
         }))
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }
 

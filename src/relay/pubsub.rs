@@ -12,8 +12,10 @@ use serde_json::value::RawValue;
 use crate::engine::{Endpoint, JoinError, Session};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
+use crate::wire::http::Response;
 
 /// Longest `id` of a request, as JSON, in bytes: it comes back in the answer.
 const ID_BYTES_MAX: usize = 128;
@@ -38,6 +40,10 @@ impl Endpoint for PubSub {
             Ok(_) => {}
             Err(offence) => send(session, &Reply::error(request.id, offence)),
         }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tokens and push: clients connect with a token and wait, back ends push to them over HTTP.
 //!
-//! A token names a group, which is a room of that name; every connection of the endpoint is in
-//! a room of all of them as well. Clients do not relay to each other: what they may say is who they
+//! A token names a group, which is a room of that name; every connection of the endpoint is in a
+//! room of all of them as well. Clients do not relay to each other: what they may say is who they
 //! are (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own
 //! on plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
 //! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a
@@ -31,6 +31,7 @@ use crate::engine::{
     Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
 };
 use crate::guard;
+use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
@@ -95,6 +96,10 @@ impl Endpoint for Push {
         } else if let Some(token) = token_of_identify(message.payload) {
             enter(session, &token);
         }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
     }
 }
 

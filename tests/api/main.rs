@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod pubsub;
+mod reload;
 mod rooms;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

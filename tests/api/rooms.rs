@@ -403,3 +403,39 @@ fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_bin
         device.expect_close(1008);
     }
 }
+
+/// As many as may share a name, all on one shard, and more than one message at once.
+#[test]
+fn a_user_with_as_many_devices_as_may_be_gets_all_of_two_messages_sent_ahead() {
+    const DEVICES: usize = corecast::limits::CONNECTIONS_PER_USER_MAX;
+    let relay = Relay::with(1, |config| {
+        let named = config.endpoints.get_mut("named").expect("it is there");
+        named.on_duplicate = corecast::config::OnDuplicate::Share;
+    });
+    let mut devices: Vec<Client> = (0..DEVICES).map(|_| relay.open("/ws/ada")).collect();
+    let mut backend = Client::connect(relay.address);
+    let ask = |path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: relay\r\nAPI-KEY: {KEY}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let message = |text: &str| json!({"endpoint": "named", "user": "ada", "text": text});
+    let both = ["one", "two"].map(|text| ask("/api/publish", &message(text).to_string()));
+    backend.send(both.concat().as_bytes());
+    for _ in 0..2 {
+        let answer = backend.answer();
+        assert_eq!(json_of(&answer), json!({"recipients": DEVICES}));
+    }
+    for device in &mut devices {
+        assert_eq!(device.expect_text(), "one");
+        assert_eq!(device.expect_text(), "two");
+    }
+    let all = json!({"endpoint": "named", "user": "ada", "code": 4000});
+    backend.send(ask("/api/disconnect", &all.to_string()).as_bytes());
+    assert_eq!(json_of(&backend.answer()), json!({"closed": DEVICES}));
+    for device in &mut devices {
+        device.expect_close(4000);
+    }
+}

@@ -91,11 +91,15 @@ export async function picture(page, name) {
   if (folder) await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 
-// Nothing is wider than the window, the buttons can be reached, and nothing offends against the
+// Nothing is wider than the window, the title is there, the buttons can be reached, and nothing offends against the
 // rules for accessible pages (WCAG 2.1 A and AA, contrast among them).
 export async function assertUsable(page, buttons) {
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= page.viewportSize().width, `${width} pixels wide`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll('h1 .brand')]
+    .filter((title) => title.clientWidth > 1 && title.scrollWidth > title.clientWidth)
+    .map((title) => title.textContent));
+  assert.deepEqual(cut, [], 'a title is cut off');
   for (const name of buttons) {
     await page.getByRole('button', { name, exact: true }).click({ trial: true });
   }

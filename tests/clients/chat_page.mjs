@@ -67,6 +67,26 @@ test('two tabs chat, and one in another room hears nothing', async () => {
   await context.close();
 });
 
+test('what is said in a row stays in a row, also before the relay has sent it back', async () => {
+  const context = await browser.newContext();
+  const ada = await open(context, { name: 'Ada', room: '/row' });
+  const ben = await open(context, { name: 'Ben', room: '/row' });
+  const texts = ['one', 'two', 'three', 'four', 'five'];
+  const shown = await ada.evaluate((all) => {
+    const message = document.querySelector('textarea');
+    for (const text of all) {
+      message.value = text;
+      message.form.requestSubmit();
+    }
+    return [...document.querySelectorAll('.message .text')].map((each) => each.textContent);
+  }, texts);
+  assert.deepEqual(shown, texts);
+  assert.deepEqual(await heard(ada, 'five'), texts.map((text) => ['You', text]));
+  assert.deepEqual(await heard(ben, 'five'), texts.map((text) => ['Ada', text]));
+  await finish(ada, ben);
+  await context.close();
+});
+
 test('it works as a file too', async () => {
   const context = await browser.newContext();
   const ada = await open(context, { name: 'Ada', room: '/file', at: asFile });

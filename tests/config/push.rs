@@ -96,6 +96,19 @@ fn variables_beat_the_earlier_relays_file_and_flags_beat_both() {
 }
 
 #[test]
+fn the_earlier_relays_variable_is_one_key_whatever_is_in_it() {
+    for key in ["a,key", "#key", "[key]", "null", "\"key\"", "1e3", "key:"] {
+        let config = from_all(CONFIG_JSON, &[("RELAY_API_KEY", key)], &[]);
+        assert_eq!(config.expect(key).api.keys, [api_key(key)]);
+    }
+    let keys = from_all(CONFIG_JSON, &[("CORECAST_API_KEYS", "one,two")], &[]);
+    assert_eq!(
+        keys.expect("keys").api.keys,
+        [api_key("one"), api_key("two")]
+    );
+}
+
+#[test]
 fn one_key_under_two_names_is_a_problem() {
     for file in [
         "port: 3000\nserver: {port: 4000}\n",
@@ -157,8 +170,14 @@ fn paths_and_files_that_meet_are_conflicts() {
         assert_eq!(found.len(), 1, "{path}: {found:?}");
         assert!(found[0].contains("endpoints.push.push_path: "), "{found:?}");
     }
-    let found = problems("endpoints: {lobby: {kind: hub, path: /api/push/pending}}");
-    assert!(found[0].contains("/api/push/pending is taken"), "{found:?}");
+    for path in ["/api/push/pending", "/api/push/pending/{number}"] {
+        let found = problems(&format!(
+            "endpoints: {{lobby: {{kind: hub, path: \"{path}\"}}}}"
+        ));
+        assert!(found[0].contains("is taken"), "{path}: {found:?}");
+    }
+    let found = problems("pages: {enabled: true}\nendpoints: {push: {push_path: /demo}}");
+    assert!(found[0].contains("/demo is taken"), "{found:?}");
     let more = "kind: push, path: /m, push_path: /more, journal: a.redb";
     let found = problems(&format!(
         "endpoints: {{push: {{journal: a.redb}}, more: {{{more}}}}}"

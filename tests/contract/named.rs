@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::client::{
     Answer, BINARY, Client, Frame, TEXT, fragment, frame, upgrade, upgrade_with,
 };
-use crate::support::{Server, config, eventually};
+use crate::support::{Server, assert_tests, config, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -44,6 +44,7 @@ const ROWS: &[(&str, &str)] = &[
     ("binary_out and echo", "echo_and_binary_out_do_what_they_say"),
     ("a plain GET is 426", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
     ("any origin may connect", "a_browsers_upgrade_from_any_origin_is_let_in"),
+    ("--clients 50 --duration 10000", "a_bare_duration_is_milliseconds"),
 ];
 
 #[test]
@@ -52,11 +53,9 @@ fn every_row_has_its_test() {
         include_str!("named.rs"),
         include_str!("names_at_once.rs"),
         include_str!("../admin/health.rs"),
+        include_str!("../../loadgen/src/args.rs"),
     ];
-    for (row, test) in ROWS {
-        let is_there = |text: &&str| text.contains(&format!("#[test]\nfn {test}() {{"));
-        assert!(tests.iter().any(is_there), "{row}: {test}");
-    }
+    assert_tests(ROWS, &tests);
 }
 
 fn named(config: &mut Config) -> &mut EndpointConfig {
@@ -93,6 +92,9 @@ const CORS: &str = "Access-Control-Allow-Origin: *\r\n\
                     Access-Control-Allow-Headers: Content-Type\r\n";
 
 const TEXT_TYPE: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+
+/// Of an error that is not the earlier relay's.
+const JSON_TYPE: &str = "Content-Type: application/json\r\nCache-Control: no-store\r\n";
 
 /// A row: what is promised, what is asked while ada is connected, and the answer: status line,
 /// headers before those of CORS, headers behind them, body.
@@ -143,35 +145,43 @@ const ANSWERS: &[Row] = &[
     (
         "CORS on a 400: a bad upgrade", || upgrade("/ws/bob").replace("Key: dGhl", "Key: "),
         "400 Bad Request",
-        "Content-Type: text/plain; charset=utf-8\r\nSec-WebSocket-Version: 13\r\n",
+        "Content-Type: application/json\r\nSec-WebSocket-Version: 13\r\n\
+         Cache-Control: no-store\r\n",
         "Connection: close\r\n",
-        "Sec-WebSocket-Key is not the base64 of 16 bytes\n",
+        r#"{"code":"bad_key","error":"Sec-WebSocket-Key is not the base64 of 16 bytes"}"#,
     ),
     (
         "CORS on a 400: control characters", || upgrade("/ws/a%0Ab"),
-        "400 Bad Request", TEXT_TYPE, "", "The username has control characters.\n",
+        "400 Bad Request", JSON_TYPE, "",
+        r#"{"code":"bad_username","error":"The username has control characters."}"#,
     ),
     (
         "CORS on a 400: a blank name", || upgrade("/ws/%20%C2%A0"),
-        "400 Bad Request", TEXT_TYPE, "", "The username is blank.\n",
+        "400 Bad Request", JSON_TYPE, "",
+        r#"{"code":"bad_username","error":"The username is blank."}"#,
     ),
     (
         "CORS on a 400: a long name", || upgrade(&format!("/ws/{}", "%C3%A9".repeat(129))),
-        "400 Bad Request", TEXT_TYPE, "", "The username is longer than 256 bytes.\n",
+        "400 Bad Request", JSON_TYPE, "",
+        r#"{"code":"bad_username","error":"The username is longer than 256 bytes."}"#,
     ),
     (
         "CORS on a 400: a bad escape", || upgrade("/ws/100%"),
-        "400 Bad Request", TEXT_TYPE, "", "The username is not UTF-8, percent-encoded.\n",
+        "400 Bad Request", JSON_TYPE, "",
+        r#"{"code":"bad_username","error":"The username is not UTF-8, percent-encoded."}"#,
     ),
     (
         "CORS on a 400: no UTF-8", || plain("GET", "/ws/%FF"),
-        "400 Bad Request", TEXT_TYPE, "", "The username is not UTF-8, percent-encoded.\n",
+        "400 Bad Request", JSON_TYPE, "",
+        r#"{"code":"bad_username","error":"The username is not UTF-8, percent-encoded."}"#,
     ),
     (
         "CORS on a 405", || plain("POST", "/ws/bob"),
         "405 Method Not Allowed",
-        "Content-Type: text/plain; charset=utf-8\r\nAllow: GET, HEAD, OPTIONS\r\n", "",
-        "This path does not answer that method.\n",
+        "Content-Type: application/json\r\nAllow: GET, HEAD, OPTIONS\r\n\
+         Cache-Control: no-store\r\n",
+        "",
+        r#"{"code":"method_not_allowed","error":"This path does not answer that method."}"#,
     ),
 ];
 

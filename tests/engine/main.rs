@@ -13,6 +13,7 @@ mod limits;
 mod listeners;
 mod messages;
 mod order;
+mod paced_endpoints;
 mod proxies;
 mod rates;
 mod service_manager;

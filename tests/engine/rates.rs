@@ -280,7 +280,10 @@ fn an_address_that_connects_too_often_gets_429_with_retry_after() {
     assert!((3..30).contains(&opened.len()), "{}", opened.len());
     assert_eq!(answer.status, 429);
     assert_eq!(answer.header("retry-after"), Some("1"));
-    assert_eq!(answer.body, b"This address connects too often.\n");
+    assert_eq!(
+        answer.body,
+        br#"{"code":"connect_rate","error":"This address connects too often."}"#
+    );
     assert_eq!(refused(&server), 1);
     assert_eq!(server.view.rated_addresses(), 1);
     opened[0].round_trip();

@@ -3,6 +3,7 @@
 mod command;
 mod edges;
 mod endpoints;
+mod hooks;
 mod keys;
 mod reload;
 mod rooms;

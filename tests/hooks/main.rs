@@ -1,5 +1,6 @@
 //! Hooks around endpoints, and every example of them, run as a user would.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corecast::engine::{
@@ -70,7 +71,8 @@ fn the_example_rejects() {
         (answer.status, answer.header("retry-after")),
         (429, Some("1"))
     );
-    assert_eq!(answer.body, b"All seats are taken.\n");
+    let body = br#"{"code":"endpoint","error":"All seats are taken."}"#;
+    assert_eq!(answer.body, body);
     drop(guests);
     eventually("a seat is free", || status(&engine, "") == 101);
     assert!(engine.stop());
@@ -479,6 +481,16 @@ fn policies_close_where_they_are_told_to() {
 /// Answers by itself, words refusals in JSON, and does not start unless it may.
 struct Particular {
     may_start: bool,
+    answer: Mutex<String>,
+}
+
+impl Particular {
+    fn new(answer: &str) -> Particular {
+        Particular {
+            may_start: true,
+            answer: Mutex::new(answer.to_owned()),
+        }
+    }
 }
 
 impl Endpoint for Particular {
@@ -487,6 +499,12 @@ impl Endpoint for Particular {
             true => Ok(()),
             false => Err("its file is not there".into()),
         }
+    }
+
+    fn take_over(&self, next: &dyn Endpoint) {
+        let next: &dyn Any = next;
+        let next = next.downcast_ref::<Particular>().expect("of its kind");
+        *self.answer.lock().unwrap() = next.answer.lock().unwrap().clone();
     }
 
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
@@ -509,7 +527,7 @@ impl Endpoint for Particular {
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let kind = MessageKind::Text;
         later.publish(ONLY, "all", Recipients::All, kind, request.body);
-        Answer::Now(Response::text(200, "published\n"))
+        Answer::Now(Response::text(200, &*self.answer.lock().unwrap()))
     }
 }
 
@@ -534,7 +552,7 @@ fn answer(server: &Server, request: &str) -> (u16, String) {
 
 #[test]
 fn an_endpoint_with_hooks_is_otherwise_as_without() {
-    let particular = Particular { may_start: true };
+    let particular = Particular::new("published\n");
     let server = one_endpoint(Hooks::around(Hooks::around(particular)));
     let bad_upgrade = upgrade("/").replace("Version: 13", "Version: 12");
     for (request, status, body) in [
@@ -549,7 +567,10 @@ fn an_endpoint_with_hooks_is_otherwise_as_without() {
         assert_eq!(answer(&server, request), (status, body.to_owned()));
     }
     let mut builder = Engine::builder().settings(settings());
-    let particular = Particular { may_start: false };
+    let particular = Particular {
+        may_start: false,
+        ..Particular::new("")
+    };
     builder.endpoint(EndpointSettings::default(), Hooks::around(particular));
     match builder.start() {
         Err(error @ StartError::Endpoint(_)) => {
@@ -560,8 +581,29 @@ fn an_endpoint_with_hooks_is_otherwise_as_without() {
 }
 
 #[test]
+fn a_reload_reaches_an_endpoint_through_its_hooks() {
+    let built = |answer| {
+        let mut builder = Engine::builder().settings(settings());
+        let hooks = Hooks::around(Hooks::around(Particular::new(answer)));
+        let id = builder.endpoint(EndpointSettings::default(), hooks);
+        builder.route("/**", id).unwrap();
+        builder
+    };
+    let mut engine = built("before\n").start().unwrap();
+    let ask = |engine: &Engine| {
+        let mut client = Client::connect(engine.addresses()[0]);
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.answer().body
+    };
+    assert_eq!(ask(&engine), b"before\n");
+    engine.reload(built("after\n")).unwrap();
+    assert_eq!(ask(&engine), b"after\n");
+    assert!(engine.stop());
+}
+
+#[test]
 fn hooks_refuse_in_the_words_of_the_endpoint() {
-    let particular = Hooks::around(Particular { may_start: true })
+    let particular = Hooks::around(Particular::new("published\n"))
         .with(ConnectRate::new(TokenRate::new(1, 1)))
         .reject_connection(|request| match request.head.path {
             "/never" => Err(Rejection::new("not here\n")),
@@ -604,7 +646,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
     let answer = client.answer();
     assert_eq!(
         (answer.status, &*answer.body),
-        (403, &b"Closed today.\n"[..])
+        (403, &br#"{"code":"endpoint","error":"Closed today."}"#[..])
     );
     let origin = answer.header("access-control-allow-origin");
     assert_eq!(origin, Some("https://chat.example"));
@@ -612,7 +654,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
 
 #[test]
 fn what_is_published_for_a_plain_request_is_not_vetoed() {
-    let particular = Hooks::around(Particular { may_start: true }).veto(|_, _| Some(not("ada")));
+    let particular = Hooks::around(Particular::new("published\n")).veto(|_, _| Some(not("ada")));
     let particular = particular.on_connect(|session, _| session.attach("ada".to_owned()));
     let server = one_endpoint(particular);
     let mut ada = server.open("/");

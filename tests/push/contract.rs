@@ -3,10 +3,73 @@
 use std::path::Path;
 
 use corecast::engine::Engine;
+use rustix::process::Signal;
 
 use crate::support::client::{BINARY, Client, TEXT, frame as client_frame};
 use crate::support::relay::Relay as Binary;
+use crate::support::{assert_tests, eventually};
 use crate::{KEY, Relay, ask, config, frame, key_header, now_ms, push_of, request, split_ts};
+
+/// What is promised to the earlier relay's users, and the test that would fail if it were not kept.
+#[rustfmt::skip]
+const ROWS: &[(&str, &str)] = &[
+    ("config.json loads as it is", "the_earlier_relays_file_loads_as_it_is"),
+    ("and the binary needs nothing else", "the_earlier_relays_file_is_all_that_the_binary_needs"),
+    ("PORT, RELAY_API_KEY, WS_PATH, PUSH_PATH",
+        "variables_beat_the_earlier_relays_file_and_flags_beat_both"),
+    ("flags, then environment, then file", "flags_beat_environment_beats_file_beats_defaults"),
+    ("?token= joins the group, with many connections", "a_push_reaches_members_on_all_shards"),
+    ("without a token broadcasts only",
+        "a_push_reaches_those_whom_its_token_names_and_them_alone"),
+    ("clients do not relay to each other", "the_port_of_push_serves_the_other_endpoints_too"),
+    ("identify moves, silently", "identify_moves_a_connection_silently"),
+    ("an empty, null or other token is ignored", "a_client_is_answered_its_pings_and_nothing_else"),
+    ("ping is answered with pong", "a_client_is_answered_its_pings_and_nothing_else"),
+    ("anything else is ignored, the connection stays",
+        "a_client_is_answered_its_pings_and_nothing_else"),
+    ("X-API-KEY, else API-KEY, else ?api_key=", "the_key_is_looked_for_in_three_places"),
+    ("401, its bytes and its type", "the_key_is_looked_for_in_three_places"),
+    ("400 invalid json, its bytes", "bodies_are_judged_word_by_word"),
+    ("400 event_name is required, its bytes", "bodies_are_judged_word_by_word"),
+    ("200, its bytes, queued", "bodies_are_judged_word_by_word"),
+    ("queued counts the connections", "a_push_reaches_members_on_all_shards"),
+    ("POST only, 405 else", "only_post_pushes"),
+    ("the case of field names counts", "bodies_are_judged_word_by_word"),
+    ("an absent subject is null", "subject_and_token_are_passed_through_byte_for_byte"),
+    ("delay_seconds at most 0 means now", "bodies_are_judged_word_by_word"),
+    ("token to user", "a_token_becomes_a_user_by_the_rules"),
+    ("broadcast_fallback: false", "without_the_fallback_a_token_that_names_nobody_is_400"),
+    ("the frame, subject and token byte for byte",
+        "subject_and_token_are_passed_through_byte_for_byte"),
+    ("ts is the time of sending",
+        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+    ("recipients of a delay when it fires",
+        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+    ("delays are bounded in number", "pending_pushes_are_bounded_in_number_and_taken_all_or_none"),
+    ("delays are bounded in length", "pending_pushes_are_bounded_in_memory_and_in_delay"),
+    ("pending pushes are in the metrics", "pending_pushes_are_listed_and_can_be_cancelled"),
+    ("health.status_word", "the_status_word_of_health_can_be_the_earlier_one"),
+    ("no public default key", "without_a_configured_key_everything_is_401"),
+    ("without a key the log says once why", "without_a_key_the_log_says_once_why"),
+    ("no keys in the log", "the_earlier_relays_file_is_all_that_the_binary_needs"),
+    ("a comparison that leaks nothing", "each_of_several_keys_is_good_and_nothing_else"),
+    ("limits", "what_no_back_end_may_send_is_refused_in_json"),
+    ("a dead client delays no answer", "a_client_that_does_not_read_does_not_delay_the_answer"),
+];
+
+#[test]
+fn every_row_has_its_test() {
+    let tests = [
+        include_str!("contract.rs"),
+        include_str!("delays.rs"),
+        include_str!("groups.rs"),
+        include_str!("../config/main.rs"),
+        include_str!("../config/push.rs"),
+        include_str!("../../src/guard/keys.rs"),
+        include_str!("../../src/relay/api_keys.rs"),
+    ];
+    assert_tests(ROWS, &tests);
+}
 
 /// What is posted, and the answer's status and body.
 struct Row {
@@ -276,7 +339,7 @@ fn a_push_reaches_those_whom_its_token_names_and_them_alone() {
         }
         nobody.round_trip();
         drop(member);
-        crate::support::eventually("it is gone", || {
+        eventually("it is gone", || {
             relay.metric("corecast_connections{state=\"open\"}") == 1.0
         });
     }
@@ -570,6 +633,17 @@ fn the_earlier_relays_file_is_all_that_the_binary_needs() {
         "neither a key nor what was tried"
     );
     assert!(!Path::new("config.json").exists(), "nothing is written");
+}
+
+#[test]
+fn without_a_key_the_log_says_once_why() {
+    let relay = Binary::start(&[]);
+    let push = || ask(relay.address, "POST", "/api/push", &key_header(), PUSH).status;
+    assert_eq!((push(), push(), push()), (401, 401, 401));
+    relay.signal(Signal::HUP);
+    // The log is read behind the relay: what came before this line is there with it.
+    eventually("it is reloaded", || relay.logged("are reloaded") == 1);
+    assert_eq!(relay.logged("no API key is set"), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Delayed pushes: when they come, to whom, and how they are listed, cancelled and bounded.
 
+use corecast::config::{EndpointConfig, EndpointKind};
+
 use crate::support::client::Answer;
 use crate::support::eventually;
 use crate::{KEY, Relay, ask, config, frame, now_ms, push_of, split_ts};
@@ -136,6 +138,24 @@ fn a_long_list_comes_in_pages() {
 }
 
 #[test]
+fn a_page_ends_where_it_is_large_enough_and_none_is_left_out() {
+    let relay = Relay::default();
+    let name = "n".repeat(600_000);
+    let accepted: Vec<String> = (0..5)
+        .map(|_| schedule(&relay, &delayed(&name, 3_600, "me")))
+        .collect();
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    for page in [2, 2, 1] {
+        let body = text(relay.ask("GET", &format!("/api/push/pending?{after}"), ""));
+        assert_eq!(ids(&body).len(), page);
+        listed.extend(ids(&body));
+        after = format!("after={}", listed.last().expect("one"));
+        assert_eq!(body.ends_with("\"next\":null}}"), page == 1);
+    }
+    assert_eq!(listed, accepted);
+}
+
+#[test]
 fn everything_about_pending_pushes_needs_the_key_and_its_method() {
     let relay = Relay::default();
     let id = schedule(&relay, &delayed("e", 3_600, "me"));
@@ -246,4 +266,27 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
         let (got, _) = split_ts(&me.expect_text());
         assert_eq!(got, frame(&format!("\"{number}\""), "null", "\"me\""));
     }
+}
+
+#[test]
+fn what_waits_at_one_endpoint_takes_no_room_of_another() {
+    let mut config = config();
+    let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
+    other.push_path = Some("/api/other".to_owned());
+    for endpoint in [push_of(&mut config), &mut other] {
+        endpoint.pending_max = 1;
+        endpoint.pending_bytes = 1_000;
+    }
+    config.endpoints.insert("other".to_owned(), other);
+    let relay = Relay::start(&config);
+    let push = delayed("e", 3_600, "me");
+    for (path, status) in [
+        ("/api/push", 200),
+        ("/api/push", 503),
+        ("/api/other", 200),
+        ("/api/other", 503),
+    ] {
+        assert_eq!(relay.ask("POST", path, &push).status, status, "{path}");
+    }
+    assert_eq!(relay.metric("corecast_pushes_pending"), 2.0);
 }

@@ -18,6 +18,20 @@ use client::Client;
 /// For whatever a test waits for: reached only where something is wrong.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Holds a table of what is promised to its second column, the names of tests: each has to be in
+/// one of these sources.
+#[allow(dead_code, reason = "each test crate uses its part")]
+pub(crate) fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
+    for (row, test) in rows {
+        let name = format!("fn {test}() {{");
+        let is_there = |source: &&str| {
+            let lines: Vec<&str> = source.lines().map(str::trim).collect();
+            lines.windows(2).any(|pair| pair == ["#[test]", &name])
+        };
+        assert!(sources.iter().any(is_there), "{row}: {test}");
+    }
+}
+
 /// Polls until `holds`. `what` is said where that does not happen.
 pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
     assert!(polled(holds), "not in time: {what}");

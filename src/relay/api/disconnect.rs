@@ -75,12 +75,7 @@ impl Api {
                     handle.close_members(target.id, &room, code, &reason, deadline)?
                 }
                 Whom::Connections(connections) => {
-                    let mut closed = 0;
-                    for id in connections {
-                        let was_open = handle.close_open(target.id, id, code, &reason, deadline)?;
-                        closed += usize::from(was_open);
-                    }
-                    closed
+                    handle.close_open(target.id, &connections, code, &reason, deadline)?
                 }
             };
             Ok(ok(&Disconnected { closed }))

@@ -1,12 +1,13 @@
-//! What goes wrong in the rooms API: one form, `{"code":…,"error":…}`. The codes are part of the
-//! API and stay; the texts are for people and may change.
+//! What goes wrong in the rooms API, in the form of [`crate::relay::json_error`]. The codes are
+//! part of the API and stay.
 
 use serde::Serialize;
 
 use crate::engine::HandleError;
+use crate::relay::json_error::json_error;
 use crate::wire::http::Response;
 
-/// A refusal of the API's own. What the engine refuses has its words ([`worded`]).
+/// A refusal of the API's own. What the engine refuses has its own words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
@@ -51,12 +52,6 @@ pub(super) struct ApiError {
     text: String,
 }
 
-#[derive(Serialize)]
-struct Body<'e, C> {
-    code: C,
-    error: &'e str,
-}
-
 impl ApiError {
     pub(super) fn new(code: Code, text: impl Into<String>) -> ApiError {
         let text = text.into();
@@ -73,7 +68,7 @@ impl ApiError {
     }
 
     pub(super) fn response(&self) -> Response {
-        let response = body(self.code.status(), self.code, &self.text);
+        let response = json_error(self.code.status(), self.code, &self.text);
         match self.code {
             Code::Unauthorized => response.with_header("WWW-Authenticate", "Bearer"),
             Code::Busy | Code::Timeout => response.with_header("Retry-After", "1"),
@@ -91,23 +86,4 @@ impl From<HandleError> for ApiError {
         };
         ApiError::new(code, error.to_string())
     }
-}
-
-/// A refusal of the engine's in the same form: its line becomes the error.
-pub(super) fn worded(response: Response, code: &'static str) -> Response {
-    let line = String::from_utf8_lossy(&response.body);
-    let mut worded = body(response.status, code, line.trim_end());
-    let of_ours = ["content-type"];
-    let others = response
-        .headers
-        .into_iter()
-        .filter(|(name, _)| !of_ours.iter().any(|own| name.eq_ignore_ascii_case(own)));
-    worded.headers.extend(others);
-    worded
-}
-
-fn body(status: u16, code: impl Serialize, error: &str) -> Response {
-    let json = serde_json::to_string(&Body { code, error });
-    debug_assert!(json.is_ok(), "two strings always have a form");
-    Response::json(status, json.unwrap_or_default()).with_header("Cache-Control", "no-store")
 }

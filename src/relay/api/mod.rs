@@ -5,9 +5,9 @@
 //! are named in queries and bodies and never in a path: a hub's rooms are paths themselves, and a
 //! slash in a segment does not survive every proxy.
 //!
-//! To publish takes a moment of the shard that the request came to. What has to look at other
-//! shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer comes
-//! later. Every refusal, also one by the engine, is `{"code":…,"error":…}` (`error.rs`).
+//! To publish to a room takes a moment of the shard that the request came to. What has to look at
+//! other shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer
+//! comes later. Every refusal, also one by the engine, has one form (`error.rs`).
 
 mod disconnect;
 mod error;
@@ -17,6 +17,7 @@ mod query;
 mod rooms;
 mod worker;
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -25,6 +26,7 @@ use serde::Serialize;
 use self::error::{ApiError, Code};
 use self::worker::Worker;
 use super::api_keys::{ApiKeys, header_key};
+use super::json_error::worded;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
@@ -173,7 +175,7 @@ impl Route {
     fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
         self.api.authorize(request.head)?;
         match self.call {
-            Call::Publish => self.api.publish(request, later).map(Answer::Now),
+            Call::Publish => self.api.publish(request, later),
             Call::Rooms => self.api.rooms(request, later),
             Call::Members => self.api.members(request, later),
             Call::Disconnect => self.api.disconnect(request, later),
@@ -196,6 +198,14 @@ impl Endpoint for Route {
         Ok(())
     }
 
+    /// The keys. The five paths share them.
+    fn take_over(&self, next: &dyn Endpoint) {
+        let next: &dyn Any = next;
+        if let Some(next) = next.downcast_ref::<Route>() {
+            self.api.keys.take_over(&next.api.keys);
+        }
+    }
+
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
         let error = ApiError::new(Code::NoWebsocket, "there is no WebSocket here");
         Admission::Refuse(error.response())
@@ -213,7 +223,7 @@ impl Endpoint for Route {
     }
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
-        error::worded(response, code)
+        worded(response, code)
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

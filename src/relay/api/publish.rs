@@ -11,7 +11,7 @@ use super::error::{ApiError, Code};
 use super::query::{body, present};
 use super::{Api, Target, ok};
 use crate::config::EndpointKind;
-use crate::engine::{Later, Request};
+use crate::engine::{Answer, Later, Request};
 use crate::fanout::Recipients;
 use crate::relay::pubsub;
 use crate::wire::frame::MessageKind;
@@ -51,35 +51,36 @@ impl Api {
         &self,
         request: &Request<'_>,
         later: &mut Later<'_>,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<Answer, ApiError> {
         let publish: Publish<'_> = body(request)?;
         let content = publish.content()?;
         let target = self.target(&publish.endpoint)?;
-        let recipients = match (&publish.room, &publish.user) {
-            (Some(room), None) => to_room(target, room, content, later)?,
-            (None, Some(user)) => self.to_user(target, user, content)?,
+        match (&publish.room, &publish.user) {
+            (Some(room), None) => to_room(target, room, content, later).map(Answer::Now),
+            (None, Some(user)) => self.to_user(target, user, content, later),
             _ => {
                 let text = "exactly one of room and user must be given";
-                return Err(ApiError::new(Code::BadField, text));
+                Err(ApiError::new(Code::BadField, text))
             }
-        };
-        Ok(ok(&Published { recipients }))
+        }
     }
 
+    /// The connections of a user may be on any shard, and many.
     fn to_user(
         &self,
         target: &Target,
         user: &str,
         content: Content<'_>,
-    ) -> Result<usize, ApiError> {
+        later: &mut Later<'_>,
+    ) -> Result<Answer, ApiError> {
         let connections = target.connections_of(user)?;
         let (kind, payload) = message(target, None, content)?;
-        let payload = bytes::Bytes::from(payload);
-        let handle = self.running()?.worker.handle();
-        for connection in &connections {
-            handle.send(*connection, kind, payload.clone())?;
-        }
-        Ok(connections.len())
+        let endpoint = target.id;
+        let worker = &self.running()?.worker;
+        Ok(worker.answer(later, move |handle, deadline| {
+            let recipients = handle.send_open(endpoint, &connections, kind, payload, deadline)?;
+            Ok(ok(&Published { recipients }))
+        }))
     }
 }
 
@@ -106,11 +107,11 @@ fn to_room(
     room: &str,
     content: Content<'_>,
     later: &mut Later<'_>,
-) -> Result<usize, ApiError> {
+) -> Result<Response, ApiError> {
     let (kind, payload) = message(target, Some(room), content)?;
-    let members = later.members(target.id, room);
+    let recipients = later.members(target.id, room) as usize;
     later.publish(target.id, room, Recipients::All, kind, &payload);
-    Ok(members as usize)
+    Ok(ok(&Published { recipients }))
 }
 
 /// The message as the endpoint's clients understand it.

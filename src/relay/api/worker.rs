@@ -26,33 +26,23 @@ type Work = Box<dyn FnOnce(&Handle, Instant) -> Result<Response, ApiError> + Sen
 /// The way to the thread, which ends when this is dropped.
 pub(super) struct Worker {
     queue: Sender<(DeferredResponse, Work)>,
-    handle: Handle,
 }
 
 impl Worker {
     /// Starts the thread.
     pub(super) fn start(handle: Handle) -> io::Result<Worker> {
         let (sender, queue) = crossbeam_channel::bounded::<(DeferredResponse, Work)>(API_QUEUE_MAX);
-        let own = handle.clone();
         let run = move || {
             for (token, work) in queue {
                 let deadline = Instant::now() + WORK_TIMEOUT;
-                let done = catch_unwind(AssertUnwindSafe(|| work(&own, deadline)));
+                let done = catch_unwind(AssertUnwindSafe(|| work(&handle, deadline)));
                 let failed = |_| Err(ApiError::new(Code::Busy, "the request failed"));
                 let response = done.unwrap_or_else(failed);
                 token.respond(response.unwrap_or_else(|error| error.response()));
             }
         };
         thread::Builder::new().name("api".to_owned()).spawn(run)?;
-        Ok(Worker {
-            queue: sender,
-            handle,
-        })
-    }
-
-    /// For what need not wait.
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+        Ok(Worker { queue: sender })
     }
 
     /// Has the request answered by `work`, which gets the time until which it may wait.

@@ -10,6 +10,7 @@
 //! all of them. One value serves all three paths, since they share the thread that keeps delayed
 //! pushes; it is started with the engine.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
 use crate::limits::{PENDING_PER_PAGE_MAX, SCHEDULE_ANSWER_TIMEOUT};
 use crate::relay::api_keys::{ApiKeys, header_key};
+use crate::relay::json_error::with_json;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
@@ -285,7 +287,7 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
 
 impl Endpoint for PushApi {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
-        if self.keys.allows(PUBLISHED_KEY) {
+        if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
         let stats = Arc::clone(&self.stats);
@@ -293,6 +295,14 @@ impl Endpoint for PushApi {
         // An endpoint is started once.
         let _ = self.schedule.set(schedule);
         Ok(())
+    }
+
+    /// The keys; settings hold until the next start.
+    fn take_over(&self, next: &dyn Endpoint) {
+        let next: &dyn Any = next;
+        if let Some(next) = next.downcast_ref::<PushApi>() {
+            self.keys.take_over(&next.keys);
+        }
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
@@ -306,12 +316,7 @@ impl Endpoint for PushApi {
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         let body = format!("{{\"code\":-1,\"msg\":\"{code}\"}}");
-        let headers = response.headers.into_iter();
-        let headers = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Type"));
-        headers.fold(
-            Response::json(response.status, body),
-            |json, (name, value)| json.with_header(name, value),
-        )
+        with_json(response, body)
     }
 
     /// All of them: what a path does not answer is refused in JSON.

@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use super::journal::Journal;
 use super::order::{frame, push_json_text};
 use super::refusal::Refusal;
-use super::stats::PushStats;
+use super::stats::{Count, PushStats};
 use super::{EVERYBODY, PushSettings};
 use crate::engine::{DeferredResponse, EndpointError, Handle};
 use crate::fanout::Recipients;
@@ -41,6 +41,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long it waits for shards that have too much to do, or for a journal that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// A page of a list ends when it has so many bytes, also where it could have more pushes.
+const PAGE_BYTES_ENOUGH: usize = 1 << 20;
 
 /// What a push is reckoned with beside its texts, in bytes.
 const PENDING_OVERHEAD_BYTES: usize = 200;
@@ -92,8 +95,36 @@ pub(super) struct Schedule {
     thread: Option<JoinHandle<()>>,
     next_id: AtomicU64,
     stats: Arc<PushStats>,
-    pending_max: u64,
-    pending_bytes_max: u64,
+    room: Arc<Room>,
+}
+
+/// How many pushes of this endpoint wait, and the memory that they are reckoned with, in bytes. The
+/// metrics have those of all endpoints together.
+struct Room {
+    count: Count,
+    bytes: Count,
+    count_max: u64,
+    bytes_max: u64,
+    stats: Arc<PushStats>,
+}
+
+impl Room {
+    /// Takes room, be there any or not. Returns whether there was.
+    fn take(&self, pushes: &[Pending]) -> bool {
+        let (count, bytes) = size_of(pushes);
+        self.stats.pending.add(count);
+        self.stats.pending_bytes.add(bytes);
+        let fits = self.count.add(count) <= self.count_max;
+        (self.bytes.add(bytes) <= self.bytes_max) && fits
+    }
+
+    fn give_back(&self, pushes: &[Pending]) {
+        let (count, bytes) = size_of(pushes);
+        self.count.sub(count);
+        self.bytes.sub(bytes);
+        self.stats.pending.sub(count);
+        self.stats.pending_bytes.sub(bytes);
+    }
 }
 
 impl Schedule {
@@ -112,7 +143,15 @@ impl Schedule {
         let opened = settings.journal.as_deref().map(open).transpose()?;
         let (journal, found) = opened.unzip();
         let (commands, receiver) = bounded(SCHEDULE_MAILBOX_MAX);
+        let room = Arc::new(Room {
+            count: Count::default(),
+            bytes: Count::default(),
+            count_max: settings.pending_max as u64,
+            bytes_max: settings.pending_bytes as u64,
+            stats: Arc::clone(&stats),
+        });
         let mut keeper = Keeper {
+            room: Arc::clone(&room),
             commands: receiver,
             handle,
             sockets,
@@ -133,8 +172,7 @@ impl Schedule {
             // Above what an earlier process has given out, so that no number is used twice.
             next_id: AtomicU64::new(last_id.map_or(0, |id| id + 1).max(now_ms() * 1_000)),
             stats,
-            pending_max: settings.pending_max as u64,
-            pending_bytes_max: settings.pending_bytes as u64,
+            room,
         })
     }
 
@@ -145,14 +183,8 @@ impl Schedule {
 
     /// Takes room for these pushes, all of them or none.
     pub(super) fn reserve(&self, pushes: &[Pending]) -> Result<(), Refusal> {
-        let (count, bytes) = size_of(pushes);
-        let stats = &self.stats;
-        stats.pending.add(count);
-        stats.pending_bytes.add(bytes);
-        let is_full = stats.pending.get() > self.pending_max
-            || stats.pending_bytes.get() > self.pending_bytes_max;
-        if is_full {
-            release(stats, pushes);
+        if !self.room.take(pushes) {
+            self.room.give_back(pushes);
             return Err(Refusal::TooManyPending);
         }
         Ok(())
@@ -191,7 +223,7 @@ impl Schedule {
         };
         let answer = match refused.into_inner() {
             Command::Add { pushes, answer, .. } => {
-                release(&self.stats, &pushes);
+                self.room.give_back(&pushes);
                 answer
             }
             Command::List { answer, .. } | Command::Cancel { answer, .. } => answer,
@@ -221,12 +253,6 @@ fn size_of(pushes: &[Pending]) -> (u64, u64) {
     (pushes.len() as u64, bytes as u64)
 }
 
-fn release(stats: &PushStats, pushes: &[Pending]) {
-    let (count, bytes) = size_of(pushes);
-    stats.pending.sub(count);
-    stats.pending_bytes.sub(bytes);
-}
-
 fn refuse(stats: &PushStats, answer: DeferredResponse, refusal: Refusal) {
     stats.count_refused(refusal);
     answer.respond(refusal.response(None));
@@ -240,6 +266,7 @@ pub(super) fn now_ms() -> u64 {
 
 /// What the thread has.
 struct Keeper {
+    room: Arc<Room>,
     commands: Receiver<Command>,
     handle: Handle,
     sockets: EndpointId,
@@ -264,9 +291,8 @@ impl Keeper {
     /// Takes back what an earlier process has left.
     fn welcome_back(&mut self, found: Vec<Pending>) {
         let earliest_ms = now_ms() + OVERDUE_PUSH_GRACE.as_millis() as u64;
-        let (count, bytes) = size_of(&found);
-        self.stats.pending.add(count);
-        self.stats.pending_bytes.add(bytes);
+        // What was accepted is kept, also where there is less room now.
+        self.room.take(&found);
         for mut pending in found {
             pending.due_ms = pending.due_ms.max(earliest_ms);
             self.keep(pending);
@@ -354,7 +380,7 @@ impl Keeper {
     fn remove(&mut self, id: u64) -> Option<Pending> {
         let push = self.pending.remove(&id)?;
         self.due.remove(&(push.due_ms, id));
-        release(&self.stats, std::slice::from_ref(&push));
+        self.room.give_back(std::slice::from_ref(&push));
         Some(push)
     }
 
@@ -392,7 +418,7 @@ impl Keeper {
                 pushes.into_iter().for_each(|push| self.keep(push));
                 answer.respond(accepted);
             } else {
-                release(&self.stats, &pushes);
+                self.room.give_back(&pushes);
                 refuse(&self.stats, answer, Refusal::Journal);
             }
         }
@@ -405,9 +431,7 @@ impl Keeper {
                 );
                 answer.respond(Response::json(200, body));
             } else {
-                let (count, bytes) = size_of(std::slice::from_ref(&push));
-                self.stats.pending.add(count);
-                self.stats.pending_bytes.add(bytes);
+                self.room.take(std::slice::from_ref(&push));
                 self.keep(push);
                 refuse(&self.stats, answer, Refusal::Journal);
             }
@@ -441,21 +465,25 @@ impl Keeper {
     fn page(&self, after: u64, limit: usize) -> String {
         let mut body = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"pending\":[".to_owned();
         let above = (Bound::Excluded(after), Bound::Unbounded);
-        let mut pushes = self.pending.range(above);
-        let page = pushes.by_ref().take(limit.min(PENDING_PER_PAGE_MAX));
-        let mut last = None;
-        for (id, push) in page {
-            if last.replace(id).is_some() {
+        let limit = limit.min(PENDING_PER_PAGE_MAX);
+        let (mut listed, mut last, mut is_more) = (0, 0, false);
+        for (id, push) in self.pending.range(above) {
+            is_more = listed == limit || body.len() >= PAGE_BYTES_ENOUGH;
+            if is_more {
+                break;
+            }
+            if listed > 0 {
                 body.push(',');
             }
             push.append_to(&mut body);
+            (listed, last) = (listed + 1, *id);
         }
         let count = self.pending.len();
-        let _ = write!(body, "],\"count\":{count},\"next\":");
         // What is written to a `String` always gets there.
-        let _ = match last.filter(|_| pushes.next().is_some()) {
-            Some(id) => write!(body, "\"{id}\"}}}}"),
-            None => write!(body, "null}}}}"),
+        let _ = write!(body, "],\"count\":{count},\"next\":");
+        let _ = match is_more {
+            true => write!(body, "\"{last}\"}}}}"),
+            false => write!(body, "null}}}}"),
         };
         body
     }

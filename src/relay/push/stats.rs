@@ -41,8 +41,9 @@ impl Count {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
+    /// Returns what it is now.
+    pub(super) fn add(&self, more: u64) -> u64 {
+        self.0.fetch_add(more, Ordering::Relaxed) + more
     }
 
     pub(super) fn sub(&self, less: u64) {
