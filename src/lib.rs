@@ -18,6 +18,7 @@
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health and metrics, answered by a shard of their own |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
+//! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
@@ -64,6 +65,7 @@ pub mod config;
 pub mod engine;
 pub mod fanout;
 pub mod guard;
+pub mod health_check;
 pub mod hooks;
 pub mod limits;
 pub mod logging;

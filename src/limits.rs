@@ -181,6 +181,12 @@ pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 /// a turn every tick at the least.
 pub const TURN_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// How long `--health-check` takes from the connection to the end of the answer, at the most.
+pub const HEALTH_CHECK_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// How much of the answer it reads, in bytes.
+pub const HEALTH_CHECK_BYTES_MAX: usize = 16 * 1024;
+
 /// How long a stopping shard waits for the last batches of the others.
 pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! `/metrics`: what the shards count, in the text format of Prometheus.
 //!
-//! Every series is there from the start, with 0. The values of a label come from fixed sets, or are
-//! the numbers of the shards: nothing that a client does adds a series.
+//! Every series is there from the start, with 0. The values of a label come from fixed sets or from
+//! the config, or are the numbers of the shards: nothing that a client does adds a series.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -14,10 +14,11 @@ use prometheus::{Registry, TextEncoder};
 use super::families::Families;
 #[cfg(target_os = "linux")]
 use super::process::Process;
-use super::{Page, Running};
+use super::{Page, Pages, Running};
 use crate::engine::{
     CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
 };
+use crate::fanout::room::EndpointId;
 use crate::logging;
 use crate::relay::push::{Count, PushRefusal, PushStats};
 use crate::wire::deflate::InflateError;
@@ -29,22 +30,33 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The page.
 pub(super) struct Metrics {
     registry: OnceLock<Registry>,
+    relay: Relay,
+}
+
+/// What there is beside the engine's own numbers.
+#[derive(Clone)]
+struct Relay {
+    endpoints: Vec<(String, EndpointId)>,
     push: Arc<PushStats>,
 }
 
 impl Metrics {
-    /// The engine's own numbers, and those of push endpoints.
-    pub(super) fn new(push: Arc<PushStats>) -> Metrics {
+    /// The engine's own numbers, and those of the relay's endpoints.
+    pub(super) fn new(pages: &Pages) -> Metrics {
+        let relay = Relay {
+            endpoints: pages.endpoints.clone(),
+            push: Arc::clone(&pages.push),
+        };
         Metrics {
             registry: OnceLock::new(),
-            push,
+            relay,
         }
     }
 }
 
 impl Page for Metrics {
     fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
-        let registry = self.registry.get_or_init(|| registry(running, &self.push));
+        let registry = self.registry.get_or_init(|| registry(running, &self.relay));
         match TextEncoder::new().encode_to_string(&registry.gather()) {
             Ok(text) => Response {
                 body: text.into(),
@@ -55,9 +67,9 @@ impl Page for Metrics {
     }
 }
 
-fn registry(running: &Running, push: &Arc<PushStats>) -> Registry {
+fn registry(running: &Running, relay: &Relay) -> Registry {
     let registry = Registry::new();
-    let collector = EngineCollector::new(running.clone(), Arc::clone(push));
+    let collector = EngineCollector::new(running.clone(), relay.clone());
     if let Err(error) = collector.and_then(|collector| registry.register(Box::new(collector))) {
         tracing::error!(%error, "there are no metrics");
     }
@@ -67,17 +79,17 @@ fn registry(running: &Running, push: &Arc<PushStats>) -> Registry {
 /// Reads the shards' own counters whenever somebody asks.
 struct EngineCollector {
     running: Running,
-    push: Arc<PushStats>,
+    relay: Relay,
     #[cfg(target_os = "linux")]
     process: Process,
     descriptions: Vec<Desc>,
 }
 
 impl EngineCollector {
-    fn new(running: Running, push: Arc<PushStats>) -> prometheus::Result<EngineCollector> {
+    fn new(running: Running, relay: Relay) -> prometheus::Result<EngineCollector> {
         let mut collector = EngineCollector {
             running,
-            push,
+            relay,
             #[cfg(target_os = "linux")]
             process: Process::new(),
             descriptions: Vec::new(),
@@ -102,6 +114,7 @@ impl Collector for EngineCollector {
         let mut families = Families::default();
         earlier_names(&mut families, view);
         connections(&mut families, view);
+        endpoints(&mut families, view, &self.relay.endpoints);
         received(&mut families, view);
         rates(&mut families, view);
         sent(&mut families, view);
@@ -109,7 +122,7 @@ impl Collector for EngineCollector {
         slow_clients(&mut families, view);
         between_shards(&mut families, view);
         memory(&mut families, view);
-        pushes(&mut families, &self.push);
+        pushes(&mut families, &self.relay.push);
         shards(&mut families, view);
         certificates(&mut families, view);
         about(&mut families, &self.running);
@@ -203,6 +216,23 @@ fn connections(families: &mut Families, view: &View) {
         "corecast_endpoint_panics_total",
         "Panics in endpoint code. Each of them closed one connection (1011): a bug to report.",
         sum(view, |stats| &stats.endpoint_panics),
+    );
+}
+
+/// There is no family without a series: a relay may have no endpoint that takes WebSockets.
+fn endpoints(families: &mut Families, view: &View, endpoints: &[(String, EndpointId)]) {
+    if endpoints.is_empty() {
+        return;
+    }
+    families.gauges(
+        "corecast_endpoint_connections",
+        "WebSocket connections open now, by the endpoint of the config that they are at.",
+        "endpoint",
+        endpoints.iter().map(|(name, id)| {
+            let open = view.shards().map(|stats| &stats.endpoint_open);
+            let open = open.filter_map(|each| each.get(usize::from(id.0)));
+            (name, open.map(Counter::get).sum::<u64>() as f64)
+        }),
     );
 }
 

@@ -36,6 +36,8 @@ pub struct Pages {
     pub status_word: String,
     /// The users that it lists.
     pub users: Vec<Arc<Users>>,
+    /// The endpoints that WebSocket connections are counted by, each with its name.
+    pub endpoints: Vec<(String, EndpointId)>,
     /// What browsers are told with every answer of `/health` and `/test/benchmark`.
     pub cors: Cors,
     /// What the push APIs count.
@@ -49,7 +51,7 @@ pub struct Pages {
 ///
 /// One of the paths is taken by an endpoint that was added before.
 pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
-    let metrics = serve(builder, metrics::Metrics::new(Arc::clone(&pages.push)));
+    let metrics = serve(builder, metrics::Metrics::new(&pages));
     builder.route_admin("/metrics", metrics)?;
     let benchmark = benchmark::Benchmark::new(pages.cors.clone());
     let benchmark = serve(builder, benchmark);

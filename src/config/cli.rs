@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use super::token::TokenCommand;
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::engine::Tls;
+use crate::health_check::{self, HealthCheckError};
 use crate::relay::api_keys::ApiKeys;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
@@ -38,6 +39,7 @@ const AFTER_HELP: &str = "\
 Examples:
   corecast                                   ./config.yaml if there is one, else the defaults
   corecast --config-file /etc/corecast.yaml --check
+  corecast --health-check                    whether the relay with this config lives
   corecast --port 8080 --shards 4 --log-level debug
   corecast --set endpoints.hub.echo=false --set limits.message_bytes=64KiB
   CORECAST_SERVER_PORT=8080 CORECAST_ENDPOINTS_HUB_PATH='/chat/**' corecast
@@ -51,7 +53,8 @@ WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
   0   ended as asked: by a signal, or after --check, --help or --version
-  1   failed while starting or running, such as a port that is taken; or a token is not good
+  1   failed while starting or running, such as a port that is taken; not healthy; or a token is
+      not good
   2   a command line that cannot be read
   78  a configuration with problems; all of them are on standard error, one a line";
 
@@ -70,6 +73,11 @@ pub struct Arguments {
     /// Load and check the config, print what would be in effect as YAML, and exit
     #[arg(long)]
     pub check: bool,
+
+    /// Ask a relay that runs whether it lives, and exit with 0 or 1 [default URL: /livez of the
+    /// admin port, or else of the port that relays, as config and flags have them]
+    #[arg(long, value_name = "URL", conflicts_with = "check")]
+    pub health_check: Option<Option<String>>,
 
     /// Address to listen on; beats --set server.host
     #[arg(long, value_name = "ADDRESS")]
@@ -124,8 +132,9 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// The exit code where there is nothing to run: 0 after `--check`, 78 after problems, which were
-/// printed. `--help`, `--version` and unreadable arguments end the process in here.
+/// The exit code where there is nothing to run: 0 after `--check`, 0 or 1 after `--health-check`,
+/// 78 after problems, which were printed. `--help`, `--version` and unreadable arguments end the
+/// process in here.
 pub fn start() -> Result<Started, ExitCode> {
     let arguments = Arguments::parse();
     let told = |error: ConfigError| {
@@ -133,7 +142,13 @@ pub fn start() -> Result<Started, ExitCode> {
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::from(EXIT_CONFIG)
     };
+    if let Some(Some(url)) = &arguments.health_check {
+        return Err(health_check(Ok(url.clone())));
+    }
     let loaded = arguments.load(environment()).map_err(told)?;
+    if arguments.health_check.is_some() {
+        return Err(health_check(health_check::url(&loaded.config)));
+    }
     if let Some(Command::Token(command)) = &arguments.command {
         return Err(command.run(&loaded.config));
     }
@@ -153,6 +168,21 @@ pub fn start() -> Result<Started, ExitCode> {
     match io::stdout().write_all(loaded.config.to_yaml().as_bytes()) {
         Ok(()) => Err(ExitCode::SUCCESS),
         Err(_) => Err(ExitCode::FAILURE),
+    }
+}
+
+/// Says what comes of asking: container engines keep it beside the exit code.
+fn health_check(url: Result<String, HealthCheckError>) -> ExitCode {
+    let place = url.as_deref().unwrap_or("health check").to_owned();
+    match url.and_then(|url| health_check::ask(&url)) {
+        Ok(said) => {
+            let _ = writeln!(io::stdout(), "{place}: {said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{place}: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -98,7 +98,8 @@ pub(super) struct Inbox {
 }
 
 impl Door {
-    pub(super) fn new(waker: mio::Waker) -> (Door, Inbox) {
+    /// Its shard has connections of so many endpoints.
+    pub(super) fn new(waker: mio::Waker, endpoints: usize) -> (Door, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
         let door = Door {
@@ -107,7 +108,7 @@ impl Door {
             control,
             handover,
             load: AtomicU32::new(0),
-            stats: ShardStats::default(),
+            stats: ShardStats::new(endpoints),
         };
         (
             door,

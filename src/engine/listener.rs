@@ -6,7 +6,6 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
@@ -18,11 +17,13 @@ use super::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 
 /// What the kernel may hold unsent for one connection before a send would block: the rest stays in
-/// the outbox, where the policy for slow clients can act on it.
+/// the outbox, where the policy for slow clients can act on it. Other systems keep their defaults.
+#[cfg(target_os = "linux")]
 const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 
 /// How long sent data may stay unacknowledged before the kernel gives a client up.
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A listening socket.
 pub(crate) enum Listener {

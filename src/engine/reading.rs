@@ -431,8 +431,9 @@ impl Shard {
         if let Some(gauge) = gauge(stats, phase) {
             gauge.add(1);
         }
-        if connection.window_bits > 0 {
-            let open = &stats.deflate_open;
+        let deflates = (connection.window_bits > 0).then_some(&stats.deflate_open);
+        let of_endpoint = stats.endpoint_open.get(usize::from(connection.endpoint.0));
+        for open in deflates.into_iter().chain(of_endpoint) {
             match (connection.phase == Phase::Open, phase == Phase::Open) {
                 (false, true) => open.add(1),
                 (true, false) => open.set(open.get().saturating_sub(1)),

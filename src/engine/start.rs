@@ -177,7 +177,7 @@ impl Builder {
         let listening = relays.places;
         let mut listeners = relays.of_shards;
         listeners.extend(admins.of_shards);
-        let doors = (0..listeners.len()).map(|_| make_door());
+        let doors = (0..listeners.len()).map(|_| make_door(self.endpoints.len()));
         let doors = doors.collect::<io::Result<Vec<_>>>()?;
         let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
         let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening)));
@@ -260,9 +260,9 @@ fn listen(
 }
 
 /// A shard's poll, and both sides of the door that wakes it.
-fn make_door() -> io::Result<(Door, (Poll, Inbox))> {
+fn make_door(endpoints: usize) -> io::Result<(Door, (Poll, Inbox))> {
     let poll = Poll::new()?;
-    let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?);
+    let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?, endpoints);
     Ok((door, (poll, inbox)))
 }
 

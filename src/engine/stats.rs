@@ -183,6 +183,8 @@ pub struct ShardStats {
     pub connecting: Counter,
     /// WebSocket connections now that are open.
     pub open: Counter,
+    /// The same, by endpoint: one for each, in the order of their numbers.
+    pub endpoint_open: Box<[Counter]>,
     /// Connections now that are being closed.
     pub closing: Counter,
     /// Messages received.
@@ -244,6 +246,16 @@ pub struct ShardStats {
     pub endpoint_panics: Counter,
     /// When the loop last began a turn, in nanoseconds of the process's clock.
     pub last_turn_ns: Counter,
+}
+
+impl ShardStats {
+    /// For an engine with so many endpoints.
+    pub(super) fn new(endpoints: usize) -> ShardStats {
+        ShardStats {
+            endpoint_open: (0..endpoints).map(|_| Counter::default()).collect(),
+            ..ShardStats::default()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
     let mut pages = admin::Pages {
         status_word: config.health.status_word.clone(),
         users: Vec::new(),
+        endpoints: Vec::new(),
         cors: cors(&config.cors),
         push: Arc::default(),
     };
@@ -85,6 +86,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             let api = PushApi::new(settings, id, keys.clone(), stats);
             add_push_api(&mut builder, path, api)?;
         }
+        pages.endpoints.push((name.to_owned(), id));
         targets.push(api::Target {
             name: name.to_owned(),
             kind: endpoint.kind,

@@ -3,6 +3,7 @@
 
 mod exposition;
 mod health;
+mod health_check;
 mod http;
 mod metrics;
 mod pages;

@@ -63,12 +63,18 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 18] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
     (
         "gauge",
         "corecast_connections",
         "state",
         &["connecting", "open", "closing"],
+    ),
+    (
+        "gauge",
+        "corecast_endpoint_connections",
+        "endpoint",
+        &["hub", "named", "push"],
     ),
     (
         "counter",
@@ -332,6 +338,24 @@ fn messages_and_deliveries_are_counted_exactly() {
         after.by_label("corecast_wakes_total").values().sum::<f64>(),
         5.0
     );
+}
+
+#[test]
+fn connections_are_counted_by_endpoint_for_as_long_as_they_are_open() {
+    let relay = Relay::start(&config());
+    let count = |scrape: &Scrape| {
+        let of = scrape.by_label("corecast_endpoint_connections");
+        [of["hub"], of["named"], of["push"]]
+    };
+    let clients = ["/", "/lobby", "/lobby", "/ws/ada", "/ws/bob", "/ws?token=1"];
+    let mut clients: Vec<_> = clients.iter().map(|path| relay.join(path)).collect();
+    assert_eq!(try_join(relay.main, "/ws/ada").err(), Some(409));
+    relay.scrape_until("six clients", |scrape| count(scrape) == [3.0, 2.0, 1.0]);
+    clients.remove(4);
+    clients.remove(0);
+    relay.scrape_until("two have left", |scrape| count(scrape) == [2.0, 1.0, 1.0]);
+    clients.clear();
+    relay.scrape_until("all have left", |scrape| count(scrape) == [0.0, 0.0, 0.0]);
 }
 
 #[test]

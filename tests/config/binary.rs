@@ -134,3 +134,33 @@ fn version_and_help_say_what_they_should() {
         );
     }
 }
+
+#[test]
+fn the_example_of_the_deploy_kit_loads_with_tls_on() {
+    let example = include_str!("../../deploy/config.example.yaml");
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
+    let files = [
+        ("config.yaml", example),
+        ("cert.pem", &signed.cert.pem()),
+        ("key.pem", &signed.signing_key.serialize_pem()),
+    ];
+    let ours = [
+        "server.tls.cert_file=cert.pem",
+        "server.tls.key_file=key.pem",
+    ];
+    let arguments = ["--check", "--set", ours[0], "--set", ours[1]];
+    let output = corecast(&files, &arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let config = from_file(text(&output.stdout)).expect("what it prints loads");
+    assert!(config.server.tls.enabled);
+    assert_eq!(config.metrics.host, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    // As it is, all that it lacks are these two files, of which the first is told.
+    let output = corecast(&files[..1], &["--check"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let lines: Vec<&str> = text(&output.stderr).lines().collect();
+    let [line] = lines[..] else {
+        panic!("{lines:?}");
+    };
+    let place = "server.tls.cert_file: /etc/corecast/tls/fullchain.pem: ";
+    assert!(line.starts_with(place), "{line}");
+}
