@@ -54,10 +54,10 @@ impl ReloadStats {
 
 impl Engine {
     /// Takes the settings, the settings of endpoints and the TLS of `builder`, which has to have
-    /// the same endpoints in the same order as the one that the engine was started from; of its
-    /// endpoints the running ones take what they can ([`Endpoint::take_over`]), and its routes are
-    /// not used. Listeners, shards and buffers stay as they are. Connections that are open keep
-    /// their TLS session and get the new limits.
+    /// the same endpoints in the same order as the one that the engine was started from. Of those
+    /// the running ones take over what they can ([`super::Endpoint::take_over`]); routes are not
+    /// used. Listeners, shards and buffers stay as they are. Connections that are open keep their
+    /// TLS session and get the new limits.
     ///
     /// # Errors
     ///
