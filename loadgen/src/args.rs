@@ -125,6 +125,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 
+    /// What to call this run in its report
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+
     /// Makes payloads and mask repeatable [default: from the clock]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -180,6 +184,8 @@ impl Args {
         };
         let target = Target::parse(&self.url)?;
         Ok(Plan {
+            scenario: "broadcast".to_owned(),
+            label: self.label.clone(),
             tls: self.tls(&target)?,
             target,
             deflate: self.deflate,

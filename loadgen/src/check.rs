@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) reordered: u64,
     /// Arrived changed.
     pub(crate) damaged: u64,
+    /// Arrived in a room that it was not sent to.
+    pub(crate) misrouted: u64,
 }
 
 /// The record of one receiver.

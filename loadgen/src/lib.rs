@@ -18,6 +18,7 @@ pub mod args;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod snapshot;
 
 mod book;
 mod check;

@@ -1,6 +1,6 @@
 //! The `loadgen` binary: read the command line, run, report.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use loadgen::args::{Args, Output};
 use loadgen::run::run;
+use loadgen::snapshot::Snapshot;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Where stderr is gone there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "loadgen: {error:#}");
+            let _ = writeln!(io::stderr(), "loadgen: {error:#}");
             ExitCode::from(USAGE_OR_CONNECTION)
         }
     }
@@ -35,15 +36,57 @@ fn load(args: &Args) -> anyhow::Result<ExitCode> {
         flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&interrupt))?;
         flag::register(signal, Arc::clone(&interrupt))?;
     }
-    let report = run(&plan, &interrupt)?;
+    let progress = ProgressLine::new();
+    let report = run(&plan, &interrupt, &mut |snapshot| progress.show(snapshot));
+    progress.clear();
+    let report = report?;
     let text = match args.output {
         Output::Text => report.text(),
         Output::Json => report.json()?,
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::from(if report.is_right() {
         0
     } else {
         WRONG_DELIVERIES
     }))
+}
+
+/// The progress line, where stderr is a terminal.
+struct ProgressLine {
+    is_shown: bool,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        Self {
+            is_shown: io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&self, now: &Snapshot) {
+        if self.is_shown {
+            let phase = match now.remaining_ms {
+                Some(left_ms) => format!("{}, {} s left", now.phase, left_ms.div_ceil(1000)),
+                None => now.phase.to_string(),
+            };
+            let Snapshot {
+                connected,
+                sent,
+                received,
+                ..
+            } = now;
+            // Carriage return, text, clear to the end of the line.
+            let _ = write!(
+                io::stderr(),
+                "\r{phase} · {connected} connected · {sent} sent · {received} delivered\x1b[K"
+            );
+        }
+    }
+
+    fn clear(&self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }

@@ -12,6 +12,10 @@ use crate::tls::Tls;
 /// A checked plan for one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Name of the scenario, for the report.
+    pub scenario: String,
+    /// What the user calls this run, for the report.
+    pub label: Option<String>,
     /// Where to connect.
     pub target: Target,
     /// For a `wss://` target.

@@ -1,7 +1,6 @@
 //! The coordinator of a relay run: starts the threads, sets the times, waits for the deliveries,
 //! adds up.
 
-use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,6 +14,7 @@ use crate::control::{Notice, Progress, Shared};
 use crate::outcome::Outcome;
 use crate::plan::{Handshakes, Plan, Relay, Work};
 use crate::report::{HandshakeReport, RelayReport, Report};
+use crate::snapshot::{Phase, Snapshot};
 use crate::worker::Worker;
 use crate::{RunError, handshakes, limits};
 
@@ -22,15 +22,23 @@ use crate::{RunError, handshakes, limits};
 const HEAD_START: Duration = Duration::from_millis(20);
 /// How often the coordinator looks at the interrupt flag and the counters.
 const TICK: Duration = Duration::from_millis(50);
+/// How often the observer is called.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const DRAIN_TICK: Duration = Duration::from_millis(5);
 /// After the last message was sent, deliveries are awaited until none has come for this long.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs a plan to its end, or until `interrupt` is set: then it still reports.
 ///
+/// `observe` is called four times a second on this thread, see [`Snapshot`].
+///
 /// # Errors
 /// A connection or handshake failed, or the system refused threads or descriptors.
-pub fn run(plan: &Plan, interrupt: &AtomicBool) -> Result<Report, RunError> {
+pub fn run(
+    plan: &Plan,
+    interrupt: &AtomicBool,
+    observe: &mut dyn FnMut(&Snapshot),
+) -> Result<Report, RunError> {
     let address = plan
         .target
         .resolve()
@@ -39,7 +47,7 @@ pub fn run(plan: &Plan, interrupt: &AtomicBool) -> Result<Report, RunError> {
     match plan.work {
         Work::Relay(relay) => {
             limits::raise_open_files(u64::from(relay.clients))?;
-            let report = Coordinator::start(plan, shared, relay)?.run(interrupt)?;
+            let report = Coordinator::start(plan, shared, relay, observe)?.run(interrupt)?;
             Ok(Report::Relay(Box::new(report)))
         }
         Work::Handshakes(work) => {
@@ -90,11 +98,17 @@ struct Coordinator<'a> {
     threads: Vec<JoinHandle<Outcome>>,
     /// Threads that have not sent everything yet.
     sending: usize,
-    display: Display,
+    observe: &'a mut dyn FnMut(&Snapshot),
+    look_next: Instant,
 }
 
 impl<'a> Coordinator<'a> {
-    fn start(plan: &'a Plan, shared: Arc<Shared>, relay: Relay) -> Result<Self, RunError> {
+    fn start(
+        plan: &'a Plan,
+        shared: Arc<Shared>,
+        relay: Relay,
+        observe: &'a mut dyn FnMut(&Snapshot),
+    ) -> Result<Self, RunError> {
         let (sender, notices) = channel();
         let (mut progress, mut wakers, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..plan.threads {
@@ -106,7 +120,6 @@ impl<'a> Coordinator<'a> {
             progress.push(counters);
             wakers.push(waker);
         }
-        let display = Display::new();
         let sending = threads.len();
         Ok(Self {
             plan,
@@ -117,7 +130,8 @@ impl<'a> Coordinator<'a> {
             wakers,
             threads,
             sending,
-            display,
+            observe,
+            look_next: Instant::now(),
         })
     }
 
@@ -125,7 +139,6 @@ impl<'a> Coordinator<'a> {
         let result = self.steer(interrupt);
         self.shared.finish();
         self.wake();
-        self.display.clear();
         let threads = std::mem::take(&mut self.threads);
         let outcomes: Result<Vec<_>, _> = threads
             .into_iter()
@@ -252,61 +265,29 @@ impl<'a> Coordinator<'a> {
     }
 
     fn show(&mut self) {
-        if !self.display.is_due() {
+        if Instant::now() < self.look_next {
             return;
         }
-        let connected: u64 = self
-            .progress
-            .iter()
-            .map(|one| one.connected.load(Ordering::Relaxed))
-            .sum();
-        let (sent, arrivals) = self.totals();
+        self.look_next = Instant::now() + LOOK_INTERVAL;
+        let connected = |one: &Arc<Progress>| one.connected.load(Ordering::Relaxed);
+        let (sent, received) = self.totals();
         let times = &self.shared.times;
         let now_ns = self.shared.clock.now_ns();
-        let phase = match times.start_ns() {
-            None => "connecting".to_owned(),
-            Some(_) if now_ns < times.measure_ns() => "warm-up".to_owned(),
-            Some(_) if now_ns < times.end_ns() => {
-                format!("{:.0} s left", (times.end_ns() - now_ns) as f64 / 1e9)
-            }
-            Some(_) => "draining".to_owned(),
+        let (phase, until_ns) = match times.start_ns() {
+            None => (Phase::Connecting, None),
+            Some(_) if now_ns < times.measure_ns() => (Phase::WarmUp, Some(times.measure_ns())),
+            Some(_) if now_ns < times.end_ns() => (Phase::Measuring, Some(times.end_ns())),
+            Some(_) => (Phase::Draining, None),
         };
-        self.display.line(&format!(
-            "{phase} · {connected} connected · {sent} sent · {arrivals} delivered"
-        ));
-    }
-}
-
-/// The progress line: on a terminal, once a second.
-struct Display {
-    is_terminal: bool,
-    next: Instant,
-}
-
-impl Display {
-    fn new() -> Self {
-        Self {
-            is_terminal: io::stderr().is_terminal(),
-            next: Instant::now(),
-        }
-    }
-
-    fn is_due(&mut self) -> bool {
-        let due = self.is_terminal && Instant::now() >= self.next;
-        if due {
-            self.next = Instant::now() + Duration::from_secs(1);
-        }
-        due
-    }
-
-    fn line(&self, text: &str) {
-        // Carriage return, text, clear to the end of the line.
-        let _ = write!(io::stderr(), "\r{text}\x1b[K");
-    }
-
-    fn clear(&self) {
-        if self.is_terminal {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        (self.observe)(&Snapshot {
+            phase,
+            elapsed_ms: now_ns / 1_000_000,
+            remaining_ms: until_ns.map(|until_ns| (until_ns - now_ns) / 1_000_000),
+            connected: self.progress.iter().map(connected).sum(),
+            clients: self.relay.clients.into(),
+            sent,
+            received,
+            ..Snapshot::default()
+        });
     }
 }

@@ -21,10 +21,10 @@ impl RelayReport {
         if self.latency_ns.count > 0 {
             out.row("latency", &table_row(&self.latency_ns));
         }
-        if self.lateness_ns.count > 0 {
-            out.row("lateness", &table_row(&self.lateness_ns));
+        if self.lateness_ns.quantiles.count > 0 {
+            out.row("lateness", &table_row(&self.lateness_ns.quantiles));
         }
-        out.row("connect", &table_row(&self.connect_ns));
+        out.row("connect", &table_row(&self.connect_ns.quantiles));
         out.blank();
         self.verdict(&mut out);
         out.0
@@ -196,7 +196,7 @@ impl HandshakeReport {
         out.row("throughput", &format!("{rate} handshakes/s"));
         out.blank();
         out.row("", &table_head());
-        out.row("connect", &table_row(&self.connect_ns));
+        out.row("connect", &table_row(&self.connect_ns.quantiles));
         out.blank();
         out.row(
             "generator",
