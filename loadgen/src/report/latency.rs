@@ -104,8 +104,8 @@ pub struct ByReceiver {
 pub struct Latency {
     /// From the time at which a message was due: a relay or a generator that stalls cannot hide it.
     pub corrected: ByReceiver,
-    /// From the time at which it was handed to the socket: without the generator's own lateness, and
-    /// blind to what a stall held up. Beside the other it shows how much that is.
+    /// From the time at which it was handed to the socket: without the generator's own lateness,
+    /// and blind to what a stall held up. Beside the other it shows how much that is.
     pub uncorrected: ByReceiver,
     /// Messages for which `first` and `last` are not known: they were under way together with too
     /// many later ones.

@@ -1,8 +1,8 @@
 //! What a run found, as figures and as a verdict.
 //!
 //! The structs are the JSON report, field by field: `docs/loadgen-report.md` describes them, and
-//! their version is [`VERSION`]. Everything that shows a run (text, pages, tables, a history) is made
-//! of them alone, so a report that was read from a file ([`Report::read`]) shows the same.
+//! their version is [`VERSION`]. Everything that shows a run (text, pages, tables, a history) is
+//! made of them alone, so a report that was read from a file ([`Report::read`]) shows the same.
 
 mod build;
 mod handshakes;

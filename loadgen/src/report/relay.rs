@@ -38,8 +38,8 @@ pub struct RelayReport {
     pub throughput: Throughput,
     /// What the deliveries took.
     pub wire: Wire,
-    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `unsent`, and
-    /// each reason of a disconnect. Kinds that did not happen are left out.
+    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `unsent`,
+    /// `disconnected`. Kinds that did not happen are left out.
     pub errors: Vec<ErrorCount>,
     /// From connect to upgraded.
     pub connect_ns: Distribution,

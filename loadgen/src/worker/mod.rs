@@ -270,7 +270,7 @@ impl Worker {
             if client.connected()? {
                 client.request(&self.shared)?;
             }
-        } else if client.is_blocked() && client.flush()? {
+        } else if client.flush()? {
             self.may_send(place);
         }
         Ok(())
