@@ -227,6 +227,12 @@ impl Client {
         }
     }
 
+    /// Messages that came due wait for the socket.
+    pub(crate) fn is_held(&self) -> bool {
+        let publisher = self.publisher.as_ref();
+        publisher.is_some_and(|publisher| publisher.is_held)
+    }
+
     /// The connection is over; only the first reason counts.
     pub(crate) fn close(&mut self, reason: impl Into<String>) {
         if !matches!(self.phase, Phase::Closed(_)) {

@@ -270,7 +270,7 @@ impl Worker {
             if client.connected()? {
                 client.request(&self.shared)?;
             }
-        } else if client.flush()? {
+        } else if (client.is_blocked() || client.is_held()) && client.flush()? {
             self.may_send(place);
         }
         Ok(())
@@ -364,6 +364,10 @@ impl Worker {
             return Err(reason);
         }
         let credit = client.credits;
+        // Over TLS a read sends what waited, and no further edge tells.
+        if client.is_held() && !client.is_blocked() {
+            self.may_send(place);
+        }
         self.complete(credit, taken.credits);
         Ok(())
     }
