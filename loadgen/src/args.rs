@@ -9,7 +9,7 @@ use crate::plan::{Handshakes, Pace, Plan, PlanError, Relay, Target, Work};
 use crate::stamp::Form;
 use crate::tls::{Tls, Trust};
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   loadgen                                      50 clients, 1000 messages/s, 10 s
   loadgen --clients 1000 --rate 100 --size 128
@@ -19,6 +19,7 @@ Examples:
   loadgen --deflate --payload json             messages that are worth compressing
   loadgen --url wss://relay.example/ --ca ca.pem
   loadgen --url 'ws://127.0.0.1:8443/ws/user{i}' --no-echo
+  loadgen --report run.html --report run.json  a page with charts, and the figures
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries.";
 
@@ -27,7 +28,6 @@ Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliver
 /// Every client receives; some publish. Each message carries the time at which it was due, its
 /// publisher and its number, and every receiver checks order, gaps, repeats and content.
 #[derive(Clone, Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
 pub struct Args {
     /// Where the clients connect; {i} is replaced by the client's number
     #[arg(long, default_value = "ws://127.0.0.1:8443/")]
@@ -121,10 +121,6 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "handshakes", value_parser = parse_per_second)]
     pub per_second: Option<f64>,
 
-    /// How to report
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
-
     /// What to call this run in its report
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
@@ -132,15 +128,6 @@ pub struct Args {
     /// Makes payloads and mask repeatable [default: from the clock]
     #[arg(long)]
     pub seed: Option<u64>,
-}
-
-/// Form of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people: at most 80 columns.
-    Text,
-    /// For programs: one object, see the README.
-    Json,
 }
 
 /// What a message holds behind its stamp.

@@ -15,6 +15,8 @@
 #![warn(missing_docs)]
 
 pub mod args;
+pub mod cli;
+pub mod output;
 pub mod plan;
 pub mod report;
 pub mod run;
@@ -33,10 +35,12 @@ mod inflate;
 mod limits;
 mod outcome;
 mod pacing;
+mod page;
 mod receive;
 mod stalled;
 mod stamp;
 mod tls;
+mod words;
 mod worker;
 
 /// Why a run came to nothing.

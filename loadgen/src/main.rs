@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use loadgen::args::{Args, Output};
+use loadgen::cli::Cli;
 use loadgen::run::run;
 use loadgen::snapshot::Snapshot;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,8 +17,8 @@ const WRONG_DELIVERIES: u8 = 3;
 const SECOND_SIGNAL: i32 = 130;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match load(&args) {
+    let cli = Cli::parse();
+    match load(&cli) {
         Ok(code) => code,
         Err(error) => {
             // Where stderr is gone there is nobody to tell.
@@ -28,8 +28,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(args: &Args) -> anyhow::Result<ExitCode> {
-    let plan = args.plan()?;
+fn load(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let plan = cli.run.plan()?;
+    cli.forms.check()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset, and sets it.
@@ -40,11 +41,7 @@ fn load(args: &Args) -> anyhow::Result<ExitCode> {
     let report = run(&plan, &interrupt, &mut |snapshot| progress.show(snapshot));
     progress.clear();
     let report = report?;
-    let text = match args.output {
-        Output::Text => report.text(),
-        Output::Json => report.json()?,
-    };
-    io::stdout().write_all(text.as_bytes())?;
+    cli.forms.tell(&report, &[])?;
     Ok(ExitCode::from(if report.is_right() {
         0
     } else {

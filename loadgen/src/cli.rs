@@ -1,0 +1,60 @@
+//! The command line around a run: in which forms its report comes, and where it is kept.
+
+use std::io::{self, Write};
+
+use clap::Parser;
+
+use crate::args::{Args, EXAMPLES};
+use crate::output::{Format, ReportFile};
+use crate::report::{RelayReport, Report};
+
+/// Loads a WebSocket relay and checks every delivery.
+///
+/// Every client receives; some publish. Each message carries the time at which it was due, its
+/// publisher and its number, and every receiver checks order, gaps, repeats and content.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadgen", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to run.
+    #[command(flatten)]
+    pub run: Args,
+
+    /// How to tell what it came to.
+    #[command(flatten)]
+    pub forms: Forms,
+}
+
+/// Where a report goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Forms {
+    /// Form of the report on standard output
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text)]
+    pub output: Format,
+
+    /// Write the report to this file too; its ending says in which form: .txt, .json, .csv, .md,
+    /// .hdr or .html. May be repeated
+    #[arg(long = "report", value_name = "FILE")]
+    pub reports: Vec<ReportFile>,
+}
+
+impl Forms {
+    /// Whether the files can be written at all.
+    ///
+    /// # Errors
+    /// One cannot.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.reports.iter().try_for_each(ReportFile::check)
+    }
+
+    /// Tells a report in every form that was asked for.
+    ///
+    /// # Errors
+    /// Standard output or a file cannot be written. What could be written is.
+    pub fn tell(&self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<()> {
+        let text = self.output.render(report, earlier)?;
+        let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
+        results.extend(self.reports.iter().map(|file| file.write(report, earlier)));
+        results.into_iter().collect()
+    }
+}
