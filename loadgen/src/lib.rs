@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod args;
+pub mod condition;
 pub mod plan;
 pub mod report;
 pub mod run;
@@ -25,18 +26,23 @@ mod check;
 mod client;
 mod clock;
 mod control;
+mod coordinator;
 mod frames;
 mod handshake;
 mod handshakes;
 mod histogram;
 mod inflate;
+mod interval;
 mod limits;
 mod outcome;
 mod pacing;
 mod receive;
+mod search;
+mod spread;
 mod stalled;
 mod stamp;
 mod tls;
+mod watch;
 mod worker;
 
 /// Why a run came to nothing.

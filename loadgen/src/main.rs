@@ -7,13 +7,17 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use loadgen::args::{Args, Output};
+use loadgen::report::{Change, Report};
 use loadgen::run::run;
 use loadgen::snapshot::Snapshot;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 const USAGE_OR_CONNECTION: u8 = 2;
+/// Wrong deliveries, or a condition of `--abort-if`.
 const WRONG_DELIVERIES: u8 = 3;
+/// Than the report of `--compare`.
+const WORSE: u8 = 4;
 const SECOND_SIGNAL: i32 = 130;
 
 fn main() -> ExitCode {
@@ -45,11 +49,18 @@ fn load(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Json => report.json()?,
     };
     io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::from(if report.is_right() {
-        0
-    } else {
-        WRONG_DELIVERIES
-    }))
+    Ok(ExitCode::from(exit_code(&report)))
+}
+
+fn exit_code(report: &Report) -> u8 {
+    match report {
+        Report::Relay(report) if !report.right || report.aborted.is_some() => WRONG_DELIVERIES,
+        Report::Relay(report) => match &report.comparison {
+            Some(comparison) if comparison.verdict == Change::Worse => WORSE,
+            _ => 0,
+        },
+        Report::Handshakes(_) => 0,
+    }
 }
 
 /// The progress line, where stderr is a terminal.

@@ -20,6 +20,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::plan::Plan;
 
+pub(crate) use build::Gathered;
 pub use handshakes::HandshakeReport;
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
@@ -31,6 +32,7 @@ pub use series::{
     Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
 };
 pub use server::{Part, Server};
+pub(crate) use text::time;
 pub use timeline::Second;
 
 /// Version of the report. It grows when a field changes its meaning or goes away; a new field does

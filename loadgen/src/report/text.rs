@@ -254,7 +254,7 @@ fn table_row(times: &Quantiles) -> String {
 }
 
 /// Nanoseconds as a short text with three significant digits: `64ns`, `12.3µs`, `1.23ms`.
-pub(super) fn time(ns: f64) -> String {
+pub(crate) fn time(ns: f64) -> String {
     let (value, unit) = match ns {
         ..999.5 => (ns, "ns"),
         ..999_500.0 => (ns / 1e3, "µs"),
