@@ -1,10 +1,12 @@
 //! The command line around a run: in which forms its report comes, and where it is kept.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::args::{Args, EXAMPLES};
+use crate::history::{Dashboard, History};
 use crate::output::{Format, ReportFile};
 use crate::report::{RelayReport, Report};
 
@@ -23,6 +25,41 @@ pub struct Cli {
     /// How to tell what it came to.
     #[command(flatten)]
     pub forms: Forms,
+
+    /// Keep the report in this file of SQLite, and show on a page how the figures went over the
+    /// earlier runs of the same load
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+
+    /// Show the run on a terminal as one line, not as a live view of the whole window
+    #[arg(long)]
+    pub no_live: bool,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done beside a run.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Lists, shows, compares and charts the runs of a history
+    History(History),
+    /// Writes the performance dashboard: a page over all runs of a history, and one for each
+    Dashboard(Dashboard),
+}
+
+impl Command {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// In words for the person who typed it.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::History(history) => history.run(),
+            Self::Dashboard(dashboard) => dashboard.run(),
+        }
+    }
 }
 
 /// Where a report goes.

@@ -16,6 +16,9 @@
 
 pub mod args;
 pub mod cli;
+pub mod condition;
+pub mod history;
+pub mod live;
 pub mod output;
 pub mod plan;
 pub mod report;
@@ -27,19 +30,24 @@ mod check;
 mod client;
 mod clock;
 mod control;
+mod coordinator;
 mod frames;
 mod handshake;
 mod handshakes;
 mod histogram;
 mod inflate;
+mod interval;
 mod limits;
 mod outcome;
 mod pacing;
 mod page;
 mod receive;
+mod search;
+mod spread;
 mod stalled;
 mod stamp;
 mod tls;
+mod watch;
 mod words;
 mod worker;
 

@@ -6,6 +6,7 @@
 
 mod chart;
 mod connect;
+pub(crate) mod dashboard;
 mod run;
 mod scale;
 mod series;

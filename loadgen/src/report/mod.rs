@@ -20,6 +20,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::plan::Plan;
 
+pub(crate) use build::Gathered;
 pub use handshakes::HandshakeReport;
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;

@@ -80,7 +80,7 @@ pub struct RelayReport {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelayConfig {
     /// Target.
     pub url: String,
@@ -154,9 +154,14 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Nothing lost, repeated, reordered or damaged.
-    pub(super) fn is_right(&self) -> bool {
-        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted == 0
+    /// Nothing lost, repeated, reordered, damaged or misrouted.
+    pub fn is_right(&self) -> bool {
+        self.errors() == 0
+    }
+
+    /// How many were lost, repeated, reordered, damaged or misrouted.
+    pub fn errors(&self) -> u64 {
+        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted
     }
 
     pub(super) fn add(&mut self, expected: u64, counts: &Counts) {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
+use crate::words::{amount, change, ratio};
+
+use super::{Comparison, Deliveries, HandshakeReport, Quantiles, RelayReport};
 
 /// Width of the labels at the left.
 const LABEL: usize = 12;
@@ -202,6 +204,35 @@ impl HandshakeReport {
             "generator",
             &format!("{:.1} % of a core", self.cpu_share * 100.0),
         );
+        out.0
+    }
+}
+
+impl Comparison {
+    /// Figure by figure, with a line break at the end.
+    pub fn text(&self) -> String {
+        let mut out = Page::default();
+        let baseline = &self.baseline;
+        let label = baseline.label.as_deref().unwrap_or(&baseline.program);
+        out.row(
+            "compared",
+            &format!("with {label} of {}", baseline.started_at),
+        );
+        for caveat in &self.caveats {
+            out.row("", &format!("CAUTION: {caveat}"));
+        }
+        for figure in &self.figures {
+            let line = format!(
+                "{:18}{:>12}{:>12}{:>11}  {}",
+                figure.name,
+                amount(figure.before, &figure.unit),
+                amount(figure.after, &figure.unit),
+                ratio(figure.ratio),
+                change(figure.change)
+            );
+            out.row("", &line);
+        }
+        out.row("", change(self.verdict));
         out.0
     }
 }
