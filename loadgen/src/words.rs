@@ -96,11 +96,13 @@ pub(crate) fn change(change: Change) -> &'static str {
     }
 }
 
-/// `+12.3 %`, of a ratio of now over then.
+/// `+12.3 %`, or `×15` from ten on, of a ratio of now over then.
 pub(crate) fn ratio(ratio: Option<f64>) -> String {
-    ratio.map_or("–".to_owned(), |ratio| {
-        format!("{:+.1} %", (ratio - 1.0) * 100.0)
-    })
+    match ratio {
+        None => "–".to_owned(),
+        Some(ratio) if ratio >= 10.0 => format!("×{ratio:.0}"),
+        Some(ratio) => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+    }
 }
 
 /// A value with its unit: `ns` as a time, a rate or a count with its thousands apart.
@@ -110,6 +112,17 @@ pub(crate) fn amount(value: f64, unit: &str) -> String {
         _ if value.abs() < 9.95 && value.fract() != 0.0 => format!("{value:.2}"),
         _ => grouped(value.round().max(0.0) as u64),
     }
+}
+
+/// A time for a chart's axis: `500 µs`, `1 ms`.
+pub(crate) fn tick(ns: f64) -> String {
+    let (value, unit) = match ns {
+        ..999.5 => (ns, "ns"),
+        ..999_500.0 => (ns / 1e3, "µs"),
+        ..999_500_000.0 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    format!("{} {unit}", short(value))
 }
 
 /// A count for a chart's axis: `25k`, `1.5M`.
@@ -255,7 +268,11 @@ mod tests {
         assert_eq!(amount(1_234_567.8, "1/s"), "1,234,568");
         assert_eq!(amount(1.5e6, "ns"), "1.50ms");
         assert_eq!(amount(0.25, "1/s"), "0.25");
-        assert_eq!(ratio(Some(1.5)), "+50.0 %");
+        assert_eq!(
+            [Some(1.5), Some(75.2), None].map(ratio),
+            ["+50.0 %", "×75", "–"]
+        );
+        assert_eq!([500.0, 1e6, 2e9].map(tick), ["500 ns", "1 ms", "2 s"]);
         assert_eq!(
             [900, 2048, 3 << 20].map(bytes),
             ["900 B", "2.0 KiB", "3.0 MiB"]

@@ -86,6 +86,8 @@ pub struct Row {
     pub scenario: String,
     /// `--label`.
     pub label: Option<String>,
+    /// Target.
+    pub url: String,
     /// Connections.
     pub clients: i64,
     /// Deliveries a second, or handshakes.
@@ -108,8 +110,19 @@ pub struct Row {
     pub load: String,
 }
 
+impl Row {
+    /// In a word or two.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (self.is_right, self.is_valid) {
+            (true, true) => "right",
+            (true, false) => "not valid",
+            (false, _) => "WRONG",
+        }
+    }
+}
+
 const ROW: &str = "SELECT id, runs.started_at, scenario, label, num_clients, rate, p50_ns, p99_ns,
-    p99_9_ns, max_ns, faults, is_right, is_valid, load FROM runs JOIN test_runs USING (id)";
+    p99_9_ns, max_ns, faults, is_right, is_valid, load, server_url FROM runs JOIN test_runs USING (id)";
 
 fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -127,6 +140,7 @@ fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         is_right: from.get(11)?,
         is_valid: from.get(12)?,
         load: from.get(13)?,
+        url: from.get(14)?,
     })
 }
 

@@ -63,7 +63,7 @@ pub(super) fn list(rows: &[Row]) -> String {
             time(row.p50_ns as f64),
             time(row.p99_ns as f64),
             time(row.max_ns as f64),
-            verdict(row)
+            row.verdict()
         );
         out += &line;
         out.push('\n');
@@ -102,14 +102,6 @@ fn bar(value: f64, most: f64) -> String {
 
 fn name(row: &Row) -> String {
     row.label.clone().unwrap_or_else(|| row.scenario.clone())
-}
-
-fn verdict(row: &Row) -> &'static str {
-    match (row.is_right, row.is_valid) {
-        (true, true) => "right",
-        (true, false) => "not valid",
-        (false, _) => "WRONG",
-    }
 }
 
 fn minute(started_at: &str) -> String {

@@ -140,6 +140,11 @@ impl Chart {
         }
     }
 
+    /// The legend from what was drawn last to what was drawn first.
+    pub(super) fn turn_legend(&mut self) {
+        self.legend.reverse();
+    }
+
     /// The chart as a figure.
     pub(super) fn html(&self) -> String {
         let mut grid = String::new();

@@ -3,7 +3,7 @@
 use super::chart::Chart;
 use super::scale::Scale;
 use crate::report::{Distribution, Quantiles};
-use crate::words::{grouped, short, time};
+use crate::words::{grouped, short, tick, time};
 
 const BINS: u32 = 48;
 
@@ -12,7 +12,7 @@ pub(super) fn chart(connect: &Distribution, tcp: Option<&Quantiles>) -> Option<S
     let histogram = connect.histogram()?;
     let of = &connect.quantiles;
     let least = tcp.map_or(of.min, |tcp| tcp.p50.clamp(1, of.min.max(1)));
-    let x = Scale::log(least as f64, of.max as f64, time);
+    let x = Scale::log(least as f64, of.max as f64, tick);
     let (first, last) = (x.ticks.first()?.0, x.ticks.last()?.0);
     let edge = |bin: u32| first * (last / first).powf(f64::from(bin) / f64::from(BINS));
     let bins: Vec<(f64, f64, f64)> = (0..BINS)

@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::text::escape;
 use super::{Card, cards, class, document, panel, when};
 use crate::history::Row;
-use crate::words::{Mood, amount, ratio, short, time};
+use crate::words::{Mood, amount, ratio, short, tick, time};
 
 /// A load with fewer runs has no trend.
 const TREND_RUNS_MIN: usize = 2;
@@ -26,7 +26,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
         body += &load(runs);
     }
     body += &format!("<main>{}</main>\n", panel(true, "All runs", &table(rows)));
-    document(title, &body)
+    document("pages", title, &body)
 }
 
 /// The runs of each load, the load with the latest run first.
@@ -63,15 +63,16 @@ fn load(runs: &[&Row]) -> String {
         }
         _ => "the first run".to_owned(),
     };
-    let good = last.is_right && last.faults == 0;
     let mut out = format!(
-        "<h2 class=\"load\">{}: {} clients</h2>\n",
+        "<h2 class=\"load\">{} <small>{}, {} clients, <code>{}</code></small></h2>\n",
+        escape(name(last)),
         escape(&last.scenario),
-        last.clients
+        last.clients,
+        escape(&last.url)
     );
     out += &cards(&[
         Card::new(
-            "a second",
+            per_second(last),
             amount(last.rate, "1/s"),
             compared(|row| row.rate),
         ),
@@ -90,11 +91,7 @@ fn load(runs: &[&Row]) -> String {
             time(last.max_ns as f64),
             compared(|row| row.max_ns as f64),
         ),
-        Card::new("faults", amount(last.faults as f64, ""), verdict(last)).in_mood(if good {
-            Mood::Good
-        } else {
-            Mood::Bad
-        }),
+        Card::new("faults", amount(last.faults as f64, ""), last.verdict()).in_mood(mood(last)),
     ]);
     if runs.len() >= TREND_RUNS_MIN {
         let (latency, rate) = (
@@ -106,11 +103,18 @@ fn load(runs: &[&Row]) -> String {
     out
 }
 
-fn verdict(row: &Row) -> &'static str {
+fn mood(row: &Row) -> Mood {
     match (row.is_right, row.is_valid) {
-        (true, true) => "every delivery right",
-        (true, false) => "the generator was the bottleneck",
-        (false, _) => "wrong deliveries",
+        (true, true) => Mood::Good,
+        (true, false) => Mood::Doubtful,
+        (false, _) => Mood::Bad,
+    }
+}
+
+fn per_second(row: &Row) -> &'static str {
+    match row.scenario.as_str() {
+        "handshakes" => "handshakes a second",
+        _ => "deliveries a second",
     }
 }
 
@@ -118,7 +122,7 @@ fn latency(runs: &[&Row]) -> String {
     let least = runs.iter().map(|row| row.p50_ns).min().unwrap_or(1);
     let most = runs.iter().map(|row| row.p99_9_ns).max().unwrap_or(1);
     let said = format!("Latency over {} runs.", runs.len());
-    let y = Scale::log(least as f64, most as f64, time);
+    let y = Scale::log(least as f64, most as f64, tick);
     let mut chart = Chart::new("Latency from run to run", &said, numbers(runs), y).low();
     for (series, name, value) in [
         ("s3", "99.9 %", (|row| row.p99_9_ns) as fn(&Row) -> i64),
@@ -139,10 +143,7 @@ fn rate(runs: &[&Row]) -> String {
     let most = runs.iter().map(|row| row.rate).fold(1.0, f64::max);
     let said = format!("Rate over {} runs.", runs.len());
     let y = Scale::from_zero(most, short);
-    let title = match runs.first() {
-        Some(row) if row.scenario == "handshakes" => "Handshakes a second",
-        _ => "Deliveries a second",
-    };
+    let title = runs.first().map_or("", |row| per_second(row));
     let mut chart = Chart::new(title, &said, numbers(runs), y).low();
     let bars: Vec<_> = numbered(runs)
         .map(|(number, row)| (number - 0.4, number + 0.4, row.rate))
@@ -180,7 +181,7 @@ fn told(runs: &[&Row]) -> Vec<(f64, f64, String)> {
             time(row.p50_ns as f64),
             time(row.p99_ns as f64),
             amount(row.rate, "1/s"),
-            verdict(row)
+            row.verdict()
         );
         (number - 0.5, number + 0.5, text)
     });
@@ -196,11 +197,6 @@ fn table(rows: &[Row]) -> String {
          <th scope=\"col\">max</th><th scope=\"col\">verdict</th></tr></thead><tbody>",
     );
     for row in rows.iter().rev() {
-        let mood = match (row.is_right, row.is_valid) {
-            (true, true) => Mood::Good,
-            (true, false) => Mood::Doubtful,
-            (false, _) => Mood::Bad,
-        };
         let id = row.id;
         out += &format!(
             "<tr><th scope=\"row\"><a href=\"runs/{id}.html\">#{id} {}</a></th><td>{}</td>\
@@ -214,8 +210,8 @@ fn table(rows: &[Row]) -> String {
             time(row.p50_ns as f64),
             time(row.p99_ns as f64),
             time(row.max_ns as f64),
-            class(mood),
-            verdict(row)
+            class(mood(row)),
+            row.verdict()
         );
     }
     out + "</tbody></table></div>"

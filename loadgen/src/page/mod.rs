@@ -26,15 +26,15 @@ pub(crate) fn render(report: &Report, earlier: &[RelayReport]) -> String {
     }
 }
 
-/// A whole page around its body.
-fn document(title: &str, body: &str) -> String {
+/// A whole page around its body. One of class `sheet` prints on one.
+fn document(class: &str, title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
          <meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\
          <meta name=\"color-scheme\" content=\"light dark\"/>\
-         <title>{}</title>\n<style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n",
+         <title>{}</title>\n<style>{STYLE}</style></head>\n<body><div class=\"{class}\">\n{body}</div></body></html>\n",
         escape(title)
     )
 }
@@ -167,5 +167,9 @@ fn handshakes(report: &HandshakeReport) -> String {
         .map(|chart| panel(true, "", chart))
         .collect();
     body += &format!("<main>{panels}</main>");
-    document(&format!("{}: handshakes", title(&report.head)), &body)
+    document(
+        "sheet",
+        &format!("{}: handshakes", title(&report.head)),
+        &body,
+    )
 }

@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::text::{escape, table};
 use super::{Card, cards, connect, document, header, panel, series, title};
 use crate::report::{ClientFigures, Distribution, Quantiles, RelayReport, Second, Server};
-use crate::words::{self, Mood, amount, bytes, grouped, short, time};
+use crate::words::{self, Mood, amount, bytes, grouped, short, tick, time};
 
 /// Points of a curve over the percentiles.
 const SPECTRUM_POINTS: u32 = 240;
@@ -47,11 +47,15 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
     }
     body += &panel(true, "Distributions", &distributions(report));
     if let Some(faults) = faults(report) {
-        body += &panel(false, "Faults", &faults);
+        body += &panel(true, "Faults", &faults);
     }
     body += &panel(true, "Load", &options(report));
     body += "</main>\n";
-    document(&format!("{}: load report", title(&report.head)), &body)
+    document(
+        "sheet",
+        &format!("{}: load report", title(&report.head)),
+        &body,
+    )
 }
 
 fn figures(report: &RelayReport) -> Vec<Card> {
@@ -155,7 +159,7 @@ pub(super) fn spectrum(all: &[(&'static str, &str, &Distribution)], title: &str)
     let x = Scale::nines(main.count);
     let least = known.iter().map(|(.., of)| of.min()).min().unwrap_or(1);
     let most = known.iter().map(|(.., of)| of.max()).max().unwrap_or(1);
-    let y = Scale::log(least as f64, most as f64, time);
+    let y = Scale::log(least as f64, most as f64, tick);
     let steps = 0..=SPECTRUM_POINTS;
     let quantiles: Vec<f64> = steps
         .map(|step| x.quantile_at(f64::from(step) / f64::from(SPECTRUM_POINTS)))
@@ -181,6 +185,7 @@ pub(super) fn spectrum(all: &[(&'static str, &str, &Distribution)], title: &str)
         }
         chart.line(series, name, &points);
     }
+    chart.turn_legend();
     let told: Vec<_> = quantiles
         .windows(6)
         .step_by(5)
@@ -279,7 +284,7 @@ fn latency_over_time(report: &RelayReport) -> Option<String> {
         .map(|second| second.latency.quantiles.max)
         .max()?;
     let said = "Median, 99 % and largest latency of each second.";
-    let y = Scale::log(least as f64, most as f64, time);
+    let y = Scale::log(least as f64, most as f64, tick);
     let mut chart = Chart::new("Latency over time", said, time_axis(timeline), y);
     let of = |value: fn(&Quantiles) -> u64| {
         level(&all, |second| value(&second.latency.quantiles) as f64)
@@ -305,7 +310,7 @@ fn clients(report: &RelayReport) -> Option<String> {
         grouped(report.clients.delivered.max)
     );
     let x = Scale::between(0.0, all.len() as f64, short);
-    let y = Scale::log(first.mean_ns, most as f64, time);
+    let y = Scale::log(first.mean_ns, most as f64, tick);
     let title = "Clients, from the best served to the worst";
     let mut chart = Chart::new(title, &said, x, y);
     let points = |value: &dyn Fn(&ClientFigures) -> f64| -> Points {
@@ -401,18 +406,29 @@ fn distributions(report: &RelayReport) -> String {
 
 /// What went wrong; `None` where nothing did.
 fn faults(report: &RelayReport) -> Option<String> {
-    let mut rows: Vec<Vec<String>> = report
+    let mut items: Vec<String> = report
         .errors
         .iter()
-        .map(|kind| vec![kind.error.clone(), grouped(kind.count)])
+        .map(|kind| format!("{} {}", grouped(kind.count), kind.error))
         .collect();
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for one in &report.disconnects.listed {
-        rows.push(vec![format!("client {}", one.client), one.reason.clone()]);
+        let client = one.client.to_string();
+        match reasons.iter_mut().find(|(reason, _)| *reason == one.reason) {
+            Some((_, clients)) => clients.push(client),
+            None => reasons.push((&one.reason, vec![client])),
+        }
     }
-    for reason in report.churn.iter().flat_map(|churn| &churn.reasons) {
-        rows.push(vec!["churn".to_owned(), reason.clone()]);
-    }
-    (!rows.is_empty()).then(|| table(&["what", ""], &rows))
+    let disconnect =
+        |(reason, clients): (&str, Vec<String>)| format!("client {}: {reason}", clients.join(", "));
+    items.extend(reasons.into_iter().map(disconnect));
+    let churn = report.churn.iter().flat_map(|churn| &churn.reasons);
+    items.extend(churn.map(|reason| format!("churn: {reason}")));
+    let items: String = items
+        .iter()
+        .map(|item| format!("<li>{}</li>", escape(item)))
+        .collect();
+    (!items.is_empty()).then(|| format!("<ul>{items}</ul>"))
 }
 
 fn options(report: &RelayReport) -> String {

@@ -1,5 +1,8 @@
 //! Axes: where a value lies, and which ticks are worth a line.
 
+/// A log axis from its smallest value to so many times that has ticks at 2 and 5 too.
+const MANY_TICKS: f64 = 120.0;
+
 /// How values are spread over an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -53,17 +56,14 @@ impl Scale {
         }
     }
 
-    /// Over whole decades, or thirds of them where there are few. Values below 1 count as 1.
+    /// From and to 1, 2 or 5 times a power of ten; over many decades only these have ticks. Values
+    /// below 1 count as 1.
     pub(super) fn log(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
-        let (min, max) = (min.max(1.0), max.max(2.0).max(min));
-        let steps: &[f64] = if max / min > 1e3 {
-            &[1.0]
-        } else {
-            &[1.0, 2.0, 5.0]
-        };
+        let min = min.max(1.0);
+        let max = max.max(min).max(2.0);
         let decades = (min.log10().floor() as i32)..=(max.log10().ceil() as i32);
         let all: Vec<f64> = decades
-            .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
+            .flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)))
             .collect();
         // Counted in logarithms, 1000 may lie a little below itself.
         let below = all
@@ -71,16 +71,17 @@ impl Scale {
             .rposition(|tick| *tick <= min * 1.000_001)
             .unwrap_or(0);
         let above = all.iter().position(|tick| *tick >= max * 0.999_999);
-        let above = above
-            .unwrap_or(all.len() - 1)
-            .max(below + 1)
-            .min(all.len() - 1);
+        let above = above.map_or(all.len() - 1, |above| above.max(below + 1));
+        let (min, max) = (all[below], all[above]);
+        let is_wide = max / min > MANY_TICKS;
+        let is_kept = |tick: &&f64| !is_wide || tick.log10().fract().abs() < 1e-9;
         Self {
             kind: Kind::Log,
-            min: all[below],
-            max: all[above],
+            min,
+            max,
             ticks: all[below..=above]
                 .iter()
+                .filter(is_kept)
                 .map(|value| (*value, label(*value)))
                 .collect(),
         }
@@ -137,10 +138,10 @@ impl Scale {
     }
 }
 
-/// The nearest of 1, 2, 2.5, 5 and 10 times a power of ten that is not below `step`.
+/// The nearest of 1, 2, 5 and 10 times a power of ten that is not below `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let factors = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let factors = [1.0, 2.0, 5.0, 10.0];
     let fits = |factor: &&f64| **factor * power >= step * 0.999_999;
     factors.iter().find(fits).unwrap_or(&10.0) * power
 }
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_reach_over_the_largest_value() {
         let scale = Scale::from_zero(930.0, plain);
-        assert_eq!(ticks(&scale), [0.0, 250.0, 500.0, 750.0, 1000.0]);
+        assert_eq!(ticks(&scale), [0.0, 500.0, 1000.0]);
         assert_eq!(
             (scale.at(0.0), scale.at(500.0), scale.at(5000.0)),
             (0.0, 0.5, 1.0)
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_log_axis_has_decades_or_thirds_of_them() {
+    fn a_log_axis_ends_close_to_its_values_and_has_not_too_many_ticks() {
         assert_eq!(
             ticks(&Scale::log(120.0, 450.0, plain)),
             [100.0, 200.0, 500.0]
         );
-        let wide = Scale::log(1e3, 9e6, plain);
-        assert_eq!(ticks(&wide), [1e3, 1e4, 1e5, 1e6, 1e7]);
-        assert_eq!(wide.at(1e5), 0.5);
+        let wide = Scale::log(2e3, 9e6, plain);
+        assert_eq!(ticks(&wide), [1e4, 1e5, 1e6, 1e7]);
+        assert_eq!((wide.at(2e3), wide.at(1e7)), (0.0, 1.0));
     }
 
     #[test]

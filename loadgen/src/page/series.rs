@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::text::{escape, table};
 use super::{class, title, when};
 use crate::report::{Comparison, RelayReport, Repeats, Step, Walk};
-use crate::words::{self, amount, ratio, short, time};
+use crate::words::{self, amount, ratio, short, tick, time};
 
 /// Latency over the rates of a walk.
 pub(super) fn walk(walk: &Walk) -> String {
@@ -24,7 +24,7 @@ pub(super) fn walk(walk: &Walk) -> String {
     let said = format!("{} rates with the target {target}: {knee}.", steps.len());
     let highest = steps.last().map_or(1.0, |step| rate(step));
     let x = Scale::from_zero(highest, short);
-    let y = Scale::log(least as f64, most as f64, time);
+    let y = Scale::log(least as f64, most as f64, tick);
     let mut chart = Chart::new("Latency by messages a second", &said, x, y);
     let points = |kept: &dyn Fn(&Step) -> bool, value: fn(&Step) -> u64| -> Points {
         let kept = steps.iter().filter(|step| kept(step));
@@ -128,7 +128,7 @@ pub(super) fn latency_trend(runs: &[&RelayReport]) -> String {
     let least = times.clone().map(|times| times.p50).min().unwrap_or(1);
     let most = times.map(|times| times.p99).max().unwrap_or(1);
     let said = format!("Latency of the last {} runs of this load.", runs.len());
-    let y = Scale::log(least as f64, most as f64, time);
+    let y = Scale::log(least as f64, most as f64, tick);
     let title = "Latency from run to run";
     let mut chart = Chart::new(title, &said, numbers(runs.len()), y).low();
     let points = |value: fn(&RelayReport) -> u64| -> Points {
@@ -172,6 +172,13 @@ fn numbers(count: usize) -> Scale {
     let mut scale = Scale::between(0.5, count as f64 + 0.5, short);
     // There is no run and a half.
     scale.ticks.retain(|(value, _)| value.fract() == 0.0);
+    if let Some((_, label)) = scale
+        .ticks
+        .last_mut()
+        .filter(|(value, _)| *value == count as f64)
+    {
+        "this run".clone_into(label);
+    }
     scale
 }
 
