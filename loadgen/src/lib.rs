@@ -17,6 +17,7 @@
 pub mod args;
 pub mod condition;
 pub mod plan;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod snapshot;
@@ -37,6 +38,7 @@ mod limits;
 mod outcome;
 mod pacing;
 mod receive;
+mod scrape;
 mod search;
 mod spread;
 mod stalled;
