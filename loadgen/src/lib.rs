@@ -1,10 +1,12 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
-//!                          │   client: connect, upgrade, bytes in and out
-//!                          │   receive: frames ─▶ stamp ─▶ check ─▶ latency
-//!                          └   pacing: when to send
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
+//!                  │          │              │   client: connect, upgrade, bytes in and out
+//!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
+//!                  │          │              └   pacing: when to send
+//!                  │          └ watch: snapshots, the timeline, conditions that end the run
+//!                  └ search: the next rate of a walk
 //! ```
 //!
 //! Three rules make its figures worth something. Messages are sent when they are due, whatever the

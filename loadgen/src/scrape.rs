@@ -111,7 +111,10 @@ impl Server {
             between_ms: between.as_secs_f64() * 1e3,
             cpu_ms: cpu_seconds * 1e3,
             cpu_share: cpu_seconds / between.as_secs_f64().max(1e-9),
-            cpu_ns_per_delivery: cpu_seconds * 1e9 / delivered.max(1.0),
+            cpu_ns_per_delivery: match delivered >= 1.0 {
+                true => cpu_seconds * 1e9 / delivered,
+                false => 0.0,
+            },
             resident_bytes: after.sum(RESIDENT).unwrap_or(0.0) as u64,
             relay_latency_ns: latency,
             parts,
