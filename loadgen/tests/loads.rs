@@ -299,6 +299,8 @@ fn serve_push(stream: TcpStream, clients: &Mutex<Vec<(String, TcpStream)>>) -> O
     let mut reader = BufReader::new(stream);
     loop {
         let (mut length, mut key, mut line) = (0, String::new(), String::new());
+        let mut request = String::new();
+        reader.read_line(&mut request).ok()?;
         while reader.read_line(&mut line).ok()? > 2 {
             let (name, value) = line.split_once(':').unwrap_or_default();
             match name {
@@ -310,8 +312,12 @@ fn serve_push(stream: TcpStream, clients: &Mutex<Vec<(String, TcpStream)>>) -> O
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        if key != "secret" {
-            let answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 7\r\n\r\nbad key";
+        let refusal = match (request.starts_with("POST /api/push "), key == "secret") {
+            (true, true) => None,
+            (true, false) => Some("HTTP/1.1 401 Unauthorized\r\nContent-Length: 7\r\n\r\nbad key"),
+            (false, _) => Some("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        };
+        if let Some(answer) = refusal {
             writer.write_all(answer.as_bytes()).ok()?;
             continue;
         }
@@ -371,6 +377,35 @@ fn pushed_messages_are_checked_and_a_refusal_ends_the_run() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("401") && told.contains("bad key"), "{told}");
+}
+
+#[test]
+fn a_push_goes_to_the_path_that_was_named() {
+    let load = format!("--scenario push --push-key secret --push-path /elsewhere {SHORT}");
+    let output = run(&push_server(), &load);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("the push API answered 404"), "{told}");
+}
+
+#[test]
+fn a_closed_loop_completes_within_its_rooms() {
+    let url = serve(Behaviour {
+        by_path: true,
+        echo: false,
+        ..Behaviour::default()
+    });
+    let target = format!("{url}room{{room}}");
+    let load = format!("--clients 8 --rooms 2 --no-echo --rate max --window 2 {SHORT}");
+    for threads in [1, 2] {
+        let (code, report) = report(&target, &format!("{load} --threads {threads}"));
+        assert_eq!(code, 0, "{report:#}");
+        // A window that was never given back would end at 2 messages for each publisher.
+        assert!(number(&report, "/sent") > 8.0 * 2.0, "{report:#}");
+        assert_eq!(number(&report, "/expected"), 3.0 * number(&report, "/sent"));
+    }
+    let refused = run(&url, "--clients 4 --rooms 4 --no-echo --rate max");
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]
