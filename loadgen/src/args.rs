@@ -162,6 +162,23 @@ pub struct Args {
     #[arg(long)]
     pub rooms: Option<u32>,
 
+    /// With --scenario push: path of the push API, on the host of --url
+    #[arg(long, default_value = "/api/push")]
+    pub push_path: String,
+
+    /// With --scenario push: its key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "LOADGEN_PUSH_KEY",
+        hide_env_values = true
+    )]
+    pub push_key: Option<String>,
+
+    /// The relay's metrics, scraped before and after: http://127.0.0.1:9090/metrics
+    #[arg(long, value_name = "URL")]
+    pub metrics_url: Option<String>,
+
     /// Of the clients, so many (3, or 5%) connect and then never read
     #[arg(long, default_value = "0", value_parser = parse_count_or_share)]
     pub stalled: Quota,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::plan::{Plan, Target, Work};
+use crate::push::Push;
 use crate::spread::Joint;
 use crate::stamp::Payloads;
 use crate::tls::Tls;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     source_ips: Vec<IpAddr>,
     /// Of a relay run in several threads.
     pub(crate) joint: Option<Joint>,
+    pub(crate) push: Option<Push>,
     pub(crate) payloads: Payloads,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
@@ -41,6 +43,7 @@ impl Shared {
             deflate: plan.deflate,
             threads: plan.threads,
             connect_timeout: plan.connect_timeout,
+            push: plan.push.clone(),
             source_ips: plan.source_ips.clone(),
             joint: match &plan.work {
                 Work::Relay(relay) => Joint::new(relay, plan.threads),

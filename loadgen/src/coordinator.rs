@@ -15,8 +15,9 @@ use crate::control::{Notice, Progress, Shared};
 use crate::interval::Cell;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Relay};
-use crate::report::{Gathered, Head, RelayReport};
+use crate::report::{Gathered, Head, RelayReport, Server};
 use crate::run::joined;
+use crate::scrape::Scrape;
 use crate::snapshot::{Snapshot, Turn};
 use crate::watch::Watch;
 use crate::worker::Worker;
@@ -41,6 +42,8 @@ pub(crate) struct Coordinator<'a> {
     /// Threads that have not sent everything yet.
     sending: usize,
     watch: Watch<'a>,
+    /// Of the server, when the measurement began and when the last delivery was in.
+    scrapes: Vec<Scrape>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -84,6 +87,7 @@ impl<'a> Coordinator<'a> {
             sending: threads.len(),
             threads,
             watch,
+            scrapes: Vec::new(),
         })
     }
 
@@ -121,6 +125,9 @@ impl<'a> Coordinator<'a> {
             interrupted,
         });
         report.aborted = self.watch.aborted;
+        if let (Some(url), [before, after]) = (&self.plan.metrics_url, &self.scrapes[..]) {
+            report.server = Some(Server::between(url, before, after, &report));
+        }
         Ok(report)
     }
 
@@ -137,6 +144,7 @@ impl<'a> Coordinator<'a> {
         self.shared.times.set(start_ns, before, self.relay.duration);
         self.wake();
         let cpu = self.sleep_until(self.shared.times.measure_ns(), interrupt)?;
+        self.scrape()?;
         let cpu_until = self.sleep_until(self.shared.times.end_ns(), interrupt)?;
         let interrupted = interrupt.load(Ordering::Relaxed);
         if interrupted || self.watch.aborted.is_some() {
@@ -147,7 +155,15 @@ impl<'a> Coordinator<'a> {
         let measured_ns = times.end_ns().saturating_sub(times.measure_ns()).max(1);
         let cpu_share = cpu_until.saturating_sub(cpu).as_nanos() as f64 / measured_ns as f64;
         self.drain()?;
+        self.scrape()?;
         Ok((interrupted, cpu_share))
+    }
+
+    fn scrape(&mut self) -> Result<(), RunError> {
+        if let Some(url) = &self.plan.metrics_url {
+            self.scrapes.push(Scrape::of(url).map_err(RunError::new)?);
+        }
+        Ok(())
     }
 
     /// Waits until every client is upgraded, or for the interrupt.

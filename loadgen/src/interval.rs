@@ -1,8 +1,8 @@
 //! What the threads measure, as time goes by.
 //!
 //! Each thread has one [`Interval`] behind a lock of its own, which it holds while it works and
-//! lets go before it sleeps. A few times a second the [`Recorder`] swaps in an empty one: so the figures
-//! of every second are at hand while the run goes on, for the price of one lock a turn.
+//! lets go before it sleeps. A few times a second the [`Recorder`] swaps in an empty one: so the
+//! figures of every second are at hand while the run goes on, for the price of one lock a turn.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -127,6 +127,7 @@ impl Recorder {
     /// Ends the last second: `measured_ns` were measured in all.
     pub(crate) fn finish(&mut self, measured_ns: u64, connected: u64) {
         self.look();
+        self.end_second(measured_ns, connected);
         let at_ms = self.seconds.len() as u64 * 1000;
         let for_ms = (measured_ns / 1_000_000).saturating_sub(at_ms);
         let has_rest = for_ms > 0 || self.second.sent + self.second.received > 0;

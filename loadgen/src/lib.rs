@@ -1,10 +1,12 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
-//!                          │   client: connect, upgrade, bytes in and out
-//!                          │   receive: frames ─▶ stamp ─▶ check ─▶ latency
-//!                          └   pacing: when to send
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
+//!                  │          │              │   client: connect, upgrade, bytes in and out
+//!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
+//!                  │          │              └   pacing: when to send
+//!                  │          └ watch: snapshots, the timeline, conditions that end the run
+//!                  └ search: the next rate of a walk
 //! ```
 //!
 //! Three rules make its figures worth something. Messages are sent when they are due, whatever the
@@ -21,6 +23,7 @@ pub mod history;
 pub mod live;
 pub mod output;
 pub mod plan;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod snapshot;
@@ -42,6 +45,7 @@ mod outcome;
 mod pacing;
 mod page;
 mod receive;
+mod scrape;
 mod search;
 mod spread;
 mod stalled;

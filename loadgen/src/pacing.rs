@@ -122,8 +122,8 @@ impl Pacing {
     }
 }
 
-/// A rate that rises from nothing: what would be due at `t` with the full rate from the start is due
-/// later.
+/// A rate that rises from nothing: what the full rate from the start on would have due at some
+/// time is due later.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
     ns: f64,

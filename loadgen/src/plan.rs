@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use tungstenite::http::Uri;
 
 use crate::condition::Condition;
+use crate::push::Push;
 use crate::report::RelayReport;
 use crate::stamp::Form;
 use crate::tls::Tls;
@@ -35,6 +36,10 @@ pub struct Plan {
     pub form: Form,
     /// Seed of payloads and mask.
     pub seed: u64,
+    /// Messages go in through this API instead of through the clients' connections.
+    pub push: Option<Push>,
+    /// The relay's metrics, scraped before and after.
+    pub metrics_url: Option<String>,
     /// Addresses that the connections come from in turn; empty: the system chooses.
     pub source_ips: Vec<IpAddr>,
     /// Ends the run early when one of them holds.

@@ -11,6 +11,7 @@ use crate::histogram;
 use crate::inflate::Inflater;
 use crate::interval::Interval;
 use crate::plan::Role;
+use crate::push;
 use crate::spread::{Joint, Spread};
 use crate::stalled::close_text;
 use crate::stamp::{Payloads, Reading};
@@ -48,7 +49,7 @@ impl Tally {
 }
 
 fn message_bytes_max(payloads: &Payloads) -> usize {
-    payloads.size().max(FOREIGN_BYTES_MAX)
+    (payloads.size() + push::AROUND_BYTES_MAX).max(FOREIGN_BYTES_MAX)
 }
 
 /// A message of which not all frames have come.
@@ -94,6 +95,8 @@ pub(crate) struct Arrivals<'a> {
     is_full: bool,
     credit: Option<Credit>,
     payloads: &'a Payloads,
+    /// Payloads come wrapped by a push API.
+    is_pushed: bool,
     joint: Option<&'a Joint>,
     publishers: u32,
     now_ns: u64,
@@ -115,6 +118,7 @@ impl<'a> Arrivals<'a> {
             is_full: client.role == Role::Full,
             credit: client.credits,
             payloads: &shared.payloads,
+            is_pushed: shared.push.is_some(),
             joint: shared.joint.as_ref(),
             publishers,
             now_ns,
@@ -272,7 +276,10 @@ impl<'a> Arrivals<'a> {
         is_compressed: bool,
         tally: &mut Tally,
     ) -> Result<Reading, &'static str> {
-        let reading = if is_compressed {
+        let reading = if self.is_pushed {
+            let subject = push::subject_of(message, self.payloads.size());
+            subject.map_or(Reading::Foreign, |subject| self.payloads.read(subject))
+        } else if is_compressed {
             tally.compressed += 1;
             let inflated = tally.inflater.read(message, self.payloads);
             inflated.ok_or("that cannot be inflated, or is larger than any that was sent")?

@@ -20,7 +20,7 @@
 //! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
 //! so that the body of another message is seen as damage; comparing it is one `memcmp`.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -194,21 +194,32 @@ impl Payloads {
 
     /// Appends the whole masked frame of a message to `out`.
     pub(crate) fn append(&self, out: &mut Vec<u8>, stamp: &Stamp) {
-        let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(&self.sent_head);
         let payload_from = out.len();
+        let body = self.append_stamp(out, stamp);
+        for (at, byte) in out[payload_from..].iter_mut().enumerate() {
+            *byte ^= self.mask[at % 4];
+        }
+        out.extend_from_slice(&self.masked_template[body]);
+    }
+
+    /// Appends the payload of a message to `out`, as it is.
+    pub(crate) fn append_plain(&self, out: &mut Vec<u8>, stamp: &Stamp) {
+        let body = self.append_stamp(out, stamp);
+        out.extend_from_slice(&self.template[body]);
+    }
+
+    /// Appends what comes before the body. Gives back where that is in the template.
+    fn append_stamp(&self, out: &mut Vec<u8>, stamp: &Stamp) -> Range<usize> {
+        let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(self.form.opening());
         if self.form.is_text() {
             out.extend_from_slice(&to_hex(&plain));
         } else {
             out.extend_from_slice(&plain);
         }
-        for (at, byte) in out[payload_from..].iter_mut().enumerate() {
-            *byte ^= self.mask[at % 4];
-        }
         let from = self.body_offset(checksum);
-        let body_bytes = self.size - self.form.body_from();
-        out.extend_from_slice(&self.masked_template[from..from + body_bytes]);
+        from..from + self.size - self.form.body_from()
     }
 
     /// Says what a payload is that was received.

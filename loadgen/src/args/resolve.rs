@@ -7,6 +7,7 @@ use super::{Args, Payload, Quota, Rate};
 use crate::args::scenario::Preset;
 use crate::condition::Condition;
 use crate::plan::{Expect, Handshakes, Pace, Plan, PlanError, Rates, Relay, Series, Target, Work};
+use crate::push::Push;
 use crate::report::{RelayReport, Report};
 use crate::stamp::Form;
 use crate::tls::{Tls, Trust};
@@ -69,6 +70,8 @@ impl Args {
             size,
             form,
             seed: self.seed.unwrap_or_else(seed_from_clock),
+            push: self.push(&preset, form)?,
+            metrics_url: self.metrics_url.clone(),
             source_ips: self.source_ips.clone().map_or_else(Vec::new, |ips| ips.0),
             abort_if: conditions("--abort-if", self.abort_if.as_deref())?,
             series: self.series(&work)?,
@@ -168,6 +171,11 @@ impl Args {
             duration,
         };
         self.check_closed_loop(&relay)?;
+        if relay.is_pushed && !matches!(relay.expect, Expect::All | Expect::Nobody) {
+            return Err(PlanError::new(
+                "a push has no sender among the clients: --expect all or nobody",
+            ));
+        }
         if relay.expect == Expect::Own && relay.rooms > 1 {
             return Err(PlanError::new("--expect self knows no --rooms"));
         }
@@ -245,6 +253,26 @@ impl Args {
             }
             _ => Ok(()),
         }
+    }
+
+    fn push(&self, preset: &Preset, form: Form) -> Result<Option<Push>, PlanError> {
+        if !preset.push {
+            return Ok(None);
+        }
+        if form != Form::Json {
+            return Err(PlanError::new("--scenario push sends JSON: --payload json"));
+        }
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.push_path.starts_with('/') || !is_plain(&self.push_path) {
+            return Err(PlanError::new("--push-path must be a path: /api/push"));
+        }
+        if !self.push_key.as_deref().is_none_or(is_plain) {
+            return Err(PlanError::new("--push-key has a character that no key has"));
+        }
+        Ok(Some(Push {
+            path: self.push_path.clone(),
+            key: self.push_key.clone(),
+        }))
     }
 
     fn series(&self, work: &Work) -> Result<Series, PlanError> {

@@ -84,7 +84,7 @@ impl Scenario {
                 ..none
             },
             Self::Push => Preset {
-                path: Some("/ws"),
+                path: Some("/ws?token=room{room}"),
                 publishers: Some(4),
                 rate: Some(Rate::PerSecond(100.0)),
                 payload: Some(Payload::Json),

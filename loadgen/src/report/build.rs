@@ -346,7 +346,10 @@ impl RelayConfig {
             publishers: relay.publishers,
             rooms: relay.rooms,
             expect: relay.expect.name().to_owned(),
-            push_url: None,
+            push_url: plan.push.as_ref().map(|push| {
+                let scheme = if plan.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}{}", plan.target.authority(), push.path)
+            }),
             threads: plan.threads,
             rate,
             arrivals,

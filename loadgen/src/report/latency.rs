@@ -107,8 +107,8 @@ pub struct Latency {
     /// From the time at which it was handed to the socket: without the generator's own lateness,
     /// and blind to what a stall held up. Beside the other it shows how much that is.
     pub uncorrected: ByReceiver,
-    /// Messages for which `first` and `last` are not known: they were under way together with too
-    /// many later ones.
+    /// Messages for which `last` is not known: somebody did not get them, or they were under way
+    /// together with too many later ones.
     pub untracked: u64,
 }
 

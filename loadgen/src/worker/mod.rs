@@ -26,6 +26,7 @@ use crate::interval::{Cell, Interval};
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
 use crate::plan::{Relay, Role};
+use crate::push;
 use crate::receive::{Arrivals, Tally, walk_of};
 use crate::spread::Spread;
 use crate::stalled::look_for_ends;
@@ -248,7 +249,12 @@ impl Worker {
             if client.connected()? {
                 let now_ns = self.shared.clock.now_ns();
                 histogram::record(&mut self.tcp_connect_times, now_ns - client.started_ns);
-                client.request(&self.shared)?;
+                if client.role == Role::Pusher {
+                    client.phase = Phase::Open;
+                    self.upgraded(place, now_ns);
+                } else {
+                    client.request(&self.shared)?;
+                }
             }
         } else if (client.is_blocked() || client.is_held()) && client.flush()? {
             self.may_send(place);
@@ -272,7 +278,7 @@ impl Worker {
         let client = &self.clients[place];
         if client.role == Role::Churning && self.told_connected {
             self.comings.failed(reason);
-        } else if was_opening {
+        } else if was_opening || client.role == Role::Pusher {
             let message = format!("client {}: {reason}", client.index);
             self.fail(message);
         }
@@ -357,6 +363,13 @@ impl Worker {
     ) -> Result<(), String> {
         let client = &mut self.clients[place];
         let bytes = client.unskipped(&self.buffer[range]);
+        if client.role == Role::Pusher {
+            let (count, taken) = push::answers(bytes)?;
+            client.keep(bytes, taken);
+            let publisher = client.index;
+            self.complete(Some(Credit { publisher, place }), count);
+            return Ok(());
+        }
         if client.role == Role::Stalled {
             client.readable = false;
             client.keep(bytes, 0);
@@ -426,7 +439,8 @@ impl Worker {
             self.shared.payloads.mask(),
             &code,
         );
-        for client in self.clients.iter_mut().filter(|client| client.is_open()) {
+        let is_told = |client: &&mut Client| client.is_open() && client.role != Role::Pusher;
+        for client in self.clients.iter_mut().filter(is_told) {
             // The run is over: whether the goodbye arrives changes nothing.
             let _ = client.write(&goodbye);
         }

@@ -109,7 +109,9 @@ impl Worker {
         if self.told_connected {
             return self.comings.replaced(took_ns);
         }
-        histogram::record(&mut self.connect_times, took_ns);
+        if self.clients[place].role != Role::Pusher {
+            histogram::record(&mut self.connect_times, took_ns);
+        }
         self.came_up += 1;
         if self.came_up == self.share {
             self.told_connected = true;

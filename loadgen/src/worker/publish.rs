@@ -4,10 +4,11 @@ use std::io;
 
 use super::Worker;
 use crate::client::Client;
-use crate::control::Notice;
+use crate::control::{Notice, Shared};
 use crate::histogram;
 use crate::interval::Interval;
-use crate::plan::Pace;
+use crate::plan::{Pace, Relay};
+use crate::push;
 use crate::stamp::Stamp;
 
 /// Messages are written in chunks of about this many bytes.
@@ -87,7 +88,7 @@ impl Worker {
                     due_ns,
                     sent_ns: now_ns,
                 };
-                self.shared.payloads.append(&mut self.scratch, &stamp);
+                append(&mut self.scratch, &self.shared, &self.relay, &stamp);
                 publisher.seq += 1;
                 publisher.sent[usize::from(measured)] += 1;
                 self.sent += 1;
@@ -125,4 +126,15 @@ impl Worker {
             let _ = self.notices.send(Notice::Sent);
         }
     }
+}
+
+/// Appends a message to `out`, as a frame or as a request.
+#[inline]
+fn append(out: &mut Vec<u8>, shared: &Shared, relay: &Relay, stamp: &Stamp) {
+    let Some(push) = &shared.push else {
+        return shared.payloads.append(out, stamp);
+    };
+    let room = (relay.rooms > 1).then(|| relay.room_of(stamp.publisher));
+    let authority = shared.target.authority();
+    push::append_request(out, push, authority, room, &shared.payloads, stamp);
 }
