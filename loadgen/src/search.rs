@@ -5,7 +5,7 @@ use crate::plan::Rates;
 use crate::report::{RelayReport, Step, Summary, Walk};
 
 /// Steps of a search, at most.
-const STEPS_MAX: usize = 24;
+const STEPS_MAX: usize = 40;
 /// A search ends when the lowest rate that failed is so near to the highest that met the target.
 const NEAR: f64 = 1.05;
 /// It does not go below this, in messages a second.
@@ -19,6 +19,8 @@ pub(crate) struct Search {
     met: Option<f64>,
     /// The lowest rate that failed.
     failed: Option<f64>,
+    /// A rate that failed once, and is tried again before that counts: a machine hiccups.
+    again: Option<f64>,
     /// The report to give back in the end.
     best: Option<RelayReport>,
 }
@@ -30,6 +32,7 @@ impl Search {
             steps: Vec::new(),
             met: None,
             failed: None,
+            again: None,
             best: None,
         }
     }
@@ -51,6 +54,7 @@ impl Search {
             return None;
         }
         match (self.met, self.failed) {
+            _ if self.again.is_some() => self.again,
             (None, None) => Some(self.rates.first),
             (Some(met), None) => Some(met * 2.0),
             (None, Some(failed)) => Some(failed / 2.0).filter(|rate| *rate >= RATE_MIN),
@@ -70,7 +74,10 @@ impl Search {
             met,
             reasons,
         });
-        if !met {
+        let is_first_try = self.again.take().is_none();
+        if !met && is_first_try && self.rates.listed.is_empty() {
+            self.again = Some(rate);
+        } else if !met {
             self.failed = Some(self.failed.map_or(rate, |failed| failed.min(rate)));
             // A higher rate that met its target by luck is no knee.
             self.met = self.met.filter(|met| *met < rate);

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_report_with_more_fields_than_are_used_is_read() {
-        let text = r#"{"schema":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
+        let text = r#"{"version":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
             "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
             "wire":{"received_bytes":130,"bytes_per_delivery":130.5,"compressed":0},
             "generator":{"cpu_share":0.25,"busiest_thread_share":0.25},

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, Payload, Quota, Rate};
+use super::{Args, Payload, Quota, Rate, Scenario};
 use crate::args::scenario::Preset;
 use crate::condition::Condition;
 use crate::plan::{Expect, Handshakes, Pace, Plan, PlanError, Rates, Relay, Series, Target, Work};
@@ -57,7 +57,11 @@ impl Args {
         within("--threads", self.threads.into(), 1, THREADS_MAX.into())?;
         let target = Target::parse(&self.url)?.or_path(preset.path);
         Ok(Plan {
-            scenario: self.scenario.name(),
+            scenario: match work {
+                // --handshakes is what a storm consists of.
+                Work::Handshakes(_) => Scenario::Storm.name(),
+                Work::Relay(_) => self.scenario.name(),
+            },
             label: self.label.clone(),
             tls: self.tls(&target)?,
             target,

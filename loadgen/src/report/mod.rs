@@ -56,7 +56,7 @@ pub struct Head {
     pub version: u32,
     /// Name and version of the program that ran: `loadgen 0.1.0`.
     pub program: String,
-    /// `--scenario`; `broadcast` where none was named.
+    /// `--scenario`; `broadcast` where none was named, `storm` with `--handshakes`.
     pub scenario: String,
     /// `--label`: what the user calls this run.
     pub label: Option<String>,
