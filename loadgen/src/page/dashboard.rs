@@ -22,10 +22,11 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
             format!(", the last one {}", escape(&when(&last.started_at)))
         })
     );
+    body += "<main>";
     for runs in &loads {
         body += &load(runs);
     }
-    body += &format!("<main>{}</main>\n", panel(true, "All runs", &table(rows)));
+    body += &format!("{}</main>\n", panel(true, "All runs", &table(rows)));
     document("pages", title, &body)
 }
 

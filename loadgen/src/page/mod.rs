@@ -136,6 +136,7 @@ fn panel(is_wide: bool, title: &str, body: &str) -> String {
 fn handshakes(report: &HandshakeReport) -> String {
     let times = &report.connect_ns.quantiles;
     let mut body = header(&report.head, &report.url, &[]);
+    body += "<main>";
     body += &cards(&[
         Card::new(
             "handshakes a second",
@@ -166,7 +167,7 @@ fn handshakes(report: &HandshakeReport) -> String {
         .flatten()
         .map(|chart| panel(true, "", chart))
         .collect();
-    body += &format!("<main>{panels}</main>");
+    body += &format!("<div class=\"panels\">{panels}</div></main>\n");
     document(
         "sheet",
         &format!("{}: handshakes", title(&report.head)),

@@ -15,8 +15,9 @@ const CLIENTS_TOLD_MAX: usize = 250;
 /// The whole page.
 pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
     let mut body = header(&report.head, &report.config.url, &words::verdicts(report));
-    body += &cards(&figures(report));
     body += "<main>";
+    body += &cards(&figures(report));
+    body += "<div class=\"panels\">";
     if let Some(chart) = latencies(report) {
         body += &panel(true, "", &chart);
     }
@@ -50,7 +51,7 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
         body += &panel(true, "Faults", &faults);
     }
     body += &panel(true, "Load", &options(report));
-    body += "</main>\n";
+    body += "</div></main>\n";
     document(
         "sheet",
         &format!("{}: load report", title(&report.head)),
