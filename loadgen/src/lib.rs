@@ -1,12 +1,14 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ output
 //!                  │          │              │   client: connect, upgrade, bytes in and out
 //!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
 //!                  │          │              └   pacing: when to send
 //!                  │          └ watch: snapshots, the timeline, conditions that end the run
 //!                  └ search: the next rate of a walk
+//!
+//! snapshot ─▶ live        report ─▶ output: text, json, csv, markdown, hdr, page ─▶ history
 //! ```
 //!
 //! Three rules make its figures worth something. Messages are sent when they are due, whatever the

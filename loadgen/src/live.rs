@@ -26,11 +26,26 @@ enum Form {
     Nothing,
     /// One line, for `--no-live` and for terminals that know nothing else.
     Line,
-    /// The whole window, from the first snapshot on.
-    Window {
-        view: View,
-        screen: Option<Terminal<CrosstermBackend<Stderr>>>,
-    },
+    /// The whole window.
+    Window(Box<Window>),
+}
+
+#[derive(Default)]
+struct Window {
+    view: View,
+    /// From the first snapshot on.
+    screen: Option<Terminal<CrosstermBackend<Stderr>>>,
+}
+
+impl Window {
+    fn show(&mut self, now: &Snapshot) -> io::Result<()> {
+        self.view.take(now);
+        let screen = match &mut self.screen {
+            Some(screen) => screen,
+            none => none.insert(open()?),
+        };
+        screen.draw(|frame| self.view.draw(frame)).map(drop)
+    }
 }
 
 impl Live {
@@ -40,10 +55,7 @@ impl Live {
         let form = match io::stderr().is_terminal() {
             false => Form::Nothing,
             true if no_live || is_dumb => Form::Line,
-            true => Form::Window {
-                view: View::default(),
-                screen: None,
-            },
+            true => Form::Window(Box::default()),
         };
         Self { form }
     }
@@ -53,15 +65,9 @@ impl Live {
         match &mut self.form {
             Form::Nothing => {}
             Form::Line => line(now),
-            Form::Window { view, screen } => {
-                view.take(now);
-                if screen.is_none() {
-                    *screen = open().ok();
-                }
-                let drawn = screen
-                    .as_mut()
-                    .map(|screen| screen.draw(|frame| view.draw(frame)).map(drop));
-                if !matches!(drawn, Some(Ok(()))) {
+            Form::Window(window) => {
+                if window.show(now).is_err() {
+                    Self::restore();
                     self.form = Form::Line;
                 }
             }
@@ -83,8 +89,8 @@ impl Drop for Live {
             Form::Line => {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
-            Form::Window { screen, .. } => {
-                if screen.is_some() {
+            Form::Window(window) => {
+                if window.screen.is_some() {
                     Self::restore();
                 }
             }

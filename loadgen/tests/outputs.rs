@@ -3,14 +3,16 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::{Behaviour, number, run, serve};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use loadgen::report::{RelayReport, Report};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -134,6 +136,101 @@ fn the_log_is_read_by_hdrhistograms_own_reader_and_adds_up_to_the_report() {
     for tag in ["first", "last", "uncorrected", "lateness", "connect"] {
         assert!(tags.iter().any(|one| one == tag), "no {tag} in {tags:?}");
     }
+}
+
+#[test]
+fn several_runs_are_told_run_by_run_in_every_form() {
+    let folder = TempDir::new().expect("a folder");
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --rate 100 --duration 200 --warmup 0 --report";
+    let mut arguments = vec!["--url", &url];
+    arguments.extend(load.split(' '));
+    told(folder.path(), &[&arguments[..], &["old.json"]].concat());
+    let series = "a.csv --report a.md --report a.html --repeat 2 --compare old.json";
+    arguments.extend(series.split(' '));
+    let output = loadgen(folder.path(), &arguments);
+    // What this machine does meanwhile decides whether it is worse.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(
+        text.contains("\n2 runs ") && text.contains("\ncompared  "),
+        "{text}"
+    );
+    let rows = cells(&read(&folder, "a.csv"));
+    assert_eq!(rows.iter().filter(|row| row[0] == "repeat").count(), 2);
+    let markdown = read(&folder, "a.md");
+    assert!(
+        markdown.contains("## 2 runs") && markdown.contains("## Compared"),
+        "{markdown}"
+    );
+    let page = read(&folder, "a.html");
+    assert!(page.contains("<h2>All runs of this series</h2>"));
+    assert!(page.contains("<h2>Compared with the earlier run</h2>"));
+}
+
+#[test]
+fn a_walk_over_rates_is_told_step_by_step_in_every_form() {
+    let folder = TempDir::new().expect("a folder");
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --duration 200 --warmup 0 --rate-steps 50,100";
+    let mut arguments = vec!["--url", &url, "--report", "a.csv", "--report", "a.html"];
+    arguments.extend(load.split(' '));
+    let text = told(folder.path(), &arguments);
+    assert!(
+        text.contains("\nrates ") && text.contains("\nknee "),
+        "{text}"
+    );
+    let rows = cells(&read(&folder, "a.csv"));
+    assert_eq!(rows.iter().filter(|row| row[0] == "step").count(), 2);
+    assert!(read(&folder, "a.html").contains("<figcaption>Latency by messages a second"));
+}
+
+/// What a run shows on a terminal as its standard error.
+fn shown_on_a_terminal(option: &str) -> String {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let terminal = openpt(flags).expect("a terminal");
+    grantpt(&terminal).expect("granted");
+    unlockpt(&terminal).expect("unlocked");
+    let name = ptsname(&terminal, Vec::new()).expect("its name");
+    let name = name.into_string().expect("UTF-8");
+    let end = fs::File::options().read(true).write(true).open(name);
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --rate 100 --duration 700ms --warmup 0";
+    let mut command = common::loadgen(&url, &format!("{load} {option}"));
+    let command = command
+        .env("TERM", "xterm")
+        .stderr(end.expect("its other end"));
+    let mut child = command
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the generator starts");
+    // The command keeps the other end open until it is dropped.
+    command.stderr(Stdio::null());
+    let mut shown = Vec::new();
+    // Ends with an error (EIO) when the last one who has it open is gone.
+    let _ = fs::File::from(terminal).read_to_end(&mut shown);
+    assert!(child.wait().expect("it ends").success());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn a_terminal_gets_the_live_view_or_one_line_and_its_own_window_back() {
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+    let shown = shown_on_a_terminal("");
+    assert!(
+        shown.contains(enter) && shown.contains("measuring"),
+        "{shown}"
+    );
+    assert!(
+        shown.trim_end().ends_with("\u{1b}[?25h"),
+        "the cursor is back: {shown}"
+    );
+    assert!(shown.rfind(leave) > shown.rfind(enter), "{shown}");
+    let line = shown_on_a_terminal("--no-live");
+    assert!(
+        !line.contains(enter) && line.contains("measuring"),
+        "{line}"
+    );
 }
 
 /// The cells of a table (RFC 4180).

@@ -60,7 +60,7 @@ fn relay(table: &mut Table, report: &RelayReport) {
     }
     for step in report.walk.iter().flat_map(|walk| &walk.steps) {
         let Step { summary, met, .. } = step;
-        table.push(&short(row("step"), summary).set("right", *met && summary.right));
+        table.push(&short(row("step"), summary).set("right", &(*met && summary.right)));
     }
     for run in report.repeats.iter().flat_map(|repeats| &repeats.runs) {
         table.push(&short(row("repeat"), run));
@@ -69,62 +69,65 @@ fn relay(table: &mut Table, report: &RelayReport) {
 
 fn whole(row: Row, report: &RelayReport) -> Row {
     deliveries(row, &report.measured)
-        .set("for_ms", report.measured_ms)
+        .set("for_ms", &report.measured_ms)
         .set_some("rate", report.config.rate)
-        .set("messages_per_second", report.throughput.messages_per_second)
+        .set(
+            "messages_per_second",
+            &report.throughput.messages_per_second,
+        )
         .set(
             "deliveries_per_second",
-            report.throughput.deliveries_per_second,
+            &report.throughput.deliveries_per_second,
         )
-        .set("received_bytes", report.wire.received_bytes)
-        .set("connected", report.connect_ns.quantiles.count)
+        .set("received_bytes", &report.wire.received_bytes)
+        .set("connected", &report.connect_ns.quantiles.count)
         .latency(&report.latency_ns)
-        .set("lateness_p99_ns", report.lateness_ns.quantiles.p99)
-        .set("valid", report.valid)
-        .set("right", report.right)
+        .set("lateness_p99_ns", &report.lateness_ns.quantiles.p99)
+        .set("valid", &report.valid)
+        .set("right", &report.right)
 }
 
 fn one_second(row: Row, second: &Second) -> Row {
     let per_second = |count: u64| count as f64 * 1e3 / second.for_ms.max(1) as f64;
-    row.set("at_ms", second.at_ms)
-        .set("for_ms", second.for_ms)
-        .set("sent", second.sent)
-        .set("delivered", second.received)
-        .set("messages_per_second", per_second(second.sent))
-        .set("deliveries_per_second", per_second(second.received))
-        .set("received_bytes", second.received_bytes)
-        .set("connected", second.connected)
+    row.set("at_ms", &second.at_ms)
+        .set("for_ms", &second.for_ms)
+        .set("sent", &second.sent)
+        .set("delivered", &second.received)
+        .set("messages_per_second", &per_second(second.sent))
+        .set("deliveries_per_second", &per_second(second.received))
+        .set("received_bytes", &second.received_bytes)
+        .set("connected", &second.connected)
         .latency(&second.latency.quantiles)
-        .set("lateness_p99_ns", second.lateness_ns.p99)
+        .set("lateness_p99_ns", &second.lateness_ns.p99)
 }
 
 fn short(row: Row, summary: &Summary) -> Row {
     deliveries(row, &summary.measured)
         .set_some("rate", summary.rate)
-        .set("messages_per_second", summary.messages_per_second)
-        .set("deliveries_per_second", summary.deliveries_per_second)
+        .set("messages_per_second", &summary.messages_per_second)
+        .set("deliveries_per_second", &summary.deliveries_per_second)
         .latency(&summary.latency_ns)
-        .set("lateness_p99_ns", summary.lateness_ns.p99)
-        .set("valid", summary.valid)
-        .set("right", summary.right)
+        .set("lateness_p99_ns", &summary.lateness_ns.p99)
+        .set("valid", &summary.valid)
+        .set("right", &summary.right)
 }
 
 fn deliveries(row: Row, sums: &Deliveries) -> Row {
-    row.set("sent", sums.sent)
-        .set("expected", sums.expected)
-        .set("delivered", sums.delivered)
-        .set("lost", sums.lost)
-        .set("repeated", sums.repeated)
-        .set("reordered", sums.reordered)
-        .set("damaged", sums.damaged)
-        .set("misrouted", sums.misrouted)
+    row.set("sent", &sums.sent)
+        .set("expected", &sums.expected)
+        .set("delivered", &sums.delivered)
+        .set("lost", &sums.lost)
+        .set("repeated", &sums.repeated)
+        .set("reordered", &sums.reordered)
+        .set("damaged", &sums.damaged)
+        .set("misrouted", &sums.misrouted)
 }
 
 /// A run of handshakes has connections where others have messages, and connect times for latency.
 fn handshakes(table: &mut Table, report: &HandshakeReport) {
     let row = Row::of("run", &report.head, &report.url)
-        .set("for_ms", report.elapsed_ms)
-        .set("connected", report.completed)
+        .set("for_ms", &report.elapsed_ms)
+        .set("connected", &report.completed)
         .latency(&report.connect_ns.quantiles);
     table.push(&row);
 }
@@ -144,14 +147,14 @@ struct Row([String; COLUMNS.len()]);
 impl Row {
     fn of(kind: &str, head: &Head, url: &str) -> Self {
         Self(std::array::from_fn(|_| String::new()))
-            .set("row", kind)
-            .set("started_at", quoted(&head.started_at))
-            .set("scenario", quoted(&head.scenario))
-            .set("label", quoted(head.label.as_deref().unwrap_or_default()))
-            .set("url", quoted(url))
+            .set("row", &kind)
+            .set("started_at", &quoted(&head.started_at))
+            .set("scenario", &quoted(&head.scenario))
+            .set("label", &quoted(head.label.as_deref().unwrap_or_default()))
+            .set("url", &quoted(url))
     }
 
-    fn set(mut self, column: &str, value: impl ToString) -> Self {
+    fn set(mut self, column: &str, value: &impl ToString) -> Self {
         let at = COLUMNS.iter().position(|name| *name == column);
         debug_assert!(at.is_some(), "no column {column}");
         if let Some(at) = at {
@@ -162,25 +165,25 @@ impl Row {
 
     fn set_some(self, column: &str, value: Option<impl ToString>) -> Self {
         match value {
-            Some(value) => self.set(column, value),
+            Some(value) => self.set(column, &value),
             None => self,
         }
     }
 
     /// Quantiles; nothing where there are none.
     fn latency(self, of: &Quantiles) -> Self {
-        let row = self.set("latency_count", of.count);
+        let row = self.set("latency_count", &of.count);
         if of.count == 0 {
             return row;
         }
-        row.set("latency_min_ns", of.min)
-            .set("latency_mean_ns", of.mean.round())
-            .set("latency_p50_ns", of.p50)
-            .set("latency_p90_ns", of.p90)
-            .set("latency_p99_ns", of.p99)
-            .set("latency_p99_9_ns", of.p99_9)
-            .set("latency_p99_99_ns", of.p99_99)
-            .set("latency_max_ns", of.max)
+        row.set("latency_min_ns", &of.min)
+            .set("latency_mean_ns", &of.mean.round())
+            .set("latency_p50_ns", &of.p50)
+            .set("latency_p90_ns", &of.p90)
+            .set("latency_p99_ns", &of.p99)
+            .set("latency_p99_9_ns", &of.p99_9)
+            .set("latency_p99_99_ns", &of.p99_99)
+            .set("latency_max_ns", &of.max)
     }
 }
 

@@ -74,7 +74,7 @@ fn figures(report: &RelayReport) -> Vec<Card> {
             ),
         ];
     }
-    let faults = sums.lost + sums.repeated + sums.reordered + sums.damaged + sums.misrouted;
+    let faults: u64 = report.errors.iter().map(|kind| kind.count).sum();
     let mut all = vec![
         Card::new(
             "deliveries a second",
@@ -105,7 +105,7 @@ fn figures(report: &RelayReport) -> Vec<Card> {
             grouped(faults),
             format!("of {} deliveries", grouped(sums.expected)),
         )
-        .in_mood(if faults == 0 { Mood::Good } else { Mood::Bad }),
+        .in_mood(if report.right { Mood::Good } else { Mood::Bad }),
         Card::new(
             "generator",
             format!("{:.0} %", report.generator.cpu_share * 100.0),

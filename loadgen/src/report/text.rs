@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::words::{amount, change, ratio};
+mod series;
 
-use super::{Comparison, Deliveries, HandshakeReport, Quantiles, RelayReport};
+use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
 
 /// Width of the labels at the left.
 const LABEL: usize = 12;
@@ -19,17 +19,29 @@ impl RelayReport {
             self.messages(&mut out);
             out.blank();
         }
-        out.row("", &table_head());
-        if self.latency_ns.count > 0 {
-            out.row("latency", &table_row(&self.latency_ns));
-        }
-        if self.lateness_ns.quantiles.count > 0 {
-            out.row("lateness", &table_row(&self.lateness_ns.quantiles));
-        }
-        out.row("connect", &table_row(&self.connect_ns.quantiles));
+        self.times(&mut out);
         out.blank();
         self.verdict(&mut out);
+        series::all(&mut out, self);
         out.0
+    }
+
+    /// Latencies with coordinated omission corrected and, below, as they would be without that.
+    fn times(&self, out: &mut Page) {
+        let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
+        out.row("", &table_head());
+        for (name, of) in [
+            ("latency", &self.latency_ns),
+            ("  first", &corrected.first.quantiles),
+            ("  last", &corrected.last.quantiles),
+            ("uncorrected", &uncorrected.each.quantiles),
+            ("lateness", &self.lateness_ns.quantiles),
+        ] {
+            if of.count > 0 {
+                out.row(name, &table_row(of));
+            }
+        }
+        out.row("connect", &table_row(&self.connect_ns.quantiles));
     }
 
     fn setup(&self, out: &mut Page) {
@@ -126,12 +138,12 @@ impl RelayReport {
             ),
         );
         let lost = &self.disconnects;
-        if lost.reading + lost.stalled > 0 {
+        if lost.reading + lost.stalled + lost.slow > 0 {
             out.row(
                 "disconnects",
                 &format!(
-                    "{} of reading, {} of stalled clients",
-                    lost.reading, lost.stalled
+                    "{} of reading, {} of stalled, {} of slow clients",
+                    lost.reading, lost.stalled, lost.slow
                 ),
             );
         }
@@ -140,6 +152,10 @@ impl RelayReport {
         }
         if self.interrupted {
             out.row("note", "ended early by a signal");
+        }
+        if let Some(aborted) = &self.aborted {
+            let at = time(aborted.at_ms as f64 * 1e6);
+            out.row("ABORTED", &format!("after {at}: {}", aborted.condition));
         }
         if !self.latency_comparable && self.config.publishers > 0 {
             out.row(
@@ -204,35 +220,6 @@ impl HandshakeReport {
             "generator",
             &format!("{:.1} % of a core", self.cpu_share * 100.0),
         );
-        out.0
-    }
-}
-
-impl Comparison {
-    /// Figure by figure, with a line break at the end.
-    pub fn text(&self) -> String {
-        let mut out = Page::default();
-        let baseline = &self.baseline;
-        let label = baseline.label.as_deref().unwrap_or(&baseline.program);
-        out.row(
-            "compared",
-            &format!("with {label} of {}", baseline.started_at),
-        );
-        for caveat in &self.caveats {
-            out.row("", &format!("CAUTION: {caveat}"));
-        }
-        for figure in &self.figures {
-            let line = format!(
-                "{:18}{:>12}{:>12}{:>11}  {}",
-                figure.name,
-                amount(figure.before, &figure.unit),
-                amount(figure.after, &figure.unit),
-                ratio(figure.ratio),
-                change(figure.change)
-            );
-            out.row("", &line);
-        }
-        out.row("", change(self.verdict));
         out.0
     }
 }
