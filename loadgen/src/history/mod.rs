@@ -122,7 +122,8 @@ impl Row {
 }
 
 const ROW: &str = "SELECT id, runs.started_at, scenario, label, num_clients, rate, p50_ns, p99_ns,
-    p99_9_ns, max_ns, faults, is_right, is_valid, load, server_url FROM runs JOIN test_runs USING (id)";
+    p99_9_ns, max_ns, faults, is_right, is_valid, load, server_url
+    FROM runs JOIN test_runs USING (id)";
 
 fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {

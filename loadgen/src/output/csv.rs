@@ -1,8 +1,8 @@
 //! The report as one table (RFC 4180): the column `row` says what a row is about.
 //!
-//! `run` is the whole run; `second` a second of it, `step` a step of a walk over rates, `repeat` one
-//! of several runs. A cell that a row has nothing to say about is empty. Every row begins with what
-//! tells runs apart, so tables of several runs can be put together.
+//! `run` is the whole run; `second` a second of it, `step` a step of a walk over rates, `repeat`
+//! one of several runs. A cell that a row has nothing to say about is empty. Every row begins with
+//! what tells runs apart, so tables of several runs can be put together.
 
 use crate::report::{Deliveries, HandshakeReport, Head, Quantiles, RelayReport, Report, Second};
 use crate::report::{Step, Summary};

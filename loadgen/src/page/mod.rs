@@ -1,8 +1,8 @@
 //! Pages: one report with its charts, and the dashboard over a history.
 //!
-//! A page is one file: styles and drawings are within it, there is no script, and its policy forbids
-//! every request. It follows the light or dark colours of the system, fits a phone, and a report
-//! prints on one sheet.
+//! A page is one file: styles and drawings are within it, there is no script, and its policy
+//! forbids every request. It follows the light or dark colours of the system, fits a phone, and a
+//! report prints on one sheet.
 
 mod chart;
 mod connect;
@@ -34,7 +34,8 @@ fn document(class: &str, title: &str, body: &str) -> String {
          <meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\
          <meta name=\"color-scheme\" content=\"light dark\"/>\
-         <title>{}</title>\n<style>{STYLE}</style></head>\n<body><div class=\"{class}\">\n{body}</div></body></html>\n",
+         <title>{}</title>\n<style>{STYLE}</style></head>\n\
+         <body><div class=\"{class}\">\n{body}</div></body></html>\n",
         escape(title)
     )
 }

@@ -62,17 +62,7 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
 fn figures(report: &RelayReport) -> Vec<Card> {
     let (rates, sums, latency) = (&report.throughput, &report.measured, &report.latency_ns);
     if report.config.publishers == 0 {
-        let open = &report.connect_ns.quantiles;
-        return vec![
-            Card::new("connections", grouped(open.count), "held"),
-            Card::new("median connect", time(open.p50 as f64), "to upgraded"),
-            Card::new("slowest connect", time(open.max as f64), "to upgraded"),
-            Card::new(
-                "measured",
-                time(report.measured_ms * 1e6),
-                "without messages",
-            ),
-        ];
+        return idle(report);
     }
     let faults: u64 = report.errors.iter().map(|kind| kind.count).sum();
     let mut all = vec![
@@ -132,6 +122,21 @@ fn figures(report: &RelayReport) -> Vec<Card> {
         ));
     }
     all
+}
+
+/// Of connections that were only held.
+fn idle(report: &RelayReport) -> Vec<Card> {
+    let open = &report.connect_ns.quantiles;
+    vec![
+        Card::new("connections", grouped(open.count), "held"),
+        Card::new("median connect", time(open.p50 as f64), "to upgraded"),
+        Card::new("slowest connect", time(open.max as f64), "to upgraded"),
+        Card::new(
+            "measured",
+            time(report.measured_ms * 1e6),
+            "without messages",
+        ),
+    ]
 }
 
 fn latencies(report: &RelayReport) -> Option<String> {
