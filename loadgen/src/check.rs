@@ -21,12 +21,57 @@ pub(crate) struct Counts {
     pub(crate) reordered: u64,
     /// Arrived changed.
     pub(crate) damaged: u64,
+    /// Arrived in a room that it was not sent to.
+    pub(crate) misrouted: u64,
 }
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.repeated += other.repeated;
+        self.reordered += other.reordered;
+        self.damaged += other.damaged;
+        self.misrouted += other.misrouted;
+    }
+}
+
+/// What a receiver is to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The publisher whose own messages must not come back, where the server does not echo.
+    pub(crate) silent_publisher: Option<u32>,
+    /// Rooms whose messages do not mix: publisher `n` sends to room `n % rooms`.
+    pub(crate) rooms: u32,
+    /// Of these, the receiver's own.
+    pub(crate) room: u32,
+    /// Whatever it gets first of a publisher is the beginning.
+    pub(crate) joins_late: bool,
+    /// Nothing of what is sent should come.
+    pub(crate) is_nothing: bool,
+}
+
+impl Default for Share {
+    /// Everything.
+    fn default() -> Self {
+        Self {
+            silent_publisher: None,
+            rooms: 1,
+            room: 0,
+            joins_late: false,
+            is_nothing: false,
+        }
+    }
+}
+
+/// In place of a sequence number: none was seen yet.
+const UNKNOWN: u32 = u32::MAX;
 
 /// The record of one receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Receiver {
-    /// By publisher: the sequence number that is due next. Grows with the publishers seen.
+    share: Share,
+    /// By publisher, in its room: the sequence number that is due next. Grows with the publishers
+    /// seen.
     next_seq: Vec<u32>,
     gaps: Vec<Gap>,
     /// `[warm-up, measured]`.
@@ -36,8 +81,10 @@ pub(crate) struct Receiver {
     /// Hash over all first arrivals in their order: two receivers with everything have the same
     /// hash if and only if they saw the same order (but for a collision of 64 bits).
     pub(crate) order_hash: u64,
-    /// The publisher whose own messages must not come back, where the server does not echo.
-    silent_publisher: Option<u32>,
+    /// Sum over the measured messages, from due to received.
+    pub(crate) latency_sum_ns: u64,
+    /// The largest of them.
+    pub(crate) latency_max_ns: u64,
 }
 
 /// Sequence numbers `from..until` of a publisher have not come yet.
@@ -57,12 +104,27 @@ enum Place {
 }
 
 impl Receiver {
-    /// A receiver; `silent_publisher` is its own number where the server does not echo.
-    pub(crate) fn new(silent_publisher: Option<u32>) -> Self {
+    /// A receiver that is to get `share`.
+    pub(crate) fn new(share: Share) -> Self {
         Self {
-            silent_publisher,
+            share,
             ..Self::default()
         }
+    }
+
+    /// Takes note of the latency of a message that was accepted.
+    #[inline]
+    pub(crate) fn note_latency(&mut self, latency_ns: u64) {
+        self.latency_sum_ns += latency_ns;
+        self.latency_max_ns = self.latency_max_ns.max(latency_ns);
+    }
+
+    /// Repeated, reordered, damaged and misrouted so far.
+    pub(crate) fn faults(&self) -> u64 {
+        let of = |counts: &Counts| {
+            counts.repeated + counts.reordered + counts.damaged + counts.misrouted
+        };
+        self.counts.iter().map(of).sum()
     }
 
     /// Takes note of an arrival. Gives back the stamp of a message that arrived for the first time
@@ -74,6 +136,10 @@ impl Receiver {
         publishers: u32,
         measuring: bool,
     ) -> Option<Stamp> {
+        if self.share.is_nothing {
+            self.foreign += 1;
+            return None;
+        }
         match reading {
             Reading::Intact(stamp, checksum) if stamp.publisher < publishers => {
                 self.arrived(&stamp, checksum, false).then_some(stamp)
@@ -104,10 +170,19 @@ impl Receiver {
     /// True for a first arrival.
     #[inline]
     fn arrived(&mut self, stamp: &Stamp, checksum: u64, damaged: bool) -> bool {
-        let place = if self.silent_publisher == Some(stamp.publisher) {
+        let rooms = self.share.rooms;
+        let (in_room, room) = match rooms {
+            1 => (stamp.publisher, 0),
+            _ => (stamp.publisher / rooms, stamp.publisher % rooms),
+        };
+        if room != self.share.room {
+            self.counts[usize::from(stamp.measured)].misrouted += 1;
+            return false;
+        }
+        let place = if self.share.silent_publisher == Some(stamp.publisher) {
             Place::Again
         } else {
-            self.place(stamp.publisher, stamp.seq as u32)
+            self.place(in_room, stamp.seq as u32)
         };
         let counts = &mut self.counts[usize::from(stamp.measured)];
         if place == Place::Again {
@@ -130,7 +205,8 @@ impl Receiver {
     fn place(&mut self, publisher: u32, seq: u32) -> Place {
         let at = publisher as usize;
         if at >= self.next_seq.len() {
-            self.next_seq.resize(at + 1, 0);
+            let first = if self.share.joins_late { UNKNOWN } else { 0 };
+            self.next_seq.resize(at + 1, first);
         }
         let next = self.next_seq[at];
         if seq == next {
@@ -143,6 +219,10 @@ impl Receiver {
     #[cold]
     fn out_of_line(&mut self, publisher: u32, seq: u32) -> Place {
         let next = self.next_seq[publisher as usize];
+        if next == UNKNOWN && self.share.joins_late {
+            self.next_seq[publisher as usize] = seq.wrapping_add(1);
+            return Place::Next;
+        }
         if seq > next {
             if self.gaps.len() == GAPS_MAX {
                 self.gaps.remove(0);
@@ -186,6 +266,7 @@ mod tests {
             publisher,
             seq,
             due_ns: 0,
+            sent_ns: 0,
         };
         let checksum = u64::from(publisher) << 32 | seq;
         receiver
@@ -252,9 +333,52 @@ mod tests {
 
     #[test]
     fn an_own_message_that_comes_back_without_echo_is_a_repeat() {
-        let mut receiver = Receiver::new(Some(2));
+        let mut receiver = Receiver::new(Share {
+            silent_publisher: Some(2),
+            ..Share::default()
+        });
         assert!(!give(&mut receiver, 2, 0) && give(&mut receiver, 1, 0));
         assert_eq!(receiver.counts[1].repeated, 1);
+    }
+
+    #[test]
+    fn a_message_of_another_room_is_misrouted_and_nothing_else() {
+        let mut receiver = Receiver::new(Share {
+            rooms: 3,
+            room: 1,
+            ..Share::default()
+        });
+        assert!(give(&mut receiver, 1, 0) && give(&mut receiver, 7, 0));
+        assert!(!give(&mut receiver, 2, 0) && !give(&mut receiver, 3, 0));
+        let expected = Counts {
+            delivered: 2,
+            misrouted: 2,
+            ..Counts::default()
+        };
+        assert_eq!(receiver.counts[1], expected);
+    }
+
+    #[test]
+    fn who_joins_late_misses_nothing_and_still_sees_repeats_and_gaps() {
+        let mut receiver = Receiver::new(Share {
+            joins_late: true,
+            ..Share::default()
+        });
+        for (seq, first) in [(70, true), (71, true), (71, false), (74, true), (72, true)] {
+            assert_eq!(give(&mut receiver, 4, seq), first, "{seq}");
+        }
+        let counts = receiver.counts[1];
+        assert_eq!((counts.repeated, counts.reordered), (1, 1));
+    }
+
+    #[test]
+    fn where_nobody_is_to_get_anything_all_is_foreign() {
+        let mut receiver = Receiver::new(Share {
+            is_nothing: true,
+            ..Share::default()
+        });
+        assert!(!give(&mut receiver, 0, 0));
+        assert_eq!((receiver.foreign, receiver.counts[1].delivered), (1, 0));
     }
 
     #[test]

@@ -17,10 +17,12 @@ use crate::check::Receiver;
 use crate::control::Shared;
 use crate::handshake::Handshake;
 use crate::pacing::Publisher;
+use crate::plan::Role;
 use crate::receive::Fragments;
 use crate::tls::{Opened, Session, Tls};
 
-/// Receive buffer of a stalled client's socket, so that it holds up the relay soon.
+/// Receive buffer of the socket of a client that does not read, or slowly, so that it holds up the
+/// relay soon.
 const STALLED_RECV_BYTES: usize = 16 << 10;
 
 /// Where a connection stands.
@@ -43,13 +45,16 @@ pub(crate) struct Client {
     session: Option<Box<Session>>,
     pub(crate) phase: Phase,
     pub(crate) started_ns: u64,
-    pub(crate) stalled: bool,
+    pub(crate) role: Role,
+    pub(crate) room: u32,
     pub(crate) receiver: Receiver,
     pub(crate) publisher: Option<Publisher>,
     /// The publisher whose messages complete when they arrive here, as a place in the thread.
     pub(crate) credits: Option<Credit>,
     /// Beginning of a frame or of the response head.
     pub(crate) inbox: Vec<u8>,
+    /// So much of a large frame is still to come.
+    pub(crate) skip_bytes: usize,
     /// Fragments of a message.
     pub(crate) fragments: Option<Fragments>,
     /// The server may compress messages (RFC 7692).
@@ -79,19 +84,23 @@ impl Client {
     /// Starts to connect.
     ///
     /// # Errors
-    /// No file descriptor, no port, no route.
+    /// No file descriptor, no port, no route, a source address that is not this machine's.
     pub(crate) fn connect(
         index: u32,
         shared: &Shared,
-        stalled: bool,
+        role: Role,
+        room: u32,
         now_ns: u64,
     ) -> io::Result<Self> {
         let address = shared.address;
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        if stalled {
+        if matches!(role, Role::Stalled | Role::Slow) {
             socket.set_recv_buffer_size(STALLED_RECV_BYTES)?;
+        }
+        if let Some(source) = shared.source_of(index) {
+            socket.bind(&source.into())?;
         }
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
@@ -106,11 +115,13 @@ impl Client {
             session: session.map(Box::new),
             phase: Phase::Connecting,
             started_ns: now_ns,
-            stalled,
+            role,
+            room,
             receiver: Receiver::default(),
             publisher: None,
             credits: None,
             inbox: Vec::new(),
+            skip_bytes: 0,
             fragments: None,
             deflate: false,
             received_bytes: 0,
@@ -147,7 +158,7 @@ impl Client {
 
     /// Sends the upgrade request.
     pub(crate) fn request(&mut self, shared: &Shared) -> io::Result<()> {
-        let path = shared.target.path_for(self.index);
+        let path = shared.target.path_for(self.index, self.room);
         let authority = shared.target.authority();
         let (handshake, request) = Handshake::request(authority, &path, shared.deflate);
         self.phase = Phase::Upgrading(handshake);
@@ -191,6 +202,22 @@ impl Client {
         }
     }
 
+    /// What of `bytes` does not belong to a large frame that is skipped.
+    pub(crate) fn unskipped<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let skipped = self.skip_bytes.min(bytes.len());
+        self.skip_bytes -= skipped;
+        &bytes[skipped..]
+    }
+
+    /// Keeps what of `bytes` is left when frames took the first `taken`.
+    pub(crate) fn keep(&mut self, bytes: &[u8], taken: usize) {
+        self.inbox.clear();
+        match bytes.get(taken..) {
+            Some(rest) => self.inbox.extend_from_slice(rest),
+            None => self.skip_bytes = taken - bytes.len(),
+        }
+    }
+
     /// Sends `bytes`; what does not fit is kept, and nothing more goes out before it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(session) = &mut self.session {
@@ -225,6 +252,12 @@ impl Client {
             None => !self.outbox.is_empty(),
             Some(session) => session.is_blocked(),
         }
+    }
+
+    /// Messages that came due wait for the socket.
+    pub(crate) fn is_held(&self) -> bool {
+        let publisher = self.publisher.as_ref();
+        publisher.is_some_and(|publisher| publisher.is_held)
     }
 
     /// The connection is over; only the first reason counts.

@@ -1,12 +1,14 @@
 //! What the threads of a run share: read-only facts, the times of the phases, and counters that one
 //! thread writes and the coordinator reads.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, Work};
+use crate::push::Push;
+use crate::spread::Joint;
 use crate::stamp::Payloads;
 use crate::tls::Tls;
 
@@ -20,7 +22,13 @@ pub(crate) struct Shared {
     pub(crate) deflate: bool,
     pub(crate) threads: u32,
     pub(crate) connect_timeout: Duration,
+    /// Addresses to connect from, in turn.
+    source_ips: Vec<IpAddr>,
+    /// Of a relay run in several threads.
+    pub(crate) joint: Option<Joint>,
+    pub(crate) push: Option<Push>,
     pub(crate) payloads: Payloads,
+    pub(crate) seed: u64,
     pub(crate) clock: Clock,
     pub(crate) times: Times,
     finish: AtomicBool,
@@ -35,11 +43,24 @@ impl Shared {
             deflate: plan.deflate,
             threads: plan.threads,
             connect_timeout: plan.connect_timeout,
+            push: plan.push.clone(),
+            source_ips: plan.source_ips.clone(),
+            joint: match &plan.work {
+                Work::Relay(relay) => Joint::new(relay, plan.threads),
+                Work::Handshakes(_) => None,
+            },
             payloads: Payloads::new(plan.size, plan.form, plan.seed),
+            seed: plan.seed,
             clock: Clock::new(),
             times: Times::default(),
             finish: AtomicBool::new(false),
         }
+    }
+
+    /// The address that connection number `index` comes from, where the user has named some.
+    pub(crate) fn source_of(&self, index: u32) -> Option<SocketAddr> {
+        let turn = (index as usize).checked_rem(self.source_ips.len())?;
+        Some(SocketAddr::new(self.source_ips[turn], 0))
     }
 
     /// Tells all threads to hand in what they have.
@@ -109,6 +130,8 @@ impl Times {
 pub(crate) struct Progress {
     pub(crate) connected: AtomicU64,
     pub(crate) sent: AtomicU64,
+    /// First arrivals that these messages should come to.
+    pub(crate) expected: AtomicU64,
     pub(crate) arrivals: AtomicU64,
 }
 

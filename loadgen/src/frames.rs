@@ -22,6 +22,9 @@ pub(crate) enum Incoming<'a> {
         is_compressed: bool,
         payload: &'a [u8],
     },
+    /// A data frame larger than anything that was sent: of somebody else. Its payload is not looked
+    /// at.
+    Large { is_final: bool },
     /// To be answered with the same payload (RFC 6455 §5.5.2).
     Ping(&'a [u8]),
     /// Nobody asked for it; allowed (RFC 6455 §5.5.3).
@@ -39,8 +42,6 @@ pub(crate) enum FrameError {
     Masked,
     /// A control frame that is fragmented or over 125 bytes (RFC 6455 §5.5).
     Control,
-    /// Larger than anything that was sent.
-    TooLarge(u64),
 }
 
 impl std::fmt::Display for FrameError {
@@ -52,12 +53,6 @@ impl std::fmt::Display for FrameError {
                 out,
                 "the server sent a control frame that is too long or split"
             ),
-            Self::TooLarge(bytes) => {
-                write!(
-                    out,
-                    "the server sent a frame of {bytes} bytes, larger than any that was sent"
-                )
-            }
         }
     }
 }
@@ -69,7 +64,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) expected_head: &'a [u8],
     /// Payload bytes of our own messages.
     pub(crate) expected_bytes: usize,
-    /// No payload may have more bytes.
+    /// Payloads with more bytes are not looked at.
     pub(crate) payload_bytes_max: u64,
     /// Messages may be compressed: permessage-deflate was agreed on.
     pub(crate) allows_compressed: bool,
@@ -77,7 +72,8 @@ pub(crate) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Calls `visit` for every whole frame in `bytes`, up to and including a Close. Gives back how
-    /// many bytes the frames took; what is left is the beginning of the next.
+    /// many bytes the frames took; what is left is the beginning of the next. They are more than
+    /// there were where a frame is large: the others are still to come, and to be skipped.
     #[inline]
     pub(crate) fn each<'b>(
         self,
@@ -115,10 +111,12 @@ impl Walk<'_> {
             return Ok(None);
         };
         check(&header, payload_bytes, self.allows_compressed)?;
-        if payload_bytes > self.payload_bytes_max {
-            return Err(FrameError::TooLarge(payload_bytes));
-        }
         let from = cursor.position() as usize;
+        if payload_bytes > self.payload_bytes_max && matches!(header.opcode, OpCode::Data(_)) {
+            let is_final = header.is_final;
+            let until = from.saturating_add(payload_bytes as usize);
+            return Ok(Some((Incoming::Large { is_final }, until)));
+        }
         let until = from + payload_bytes as usize;
         let Some(payload) = bytes.get(from..until) else {
             return Ok(None);
@@ -256,7 +254,17 @@ mod tests {
         assert_eq!(error(&[0x82, 0x80, 0, 0, 0, 0]), FrameError::Masked);
         assert_eq!(error(&[0x09, 0]), FrameError::Control);
         assert_eq!(error(&[0x89, 126, 0, 126]), FrameError::Control);
-        assert_eq!(error(&[0x82, 126, 0x03, 0xe9]), FrameError::TooLarge(1001));
+    }
+
+    #[test]
+    fn a_frame_larger_than_any_that_was_sent_is_skipped_before_it_is_there() {
+        let mut seen = Vec::new();
+        let bytes = [0x89, 0, 0x82, 126, 0x03, 0xe9, 1, 2];
+        let taken = WALK.each(&bytes, |frame| {
+            seen.push(matches!(frame, Incoming::Large { is_final: true }));
+        });
+        assert_eq!((taken, seen), (Ok(2 + 4 + 1001), vec![false, true]));
+        assert!(WALK.each(&[0x89, 126, 0xff, 0xff], |_| {}).is_err());
     }
 
     #[test]

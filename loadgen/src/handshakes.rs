@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::Control;
 use crate::client::{Client, Phase};
 use crate::control::Shared;
 use crate::frames::append_control;
-use crate::plan::Handshakes;
+use crate::plan::{Handshakes, Role};
 use crate::{RunError, histogram};
 
 /// How long a server may take to close after the Close frame before the connection is reset.
@@ -130,7 +130,7 @@ impl Batch<'_> {
 
     fn open(&mut self, slot: usize, index: u32) -> Result<(), RunError> {
         let now_ns = self.shared.clock.now_ns();
-        let mut client = Client::connect(index, self.shared, false, now_ns)?;
+        let mut client = Client::connect(index, self.shared, Role::Full, 0, now_ns)?;
         // Whoever closes first keeps the port in TIME_WAIT for a minute; a reset does not.
         client.reset_on_drop();
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -25,3 +25,8 @@ pub(crate) fn merge(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
     // Adding fails only where the other's values lie out of bounds.
     let _ = sum.add(other);
 }
+
+/// An empty histogram for numbers that are no times.
+pub(crate) fn of_counts() -> Histogram<u64> {
+    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"))
+}

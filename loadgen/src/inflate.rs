@@ -122,6 +122,7 @@ mod tests {
             publisher: 1,
             seq,
             due_ns: 5,
+            sent_ns: 5,
         };
         let mut frame = Vec::new();
         payloads.append(&mut frame, &stamp);

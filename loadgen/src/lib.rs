@@ -1,10 +1,14 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ text | json
-//!                          │   client: connect, upgrade, bytes in and out
-//!                          │   receive: frames ─▶ stamp ─▶ check ─▶ latency
-//!                          └   pacing: when to send
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ output
+//!                  │          │              │   client: connect, upgrade, bytes in and out
+//!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
+//!                  │          │              └   pacing: when to send
+//!                  │          └ watch: snapshots, the timeline, conditions that end the run
+//!                  └ search: the next rate of a walk
+//!
+//! snapshot ─▶ live        report ─▶ output: text, json, csv, markdown, hdr, page ─▶ history
 //! ```
 //!
 //! Three rules make its figures worth something. Messages are sent when they are due, whatever the
@@ -15,27 +19,42 @@
 #![warn(missing_docs)]
 
 pub mod args;
+pub mod cli;
+pub mod condition;
+pub mod history;
+pub mod live;
+pub mod output;
 pub mod plan;
+pub mod push;
 pub mod report;
 pub mod run;
+pub mod snapshot;
 
 mod book;
 mod check;
 mod client;
 mod clock;
 mod control;
+mod coordinator;
 mod frames;
 mod handshake;
 mod handshakes;
 mod histogram;
 mod inflate;
+mod interval;
 mod limits;
 mod outcome;
 mod pacing;
+mod page;
 mod receive;
+mod scrape;
+mod search;
+mod spread;
 mod stalled;
 mod stamp;
 mod tls;
+mod watch;
+mod words;
 mod worker;
 
 /// Why a run came to nothing.

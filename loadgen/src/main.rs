@@ -1,49 +1,83 @@
 //! The `loadgen` binary: read the command line, run, report.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use loadgen::args::{Args, Output};
+use loadgen::cli::Cli;
+use loadgen::history::Store;
+use loadgen::live::Live;
+use loadgen::report::{Change, Report};
 use loadgen::run::run;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 const USAGE_OR_CONNECTION: u8 = 2;
+/// Wrong deliveries, or a condition of `--abort-if`.
 const WRONG_DELIVERIES: u8 = 3;
+/// Than the report of `--compare`.
+const WORSE: u8 = 4;
 const SECOND_SIGNAL: i32 = 130;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match load(&args) {
-        Ok(code) => code,
-        Err(error) => {
-            // Where stderr is gone there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "loadgen: {error:#}");
-            ExitCode::from(USAGE_OR_CONNECTION)
-        }
-    }
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Some(command) => command.run().map(|()| ExitCode::SUCCESS),
+        None => load(&cli),
+    };
+    done.unwrap_or_else(|error| {
+        // Where stderr is gone there is nobody to tell.
+        let _ = writeln!(io::stderr(), "loadgen: {error:#}");
+        ExitCode::from(USAGE_OR_CONNECTION)
+    })
 }
 
-fn load(args: &Args) -> anyhow::Result<ExitCode> {
-    let plan = args.plan()?;
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The order matters: the first signal finds the flag unset, and sets it.
-        flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&interrupt))?;
-        flag::register(signal, Arc::clone(&interrupt))?;
+fn load(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let plan = cli.run.plan()?;
+    cli.forms.check()?;
+    let mut history = cli.history.as_deref().map(Store::open).transpose()?;
+    let interrupt = interrupt_on_signals()?;
+    let mut live = Live::new(cli.no_live);
+    let report = run(&plan, &interrupt, &mut |snapshot| live.show(snapshot));
+    drop(live);
+    let report = report?;
+    let earlier = history.as_ref().map(|history| history.earlier(&report));
+    cli.forms
+        .tell(&report, &earlier.transpose()?.unwrap_or_default())?;
+    if let Some(history) = &mut history {
+        history.add(&report)?;
     }
-    let report = run(&plan, &interrupt)?;
-    let text = match args.output {
-        Output::Text => report.text(),
-        Output::Json => report.json()?,
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::from(if report.is_right() {
-        0
-    } else {
-        WRONG_DELIVERIES
-    }))
+    Ok(ExitCode::from(exit_code(&report)))
+}
+
+/// A flag that the first signal sets. The second one ends the process, and leaves the terminal as
+/// it was.
+fn interrupt_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupt);
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if flag.swap(true, Ordering::Relaxed) {
+                    Live::restore();
+                    std::process::exit(SECOND_SIGNAL);
+                }
+            }
+        })?;
+    Ok(interrupt)
+}
+
+fn exit_code(report: &Report) -> u8 {
+    match report {
+        Report::Relay(report) if !report.right || report.aborted.is_some() => WRONG_DELIVERIES,
+        Report::Relay(report) => match &report.comparison {
+            Some(comparison) if comparison.verdict == Change::Worse => WORSE,
+            _ => 0,
+        },
+        Report::Handshakes(_) => 0,
+    }
 }

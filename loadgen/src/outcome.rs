@@ -4,17 +4,23 @@ use hdrhistogram::Histogram;
 
 use crate::check::Counts;
 use crate::client::{Client, Phase};
+use crate::plan::Role;
+use crate::spread::Ends;
+use crate::worker::ChurnOutcome;
 
 /// One thread's part of the result.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) clients: Vec<ClientOutcome>,
-    /// Nanoseconds from due to received.
-    pub(crate) latency: Histogram<u64>,
-    /// Nanoseconds from due to sent.
-    pub(crate) lateness: Histogram<u64>,
+    /// Nanoseconds from sent to received.
+    pub(crate) uncorrected: Histogram<u64>,
+    /// First and last receivers.
+    pub(crate) ends: Ends,
     /// Nanoseconds from connect to upgraded.
     pub(crate) connect_times: Histogram<u64>,
+    /// Nanoseconds from connect to connected.
+    pub(crate) tcp_connect_times: Histogram<u64>,
+    pub(crate) churn: ChurnOutcome,
     /// When the last measured message arrived, 0 for never.
     pub(crate) last_arrival_ns: u64,
     /// Messages that came compressed, in both phases.
@@ -27,7 +33,8 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct ClientOutcome {
     pub(crate) index: u32,
-    pub(crate) stalled: bool,
+    pub(crate) role: Role,
+    pub(crate) room: u32,
     /// `[warm-up, measured]`.
     pub(crate) sent: [u64; 2],
     /// Due, and not sent because the connection was gone or blocked.
@@ -38,6 +45,9 @@ pub(crate) struct ClientOutcome {
     pub(crate) counts: [Counts; 2],
     pub(crate) foreign: u64,
     pub(crate) order_hash: u64,
+    /// Of measured messages, from due to received.
+    pub(crate) latency_sum_ns: u64,
+    pub(crate) latency_max_ns: u64,
     /// Taken off the socket since the upgrade.
     pub(crate) received_bytes: u64,
     /// Why the connection ended before the run did.
@@ -49,13 +59,16 @@ impl ClientOutcome {
         let publisher = client.publisher.unwrap_or_default();
         Self {
             index: client.index,
-            stalled: client.stalled,
+            role: client.role,
+            room: client.room,
             sent: publisher.sent,
             unsent: publisher.scheduled.saturating_sub(publisher.seq),
             held_up: publisher.held_up,
             counts: client.receiver.counts,
             foreign: client.receiver.foreign,
             order_hash: client.receiver.order_hash,
+            latency_sum_ns: client.receiver.latency_sum_ns,
+            latency_max_ns: client.receiver.latency_max_ns,
             received_bytes: client.received_bytes,
             closed: match client.phase {
                 Phase::Closed(reason) => Some(reason),

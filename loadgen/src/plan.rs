@@ -1,17 +1,25 @@
 //! What a run is going to do, checked: nothing in here fails later for a reason that was known
 //! before.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use tungstenite::http::Uri;
 
+use crate::condition::Condition;
+use crate::push::Push;
+use crate::report::RelayReport;
 use crate::stamp::Form;
 use crate::tls::Tls;
 
 /// A checked plan for one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Name of the scenario, for the report.
+    pub scenario: String,
+    /// What the user calls this run, for the report.
+    pub label: Option<String>,
     /// Where to connect.
     pub target: Target,
     /// For a `wss://` target.
@@ -28,8 +36,45 @@ pub struct Plan {
     pub form: Form,
     /// Seed of payloads and mask.
     pub seed: u64,
+    /// Messages go in through this API instead of through the clients' connections.
+    pub push: Option<Push>,
+    /// The relay's metrics, scraped before and after.
+    pub metrics_url: Option<String>,
+    /// Addresses that the connections come from in turn; empty: the system chooses.
+    pub source_ips: Vec<IpAddr>,
+    /// Ends the run early when one of them holds.
+    pub abort_if: Vec<Condition>,
+    /// How many runs, and at which rates.
+    pub series: Series,
+    /// An earlier run to compare with.
+    pub baseline: Option<Box<RelayReport>>,
+    /// By how much a figure may differ from the earlier one and still be the same: 0.05 is 5 %.
+    pub tolerance: f64,
     /// What to do with the connections.
     pub work: Work,
+}
+
+/// How many runs.
+#[derive(Clone, Debug)]
+pub enum Series {
+    /// One.
+    Once,
+    /// The same so many times.
+    Repeat(u32),
+    /// At several rates.
+    Walk(Rates),
+}
+
+/// The rates of a walk, in messages a second.
+#[derive(Clone, Debug)]
+pub struct Rates {
+    /// These, in this order; where there are none they are searched from `first` on: doubled until
+    /// one fails twice, then halved in between.
+    pub listed: Vec<f64>,
+    /// Where a search begins.
+    pub first: f64,
+    /// What a step has to meet.
+    pub target: Vec<Condition>,
 }
 
 /// The kind of run.
@@ -42,28 +87,164 @@ pub enum Work {
 }
 
 /// Publish and receive.
+///
+/// Clients are numbered by what they do: those that read all the time, of which the first publish;
+/// slow readers; those that come and go; those that never read. Where messages go in over HTTP, the
+/// connections that push them come last, and no client publishes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Relay {
-    /// Connections, stalled ones included.
+    /// Connections of clients, slow, churning and stalled ones included.
     pub clients: u32,
-    /// The last so many clients never read.
+    /// So many clients read no faster than [`slow_bytes_per_second`](Self::slow_bytes_per_second).
+    pub slow: u32,
+    /// What a slow reader takes.
+    pub slow_bytes_per_second: u32,
+    /// So many clients are replaced by new ones all the time.
+    pub churning: u32,
+    /// How many of them, each second, all together.
+    pub churn_per_second: f64,
+    /// So many clients never read.
     pub stalled: u32,
-    /// The first so many clients publish.
+    /// So many publish.
     pub publishers: u32,
+    /// Messages go in over HTTP.
+    pub is_pushed: bool,
     /// When messages are sent.
     pub pace: Pace,
-    /// The relay sends a message back to its publisher too.
-    pub echo: bool,
-    /// Load before the measurement.
+    /// Who gets a message.
+    pub expect: Expect,
+    /// Rooms that the clients are spread over, in turn.
+    pub rooms: u32,
+    /// Before the warm-up the rate rises from nothing for this long.
+    pub ramp: Duration,
+    /// Load before the measurement, at the full rate.
     pub warmup: Duration,
     /// Load that is measured.
     pub duration: Duration,
 }
 
+/// Who of a room gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Expect {
+    /// Everybody.
+    All,
+    /// Everybody but its publisher.
+    Others,
+    /// Its publisher alone.
+    #[value(name = "self")]
+    Own,
+    /// Nobody: only the sending is measured.
+    Nobody,
+}
+
+impl Expect {
+    /// As it is typed and reported.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Others => "others",
+            Self::Own => "self",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// What a connection is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads all the time; may publish.
+    Full,
+    /// Reads slowly.
+    Slow,
+    /// Is replaced now and then.
+    Churning,
+    /// Never reads.
+    Stalled,
+    /// Pushes messages over HTTP.
+    Pusher,
+}
+
 impl Relay {
-    /// Clients that read.
-    pub(crate) fn live(&self) -> u32 {
-        self.clients - self.stalled
+    /// The same load at another rate.
+    pub(crate) fn at_rate(&self, per_second: f64) -> Self {
+        let pace = match self.pace {
+            Pace::Open { arrivals, .. } => Pace::Open {
+                per_second,
+                arrivals,
+            },
+            closed @ Pace::Closed { .. } => closed,
+        };
+        Self { pace, ..*self }
+    }
+
+    /// Clients that read all the time: what they get is checked in full.
+    pub(crate) fn full(&self) -> u32 {
+        self.clients - self.slow - self.churning - self.stalled
+    }
+
+    /// Connections of any kind.
+    pub(crate) fn connections(&self) -> u32 {
+        self.clients + if self.is_pushed { self.publishers } else { 0 }
+    }
+
+    /// What connection number `index` does.
+    pub(crate) fn role(&self, index: u32) -> Role {
+        let slow_from = self.full();
+        let churning_from = slow_from + self.slow;
+        let stalled_from = churning_from + self.churning;
+        match index {
+            _ if index < slow_from => Role::Full,
+            _ if index < churning_from => Role::Slow,
+            _ if index < stalled_from => Role::Churning,
+            _ if index < self.clients => Role::Stalled,
+            _ => Role::Pusher,
+        }
+    }
+
+    /// The connection of a publisher.
+    pub(crate) fn index_of(&self, publisher: u32) -> u32 {
+        match self.is_pushed {
+            true => self.clients + publisher,
+            false => publisher,
+        }
+    }
+
+    /// Which publisher connection number `index` is.
+    pub(crate) fn publisher_at(&self, index: u32) -> Option<u32> {
+        match self.is_pushed {
+            true => index.checked_sub(self.clients),
+            false => Some(index).filter(|index| *index < self.publishers),
+        }
+    }
+
+    /// Rooms whose messages do not mix.
+    #[inline]
+    pub(crate) fn rooms_apart(&self) -> u32 {
+        match self.expect {
+            Expect::Own => self.full(),
+            _ => self.rooms,
+        }
+    }
+
+    /// The room of a client, or of a publisher by its own number.
+    #[inline]
+    pub(crate) fn room_of(&self, number: u32) -> u32 {
+        match self.rooms_apart() {
+            1 => 0,
+            rooms => number % rooms,
+        }
+    }
+
+    /// Clients that a message of `publisher` should reach.
+    pub(crate) fn receivers_of(&self, publisher: u32) -> u32 {
+        let rooms = self.rooms_apart();
+        let room = self.room_of(publisher);
+        let members = self.full().saturating_sub(room).div_ceil(rooms);
+        match self.expect {
+            Expect::All | Expect::Own => members,
+            Expect::Others => members.saturating_sub(1),
+            Expect::Nobody => 0,
+        }
     }
 }
 
@@ -87,12 +268,34 @@ pub enum Pace {
     Open {
         /// Messages a second, of all publishers together.
         per_second: f64,
+        /// How far apart.
+        arrivals: Arrivals,
     },
     /// Whenever fewer than `window` messages of a publisher are under way.
     Closed {
         /// Messages of one publisher under way.
         window: u32,
     },
+}
+
+/// How far apart messages are due in an open loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arrivals {
+    /// Evenly.
+    Constant,
+    /// As if by chance: the times between two messages of a publisher are exponentially
+    /// distributed, and the seed repeats them.
+    Poisson,
+}
+
+impl Arrivals {
+    /// As it is typed and reported.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+        }
+    }
 }
 
 /// Something about the command line that does not work.
@@ -122,7 +325,7 @@ pub struct Target {
     host: String,
     port: u16,
     authority: String,
-    /// Path and query; `{i}` stands for the client's number.
+    /// Path and query; `{i}` stands for the client's number, `{room}` for that of its room.
     path: String,
 }
 
@@ -136,6 +339,7 @@ impl Target {
         // Braces are not allowed in a URI; a marker that is stands in for them.
         let uri: Uri = url
             .replace("{i}", CLIENT_MARK)
+            .replace("{room}", ROOM_MARK)
             .parse()
             .map_err(|_| bad("not a URL"))?;
         let is_tls = match uri.scheme_str() {
@@ -154,8 +358,21 @@ impl Target {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: uri.authority().map_or(host, |all| all.as_str()).to_owned(),
-            path: path.replace(CLIENT_MARK, "{i}"),
+            path: path
+                .replace(CLIENT_MARK, "{i}")
+                .replace(ROOM_MARK, "{room}"),
         })
+    }
+
+    /// The same with another path, where it has none.
+    pub(crate) fn or_path(mut self, path: Option<&str>) -> Self {
+        if self.path == "/"
+            && let Some(path) = path
+        {
+            self.url = format!("{}{path}", self.url.trim_end_matches('/'));
+            self.path = path.to_owned();
+        }
+        self
     }
 
     /// The address to connect to; an IPv4 one where the host has both.
@@ -188,25 +405,88 @@ impl Target {
     }
 
     /// Path and query for one client.
-    pub(crate) fn path_for(&self, client: u32) -> String {
-        self.path.replace("{i}", &client.to_string())
+    pub(crate) fn path_for(&self, client: u32, room: u32) -> String {
+        let path = self.path.replace("{i}", &client.to_string());
+        path.replace("{room}", &room.to_string())
     }
 }
 
 const CLIENT_MARK: &str = "loadgen-client-number";
+const ROOM_MARK: &str = "loadgen-room-number";
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A plan for `clients` that all read and publish.
+    pub(crate) fn relay(clients: u32, expect: Expect) -> Relay {
+        Relay {
+            clients,
+            slow: 0,
+            slow_bytes_per_second: 0,
+            churning: 0,
+            churn_per_second: 0.0,
+            stalled: 0,
+            publishers: clients,
+            is_pushed: false,
+            pace: Pace::Open {
+                per_second: 1000.0,
+                arrivals: Arrivals::Constant,
+            },
+            expect,
+            rooms: 1,
+            ramp: Duration::ZERO,
+            warmup: Duration::ZERO,
+            duration: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn every_connection_has_one_role_and_every_message_its_receivers() {
+        let relay = Relay {
+            slow: 1,
+            churning: 2,
+            stalled: 3,
+            publishers: 4,
+            rooms: 3,
+            ..relay(16, Expect::Others)
+        };
+        let roles: Vec<_> = (0..relay.connections())
+            .map(|index| relay.role(index))
+            .collect();
+        assert_eq!(roles[..10], [Role::Full; 10]);
+        assert_eq!(roles[10..13], [Role::Slow, Role::Churning, Role::Churning]);
+        assert_eq!(roles[13..], [Role::Stalled; 3]);
+        // Rooms of 4, 3 and 3.
+        let receivers = [0, 1, 2, 3].map(|publisher| relay.receivers_of(publisher));
+        assert_eq!(receivers, [3, 2, 2, 3]);
+        let own = Relay {
+            expect: Expect::Own,
+            ..relay
+        };
+        assert_eq!([0, 3].map(|publisher| own.receivers_of(publisher)), [1, 1]);
+    }
+
+    #[test]
+    fn pushers_are_connections_of_their_own() {
+        let relay = Relay {
+            is_pushed: true,
+            publishers: 2,
+            ..relay(5, Expect::All)
+        };
+        assert_eq!((relay.connections(), relay.role(5)), (7, Role::Pusher));
+        assert_eq!((relay.index_of(1), relay.publisher_at(6)), (6, Some(1)));
+        assert_eq!((relay.publisher_at(4), relay.receivers_of(1)), (None, 5));
+    }
 
     #[test]
     fn a_url_is_taken_apart() {
         let target = Target::parse("ws://[::1]:8443/ws/user{i}?a=b").expect("a good URL");
         assert_eq!((target.host.as_str(), target.port), ("::1", 8443));
         assert_eq!(target.authority(), "[::1]:8443");
-        assert_eq!(target.path_for(7), "/ws/user7?a=b");
+        assert_eq!(target.path_for(7, 0), "/ws/user7?a=b");
         let plain = Target::parse("ws://localhost").expect("a good URL");
-        assert_eq!((plain.port, plain.path_for(0).as_str()), (80, "/"));
+        assert_eq!((plain.port, plain.path_for(0, 0).as_str()), (80, "/"));
         let tls = Target::parse("wss://localhost/chat").expect("a good URL");
         assert!(tls.is_tls() && tls.port == 443 && !plain.is_tls());
     }

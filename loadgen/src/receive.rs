@@ -9,6 +9,10 @@ use crate::control::Shared;
 use crate::frames::{Incoming, Walk, append_control};
 use crate::histogram;
 use crate::inflate::Inflater;
+use crate::interval::Interval;
+use crate::plan::Role;
+use crate::push;
+use crate::spread::{Joint, Spread};
 use crate::stalled::close_text;
 use crate::stamp::{Payloads, Reading};
 
@@ -22,28 +26,30 @@ pub(crate) struct Tally {
     inflater: Inflater,
     /// Messages that came compressed, in both phases.
     pub(crate) compressed: u64,
-    /// First arrivals, in both phases.
+    /// First arrivals at clients that read all the time, in both phases.
     pub(crate) arrivals: u64,
-    /// From the due time to the end of the `recv`, of measured messages.
-    pub(crate) latency: Histogram<u64>,
+    /// From sent to the end of the `recv`, of measured messages.
+    pub(crate) uncorrected: Histogram<u64>,
+    pub(crate) spread: Spread,
     /// When the last measured message arrived.
     pub(crate) last_arrival_ns: u64,
 }
 
 impl Tally {
-    pub(crate) fn new(payloads: &Payloads) -> Self {
+    pub(crate) fn new(payloads: &Payloads, spread: Spread) -> Self {
         Self {
             inflater: Inflater::new(message_bytes_max(payloads)),
             compressed: 0,
             arrivals: 0,
-            latency: histogram::new(),
+            uncorrected: histogram::new(),
+            spread,
             last_arrival_ns: 0,
         }
     }
 }
 
 fn message_bytes_max(payloads: &Payloads) -> usize {
-    payloads.size().max(FOREIGN_BYTES_MAX)
+    (payloads.size() + push::AROUND_BYTES_MAX).max(FOREIGN_BYTES_MAX)
 }
 
 /// A message of which not all frames have come.
@@ -52,6 +58,8 @@ pub(crate) struct Fragments {
     /// The opcode is the one that was sent.
     is_kind_kept: bool,
     is_compressed: bool,
+    /// Larger than any that was sent: it is not kept.
+    is_large: bool,
     bytes: Vec<u8>,
 }
 
@@ -68,7 +76,7 @@ pub(crate) fn walk_of(payloads: &Payloads, allows_compressed: bool) -> Walk<'_> 
 /// What a read came to.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// Bytes of whole frames.
+    /// Bytes of whole frames; more than there were where a large one is still to come.
     pub(crate) bytes: usize,
     /// Messages that completed for the publisher that this client credits.
     pub(crate) credits: u32,
@@ -83,8 +91,13 @@ pub(crate) struct Arrivals<'a> {
     receiver: &'a mut Receiver,
     fragments: &'a mut Option<Fragments>,
     deflate: bool,
+    /// What it gets counts: it reads all the time.
+    is_full: bool,
     credit: Option<Credit>,
     payloads: &'a Payloads,
+    /// Payloads come wrapped by a push API.
+    is_pushed: bool,
+    joint: Option<&'a Joint>,
     publishers: u32,
     now_ns: u64,
     measuring: bool,
@@ -102,8 +115,11 @@ impl<'a> Arrivals<'a> {
             receiver: &mut client.receiver,
             fragments: &mut client.fragments,
             deflate: client.deflate,
+            is_full: client.role == Role::Full,
             credit: client.credits,
             payloads: &shared.payloads,
+            is_pushed: shared.push.is_some(),
+            joint: shared.joint.as_ref(),
             publishers,
             now_ns,
             measuring: now_ns >= shared.times.measure_ns(),
@@ -114,7 +130,12 @@ impl<'a> Arrivals<'a> {
     ///
     /// # Errors
     /// What the server did that a server must not do.
-    pub(crate) fn take(&mut self, bytes: &[u8], tally: &mut Tally) -> Result<Taken, String> {
+    pub(crate) fn take(
+        &mut self,
+        bytes: &[u8],
+        tally: &mut Tally,
+        interval: &mut Interval,
+    ) -> Result<Taken, String> {
         let mut taken = Taken {
             bytes: 0,
             credits: 0,
@@ -123,10 +144,10 @@ impl<'a> Arrivals<'a> {
         };
         let mut offence = None;
         let walk = walk_of(self.payloads, self.deflate);
-        let before = self.receiver.arrivals();
+        let before = (self.receiver.arrivals(), self.receiver.faults());
         let walked = walk.each(bytes, |frame| match frame {
             Incoming::Message(payload) => {
-                self.message(self.payloads.read(payload), &mut taken, tally);
+                self.message(self.payloads.read(payload), &mut taken, tally, interval);
             }
             Incoming::Data {
                 kind,
@@ -134,10 +155,11 @@ impl<'a> Arrivals<'a> {
                 is_compressed,
                 payload,
             } => match self.assemble(kind, is_final, is_compressed, payload, tally) {
-                Ok(Some(reading)) => self.message(reading, &mut taken, tally),
+                Ok(Some(reading)) => self.message(reading, &mut taken, tally, interval),
                 Ok(None) => {}
                 Err(what) => offence = Some(what),
             },
+            Incoming::Large { is_final } => self.large(is_final),
             Incoming::Ping(payload) => {
                 let mask = self.payloads.mask();
                 append_control(&mut taken.replies, Control::Pong, mask, payload);
@@ -147,7 +169,10 @@ impl<'a> Arrivals<'a> {
                 taken.closed = Some(close_text(code, reason));
             }
         });
-        tally.arrivals += self.receiver.arrivals() - before;
+        if self.is_full {
+            tally.arrivals += self.receiver.arrivals() - before.0;
+        }
+        interval.faults += self.receiver.faults() - before.1;
         taken.bytes = walked.map_err(|error| error.to_string())?;
         match offence {
             Some(what) => Err(format!("the server sent a message {what}")),
@@ -156,15 +181,27 @@ impl<'a> Arrivals<'a> {
     }
 
     #[inline]
-    fn message(&mut self, reading: Reading, taken: &mut Taken, tally: &mut Tally) {
+    fn message(
+        &mut self,
+        reading: Reading,
+        taken: &mut Taken,
+        tally: &mut Tally,
+        interval: &mut Interval,
+    ) {
         let Some(stamp) = self
             .receiver
             .accept(reading, self.publishers, self.measuring)
         else {
             return;
         };
-        if stamp.measured {
-            histogram::record(&mut tally.latency, self.now_ns.saturating_sub(stamp.due_ns));
+        if stamp.measured && self.is_full {
+            let latency_ns = self.now_ns.saturating_sub(stamp.due_ns);
+            histogram::record(&mut interval.latency, latency_ns);
+            let uncorrected_ns = self.now_ns.saturating_sub(stamp.sent_ns);
+            histogram::record(&mut tally.uncorrected, uncorrected_ns);
+            interval.received += 1;
+            self.receiver.note_latency(latency_ns);
+            tally.spread.note(&stamp, self.now_ns, self.joint);
             tally.last_arrival_ns = tally.last_arrival_ns.max(self.now_ns);
         }
         if self
@@ -172,6 +209,21 @@ impl<'a> Arrivals<'a> {
             .is_some_and(|credit| credit.publisher == stamp.publisher)
         {
             taken.credits += 1;
+        }
+    }
+
+    /// A frame that nobody of this run has sent. What belongs to it is not kept.
+    fn large(&mut self, is_final: bool) {
+        if is_final {
+            *self.fragments = None;
+            self.receiver.foreign += 1;
+        } else {
+            *self.fragments = Some(Fragments {
+                is_kind_kept: false,
+                is_compressed: false,
+                is_large: true,
+                bytes: Vec::new(),
+            });
         }
     }
 
@@ -195,12 +247,16 @@ impl<'a> Arrivals<'a> {
         let fragments = self.fragments.get_or_insert_with(|| Fragments {
             is_kind_kept,
             is_compressed,
+            is_large: false,
             bytes: Vec::new(),
         });
-        fragments.bytes.extend_from_slice(payload);
-        if fragments.bytes.len() > message_bytes_max(self.payloads) {
-            return Err("larger than any that was sent");
+        fragments.is_large |=
+            fragments.bytes.len() + payload.len() > message_bytes_max(self.payloads);
+        if fragments.is_large {
+            self.large(is_final);
+            return Ok(None);
         }
+        fragments.bytes.extend_from_slice(payload);
         match self.fragments.take_if(|_| is_final) {
             Some(whole) => self
                 .read(&whole.bytes, whole.is_kind_kept, whole.is_compressed, tally)
@@ -220,7 +276,10 @@ impl<'a> Arrivals<'a> {
         is_compressed: bool,
         tally: &mut Tally,
     ) -> Result<Reading, &'static str> {
-        let reading = if is_compressed {
+        let reading = if self.is_pushed {
+            let subject = push::subject_of(message, self.payloads.size());
+            subject.map_or(Reading::Foreign, |subject| self.payloads.read(subject))
+        } else if is_compressed {
             tally.compressed += 1;
             let inflated = tally.inflater.read(message, self.payloads);
             inflated.ok_or("that cannot be inflated, or is larger than any that was sent")?

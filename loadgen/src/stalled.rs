@@ -1,4 +1,4 @@
-//! What became of the clients that never read.
+//! What became of the clients that never read, or slowly.
 //!
 //! While a socket's receive buffer is full, not even the end of the connection arrives. So when the
 //! measurement is over their backlog is read at last: behind it is the server's Close, or the end,
@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::frames::{Incoming, Walk};
+use crate::plan::Role;
 
-/// All stalled clients of a thread together are given this long.
+/// All these clients of a thread together are given this long.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads the backlogs, and closes those clients whose server has closed.
 pub(crate) fn look_for_ends(clients: &mut [Client], buffer: &mut [u8], walk: Walk<'_>) {
     let until = Instant::now() + PATIENCE;
-    let is_pending = |client: &Client| client.stalled && client.is_open();
+    let is_pending =
+        |client: &Client| matches!(client.role, Role::Stalled | Role::Slow) && client.is_open();
     while clients.iter().any(is_pending) && Instant::now() < until {
         let mut is_quiet = true;
         for client in clients.iter_mut().filter(|client| is_pending(client)) {
@@ -42,14 +44,14 @@ fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Resul
         Err(error) => return Err(error.to_string()),
     };
     let mut closed = None;
-    let walked = walk.each(&buffer[..kept + count], |frame| {
+    let bytes = client.unskipped(&buffer[..kept + count]);
+    let walked = walk.each(bytes, |frame| {
         if let Incoming::Close { code, reason } = frame {
             closed = Some(close_text(code, reason));
         }
     });
     let taken = walked.map_err(|error| error.to_string())?;
-    client.inbox.clear();
-    client.inbox.extend_from_slice(&buffer[taken..kept + count]);
+    client.keep(bytes, taken);
     closed.map_or(Ok(true), Err)
 }
 

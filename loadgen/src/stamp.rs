@@ -12,7 +12,7 @@
 //! | 0 | magic `CLG`, then the phase: 0 warm-up, 1 measured |
 //! | 4 | run id |
 //! | 8 | publisher |
-//! | 12 | length of the payload in bytes |
+//! | 12 | how late it was sent, in units of 16 ns |
 //! | 16 | sequence number within the publisher, from 0 |
 //! | 24 | due time, nanoseconds since the origin of the [`Clock`](crate::clock::Clock) |
 //! | 32 | checksum of the bytes before |
@@ -20,7 +20,7 @@
 //! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
 //! so that the body of another message is seen as damage; comparing it is one `memcmp`.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -33,6 +33,9 @@ const MAGIC_HEX: &[u8] = b"434c47";
 const MAGIC_WORD: u32 = u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0]);
 const STAMP_WORDS: usize = 5;
 const STAMP_BYTES: usize = STAMP_WORDS * 8;
+
+/// What the time between due and sent is counted in: 32 bits of it are more than a minute.
+const LATENESS_UNIT_NS: u64 = 16;
 
 /// The stamp in hexadecimal.
 const HEX_BYTES: usize = 2 * STAMP_BYTES;
@@ -99,6 +102,8 @@ pub(crate) struct Stamp {
     pub(crate) publisher: u32,
     pub(crate) seq: u64,
     pub(crate) due_ns: u64,
+    /// When it was sent; exact to 16 ns, and at most a minute after it was due.
+    pub(crate) sent_ns: u64,
 }
 
 /// What a payload turned out to be.
@@ -189,21 +194,32 @@ impl Payloads {
 
     /// Appends the whole masked frame of a message to `out`.
     pub(crate) fn append(&self, out: &mut Vec<u8>, stamp: &Stamp) {
-        let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(&self.sent_head);
         let payload_from = out.len();
+        let body = self.append_stamp(out, stamp);
+        for (at, byte) in out[payload_from..].iter_mut().enumerate() {
+            *byte ^= self.mask[at % 4];
+        }
+        out.extend_from_slice(&self.masked_template[body]);
+    }
+
+    /// Appends the payload of a message to `out`, as it is.
+    pub(crate) fn append_plain(&self, out: &mut Vec<u8>, stamp: &Stamp) {
+        let body = self.append_stamp(out, stamp);
+        out.extend_from_slice(&self.template[body]);
+    }
+
+    /// Appends what comes before the body. Gives back where that is in the template.
+    fn append_stamp(&self, out: &mut Vec<u8>, stamp: &Stamp) -> Range<usize> {
+        let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(self.form.opening());
         if self.form.is_text() {
             out.extend_from_slice(&to_hex(&plain));
         } else {
             out.extend_from_slice(&plain);
         }
-        for (at, byte) in out[payload_from..].iter_mut().enumerate() {
-            *byte ^= self.mask[at % 4];
-        }
         let from = self.body_offset(checksum);
-        let body_bytes = self.size - self.form.body_from();
-        out.extend_from_slice(&self.masked_template[from..from + body_bytes]);
+        from..from + self.size - self.form.body_from()
     }
 
     /// Says what a payload is that was received.
@@ -226,6 +242,7 @@ impl Payloads {
             publisher: second as u32,
             seq,
             due_ns,
+            sent_ns: due_ns + (second >> 32) * LATENESS_UNIT_NS,
         };
         let from = self.body_offset(checksum);
         if payload.len() == self.size && *body == self.template[from..from + body.len()] {
@@ -263,9 +280,11 @@ impl Payloads {
 
     fn encode(&self, stamp: &Stamp) -> ([u8; STAMP_BYTES], u64) {
         let phase = u32::from(stamp.measured) << 24;
+        let late_ns = stamp.sent_ns.saturating_sub(stamp.due_ns);
+        let late = (late_ns / LATENESS_UNIT_NS).min(u32::MAX.into());
         let mut words = [
             u64::from(MAGIC_WORD | phase) | u64::from(self.run_id) << 32,
-            u64::from(stamp.publisher) | (self.size as u64) << 32,
+            u64::from(stamp.publisher) | late << 32,
             stamp.seq,
             stamp.due_ns,
             0,
@@ -382,6 +401,7 @@ mod tests {
         publisher: 7,
         seq: 1 << 33,
         due_ns: 123_456_789,
+        sent_ns: 123_456_789 + 16 * 1000,
     };
 
     /// The payload of a frame, unmasked as a server does it.

@@ -452,3 +452,30 @@ fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
     assert_eq!(recorded, 40.0, "{report:#}");
     assert_eq!((code, number(&report, "/unsent")), (0, 0.0));
 }
+
+#[test]
+fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
+    let url = serve(Behaviour::with(|delivery| {
+        if delivery.client == 0 && delivery.number == 500 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        vec![delivery.payload]
+    }));
+    let load = "--clients 3 --publishers 1 --rate 1000 --duration 1s --warmup 0 --size 100";
+    let (code, report) = report(&url, load);
+    assert_eq!(code, 0, "{report:#}");
+    for path in [
+        "/latency_ns",
+        "/latency/corrected/first",
+        "/latency/corrected/last",
+    ] {
+        let of = |quantile: &str| number(&report, &format!("{path}/{quantile}"));
+        assert!(of("max") >= 50e6, "{path}: {}", of("max"));
+        // 50 of 1,000 messages came due while it stalled; one in a thousand waited for nearly all.
+        assert!(of("p99_9") >= 45e6, "{path}: {}", of("p99_9"));
+        assert!(of("p99") >= 30e6, "{path}: {}", of("p99"));
+    }
+    let worst = report["timeline"].as_array().expect("seconds").iter();
+    let worst = worst.map(|second| number(second, "/latency/max"));
+    assert!(worst.fold(0.0, f64::max) >= 50e6, "the timeline shows when");
+}

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::process::{Cpus, Interrupt, Running};
 
 /// Version of the report that is understood.
-const SCHEMA: u32 = 1;
+const VERSION: u32 = 1;
 /// A run that takes so much longer than its load was to take is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The generator's own exit code for wrong deliveries, which come with a report.
@@ -26,7 +26,7 @@ pub(crate) struct Generator {
 /// What of a report of messages is used here. Times are in nanoseconds.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RelayReport {
-    schema: u32,
+    version: u32,
     pub(crate) delivered: u64,
     pub(crate) expected: u64,
     pub(crate) order: Order,
@@ -69,7 +69,7 @@ pub(crate) struct Quantiles {
 /// What of a report of handshakes is used here.
 #[derive(Debug, Deserialize)]
 pub(crate) struct HandshakeReport {
-    schema: u32,
+    version: u32,
     pub(crate) completed: u64,
     pub(crate) not_closed: u64,
     pub(crate) handshakes_per_second: f64,
@@ -100,9 +100,9 @@ impl Generator {
     ) -> Result<RelayReport> {
         let report: RelayReport = Self::report(running, duration)?;
         ensure!(
-            report.schema == SCHEMA,
-            "the report's schema is {}",
-            report.schema
+            report.version == VERSION,
+            "the report's version is {}",
+            report.version
         );
         Ok(report)
     }
@@ -119,9 +119,9 @@ impl Generator {
     pub(crate) fn handshake_report(&self, running: &mut Running) -> Result<HandshakeReport> {
         let report: HandshakeReport = Self::report(running, Duration::ZERO)?;
         ensure!(
-            report.schema == SCHEMA,
-            "the report's schema is {}",
-            report.schema
+            report.version == VERSION,
+            "the report's version is {}",
+            report.version
         );
         Ok(report)
     }
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_report_with_more_fields_than_are_used_is_read() {
-        let text = r#"{"schema":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
+        let text = r#"{"version":1,"kind":"relay","delivered":100,"expected":100,"lost":0,
             "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
             "wire":{"received_bytes":130,"bytes_per_delivery":130.5,"compressed":0},
             "generator":{"cpu_share":0.25,"busiest_thread_share":0.25},

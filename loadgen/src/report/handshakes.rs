@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Quantiles, SCHEMA};
+use super::{Distribution, Head};
 use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::plan::{Handshakes, Plan};
 
 /// The result of `--handshakes`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HandshakeReport {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// `handshakes`.
-    pub kind: &'static str,
+    /// What every report begins with.
+    #[serde(flatten)]
+    pub head: Head,
     /// Target.
     pub url: String,
     /// Connections in flight.
@@ -33,7 +32,7 @@ pub struct HandshakeReport {
     /// Completed over elapsed.
     pub handshakes_per_second: f64,
     /// From connect to upgraded.
-    pub connect_ns: Quantiles,
+    pub connect_ns: Distribution,
     /// CPU time of the process over wall time: 1.0 is one core.
     pub cpu_share: f64,
 }
@@ -53,8 +52,7 @@ impl HandshakeReport {
         let completed = outcomes.iter().map(|outcome| outcome.completed).sum();
         let seconds = elapsed.as_secs_f64().max(1e-9);
         Self {
-            schema: SCHEMA,
-            kind: "handshakes",
+            head: Head::of(plan),
             url: plan.target.url.clone(),
             concurrency: work.concurrency,
             threads: plan.threads,
@@ -63,7 +61,7 @@ impl HandshakeReport {
             not_closed: outcomes.iter().map(|outcome| outcome.not_closed).sum(),
             elapsed_ms: seconds * 1e3,
             handshakes_per_second: completed as f64 / seconds,
-            connect_ns: Quantiles::of(&connect),
+            connect_ns: Distribution::of(&connect),
             cpu_share: cpu.as_secs_f64() / seconds,
         }
     }

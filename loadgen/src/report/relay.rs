@@ -1,34 +1,18 @@
 //! The report of a relay run: figures and verdict.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::text::time;
-use super::{Quantiles, SCHEMA};
+use super::{
+    Aborted, Comparison, Distribution, Head, Latency, Quantiles, Repeats, Second, Server, Walk,
+};
 use crate::check::Counts;
-use crate::control::Times;
-use crate::histogram;
-use crate::outcome::{ClientOutcome, Outcome};
-use crate::plan::{Pace, Plan, Relay};
-use crate::stamp::Form;
-
-/// Lost connections that are listed one by one.
-const DISCONNECTS_LISTED_MAX: usize = 10;
-/// A thread that is busy for a larger share of the time is a bottleneck.
-const BUSY_SHARE_MAX: f64 = 0.95;
-/// Lateness at p99 above this makes an open loop's run invalid.
-const LATENESS_NS_MAX: u64 = 1_000_000;
-/// So does lateness at p99 above this share of the latency at p99.
-const LATENESS_SHARE_MAX: f64 = 0.1;
-/// But not where it is below this: so long a kernel may take to wake a thread that sleeps.
-const LATENESS_NS_NEGLIGIBLE: u64 = 100_000;
 
 /// The result of a relay run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RelayReport {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// `relay`.
-    pub kind: &'static str,
+    /// What every report begins with.
+    #[serde(flatten)]
+    pub head: Head,
     /// What was asked for.
     pub config: RelayConfig,
     /// Time that was measured; shorter than asked for after an interrupt.
@@ -54,12 +38,35 @@ pub struct RelayReport {
     pub throughput: Throughput,
     /// What the deliveries took.
     pub wire: Wire,
+    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `unsent`,
+    /// `disconnected`. Kinds that did not happen are left out.
+    pub errors: Vec<ErrorCount>,
     /// From connect to upgraded.
-    pub connect_ns: Quantiles,
-    /// From due to received.
+    pub connect_ns: Distribution,
+    /// From connect to the connection of TCP.
+    pub tcp_connect_ns: Quantiles,
+    /// From due to received: `latency.corrected.each` without its histogram.
     pub latency_ns: Quantiles,
     /// From due to sent.
-    pub lateness_ns: Quantiles,
+    pub lateness_ns: Distribution,
+    /// Corrected and uncorrected, of the first, each and the last receiver.
+    pub latency: Latency,
+    /// Second by second.
+    pub timeline: Vec<Second>,
+    /// How evenly the clients were served.
+    pub clients: Clients,
+    /// Of `--churn`.
+    pub churn: Option<Churn>,
+    /// Of `--metrics-url`.
+    pub server: Option<Server>,
+    /// Of `--rate-steps` and `--find-max`.
+    pub walk: Option<Walk>,
+    /// Of `--repeat`.
+    pub repeats: Option<Repeats>,
+    /// Of `--compare`.
+    pub comparison: Option<Comparison>,
+    /// Of `--abort-if`, where it came to that.
+    pub aborted: Option<Aborted>,
     /// What the generator took.
     pub generator: Generator,
     /// False where the generator was the bottleneck.
@@ -73,7 +80,7 @@ pub struct RelayReport {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelayConfig {
     /// Target.
     pub url: String,
@@ -81,24 +88,42 @@ pub struct RelayConfig {
     pub clients: u32,
     /// Of these, never reading.
     pub stalled: u32,
+    /// Of these, reading slowly.
+    pub slow_readers: u32,
+    /// Of these, replaced by new connections all the time.
+    pub churning: u32,
+    /// Connections replaced a second; 0 without `--churn`.
+    pub churn_per_second: f64,
     /// Clients that publish.
     pub publishers: u32,
+    /// Rooms that the clients are spread over.
+    pub rooms: u32,
+    /// Who gets a message: `all`, `others`, `self` or `nobody`.
+    pub expect: String,
+    /// Messages go in over HTTP, to this URL.
+    pub push_url: Option<String>,
     /// Threads.
     pub threads: u32,
     /// Messages a second; absent in a closed loop.
     pub rate: Option<f64>,
+    /// `constant` or `poisson`; absent in a closed loop.
+    pub arrivals: Option<String>,
+    /// The rate rises from nothing over this time, within the warm-up.
+    pub ramp_ms: u64,
     /// Messages under way for each publisher; absent in an open loop.
     pub window: Option<u32>,
     /// Payload.
     pub size_bytes: usize,
     /// `text` or `binary`.
-    pub opcode: &'static str,
+    pub opcode: String,
     /// `pattern` or `json`.
-    pub payload: &'static str,
+    pub payload: String,
     /// permessage-deflate was offered.
     pub deflate: bool,
     /// The relay sends to the publisher too.
     pub echo: bool,
+    /// Addresses that the clients connect from in turn; empty: the system chooses.
+    pub source_ips: Vec<String>,
     /// Asked for.
     pub warmup_ms: u64,
     /// Asked for.
@@ -108,7 +133,7 @@ pub struct RelayConfig {
 }
 
 /// Deliveries of one phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Messages published.
     pub sent: u64,
@@ -124,26 +149,34 @@ pub struct Deliveries {
     pub reordered: u64,
     /// Arrived changed.
     pub damaged: u64,
+    /// Arrived in a room that it was not sent to.
+    pub misrouted: u64,
 }
 
 impl Deliveries {
-    /// Nothing lost, repeated, reordered or damaged.
-    pub(super) fn is_right(&self) -> bool {
-        self.lost + self.repeated + self.reordered + self.damaged == 0
+    /// Nothing lost, repeated, reordered, damaged or misrouted.
+    pub fn is_right(&self) -> bool {
+        self.errors() == 0
     }
 
-    fn add(&mut self, expected: u64, counts: &Counts) {
+    /// How many were lost, repeated, reordered, damaged or misrouted.
+    pub fn errors(&self) -> u64 {
+        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted
+    }
+
+    pub(super) fn add(&mut self, expected: u64, counts: &Counts) {
         self.expected += expected;
         self.delivered += counts.delivered;
         self.repeated += counts.repeated;
         self.reordered += counts.reordered;
         self.damaged += counts.damaged;
+        self.misrouted += counts.misrouted;
         self.lost += expected.saturating_sub(counts.delivered + counts.damaged);
     }
 }
 
 /// Comparison of the whole order of messages, over all publishers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// Clients that got everything; without echo only those that do not publish.
     pub compared: u64,
@@ -152,18 +185,20 @@ pub struct Order {
 }
 
 /// Connections that ended early.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Disconnects {
     /// Of reading clients: an error.
     pub reading: u64,
     /// Of stalled clients: what a relay may do with them.
     pub stalled: u64,
+    /// Of slow readers: likewise.
+    pub slow: u64,
     /// The first ones.
     pub listed: Vec<Disconnect>,
 }
 
 /// One connection that ended early.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Disconnect {
     /// Number of the client.
     pub client: u32,
@@ -172,7 +207,7 @@ pub struct Disconnect {
 }
 
 /// Rates over the measured time.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Throughput {
     /// Messages published.
     pub messages_per_second: f64,
@@ -183,7 +218,7 @@ pub struct Throughput {
 }
 
 /// What the reading clients took off their sockets, from the upgrade to the end of the run.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Wire {
     /// Frame headers and what TLS adds included, TCP's own headers not.
     pub received_bytes: u64,
@@ -194,226 +229,65 @@ pub struct Wire {
 }
 
 /// What the generator took of the machine while it measured.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Generator {
     /// CPU time of the process over wall time: 1.0 is one core.
     pub cpu_share: f64,
     /// The same of its busiest thread.
     pub busiest_thread_share: f64,
+    /// The same of each thread.
+    pub thread_shares: Vec<f64>,
 }
 
-impl RelayReport {
-    pub(crate) fn new(
-        plan: &Plan,
-        relay: Relay,
-        outcomes: Vec<Outcome>,
-        times: &Times,
-        cpu_share: f64,
-        interrupted: bool,
-    ) -> Self {
-        let (mut latency, mut lateness, mut connect) =
-            (histogram::new(), histogram::new(), histogram::new());
-        let (mut busiest, mut last_arrival_ns, mut clients) = (0.0_f64, 0, Vec::new());
-        let mut compressed = 0;
-        for outcome in outcomes {
-            histogram::merge(&mut latency, &outcome.latency);
-            histogram::merge(&mut lateness, &outcome.lateness);
-            histogram::merge(&mut connect, &outcome.connect_times);
-            busiest = busiest.max(outcome.busy);
-            last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
-            compressed += outcome.compressed;
-            clients.extend(outcome.clients);
-        }
-        let [warmup, measured] = deliveries(&clients, relay.echo);
-        let measured_ns = times.end_ns().saturating_sub(times.measure_ns());
-        let until_last_ns = last_arrival_ns
-            .saturating_sub(times.measure_ns())
-            .max(measured_ns);
-        let mut report = Self {
-            schema: SCHEMA,
-            kind: "relay",
-            config: RelayConfig::of(plan, relay),
-            measured_ms: measured_ns as f64 / 1e6,
-            interrupted,
-            measured,
-            warmup,
-            unsent: clients.iter().map(|client| client.unsent).sum(),
-            held_up: clients.iter().map(|client| client.held_up).sum(),
-            foreign: clients.iter().map(|client| client.foreign).sum(),
-            order: order(&clients, &[warmup, measured], relay.echo),
-            disconnects: disconnects(&clients),
-            throughput: throughput(&measured, plan.size, measured_ns, until_last_ns),
-            wire: wire(&clients, compressed, warmup.delivered + measured.delivered),
-            connect_ns: Quantiles::of(&connect),
-            latency_ns: Quantiles::of(&latency),
-            lateness_ns: Quantiles::of(&lateness),
-            generator: Generator {
-                cpu_share,
-                busiest_thread_share: busiest,
-            },
-            valid: true,
-            invalid_reasons: Vec::new(),
-            latency_comparable: matches!(relay.pace, Pace::Open { .. }),
-            right: true,
-        };
-        report.judge();
-        report
-    }
-
-    fn judge(&mut self) {
-        self.right = self.measured.is_right()
-            && self.warmup.is_right()
-            && self.order.differing == 0
-            && self.disconnects.reading == 0;
-        // A closed loop is meant to keep somebody busy all the time.
-        if self.latency_comparable {
-            self.invalid_reasons = self.bottlenecks();
-            self.valid = self.invalid_reasons.is_empty();
-        }
-    }
-
-    fn bottlenecks(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        let late_ns = self.lateness_ns.p99;
-        let latency_ns = self.latency_ns.p99;
-        if late_ns > LATENESS_NS_MAX {
-            reasons.push(format!("it sent {} late at p99", time(late_ns as f64)));
-        } else if late_ns > LATENESS_NS_NEGLIGIBLE
-            && late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64
-        {
-            reasons.push(format!(
-                "it sent {} late at p99, more than a tenth of the latency",
-                time(late_ns as f64)
-            ));
-        }
-        if self.generator.busiest_thread_share > BUSY_SHARE_MAX {
-            let share = self.generator.busiest_thread_share * 100.0;
-            reasons.push(format!("a thread was busy {share:.0} % of the time"));
-        }
-        if self.unsent > 0 {
-            reasons.push(format!(
-                "the schedule could not be kept, {} messages were not sent",
-                self.unsent
-            ));
-        }
-        reasons
-    }
+/// Something that went wrong, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorCount {
+    /// What it was.
+    pub error: String,
+    /// How often.
+    pub count: u64,
 }
 
-impl RelayConfig {
-    fn of(plan: &Plan, relay: Relay) -> Self {
-        let (rate, window) = match relay.pace {
-            Pace::Open { per_second } => (Some(per_second), None),
-            Pace::Closed { window } => (None, Some(window)),
-        };
-        Self {
-            url: plan.target.url.clone(),
-            clients: relay.clients,
-            stalled: relay.stalled,
-            publishers: relay.publishers,
-            threads: plan.threads,
-            rate,
-            window,
-            size_bytes: plan.size,
-            opcode: match plan.form.is_text() {
-                true => "text",
-                false => "binary",
-            },
-            payload: match plan.form {
-                Form::Json => "json",
-                Form::Binary | Form::Text => "pattern",
-            },
-            deflate: plan.deflate,
-            echo: relay.echo,
-            warmup_ms: relay.warmup.as_millis() as u64,
-            duration_ms: relay.duration.as_millis() as u64,
-            seed: plan.seed,
-        }
-    }
+/// How evenly the clients that read all the time were served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clients {
+    /// Over the clients: the mean latency of each.
+    pub mean_ns: Quantiles,
+    /// Over the clients: the largest latency of each.
+    pub max_ns: Quantiles,
+    /// Over the clients: the deliveries to each.
+    pub delivered: Quantiles,
+    /// One by one; where there are more than a thousand, every n-th.
+    pub listed: Vec<ClientFigures>,
 }
 
-/// Adds up `[warm-up, measured]` over all reading clients.
-fn deliveries(clients: &[ClientOutcome], echo: bool) -> [Deliveries; 2] {
-    [0, 1].map(|phase| {
-        let sent = clients.iter().map(|client| client.sent[phase]).sum();
-        let mut sums = Deliveries {
-            sent,
-            ..Deliveries::default()
-        };
-        for client in clients.iter().filter(|client| !client.stalled) {
-            let own = if echo { 0 } else { client.sent[phase] };
-            sums.add(sent - own, &client.counts[phase]);
-        }
-        sums
-    })
+/// One client's part, of the measured messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientFigures {
+    /// Its number.
+    pub client: u32,
+    /// Messages that arrived intact.
+    pub delivered: u64,
+    /// Taken off the socket since the upgrade, warm-up included.
+    pub received_bytes: u64,
+    /// Mean latency, from due to received.
+    pub mean_ns: f64,
+    /// Largest latency.
+    pub max_ns: u64,
 }
 
-/// Compares the order at all clients that got everything.
-fn order(clients: &[ClientOutcome], phases: &[Deliveries; 2], echo: bool) -> Order {
-    let sent: u64 = phases.iter().map(|phase| phase.sent).sum();
-    let got_all = |client: &&ClientOutcome| {
-        let arrived: u64 = client
-            .counts
-            .iter()
-            .map(|counts| counts.delivered + counts.damaged)
-            .sum();
-        let publishes = client.sent != [0, 0];
-        !client.stalled && arrived == sent && sent > 0 && (echo || !publishes)
-    };
-    let mut hashes: Vec<u64> = clients
-        .iter()
-        .filter(got_all)
-        .map(|client| client.order_hash)
-        .collect();
-    hashes.sort_unstable();
-    let most = hashes
-        .chunk_by(|one, next| one == next)
-        .map(<[u64]>::len)
-        .max()
-        .unwrap_or(0);
-    Order {
-        compared: hashes.len() as u64,
-        differing: (hashes.len() - most) as u64,
-    }
-}
-
-fn disconnects(clients: &[ClientOutcome]) -> Disconnects {
-    let mut sums = Disconnects::default();
-    for client in clients {
-        let Some(reason) = &client.closed else {
-            continue;
-        };
-        if client.stalled {
-            sums.stalled += 1;
-        } else {
-            sums.reading += 1;
-        }
-        if sums.listed.len() < DISCONNECTS_LISTED_MAX {
-            sums.listed.push(Disconnect {
-                client: client.index,
-                reason: reason.clone(),
-            });
-        }
-    }
-    sums
-}
-
-fn throughput(sums: &Deliveries, size: usize, sent_ns: u64, received_ns: u64) -> Throughput {
-    let per_second = |count: u64, over_ns: u64| count as f64 * 1e9 / over_ns.max(1) as f64;
-    let deliveries_per_second = per_second(sums.delivered, received_ns);
-    Throughput {
-        messages_per_second: per_second(sums.sent, sent_ns),
-        deliveries_per_second,
-        delivered_bytes_per_second: deliveries_per_second * size as f64,
-    }
-}
-
-fn wire(clients: &[ClientOutcome], compressed: u64, delivered: u64) -> Wire {
-    let reading = clients.iter().filter(|client| !client.stalled);
-    let received_bytes = reading.map(|client| client.received_bytes).sum::<u64>();
-    Wire {
-        received_bytes,
-        bytes_per_delivery: received_bytes as f64 / delivered.max(1) as f64,
-        compressed,
-    }
+/// What became of the connections of `--churn`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Churn {
+    /// Connections that were closed by the generator and opened again.
+    pub replaced: u64,
+    /// Connections that did not come up again.
+    pub failed: u64,
+    /// The first reasons for that.
+    pub reasons: Vec<String>,
+    /// Deliveries to these clients. They are checked for damage, repeats and order between their
+    /// first and last message, not for completeness.
+    pub delivered: u64,
+    /// From connect to upgraded, of the connections that were opened again.
+    pub connect_ns: Distribution,
 }

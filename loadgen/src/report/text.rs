@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+mod series;
+
 use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
 
 /// Width of the labels at the left.
@@ -17,17 +19,29 @@ impl RelayReport {
             self.messages(&mut out);
             out.blank();
         }
-        out.row("", &table_head());
-        if self.latency_ns.count > 0 {
-            out.row("latency", &table_row(&self.latency_ns));
-        }
-        if self.lateness_ns.count > 0 {
-            out.row("lateness", &table_row(&self.lateness_ns));
-        }
-        out.row("connect", &table_row(&self.connect_ns));
+        self.times(&mut out);
         out.blank();
         self.verdict(&mut out);
+        series::all(&mut out, self);
         out.0
+    }
+
+    /// Latencies with coordinated omission corrected and, below, as they would be without that.
+    fn times(&self, out: &mut Page) {
+        let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
+        out.row("", &table_head());
+        for (name, of) in [
+            ("latency", &self.latency_ns),
+            ("  first", &corrected.first.quantiles),
+            ("  last", &corrected.last.quantiles),
+            ("uncorrected", &uncorrected.each.quantiles),
+            ("lateness", &self.lateness_ns.quantiles),
+        ] {
+            if of.count > 0 {
+                out.row(name, &table_row(of));
+            }
+        }
+        out.row("connect", &table_row(&self.connect_ns.quantiles));
     }
 
     fn setup(&self, out: &mut Page) {
@@ -124,12 +138,12 @@ impl RelayReport {
             ),
         );
         let lost = &self.disconnects;
-        if lost.reading + lost.stalled > 0 {
+        if lost.reading + lost.stalled + lost.slow > 0 {
             out.row(
                 "disconnects",
                 &format!(
-                    "{} of reading, {} of stalled clients",
-                    lost.reading, lost.stalled
+                    "{} of reading, {} of stalled, {} of slow clients",
+                    lost.reading, lost.stalled, lost.slow
                 ),
             );
         }
@@ -138,6 +152,10 @@ impl RelayReport {
         }
         if self.interrupted {
             out.row("note", "ended early by a signal");
+        }
+        if let Some(aborted) = &self.aborted {
+            let at = time(aborted.at_ms as f64 * 1e6);
+            out.row("ABORTED", &format!("after {at}: {}", aborted.condition));
         }
         if !self.latency_comparable && self.config.publishers > 0 {
             out.row(
@@ -196,7 +214,7 @@ impl HandshakeReport {
         out.row("throughput", &format!("{rate} handshakes/s"));
         out.blank();
         out.row("", &table_head());
-        out.row("connect", &table_row(&self.connect_ns));
+        out.row("connect", &table_row(&self.connect_ns.quantiles));
         out.blank();
         out.row(
             "generator",
@@ -254,7 +272,7 @@ fn table_row(times: &Quantiles) -> String {
 }
 
 /// Nanoseconds as a short text with three significant digits: `64ns`, `12.3µs`, `1.23ms`.
-pub(super) fn time(ns: f64) -> String {
+pub(crate) fn time(ns: f64) -> String {
     let (value, unit) = match ns {
         ..999.5 => (ns, "ns"),
         ..999_500.0 => (ns / 1e3, "µs"),
@@ -271,7 +289,7 @@ pub(super) fn time(ns: f64) -> String {
 }
 
 /// A count with its thousands apart: `1,234,567`.
-fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {

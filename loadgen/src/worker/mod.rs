@@ -1,41 +1,46 @@
 //! One thread of a relay run: its share of the clients, one poll, one receive buffer.
 //!
 //! ```text
-//! open more ─▶ poll ─▶ connects and writes ─▶ receive ─▶ send what is due ─▶ progress
+//! open more ─▶ poll ─▶ connects and writes ─▶ receive ─▶ send what is due ─▶ come and go
 //! ```
 //! Sockets are registered once, edge-triggered. Between two messages the thread sleeps in `poll`,
 //! woken by a timer of nanosecond resolution, so that it takes no CPU from the relay.
 
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use tungstenite::protocol::frame::coding::Control;
 
-use crate::check::Receiver;
 use crate::client::{Client, Credit, Phase};
 use crate::clock::{Timer, thread_cpu};
 use crate::control::{Notice, Progress, Shared};
 use crate::frames::append_control;
 use crate::histogram;
+use crate::interval::{Cell, Interval};
 use crate::outcome::{ClientOutcome, Outcome};
-use crate::pacing::{Pacing, Publisher};
-use crate::plan::{Pace, Relay};
+use crate::pacing::Pacing;
+use crate::plan::{Relay, Role};
+use crate::push;
 use crate::receive::{Arrivals, Tally, walk_of};
+use crate::spread::Spread;
 use crate::stalled::look_for_ends;
+use comings::{Comings, SlowReaders};
 
+mod comings;
+mod opening;
 mod publish;
+
+pub(crate) use comings::ChurnOutcome;
 
 const TIMER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
 
-/// Connections that all threads together have in flight: as many as the smallest listen backlog in
-/// common use, since a SYN that is dropped comes back a second later.
-const OPENING_MAX: u32 = 128;
 /// While connections are opened, their timeout is looked at this often.
 const OPENING_TICK: Duration = Duration::from_millis(100);
 /// A thread's receive buffer has at least this many bytes.
@@ -49,11 +54,14 @@ pub(crate) struct Worker {
     thread: u32,
     notices: Sender<Notice>,
     progress: Arc<Progress>,
+    cell: Cell,
     poll: Poll,
     timer: Timer,
     clients: Vec<Client>,
     /// Clients that this thread has to open in all.
     share: usize,
+    /// Of these, upgraded at least once.
+    came_up: usize,
     /// Clients that are neither upgraded nor failed.
     opening: usize,
     /// Places of clients with something to read.
@@ -64,14 +72,19 @@ pub(crate) struct Worker {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     tally: Tally,
-    lateness: Histogram<u64>,
     connect_times: Histogram<u64>,
+    tcp_connect_times: Histogram<u64>,
     sent: u64,
+    /// First arrivals that these messages should come to.
+    expected: u64,
+    comings: Comings,
+    slow: SlowReaders,
     /// When the schedule has the next message, as the last look at it said.
     next_due_ns: u64,
     /// The clock at the last `recv`.
     received_ns: u64,
     started: bool,
+    told_connected: bool,
     told_sent: bool,
     cpu_at_measure: Option<(u64, Duration)>,
     cpu_at_end: Option<(u64, Duration)>,
@@ -88,36 +101,43 @@ impl Worker {
         thread: u32,
         notices: Sender<Notice>,
         progress: Arc<Progress>,
+        cell: Cell,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mine = |count: u32| (thread..count).step_by(shared.threads as usize);
-        let pacing = Pacing::new(&relay, thread, shared.threads);
+        let spread = Spread::new(&relay, thread, shared.threads);
         let worker = Self {
-            share: mine(relay.clients).count(),
+            share: mine(relay.connections()).count(),
+            tally: Tally::new(&shared.payloads, spread),
+            pacing: Pacing::new(&relay, shared.seed, thread, shared.threads),
+            comings: Comings::new(&relay, thread, shared.threads),
+            slow: SlowReaders::new(&relay, thread, shared.threads),
             // A frame and the header of the next one always fit.
-            tally: Tally::new(&shared.payloads),
             buffer: vec![0; RECV_BYTES_MIN.max(2 * shared.payloads.frame_bytes() + 256)],
             shared,
             relay,
             thread,
             notices,
             progress,
+            cell,
             poll,
             timer,
             clients: Vec::new(),
+            came_up: 0,
             opening: 0,
             ready: Vec::new(),
             sending: Vec::new(),
-            pacing,
             scratch: Vec::new(),
-            lateness: histogram::new(),
             connect_times: histogram::new(),
+            tcp_connect_times: histogram::new(),
             sent: 0,
+            expected: 0,
             next_due_ns: u64::MAX,
             received_ns: 0,
             started: false,
+            told_connected: false,
             told_sent: false,
             cpu_at_measure: None,
             cpu_at_end: None,
@@ -128,6 +148,7 @@ impl Worker {
     /// Runs until the coordinator says that it is over.
     pub(crate) fn run(mut self) -> Outcome {
         let mut events = Events::with_capacity(EVENTS);
+        let cell = Arc::clone(&self.cell);
         while !self.shared.is_finished() {
             self.open_more();
             if let Err(error) = self.wait(&mut events) {
@@ -139,68 +160,19 @@ impl Worker {
                     self.note_event(event);
                 }
             }
-            self.receive_ready();
-            self.send_ready();
+            {
+                let mut interval = cell.lock().unwrap_or_else(PoisonError::into_inner);
+                self.receive_ready(&mut interval);
+                self.receive_slowly(&mut interval);
+                self.send_ready(&mut interval);
+            }
+            self.come_and_go();
             self.note_progress();
         }
         self.hand_in()
     }
 
-    // ---- opening ----
-
-    fn open_more(&mut self) {
-        let opening_max = (OPENING_MAX / self.shared.threads).max(1) as usize;
-        while self.clients.len() < self.share && self.opening < opening_max {
-            if let Err(error) = self.open_one() {
-                let index = self.client_index(self.clients.len());
-                return self.fail(format!("client {index}: {error}"));
-            }
-        }
-    }
-
-    fn open_one(&mut self) -> io::Result<()> {
-        let place = self.clients.len();
-        let index = self.client_index(place);
-        let stalled = index >= self.relay.live();
-        let now_ns = self.shared.clock.now_ns();
-        let mut client = Client::connect(index, &self.shared, stalled, now_ns)?;
-        if index < self.relay.publishers {
-            client.publisher = Some(Publisher::default());
-            client.receiver = Receiver::new((!self.relay.echo).then_some(index));
-        }
-        client.credits = self.credit_for(place);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut client.stream, Token(place), interest)?;
-        self.clients.push(client);
-        self.opening += 1;
-        Ok(())
-    }
-
-    fn client_index(&self, place: usize) -> u32 {
-        place as u32 * self.shared.threads + self.thread
-    }
-
-    /// Whose messages complete at `place`: its own, or without echo those of the neighbour.
-    fn credit_for(&self, place: usize) -> Option<Credit> {
-        let live = (self.thread..self.relay.live())
-            .step_by(self.shared.threads as usize)
-            .count();
-        if !matches!(self.relay.pace, Pace::Closed { .. }) || place >= live {
-            return None;
-        }
-        let of = if self.relay.echo {
-            place
-        } else {
-            (place + live - 1) % live
-        };
-        let publisher = self.client_index(of);
-        (publisher < self.relay.publishers).then_some(Credit {
-            publisher,
-            place: of,
-        })
-    }
+    // ---- failing ----
 
     fn fail(&mut self, reason: String) {
         // The coordinator is gone only when the run is over.
@@ -239,7 +211,9 @@ impl Worker {
             .into_iter()
             .find(|mark_ns| *mark_ns > now_ns)
             .unwrap_or(u64::MAX);
-        self.next_due_ns.min(mark_ns)
+        [self.next_due_ns, self.comings.next_ns, self.slow.next_ns]
+            .into_iter()
+            .fold(mark_ns, u64::min)
     }
 
     // ---- events ----
@@ -256,7 +230,12 @@ impl Worker {
             return self.lost(place, &error.to_string());
         }
         let client = &mut self.clients[place];
-        let reads = !client.stalled || client.is_opening();
+        if client.role == Role::Slow && client.is_open() {
+            // It is read when its time has come.
+            client.readable |= event.is_readable() || client.read_closed;
+            return;
+        }
+        let reads = client.role != Role::Stalled || client.is_opening();
         if reads && !client.readable && (event.is_readable() || client.read_closed) {
             client.readable = true;
             self.ready.push(place);
@@ -268,20 +247,38 @@ impl Worker {
         let client = &mut self.clients[place];
         if matches!(client.phase, Phase::Connecting) {
             if client.connected()? {
-                client.request(&self.shared)?;
+                let now_ns = self.shared.clock.now_ns();
+                histogram::record(&mut self.tcp_connect_times, now_ns - client.started_ns);
+                if client.role == Role::Pusher {
+                    client.phase = Phase::Open;
+                    self.upgraded(place, now_ns);
+                } else {
+                    client.request(&self.shared)?;
+                }
             }
-        } else if client.is_blocked() && client.flush()? {
+        } else if (client.is_blocked() || client.is_held()) && client.flush()? {
             self.may_send(place);
         }
         Ok(())
     }
 
-    /// A connection broke. Before the upgrade that ends the run.
+    /// A connection broke. Before the upgrade that ends the run, unless it was to come and go.
     fn lost(&mut self, place: usize, reason: &str) {
         let client = &mut self.clients[place];
+        if matches!(client.phase, Phase::Closed(_)) {
+            return;
+        }
         let was_opening = client.is_opening();
         client.close(reason);
         if was_opening {
+            self.opening -= 1;
+        } else {
+            self.progress.connected.fetch_sub(1, Ordering::Relaxed);
+        }
+        let client = &self.clients[place];
+        if client.role == Role::Churning && self.told_connected {
+            self.comings.failed(reason);
+        } else if was_opening || client.role == Role::Pusher {
             let message = format!("client {}: {reason}", client.index);
             self.fail(message);
         }
@@ -297,29 +294,40 @@ impl Worker {
 
     // ---- receiving ----
 
-    fn receive_ready(&mut self) {
+    fn receive_ready(&mut self, interval: &mut Interval) {
         // One read each, so that no client keeps the others waiting.
         for at in 0..self.ready.len() {
             let place = self.ready[at];
             if self.clients[place].readable
-                && let Err(reason) = self.receive(place)
+                && let Err(reason) = self.receive(place, self.buffer.len(), interval)
             {
                 self.lost(place, &reason);
             }
             // Reading from many clients takes its time; what comes due meanwhile must not wait.
             if self.received_ns >= self.next_due_ns {
-                self.send_ready();
+                self.send_ready(interval);
             }
         }
         let clients = &self.clients;
-        self.ready.retain(|place| clients[*place].readable);
+        self.ready.retain(|place| {
+            let client = &clients[*place];
+            client.readable && (client.role != Role::Slow || client.is_opening())
+        });
     }
 
-    fn receive(&mut self, place: usize) -> Result<(), String> {
+    /// Reads once, at most up to `until` in the buffer, and takes what came.
+    fn receive(
+        &mut self,
+        place: usize,
+        until: usize,
+        interval: &mut Interval,
+    ) -> Result<(), String> {
         let client = &mut self.clients[place];
         let kept = client.inbox.len();
         self.buffer[..kept].copy_from_slice(&client.inbox);
-        let count = match client.read(&mut self.buffer, kept) {
+        let until = until.clamp(kept + 1, self.buffer.len());
+        let bytes_before = client.received_bytes;
+        let count = match client.read(&mut self.buffer[..until], kept) {
             Ok(None) => return Ok(()),
             Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
             Ok(Some(count)) => count,
@@ -337,24 +345,39 @@ impl Worker {
             };
             from = answer.head_bytes;
             client.upgraded(answer.deflate);
-            histogram::record(&mut self.connect_times, now_ns - client.started_ns);
-            self.opening -= 1;
-            let connected = self.progress.connected.fetch_add(1, Ordering::Relaxed) + 1;
-            if connected as usize == self.share {
-                // The coordinator is gone only when the run is over.
-                let _ = self.notices.send(Notice::Connected);
-            }
+            self.upgraded(place, now_ns);
+        } else if now_ns >= self.shared.times.measure_ns() && self.clients[place].role == Role::Full
+        {
+            interval.received_bytes += self.clients[place].received_bytes - bytes_before;
         }
-        if client.stalled {
+        self.take(place, from..kept + count, now_ns, interval)
+    }
+
+    /// Takes the frames that lie there in the buffer.
+    fn take(
+        &mut self,
+        place: usize,
+        range: Range<usize>,
+        now_ns: u64,
+        interval: &mut Interval,
+    ) -> Result<(), String> {
+        let client = &mut self.clients[place];
+        let bytes = client.unskipped(&self.buffer[range]);
+        if client.role == Role::Pusher {
+            let (count, taken) = push::answers(bytes)?;
+            client.keep(bytes, taken);
+            let publisher = client.index;
+            self.complete(Some(Credit { publisher, place }), count);
+            return Ok(());
+        }
+        if client.role == Role::Stalled {
             client.readable = false;
-            client.inbox.clear();
-            client.inbox.extend_from_slice(&bytes[from..]);
+            client.keep(bytes, 0);
             return Ok(());
         }
         let mut arrivals = Arrivals::of(client, &self.shared, self.relay.publishers, now_ns);
-        let taken = arrivals.take(&bytes[from..], &mut self.tally)?;
-        client.inbox.clear();
-        client.inbox.extend_from_slice(&bytes[from + taken.bytes..]);
+        let taken = arrivals.take(bytes, &mut self.tally, interval)?;
+        client.keep(bytes, taken.bytes);
         if !taken.replies.is_empty() {
             client
                 .write(&taken.replies)
@@ -364,6 +387,10 @@ impl Worker {
             return Err(reason);
         }
         let credit = client.credits;
+        // Over TLS a read sends what waited, and no further edge tells.
+        if client.is_held() && !client.is_blocked() {
+            self.may_send(place);
+        }
         self.complete(credit, taken.credits);
         Ok(())
     }
@@ -381,20 +408,6 @@ impl Worker {
 
     // ---- book-keeping ----
 
-    fn time_out(&mut self) {
-        let timeout_ns = self.shared.connect_timeout.as_nanos() as u64;
-        let oldest_ns = self.shared.clock.now_ns().saturating_sub(timeout_ns);
-        let is_late = |client: &Client| client.is_opening() && client.started_ns < oldest_ns;
-        if self.opening > 0
-            && let Some(place) = self.clients.iter().position(is_late)
-        {
-            self.lost(
-                place,
-                &format!("not upgraded within {:?}", self.shared.connect_timeout),
-            );
-        }
-    }
-
     fn note_marks(&mut self, now_ns: u64) {
         let times = &self.shared.times;
         if self.cpu_at_measure.is_none() && now_ns >= times.measure_ns() {
@@ -407,6 +420,9 @@ impl Worker {
 
     fn note_progress(&self) {
         self.progress.sent.store(self.sent, Ordering::Relaxed);
+        self.progress
+            .expected
+            .store(self.expected, Ordering::Relaxed);
         self.progress
             .arrivals
             .store(self.tally.arrivals, Ordering::Relaxed);
@@ -423,7 +439,8 @@ impl Worker {
             self.shared.payloads.mask(),
             &code,
         );
-        for client in self.clients.iter_mut().filter(|client| client.is_open()) {
+        let is_told = |client: &&mut Client| client.is_open() && client.role != Role::Pusher;
+        for client in self.clients.iter_mut().filter(is_told) {
             // The run is over: whether the goodbye arrives changes nothing.
             let _ = client.write(&goodbye);
         }
@@ -435,9 +452,11 @@ impl Worker {
         };
         Outcome {
             clients: self.clients.into_iter().map(ClientOutcome::of).collect(),
-            latency: self.tally.latency,
-            lateness: self.lateness,
+            uncorrected: self.tally.uncorrected,
+            ends: self.tally.spread.finish(self.shared.joint.as_ref()),
             connect_times: self.connect_times,
+            tcp_connect_times: self.tcp_connect_times,
+            churn: self.comings.outcome,
             last_arrival_ns: self.tally.last_arrival_ns,
             compressed: self.tally.compressed,
             busy,

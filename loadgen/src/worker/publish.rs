@@ -4,16 +4,18 @@ use std::io;
 
 use super::Worker;
 use crate::client::Client;
-use crate::control::Notice;
+use crate::control::{Notice, Shared};
 use crate::histogram;
-use crate::plan::Pace;
+use crate::interval::Interval;
+use crate::plan::{Pace, Relay};
+use crate::push;
 use crate::stamp::Stamp;
 
 /// Messages are written in chunks of about this many bytes.
 const SEND_BYTES: usize = 256 << 10;
 
 impl Worker {
-    pub(super) fn send_ready(&mut self) {
+    pub(super) fn send_ready(&mut self, interval: &mut Interval) {
         let Some(start_ns) = self.shared.times.start_ns() else {
             return self.time_out();
         };
@@ -32,7 +34,7 @@ impl Worker {
         for at in 0..self.sending.len() {
             let place = self.sending[at];
             self.clients[place].is_sending = false;
-            if let Err(error) = self.send(place, start_ns) {
+            if let Err(error) = self.send(place, start_ns, interval) {
                 self.lost(place, &error.to_string());
             }
         }
@@ -44,7 +46,7 @@ impl Worker {
         let end_ns = self.shared.times.end_ns();
         let before_ns = end_ns.min(now_ns + 1);
         while let Some(publisher) = self.pacing.take_due(before_ns.saturating_sub(start_ns)) {
-            let place = (publisher / self.shared.threads) as usize;
+            let place = self.place_of(publisher);
             if let Some(publisher) = &mut self.clients[place].publisher {
                 publisher.scheduled += 1;
             }
@@ -57,7 +59,7 @@ impl Worker {
     }
 
     /// Sends what the publisher at `place` may send now, as much as its socket takes.
-    fn send(&mut self, place: usize, start_ns: u64) -> io::Result<()> {
+    fn send(&mut self, place: usize, start_ns: u64, interval: &mut Interval) -> io::Result<()> {
         let client = &mut self.clients[place];
         let end_ns = self.shared.times.end_ns();
         let is_open_loop = matches!(self.relay.pace, Pace::Open { .. });
@@ -74,28 +76,29 @@ impl Worker {
                 return Ok(());
             };
             while self.scratch.len() < SEND_BYTES {
-                let Some(due_ns) =
-                    self.pacing
-                        .permit(client.index, publisher, start_ns, now_ns, end_ns)
-                else {
+                let permitted = self.pacing.permit(publisher, start_ns, now_ns, end_ns);
+                let Some(due_ns) = permitted else {
                     break;
                 };
                 let measured = due_ns >= self.shared.times.measure_ns();
                 let stamp = Stamp {
                     measured,
-                    publisher: client.index,
+                    publisher: publisher.number,
                     seq: publisher.seq,
                     due_ns,
+                    sent_ns: now_ns,
                 };
-                self.shared.payloads.append(&mut self.scratch, &stamp);
+                append(&mut self.scratch, &self.shared, &self.relay, &stamp);
                 publisher.seq += 1;
                 publisher.sent[usize::from(measured)] += 1;
                 self.sent += 1;
+                self.expected += u64::from(self.relay.receivers_of(publisher.number));
+                interval.sent += u64::from(measured);
                 if measured && is_open_loop {
                     if publisher.is_held {
                         publisher.held_up += 1;
                     } else {
-                        histogram::record(&mut self.lateness, now_ns.saturating_sub(due_ns));
+                        histogram::record(&mut interval.lateness, now_ns.saturating_sub(due_ns));
                     }
                 }
             }
@@ -123,4 +126,15 @@ impl Worker {
             let _ = self.notices.send(Notice::Sent);
         }
     }
+}
+
+/// Appends a message to `out`, as a frame or as a request.
+#[inline]
+fn append(out: &mut Vec<u8>, shared: &Shared, relay: &Relay, stamp: &Stamp) {
+    let Some(push) = &shared.push else {
+        return shared.payloads.append(out, stamp);
+    };
+    let room = (relay.rooms > 1).then(|| relay.room_of(stamp.publisher));
+    let authority = shared.target.authority();
+    push::append_request(out, push, authority, room, &shared.payloads, stamp);
 }

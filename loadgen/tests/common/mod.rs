@@ -3,6 +3,7 @@
 // Every test file takes what it needs of this.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -33,6 +34,8 @@ pub type Fault = Box<dyn FnMut(Delivery) -> Vec<Vec<u8>> + Send>;
 pub struct Behaviour {
     pub echo: bool,
     pub fault: Fault,
+    /// A message goes to the clients of the same path alone.
+    pub by_path: bool,
     /// Sent to each client before anything else.
     pub greeting: &'static str,
     /// Send each message in two fragments, with a ping between them.
@@ -48,6 +51,7 @@ impl Default for Behaviour {
         Self {
             echo: true,
             fault: Box::new(|delivery| vec![delivery.payload]),
+            by_path: false,
             greeting: "",
             fragment: false,
             binary_out: false,
@@ -66,7 +70,7 @@ impl Behaviour {
 }
 
 enum Input {
-    Joined(TcpStream),
+    Joined(TcpStream, String),
     Message {
         from: SocketAddr,
         is_text: bool,
@@ -95,9 +99,11 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
+    let mut path = String::new();
     // The callback's error is tungstenite's own type.
     #[allow(clippy::result_large_err)]
-    let agree = |_: &Request, mut response: Response| {
+    let agree = |request: &Request, mut response: Response| {
+        path = request.uri().path().to_owned();
         if deflate {
             let agreed = "permessage-deflate; server_no_context_takeover";
             let headers = response.headers_mut();
@@ -108,19 +114,22 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(socket) = tungstenite::accept_hdr(stream, agree) else {
         return;
     };
-    pass_on(socket, &writer, sender);
+    pass_on(socket, path, &writer, sender);
     // The broadcaster keeps the writer: only this ends the connection.
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
 
 fn pass_on(
     mut socket: WebSocket<TcpStream>,
+    path: String,
     writer: &TcpStream,
     sender: &SyncSender<Input>,
 ) -> Option<()> {
     writer.set_nodelay(true).ok()?;
     let from = writer.peer_addr().ok()?;
-    sender.send(Input::Joined(writer.try_clone().ok()?)).ok()?;
+    sender
+        .send(Input::Joined(writer.try_clone().ok()?, path))
+        .ok()?;
     loop {
         let (is_text, payload) = match socket.read().ok()? {
             Message::Text(text) => (true, text.as_bytes().to_vec()),
@@ -139,15 +148,19 @@ fn pass_on(
 
 fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
     let mut clients: Vec<Option<(SocketAddr, TcpStream)>> = Vec::new();
+    let mut paths: HashMap<SocketAddr, String> = HashMap::new();
     let mut number = 0;
     for input in inputs {
         let (from, kind, payload) = match input {
-            Input::Joined(mut stream) => {
+            Input::Joined(mut stream, path) => {
                 if !behaviour.greeting.is_empty() {
                     let greeting = behaviour.greeting.as_bytes().to_vec();
                     let _ = stream.write_all(&whole(Data::Text, greeting));
                 }
                 let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
+                if let Ok(address) = stream.peer_addr() {
+                    paths.insert(address, path);
+                }
                 clients.push(stream.peer_addr().ok().map(|address| (address, stream)));
                 continue;
             }
@@ -167,7 +180,8 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
             let Some((address, stream)) = slot else {
                 continue;
             };
-            if !behaviour.echo && *address == from {
+            let is_elsewhere = behaviour.by_path && paths.get(address) != paths.get(&from);
+            if is_elsewhere || !behaviour.echo && *address == from {
                 continue;
             }
             let delivery = Delivery {

@@ -1,0 +1,120 @@
+//! Loads that have a name. Each is nothing but other defaults of the same options.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{Payload, Rate};
+use crate::plan::Expect;
+
+/// `--scenario`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Everybody gets every message.
+    #[default]
+    Broadcast,
+    /// A server that sends every message back to its sender.
+    Echo,
+    /// 100 clients in 10 rooms.
+    Rooms,
+    /// 10 named users who each send 1 KB of JSON every 10 ms to all others, for 5 seconds.
+    Named,
+    /// Messages go in over HTTP and out to every client.
+    Push,
+    /// 1,000 connections that are held and say nothing.
+    Idle,
+    /// 10,000 clients that connect again, 256 at a time.
+    Storm,
+    /// A broadcast while 100 connections a second are replaced.
+    Churn,
+    /// 10 speakers who each send 8 KiB of sound 12 times a second to all others.
+    Audio,
+}
+
+/// The defaults of a scenario; `None` leaves the general one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Preset {
+    /// In place of the path that a URL does not have.
+    pub(super) path: Option<&'static str>,
+    pub(super) clients: Option<u32>,
+    pub(super) publishers: Option<u32>,
+    pub(super) rate: Option<Rate>,
+    pub(super) size: Option<usize>,
+    pub(super) payload: Option<Payload>,
+    pub(super) expect: Option<Expect>,
+    pub(super) rooms: Option<u32>,
+    pub(super) duration: Option<Duration>,
+    pub(super) churn: Option<f64>,
+    pub(super) handshakes: Option<u32>,
+    pub(super) concurrency: Option<u32>,
+    pub(super) reset: bool,
+    pub(super) push: bool,
+}
+
+impl Scenario {
+    /// As it is typed and reported.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    pub(super) fn preset(self) -> Preset {
+        let none = Preset::default();
+        match self {
+            Self::Broadcast => none,
+            Self::Echo => Preset {
+                path: Some("/echo{i}"),
+                expect: Some(Expect::Own),
+                ..none
+            },
+            Self::Rooms => Preset {
+                path: Some("/room{room}"),
+                clients: Some(100),
+                rooms: Some(10),
+                ..none
+            },
+            Self::Named => Preset {
+                path: Some("/ws/user{i}"),
+                clients: Some(10),
+                rate: Some(Rate::Each(100.0)),
+                size: Some(1024),
+                payload: Some(Payload::Json),
+                expect: Some(Expect::Others),
+                duration: Some(Duration::from_secs(5)),
+                ..none
+            },
+            Self::Push => Preset {
+                path: Some("/ws?token=room{room}"),
+                publishers: Some(4),
+                rate: Some(Rate::PerSecond(100.0)),
+                payload: Some(Payload::Json),
+                push: true,
+                ..none
+            },
+            Self::Idle => Preset {
+                clients: Some(1000),
+                publishers: Some(0),
+                ..none
+            },
+            Self::Storm => Preset {
+                handshakes: Some(10_000),
+                concurrency: Some(256),
+                reset: true,
+                ..none
+            },
+            Self::Churn => Preset {
+                clients: Some(100),
+                churn: Some(100.0),
+                ..none
+            },
+            Self::Audio => Preset {
+                path: Some("/ws/speaker{i}"),
+                clients: Some(10),
+                rate: Some(Rate::Each(12.0)),
+                size: Some(8192),
+                expect: Some(Expect::Others),
+                ..none
+            },
+        }
+    }
+}

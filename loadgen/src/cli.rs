@@ -1,0 +1,97 @@
+//! The command line around a run: in which forms its report comes, and where it is kept.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::args::{Args, EXAMPLES};
+use crate::history::{Dashboard, History};
+use crate::output::{Format, ReportFile};
+use crate::report::{RelayReport, Report};
+
+/// Loads a WebSocket relay and checks every delivery.
+///
+/// Every client receives; some publish. Each message carries the time at which it was due, its
+/// publisher and its number, and every receiver checks order, gaps, repeats and content.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadgen", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to run.
+    #[command(flatten)]
+    pub run: Args,
+
+    /// How to tell what it came to.
+    #[command(flatten)]
+    pub forms: Forms,
+
+    /// Keep the report in this file of SQLite, and show on a page how the figures went over the
+    /// earlier runs of the same load
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+
+    /// Show the run on a terminal as one line, not as a live view of the whole window
+    #[arg(long)]
+    pub no_live: bool,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done beside a run.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Lists, shows, compares and charts the runs of a history
+    History(History),
+    /// Writes the performance dashboard: a page over all runs of a history, and one for each
+    Dashboard(Dashboard),
+}
+
+impl Command {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// In words for the person who typed it.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::History(history) => history.run(),
+            Self::Dashboard(dashboard) => dashboard.run(),
+        }
+    }
+}
+
+/// Where a report goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Forms {
+    /// Form of the report on standard output
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text)]
+    pub output: Format,
+
+    /// Write the report to this file too; its ending says in which form: .txt, .json, .csv, .md,
+    /// .hdr or .html. May be repeated
+    #[arg(long = "report", value_name = "FILE")]
+    pub reports: Vec<ReportFile>,
+}
+
+impl Forms {
+    /// Whether the files can be written at all.
+    ///
+    /// # Errors
+    /// One cannot.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.reports.iter().try_for_each(ReportFile::check)
+    }
+
+    /// Tells a report in every form that was asked for.
+    ///
+    /// # Errors
+    /// Standard output or a file cannot be written. What could be written is.
+    pub fn tell(&self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<()> {
+        let text = self.output.render(report, earlier)?;
+        let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
+        results.extend(self.reports.iter().map(|file| file.write(report, earlier)));
+        results.into_iter().collect()
+    }
+}

@@ -1,0 +1,263 @@
+//! Conditions on what a run comes to: `p99<5ms`, `lost>0`.
+
+use crate::report::{Deliveries, Quantiles, RelayReport};
+
+/// One condition, as `--abort-if` and `--find-max` take them, separated by commas.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    text: String,
+    figure: Figure,
+    relation: Relation,
+    /// In nanoseconds for times.
+    value: f64,
+}
+
+/// Picks one of a distribution's quantiles.
+type QuantileOf = fn(&Quantiles) -> f64;
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+enum Figure {
+    Latency(QuantileOf),
+    Lateness(QuantileOf),
+    Count(fn(&Deliveries) -> u64),
+    Unsent,
+    Disconnects,
+    /// All that is wrong about deliveries.
+    Errors,
+    DeliveriesPerSecond,
+    MessagesPerSecond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+    Equal,
+}
+
+/// By name: the quantiles of a time.
+const QUANTILES: [(&str, QuantileOf); 8] = [
+    ("min", |times| times.min as f64),
+    ("mean", |times| times.mean),
+    ("p50", |times| times.p50 as f64),
+    ("p90", |times| times.p90 as f64),
+    ("p99", |times| times.p99 as f64),
+    ("p99.9", |times| times.p99_9 as f64),
+    ("p99.99", |times| times.p99_99 as f64),
+    ("max", |times| times.max as f64),
+];
+
+/// By name: the other figures.
+const FIGURES: [(&str, Figure); 10] = [
+    ("lost", Figure::Count(|sums| sums.lost)),
+    ("repeated", Figure::Count(|sums| sums.repeated)),
+    ("reordered", Figure::Count(|sums| sums.reordered)),
+    ("damaged", Figure::Count(|sums| sums.damaged)),
+    ("misrouted", Figure::Count(|sums| sums.misrouted)),
+    ("unsent", Figure::Unsent),
+    ("disconnects", Figure::Disconnects),
+    ("errors", Figure::Errors),
+    ("deliveries/s", Figure::DeliveriesPerSecond),
+    ("messages/s", Figure::MessagesPerSecond),
+];
+
+/// Longer ones first, so that `<=` is not read as `<`.
+const RELATIONS: [(&str, Relation); 5] = [
+    ("<=", Relation::AtMost),
+    (">=", Relation::AtLeast),
+    ("<", Relation::Below),
+    (">", Relation::Above),
+    ("=", Relation::Equal),
+];
+
+const UNITS: [(&str, f64); 5] = [
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+];
+
+/// What is known while a run goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) latency: Quantiles,
+    pub(crate) lateness: Quantiles,
+    /// Repeated, reordered, damaged and misrouted.
+    pub(crate) faults: u64,
+}
+
+impl Condition {
+    /// Reads conditions that are separated by commas.
+    ///
+    /// # Errors
+    /// The first one that is none, in words.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        text.split(',').map(|one| Self::parse(one.trim())).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let relation = RELATIONS
+            .iter()
+            .filter_map(|(sign, relation)| Some((text.find(sign)?, *sign, *relation)))
+            .min_by_key(|(at, sign, _)| (*at, usize::MAX - sign.len()));
+        let Some((at, sign, relation)) = relation else {
+            return Err(format!(
+                "`{text}` is no condition; expected p99<5ms, for example"
+            ));
+        };
+        let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let figure = figure(name)?;
+        let is_time = matches!(figure, Figure::Latency(_) | Figure::Lateness(_));
+        let value = if is_time { time(value) } else { number(value) };
+        Ok(Self {
+            text: text.to_owned(),
+            figure,
+            relation,
+            value: value.ok_or_else(|| match is_time {
+                true => format!("`{text}` needs a time: 5ms, 300us"),
+                false => format!("`{text}` needs a number"),
+            })?,
+        })
+    }
+
+    /// As it was typed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A value of its figure, as people read it.
+    pub(crate) fn show(&self, seen: f64) -> String {
+        match self.figure {
+            Figure::Latency(_) | Figure::Lateness(_) => crate::report::time(seen),
+            _ => format!("{seen:.0}"),
+        }
+    }
+
+    /// Whether it holds for a whole run, and for which value.
+    pub(crate) fn check(&self, report: &RelayReport) -> (bool, f64) {
+        let seen = match self.figure {
+            Figure::Latency(of) => of(&report.latency_ns),
+            Figure::Lateness(of) => of(&report.lateness_ns.quantiles),
+            Figure::Count(of) => of(&report.measured) as f64,
+            Figure::Unsent => report.unsent as f64,
+            Figure::Disconnects => report.disconnects.reading as f64,
+            Figure::Errors => report.measured.errors() as f64,
+            Figure::DeliveriesPerSecond => report.throughput.deliveries_per_second,
+            Figure::MessagesPerSecond => report.throughput.messages_per_second,
+        };
+        (self.relation.holds(seen, self.value), seen)
+    }
+
+    /// What was seen, where it holds already for a run that goes on. What is not known before the
+    /// end never holds here.
+    pub(crate) fn holds_while(&self, running: &Running) -> Option<f64> {
+        let seen = match self.figure {
+            Figure::Latency(of) if running.latency.count > 0 => of(&running.latency),
+            Figure::Lateness(of) if running.lateness.count > 0 => of(&running.lateness),
+            Figure::Errors => running.faults as f64,
+            _ => return None,
+        };
+        self.relation.holds(seen, self.value).then_some(seen)
+    }
+}
+
+impl Relation {
+    fn holds(self, seen: f64, value: f64) -> bool {
+        match self {
+            Self::Below => seen < value,
+            Self::AtMost => seen <= value,
+            Self::Above => seen > value,
+            Self::AtLeast => seen >= value,
+            Self::Equal => seen == value,
+        }
+    }
+}
+
+fn figure(name: &str) -> Result<Figure, String> {
+    if let Some((_, figure)) = FIGURES.iter().find(|known| known.0 == name) {
+        return Ok(*figure);
+    }
+    let late = name.strip_prefix("late-");
+    let quantile = QUANTILES
+        .iter()
+        .find(|known| known.0 == late.unwrap_or(name));
+    match (quantile, late) {
+        (Some((_, of)), Some(_)) => Ok(Figure::Lateness(*of)),
+        (Some((_, of)), None) => Ok(Figure::Latency(*of)),
+        (None, _) => {
+            let times = QUANTILES.iter().map(|known| known.0);
+            let names: Vec<_> = times.chain(FIGURES.iter().map(|known| known.0)).collect();
+            Err(format!(
+                "`{name}` is no figure; there are {} and, of the lateness, late-p99 and so on",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+fn time(text: &str) -> Option<f64> {
+    let from = text.find(|c: char| c.is_alphabetic())?;
+    let (value, unit) = text.split_at(from);
+    let (_, scale) = UNITS.iter().find(|known| known.0 == unit)?;
+    number(value).map(|value| value * scale)
+}
+
+fn number(text: &str) -> Option<f64> {
+    let value: f64 = text.trim().parse().ok()?;
+    (value.is_finite() && value >= 0.0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(p99: u64, faults: u64) -> Running {
+        Running {
+            latency: Quantiles {
+                count: 10,
+                p99,
+                ..Quantiles::default()
+            },
+            lateness: Quantiles::default(),
+            faults,
+        }
+    }
+
+    #[test]
+    fn conditions_are_read_with_their_units_and_hold_where_they_should() {
+        let all = Condition::parse_all("p99>5ms, errors>=2,late-p50<=10us,lost>0").expect("four");
+        let holds = |running: Running| {
+            all.iter()
+                .map(|one| one.holds_while(&running).is_some())
+                .collect::<Vec<_>>()
+        };
+        // Lateness has no values yet, and losses are known at the end only.
+        assert_eq!(holds(running(5_000_000, 1)), [false, false, false, false]);
+        assert_eq!(holds(running(5_000_001, 2)), [true, true, false, false]);
+        assert_eq!(all[0].text(), "p99>5ms");
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_what_there_is() {
+        for bad in [
+            "",
+            "p99",
+            "p99<5",
+            "p99<-1ms",
+            "lost>many",
+            "p98<1ms",
+            "p99<5 parsecs",
+        ] {
+            assert!(Condition::parse_all(bad).is_err(), "{bad}");
+        }
+        let told = Condition::parse_all("speed>1").unwrap_err();
+        assert!(
+            told.contains("p99.9") && told.contains("deliveries/s"),
+            "{told}"
+        );
+    }
+}

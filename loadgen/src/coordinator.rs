@@ -1,0 +1,241 @@
+//! The coordinator of one relay run: starts the threads, sets the times, waits for the deliveries,
+//! adds up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use crate::RunError;
+use crate::clock::process_cpu;
+use crate::control::{Notice, Progress, Shared};
+use crate::interval::Cell;
+use crate::outcome::Outcome;
+use crate::plan::{Plan, Relay};
+use crate::report::{Gathered, Head, RelayReport, Server};
+use crate::run::joined;
+use crate::scrape::Scrape;
+use crate::snapshot::{Snapshot, Turn};
+use crate::watch::Watch;
+use crate::worker::Worker;
+
+/// Between the last connection and the first message: all threads have heard of it by then.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// How often the coordinator looks at the interrupt flag.
+const TICK: Duration = Duration::from_millis(50);
+const DRAIN_TICK: Duration = Duration::from_millis(5);
+/// After the last message was sent, deliveries are awaited until none has come for this long.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A relay run under way.
+pub(crate) struct Coordinator<'a> {
+    plan: &'a Plan,
+    relay: Relay,
+    shared: Arc<Shared>,
+    head: Head,
+    notices: Receiver<Notice>,
+    wakers: Vec<Waker>,
+    threads: Vec<JoinHandle<Outcome>>,
+    /// Threads that have not sent everything yet.
+    sending: usize,
+    watch: Watch<'a>,
+    /// Of the server, when the measurement began and when the last delivery was in.
+    scrapes: Vec<Scrape>,
+}
+
+impl<'a> Coordinator<'a> {
+    pub(crate) fn start(
+        plan: &'a Plan,
+        shared: Arc<Shared>,
+        relay: Relay,
+        turn: Option<Turn>,
+        observe: &'a mut dyn FnMut(&Snapshot),
+    ) -> Result<Self, RunError> {
+        let head = Head::of(plan);
+        let (sender, notices) = channel();
+        let (mut progress, mut wakers, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cells = Vec::new();
+        for number in 0..plan.threads {
+            let counters = Arc::new(Progress::default());
+            let cell = Cell::default();
+            let (sender, own) = (sender.clone(), Arc::clone(&counters));
+            let (worker, waker) = Worker::new(
+                Arc::clone(&shared),
+                relay,
+                number,
+                sender,
+                own,
+                Arc::clone(&cell),
+            )?;
+            let builder = std::thread::Builder::new().name(format!("loadgen-{number}"));
+            threads.push(builder.spawn(move || worker.run())?);
+            progress.push(counters);
+            wakers.push(waker);
+            cells.push(cell);
+        }
+        let watch = Watch::new(plan, &relay, turn, progress, cells, observe);
+        Ok(Self {
+            plan,
+            relay,
+            shared,
+            head,
+            notices,
+            wakers,
+            sending: threads.len(),
+            threads,
+            watch,
+            scrapes: Vec::new(),
+        })
+    }
+
+    pub(crate) fn run(mut self, interrupt: &AtomicBool) -> Result<RelayReport, RunError> {
+        let result = self.steer(interrupt);
+        let connected = self.watch.connected();
+        self.shared.finish();
+        self.wake();
+        let threads = std::mem::take(&mut self.threads);
+        let outcomes: Result<Vec<_>, _> = threads
+            .into_iter()
+            .map(|thread| joined(thread.join()))
+            .collect();
+        let (interrupted, cpu_share) = result?;
+        let mut outcomes = outcomes?;
+        if let (Some(joint), Some(outcome)) = (&self.shared.joint, outcomes.first_mut()) {
+            joint.finish(&mut outcome.ends);
+        }
+        let times = &self.shared.times;
+        let measured_ns = times.end_ns().saturating_sub(times.measure_ns());
+        let last_arrivals = outcomes.iter().map(|outcome| outcome.last_arrival_ns);
+        let last_arrival_ns = last_arrivals.max().unwrap_or(0);
+        self.watch.recorder.finish(measured_ns, connected);
+        let mut report = RelayReport::new(Gathered {
+            plan: self.plan,
+            relay: self.relay,
+            head: self.head,
+            outcomes,
+            recorder: self.watch.recorder,
+            measured_ns,
+            until_last_ns: last_arrival_ns
+                .saturating_sub(times.measure_ns())
+                .max(measured_ns),
+            cpu_share,
+            interrupted,
+        });
+        report.aborted = self.watch.aborted;
+        if let (Some(url), [before, after]) = (&self.plan.metrics_url, &self.scrapes[..]) {
+            report.server = Some(Server::between(url, before, after, &report));
+        }
+        Ok(report)
+    }
+
+    /// Gives back whether the run was interrupted, and the CPU share of the measured time.
+    fn steer(&mut self, interrupt: &AtomicBool) -> Result<(bool, f64), RunError> {
+        self.await_connected(interrupt)?;
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(RunError::new(
+                "interrupted before every client was connected",
+            ));
+        }
+        let start_ns = self.shared.clock.now_ns() + HEAD_START.as_nanos() as u64;
+        let before = self.relay.ramp + self.relay.warmup;
+        self.shared.times.set(start_ns, before, self.relay.duration);
+        self.wake();
+        let cpu = self.sleep_until(self.shared.times.measure_ns(), interrupt)?;
+        self.scrape()?;
+        let cpu_until = self.sleep_until(self.shared.times.end_ns(), interrupt)?;
+        let interrupted = interrupt.load(Ordering::Relaxed);
+        if interrupted || self.watch.aborted.is_some() {
+            self.shared.times.end_at(self.shared.clock.now_ns());
+            self.wake();
+        }
+        let times = &self.shared.times;
+        let measured_ns = times.end_ns().saturating_sub(times.measure_ns()).max(1);
+        let cpu_share = cpu_until.saturating_sub(cpu).as_nanos() as f64 / measured_ns as f64;
+        self.drain()?;
+        self.scrape()?;
+        Ok((interrupted, cpu_share))
+    }
+
+    fn scrape(&mut self) -> Result<(), RunError> {
+        if let Some(url) = &self.plan.metrics_url {
+            self.scrapes.push(Scrape::of(url).map_err(RunError::new)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until every client is upgraded, or for the interrupt.
+    fn await_connected(&mut self, interrupt: &AtomicBool) -> Result<(), RunError> {
+        let mut missing = self.threads.len();
+        while missing > 0 && !interrupt.load(Ordering::Relaxed) {
+            match self.notices.recv_timeout(TICK) {
+                Ok(Notice::Failed(reason)) => return Err(RunError::new(reason)),
+                Ok(_) => missing -= 1,
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(RunError::new("a thread of the generator ended"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until `until_ns` or the interrupt. Gives back the process's CPU time then.
+    fn sleep_until(&mut self, until_ns: u64, interrupt: &AtomicBool) -> Result<Duration, RunError> {
+        loop {
+            let now_ns = self.shared.clock.now_ns();
+            let is_over = interrupt.load(Ordering::Relaxed) || self.watch.aborted.is_some();
+            if now_ns >= until_ns || is_over {
+                return Ok(process_cpu());
+            }
+            let next_ns = until_ns.min(self.watch.look_next_ns).max(now_ns + 1);
+            std::thread::sleep(TICK.min(Duration::from_nanos(next_ns - now_ns)));
+            self.hear()?;
+            self.look();
+        }
+    }
+
+    /// Takes what the threads have told so far.
+    fn hear(&mut self) -> Result<(), RunError> {
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Failed(reason) => return Err(RunError::new(reason)),
+                Notice::Sent => self.sending -= 1,
+                Notice::Connected => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was sent has arrived, or nothing has come for too long.
+    fn drain(&mut self) -> Result<(), RunError> {
+        let mut last = (0, Instant::now());
+        loop {
+            self.hear()?;
+            let (sent, expected, arrivals) = self.watch.totals();
+            if self.sending == 0 && arrivals >= expected {
+                return Ok(());
+            }
+            if sent + arrivals != last.0 {
+                last = (sent + arrivals, Instant::now());
+            } else if last.1.elapsed() > DRAIN_PATIENCE {
+                return Ok(());
+            }
+            std::thread::sleep(DRAIN_TICK);
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        self.watch.look(&self.shared.clock, &self.shared.times);
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            // A thread that cannot be woken looks at the flag at its next event.
+            let _ = waker.wake();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a run looks like on a terminal while it runs.
+//!
+//! The view is drawn on standard error, so that standard output can be a file or a pipe. Nothing is
+//! read: Ctrl-C stays the signal that it is everywhere.
+
+use std::io::{self, IsTerminal, Stderr, Write};
+
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::prelude::CrosstermBackend;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+
+use crate::snapshot::Snapshot;
+use view::View;
+
+mod view;
+
+/// Shows snapshots. Dropped, it leaves the terminal as it was.
+pub struct Live {
+    form: Form,
+}
+
+enum Form {
+    /// Standard error is no terminal.
+    Nothing,
+    /// One line, for `--no-live` and for terminals that know nothing else.
+    Line,
+    /// The whole window.
+    Window(Box<Window>),
+}
+
+#[derive(Default)]
+struct Window {
+    view: View,
+    /// From the first snapshot on.
+    screen: Option<Terminal<CrosstermBackend<Stderr>>>,
+}
+
+impl Window {
+    fn show(&mut self, now: &Snapshot) -> io::Result<()> {
+        self.view.take(now);
+        let screen = match &mut self.screen {
+            Some(screen) => screen,
+            none => none.insert(open()?),
+        };
+        screen.draw(|frame| self.view.draw(frame)).map(drop)
+    }
+}
+
+impl Live {
+    /// A view that suits standard error; with `no_live` one line at most.
+    pub fn new(no_live: bool) -> Self {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let form = match io::stderr().is_terminal() {
+            false => Form::Nothing,
+            true if no_live || is_dumb => Form::Line,
+            true => Form::Window(Box::default()),
+        };
+        Self { form }
+    }
+
+    /// Shows how the run stands. What a terminal does not take is not shown.
+    pub fn show(&mut self, now: &Snapshot) {
+        match &mut self.form {
+            Form::Nothing => {}
+            Form::Line => line(now),
+            Form::Window(window) => {
+                if window.show(now).is_err() {
+                    Self::restore();
+                    self.form = Form::Line;
+                }
+            }
+        }
+    }
+
+    /// Leaves the terminal as it was, for those who end the process.
+    pub fn restore() {
+        if io::stderr().is_terminal() {
+            let _ = execute!(io::stderr(), LeaveAlternateScreen, Show);
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        match &self.form {
+            Form::Nothing => {}
+            Form::Line => {
+                let _ = write!(io::stderr(), "\r\x1b[K");
+            }
+            Form::Window(window) => {
+                if window.screen.is_some() {
+                    Self::restore();
+                }
+            }
+        }
+    }
+}
+
+fn open() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
+    execute!(io::stderr(), EnterAlternateScreen, Hide)?;
+    let options = TerminalOptions {
+        viewport: Viewport::Fullscreen,
+    };
+    Terminal::with_options(CrosstermBackend::new(io::stderr()), options)
+}
+
+/// Carriage return, text, clear to the end of the line.
+fn line(now: &Snapshot) {
+    let phase = match now.remaining_ms {
+        Some(left_ms) => format!("{}, {} s left", now.phase, left_ms.div_ceil(1000)),
+        None => now.phase.to_string(),
+    };
+    let Snapshot {
+        connected,
+        sent,
+        received,
+        ..
+    } = now;
+    let _ = write!(
+        io::stderr(),
+        "\r{phase} · {connected} connected · {sent} sent · {received} delivered\x1b[K"
+    );
+}

@@ -1,0 +1,144 @@
+//! A report in the form that was asked for: on standard output, and in files.
+//!
+//! Every form is made of the [`Report`] alone (and, on a page, of earlier reports), so one that was
+//! read back from a file or from a history shows the same.
+
+mod csv;
+mod hdr;
+mod markdown;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::page;
+use crate::report::{RelayReport, Report};
+
+/// Form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: at most 80 columns
+    Text,
+    /// For programs: one object, documented field by field
+    Json,
+    /// For spreadsheets: one row for the run, one for each second, step and repeat
+    Csv,
+    /// For issues and wikis
+    Markdown,
+    /// `HdrHistogram`'s interval log: every second's whole distribution
+    Hdr,
+    /// One page with charts that needs no other file
+    Html,
+}
+
+impl Format {
+    /// The report in this form, with a line break at the end. A page also shows how the figures
+    /// went over `earlier` runs of the same load, oldest first.
+    ///
+    /// # Errors
+    /// None that is known: each form can say whatever a report has.
+    pub fn render(self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Text => report.text(),
+            Self::Json => report.json()?,
+            Self::Csv => csv::render(report),
+            Self::Markdown => markdown::render(report),
+            Self::Hdr => hdr::render(report)?,
+            Self::Html => page::render(report, earlier),
+        })
+    }
+
+    /// By the file's ending.
+    fn of(path: &Path) -> Option<Self> {
+        Some(match path.extension().and_then(OsStr::to_str)? {
+            "txt" => Self::Text,
+            "json" => Self::Json,
+            "csv" => Self::Csv,
+            "md" => Self::Markdown,
+            "hdr" | "hlog" => Self::Hdr,
+            "html" | "htm" => Self::Html,
+            _ => return None,
+        })
+    }
+}
+
+/// A file that a report is to be written to. Its ending says in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportFile {
+    path: PathBuf,
+    format: Format,
+}
+
+impl FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let path = PathBuf::from(name);
+        let format = Format::of(&path)
+            .ok_or("its ending must be one of .txt .json .csv .md .hdr .hlog .html")?;
+        Ok(Self { path, format })
+    }
+}
+
+impl ReportFile {
+    /// Whether it can be written at all: better said before a run than after it.
+    ///
+    /// # Errors
+    /// There is no such folder, or the file must not be written.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let folder = if parent == Path::new("") {
+            Path::new(".")
+        } else {
+            parent
+        };
+        anyhow::ensure!(
+            folder.is_dir(),
+            "{}: there is no such folder",
+            self.cannot()
+        );
+        if self.path.exists() {
+            let file = fs::OpenOptions::new().append(true).open(&self.path);
+            file.with_context(|| self.cannot())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the report, in place of what was there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<()> {
+        let text = self.format.render(report, earlier)?;
+        fs::write(&self.path, text).with_context(|| self.cannot())
+    }
+
+    fn cannot(&self) -> String {
+        format!("the report cannot be written to {}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_a_file_says_in_which_form_the_report_goes_there() {
+        let format = |name: &str| name.parse::<ReportFile>().map(|file| file.format);
+        assert_eq!(format("a.txt"), Ok(Format::Text));
+        assert_eq!(format("a.json"), Ok(Format::Json));
+        assert_eq!(format("a.csv"), Ok(Format::Csv));
+        assert_eq!(format("a.md"), Ok(Format::Markdown));
+        assert_eq!(format("a.hdr"), Ok(Format::Hdr));
+        assert_eq!(format("a.hlog"), Ok(Format::Hdr));
+        assert_eq!(format("there/is.json/a.html"), Ok(Format::Html));
+        for bad in ["", "html", ".html", "a.pdf", "a.html/"] {
+            let refused = format(bad).is_err() || bad == "a.html/";
+            assert!(refused, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! From what the threads hand in to the report of a relay run.
+
+use hdrhistogram::Histogram;
+
+use super::relay::{
+    Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, ErrorCount, Generator,
+    Order, RelayConfig, RelayReport, Throughput, Wire,
+};
+use super::text::time;
+use super::{ByReceiver, Distribution, Head, Latency, Quantiles};
+use crate::check::Counts;
+use crate::histogram;
+use crate::interval::Recorder;
+use crate::outcome::{ClientOutcome, Outcome};
+use crate::plan::{Expect, Pace, Plan, Relay, Role};
+use crate::spread::Ends;
+use crate::stamp::Form;
+
+/// Clients that are listed one by one; of more, every n-th.
+const CLIENTS_LISTED_MAX: usize = 1000;
+/// Lost connections that are listed one by one.
+const DISCONNECTS_LISTED_MAX: usize = 10;
+/// A thread that is busy for a larger share of the time is a bottleneck.
+const BUSY_SHARE_MAX: f64 = 0.95;
+/// Lateness at p99 above this makes an open loop's run invalid.
+const LATENESS_NS_MAX: u64 = 1_000_000;
+/// So does lateness at p99 above this share of the latency at p99.
+const LATENESS_SHARE_MAX: f64 = 0.1;
+/// But not where it is below this: so long a kernel may take to wake a thread that sleeps.
+const LATENESS_NS_NEGLIGIBLE: u64 = 100_000;
+
+/// Everything that a run has left behind.
+#[derive(Debug)]
+pub(crate) struct Gathered<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) relay: Relay,
+    pub(crate) head: Head,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) recorder: Recorder,
+    pub(crate) measured_ns: u64,
+    /// From the begin of the measurement to the last arrival.
+    pub(crate) until_last_ns: u64,
+    pub(crate) cpu_share: f64,
+    pub(crate) interrupted: bool,
+}
+
+/// The sums over all threads.
+struct Sums {
+    clients: Vec<ClientOutcome>,
+    connect: Histogram<u64>,
+    tcp_connect: Histogram<u64>,
+    uncorrected: Histogram<u64>,
+    ends: Ends,
+    shares: Vec<f64>,
+    compressed: u64,
+    churn: Churned,
+}
+
+/// The sums over all clients that come and go.
+struct Churned {
+    replaced: u64,
+    failed: u64,
+    reasons: Vec<String>,
+    connect: Histogram<u64>,
+    counts: [Counts; 2],
+}
+
+impl Sums {
+    fn of(outcomes: Vec<Outcome>) -> Self {
+        let mut sums = Self {
+            clients: Vec::new(),
+            connect: histogram::new(),
+            tcp_connect: histogram::new(),
+            uncorrected: histogram::new(),
+            ends: Ends::new(),
+            shares: Vec::new(),
+            compressed: 0,
+            churn: Churned {
+                replaced: 0,
+                failed: 0,
+                reasons: Vec::new(),
+                connect: histogram::new(),
+                counts: [Counts::default(); 2],
+            },
+        };
+        for outcome in outcomes {
+            sums.add(outcome);
+        }
+        sums
+    }
+
+    fn add(&mut self, outcome: Outcome) {
+        histogram::merge(&mut self.connect, &outcome.connect_times);
+        histogram::merge(&mut self.tcp_connect, &outcome.tcp_connect_times);
+        histogram::merge(&mut self.uncorrected, &outcome.uncorrected);
+        self.ends.merge(&outcome.ends);
+        self.shares.push(outcome.busy);
+        self.compressed += outcome.compressed;
+        let churn = &mut self.churn;
+        churn.replaced += outcome.churn.replaced;
+        churn.failed += outcome.churn.failed;
+        churn.reasons.extend(outcome.churn.reasons);
+        histogram::merge(&mut churn.connect, &outcome.churn.connect_times);
+        add_counts(&mut churn.counts, &outcome.churn.counts);
+        for client in outcome.clients {
+            if client.role == Role::Churning {
+                add_counts(&mut churn.counts, &client.counts);
+            }
+            self.clients.push(client);
+        }
+    }
+}
+
+fn add_counts(sums: &mut [Counts; 2], counts: &[Counts; 2]) {
+    for (sum, counts) in sums.iter_mut().zip(counts) {
+        sum.add(counts);
+    }
+}
+
+impl RelayReport {
+    pub(crate) fn new(gathered: Gathered<'_>) -> Self {
+        let Gathered { plan, relay, .. } = gathered;
+        let mut sums = Sums::of(gathered.outcomes);
+        let latency = Distribution::of(&gathered.recorder.total.latency);
+        let [warmup, measured] = deliveries(&sums, &relay);
+        let count = |of: fn(&ClientOutcome) -> u64| sums.clients.iter().map(of).sum();
+        let mut report = Self {
+            head: gathered.head,
+            config: RelayConfig::of(plan, relay),
+            measured_ms: gathered.measured_ns as f64 / 1e6,
+            interrupted: gathered.interrupted,
+            measured,
+            warmup,
+            unsent: count(|client| client.unsent),
+            held_up: count(|client| client.held_up),
+            foreign: count(|client| client.foreign),
+            order: order(&sums.clients, &relay),
+            disconnects: disconnects(&sums.clients),
+            errors: Vec::new(),
+            throughput: throughput(
+                &measured,
+                plan.size,
+                gathered.measured_ns,
+                gathered.until_last_ns,
+            ),
+            wire: wire(&sums, warmup.delivered + measured.delivered),
+            connect_ns: Distribution::of(&sums.connect),
+            tcp_connect_ns: Quantiles::of(&sums.tcp_connect),
+            latency_ns: latency.quantiles,
+            lateness_ns: Distribution::of(&gathered.recorder.total.lateness),
+            latency: Latency::of(latency, &sums),
+            timeline: gathered.recorder.seconds,
+            clients: Clients::of(&sums.clients),
+            churn: (relay.churning > 0).then(|| Churn::of(&mut sums.churn)),
+            server: None,
+            walk: None,
+            repeats: None,
+            comparison: None,
+            aborted: None,
+            generator: Generator::of(gathered.cpu_share, sums.shares),
+            valid: true,
+            invalid_reasons: Vec::new(),
+            latency_comparable: matches!(relay.pace, Pace::Open { .. }),
+            right: true,
+        };
+        report.errors = report.errors();
+        report.judge();
+        report
+    }
+
+    fn judge(&mut self) {
+        self.right = self.measured.is_right()
+            && self.warmup.is_right()
+            && self.order.differing == 0
+            && self.disconnects.reading == 0;
+        // A closed loop is meant to keep somebody busy all the time.
+        if self.latency_comparable {
+            self.invalid_reasons = self.bottlenecks();
+            self.valid = self.invalid_reasons.is_empty();
+        }
+    }
+
+    /// What went wrong, by kind.
+    fn errors(&self) -> Vec<ErrorCount> {
+        let mut kinds = [
+            ("lost", self.measured.lost + self.warmup.lost),
+            ("repeated", self.measured.repeated + self.warmup.repeated),
+            ("reordered", self.measured.reordered + self.warmup.reordered),
+            ("damaged", self.measured.damaged + self.warmup.damaged),
+            ("misrouted", self.measured.misrouted + self.warmup.misrouted),
+            ("unsent", self.unsent),
+            ("disconnected", self.disconnects.reading),
+        ]
+        .map(|(error, count)| ErrorCount {
+            error: error.to_owned(),
+            count,
+        })
+        .to_vec();
+        kinds.retain(|kind| kind.count > 0);
+        kinds
+    }
+
+    fn bottlenecks(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let late_ns = self.lateness_ns.quantiles.p99;
+        let latency_ns = self.latency_ns.p99;
+        if late_ns > LATENESS_NS_MAX {
+            reasons.push(format!("it sent {} late at p99", time(late_ns as f64)));
+        } else if late_ns > LATENESS_NS_NEGLIGIBLE
+            && late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64
+        {
+            reasons.push(format!(
+                "it sent {} late at p99, more than a tenth of the latency",
+                time(late_ns as f64)
+            ));
+        }
+        if self.generator.busiest_thread_share > BUSY_SHARE_MAX {
+            let share = self.generator.busiest_thread_share * 100.0;
+            reasons.push(format!("a thread was busy {share:.0} % of the time"));
+        }
+        if self.unsent > 0 {
+            reasons.push(format!(
+                "the schedule could not be kept, {} messages were not sent",
+                self.unsent
+            ));
+        }
+        reasons
+    }
+}
+
+impl Generator {
+    fn of(cpu_share: f64, thread_shares: Vec<f64>) -> Self {
+        Self {
+            cpu_share,
+            busiest_thread_share: thread_shares.iter().copied().fold(0.0, f64::max),
+            thread_shares,
+        }
+    }
+}
+
+impl Latency {
+    fn of(each: Distribution, sums: &Sums) -> Self {
+        Self {
+            corrected: ByReceiver {
+                first: Distribution::of(&sums.ends.first),
+                each,
+                last: Distribution::of(&sums.ends.last),
+            },
+            uncorrected: ByReceiver {
+                first: Distribution::of(&sums.ends.first_uncorrected),
+                each: Distribution::of(&sums.uncorrected),
+                last: Distribution::of(&sums.ends.last_uncorrected),
+            },
+            untracked: sums.ends.untracked,
+        }
+    }
+}
+
+impl Clients {
+    fn of(clients: &[ClientOutcome]) -> Self {
+        let (mut mean, mut max, mut delivered) =
+            (histogram::new(), histogram::new(), histogram::of_counts());
+        let full = clients.iter().filter(|client| client.role == Role::Full);
+        let mut listed: Vec<_> = full
+            .map(|client| {
+                let count = client.counts[1].delivered;
+                let mean_ns = client.latency_sum_ns as f64 / count.max(1) as f64;
+                histogram::record(&mut delivered, count);
+                if count > 0 {
+                    histogram::record(&mut mean, mean_ns as u64);
+                    histogram::record(&mut max, client.latency_max_ns);
+                }
+                ClientFigures {
+                    client: client.index,
+                    delivered: count,
+                    received_bytes: client.received_bytes,
+                    mean_ns,
+                    max_ns: client.latency_max_ns,
+                }
+            })
+            .collect();
+        listed.sort_unstable_by_key(|client| client.client);
+        let step = listed.len().div_ceil(CLIENTS_LISTED_MAX).max(1);
+        Self {
+            mean_ns: Quantiles::of(&mean),
+            max_ns: Quantiles::of(&max),
+            delivered: Quantiles::of(&delivered),
+            listed: listed.into_iter().step_by(step).collect(),
+        }
+    }
+}
+
+impl Churn {
+    fn of(churned: &mut Churned) -> Self {
+        let mut reasons = std::mem::take(&mut churned.reasons);
+        reasons.truncate(DISCONNECTS_LISTED_MAX);
+        Self {
+            replaced: churned.replaced,
+            failed: churned.failed,
+            reasons,
+            delivered: churned.counts[1].delivered,
+            connect_ns: Distribution::of(&churned.connect),
+        }
+    }
+}
+
+impl RelayConfig {
+    /// What has to be alike in two runs that are compared: all but where, for how long, and the
+    /// seed.
+    pub(super) fn load(&self) -> Self {
+        Self {
+            url: String::new(),
+            push_url: None,
+            source_ips: Vec::new(),
+            warmup_ms: 0,
+            duration_ms: 0,
+            seed: 0,
+            ..self.clone()
+        }
+    }
+
+    fn of(plan: &Plan, relay: Relay) -> Self {
+        let (rate, arrivals, window) = match relay.pace {
+            Pace::Open {
+                per_second,
+                arrivals,
+            } => (Some(per_second), Some(arrivals.name().to_owned()), None),
+            Pace::Closed { window } => (None, None, Some(window)),
+        };
+        let opcode = if plan.form.is_text() {
+            "text"
+        } else {
+            "binary"
+        };
+        let payload = match plan.form {
+            Form::Json => "json",
+            Form::Binary | Form::Text => "pattern",
+        };
+        Self {
+            url: plan.target.url.clone(),
+            clients: relay.clients,
+            stalled: relay.stalled,
+            slow_readers: relay.slow,
+            churning: relay.churning,
+            churn_per_second: relay.churn_per_second,
+            publishers: relay.publishers,
+            rooms: relay.rooms,
+            expect: relay.expect.name().to_owned(),
+            push_url: plan.push.as_ref().map(|push| {
+                let scheme = if plan.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}{}", plan.target.authority(), push.path)
+            }),
+            threads: plan.threads,
+            rate,
+            arrivals,
+            ramp_ms: relay.ramp.as_millis() as u64,
+            window,
+            size_bytes: plan.size,
+            opcode: opcode.to_owned(),
+            payload: payload.to_owned(),
+            deflate: plan.deflate,
+            echo: matches!(relay.expect, Expect::All | Expect::Own),
+            source_ips: plan.source_ips.iter().map(ToString::to_string).collect(),
+            warmup_ms: relay.warmup.as_millis() as u64,
+            duration_ms: relay.duration.as_millis() as u64,
+            seed: plan.seed,
+        }
+    }
+}
+
+/// What the publishers of each room have sent: `[warm-up, measured]`.
+fn sent_by_room(clients: &[ClientOutcome], relay: &Relay) -> Vec<[u64; 2]> {
+    let mut rooms = vec![[0; 2]; relay.rooms_apart() as usize];
+    for client in clients {
+        let Some(publisher) = relay.publisher_at(client.index) else {
+            continue;
+        };
+        let room = &mut rooms[relay.room_of(publisher) as usize];
+        for (sum, sent) in room.iter_mut().zip(client.sent) {
+            *sum += sent;
+        }
+    }
+    rooms
+}
+
+/// Adds up `[warm-up, measured]` over all clients that read all the time, and what was wrong at
+/// those that come and go.
+fn deliveries(sums: &Sums, relay: &Relay) -> [Deliveries; 2] {
+    let rooms = sent_by_room(&sums.clients, relay);
+    [0, 1].map(|phase| {
+        let mut all = Deliveries {
+            sent: rooms.iter().map(|room| room[phase]).sum(),
+            ..Deliveries::default()
+        };
+        for client in sums
+            .clients
+            .iter()
+            .filter(|client| client.role == Role::Full)
+        {
+            let sent = rooms[client.room as usize][phase];
+            let expected = match relay.expect {
+                Expect::All | Expect::Own => sent,
+                Expect::Others => sent - client.sent[phase],
+                Expect::Nobody => 0,
+            };
+            all.add(expected, &client.counts[phase]);
+        }
+        let churned = Counts {
+            delivered: 0,
+            ..sums.churn.counts[phase]
+        };
+        all.add(0, &churned);
+        all
+    })
+}
+
+/// Compares the order at all clients that got everything, room by room.
+fn order(clients: &[ClientOutcome], relay: &Relay) -> Order {
+    let rooms = sent_by_room(clients, relay);
+    let got_all = |client: &&ClientOutcome| {
+        let arrived: u64 = client
+            .counts
+            .iter()
+            .map(|counts| counts.delivered + counts.damaged)
+            .sum();
+        let sent: u64 = rooms[client.room as usize].iter().sum();
+        let own: u64 = client.sent.iter().sum();
+        client.role == Role::Full
+            && arrived == sent
+            && sent > 0
+            && (relay.expect != Expect::Others || own == 0)
+    };
+    let mut hashes: Vec<(u32, u64)> = clients
+        .iter()
+        .filter(got_all)
+        .map(|client| (client.room, client.order_hash))
+        .collect();
+    hashes.sort_unstable();
+    let agreeing: usize = hashes
+        .chunk_by(|one, next| one.0 == next.0)
+        .map(|room| {
+            let same = room.chunk_by(|one, next| one == next);
+            same.map(<[_]>::len).max().unwrap_or(0)
+        })
+        .sum();
+    Order {
+        compared: hashes.len() as u64,
+        differing: (hashes.len() - agreeing) as u64,
+    }
+}
+
+fn disconnects(clients: &[ClientOutcome]) -> Disconnects {
+    let mut sums = Disconnects::default();
+    for client in clients {
+        let Some(reason) = &client.closed else {
+            continue;
+        };
+        match client.role {
+            Role::Full | Role::Pusher => sums.reading += 1,
+            Role::Slow => sums.slow += 1,
+            Role::Stalled => sums.stalled += 1,
+            // They have a record of their own.
+            Role::Churning => continue,
+        }
+        if sums.listed.len() < DISCONNECTS_LISTED_MAX {
+            sums.listed.push(Disconnect {
+                client: client.index,
+                reason: reason.clone(),
+            });
+        }
+    }
+    sums
+}
+
+fn throughput(sums: &Deliveries, size: usize, sent_ns: u64, received_ns: u64) -> Throughput {
+    let per_second = |count: u64, over_ns: u64| count as f64 * 1e9 / over_ns.max(1) as f64;
+    let deliveries_per_second = per_second(sums.delivered, received_ns);
+    Throughput {
+        messages_per_second: per_second(sums.sent, sent_ns),
+        deliveries_per_second,
+        delivered_bytes_per_second: deliveries_per_second * size as f64,
+    }
+}
+
+fn wire(sums: &Sums, delivered: u64) -> Wire {
+    let full = sums
+        .clients
+        .iter()
+        .filter(|client| client.role == Role::Full);
+    let received_bytes = full.map(|client| client.received_bytes).sum::<u64>();
+    Wire {
+        received_bytes,
+        bytes_per_delivery: received_bytes as f64 / delivered.max(1) as f64,
+        compressed: sums.compressed,
+    }
+}

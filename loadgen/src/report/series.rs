@@ -1,0 +1,354 @@
+//! What is said about several runs: a walk over rates, repeats, a comparison.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Deliveries, Quantiles, RelayReport};
+
+/// One run in short, as a walk or a series of repeats lists it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Messages a second that were asked for; absent in a closed loop.
+    pub rate: Option<f64>,
+    /// Counted after the warm-up.
+    #[serde(flatten)]
+    pub measured: Deliveries,
+    /// Messages published.
+    pub messages_per_second: f64,
+    /// Deliveries.
+    pub deliveries_per_second: f64,
+    /// From due to received.
+    pub latency_ns: Quantiles,
+    /// From due to sent.
+    pub lateness_ns: Quantiles,
+    /// CPU time of the generator over wall time.
+    pub cpu_share: f64,
+    /// The server's CPU time for each delivery, where `--metrics-url` tells.
+    pub server_cpu_ns_per_delivery: Option<f64>,
+    /// The generator was not the bottleneck.
+    pub valid: bool,
+    /// Every delivery right.
+    pub right: bool,
+}
+
+/// A walk over rates, by `--rate-steps` or `--find-max`. The report around it is that of the
+/// highest rate that met the target, or of the first step where none did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Walk {
+    /// What a step has to meet: `p99<5ms`. Absent where steps were only to be right and valid.
+    pub target: Option<String>,
+    /// In the order in which they ran.
+    pub steps: Vec<Step>,
+    /// The highest rate that met the target with no lower one failing, in messages a second.
+    pub knee: Option<f64>,
+}
+
+/// One step of a walk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it came to.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// It met the target.
+    pub met: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+/// The runs of `--repeat`. The report around them is that of the run in the middle, by its latency
+/// at p99, in a closed loop by its throughput.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repeats {
+    /// In the order in which they ran.
+    pub runs: Vec<Summary>,
+    /// The figures over all runs.
+    pub figures: Vec<Repeated>,
+}
+
+/// One figure over all repeats.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// `latency p99`, for example.
+    pub name: String,
+    /// `ns` or `1/s`.
+    pub unit: String,
+    /// The one in the middle.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// (max − min) / median; 0 where the median is.
+    pub spread: f64,
+}
+
+/// This run against an earlier one, by `--compare`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The earlier run.
+    pub baseline: Baseline,
+    /// Why the figures should not be held against each other: another machine, another load.
+    pub caveats: Vec<String>,
+    /// Figure by figure.
+    pub figures: Vec<Compared>,
+    /// Of all figures together: worse where one is worse, else better where one is better.
+    pub verdict: Change,
+}
+
+/// An earlier run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// `--label` of then.
+    pub label: Option<String>,
+    /// When it began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// The program of then.
+    pub program: String,
+}
+
+/// One figure, then and now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// `latency p99`, for example.
+    pub name: String,
+    /// `ns`, `1/s` or `deliveries`.
+    pub unit: String,
+    /// True where less is better.
+    pub lower_is_better: bool,
+    /// Then.
+    pub before: f64,
+    /// Now.
+    pub after: f64,
+    /// Now over then; absent where then was 0.
+    pub ratio: Option<f64>,
+    /// What that is.
+    pub change: Change,
+}
+
+/// How a figure moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// By more than the tolerance, to the good.
+    Better,
+    /// Within the tolerance.
+    Same,
+    /// By more than the tolerance, to the bad.
+    Worse,
+}
+
+/// Why a run ended early, by `--abort-if`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Aborted {
+    /// The condition, as it was typed: `p99>5ms`.
+    pub condition: String,
+    /// What was seen, in the condition's unit, nanoseconds for times.
+    pub observed: f64,
+    /// Milliseconds after the begin of the measurement.
+    pub at_ms: u64,
+}
+
+impl Summary {
+    pub(crate) fn of(report: &RelayReport) -> Self {
+        let server = report.server.as_ref();
+        Self {
+            rate: report.config.rate,
+            measured: report.measured,
+            messages_per_second: report.throughput.messages_per_second,
+            deliveries_per_second: report.throughput.deliveries_per_second,
+            latency_ns: report.latency_ns,
+            lateness_ns: report.lateness_ns.quantiles,
+            cpu_share: report.generator.cpu_share,
+            server_cpu_ns_per_delivery: server.map(|server| server.cpu_ns_per_delivery),
+            valid: report.valid,
+            right: report.right,
+        }
+    }
+
+    /// The figures that runs are compared by: name, unit, whether less is better, value.
+    fn figures(&self) -> Vec<(&'static str, &'static str, bool, f64)> {
+        let latency = &self.latency_ns;
+        let mut figures = vec![
+            ("latency p50", "ns", true, latency.p50 as f64),
+            ("latency p99", "ns", true, latency.p99 as f64),
+            ("latency p99.9", "ns", true, latency.p99_9 as f64),
+            ("latency max", "ns", true, latency.max as f64),
+            (
+                "throughput",
+                "deliveries/s",
+                false,
+                self.deliveries_per_second,
+            ),
+        ];
+        if let Some(cpu_ns) = self.server_cpu_ns_per_delivery {
+            figures.push(("server CPU a delivery", "ns", true, cpu_ns));
+        }
+        figures
+    }
+}
+
+impl RelayReport {
+    /// The report of the run in the middle, with all of them in it. `None` for none.
+    pub(crate) fn of_repeats(reports: Vec<Self>) -> Option<Self> {
+        let runs: Vec<_> = reports.iter().map(Summary::of).collect();
+        let is_right = reports.iter().all(|report| report.right);
+        let interrupted = reports.iter().any(|report| report.interrupted);
+        let aborted = reports.iter().find_map(|report| report.aborted.clone());
+        let mut sorted = reports;
+        sorted.sort_by(|one, other| one.rank().total_cmp(&other.rank()));
+        let middle = sorted.len().checked_sub(1)? / 2;
+        let mut report = sorted.swap_remove(middle);
+        report.right = is_right;
+        report.interrupted = interrupted;
+        report.aborted = aborted;
+        let figures = repeated(&runs);
+        report.repeats = Some(Repeats { runs, figures });
+        Some(report)
+    }
+
+    /// What repeats are sorted by.
+    fn rank(&self) -> f64 {
+        match self.latency_comparable {
+            true => self.latency_ns.p99 as f64,
+            false => self.throughput.deliveries_per_second,
+        }
+    }
+}
+
+fn repeated(runs: &[Summary]) -> Vec<Repeated> {
+    let all: Vec<_> = runs.iter().map(Summary::figures).collect();
+    let count = all.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count)
+        .map(|at| {
+            let mut values: Vec<f64> = all.iter().map(|figures| figures[at].3).collect();
+            values.sort_by(f64::total_cmp);
+            let (min, max) = (values[0], values[values.len() - 1]);
+            let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+            let (name, unit, ..) = all[0][at];
+            Repeated {
+                name: name.to_owned(),
+                unit: unit.to_owned(),
+                median,
+                min,
+                max,
+                spread: if median > 0.0 {
+                    (max - min) / median
+                } else {
+                    0.0
+                },
+            }
+        })
+        .collect()
+}
+
+/// Figures that are compared between repeats only.
+const TAILS: [&str; 2] = ["latency p99.9", "latency max"];
+
+impl Comparison {
+    /// Of `now` against `then`. A figure is the same where it moved by no more than `tolerance`, or
+    /// than the repeats of either run differ among themselves.
+    pub(crate) fn of(then: &RelayReport, now: &RelayReport, tolerance: f64) -> Self {
+        let (before, after) = (Summary::of(then), Summary::of(now));
+        let spread = |report: &RelayReport, name: &str| {
+            let repeats = report.repeats.as_ref()?;
+            let figure = repeats.figures.iter().find(|figure| figure.name == name)?;
+            Some((figure.spread, figure.median))
+        };
+        let mut figures: Vec<_> = before
+            .figures()
+            .into_iter()
+            .filter_map(|(name, unit, lower_is_better, before)| {
+                let after = after
+                    .figures()
+                    .into_iter()
+                    .find(|figure| figure.0 == name)?
+                    .3;
+                let (was, is) = (spread(then, name), spread(now, name));
+                // One run's tail is chance.
+                if TAILS.contains(&name) && (was.is_none() || is.is_none()) {
+                    return None;
+                }
+                let noise = [was, is].into_iter().flatten().map(|one| one.0);
+                let tolerance = noise.fold(tolerance, f64::max);
+                let before = was.map_or(before, |one| one.1);
+                let after = is.map_or(after, |one| one.1);
+                Some(compared(
+                    name,
+                    unit,
+                    lower_is_better,
+                    (before, after),
+                    tolerance,
+                ))
+            })
+            .collect();
+        let errors = (
+            before.measured.errors() as f64,
+            after.measured.errors() as f64,
+        );
+        figures.push(compared(
+            "wrong deliveries",
+            "deliveries",
+            true,
+            errors,
+            0.0,
+        ));
+        let any = |change| figures.iter().any(|figure| figure.change == change);
+        let verdict = match (any(Change::Worse), any(Change::Better)) {
+            (true, _) => Change::Worse,
+            (false, true) => Change::Better,
+            (false, false) => Change::Same,
+        };
+        Self {
+            baseline: Baseline {
+                label: then.head.label.clone(),
+                started_at: then.head.started_at.clone(),
+                program: then.head.program.clone(),
+            },
+            caveats: caveats(then, now),
+            figures,
+            verdict,
+        }
+    }
+}
+
+fn compared(
+    name: &str,
+    unit: &str,
+    lower_is_better: bool,
+    (before, after): (f64, f64),
+    tolerance: f64,
+) -> Compared {
+    let change = match (after - before).abs() <= tolerance * before {
+        true => Change::Same,
+        false if (after < before) == lower_is_better => Change::Better,
+        false => Change::Worse,
+    };
+    Compared {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        lower_is_better,
+        before,
+        after,
+        ratio: (before > 0.0).then(|| after / before),
+        change,
+    }
+}
+
+/// Why two runs should not be held against each other.
+fn caveats(then: &RelayReport, now: &RelayReport) -> Vec<String> {
+    let mut caveats = Vec::new();
+    if then.head.machine != now.head.machine {
+        caveats.push("the machines differ".to_owned());
+    }
+    if then.config.load() != now.config.load() {
+        caveats.push("the loads differ".to_owned());
+    }
+    for (run, name) in [(then, "the earlier run"), (now, "this run")] {
+        if !run.valid {
+            caveats.push(format!("the generator was the bottleneck of {name}"));
+        }
+        if run.interrupted || run.aborted.is_some() {
+            caveats.push(format!("{name} ended early"));
+        }
+    }
+    caveats
+}

@@ -1,0 +1,142 @@
+//! What the report for people says about the server, and about several runs.
+
+use super::super::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
+use super::{Page, grouped, time};
+use crate::words::{amount, bytes, change, ratio};
+
+/// All that the run has of it, each part after a blank line.
+pub(super) fn all(out: &mut Page, report: &RelayReport) {
+    if let Some(churn) = &report.churn {
+        out.blank();
+        self::churn(out, churn);
+    }
+    if let Some(server) = &report.server {
+        out.blank();
+        self::server(out, server);
+    }
+    if let Some(walk) = &report.walk {
+        out.blank();
+        self::walk(out, walk);
+    }
+    if let Some(repeats) = &report.repeats {
+        out.blank();
+        self::repeats(out, repeats);
+    }
+    if let Some(comparison) = &report.comparison {
+        out.blank();
+        self::comparison(out, comparison);
+    }
+}
+
+fn churn(out: &mut Page, churn: &Churn) {
+    let (replaced, failed) = (grouped(churn.replaced), grouped(churn.failed));
+    out.row(
+        "churn",
+        &format!("{replaced} connections replaced, {failed} failed"),
+    );
+    for reason in &churn.reasons {
+        out.row("", reason);
+    }
+}
+
+fn server(out: &mut Page, server: &Server) {
+    let share = server.cpu_share * 100.0;
+    let each = time(server.cpu_ns_per_delivery);
+    let memory = bytes(server.resident_bytes);
+    out.row(
+        "server",
+        &format!("{share:.1} % of a core, {each} a delivery, {memory}"),
+    );
+    for part in &server.parts {
+        let (mean, share) = (time(part.mean_ns), part.share * 100.0);
+        out.row(
+            "",
+            &format!("{:8}{mean:>8}{share:>8.1} % of a delivery", part.name),
+        );
+    }
+}
+
+fn walk(out: &mut Page, walk: &Walk) {
+    let target = walk.target.as_deref().unwrap_or("right and valid");
+    out.row(
+        "rates",
+        &format!(
+            "{:>10}{:>14}{:>9}{:>9}  {target}",
+            "rate", "deliveries/s", "p50", "p99"
+        ),
+    );
+    for step in &walk.steps {
+        let summary = &step.summary;
+        let met = match step.met {
+            true => "met".to_owned(),
+            false => format!("missed: {}", step.reasons.join("; ")),
+        };
+        let rate = summary
+            .rate
+            .map_or("max".to_owned(), |rate| amount(rate, "1/s"));
+        out.row(
+            "",
+            &format!(
+                "{rate:>10}{:>14}{:>9}{:>9}  {met}",
+                amount(summary.deliveries_per_second, "1/s"),
+                time(summary.latency_ns.p50 as f64),
+                time(summary.latency_ns.p99 as f64),
+            ),
+        );
+    }
+    match walk.knee {
+        Some(knee) => out.row("knee", &format!("{} messages/s", amount(knee, "1/s"))),
+        None => out.row("knee", "none: no rate met the target"),
+    }
+}
+
+fn repeats(out: &mut Page, repeats: &Repeats) {
+    let head = format!(
+        "{:18}{:>10}{:>10}{:>10}{:>9}",
+        "", "median", "min", "max", "spread"
+    );
+    out.row(&format!("{} runs", repeats.runs.len()), &head);
+    for figure in &repeats.figures {
+        let [median, min, max] =
+            [figure.median, figure.min, figure.max].map(|value| amount(value, &figure.unit));
+        let (name, spread) = (&figure.name, figure.spread * 100.0);
+        out.row(
+            "",
+            &format!("{name:18}{median:>10}{min:>10}{max:>10}{spread:>7.1} %"),
+        );
+    }
+}
+
+fn comparison(out: &mut Page, comparison: &Comparison) {
+    let baseline = &comparison.baseline;
+    let label = baseline.label.as_deref().unwrap_or(&baseline.program);
+    out.row(
+        "compared",
+        &format!("with {label} of {}", baseline.started_at),
+    );
+    for caveat in &comparison.caveats {
+        out.row("", &format!("CAUTION: {caveat}"));
+    }
+    for figure in &comparison.figures {
+        let (before, after) = (
+            amount(figure.before, &figure.unit),
+            amount(figure.after, &figure.unit),
+        );
+        let (name, ratio) = (&figure.name, ratio(figure.ratio));
+        let change = change(figure.change);
+        out.row(
+            "",
+            &format!("{name:18}{before:>12}{after:>12}{ratio:>11}  {change}"),
+        );
+    }
+    out.row("", change(comparison.verdict));
+}
+
+impl Comparison {
+    /// Figure by figure, with a line break at the end.
+    pub fn text(&self) -> String {
+        let mut out = Page::default();
+        comparison(&mut out, self);
+        out.0
+    }
+}

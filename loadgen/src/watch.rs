@@ -1,0 +1,165 @@
+//! Looks at a run while it goes on: for the observer, for the timeline, for `--abort-if`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, process_cpu};
+use crate::condition::{Condition, Running};
+use crate::control::{Progress, Times};
+use crate::interval::{Cell, Recorder};
+use crate::plan::{Plan, Relay};
+use crate::report::{Aborted, Quantiles};
+use crate::snapshot::{Phase, Snapshot, Turn};
+
+/// How often the observer is called. A divisor of a second, so that looks end its seconds.
+const LOOK_NS: u64 = 250_000_000;
+
+/// One run's watch.
+pub(crate) struct Watch<'a> {
+    observe: &'a mut dyn FnMut(&Snapshot),
+    abort_if: &'a [Condition],
+    turn: Option<Turn>,
+    clients: u64,
+    progress: Vec<Arc<Progress>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) aborted: Option<Aborted>,
+    /// When to look next, on the run's clock.
+    pub(crate) look_next_ns: u64,
+    last: Look,
+}
+
+/// What the rates of the next look are counted from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    at_ns: u64,
+    sent: u64,
+    received: u64,
+    cpu: Duration,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        relay: &Relay,
+        turn: Option<Turn>,
+        progress: Vec<Arc<Progress>>,
+        cells: Vec<Cell>,
+        observe: &'a mut dyn FnMut(&Snapshot),
+    ) -> Self {
+        Self {
+            observe,
+            abort_if: &plan.abort_if,
+            turn,
+            clients: relay.clients.into(),
+            progress,
+            recorder: Recorder::new(cells),
+            aborted: None,
+            look_next_ns: 0,
+            last: Look {
+                cpu: process_cpu(),
+                ..Look::default()
+            },
+        }
+    }
+
+    /// Messages sent, deliveries that they should come to, and deliveries; the warm-up included.
+    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+        let sum = |of: fn(&Progress) -> &AtomicU64| {
+            let counters = self.progress.iter().map(|one| of(one));
+            counters.map(|one| one.load(Ordering::Relaxed)).sum()
+        };
+        (
+            sum(|one| &one.sent),
+            sum(|one| &one.expected),
+            sum(|one| &one.arrivals),
+        )
+    }
+
+    pub(crate) fn connected(&self) -> u64 {
+        let counters = self.progress.iter().map(|one| &one.connected);
+        counters.map(|one| one.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Looks, if it is time to.
+    pub(crate) fn look(&mut self, clock: &Clock, times: &Times) {
+        let now_ns = clock.now_ns();
+        if now_ns < self.look_next_ns {
+            return;
+        }
+        let measured_ns = times
+            .start_ns()
+            .and_then(|_| now_ns.checked_sub(times.measure_ns()));
+        // While it measures, looks fall on the ends of seconds.
+        self.look_next_ns = match measured_ns {
+            Some(measured_ns) => now_ns + LOOK_NS - measured_ns % LOOK_NS,
+            None => (now_ns + LOOK_NS).min(times.measure_ns().max(now_ns + 1)),
+        };
+        self.recorder.look();
+        let mut snapshot = self.snapshot(now_ns, times);
+        if let Some(measured_ns) = measured_ns.filter(|_| now_ns < times.end_ns()) {
+            let connected = snapshot.connected;
+            snapshot.second = self.recorder.end_second(measured_ns, connected).cloned();
+            self.judge(&snapshot, measured_ns);
+        }
+        (self.observe)(&snapshot);
+    }
+
+    fn snapshot(&mut self, now_ns: u64, times: &Times) -> Snapshot {
+        let (sent, _, received) = self.totals();
+        let (phase, until_ns) = match times.start_ns() {
+            None => (Phase::Connecting, None),
+            Some(_) if now_ns < times.measure_ns() => (Phase::WarmUp, Some(times.measure_ns())),
+            Some(_) if now_ns < times.end_ns() => (Phase::Measuring, Some(times.end_ns())),
+            Some(_) => (Phase::Draining, None),
+        };
+        let cpu = process_cpu();
+        let last = std::mem::replace(
+            &mut self.last,
+            Look {
+                at_ns: now_ns,
+                sent,
+                received,
+                cpu,
+            },
+        );
+        let seconds = (now_ns - last.at_ns).max(1) as f64 / 1e9;
+        let fresh = &self.recorder.fresh;
+        Snapshot {
+            phase,
+            turn: self.turn,
+            elapsed_ms: now_ns / 1_000_000,
+            remaining_ms: until_ns.map(|until_ns| (until_ns - now_ns) / 1_000_000),
+            connected: self.connected(),
+            clients: self.clients,
+            sent,
+            received,
+            sent_per_second: (sent - last.sent) as f64 / seconds,
+            received_per_second: (received - last.received) as f64 / seconds,
+            received_bytes_per_second: fresh.received_bytes as f64 / seconds,
+            latency_ns: Quantiles::of(&fresh.latency),
+            latency_so_far_ns: Quantiles::of(&self.recorder.total.latency),
+            lateness_ns: Quantiles::of(&fresh.lateness),
+            faults: self.recorder.total.faults,
+            cpu_share: cpu.saturating_sub(last.cpu).as_secs_f64() / seconds,
+            second: None,
+        }
+    }
+
+    fn judge(&mut self, snapshot: &Snapshot, measured_ns: u64) {
+        let running = Running {
+            latency: snapshot.latency_so_far_ns,
+            lateness: Quantiles::of(&self.recorder.total.lateness),
+            faults: snapshot.faults,
+        };
+        let mut held = self
+            .abort_if
+            .iter()
+            .filter_map(|one| Some((one, one.holds_while(&running)?)));
+        self.aborted = held.next().map(|(condition, observed)| Aborted {
+            condition: condition.text().to_owned(),
+            observed,
+            at_ms: measured_ns / 1_000_000,
+        });
+    }
+}

@@ -1,0 +1,281 @@
+//! What every form of a report says in the same words: verdicts, names of figures, amounts.
+
+pub(crate) use crate::report::{grouped, time};
+
+use crate::report::{Change, Machine, Quantiles, RelayReport};
+
+/// Whether something is good news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    Neutral,
+    /// The figures are not worth much.
+    Doubtful,
+    Bad,
+}
+
+/// One thing that there is to say about a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) mood: Mood,
+    pub(crate) text: String,
+}
+
+impl Verdict {
+    fn new(mood: Mood, text: impl Into<String>) -> Self {
+        Self {
+            mood,
+            text: text.into(),
+        }
+    }
+}
+
+/// What to know before any figure, the most important first.
+pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
+    let mut found = vec![match (report.right, report.config.publishers) {
+        (true, 0) => Verdict::new(Mood::Good, "all connections held"),
+        (true, _) => Verdict::new(Mood::Good, "every delivery right"),
+        (false, _) => Verdict::new(Mood::Bad, wrong(report)),
+    }];
+    if !report.valid {
+        let reasons = report.invalid_reasons.join("; ");
+        let text = format!("not valid, the generator was the bottleneck: {reasons}");
+        found.push(Verdict::new(Mood::Doubtful, text));
+    }
+    if let Some(aborted) = &report.aborted {
+        let text = format!(
+            "aborted after {}: {}",
+            time(aborted.at_ms as f64 * 1e6),
+            aborted.condition
+        );
+        found.push(Verdict::new(Mood::Bad, text));
+    }
+    if report.interrupted {
+        found.push(Verdict::new(Mood::Doubtful, "ended early by a signal"));
+    }
+    if let Some(comparison) = &report.comparison {
+        let mood = mood(comparison.verdict);
+        let text = format!("{} than the earlier run", change(comparison.verdict));
+        let text = text.replace("same than", "the same as");
+        found.push(Verdict::new(mood, text));
+    }
+    if !report.latency_comparable && report.config.publishers > 0 {
+        let text = "closed loop: latency is mostly the window's own queue";
+        found.push(Verdict::new(Mood::Neutral, text));
+    }
+    found
+}
+
+fn wrong(report: &RelayReport) -> String {
+    let mut kinds: Vec<String> = report
+        .errors
+        .iter()
+        .map(|kind| format!("{} {}", grouped(kind.count), kind.error))
+        .collect();
+    if report.order.differing > 0 {
+        kinds.push(format!("{} with another order", report.order.differing));
+    }
+    format!("wrong deliveries: {}", kinds.join(", "))
+}
+
+/// Whether a change is good news.
+pub(crate) fn mood(change: Change) -> Mood {
+    match change {
+        Change::Better => Mood::Good,
+        Change::Same => Mood::Neutral,
+        Change::Worse => Mood::Bad,
+    }
+}
+
+/// A change in one word.
+pub(crate) fn change(change: Change) -> &'static str {
+    match change {
+        Change::Better => "better",
+        Change::Same => "same",
+        Change::Worse => "worse",
+    }
+}
+
+/// `+12.3 %`, or `×15` from ten on, of a ratio of now over then.
+pub(crate) fn ratio(ratio: Option<f64>) -> String {
+    match ratio {
+        None => "–".to_owned(),
+        Some(ratio) if ratio >= 10.0 => format!("×{ratio:.0}"),
+        Some(ratio) => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+    }
+}
+
+/// A value with its unit: `ns` as a time, a rate or a count with its thousands apart.
+pub(crate) fn amount(value: f64, unit: &str) -> String {
+    match unit {
+        "ns" => time(value),
+        _ if value.abs() < 9.95 && value.fract() != 0.0 => format!("{value:.2}"),
+        _ => grouped(value.round().max(0.0) as u64),
+    }
+}
+
+/// A time for a chart's axis: `500 µs`, `1 ms`.
+pub(crate) fn tick(ns: f64) -> String {
+    let (value, unit) = match ns {
+        ..999.5 => (ns, "ns"),
+        ..999_500.0 => (ns / 1e3, "µs"),
+        ..999_500_000.0 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    format!("{} {unit}", short(value))
+}
+
+/// A count for a chart's axis: `25k`, `1.5M`.
+pub(crate) fn short(value: f64) -> String {
+    let (value, unit) = match value {
+        ..999.5 => (value, ""),
+        ..999_500.0 => (value / 1e3, "k"),
+        ..999_500_000.0 => (value / 1e6, "M"),
+        _ => (value / 1e9, "G"),
+    };
+    let text = format!("{value:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
+}
+
+/// A size in the usual unit.
+pub(crate) fn bytes(count: u64) -> String {
+    let count = count as f64;
+    match count {
+        ..1024.0 => format!("{count} B"),
+        ..1_048_576.0 => format!("{:.1} KiB", count / 1024.0),
+        ..1_073_741_824.0 => format!("{:.1} MiB", count / 1_048_576.0),
+        _ => format!("{:.1} GiB", count / 1_073_741_824.0),
+    }
+}
+
+/// Where it ran.
+pub(crate) fn machine(machine: &Machine) -> String {
+    let Machine {
+        os,
+        kernel,
+        arch,
+        cpu,
+        cores,
+        memory_bytes,
+    } = machine;
+    let memory = bytes(*memory_bytes);
+    format!("{cores} core(s) of {cpu}, {memory}, {os} {kernel} {arch}")
+}
+
+/// All distributions of a run that have values, by name.
+pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantiles)> {
+    let (corrected, uncorrected) = (&report.latency.corrected, &report.latency.uncorrected);
+    let mut all = vec![
+        ("each receiver", report.latency_ns),
+        ("first receiver", corrected.first.quantiles),
+        ("last receiver", corrected.last.quantiles),
+        ("each, uncorrected", uncorrected.each.quantiles),
+        ("first, uncorrected", uncorrected.first.quantiles),
+        ("last, uncorrected", uncorrected.last.quantiles),
+        ("lateness of sending", report.lateness_ns.quantiles),
+    ];
+    if let Some(within) = report
+        .server
+        .as_ref()
+        .and_then(|server| server.relay_latency_ns)
+    {
+        all.push(("within the server", within));
+    }
+    all.push(("connect", report.connect_ns.quantiles));
+    all.push(("connect, TCP alone", report.tcp_connect_ns));
+    if let Some(churn) = &report.churn {
+        all.push(("connect again", churn.connect_ns.quantiles));
+    }
+    all.retain(|(_, of)| of.count > 0);
+    all
+}
+
+/// What was asked for, option by option.
+pub(crate) fn load(report: &RelayReport) -> Vec<Vec<String>> {
+    let config = &report.config;
+    let pace = match (config.publishers, config.rate, config.window) {
+        (0, ..) => "none".to_owned(),
+        (_, Some(rate), _) => {
+            let arrivals = config.arrivals.as_deref().unwrap_or("constant");
+            format!("{} messages/s, {arrivals}", amount(rate, "1/s"))
+        }
+        (_, None, window) => format!("closed loop, window {}", window.unwrap_or_default()),
+    };
+    let seconds = |ms: u64| time(ms as f64 * 1e6);
+    let mut rows = vec![
+        ("scenario", report.head.scenario.clone()),
+        ("clients", grouped(config.clients.into())),
+        ("publishers", grouped(config.publishers.into())),
+        ("rate", pace),
+        (
+            "payload",
+            format!(
+                "{} bytes, {}, {}",
+                config.size_bytes, config.opcode, config.payload
+            ),
+        ),
+        ("receivers", config.expect.clone()),
+        ("rooms", grouped(config.rooms.into())),
+        ("warm-up", seconds(config.warmup_ms)),
+        ("duration", seconds(config.duration_ms)),
+        ("measured", time(report.measured_ms * 1e6)),
+        ("threads", config.threads.to_string()),
+        ("seed", config.seed.to_string()),
+    ];
+    rows.extend(special(report));
+    let pair = |(name, value): (&str, String)| vec![name.to_owned(), value];
+    rows.into_iter().map(pair).collect()
+}
+
+/// Options that most runs do not have.
+fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
+    let config = &report.config;
+    let mut rows = Vec::new();
+    let mut count = |name, count: u32| {
+        if count > 0 {
+            rows.push((name, grouped(count.into())));
+        }
+    };
+    count("stalled readers", config.stalled);
+    count("slow readers", config.slow_readers);
+    count("churning", config.churning);
+    if config.ramp_ms > 0 {
+        rows.push(("ramp", time(config.ramp_ms as f64 * 1e6)));
+    }
+    if config.deflate {
+        rows.push(("deflate", "offered".to_owned()));
+    }
+    if let Some(url) = &config.push_url {
+        rows.push(("pushed to", url.clone()));
+    }
+    if !config.source_ips.is_empty() {
+        rows.push(("source addresses", config.source_ips.join(", ")));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!(
+            [0.0, 950.0, 1500.0, 2e6, 2.5e10].map(short),
+            ["0", "950", "1.5k", "2M", "25G"]
+        );
+        assert_eq!(amount(1_234_567.8, "1/s"), "1,234,568");
+        assert_eq!(amount(1.5e6, "ns"), "1.50ms");
+        assert_eq!(amount(0.25, "1/s"), "0.25");
+        assert_eq!(
+            [Some(1.5), Some(75.2), None].map(ratio),
+            ["+50.0 %", "×75", "–"]
+        );
+        assert_eq!([500.0, 1e6, 2e9].map(tick), ["500 ns", "1 ms", "2 s"]);
+        assert_eq!(
+            [900, 2048, 3 << 20].map(bytes),
+            ["900 B", "2.0 KiB", "3.0 MiB"]
+        );
+    }
+}

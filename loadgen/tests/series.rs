@@ -1,0 +1,235 @@
+//! Several runs, earlier runs, and runs that end early; and what every report holds.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Behaviour, number, report, run, serve};
+use loadgen::report::{Quantiles, Report};
+use serde_json::Value;
+
+const SHORT: &str = "--clients 2 --duration 100 --warmup 0";
+
+fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
+    let found = report.pointer(path).and_then(Value::as_array);
+    found.unwrap_or_else(|| panic!("no list at {path} in {report:#}"))
+}
+
+#[test]
+fn a_walk_finds_the_knee_among_its_steps() {
+    let url = serve(Behaviour::default());
+    let load = format!("{SHORT} --rate-steps 100..400*2 --find-max messages/s<300");
+    let (code, report) = report(&url, &load);
+    assert_eq!(code, 0, "{report:#}");
+    let steps = list(&report, "/walk/steps");
+    let rates: Vec<_> = steps.iter().map(|step| number(step, "/rate")).collect();
+    assert_eq!(rates, [100.0, 200.0, 400.0]);
+    let met: Vec<_> = steps.iter().map(|step| step["met"].as_bool()).collect();
+    // A step whose generator was late meets no target: a busy machine may cost a step.
+    assert_eq!(met[2], Some(false), "{report:#}");
+    assert_eq!(steps[2]["reasons"][0], "messages/s<300: 400");
+    if met == [Some(true), Some(true), Some(false)] {
+        assert_eq!(number(&report, "/walk/knee"), 200.0);
+        assert_eq!(number(&report, "/config/rate"), 200.0);
+    }
+    assert_eq!(report["walk"]["target"], "messages/s<300");
+}
+
+#[test]
+fn a_search_doubles_the_rate_and_narrows_down() {
+    let url = serve(Behaviour::default());
+    let (_, report) = report(
+        &url,
+        &format!("{SHORT} --rate 50 --find-max messages/s<150"),
+    );
+    let steps = list(&report, "/walk/steps");
+    assert!(steps.len() > 3, "{report:#}");
+    for step in steps {
+        let too_fast = number(step, "/messages_per_second") >= 150.0;
+        assert!(!too_fast || step["met"] == false, "{step:#}");
+    }
+    if let Some(knee) = report["walk"]["knee"].as_f64() {
+        assert!(knee < 151.0, "{report:#}");
+    }
+}
+
+#[test]
+fn repeats_are_listed_with_their_median_and_spread() {
+    let url = serve(Behaviour::default());
+    let (code, report) = report(&url, &format!("{SHORT} --rate 100 --repeat 3"));
+    assert_eq!(code, 0, "{report:#}");
+    let runs = list(&report, "/repeats/runs");
+    assert_eq!(runs.len(), 3);
+    let mut tails: Vec<_> = runs
+        .iter()
+        .map(|one| number(one, "/latency_ns/p99"))
+        .collect();
+    tails.sort_by(f64::total_cmp);
+    assert_eq!(
+        number(&report, "/latency_ns/p99"),
+        tails[1],
+        "the run in the middle"
+    );
+    let figures = list(&report, "/repeats/figures");
+    let p99 = figures
+        .iter()
+        .find(|figure| figure["name"] == "latency p99");
+    let p99 = p99.expect("the tail");
+    assert_eq!(number(p99, "/median"), tails[1]);
+    assert_eq!(number(p99, "/spread"), (tails[2] - tails[0]) / tails[1]);
+}
+
+#[test]
+fn a_condition_ends_the_run_early_with_exit_code_3() {
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --rate 100 --duration 10m --warmup 0 --abort-if p50>1ns";
+    let (code, report) = report(&url, load);
+    assert_eq!(
+        (code, &report["aborted"]["condition"]),
+        (3, &Value::from("p50>1ns"))
+    );
+    assert!(number(&report, "/aborted/observed") > 1.0);
+    assert!(number(&report, "/measured_ms") < 600_000.0);
+    assert_eq!(report["right"], true);
+}
+
+#[test]
+fn what_is_known_at_the_end_only_is_judged_there() {
+    let url = serve(Behaviour::with(|_| vec![]));
+    let (code, report) = report(&url, &format!("{SHORT} --rate 100 --abort-if lost>5"));
+    assert_eq!(
+        (code, &report["aborted"]["condition"]),
+        (3, &Value::from("lost>5"))
+    );
+    assert_eq!(number(&report, "/aborted/observed"), 20.0);
+    let told = run(&url, "--abort-if speed>5").stderr;
+    assert!(String::from_utf8_lossy(&told).contains("--abort-if"));
+}
+
+/// A report whose latencies were multiplied.
+fn with_latency(report: &Value, factor: f64, file: &Path) {
+    let mut changed = report.clone();
+    for quantile in ["p50", "p99", "p99_9", "max"] {
+        let was = number(report, &format!("/latency_ns/{quantile}"));
+        changed["latency_ns"][quantile] = ((was * factor) as u64).into();
+    }
+    std::fs::write(file, changed.to_string()).expect("written");
+}
+
+#[test]
+fn a_comparison_has_a_verdict_and_exit_code_4_where_it_is_worse() {
+    let url = serve(Behaviour::default());
+    let load = format!("{SHORT} --rate 100 --label before");
+    let (_, first) = report(&url, &load);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("before.json");
+    let compare = format!(
+        "{SHORT} --rate 100 --tolerance 90% --compare {}",
+        file.display()
+    );
+    // A thousand times as fast or as slow is beyond what a busy machine does.
+    for (factor, code, verdict) in [(0.0001, 4, "worse"), (10_000.0, 0, "better")] {
+        with_latency(&first, factor, &file);
+        let (exit, report) = report(&url, &compare);
+        assert_eq!(
+            (exit, &report["comparison"]["verdict"]),
+            (code, &Value::from(verdict))
+        );
+        assert_eq!(report["comparison"]["baseline"]["label"], "before");
+        let figures = list(&report, "/comparison/figures");
+        let p99 = figures
+            .iter()
+            .find(|figure| figure["name"] == "latency p99");
+        assert_eq!(
+            p99.map(|figure| &figure["change"]),
+            Some(&Value::from(verdict))
+        );
+    }
+    let other = format!("{compare} --size 100");
+    let (_, report) = report(&url, &other);
+    assert!(list(&report, "/comparison/caveats").contains(&Value::from("the loads differ")));
+    std::fs::write(&file, "{}").expect("written");
+    let told = run(&url, &compare).stderr;
+    assert!(String::from_utf8_lossy(&told).contains("--compare"));
+}
+
+#[test]
+fn every_message_is_in_the_timeline_and_has_a_first_and_a_last_receiver() {
+    let url = serve(Behaviour::default());
+    for threads in [1, 2, 3] {
+        let load = "--clients 5 --rate 400 --duration 1200 --warmup 100ms";
+        let (_, report) = report(&url, &format!("{load} --threads {threads}"));
+        assert_eq!(number(&report, "/delivered"), 2400.0, "{report:#}");
+        let seconds = list(&report, "/timeline");
+        let sum = |path: &str| seconds.iter().map(|one| number(one, path)).sum::<f64>();
+        assert_eq!(sum("/sent"), number(&report, "/sent"));
+        assert_eq!(sum("/received"), number(&report, "/delivered"));
+        assert_eq!(sum("/latency/count"), number(&report, "/latency_ns/count"));
+        assert_eq!(sum("/for_ms"), 1200.0);
+        assert!(sum("/received_bytes") > 512.0 * number(&report, "/delivered"));
+        let latency = |path: &str| number(&report, &format!("/latency/{path}"));
+        assert_eq!(
+            (latency("corrected/first/count"), latency("untracked")),
+            (480.0, 0.0)
+        );
+        assert_eq!(latency("uncorrected/last/count"), 480.0);
+        assert_eq!(latency("uncorrected/each/count"), 2400.0);
+        assert!(latency("corrected/first/mean") <= latency("corrected/each/mean"));
+        assert!(latency("corrected/each/mean") <= latency("corrected/last/mean"));
+        assert_eq!(number(&report, "/clients/delivered/count"), 5.0);
+        assert_eq!(number(&report, "/clients/listed/4/delivered"), 480.0);
+        let shares = list(&report, "/generator/thread_shares");
+        assert_eq!(shares.len(), threads);
+    }
+}
+
+#[test]
+fn a_report_is_read_back_as_it_was_written() {
+    let url = serve(Behaviour::default());
+    let output = run(
+        &url,
+        &format!("{SHORT} --rate 100 --label one --output json"),
+    );
+    let read = Report::read(&output.stdout).expect("a report");
+    assert_eq!(read.json().expect("JSON").as_bytes(), output.stdout);
+    let Report::Relay(report) = &read else {
+        panic!("a relay run");
+    };
+    assert_eq!(report.head.label.as_deref(), Some("one"));
+    assert!(report.head.machine.cores > 0 && report.head.started_at.ends_with('Z'));
+    let histogram = report.latency.corrected.each.histogram().expect("values");
+    assert_eq!(Quantiles::of(&histogram), report.latency_ns);
+    let newer = String::from_utf8_lossy(&output.stdout).replace("\"version\": 1", "\"version\": 2");
+    assert!(Report::read(newer.as_bytes()).is_err_and(|told| told.contains('2')));
+    let output = run(&url, "--handshakes 3 --output json");
+    let read = Report::read(&output.stdout).expect("a report");
+    assert_eq!(read.head().scenario, "storm");
+    assert_eq!(read.json().expect("JSON").as_bytes(), output.stdout);
+}
+
+#[test]
+fn every_option_is_named_by_some_test() {
+    let help = run("ws://127.0.0.1/", "--help").stdout;
+    let help = String::from_utf8(help).expect("text");
+    let tests = [
+        include_str!("command_line.rs"),
+        include_str!("deliveries.rs"),
+        include_str!("loads.rs"),
+        include_str!("series.rs"),
+        include_str!("tls.rs"),
+        include_str!("common/mod.rs"),
+    ]
+    .concat();
+    let options = help.lines().filter_map(|line| {
+        let line = line
+            .trim_start()
+            .trim_start_matches("-h, ")
+            .trim_start_matches("-V, ");
+        line.starts_with("--")
+            .then(|| line.split([' ', '=']).next().unwrap_or(line))
+    });
+    let missing: Vec<_> = options
+        .filter(|option| !["--help", "--version"].contains(option) && !tests.contains(*option))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
