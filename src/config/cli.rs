@@ -16,6 +16,7 @@ use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
 use crate::relay::api_keys::ApiKeys;
+use crate::top::TopCommand;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -106,6 +107,9 @@ pub enum Command {
     /// Make and check tokens that let clients in
     #[command(subcommand)]
     Token(TokenCommand),
+
+    /// Show what a relay that runs does, second by second
+    Top(TopCommand),
 }
 
 /// What a process begins with.
@@ -149,8 +153,10 @@ pub fn start() -> Result<Started, ExitCode> {
     if arguments.health_check.is_some() {
         return Err(health_check(health_check::url(&loaded.config)));
     }
-    if let Some(Command::Token(command)) = &arguments.command {
-        return Err(command.run(&loaded.config));
+    match &arguments.command {
+        Some(Command::Token(command)) => return Err(command.run(&loaded.config)),
+        Some(Command::Top(command)) => return Err(command.run(&loaded.config)),
+        None => {}
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;

@@ -1,7 +1,8 @@
 // The dashboard: one snapshot a second, drawn. docs/dashboard.md says what is in a snapshot.
 'use strict';
 
-const SECONDS = 300;          // what the charts show
+const SECONDS = 300;          // what is remembered
+const WINDOWS = [60, 120, SECONDS];   // what the charts show: the least that holds all of it
 const SILENCE_MS = 6_000;     // a stream that says nothing for so long is over
 const POLLS = 30;             // then the stream is tried again
 const PROTOCOL = 'corecast.dashboard.v1';
@@ -51,6 +52,8 @@ function span(seconds) {
   return said.join(' ');
 }
 
+const things = (number, one) => `${text(count(number))} ${one}${number === 1 ? '' : 's'}`;
+
 // ---- elements
 
 function element(name, attributes = {}, ...children) {
@@ -66,12 +69,14 @@ const cell = (content, kind = 'number') => element('td', { class: kind }, conten
 
 const seen = [];
 let newest = 0;
+let shown = WINDOWS[0];
 
 function remember(snapshot) {
   const second = Math.round(snapshot.at_unix_ms / 1000);
   newest = Math.max(second, newest + 1);
   seen.push({ second: newest, snapshot });
   while (seen[0].second <= newest - SECONDS) seen.shift();
+  shown = WINDOWS.find((window) => window > newest - seen[0].second);
 }
 
 // ---- drawing
@@ -95,7 +100,7 @@ function colors() {
 // The area below a figure over time; seconds without a snapshot are gaps.
 function area(canvas, value, top, color) {
   const { pen, width, height } = paper(canvas);
-  const step = width / (SECONDS - 1);
+  const step = width / (shown - 1);
   const x = (second) => width - (newest - second) * step;
   const y = (number) => height - 1.5 - (Math.min(number / top, 1) || 0) * (height - 4);
   let run = [];
@@ -130,7 +135,7 @@ function area(canvas, value, top, color) {
 
 const TILES = [
   { name: 'Clients', of: (s) => s.now.clients, as: count,
-    more: (s) => `${text(count(s.now.rooms))} rooms` },
+    more: (s) => things(s.now.rooms, 'room') },
   { name: 'Messages in', of: (s) => s.rates.messages, as: count, unit: '/s', peak: true },
   { name: 'Deliveries', of: (s) => s.rates.deliveries, as: count, unit: '/s', peak: true },
   { name: 'Received', of: (s) => s.rates.message_bytes, as: bytes, unit: '/s', peak: true },
@@ -149,7 +154,7 @@ function makeTiles() {
     tile.note = element('p', {}, '\u00a0');
     tile.canvas = element('canvas', { 'aria-hidden': 'true' });
     at('tiles').append(element('article', { class: 'tile' },
-      element('h3', {}, tile.name), tile.value, tile.note, tile.canvas));
+      element('h2', {}, tile.name), tile.value, tile.note, tile.canvas));
   }
 }
 
@@ -190,7 +195,7 @@ function drawHeat(color) {
   const { pen, width, height } = paper(at('heat'));
   const [low, high] = decades();
   const [right, floor] = [width - 2, height - BOTTOM];
-  const step = (right - LEFT) / SECONDS;
+  const step = (right - LEFT) / shown;
   const x = (second) => right - (newest - second + 1) * step;
   const y = (ns) => 4 + (high - Math.log10(ns)) / (high - low) * (floor - 4);
   drawGrid(pen, color, { low, high, right, floor, x, y });
@@ -233,10 +238,11 @@ function drawGrid(pen, color, { low, high, right, floor, x, y }) {
     pen.fillText(label, LEFT - 8, Math.min(Math.max(line, 8), floor - 4));
   }
   pen.textBaseline = 'alphabetic';
-  for (let minutes = 0; minutes <= SECONDS / 60; minutes += 1) {
-    const place = minutes === 0 ? right : Math.max(x(newest - minutes * 60 + 1), LEFT);
-    pen.textAlign = minutes === 0 ? 'right' : minutes === SECONDS / 60 ? 'left' : 'center';
-    pen.fillText(minutes === 0 ? 'now' : `−${minutes} min`, place, floor + 15);
+  const [apart, unit] = shown > 120 ? [60, 'min'] : [shown / 4, 's'];
+  for (let ago = 0; ago <= shown; ago += apart) {
+    const place = ago === 0 ? right : Math.max(x(newest - ago + 1), LEFT);
+    pen.textAlign = ago === 0 ? 'right' : ago === shown ? 'left' : 'center';
+    pen.fillText(ago === 0 ? 'now' : `−${unit === 'min' ? ago / 60 : ago} ${unit}`, place, floor + 15);
   }
 }
 
@@ -363,9 +369,9 @@ function take(json) {
   at('version').hidden = false;
   at('facts').textContent = [
     `up ${span(snapshot.uptime_s)}`,
-    `${text(count(snapshot.now.connections))} connections`,
-    `${text(bytes(snapshot.now.live_bytes))} waits to be sent`,
-    `${text(count(snapshot.totals.messages))} messages so far`,
+    things(snapshot.now.connections, 'connection'),
+    `${text(bytes(snapshot.now.live_bytes))} in outboxes`,
+    `${things(snapshot.totals.messages, 'message')} so far`,
   ].join(' · ');
   at('notice').hidden = snapshot.ready;
   at('notice').textContent = snapshot.ready ? '' : 'The relay is shutting down: it takes no new connections.';
