@@ -18,6 +18,7 @@
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
 //! | [`admin`] | health, metrics and the dashboard, answered by a shard of their own |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
+//! | [`doctor`] | whether the machine's limits fit the config |
 //! | [`top`] | the dashboard in a terminal |
 //! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
 //! | [`config`] | file, environment and flags become one checked configuration |
@@ -63,6 +64,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod fanout;
 pub mod guard;

@@ -14,6 +14,7 @@ const WebSocket = tool('ws');
 const TOKEN = 'a/token+for the dashboard='.replaceAll(' ', '-');
 const settings = [
   'engine.send_buffer_bytes=64KiB', 'slow_client.outbox_age=60s', 'keepalive.ping=off',
+  'keepalive.pong=off',
 ];
 let relay;
 let load;

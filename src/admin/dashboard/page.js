@@ -198,7 +198,7 @@ function drawHeat(color) {
   const step = (right - LEFT) / shown;
   const x = (second) => right - (newest - second + 1) * step;
   const y = (ns) => 4 + (high - Math.log10(ns)) / (high - low) * (floor - 4);
-  drawGrid(pen, color, { low, high, right, floor, x, y });
+  drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow: width < 480 });
   pen.fillStyle = color('heat');
   for (const { second, snapshot } of seen) {
     const { buckets } = snapshot.latency;
@@ -220,7 +220,7 @@ function drawHeat(color) {
   drawReadout(pen, color, { x, step, floor });
 }
 
-function drawGrid(pen, color, { low, high, right, floor, x, y }) {
+function drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow }) {
   pen.font = '11px system-ui, sans-serif';
   pen.lineWidth = 1;
   pen.strokeStyle = color('grid');
@@ -238,11 +238,12 @@ function drawGrid(pen, color, { low, high, right, floor, x, y }) {
     pen.fillText(label, LEFT - 8, Math.min(Math.max(line, 8), floor - 4));
   }
   pen.textBaseline = 'alphabetic';
-  const [apart, unit] = shown > 120 ? [60, 'min'] : [shown / 4, 's'];
+  const [apart, unit] = shown > 120 ? [60, 'min'] : [shown / (isNarrow ? 2 : 4), 's'];
   for (let ago = 0; ago <= shown; ago += apart) {
     const place = ago === 0 ? right : Math.max(x(newest - ago + 1), LEFT);
     pen.textAlign = ago === 0 ? 'right' : ago === shown ? 'left' : 'center';
-    pen.fillText(ago === 0 ? 'now' : `−${unit === 'min' ? ago / 60 : ago} ${unit}`, place, floor + 15);
+    const past = `−${unit === 'min' ? ago / 60 : ago} ${unit}`;
+    pen.fillText(ago === 0 ? 'now' : past, place, floor + 15);
   }
 }
 
@@ -294,6 +295,8 @@ function drawPercentiles({ latency }) {
 
 // ---- the tables
 
+const FIGURES = ['Busy', 'Connections', 'Outbox', 'Messages/s', 'Deliveries/s', 'Wakes/s'];
+
 function drawShards(snapshot, color) {
   const body = at('shards');
   while (body.children.length > snapshot.shards.length) body.lastChild.remove();
@@ -301,7 +304,7 @@ function drawShards(snapshot, color) {
     const row = body.children[place] ?? body.appendChild(element('tr', {},
       element('th', { scope: 'row' }, String(place)),
       element('td', { class: 'wide' }, element('canvas', { 'aria-hidden': 'true' })),
-      ...Array.from({ length: 6 }, () => cell(''))));
+      ...FIGURES.map((name) => element('td', { class: 'number', 'data-name': name }))));
     const stands = shard.turn_age_ms > 5_000;
     const figures = [
       stands ? 'stands' : `${(shard.busy * 100).toFixed(shard.busy < 0.0995 ? 1 : 0)} %`,
@@ -374,7 +377,8 @@ function take(json) {
     `${things(snapshot.totals.messages, 'message')} so far`,
   ].join(' · ');
   at('notice').hidden = snapshot.ready;
-  at('notice').textContent = snapshot.ready ? '' : 'The relay is shutting down: it takes no new connections.';
+  const words = 'The relay is shutting down: it takes no new connections.';
+  at('notice').textContent = snapshot.ready ? '' : words;
   if (configFrom !== undefined && configFrom !== snapshot.config_unix_s) admitted();
   configFrom = snapshot.config_unix_s;
   draw();
