@@ -30,9 +30,6 @@ const SHADES: [Color; 6] = [
 /// The longest bound of a latency bucket, in nanoseconds; what is longer is drawn there.
 const LONGEST_NS: u64 = 1 << 34;
 
-/// Rows of the heat map for each power of ten.
-const ROWS_PER_DECADE: usize = 2;
-
 /// A loop that has begun no turn for so long stands.
 const STANDS_MS: u64 = 5_000;
 
@@ -49,9 +46,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, name: &str, seen: &Seen) {
     };
     frame.render_widget(title(name, Some(snapshot), seen.lost.as_deref()), head);
     let shards = snapshot.shards.len() as u16 + 3;
+    let heat = (body.height / 3).clamp(6, 18);
     let [figures, heat, shards, lists] = Layout::vertical([
-        Constraint::Length(6),
-        Constraint::Length(12),
+        Constraint::Length(5),
+        Constraint::Length(heat),
         Constraint::Max(shards),
         Constraint::Fill(1),
     ])
@@ -99,7 +97,10 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
         (
             "Clients",
             count(now.clients as f64),
-            format!("{} rooms", count(now.rooms as f64)),
+            match now.rooms {
+                1 => "1 room".to_owned(),
+                rooms => format!("{} rooms", count(rooms as f64)),
+            },
             |each| each.now.clients as f64,
         ),
         (
@@ -117,7 +118,7 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
         (
             "CPU",
             format!("{:.0} %", snapshot.process.cpu_cores * 100.0),
-            format!("{resident} RAM, {} waits", bytes(now.live_bytes as f64)),
+            format!("{resident} RAM"),
             |each| each.process.cpu_cores * 1e3,
         ),
     ];
@@ -169,43 +170,67 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
 /// Latency over time: a column for each second, darker where few messages were.
 struct Heat<'s>(&'s Seen);
 
+/// Which row of the heat map stands for which latency.
+struct Scale {
+    /// Powers of ten of nanoseconds, from the lower edge of the map to its upper one.
+    decades: (i32, i32),
+    rows: usize,
+}
+
+impl Scale {
+    /// For all of these upper bounds in nanoseconds.
+    fn new(bounds: impl Iterator<Item = u64> + Clone, rows: usize) -> Scale {
+        let least = bounds.clone().min().unwrap_or(10_000) as f64;
+        let most = bounds.max().unwrap_or(10_000_000) as f64;
+        let low = (least.log10() - 0.1).floor() as i32;
+        let high = (most.log10().ceil() as i32).max(low + 1);
+        Scale {
+            decades: (low, high),
+            rows,
+        }
+    }
+
+    /// The row, from the bottom, of what is below this bound.
+    fn row(&self, below_ns: u64) -> usize {
+        let (low, high) = self.decades;
+        // The bound itself is in the bucket above.
+        let decade = (below_ns as f64 * 0.95).log10() - f64::from(low);
+        let row = decade / f64::from(high - low) * self.rows as f64;
+        (row.max(0.0) as usize).min(self.rows.saturating_sub(1))
+    }
+}
+
 impl Heat<'_> {
     const LABELS: u16 = 8;
 
-    /// The row, from the bottom, of what is below this bound.
-    fn row(below: Option<u64>, lowest_decade: i32) -> usize {
-        let ns = below.unwrap_or(LONGEST_NS) as f64 * 0.999;
-        let rows = (ns.log10() - f64::from(lowest_decade)) * ROWS_PER_DECADE as f64;
-        rows.max(0.0) as usize
+    fn draw_labels(scale: &Scale, area: Rect, buffer: &mut Buffer) {
+        for decade in scale.decades.0..scale.decades.1 {
+            let ns = 10_f64.powi(decade);
+            let y = area.bottom() - 1 - scale.row((ns * 1.1) as u64) as u16;
+            let label = micros(Some(ns / 1e3)).replace(".0 ", " ");
+            buffer.set_string(area.x, y, format!("{label:>6} "), Style::new().fg(DIM));
+        }
     }
 }
 
 impl Widget for Heat<'_> {
     fn render(self, area: Rect, buffer: &mut Buffer) {
         let columns = usize::from(area.width.saturating_sub(Heat::LABELS));
-        let from = self.0.snapshots.len().saturating_sub(columns);
-        let shown: Vec<&Snapshot> = self.0.snapshots.range(from..).collect();
-        let buckets = shown.iter().flat_map(|each| &each.latency.buckets);
-        let highest = buckets
-            .map(|bucket| bucket.below.unwrap_or(LONGEST_NS))
-            .max();
-        let rows = usize::from(area.height);
-        let decades = (rows / ROWS_PER_DECADE) as i32;
-        // The highest that was seen is at the top, but nothing below a hundred nanoseconds.
-        let top = (highest.unwrap_or(10_000_000) as f64).log10().ceil() as i32;
-        let lowest = (top - decades).max(2);
-        for row in (0..rows).step_by(ROWS_PER_DECADE) {
-            let ns = 10_f64.powi(lowest + (row / ROWS_PER_DECADE) as i32);
-            let y = area.bottom() - 1 - row as u16;
-            let label = format!("{:>6} ", micros(Some(ns / 1e3)).replace(".0 ", " "));
-            buffer.set_string(area.x, y, label, Style::new().fg(DIM));
+        if columns == 0 || area.height == 0 {
+            return;
         }
-        for (column, snapshot) in shown.iter().enumerate() {
-            let x = area.right() - (shown.len() - column) as u16;
-            let mut counts = vec![0; rows];
+        let from = self.0.snapshots.len().saturating_sub(columns);
+        let shown = self.0.snapshots.range(from..);
+        let buckets = shown.clone().flat_map(|each| &each.latency.buckets);
+        let bounds = buckets.map(|bucket| bucket.below.unwrap_or(LONGEST_NS));
+        let scale = Scale::new(bounds, usize::from(area.height));
+        Heat::draw_labels(&scale, area, buffer);
+        let count = shown.len();
+        for (column, snapshot) in shown.enumerate() {
+            let x = area.right() - (count - column) as u16;
+            let mut counts = vec![0; scale.rows];
             for bucket in &snapshot.latency.buckets {
-                let row = Heat::row(bucket.below, lowest).min(rows.saturating_sub(1));
-                counts[row] += bucket.count;
+                counts[scale.row(bucket.below.unwrap_or(LONGEST_NS))] += bucket.count;
             }
             let total: u64 = counts.iter().sum();
             for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -264,21 +289,14 @@ fn shard_table(shards: &[Shard]) -> Table<'static> {
         ])
     });
     let widths = [
-        Constraint::Length(34),
+        Constraint::Length(33),
         Constraint::Fill(1),
         Constraint::Fill(1),
         Constraint::Fill(1),
         Constraint::Fill(1),
         Constraint::Fill(1),
     ];
-    let names = [
-        "shard  busy",
-        "connections",
-        "outbox",
-        "messages/s",
-        "deliveries/s",
-        "wakes/s",
-    ];
+    let names = ["shard  busy", "conns", "outbox", "in/s", "out/s", "wakes/s"];
     Table::new(rows, widths)
         .header(header(names))
         .block(block("Shards"))
@@ -328,8 +346,8 @@ fn end_table(snapshot: &Snapshot) -> Table<'static> {
     });
     let widths = [
         Constraint::Fill(1),
-        Constraint::Length(10),
-        Constraint::Length(12),
+        Constraint::Length(11),
+        Constraint::Length(9),
     ];
     Table::new(rows, widths)
         .header(header(["reason", "last second", "in all"]))

@@ -373,7 +373,7 @@ function take(json) {
   at('facts').textContent = [
     `up ${span(snapshot.uptime_s)}`,
     things(snapshot.now.connections, 'connection'),
-    `${text(bytes(snapshot.now.live_bytes))} in outboxes`,
+    `${text(bytes(snapshot.now.live_bytes))} held to be sent`,
     `${things(snapshot.totals.messages, 'message')} so far`,
   ].join(' · ');
   at('notice').hidden = snapshot.ready;
