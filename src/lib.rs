@@ -16,8 +16,10 @@
 //! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
-//! | [`admin`] | health and metrics, answered by a shard of their own |
+//! | [`admin`] | health, metrics and the dashboard, answered by a shard of their own |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
+//! | [`doctor`] | whether the machine's limits fit the config |
+//! | [`top`] | the dashboard in a terminal |
 //! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
@@ -62,6 +64,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod fanout;
 pub mod guard;
@@ -73,4 +76,5 @@ pub mod relay;
 mod sync;
 #[cfg(unix)]
 pub mod systemd;
+pub mod top;
 pub mod wire;

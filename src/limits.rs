@@ -46,6 +46,9 @@ pub const TLS_SEND_BYTES_MAX: usize = 64 * 1024;
 /// largest handshake message that rustls takes (64 KiB) with the records around it.
 pub const TLS_KEPT_BYTES_MAX: usize = 96 * 1024;
 
+/// Clients that lag behind most, of each shard, that are noted for whoever asks.
+pub const LAGGING_SHOWN_MAX: usize = 10;
+
 /// Batches taken from one mailbox in one turn.
 pub const BATCHES_PER_MAILBOX: usize = 32;
 

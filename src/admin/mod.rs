@@ -1,12 +1,13 @@
-//! Health and metrics: pages that answer plain requests with the engine's own numbers.
+//! Health, metrics and the dashboard: the engine's own numbers, for whoever asks.
 //!
 //! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, `/test/benchmark` to the
 //! relaying one alone, since that is where its clients look for it, and `/metrics` to the admin
-//! shard alone, so that a scrape never runs on a core that relays. A page reads what the
+//! shard alone, so that a scrape never runs on a core that relays. The [`dashboard`] is there too. A page reads what the
 //! shards count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is
 //! written to while messages are relayed.
 
 mod benchmark;
+pub mod dashboard;
 mod families;
 mod health;
 mod metrics;
@@ -17,6 +18,7 @@ mod process;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use self::dashboard::{Dashboard, DashboardSettings};
 use crate::engine::{
     Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
     PatternError, Request, Session, View,
@@ -30,7 +32,7 @@ use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
 /// What the pages tell beside the engine's numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Pages {
     /// The status that `/health` gives.
     pub status_word: String,
@@ -42,6 +44,8 @@ pub struct Pages {
     pub cors: Cors,
     /// What the push APIs count.
     pub push: Arc<PushStats>,
+    /// The dashboard, where there is to be one.
+    pub dashboard: Option<DashboardSettings>,
 }
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
@@ -50,7 +54,14 @@ pub struct Pages {
 /// # Errors
 ///
 /// One of the paths is taken by an endpoint that was added before.
-pub fn routes(builder: &mut Builder, pages: Pages) -> Result<(), PatternError> {
+pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternError> {
+    if let Some(settings) = pages.dashboard.take() {
+        let dashboard = Dashboard::new(settings, pages.endpoints.clone());
+        let dashboard = builder.endpoint(Dashboard::endpoint_settings(), dashboard);
+        for path in dashboard::PATHS {
+            builder.route_admin(path, dashboard)?;
+        }
+    }
     let metrics = serve(builder, metrics::Metrics::new(&pages));
     builder.route_admin("/metrics", metrics)?;
     let benchmark = benchmark::Benchmark::new(pages.cors.clone());

@@ -68,6 +68,13 @@ impl Process {
     }
 }
 
+/// Memory of this process that is in RAM, in bytes.
+pub(super) fn resident_bytes() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    Some(resident * rustix::param::page_size() as u64)
+}
+
 fn open_files() -> Option<f64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
     // The listing itself has one open.

@@ -13,9 +13,11 @@ use clap::{Parser, Subcommand};
 
 use super::token::TokenCommand;
 use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
+use crate::doctor::DoctorCommand;
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
 use crate::relay::api_keys::ApiKeys;
+use crate::top::TopCommand;
 
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -45,6 +47,8 @@ Examples:
   CORECAST_SERVER_PORT=8080 CORECAST_ENDPOINTS_HUB_PATH='/chat/**' corecast
   corecast token make --user ada --read '/chat/*' --write /chat/ada --expires 12h
   corecast token check - < token.txt
+  corecast top --url http://127.0.0.1:9090   a relay's figures, second by second
+  corecast doctor                            whether this machine's limits fit the config
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
@@ -53,8 +57,8 @@ WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
   0   ended as asked: by a signal, or after --check, --help or --version
-  1   failed while starting or running, such as a port that is taken; not healthy; or a token is
-      not good
+  1   failed while starting or running, such as a port that is taken; not healthy; a token is not
+      good; or the machine cannot do what the config says
   2   a command line that cannot be read
   78  a configuration with problems; all of them are on standard error, one a line";
 
@@ -106,6 +110,12 @@ pub enum Command {
     /// Make and check tokens that let clients in
     #[command(subcommand)]
     Token(TokenCommand),
+
+    /// Show what a relay that runs does, second by second
+    Top(TopCommand),
+
+    /// Check this machine's limits against the config, and say what to do about each
+    Doctor(DoctorCommand),
 }
 
 /// What a process begins with.
@@ -149,8 +159,11 @@ pub fn start() -> Result<Started, ExitCode> {
     if arguments.health_check.is_some() {
         return Err(health_check(health_check::url(&loaded.config)));
     }
-    if let Some(Command::Token(command)) = &arguments.command {
-        return Err(command.run(&loaded.config));
+    match &arguments.command {
+        Some(Command::Token(command)) => return Err(command.run(&loaded.config)),
+        Some(Command::Top(command)) => return Err(command.run(&loaded.config)),
+        Some(Command::Doctor(command)) => return Err(command.run(&loaded.config)),
+        None => {}
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;

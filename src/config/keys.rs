@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::value::{
-    Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, Or, OrNull, Output, Port,
-    Size, Span, Switch, Text, UrlPath, Word, describe,
+    Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, OneKey, Or, OrNull,
+    Output, Port, Size, Span, Switch, Text, UrlPath, Word, describe,
 };
 use super::{
     Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
@@ -118,6 +118,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(metrics.enabled, Switch),
     key!(metrics.host, OrNull(Address)),
     key!(metrics.port, Port),
+    key!(admin.dashboard, Switch),
+    secret(key!(admin.token, OrNull(OneKey { bytes_min: 16 }))),
+    key!(admin.addresses, Switch),
     key!(health.status_word, Text { bytes_max: 64 }),
     key!(health.users, Switch),
     key!(cors.origin, ORIGIN),

@@ -12,6 +12,7 @@
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 
+mod admin;
 mod api;
 mod check;
 pub mod cli;
@@ -37,6 +38,7 @@ pub use crate::engine::{Network, NetworkError, Networks, RatePolicy};
 use crate::engine::{Tls, TlsFiles};
 use crate::guard::GuardSettings;
 pub use crate::guard::{ApiKey, ApiKeyError, Origin, OriginError, Origins};
+pub use admin::AdminConfig;
 pub use api::ApiConfig;
 pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
 use endpoint::built_in_endpoints;
@@ -86,6 +88,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// The admin listener.
     pub metrics: MetricsConfig,
+    /// The dashboard.
+    pub admin: AdminConfig,
     /// What `/health` tells.
     pub health: HealthConfig,
     /// Which web pages may read answers.
@@ -420,6 +424,7 @@ impl Default for Config {
                 host: None,
                 port: 9090,
             },
+            admin: AdminConfig::default(),
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
                 users: true,

@@ -11,7 +11,7 @@ use super::keys::{ENDPOINT_KEYS, KEYS, Key};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 17] = [
+const LIVE: [&str; 19] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
@@ -26,6 +26,8 @@ const LIVE: [&str; 17] = [
     "keepalive",
     "timeouts",
     "shutdown",
+    "admin.token",
+    "admin.addresses",
     "api.keys",
     "api.keys_file",
     "logging.level",

@@ -85,6 +85,11 @@ pub(super) struct Hidden {
 /// API keys, each of which is shown to nobody. Their key has to be a secret one.
 pub(super) struct ApiKeys;
 
+/// One key, long enough not to be guessed. Its key has to be a secret one.
+pub(super) struct OneKey {
+    pub(super) bytes_min: usize,
+}
+
 /// Where the log goes.
 pub(super) struct Output;
 
@@ -397,6 +402,23 @@ impl Codec for ApiKeys {
 
     fn show(&self, keys: &Vec<ApiKey>) -> Value {
         Value::Sequence(keys.iter().map(|key| Value::from(key.reveal())).collect())
+    }
+}
+
+impl Codec for OneKey {
+    type Target = ApiKey;
+
+    fn read(&self, value: &Value) -> Result<ApiKey, String> {
+        let text = plain_text(value).unwrap_or_default();
+        if text.len() < self.bytes_min {
+            return Err(format!("has less than {} characters", self.bytes_min));
+        }
+        let key = text.parse();
+        key.map_err(|error: ApiKeyError| error.to_string())
+    }
+
+    fn show(&self, key: &ApiKey) -> Value {
+        Value::from(key.reveal())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The doors of the shards: how other threads reach them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use super::mailbox::Mailbox;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
+use super::slow::Lagging;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -89,6 +90,8 @@ pub(super) struct Door {
     /// Connections that the shard has, and that are on their way to it.
     pub(super) load: AtomicU32,
     pub(super) stats: ShardStats,
+    /// Who lags behind there; written once a sweep, and read where somebody asks.
+    pub(super) lagging: Mutex<Lagging>,
 }
 
 /// The receiving ends that belong to a [`Door`].
@@ -109,6 +112,7 @@ impl Door {
             handover,
             load: AtomicU32::new(0),
             stats: ShardStats::new(endpoints),
+            lagging: Mutex::default(),
         };
         (
             door,

@@ -254,6 +254,7 @@ impl Core {
         let place = self.rooms.insert(LocalRoom::new(room, first_ticket)) as u32;
         self.rooms_by_key.insert(key, place);
         self.rooms_by_epoch.insert(epoch, place);
+        self.stats().rooms.set(self.rooms.len() as u64);
         place
     }
 
@@ -286,6 +287,7 @@ impl Core {
             self.rooms_by_key.remove(&local.room.key);
             self.rooms_by_epoch.remove(&local.room.epoch);
             self.doors.directory.leave(&local.room, self.id);
+            self.stats().rooms.set(self.rooms.len() as u64);
         }
     }
 

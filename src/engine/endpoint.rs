@@ -15,6 +15,7 @@ use super::close_reason::{CloseReason, Refusal};
 use super::control::{Control, Doors};
 use super::core::Core;
 use super::handle::Handle;
+use super::pulse::Pulse;
 use super::session::{Session, is_sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
@@ -67,6 +68,12 @@ pub trait Endpoint: Any + Send + Sync {
     /// rooms, so that it can publish to them.
     fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
         let _ = (session, reason);
+    }
+
+    /// A second is over. Called on the admin shard alone, where there is one, so that an endpoint
+    /// which tells what the relay does needs no thread: it returns at once where nobody listens.
+    fn pulse(&self, pulse: &mut Pulse<'_>) {
+        let _ = pulse;
     }
 
     /// The methods of plain requests that it answers: for another one the engine itself says 405,

@@ -23,6 +23,7 @@ mod mailbox;
 mod network;
 mod pace;
 mod proxied;
+mod pulse;
 mod rate;
 mod reading;
 mod reload;
@@ -53,6 +54,7 @@ pub use self::endpoint::{
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError, Networks};
+pub use self::pulse::Pulse;
 pub use self::rate::{TokenBucket, TokenRate};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
@@ -61,6 +63,7 @@ pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
     SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
+pub use self::slow::LaggingClient;
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};

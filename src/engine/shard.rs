@@ -76,6 +76,8 @@ pub(super) struct Shard {
     pub(super) stop_markers: ShardSet,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
+    /// When the endpoints are told that a second is over, on the admin shard.
+    pub(super) next_pulse_tick: Tick,
     pub(super) busy_window: BusyWindow,
     pub(super) sweep_from: usize,
     pub(super) sweep_outbox_bytes: usize,

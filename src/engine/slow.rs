@@ -3,8 +3,9 @@
 //! A policy acts only on a connection whose last send would have blocked: what waits for any other
 //! goes out in this turn.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -15,9 +16,11 @@ use super::connection::{Connection, Key, Phase};
 use super::core::Core;
 use super::settings::{SlowClient, SlowPolicy};
 use super::stats::SlowAction;
+use crate::fanout::ConnectionId;
 use crate::fanout::outbox::Dropped;
+use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
-use crate::limits::TICK;
+use crate::limits::{LAGGING_SHOWN_MAX, TICK};
 
 /// Whether `drop_newest` keeps `more_bytes` from being queued.
 pub(super) fn refuses(connection: &Connection, slow: &SlowClient, more_bytes: usize) -> bool {
@@ -133,6 +136,65 @@ pub(super) fn sweep_lagging(core: &mut Core) {
     core.stats()
         .outbox_age_ms
         .set(u64::from(age) * TICK.as_millis() as u64);
+}
+
+/// A client whose last send would have blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LaggingClient {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its client's address.
+    pub peer: SocketAddr,
+    /// The endpoint that it is connected to.
+    pub endpoint: EndpointId,
+    /// How long the oldest of what waits for it has waited.
+    pub age: Duration,
+    /// Bytes that wait for it.
+    pub outbox_bytes: usize,
+}
+
+/// The clients that lag behind on one shard, as of its last sweep.
+#[derive(Default, Debug)]
+pub(super) struct Lagging {
+    pub(super) count: usize,
+    /// Those of them that have waited longest, the first of all first.
+    pub(super) oldest: Vec<LaggingClient>,
+}
+
+/// Notes who lags behind, for whoever asks. Called once a sweep; where nobody does it costs
+/// nothing.
+pub(super) fn note_lagging(core: &Core) {
+    let noted = &core.doors.doors[usize::from(core.id)].lagging;
+    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+    if noted.count == 0 && core.lagging.is_empty() {
+        return;
+    }
+    let mut oldest: Vec<(Tick, Key)> = Vec::new();
+    noted.count = 0;
+    for key in &core.lagging {
+        let connection = core.connections.get(key.index as usize);
+        let connection = connection.filter(|each| each.generation == key.generation);
+        let Some(tick) = connection.and_then(|each| each.outbox.oldest_tick()) else {
+            continue;
+        };
+        noted.count += 1;
+        let place = oldest.partition_point(|(other, _)| *other <= tick);
+        if place < LAGGING_SHOWN_MAX {
+            oldest.truncate(LAGGING_SHOWN_MAX - 1);
+            oldest.insert(place, (tick, *key));
+        }
+    }
+    let shown = oldest.into_iter().map(|(tick, key)| {
+        let connection = &core.connections[key.index as usize];
+        LaggingClient {
+            connection: core.connection_id(key),
+            peer: connection.peer,
+            endpoint: connection.endpoint,
+            age: TICK * core.clock.tick().saturating_sub(tick),
+            outbox_bytes: connection.outbox.bytes(),
+        }
+    });
+    noted.oldest = shown.collect();
 }
 
 /// Keeps the process within its memory for live buffers. Over half of it, what lagging connections

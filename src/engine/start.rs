@@ -328,6 +328,7 @@ impl Parts {
             stop: Stop::Running,
             stop_markers: ShardSet::default(),
             timers_tick: 0,
+            next_pulse_tick: 0,
             busy_window: BusyWindow::default(),
             sweep_from: 0,
             sweep_outbox_bytes: 0,

@@ -232,6 +232,8 @@ pub struct ShardStats {
     pub inflated: Counter,
     /// Compressed messages that were refused, by [`InflateError`].
     pub inflations_refused: [Counter; InflateError::LABELS.len()],
+    /// Rooms now that the shard has members of.
+    pub rooms: Counter,
     /// Wakes sent to other shards.
     pub wakes_sent: Counter,
     /// Wakes that were not needed, since the other shard was awake.

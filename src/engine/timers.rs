@@ -56,6 +56,7 @@ impl Shard {
         self.retry_send();
         slow::relieve_memory(&mut self.core);
         self.sweep();
+        self.pulse();
         self.close_doomed();
     }
 
@@ -86,6 +87,7 @@ impl Shard {
                 .outbox_bytes
                 .set(self.sweep_outbox_bytes as u64);
             self.sweep_outbox_bytes = 0;
+            slow::note_lagging(&self.core);
             self.sweep_rooms();
             self.core.batch.shrink();
             self.core.deflater.shrink();

@@ -1,11 +1,14 @@
 //! What the engine counts, for health, metrics and whoever embeds it.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::control::Doors;
+use super::slow::LaggingClient;
 use super::stats::ShardStats;
+use crate::limits::LAGGING_SHOWN_MAX;
 
 /// A view of the engine's numbers. Reading it costs the shards nothing.
 #[derive(Clone)]
@@ -57,9 +60,26 @@ impl View {
         self.doors.connects.len()
     }
 
-    /// Rooms that have members.
+    /// Rooms that have members, those of the admin shard's own endpoints aside.
     pub fn rooms(&self) -> usize {
-        self.doors.directory.rooms()
+        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
+        let own: u64 = admins.iter().map(|door| door.stats.rooms.get()).sum();
+        self.doors.directory.rooms().saturating_sub(own as usize)
+    }
+
+    /// Clients of the relaying shards whose last send would have blocked, and those of them that
+    /// have waited longest, the first of all first, at most [`LAGGING_SHOWN_MAX`]. It is as of each
+    /// shard's last sweep, so up to a second old.
+    pub fn lagging(&self) -> (usize, Vec<LaggingClient>) {
+        let (mut count, mut oldest) = (0, Vec::new());
+        for door in &self.doors.doors[..usize::from(self.doors.relaying)] {
+            let lagging = door.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+            count += lagging.count;
+            oldest.extend_from_slice(&lagging.oldest);
+        }
+        oldest.sort_by_key(|client| Reverse(client.age));
+        oldest.truncate(LAGGING_SHOWN_MAX);
+        (count, oldest)
     }
 
     /// Whether the relay wants new connections: `false` once a shutdown has begun.

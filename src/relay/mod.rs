@@ -5,6 +5,7 @@
 pub mod api;
 pub mod api_keys;
 pub mod cors;
+pub(crate) mod files;
 pub mod hub;
 pub(crate) mod json_error;
 pub mod named;
@@ -17,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin;
+use crate::admin::{self, dashboard::DashboardSettings};
 use crate::config::{
     Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
     EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
@@ -59,6 +60,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         endpoints: Vec::new(),
         cors: cors(&config.cors),
         push: Arc::default(),
+        dashboard: (config.admin.dashboard).then(|| DashboardSettings::new(config)),
     };
     let mut targets = Vec::new();
     for (name, guard) in config.guards()? {

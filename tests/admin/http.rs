@@ -95,7 +95,11 @@ pub(crate) fn ask_until(to: SocketAddr, path: &str, status: u16) -> Reply {
 }
 
 /// Looks until `holds`, and returns what was seen then.
-pub(crate) fn poll<T: Debug>(look: impl Fn() -> T, holds: impl Fn(&T) -> bool, what: &str) -> T {
+pub(crate) fn poll<T: Debug>(
+    mut look: impl FnMut() -> T,
+    holds: impl Fn(&T) -> bool,
+    what: &str,
+) -> T {
     let begun = Instant::now();
     loop {
         let seen = look();

@@ -1,6 +1,7 @@
 //! Health and metrics from outside: real sockets, a relay in this process, WebSocket clients that
 //! others wrote.
 
+mod dashboard;
 mod exposition;
 mod health;
 mod health_check;
@@ -112,7 +113,7 @@ fn listens(to: SocketAddr) -> bool {
 #[test]
 fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
     let relay = Relay::start(&config());
-    assert_eq!(ask(relay.admin(), "GET", "/").status, 404);
+    assert_eq!(ask(relay.admin(), "GET", "/x").status, 404);
     assert_eq!(ask(relay.admin(), "GET", "/metrics/x").status, 404);
     // Metrics are no business of the main listener: the path is a room like any other.
     assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);

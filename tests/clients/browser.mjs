@@ -86,9 +86,9 @@ export async function finish(...pages) {
 }
 
 // A picture, where SCREENSHOTS asks for them.
-export async function picture(page, name) {
+export async function picture(page, name, options = {}) {
   const folder = process.env.SCREENSHOTS;
-  if (folder) await page.screenshot({ path: join(folder, `${name}.png`) });
+  if (folder) await page.screenshot({ path: join(folder, `${name}.png`), ...options });
 }
 
 // Nothing is wider than the window, the title is there, the buttons can be reached, and nothing offends against the

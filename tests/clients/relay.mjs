@@ -55,11 +55,18 @@ export class Relay {
   // Reads the log to its end, so that the relay never waits for that; resolves at the address.
   #address() {
     return new Promise((resolve) => {
+      let address;
       const lines = createInterface({ input: this.child.stderr });
       lines.on('line', (line) => {
         this.log.push(line);
         const found = / listening address=(\S+)/.exec(line);
-        if (found) resolve(found[1]);
+        if (found) address = found[1];
+        // It says that last.
+        const admin = / metrics and health address=(\S+)/.exec(line);
+        if (admin) {
+          this.admin = admin[1];
+          resolve(address);
+        }
       });
       lines.on('close', () => resolve(undefined));
     });

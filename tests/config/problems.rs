@@ -323,6 +323,8 @@ fn values_out_of_bounds_are_refused() {
         ("timeouts.handshake", "off"),
         ("timeouts.message", "0"),
         ("timeouts.close", "200h"),
+        ("admin.token", "fifteen-letters"),
+        ("admin.token", "a token with its spaces"),
         ("health.status_word", "\"\""),
         ("logging.output", "\"\""),
         ("endpoints.hub.path", "chat"),

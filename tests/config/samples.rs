@@ -176,6 +176,11 @@ pub(crate) const SAMPLES: &[Sample] = &[
         c.metrics.host = Some("::1".parse().expect("an address"));
     }),
     ("metrics.port", "0", |c| c.metrics.port = 0),
+    ("admin.dashboard", "false", |c| c.admin.dashboard = false),
+    ("admin.token", "a-token-for-admins", |c| {
+        c.admin.token = Some(api_key("a-token-for-admins"));
+    }),
+    ("admin.addresses", "true", |c| c.admin.addresses = true),
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),

@@ -1,0 +1,217 @@
+//! Who may see the dashboard.
+//!
+//! Whoever shows the token, where there is one. Without one the listener must be on a loopback
+//! address, and the request must name the machine itself: a page from elsewhere whose name was made
+//! to point here (DNS rebinding) names that.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::guard::{ApiKey, ApiKeys, Origin, Origins};
+use crate::wire::http::Head;
+
+/// The subprotocol of the stream. A page offers its token as another one.
+pub(super) const PROTOCOL: &str = "corecast.dashboard.v1";
+
+/// What the token is offered as: in base64 for URLs, since not every character fits there.
+const TOKEN_PROTOCOL: &str = "token.";
+
+/// What opens the dashboard.
+pub(super) struct Access {
+    /// One key or none.
+    token: ApiKeys,
+    is_loopback: bool,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Denied {
+    /// Others can reach the listener, and there is no token.
+    Closed,
+    /// There is no token, and the request names another host than this machine.
+    Host,
+    /// The token is missing, or wrong.
+    Token,
+}
+
+impl Denied {
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Denied::Closed | Denied::Host => 403,
+            Denied::Token => 401,
+        }
+    }
+
+    /// A fixed word.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Denied::Closed => "dashboard_closed",
+            Denied::Host => "bad_host",
+            Denied::Token => "bad_token",
+        }
+    }
+
+    /// What is wrong and what to do.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Denied::Closed => {
+                "The dashboard is closed, since other machines can reach this port: set \
+                 admin.token (or CORECAST_ADMIN_TOKEN) to a secret of at least 16 characters, or \
+                 metrics.host to 127.0.0.1."
+            }
+            Denied::Host => {
+                "Without a token the dashboard is for this machine alone: open it at localhost, \
+                 or set admin.token."
+            }
+            Denied::Token => "The dashboard needs the token that admin.token is set to.",
+        }
+    }
+}
+
+impl Access {
+    pub(super) fn new(token: Option<&ApiKey>, is_loopback: bool) -> Access {
+        Access {
+            token: ApiKeys::new(token.map(std::slice::from_ref).unwrap_or_default()),
+            is_loopback,
+        }
+    }
+
+    /// Whether the page itself, which holds no figures, may go out.
+    pub(super) fn judge_page(&self, head: &Head<'_>) -> Result<(), Denied> {
+        match self.token.is_empty() {
+            false => Ok(()),
+            true if !self.is_loopback => Err(Denied::Closed),
+            true if !names_this_machine(head) => Err(Denied::Host),
+            true => Ok(()),
+        }
+    }
+
+    /// Whether figures may go out.
+    pub(super) fn judge(&self, head: &Head<'_>) -> Result<(), Denied> {
+        self.judge_page(head)?;
+        let is_good = self.token.is_empty()
+            || bearer(head).is_some_and(|token| self.token.allow(token.as_bytes()))
+            || offered(head).is_some_and(|token| self.token.allow(&token));
+        is_good.then_some(()).ok_or(Denied::Token)
+    }
+}
+
+/// Whether the page that asks, if one does, is ours.
+pub(super) fn is_own_page(head: &Head<'_>) -> bool {
+    let same = Origins {
+        allow: vec![Origin::Same],
+        allow_missing: true,
+    };
+    same.admit(head)
+}
+
+fn names_this_machine(head: &Head<'_>) -> bool {
+    let Some(host) = head.header("host") else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let name = name.unwrap_or_default();
+    let address = name.parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
+    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// The token among the subprotocols that a page offers.
+fn offered(head: &Head<'_>) -> Option<Vec<u8>> {
+    let mut protocols = protocols(head);
+    let token = protocols.find_map(|protocol| protocol.strip_prefix(TOKEN_PROTOCOL))?;
+    URL_SAFE_NO_PAD.decode(token).ok()
+}
+
+/// The subprotocols that are offered.
+pub(super) fn protocols<'h>(head: &Head<'h>) -> impl Iterator<Item = &'h str> {
+    let lists = head.headers_named("sec-websocket-protocol");
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::{HeadLimits, HeaderSpace};
+
+    const TOKEN: &str = "a/token+with,all=";
+
+    fn judged(access: &Access, headers: &str) -> (Result<(), Denied>, Result<(), Denied>) {
+        let request = format!("GET / HTTP/1.1\r\n{headers}\r\n");
+        let limits = HeadLimits {
+            head_bytes: 8_192,
+            target_bytes: 2_048,
+        };
+        let mut space = HeaderSpace::new();
+        let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
+        let (head, _) = parsed.expect("a head").expect("a whole one");
+        (access.judge_page(&head), access.judge(&head))
+    }
+
+    #[test]
+    fn the_token_opens_it_as_a_header_and_as_a_subprotocol_and_nothing_else_does() {
+        let token = TOKEN.parse().expect("a key");
+        let offered = URL_SAFE_NO_PAD.encode(TOKEN);
+        for is_loopback in [false, true] {
+            let access = Access::new(Some(&token), is_loopback);
+            for good in [
+                format!("Authorization: Bearer {TOKEN}\r\n"),
+                format!("authorization: bearer   {TOKEN}\r\n"),
+                format!("Sec-WebSocket-Protocol: {PROTOCOL}, token.{offered}\r\n"),
+            ] {
+                let good = format!("Host: relay.example\r\n{good}");
+                assert_eq!(judged(&access, &good), (Ok(()), Ok(())), "{good}");
+            }
+            for bad in [
+                "".to_owned(),
+                "Authorization: Bearer a/token+with,all\r\n".to_owned(),
+                format!("Authorization: Basic {TOKEN}\r\n"),
+                "Authorization: Bearer \r\n".to_owned(),
+                format!("Sec-WebSocket-Protocol: {PROTOCOL}, token.!\r\n"),
+                format!("Sec-WebSocket-Protocol: {PROTOCOL}, {offered}\r\n"),
+            ] {
+                let bad = format!("Host: localhost\r\n{bad}");
+                assert_eq!(judged(&access, &bad), (Ok(()), Err(Denied::Token)), "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_token_it_is_for_this_machine_alone() {
+        let closed = Access::new(None, false);
+        let local = "Host: localhost:9090\r\n";
+        assert_eq!(judged(&closed, local).1, Err(Denied::Closed));
+        let open = Access::new(None, true);
+        for host in [
+            "localhost",
+            "LOCALHOST:9090",
+            "127.0.0.1:1",
+            "[::1]:9090",
+            "127.9.9.9",
+        ] {
+            let header = format!("Host: {host}\r\n");
+            assert_eq!(judged(&open, &header), (Ok(()), Ok(())), "{host}");
+        }
+        for host in [
+            "relay.example",
+            "10.0.0.1:9090",
+            "localhost.evil.example",
+            "[::2]",
+        ] {
+            let header = format!("Host: {host}\r\n");
+            let denied = Err(Denied::Host);
+            assert_eq!(judged(&open, &header), (denied, denied), "{host}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The dashboard: a page at `/` of the admin listener, and the figures that it and `corecast top`
+//! show.
+//!
+//! Once a second, and only while somebody looks, the admin shard reads what the shards count anyway
+//! and makes one [`Snapshot`] of it, for everybody: to those who are connected to
+//! `/dashboard/stream` it goes as a text frame through a room of the relay's own, to those who ask
+//! for `/dashboard/snapshot` as the answer that they wait for. No shard that relays is asked for
+//! anything. [`access`] says who may look.
+
+mod access;
+mod sample;
+mod snapshot;
+
+use std::any::Any;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use access::{Access, Denied};
+use sample::Sample;
+pub use snapshot::{
+    Bucket, FORMAT, FramesPerSend, Latency, Now, Process, Reason, Shard, SlowClient, Snapshot,
+    Totals,
+};
+
+use crate::config::Config;
+use crate::engine::{
+    Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
+    Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings, SlowPolicy, View,
+};
+use crate::fanout::room::EndpointId;
+use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
+use crate::relay::json_error::{json_error, worded};
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+use crate::wire::http::{Head, Response};
+
+/// The patterns that it has on the admin listener.
+pub(super) const PATHS: [&str; 2] = ["/", "/dashboard/**"];
+
+/// The room of all who look.
+const ROOM: &str = "snapshots";
+
+const STREAM: &str = "/dashboard/stream";
+const SNAPSHOT: &str = "/dashboard/snapshot";
+const CONFIG: &str = "/dashboard/config";
+
+const FILES: [File; 4] = [
+    ("/", HTML, include_str!("index.html")),
+    ("/dashboard/look.css", CSS, include_str!("look.css")),
+    ("/dashboard/page.js", SCRIPT, include_str!("page.js")),
+    (
+        "/dashboard/icon.svg",
+        SVG,
+        include_str!("../../../examples/assets/icon.svg"),
+    ),
+];
+
+/// What its scripts may use of a browser's devices.
+const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=()";
+
+/// The shortest time that rates are about.
+const WINDOW_MIN: Duration = Duration::from_millis(500);
+
+/// How long an answer with figures may take: a little over two seconds at the most, if all is well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What becomes another one when the config is read again.
+pub struct DashboardSettings {
+    access: Access,
+    shows_addresses: bool,
+    /// The config that is in effect, secrets hidden.
+    config: String,
+}
+
+impl DashboardSettings {
+    /// What `config` says about it.
+    pub fn new(config: &Config) -> DashboardSettings {
+        let is_loopback = config.metrics_host().is_loopback();
+        DashboardSettings {
+            access: Access::new(config.admin.token.as_ref(), is_loopback),
+            shows_addresses: config.admin.addresses,
+            config: config.to_yaml(),
+        }
+    }
+}
+
+/// The endpoint.
+pub(super) struct Dashboard {
+    files: Files,
+    /// The names of endpoints.
+    endpoints: Vec<(String, EndpointId)>,
+    settings: RwLock<Arc<DashboardSettings>>,
+    view: OnceLock<View>,
+    watched: Mutex<Watched>,
+}
+
+/// What there is while somebody looks. The admin shard alone touches it.
+#[derive(Default)]
+struct Watched {
+    /// From where on rates are counted.
+    before: Option<Sample>,
+    /// Who has asked and waits.
+    waiting: Vec<DeferredResponse>,
+}
+
+impl Dashboard {
+    pub(super) fn new(
+        settings: DashboardSettings,
+        endpoints: Vec<(String, EndpointId)>,
+    ) -> Dashboard {
+        Dashboard {
+            files: Files::new(&FILES),
+            endpoints,
+            settings: RwLock::new(Arc::new(settings)),
+            view: OnceLock::new(),
+            watched: Mutex::default(),
+        }
+    }
+
+    /// What its connections are held to: they say nothing, and who reads too slowly gets the latest
+    /// snapshot alone.
+    pub(super) fn endpoint_settings() -> EndpointSettings {
+        EndpointSettings {
+            message_bytes: 1_024,
+            slow_client: SlowClientSettings {
+                policy: SlowPolicy::LatestOnly,
+                ..SlowClientSettings::default()
+            },
+            ..EndpointSettings::default()
+        }
+    }
+
+    fn settings(&self) -> Arc<DashboardSettings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name_of(&self, endpoint: EndpointId) -> String {
+        let mut endpoints = self.endpoints.iter();
+        let found = endpoints.find(|(_, id)| *id == endpoint);
+        found.map_or_else(String::new, |(name, _)| name.clone())
+    }
+
+    /// Begins to count where nobody has looked so far.
+    fn begin(&self, watched: &mut Watched) {
+        if watched.before.is_none() {
+            watched.before = self.view.get().map(Sample::read);
+        }
+    }
+
+    /// What has happened since the last one, as JSON; `None` where that is too short ago.
+    fn snapshot(&self, watched: &mut Watched) -> Option<String> {
+        let view = self.view.get()?;
+        let before = watched.before.as_ref()?;
+        if before.age() < WINDOW_MIN {
+            return None;
+        }
+        let now = Sample::read(view);
+        let shows_addresses = self.settings().shows_addresses;
+        let snapshot = now.since(before, view, |id| self.name_of(id), shows_addresses);
+        watched.before = Some(now);
+        let json = serde_json::to_string(&snapshot);
+        debug_assert!(json.is_ok(), "numbers and texts always have a form");
+        json.ok()
+    }
+
+    fn file(&self, head: &Head<'_>) -> Response {
+        let denied = self.settings().access.judge_page(head).err();
+        let response = match denied {
+            Some(denied) if head.path == "/" => {
+                Response::text(denied.status(), format!("{}\n", denied.text()))
+            }
+            Some(denied) => refusal(denied),
+            None => {
+                let file = self.files.answer(head.path, head);
+                file.unwrap_or_else(|| json_error(404, "no_page", "There is no such page."))
+            }
+        };
+        confined(response).with_header("Permissions-Policy", PERMISSIONS)
+    }
+}
+
+impl Endpoint for Dashboard {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.view.get_or_init(|| handle.view());
+        Ok(())
+    }
+
+    fn take_over(&self, next: &dyn Endpoint) {
+        if let Some(next) = (next as &dyn Any).downcast_ref::<Dashboard>() {
+            let mut settings = self
+                .settings
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            *settings = next.settings();
+        }
+    }
+
+    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+        let head = request.head;
+        if head.path != STREAM {
+            let error = "There is no WebSocket here.";
+            return Admission::Refuse(json_error(400, "no_websocket", error));
+        }
+        if !access::is_own_page(head) {
+            let error = "Only the dashboard's own page may connect.";
+            return Admission::RefuseFor(Refusal::Origin, json_error(403, "bad_origin", error));
+        }
+        if let Err(denied) = self.settings().access.judge(head) {
+            return Admission::RefuseFor(reason(denied), refusal(denied));
+        }
+        let accept = Accept::new();
+        let mut offered = access::protocols(head);
+        Admission::Accept(match offered.any(|each| each == access::PROTOCOL) {
+            true => accept.protocol(access::PROTOCOL),
+            false => accept,
+        })
+    }
+
+    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        self.begin(&mut self.watched());
+        if let Err(error) = session.join(ROOM) {
+            tracing::warn!(%error, "the dashboard cannot be watched");
+            session.close(1011, "internal: no room");
+        }
+    }
+
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
+        // Whoever looks has nothing to say.
+    }
+
+    fn pulse(&self, pulse: &mut Pulse<'_>) {
+        let mut watched = self.watched();
+        if watched.before.is_none() {
+            return;
+        }
+        if watched.waiting.is_empty() && pulse.members(ROOM) == 0 {
+            watched.before = None;
+            return;
+        }
+        if let Some(json) = self.snapshot(&mut watched) {
+            pulse.publish(ROOM, MessageKind::Text, json.as_bytes());
+            for waiting in mem::take(&mut watched.waiting) {
+                waiting.respond(unkept(Response::json(200, json.clone())));
+            }
+        }
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        let head = request.head;
+        if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
+            return Answer::Now(self.file(head));
+        }
+        let settings = self.settings();
+        if let Err(denied) = settings.access.judge(head) {
+            return Answer::RefuseFor(reason(denied), refusal(denied));
+        }
+        match head.path {
+            SNAPSHOT => {
+                let (answer, token) = later.response(ANSWER_TIMEOUT);
+                let mut watched = self.watched();
+                self.begin(&mut watched);
+                watched.waiting.push(token);
+                answer
+            }
+            CONFIG => Answer::Now(unkept(Response::text(200, settings.config.clone()))),
+            _ => Answer::Now(crate::engine::upgrade_required()),
+        }
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        worded(response, code)
+    }
+}
+
+/// It is about this moment, and not for everybody: nobody may keep it.
+fn unkept(response: Response) -> Response {
+    response
+        .with_header("Cache-Control", "no-store")
+        .with_header("X-Content-Type-Options", "nosniff")
+}
+
+fn refusal(denied: Denied) -> Response {
+    let response = json_error(denied.status(), denied.code(), denied.text());
+    match denied {
+        Denied::Token => response.with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
+        Denied::Closed | Denied::Host => response,
+    }
+}
+
+/// What a refusal counts as.
+fn reason(denied: Denied) -> Refusal {
+    match denied {
+        Denied::Token => Refusal::BadKey,
+        Denied::Closed | Denied::Host => Refusal::Forbidden,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_small_and_asks_nobody_but_the_relay() {
+        let bytes: usize = FILES.iter().map(|(.., text)| text.len()).sum();
+        assert!(bytes < 150_000, "{bytes} bytes");
+        for (path, _, text) in FILES {
+            for scheme in ["http://", "https://", "ws://", "wss://", "//cdn", "@import"] {
+                for (at, _) in text.match_indices(scheme) {
+                    let rest = &text[at + scheme.len()..];
+                    let is_name = rest.starts_with("www.w3.org/2000/svg");
+                    assert!(is_name, "{path}: {}", &text[at..at + 40.min(rest.len())]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_that_the_page_asks_for_is_served() {
+        let html = FILES[0].2;
+        let asked: Vec<&str> = ["src=\"", "href=\""]
+            .iter()
+            .flat_map(|attribute| html.split(attribute).skip(1))
+            .filter_map(|rest| rest.split('"').next())
+            .filter(|target| !target.starts_with('#'))
+            .collect();
+        assert!(asked.len() >= 3, "{asked:?}");
+        for target in asked {
+            let path = format!("/{target}");
+            assert!(FILES.iter().any(|file| file.0 == path), "{target}");
+        }
+    }
+}

@@ -1,0 +1,510 @@
+// The dashboard: one snapshot a second, drawn. docs/dashboard.md says what is in a snapshot.
+'use strict';
+
+const SECONDS = 300;          // what is remembered
+const WINDOWS = [60, 120, SECONDS];   // what the charts show: the least that holds all of it
+const SILENCE_MS = 6_000;     // a stream that says nothing for so long is over
+const POLLS = 30;             // then the stream is tried again
+const PROTOCOL = 'corecast.dashboard.v1';
+const KEY = 'corecast.admin.token';
+
+const at = (id) => document.getElementById(id);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// ---- numbers for people
+
+function scaled(number, base, units) {
+  let unit = 0;
+  while (Math.abs(number) >= base * 0.9995 && unit < units.length - 1) {
+    number /= base;
+    unit += 1;
+  }
+  const digits = unit === 0 || number >= 99.95 ? 0 : 1;
+  return [number.toLocaleString('en', { maximumFractionDigits: digits }), units[unit]];
+}
+
+function count(number) {
+  if (number < 10 && number % 1 !== 0) return [number.toFixed(1), ''];
+  if (number < 10_000) return [Math.round(number).toLocaleString('en'), ''];
+  return scaled(number, 1000, ['', 'k', 'M', 'G', 'T']);
+}
+
+const bytes = (number) => scaled(number, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
+const text = ([number, unit]) => (unit ? `${number} ${unit}` : number);
+
+function micros(us) {
+  if (us === null || us === undefined) return ['–', ''];
+  if (us < 1_000) return [us < 10 ? us.toFixed(1) : us.toFixed(0), 'µs'];
+  if (us < 1_000_000) return [(us / 1_000).toFixed(us < 100_000 ? 1 : 0), 'ms'];
+  return [(us / 1_000_000).toFixed(1), 's'];
+}
+
+function span(seconds) {
+  const parts = [[86_400, 'd'], [3_600, 'h'], [60, 'min'], [1, 's']];
+  const first = parts.findIndex(([size]) => seconds >= size);
+  if (first < 0) return '0 s';
+  let rest = Math.floor(seconds);
+  const said = [];
+  for (const [size, unit] of parts.slice(first, first + 2)) {
+    said.push(`${Math.floor(rest / size)} ${unit}`);
+    rest %= size;
+  }
+  return said.join(' ');
+}
+
+const things = (number, one) => `${text(count(number))} ${one}${number === 1 ? '' : 's'}`;
+
+// ---- elements
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+const cell = (content, kind = 'number') => element('td', { class: kind }, content);
+
+// ---- what is known: a snapshot for each second, the newest last
+
+const seen = [];
+let newest = 0;
+let shown = WINDOWS[0];
+
+function remember(snapshot) {
+  const second = Math.round(snapshot.at_unix_ms / 1000);
+  newest = Math.max(second, newest + 1);
+  seen.push({ second: newest, snapshot });
+  while (seen[0].second <= newest - SECONDS) seen.shift();
+  shown = WINDOWS.find((window) => window > newest - seen[0].second);
+}
+
+// ---- drawing
+
+function paper(canvas) {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const ratio = globalThis.devicePixelRatio || 1;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+  const pen = canvas.getContext('2d');
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  return { pen, width, height };
+}
+
+function colors() {
+  const style = getComputedStyle(document.documentElement);
+  return (name) => style.getPropertyValue(`--${name}`).trim();
+}
+
+// The area below a figure over time; seconds without a snapshot are gaps.
+function area(canvas, value, top, color) {
+  const { pen, width, height } = paper(canvas);
+  const step = width / (shown - 1);
+  const x = (second) => width - (newest - second) * step;
+  const y = (number) => height - 1.5 - (Math.min(number / top, 1) || 0) * (height - 4);
+  let run = [];
+  const finish = () => {
+    if (run.length === 0) return;
+    if (run.length === 1) run.push([run[0][0] + step, run[0][1]]);
+    pen.beginPath();
+    run.forEach(([px, py], place) => (place ? pen.lineTo(px, py) : pen.moveTo(px, py)));
+    pen.strokeStyle = color;
+    pen.lineWidth = 1.5;
+    pen.lineJoin = 'round';
+    pen.stroke();
+    pen.lineTo(run.at(-1)[0], height);
+    pen.lineTo(run[0][0], height);
+    pen.globalAlpha = 0.14;
+    pen.fillStyle = color;
+    pen.fill();
+    pen.globalAlpha = 1;
+    run = [];
+  };
+  let before;
+  for (const { second, snapshot } of seen) {
+    const number = value(snapshot);
+    if (number === null || number === undefined || (before && second > before + 2)) finish();
+    if (number !== null && number !== undefined) run.push([x(second), y(number)]);
+    before = second;
+  }
+  finish();
+}
+
+// ---- the tiles
+
+const TILES = [
+  { name: 'Clients', of: (s) => s.now.clients, as: count,
+    more: (s) => things(s.now.rooms, 'room') },
+  { name: 'Messages in', of: (s) => s.rates.messages, as: count, unit: '/s', peak: true },
+  { name: 'Deliveries', of: (s) => s.rates.deliveries, as: count, unit: '/s', peak: true },
+  { name: 'Received', of: (s) => s.rates.message_bytes, as: bytes, unit: '/s', peak: true },
+  { name: 'Sent', of: (s) => s.rates.sent_bytes, as: bytes, unit: '/s', peak: true },
+  { name: 'Frames per send', of: (s) => s.frames_per_send.mean, as: count,
+    more: (s) => `${text(count(s.rates.sends))} sends/s` },
+  { name: 'Latency p99', of: (s) => s.latency.p99_us, as: micros,
+    more: (s) => `max ${text(micros(s.latency.max_us))}` },
+  { name: 'CPU', of: (s) => s.process.cpu_cores * 100, as: count, unit: '%',
+    more: (s) => `${text(bytes(s.process.resident_bytes ?? 0))} RAM` },
+];
+
+function makeTiles() {
+  for (const tile of TILES) {
+    tile.value = element('strong', {}, '–');
+    tile.note = element('p', {}, '\u00a0');
+    tile.canvas = element('canvas', { 'aria-hidden': 'true' });
+    at('tiles').append(element('article', { class: 'tile' },
+      element('h2', {}, tile.name), tile.value, tile.note, tile.canvas));
+  }
+}
+
+function drawTiles(snapshot, color) {
+  for (const tile of TILES) {
+    const number = tile.of(snapshot);
+    const [digits, unit] = number === null ? ['–', ''] : tile.as(number);
+    const suffix = number === null ? '' : `${unit}${tile.unit ?? ''}`;
+    tile.value.replaceChildren(digits, element('small', {}, suffix ? ` ${suffix}` : ''));
+    const most = Math.max(0, ...seen.map((each) => tile.of(each.snapshot) ?? 0));
+    tile.note.textContent = tile.peak ? `peak ${text(tile.as(most))}` : tile.more(snapshot);
+    area(tile.canvas, tile.of, most * 1.1 || 1, color('accent'));
+  }
+}
+
+// ---- the heat map
+
+const LEFT = 56;
+const BOTTOM = 20;
+let pointer = null;
+
+// The decades that the map has to show, as powers of ten of nanoseconds.
+function decades() {
+  let [low, high] = [Infinity, -Infinity];
+  for (const { snapshot } of seen) {
+    for (const { below } of snapshot.latency.buckets) {
+      const ns = Math.log10(below ?? 2 ** 34);
+      low = Math.min(low, ns);
+      high = Math.max(high, ns);
+    }
+  }
+  if (low > high) return [4, 7];
+  low = Math.max(2, Math.floor(low - 0.35));
+  return [low, Math.max(low + 2, Math.ceil(high + 0.05))];
+}
+
+function drawHeat(color) {
+  const { pen, width, height } = paper(at('heat'));
+  const [low, high] = decades();
+  const [right, floor] = [width - 2, height - BOTTOM];
+  const step = (right - LEFT) / shown;
+  const x = (second) => right - (newest - second + 1) * step;
+  const y = (ns) => 4 + (high - Math.log10(ns)) / (high - low) * (floor - 4);
+  drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow: width < 480 });
+  pen.fillStyle = color('heat');
+  for (const { second, snapshot } of seen) {
+    const { buckets } = snapshot.latency;
+    const total = buckets.reduce((sum, bucket) => sum + bucket.count, 0);
+    for (const { below, count: messages } of buckets) {
+      const top = below ?? 2 ** 34 * 1.19;
+      // Four buckets to each power of two: what lies below this one's bound.
+      const octave = 2 ** Math.floor(Math.log2(top * 0.999));
+      const from = below === null ? 2 ** 34 : below <= 512 ? below / 1.25 : top - octave / 4;
+      pen.globalAlpha = 0.1 + 0.9 * Math.sqrt(messages / total);
+      pen.fillRect(x(second), y(top), Math.max(step, 1) + 0.3, Math.max(y(from) - y(top), 2));
+    }
+  }
+  pen.globalAlpha = 1;
+  drawLine(pen, color('text'), x, y, step, (s) => s.latency.p50_us);
+  drawLine(pen, color('high'), x, y, step, (s) => s.latency.p99_us);
+  const isEmpty = !seen.some((each) => each.snapshot.latency.buckets.length);
+  at('heat-empty').hidden = !isEmpty;
+  drawReadout(pen, color, { x, step, floor });
+}
+
+function drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow }) {
+  pen.font = '11px system-ui, sans-serif';
+  pen.lineWidth = 1;
+  pen.strokeStyle = color('grid');
+  pen.fillStyle = color('dim');
+  pen.textAlign = 'right';
+  pen.textBaseline = 'middle';
+  for (let power = low; power <= high; power += 1) {
+    const line = Math.round(y(10 ** power)) + 0.5;
+    pen.beginPath();
+    pen.moveTo(LEFT, line);
+    pen.lineTo(right, line);
+    pen.stroke();
+    const [number, unit] = micros(10 ** (power - 3));
+    const label = `${Number(number)} ${unit}`;
+    pen.fillText(label, LEFT - 8, Math.min(Math.max(line, 8), floor - 4));
+  }
+  pen.textBaseline = 'alphabetic';
+  const [apart, unit] = shown > 120 ? [60, 'min'] : [shown / (isNarrow ? 2 : 4), 's'];
+  for (let ago = 0; ago <= shown; ago += apart) {
+    const place = ago === 0 ? right : Math.max(x(newest - ago + 1), LEFT);
+    pen.textAlign = ago === 0 ? 'right' : ago === shown ? 'left' : 'center';
+    const past = `−${unit === 'min' ? ago / 60 : ago} ${unit}`;
+    pen.fillText(ago === 0 ? 'now' : past, place, floor + 15);
+  }
+}
+
+function drawLine(pen, color, x, y, step, of) {
+  pen.strokeStyle = color;
+  pen.lineWidth = 1.6;
+  pen.lineJoin = 'round';
+  pen.beginPath();
+  let before;
+  for (const { second, snapshot } of seen) {
+    const us = of(snapshot);
+    if (us === null) continue;
+    const [px, py] = [x(second) + step / 2, y(us * 1000)];
+    if (before === undefined || second > before + 2) pen.moveTo(px - step / 2, py);
+    pen.lineTo(px, py);
+    before = second;
+  }
+  pen.stroke();
+}
+
+function drawReadout(pen, color, { x, step, floor }) {
+  const under = pointer === null ? undefined
+    : seen.find(({ second }) => pointer >= x(second) && pointer < x(second) + step);
+  if (!under) {
+    at('readout').textContent = '';
+    return;
+  }
+  const { latency, rates, at_unix_ms: ms } = under.snapshot;
+  pen.fillStyle = color('dim');
+  pen.globalAlpha = 0.6;
+  pen.fillRect(x(under.second), 0, 1, floor);
+  pen.globalAlpha = 1;
+  at('readout').textContent = [
+    new Date(ms).toLocaleTimeString(),
+    `p50 ${text(micros(latency.p50_us))}`,
+    `p99 ${text(micros(latency.p99_us))}`,
+    `max ${text(micros(latency.max_us))}`,
+    `${text(count(rates.deliveries))} deliveries/s`,
+  ].join(' · ');
+}
+
+function drawPercentiles({ latency }) {
+  const figures = [['p50', latency.p50_us, 'key'], ['p90', latency.p90_us, ''],
+    ['p99', latency.p99_us, 'key high'], ['p99.9', latency.p999_us, ''], ['max', latency.max_us, '']];
+  at('percentiles').replaceChildren(...figures.map(([name, us, kind]) =>
+    element('li', { class: kind }, element('span', {}, `${name} `),
+      element('b', {}, text(micros(us))))));
+}
+
+// ---- the tables
+
+const FIGURES = ['Busy', 'Connections', 'Outbox', 'Messages/s', 'Deliveries/s', 'Wakes/s'];
+
+function drawShards(snapshot, color) {
+  const body = at('shards');
+  while (body.children.length > snapshot.shards.length) body.lastChild.remove();
+  snapshot.shards.forEach((shard, place) => {
+    const row = body.children[place] ?? body.appendChild(element('tr', {},
+      element('th', { scope: 'row' }, String(place)),
+      element('td', { class: 'wide' }, element('canvas', { 'aria-hidden': 'true' })),
+      ...FIGURES.map((name) => element('td', { class: 'number', 'data-name': name }))));
+    const stands = shard.turn_age_ms > 5_000;
+    const figures = [
+      stands ? 'stands' : `${(shard.busy * 100).toFixed(shard.busy < 0.0995 ? 1 : 0)} %`,
+      count(shard.connections), bytes(shard.outbox_bytes), count(shard.messages),
+      count(shard.deliveries), count(shard.wakes)];
+    figures.forEach((figure, column) => {
+      row.children[column + 2].textContent = Array.isArray(figure) ? text(figure) : figure;
+    });
+    row.children[2].className = stands || shard.busy > 0.9 ? 'number late' : 'number';
+    const of = (s) => s.shards[place]?.busy;
+    area(row.querySelector('canvas'), of, 1, color(shard.busy > 0.9 ? 'high' : 'accent'));
+  });
+}
+
+const none = (words, columns) =>
+  element('tr', {}, element('td', { class: 'empty', colspan: columns }, words));
+
+function drawSlow({ slow_clients: clients, slow_clients_total: total }) {
+  at('slow-count').textContent = total > 0 ? text(count(total)) : '';
+  const rows = clients.map((client) => element('tr', {},
+    cell(client.address ?? client.connection, 'mono'), cell(client.endpoint, 'kind'),
+    cell(text(micros(client.age_ms * 1000)), client.age_ms >= 5_000 ? 'number late' : 'number'),
+    cell(text(bytes(client.outbox_bytes)))));
+  at('slow').replaceChildren(...(rows.length ? rows : [none('Everybody keeps up.', 4)]));
+}
+
+function drawEnds(snapshot) {
+  const minute = seen.filter(({ second }) => second > newest - 60);
+  const recent = (kind, reason) => minute.reduce((sum, each) =>
+    sum + (each.snapshot[kind].find((other) => other.reason === reason)?.recent ?? 0), 0);
+  const kinds = [['closes', 'closed'], ['refusals', 'refused']];
+  const found = kinds.flatMap(([kind, word]) => snapshot[kind].map(({ reason, total }) =>
+    ({ reason, word, total, lately: recent(kind, reason) })));
+  found.sort((one, other) => other.lately - one.lately || other.total - one.total);
+  const rows = found.map(({ reason, word, total, lately }) => element('tr', {},
+    element('td', {}, `${reason.replaceAll('_', ' ')} `, element('span', { class: 'kind' }, word)),
+    cell(text(count(lately))), cell(text(count(total)))));
+  const words = 'Nobody has left, and nobody was refused.';
+  at('ends').replaceChildren(...(rows.length ? rows : [none(words, 3)]));
+  at('ends-window').textContent = minute.length >= 58 ? 'Last minute' : `Last ${minute.length} s`;
+}
+
+// ---- one snapshot
+
+let configFrom;
+
+function draw() {
+  const snapshot = seen.at(-1)?.snapshot;
+  if (!snapshot || document.hidden) return;
+  const color = colors();
+  drawTiles(snapshot, color);
+  drawPercentiles(snapshot);
+  drawHeat(color);
+  drawShards(snapshot, color);
+  drawSlow(snapshot);
+  drawEnds(snapshot);
+}
+
+function take(json) {
+  const snapshot = JSON.parse(json);
+  if (snapshot.format !== 1) throw new Error('This page is of another version than the relay.');
+  remember(snapshot);
+  at('version').textContent = snapshot.version;
+  at('version').title = `commit ${snapshot.commit}`;
+  at('version').hidden = false;
+  at('facts').textContent = [
+    `up ${span(snapshot.uptime_s)}`,
+    things(snapshot.now.connections, 'connection'),
+    `${text(bytes(snapshot.now.live_bytes))} held to be sent`,
+    `${things(snapshot.totals.messages, 'message')} so far`,
+  ].join(' · ');
+  at('notice').hidden = snapshot.ready;
+  const words = 'The relay is shutting down: it takes no new connections.';
+  at('notice').textContent = snapshot.ready ? '' : words;
+  if (configFrom !== undefined && configFrom !== snapshot.config_unix_s) admitted();
+  configFrom = snapshot.config_unix_s;
+  draw();
+}
+
+// ---- where snapshots come from
+
+function state(kind, words) {
+  at('state').className = `state ${kind}`;
+  if (at('state-words').textContent !== words) at('state-words').textContent = words;
+}
+
+const token = () => sessionStorage.getItem(KEY);
+
+function ask(path) {
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  return fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(15_000) });
+}
+
+// Whether the relay lets us in; shows the config, or asks for the token.
+async function admitted() {
+  const answer = await ask('dashboard/config');
+  if (answer.status === 401) {
+    signIn(token() ? 'This is not the token.' : '');
+    return false;
+  }
+  const body = await answer.text();
+  if (!answer.ok) throw new Error(body);
+  at('config').textContent = body;
+  at('sign-in').hidden = true;
+  at('figures').hidden = false;
+  at('sign-out').hidden = !token();
+  return true;
+}
+
+let signedIn = null;
+
+function signIn(problem) {
+  sessionStorage.removeItem(KEY);
+  at('figures').hidden = true;
+  at('sign-out').hidden = true;
+  at('sign-in').hidden = false;
+  at('problem').textContent = problem;
+  at('token').focus();
+  state('', 'Signed out');
+}
+
+function protocols() {
+  if (!token()) return [PROTOCOL];
+  const base64 = btoa(token()).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return [PROTOCOL, `token.${base64}`];
+}
+
+// Shows what the stream says until it ends. Returns whether it said anything.
+function stream() {
+  return new Promise((resolve) => {
+    const url = new URL('dashboard/stream', location.href);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(url, protocols());
+    let said = false;
+    let silence = setTimeout(() => socket.close(), SILENCE_MS);
+    socket.onmessage = ({ data }) => {
+      clearTimeout(silence);
+      silence = setTimeout(() => socket.close(), SILENCE_MS);
+      said = true;
+      state('live', 'Live');
+      take(data);
+    };
+    socket.onclose = () => {
+      clearTimeout(silence);
+      resolve(said);
+    };
+    leave = () => socket.close();
+  });
+}
+
+let leave = () => {};
+
+// Asks again and again, until it is time to try the stream anew.
+async function poll() {
+  for (let polls = 0; polls < POLLS && !at('figures').hidden; polls += 1) {
+    const answer = await ask('dashboard/snapshot');
+    if (!answer.ok) return;
+    take(await answer.text());
+    state('live', 'Polling');
+  }
+}
+
+async function run() {
+  let failures = 0;
+  for (;;) {
+    try {
+      if (!(await admitted())) {
+        await new Promise((resolve) => { signedIn = resolve; });
+        continue;
+      }
+      failures = 0;
+      if (!(await stream()) && !at('figures').hidden) await poll();
+    } catch {
+      failures += 1;
+    }
+    if (at('sign-in').hidden && seen.length) state('lost', 'Connection lost');
+    if (failures) await sleep(Math.min(1_000 * failures, 5_000));
+  }
+}
+
+at('sign-in-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, at('token').value.trim());
+  at('token').value = '';
+  signedIn?.();
+});
+at('sign-out').addEventListener('click', () => {
+  signIn('');
+  leave();
+});
+at('heat').addEventListener('pointermove', (event) => {
+  pointer = event.offsetX;
+  draw();
+});
+at('heat').addEventListener('pointerleave', () => {
+  pointer = null;
+  draw();
+});
+addEventListener('resize', draw);
+document.addEventListener('visibilitychange', draw);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+makeTiles();
+run();

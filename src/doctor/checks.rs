@@ -1,0 +1,327 @@
+//! What is looked at, and how it is judged.
+
+use super::machine::Machine;
+use super::{Finding, Level};
+use crate::config::{Config, ConnectionLimit, Shards};
+use crate::limits::{LISTEN_BACKLOG, RESERVED_FILES};
+
+/// Open files that a relay for many should have: below it `limits.connections` becomes small.
+const OPEN_FILES: u64 = 65_536;
+
+/// Kernel memory of a connection with some data on its way, in bytes: the default send buffer.
+const SOCKET_BYTES: u64 = 16 * 1024;
+
+/// The largest buffer of one socket that fills a connection of 100 Mbit/s and 100 ms, in bytes.
+const SOCKET_BUFFER_BYTES: u64 = 1024 * 1024;
+
+/// Ports for outgoing connections: what Linux has by default.
+const PORTS: u64 = 28_232;
+
+/// The checks, those first that stop a relay soonest.
+pub(super) fn all(config: &Config, machine: &Machine) -> Vec<Finding> {
+    let files = machine.open_files_max();
+    let checks = [
+        open_files(config, files),
+        process_files(machine, files),
+        backlog(machine, "somaxconn", "net/core/somaxconn"),
+        backlog(machine, "syn_backlog", "net/ipv4/tcp_max_syn_backlog"),
+        ports(config, machine),
+        own_ports(config, machine),
+        tcp_memory(config, machine, files),
+        socket_buffers(machine, "tcp_wmem", "net/ipv4/tcp_wmem"),
+        socket_buffers(machine, "tcp_rmem", "net/ipv4/tcp_rmem"),
+        send_buffer(config, machine),
+        conntrack(config, machine, files),
+        cores(config, machine),
+        quota(config, machine),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn ok(check: &'static str, found: String) -> Option<Finding> {
+    Some(Finding {
+        check,
+        level: Level::Ok,
+        found,
+        advice: None,
+        command: None,
+    })
+}
+
+fn bad(
+    check: &'static str,
+    level: Level,
+    found: String,
+    advice: &str,
+    command: Option<String>,
+) -> Option<Finding> {
+    Some(Finding {
+        check,
+        level,
+        found,
+        advice: Some(advice.to_owned()),
+        command,
+    })
+}
+
+/// The command that sets a file of `/proc/sys`.
+fn sysctl(path: &str, value: impl std::fmt::Display) -> Option<String> {
+    Some(format!("sysctl -w {}=\"{value}\"", path.replace('/', ".")))
+}
+
+/// The connections that the config asks for; `None`: as many as fit.
+fn wanted(config: &Config) -> Option<u64> {
+    match config.limits.connections {
+        ConnectionLimit::Count(count) => Some(count as u64),
+        ConnectionLimit::Auto | ConnectionLimit::Unlimited => None,
+    }
+}
+
+/// The connections that there can be: as wanted, within the limit on files.
+fn connections(config: &Config, files: Option<u64>) -> Option<u64> {
+    let fit = files.map(|files| files.saturating_sub(RESERVED_FILES as u64));
+    wanted(config).into_iter().chain(fit).min()
+}
+
+fn open_files(config: &Config, files: Option<u64>) -> Option<Finding> {
+    const CHECK: &str = "open_files";
+    let files = files?;
+    let fit = files.saturating_sub(RESERVED_FILES as u64);
+    let raise = "raise the hard limit where the relay is started: LimitNOFILE= in its unit, \
+                 --ulimit nofile= of the container";
+    match wanted(config) {
+        Some(wanted) if wanted > fit => bad(
+            CHECK,
+            Level::Fail,
+            format!("{files} open files, too few for limits.connections: {wanted}"),
+            raise,
+            Some(format!("ulimit -Hn {}", wanted + RESERVED_FILES as u64)),
+        ),
+        None if files < OPEN_FILES => bad(
+            CHECK,
+            Level::Warn,
+            format!("{files} open files: at most {fit} connections"),
+            raise,
+            Some(format!("ulimit -Hn {}", 16 * OPEN_FILES)),
+        ),
+        _ => ok(
+            CHECK,
+            format!("{files} open files: room for {fit} connections"),
+        ),
+    }
+}
+
+/// What the machine has for all processes together.
+fn process_files(machine: &Machine, files: Option<u64>) -> Option<Finding> {
+    const CHECK: &str = "file_max";
+    let (all, files) = (machine.number("fs/file-max")?, files?);
+    match all < files.min(OPEN_FILES) {
+        true => bad(
+            CHECK,
+            Level::Warn,
+            format!("{all} open files for the whole machine, less than for one process"),
+            "raise it, and write it to /etc/sysctl.d/ to keep it",
+            sysctl("fs/file-max", files.max(OPEN_FILES)),
+        ),
+        false => ok(CHECK, format!("{all} open files for the whole machine")),
+    }
+}
+
+/// Connections that wait to be accepted.
+fn backlog(machine: &Machine, check: &'static str, path: &str) -> Option<Finding> {
+    let (has, wants) = (machine.number(path)?, LISTEN_BACKLOG as u64);
+    match has < wants {
+        true => bad(
+            check,
+            Level::Warn,
+            format!(
+                "{has} connections may wait to be accepted, of {wants} that the relay asks for"
+            ),
+            "when many clients come back at once, some have to try again; raise it, and write it \
+             to /etc/sysctl.d/ to keep it",
+            sysctl(path, wants),
+        ),
+        false => ok(check, format!("{has} connections may wait to be accepted")),
+    }
+}
+
+/// A proxy on this machine has one port for each of its connections to the relay.
+fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "port_range";
+    let range = machine.sysctl("net/ipv4/ip_local_port_range")?;
+    let (first, last) = (*range.first()?, *range.get(1)?);
+    let ports = (last + 1).saturating_sub(first);
+    let has_proxy = !config.server.trusted_proxies.is_empty();
+    let needed = wanted(config).filter(|_| has_proxy).unwrap_or(PORTS);
+    match ports < needed {
+        true => bad(
+            CHECK,
+            Level::Warn,
+            format!("{ports} ports for outgoing connections, such as a proxy's to the relay"),
+            "a proxy or load generator on this machine has one connection for each; widen the \
+             range, or let the proxy use a Unix socket (server.listen)",
+            sysctl("net/ipv4/ip_local_port_range", "1024 65535"),
+        ),
+        false => ok(CHECK, format!("{ports} ports for outgoing connections")),
+    }
+}
+
+/// A port of ours in that range may be taken when the relay starts.
+fn own_ports(config: &Config, machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "own_ports";
+    let range = machine.sysctl("net/ipv4/ip_local_port_range")?;
+    let (first, last) = (*range.first()?, *range.get(1)?);
+    let own = [config.server.port, config.metrics.port];
+    let at_risk = own
+        .into_iter()
+        .find(|port| (first..=last).contains(&u64::from(*port)) && !machine.reserves_port(*port));
+    match at_risk {
+        Some(port) => bad(
+            CHECK,
+            Level::Warn,
+            format!("port {port} is one that outgoing connections are given ({first} to {last})"),
+            "it may be taken when the relay is started again: reserve it, beside what is reserved",
+            sysctl("net/ipv4/ip_local_reserved_ports", port),
+        ),
+        None => ok(
+            CHECK,
+            "no outgoing connection can take the relay's ports".to_owned(),
+        ),
+    }
+}
+
+/// From the second of the three numbers on the kernel shrinks the buffers of all sockets.
+fn tcp_memory(config: &Config, machine: &Machine, files: Option<u64>) -> Option<Finding> {
+    const CHECK: &str = "tcp_mem";
+    let pages = machine.sysctl("net/ipv4/tcp_mem")?;
+    let page_bytes = rustix::param::page_size() as u64;
+    let (pressure, high) = (*pages.get(1)?, *pages.get(2)?);
+    let holds = pressure * page_bytes / SOCKET_BYTES;
+    let mib = pressure * page_bytes >> 20;
+    let found = format!("{mib} MiB for TCP: about {holds} busy connections");
+    let needed = wanted(config).and_then(|_| connections(config, files));
+    match needed.filter(|needed| *needed > holds) {
+        Some(needed) => {
+            let pages = needed * SOCKET_BYTES / page_bytes;
+            let high = high.max(pages * 3 / 2);
+            bad(
+                CHECK,
+                Level::Warn,
+                format!("{found}, of limits.connections: {needed}"),
+                "past it the kernel shrinks every socket's buffers; raise it as far as there is \
+                 memory, and write it to /etc/sysctl.d/ to keep it",
+                sysctl(
+                    "net/ipv4/tcp_mem",
+                    format!("{} {pages} {high}", pages * 3 / 4),
+                ),
+            )
+        }
+        None => ok(CHECK, found),
+    }
+}
+
+/// Smallest, default and largest buffer of a socket.
+fn socket_buffers(machine: &Machine, check: &'static str, path: &str) -> Option<Finding> {
+    let bytes = machine.sysctl(path)?;
+    let (least, default, most) = (*bytes.first()?, *bytes.get(1)?, *bytes.get(2)?);
+    match most < SOCKET_BUFFER_BYTES {
+        true => bad(
+            check,
+            Level::Warn,
+            format!("buffers of sockets grow to {} KiB at most", most >> 10),
+            "clients that are far away get less than their line could carry; raise it, and write \
+             it to /etc/sysctl.d/ to keep it",
+            sysctl(
+                path,
+                format!("{least} {default} {}", 4 * SOCKET_BUFFER_BYTES),
+            ),
+        ),
+        false => ok(
+            check,
+            format!("buffers of sockets grow to {} KiB", most >> 10),
+        ),
+    }
+}
+
+/// What is asked for is cut to what the machine allows, silently.
+fn send_buffer(config: &Config, machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "wmem_max";
+    let wanted = config.engine.send_buffer_bytes? as u64;
+    let max = machine.number("net/core/wmem_max")?;
+    match wanted > max {
+        true => bad(
+            CHECK,
+            Level::Warn,
+            format!("{max} bytes, less than engine.send_buffer_bytes: {wanted}"),
+            "the kernel cuts the buffers to that; raise it, and write it to /etc/sysctl.d/ to \
+             keep it",
+            sysctl("net/core/wmem_max", wanted),
+        ),
+        false => ok(
+            CHECK,
+            format!("{max} bytes, enough for engine.send_buffer_bytes"),
+        ),
+    }
+}
+
+/// A firewall that follows connections drops new ones when its table is full.
+fn conntrack(config: &Config, machine: &Machine, files: Option<u64>) -> Option<Finding> {
+    const CHECK: &str = "conntrack";
+    let max = machine.number("net/netfilter/nf_conntrack_max")?;
+    let needed = wanted(config).and_then(|_| connections(config, files));
+    match needed.filter(|needed| *needed > max) {
+        Some(needed) => bad(
+            CHECK,
+            Level::Warn,
+            format!("the firewall follows {max} connections, of limits.connections: {needed}"),
+            "past it the firewall drops new connections without a word; raise it, and write it to \
+             /etc/sysctl.d/ to keep it",
+            sysctl("net/netfilter/nf_conntrack_max", needed * 2),
+        ),
+        None => ok(CHECK, format!("the firewall follows {max} connections")),
+    }
+}
+
+/// The shards that are started, given these cores.
+fn shards(config: &Config, cores: f64) -> u64 {
+    match config.engine.shards {
+        Shards::Count(count) => u64::from(count),
+        Shards::Auto => (cores as u64).max(1),
+    }
+}
+
+fn cores(config: &Config, machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "cpu_set";
+    let cores = machine.cpu_set()?;
+    let shards = shards(config, cores as f64);
+    match shards > cores {
+        true => bad(
+            CHECK,
+            Level::Warn,
+            format!("{cores} cores for {shards} shards: they take turns, which costs latency"),
+            "let the relay take as many as there are cores, or give it more (CPUAffinity= in its \
+             unit, --cpuset-cpus of the container)",
+            Some("corecast --shards auto".to_owned()),
+        ),
+        false => ok(CHECK, format!("{cores} cores for {shards} shards")),
+    }
+}
+
+fn quota(config: &Config, machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "cpu_quota";
+    let (quota, cores) = (machine.cpu_quota()?, machine.cpu_set()?);
+    let shards = shards(config, quota.min(cores as f64));
+    match shards as f64 > quota {
+        true => bad(
+            CHECK,
+            Level::Warn,
+            format!("time for {quota:.1} cores, and {shards} shards: all stand when it is used up"),
+            "raise the quota (CPUQuota= in its unit, --cpus of the container), or run fewer shards",
+            Some(format!("corecast --shards {}", (quota as u64).max(1))),
+        ),
+        false => ok(
+            CHECK,
+            format!("time for {quota:.1} cores, and {shards} shards"),
+        ),
+    }
+}

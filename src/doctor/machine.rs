@@ -1,0 +1,101 @@
+//! What a machine's `/proc` and `/sys` say. Every answer is `None` where it cannot be read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A machine, by the folder in which its `/proc` and `/sys` are.
+pub(super) struct Machine {
+    root: PathBuf,
+}
+
+impl Machine {
+    pub(super) fn new(root: &Path) -> Machine {
+        Machine {
+            root: root.to_owned(),
+        }
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.root.join(path)).ok()
+    }
+
+    /// The numbers of a file of `/proc/sys`, such as `net/core/somaxconn`.
+    pub(super) fn sysctl(&self, path: &str) -> Option<Vec<u64>> {
+        let text = self.text(&format!("proc/sys/{path}"))?;
+        let numbers = text.split_whitespace().map(str::parse);
+        let numbers = numbers.collect::<Result<Vec<u64>, _>>().ok()?;
+        (!numbers.is_empty()).then_some(numbers)
+    }
+
+    /// The first number of such a file.
+    pub(super) fn number(&self, path: &str) -> Option<u64> {
+        Some(self.sysctl(path)?[0])
+    }
+
+    /// The largest number of open files that this process may have itself raise its limit to.
+    pub(super) fn open_files_max(&self) -> Option<u64> {
+        let text = self.text("proc/self/limits")?;
+        let limits = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        match limits?.split_whitespace().nth(1)? {
+            "unlimited" => Some(u64::MAX),
+            hard => hard.parse().ok(),
+        }
+    }
+
+    /// Cores that the process may run on.
+    pub(super) fn cpu_set(&self) -> Option<u64> {
+        let text = self.text("proc/self/status")?;
+        let list = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        list.trim().split(',').map(range_length).sum()
+    }
+
+    /// Cores' worth of time that the control group may use; `None` also where there is no bound.
+    pub(super) fn cpu_quota(&self) -> Option<f64> {
+        let group = self.text("proc/self/cgroup")?;
+        let path = group.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let text = self
+            .text(&format!("sys/fs/cgroup/{path}/cpu.max"))
+            .or_else(|| self.text("sys/fs/cgroup/cpu.max"))?;
+        let mut words = text.split_whitespace();
+        let (quota, period): (f64, f64) =
+            (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        (period > 0.0).then_some(quota / period)
+    }
+
+    /// Ports that are kept from being given to outgoing connections, as ranges.
+    pub(super) fn reserves_port(&self, port: u16) -> bool {
+        let text = self.text("proc/sys/net/ipv4/ip_local_reserved_ports");
+        let text = text.unwrap_or_default();
+        let mut ranges = text.trim().split(',').filter_map(range);
+        ranges.any(|(first, last)| (first..=last).contains(&u64::from(port)))
+    }
+}
+
+/// `3` or `0-7`.
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+}
+
+fn range_length(text: &str) -> Option<u64> {
+    let (first, last) = range(text)?;
+    Some(last.checked_sub(first)? + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cores_are_counted() {
+        let count = |list: &str| list.split(',').map(range_length).sum::<Option<u64>>();
+        assert_eq!(count("0"), Some(1));
+        assert_eq!(count("0-3,8,10-11"), Some(7));
+        assert_eq!(count(""), None);
+        assert_eq!(count("3-1"), None);
+    }
+}
