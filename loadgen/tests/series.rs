@@ -215,6 +215,7 @@ fn every_option_is_named_by_some_test() {
         include_str!("command_line.rs"),
         include_str!("deliveries.rs"),
         include_str!("loads.rs"),
+        include_str!("outputs.rs"),
         include_str!("series.rs"),
         include_str!("tls.rs"),
         include_str!("common/mod.rs"),

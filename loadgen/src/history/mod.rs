@@ -19,6 +19,8 @@ pub use command::{Dashboard, History};
 
 /// The form of the tables, kept in the file itself.
 const VERSION: i64 = 1;
+/// What the column `kind` has for a run of handshakes.
+const HANDSHAKES: &str = "handshakes";
 /// Another generator may write to the same file.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Earlier runs that a page shows beside one.
@@ -82,7 +84,7 @@ pub struct Row {
     pub id: i64,
     /// When it began, RFC 3339 in UTC.
     pub started_at: String,
-    /// `--scenario`, or `handshakes`.
+    /// `--scenario`.
     pub scenario: String,
     /// `--label`.
     pub label: Option<String>,
@@ -90,6 +92,8 @@ pub struct Row {
     pub url: String,
     /// Connections.
     pub clients: i64,
+    /// A run of handshakes, without messages.
+    pub is_handshakes: bool,
     /// Deliveries a second, or handshakes.
     pub rate: f64,
     /// Latency, or connect time, in nanoseconds.
@@ -122,7 +126,7 @@ impl Row {
 }
 
 const ROW: &str = "SELECT id, runs.started_at, scenario, label, num_clients, rate, p50_ns, p99_ns,
-    p99_9_ns, max_ns, faults, is_right, is_valid, load, server_url
+    p99_9_ns, max_ns, faults, is_right, is_valid, load, server_url, kind
     FROM runs JOIN test_runs USING (id)";
 
 fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -142,6 +146,7 @@ fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         is_valid: from.get(12)?,
         load: from.get(13)?,
         url: from.get(14)?,
+        is_handshakes: from.get::<_, String>(15)? == HANDSHAKES,
     })
 }
 
@@ -365,9 +370,10 @@ fn add_handshakes(db: &Connection, report: &HandshakeReport, json: &str) -> rusq
     );
     db.execute(
         "INSERT INTO test_runs (timestamp, test_type, num_clients, duration_seconds, errors,
-         avg_connect_time_ms, server_url) VALUES (?1, 'handshakes', ?2, ?3, ?4, ?5, ?6)",
+         avg_connect_time_ms, server_url) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             timestamp(&head.started_at),
+            head.scenario,
             report.concurrency,
             report.elapsed_ms / 1e3,
             failed as i64,
@@ -380,8 +386,8 @@ fn add_handshakes(db: &Connection, report: &HandshakeReport, json: &str) -> rusq
         params![
             head.started_at_ms as i64,
             head.started_at,
-            "handshakes",
-            "handshakes",
+            HANDSHAKES,
+            head.scenario,
             head.label,
             load,
             report.handshakes_per_second,

@@ -113,9 +113,9 @@ fn mood(row: &Row) -> Mood {
 }
 
 fn per_second(row: &Row) -> &'static str {
-    match row.scenario.as_str() {
-        "handshakes" => "handshakes a second",
-        _ => "deliveries a second",
+    match row.is_handshakes {
+        true => "handshakes a second",
+        false => "deliveries a second",
     }
 }
 

@@ -24,8 +24,12 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
     for chart in [rates(report), latency_over_time(report)].iter().flatten() {
         body += &panel(false, "", chart);
     }
-    for chart in [clients(report), connects(report)].iter().flatten() {
-        body += &panel(false, "", chart);
+    if let Some(chart) = clients(report) {
+        body += &panel(false, "", &chart);
+    }
+    if let Some(chart) = connects(report) {
+        let is_alone = report.config.publishers == 0;
+        body += &panel(is_alone, "", &chart);
     }
     if let Some(server) = &report.server {
         body += &panel(false, "Where the time goes", &split(server));

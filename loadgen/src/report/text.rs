@@ -20,9 +20,9 @@ impl RelayReport {
             out.blank();
         }
         self.times(&mut out);
+        series::all(&mut out, self);
         out.blank();
         self.verdict(&mut out);
-        series::all(&mut out, self);
         out.0
     }
 
@@ -241,13 +241,17 @@ impl Page {
 }
 
 fn faults(sums: &Deliveries) -> String {
-    format!(
+    let mut all = format!(
         "lost {}   repeated {}   reordered {}   damaged {}",
         grouped(sums.lost),
         grouped(sums.repeated),
         grouped(sums.reordered),
         grouped(sums.damaged)
-    )
+    );
+    if sums.misrouted > 0 {
+        let _ = write!(all, "   misrouted {}", grouped(sums.misrouted));
+    }
+    all
 }
 
 fn table_head() -> String {
