@@ -2,9 +2,9 @@
 //!
 //! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, `/test/benchmark` to the
 //! relaying one alone, since that is where its clients look for it, and `/metrics` to the admin
-//! shard alone, so that a scrape never runs on a core that relays. The [`dashboard`] is there too. A page reads what the
-//! shards count ([`View`]) when it is asked for; no shard knows of it, and nothing in here is
-//! written to while messages are relayed.
+//! shard alone, so that a scrape never runs on a core that relays. The [`dashboard`] is there too.
+//! A page reads what the shards count ([`View`]) when it is asked for; no shard knows of it, and
+//! nothing in here is written to while messages are relayed.
 
 mod benchmark;
 pub mod dashboard;

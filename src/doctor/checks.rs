@@ -150,7 +150,7 @@ fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
     const CHECK: &str = "port_range";
     let range = machine.sysctl("net/ipv4/ip_local_port_range")?;
     let (first, last) = (*range.first()?, *range.get(1)?);
-    let ports = (last + 1).saturating_sub(first);
+    let ports = last.saturating_add(1).saturating_sub(first);
     let has_proxy = !config.server.trusted_proxies.is_empty();
     let needed = wanted(config).filter(|_| has_proxy).unwrap_or(PORTS);
     match ports < needed {
@@ -196,8 +196,8 @@ fn tcp_memory(config: &Config, machine: &Machine, files: Option<u64>) -> Option<
     let pages = machine.sysctl("net/ipv4/tcp_mem")?;
     let page_bytes = rustix::param::page_size() as u64;
     let (pressure, high) = (*pages.get(1)?, *pages.get(2)?);
-    let holds = pressure * page_bytes / SOCKET_BYTES;
-    let mib = pressure * page_bytes >> 20;
+    let bytes = pressure.saturating_mul(page_bytes);
+    let (holds, mib) = (bytes / SOCKET_BYTES, bytes >> 20);
     let found = format!("{mib} MiB for TCP: about {holds} busy connections");
     let needed = wanted(config).and_then(|_| connections(config, files));
     match needed.filter(|needed| *needed > holds) {

@@ -50,7 +50,7 @@ impl Machine {
         let list = text
             .lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-        list.trim().split(',').map(range_length).sum()
+        cores_in(list.trim())
     }
 
     /// Cores' worth of time that the control group may use; `None` also where there is no bound.
@@ -81,9 +81,14 @@ fn range(text: &str) -> Option<(u64, u64)> {
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
-fn range_length(text: &str) -> Option<u64> {
-    let (first, last) = range(text)?;
-    Some(last.checked_sub(first)? + 1)
+/// How many cores such a list has.
+fn cores_in(list: &str) -> Option<u64> {
+    let mut ranges = list.split(',').map(range);
+    ranges.try_fold(0_u64, |cores, range| {
+        let (first, last) = range?;
+        let length = last.checked_sub(first)?.checked_add(1)?;
+        cores.checked_add(length)
+    })
 }
 
 #[cfg(test)]
@@ -92,10 +97,10 @@ mod tests {
 
     #[test]
     fn lists_of_cores_are_counted() {
-        let count = |list: &str| list.split(',').map(range_length).sum::<Option<u64>>();
-        assert_eq!(count("0"), Some(1));
-        assert_eq!(count("0-3,8,10-11"), Some(7));
-        assert_eq!(count(""), None);
-        assert_eq!(count("3-1"), None);
+        assert_eq!(cores_in("0"), Some(1));
+        assert_eq!(cores_in("0-3,8,10-11"), Some(7));
+        for bad in ["", "3-1", "0-18446744073709551615", "a", "1,,2"] {
+            assert_eq!(cores_in(bad), None, "{bad}");
+        }
     }
 }

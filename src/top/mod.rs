@@ -6,6 +6,7 @@
 
 mod numbers;
 mod stream;
+mod text;
 mod view;
 
 use std::collections::VecDeque;
@@ -126,7 +127,7 @@ impl TopCommand {
         let snapshot = parse(&text)?;
         let text = match self.json {
             true => text + "\n",
-            false => view::text(&snapshot),
+            false => text::text(&snapshot),
         };
         Ok(io::stdout().write_all(text.as_bytes())?)
     }

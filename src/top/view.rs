@@ -1,6 +1,4 @@
-//! How a snapshot looks in a terminal, and as text.
-
-use std::fmt::Write as _;
+//! How snapshots look in a terminal.
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -85,6 +83,9 @@ fn block(title: impl Into<Line<'static>>) -> Block<'static> {
         .title(title)
 }
 
+/// A name, a figure, another one, and what the history is of.
+type Card = (&'static str, String, String, fn(&Snapshot) -> f64);
+
 /// Figures beside each other, those that change by the second with their history.
 fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snapshot) {
     let areas: [Rect; 4] = Layout::horizontal([Constraint::Fill(1); 4]).areas(area);
@@ -93,7 +94,7 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
     let mean = mean.map_or_else(|| "–".to_owned(), count);
     let resident = snapshot.process.resident_bytes;
     let resident = resident.map_or_else(|| "–".to_owned(), |each| bytes(each as f64));
-    let cards: [(&str, String, String, fn(&Snapshot) -> f64); 4] = [
+    let cards: [Card; 4] = [
         (
             "Clients",
             count(now.clients as f64),
@@ -228,13 +229,13 @@ impl Widget for Heat<'_> {
         let count = shown.len();
         for (column, snapshot) in shown.enumerate() {
             let x = area.right() - (count - column) as u16;
-            let mut counts = vec![0; scale.rows];
+            let mut counts = vec![0.0; scale.rows];
             for bucket in &snapshot.latency.buckets {
-                counts[scale.row(bucket.below.unwrap_or(LONGEST_NS))] += bucket.count;
+                counts[scale.row(bucket.below.unwrap_or(LONGEST_NS))] += bucket.count as f64;
             }
-            let total: u64 = counts.iter().sum();
-            for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                let share = (*count as f64 / total as f64).sqrt();
+            let total: f64 = counts.iter().sum();
+            for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
+                let share = (count / total).sqrt();
                 let shade = (share * SHADES.len() as f64) as usize;
                 let shade = SHADES[shade.min(SHADES.len() - 1)];
                 let y = area.bottom() - 1 - row as u16;
@@ -326,7 +327,7 @@ fn slow_table(snapshot: &Snapshot) -> Table<'static> {
         .block(block(title))
 }
 
-fn who(client: &SlowClient) -> &str {
+pub(super) fn who(client: &SlowClient) -> &str {
     client.address.as_deref().unwrap_or(&client.connection)
 }
 
@@ -355,92 +356,12 @@ fn end_table(snapshot: &Snapshot) -> Table<'static> {
 }
 
 /// Why connections ended and were refused, what is most frequent first.
-fn ends(snapshot: &Snapshot) -> Vec<(&'static str, &Reason)> {
+pub(super) fn ends(snapshot: &Snapshot) -> Vec<(&'static str, &Reason)> {
     let closes = snapshot.closes.iter().map(|reason| ("closed", reason));
     let refusals = snapshot.refusals.iter().map(|reason| ("refused", reason));
     let mut ends: Vec<_> = closes.chain(refusals).collect();
     ends.sort_by_key(|(_, reason)| std::cmp::Reverse(reason.total));
     ends
-}
-
-/// One snapshot for a pipe: a figure a line.
-pub(super) fn text(snapshot: &Snapshot) -> String {
-    let (now, rates, latency) = (&snapshot.now, &snapshot.rates, &snapshot.latency);
-    let mean = snapshot.frames_per_send.mean;
-    let mut lines: Vec<(&str, String)> = vec![
-        (
-            "version",
-            format!("{} ({})", snapshot.version, snapshot.commit),
-        ),
-        ("uptime", span(snapshot.uptime_s)),
-        (
-            "ready",
-            if snapshot.ready { "yes" } else { "no" }.to_owned(),
-        ),
-        ("clients", count(now.clients as f64)),
-        ("connections", count(now.connections as f64)),
-        ("rooms", count(now.rooms as f64)),
-        (
-            "messages",
-            format!(
-                "{}/s, {} in all",
-                count(rates.messages),
-                snapshot.totals.messages
-            ),
-        ),
-        (
-            "deliveries",
-            format!(
-                "{}/s, {} in all",
-                count(rates.deliveries),
-                snapshot.totals.deliveries
-            ),
-        ),
-        ("received", format!("{}/s", bytes(rates.message_bytes))),
-        ("sent", format!("{}/s", bytes(rates.sent_bytes))),
-        ("frames a send", mean.map_or_else(|| "–".to_owned(), count)),
-        ("latency p50", micros(latency.p50_us)),
-        ("latency p90", micros(latency.p90_us)),
-        ("latency p99", micros(latency.p99_us)),
-        ("latency p99.9", micros(latency.p999_us)),
-        ("latency max", micros(latency.max_us)),
-        ("waits to be sent", bytes(now.live_bytes as f64)),
-        (
-            "CPU",
-            format!("{:.1} %", snapshot.process.cpu_cores * 100.0),
-        ),
-    ];
-    if let Some(resident) = snapshot.process.resident_bytes {
-        lines.push(("memory", bytes(resident as f64)));
-    }
-    for (place, shard) in snapshot.shards.iter().enumerate() {
-        let figures = format!(
-            "{place}: {:.1} % busy, {} connections, {} in outboxes, {} wakes/s",
-            shard.busy * 100.0,
-            count(f64::from(shard.connections)),
-            bytes(shard.outbox_bytes as f64),
-            count(shard.wakes),
-        );
-        lines.push(("shard", figures));
-    }
-    for client in &snapshot.slow_clients {
-        let behind = micros(Some(client.age_ms as f64 * 1e3));
-        let waits = bytes(client.outbox_bytes as f64);
-        let figures = format!(
-            "{} ({}): {behind} behind, {waits}",
-            who(client),
-            client.endpoint
-        );
-        lines.push(("slow client", figures));
-    }
-    for (word, reason) in ends(snapshot) {
-        lines.push((word, format!("{}: {}", reason.reason, reason.total)));
-    }
-    lines.iter().fold(String::new(), |mut text, (name, value)| {
-        // A `String` takes every write.
-        let _ = writeln!(text, "{name:<17} {value}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -449,30 +370,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-
-    const SNAPSHOT: &str = r#"{"format":1,"version":"0.1.0","commit":"abc","at_unix_ms":1,
-        "uptime_s":3661.0,"ready":true,"config_unix_s":0,"window_s":1.0,
-        "now":{"clients":1200,"connections":1201,"rooms":3,"live_bytes":2048,"inbound_bytes":0},
-        "totals":{"messages":7,"message_bytes":7,"deliveries":14,"sent_bytes":9,"sends":2,
-            "opened":1,"closed":1,"refused":4,"dropped":0},
-        "rates":{"messages":50.0,"message_bytes":2048.0,"deliveries":60000.0,"sent_bytes":4e6,
-            "sends":10.0,"opened":0.0,"closed":0.0,"refused":0.0,"dropped":0.0},
-        "latency":{"p50_us":40.0,"p90_us":80.0,"p99_us":1500.0,"p999_us":1500.0,"max_us":1500.0,
-            "buckets":[{"below":40000,"count":90},{"below":1500000,"count":10}]},
-        "frames_per_send":{"mean":2.5,"buckets":[{"below":4,"count":10}]},
-        "shards":[{"busy":0.25,"connections":600,"outbox_bytes":0,"outbox_age_ms":0,"mailbox":0,
-            "wakes":12.0,"messages":25.0,"deliveries":30000.0,"turn_age_ms":1},
-            {"busy":0.0,"connections":601,"outbox_bytes":4096,"outbox_age_ms":9,"mailbox":0,
-            "wakes":0.0,"messages":25.0,"deliveries":30000.0,"turn_age_ms":9000}],
-        "slow_clients_total":12,"slow_clients":[{"connection":"0-7-1","address":null,
-            "endpoint":"hub","age_ms":2500,"outbox_bytes":65536}],
-        "closes":[{"reason":"slow_age","total":3,"recent":1}],
-        "refusals":[{"reason":"bad_key","total":4,"recent":0}],
-        "process":{"cpu_cores":0.42,"resident_bytes":1048576}}"#;
-
-    fn snapshot() -> Snapshot {
-        serde_json::from_str(SNAPSHOT).expect("a snapshot")
-    }
+    use crate::top::text::tests::snapshot;
 
     fn screen(width: u16, height: u16, seen: &Seen) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
@@ -517,8 +415,10 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_said_and_the_last_figures_stay() {
-        let mut seen = Seen::default();
-        seen.lost = Some("refused".to_owned());
+        let mut seen = Seen {
+            lost: Some("refused".to_owned()),
+            ..Seen::default()
+        };
         assert!(screen(100, 30, &seen).contains("connection lost: refused"));
         seen.take(snapshot());
         assert!(!screen(100, 30, &seen).contains("lost"), "it is back");
@@ -536,21 +436,6 @@ mod tests {
         (0..700).for_each(|_| seen.take(snapshot()));
         for (width, height) in [(1, 1), (8, 3), (20, 8), (79, 24), (300, 90)] {
             screen(width, height, &seen);
-        }
-    }
-
-    #[test]
-    fn text_has_a_figure_a_line() {
-        let text = text(&snapshot());
-        for line in [
-            "clients           1,200",
-            "messages          50/s, 7 in all",
-            "latency p99       1.5 ms",
-            "shard             0: 25.0 % busy, 600 connections, 0 B in outboxes, 12 wakes/s",
-            "slow client       0-7-1 (hub): 2.5 s behind, 64.0 KiB",
-            "closed            slow_age: 3",
-        ] {
-            assert!(text.lines().any(|each| each == line), "{line}:\n{text}");
         }
     }
 }

@@ -1,4 +1,5 @@
-// The pages of examples/ in headless Chromium: served by a relay at /demo/, or opened as files.
+// Pages in headless Chromium: those of examples/, served by a relay at /demo/ or opened as files, and the
+// dashboard.
 //
 // Run by scripts/test-clients, which installs playwright-core and axe-core and finds Chromium
 // (CHROMIUM). SCREENSHOTS names a folder for pictures of the pages.

@@ -365,7 +365,10 @@ function draw() {
 
 function take(json) {
   const snapshot = JSON.parse(json);
-  if (snapshot.format !== 1) throw new Error('This page is of another version than the relay.');
+  if (snapshot.format !== 1) {
+    state('lost', 'The relay is of another version: reload this page');
+    return;
+  }
   remember(snapshot);
   at('version').textContent = snapshot.version;
   at('version').title = `commit ${snapshot.commit}`;
@@ -379,7 +382,9 @@ function take(json) {
   at('notice').hidden = snapshot.ready;
   const words = 'The relay is shutting down: it takes no new connections.';
   at('notice').textContent = snapshot.ready ? '' : words;
-  if (configFrom !== undefined && configFrom !== snapshot.config_unix_s) admitted();
+  if (configFrom !== undefined && configFrom !== snapshot.config_unix_s) {
+    admitted().catch(() => {});
+  }
   configFrom = snapshot.config_unix_s;
   draw();
 }
