@@ -1,4 +1,4 @@
-//! The command line as it is typed. [`Args::plan`] turns it into a checked [`Plan`](crate::plan::Plan).
+//! The command line as it is typed. [`Args::plan`] turns it into a checked one (`plan.rs`).
 
 use std::path::PathBuf;
 use std::time::Duration;

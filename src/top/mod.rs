@@ -1,7 +1,7 @@
 //! `corecast top`: the dashboard in a terminal.
 //!
 //! Called by [`crate::config::cli`], in a process that does nothing else. It is connected to the
-//! same stream as the page ([`stream`]), and draws each snapshot as it comes ([`view`]). Where
+//! same stream as the page (`stream.rs`), and draws each snapshot as it comes (`view.rs`). Where
 //! there is no terminal it prints one snapshot and ends.
 
 mod numbers;

@@ -5,7 +5,7 @@
 //! and makes one [`Snapshot`] of it, for everybody: to those who are connected to
 //! `/dashboard/stream` it goes as a text frame through a room of the relay's own, to those who ask
 //! for `/dashboard/snapshot` as the answer that they wait for. No shard that relays is asked for
-//! anything. [`access`] says who may look.
+//! anything. `access.rs` says who may look.
 
 mod access;
 mod sample;
