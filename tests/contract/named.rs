@@ -53,7 +53,7 @@ fn every_row_has_its_test() {
         include_str!("named.rs"),
         include_str!("names_at_once.rs"),
         include_str!("../admin/health.rs"),
-        include_str!("../../loadgen/src/args.rs"),
+        include_str!("../../loadgen/src/args/parse.rs"),
     ];
     assert_tests(ROWS, &tests);
 }
