@@ -112,10 +112,10 @@ impl Receiver {
         }
     }
 
-    /// Takes note of the latency of a message that was accepted.
+    /// Takes note of the latency of `count` messages that were accepted.
     #[inline]
-    pub(crate) fn note_latency(&mut self, latency_ns: u64) {
-        self.latency_sum_ns += latency_ns;
+    pub(crate) fn note_latency(&mut self, latency_ns: u64, count: u64) {
+        self.latency_sum_ns += latency_ns * count;
         self.latency_max_ns = self.latency_max_ns.max(latency_ns);
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 
-use crate::histogram;
+use crate::histogram::{self, Buckets};
 use crate::report::{Distribution, Quantiles, Second};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -19,7 +19,7 @@ const SECONDS_MAX: usize = 86_400;
 #[derive(Debug)]
 pub(crate) struct Interval {
     /// Nanoseconds from due to received.
-    pub(crate) latency: Histogram<u64>,
+    pub(crate) latency: Buckets,
     /// Nanoseconds from due to sent.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) sent: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Interval {
 impl Interval {
     pub(crate) fn new() -> Self {
         Self {
-            latency: histogram::new(),
+            latency: Buckets::new(),
             lateness: histogram::new(),
             sent: 0,
             received: 0,
@@ -43,7 +43,7 @@ impl Interval {
     }
 
     fn add(&mut self, other: &Self) {
-        histogram::merge(&mut self.latency, &other.latency);
+        self.latency.add(&other.latency);
         histogram::merge(&mut self.lateness, &other.lateness);
         self.sent += other.sent;
         self.received += other.received;
@@ -52,7 +52,7 @@ impl Interval {
     }
 
     fn clear(&mut self) {
-        self.latency.reset();
+        self.latency.clear();
         self.lateness.reset();
         (self.sent, self.received, self.received_bytes, self.faults) = (0, 0, 0, 0);
     }
@@ -144,7 +144,7 @@ impl Recorder {
             received: self.second.received,
             received_bytes: self.second.received_bytes,
             connected,
-            latency: Distribution::of(&self.second.latency),
+            latency: Distribution::of(&self.second.latency.histogram()),
             lateness_ns: Quantiles::of(&self.second.lateness),
         });
         self.second.clear();
@@ -174,7 +174,7 @@ mod tests {
 
     fn note(cell: &Cell, latency_ns: u64) {
         let mut interval = cell.lock().expect("nobody panicked");
-        histogram::record(&mut interval.latency, latency_ns);
+        interval.latency.record(latency_ns, 1);
         interval.received += 1;
     }
 
@@ -200,7 +200,10 @@ mod tests {
         assert_eq!(each, [(0, 1000), (1000, 500)]);
         assert_eq!(recorder.seconds[1].latency.quantiles.count, 1);
         assert_eq!(
-            (recorder.total.received, recorder.total.latency.len()),
+            (
+                recorder.total.received,
+                recorder.total.latency.histogram().len()
+            ),
             (3, 3)
         );
     }

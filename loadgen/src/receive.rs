@@ -1,13 +1,12 @@
 //! What happens to the frames of one read: verification, latency, replies.
 
-use hdrhistogram::Histogram;
 use tungstenite::protocol::frame::coding::{Control, Data};
 
 use crate::check::Receiver;
 use crate::client::{Client, Credit};
 use crate::control::Shared;
 use crate::frames::{Incoming, Walk, append_control};
-use crate::histogram;
+use crate::histogram::Buckets;
 use crate::inflate::Inflater;
 use crate::interval::Interval;
 use crate::plan::Role;
@@ -29,7 +28,7 @@ pub(crate) struct Tally {
     /// First arrivals at clients that read all the time, in both phases.
     pub(crate) arrivals: u64,
     /// From sent to the end of the `recv`, of measured messages.
-    pub(crate) uncorrected: Histogram<u64>,
+    pub(crate) uncorrected: Buckets,
     pub(crate) spread: Spread,
     /// When the last measured message arrived.
     pub(crate) last_arrival_ns: u64,
@@ -41,7 +40,7 @@ impl Tally {
             inflater: Inflater::new(message_bytes_max(payloads)),
             compressed: 0,
             arrivals: 0,
-            uncorrected: histogram::new(),
+            uncorrected: Buckets::new(),
             spread,
             last_arrival_ns: 0,
         }
@@ -86,6 +85,14 @@ pub(crate) struct Taken {
     pub(crate) closed: Option<String>,
 }
 
+/// Measured messages in a row that were due and sent together: in one read they have one latency.
+#[derive(Clone, Copy, Debug, Default)]
+struct Burst {
+    due_ns: u64,
+    sent_ns: u64,
+    count: u64,
+}
+
 /// The frames of one read of one client.
 pub(crate) struct Arrivals<'a> {
     receiver: &'a mut Receiver,
@@ -101,6 +108,7 @@ pub(crate) struct Arrivals<'a> {
     publishers: u32,
     now_ns: u64,
     measuring: bool,
+    burst: Burst,
 }
 
 impl<'a> Arrivals<'a> {
@@ -123,6 +131,7 @@ impl<'a> Arrivals<'a> {
             publishers,
             now_ns,
             measuring: now_ns >= shared.times.measure_ns(),
+            burst: Burst::default(),
         }
     }
 
@@ -145,6 +154,7 @@ impl<'a> Arrivals<'a> {
         let mut offence = None;
         let walk = walk_of(self.payloads, self.deflate);
         let before = (self.receiver.arrivals(), self.receiver.faults());
+        let delivered_before = self.receiver.counts[1].delivered;
         let walked = walk.each(bytes, |frame| match frame {
             Incoming::Message(payload) => {
                 self.message(self.payloads.read(payload), &mut taken, tally, interval);
@@ -170,7 +180,13 @@ impl<'a> Arrivals<'a> {
             }
         });
         if self.is_full {
+            self.end_burst(tally, interval);
             tally.arrivals += self.receiver.arrivals() - before.0;
+            let delivered = self.receiver.counts[1].delivered - delivered_before;
+            interval.received += delivered;
+            if delivered > 0 {
+                tally.last_arrival_ns = tally.last_arrival_ns.max(self.now_ns);
+            }
         }
         interval.faults += self.receiver.faults() - before.1;
         taken.bytes = walked.map_err(|error| error.to_string())?;
@@ -195,20 +211,31 @@ impl<'a> Arrivals<'a> {
             return;
         };
         if stamp.measured && self.is_full {
-            let latency_ns = self.now_ns.saturating_sub(stamp.due_ns);
-            histogram::record(&mut interval.latency, latency_ns);
-            let uncorrected_ns = self.now_ns.saturating_sub(stamp.sent_ns);
-            histogram::record(&mut tally.uncorrected, uncorrected_ns);
-            interval.received += 1;
-            self.receiver.note_latency(latency_ns);
+            if (stamp.due_ns, stamp.sent_ns) != (self.burst.due_ns, self.burst.sent_ns) {
+                self.end_burst(tally, interval);
+                self.burst.due_ns = stamp.due_ns;
+                self.burst.sent_ns = stamp.sent_ns;
+            }
+            self.burst.count += 1;
             tally.spread.note(&stamp, self.now_ns, self.joint);
-            tally.last_arrival_ns = tally.last_arrival_ns.max(self.now_ns);
         }
         if self
             .credit
             .is_some_and(|credit| credit.publisher == stamp.publisher)
         {
             taken.credits += 1;
+        }
+    }
+
+    #[inline]
+    fn end_burst(&mut self, tally: &mut Tally, interval: &mut Interval) {
+        let burst = std::mem::take(&mut self.burst);
+        if burst.count > 0 {
+            let latency_ns = self.now_ns.saturating_sub(burst.due_ns);
+            interval.latency.record(latency_ns, burst.count);
+            self.receiver.note_latency(latency_ns, burst.count);
+            let uncorrected_ns = self.now_ns.saturating_sub(burst.sent_ns);
+            tally.uncorrected.record(uncorrected_ns, burst.count);
         }
     }
 

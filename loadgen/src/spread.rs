@@ -65,7 +65,7 @@ impl Ends {
     }
 }
 
-/// A message under way.
+/// A message, or one thread's part of it.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     /// Its number in the run; `u64::MAX` for an empty slot.
@@ -146,17 +146,46 @@ impl Joint {
 }
 
 /// One thread's ring.
+///
+/// A delivery touches eight bytes of it; what else is known about a message is written when its
+/// first receiver has it, and read when its last one has.
 #[derive(Debug)]
 pub(crate) struct Spread {
     relay: Relay,
-    slots: Vec<Slot>,
-    mask: u64,
+    awaited: Vec<Awaited>,
+    begun: Vec<Begun>,
+    /// Slots are two to the power of this.
+    slot_bits: u32,
     publishers: u64,
     /// By room, or the only one: receivers in this thread, the publisher itself included.
     here: Vec<u32>,
     thread: u32,
     threads: u32,
     pub(crate) ends: Ends,
+}
+
+/// Who still has to get the message of a slot.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    /// Its number, less the bits that say which slot it has; [`NO_LAP`] for an empty slot.
+    lap: u32,
+    receivers: u32,
+}
+
+/// No message of a run has this: it would be the 2^44th at least.
+const NO_LAP: u32 = u32::MAX;
+
+const NOTHING_AWAITED: Awaited = Awaited {
+    lap: NO_LAP,
+    receivers: 0,
+};
+
+/// What is known about the message of a slot since its first receiver has it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Begun {
+    due_ns: u64,
+    sent_ns: u64,
+    first_ns: u64,
 }
 
 impl Spread {
@@ -168,8 +197,9 @@ impl Spread {
         }
         Self {
             relay: *relay,
-            slots: vec![EMPTY; count as usize],
-            mask: count - 1,
+            awaited: vec![NOTHING_AWAITED; count as usize],
+            begun: vec![Begun::default(); count as usize],
+            slot_bits: count.trailing_zeros(),
             publishers: relay.publishers.into(),
             here,
             thread,
@@ -182,73 +212,84 @@ impl Spread {
     #[inline]
     pub(crate) fn note(&mut self, stamp: &Stamp, now_ns: u64, joint: Option<&Joint>) {
         let number = stamp.seq * self.publishers + u64::from(stamp.publisher);
-        let at = (number & self.mask) as usize;
-        let slot = &mut self.slots[at];
-        if slot.number == number {
-            slot.last_ns = now_ns;
-            slot.receivers += 1;
-        } else if !self.begin(at, number, stamp, now_ns, joint) {
-            return;
-        }
-        if self.slots[at].receivers == self.receivers_here(stamp.publisher) {
-            let slot = std::mem::replace(&mut self.slots[at], EMPTY);
-            self.done(&slot, joint);
+        let at = (number & (self.awaited.len() as u64 - 1)) as usize;
+        let lap = (number >> self.slot_bits) as u32;
+        let awaited = &mut self.awaited[at];
+        if awaited.lap == lap && awaited.receivers > 1 {
+            awaited.receivers -= 1;
+        } else {
+            self.first_or_last(at, lap, stamp, now_ns, joint);
         }
     }
 
-    /// The first receiver of this thread. False where a later message has the slot.
-    fn begin(
+    /// The first receiver of this thread, or its last.
+    fn first_or_last(
         &mut self,
         at: usize,
-        number: u64,
+        lap: u32,
         stamp: &Stamp,
         now_ns: u64,
         joint: Option<&Joint>,
-    ) -> bool {
-        let before = self.slots[at];
-        if before.number != u64::MAX {
-            if before.number > number {
-                self.ends.untracked += u64::from(joint.is_none());
-                return false;
+    ) {
+        let before = self.awaited[at];
+        if before.lap != lap {
+            if before.lap != NO_LAP {
+                if before.lap > lap {
+                    // A later message has the slot.
+                    self.ends.untracked += u64::from(joint.is_none());
+                    return;
+                }
+                self.done(at, None, joint);
             }
-            self.done(&before, joint);
+            self.begun[at] = Begun {
+                due_ns: stamp.due_ns,
+                sent_ns: stamp.sent_ns,
+                first_ns: now_ns,
+            };
+            let receivers = self.receivers_here(stamp.publisher);
+            self.awaited[at] = Awaited { lap, receivers };
         }
-        self.slots[at] = Slot {
-            number,
-            due_ns: stamp.due_ns,
-            sent_ns: stamp.sent_ns,
-            first_ns: now_ns,
-            last_ns: now_ns,
-            receivers: 1,
-        };
-        true
+        let awaited = &mut self.awaited[at];
+        awaited.receivers = awaited.receivers.saturating_sub(1);
+        if awaited.receivers == 0 {
+            self.done(at, Some(now_ns), joint);
+        }
     }
 
-    #[inline]
     fn receivers_here(&self, publisher: u32) -> u32 {
         let own = self.relay.expect == Expect::Others
             && self.relay.index_of(publisher) % self.threads == self.thread;
-        self.here[self.relay.room_of(publisher) as usize] - u32::from(own)
+        self.here[self.relay.room_of(publisher) as usize].saturating_sub(u32::from(own))
     }
 
-    /// Nothing more of this message is awaited in this thread.
-    fn done(&mut self, slot: &Slot, joint: Option<&Joint>) {
-        let publisher = (slot.number % self.publishers) as u32;
+    /// Nothing more of this message is awaited in this thread; `last_ns` is when its last receiver
+    /// here had it, `None` where some have not.
+    fn done(&mut self, at: usize, last_ns: Option<u64>, joint: Option<&Joint>) {
+        let awaited = std::mem::replace(&mut self.awaited[at], NOTHING_AWAITED);
+        let begun = self.begun[at];
+        let number = u64::from(awaited.lap) << self.slot_bits | at as u64;
+        let publisher = (number % self.publishers) as u32;
+        let slot = Slot {
+            number,
+            due_ns: begun.due_ns,
+            sent_ns: begun.sent_ns,
+            first_ns: begun.first_ns,
+            last_ns: last_ns.unwrap_or(begun.first_ns),
+            receivers: self
+                .receivers_here(publisher)
+                .saturating_sub(awaited.receivers),
+        };
         match joint {
-            Some(joint) => joint.fold(slot, self.relay.receivers_of(publisher), &mut self.ends),
-            None => {
-                let is_complete = slot.receivers == self.receivers_here(publisher);
-                self.ends.record(slot, is_complete);
-            }
+            Some(joint) => joint.fold(&slot, self.relay.receivers_of(publisher), &mut self.ends),
+            None => self.ends.record(&slot, last_ns.is_some()),
         }
     }
 
     /// At the end: what is left has not reached everybody here.
     pub(crate) fn finish(mut self, joint: Option<&Joint>) -> Ends {
-        for at in 0..self.slots.len() {
-            let slot = self.slots[at];
-            if slot.number != u64::MAX {
-                self.done(&slot, joint);
+        for at in 0..self.awaited.len() {
+            if self.awaited[at].lap != NO_LAP {
+                self.done(at, None, joint);
             }
         }
         self.ends

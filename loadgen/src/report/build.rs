@@ -121,7 +121,7 @@ impl RelayReport {
     pub(crate) fn new(gathered: Gathered<'_>) -> Self {
         let Gathered { plan, relay, .. } = gathered;
         let mut sums = Sums::of(gathered.outcomes);
-        let latency = Distribution::of(&gathered.recorder.total.latency);
+        let latency = Distribution::of(&gathered.recorder.total.latency.histogram());
         let [warmup, measured] = deliveries(&sums, &relay);
         let count = |of: fn(&ClientOutcome) -> u64| sums.clients.iter().map(of).sum();
         let mut report = Self {

@@ -452,7 +452,7 @@ impl Worker {
         };
         Outcome {
             clients: self.clients.into_iter().map(ClientOutcome::of).collect(),
-            uncorrected: self.tally.uncorrected,
+            uncorrected: self.tally.uncorrected.histogram(),
             ends: self.tally.spread.finish(self.shared.joint.as_ref()),
             connect_times: self.connect_times,
             tcp_connect_times: self.tcp_connect_times,
