@@ -479,3 +479,23 @@ fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
     let worst = worst.map(|second| number(second, "/latency/max"));
     assert!(worst.fold(0.0, f64::max) >= 50e6, "the timeline shows when");
 }
+
+#[test]
+fn a_search_does_not_find_more_than_a_slow_server_bears() {
+    // Two deliveries of 5 ms: it bears 100 messages a second. At 130 it is 180 ms behind after
+    // 600 ms, which no chance makes good.
+    let slow = Behaviour::with(|delivery| {
+        std::thread::sleep(Duration::from_millis(5));
+        vec![delivery.payload]
+    });
+    let load = "--clients 2 --size 64 --rate 160 --duration 600 --warmup 0 --find-max p99<60ms";
+    let (_, report) = report(&serve(slow), load);
+    let steps = report["walk"]["steps"].as_array().expect("steps");
+    let too_fast = |step: &&Value| number(step, "/rate") >= 130.0;
+    assert!(steps.iter().any(|step| too_fast(&step)), "{report:#}");
+    let met = |step: &Value| step["met"] == true;
+    assert!(!steps.iter().filter(too_fast).any(met), "{report:#}");
+    if let Some(knee) = report["walk"]["knee"].as_f64() {
+        assert!(knee < 130.0, "{report:#}");
+    }
+}
