@@ -285,7 +285,8 @@ fn a_fault_in_the_warm_up_is_reported_and_not_counted() {
             vec![delivery.payload]
         }
     }));
-    let load = "--clients 5 --rate 1000 --duration 200 --warmup 100ms --size 100";
+    // One publisher: message 50 is of the warm-up, however late they are sent.
+    let load = "--clients 5 --publishers 1 --rate 1000 --duration 200 --warmup 100ms --size 100";
     let (code, report) = report(&url, load);
     expect(
         &report,
@@ -387,7 +388,7 @@ fn a_closed_loop_completes_with_and_without_echo() {
             ..Behaviour::default()
         });
         let flag = if echo { "" } else { "--no-echo" };
-        let load = "--clients 4 --rate max --window 1 --duration 200 --warmup 50ms --size 100";
+        let load = "--clients 4 --rate max --window 1 --duration 1s --warmup 50ms --size 100";
         let (code, report) = report(&url, &format!("{load} {flag}"));
         assert_eq!(code, 0, "{report:#}");
         assert_eq!(
