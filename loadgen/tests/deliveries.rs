@@ -285,7 +285,8 @@ fn a_fault_in_the_warm_up_is_reported_and_not_counted() {
             vec![delivery.payload]
         }
     }));
-    let load = "--clients 5 --rate 1000 --duration 200 --warmup 100ms --size 100";
+    // One publisher: message 50 is of the warm-up, however late they are sent.
+    let load = "--clients 5 --publishers 1 --rate 1000 --duration 200 --warmup 100ms --size 100";
     let (code, report) = report(&url, load);
     expect(
         &report,
@@ -387,7 +388,7 @@ fn a_closed_loop_completes_with_and_without_echo() {
             ..Behaviour::default()
         });
         let flag = if echo { "" } else { "--no-echo" };
-        let load = "--clients 4 --rate max --window 1 --duration 200 --warmup 50ms --size 100";
+        let load = "--clients 4 --rate max --window 1 --duration 1s --warmup 50ms --size 100";
         let (code, report) = report(&url, &format!("{load} {flag}"));
         assert_eq!(code, 0, "{report:#}");
         assert_eq!(
@@ -478,4 +479,24 @@ fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
     let worst = report["timeline"].as_array().expect("seconds").iter();
     let worst = worst.map(|second| number(second, "/latency/max"));
     assert!(worst.fold(0.0, f64::max) >= 50e6, "the timeline shows when");
+}
+
+#[test]
+fn a_search_does_not_find_more_than_a_slow_server_bears() {
+    // Two deliveries of 5 ms: it bears 100 messages a second. At 130 it is 180 ms behind after
+    // 600 ms, which no chance makes good.
+    let slow = Behaviour::with(|delivery| {
+        std::thread::sleep(Duration::from_millis(5));
+        vec![delivery.payload]
+    });
+    let load = "--clients 2 --size 64 --rate 160 --duration 600 --warmup 0 --find-max p99<60ms";
+    let (_, report) = report(&serve(slow), load);
+    let steps = report["walk"]["steps"].as_array().expect("steps");
+    let too_fast = |step: &&Value| number(step, "/rate") >= 130.0;
+    assert!(steps.iter().any(|step| too_fast(&step)), "{report:#}");
+    let met = |step: &Value| step["met"] == true;
+    assert!(!steps.iter().filter(too_fast).any(met), "{report:#}");
+    if let Some(knee) = report["walk"]["knee"].as_f64() {
+        assert!(knee < 130.0, "{report:#}");
+    }
 }

@@ -25,7 +25,7 @@ fn a_walk_finds_the_knee_among_its_steps() {
     let rates: Vec<_> = steps.iter().map(|step| number(step, "/rate")).collect();
     assert_eq!(rates, [100.0, 200.0, 400.0]);
     let met: Vec<_> = steps.iter().map(|step| step["met"].as_bool()).collect();
-    // A step whose generator was late meets no target: a busy machine may cost a step.
+    // A machine that is too busy to send on time may cost a step.
     assert_eq!(met[2], Some(false), "{report:#}");
     assert_eq!(steps[2]["reasons"][0], "messages/s<300: 400");
     if met == [Some(true), Some(true), Some(false)] {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use flate2::{Compress, Compression, FlushCompress};
@@ -70,7 +70,8 @@ impl Behaviour {
 }
 
 enum Input {
-    Joined(TcpStream, String),
+    /// A client that is about to be told that it is in; the last field says when it was.
+    Joined(TcpStream, String, Receiver<()>),
     Message {
         from: SocketAddr,
         is_text: bool,
@@ -99,11 +100,17 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(writer) = stream.try_clone() else {
         return;
     };
-    let mut path = String::new();
+    let (upgraded, is_upgraded) = channel();
+    let mut is_upgraded = Some(is_upgraded);
     // The callback's error is tungstenite's own type.
     #[allow(clippy::result_large_err)]
     let agree = |request: &Request, mut response: Response| {
-        path = request.uri().path().to_owned();
+        // Before the client hears of it: so no message of anybody comes in between.
+        let path = request.uri().path().to_owned();
+        if let (Ok(writer), Some(is_upgraded)) = (writer.try_clone(), is_upgraded.take()) {
+            let _ = writer.set_nodelay(true);
+            let _ = sender.send(Input::Joined(writer, path, is_upgraded));
+        }
         if deflate {
             let agreed = "permessage-deflate; server_no_context_takeover";
             let headers = response.headers_mut();
@@ -114,22 +121,18 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     let Ok(socket) = tungstenite::accept_hdr(stream, agree) else {
         return;
     };
-    pass_on(socket, path, &writer, sender);
+    let _ = upgraded.send(());
+    pass_on(socket, &writer, sender);
     // The broadcaster keeps the writer: only this ends the connection.
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
 
 fn pass_on(
     mut socket: WebSocket<TcpStream>,
-    path: String,
     writer: &TcpStream,
     sender: &SyncSender<Input>,
 ) -> Option<()> {
-    writer.set_nodelay(true).ok()?;
     let from = writer.peer_addr().ok()?;
-    sender
-        .send(Input::Joined(writer.try_clone().ok()?, path))
-        .ok()?;
     loop {
         let (is_text, payload) = match socket.read().ok()? {
             Message::Text(text) => (true, text.as_bytes().to_vec()),
@@ -152,7 +155,10 @@ fn broadcast(inputs: Receiver<Input>, mut behaviour: Behaviour) {
     let mut number = 0;
     for input in inputs {
         let (from, kind, payload) = match input {
-            Input::Joined(mut stream, path) => {
+            Input::Joined(mut stream, path, is_upgraded) => {
+                if is_upgraded.recv().is_err() {
+                    continue;
+                }
                 if !behaviour.greeting.is_empty() {
                     let greeting = behaviour.greeting.as_bytes().to_vec();
                     let _ = stream.write_all(&whole(Data::Text, greeting));
