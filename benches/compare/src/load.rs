@@ -33,6 +33,7 @@ pub(crate) struct RelayReport {
     pub(crate) disconnects: Disconnects,
     pub(crate) wire: Wire,
     pub(crate) generator: Share,
+    pub(crate) throughput: Throughput,
     pub(crate) latency_ns: Quantiles,
     pub(crate) right: bool,
     pub(crate) invalid_reasons: Vec<String>,
@@ -58,6 +59,11 @@ pub(crate) struct Wire {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Share {
     pub(crate) cpu_share: f64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Throughput {
+    pub(crate) deliveries_per_second: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,6 +193,7 @@ mod tests {
             "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
             "wire":{"received_bytes":130,"bytes_per_delivery":130.5,"compressed":0},
             "generator":{"cpu_share":0.25,"busiest_thread_share":0.25},
+            "throughput":{"messages_per_second":2.0,"deliveries_per_second":100.0},
             "latency_ns":{"count":1,"p50":200000,"p90":1,"p99":900000},"right":true,
             "valid":true,"invalid_reasons":[]}"#;
         let report: RelayReport = serde_json::from_str(text).expect("a report");

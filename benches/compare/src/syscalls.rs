@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::strings;
 use crate::measure::{Contender, Lab, Load};
@@ -20,7 +20,7 @@ const CLIENTS: u32 = 50;
 const RATE: u32 = 1_000;
 
 /// Calls by name, and what they amount to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) shards: u32,
     pub(crate) calls: BTreeMap<String, u64>,
