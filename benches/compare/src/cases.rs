@@ -7,6 +7,7 @@ mod edge;
 mod matrix;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::load::strings;
 use crate::measure::{CONNECTS, Contender, Load, P50, P99, PEAK, Quantile, RATE};
@@ -245,6 +246,7 @@ impl Programs {
                 load: Load::Latency {
                     args: strings(&[&args, extra].concat()),
                     quantile: Quantile::P99,
+                    at_least: Duration::ZERO,
                 },
             }
         };
@@ -273,6 +275,7 @@ impl Programs {
             load: Load::Latency {
                 args: strings(&["--clients", "50", "--rate", "1000", "--size", "128"]),
                 quantile: Quantile::P50,
+                at_least: Duration::ZERO,
             },
         };
         Case {

@@ -59,6 +59,8 @@ pub(crate) enum Load {
     Latency {
         args: Vec<String>,
         quantile: Quantile,
+        /// Load at least so long, whatever a run's readings take.
+        at_least: Duration,
     },
     /// p99 of the latency in microseconds, while so many connections are opened, upgraded and
     /// closed in other rooms.
@@ -153,8 +155,13 @@ impl Lab {
             Load::Deliveries(args) => self.deliveries(server, url, args),
             Load::Handshakes(count) => self.handshakes(server, url, *count),
             Load::Idle { few, many } => self.idle(server, url, *few, *many),
-            Load::Latency { args, quantile } => {
-                self.latency(server, url, args, *quantile, contender.pinned)
+            Load::Latency {
+                args,
+                quantile,
+                at_least,
+            } => {
+                let window = self.window.max(*at_least);
+                self.latency(server, url, args, (*quantile, window), contender.pinned)
             }
             Load::Storm { args, connects } => self.storm(url, args, *connects, contender.pinned),
         }
@@ -284,12 +291,12 @@ impl Lab {
         server: &Server,
         url: &str,
         args: &[String],
-        quantile: Quantile,
+        (quantile, window): (Quantile, Duration),
         pinned: bool,
     ) -> Result<Reading> {
         self.generator.relay(url, args, WARMUP, pinned)?;
         let start = self.settled_cpu(server)?;
-        let report = self.generator.relay(url, args, self.window, pinned)?;
+        let report = self.generator.relay(url, args, window, pinned)?;
         let cpu = self.settled_cpu(server)?.saturating_sub(start);
         let latency_ns = match quantile {
             Quantile::P50 => report.latency_ns.p50,

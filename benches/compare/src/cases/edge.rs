@@ -1,5 +1,7 @@
 //! The cases of the relay's edge: compression and TLS, against the relay without them.
 
+use std::time::Duration;
+
 use super::{Case, Goal, Peer, Programs, Tier};
 use crate::load::strings;
 use crate::measure::{
@@ -108,6 +110,7 @@ impl Programs {
         let quiet = Load::Latency {
             args: args.clone(),
             quantile: Quantile::P99,
+            at_least: Duration::ZERO,
         };
         let storm = Load::Storm {
             args,

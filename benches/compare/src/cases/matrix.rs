@@ -2,6 +2,8 @@
 //! with clients that never read. Not the full product: what takes long and says nothing new is left
 //! to `--full`, and what fits into no machine's memory is left out.
 
+use std::time::Duration;
+
 use super::edge::{DEFLATE, TLS, contender};
 use super::{Case, Goal, PUBLISHERS, Peer, Programs, Tier, closed_loop};
 use crate::load::strings;
@@ -41,7 +43,8 @@ const DEFAULT_EDGE: [&str; 2] = ["4k-50-max-tls", "4k-50-fixed-deflate"];
 
 /// Of so many clients, in the cases with some that never read.
 const STALLED_OF: u32 = 100;
-/// What a client gets in a second has to fill its socket's buffers within a reading.
+/// What a client gets in this time has to fill its socket's buffers, and then some.
+const STALLED_TIME: Duration = Duration::from_millis(1_500);
 const STALLED_LOAD: [&str; 4] = ["--rate", "200", "--size", "16384"];
 
 /// When messages are sent.
@@ -242,6 +245,7 @@ impl Programs {
         let load = |extra: &[&str]| Load::Latency {
             args: strings(&[args.as_flattened(), extra].concat()),
             quantile: Quantile::P99,
+            at_least: STALLED_TIME,
         };
         let some = load(&["--stalled", stalled]);
         let relay = self.relay(&[
