@@ -137,21 +137,23 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty())
 }
 
+/// A machine for tests.
+#[cfg(test)]
+pub(crate) fn sample(load_average: f64) -> Machine {
+    Machine {
+        cpu: "a CPU".to_owned(),
+        cores: 2,
+        kernel: "6.18".to_owned(),
+        date: "2026-11-21 12:00 UTC".to_owned(),
+        load_average,
+        commit: "0123456789ab".to_owned(),
+        pinning: "server on CPU 1, generator on CPU 0".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn machine(load_average: f64) -> Machine {
-        Machine {
-            cpu: "a CPU".to_owned(),
-            cores: 2,
-            kernel: "6.18".to_owned(),
-            date: "2026-11-21 12:00 UTC".to_owned(),
-            load_average,
-            commit: "0123456789ab".to_owned(),
-            pinning: "server on CPU 1, generator on CPU 0".to_owned(),
-        }
-    }
 
     #[test]
     fn a_machine_where_others_are_at_work_is_said_to_be_disturbed() {
@@ -159,12 +161,9 @@ mod tests {
             others_cores: others_cores.to_vec(),
             stolen_share,
         };
-        assert_eq!(
-            quiet(&[0.0, 0.1, 0.0], 0.0).disturbance(&machine(0.1)),
-            None
-        );
-        assert_eq!(Quiet::default().disturbance(&machine(0.0)), None);
-        let said = |quiet: Quiet, load| quiet.disturbance(&machine(load)).unwrap_or_default();
+        assert_eq!(quiet(&[0.0, 0.1, 0.0], 0.0).disturbance(&sample(0.1)), None);
+        assert_eq!(Quiet::default().disturbance(&sample(0.0)), None);
+        let said = |quiet: Quiet, load| quiet.disturbance(&sample(load)).unwrap_or_default();
         assert!(said(quiet(&[1.0, 0.6], 0.0), 0.0).contains("0.80 of 2 cores"));
         assert!(said(quiet(&[0.0], 0.05), 0.0).contains("5.0 %"));
         assert!(said(quiet(&[0.0], 0.0), 3.0).contains("load average 3.00"));

@@ -18,6 +18,7 @@ mod measure;
 mod process;
 mod procfs;
 mod programs;
+mod report;
 mod results;
 mod stats;
 mod syscalls;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::cases::Tier;
 use crate::comparison::Plan;
@@ -41,11 +42,24 @@ const MISSED: u8 = 1;
 ///
 /// Exit codes: 0 every target reached, 1 a target missed or an error.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     comparison: Comparison,
     #[command(flatten)]
     folders: Folders,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the report of what was measured: Markdown, HTML, a picture, the README's table
+    Report {
+        /// The run [default: comparison, else quick]
+        #[arg(long, value_name = "NAME", value_parser = parse_name)]
+        name: Option<String>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -72,6 +86,9 @@ struct Folders {
         global = true
     )]
     results: PathBuf,
+    /// A text that gets the report's table between its two markers
+    #[arg(long, default_value = "README.md", value_name = "FILE", global = true)]
+    readme: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -114,7 +131,13 @@ struct Comparison {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match compare(&args.comparison, &args.folders) {
+    let done = match &args.command {
+        None => compare(&args.comparison, &args.folders),
+        Some(Command::Report { name }) => {
+            make_report(&args.folders, name.as_deref()).map(|()| true)
+        }
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(MISSED),
         Err(error) => {
@@ -164,6 +187,9 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, plan.window)?;
     fs::create_dir_all(&folders.results).context("making the folder for results")?;
     let run = comparison::run(&lab, &programs, &plan)?;
+    if plan.names.is_empty() {
+        make_report(folders, None)?;
+    }
     if let Some(file) = &args.json {
         run.write(file)?;
     }
@@ -171,6 +197,18 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
         results::write_whole(file, &table::markdown(&run))?;
     }
     Ok(run.is_ok())
+}
+
+fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
+    let request = report::Request {
+        folder: &folders.results,
+        name,
+        readme: Some(&folders.readme),
+    };
+    for file in report::write(&request)? {
+        println!("wrote {}", file.display());
+    }
+    Ok(())
 }
 
 fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {

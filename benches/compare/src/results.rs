@@ -268,6 +268,60 @@ fn notes(readings: &[Option<Reading>]) -> Vec<String> {
     all.chunk_by(|one, next| one == next).map(count).collect()
 }
 
+/// A run for tests of what shows one.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    fn contender(name: &str, values: &[f64], to_judged: f64, is_right: bool) -> ContenderResult {
+        let reading = |value: &f64| Reading {
+            value: *value,
+            is_right,
+            count: 1,
+            beside: BTreeMap::new(),
+            notes: Vec::new(),
+        };
+        let figure = |factor: f64| {
+            let scaled: Vec<_> = values.iter().map(|value| Some(value * factor)).collect();
+            Figure::bootstrapped(&scaled)
+        };
+        ContenderResult {
+            name: name.to_owned(),
+            readings: values.iter().map(|value| Some(reading(value))).collect(),
+            unavailable: values.is_empty().then(|| "it is not there".to_owned()),
+            value: figure(1.0),
+            ratio: figure(1.0),
+            to_judged: figure(to_judged),
+            beside: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// One case with one of each kind of peer, on a machine where others were at work.
+    pub(crate) fn run() -> Run {
+        let mut run = Run::new(crate::machine::sample(3.0), 5, 1_000);
+        let values = [1.0, 1.1, 1.05, 1.02, 1.08];
+        run.is_finished = true;
+        run.cases.push(CaseResult {
+            name: "a-case".to_owned(),
+            title: "50 clients, 64 B".to_owned(),
+            unit: "µs/delivery".to_owned(),
+            target: "≤ 1.05 ×".to_owned(),
+            verdict: "MISSED".to_owned(),
+            tells: Vec::new(),
+            contenders: vec![
+                contender("floor, one send per message", &values, 0.9, true),
+                contender("corecast", &values, 1.0, true),
+                contender("a cheap peer", &values, 0.5, true),
+                contender("a dear peer <dear>", &values, 3.0, true),
+                contender("a wrong peer", &values, 0.4, false),
+                contender("a missing peer", &[], 1.0, true),
+            ],
+        });
+        run
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
