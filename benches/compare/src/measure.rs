@@ -192,10 +192,18 @@ impl Lab {
         let end = self.settled_cpu(server)?;
         let cpu = (end - connected).saturating_sub(connected - start);
         ensure!(report.delivered > 0, "nothing was delivered");
+        ensure!(
+            !cpu.is_zero(),
+            "connecting once took more CPU time than connecting and all messages"
+        );
         let value = micros(cpu) / report.delivered as f64;
         let mut reading = Reading::of_report(value, &report)
             .beside(CPU, value)
             .beside(PEAK, self.peak(server)?);
+        if connected - start > cpu {
+            let note = "connecting took more than the messages, so the figure is rough";
+            reading.notes.push(note.to_owned());
+        }
         if args.iter().any(|arg| arg == "--deflate") && report.wire.compressed == 0 {
             reading.notes.push("nothing came compressed".to_owned());
         }

@@ -10,13 +10,24 @@ pub(super) const STYLE: &str = include_str!("chart.css");
 const WIDTH: f64 = 860.0;
 const LABELS: f64 = 250.0;
 const MARGIN: f64 = 24.0;
-const TOP: f64 = 54.0;
+const TOP: f64 = 44.0;
 const LINE: f64 = 11.0;
 const GAP: f64 = 16.0;
 const LEGEND: f64 = 18.0;
-const MARKS: usize = 6;
 /// Of a picture that fits beside text.
 const PICTURE_ROWS: usize = 6;
+
+/// Who has which mark, in every chart the same: the base of a case, Corecast, the known peers.
+const BASE: usize = 0;
+const CORECAST: usize = 1;
+const PEERS: [&str; 5] = [
+    "tokio-tungstenite",
+    "fastwebsockets",
+    "gorilla (Go)",
+    "npm ws",
+    "Bun publish",
+];
+const STRANGER: usize = PEERS.len() + 2;
 
 /// What a chart shows.
 pub(super) struct Chart {
@@ -35,14 +46,21 @@ pub(super) struct Row {
 
 pub(super) struct Point {
     pub(super) name: String,
+    mark: usize,
     pub(super) figure: Figure,
     pub(super) is_wrong: bool,
 }
 
 impl Point {
-    pub(super) fn new(one: &ContenderResult, figure: Figure) -> Self {
+    /// Of the contender in this place of its case.
+    pub(super) fn new(place: usize, one: &ContenderResult, figure: Figure) -> Self {
         Self {
             name: one.name.clone(),
+            mark: match place {
+                BASE => BASE,
+                JUDGED => CORECAST,
+                _ => mark_of_peer(&one.name),
+            },
             figure,
             is_wrong: one.standing() == Standing::Wrong,
         }
@@ -52,12 +70,10 @@ impl Point {
 /// What the cases cost, over what they cost Corecast.
 pub(super) fn ratios<'a>(cases: impl Iterator<Item = &'a CaseResult>) -> Chart {
     let row = |case: &CaseResult| {
-        let floor = case
-            .contenders
-            .first()
-            .filter(|one| one.name.starts_with("floor"));
-        let all = floor.into_iter().chain(peers(case));
-        let points = all.filter_map(|one| Some(Point::new(one, one.to_judged?)));
+        let is_floor = case.contenders[0].name.starts_with("floor");
+        let points = case.contenders.iter().enumerate();
+        let points = points.filter(|(place, _)| *place > JUDGED || (*place == 0 && is_floor));
+        let points = points.filter_map(|(place, one)| Some(Point::new(place, one, one.to_judged?)));
         Row {
             label: case.title.clone(),
             points: points.collect(),
@@ -81,8 +97,8 @@ pub(super) fn figures<'a>(
 ) -> Chart {
     let row = |case: &CaseResult| Row {
         label: case.title.clone(),
-        points: (case.contenders.iter())
-            .filter_map(|one| Some(Point::new(one, figure(one)?)))
+        points: (case.contenders.iter().enumerate())
+            .filter_map(|(place, one)| Some(Point::new(place, one, figure(one)?)))
             .collect(),
     };
     let rows = cases.map(row).filter(|row| !row.points.is_empty());
@@ -134,21 +150,22 @@ impl Chart {
         out += &self.axis(&scale, legend, heights);
         let mut y = legend + TOP;
         for row in &self.rows {
-            out += &row.svg(&names, &scale, y);
+            out += &row.svg(&scale, y);
             y += row.height();
         }
         out + "</svg>\n"
     }
 
     /// Of all points, each once, in the order in which they come.
-    fn names(&self) -> Vec<&str> {
+    fn names(&self) -> Vec<(usize, &str)> {
         let mut names = Vec::new();
         for point in self.rows.iter().flat_map(|row| &row.points) {
-            let name = short(&point.name);
+            let name = (point.mark, short(&point.name));
             if !names.contains(&name) {
                 names.push(name);
             }
         }
+        names.sort_by_key(|(mark, _)| *mark);
         names
     }
 
@@ -170,7 +187,7 @@ impl Chart {
             );
         }
         let middle = (LABELS + WIDTH) / 2.0;
-        let unit_y = top + 14.0;
+        let unit_y = first - 6.0;
         out += &match self.is_ratio {
             true => {
                 let one = scale.x(1.0);
@@ -197,7 +214,7 @@ impl Row {
         self.points.len().max(2) as f64 * LINE + GAP
     }
 
-    fn svg(&self, names: &[&str], scale: &Scale, top: f64) -> String {
+    fn svg(&self, scale: &Scale, top: f64) -> String {
         let mut out = String::new();
         for (line, text) in two_lines(&self.label).iter().enumerate() {
             out += &format!(
@@ -207,11 +224,7 @@ impl Row {
             );
         }
         for (index, point) in self.points.iter().enumerate() {
-            let mark = names
-                .iter()
-                .position(|name| *name == short(&point.name))
-                .unwrap_or(0);
-            out += &point.svg(mark, scale, top + 5.0 + LINE * index as f64);
+            out += &point.svg(scale, top + 5.0 + LINE * index as f64);
         }
         out + &format!(
             "<line class=\"rule\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{0:.0}\" y2=\"{0:.0}\"/>\n",
@@ -221,7 +234,7 @@ impl Row {
 }
 
 impl Point {
-    fn svg(&self, mark: usize, scale: &Scale, y: f64) -> String {
+    fn svg(&self, scale: &Scale, y: f64) -> String {
         let Figure {
             median, low, high, ..
         } = self.figure;
@@ -235,14 +248,19 @@ impl Point {
         format!(
             "<g class=\"mark m{}{wrong}\"><title>{}: {} ({} to {}){note}</title>\
              <line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>{}</g>\n",
-            mark % MARKS,
+            self.mark,
             escaped(&self.name),
             digits(median),
             digits(low),
             digits(high),
-            shape(mark, x, y)
+            shape(self.mark, x, y)
         )
     }
+}
+
+fn mark_of_peer(name: &str) -> usize {
+    let known = PEERS.iter().position(|peer| name.starts_with(peer));
+    known.map_or(STRANGER, |place| CORECAST + 1 + place)
 }
 
 /// Colour is not all that tells them apart.
@@ -251,25 +269,27 @@ fn shape(mark: usize, x: f64, y: f64) -> String {
         let points = points.map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy));
         format!("<polygon points=\"{}\"/>", points.join(" "))
     };
-    match mark % MARKS {
+    match mark {
         0 => format!("<circle class=\"hollow\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
         1 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>"),
         2 => path([(-4.0, -4.0), (4.0, -4.0), (4.0, 4.0), (-4.0, 4.0)]),
         3 => path([(0.0, -5.0), (5.0, 4.0), (0.0, 4.0), (-5.0, 4.0)]),
         4 => path([(0.0, -5.5), (5.5, 0.0), (0.0, 5.5), (-5.5, 0.0)]),
+        5 => path([(-5.0, 0.0), (4.0, -5.0), (4.0, 5.0), (4.0, 5.0)]),
+        6 => path([(5.0, 0.0), (-4.0, -5.0), (-4.0, 5.0), (-4.0, 5.0)]),
         _ => path([(-5.0, -4.0), (5.0, -4.0), (0.0, 5.0), (0.0, 5.0)]),
     }
 }
 
-fn legend_of(names: &[&str]) -> String {
+fn legend_of(names: &[(usize, &str)]) -> String {
     let mut out = String::new();
-    for (index, name) in names.iter().enumerate() {
+    for (index, (mark, name)) in names.iter().enumerate() {
         let x = 8.0 + (index % 3) as f64 * WIDTH / 3.0;
         let y = 10.0 + (index / 3) as f64 * LEGEND;
         out += &format!(
             "<g class=\"mark m{}\">{}</g><text class=\"label\" x=\"{:.0}\" y=\"{:.0}\">{}</text>\n",
-            index % MARKS,
-            shape(index, x, y),
+            mark,
+            shape(*mark, x, y),
             x + 12.0,
             y + 4.0,
             escaped(name)
@@ -400,6 +420,7 @@ mod tests {
         };
         let one = Point {
             name: "a <name>".to_owned(),
+            mark: STRANGER,
             figure,
             is_wrong: false,
         };

@@ -2,7 +2,7 @@
 
 use super::chart::{self, Chart, escaped};
 use super::words::{
-    JUDGED, Tally, circumstances, interval, losses, median, peers, standing, warnings,
+    JUDGED, Tally, circumstances, interval, losses, median, peers, remarks, standing, warnings,
 };
 use crate::measure::{P50, P99, PEAK, RATE};
 use crate::results::{CaseResult, ContenderResult, Run, Standing};
@@ -147,22 +147,20 @@ fn contents(run: &Run) -> String {
 fn case_section(case: &CaseResult) -> String {
     let class = if case.is_ok() { "met" } else { "missed" };
     let mut rows = String::new();
-    let mut remarks = String::new();
     for (index, one) in case.contenders.iter().enumerate() {
         rows += &contender_row(index, one);
-        for remark in one.notes.iter().cloned().chain(one.failure()) {
-            remarks += &format!("<li>{}: {}</li>", escaped(&one.name), escaped(&remark));
-        }
     }
-    if !remarks.is_empty() {
-        remarks = format!("<ul class=\"remarks\">{remarks}</ul>");
-    }
+    let remarks = remarks(case);
+    let remarks = remarks
+        .iter()
+        .map(|remark| format!("<li>{}</li>", escaped(remark)));
+    let remarks = remarks.collect::<String>();
     format!(
         "<section id=\"{0}\"><h3>{1} <code>{0}</code></h3>\n<p>In {2}; must be {3}: \
          <b class=\"{class}\">{4}</b></p>\n<div class=\"wide\"><table><thead><tr><th>server</th>\
          <th>value</th><th>quartiles</th><th>× base</th><th>× Corecast</th><th></th><th>p50 µs</th>\
          <th>p99 µs</th><th>deliveries/s</th><th>MiB</th></tr></thead><tbody>{rows}</tbody></table></div>\
-         {remarks}</section>\n",
+         <ul class=\"remarks\">{remarks}</ul></section>\n",
         escaped(&case.name),
         escaped(&case.title),
         escaped(&case.unit),

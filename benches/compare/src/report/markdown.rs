@@ -1,7 +1,7 @@
 //! The report as Markdown, and the README's part of it.
 
 use super::words::{
-    JUDGED, Tally, circumstances, interval, losses, median, peers, standing, warnings,
+    JUDGED, Tally, circumstances, interval, losses, median, peers, remarks, standing, warnings,
 };
 use crate::measure::{P50, P99, PEAK, RATE};
 use crate::results::{CaseResult, ContenderResult, Run, Standing};
@@ -42,7 +42,6 @@ fn case_table(case: &CaseResult) -> String {
     );
     out += "| server | value (quartiles) | × base (95 %) | × Corecast (95 %) | p50 µs | p99 µs | \
             deliveries/s | MiB |\n|---|---|---|---|---|---|---|---|\n";
-    let mut remarks = Vec::new();
     for (index, one) in case.contenders.iter().enumerate() {
         let value = one.value.map_or_else(
             || "–".to_owned(),
@@ -65,13 +64,23 @@ fn case_table(case: &CaseResult) -> String {
             cell(&one.name),
             beside.join(" | ")
         );
-        let said = one.notes.iter().cloned().chain(one.failure());
-        remarks.extend(said.map(|remark| format!("- {}: {}\n", one.name, cell(&remark))));
     }
-    if !remarks.is_empty() {
-        out += &format!("\n{}", remarks.concat());
+    let remarks = remarks(case);
+    let remarks = remarks.iter().map(|remark| {
+        format!(
+            "
+- {}",
+            cell(remark)
+        )
+    });
+    let remarks = remarks.collect::<String>();
+    match remarks.is_empty() {
+        true => out,
+        false => format!(
+            "{out}{remarks}
+"
+        ),
     }
-    out
 }
 
 fn to_judged(one: &ContenderResult) -> String {

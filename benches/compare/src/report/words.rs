@@ -141,3 +141,22 @@ pub(super) fn standing(standing: Standing) -> &'static str {
 pub(super) fn median(figure: Option<&Figure>) -> String {
     figure.map_or_else(|| "–".to_owned(), |figure| digits(figure.median))
 }
+
+/// What there is to say about a case, each remark once with those that it is about.
+pub(super) fn remarks(case: &CaseResult) -> Vec<String> {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for one in &case.contenders {
+        for remark in one.notes.iter().cloned().chain(one.failure()) {
+            match all.iter_mut().find(|(said, _)| *said == remark) {
+                Some((_, names)) => names.push(&one.name),
+                None => all.push((remark, vec![&one.name])),
+            }
+        }
+    }
+    let count = case.contenders.len();
+    let line = |(remark, names): &(String, Vec<&str>)| match names.len() == count && count > 1 {
+        true => format!("all: {remark}"),
+        false => format!("{}: {remark}", names.join("; ")),
+    };
+    all.iter().map(line).collect()
+}
