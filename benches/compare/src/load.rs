@@ -29,6 +29,9 @@ pub(crate) struct RelayReport {
     schema: u32,
     pub(crate) delivered: u64,
     pub(crate) expected: u64,
+    /// Messages of other generators.
+    #[serde(default)]
+    pub(crate) foreign: u64,
     pub(crate) order: Order,
     pub(crate) disconnects: Disconnects,
     pub(crate) wire: Wire,
@@ -134,14 +137,24 @@ impl Generator {
 
     /// Starts the generator and leaves it running.
     pub(crate) fn start(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
-        self.spawn(Command::new(&self.program), url, args, pinned)
+        self.start_on(url, args, self.own_cpu(pinned).as_slice())
+    }
+
+    /// The same on these CPUs.
+    pub(crate) fn start_on(&self, url: &str, args: &[String], on: &[usize]) -> Result<Running> {
+        self.spawn(Command::new(&self.program), url, args, on)
     }
 
     /// The same with the lowest priority: what else is on its CPU goes first.
     pub(crate) fn start_nice(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]).arg(&self.program);
-        self.spawn(command, url, args, pinned)
+        self.spawn(command, url, args, self.own_cpu(pinned).as_slice())
+    }
+
+    fn own_cpu(&self, pinned: bool) -> Option<usize> {
+        let pair = self.cpus.pair.filter(|_| pinned);
+        pair.map(|(_, generator)| generator)
     }
 
     fn spawn(
@@ -149,7 +162,7 @@ impl Generator {
         mut command: Command,
         url: &str,
         args: &[String],
-        pinned: bool,
+        on: &[usize],
     ) -> Result<Running> {
         command.args(["--url", url, "--output", "json"]).args(args);
         if url.starts_with("wss:") {
@@ -157,12 +170,7 @@ impl Generator {
             command.arg("--insecure");
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let cpu = self
-            .cpus
-            .pair
-            .filter(|_| pinned)
-            .map(|(_, generator)| generator);
-        Running::start(command, &self.cpus, cpu, &self.interrupt)
+        Running::start(command, &self.cpus, on, &self.interrupt)
     }
 
     fn report<Report: for<'a> Deserialize<'a>>(

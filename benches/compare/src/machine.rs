@@ -102,7 +102,9 @@ impl Machine {
                 .ok()
                 .and_then(|text| text.split(' ').next()?.parse().ok())
                 .unwrap_or(0.0),
-            commit: output("git", &["describe", "--always", "--dirty", "--abbrev=12"])
+            // Where the programs were carried, there is no repository.
+            commit: (std::env::var("BENCH_COMMIT").ok())
+                .or_else(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]))
                 .unwrap_or_else(unknown),
             pinning: match cpus.pair {
                 Some((server, generator)) => {

@@ -20,6 +20,7 @@ mod procfs;
 mod programs;
 mod report;
 mod results;
+mod scaling;
 mod stats;
 mod syscalls;
 mod table;
@@ -60,6 +61,24 @@ enum Command {
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
         name: Option<String>,
     },
+    /// Measure 1, 2, 4, … shards against generators on the remaining cores
+    Scaling(ScalingArgs),
+}
+
+#[derive(clap::Args)]
+struct ScalingArgs {
+    /// Rounds of each step
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Load of one reading in milliseconds
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..))]
+    window_ms: u64,
+    /// Count every hardware thread as a core [default: one of each core]
+    #[arg(long)]
+    all_threads: bool,
+    /// Keep all readings in the results as NAME.json [default: scaling-N-cores]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -136,6 +155,7 @@ fn main() -> ExitCode {
         Some(Command::Report { name }) => {
             make_report(&args.folders, name.as_deref()).map(|()| true)
         }
+        Some(Command::Scaling(wanted)) => scale(wanted, &args.folders).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -197,6 +217,24 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
         results::write_whole(file, &table::markdown(&run))?;
     }
     Ok(run.is_ok())
+}
+
+fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
+    let places = folders.places();
+    let programs = places.all(false, &[])?;
+    let window = Duration::from_millis(args.window_ms);
+    let lab = comparison::lab(places.own("loadgen")?, &folders.folder, window)?;
+    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    let plan = scaling::Plan {
+        rounds: args.rounds,
+        all_threads: args.all_threads,
+    };
+    let scaling = scaling::run(&lab, &programs, &plan)?;
+    let name = args.name.clone().unwrap_or_else(|| scaling.default_name());
+    let file = folders.results.join(format!("{name}.json"));
+    scaling.write(&file)?;
+    println!("wrote {}", file.display());
+    Ok(())
 }
 
 fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {

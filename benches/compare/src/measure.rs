@@ -179,7 +179,14 @@ impl Lab {
             .pair
             .filter(|_| contender.pinned)
             .map(|(server, _)| server);
-        Server::start(&contender.name, command, &self.folder, cpus, cpu, interrupt)
+        Server::start(
+            &contender.name,
+            command,
+            &self.folder,
+            cpus,
+            cpu.as_slice(),
+            interrupt,
+        )
     }
 
     fn deliveries(&self, server: &Server, url: &str, args: &[String]) -> Result<Reading> {

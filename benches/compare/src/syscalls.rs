@@ -118,7 +118,7 @@ pub(crate) fn count(lab: &Lab, command: Vec<String>, shards: u32) -> Result<Coun
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut strace = Running::start(strace, &lab.generator.cpus, None, interrupt)?;
+    let mut strace = Running::start(strace, &lab.generator.cpus, &[], interrupt)?;
     wait(interrupt, COUNTED)?;
     // It detaches and writes its table.
     strace.signal(Signal::INT);

@@ -6,12 +6,13 @@ use super::words::{
 };
 use crate::measure::{P50, P99, PEAK, RATE};
 use crate::results::{CaseResult, ContenderResult, Run, Standing};
+use crate::scaling::Scaling;
 use crate::table::digits;
 
 const STYLE: &str = include_str!("page.css");
 
 /// The whole page.
-pub(super) fn page(run: &Run, name: &str) -> String {
+pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
     let warnings: Vec<String> = warnings(run)
         .iter()
         .map(|warning| format!("<p class=\"warning\">{}</p>\n", escaped(warning)))
@@ -26,7 +27,7 @@ pub(super) fn page(run: &Run, name: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>Corecast beside others</title>\n\
          <style>{STYLE}{}</style>\n</head>\n<body>\n<main>\n<h1>Corecast beside others</h1>\n{}\
-         <ul class=\"where\">{}</ul>\n{}\n{}\n{}<h2 id=\"cases\">Every case</h2>\n{HOW}\n{}\n{cases}{}\
+         <ul class=\"where\">{}</ul>\n{}\n{}\n{}<h2 id=\"cases\">Every case</h2>\n{HOW}\n{}\n{cases}{}{}\
          <footer>Every reading is in <a href=\"{name}.json\">{name}.json</a>; \
          <code>scripts/bench report</code> makes this page of it.</footer>\n</main>\n</body>\n</html>\n",
         chart::STYLE,
@@ -37,6 +38,35 @@ pub(super) fn page(run: &Run, name: &str) -> String {
         charts(run),
         contents(run),
         syscalls(run),
+        scalings.iter().map(scaling).collect::<String>(),
+    )
+}
+
+fn scaling(one: &Scaling) -> String {
+    let disturbed = one
+        .quiet
+        .disturbance(&one.machine)
+        .map_or_else(String::new, |causes| {
+            format!("<p class=\"warning\">Disturbed, so that the figures are rough: {causes}.</p>")
+        });
+    let head: String = Scaling::HEAD
+        .iter()
+        .map(|cell| format!("<th>{cell}</th>"))
+        .collect();
+    let rows = one.steps.iter().map(|step| {
+        let cells = step.cells();
+        let rest: String = cells[1..]
+            .iter()
+            .map(|cell| format!("<td>{cell}</td>"))
+            .collect();
+        format!("<tr><th>{}</th>{rest}</tr>", cells[0])
+    });
+    format!(
+        "<h2>Shards on a machine with {} cores</h2>{disturbed}<p class=\"where\">{}</p>\
+         <div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{}</tbody></table></div>\n",
+        one.cpus.len(),
+        escaped(&one.machine.text()),
+        rows.collect::<String>()
     )
 }
 

@@ -5,6 +5,7 @@ use super::words::{
 };
 use crate::measure::{P50, P99, PEAK, RATE};
 use crate::results::{CaseResult, ContenderResult, Run, Standing};
+use crate::scaling::Scaling;
 use crate::syscalls::Counts;
 use crate::table::digits;
 
@@ -14,7 +15,7 @@ within a round, and the figure is their median with its 95 % confidence interval
 rounds). Less is better everywhere.";
 
 /// The whole report.
-pub(super) fn page(run: &Run, name: &str) -> String {
+pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
     let mut out = String::from("# Corecast beside others\n\n");
     for warning in warnings(run) {
         out += &format!("> **{warning}**\n\n");
@@ -32,7 +33,24 @@ pub(super) fn page(run: &Run, name: &str) -> String {
     for case in &run.cases {
         out += &format!("\n## {}\n\n{}", cell(&case.title), case_table(case));
     }
-    out + &syscalls(run)
+    out += &syscalls(run);
+    scalings.iter().for_each(|one| out += &scaling(one));
+    out
+}
+
+fn scaling(one: &Scaling) -> String {
+    let title = format!("{} cores", one.cpus.len());
+    let mut out = format!("\n## Shards on a machine with {title}\n\n");
+    if let Some(causes) = one.quiet.disturbance(&one.machine) {
+        out += &format!("> **Disturbed, so that the figures are rough: {causes}.**\n\n");
+    }
+    out += &format!("{}\n\n", one.machine.text().replace('\n', "; "));
+    let rule = "---|".repeat(Scaling::HEAD.len());
+    out += &format!("| {} |\n|{rule}\n", Scaling::HEAD.join(" | "));
+    for step in &one.steps {
+        out += &format!("| {} |\n", step.cells().join(" | "));
+    }
+    out
 }
 
 fn case_table(case: &CaseResult) -> String {

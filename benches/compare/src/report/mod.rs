@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::results::{Run, write_whole};
+use crate::scaling::Scaling;
 
 /// Runs that a report is made of, the first that is there.
 const NAMES: [&str; 2] = ["comparison", "quick"];
@@ -42,14 +43,21 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let name = name.with_context(|| format!("no run in {}", folder.display()))?;
     let run = Run::read(&path(name))?;
     ensure!(!run.cases.is_empty(), "the run {name} has no case");
+    let scalings = Scaling::read_all(folder)?;
     let mut written = Vec::new();
     let mut put = |file: PathBuf, text: &str| -> Result<()> {
         write_whole(&file, text)?;
         written.push(file);
         Ok(())
     };
-    put(folder.join("report.md"), &markdown::page(&run, name))?;
-    put(folder.join("report.html"), &html::page(&run, name))?;
+    put(
+        folder.join("report.md"),
+        &markdown::page(&run, &scalings, name),
+    )?;
+    put(
+        folder.join("report.html"),
+        &html::page(&run, &scalings, name),
+    )?;
     put(folder.join("report.svg"), &chart::picture(&run))?;
     if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
         let text = fs::read_to_string(readme).context("reading the README")?;
@@ -108,14 +116,14 @@ mod tests {
     #[test]
     fn a_loss_and_a_disturbed_machine_are_said_in_both_reports() {
         let run = sample::run();
-        for page in [markdown::page(&run, "x"), html::page(&run, "x")] {
+        for page in [markdown::page(&run, &[], "x"), html::page(&run, &[], "x")] {
             assert!(page.contains("Where Corecast loses"));
             assert!(page.contains("Disturbed"));
             assert!(page.contains("lost deliveries"));
             assert!(page.contains("not available: it is not there"));
         }
         // What a command line named may hold anything.
-        assert!(!html::page(&run, "x").contains("<dear>"));
-        assert!(html::page(&run, "x").contains("&lt;dear&gt;"));
+        assert!(!html::page(&run, &[], "x").contains("<dear>"));
+        assert!(html::page(&run, &[], "x").contains("&lt;dear&gt;"));
     }
 }
