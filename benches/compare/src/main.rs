@@ -1,7 +1,7 @@
 //! Compares Corecast with the bare-socket floor and with peers, in one interleaved run.
 //!
 //! ```text
-//! cases ──▶ each round: each contender ──▶ measure ──▶ stats ──▶ table | results/NAME.json ──▶ report
+//! cases ──▶ each round: each contender ──▶ measure ──▶ stats ──▶ table | NAME.json ──▶ report
 //!                                            │
 //!                       process (server, load generator) · procfs (CPU time, memory)
 //! ```

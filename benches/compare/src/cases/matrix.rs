@@ -161,7 +161,7 @@ impl Programs {
         let mut cases: Vec<Case> = rows.iter().map(|row| self.plain(row)).collect();
         let few = rows.iter().filter(|row| row.clients <= 1_000);
         cases.extend(few.clone().map(|row| self.over_tls(row)));
-        // Below some hundred bytes there is nothing to compress, and of JSON there are 64 KiB at most.
+        // Below some hundred bytes there is nothing to compress; of JSON there are 64 KiB at most.
         let is_worth = |row: &&Row| !row.name.starts_with("64");
         cases.extend(few.filter(is_worth).map(|row| self.deflated(row)));
         cases.extend([1, 10].map(|percent| self.never_reading(percent)));

@@ -137,7 +137,8 @@ impl Chart {
         let heights: f64 = self.rows.iter().map(Row::height).sum();
         let height = legend + TOP + heights + 30.0;
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" \
+             viewBox=\"0 0 {WIDTH} {height:.0}\" \
              role=\"img\" aria-label=\"{}\">\n",
             escaped(&self.title)
         );
@@ -180,7 +181,8 @@ impl Chart {
                 "tick"
             };
             out += &format!(
-                "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{first:.0}\" y2=\"{last:.0}\"/>\
+                "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{first:.0}\" \
+                 y2=\"{last:.0}\"/>\
                  <text class=\"number\" x=\"{x:.1}\" y=\"{:.0}\">{}</text>\n",
                 last + 15.0,
                 number(tick)

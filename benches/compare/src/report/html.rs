@@ -25,11 +25,14 @@ pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Corecast beside others</title>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>Corecast beside others</title>\n\
          <style>{STYLE}{}</style>\n</head>\n<body>\n<main>\n<h1>Corecast beside others</h1>\n{}\
-         <ul class=\"where\">{}</ul>\n{}\n{}\n{}<h2 id=\"cases\">Every case</h2>\n{HOW}\n{}\n{cases}{}{}\
+         <ul class=\"where\">{}</ul>\n{}\n{}\n{}<h2 id=\"cases\">Every case</h2>\n{HOW}\n\
+         {}\n{cases}{}{}\
          <footer>Every reading is in <a href=\"{name}.json\">{name}.json</a>; \
-         <code>scripts/bench report</code> makes this page of it.</footer>\n</main>\n</body>\n</html>\n",
+         <code>scripts/bench report</code> makes this page of it.</footer>\n</main>\n\
+         </body>\n</html>\n",
         chart::STYLE,
         warnings.concat(),
         lines.concat(),
@@ -63,7 +66,8 @@ fn scaling(one: &Scaling) -> String {
     });
     format!(
         "<h2>Shards on a machine with {} cores</h2>{disturbed}<p class=\"where\">{}</p>\
-         <div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{}</tbody></table></div>\n",
+         <div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{}</tbody></table>\
+         </div>\n",
         one.cpus.len(),
         escaped(&one.machine.text()),
         rows.collect::<String>()
@@ -189,7 +193,8 @@ fn case_section(case: &CaseResult) -> String {
         "<section id=\"{0}\"><h3>{1} <code>{0}</code></h3>\n<p>In {2}; must be {3}: \
          <b class=\"{class}\">{4}</b></p>\n<div class=\"wide\"><table><thead><tr><th>server</th>\
          <th>value</th><th>quartiles</th><th>× base</th><th>× Corecast</th><th></th><th>p50 µs</th>\
-         <th>p99 µs</th><th>deliveries/s</th><th>MiB</th></tr></thead><tbody>{rows}</tbody></table></div>\
+         <th>p99 µs</th><th>deliveries/s</th><th>MiB</th></tr></thead><tbody>{rows}</tbody>\
+         </table></div>\
          <ul class=\"remarks\">{remarks}</ul></section>\n",
         escaped(&case.name),
         escaped(&case.title),

@@ -9,10 +9,10 @@ use crate::scaling::Scaling;
 use crate::syscalls::Counts;
 use crate::table::digits;
 
-const HOW: &str = "How it is measured is said in [benches/README.md](../README.md). Each reading is \
-of a fresh process; contenders take turns in every round, in another order each; ratios are taken \
-within a round, and the figure is their median with its 95 % confidence interval (bootstrap over the \
-rounds). Less is better everywhere.";
+const HOW: &str = "How it is measured is said in [benches/README.md](../README.md). Each \
+reading is of a fresh process; contenders take turns in every round, in another order each; ratios \
+are taken within a round, and the figure is their median with its 95 % confidence interval \
+(bootstrap over the rounds). Less is better everywhere but in deliveries a second.";
 
 /// The whole report.
 pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
@@ -142,7 +142,8 @@ pub(super) fn section(run: &Run) -> String {
         Tally::of(run).text()
     );
     out += &format!(
-        "| case (`scripts/bench --case …`) | Corecast | × base (95 %) | must be | {} |\n|---|---|---|---|{}\n",
+        "| case (`scripts/bench --case …`) | Corecast | × base (95 %) | must be | {} |\n\
+         |---|---|---|---|{}\n",
         names.join(" | "),
         "---|".repeat(names.len())
     );
@@ -163,7 +164,8 @@ pub(super) fn section(run: &Run) -> String {
             cells.join(" | ")
         );
     }
-    out + "\nThe columns of the peers say how many times what Corecast takes; bold is where Corecast is not shown to be cheaper.\n"
+    out + "\nThe columns of the peers say how many times what Corecast takes; bold is where \
+           Corecast is not shown to be cheaper.\n"
 }
 
 fn peer_cell(case: &CaseResult, name: &str) -> String {

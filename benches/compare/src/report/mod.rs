@@ -1,5 +1,5 @@
-//! The report: what the files in the results' folder say, as Markdown, as one page of HTML that asks
-//! nobody for anything, as a picture, and as the README's table. Measures nothing.
+//! The report: what the files in the results' folder say, as Markdown, as one page of HTML that
+//! asks nobody for anything, as a picture, and as the README's table. Measures nothing.
 
 mod chart;
 mod html;

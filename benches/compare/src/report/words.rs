@@ -42,9 +42,9 @@ impl Tally {
         } = self;
         let all = cheaper + dearer + even + wrong + not_measured;
         format!(
-            "Of {all} comparisons with peers, the peer is dearer in {dearer}, cheaper in {cheaper}; \
-             {even} show no difference, in {wrong} the peer's deliveries were wrong, {not_measured} \
-             could not be measured."
+            "Of {all} comparisons with peers, the peer is dearer in {dearer}, cheaper in \
+             {cheaper}; {even} show no difference, in {wrong} the peer's deliveries were wrong, \
+             {not_measured} could not be measured."
         )
     }
 }
