@@ -1,26 +1,50 @@
 //! The cases: what is compared with what, under which load, and what the relay has to reach.
 //!
 //! In every case the first contender is the base of the ratios, the second is the one that is
-//! judged, and the rest are peers.
+//! judged, and the rest are peers. Of every value less is better.
 
 mod edge;
+mod matrix;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::load::strings;
-use crate::measure::{Contender, Load, Quantile};
+use crate::measure::{CONNECTS, Contender, Load, P50, P99, PEAK, Quantile, RATE};
 
 /// One row of the comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     /// What `--case` selects it by.
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
+    pub(crate) name: String,
+    pub(crate) title: String,
     pub(crate) unit: &'static str,
     pub(crate) goal: Goal,
-    /// The table says what was measured beside the figure.
-    pub(crate) tells_beside: bool,
+    /// The smallest run that has it.
+    pub(crate) tier: Tier,
+    /// Where a reading takes long.
+    pub(crate) rounds_max: Option<u32>,
+    /// What was measured beside the value and is worth a word in the table.
+    pub(crate) tells: &'static [&'static str],
     pub(crate) contenders: Vec<Contender>,
+}
+
+/// How large a run has to be for a case to be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    Quick,
+    Default,
+    Full,
+}
+
+impl Tier {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Default => "default",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// What the judged contender has to reach.
@@ -32,14 +56,23 @@ pub(crate) enum Goal {
     RatioAndCheapest(f64),
     /// At most this value; the base is there for orientation.
     AtMost(f64),
+    /// Nothing: the figures are told.
+    Told,
 }
 
 /// Where the programs are.
 pub(crate) struct Programs {
     pub(crate) relay: PathBuf,
     pub(crate) floor: PathBuf,
-    /// Names with their commands, or why there is none.
-    pub(crate) peers: Vec<(String, Result<Vec<String>, String>)>,
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// A relay that others have written.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    /// Or why there is none.
+    pub(crate) command: Result<Vec<String>, String>,
 }
 
 /// Messages under way in a closed loop are spread over so many publishers.
@@ -48,17 +81,29 @@ const PUBLISHERS: u32 = 8;
 impl Programs {
     /// All cases, in the order in which they are run.
     pub(crate) fn cases(&self, is_quick: bool) -> Vec<Case> {
-        let handshakes = if is_quick { 2_000 } else { 10_000 };
-        let many = if is_quick { 5_000 } else { 15_000 };
+        let mut cases = self.matrix_cases();
+        cases.extend(self.small_cases());
+        cases.extend(self.connection_cases(is_quick));
+        cases.extend([
+            self.stalled(
+                "stalled-disconnect",
+                "one of 50 never reads: p99, disconnect",
+            ),
+            self.stalled(
+                "stalled-drop-oldest",
+                "one of 50 never reads: p99, drop_oldest",
+            ),
+            self.shards(),
+        ]);
+        cases.extend(self.edge_cases(is_quick));
+        cases
+    }
+
+    /// Messages of 128 bytes and of 16 KiB, which lie between the rows of the matrix.
+    fn small_cases(&self) -> Vec<Case> {
         let few_rate = ["--clients", "50", "--rate", "1000", "--size", "128"];
         let many_clients = ["--clients", "1000", "--rate", "100", "--size", "128"];
-        let idle = (
-            Goal::AtMost(320.0),
-            "message",
-            Load::Idle { few: 1_000, many },
-        );
-        let handshake = (Goal::Ratio(1.3), "message", Load::Handshakes(handshakes));
-        let mut cases = vec![
+        vec![
             self.steady(
                 "steady-50",
                 "50 clients, 1,000 messages/s, 128 B",
@@ -87,47 +132,57 @@ impl Programs {
                 64,
                 16_384,
             ),
-            self.all("idle", "memory of an idle connection", "bytes", idle),
-            self.all("handshake", "connect, upgrade, close", "µs", handshake),
-            self.stalled(
-                "stalled-disconnect",
-                "one of 50 never reads: p99, disconnect",
-            ),
-            self.stalled(
-                "stalled-drop-oldest",
-                "one of 50 never reads: p99, drop_oldest",
-            ),
-            self.shards(),
-        ];
-        cases.extend(self.edge_cases(is_quick));
-        cases
+        ]
     }
 
-    fn steady(&self, name: &'static str, title: &'static str, args: &[&str]) -> Case {
+    fn connection_cases(&self, is_quick: bool) -> Vec<Case> {
+        let (few, many) = if is_quick {
+            (500, 3_000)
+        } else {
+            (1_000, 15_000)
+        };
+        let handshakes = if is_quick { 2_000 } else { 10_000 };
+        let idle = (Goal::AtMost(320.0), "message", Load::Idle { few, many });
+        let handshake = (Goal::Ratio(1.3), "message", Load::Handshakes(handshakes));
+        vec![
+            Case {
+                tier: Tier::Quick,
+                rounds_max: Some(3),
+                ..self.all("idle", "memory of an idle connection", "bytes", idle)
+            },
+            Case {
+                tier: Tier::Quick,
+                tells: &[CONNECTS],
+                ..self.all("handshake", "connect, upgrade, close", "µs", handshake)
+            },
+        ]
+    }
+
+    fn steady(&self, name: &str, title: &str, args: &[&str]) -> Case {
         let publishers = PUBLISHERS.to_string();
         let args = strings(&[args, &["--publishers", &publishers]].concat());
         let work = (Goal::Ratio(1.05), "message", Load::Deliveries(args));
-        self.all(name, title, "µs/delivery", work)
+        Case {
+            tells: &[P50, P99],
+            ..self.all(name, title, "µs/delivery", work)
+        }
     }
 
     /// `window` messages under way, of all publishers together.
-    fn closed(&self, name: &'static str, title: &'static str, window: u32, size: u32) -> Case {
-        let publishers = PUBLISHERS.to_string();
-        let (each, size) = ((window / PUBLISHERS).to_string(), size.to_string());
-        let args = [
-            ["--clients", "50", "--publishers", &publishers],
-            ["--rate", "max", "--window", &each],
-        ];
-        let args = strings(&[&args.concat()[..], &["--size", &size]].concat());
+    fn closed(&self, name: &str, title: &str, window: u32, size: u32) -> Case {
+        let args = closed_loop(50, window, size);
         let work = (Goal::RatioAndCheapest(1.15), "turn", Load::Deliveries(args));
-        self.all(name, title, "µs/delivery", work)
+        Case {
+            tells: &[RATE],
+            ..self.all(name, title, "µs/delivery", work)
+        }
     }
 
     /// The floor, the relay with one shard and all peers under one load.
     fn all(
         &self,
-        name: &'static str,
-        title: &'static str,
+        name: &str,
+        title: &str,
         unit: &'static str,
         (goal, mode, load): (Goal, &str, Load),
     ) -> Case {
@@ -145,17 +200,16 @@ impl Programs {
             ),
             pinned("corecast", Ok(self.relay_command(1, &[]))),
         ];
-        let peers = self
-            .peers
-            .iter()
-            .map(|(name, command)| pinned(name, command.clone()));
-        contenders.extend(peers);
+        let peers = self.peers.iter();
+        contenders.extend(peers.map(|peer| pinned(&peer.name, peer.command.clone())));
         Case {
-            name,
-            title,
+            name: name.to_owned(),
+            title: title.to_owned(),
             unit,
             goal,
-            tells_beside: false,
+            tier: Tier::Full,
+            rounds_max: None,
+            tells: &[],
             contenders,
         }
     }
@@ -163,7 +217,7 @@ impl Programs {
     /// The messages are large enough to fill the buffers of a socket within a reading, and the
     /// outbox is small enough for the policy to act within one, yet large enough for readers that
     /// the scheduler holds up for a moment.
-    fn stalled(&self, name: &'static str, title: &'static str) -> Case {
+    fn stalled(&self, name: &str, title: &str) -> Case {
         let policy = match name {
             "stalled-disconnect" => "slow_client.policy=disconnect",
             _ => "slow_client.policy=drop_oldest",
@@ -192,6 +246,7 @@ impl Programs {
                 load: Load::Latency {
                     args: strings(&[&args, extra].concat()),
                     quantile: Quantile::P99,
+                    at_least: Duration::ZERO,
                 },
             }
         };
@@ -200,11 +255,13 @@ impl Programs {
             contender("one never reads", &["--stalled", "1"]),
         ];
         Case {
-            name,
-            title,
+            name: name.to_owned(),
+            title: title.to_owned(),
             unit: "µs",
             goal: Goal::Ratio(1.1),
-            tells_beside: false,
+            tier: Tier::Default,
+            rounds_max: None,
+            tells: &[PEAK],
             contenders,
         }
     }
@@ -218,14 +275,17 @@ impl Programs {
             load: Load::Latency {
                 args: strings(&["--clients", "50", "--rate", "1000", "--size", "128"]),
                 quantile: Quantile::P50,
+                at_least: Duration::ZERO,
             },
         };
         Case {
-            name: "shards",
-            title: "two shards against one, not pinned: p50 at 1,000 messages/s",
+            name: "shards".to_owned(),
+            title: "two shards against one, not pinned: p50 at 1,000 messages/s".to_owned(),
             unit: "µs",
             goal: Goal::Ratio(1.0),
-            tells_beside: false,
+            tier: Tier::Default,
+            rounds_max: None,
+            tells: &[],
             contenders: vec![contender("one shard", 1), contender("two shards", 2)],
         }
     }
@@ -258,12 +318,27 @@ impl Programs {
     }
 }
 
+/// The arguments of a closed loop with `window` messages under way, of all publishers together.
+fn closed_loop(clients: u32, window: u32, size: u32) -> Vec<String> {
+    let each = (window / PUBLISHERS).max(1);
+    let numbers = [clients, PUBLISHERS, each, size].map(|number| number.to_string());
+    let [clients, publishers, each, size] = &numbers;
+    let args = [
+        ["--clients", clients, "--publishers", publishers],
+        ["--rate", "max", "--window", each],
+    ];
+    strings(&[&args.concat()[..], &["--size", size]].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn programs() -> Programs {
-        let peers = vec![("a peer".to_owned(), Ok(strings(&["peer", "{port}"])))];
+        let peers = vec![Peer {
+            name: "a peer".to_owned(),
+            command: Ok(strings(&["peer", "{port}"])),
+        }];
         Programs {
             relay: "corecast".into(),
             floor: "floor".into(),
@@ -274,7 +349,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_every_case_has_a_base_and_one_that_is_judged() {
         let cases = programs().cases(false);
-        let mut names: Vec<_> = cases.iter().map(|case| case.name).collect();
+        let mut names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), cases.len());

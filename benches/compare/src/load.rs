@@ -29,10 +29,14 @@ pub(crate) struct RelayReport {
     version: u32,
     pub(crate) delivered: u64,
     pub(crate) expected: u64,
+    /// Messages of other generators.
+    #[serde(default)]
+    pub(crate) foreign: u64,
     pub(crate) order: Order,
     pub(crate) disconnects: Disconnects,
     pub(crate) wire: Wire,
     pub(crate) generator: Share,
+    pub(crate) throughput: Throughput,
     pub(crate) latency_ns: Quantiles,
     pub(crate) right: bool,
     pub(crate) invalid_reasons: Vec<String>,
@@ -58,6 +62,11 @@ pub(crate) struct Wire {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Share {
     pub(crate) cpu_share: f64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Throughput {
+    pub(crate) deliveries_per_second: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,14 +137,24 @@ impl Generator {
 
     /// Starts the generator and leaves it running.
     pub(crate) fn start(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
-        self.spawn(Command::new(&self.program), url, args, pinned)
+        self.start_on(url, args, self.own_cpu(pinned).as_slice())
+    }
+
+    /// The same on these CPUs.
+    pub(crate) fn start_on(&self, url: &str, args: &[String], on: &[usize]) -> Result<Running> {
+        self.spawn(Command::new(&self.program), url, args, on)
     }
 
     /// The same with the lowest priority: what else is on its CPU goes first.
     pub(crate) fn start_nice(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]).arg(&self.program);
-        self.spawn(command, url, args, pinned)
+        self.spawn(command, url, args, self.own_cpu(pinned).as_slice())
+    }
+
+    fn own_cpu(&self, pinned: bool) -> Option<usize> {
+        let pair = self.cpus.pair.filter(|_| pinned);
+        pair.map(|(_, generator)| generator)
     }
 
     fn spawn(
@@ -143,7 +162,7 @@ impl Generator {
         mut command: Command,
         url: &str,
         args: &[String],
-        pinned: bool,
+        on: &[usize],
     ) -> Result<Running> {
         command.args(["--url", url, "--output", "json"]).args(args);
         if url.starts_with("wss:") {
@@ -151,12 +170,7 @@ impl Generator {
             command.arg("--insecure");
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let cpu = self
-            .cpus
-            .pair
-            .filter(|_| pinned)
-            .map(|(_, generator)| generator);
-        Running::start(command, &self.cpus, cpu, &self.interrupt)
+        Running::start(command, &self.cpus, on, &self.interrupt)
     }
 
     fn report<Report: for<'a> Deserialize<'a>>(
@@ -187,6 +201,7 @@ mod tests {
             "order":{"compared":50,"differing":0},"disconnects":{"reading":0,"stalled":1},
             "wire":{"received_bytes":130,"bytes_per_delivery":130.5,"compressed":0},
             "generator":{"cpu_share":0.25,"busiest_thread_share":0.25},
+            "throughput":{"messages_per_second":2.0,"deliveries_per_second":100.0},
             "latency_ns":{"count":1,"p50":200000,"p90":1,"p99":900000},"right":true,
             "valid":true,"invalid_reasons":[]}"#;
         let report: RelayReport = serde_json::from_str(text).expect("a report");

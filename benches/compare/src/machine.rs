@@ -2,17 +2,26 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::process::Cpus;
+use crate::process::{Cpus, pause};
 use crate::procfs;
 
-/// Above this somebody else is at work.
+/// Above this somebody else was at work before the run.
 const LOAD_AVERAGE_MAX: f64 = 0.5;
+/// Cores that others may use while the run itself does nothing: a machine's own housekeeping.
+const OTHERS_MAX: f64 = 0.1;
+/// Of the machine's time. Above this a host has given it to others.
+const STOLEN_MAX: f64 = 0.02;
+/// How long the machine is watched, before each round, while nothing is measured.
+const WATCHED: Duration = Duration::from_millis(100);
 
 /// The machine and the state of the sources.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -24,6 +33,59 @@ pub(crate) struct Machine {
     pub(crate) commit: String,
     /// How server and generator are kept apart.
     pub(crate) pinning: String,
+}
+
+/// What others did on the machine while a run went on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Quiet {
+    /// Cores that were busy before each round, when the run itself did nothing.
+    pub(crate) others_cores: Vec<f64>,
+    /// Share of the machine's time that its host gave to others, over the whole run.
+    pub(crate) stolen_share: f64,
+}
+
+impl Quiet {
+    /// Watches the machine for a moment. Nothing of the run may be at work.
+    pub(crate) fn watch(&mut self, interrupt: &AtomicBool) -> Result<()> {
+        let began = (Instant::now(), procfs::machine_time()?);
+        while began.0.elapsed() < WATCHED {
+            pause(interrupt)?;
+        }
+        let busy = procfs::machine_time()?.busy.saturating_sub(began.1.busy);
+        let cores = busy.as_secs_f64() / began.0.elapsed().as_secs_f64();
+        // Two decimals: a tick is a hundredth of a second.
+        self.others_cores.push((cores * 100.0).round() / 100.0);
+        Ok(())
+    }
+
+    fn others_mean(&self) -> f64 {
+        self.others_cores.iter().sum::<f64>() / self.others_cores.len().max(1) as f64
+    }
+
+    /// What disturbed the run, in words; none where nothing did.
+    pub(crate) fn disturbance(&self, machine: &Machine) -> Option<String> {
+        let (others, stolen) = (self.others_mean(), self.stolen_share);
+        let causes = [
+            (
+                machine.load_average > LOAD_AVERAGE_MAX,
+                format!("load average {:.2} at the start", machine.load_average),
+            ),
+            (
+                others > OTHERS_MAX,
+                format!(
+                    "other programs used {others:.2} of {} cores between the readings",
+                    machine.cores
+                ),
+            ),
+            (
+                stolen > STOLEN_MAX,
+                format!("the host took {:.1} % of the time", 100.0 * stolen),
+            ),
+        ];
+        let causes = causes.into_iter().filter(|(applies, _)| *applies);
+        let causes: Vec<String> = causes.map(|(_, cause)| cause).collect();
+        (!causes.is_empty()).then(|| causes.join(", "))
+    }
 }
 
 impl Machine {
@@ -40,7 +102,9 @@ impl Machine {
                 .ok()
                 .and_then(|text| text.split(' ').next()?.parse().ok())
                 .unwrap_or(0.0),
-            commit: output("git", &["describe", "--always", "--dirty", "--abbrev=12"])
+            // Where the programs were carried, there is no repository.
+            commit: (std::env::var("BENCH_COMMIT").ok())
+                .or_else(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]))
                 .unwrap_or_else(unknown),
             pinning: match cpus.pair {
                 Some((server, generator)) => {
@@ -51,7 +115,7 @@ impl Machine {
         }
     }
 
-    /// Two lines, and a third where other programs were at work.
+    /// Two lines.
     pub(crate) fn text(&self) -> String {
         let Self {
             cpu,
@@ -62,14 +126,10 @@ impl Machine {
             pinning,
             load_average,
         } = self;
-        let busy = match *load_average > LOAD_AVERAGE_MAX {
-            true => format!(
-                "\nload average {load_average:.2} at the start: other programs were at work, \
-                 figures are rough"
-            ),
-            false => String::new(),
-        };
-        format!("{cpu}, {cores} cores, Linux {kernel}\n{date}, commit {commit}, {pinning}{busy}")
+        format!(
+            "{cpu}, {cores} cores, Linux {kernel}\n{date}, commit {commit}, {pinning}, \
+             load average {load_average:.2} at the start"
+        )
     }
 }
 
@@ -77,4 +137,37 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty())
+}
+
+/// A machine for tests.
+#[cfg(test)]
+pub(crate) fn sample(load_average: f64) -> Machine {
+    Machine {
+        cpu: "a CPU".to_owned(),
+        cores: 2,
+        kernel: "6.18".to_owned(),
+        date: "2026-11-21 12:00 UTC".to_owned(),
+        load_average,
+        commit: "0123456789ab".to_owned(),
+        pinning: "server on CPU 1, generator on CPU 0".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_where_others_are_at_work_is_said_to_be_disturbed() {
+        let quiet = |others_cores: &[f64], stolen_share| Quiet {
+            others_cores: others_cores.to_vec(),
+            stolen_share,
+        };
+        assert_eq!(quiet(&[0.0, 0.1, 0.0], 0.0).disturbance(&sample(0.1)), None);
+        assert_eq!(Quiet::default().disturbance(&sample(0.0)), None);
+        let said = |quiet: Quiet, load| quiet.disturbance(&sample(load)).unwrap_or_default();
+        assert!(said(quiet(&[1.0, 0.6], 0.0), 0.0).contains("0.80 of 2 cores"));
+        assert!(said(quiet(&[0.0], 0.05), 0.0).contains("5.0 %"));
+        assert!(said(quiet(&[0.0], 0.0), 3.0).contains("load average 3.00"));
+    }
 }

@@ -1,7 +1,7 @@
 //! Compares Corecast with the bare-socket floor and with peers, in one interleaved run.
 //!
 //! ```text
-//! cases ──▶ each round: each contender ──▶ measure ──▶ stats ──▶ table | JSON | Markdown
+//! cases ──▶ each round: each contender ──▶ measure ──▶ stats ──▶ table | NAME.json ──▶ report
 //!                                            │
 //!                       process (server, load generator) · procfs (CPU time, memory)
 //! ```
@@ -11,58 +11,123 @@
 //! builds nothing: `scripts/bench` does, and calls it. See `benches/README.md`.
 
 mod cases;
+mod comparison;
 mod load;
 mod machine;
 mod measure;
 mod process;
 mod procfs;
+mod programs;
+mod report;
+mod results;
+mod scaling;
 mod stats;
 mod syscalls;
 mod table;
 
 use std::fs;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
 
-use crate::cases::{Case, Programs};
-use crate::load::{Generator, strings};
-use crate::machine::Machine;
-use crate::measure::{Contender, Lab};
-use crate::process::Cpus;
-use crate::syscalls::Counts;
-use crate::table::{CaseResult, Readings};
+use crate::cases::Tier;
+use crate::comparison::Plan;
+use crate::programs::Places;
 
-/// The name of the one case that is no ratio.
-const SYSCALLS: &str = "syscalls";
 const MISSED: u8 = 1;
 
 /// Compares Corecast with the bare-socket floor and with other relays.
 ///
 /// Exit codes: 0 every target reached, 1 a target missed or an error.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
-    /// Rounds of each case [default: 9, with --quick 3]
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    comparison: Comparison,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the report of what was measured: Markdown, HTML, a picture, the README's table
+    Report {
+        /// The run [default: comparison, else quick]
+        #[arg(long, value_name = "NAME", value_parser = parse_name)]
+        name: Option<String>,
+    },
+    /// Measure 1, 2, 4, … shards against generators on the remaining cores
+    Scaling(ScalingArgs),
+}
+
+#[derive(clap::Args)]
+struct ScalingArgs {
+    /// Rounds of each step
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Load of one reading in milliseconds
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..))]
+    window_ms: u64,
+    /// Count every hardware thread as a core [default: one of each core]
+    #[arg(long)]
+    all_threads: bool,
+    /// Keep all readings in the results as NAME.json [default: scaling-N-cores]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct Folders {
+    /// Where npm and Go put the peers
+    #[arg(long, default_value = ".tools/peers", global = true)]
+    peers: PathBuf,
+    /// Where the programs are [default: beside this one]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    programs: Option<PathBuf>,
+    /// Where servers run and leave their logs
+    #[arg(
+        long,
+        default_value = "target/compare",
+        value_name = "FOLDER",
+        global = true
+    )]
+    folder: PathBuf,
+    /// Where results are kept
+    #[arg(
+        long,
+        default_value = "benches/results",
+        value_name = "FOLDER",
+        global = true
+    )]
+    results: PathBuf,
+    /// A text that gets the report's table between its two markers
+    #[arg(long, default_value = "README.md", value_name = "FILE", global = true)]
+    readme: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Comparison {
+    /// Rounds of each case [default: 7, with --quick 3, with --full 9]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Load of one reading in milliseconds [default: 2000, with --quick 600]
+    /// Load of one reading in milliseconds [default: 1000, with --quick 400, with --full 2000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     window_ms: Option<u64>,
-    /// Fewer rounds and shorter readings: for a first look, not for publication
-    #[arg(long)]
+    /// Few cases, rounds and milliseconds: for a first look, not for publication
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// Every case, and longer: hours
+    #[arg(long)]
+    full: bool,
     /// Only this case; may be given several times. `--list` names them
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
-    /// Name the cases and end
+    /// Name the cases, with the smallest run that has them, and end
     #[arg(long)]
     list: bool,
     /// One more server; `{port}` in its command is the port to listen on, on 127.0.0.1
@@ -71,16 +136,11 @@ struct Args {
     /// No peers but those of --server
     #[arg(long)]
     no_peers: bool,
-    /// Where npm installed the peers
-    #[arg(long, default_value = ".tools/peers")]
-    peers: PathBuf,
-    /// Where the programs are [default: beside this one]
-    #[arg(long, value_name = "FOLDER")]
-    programs: Option<PathBuf>,
-    /// Where servers run and leave their logs
-    #[arg(long, default_value = "target/compare", value_name = "FOLDER")]
-    folder: PathBuf,
-    /// Write all readings here, as JSON
+    /// Keep all readings in the results as NAME.json [default: comparison, with --quick quick;
+    /// with --case none]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+    /// Write all readings here too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the table here, as Markdown
@@ -88,19 +148,16 @@ struct Args {
     markdown: Option<PathBuf>,
 }
 
-/// All that `--json` writes.
-#[derive(Serialize)]
-struct Report {
-    schema: u32,
-    machine: Machine,
-    rounds: u32,
-    window_ms: u64,
-    cases: Vec<CaseResult>,
-    syscalls: Vec<Counts>,
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    let done = match &args.command {
+        None => compare(&args.comparison, &args.folders),
+        Some(Command::Report { name }) => {
+            make_report(&args.folders, name.as_deref()).map(|()| true)
+        }
+        Some(Command::Scaling(wanted)) => scale(wanted, &args.folders).map(|()| true),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(MISSED),
         Err(error) => {
@@ -110,162 +167,86 @@ fn main() -> ExitCode {
     }
 }
 
+impl Folders {
+    fn places(&self) -> Places<'_> {
+        Places {
+            programs: self.programs.as_deref(),
+            peers: &self.peers,
+        }
+    }
+}
+
+impl Comparison {
+    fn plan(&self, folders: &Folders) -> Plan {
+        let (tier, rounds, window_ms, default_name) = match (self.quick, self.full) {
+            (true, _) => (Tier::Quick, 3, 400, "quick"),
+            (_, true) => (Tier::Full, 9, 2_000, "comparison"),
+            _ => (Tier::Default, 7, 1_000, "comparison"),
+        };
+        let name = self.name.as_deref();
+        let name = name.or(self.cases.is_empty().then_some(default_name));
+        Plan {
+            tier,
+            names: self.cases.clone(),
+            rounds: self.rounds.unwrap_or(rounds),
+            window: Duration::from_millis(self.window_ms.unwrap_or(window_ms)),
+            file: name.map(|name| folders.results.join(format!("{name}.json"))),
+        }
+    }
+}
+
 /// True where every target was reached.
-fn run(args: &Args) -> Result<bool> {
-    let programs = programs(args)?;
-    let cases = programs.cases(args.quick);
+fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
+    let places = folders.places();
+    let programs = places.all(!args.no_peers, &args.servers)?;
+    let plan = args.plan(folders);
     if args.list {
-        cases
-            .iter()
-            .for_each(|case| println!("{:<20} {}", case.name, case.title));
-        println!("{SYSCALLS:<20} system calls in steady state");
+        println!("{}", comparison::list(&programs.cases(args.quick)));
         return Ok(true);
     }
-    let is_known = |name: &String| name == SYSCALLS || cases.iter().any(|case| case.name == name);
-    let unknown = args.cases.iter().find(|name| !is_known(name));
-    ensure!(
-        unknown.is_none(),
-        "no case {:?}; --list names them",
-        unknown.map_or("", |name| name)
-    );
-    let is_chosen = |name: &str| args.cases.is_empty() || args.cases.iter().any(|one| one == name);
-
-    let (lab, machine) = lab(args)?;
-    let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 9 });
-    println!(
-        "{}\n{rounds} rounds of {:?}\n\n{}",
-        machine.text(),
-        lab.window,
-        table::head()
-    );
-    let mut results = Vec::new();
-    for case in cases.iter().filter(|case| is_chosen(case.name)) {
-        let result = measure_case(&lab, case, rounds)?;
-        println!("{}", table::text(&result));
-        results.push(result);
+    let lab = comparison::lab(places.own("loadgen")?, &folders.folder, plan.window)?;
+    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    let run = comparison::run(&lab, &programs, &plan)?;
+    if plan.names.is_empty() {
+        make_report(folders, None)?;
     }
-    let syscalls = match is_chosen(SYSCALLS) {
-        true => count_syscalls(&lab, &programs),
-        false => Vec::new(),
-    };
-    let is_ok = results.iter().all(CaseResult::is_ok) && syscalls.iter().all(Counts::is_ok);
-    write_markdown(args, &machine, &results)?;
-    let window_ms = lab.window.as_millis() as u64;
-    let report = Report {
-        schema: 1,
-        machine,
-        rounds,
-        window_ms,
-        cases: results,
-        syscalls,
-    };
-    write(args.json.as_deref(), || {
-        Ok(serde_json::to_string_pretty(&report)? + "\n")
-    })?;
-    Ok(is_ok)
+    if let Some(file) = &args.json {
+        run.write(file)?;
+    }
+    if let Some(file) = &args.markdown {
+        results::write_whole(file, &table::markdown(&run))?;
+    }
+    Ok(run.is_ok())
 }
 
-fn lab(args: &Args) -> Result<(Lab, Machine)> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupt))?;
-    }
-    process::raise_open_files();
-    fs::create_dir_all(&args.folder).context("making the folder for logs")?;
-    write_certificate(&args.folder)?;
-    let cpus = Cpus::of_this_process()?;
-    let window_ms = args
-        .window_ms
-        .unwrap_or(if args.quick { 600 } else { 2_000 });
-    let program = program(args, "loadgen")?;
-    ensure!(program.exists(), "{} is not built", program.display());
-    let lab = Lab {
-        generator: Generator {
-            program,
-            cpus,
-            interrupt,
-        },
-        folder: args.folder.canonicalize()?,
-        window: Duration::from_millis(window_ms),
+fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
+    let places = folders.places();
+    let programs = places.all(false, &[])?;
+    let window = Duration::from_millis(args.window_ms);
+    let lab = comparison::lab(places.own("loadgen")?, &folders.folder, window)?;
+    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    let plan = scaling::Plan {
+        rounds: args.rounds,
+        all_threads: args.all_threads,
     };
-    Ok((lab, Machine::describe(&cpus)))
-}
-
-/// What servers over TLS present: `cert.pem` and `key.pem` in the folder where they run.
-fn write_certificate(folder: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    fs::write(folder.join("cert.pem"), made.cert.pem())?;
-    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
+    let scaling = scaling::run(&lab, &programs, &plan)?;
+    let name = args.name.clone().unwrap_or_else(|| scaling.default_name());
+    let file = folders.results.join(format!("{name}.json"));
+    scaling.write(&file)?;
+    println!("wrote {}", file.display());
     Ok(())
 }
 
-/// A program of this workspace: servers run in another folder, so the path is absolute.
-fn program(args: &Args, name: &str) -> Result<PathBuf> {
-    let folder = match &args.programs {
-        Some(folder) => folder.canonicalize().context("--programs")?,
-        None => std::env::current_exe()?
-            .parent()
-            .context("no folder")?
-            .to_owned(),
+fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
+    let request = report::Request {
+        folder: &folders.results,
+        name,
+        readme: Some(&folders.readme),
     };
-    Ok(folder.join(name))
-}
-
-fn programs(args: &Args) -> Result<Programs> {
-    let mut peers = Vec::new();
-    if !args.no_peers {
-        let tokio = program(args, "peer-tokio-tungstenite")?;
-        peers.push(("tokio-tungstenite", command(&tokio, &["{port}"])));
-        peers.push(("npm ws", npm_peer(&args.peers, "ws.js", Path::new("node"))));
-        let bun = bun(&args.peers);
-        peers.push((
-            "Bun publish",
-            bun.and_then(|bun| npm_peer(&args.peers, "bun.js", &bun)),
-        ));
+    for file in report::write(&request)? {
+        println!("wrote {}", file.display());
     }
-    let named = |(name, command): (&str, _)| (name.to_owned(), command);
-    let mut peers: Vec<_> = peers.into_iter().map(named).collect();
-    peers.extend(
-        args.servers
-            .iter()
-            .map(|(name, command)| (name.clone(), Ok(command.clone()))),
-    );
-    let (relay, floor) = (program(args, "corecast")?, program(args, "floor")?);
-    Ok(Programs {
-        relay,
-        floor,
-        peers,
-    })
-}
-
-/// The command of a program with `args`, or why there is none.
-fn command(program: &Path, args: &[&str]) -> Result<Vec<String>, String> {
-    let all = [strings(&[&program.to_string_lossy()]), strings(args)].concat();
-    match program.components().count() == 1 || program.exists() {
-        true => Ok(all),
-        false => Err(format!("{} is not there", program.display())),
-    }
-}
-
-/// A peer's script in the folder where npm installed what it needs.
-fn npm_peer(folder: &Path, script: &str, runtime: &Path) -> Result<Vec<String>, String> {
-    let script = folder.join(script).canonicalize();
-    let script = script.map_err(|_| "npm did not install it (see scripts/bench)".to_owned())?;
-    command(runtime, &[&script.to_string_lossy(), "{port}"])
-}
-
-/// Bun's program, in the package for this platform: its own installation script need not have run.
-fn bun(folder: &Path) -> Result<PathBuf, String> {
-    let platforms = fs::read_dir(folder.join("node_modules/@oven"))
-        .into_iter()
-        .flatten();
-    let programs = platforms
-        .flatten()
-        .map(|platform| platform.path().join("bin/bun"));
-    let found = programs
-        .filter_map(|program| program.canonicalize().ok())
-        .next();
-    found.ok_or_else(|| "npm did not install Bun (see scripts/bench)".to_owned())
+    Ok(())
 }
 
 fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {
@@ -279,119 +260,24 @@ fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {
     ))
 }
 
-/// All rounds of one case. A contender that fails twice running is left out of the rest.
-fn measure_case(lab: &Lab, case: &Case, rounds: u32) -> Result<CaseResult> {
-    let mut readings: Vec<Readings> = case.contenders.iter().map(|_| (Vec::new(), None)).collect();
-    for round in 1..=rounds {
-        for index in order(round, case.contenders.len()) {
-            let contender = &case.contenders[index];
-            let (all, unavailable) = &mut readings[index];
-            progress(&format!(
-                "{} {round}/{rounds}: {}",
-                case.name, contender.name
-            ));
-            all.push(match failures(all) {
-                2.. => None,
-                _ => read(lab, contender, unavailable)?,
-            });
-        }
+/// A file's name without its ending, and no path.
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('.') {
+        true => Ok(text.to_owned()),
+        false => Err("expected letters, digits, dashes and dots".to_owned()),
     }
-    progress("");
-    Ok(CaseResult::new(case, readings))
-}
-
-/// Whose turn it is, one after the other: each round begins with another contender, and every other
-/// one goes backwards. What a server leaves behind (a CPU at another clock, a host that has given
-/// time to others) then does not always meet the same successor.
-fn order(round: u32, contenders: usize) -> Vec<usize> {
-    let first = round as usize / 2;
-    let mut order: Vec<usize> = (0..contenders)
-        .map(|at| (first + at) % contenders)
-        .collect();
-    if round.is_multiple_of(2) {
-        order.reverse();
-    }
-    order
-}
-
-/// On a terminal: what is going on, in a line that is written over.
-fn progress(text: &str) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r{text}\x1b[K");
-    }
-}
-
-/// Rounds that failed, up to now, one after the other.
-fn failures<T>(readings: &[Option<T>]) -> usize {
-    readings
-        .iter()
-        .rev()
-        .take_while(|reading| reading.is_none())
-        .count()
-}
-
-fn read(
-    lab: &Lab,
-    contender: &Contender,
-    unavailable: &mut Option<String>,
-) -> Result<Option<measure::Reading>> {
-    match lab.read(contender) {
-        Ok(reading) => Ok(Some(reading)),
-        Err(error) if lab.generator.interrupt.load(Ordering::Relaxed) => Err(error),
-        Err(error) => {
-            *unavailable = Some(format!("{error:#}"));
-            Ok(None)
-        }
-    }
-}
-
-fn count_syscalls(lab: &Lab, programs: &Programs) -> Vec<Counts> {
-    println!("system calls in steady state: 50 clients, 1,000 messages/s [{SYSCALLS}]");
-    let mut all = Vec::new();
-    for shards in [1, 2] {
-        match syscalls::count(lab, programs.relay_command(shards, &[]), shards) {
-            Ok(counts) => {
-                println!("{}", counts.text());
-                all.push(counts);
-            }
-            Err(error) => println!("  {shards} shard(s): not available: {error:#}"),
-        }
-    }
-    all
-}
-
-fn write_markdown(args: &Args, machine: &Machine, results: &[CaseResult]) -> Result<()> {
-    write(args.markdown.as_deref(), || {
-        Ok(table::markdown(&machine.text(), results))
-    })
-}
-
-fn write(file: Option<&Path>, text: impl FnOnce() -> Result<String>) -> Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    fs::write(file, text()?).with_context(|| format!("writing {}", file.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::strings;
 
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn nobody_always_comes_after_the_same() {
-        assert_eq!(order(1, 3), [0, 1, 2]);
-        assert_eq!(order(2, 3), [0, 2, 1]);
-        assert_eq!(order(3, 3), [1, 2, 0]);
-        for contenders in 2..6 {
-            for first in 0..contenders {
-                let firsts = (1..=2 * contenders as u32).map(|round| order(round, contenders)[0]);
-                assert_eq!(firsts.filter(|one| *one == first).count(), 2);
-            }
-        }
     }
 
     #[test]
@@ -405,9 +291,18 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_from_the_last_success() {
-        assert_eq!(failures(&[None, Some(1), None, None]), 2);
-        assert_eq!(failures(&[None, Some(1)]), 0);
-        assert_eq!(failures::<i32>(&[]), 0);
+    fn whole_runs_are_kept_under_their_name_and_single_cases_only_when_asked() {
+        let file = |line: &[&str]| {
+            let args = Args::parse_from([&["compare"], line].concat());
+            let file = args.comparison.plan(&args.folders).file;
+            file.map(|file| file.to_string_lossy().into_owned())
+        };
+        let kept = |name: &str| Some(format!("benches/results/{name}.json"));
+        assert_eq!(file(&[]), kept("comparison"));
+        assert_eq!(file(&["--full"]), kept("comparison"));
+        assert_eq!(file(&["--quick"]), kept("quick"));
+        assert_eq!(file(&["--case", "idle"]), None);
+        assert_eq!(file(&["--case", "idle", "--name", "a-b"]), kept("a-b"));
+        assert!(parse_name("../x").is_err() && parse_name(".x").is_err());
     }
 }

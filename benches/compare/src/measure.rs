@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::{Generator, RelayReport, strings};
 use crate::process::{Server, pause};
@@ -59,6 +59,8 @@ pub(crate) enum Load {
     Latency {
         args: Vec<String>,
         quantile: Quantile,
+        /// Load at least so long, whatever a run's readings take.
+        at_least: Duration,
     },
     /// p99 of the latency in microseconds, while so many connections are opened, upgraded and
     /// closed in other rooms.
@@ -73,7 +75,7 @@ pub(crate) enum Quantile {
 }
 
 /// One reading, and what there is to say about it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reading {
     pub(crate) value: f64,
     /// Every delivery was right. A figure of a server that loses some says nothing.
@@ -81,7 +83,7 @@ pub(crate) struct Reading {
     /// Deliveries, handshakes or connections that it was made of.
     pub(crate) count: u64,
     /// What else was measured, by what it is.
-    pub(crate) beside: BTreeMap<&'static str, f64>,
+    pub(crate) beside: BTreeMap<String, f64>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -108,13 +110,32 @@ impl Reading {
             beside: BTreeMap::new(),
             notes,
         }
+        .beside(P50, report.latency_ns.p50 as f64 / 1e3)
+        .beside(P99, report.latency_ns.p99 as f64 / 1e3)
+        .beside(RATE, report.throughput.deliveries_per_second)
+        .beside(WIRE_BYTES, report.wire.bytes_per_delivery)
+        .beside(GENERATOR, 100.0 * report.generator.cpu_share)
     }
 
-    fn beside(mut self, what: &'static str, figure: f64) -> Self {
-        self.beside.insert(what, figure);
+    fn beside(mut self, what: &str, figure: f64) -> Self {
+        self.beside.insert(what.to_owned(), figure);
         self
     }
 }
+
+/// What is measured beside a value, as it is told behind the figure.
+pub(crate) const P50: &str = "µs at p50";
+pub(crate) const P99: &str = "µs at p99";
+pub(crate) const RATE: &str = "deliveries/s";
+pub(crate) const CPU: &str = "µs of server CPU per delivery";
+pub(crate) const PEAK: &str = "MiB of memory at most";
+/// The bytes that clients took off their sockets.
+pub(crate) const WIRE_BYTES: &str = "bytes on the wire per delivery";
+pub(crate) const GENERATOR: &str = "% of a core: the generator";
+pub(crate) const CONNECTS: &str = "connects/s";
+pub(crate) const CONNECTS_BEFORE: &str = "connects/s before the storm";
+pub(crate) const CONNECTS_STORM: &str = "connects/s in the storm";
+pub(crate) const GENERATOR_STORM: &str = "% of a core: the storm's generator";
 
 /// What every measurement needs.
 pub(crate) struct Lab {
@@ -134,8 +155,13 @@ impl Lab {
             Load::Deliveries(args) => self.deliveries(server, url, args),
             Load::Handshakes(count) => self.handshakes(server, url, *count),
             Load::Idle { few, many } => self.idle(server, url, *few, *many),
-            Load::Latency { args, quantile } => {
-                self.latency(url, args, *quantile, contender.pinned)
+            Load::Latency {
+                args,
+                quantile,
+                at_least,
+            } => {
+                let window = self.window.max(*at_least);
+                self.latency(server, url, args, (*quantile, window), contender.pinned)
             }
             Load::Storm { args, connects } => self.storm(url, args, *connects, contender.pinned),
         }
@@ -153,7 +179,14 @@ impl Lab {
             .pair
             .filter(|_| contender.pinned)
             .map(|(server, _)| server);
-        Server::start(&contender.name, command, &self.folder, cpus, cpu, interrupt)
+        Server::start(
+            &contender.name,
+            command,
+            &self.folder,
+            cpus,
+            cpu.as_slice(),
+            interrupt,
+        )
     }
 
     fn deliveries(&self, server: &Server, url: &str, args: &[String]) -> Result<Reading> {
@@ -166,8 +199,18 @@ impl Lab {
         let end = self.settled_cpu(server)?;
         let cpu = (end - connected).saturating_sub(connected - start);
         ensure!(report.delivered > 0, "nothing was delivered");
-        let mut reading = Reading::of_report(micros(cpu) / report.delivered as f64, &report)
-            .beside(WIRE_BYTES, report.wire.bytes_per_delivery);
+        ensure!(
+            !cpu.is_zero(),
+            "connecting once took more CPU time than connecting and all messages"
+        );
+        let value = micros(cpu) / report.delivered as f64;
+        let mut reading = Reading::of_report(value, &report)
+            .beside(CPU, value)
+            .beside(PEAK, self.peak(server)?);
+        if connected - start > cpu {
+            let note = "connecting took more than the messages, so the figure is rough";
+            reading.notes.push(note.to_owned());
+        }
         if args.iter().any(|arg| arg == "--deflate") && report.wire.compressed == 0 {
             reading.notes.push("nothing came compressed".to_owned());
         }
@@ -188,13 +231,23 @@ impl Lab {
             ));
         }
         let value = micros(cpu) / report.completed as f64;
-        Ok(Reading {
+        let reading = Reading {
             value,
             is_right: report.not_closed == 0,
             count: report.completed,
             beside: BTreeMap::new(),
             notes,
-        })
+        };
+        Ok(reading
+            .beside(CONNECTS, report.handshakes_per_second)
+            .beside(GENERATOR, 100.0 * report.cpu_share)
+            .beside(PEAK, self.peak(server)?))
+    }
+
+    /// Most memory that the server ever had.
+    fn peak(&self, server: &Server) -> Result<f64> {
+        let bytes = procfs::peak_bytes(server.pid()).context("reading VmHWM")?;
+        Ok(bytes as f64 / f64::from(1 << 20))
     }
 
     fn idle(&self, server: &Server, url: &str, few: u32, many: u32) -> Result<Reading> {
@@ -250,18 +303,23 @@ impl Lab {
 
     fn latency(
         &self,
+        server: &Server,
         url: &str,
         args: &[String],
-        quantile: Quantile,
+        (quantile, window): (Quantile, Duration),
         pinned: bool,
     ) -> Result<Reading> {
         self.generator.relay(url, args, WARMUP, pinned)?;
-        let report = self.generator.relay(url, args, self.window, pinned)?;
+        let start = self.settled_cpu(server)?;
+        let report = self.generator.relay(url, args, window, pinned)?;
+        let cpu = self.settled_cpu(server)?.saturating_sub(start);
         let latency_ns = match quantile {
             Quantile::P50 => report.latency_ns.p50,
             Quantile::P99 => report.latency_ns.p99,
         };
-        let mut reading = Reading::of_report(latency_ns as f64 / 1e3, &report);
+        let mut reading = Reading::of_report(latency_ns as f64 / 1e3, &report)
+            .beside(CPU, micros(cpu) / report.delivered.max(1) as f64)
+            .beside(PEAK, self.peak(server)?);
         let order = &report.order;
         if order.differing == 0 {
             reading
@@ -271,7 +329,7 @@ impl Lab {
         if report.disconnects.stalled > 0 {
             reading
                 .notes
-                .push("the client that never reads was disconnected".to_owned());
+                .push("clients that never read were disconnected".to_owned());
         }
         Ok(reading)
     }
@@ -306,16 +364,9 @@ impl Lab {
         let storm = self.generator.handshake_report(&mut storm)?;
         Ok(
             Reading::of_report(report.latency_ns.p99 as f64 / 1e3, &report)
-                .beside("connects/s before the storm", quiet.handshakes_per_second)
-                .beside("connects/s in the storm", storm.handshakes_per_second)
-                .beside(
-                    "% of a core: the messages' generator",
-                    100.0 * report.generator.cpu_share,
-                )
-                .beside(
-                    "% of a core: the storm's generator",
-                    100.0 * storm.cpu_share,
-                ),
+                .beside(CONNECTS_BEFORE, quiet.handshakes_per_second)
+                .beside(CONNECTS_STORM, storm.handshakes_per_second)
+                .beside(GENERATOR_STORM, 100.0 * storm.cpu_share),
         )
     }
 
@@ -341,9 +392,6 @@ impl Lab {
         Ok(())
     }
 }
-
-/// What the table calls the bytes that clients took off their sockets.
-pub(crate) const WIRE_BYTES: &str = "bytes on the wire per delivery";
 
 /// The arguments of a load that opens the same connections and sends nothing.
 fn connections_only(args: &[String]) -> Vec<String> {

@@ -30,24 +30,30 @@ impl Cpus {
     /// two threads of one core where there are two cores.
     pub(crate) fn of_this_process() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("asking for the CPUs")?;
-        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
-            .filter(|cpu| allowed.is_set(*cpu))
-            .collect();
-        let pair = match usable[..] {
-            [first, .., last] => Some((last, first)),
-            _ => None,
+        let mut cpus = Self {
+            allowed,
+            pair: None,
         };
-        Ok(Self { allowed, pair })
+        if let [first, .., last] = cpus.usable()[..] {
+            cpus.pair = Some((last, first));
+        }
+        Ok(cpus)
     }
 
-    /// Runs `start` on one CPU, which its child processes inherit.
-    fn on<T>(&self, cpu: Option<usize>, start: impl FnOnce() -> T) -> Result<T> {
-        let Some(cpu) = cpu else {
+    /// The CPUs that this process may use.
+    pub(crate) fn usable(&self) -> Vec<usize> {
+        let all = 0..CpuSet::MAX_CPU;
+        all.filter(|cpu| self.allowed.is_set(*cpu)).collect()
+    }
+
+    /// Runs `start` on these CPUs, which its child processes inherit; on all where there are none.
+    fn on<T>(&self, cpus: &[usize], start: impl FnOnce() -> T) -> Result<T> {
+        if cpus.is_empty() {
             return Ok(start());
-        };
-        let mut one = CpuSet::new();
-        one.set(cpu);
-        sched_setaffinity(None, &one).context("pinning")?;
+        }
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        sched_setaffinity(None, &set).context("pinning")?;
         let result = start();
         sched_setaffinity(None, &self.allowed).context("unpinning")?;
         Ok(result)
@@ -64,16 +70,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `command` on `cpu`.
+    /// Starts `command` on the CPUs `on`.
     pub(crate) fn start(
         mut command: Command,
         cpus: &Cpus,
-        cpu: Option<usize>,
+        on: &[usize],
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = cpus
-            .on(cpu, || command.spawn())?
+            .on(on, || command.spawn())?
             .with_context(|| format!("starting {name}"))?;
         Ok(Self {
             child,
@@ -151,7 +157,7 @@ impl Server {
         command: &[String],
         folder: &Path,
         cpus: &Cpus,
-        cpu: Option<usize>,
+        on: &[usize],
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let port = free_port()?;
@@ -164,7 +170,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(args).current_dir(folder).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
-        let mut running = Running::start(command, cpus, cpu, interrupt)?;
+        let mut running = Running::start(command, cpus, on, interrupt)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let deadline = Instant::now() + START_PATIENCE;
         while TcpStream::connect(address).is_err() {

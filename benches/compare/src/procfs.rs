@@ -37,7 +37,56 @@ fn cpu_time_in_ticks(pid: u32) -> io::Result<Duration> {
 /// There is no such process, or no /proc.
 pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    parse_resident(&text).ok_or_else(|| unreadable("status"))
+    parse_memory(&text, "VmRSS:").ok_or_else(|| unreadable("status"))
+}
+
+/// The most memory that was ever resident in `pid`, in bytes.
+///
+/// # Errors
+/// There is no such process, or no /proc.
+pub(crate) fn peak_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_memory(&text, "VmHWM:").ok_or_else(|| unreadable("status"))
+}
+
+/// Time of all CPUs of the machine since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MachineTime {
+    /// Somebody computed. Includes `stolen`.
+    pub(crate) busy: Duration,
+    /// The host gave a CPU to another machine, though this one wanted it.
+    pub(crate) stolen: Duration,
+}
+
+/// What all CPUs did since the machine was started.
+///
+/// # Errors
+/// There is no /proc.
+pub(crate) fn machine_time() -> io::Result<MachineTime> {
+    let text = fs::read_to_string("/proc/stat")?;
+    parse_machine_time(&text).ok_or_else(|| unreadable("stat"))
+}
+
+/// `cpu user nice system idle iowait irq softirq steal …`, in hundredths of a second.
+fn parse_machine_time(text: &str) -> Option<MachineTime> {
+    let fields: Vec<u32> = (text
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace())
+    .map_while(|field| field.parse().ok())
+    .collect();
+    let &[user, nice, system, _, _, irq, softirq, steal, ..] = &fields[..] else {
+        return None;
+    };
+    let busy = [nice, system, irq, softirq, steal];
+    let busy = busy
+        .iter()
+        .try_fold(user, |sum, one| sum.checked_add(*one))?;
+    Some(MachineTime {
+        busy: TICK * busy,
+        stolen: TICK * steal,
+    })
 }
 
 /// Open file descriptors of `pid`.
@@ -73,8 +122,8 @@ fn parse_stat(text: &str) -> Option<Duration> {
     Some(TICK * user.checked_add(system)?)
 }
 
-fn parse_resident(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn parse_memory(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -108,8 +157,18 @@ mod tests {
     #[test]
     fn resident_memory_is_read_from_its_own_line() {
         let text = "Name:\tfloor\nVmHWM:\t    9000 kB\nVmRSS:\t    2148 kB\nThreads:\t1\n";
-        assert_eq!(parse_resident(text), Some(2148 * 1024));
-        assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
+        assert_eq!(parse_memory(text, "VmRSS:"), Some(2148 * 1024));
+        assert_eq!(parse_memory(text, "VmHWM:"), Some(9000 * 1024));
+        assert_eq!(parse_memory("Name:\tkthreadd\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn time_of_the_machine_is_busy_without_what_it_waited_and_with_what_was_stolen() {
+        let text = "cpu  100 10 50 9000 77 3 7 30 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        let time = parse_machine_time(text).expect("a line");
+        assert_eq!(time.busy, Duration::from_secs(2));
+        assert_eq!(time.stolen, Duration::from_millis(300));
+        assert_eq!(parse_machine_time("cpu  1 2 3\n"), None);
     }
 
     #[test]

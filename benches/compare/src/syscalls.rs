@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::strings;
 use crate::measure::{Contender, Lab, Load};
@@ -20,7 +20,7 @@ const CLIENTS: u32 = 50;
 const RATE: u32 = 1_000;
 
 /// Calls by name, and what they amount to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) shards: u32,
     pub(crate) calls: BTreeMap<String, u64>,
@@ -118,7 +118,7 @@ pub(crate) fn count(lab: &Lab, command: Vec<String>, shards: u32) -> Result<Coun
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut strace = Running::start(strace, &lab.generator.cpus, None, interrupt)?;
+    let mut strace = Running::start(strace, &lab.generator.cpus, &[], interrupt)?;
     wait(interrupt, COUNTED)?;
     // It detaches and writes its table.
     strace.signal(Signal::INT);

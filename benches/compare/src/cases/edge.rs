@@ -1,12 +1,17 @@
 //! The cases of the relay's edge: compression and TLS, against the relay without them.
 
-use super::{Case, Goal, Programs};
-use crate::load::strings;
-use crate::measure::{Contender, Load, Quantile};
+use std::time::Duration;
 
-const DEFLATE: &[&str] = &["deflate.enabled=true"];
+use super::{Case, Goal, Peer, Programs, Tier};
+use crate::load::strings;
+use crate::measure::{
+    CONNECTS_BEFORE, CONNECTS_STORM, Contender, GENERATOR, GENERATOR_STORM, Load, P50, P99,
+    Quantile, WIRE_BYTES,
+};
+
+pub(super) const DEFLATE: &[&str] = &["deflate.enabled=true"];
 /// Written by the driver into the folder where servers run.
-const TLS: &[&str] = &[
+pub(super) const TLS: &[&str] = &[
     "server.tls.enabled=true",
     "server.tls.cert_file=cert.pem",
     "server.tls.key_file=key.pem",
@@ -50,11 +55,13 @@ impl Programs {
         ];
         contenders.extend(self.peers("deflate", "ws", &compressed, &["npm ws", "Bun publish"]));
         Case {
-            name: "deflate-1000",
-            title: "1,000 clients, 20 messages/s of 512 B in JSON, compressed",
+            name: "deflate-1000".to_owned(),
+            title: "1,000 clients, 20 messages/s of 512 B in JSON, compressed".to_owned(),
             unit: "µs/delivery",
             goal: Goal::Ratio(1.10),
-            tells_beside: true,
+            tier: Tier::Default,
+            rounds_max: None,
+            tells: &[WIRE_BYTES],
             contenders,
         }
     }
@@ -67,11 +74,13 @@ impl Programs {
         ];
         contenders.extend(self.peers("tls", "wss", &load, &["Bun publish"]));
         Case {
-            name: "tls-50",
-            title: "50 clients, 1,000 messages/s, 128 B, over TLS",
+            name: "tls-50".to_owned(),
+            title: "50 clients, 1,000 messages/s, 128 B, over TLS".to_owned(),
             unit: "µs/delivery",
             goal: Goal::Ratio(1.35),
-            tells_beside: true,
+            tier: Tier::Quick,
+            rounds_max: None,
+            tells: &[WIRE_BYTES, P50, P99],
             contenders,
         }
     }
@@ -85,11 +94,13 @@ impl Programs {
         ];
         contenders.extend(self.peers("tls", "wss", &load, &["Bun publish"]));
         Case {
-            name: "idle-tls",
-            title: "memory of an idle connection over TLS 1.3",
+            name: "idle-tls".to_owned(),
+            title: "memory of an idle connection over TLS 1.3".to_owned(),
             unit: "bytes",
             goal: Goal::AtMost(10_240.0),
-            tells_beside: false,
+            tier: Tier::Default,
+            rounds_max: Some(3),
+            tells: &[],
             contenders,
         }
     }
@@ -99,17 +110,21 @@ impl Programs {
         let quiet = Load::Latency {
             args: args.clone(),
             quantile: Quantile::P99,
+            at_least: Duration::ZERO,
         };
         let storm = Load::Storm {
             args,
             connects: STORM_CONNECTS,
         };
         Case {
-            name: "storm-tls",
-            title: "50 clients, 1,000 messages/s over TLS, p99 while 5,000 others connect",
+            name: "storm-tls".to_owned(),
+            title: "50 clients, 1,000 messages/s over TLS, p99 while 5,000 others connect"
+                .to_owned(),
             unit: "µs",
             goal: Goal::Ratio(5.0),
-            tells_beside: true,
+            tier: Tier::Default,
+            rounds_max: None,
+            tells: &[CONNECTS_BEFORE, CONNECTS_STORM, GENERATOR, GENERATOR_STORM],
             contenders: vec![
                 contender("nobody connects", self.relay(TLS), "wss", &quiet),
                 contender("5,000 TLS connects", self.relay(TLS), "wss", &storm),
@@ -117,32 +132,31 @@ impl Programs {
         }
     }
 
-    fn relay(&self, keys: &[&str]) -> Result<Vec<String>, String> {
+    pub(super) fn relay(&self, keys: &[&str]) -> Result<Vec<String>, String> {
         Ok(self.relay_command(1, keys))
     }
 
     /// The peers of these names that can do `what`, which their command ends with.
-    fn peers(
+    pub(super) fn peers(
         &self,
         what: &str,
         scheme: &'static str,
         load: &Load,
         names: &[&str],
     ) -> Vec<Contender> {
-        let able = self
-            .peers
-            .iter()
-            .filter(|(name, _)| names.contains(&name.as_str()));
-        able.map(|(name, command)| {
-            let command = command.clone();
-            let command = command.map(|words| [words, strings(&[what])].concat());
-            contender(&format!("{name}, {what}"), command, scheme, load)
-        })
-        .collect()
+        let peers = self.peers.iter();
+        peers
+            .filter(|peer| names.contains(&peer.name.as_str()))
+            .map(|Peer { name, command }| {
+                let command = command.clone();
+                let command = command.map(|words| [words, strings(&[what])].concat());
+                contender(&format!("{name}, {what}"), command, scheme, load)
+            })
+            .collect()
     }
 }
 
-fn contender(
+pub(super) fn contender(
     name: &str,
     command: Result<Vec<String>, String>,
     scheme: &'static str,
@@ -168,7 +182,10 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: ["tokio-tungstenite", "npm ws", "Bun publish", "mine"]
-                .map(|name| (name.to_owned(), command(name)))
+                .map(|name| Peer {
+                    name: name.to_owned(),
+                    command: command(name),
+                })
                 .to_vec(),
         };
         let deflate = programs.deflate();

@@ -1,0 +1,129 @@
+//! The report: what the files in the results' folder say, as Markdown, as one page of HTML that
+//! asks nobody for anything, as a picture, and as the README's table. Measures nothing.
+
+mod chart;
+mod html;
+mod markdown;
+mod words;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::results::{Run, write_whole};
+use crate::scaling::Scaling;
+
+/// Runs that a report is made of, the first that is there.
+const NAMES: [&str; 2] = ["comparison", "quick"];
+const BEGIN: &str = "<!-- made by scripts/bench report: begin -->\n";
+const END: &str = "<!-- made by scripts/bench report: end -->\n";
+
+/// What a report is made of and where it goes.
+pub(crate) struct Request<'a> {
+    pub(crate) folder: &'a Path,
+    /// The run; without it the whole one, or the quick one where there is no other.
+    pub(crate) name: Option<&'a str>,
+    /// A text with the two markers, which gets the table between them.
+    pub(crate) readme: Option<&'a Path>,
+}
+
+/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
+/// Says what it wrote.
+///
+/// # Errors
+/// There is no run, or a file cannot be read or written.
+pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
+    let folder = request.folder;
+    let path = |name: &str| folder.join(format!("{name}.json"));
+    let name = match request.name {
+        Some(name) => Some(name),
+        None => NAMES.into_iter().find(|name| path(name).exists()),
+    };
+    let name = name.with_context(|| format!("no run in {}", folder.display()))?;
+    let run = Run::read(&path(name))?;
+    ensure!(!run.cases.is_empty(), "the run {name} has no case");
+    let scalings = Scaling::read_all(folder)?;
+    let mut written = Vec::new();
+    let mut put = |file: PathBuf, text: &str| -> Result<()> {
+        write_whole(&file, text)?;
+        written.push(file);
+        Ok(())
+    };
+    put(
+        folder.join("report.md"),
+        &markdown::page(&run, &scalings, name),
+    )?;
+    put(
+        folder.join("report.html"),
+        &html::page(&run, &scalings, name),
+    )?;
+    put(folder.join("report.svg"), &chart::picture(&run))?;
+    if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
+        let text = fs::read_to_string(readme).context("reading the README")?;
+        let text = between_markers(&text, &markdown::section(&run))?;
+        put(readme.to_owned(), &text)?;
+    }
+    Ok(written)
+}
+
+fn between_markers(text: &str, section: &str) -> Result<String> {
+    let parts = text.split_once(BEGIN);
+    let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the README"))?;
+    Ok(format!("{before}{BEGIN}{section}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::sample;
+
+    #[test]
+    fn a_section_is_replaced_and_what_is_around_it_stays() {
+        let text = format!("a\n{BEGIN}old\n{END}b\n");
+        let replaced = between_markers(&text, "new\n").expect("markers");
+        assert_eq!(replaced, format!("a\n{BEGIN}new\n{END}b\n"));
+        assert!(between_markers("no markers", "new").is_err());
+    }
+
+    #[test]
+    fn a_report_is_made_of_a_kept_run_and_says_all_of_it_in_each_form() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readme = folder.path().join("README.md");
+        fs::write(&readme, format!("{BEGIN}{END}")).expect("written");
+        sample::run()
+            .write(&folder.path().join("quick.json"))
+            .expect("written");
+        let request = Request {
+            folder: folder.path(),
+            name: None,
+            readme: Some(&readme),
+        };
+        let files = write(&request).expect("a report");
+        assert_eq!(files.len(), 4);
+        for file in &files {
+            let text = fs::read_to_string(file).expect("written");
+            for word in ["a cheap peer", "a dear peer"] {
+                assert!(text.contains(word), "{word} in {}", file.display());
+            }
+        }
+        let again = write(&request).expect("a report");
+        assert_eq!(files, again);
+    }
+
+    #[test]
+    fn a_loss_and_a_disturbed_machine_are_said_in_both_reports() {
+        let run = sample::run();
+        for page in [markdown::page(&run, &[], "x"), html::page(&run, &[], "x")] {
+            assert!(page.contains("Where Corecast loses"));
+            assert!(page.contains("Disturbed"));
+            assert!(page.contains("lost deliveries"));
+            assert!(page.contains("not available: it is not there"));
+        }
+        // What a command line named may hold anything.
+        assert!(!html::page(&run, &[], "x").contains("<dear>"));
+        assert!(html::page(&run, &[], "x").contains("&lt;dear&gt;"));
+    }
+}
