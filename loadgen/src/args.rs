@@ -26,6 +26,7 @@ Examples:
   loadgen --rate max --window 64 --size 128    closed loop: as fast as it goes
   loadgen --publishers 0 --clients 15000       hold idle connections
   loadgen --handshakes 20000 --concurrency 100 open, upgrade, close
+  loadgen --scenario storm --abort-if 'recovery>500ms'
   loadgen --deflate --payload json             messages that are worth compressing
   loadgen --url wss://relay.example/ --ca ca.pem
   loadgen --url 'ws://127.0.0.1:8443/ws/user{i}' --no-echo
@@ -196,7 +197,12 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = parse_per_second)]
     pub churn: Option<f64>,
 
-    /// With --churn: so many of the clients (50, or 20%) come and go [default: 20%]
+    /// Drop all connections of --churning at once, so often, and let them connect again
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "churn")]
+    pub storm_every: Option<Duration>,
+
+    /// With --churn or --storm-every: so many of the clients (50, or 20%) come and go
+    /// [default: 20%, in storms 95%]
     #[arg(long, value_parser = parse_count_or_share)]
     pub churning: Option<Quota>,
 
@@ -212,6 +218,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text", "payload", "repeat"])]
     #[arg(conflicts_with_all = ["rate_steps", "find_max", "abort_if", "compare", "churn"])]
+    #[arg(conflicts_with = "storm_every")]
     pub handshakes: Option<u32>,
 
     /// With --handshakes: connections in flight [default: 64]

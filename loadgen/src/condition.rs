@@ -27,6 +27,8 @@ enum Figure {
     Errors,
     DeliveriesPerSecond,
     MessagesPerSecond,
+    /// Of the storm that took longest.
+    Recovery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ const QUANTILES: [(&str, QuantileOf); 8] = [
 ];
 
 /// By name: the other figures.
-const FIGURES: [(&str, Figure); 10] = [
+const FIGURES: [(&str, Figure); 11] = [
     ("lost", Figure::Count(|sums| sums.lost)),
     ("repeated", Figure::Count(|sums| sums.repeated)),
     ("reordered", Figure::Count(|sums| sums.reordered)),
@@ -62,6 +64,7 @@ const FIGURES: [(&str, Figure); 10] = [
     ("errors", Figure::Errors),
     ("deliveries/s", Figure::DeliveriesPerSecond),
     ("messages/s", Figure::MessagesPerSecond),
+    ("recovery", Figure::Recovery),
 ];
 
 /// Longer ones first, so that `<=` is not read as `<`.
@@ -111,7 +114,7 @@ impl Condition {
         };
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
         let figure = figure(name)?;
-        let is_time = matches!(figure, Figure::Latency(_) | Figure::Lateness(_));
+        let is_time = figure.is_time();
         let value = if is_time { time(value) } else { number(value) };
         Ok(Self {
             text: text.to_owned(),
@@ -131,10 +134,16 @@ impl Condition {
 
     /// A value of its figure, as people read it.
     pub(crate) fn show(&self, seen: f64) -> String {
-        match self.figure {
-            Figure::Latency(_) | Figure::Lateness(_) => crate::report::time(seen),
-            _ => format!("{seen:.0}"),
+        match self.figure.is_time() {
+            true if seen.is_infinite() => "not all came back".to_owned(),
+            true => crate::report::time(seen),
+            false => format!("{seen:.0}"),
         }
+    }
+
+    /// Whether it means nothing without storms.
+    pub(crate) fn is_of_storms(&self) -> bool {
+        matches!(self.figure, Figure::Recovery)
     }
 
     /// Whether it holds for a whole run, and for which value.
@@ -148,6 +157,7 @@ impl Condition {
             Figure::Errors => report.measured.errors() as f64,
             Figure::DeliveriesPerSecond => report.throughput.deliveries_per_second,
             Figure::MessagesPerSecond => report.throughput.messages_per_second,
+            Figure::Recovery => report.recovery_ns().unwrap_or(0.0),
         };
         (self.relation.holds(seen, self.value), seen)
     }
@@ -162,6 +172,12 @@ impl Condition {
             _ => return None,
         };
         self.relation.holds(seen, self.value).then_some(seen)
+    }
+}
+
+impl Figure {
+    fn is_time(self) -> bool {
+        matches!(self, Self::Latency(_) | Self::Lateness(_) | Self::Recovery)
     }
 }
 

@@ -99,10 +99,10 @@ pub struct Relay {
     pub slow: u32,
     /// What a slow reader takes.
     pub slow_bytes_per_second: u32,
-    /// So many clients are replaced by new ones all the time.
+    /// So many clients are replaced by new ones now and then.
     pub churning: u32,
-    /// How many of them, each second, all together.
-    pub churn_per_second: f64,
+    /// When they are, where there are any.
+    pub churn: Option<Churn>,
     /// So many clients never read.
     pub stalled: u32,
     /// So many publish.
@@ -121,6 +121,21 @@ pub struct Relay {
     pub warmup: Duration,
     /// Load that is measured.
     pub duration: Duration,
+}
+
+/// When clients that come and go are replaced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Churn {
+    /// One after the other, so many a second all together.
+    Steady {
+        /// Connections a second.
+        per_second: f64,
+    },
+    /// All of them at once, as when a network fails or a server restarts.
+    Storms {
+        /// From one time to the next.
+        every: Duration,
+    },
 }
 
 /// Who of a room gets a message.
@@ -180,6 +195,11 @@ impl Relay {
     /// Clients that read all the time: what they get is checked in full.
     pub(crate) fn full(&self) -> u32 {
         self.clients - self.slow - self.churning - self.stalled
+    }
+
+    /// Many connections are dropped at once.
+    pub(crate) fn has_storms(&self) -> bool {
+        matches!(self.churn, Some(Churn::Storms { .. }))
     }
 
     /// Connections of any kind.
@@ -425,7 +445,7 @@ pub(crate) mod tests {
             slow: 0,
             slow_bytes_per_second: 0,
             churning: 0,
-            churn_per_second: 0.0,
+            churn: None,
             stalled: 0,
             publishers: clients,
             is_pushed: false,

@@ -2,7 +2,7 @@
 
 pub(crate) use crate::report::{grouped, time};
 
-use crate::report::{Change, Machine, Quantiles, RelayReport};
+use crate::report::{Change, Machine, Quantiles, RelayReport, Storm};
 
 /// Whether something is good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +191,23 @@ pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantile
     all
 }
 
+/// The head of a table of storms.
+pub(crate) const STORMS: [&str; 4] = ["storm", "dropped", "back", "recovery"];
+
+/// Connections that were dropped at once: each time, and how long they took to come back.
+pub(crate) fn storms(report: &RelayReport) -> Vec<Vec<String>> {
+    let storms = report.churn.iter().flat_map(|churn| &churn.storms);
+    let row = |(number, storm): (usize, &Storm)| {
+        vec![
+            (number + 1).to_string(),
+            grouped(storm.dropped),
+            grouped(storm.back),
+            time(storm.recovery_ns as f64),
+        ]
+    };
+    storms.enumerate().map(row).collect()
+}
+
 /// What was asked for, option by option.
 pub(crate) fn load(report: &RelayReport) -> Vec<Vec<String>> {
     let config = &report.config;
@@ -240,6 +257,9 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
     count("stalled readers", config.stalled);
     count("slow readers", config.slow_readers);
     count("churning", config.churning);
+    if config.storm_every_ms > 0 {
+        rows.push(("a storm every", time(config.storm_every_ms as f64 * 1e6)));
+    }
     if config.ramp_ms > 0 {
         rows.push(("ramp", time(config.ramp_ms as f64 * 1e6)));
     }

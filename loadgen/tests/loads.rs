@@ -141,16 +141,71 @@ fn named_and_audio_are_presets_of_the_same_options() {
 }
 
 #[test]
-fn idle_holds_and_storm_opens_and_resets() {
+fn idle_holds_its_connections() {
     let url = serve(Behaviour::default());
     let (code, report) = report(&url, "--scenario idle --clients 10 --duration 100");
     assert_eq!((code, number(&report, "/sent")), (0, 0.0));
     assert_eq!(number(&report, "/connect_ns/count"), 10.0);
     assert_eq!(number(&report, "/tcp_connect_ns/count"), 10.0);
-    let (code, report) = common::report(&url, "--scenario storm --handshakes 40");
-    assert_eq!((code, text(&report, "/kind")), (0, "handshakes"));
-    assert_eq!(number(&report, "/completed"), 40.0);
-    assert_eq!(number(&report, "/concurrency"), 256.0);
+}
+
+#[test]
+fn a_storm_drops_many_at_once_and_says_when_they_were_back() {
+    let url = serve(Behaviour::default());
+    let load =
+        "--clients 40 --storm-every 150ms --churning 30 --rate 200 --duration 600 --warmup 0";
+    for threads in [1, 3] {
+        let load = format!("{load} --threads {threads} --abort-if recovery>5s");
+        let (code, report) = report(&url, &load);
+        assert_eq!(code, 0, "{report:#}");
+        assert_eq!(number(&report, "/config/churning"), 30.0);
+        assert_eq!(number(&report, "/config/storm_every_ms"), 150.0);
+        // Those who stay get everything, whatever happens to the others.
+        assert_eq!(
+            number(&report, "/expected"),
+            10.0 * number(&report, "/sent")
+        );
+        // At 150, 300 and 450 ms: one at 600 ms would have no time to recover from.
+        let storms = report["churn"]["storms"].as_array().expect("a list");
+        assert_eq!(storms.len(), 3, "{report:#}");
+        for storm in storms {
+            assert_eq!(
+                (number(storm, "/dropped"), number(storm, "/back")),
+                (30.0, 30.0)
+            );
+            assert!(number(storm, "/recovery_ns") > 0.0);
+        }
+        assert_eq!(number(&report, "/churn/replaced"), 90.0);
+    }
+    let (code, report) = report(&url, &format!("{load} --abort-if recovery>1ns"));
+    assert_eq!(
+        (code, text(&report, "/aborted/condition")),
+        (3, "recovery>1ns")
+    );
+    let (_, report) = common::report(
+        &url,
+        "--scenario storm --clients 20 --duration 10ms --warmup 0",
+    );
+    assert_eq!(number(&report, "/config/churning"), 19.0);
+    assert_eq!(number(&report, "/config/storm_every_ms"), 2000.0);
+    assert_eq!(report["churn"]["storms"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn those_that_do_not_come_back_from_a_storm_are_told() {
+    let url = serve(Behaviour {
+        accepts: 20,
+        ..Behaviour::default()
+    });
+    let load =
+        "--clients 12 --storm-every 200ms --churning 10 --rate 100 --duration 500 --warmup 0";
+    let (code, report) = report(&url, &format!("{load} --abort-if recovery>99s"));
+    assert_eq!(code, 3, "{report:#}");
+    let storm = &report["churn"]["storms"][0];
+    assert_eq!(
+        (number(storm, "/dropped"), number(storm, "/back")),
+        (10.0, 8.0)
+    );
 }
 
 #[test]

@@ -505,8 +505,8 @@ fn the_dashboard_is_a_page_over_all_runs_with_a_page_for_each() {
         page.contains("<dt>handshakes a second</dt>"),
         "the third is one of handshakes"
     );
-    let storms = ["history", "list", "--scenario", "storm"];
-    assert_eq!(told(folder.path(), &storms).lines().count(), 2);
+    let handshakes = ["history", "list", "--scenario", "handshakes"];
+    assert_eq!(told(folder.path(), &handshakes).lines().count(), 2);
     for run in ["1", "2", "3"] {
         assert!(page.contains(&format!("<a href=\"runs/{run}.html\">")));
         let own = read(&folder, &format!("pages/new/runs/{run}.html"));

@@ -203,7 +203,7 @@ fn a_report_is_read_back_as_it_was_written() {
     assert!(Report::read(newer.as_bytes()).is_err_and(|told| told.contains('2')));
     let output = run(&url, "--handshakes 3 --output json");
     let read = Report::read(&output.stdout).expect("a report");
-    assert_eq!(read.head().scenario, "storm");
+    assert_eq!(read.head().scenario, "handshakes");
     assert_eq!(read.json().expect("JSON").as_bytes(), output.stdout);
 }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, Payload, Quota, Rate, Scenario};
+use super::{Args, Payload, Quota, Rate};
 use crate::args::scenario::Preset;
 use crate::condition::Condition;
-use crate::plan::{Expect, Handshakes, Pace, Plan, PlanError, Rates, Relay, Series, Target, Work};
+use crate::plan::{
+    Churn, Expect, Handshakes, Pace, Plan, PlanError, Rates, Relay, Series, Target, Work,
+};
 use crate::push::Push;
 use crate::report::{RelayReport, Report};
 use crate::stamp::Form;
@@ -19,6 +21,10 @@ const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const CONCURRENCY_DEFAULT: u32 = 64;
 /// Of the clients, with `--churn`.
 const CHURNING_DEFAULT: Quota = Quota::Share(0.2);
+/// Of the clients, with `--storm-every`.
+const STORM_DEFAULT: Quota = Quota::Share(0.95);
+/// What a run of `--handshakes` is called, whatever scenario it takes its path from.
+const HANDSHAKES: &str = "handshakes";
 const CLIENTS_MAX: u32 = 1_000_000;
 const THREADS_MAX: u32 = 256;
 /// A receiver keeps four bytes for each publisher: 15,000 clients that all published would want
@@ -30,7 +36,7 @@ struct Crowd {
     clients: u32,
     slow: u32,
     churning: u32,
-    churn_per_second: f64,
+    churn: Option<Churn>,
     stalled: u32,
 }
 
@@ -50,16 +56,15 @@ impl Args {
             *sizes.start() as u64,
             *sizes.end() as u64,
         )?;
-        let work = match self.handshakes.or(preset.handshakes) {
-            Some(count) => self.handshakes_work(count, &preset)?,
+        let work = match self.handshakes {
+            Some(count) => self.handshakes_work(count)?,
             None => self.relay_work(&preset)?,
         };
         within("--threads", self.threads.into(), 1, THREADS_MAX.into())?;
         let target = Target::parse(&self.url)?.or_path(preset.path);
         Ok(Plan {
             scenario: match work {
-                // --handshakes is what a storm consists of.
-                Work::Handshakes(_) => Scenario::Storm.name(),
+                Work::Handshakes(_) => HANDSHAKES.to_owned(),
                 Work::Relay(_) => self.scenario.name(),
             },
             label: self.label.clone(),
@@ -77,7 +82,7 @@ impl Args {
             push: self.push(&preset, form)?,
             metrics_url: self.metrics_url.clone(),
             source_ips: self.source_ips.clone().map_or_else(Vec::new, |ips| ips.0),
-            abort_if: conditions("--abort-if", self.abort_if.as_deref())?,
+            abort_if: conditions("--abort-if", self.abort_if.as_deref(), &work)?,
             series: self.series(&work)?,
             baseline: self.compare.as_deref().map(baseline).transpose()?,
             tolerance: self.tolerance,
@@ -114,15 +119,14 @@ impl Args {
         }
     }
 
-    fn handshakes_work(&self, count: u32, preset: &Preset) -> Result<Work, PlanError> {
+    fn handshakes_work(&self, count: u32) -> Result<Work, PlanError> {
         within("--handshakes", count.into(), 1, u32::MAX.into())?;
-        let concurrency = self.concurrency.or(preset.concurrency);
-        let concurrency = concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+        let concurrency = self.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
         within("--concurrency", concurrency.into(), 1, CLIENTS_MAX.into())?;
         Ok(Work::Handshakes(Handshakes {
             count,
             concurrency,
-            reset: self.reset || preset.reset,
+            reset: self.reset,
             per_second: self.per_second,
         }))
     }
@@ -130,7 +134,7 @@ impl Args {
     fn relay_work(&self, preset: &Preset) -> Result<Work, PlanError> {
         if self.reset || self.per_second.is_some() || self.concurrency.is_some() {
             return Err(PlanError::new(
-                "--reset, --per-second and --concurrency need --handshakes or --scenario storm",
+                "--reset, --per-second and --concurrency need --handshakes",
             ));
         }
         within("--window", self.window.into(), 1, 1 << 20)?;
@@ -163,7 +167,7 @@ impl Args {
             slow: crowd.slow,
             slow_bytes_per_second: self.slow_rate,
             churning: crowd.churning,
-            churn_per_second: crowd.churn_per_second,
+            churn: crowd.churn,
             stalled: crowd.stalled,
             publishers,
             is_pushed: preset.push,
@@ -190,20 +194,21 @@ impl Args {
     fn crowd(&self, preset: &Preset) -> Result<Crowd, PlanError> {
         let clients = self.clients.or(preset.clients).unwrap_or(CLIENTS_DEFAULT);
         within("--clients", clients.into(), 1, CLIENTS_MAX.into())?;
-        let churn_per_second = self.churn.or(preset.churn).unwrap_or(0.0);
-        if self.churning.is_some() && churn_per_second == 0.0 {
-            return Err(PlanError::new("--churning needs --churn"));
+        let churn = self.churn(preset)?;
+        if self.churning.is_some() && churn.is_none() {
+            return Err(PlanError::new("--churning needs --churn or --storm-every"));
         }
-        let churning = match churn_per_second > 0.0 {
-            true => self.churning.unwrap_or(CHURNING_DEFAULT),
-            false => Quota::Count(0),
+        let churning = match churn {
+            None => Quota::Count(0),
+            Some(Churn::Steady { .. }) => self.churning.unwrap_or(CHURNING_DEFAULT),
+            Some(Churn::Storms { .. }) => self.churning.unwrap_or(STORM_DEFAULT),
         };
         let crowd = Crowd {
             clients,
             stalled: self.stalled.of(clients),
             slow: self.slow_readers.of(clients),
             churning: churning.of(clients),
-            churn_per_second,
+            churn,
         };
         let others = [crowd.stalled, crowd.slow, crowd.churning].map(u64::from);
         within(
@@ -213,6 +218,19 @@ impl Args {
             u64::from(clients) - 1,
         )?;
         Ok(crowd)
+    }
+
+    /// When clients are replaced: as it was asked for, or else as the scenario has it.
+    fn churn(&self, preset: &Preset) -> Result<Option<Churn>, PlanError> {
+        let churn = |per_second, every| match (per_second, every) {
+            (Some(per_second), _) => Some(Churn::Steady { per_second }),
+            (None, Some(every)) => Some(Churn::Storms { every }),
+            (None, None) => None,
+        };
+        if self.storm_every.is_some_and(|every| every.is_zero()) {
+            return Err(PlanError::new("--storm-every must be longer than 0"));
+        }
+        Ok(churn(self.churn, self.storm_every).or_else(|| churn(preset.churn, preset.storm_every)))
     }
 
     fn pace(&self, preset: &Preset, publishers: u32) -> Pace {
@@ -280,7 +298,7 @@ impl Args {
     }
 
     fn series(&self, work: &Work) -> Result<Series, PlanError> {
-        let target = conditions("--find-max", self.find_max.as_deref())?;
+        let target = conditions("--find-max", self.find_max.as_deref(), work)?;
         let first = match work {
             Work::Relay(Relay {
                 pace: Pace::Open { per_second, .. },
@@ -311,9 +329,15 @@ fn common_multiple(one: u32, other: u32) -> u32 {
     (one / divisor).saturating_mul(other)
 }
 
-fn conditions(option: &str, text: Option<&str>) -> Result<Vec<Condition>, PlanError> {
+fn conditions(option: &str, text: Option<&str>, work: &Work) -> Result<Vec<Condition>, PlanError> {
+    let bad = |what: String| PlanError::new(format!("{option}: {what}"));
     let read = text.map_or_else(|| Ok(Vec::new()), Condition::parse_all);
-    read.map_err(|what| PlanError::new(format!("{option}: {what}")))
+    let read = read.map_err(bad)?;
+    match (read.iter().find(|one| one.is_of_storms()), work) {
+        (None, _) => Ok(read),
+        (_, Work::Relay(relay)) if relay.has_storms() => Ok(read),
+        (Some(one), _) => Err(bad(format!("{} needs --storm-every", one.text()))),
+    }
 }
 
 fn baseline(file: &Path) -> Result<Box<RelayReport>, PlanError> {

@@ -23,7 +23,7 @@ pub enum Scenario {
     Push,
     /// 1,000 connections that are held and say nothing.
     Idle,
-    /// 10,000 clients that connect again, 256 at a time.
+    /// 950 of 1,000 connections break at once every 2 seconds, and come back at once.
     Storm,
     /// A broadcast while 100 connections a second are replaced.
     Churn,
@@ -45,9 +45,7 @@ pub(super) struct Preset {
     pub(super) rooms: Option<u32>,
     pub(super) duration: Option<Duration>,
     pub(super) churn: Option<f64>,
-    pub(super) handshakes: Option<u32>,
-    pub(super) concurrency: Option<u32>,
-    pub(super) reset: bool,
+    pub(super) storm_every: Option<Duration>,
     pub(super) push: bool,
 }
 
@@ -97,9 +95,9 @@ impl Scenario {
                 ..none
             },
             Self::Storm => Preset {
-                handshakes: Some(10_000),
-                concurrency: Some(256),
-                reset: true,
+                clients: Some(1000),
+                rate: Some(Rate::PerSecond(100.0)),
+                storm_every: Some(Duration::from_secs(2)),
                 ..none
             },
             Self::Churn => Preset {

@@ -25,6 +25,11 @@ fn relay(out: &mut Page, report: &RelayReport) {
     out.table(&["figure", "value"], &figures(report));
     out.heading("Latency");
     out.table(&QUANTILES, &latencies(report));
+    let storms = crate::words::storms(report);
+    if !storms.is_empty() {
+        out.heading("Storms");
+        out.table(&crate::words::STORMS, &storms);
+    }
     if let Some(walk) = &report.walk {
         steps(out, walk);
     }

@@ -31,6 +31,10 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
         let is_alone = report.config.publishers == 0;
         body += &panel(is_alone, "", &chart);
     }
+    let storms = words::storms(report);
+    if !storms.is_empty() {
+        body += &panel(false, "Storms", &table(&words::STORMS, &storms));
+    }
     if let Some(server) = &report.server {
         body += &panel(false, "Where the time goes", &split(server));
     }

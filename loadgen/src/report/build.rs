@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::relay::{
     Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, ErrorCount, Generator,
-    Order, RelayConfig, RelayReport, Throughput, Wire,
+    Order, RelayConfig, RelayReport, Storm, Throughput, Wire,
 };
 use super::text::time;
 use super::{ByReceiver, Distribution, Head, Latency, Quantiles};
@@ -12,7 +12,7 @@ use crate::check::Counts;
 use crate::histogram;
 use crate::interval::Recorder;
 use crate::outcome::{ClientOutcome, Outcome};
-use crate::plan::{Expect, Pace, Plan, Relay, Role};
+use crate::plan::{self, Expect, Pace, Plan, Relay, Role};
 use crate::spread::Ends;
 use crate::stamp::Form;
 
@@ -62,6 +62,7 @@ struct Churned {
     failed: u64,
     reasons: Vec<String>,
     connect: Histogram<u64>,
+    storms: Vec<Storm>,
     counts: [Counts; 2],
 }
 
@@ -80,6 +81,7 @@ impl Sums {
                 failed: 0,
                 reasons: Vec::new(),
                 connect: histogram::new(),
+                storms: Vec::new(),
                 counts: [Counts::default(); 2],
             },
         };
@@ -101,12 +103,26 @@ impl Sums {
         churn.failed += outcome.churn.failed;
         churn.reasons.extend(outcome.churn.reasons);
         histogram::merge(&mut churn.connect, &outcome.churn.connect_times);
+        churn.add_storms(&outcome.churn.storms);
         add_counts(&mut churn.counts, &outcome.churn.counts);
         for client in outcome.clients {
             if client.role == Role::Churning {
                 add_counts(&mut churn.counts, &client.counts);
             }
             self.clients.push(client);
+        }
+    }
+}
+
+impl Churned {
+    /// Those of one thread: all threads have the same storms.
+    fn add_storms(&mut self, storms: &[Storm]) {
+        let count = self.storms.len().max(storms.len());
+        self.storms.resize(count, Storm::default());
+        for (sum, one) in self.storms.iter_mut().zip(storms) {
+            sum.dropped += one.dropped;
+            sum.back += one.back;
+            sum.recovery_ns = sum.recovery_ns.max(one.recovery_ns);
         }
     }
 }
@@ -300,6 +316,7 @@ impl Churn {
             reasons,
             delivered: churned.counts[1].delivered,
             connect_ns: Distribution::of(&churned.connect),
+            storms: std::mem::take(&mut churned.storms),
         }
     }
 }
@@ -342,7 +359,14 @@ impl RelayConfig {
             stalled: relay.stalled,
             slow_readers: relay.slow,
             churning: relay.churning,
-            churn_per_second: relay.churn_per_second,
+            churn_per_second: match relay.churn {
+                Some(plan::Churn::Steady { per_second }) => per_second,
+                _ => 0.0,
+            },
+            storm_every_ms: match relay.churn {
+                Some(plan::Churn::Storms { every }) => every.as_millis() as u64,
+                _ => 0,
+            },
             publishers: relay.publishers,
             rooms: relay.rooms,
             expect: relay.expect.name().to_owned(),

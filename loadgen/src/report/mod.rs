@@ -26,7 +26,7 @@ pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
 pub use relay::{
     Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, ErrorCount, Generator,
-    Order, RelayConfig, RelayReport, Throughput, Wire,
+    Order, RelayConfig, RelayReport, Storm, Throughput, Wire,
 };
 pub use series::{
     Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
@@ -56,7 +56,7 @@ pub struct Head {
     pub version: u32,
     /// Name and version of the program that ran: `loadgen 0.1.0`.
     pub program: String,
-    /// `--scenario`; `broadcast` where none was named, `storm` with `--handshakes`.
+    /// `--scenario`; `broadcast` where none was named, `handshakes` with `--handshakes`.
     pub scenario: String,
     /// `--label`: what the user calls this run.
     pub label: Option<String>,

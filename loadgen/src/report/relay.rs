@@ -55,7 +55,7 @@ pub struct RelayReport {
     pub timeline: Vec<Second>,
     /// How evenly the clients were served.
     pub clients: Clients,
-    /// Of `--churn`.
+    /// Of `--churn` and `--storm-every`.
     pub churn: Option<Churn>,
     /// Of `--metrics-url`.
     pub server: Option<Server>,
@@ -94,6 +94,8 @@ pub struct RelayConfig {
     pub churning: u32,
     /// Connections replaced a second; 0 without `--churn`.
     pub churn_per_second: f64,
+    /// From one storm to the next; 0 without `--storm-every`.
+    pub storm_every_ms: u64,
     /// Clients that publish.
     pub publishers: u32,
     /// Rooms that the clients are spread over.
@@ -276,7 +278,7 @@ pub struct ClientFigures {
     pub max_ns: u64,
 }
 
-/// What became of the connections of `--churn`.
+/// What became of the connections of `--churn` and `--storm-every`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
     /// Connections that were closed by the generator and opened again.
@@ -288,6 +290,32 @@ pub struct Churn {
     /// Deliveries to these clients. They are checked for damage, repeats and order between their
     /// first and last message, not for completeness.
     pub delivered: u64,
-    /// From connect to upgraded, of the connections that were opened again.
+    /// Until they were upgraded again: from when they were due to be replaced.
     pub connect_ns: Distribution,
+    /// Of `--storm-every`, one by one.
+    pub storms: Vec<Storm>,
+}
+
+impl RelayReport {
+    /// Nanoseconds until all connections of a storm were back, of the storm that took longest;
+    /// infinite where they never were, `None` without storms.
+    pub fn recovery_ns(&self) -> Option<f64> {
+        let storms = &self.churn.as_ref()?.storms;
+        let recovery_ns = |storm: &Storm| match storm.back < storm.dropped {
+            true => f64::INFINITY,
+            false => storm.recovery_ns as f64,
+        };
+        storms.iter().map(recovery_ns).reduce(f64::max)
+    }
+}
+
+/// Connections that were dropped at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storm {
+    /// How many.
+    pub dropped: u64,
+    /// Of these, upgraded again before the next storm or the end of the run.
+    pub back: u64,
+    /// Until the last of these was.
+    pub recovery_ns: u64,
 }

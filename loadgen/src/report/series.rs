@@ -24,6 +24,9 @@ pub struct Summary {
     pub cpu_share: f64,
     /// The server's CPU time for each delivery, where `--metrics-url` tells.
     pub server_cpu_ns_per_delivery: Option<f64>,
+    /// Until all connections of a storm were back, of the storm that took longest; absent without
+    /// storms, and where they never were.
+    pub recovery_ns: Option<f64>,
     /// The generator was not the bottleneck.
     pub valid: bool,
     /// Every delivery right.
@@ -159,6 +162,7 @@ impl Summary {
             lateness_ns: report.lateness_ns.quantiles,
             cpu_share: report.generator.cpu_share,
             server_cpu_ns_per_delivery: server.map(|server| server.cpu_ns_per_delivery),
+            recovery_ns: report.recovery_ns().filter(|time| time.is_finite()),
             valid: report.valid,
             right: report.right,
         }
@@ -181,6 +185,9 @@ impl Summary {
         ];
         if let Some(cpu_ns) = self.server_cpu_ns_per_delivery {
             figures.push(("server CPU a delivery", "ns", true, cpu_ns));
+        }
+        if let Some(recovery_ns) = self.recovery_ns {
+            figures.push(("recovery", "ns", true, recovery_ns));
         }
         figures
     }

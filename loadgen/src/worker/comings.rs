@@ -1,6 +1,7 @@
 //! Clients that come and go, and clients that read slowly: what a worker does by the clock beside
 //! sending.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -11,10 +12,14 @@ use crate::check::Counts;
 use crate::frames::append_control;
 use crate::histogram;
 use crate::interval::Interval;
-use crate::plan::{Relay, Role};
+use crate::plan::{Churn, Relay, Role};
+use crate::report::Storm;
 
 /// Reasons of failures that are kept.
 const REASONS_MAX: usize = 10;
+/// Of a storm, so many connections are replaced before other work gets its turn: what is due
+/// meanwhile must not be late.
+const STORM_BATCH: usize = 8;
 /// How often slow readers read.
 const SLOW_TICK: Duration = Duration::from_millis(100);
 /// Over TLS a read has room for whole records, whatever it was to take.
@@ -28,17 +33,22 @@ pub(crate) struct ChurnOutcome {
     pub(crate) reasons: Vec<String>,
     /// Of connections that are gone: `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
-    /// Nanoseconds from connect to upgraded.
+    /// Nanoseconds from when a connection was due to be replaced until it was upgraded again.
     pub(crate) connect_times: Histogram<u64>,
+    pub(crate) storms: Vec<Storm>,
 }
 
 /// One thread's clients that come and go.
 #[derive(Debug)]
 pub(super) struct Comings {
     places: Vec<usize>,
-    turn: usize,
+    churn: Option<Churn>,
+    /// From one replacement to the next, or from one storm to the next.
     interval_ns: f64,
+    /// Replacements so far, or storms.
     done: u64,
+    /// Places that the present storm has still to come to, and when it began.
+    storm: (Range<usize>, u64),
     /// When the next one goes; `u64::MAX` where none does.
     pub(super) next_ns: u64,
     pub(super) outcome: ChurnOutcome,
@@ -49,10 +59,15 @@ impl Comings {
         let places = places(relay, Role::Churning, thread, threads);
         let share = places.len() as f64 / f64::from(relay.churning.max(1));
         Self {
-            interval_ns: 1e9 / (relay.churn_per_second * share),
+            interval_ns: match relay.churn {
+                Some(Churn::Steady { per_second }) => 1e9 / (per_second * share),
+                Some(Churn::Storms { every }) => every.as_nanos() as f64,
+                None => f64::INFINITY,
+            },
+            churn: relay.churn,
             places,
-            turn: 0,
             done: 0,
+            storm: (0..0, 0),
             next_ns: u64::MAX,
             outcome: ChurnOutcome {
                 replaced: 0,
@@ -60,14 +75,23 @@ impl Comings {
                 reasons: Vec::new(),
                 counts: [Counts::default(); 2],
                 connect_times: histogram::new(),
+                storms: Vec::new(),
             },
         }
     }
 
-    /// A new connection is up.
-    pub(super) fn replaced(&mut self, took_ns: u64) {
+    /// The connection that was due to be replaced at `due_ns` is up again.
+    pub(super) fn replaced(&mut self, due_ns: u64, now_ns: u64) {
+        let took_ns = now_ns - due_ns;
         self.outcome.replaced += 1;
         histogram::record(&mut self.outcome.connect_times, took_ns);
+        // What comes back after the next storm has begun is not among those of either.
+        if let Some(storm) = self.outcome.storms.last_mut()
+            && due_ns == self.storm.1
+        {
+            storm.back += 1;
+            storm.recovery_ns = storm.recovery_ns.max(took_ns);
+        }
     }
 
     /// A connection broke, or did not come up.
@@ -116,49 +140,79 @@ fn places(relay: &Relay, role: Role, thread: u32, threads: u32) -> Vec<usize> {
 impl Worker {
     /// Replaces those connections whose time has come.
     pub(super) fn come_and_go(&mut self) {
-        if self.comings.places.is_empty() {
-            return;
-        }
         let Some(start_ns) = self.shared.times.start_ns() else {
             return;
         };
+        if self.comings.places.is_empty() {
+            return;
+        }
         let now_ns = self.shared.clock.now_ns();
         let end_ns = self.shared.times.end_ns();
-        loop {
-            let due = (self.comings.done + 1) as f64 * self.comings.interval_ns;
-            self.comings.next_ns = start_ns.saturating_add(due as u64);
-            if self.comings.next_ns >= end_ns {
-                self.comings.next_ns = u64::MAX;
+        self.go_on_storming(now_ns);
+        while self.comings.storm.0.is_empty() {
+            let comings = &mut self.comings;
+            let after =
+                |times: u64| start_ns.saturating_add((times as f64 * comings.interval_ns) as u64);
+            let (due_ns, next_but_one_ns) = (after(comings.done + 1), after(comings.done + 2));
+            let is_storm = matches!(comings.churn, Some(Churn::Storms { .. }));
+            // The last storm has as much time to recover from as the others.
+            let is_over = match is_storm {
+                true => next_but_one_ns > end_ns,
+                false => due_ns >= end_ns,
+            };
+            comings.next_ns = if is_over { u64::MAX } else { due_ns };
+            if comings.next_ns > now_ns {
                 return;
             }
-            if self.comings.next_ns > now_ns {
-                return;
+            if is_storm {
+                comings.storm = (0..comings.places.len(), due_ns);
+                comings.outcome.storms.push(Storm::default());
+            } else {
+                let place = comings.places[comings.done as usize % comings.places.len()];
+                self.replace(place, due_ns);
             }
             self.comings.done += 1;
-            let place = self.comings.places[self.comings.turn % self.comings.places.len()];
-            self.comings.turn += 1;
-            self.replace(place);
         }
     }
 
-    /// Ends the connection at `place` and opens another one there.
-    fn replace(&mut self, place: usize) {
+    /// Drops some more of those that are still to be dropped.
+    fn go_on_storming(&mut self, now_ns: u64) {
+        let (left, due_ns) = self.comings.storm.clone();
+        for at in left.take(STORM_BATCH) {
+            self.comings.storm.0.start += 1;
+            if self.replace(self.comings.places[at], due_ns)
+                && let Some(storm) = self.comings.outcome.storms.last_mut()
+            {
+                storm.dropped += 1;
+            }
+        }
+        if !self.comings.storm.0.is_empty() {
+            self.comings.next_ns = now_ns;
+        }
+    }
+
+    /// Ends the connection at `place` and opens another one there, which was due at `due_ns`. False
+    /// where there is none to end yet.
+    fn replace(&mut self, place: usize, due_ns: u64) -> bool {
         let client = &mut self.clients[place];
         if client.is_opening() {
             let age_ns = self.shared.clock.now_ns() - client.started_ns;
             if age_ns < self.shared.connect_timeout.as_nanos() as u64 {
-                return;
+                return false;
             }
             let reason = format!("not upgraded within {:?}", self.shared.connect_timeout);
             self.lost(place, &reason);
         }
         let client = &mut self.clients[place];
         if client.is_open() {
-            let mut goodbye = Vec::new();
-            let (mask, code) = (self.shared.payloads.mask(), 1000_u16.to_be_bytes());
-            append_control(&mut goodbye, Control::Close, mask, &code);
-            // Whether the goodbye arrives changes nothing.
-            let _ = client.write(&goodbye);
+            // In a storm nobody says goodbye.
+            if matches!(self.comings.churn, Some(Churn::Steady { .. })) {
+                let mut goodbye = Vec::new();
+                let (mask, code) = (self.shared.payloads.mask(), 1000_u16.to_be_bytes());
+                append_control(&mut goodbye, Control::Close, mask, &code);
+                // Whether the goodbye arrives changes nothing.
+                let _ = client.write(&goodbye);
+            }
             // Whoever closes first keeps the port for a minute; a reset does not.
             client.reset_on_drop();
             self.progress
@@ -176,6 +230,7 @@ impl Worker {
         }
         client.receiver.counts = [Counts::default(); 2];
         let opened = self.open(place).and_then(|mut client| {
+            client.started_ns = due_ns;
             self.watch(place, &mut client)?;
             self.clients[place] = client;
             Ok(())
@@ -184,6 +239,7 @@ impl Worker {
             self.clients[place].close("replaced");
             self.comings.failed(&error.to_string());
         }
+        true
     }
 
     /// Lets the slow readers take what they may.

@@ -248,7 +248,9 @@ impl Worker {
         if matches!(client.phase, Phase::Connecting) {
             if client.connected()? {
                 let now_ns = self.shared.clock.now_ns();
-                histogram::record(&mut self.tcp_connect_times, now_ns - client.started_ns);
+                if !self.told_connected {
+                    histogram::record(&mut self.tcp_connect_times, now_ns - client.started_ns);
+                }
                 if client.role == Role::Pusher {
                     client.phase = Phase::Open;
                     self.upgraded(place, now_ns);

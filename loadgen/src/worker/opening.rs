@@ -103,12 +103,13 @@ impl Worker {
 
     /// The connection at `place` is up.
     pub(super) fn upgraded(&mut self, place: usize, now_ns: u64) {
-        let took_ns = now_ns - self.clients[place].started_ns;
+        let started_ns = self.clients[place].started_ns;
         self.opening -= 1;
         self.progress.connected.fetch_add(1, Ordering::Relaxed);
         if self.told_connected {
-            return self.comings.replaced(took_ns);
+            return self.comings.replaced(started_ns, now_ns);
         }
+        let took_ns = now_ns - started_ns;
         if self.clients[place].role != Role::Pusher {
             histogram::record(&mut self.connect_times, took_ns);
         }

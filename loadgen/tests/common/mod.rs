@@ -34,6 +34,8 @@ pub type Fault = Box<dyn FnMut(Delivery) -> Vec<Vec<u8>> + Send>;
 pub struct Behaviour {
     pub echo: bool,
     pub fault: Fault,
+    /// So many connections; then nobody listens any more.
+    pub accepts: usize,
     /// A message goes to the clients of the same path alone.
     pub by_path: bool,
     /// Sent to each client before anything else.
@@ -51,6 +53,7 @@ impl Default for Behaviour {
         Self {
             echo: true,
             fault: Box::new(|delivery| vec![delivery.payload]),
+            accepts: usize::MAX,
             by_path: false,
             greeting: "",
             fragment: false,
@@ -85,10 +88,10 @@ pub fn serve(behaviour: Behaviour) -> String {
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
     // Bounded: while the broadcaster is held up, nobody reads from the clients either.
     let (sender, inputs) = sync_channel(4);
-    let deflate = behaviour.deflate;
+    let (deflate, accepts) = (behaviour.deflate, behaviour.accepts);
     std::thread::spawn(move || broadcast(inputs, behaviour));
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming().flatten().take(accepts) {
             let sender = sender.clone();
             std::thread::spawn(move || receive(stream, deflate, &sender));
         }

@@ -37,6 +37,15 @@ fn churn(out: &mut Page, churn: &Churn) {
     for reason in &churn.reasons {
         out.row("", reason);
     }
+    for (number, storm) in churn.storms.iter().enumerate() {
+        let (dropped, back) = (grouped(storm.dropped), grouped(storm.back));
+        let took = time(storm.recovery_ns as f64);
+        let head = if number == 0 { "storms" } else { "" };
+        out.row(
+            head,
+            &format!("{dropped} connections dropped, {back} back after {took}"),
+        );
+    }
 }
 
 fn server(out: &mut Page, server: &Server) {
