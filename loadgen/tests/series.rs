@@ -117,6 +117,30 @@ fn with_latency(report: &Value, factor: f64, file: &Path) {
 }
 
 #[test]
+fn what_differs_by_less_than_the_tolerance_is_the_same() {
+    let url = serve(Behaviour::default());
+    let load = format!("{SHORT} --rate 100");
+    let (_, mut first) = report(&url, &load);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("before.json");
+    // A third less than it was.
+    let was = number(&first, "/throughput/deliveries_per_second");
+    first["throughput"]["deliveries_per_second"] = (1.5 * was).into();
+    std::fs::write(&file, first.to_string()).expect("written");
+    for (tolerance, change) in [("10%", "worse"), ("60%", "same")] {
+        let compare = format!(
+            "{load} --tolerance {tolerance} --compare {}",
+            file.display()
+        );
+        let (_, report) = report(&url, &compare);
+        let figures = list(&report, "/comparison/figures");
+        let throughput = figures.iter().find(|one| one["name"] == "throughput");
+        let seen = throughput.map(|figure| &figure["change"]);
+        assert_eq!(seen, Some(&Value::from(change)), "{tolerance}");
+    }
+}
+
+#[test]
 fn a_comparison_has_a_verdict_and_exit_code_4_where_it_is_worse() {
     let url = serve(Behaviour::default());
     let load = format!("{SHORT} --rate 100 --label before");
