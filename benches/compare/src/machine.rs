@@ -16,7 +16,7 @@ const LOAD_AVERAGE_MAX: f64 = 0.5;
 /// Cores that others may use while the run itself does nothing: a machine's own housekeeping.
 const OTHERS_MAX: f64 = 0.1;
 /// Of the machine's time. Above this a host has given it to others.
-const STOLEN_MAX: f64 = 0.02;
+const STOLEN_MAX: f64 = 0.01;
 /// How long the machine is watched, before each round, while nothing is measured.
 const WATCHED: Duration = Duration::from_millis(100);
 
@@ -40,8 +40,54 @@ pub(crate) struct Machine {
 pub(crate) struct Quiet {
     /// Cores that were busy before each round, when the run itself did nothing.
     pub(crate) others_cores: Vec<f64>,
-    /// Share of the machine's time that its host gave to others, over the whole run.
+    /// Share of the machine's time that its host gave to others, over all readings that were kept.
     pub(crate) stolen_share: f64,
+    /// Readings that were taken again, since the host took too much of their time.
+    #[serde(default)]
+    pub(crate) taken_again: u32,
+    #[serde(skip)]
+    kept: (Duration, Duration),
+}
+
+/// Tells how much of the machine's time its host gives to others while it lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StolenTime {
+    began: Instant,
+    stolen: Duration,
+}
+
+impl StolenTime {
+    pub(crate) fn start() -> Result<Self> {
+        Ok(Self {
+            began: Instant::now(),
+            stolen: procfs::machine_time()?.stolen,
+        })
+    }
+
+    /// What was stolen, of how much.
+    pub(crate) fn end(self, cores: usize) -> Result<Stolen> {
+        Ok(Stolen {
+            stolen: procfs::machine_time()?.stolen.saturating_sub(self.stolen),
+            of: self.began.elapsed() * cores as u32,
+        })
+    }
+}
+
+/// A part of the machine's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stolen {
+    stolen: Duration,
+    of: Duration,
+}
+
+impl Stolen {
+    pub(crate) fn share(self) -> f64 {
+        self.stolen.as_secs_f64() / self.of.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    pub(crate) fn is_too_much(self) -> bool {
+        self.share() > STOLEN_MAX
+    }
 }
 
 impl Quiet {
@@ -56,6 +102,14 @@ impl Quiet {
         // Two decimals: a tick is a hundredth of a second.
         self.others_cores.push((cores * 100.0).round() / 100.0);
         Ok(())
+    }
+
+    /// A reading is kept in which so much was stolen.
+    pub(crate) fn keep(&mut self, stolen: Stolen) {
+        self.kept.0 += stolen.stolen;
+        self.kept.1 += stolen.of;
+        let (stolen, of) = self.kept;
+        self.stolen_share = Stolen { stolen, of }.share();
     }
 
     fn others_mean(&self) -> f64 {
@@ -88,13 +142,17 @@ impl Quiet {
     }
 }
 
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Machine {
     pub(crate) fn describe(cpus: &Cpus) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let unknown = || "unknown".to_owned();
         Self {
             cpu: procfs::parse_cpu_model(&cpuinfo).unwrap_or_else(unknown),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),

@@ -90,7 +90,7 @@ pub(super) fn losses(run: &Run) -> Vec<String> {
 /// What is known about a run's circumstances, a sentence each.
 pub(super) fn circumstances(run: &Run) -> Vec<String> {
     let minutes = run.seconds.div_ceil(60);
-    vec![
+    let mut sentences = vec![
         format!(
             "{}, {} cores, Linux {}; {}",
             run.machine.cpu, run.machine.cores, run.machine.kernel, run.machine.pinning
@@ -100,7 +100,15 @@ pub(super) fn circumstances(run: &Run) -> Vec<String> {
             "{} rounds with readings of {} ms, {minutes} minutes; load average {:.2} at the start",
             run.rounds, run.window_ms, run.machine.load_average
         ),
-    ]
+    ];
+    if run.quiet.taken_again > 0 {
+        sentences.push(format!(
+            "{} readings were taken again, since the host gave too much of their time to others; \
+             of both the less disturbed one is kept, whatever it says",
+            run.quiet.taken_again
+        ));
+    }
+    sentences
 }
 
 /// What spoils a run, a sentence each.
