@@ -169,15 +169,14 @@ impl Generator {
             // What a verification takes is no server's doing.
             command.arg("--insecure");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        Running::start(command, &self.cpus, on, &self.interrupt)
+        command.stdin(Stdio::null());
+        Running::start_for_output(command, &self.cpus, on, &self.interrupt)
     }
 
     fn report<Report: for<'a> Deserialize<'a>>(
         running: &mut Running,
         duration: Duration,
     ) -> Result<Report> {
-        // The report is smaller than a pipe's buffer, so it need not be read meanwhile.
         let status = running.wait(duration + PATIENCE)?;
         if !status.success() && status.code() != Some(WRONG_DELIVERIES) {
             bail!("the load generator ended with {status}");

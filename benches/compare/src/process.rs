@@ -1,6 +1,7 @@
 //! Child processes: started on a CPU of their own, ended with the driver whatever happens.
 
 use std::fs::File;
+use std::io::Seek;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -66,6 +67,8 @@ pub(crate) type Interrupt = Arc<AtomicBool>;
 /// A child that ends when this is dropped.
 pub(crate) struct Running {
     child: Child,
+    /// Where its stdout goes, if anybody is to read it: a file, which never fills up as a pipe does.
+    output: Option<File>,
     interrupt: Interrupt,
 }
 
@@ -83,8 +86,23 @@ impl Running {
             .with_context(|| format!("starting {name}"))?;
         Ok(Self {
             child,
+            output: None,
             interrupt: Arc::clone(interrupt),
         })
+    }
+
+    /// The same, and keeps its stdout for [`output`](Self::output).
+    pub(crate) fn start_for_output(
+        mut command: Command,
+        cpus: &Cpus,
+        on: &[usize],
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let output = tempfile::tempfile().context("making a file for a program's output")?;
+        command.stdout(output.try_clone()?);
+        let mut running = Self::start(command, cpus, on, interrupt)?;
+        running.output = Some(output);
+        Ok(running)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -113,14 +131,11 @@ impl Running {
         }
     }
 
-    /// What it wrote to its piped stdout, once it has ended.
+    /// What it wrote to its stdout, once it has ended.
     pub(crate) fn output(&mut self) -> Result<String> {
-        let stdout = self
-            .child
-            .stdout
-            .take()
-            .context("its output was not piped")?;
-        Ok(std::io::read_to_string(stdout)?)
+        let mut output = self.output.take().context("its output was not kept")?;
+        output.rewind()?;
+        Ok(std::io::read_to_string(output)?)
     }
 }
 
