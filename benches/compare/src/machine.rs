@@ -220,6 +220,7 @@ mod tests {
         let quiet = |others_cores: &[f64], stolen_share| Quiet {
             others_cores: others_cores.to_vec(),
             stolen_share,
+            ..Quiet::default()
         };
         assert_eq!(quiet(&[0.0, 0.1, 0.0], 0.0).disturbance(&sample(0.1)), None);
         assert_eq!(Quiet::default().disturbance(&sample(0.0)), None);
@@ -227,5 +228,20 @@ mod tests {
         assert!(said(quiet(&[1.0, 0.6], 0.0), 0.0).contains("0.80 of 2 cores"));
         assert!(said(quiet(&[0.0], 0.05), 0.0).contains("5.0 %"));
         assert!(said(quiet(&[0.0], 0.0), 3.0).contains("load average 3.00"));
+    }
+
+    #[test]
+    fn what_was_stolen_is_told_of_all_readings_that_were_kept() {
+        let stolen = |millis| Stolen {
+            stolen: Duration::from_millis(millis),
+            of: Duration::from_secs(1),
+        };
+        assert!(stolen(11).is_too_much() && !stolen(10).is_too_much());
+        let mut quiet = Quiet::default();
+        for millis in [0, 50, 10] {
+            quiet.keep(stolen(millis));
+        }
+        assert!((quiet.stolen_share - 0.02).abs() < 1e-9);
+        assert!(quiet.disturbance(&sample(0.0)).is_some());
     }
 }
