@@ -200,8 +200,8 @@ fn failures<T>(readings: &[Option<T>]) -> usize {
         .count()
 }
 
-/// One reading. Where the host gave too much of its time to others it is taken once more, and the one
-/// that was disturbed less is kept, whatever it says.
+/// One reading. Where the host gave too much of its time to others it is taken once more, and the
+/// one that was disturbed less is kept, whatever it says.
 fn read(
     lab: &Lab,
     contender: &Contender,

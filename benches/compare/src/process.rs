@@ -67,7 +67,7 @@ pub(crate) type Interrupt = Arc<AtomicBool>;
 /// A child that ends when this is dropped.
 pub(crate) struct Running {
     child: Child,
-    /// Where its stdout goes, if anybody is to read it: a file, which never fills up as a pipe does.
+    /// Where its stdout goes, if anybody is to read it: a file does not fill up as a pipe does.
     output: Option<File>,
     interrupt: Interrupt,
 }
