@@ -191,21 +191,31 @@ pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantile
     all
 }
 
-/// The head of a table of storms.
-pub(crate) const STORMS: [&str; 4] = ["storm", "dropped", "back", "recovery"];
+/// The head of the table of storms.
+pub(crate) const STORMS: [&str; 5] = [
+    "storms",
+    "dropped",
+    "back",
+    "recovery, median",
+    "recovery, max",
+];
 
-/// Connections that were dropped at once: each time, and how long they took to come back.
-pub(crate) fn storms(report: &RelayReport) -> Vec<Vec<String>> {
-    let storms = report.churn.iter().flat_map(|churn| &churn.storms);
-    let row = |(number, storm): (usize, &Storm)| {
-        vec![
-            (number + 1).to_string(),
-            grouped(storm.dropped),
-            grouped(storm.back),
-            time(storm.recovery_ns as f64),
-        ]
+/// Connections that were dropped at once, and how long a storm took until all were back. Empty
+/// without storms.
+pub(crate) fn storms(storms: &[Storm]) -> Vec<Vec<String>> {
+    let mut times: Vec<u64> = storms.iter().map(|storm| storm.recovery_ns).collect();
+    times.sort_unstable();
+    let Some(max) = times.last() else {
+        return Vec::new();
     };
-    storms.enumerate().map(row).collect()
+    let sum = |of: fn(&Storm) -> u64| grouped(storms.iter().map(of).sum());
+    vec![vec![
+        grouped(storms.len() as u64),
+        sum(|storm| storm.dropped),
+        sum(|storm| storm.back),
+        time(times[times.len() / 2] as f64),
+        time(*max as f64),
+    ]]
 }
 
 /// What was asked for, option by option.

@@ -64,7 +64,10 @@ function enrich(run) {
       cpu_ns_per_delivery: 1_500, resident_bytes: 2e7, relay_latency_ns: times, counters: {},
       parts: ['client', 'server', 'rest'].map((name) => ({ name, mean_ns: 1e5, share: 1 / 3 })),
     },
-    churn: { replaced: 9, failed: 1, reasons: ['refused'], delivered: 9, connect_ns: run.connect_ns },
+    churn: {
+      replaced: 9, failed: 1, reasons: ['refused'], delivered: 9, connect_ns: run.connect_ns,
+      storms: [{ dropped: 950, back: 950, recovery_ns: 41e6 }, { dropped: 950, back: 949, recovery_ns: 45e6 }],
+    },
     errors: [{ error: 'lost', count: 12 }, { error: 'disconnected', count: 10 }],
     disconnects: { reading: 10, stalled: 0, slow: 0, listed: Array.from({ length: 10 }, (_, n) => reason(n)) },
     aborted: { condition: 'p99>5ms', observed: 6e6, at_ms: 900 },
@@ -72,7 +75,7 @@ function enrich(run) {
     invalid_reasons: ['it sent 3.20ms late at p99', 'a thread was busy 99 % of the time'],
     right: false,
     config: {
-      ...run.config, stalled: 3, slow_readers: 5, churning: 10, ramp_ms: 2_000, deflate: true,
+      ...run.config, stalled: 3, slow_readers: 5, churning: 950, storm_every_ms: 2_000, ramp_ms: 2_000, deflate: true,
       push_url: 'http://127.0.0.1:1/push/room',
       source_ips: Array.from({ length: 50 }, (_, n) => `127.0.0.${n + 1}`),
     },

@@ -25,8 +25,12 @@ fn relay(out: &mut Page, report: &RelayReport) {
     out.table(&["figure", "value"], &figures(report));
     out.heading("Latency");
     out.table(&QUANTILES, &latencies(report));
-    let storms = crate::words::storms(report);
-    if !storms.is_empty() {
+    if let Some(churn) = report
+        .churn
+        .as_ref()
+        .filter(|churn| !churn.storms.is_empty())
+    {
+        let storms = crate::words::storms(&churn.storms);
         out.heading("Storms");
         out.table(&crate::words::STORMS, &storms);
     }

@@ -31,8 +31,12 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
         let is_alone = report.config.publishers == 0;
         body += &panel(is_alone, "", &chart);
     }
-    let storms = words::storms(report);
-    if !storms.is_empty() {
+    if let Some(churn) = report
+        .churn
+        .as_ref()
+        .filter(|churn| !churn.storms.is_empty())
+    {
+        let storms = words::storms(&churn.storms);
         body += &panel(false, "Storms", &table(&words::STORMS, &storms));
     }
     if let Some(server) = &report.server {

@@ -95,6 +95,7 @@ pub struct RelayConfig {
     /// Connections replaced a second; 0 without `--churn`.
     pub churn_per_second: f64,
     /// From one storm to the next; 0 without `--storm-every`.
+    #[serde(default)]
     pub storm_every_ms: u64,
     /// Clients that publish.
     pub publishers: u32,
@@ -293,6 +294,7 @@ pub struct Churn {
     /// Until they were upgraded again: from when they were due to be replaced.
     pub connect_ns: Distribution,
     /// Of `--storm-every`, one by one.
+    #[serde(default)]
     pub storms: Vec<Storm>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
 use super::{Page, grouped, time};
-use crate::words::{amount, bytes, change, ratio};
+use crate::words::{amount, bytes, change, ratio, storms};
 
 /// All that the run has of it, each part after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {
@@ -37,14 +37,15 @@ fn churn(out: &mut Page, churn: &Churn) {
     for reason in &churn.reasons {
         out.row("", reason);
     }
-    for (number, storm) in churn.storms.iter().enumerate() {
-        let (dropped, back) = (grouped(storm.dropped), grouped(storm.back));
-        let took = time(storm.recovery_ns as f64);
-        let head = if number == 0 { "storms" } else { "" };
+    for row in storms(&churn.storms) {
+        let [number, dropped, back, median, max] = &row[..] else {
+            continue;
+        };
         out.row(
-            head,
-            &format!("{dropped} connections dropped, {back} back after {took}"),
+            "storms",
+            &format!("{number}, {dropped} connections dropped, {back} back"),
         );
+        out.row("", &format!("after {median} (median), {max} (max)"));
     }
 }
 
