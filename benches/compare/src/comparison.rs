@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::awake::Awake;
 use crate::cases::{Case, Programs, Tier};
 use crate::load::Generator;
 use crate::machine::{Machine, Quiet, Stolen, StolenTime};
@@ -225,6 +226,7 @@ fn read_once(
     contender: &Contender,
     unavailable: &mut Option<String>,
 ) -> Result<(Option<Reading>, Stolen)> {
+    let _awake = Awake::start(&lab.generator.cpus, &lab.generator.interrupt);
     let stolen = StolenTime::start()?;
     let reading = match lab.read(contender) {
         Ok(reading) => Some(reading),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::awake;
 use crate::process::{Cpus, pause};
 use crate::procfs;
 
@@ -33,6 +34,9 @@ pub(crate) struct Machine {
     pub(crate) commit: String,
     /// How server and generator are kept apart.
     pub(crate) pinning: String,
+    /// It is a virtual one, and its CPUs computed for nothing where there was nothing to do.
+    #[serde(default)]
+    pub(crate) is_kept_awake: bool,
 }
 
 /// What others did on the machine while a run went on.
@@ -164,6 +168,7 @@ impl Machine {
             commit: (std::env::var("BENCH_COMMIT").ok())
                 .or_else(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]))
                 .unwrap_or_else(unknown),
+            is_kept_awake: awake::is_possible(),
             pinning: match cpus.pair {
                 Some((server, generator)) => {
                     format!("server on CPU {server}, generator on CPU {generator}")
@@ -183,9 +188,11 @@ impl Machine {
             commit,
             pinning,
             load_average,
+            is_kept_awake,
         } = self;
+        let awake = if *is_kept_awake { ", kept awake" } else { "" };
         format!(
-            "{cpu}, {cores} cores, Linux {kernel}\n{date}, commit {commit}, {pinning}, \
+            "{cpu}, {cores} cores{awake}, Linux {kernel}\n{date}, commit {commit}, {pinning}, \
              load average {load_average:.2} at the start"
         )
     }
@@ -208,6 +215,7 @@ pub(crate) fn sample(load_average: f64) -> Machine {
         load_average,
         commit: "0123456789ab".to_owned(),
         pinning: "server on CPU 1, generator on CPU 0".to_owned(),
+        is_kept_awake: false,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::awake::Awake;
 use crate::cases::Programs;
 use crate::load::{RelayReport, strings};
 use crate::machine::{Machine, Quiet};
@@ -121,6 +122,7 @@ pub(crate) fn run(lab: &Lab, programs: &Programs, plan: &Plan) -> Result<Scaling
             let mut rounds = Vec::new();
             for _ in 0..plan.rounds {
                 scaling.quiet.watch(&lab.generator.interrupt)?;
+                let _awake = Awake::start(&lab.generator.cpus, &lab.generator.interrupt);
                 rounds.push(round(lab, programs, &layout, (is_one_room, args))?);
             }
             let step = Step {

@@ -90,9 +90,13 @@ pub(super) fn losses(run: &Run) -> Vec<String> {
 /// What is known about a run's circumstances, a sentence each.
 pub(super) fn circumstances(run: &Run) -> Vec<String> {
     let minutes = run.seconds.div_ceil(60);
+    let awake = match run.machine.is_kept_awake {
+        true => ", a virtual machine whose CPUs were kept awake",
+        false => "",
+    };
     let mut sentences = vec![
         format!(
-            "{}, {} cores, Linux {}; {}",
+            "{}, {} cores, Linux {}{awake}; {}",
             run.machine.cpu, run.machine.cores, run.machine.kernel, run.machine.pinning
         ),
         format!("{}, commit {}", run.machine.date, run.machine.commit),
