@@ -1,10 +1,10 @@
 //! Keeps the CPUs of a virtual machine awake while something is measured.
 //!
-//! A CPU with nothing to do is given back to the host, and when it is wanted again it has to wait for the
-//! host's scheduler: where other machines want that core too, for longer than what is measured takes. A
-//! program that computes for nothing leaves no such gap. In the scheduling class `SCHED_IDLE` it gives way
-//! to everybody else at once (sched(7)), and CPU time is accounted to who used it, so nothing measured
-//! includes it.
+//! A CPU with nothing to do is given back to the host, and when it is wanted again it has to wait
+//! for the host's scheduler: where other machines want that core too, for longer than what is
+//! measured takes. A program that computes for nothing leaves no such gap. In the scheduling class
+//! `SCHED_IDLE` it gives way to everybody else at once (sched(7)), and CPU time is accounted to who
+//! used it, so nothing measured includes it.
 
 use std::fs;
 use std::hint::black_box;
@@ -25,8 +25,8 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Does nothing on a machine that is not virtual, where computing for nothing would take clock and
-    /// shared units from what is measured, and where there is no `chrt` (util-linux).
+    /// Does nothing on a machine that is not virtual, where computing for nothing would take clock
+    /// and shared units from what is measured, and where there is no `chrt` (util-linux).
     pub(crate) fn start(cpus: &Cpus, interrupt: &Interrupt) -> Self {
         let wanted = if is_possible() { cpus.usable() } else { vec![] };
         let spin = |cpu: usize| {
@@ -57,8 +57,8 @@ fn has_hypervisor(cpuinfo: &str) -> bool {
     flags.any(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
 }
 
-/// Computes for nothing until it is ended, or whoever started it is gone. Without the instruction for
-/// busy waiting, which tells a host to take the CPU away.
+/// Computes for nothing until it is ended, or whoever started it is gone. Without the instruction
+/// for busy waiting, which tells a host to take the CPU away.
 pub(crate) fn spin() {
     let parent = getppid();
     while getppid() == parent {
