@@ -197,9 +197,10 @@ impl Relay {
         self.clients - self.slow - self.churning - self.stalled
     }
 
-    /// Many connections are dropped at once.
+    /// Many connections are dropped at once, with time left to recover from it.
     pub(crate) fn has_storms(&self) -> bool {
-        matches!(self.churn, Some(Churn::Storms { .. }))
+        let time = self.ramp + self.warmup + self.duration;
+        matches!(self.churn, Some(Churn::Storms { every }) if 2 * every <= time)
     }
 
     /// Connections of any kind.

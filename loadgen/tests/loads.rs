@@ -182,6 +182,11 @@ fn a_storm_drops_many_at_once_and_says_when_they_were_back() {
         (code, text(&report, "/aborted/condition")),
         (3, "recovery>1ns")
     );
+    let told = common::run(
+        &url,
+        "--storm-every 6s --duration 10s --abort-if recovery>5s",
+    );
+    assert_eq!(told.status.code(), Some(2), "no storm would come");
     let (_, report) = common::report(
         &url,
         "--scenario storm --clients 20 --duration 10ms --warmup 0",

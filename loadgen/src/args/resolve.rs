@@ -336,7 +336,10 @@ fn conditions(option: &str, text: Option<&str>, work: &Work) -> Result<Vec<Condi
     match (read.iter().find(|one| one.is_of_storms()), work) {
         (None, _) => Ok(read),
         (_, Work::Relay(relay)) if relay.has_storms() => Ok(read),
-        (Some(one), _) => Err(bad(format!("{} needs --storm-every", one.text()))),
+        (Some(one), _) => Err(bad(format!(
+            "{} needs --storm-every, of half the run or less",
+            one.text()
+        ))),
     }
 }
 
