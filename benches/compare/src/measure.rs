@@ -195,7 +195,8 @@ impl Lab {
         self.generator
             .relay(url, &connections_only(args), CONNECTED, true)?;
         let connected = self.settled_cpu(server)?;
-        let report = self.generator.relay(url, args, self.window, true)?;
+        let window = window_for(clients_in(args), self.window);
+        let report = self.generator.relay(url, args, window, true)?;
         let end = self.settled_cpu(server)?;
         let cpu = (end - connected).saturating_sub(connected - start);
         ensure!(report.delivered > 0, "nothing was delivered");
@@ -395,14 +396,22 @@ impl Lab {
 
 /// The arguments of a load that opens the same connections and sends nothing.
 fn connections_only(args: &[String]) -> Vec<String> {
-    let clients = args
-        .iter()
-        .position(|arg| arg == "--clients")
-        .and_then(|at| args.get(at + 1));
-    let clients = clients.map_or("50", String::as_str);
-    let mut only = strings(&["--clients", clients, "--publishers", "0"]);
+    let clients = clients_in(args).to_string();
+    let mut only = strings(&["--clients", &clients, "--publishers", "0"]);
     only.extend(args.iter().filter(|arg| *arg == "--deflate").cloned());
     only
+}
+
+fn clients_in(args: &[String]) -> u32 {
+    let at = args.iter().position(|arg| arg == "--clients");
+    let clients = at.and_then(|at| args.get(at + 1)?.parse().ok());
+    clients.unwrap_or(50)
+}
+
+/// How long messages are sent: with many clients longer, so that they cost more than connecting,
+/// which is taken off.
+fn window_for(clients: u32, window: Duration) -> Duration {
+    window * clients.div_ceil(2_500)
 }
 
 fn micros(time: Duration) -> f64 {
@@ -420,5 +429,12 @@ mod tests {
         assert_eq!(connections_only(&args), expected);
         assert_eq!(connections_only(&[])[1], "50");
         assert!(connections_only(&strings(&["--deflate"])).contains(&"--deflate".to_owned()));
+    }
+
+    #[test]
+    fn many_clients_get_a_longer_window() {
+        let second = Duration::from_secs(1);
+        let windows = [50, 1_000, 10_000].map(|clients| window_for(clients, second));
+        assert_eq!(windows, [second, second, 4 * second]);
     }
 }

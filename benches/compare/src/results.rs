@@ -208,6 +208,8 @@ impl CaseResult {
 }
 
 const OK: &str = "ok";
+/// Of a case in which it has to be the cheapest, and is not.
+pub(crate) const PEER_CHEAPER: &str = "MISSED: a peer";
 /// Of a case that has nothing to reach.
 const TOLD: &str = "–";
 
@@ -236,7 +238,7 @@ fn verdict(goal: Goal, values: &[Vec<Option<f64>>]) -> String {
     } else if measured.median > max {
         "MISSED".to_owned()
     } else if matches!(goal, Goal::RatioAndCheapest(_)) && (2..values.len()).any(is_dearer) {
-        "MISSED: a peer".to_owned()
+        PEER_CHEAPER.to_owned()
     } else {
         OK.to_owned()
     }
@@ -350,7 +352,7 @@ mod tests {
         let with_peer = values(&[&[1.0], &[1.1], &[1.0]]);
         assert_eq!(
             verdict(Goal::RatioAndCheapest(1.15), &with_peer),
-            "MISSED: a peer"
+            PEER_CHEAPER
         );
         assert_eq!(verdict(Goal::Ratio(1.15), &with_peer), OK);
         let without = vec![vec![Some(1.0)], vec![Some(1.1)], vec![None]];

@@ -143,7 +143,7 @@ impl Row {
 
     /// To open ten thousand connections takes longer than to load them.
     fn rounds_max(&self) -> Option<u32> {
-        (self.clients >= 10_000).then_some(3)
+        (self.clients >= 10_000).then_some(5)
     }
 
     fn tells(&self) -> &'static [&'static str] {

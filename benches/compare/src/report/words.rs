@@ -1,6 +1,6 @@
 //! The words that all forms of the report share.
 
-use crate::results::{CaseResult, ContenderResult, Run, Standing};
+use crate::results::{CaseResult, ContenderResult, PEER_CHEAPER, Run, Standing};
 use crate::stats::Figure;
 use crate::table::digits;
 
@@ -74,8 +74,12 @@ pub(super) fn losses(run: &Run) -> Vec<String> {
                 case.title, case.verdict, case.target
             ));
         }
-        let cheaper = peers(case).iter();
-        let cheaper = cheaper.filter(|peer| peer.standing() == Standing::Cheaper);
+        // Where it has to be the cheapest, a peer with a smaller median is one too many.
+        let has_to_be_cheapest = case.verdict == PEER_CHEAPER;
+        let cheaper = peers(case).iter().filter(|peer| {
+            let is_smaller = peer.to_judged.is_some_and(|ratio| ratio.median <= 1.0);
+            peer.standing() == Standing::Cheaper || (has_to_be_cheapest && is_smaller)
+        });
         all.extend(cheaper.filter_map(|peer| {
             let ratio = interval(peer.to_judged?);
             Some(format!(
