@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::mpsc::channel;
@@ -224,6 +224,31 @@ fn handshakes_are_counted_with_a_closing_handshake_and_with_a_reset() {
     let output = run(&url, "--handshakes 10");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(text.contains("10 of 10"), "{text}");
+}
+
+#[test]
+fn no_more_handshakes_than_asked_are_under_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    let mut child = loadgen(
+        &url,
+        "--handshakes 20 --concurrency 3 --connect-timeout 60s",
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the generator starts");
+    let opened: Vec<_> = (0..3)
+        .map(|_| listener.accept().expect("a connection"))
+        .collect();
+    // Nobody is answered, so nobody makes room.
+    let patience = Some(Duration::from_millis(200));
+    let waiting = socket2::SockRef::from(&listener).set_read_timeout(patience);
+    waiting.expect("set");
+    let more = listener.accept().map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(more, Err(ErrorKind::WouldBlock), "beside {}", opened.len());
+    child.kill().expect("it is ours");
+    child.wait().expect("it ended");
 }
 
 #[test]

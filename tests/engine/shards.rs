@@ -2,12 +2,13 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use corecast::engine::{
     Durations, EndpointSettings, Engine, Listen, ListenAddress, Settings, StartError,
 };
+
+use tempfile::TempDir;
 
 use crate::support::client::{Client, TEXT, frame};
 use crate::support::relay::Relay;
@@ -128,6 +129,52 @@ fn pinned_and_spinning_shards_relay_and_stop() {
 }
 
 #[test]
+fn a_spinning_shard_need_not_be_woken() {
+    for (spin, wakes) in [(Duration::ZERO, true), (Duration::from_secs(60), false)] {
+        let settings = Settings {
+            shards: 2,
+            spin,
+            ..settings()
+        };
+        let server = Server::hub(settings, EndpointSettings::default());
+        let mut clients: Vec<Client> = (0..2).map(|_| server.open("/")).collect();
+        for round in 0..20 {
+            clients[round % 2].text("look");
+            for client in &mut clients {
+                assert_eq!(client.expect_text(), "look");
+            }
+        }
+        let sent = server.sum(|stats| stats.wakes_sent.get());
+        assert_eq!(sent > 0, wakes, "{sent} wakes with {spin:?}");
+        drop(clients);
+        server.expect_empty();
+        assert!(server.stop());
+    }
+}
+
+#[test]
+fn a_shard_reads_no_more_at_once_than_its_buffer_holds() {
+    for (set, bytes) in [("16KiB", 16 << 10), ("1MiB", 1 << 20)] {
+        let set = format!("engine.read_buffer_bytes={set}");
+        let arguments = ["--shards", "1", "--set", &set];
+        let Some((relay, directory)) = traced("read,recvfrom", &arguments) else {
+            return;
+        };
+        let mut client = Client::open(relay.address, "/");
+        client.text("read");
+        assert_eq!(client.expect_text(), "read");
+        // The message has 10 bytes: recvfrom(7, "…", 16384, 0, NULL, NULL) = 10
+        let reads = lines(&directory, ") = 10");
+        let read = reads.last().expect("the message was read");
+        let length = read
+            .split([',', ')'])
+            .filter_map(|each| each.trim().parse().ok());
+        let length: usize = length.max().expect("a length");
+        assert!((bytes..bytes + 8192).contains(&length), "{read}");
+    }
+}
+
+#[test]
 fn a_shard_wakes_another_at_most_once_a_turn() {
     let mut settings = settings();
     settings.shards = 2;
@@ -155,27 +202,39 @@ fn a_shard_wakes_another_at_most_once_a_turn() {
     );
 }
 
-/// How many lines of the trace have this call.
-fn calls(trace: &Path, name: &str) -> usize {
+/// A relay under strace, which leaves a line for each of these calls in the file `trace` of the
+/// directory. None where strace does not work.
+fn traced(calls: &str, arguments: &[&str]) -> Option<(Relay, TempDir)> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let trace = directory.path().join("trace");
+    let trace = trace.to_str().expect("UTF-8");
+    let of = format!("trace={calls}");
+    // -D: the relay is the child, so that ending it leaves nothing behind.
+    let strace = ["strace", "-D", "-f", "-e", &of, "-o", trace];
+    let works = std::process::Command::new("strace")
+        .args(&strace[1..])
+        .arg("true")
+        .output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: strace does not work here");
+        return None;
+    }
+    Some((Relay::start_by(&strace, arguments), directory))
+}
+
+/// The lines of the trace that have this.
+fn lines(directory: &TempDir, wanted: &str) -> Vec<String> {
+    let trace = directory.path().join("trace");
     let text = std::fs::read_to_string(trace).unwrap_or_default();
-    text.lines().filter(|line| line.contains(name)).count()
+    let lines = text.lines().filter(|line| line.contains(wanted));
+    lines.map(str::to_owned).collect()
 }
 
 #[test]
 fn a_message_costs_no_epoll_ctl() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let trace = directory.path().join("trace");
-    // -D: the relay is the child, so that ending it leaves nothing behind.
-    let strace = ["strace", "-D", "-f", "-e", "trace=epoll_ctl", "-o"];
-    let works = std::process::Command::new("strace")
-        .args(&strace[1..])
-        .args([trace.to_str().unwrap(), "true"])
-        .output();
-    if !works.is_ok_and(|output| output.status.success()) {
-        return eprintln!("skipped: strace does not work here");
-    }
-    let by = [&strace[..], &[trace.to_str().unwrap()]].concat();
-    let relay = Relay::start_by(&by, &["--shards", "2"]);
+    let Some((relay, directory)) = traced("epoll_ctl", &["--shards", "2"]) else {
+        return;
+    };
     let mut clients: Vec<Client> = (0..4).map(|_| Client::open(relay.address, "/")).collect();
     let mut round = |text: &str| {
         for sender in 0..clients.len() {
@@ -186,12 +245,13 @@ fn a_message_costs_no_epoll_ctl() {
         }
     };
     round("first");
-    let before = calls(&trace, "epoll_ctl(");
+    let calls = || lines(&directory, "epoll_ctl(").len();
+    let before = calls();
     assert!(before >= 4, "every connection is registered: {before}");
     for _ in 0..50 {
         round("steady");
     }
-    assert_eq!(calls(&trace, "epoll_ctl("), before);
+    assert_eq!(calls(), before);
 }
 
 #[test]
