@@ -215,7 +215,8 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, plan.window)?;
     fs::create_dir_all(&folders.results).context("making the folder for results")?;
     let run = comparison::run(&lab, &programs, &plan)?;
-    if plan.names.is_empty() {
+    // A first look is not for publication: it replaces no report.
+    if plan.names.is_empty() && !args.quick {
         make_report(folders, None)?;
     }
     if let Some(file) = &args.json {
