@@ -18,12 +18,7 @@ pub(crate) struct Clock {
     last: Instant,
     elapsed: Duration,
     reading: Duration,
-    sent_ns: u64,
-    sends_since: u32,
 }
-
-/// Sends that share a reading of the clock, which costs a hundredth of one of them.
-const SENDS_PER_READING: u32 = 4;
 
 impl Clock {
     /// A clock whose nanoseconds count from `origin`, the same for all shards.
@@ -33,8 +28,6 @@ impl Clock {
             last: origin,
             elapsed: Duration::ZERO,
             reading: Duration::ZERO,
-            sent_ns: 0,
-            sends_since: 0,
         }
     }
 
@@ -46,7 +39,6 @@ impl Clock {
     fn advance_to(&mut self, now: Instant, is_reading: bool) {
         let step = now.saturating_duration_since(self.last).min(CLOCK_STEP_MAX);
         self.last = now;
-        self.sends_since = 0;
         self.elapsed += step;
         if is_reading {
             self.reading += step;
@@ -56,16 +48,6 @@ impl Clock {
     /// Real nanoseconds since the origin, read from the operating system at this moment.
     pub(crate) fn now_ns(&self) -> u64 {
         nanoseconds(self.origin.elapsed())
-    }
-
-    /// Real nanoseconds since the origin at which a send ended, for the relay's latency: read after
-    /// the first one of a turn and after every fourth, so it is early by three sends at most.
-    pub(crate) fn sent_ns(&mut self) -> u64 {
-        if self.sends_since == 0 {
-            self.sent_ns = self.now_ns();
-        }
-        self.sends_since = (self.sends_since + 1) % SENDS_PER_READING;
-        self.sent_ns
     }
 
     /// Real nanoseconds since the origin at the start of the turn.

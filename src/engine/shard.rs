@@ -510,7 +510,7 @@ impl Shard {
         let stats = &doors.doors[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
-        let now_ns = clock.sent_ns();
+        let now_ns = clock.now_ns();
         let mut deliveries = 0;
         // What is encrypted counts as sent with the call that carried its first byte.
         connection

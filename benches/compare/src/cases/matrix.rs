@@ -141,7 +141,7 @@ impl Row {
         }
     }
 
-    /// To open ten thousand connections takes longer than to load them.
+    /// A reading of ten thousand connections takes ten seconds.
     fn rounds_max(&self) -> Option<u32> {
         (self.clients >= 10_000).then_some(5)
     }
