@@ -91,6 +91,7 @@ impl Served {
             outbox.advance(bytes, |sent| {
                 black_box(sent);
             });
+            true
         })
     }
 

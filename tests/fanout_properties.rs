@@ -515,6 +515,7 @@ impl Seats {
             let member = member.find(|each| each.connection == connection);
             let member = member.expect("a visit to nobody");
             member.get(runs, *accepted, inflater);
+            true
         });
     }
 

@@ -16,7 +16,7 @@ use super::families::Families;
 use super::process::Process;
 use super::{Page, Pages, Running};
 use crate::engine::{
-    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
+    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, TurnPhase, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::logging;
@@ -487,6 +487,13 @@ fn shards(families: &mut Families, view: &View) {
         "corecast_turn_duration_seconds",
         "How long the turns of the shards' loops took, without the wait for something to do.",
         view.shards().map(|stats| &stats.turns),
+    );
+    families.counters(
+        "corecast_turn_cut_total",
+        "Phases of turns that ended while more waited, since they had done their share of the \
+         work: it goes on in the next turn.",
+        "phase",
+        sum_each(view, TurnPhase::LABELS, |stats| &stats.turn_cut),
     );
 }
 

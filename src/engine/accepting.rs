@@ -13,19 +13,31 @@ use super::reading::gauge;
 use super::shard::Shard;
 use super::stream::Stream;
 use super::tls::TlsSession;
-use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+use super::work::TurnPhase;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, PRICE_ACCEPT, REFUSING_MAX};
 
 impl Shard {
-    /// Accepts what waits, up to a bound for each listener and turn.
+    /// Takes over what other shards accepted for this one, and accepts what waits: as much as the
+    /// work allows, and one of each listener at the least.
     pub(super) fn accept(&mut self) {
+        self.core.work.begin(TurnPhase::Accept);
+        while let Ok(handover) = self.inbox.handover.try_recv() {
+            self.adopt(handover);
+            if self.core.work.is_spent() {
+                break;
+            }
+        }
         if !self.stop.is_accepting() {
             return;
         }
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].is_ready {
-                self.accept_from(listener, ACCEPTS_PER_TURN);
+                let accepts_max = self.core.work.left_ns().max(0) as u64 / PRICE_ACCEPT;
+                self.accept_from(listener, accepts_max.max(1) as usize);
             }
         }
+        let more = self.listeners.iter().any(|listening| listening.is_ready);
+        self.core.note_cut(more);
     }
 
     pub(super) fn accept_from(&mut self, listener: usize, accepts_max: usize) {
@@ -68,6 +80,7 @@ impl Shard {
 
     fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.core.stats().accepted.add(1);
+        self.core.work.spend(PRICE_ACCEPT);
         let own = self.core.id;
         if own >= self.core.doors.relaying {
             if self.core.connections.len() < ADMIN_CONNECTIONS_MAX {
@@ -165,6 +178,7 @@ impl Shard {
             is_counted,
             tls,
         } = handover;
+        self.core.work.spend(PRICE_ACCEPT);
         let generation = self.core.next_generation();
         let session = self.core.tls.as_deref().filter(|_| tls);
         let session = session.and_then(TlsSession::new);

@@ -21,6 +21,7 @@ use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
+use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
 use crate::wire::decoder::Decoder;
 use crate::wire::http::{ChunkedDecoder, Response};
 
@@ -228,6 +229,8 @@ pub(super) struct Cold {
     pub(super) held: Held,
     /// The client was told to send the body.
     pub(super) is_body_invited: bool,
+    /// What was received has not been looked at to its end, since others had their turn.
+    pub(super) is_cut: bool,
     /// What waited to be sent when the client was last found to be late.
     pub(super) unsent_bytes: Option<usize>,
 }
@@ -338,6 +341,32 @@ impl Connection {
             is_counted: false,
             awaits_proxy_header: false,
         }
+    }
+
+    /// Whether there is any use in reading it now.
+    pub(super) fn may_be_read(&self) -> bool {
+        !matches!(self.phase, Phase::Deferred | Phase::Dead) && !self.is_doomed && !self.is_paused()
+    }
+
+    /// Whether so much waits for it that it has to be sent before more comes to it, though its
+    /// socket takes what it is given.
+    #[inline]
+    pub(super) fn is_flushed_first(&self) -> bool {
+        self.is_writable
+            && (self.outbox.slices() >= SLICES_PER_WRITE
+                || self.outbox.bytes() >= FLUSH_AHEAD_BYTES)
+    }
+
+    /// Whether others are sent to before it, turn by turn.
+    #[inline]
+    pub(super) fn has_much_to_send(&self) -> bool {
+        self.outbox.bytes() > LARGE_OUTBOX_BYTES
+    }
+
+    /// Whether something was received and left when others had their turn.
+    pub(super) fn has_kept(&self) -> bool {
+        let cold = self.cold.as_ref();
+        self.has_rest() || cold.is_some_and(|cold| cold.is_cut)
     }
 
     /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.

@@ -23,7 +23,7 @@ use crate::fanout::directory::Directory;
 use crate::fanout::room::RoomKey;
 use crate::fanout::segment::LiveBytes;
 use crate::fanout::{ConnectionId, Recipients};
-use crate::limits::{CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
+use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
 use crate::wire::frame::MessageKind;
 
 /// What another thread asks of a shard.
@@ -62,6 +62,15 @@ pub(super) enum Control {
     Stop,
 }
 
+impl Control {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Control::Publish { payload, .. } | Control::Send { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What can be replaced while the engine runs.
 #[derive(Clone)]
 pub(super) struct Live {
@@ -86,6 +95,8 @@ pub(super) struct Door {
     waker: mio::Waker,
     pub(super) sleeping: SleepFlag,
     control: Sender<Control>,
+    /// Bytes of payload in `control`.
+    control_bytes: Arc<AtomicUsize>,
     handover: Sender<Handover>,
     /// Connections that the shard has, and that are on their way to it.
     pub(super) load: AtomicU32,
@@ -96,19 +107,39 @@ pub(super) struct Door {
 
 /// The receiving ends that belong to a [`Door`].
 pub(super) struct Inbox {
-    pub(super) control: Receiver<Control>,
+    control: Receiver<Control>,
+    control_bytes: Arc<AtomicUsize>,
     pub(super) handover: Receiver<Handover>,
+}
+
+impl Inbox {
+    /// The next control message.
+    pub(super) fn take_control(&self) -> Option<Control> {
+        let control = self.control.try_recv().ok()?;
+        let bytes = control.payload_bytes();
+        if bytes > 0 {
+            self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Some(control)
+    }
+
+    /// Whether there is no control message.
+    pub(super) fn has_no_control(&self) -> bool {
+        self.control.is_empty()
+    }
 }
 
 impl Door {
     /// Its shard has connections of so many endpoints.
     pub(super) fn new(waker: mio::Waker, endpoints: usize) -> (Door, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
+        let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
         let door = Door {
             waker,
             sleeping: SleepFlag::default(),
             control,
+            control_bytes: Arc::clone(&control_bytes),
             handover,
             load: AtomicU32::new(0),
             stats: ShardStats::new(endpoints),
@@ -118,9 +149,27 @@ impl Door {
             door,
             Inbox {
                 control: control_receiver,
+                control_bytes,
                 handover: handover_receiver,
             },
         )
+    }
+
+    /// Leaves a control message for the shard, unless there are too many, or too many bytes in
+    /// them.
+    fn leave_control(&self, control: Control) -> Result<(), HandleError> {
+        let bytes = control.payload_bytes();
+        if bytes > 0 {
+            let waiting = self.control_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if waiting > 0 && waiting + bytes > CONTROL_MAILBOX_BYTES_MAX {
+                self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return Err(HandleError::Busy);
+            }
+        }
+        self.control.try_send(control).map_err(|_| {
+            self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            HandleError::Busy
+        })
     }
 
     /// Wakes the shard where it sleeps. Called after there is something for it. Returns whether it
@@ -212,9 +261,7 @@ impl Doors {
             .doors
             .get(usize::from(shard))
             .ok_or(HandleError::Busy)?;
-        door.control
-            .try_send(control)
-            .map_err(|_| HandleError::Busy)?;
+        door.leave_control(control)?;
         door.wake();
         Ok(())
     }
@@ -227,6 +274,7 @@ impl Doors {
         control: Control,
         deadline: Instant,
     ) -> Result<(), HandleError> {
+        debug_assert!(control.payload_bytes() == 0, "those are counted");
         let door = &self.doors[usize::from(shard)];
         let sent = door.control.send_deadline(control, deadline);
         sent.map_err(|_| HandleError::Busy)?;

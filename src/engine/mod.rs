@@ -11,6 +11,7 @@ mod attachments;
 mod bodies;
 mod clock;
 mod close_reason;
+mod closing;
 mod connection;
 mod connects;
 mod control;
@@ -18,6 +19,7 @@ mod core;
 mod delivery;
 mod endpoint;
 mod handle;
+mod lanes;
 mod listener;
 mod mailbox;
 mod network;
@@ -41,6 +43,7 @@ mod stream;
 mod timers;
 mod tls;
 mod view;
+mod work;
 
 pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
@@ -68,6 +71,7 @@ pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::view::View;
+pub use self::work::TurnPhase;
 
 #[cfg(test)]
 mod simulation;

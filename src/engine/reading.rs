@@ -19,19 +19,43 @@ use super::settings::Rate;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
-use crate::limits::INFLATED_BYTES_MAX;
+use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED};
 use crate::wire::close::append_close;
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
 use crate::wire::frame::{Opcode, append_frame};
 use crate::wire::http::Response;
 
-/// What one receive buffer held.
-#[derive(Default)]
-struct Heard {
+/// One connection while what it sent is decoded.
+struct Hearing<'h> {
+    endpoint: &'h Arc<dyn Endpoint>,
+    meter: Meter<'h>,
+    message_bytes_max: usize,
+    received_ns: u64,
+    /// Those that got through.
     messages: u64,
     message_bytes: u64,
-    /// Of these what was inflated.
-    inflated_bytes: usize,
+}
+
+impl Hearing<'_> {
+    #[inline]
+    fn count(&mut self, message_bytes: usize) {
+        self.messages += 1;
+        self.message_bytes += message_bytes as u64;
+    }
+}
+
+/// Where decoding stopped before its end.
+struct Stopped {
+    by: StoppedBy,
+    /// Bytes at the end of what was received.
+    rest_bytes: usize,
+}
+
+enum StoppedBy {
+    /// The connection has sent more than it may.
+    Rate,
+    /// It had its part of the turn.
+    Turn,
 }
 
 impl Shard {
@@ -62,7 +86,7 @@ impl Shard {
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
         let mut pace = connection.pace.take();
         let held_before = decoder.held_bytes();
-        let waits = self.decode(
+        let stopped = self.decode(
             key,
             (&mut decoder, &mut pace),
             bytes,
@@ -84,15 +108,18 @@ impl Shard {
         if held != held_before {
             self.held_changed(held_before, held);
         }
-        if let Some(rest_bytes) = waits {
-            let rest = &bytes[bytes.len() - rest_bytes..];
-            self.core.pause(key, rest, received_ns);
+        if let Some(stopped) = stopped {
+            let rest = &bytes[bytes.len() - stopped.rest_bytes..];
+            self.core.keep_rest(key, rest);
+            match stopped.by {
+                StoppedBy::Rate => self.core.pause(key, received_ns),
+                StoppedBy::Turn => self.core.queue_read_on(key),
+            }
             self.relieve_inbound();
         }
     }
 
-    /// Returns, of a connection that has to wait before it may send more, how many bytes at the end
-    /// are not its turn.
+    /// Returns where it stopped, if it did so before all was decoded.
     fn decode(
         &mut self,
         key: Key,
@@ -100,55 +127,39 @@ impl Shard {
         bytes: &mut [u8],
         endpoint: &Arc<dyn Endpoint>,
         received_ns: u64,
-    ) -> Option<usize> {
+    ) -> Option<Stopped> {
         let (limits, rate) = self.bounds_of(key);
-        let mut meter = Meter::new(pace, rate, received_ns);
-        let mut heard = Heard::default();
+        let mut hearing = Hearing {
+            endpoint,
+            meter: Meter::new(pace, rate, received_ns),
+            message_bytes_max: limits.message_bytes,
+            received_ns,
+            messages: 0,
+            message_bytes: 0,
+        };
         let mut input = Input::new(bytes);
+        let mut has_begun = false;
         loop {
             let is_open = self.core.is_open(key);
-            if is_open && meter.must_wait() && !input.is_empty() {
+            if is_open && hearing.meter.must_wait() && !input.is_empty() {
                 break;
             }
+            // One frame gets through in any case, so that this comes to an end.
+            if self.core.work.is_quantum_spent() && has_begun && !input.is_empty() {
+                break;
+            }
+            has_begun = true;
+            self.core.work.spend(PRICE_FRAME);
             match decoder.next(&mut input, &limits) {
                 Ok(None) => break,
-                Ok(Some(Item::Message(message)))
-                    if is_open && self.gets_through(key, &mut meter, message.payload.len()) =>
-                {
-                    heard.messages += 1;
-                    heard.message_bytes += message.payload.len() as u64;
-                    self.call_message(key, endpoint, message, received_ns);
-                }
-                Ok(Some(Item::Compressed(message)))
-                    if is_open && self.gets_through(key, &mut meter, 0) =>
-                {
-                    // Past the bound even one byte is too much.
-                    let max = match heard.inflated_bytes {
-                        0..=INFLATED_BYTES_MAX => limits.message_bytes,
-                        _ => 0,
-                    };
-                    let bytes = self.call_compressed(key, endpoint, message, max, received_ns);
-                    heard.messages += u64::from(bytes.is_some());
-                    heard.message_bytes += bytes.unwrap_or(0) as u64;
-                    heard.inflated_bytes += bytes.unwrap_or(0);
-                    meter.spend_bytes(bytes.unwrap_or(0));
-                }
-                Ok(Some(Item::Ping(payload)))
-                    if is_open && self.ping_gets_through(key, &mut meter, payload.len()) =>
-                {
-                    let mut pong = Vec::with_capacity(2 + payload.len());
-                    append_frame(&mut pong, Opcode::Pong, payload);
-                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
-                }
-                Ok(Some(
-                    Item::Message(_) | Item::Compressed(_) | Item::Ping(_) | Item::Pong(_),
-                )) => {}
                 Ok(Some(Item::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.core.connections[key.index as usize].is_read_closed = true;
                     self.core.doom(key, CloseReason::ClientClosed(code));
                     break;
                 }
+                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
+                Ok(Some(_)) => {}
                 Err(error) => {
                     self.core.doom(key, CloseReason::Protocol(error));
                     break;
@@ -156,9 +167,55 @@ impl Shard {
             }
         }
         let stats = self.core.stats();
-        stats.messages.add(heard.messages);
-        stats.message_bytes.add(heard.message_bytes);
-        (self.core.is_open(key) && meter.must_wait()).then(|| input.len())
+        stats.messages.add(hearing.messages);
+        stats.message_bytes.add(hearing.message_bytes);
+        let by = match self.core.is_open(key) && hearing.meter.must_wait() {
+            true => StoppedBy::Rate,
+            false if input.is_empty() => return None,
+            false => StoppedBy::Turn,
+        };
+        Some(Stopped {
+            by,
+            rest_bytes: input.len(),
+        })
+    }
+
+    /// Takes in what an open connection has sent, but for a Close.
+    #[inline]
+    fn take_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
+        match item {
+            Item::Message(message) => {
+                let bytes = message.payload.len();
+                if self.gets_through(key, &mut hearing.meter, bytes) {
+                    hearing.count(bytes);
+                    self.call_message(key, hearing.endpoint, message, hearing.received_ns);
+                }
+            }
+            Item::Compressed(message) => {
+                if self.gets_through(key, &mut hearing.meter, 0)
+                    && let Some(bytes) = self.call_compressed(key, message, hearing)
+                {
+                    hearing.count(bytes);
+                    hearing.meter.spend_bytes(bytes);
+                    self.core.work.spend_bytes(bytes, PRICE_KIB_INFLATED);
+                }
+            }
+            Item::Ping(payload) => {
+                if self.control_gets_through(key, &mut hearing.meter, payload.len()) {
+                    let mut pong = Vec::with_capacity(2 + payload.len());
+                    append_frame(&mut pong, Opcode::Pong, payload);
+                    let received_ns = hearing.received_ns;
+                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
+                }
+            }
+            Item::Pong(payload) => {
+                self.control_gets_through(key, &mut hearing.meter, payload.len());
+            }
+            Item::Fragment => {
+                self.control_gets_through(key, &mut hearing.meter, 0);
+            }
+            Item::Close(_) => {}
+        }
     }
 
     /// What the connection may send, and how fast.
@@ -192,17 +249,15 @@ impl Shard {
     fn call_compressed(
         &mut self,
         key: Key,
-        endpoint: &Arc<dyn Endpoint>,
         compressed: Message<'_>,
-        message_bytes_max: usize,
-        received_ns: u64,
+        hearing: &Hearing<'_>,
     ) -> Option<usize> {
         // The endpoint may be given the whole core, so the message must not lie in it.
         let mut inflater = std::mem::take(&mut self.core.inflater);
-        let inflated = inflater.inflate(compressed, message_bytes_max);
+        let inflated = inflater.inflate(compressed, hearing.message_bytes_max);
         let bytes = inflated.map(|message| {
             self.core.stats().inflated.add(1);
-            self.call_message(key, endpoint, message, received_ns);
+            self.call_message(key, hearing.endpoint, message, hearing.received_ns);
             message.payload.len()
         });
         self.core.inflater = inflater;
@@ -255,6 +310,10 @@ impl Shard {
             return;
         };
         connection.is_doomed = false;
+        self.core.work.spend(PRICE_CLOSING);
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
         match connection.phase {
             Phase::Open => self.close_open(key, reason),
             // The answer to our Close, or a client that cannot even close properly.
@@ -297,7 +356,7 @@ impl Shard {
         if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
         }
-        self.core.leave_all(key);
+        self.core.leave_rooms(key);
         self.core.stats().closed[reason.label_index()].add(1);
         self.log_closed(key, reason);
         let is_gone = *reason == CloseReason::ClientGone;
@@ -393,19 +452,6 @@ impl Shard {
     /// The connection is of no use any more.
     pub(super) fn client_gone(&mut self, key: Key) {
         self.close(key, &CloseReason::ClientGone);
-    }
-
-    /// Removes the connection at the end of the turn.
-    pub(super) fn die(&mut self, key: Key) {
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        if connection.phase == Phase::Dead {
-            return;
-        }
-        debug_assert!(connection.rooms.len() == 0, "a member that dies");
-        self.enter_phase(key, Phase::Dead);
-        self.core.dead.push(key);
     }
 
     /// The one place where a phase changes: gauges and deadlines follow.

@@ -19,7 +19,7 @@ use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
-use crate::limits::{RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::deflate::offer::Agreement;
 use crate::wire::forwarded::ForwardedError;
 use crate::wire::handshake::{self, Upgrade};
@@ -87,8 +87,43 @@ impl Shard {
                 Step::Incomplete | Step::Deferred => return Some(at),
                 Step::Ended => return None,
             }
+            if at < bytes.len() && self.core.work.is_quantum_spent() && self.cut_requests(key) {
+                return Some(at);
+            }
         }
         None
+    }
+
+    /// Leaves further requests of the connection to a later turn. Returns whether it is still about
+    /// requests.
+    fn cut_requests(&mut self, key: Key) -> bool {
+        let connection = self.core.connection(key);
+        let Some(connection) = connection.filter(|each| each.phase == Phase::Request) else {
+            return false;
+        };
+        connection.cold.get_or_insert_default().is_cut = true;
+        self.core.queue_read_on(key);
+        true
+    }
+
+    /// Goes on with requests that were left when others had their turn. Returns whether there were
+    /// any.
+    pub(super) fn take_cut_requests(&mut self, key: Key) -> bool {
+        let connection = self.core.connection(key);
+        let cold = connection.and_then(|connection| connection.cold.as_mut());
+        let Some(cold) = cold.filter(|cold| cold.is_cut) else {
+            return false;
+        };
+        cold.is_cut = false;
+        let mut kept = std::mem::take(&mut cold.received);
+        let now_ns = self.core.clock.now_ns();
+        if let Some(rest) = self.take_requests(key, &mut kept, now_ns) {
+            kept.drain(..rest);
+            self.keep(key, kept);
+        } else {
+            self.count_held(key);
+        }
+        true
     }
 
     /// Keeps bytes for later.
@@ -105,6 +140,7 @@ impl Shard {
             head_bytes: self.core.settings.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
+        self.core.work.spend(PRICE_REQUEST);
         let mut space = HeaderSpace::new();
         let (head, head_len) = match Head::parse(bytes, &mut space, &limits) {
             Ok(Some(parsed)) => parsed,

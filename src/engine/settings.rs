@@ -103,7 +103,8 @@ impl RatePolicy {
 /// How much one connection may send. A message gets through while there is a token for it of each
 /// kind, and takes one for itself and one for each byte of its payload, also where that is more
 /// than there are ([`super::TokenBucket`]). Of a compressed message the bytes count that it
-/// inflates to. A ping counts as a message of its payload, except that it is never dropped.
+/// inflates to. A ping or a pong counts as a message of its payload, and each fragment but the last
+/// as one without any, except that they are never dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rate {
     /// Messages. `None`: any number.

@@ -36,6 +36,19 @@ enum Over {
     Age,
 }
 
+/// Whether the connection is over a bound for which it is closed.
+pub(super) fn is_to_be_closed(core: &mut Core, key: Key) -> bool {
+    let now = core.clock.tick();
+    let settings = Arc::clone(&core.endpoint_settings);
+    let connection = core.connection(key);
+    connection.is_some_and(|connection| {
+        let slow = &settings[usize::from(connection.endpoint.0)].slow_client;
+        slow.policy == SlowPolicy::Disconnect
+            && connection.phase == Phase::Open
+            && over(connection, slow, now).is_some()
+    })
+}
+
 /// Acts on the connection where its outbox is over a bound.
 pub(super) fn enforce(core: &mut Core, key: Key) {
     let now = core.clock.tick();

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::close_reason::{CloseReason, Refusal};
 use super::settings::RatePolicy;
+use super::work::TurnPhase;
 use crate::wire::deflate::InflateError;
 
 /// A number that one thread writes and any thread reads: an addition is a load and a store.
@@ -206,6 +207,8 @@ pub struct ShardStats {
     pub relay_latency: Durations,
     /// How long turns took, without the wait for events.
     pub turns: Durations,
+    /// Phases of turns that had to end while more waited, by [`TurnPhase`].
+    pub turn_cut: [Counter; TurnPhase::LABELS.len()],
     /// Time spent waiting for events, in nanoseconds.
     pub idle_ns: Counter,
     /// Share of the last whole second that was spent in turns, in parts per million.

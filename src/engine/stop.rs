@@ -91,8 +91,8 @@ impl Shard {
             return;
         }
         // Frames go ahead of the Close, so they have to be in the outboxes.
-        while !self.core.rooms_pending.is_empty() {
-            self.deliver();
+        if !self.core.rooms_pending.is_empty() {
+            return;
         }
         self.stop = Stop::Closing;
         let keys: Vec<Key> = self

@@ -296,25 +296,28 @@ impl<Hold: Clone> LocalRoom<Hold> {
     }
 
     /// Visits up to `visits_max` members: `visit` gets each one's connection and the runs that it
-    /// has not got. Returns the number of visits.
+    /// has not got. Where it returns false, the member takes nothing at the moment: it is the next
+    /// one to be visited. Returns the number of visits.
     pub fn deliver(
         &mut self,
         visits_max: usize,
-        mut visit: impl FnMut(u32, Iter<'_, LocalRun>),
+        mut visit: impl FnMut(u32, Iter<'_, LocalRun>) -> bool,
     ) -> usize {
-        let visits = visits_max.min(self.visits_pending);
         let next_run = self.next_run();
-        for _ in 0..visits {
+        let visits_max = visits_max.min(self.visits_pending);
+        let mut visits = 0;
+        while visits < visits_max {
             if self.cursor == self.members.len() {
                 self.begin_lap();
             }
             let member = &mut self.members[self.cursor];
             let got = member.next_run.wrapping_sub(self.first_run) as usize;
-            member.next_run = next_run;
-            if got < self.runs.len() {
-                visit(member.connection, self.runs.range(got..));
+            if got < self.runs.len() && !visit(member.connection, self.runs.range(got..)) {
+                break;
             }
+            member.next_run = next_run;
             self.cursor += 1;
+            visits += 1;
         }
         self.visits_pending -= visits;
         if self.visits_pending == 0 {

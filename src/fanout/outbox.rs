@@ -152,6 +152,12 @@ impl Outbox {
         self.bytes
     }
 
+    /// The slices that wait.
+    #[inline]
+    pub fn slices(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+    }
+
     /// Adds frames at the end. They become one slice with those before them where they touch.
     pub fn push(
         &mut self,

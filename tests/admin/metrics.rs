@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corecast::config::ConnectionLimit;
-use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction};
+use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction, TurnPhase};
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
@@ -63,7 +63,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
     (
         "gauge",
         "corecast_connections",
@@ -175,6 +175,12 @@ const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
         &["0", "1"],
     ),
     ("gauge", "corecast_shard_busy_ratio", "shard", &["0", "1"]),
+    (
+        "counter",
+        "corecast_turn_cut_total",
+        "phase",
+        &TurnPhase::LABELS,
+    ),
 ];
 
 const HISTOGRAMS: [&str; 3] = [

@@ -5,6 +5,7 @@
 mod certificates;
 mod deflate;
 mod embedding;
+mod fairness;
 mod handshake;
 mod http;
 mod keepalive;

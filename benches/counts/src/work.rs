@@ -205,6 +205,7 @@ fn deliver(frames: usize, recipients: &Recipients) {
                     });
                 }
                 outbox.clear(false);
+                true
             });
         }
     });

@@ -9,8 +9,11 @@ use super::session::{Encrypted, Progress};
 use crate::engine::close_reason::{CloseReason, Refusal};
 use crate::engine::connection::{Connection, Key, Phase};
 use crate::engine::shard::Shard;
+use crate::engine::work::TurnPhase;
 use crate::fanout::outbox::Outbox;
-use crate::limits::{SLICES_PER_WRITE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN};
+use crate::limits::{
+    PRICE_HANDSHAKE, SLICES_PER_WRITE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN,
+};
 use crate::wire::http::Response;
 
 /// What one send of a TLS connection was about.
@@ -27,10 +30,12 @@ impl Shard {
     /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
     /// open have been read and served.
     pub(in crate::engine) fn handshakes(&mut self) {
+        self.core.work.begin(TurnPhase::Handshake);
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         self.costly_handshakes = 0;
         for _ in 0..TLS_HANDSHAKE_READS_PER_TURN {
-            if self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN || !self.may_read() {
+            let is_spent = self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN;
+            if is_spent || self.core.work.is_spent() || !self.may_read() {
                 break;
             }
             let Some(key) = self.core.to_handshake.pop_front() else {
@@ -39,6 +44,7 @@ impl Shard {
             self.read_connection(key, 1, &mut buffer);
         }
         self.receive_buffer = buffer;
+        self.core.note_cut(!self.core.to_handshake.is_empty());
         // With the end of a handshake may come an upgrade, a message and the client's Close: the
         // message goes out before anybody is closed.
         if !self.core.batch.is_empty() {
@@ -93,7 +99,10 @@ impl Shard {
     }
 
     fn note_progress(&mut self, key: Key, progress: Progress) {
-        self.costly_handshakes += usize::from(progress.is_costly);
+        if progress.is_costly {
+            self.costly_handshakes += 1;
+            self.core.work.spend(PRICE_HANDSHAKE);
+        }
         if !progress.is_established {
             return;
         }
