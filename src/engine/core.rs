@@ -86,6 +86,8 @@ pub(super) struct Core {
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     pub(super) has_freed_mail: bool,
+    /// What operations with keys have cost since somebody last took this, in nanoseconds.
+    pub(super) key_work: u64,
 }
 
 impl Core {
@@ -116,6 +118,7 @@ impl Core {
             doomed: Vec::new(),
             dead: Vec::new(),
             has_freed_mail: false,
+            key_work: 0,
         }
     }
 
