@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use corecast::engine::{
-    ConnectBuckets, EndpointSettings, Engine, Keepalive, Rate, RatePolicy, Settings, TokenBucket,
+    AddressBuckets, EndpointSettings, Engine, Keepalive, Rate, RatePolicy, Settings, TokenBucket,
     TokenRate,
 };
 use corecast::relay::hub::Hub;
@@ -46,7 +46,7 @@ fn buckets(criterion: &mut Criterion) {
             cpu_time() - began
         });
     });
-    let connects = ConnectBuckets::default();
+    let connects = AddressBuckets::default();
     let mut address = 0x0A00_0000_u32;
     group.bench_function("connect_of_a_new_address", |bench| {
         bench.iter_custom(|times| {

@@ -94,6 +94,33 @@ pub const API_QUEUE_MAX: usize = 64;
 /// few of those.
 pub const CONNECTIONS_PER_ASK: usize = 256;
 
+/// Places of connections that a shard looks at in one go where a thread has it look for those that
+/// may not stay: about 50 ns each.
+pub const TERMS_PER_ASK: usize = 4_096;
+
+/// Credentials that are no good, of one address in [`FAILED_CREDENTIALS_TIME`]: past it those that
+/// are not known to be good are refused unseen (429).
+pub const FAILED_CREDENTIALS_MAX: u64 = 20;
+
+/// The time for [`FAILED_CREDENTIALS_MAX`].
+pub const FAILED_CREDENTIALS_TIME: Duration = Duration::from_secs(10);
+
+/// Tokens of one guard that are remembered because they were good, about 1 MiB of them: those are
+/// not verified again, and pass where their address has shown too many bad ones.
+pub const KNOWN_TOKENS_MAX: usize = 16 * 1024;
+
+/// What it takes to verify a signature by ES256, at 2.5 GHz.
+pub const ES256_NS: u64 = 65_000;
+
+/// The same by EdDSA.
+pub const EDDSA_NS: u64 = 58_000;
+
+/// The same by RS256 with a key of 2,048 bits; one of twice the length takes four times as long.
+pub const RS256_NS: u64 = 26_000;
+
+/// The same by HS256.
+pub const HS256_NS: u64 = 1_300;
+
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 

@@ -150,10 +150,7 @@ impl Shard {
     pub(super) fn judge_address(&self, client: SocketAddr) -> (Option<OverLimit>, bool) {
         let settings = &self.core.settings;
         let address = client.ip();
-        let mut exempt = settings.exempt_networks.iter();
-        let is_exempt = address.is_unspecified()
-            || self.is_trusted_proxy(client)
-            || exempt.any(|network| network.contains(address));
+        let is_exempt = self.core.is_exempt(address);
         if let Some(rate) = settings.connects_per_ip.as_ref().filter(|_| !is_exempt) {
             let now_ns = self.core.clock.turn_ns();
             if !self.core.doors.connects.take(address, rate, now_ns) {

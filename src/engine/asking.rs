@@ -17,7 +17,7 @@ use super::core::Core;
 use super::handle::{Handle, sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};
-use crate::limits::{CONNECTIONS_PER_ASK, TURN_BYTES_MAX};
+use crate::limits::{CONNECTIONS_PER_ASK, TERMS_PER_ASK, TURN_BYTES_MAX};
 use crate::wire::frame::MessageKind;
 
 /// What a shard is asked to do.
@@ -200,6 +200,27 @@ impl Handle {
         Ok(closed)
     }
 
+    /// Has everybody who was let in by a [`super::Keeper`] judged again ([`super::Terms::keeper`]),
+    /// and closes open WebSockets of those who may not stay with [`CloseReason::Revoked`], a bounded
+    /// number in each turn of their shards. Returns how many. Waits for the shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer in time; some are closed then.
+    pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
+        let mut closed = 0;
+        for shard in 0..self.doors.relaying {
+            let mut from = Some(0);
+            while let Some(index) = from {
+                let asked = self.ask(shard, deadline, move |core| recheck_some(core, index));
+                let (some, next) = asked?;
+                closed += some;
+                from = next;
+            }
+        }
+        Ok(closed)
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         shard: u16,
@@ -281,6 +302,31 @@ fn members_after<T>(
         })
     };
     page.into_iter().map(describe_at).collect()
+}
+
+/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and dooms up to [`CONNECTIONS_PER_ASK`]
+/// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
+fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
+    let places = core.connections.capacity();
+    let mut next = from;
+    let mut over = Vec::new();
+    while next < places.min(from + TERMS_PER_ASK) && over.len() < CONNECTIONS_PER_ASK {
+        if let Some(connection) = core.connections.get(next)
+            && connection.phase == Phase::Open
+            && !connection.is_doomed
+            && connection.terms.as_ref().is_some_and(|terms| !terms.hold())
+        {
+            over.push(Key {
+                index: next as u32,
+                generation: connection.generation,
+            });
+        }
+        next += 1;
+    }
+    for key in &over {
+        core.doom(*key, CloseReason::Revoked);
+    }
+    (over.len(), (next < places).then_some(next))
 }
 
 /// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room. Returns how many.

@@ -47,11 +47,13 @@ pub enum CloseReason {
     RateMessages,
     /// More bytes came than `rate.bytes` allows, likewise.
     RateBytes,
+    /// What it was let in with is good no more ([`super::Handle::recheck`]).
+    Revoked,
 }
 
 impl CloseReason {
     /// How many labels there are.
-    pub const LABELS: [&'static str; 19] = [
+    pub const LABELS: [&'static str; 20] = [
         "client_closed",
         "client_gone",
         "protocol_error",
@@ -71,6 +73,7 @@ impl CloseReason {
         "forbidden",
         "rate_messages",
         "rate_bytes",
+        "revoked",
     ];
 
     /// The place of this reason's label in [`CloseReason::LABELS`].
@@ -97,6 +100,7 @@ impl CloseReason {
             CloseReason::Forbidden => 16,
             CloseReason::RateMessages => 17,
             CloseReason::RateBytes => 18,
+            CloseReason::Revoked => 19,
         }
     }
 
@@ -123,7 +127,7 @@ impl CloseReason {
             }
             CloseReason::EndpointPanic => Some(1011),
             CloseReason::Shutdown => Some(1001),
-            CloseReason::RateMessages | CloseReason::RateBytes => Some(1008),
+            CloseReason::RateMessages | CloseReason::RateBytes | CloseReason::Revoked => Some(1008),
         }
     }
 
@@ -145,6 +149,7 @@ impl CloseReason {
             CloseReason::Forbidden => "auth: not allowed".into(),
             CloseReason::RateMessages => "rate: too many messages".into(),
             CloseReason::RateBytes => "rate: too many bytes".into(),
+            CloseReason::Revoked => "auth: revoked".into(),
         }
     }
 
@@ -230,11 +235,14 @@ pub enum Refusal {
     Forbidden,
     /// The client's address connects more often than it may.
     ConnectRate,
+    /// The client's address has shown too many credentials that were no good: these were not even
+    /// looked at, or are no good either.
+    CredentialRate,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 26] = [
+    pub const LABELS: [&'static str; 27] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -261,11 +269,27 @@ impl Refusal {
         "token_audience",
         "forbidden",
         "connect_rate",
+        "credential_rate",
     ];
 
     /// The label in metrics and logs.
     pub fn label(self) -> &'static str {
         Refusal::LABELS[self as usize]
+    }
+
+    /// Whether it is about what the client has shown: the connection ends with the answer then, so
+    /// that guessing takes a connection for each guess.
+    pub fn is_of_credentials(self) -> bool {
+        use Refusal::{
+            BadKey, CredentialRate, Forbidden, NoCredentials, TokenAlgorithm, TokenAudience,
+            TokenExpired, TokenIssuer, TokenKey, TokenMalformed, TokenNotYetValid, TokenSignature,
+        };
+        match self {
+            NoCredentials | BadKey | CredentialRate | Forbidden => true,
+            TokenMalformed | TokenAlgorithm | TokenKey | TokenSignature | TokenExpired => true,
+            TokenNotYetValid | TokenIssuer | TokenAudience => true,
+            _ => false,
+        }
     }
 }
 
@@ -284,7 +308,9 @@ mod tests {
         assert_eq!(CloseReason::Forbidden.label(), "forbidden");
         assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
         assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
+        assert_eq!(CloseReason::Revoked.label(), "revoked");
         assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
+        assert_eq!(Refusal::CredentialRate.label(), "credential_rate");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Network.label(), "network");
         assert_eq!(Refusal::TokenKey.label(), "token_key");
@@ -328,6 +354,7 @@ mod tests {
             CloseReason::Forbidden,
             CloseReason::RateMessages,
             CloseReason::RateBytes,
+            CloseReason::Revoked,
         ];
         assert_eq!(rows.len(), CloseReason::LABELS.len());
         for (reason, row) in reasons.iter().zip(rows) {
@@ -369,6 +396,7 @@ mod tests {
             CloseReason::Forbidden,
             CloseReason::RateMessages,
             CloseReason::RateBytes,
+            CloseReason::Revoked,
         ];
         for reason in reasons {
             assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));

@@ -1,4 +1,5 @@
-//! How often each client address connects: a token bucket for each, on connect only.
+//! How often each client address does what is bounded for it, such as connecting: a token bucket
+//! for each. Never touched by messages.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,27 +16,27 @@ const PARTS: usize = 64;
 /// Addresses of one part.
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
-/// A token bucket for each client address that has connected lately; an IPv6 network of 64 bits
+/// A token bucket for each client address that has taken tokens lately; an IPv6 network of 64 bits
 /// counts as one. A bucket that is full again says nothing and is forgotten. Where more addresses
-/// than [`CONNECT_BUCKETS_MAX`] connect at a time, those are forgotten first that are the nearest
-/// to being full, so whoever connects most is remembered longest.
+/// than [`CONNECT_BUCKETS_MAX`] take tokens at a time, those are forgotten first that are the
+/// nearest to being full, so whoever takes most is remembered longest.
 #[derive(Debug)]
-pub struct ConnectBuckets {
+pub struct AddressBuckets {
     parts: [Mutex<HashMap<IpAddr, TokenBucket>>; PARTS],
     hasher: RandomState,
 }
 
-impl Default for ConnectBuckets {
+impl Default for AddressBuckets {
     fn default() -> Self {
-        ConnectBuckets {
+        AddressBuckets {
             parts: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
         }
     }
 }
 
-impl ConnectBuckets {
-    /// Counts a connect of this address. Returns whether its bucket had a token for it.
+impl AddressBuckets {
+    /// Takes a token of this address, such as for a connect. Returns whether its bucket had one.
     pub fn take(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> bool {
         let address = counted_as(address);
         let mut part = self.part(address);
@@ -49,6 +50,14 @@ impl ConnectBuckets {
         let is_taken = bucket.take(rate, now_ns);
         part.insert(address, bucket);
         is_taken
+    }
+
+    /// How long it takes until this address has a token, in nanoseconds; 0 where it has one.
+    pub fn wait_ns(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> u64 {
+        let address = counted_as(address);
+        let part = self.part(address);
+        let next_ns = part.get(&address).map(|bucket| bucket.next_token_ns(rate));
+        next_ns.unwrap_or_default().saturating_sub(now_ns)
     }
 
     /// Addresses that are remembered.
@@ -98,7 +107,7 @@ mod tests {
 
     #[test]
     fn each_address_has_a_bucket_of_its_own_and_a_network_of_ipv6_one() {
-        let buckets = ConnectBuckets::default();
+        let buckets = AddressBuckets::default();
         let taken = |address: &str, now_ns| {
             let tries = (0..10).filter(|_| buckets.take(at(address), &RATE, now_ns));
             tries.count()
@@ -109,12 +118,17 @@ mod tests {
         assert_eq!(taken("2001:db8:0:1::1", NOW), 3);
         assert_eq!(taken("2001:db8:0:1:ffff::2", NOW), 0);
         assert_eq!(taken("2001:db8:0:2::1", NOW), 3);
+        let wait_ns = |address| buckets.wait_ns(at(address), &RATE, NOW);
+        assert_eq!(
+            (wait_ns("192.0.2.1"), wait_ns("192.0.2.3")),
+            (1_000_000_000, 0)
+        );
         assert_eq!(taken("192.0.2.1", NOW + 2_000_000_000), 2);
     }
 
     #[test]
     fn memory_is_bounded_and_whoever_connects_most_is_remembered() {
-        let buckets = ConnectBuckets::default();
+        let buckets = AddressBuckets::default();
         let flooder = at("198.51.100.1");
         while buckets.take(flooder, &RATE, NOW) {}
         for number in 0..3 * CONNECT_BUCKETS_MAX as u32 {
@@ -127,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_full_again_makes_room() {
-        let buckets = ConnectBuckets::default();
+        let buckets = AddressBuckets::default();
         for number in 0..2 * CONNECT_BUCKETS_MAX as u32 {
             let address = Ipv4Addr::from_bits(0x0A00_0000 + number).into();
             buckets.take(address, &RATE, NOW);

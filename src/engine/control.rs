@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::addresses::Addresses;
 use super::asking::Ask;
 use super::connection::OverLimit;
-use super::connects::ConnectBuckets;
+use super::connects::AddressBuckets;
 use super::mailbox::Mailbox;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
@@ -210,7 +210,9 @@ pub(super) struct Doors {
     /// Connections of each client address.
     pub(super) addresses: Addresses,
     /// How often each client address connects.
-    pub(super) connects: ConnectBuckets,
+    pub(super) connects: AddressBuckets,
+    /// How often each client address shows credentials that are no good.
+    pub(super) failed_credentials: AddressBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
     /// Whether the relay wants new connections: turns false before accepting ends.
@@ -237,7 +239,8 @@ impl Doors {
             live: Arc::default(),
             relaying,
             addresses: Addresses::default(),
-            connects: ConnectBuckets::default(),
+            connects: AddressBuckets::default(),
+            failed_credentials: AddressBuckets::default(),
             inbound: AtomicUsize::new(0),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),

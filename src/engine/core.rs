@@ -94,6 +94,8 @@ pub(super) struct Core {
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     pub(super) has_freed_mail: bool,
+    /// What operations with keys have cost since somebody last took this, in nanoseconds.
+    pub(super) key_work: u64,
 }
 
 impl Core {
@@ -126,6 +128,7 @@ impl Core {
             leaving: VecDeque::new(),
             dead: Vec::new(),
             has_freed_mail: false,
+            key_work: 0,
         }
     }
 

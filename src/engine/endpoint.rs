@@ -226,12 +226,25 @@ pub struct Terms {
     pub expires: Option<SystemTime>,
     /// The subprotocol that is selected where the client offers it and the endpoint selects none.
     pub protocol: Option<&'static str>,
+    /// Who can say later whether the client may stay: see [`Handle::recheck`].
+    pub keeper: Option<Arc<dyn Keeper>>,
+}
+
+/// Whoever has let a client in, and may change its mind.
+pub trait Keeper: Send + Sync {
+    /// Whether a client with these terms may stay. It is called on the client's own shard.
+    fn keeps(&self, terms: &Terms) -> bool;
 }
 
 impl Terms {
     /// Whether there is nothing in them to be kept for a WebSocket that is open.
     pub(super) fn are_empty(&self) -> bool {
-        self.context.is_none() && self.expires.is_none()
+        self.context.is_none() && self.expires.is_none() && self.keeper.is_none()
+    }
+
+    /// Whether whoever let the client in lets it stay.
+    pub(super) fn hold(&self) -> bool {
+        self.keeper.as_ref().is_none_or(|keeper| keeper.keeps(self))
     }
 }
 

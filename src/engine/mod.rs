@@ -42,17 +42,18 @@ mod stop;
 mod stream;
 mod timers;
 mod tls;
+mod tries;
 mod view;
 mod work;
 
 pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
-pub use self::connects::ConnectBuckets;
+pub use self::connects::AddressBuckets;
 pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointError, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
+    EndpointError, Keeper, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
@@ -70,6 +71,7 @@ pub use self::slow::LaggingClient;
 pub use self::start::{Builder, Engine, StartError};
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};
+pub use self::tries::Throttled;
 pub use self::view::View;
 pub use self::work::TurnPhase;
 

@@ -322,8 +322,7 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::RefuseFor(refusal, response)) => {
-                self.refused(key, refusal);
-                self.respond(key, request.head, &response, end)
+                self.refuse_for(key, request.head, refusal, &response, end)
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
             Err(_) => self.failed(key, request.head),
@@ -340,12 +339,29 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Answer::RefuseFor(refusal, response)) => {
-                self.refused(key, refusal);
-                self.respond(key, request.head, &response, end)
+                self.refuse_for(key, request.head, refusal, &response, end)
             }
             Ok(Answer::Later(pending)) => self.defer(key, pending),
             Err(_) => self.failed(key, request.head),
         }
+    }
+
+    /// Refuses a request on behalf of its endpoint. Whoever showed something that is no good gets
+    /// no other try on this connection.
+    fn refuse_for(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        refusal: Refusal,
+        response: &Response,
+        end: usize,
+    ) -> Step {
+        self.refused(key, refusal);
+        if !refusal.is_of_credentials() {
+            return self.respond(key, head, response, end);
+        }
+        self.send_response(key, response, false, head.method == "HEAD");
+        Step::Ended
     }
 
     fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {

@@ -83,6 +83,16 @@ impl<'c> Session<'c> {
         connection.attachments.get_mut()
     }
 
+    /// Closes it with [`CloseReason::Revoked`] where whoever let it in does not let it stay
+    /// ([`Terms::keeper`]): for those who let in by an answer that came later.
+    pub fn recheck(&mut self) {
+        let connection = &self.core.connections[self.key.index as usize];
+        let terms = connection.terms.as_ref();
+        if terms.is_some_and(|terms| !terms.hold()) {
+            self.core.doom(self.key, CloseReason::Revoked);
+        }
+    }
+
     /// Joins a room of this endpoint, which exists from now on if it did not. The connection gets
     /// every frame that is published after this returns. Joining twice changes nothing.
     pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Hook, Rejection, Verdict};
 use crate::engine::{
-    ConnectBuckets, EndpointSettings, Keepalive, Refusal, Request, Session, SlowClient, SlowPolicy,
+    AddressBuckets, EndpointSettings, Keepalive, Refusal, Request, Session, SlowClient, SlowPolicy,
     TokenBucket, TokenRate,
 };
 use crate::wire::decoder::Message;
@@ -40,7 +40,7 @@ pub fn khatru() -> EndpointSettings {
 /// is counted as [`Refusal::ConnectRate`]. The default is khatru's: 10 a second, 20 at once.
 pub struct ConnectRate {
     rate: TokenRate,
-    buckets: ConnectBuckets,
+    buckets: AddressBuckets,
     origin: Instant,
 }
 
@@ -49,7 +49,7 @@ impl ConnectRate {
     pub fn new(rate: TokenRate) -> ConnectRate {
         ConnectRate {
             rate,
-            buckets: ConnectBuckets::default(),
+            buckets: AddressBuckets::default(),
             origin: Instant::now(),
         }
     }
