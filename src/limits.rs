@@ -137,6 +137,9 @@ pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
 /// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
 pub const HEALTH_USERS_MAX: usize = 1_000;
 
+/// Bytes of those names as a JSON list, of which there are two in an answer.
+pub const HEALTH_NAMES_BYTES_MAX: usize = 64 * 1024;
+
 /// Pushes in one request to the push API.
 pub const PUSHES_PER_BATCH_MAX: usize = 1_000;
 
