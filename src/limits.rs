@@ -160,8 +160,17 @@ pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
 /// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
 pub const HEALTH_USERS_MAX: usize = 1_000;
 
+/// Bytes of those names as a JSON list, of which there are two in an answer.
+pub const HEALTH_NAMES_BYTES_MAX: usize = 64 * 1024;
+
 /// Pushes in one request to the push API.
 pub const PUSHES_PER_BATCH_MAX: usize = 1_000;
+
+/// Fields without a meaning that the answer to a push names, of each push.
+pub const UNKNOWN_FIELDS_MAX: usize = 8;
+
+/// So much of each of their names.
+pub const UNKNOWN_FIELD_CHARS_MAX: usize = 64;
 
 /// Pending pushes in one answer that lists them.
 pub const PENDING_PER_PAGE_MAX: usize = 1_000;

@@ -98,7 +98,11 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             binary_out: endpoint.binary_out,
             users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
-        pages.users.extend(users.filter(|_| config.health.users));
+        pages.users.extend(users.map(|users| admin::ListedUsers {
+            users,
+            is_told: config.tells_users_of(endpoint),
+            is_told_to_admins: config.tells_admins_users_of(endpoint),
+        }));
     }
     if config.api.enabled {
         api::routes(&mut builder, keys, targets)?;

@@ -289,7 +289,7 @@ fn refusal(denied: Denied) -> Response {
     let response = json_error(denied.status(), denied.code(), denied.text());
     match denied {
         Denied::Token => response.with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
-        Denied::Closed | Denied::Host => response,
+        Denied::Closed | Denied::Host | Denied::Proxied => response,
     }
 }
 
@@ -297,7 +297,7 @@ fn refusal(denied: Denied) -> Response {
 fn reason(denied: Denied) -> Refusal {
     match denied {
         Denied::Token => Refusal::BadKey,
-        Denied::Closed | Denied::Host => Refusal::Forbidden,
+        Denied::Closed | Denied::Host | Denied::Proxied => Refusal::Forbidden,
     }
 }
 

@@ -12,6 +12,7 @@
 
 use std::any::Any;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct PushApi {
     keys: ApiKeys,
     stats: Arc<PushStats>,
     schedule: OnceLock<Schedule>,
+    /// The log says that a token which names nobody stands for everybody.
+    is_fallback_told: AtomicBool,
 }
 
 /// The three paths.
@@ -81,6 +84,7 @@ impl PushApi {
             keys,
             stats,
             schedule: OnceLock::new(),
+            is_fallback_told: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +112,18 @@ impl PushApi {
         }
         let query = request.head.query.unwrap_or_default();
         query_value(query, "api_key").is_some_and(|key| self.keys.allows(key.as_bytes()))
+    }
+
+    /// Says once that private pushes may go to everybody, if there is somebody who can push.
+    fn tell_of_fallback(&self) {
+        let is_meant = self.settings.broadcast_fallback && !self.keys.is_empty();
+        if is_meant && !self.is_fallback_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = self.settings.path,
+                "a push whose token names nobody goes to everybody; broadcast_fallback: false \
+                 refuses it"
+            );
+        }
     }
 
     fn refuse(&self, refusal: Refusal, index: Option<usize>) -> Answer {
@@ -148,8 +164,12 @@ impl PushApi {
         let is_batch = matches!(orders, Orders::Batch(_));
         for (index, order) in orders.as_slice().iter().enumerate() {
             let index = is_batch.then_some(index);
-            if order.target() == Target::Unresolvable && !self.settings.broadcast_fallback {
-                return Err((Refusal::UnresolvableToken, index));
+            match order.target() {
+                Target::Ambiguous => return Err((Refusal::AmbiguousToken, index)),
+                Target::Unresolvable if !self.settings.broadcast_fallback => {
+                    return Err((Refusal::UnresolvableToken, index));
+                }
+                _ => {}
             }
             let is_too_long = |seconds| Duration::from_secs(seconds) > self.settings.delay_max;
             if u64::try_from(order.delay_seconds()).is_ok_and(is_too_long) {
@@ -175,7 +195,7 @@ impl PushApi {
             let target = order.target();
             let user = match &target {
                 Target::User(user) => Some(&**user),
-                Target::Everybody | Target::Unresolvable => None,
+                _ => None,
             };
             let is_now = order.delay_seconds() <= 0;
             let receipt = Receipt {
@@ -189,6 +209,7 @@ impl PushApi {
                     0
                 },
                 id: if is_now { None } else { ids.next() },
+                unknown_fields: order.unknown_fields(),
             };
             receipt.append_to(&mut data);
         }
@@ -280,7 +301,7 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
         token: order.token().to_owned(),
         user: match order.target() {
             Target::User(user) => Some(user.into()),
-            Target::Everybody | Target::Unresolvable => None,
+            _ => None,
         },
     })
 }
@@ -290,6 +311,7 @@ impl Endpoint for PushApi {
         if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
+        self.tell_of_fallback();
         let stats = Arc::clone(&self.stats);
         let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
         // An endpoint is started once.
@@ -302,6 +324,7 @@ impl Endpoint for PushApi {
         let next: &dyn Any = next;
         if let Some(next) = next.downcast_ref::<PushApi>() {
             self.keys.take_over(&next.keys);
+            self.tell_of_fallback();
         }
     }
 
