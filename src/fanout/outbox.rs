@@ -152,6 +152,12 @@ impl Outbox {
         self.bytes
     }
 
+    /// The slices that wait: what a flush has to hand to the operating system.
+    pub fn slices(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        usize::from(self.first.is_some()) + rest
+    }
+
     /// Adds frames at the end. They become one slice with those before them where they touch.
     pub fn push(
         &mut self,

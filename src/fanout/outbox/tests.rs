@@ -53,7 +53,9 @@ fn waiting(outbox: &Outbox) -> String {
 }
 
 fn slices(outbox: &Outbox) -> usize {
-    outbox.front(&mut [IoSlice::new(&[]); 64])
+    let filled = outbox.front(&mut [IoSlice::new(&[]); 64]);
+    assert_eq!(outbox.slices(), filled);
+    filled
 }
 
 /// Sends so many bytes. Returns how many frames ended in them.
