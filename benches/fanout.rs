@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ struct Served {
 
 impl Served {
     fn new(name: &str, members: u32) -> Served {
-        let mut local = LocalRoom::new(room(&Directory::default(), name), 0);
+        let mut local = LocalRoom::new(room(&Directory::default(), name), 0, &Rc::default());
         for connection in 0..members {
             local.join(connection);
         }

@@ -22,6 +22,7 @@ use super::stats::ShardStats;
 use super::tls::Tls;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
+use crate::fanout::meter::Meter;
 use crate::fanout::outbox::Origin;
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
@@ -86,6 +87,8 @@ pub(super) struct Core {
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     pub(super) has_freed_mail: bool,
+    /// What the shard holds beside the buffers that shards share.
+    pub(super) meter: Rc<Meter>,
 }
 
 impl Core {
@@ -116,6 +119,7 @@ impl Core {
             doomed: Vec::new(),
             dead: Vec::new(),
             has_freed_mail: false,
+            meter: Rc::default(),
         }
     }
 
@@ -251,7 +255,9 @@ impl Core {
         }
         let (room, first_ticket) = self.doors.directory.enter(&key, self.id);
         let epoch = room.epoch;
-        let place = self.rooms.insert(LocalRoom::new(room, first_ticket)) as u32;
+        let place = self
+            .rooms
+            .insert(LocalRoom::new(room, first_ticket, &self.meter)) as u32;
         self.rooms_by_key.insert(key, place);
         self.rooms_by_epoch.insert(epoch, place);
         self.stats().rooms.set(self.rooms.len() as u64);
@@ -394,12 +400,15 @@ impl Core {
         debug_assert!(!bytes.is_empty());
         let end = bytes.len() as u32;
         let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
-        let segment = Segment::new(Arc::new(buffer), received_ns, self.clock.tick());
+        let tick = self.clock.tick();
+        let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
         let Some(connection) = self.connection(key) else {
             return;
         };
         match origin {
-            Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
+            Origin::Control | Origin::Pong | Origin::Ping => {
+                connection.outbox.push_control(&segment, origin);
+            }
             Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
