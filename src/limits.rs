@@ -124,9 +124,22 @@ pub const HS256_NS: u64 = 1_300;
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 
-/// Pongs and other control frames that wait in one outbox, in bytes. Past it only the newest pong
-/// is kept (RFC 6455 §5.5.3 allows to answer only the latest ping).
-pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
+/// What waits for a client that lags behind, in pieces smaller than this, is merged.
+pub const SMALL_SLICE_BYTES: usize = 1024;
+
+/// The largest piece that comes of it, in bytes.
+pub const COALESCED_BYTES_MAX: usize = 64 * 1024;
+
+/// Pieces that wait for clients that lag behind, and are looked at in one turn: well under a
+/// millisecond's worth.
+pub const LAGGING_SLICES_PER_TURN: usize = 16 * 1024;
+
+/// Clients that lag behind, and are looked at in one turn.
+pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
+
+/// What is left of a frame that is partly sent, in bytes, up to which a client that is closed for
+/// the memory that it takes still gets the end of it, and a Close.
+pub const OPEN_FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// Connections over the limit that are still told so (HTTP 503 or 429). Past it they are dropped.
 pub const REFUSING_MAX: usize = 1_024;
@@ -305,6 +318,5 @@ const _: () = {
     assert!(FLUSH_QUANTUM_NS < FLUSH_WORK_NS);
     // What a turn delivers it can send.
     assert!(DELIVER_WORK_NS < FLUSH_WORK_NS);
-    // The largest control frame fits many times over.
-    assert!(CONTROL_BYTES_MAX >= 8 * (2 + 125));
+    assert!(SMALL_SLICE_BYTES < COALESCED_BYTES_MAX);
 };

@@ -24,6 +24,7 @@ use super::tls::Tls;
 use super::work::Work;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
+use crate::fanout::meter::Meter;
 use crate::fanout::outbox::Origin;
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
@@ -94,8 +95,8 @@ pub(super) struct Core {
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     pub(super) has_freed_mail: bool,
-    /// What operations with keys have cost since somebody last took this, in nanoseconds.
-    pub(super) key_work: u64,
+    /// What the shard holds beside the buffers that shards share.
+    pub(super) meter: Rc<Meter>,
 }
 
 impl Core {
@@ -128,7 +129,7 @@ impl Core {
             leaving: VecDeque::new(),
             dead: Vec::new(),
             has_freed_mail: false,
-            key_work: 0,
+            meter: Rc::default(),
         }
     }
 
@@ -290,7 +291,9 @@ impl Core {
         }
         let (room, first_ticket) = self.doors.directory.enter(&key, self.id);
         let epoch = room.epoch;
-        let place = self.rooms.insert(LocalRoom::new(room, first_ticket)) as u32;
+        let place = self
+            .rooms
+            .insert(LocalRoom::new(room, first_ticket, &self.meter)) as u32;
         self.rooms_by_key.insert(key, place);
         self.rooms_by_epoch.insert(epoch, place);
         self.stats().rooms.set(self.rooms.len() as u64);
@@ -435,12 +438,15 @@ impl Core {
         self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
         let end = bytes.len() as u32;
         let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
-        let segment = Segment::new(Arc::new(buffer), received_ns, self.clock.tick());
+        let tick = self.clock.tick();
+        let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
         let Some(connection) = self.connection(key) else {
             return;
         };
         match origin {
-            Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
+            Origin::Control | Origin::Pong | Origin::Ping => {
+                connection.outbox.push_control(&segment, origin);
+            }
             Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }

@@ -369,8 +369,10 @@ impl Shard {
             Some(local) => Arc::clone(&local.room),
             None => {
                 let (room, first) = world.directory.enter(&key, self.id);
-                self.rooms
-                    .insert(room.epoch, LocalRoom::new(Arc::clone(&room), first));
+                self.rooms.insert(
+                    room.epoch,
+                    LocalRoom::new(Arc::clone(&room), first, &Rc::default()),
+                );
                 room
             }
         };

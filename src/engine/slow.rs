@@ -273,8 +273,7 @@ fn copy_out(core: &mut Core) {
             }
             let (_, copy) = copies.entry((address, start, end)).or_insert_with(|| {
                 stats.slow_actions[SlowAction::CopyOut as usize].add(1);
-                let buffer = Arc::new(segment.buffer.copy_out(start, end));
-                let copy = Segment::new(buffer, segment.received_ns, segment.accepted_tick);
+                let copy = segment.with_copy(segment.buffer.copy_out(start, end));
                 (Rc::clone(segment), copy)
             });
             Some(Rc::clone(copy))

@@ -149,7 +149,7 @@ impl Shard {
             let mut ping = Vec::with_capacity(2);
             append_frame(&mut ping, Opcode::Ping, &[]);
             let now_ns = self.core.clock.turn_ns();
-            self.core.enqueue(key, ping, Origin::Control, now_ns);
+            self.core.enqueue(key, ping, Origin::Ping, now_ns);
         }
     }
 

@@ -30,6 +30,7 @@ pub fn deliver_pass(pending: &mut VecDeque<u32>, mut serve: impl FnMut(u32) -> S
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use super::super::Recipients;
@@ -58,7 +59,7 @@ mod tests {
                 let endpoint = EndpointId(0);
                 let name = number.to_string().into();
                 let (room, first) = directory.enter(&RoomKey { endpoint, name }, 0);
-                let mut local = LocalRoom::new(room, first);
+                let mut local = LocalRoom::new(room, first, &Rc::default());
                 (0..*size).for_each(|connection| {
                     local.join(connection);
                 });

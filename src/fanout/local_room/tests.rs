@@ -39,7 +39,7 @@ fn deliver(local: &mut LocalRoom<Rc<()>>, visits_max: usize) -> Vec<(u32, u32)> 
 
 fn local(members: u32) -> (LocalRoom<Rc<()>>, Arc<Room>) {
     let room = room();
-    let mut local = LocalRoom::new(Arc::clone(&room), 0);
+    let mut local = LocalRoom::new(Arc::clone(&room), 0, &Rc::default());
     for connection in 0..members {
         assert_eq!(local.join(connection), connection);
     }
@@ -79,7 +79,7 @@ fn a_run_from_before_the_join_is_ignored() {
     let [old, new] = &runs(&room, &[4, 1])[..] else {
         unreachable!()
     };
-    let mut local = LocalRoom::new(Arc::clone(&room), 4);
+    let mut local = LocalRoom::new(Arc::clone(&room), 4, &Rc::default());
     local.join(0);
     assert_eq!(local.accept(old, 0, || unreachable!()), Accepted::Stale);
     assert_eq!(local.accept(new, 0, || Rc::new(())), Accepted::Now);
