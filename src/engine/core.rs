@@ -18,6 +18,7 @@ use super::connection::{Connection, Key, Membership, Phase};
 use super::control::{Doors, Live};
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
+use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
 use crate::fanout::batch::{BatchBuilder, Run};
@@ -128,6 +129,15 @@ impl Core {
 
     pub(super) fn stats(&self) -> &ShardStats {
         &self.doors.doors[usize::from(self.id)].stats
+    }
+
+    /// The file that is held open for when there are none left.
+    pub(super) fn spare_file(&self) -> &SpareFile {
+        let [relaying, admin] = &self.doors.spare_files;
+        match self.id < self.doors.relaying {
+            true => relaying,
+            false => admin,
+        }
     }
 
     pub(super) fn next_generation(&mut self) -> u32 {
