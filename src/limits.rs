@@ -68,7 +68,8 @@ pub const SLICES_PER_WRITE: usize = 64;
 /// get that much in one visit, so it has to be well below what an outbox holds.
 pub const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Connections of the admin shard.
+/// Connections of the admin shard, if the limit on open files allows so many. One more takes the
+/// place of the one that is missed least.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// A frame larger than this keeps a buffer of its own, so that a client that lags behind on it
@@ -141,8 +142,20 @@ pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
 /// the memory that it takes still gets the end of it, and a Close.
 pub const OPEN_FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// Connections over the limit that are still told so (HTTP 503 or 429). Past it they are dropped.
+/// Connections over a limit that are kept until they have asked and were told so (HTTP 503 or 429),
+/// if the limit on open files allows so many. Past it they are told at once, and closed.
 pub const REFUSING_MAX: usize = 1_024;
+
+/// Of these, those of one address (IPv6: of one /64): one client must not keep the others from being
+/// told.
+pub const REFUSING_PER_ADDRESS_MAX: usize = 16;
+
+/// How long a connection over a limit has for its request, and again for its end of the stream.
+pub const REFUSING_WAIT: Duration = Duration::from_secs(1);
+
+/// A refused client may log a line as often as it likes: it is written at once, and then at most once
+/// in this time, with how often it was left out.
+pub const NOTICE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Client addresses whose connects are counted (`limits.connects_per_ip`), about 3 MiB of them.
 /// Past it those are forgotten first that connect least.
@@ -155,8 +168,10 @@ pub const PACED_READ_BYTES_MAX: usize = 16 * 1024;
 /// The longest that a connection which sends too much is left alone before it is looked at again.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Open files that are not connections: listeners, pollers, logs, the standard streams.
-pub const RESERVED_FILES: usize = 128;
+/// Open files of the process that belong to no shard, listener or connection, journals aside: the
+/// standard streams, the log, signals, two spare files with their patterns, sockets of the service
+/// manager, and what is read now and then.
+pub const PROCESS_FILES: usize = 32;
 
 /// The smallest receive buffer of a shard, in bytes.
 pub const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;

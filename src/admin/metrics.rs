@@ -180,6 +180,11 @@ fn connections(families: &mut Families, view: &View) {
         sum(view, |stats| &stats.accept_errors),
     );
     families.counter(
+        "corecast_admin_evicted_total",
+        "Connections to the admin listener that had to make room for a new one, the idle ones first.",
+        view.evicted() as f64,
+    );
+    families.counter(
         "corecast_opened_total",
         "WebSocket connections that were opened.",
         sum(view, |stats| &stats.opened),
@@ -192,7 +197,7 @@ fn connections(families: &mut Families, view: &View) {
     );
     families.counters(
         "corecast_refused_total",
-        "Requests that were refused before a WebSocket was open, by why.",
+        "Requests and connections that were refused before a WebSocket was open, by why.",
         "reason",
         sum_each(view, Refusal::LABELS, |stats| &stats.refused),
     );

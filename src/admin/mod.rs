@@ -125,6 +125,9 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
+    /// Whether it is answered however full the relay is.
+    const IS_PROBE: bool = false;
+
     /// What browsers are told with every answer.
     fn cors(&self) -> Option<&Cors> {
         None
@@ -190,6 +193,10 @@ impl<P: Page> Endpoint for Served<P> {
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         self.readable(worded(response, code))
+    }
+
+    fn is_probe(&self) -> bool {
+        P::IS_PROBE
     }
 
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {

@@ -76,6 +76,14 @@ impl Shard {
         core.note_cut(more);
     }
 
+    /// Removes a connection that has just died, for whoever needs its file before the turn ends.
+    pub(super) fn remove_at_once(&mut self, key: Key) {
+        if self.core.dead.last() == Some(&key) {
+            self.core.dead.pop();
+            self.remove(key);
+        }
+    }
+
     fn go_on_leaving(&mut self) {
         for _ in 0..self.core.leaving.len() {
             let Some(key) = self.core.leaving.pop_front() else {
@@ -99,15 +107,10 @@ impl Shard {
         let connection = self.core.connections.remove(key.index as usize);
         debug_assert!(connection.phase == Phase::Dead && connection.generation == key.generation);
         debug_assert!(connection.rooms.len() == 0, "a member that is removed");
-        let doors = &self.core.doors;
-        doors.doors[usize::from(self.core.id)]
-            .load
-            .fetch_sub(1, Ordering::Relaxed);
-        doors
-            .inbound
-            .fetch_sub(connection.decoder.held_bytes(), Ordering::Relaxed);
-        if connection.is_counted {
-            doors.addresses.leave(connection.peer.ip());
-        }
+        let held_bytes = connection.decoder.held_bytes();
+        let inbound = &self.core.doors.inbound;
+        inbound.fetch_sub(held_bytes, Ordering::Relaxed);
+        self.give_place_back(&connection);
+        self.core.spare_file().close(connection.stream.into());
     }
 }

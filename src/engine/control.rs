@@ -1,5 +1,6 @@
 //! The doors of the shards: how other threads reach them.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -7,15 +8,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::addresses::Addresses;
 use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::AddressBuckets;
 use super::mailbox::Mailbox;
+use super::notice::Notices;
+use super::places::Places;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
 use super::slow::Lagging;
+use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -98,7 +101,8 @@ pub(super) struct Door {
     /// Bytes of payload in `control`.
     control_bytes: Arc<AtomicUsize>,
     handover: Sender<Handover>,
-    /// Connections that the shard has, and that are on their way to it.
+    /// Connections that the shard has, and that are on their way to it, those aside that it only
+    /// refuses.
     pub(super) load: AtomicU32,
     pub(super) stats: ShardStats,
     /// Who lags behind there; written once a sweep, and read where somebody asks.
@@ -207,8 +211,8 @@ pub(super) struct Doors {
     pub(super) live: Arc<LiveBytes>,
     /// Shards that relay; one more, the last, may be the admin shard.
     pub(super) relaying: u16,
-    /// Connections of each client address.
-    pub(super) addresses: Addresses,
+    /// How many connections there are of each kind.
+    pub(super) places: Places,
     /// How often each client address connects.
     pub(super) connects: AddressBuckets,
     /// How often each client address shows credentials that are no good.
@@ -224,21 +228,31 @@ pub(super) struct Doors {
     pub(super) reloads: ReloadStats,
     /// The names of the listeners that speak TLS.
     pub(super) tls_listeners: Vec<String>,
+    pub(super) notices: Notices,
+    /// The relaying shards' and the admin shard's.
+    pub(super) spare_files: [SpareFile; 2],
 }
 
 impl Doors {
-    pub(super) fn new(doors: Vec<Door>, relaying: u16, tls_listeners: Vec<String>) -> Doors {
+    /// # Errors
+    ///
+    /// The open files are used up.
+    pub(super) fn new(
+        doors: Vec<Door>,
+        relaying: u16,
+        tls_listeners: Vec<String>,
+    ) -> io::Result<Doors> {
         let count = doors.len();
         let mailboxes = (0..count * count)
             .map(|_| Arc::new(Mailbox::new()))
             .collect();
-        Doors {
+        Ok(Doors {
             doors,
             mailboxes,
             directory: Directory::default(),
             live: Arc::default(),
             relaying,
-            addresses: Addresses::default(),
+            places: Places::default(),
             connects: AddressBuckets::default(),
             failed_credentials: AddressBuckets::default(),
             inbound: AtomicUsize::new(0),
@@ -247,7 +261,9 @@ impl Doors {
             origin: Instant::now(),
             reloads: ReloadStats::default(),
             tls_listeners,
-        }
+            notices: Notices::default(),
+            spare_files: [SpareFile::open()?, SpareFile::open()?],
+        })
     }
 
     pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {
@@ -307,7 +323,7 @@ impl Doors {
             .unwrap_or(own)
     }
 
-    /// Connections of the relaying shards.
+    /// Connections of the relaying shards, those aside that they only refuse.
     pub(super) fn connections(&self) -> u64 {
         let relaying = &self.doors[..usize::from(self.relaying)];
         relaying

@@ -19,6 +19,7 @@ use super::control::{Doors, Live};
 use super::lanes::Lanes;
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
+use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
 use super::work::Work;
@@ -147,6 +148,15 @@ impl Core {
     /// Counts the phase of the turn, if it had to end while `more` waited.
     pub(super) fn note_cut(&self, more: bool) {
         self.work.note_cut(&self.stats().turn_cut, more);
+    }
+
+    /// The file that is held open for when there are none left.
+    pub(super) fn spare_file(&self) -> &SpareFile {
+        let [relaying, admin] = &self.doors.spare_files;
+        match self.id < self.doors.relaying {
+            true => relaying,
+            false => admin,
+        }
     }
 
     pub(super) fn next_generation(&mut self) -> u32 {

@@ -94,6 +94,13 @@ pub trait Endpoint: Any + Send + Sync {
         response
     }
 
+    /// Whether its plain requests ask if the relay lives: without a body they are answered also of a
+    /// client that is over a limit, and of everybody where the relay is full. The answer must cost
+    /// next to nothing.
+    fn is_probe(&self) -> bool {
+        false
+    }
+
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

@@ -18,16 +18,21 @@ mod control;
 mod core;
 mod delivery;
 mod endpoint;
+mod evicting;
+mod files;
 mod handle;
 mod lanes;
 mod listener;
 mod mailbox;
 mod network;
+mod notice;
 mod pace;
+mod places;
 mod proxied;
 mod pulse;
 mod rate;
 mod reading;
+mod refusing;
 mod reload;
 mod requests;
 mod router;
@@ -36,6 +41,7 @@ mod settings;
 mod shard;
 mod sleep;
 mod slow;
+mod spare;
 mod start;
 mod stats;
 mod stop;
@@ -55,6 +61,7 @@ pub use self::endpoint::{
     Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
     EndpointError, Keeper, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
+pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError, Networks};

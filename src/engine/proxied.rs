@@ -50,7 +50,10 @@ impl Shard {
                     return;
                 }
                 let deadline = self.request_deadline();
-                self.core.connections[key.index as usize].deadline_tick = deadline;
+                let connection = &mut self.core.connections[key.index as usize];
+                if connection.over_limit.is_none() {
+                    connection.deadline_tick = deadline;
+                }
                 let rest = &mut bytes[header.len..];
                 if !rest.is_empty() {
                     self.take_stream(key, rest, received_ns);
@@ -74,7 +77,7 @@ impl Shard {
     /// Whether a client's network may come in. Trusted proxies always may: it is about their
     /// clients. So may all clients of the admin shard.
     pub(super) fn may_come_in(&self, client: SocketAddr) -> bool {
-        self.core.id >= self.core.doors.relaying
+        self.is_admin()
             || self.core.settings.networks.admit(client.ip())
             || self.is_trusted_proxy(client)
     }
@@ -103,12 +106,26 @@ impl Shard {
             self.refused(key, Refusal::Network);
             return self.die(key);
         }
-        let (over_limit, is_counted) = self.judge_address(client);
-        let connection = &mut self.core.connections[key.index as usize];
-        connection.peer = client;
-        connection.is_counted = is_counted;
         // Where the relay is full it stays so.
-        connection.over_limit = connection.over_limit.or(over_limit);
+        let connection = &mut self.core.connections[key.index as usize];
+        if connection.over_limit.is_some() {
+            debug_assert!(!connection.is_counted, "a proxy is exempt");
+            connection.peer = client;
+            return;
+        }
+        match self.judge_address(client) {
+            Ok(is_counted) => self.count_for(key, client, is_counted),
+            Err(over_limit) => self.move_to_refuse(key, client, over_limit),
+        }
+    }
+
+    /// The connection is this client's from now on, and no longer counts for whom it counted before.
+    fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
+        let connection = &mut self.core.connections[key.index as usize];
+        let before = std::mem::replace(&mut connection.peer, client);
+        if std::mem::replace(&mut connection.is_counted, is_counted) {
+            self.core.doors.places.addresses.leave(before.ip());
+        }
     }
 
     /// The client of a request: the connection's own, or the one that a trusted proxy names.
@@ -152,15 +169,15 @@ impl Shard {
         if client == proxy {
             return Ok(());
         }
-        let (over_limit, is_counted) = self.judge_address(client);
-        if let Some(over_limit) = over_limit {
-            let (refusal, response) = over_limit.refusal(&self.core.settings);
-            self.refused(key, refusal);
-            return Err((refusal, response));
+        match self.judge_address(client) {
+            Ok(is_counted) => self.count_for(key, client, is_counted),
+            Err(over_limit) => {
+                let (refusal, response) = over_limit.refusal(&self.core.settings);
+                self.refused(key, refusal);
+                return Err((refusal, response));
+            }
         }
         let connection = &mut self.core.connections[key.index as usize];
-        connection.peer = client;
-        connection.is_counted = is_counted;
         connection.cold.get_or_insert_default().proxy = Some(proxy);
         Ok(())
     }
@@ -168,11 +185,7 @@ impl Shard {
     /// Takes back [`Shard::identify`]: there is no WebSocket, and the proxy's next request may be
     /// another client's.
     pub(super) fn unidentify(&mut self, key: Key, proxy: SocketAddr) {
-        let connection = &mut self.core.connections[key.index as usize];
-        let client = std::mem::replace(&mut connection.peer, proxy);
-        if std::mem::take(&mut connection.is_counted) {
-            self.core.doors.addresses.leave(client.ip());
-        }
+        self.count_for(key, proxy, false);
     }
 }
 

@@ -19,7 +19,7 @@ use super::settings::Rate;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
-use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED};
+use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED, REFUSING_WAIT};
 use crate::wire::close::append_close;
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
 use crate::wire::frame::{Opcode, append_frame};
@@ -489,7 +489,11 @@ impl Shard {
         if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
             && !matches!(connection.phase, Phase::Closing | Phase::Draining)
         {
-            connection.deadline_tick = clock.tick() + close_ticks;
+            connection.deadline_tick = clock.tick()
+                + match connection.over_limit {
+                    Some(_) => close_ticks.min(ticks_of(REFUSING_WAIT)),
+                    None => close_ticks,
+                };
         }
         connection.phase = phase;
     }

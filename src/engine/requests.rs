@@ -246,6 +246,9 @@ impl Shard {
     fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
             let over_limit = self.core.connection(key)?.over_limit?;
+            if self.is_probe(head) {
+                return None;
+            }
             over_limit.refusal(&self.core.settings)
         } else {
             let response = Response::text(503, "The relay is shutting down.\n");
@@ -255,6 +258,14 @@ impl Shard {
         let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
+    }
+
+    /// Whether the request is one that is answered however full the relay is.
+    fn is_probe(&self, head: &Head<'_>) -> bool {
+        let has_no_body = matches!(head.body, BodyLength::None | BodyLength::Length(0));
+        let route = self.router.find(head.path);
+        let endpoint = route.map(|route| &self.endpoints[usize::from(route.endpoint.0)]);
+        has_no_body && !head.is_upgrade() && endpoint.is_some_and(|endpoint| endpoint.is_probe())
     }
 
     /// A refusal of ours in the words of the endpoint that has this path, if any has.
@@ -552,10 +563,13 @@ impl Shard {
 
     /// Answers a request. The connection stays open for the next one where both sides want that.
     fn respond(&mut self, key: Key, head: &Head<'_>, response: &Response, end: usize) -> Step {
-        let waiting = self.core.connections[key.index as usize].outbox.bytes();
-        // Who asks and asks and does not read is told that this was the last answer.
-        let keep_alive =
-            head.keep_alive() && self.stop.is_accepting() && waiting < RESPONSES_BYTES_MAX;
+        let connection = &self.core.connections[key.index as usize];
+        // Who asks and asks and does not read is told that this was the last answer, and so is who
+        // cannot stay.
+        let keep_alive = head.keep_alive()
+            && self.stop.is_accepting()
+            && connection.outbox.bytes() < RESPONSES_BYTES_MAX
+            && connection.over_limit.is_none();
         self.send_response(key, response, keep_alive, head.method == "HEAD");
         if keep_alive {
             Step::Done(end)
@@ -592,7 +606,11 @@ impl Shard {
     }
 
     pub(super) fn refused(&mut self, key: Key, refusal: Refusal) {
-        self.core.stats().refused[refusal as usize].add(1);
+        let connection = self.core.connection(key);
+        // Who is over a limit was counted when that was found.
+        if connection.is_none_or(|connection| connection.over_limit.is_none()) {
+            self.core.stats().refused[refusal as usize].add(1);
+        }
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, reason = refusal.label(), "refused");
     }
@@ -622,6 +640,9 @@ impl Shard {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
+        if let Some(over_limit) = connection.over_limit {
+            return self.refusal_overdue(key, over_limit);
+        }
         let cold = connection.cold.as_ref();
         let is_silent = cold.is_none_or(|cold| cold.received.is_empty());
         if is_silent || !connection.outbox.is_empty() {
@@ -642,7 +663,7 @@ impl Shard {
             return false;
         };
         let unsent = connection.outbox.bytes();
-        if unsent == 0 || connection.was_open() {
+        if unsent == 0 || connection.was_open() || connection.over_limit.is_some() {
             return false;
         }
         let cold = connection.cold.get_or_insert_default();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::network::{Network, Networks};
 use super::rate::TokenRate;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -254,6 +255,12 @@ pub struct Settings {
     pub head_bytes: usize,
     /// Connections of the process; `None`: no limit.
     pub connections_max: Option<usize>,
+    /// Connections over a limit that are kept until they were told so; more are told at once, and
+    /// closed. They count towards no other limit. [`super::FileBudget`] says how many fit.
+    pub refusing_max: usize,
+    /// Connections of the admin shard, half of them for one address; one more takes the place of the
+    /// one that is missed least.
+    pub admin_connections_max: usize,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,
     /// Whose connections the relaying shards take. Open ones stay when this changes.
@@ -305,6 +312,8 @@ impl Default for Settings {
             send_buffer_bytes: None,
             head_bytes: 16 * 1024,
             connections_max: None,
+            refusing_max: REFUSING_MAX,
+            admin_connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_ip_max: None,
             networks: Networks::default(),
             connects_per_ip: None,

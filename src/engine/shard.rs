@@ -45,12 +45,19 @@ pub(super) struct Listening {
     pub(super) listener: Listener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
-    /// The last attempt to accept met an error.
+    /// The last attempt to accept met an error: it waits for the next tick.
     pub(super) is_failing: bool,
     /// Its clients speak TLS.
     pub(super) tls: bool,
     /// Somebody else holds it too: what waits in it is not lost when we end.
     pub(super) is_inherited: bool,
+}
+
+impl Listening {
+    /// Whether it is worth trying to accept a connection now.
+    pub(super) fn may_accept(&self) -> bool {
+        self.is_ready && !self.is_failing
+    }
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -200,7 +207,7 @@ impl Shard {
         let began = Instant::now();
         while began.elapsed() < spin {
             self.take_events(Duration::ZERO);
-            if self.has_work() || self.has_mail() || self.listeners.iter().any(|l| l.is_ready) {
+            if self.has_work() || self.has_mail() || self.may_accept() {
                 return true;
             }
             std::hint::spin_loop();
@@ -218,7 +225,11 @@ impl Shard {
             || !core.leaving.is_empty()
             || !core.dead.is_empty()
             || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
-            || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
+            || (self.may_accept() && self.stop.is_accepting())
+    }
+
+    fn may_accept(&self) -> bool {
+        self.listeners.iter().any(Listening::may_accept)
     }
 
     /// Whether other threads left something, or made room for what they are to get.

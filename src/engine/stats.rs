@@ -168,6 +168,8 @@ pub struct ShardStats {
     pub accepted: Counter,
     /// Errors of `accept`, such as no free file descriptors.
     pub accept_errors: Counter,
+    /// Connections of the admin shard that had to make room for another one.
+    pub evicted: Counter,
     /// WebSocket connections that were opened.
     pub opened: Counter,
     /// WebSocket connections that ended, by [`CloseReason::label_index`].

@@ -35,7 +35,7 @@ impl View {
             .sum()
     }
 
-    /// Connections of the relaying shards, of all kinds.
+    /// Connections of the relaying shards, of all kinds, those aside that are only refused.
     pub fn connections(&self) -> u64 {
         self.doors.connections()
     }
@@ -43,6 +43,12 @@ impl View {
     /// Connections of one shard, those included that are on their way to it.
     pub fn shard_connections(&self, shard: usize) -> u32 {
         self.doors.doors[shard].load.load(Ordering::Relaxed)
+    }
+
+    /// Connections to the admin listener that had to make room for another one.
+    pub fn evicted(&self) -> u64 {
+        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
+        admins.iter().map(|door| door.stats.evicted.get()).sum()
     }
 
     /// Bytes of live buffers.

@@ -17,6 +17,7 @@ mod order;
 mod paced_endpoints;
 mod proxies;
 mod rates;
+mod refusals;
 mod service_manager;
 mod shards;
 mod shutdown;

@@ -211,6 +211,34 @@ fn connections_behind_a_proxy_header_count_for_their_clients() {
 }
 
 #[test]
+fn a_client_over_its_limit_takes_no_place_behind_a_proxy_either() {
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.connections_max = Some(2);
+        settings.connections_per_ip_max = Some(1);
+        settings.refusing_max = 8;
+    });
+    let mut first = proxied(&server, line("192.0.2.1").as_bytes()).upgraded("/");
+    let mut greedy = Vec::new();
+    for count in 1..=20 {
+        greedy.push(proxied(&server, line("192.0.2.1").as_bytes()));
+        eventually("it is judged", || {
+            refused(&server, Refusal::ConnectionsPerAddress) == count
+        });
+    }
+    assert_eq!(server.view.connections(), 1);
+    let mut other = proxied(&server, line("192.0.2.2").as_bytes()).upgraded("/");
+    assert_eq!(peer_of(&mut other), "192.0.2.2:1111");
+    for client in &mut greedy {
+        assert_eq!(client.answer().status, 429);
+        client.expect_end();
+    }
+    assert_eq!(peer_of(&mut first), "192.0.2.1:1111");
+    drop((first, other, greedy));
+    server.expect_empty();
+}
+
+#[test]
 fn a_trusted_proxy_names_its_client_for_each_request() {
     let server = server(|_| {});
     let mut proxy = Client::connect(server.address);
@@ -428,4 +456,37 @@ fn the_keys_for_proxies_change_without_a_restart() {
     assert_eq!(status, Some(101));
     // Who was there before has not noticed.
     first.round_trip();
+}
+
+#[test]
+fn a_connection_that_becomes_a_proxys_no_longer_counts_for_its_own_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let write = |trusted: &str| {
+        let server = format!("server: {{trusted_proxies: [{trusted}]}}");
+        let limits = "limits: {connections_per_ip: 1, exempt_networks: []}";
+        std::fs::write(&file, format!("{server}\n{limits}\n")).expect("a file");
+    };
+    write("");
+    let relay = Relay::start(&["--config-file", file.to_str().expect("UTF-8")]);
+    let reload = |times: usize| {
+        relay.signal(rustix::process::Signal::HUP);
+        eventually("it is reloaded", || {
+            relay.logged("config and certificates are reloaded") == times
+        });
+    };
+    let mut proxy = Client::connect(relay.address);
+    proxy.send(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(proxy.answer().status, 200);
+    write("127.0.0.0/8");
+    reload(1);
+    assert_eq!(ask(&mut proxy, "/", "192.0.2.1"), 101);
+    drop(proxy);
+    write("");
+    reload(2);
+    eventually("its address may connect", || {
+        let mut client = Client::connect(relay.address);
+        client.send(upgrade("/").as_bytes());
+        client.answer().status == 101
+    });
 }

@@ -21,6 +21,7 @@ mod handshakes;
 mod machine;
 mod namespace;
 mod network;
+mod refusals;
 mod slow;
 mod stage;
 mod storms;
