@@ -11,6 +11,7 @@ use super::addresses::Addresses;
 use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::ConnectBuckets;
+use super::holders::Holders;
 use super::mailbox::Mailbox;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
@@ -156,6 +157,10 @@ pub(super) struct Doors {
     mailboxes: Vec<Arc<Mailbox>>,
     pub(super) directory: Directory,
     pub(super) live: Arc<LiveBytes>,
+    /// What the shards hold beside those, as each has published it.
+    pub(super) metered: AtomicUsize,
+    /// The connections that lag behind, by what waits for them.
+    pub(super) waiting_holders: Holders,
     /// Shards that relay; one more, the last, may be the admin shard.
     pub(super) relaying: u16,
     /// Connections of each client address.
@@ -164,6 +169,8 @@ pub(super) struct Doors {
     pub(super) connects: ConnectBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
+    /// The connections, by what was received of those.
+    pub(super) inbound_holders: Holders,
     /// Whether the relay wants new connections: turns false before accepting ends.
     pub(super) is_ready: AtomicBool,
     /// The time for a graceful shutdown is over.
@@ -186,16 +193,25 @@ impl Doors {
             mailboxes,
             directory: Directory::default(),
             live: Arc::default(),
+            metered: AtomicUsize::new(0),
+            waiting_holders: Holders::new(count),
             relaying,
             addresses: Addresses::default(),
             connects: ConnectBuckets::default(),
             inbound: AtomicUsize::new(0),
+            inbound_holders: Holders::new(count),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             origin: Instant::now(),
             reloads: ReloadStats::default(),
             tls_listeners,
         }
+    }
+
+    /// What waits to be sent, and what it takes to send it, in bytes: what
+    /// [`Settings::process_bytes_max`] bounds.
+    pub(super) fn process_bytes(&self) -> usize {
+        self.live.now() + self.metered.load(Ordering::Relaxed)
     }
 
     pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {

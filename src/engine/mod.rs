@@ -18,6 +18,7 @@ mod core;
 mod delivery;
 mod endpoint;
 mod handle;
+mod holders;
 mod listener;
 mod mailbox;
 mod network;

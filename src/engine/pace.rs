@@ -126,6 +126,12 @@ impl Pace {
     pub(super) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
+
+    /// Lets go of what was not its turn.
+    pub(super) fn forget_rest(&mut self) {
+        self.rest = Vec::new();
+        self.held = Held::default();
+    }
 }
 
 impl Connection {
@@ -175,8 +181,9 @@ impl Core {
             return;
         };
         pace.rest = rest.to_vec();
-        pace.held.set(&doors, rest.len());
+        pace.held.set(&doors, pace.rest.capacity());
         pace.paused_since = Some(reading_tick);
+        self.inbound_grown(key);
         self.stats().rate_actions[RatePolicy::Delay as usize].add(1);
         self.look_again(key, now_ns);
     }

@@ -89,6 +89,8 @@ impl Shard {
         while !self.is_finished() {
             self.turn();
         }
+        self.core.doors.inbound_holders.ended(self.core.id);
+        self.core.doors.waiting_holders.ended(self.core.id);
     }
 
     fn turn(&mut self) {
@@ -104,6 +106,7 @@ impl Shard {
         self.flush();
         self.handshakes();
         self.timers();
+        self.keep_within_memory();
         self.reap();
         let ended_ns = self.core.clock.now_ns();
         self.core
@@ -212,6 +215,7 @@ impl Shard {
             || !core.batch.is_empty()
             || !core.doomed.is_empty()
             || !core.dead.is_empty()
+            || core.sweep.is_under_way()
             || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
             || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
     }
@@ -338,7 +342,9 @@ impl Shard {
                 return;
             };
             connection.is_queued_to_read = false;
-            if matches!(connection.phase, Phase::Deferred | Phase::Dead) || connection.is_paused() {
+            let is_over =
+                connection.is_doomed || matches!(connection.phase, Phase::Deferred | Phase::Dead);
+            if is_over || connection.is_paused() {
                 return;
             }
             if let Some(mut rest) = connection.take_rest() {
@@ -417,9 +423,6 @@ impl Shard {
             let reserve = || Rc::new(Credit::reserve(&self.own_mailbox, &mail));
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
-        }
-        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
-            slow::relieve_memory(&mut self.core);
         }
     }
 
@@ -534,6 +537,7 @@ impl Shard {
                 connection.is_lagging = true;
                 lagging.push(key);
             }
+            slow::note_growth(&self.core, key);
             return false;
         }
         if !connection.has_to_send() {
@@ -549,6 +553,15 @@ impl Shard {
         while let Some((key, reason)) = self.core.doomed.pop() {
             self.close(key, &reason);
         }
+    }
+
+    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    fn keep_within_memory(&mut self) {
+        slow::sweep_lagging(&mut self.core);
+        self.core.publish_held(self.tls_buffers.held_bytes());
+        slow::relieve_memory(&mut self.core);
+        self.relieve_inbound();
+        self.close_doomed();
     }
 
     /// Removes what has died. Only here do places in the slab become free.
