@@ -138,9 +138,9 @@ pub const LAGGING_SLICES_PER_TURN: usize = 16 * 1024;
 /// Clients that lag behind, and are looked at in one turn.
 pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
 
-/// What is left of a frame that is partly sent, in bytes, up to which a client that is closed for
-/// the memory that it takes still gets the end of it, and a Close.
-pub const OPEN_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// With more pieces than this waiting under `latest_only`, and the latest frames alone close to the
+/// bound, a client is closed: all of them would be walked for almost every frame that follows.
+pub const LATEST_SLICES_MIN: usize = 256;
 
 /// Connections over a limit that are kept until they have asked and were told so (HTTP 503 or 429),
 /// if the limit on open files allows so many. Past it they are told at once, and closed.

@@ -181,7 +181,7 @@ impl Shard {
         self.core.work.spend(PRICE_ACCEPT);
         let generation = self.core.next_generation();
         let session = self.core.tls.as_deref().filter(|_| tls);
-        let session = session.and_then(TlsSession::new);
+        let session = session.and_then(|tls| TlsSession::new(tls, &self.core.meter));
         let has_session = session.is_some() == tls;
         let mut connection = Connection::new(stream, session, peer, generation);
         connection.over_limit = over_limit;

@@ -147,11 +147,12 @@ impl Shard {
             let body = cold
                 .chunked
                 .as_ref()
-                .map_or(0, |chunked| chunked.body.len());
-            let bytes = cold.received.len() + body;
+                .map_or(0, |chunked| chunked.body.capacity());
+            let bytes = cold.received.capacity() + body;
             let is_growing = bytes > cold.held.bytes();
             cold.held.set(&doors, bytes);
             if is_growing {
+                self.core.inbound_grown(key);
                 self.relieve_inbound();
             }
         }

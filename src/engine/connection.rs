@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
@@ -14,6 +15,7 @@ use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
+use super::control::Doors;
 use super::endpoint::{AnswerSlot, Terms};
 use super::pace::Pace;
 use super::settings::Settings;
@@ -288,6 +290,8 @@ pub(super) struct Connection {
     pub(super) is_lagging: bool,
     /// It is about to be closed: the reason is noted.
     pub(super) is_doomed: bool,
+    /// What it was being sent was dropped within a frame, so nothing can follow.
+    pub(super) is_cut: bool,
     /// It counts towards its address's limit.
     pub(super) is_counted: bool,
     /// A header of the PROXY protocol has to come first.
@@ -338,6 +342,7 @@ impl Connection {
             is_dirty: false,
             is_lagging: false,
             is_doomed: false,
+            is_cut: false,
             is_counted: false,
             awaits_proxy_header: false,
         }
@@ -378,7 +383,41 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
         let rest = self.pace.as_ref().map_or(0, |pace| pace.held_bytes());
-        self.decoder.held_bytes() + cold + rest
+        let records = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
+        self.decoder.held_bytes() + cold + rest + records
+    }
+
+    /// Lets go of what was received and not yet used, all but what an answer to an unfinished
+    /// request needs. Nothing that comes is of any use then.
+    pub(super) fn forget_received(&mut self, doors: &Arc<Doors>) {
+        let held = std::mem::take(&mut self.decoder).held_bytes();
+        doors.inbound.fetch_sub(held, Ordering::Relaxed);
+        if let Some(cold) = &mut self.cold {
+            let is_end = |byte: &u8| *byte == b'\r' || *byte == b'\n';
+            let line = cold.received.iter().position(is_end);
+            cold.received.truncate(line.map_or(0, |end| end + 1));
+            cold.received.shrink_to_fit();
+            cold.chunked = None;
+            cold.held.set(doors, cold.received.capacity());
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.forget_rest();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.forget_kept(doors);
+        }
+    }
+
+    /// What closing it would free of what waits for it, on average.
+    pub(super) fn waiting_share(&self) -> usize {
+        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
+        self.outbox.share() + records
+    }
+
+    /// What has to be sent before anything else can be: the rest of a frame, and of records.
+    pub(super) fn open_bytes(&self) -> usize {
+        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
+        self.outbox.open_bytes() + records
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::AddressBuckets;
+use super::holders::Holders;
 use super::mailbox::Mailbox;
 use super::notice::Notices;
 use super::places::Places;
@@ -209,6 +210,10 @@ pub(super) struct Doors {
     mailboxes: Vec<Arc<Mailbox>>,
     pub(super) directory: Directory,
     pub(super) live: Arc<LiveBytes>,
+    /// What the shards hold beside those, as each has published it.
+    pub(super) metered: AtomicUsize,
+    /// The connections that lag behind, by what waits for them.
+    pub(super) waiting_holders: Holders,
     /// Shards that relay; one more, the last, may be the admin shard.
     pub(super) relaying: u16,
     /// How many connections there are of each kind.
@@ -219,6 +224,8 @@ pub(super) struct Doors {
     pub(super) failed_credentials: AddressBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
+    /// The connections, by what was received of those.
+    pub(super) inbound_holders: Holders,
     /// Whether the relay wants new connections: turns false before accepting ends.
     pub(super) is_ready: AtomicBool,
     /// The time for a graceful shutdown is over.
@@ -251,11 +258,14 @@ impl Doors {
             mailboxes,
             directory: Directory::default(),
             live: Arc::default(),
+            metered: AtomicUsize::new(0),
+            waiting_holders: Holders::new(count),
             relaying,
             places: Places::default(),
             connects: AddressBuckets::default(),
             failed_credentials: AddressBuckets::default(),
             inbound: AtomicUsize::new(0),
+            inbound_holders: Holders::new(count),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             origin: Instant::now(),
@@ -264,6 +274,12 @@ impl Doors {
             notices: Notices::default(),
             spare_files: [SpareFile::open()?, SpareFile::open()?],
         })
+    }
+
+    /// What waits to be sent, and what it takes to send it, in bytes: what
+    /// [`Settings::process_bytes_max`] bounds.
+    pub(super) fn process_bytes(&self) -> usize {
+        self.live.now() + self.metered.load(Ordering::Relaxed)
     }
 
     pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {

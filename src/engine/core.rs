@@ -8,24 +8,26 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use super::clock::Clock;
+use super::clock::{Clock, Tick};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
 use super::control::{Doors, Live};
 use super::lanes::Lanes;
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
+use super::slow::Sweep;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
 use super::work::Work;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
-use crate::fanout::meter::Meter;
+use crate::fanout::meter::{Charge, Meter};
 use crate::fanout::outbox::Origin;
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
@@ -98,10 +100,18 @@ pub(super) struct Core {
     pub(super) has_freed_mail: bool,
     /// What the shard holds beside the buffers that shards share.
     pub(super) meter: Rc<Meter>,
+    /// Of that, the buffers of the shard itself.
+    own_buffers: Charge,
+    /// What of it is in the process's sum.
+    metered: usize,
+    pub(super) sweep: Sweep,
+    /// When what lagging clients wait for was copied out last.
+    pub(super) copied_out_tick: Tick,
 }
 
 impl Core {
     pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
+        let meter = Rc::default();
         Core {
             id,
             batch: BatchBuilder::new(Arc::clone(&doors.live)),
@@ -130,7 +140,11 @@ impl Core {
             leaving: VecDeque::new(),
             dead: Vec::new(),
             has_freed_mail: false,
-            meter: Rc::default(),
+            own_buffers: Charge::new(&meter),
+            meter,
+            metered: 0,
+            sweep: Sweep::default(),
+            copied_out_tick: 0,
         }
     }
 
@@ -453,6 +467,7 @@ impl Core {
         let Some(connection) = self.connection(key) else {
             return;
         };
+        let is_lagging = connection.is_lagging;
         match origin {
             Origin::Control | Origin::Pong | Origin::Ping => {
                 connection.outbox.push_control(&segment, origin);
@@ -460,6 +475,9 @@ impl Core {
             Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
+        }
+        if is_lagging {
+            super::slow::note_growth(self, key);
         }
         self.mark_dirty(key);
     }
@@ -527,6 +545,32 @@ impl Core {
         if accepted == Accepted::Now && !was_pending && local.is_pending() {
             self.rooms_pending.push_back(place);
         }
+    }
+
+    /// Publishes what the shard holds, if that has changed: `more_bytes` is what its buffers take
+    /// that are not in here.
+    pub(super) fn publish_held(&mut self, more_bytes: usize) {
+        let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
+        self.own_buffers
+            .set(self.batch.held_bytes() + streams + more_bytes);
+        self.publish_metered();
+    }
+
+    /// The same after something was let go of.
+    pub(super) fn publish_metered(&mut self) {
+        let now = self.meter.bytes();
+        if now != self.metered {
+            // Wraps where it shrinks, and so does the sum.
+            let more = now.wrapping_sub(self.metered);
+            self.doors.metered.fetch_add(more, Ordering::Relaxed);
+            self.metered = now;
+        }
+    }
+
+    /// Notes that what was received in part of the connection has grown.
+    pub(super) fn inbound_grown(&mut self, key: Key) {
+        let held = self.connection(key).map_or(0, |each| each.held_bytes());
+        self.doors.inbound_holders.grown(self.id, held);
     }
 
     /// The endpoint's settings for the connection.

@@ -79,7 +79,7 @@ impl Shard {
     /// Acts on a member whose last send would have blocked, if it is over a bound. Whoever is to be
     /// closed for that is sent to once more before: its socket may have room again.
     fn judge_lagging(&mut self, key: Key) {
-        if slow::is_to_be_closed(&mut self.core, key) {
+        if slow::is_to_be_closed(&self.core, key) {
             if let Some(connection) = self.core.connection(key) {
                 connection.is_writable = true;
             }

@@ -21,6 +21,7 @@ mod endpoint;
 mod evicting;
 mod files;
 mod handle;
+mod holders;
 mod lanes;
 mod listener;
 mod mailbox;

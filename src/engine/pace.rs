@@ -129,6 +129,12 @@ impl Pace {
     pub(super) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
+
+    /// Lets go of what was not its turn.
+    pub(super) fn forget_rest(&mut self) {
+        self.rest = Vec::new();
+        self.held = Held::default();
+    }
 }
 
 impl Connection {
@@ -173,7 +179,8 @@ impl Core {
         if let Some(connection) = self.connection(key) {
             let pace = connection.pace.get_or_insert_default();
             pace.rest = rest.to_vec();
-            pace.held.set(&doors, rest.len());
+            pace.held.set(&doors, pace.rest.capacity());
+            self.inbound_grown(key);
         }
     }
 

@@ -13,6 +13,7 @@ use super::connection::{Key, Phase};
 use super::core::Core;
 use super::delivery;
 use super::endpoint::Endpoint;
+use super::holders::Turn;
 use super::pace::{Meter, Pace};
 use super::session::Session;
 use super::settings::Rate;
@@ -106,9 +107,11 @@ impl Shard {
             (true, since) => since,
         };
         if held != held_before {
-            self.held_changed(held_before, held);
+            self.held_changed(key, held_before, held);
         }
-        if let Some(stopped) = stopped {
+        if let Some(stopped) = stopped
+            && !self.core.is_doomed(key)
+        {
             let rest = &bytes[bytes.len() - stopped.rest_bytes..];
             self.core.keep_rest(key, rest);
             match stopped.by {
@@ -144,8 +147,10 @@ impl Shard {
             if is_open && hearing.meter.must_wait() && !input.is_empty() {
                 break;
             }
-            // One frame gets through in any case, so that this comes to an end.
-            if self.core.work.is_quantum_spent() && has_begun && !input.is_empty() {
+            // One frame gets through in any case, so that this comes to an end. Of a connection that
+            // is doomed nothing is kept: it is decoded to the end, so that its Close is found.
+            let is_over = self.core.work.is_quantum_spent() && has_begun && !input.is_empty();
+            if is_over && !self.core.is_doomed(key) {
                 break;
             }
             has_begun = true;
@@ -274,33 +279,69 @@ impl Shard {
         self.core.doom(key, CloseReason::EndpointPanic);
     }
 
-    /// Keeps account of partial messages. Over the bound, the largest that this shard holds goes.
-    fn held_changed(&mut self, before: usize, now: usize) {
+    /// Keeps account of partial messages.
+    fn held_changed(&mut self, key: Key, before: usize, now: usize) {
         let inbound = &self.core.doors.inbound;
         if now < before {
             inbound.fetch_sub(before - now, Ordering::Relaxed);
             return;
         }
         inbound.fetch_add(now - before, Ordering::Relaxed);
+        self.core.inbound_grown(key);
         self.relieve_inbound();
     }
 
-    /// Where partial messages and requests take more than they may, the largest on this shard goes.
+    /// Where partial messages and requests of the process take more than they may, the largest of
+    /// all shards goes. Called where they grow, and once a turn: another shard may have said that
+    /// the largest is here.
     pub(super) fn relieve_inbound(&mut self) {
-        let total = self.core.doors.inbound.load(Ordering::Relaxed);
-        if total <= self.core.settings.inbound_bytes_max {
-            return;
+        if self.is_inbound_over() {
+            self.forget_largest();
         }
-        let candidates = self.core.connections.iter().filter(|(_, each)| {
-            !each.is_doomed && matches!(each.phase, Phase::Request | Phase::Open)
-        });
-        let largest = candidates.max_by_key(|(_, each)| each.held_bytes());
-        if let Some((index, connection)) = largest {
+    }
+
+    fn is_inbound_over(&self) -> bool {
+        let total = self.core.doors.inbound.load(Ordering::Relaxed);
+        total > self.core.settings.inbound_bytes_max
+    }
+
+    #[cold]
+    fn forget_largest(&mut self) {
+        let doors = Arc::clone(&self.core.doors);
+        match doors.inbound_holders.turn() {
+            None => return,
+            Some(other) if other != self.core.id => {
+                doors.doors[usize::from(other)].wake();
+                return;
+            }
+            Some(_) => {}
+        }
+        let connections = self.core.connections.iter();
+        let holders = connections.filter(|(_, each)| !each.is_doomed && each.phase != Phase::Dead);
+        let holders = holders.map(|(index, each)| {
             let key = Key {
                 index: index as u32,
-                generation: connection.generation,
+                generation: each.generation,
             };
-            self.core.doom(key, CloseReason::InboundBudget);
+            (each.held_bytes(), key)
+        });
+        let holders = holders.filter(|(bytes, _)| *bytes > 0).collect();
+        let mut relief = doors.inbound_holders.relief(self.core.id, holders);
+        while self.is_inbound_over() {
+            match relief.next() {
+                Turn::Own(key) => {
+                    self.core.doom(key, CloseReason::InboundBudget);
+                    // At once, so that nobody else goes for what is given back already.
+                    if let Some(connection) = self.core.connection(key) {
+                        connection.forget_received(&doors);
+                    }
+                }
+                Turn::Other(shard) => {
+                    doors.doors[usize::from(shard)].wake();
+                    return;
+                }
+                Turn::Nobody => return,
+            }
         }
     }
 
@@ -311,21 +352,24 @@ impl Shard {
         };
         connection.is_doomed = false;
         self.core.work.spend(PRICE_CLOSING);
+        let is_for_memory = matches!(reason, CloseReason::InboundBudget | CloseReason::SlowMemory);
         let Some(connection) = self.core.connection(key) else {
             return;
         };
         match connection.phase {
             Phase::Open => self.close_open(key, reason),
+            // Nothing that it could still be told is worth the memory.
+            Phase::Draining | Phase::Lingering if is_for_memory => self.die(key),
             // The answer to our Close, or a client that cannot even close properly.
             Phase::Closing => match reason {
-                CloseReason::ClientGone => self.die(key),
+                CloseReason::ClientGone | CloseReason::SlowMemory => self.die(key),
                 _ => self.drain(key),
             },
             Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
                 let response = Response::text(503, "The relay is shutting down.\n");
                 self.refuse_unfinished(key, Refusal::Shutdown, &response);
             }
-            Phase::Request if *reason == CloseReason::InboundBudget => {
+            Phase::Request | Phase::Deferred if *reason == CloseReason::InboundBudget => {
                 let response = Response::text(503, "The relay is short of memory.\n")
                     .with_header("Retry-After", "5");
                 self.refuse_unfinished(key, Refusal::InboundBudget, &response);
@@ -364,7 +408,7 @@ impl Shard {
         connection.state = None;
         connection.attachments = Attachments::default();
         connection.message_since_tick = 0;
-        if is_gone {
+        if is_gone || connection.is_cut {
             return self.die(key);
         }
         if *reason == CloseReason::Tls {
@@ -408,9 +452,7 @@ impl Shard {
         let connection = &mut self.core.connections[key.index as usize];
         connection.pace = None;
         let held = std::mem::take(&mut connection.decoder).held_bytes();
-        if held > 0 {
-            self.held_changed(held, 0);
-        }
+        self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
         self.core.mark_dirty(key);
     }
 

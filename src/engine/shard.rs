@@ -96,6 +96,8 @@ impl Shard {
         while !self.is_finished() {
             self.turn();
         }
+        self.core.doors.inbound_holders.ended(self.core.id);
+        self.core.doors.waiting_holders.ended(self.core.id);
     }
 
     fn turn(&mut self) {
@@ -112,6 +114,7 @@ impl Shard {
         self.flush();
         self.handshakes();
         self.timers();
+        self.keep_within_memory();
         self.reap();
         let ended_ns = self.core.clock.now_ns();
         self.core
@@ -224,6 +227,7 @@ impl Shard {
             || !core.doomed.is_empty()
             || !core.leaving.is_empty()
             || !core.dead.is_empty()
+            || core.sweep.is_under_way()
             || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
             || (self.may_accept() && self.stop.is_accepting())
     }
@@ -466,9 +470,6 @@ impl Shard {
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
         }
-        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
-            slow::relieve_memory(&mut self.core);
-        }
     }
 
     /// Writes to every connection that has something to be sent: one call each, as a rule.
@@ -574,6 +575,7 @@ impl Shard {
                 connection.is_lagging = true;
                 lagging.push(key);
             }
+            slow::note_growth(&self.core, key);
             return false;
         }
         if !connection.has_to_send() {
@@ -581,6 +583,15 @@ impl Shard {
             return false;
         }
         true
+    }
+
+    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    fn keep_within_memory(&mut self) {
+        slow::sweep_lagging(&mut self.core);
+        self.core.publish_held(self.tls_buffers.held_bytes());
+        slow::relieve_memory(&mut self.core);
+        self.relieve_inbound();
+        self.close_doomed();
     }
 
     /// Pushes mail to another shard, behind what waits for it already.

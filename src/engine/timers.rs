@@ -52,9 +52,8 @@ impl Shard {
         self.timers_tick = tick;
         self.busy_window.measure(tick, self.core.stats());
         self.retry_accept();
-        slow::sweep_lagging(&mut self.core);
+        slow::begin_sweep(&mut self.core);
         self.retry_send();
-        slow::relieve_memory(&mut self.core);
         self.sweep();
         self.pulse();
         self.close_doomed();

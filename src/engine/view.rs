@@ -56,6 +56,12 @@ impl View {
         self.doors.live.now()
     }
 
+    /// Bytes of all that waits to be sent, and of what it takes to send it: buffers, queues, TLS,
+    /// compression. It is what [`super::Settings::process_bytes_max`] bounds.
+    pub fn process_bytes(&self) -> usize {
+        self.doors.process_bytes()
+    }
+
     /// Bytes of partial messages.
     pub fn inbound_bytes(&self) -> usize {
         self.doors.inbound.load(Ordering::Relaxed)

@@ -2,6 +2,7 @@
 //! in place of a plain send.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TlsBuffers;
@@ -71,8 +72,12 @@ impl Shard {
         let begins_like_http =
             !tls.has_answered() && bytes.first().is_some_and(u8::is_ascii_uppercase);
         let progress = tls.receive(bytes, &mut plaintext);
+        let has_changed = tls.has_kept_changed();
         if tls.has_to_send(false) {
             self.core.mark_dirty(key);
+        }
+        if has_changed {
+            self.count_kept(key);
         }
         if let Ok(progress) = progress {
             self.note_progress(key, progress);
@@ -85,6 +90,17 @@ impl Shard {
             Ok(progress) if progress.is_end => self.end_announced(key),
             Ok(_) => {}
             Err(error) => self.tls_failed(key, &error, begins_like_http),
+        }
+    }
+
+    /// Keeps account of records that are not whole.
+    fn count_kept(&mut self, key: Key) {
+        let doors = Arc::clone(&self.core.doors);
+        let connection = self.core.connection(key);
+        if let Some(tls) = connection.and_then(|connection| connection.tls.as_mut())
+            && tls.count_kept(&doors)
+        {
+            self.core.inbound_grown(key);
         }
     }
 
