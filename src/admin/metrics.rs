@@ -495,8 +495,8 @@ fn shards(families: &mut Families, view: &View) {
     );
     families.counters(
         "corecast_turn_cut_total",
-        "Phases of turns that ended while more waited, since they had done their share of the \
-         work: it goes on in the next turn.",
+        "Phases of turns, and reads of a connection in one, that ended while more waited, since \
+         they had done their share of the work: it goes on in the next turn.",
         "phase",
         sum_each(view, TurnPhase::LABELS, |stats| &stats.turn_cut),
     );

@@ -92,7 +92,11 @@ mod tests {
     fn whoever_is_refused_takes_no_place_of_the_others_and_one_address_not_all_of_its_own() {
         let places = Places::default();
         let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
-        let entered = |address| (0..100).filter(|_| places.enter_refusing(address, 40)).count();
+        let entered = |address| {
+            (0..100)
+                .filter(|_| places.enter_refusing(address, 40))
+                .count()
+        };
         assert_eq!(entered(address(1)), REFUSING_PER_ADDRESS_MAX);
         assert_eq!(entered(address(2)), REFUSING_PER_ADDRESS_MAX);
         assert_eq!(entered(None), 40 - 2 * REFUSING_PER_ADDRESS_MAX);

@@ -99,7 +99,11 @@ impl Shard {
         if over_limit == OverLimit::Connections {
             if let Some(left_out) = notices.full.due(now_ns) {
                 let connections = settings.connections_max;
-                tracing::warn!(connections, left_out, "the relay is full: clients are refused");
+                tracing::warn!(
+                    connections,
+                    left_out,
+                    "the relay is full: clients are refused"
+                );
             }
         } else if let Some(left_out) = notices.address.due(now_ns) {
             tracing::info!(%client, reason, left_out, "a client over a limit is refused");

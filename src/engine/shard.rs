@@ -429,6 +429,9 @@ impl Shard {
                 Err(_) => return self.client_gone(key),
             }
         }
+        if self.core.work.is_quantum_spent() {
+            self.core.stats().turn_cut[TurnPhase::Read as usize].add(1);
+        }
         self.core.queue_read_on(key);
     }
 

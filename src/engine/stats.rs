@@ -209,7 +209,8 @@ pub struct ShardStats {
     pub relay_latency: Durations,
     /// How long turns took, without the wait for events.
     pub turns: Durations,
-    /// Phases of turns that had to end while more waited, by [`TurnPhase`].
+    /// Phases of turns that had to end while more waited, and reads of a connection that had its
+    /// part of one, by [`TurnPhase`].
     pub turn_cut: [Counter; TurnPhase::LABELS.len()],
     /// Time spent waiting for events, in nanoseconds.
     pub idle_ns: Counter,

@@ -31,6 +31,7 @@ mod tls;
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod tls_client;
 mod witness;
+mod work;
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the engine")]

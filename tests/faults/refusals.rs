@@ -148,10 +148,16 @@ fn more_silent_clients_than_files() {
     eventually("a probe of the main listener", || {
         let mut client = Client::connect(stage.address());
         let probe = client.try_send(b"GET /livez HTTP/1.1\r\nHost: relay\r\n\r\n");
-        probe.is_ok() && client.try_answer().is_some_and(|answer| answer.status == 200)
+        probe.is_ok()
+            && client
+                .try_answer()
+                .is_some_and(|answer| answer.status == 200)
     });
     assert_eq!(stage.count("accept_errors"), 0);
-    assert!(stage.relay.logged("the relay is full") <= 2, "a line for each");
+    assert!(
+        stage.relay.logged("the relay is full") <= 2,
+        "a line for each"
+    );
     drop(crowd);
     stage.end_with(|relay| counted(relay, &["refused connections"]));
 }
@@ -167,7 +173,9 @@ fn files_are_used_up() {
         "timeouts.handshake=1m",
     ];
     let stage = Stage::on(start_with_files(FILES, &settings));
-    let mut crowd: Vec<Client> = (0..FILES).map(|_| Client::connect(stage.address())).collect();
+    let mut crowd: Vec<Client> = (0..FILES)
+        .map(|_| Client::connect(stage.address()))
+        .collect();
     stage.wait_for("accept_errors", 1);
     expect_probes(&stage.relay);
     // Nobody hangs: who finds no file is told so.
@@ -183,7 +191,10 @@ fn files_are_used_up() {
     }
     expect_probes(&stage.relay);
     stage.witness.goes_on();
-    assert!(stage.relay.logged("cannot be accepted") <= 3, "a line for each");
+    assert!(
+        stage.relay.logged("cannot be accepted") <= 3,
+        "a line for each"
+    );
     drop(crowd);
     eventually("there are files again", || {
         let mut client = Client::connect(stage.address());
