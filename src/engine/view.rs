@@ -45,7 +45,7 @@ impl View {
         self.doors.doors[shard].load.load(Ordering::Relaxed)
     }
 
-    /// Bytes of live buffers.
+    /// Of [`View::process_bytes`], those of live buffers and batches.
     pub fn live_bytes(&self) -> usize {
         self.doors.live.now()
     }
