@@ -125,6 +125,10 @@ pub const HS256_NS: u64 = 1_300;
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 
+/// Control frames that wait in one outbox beside the first. Past it a pong replaces the one before
+/// it (RFC 6455 §5.5.3 allows to answer only the latest ping).
+pub const CONTROLS_MAX: usize = 16;
+
 /// What waits for a client that lags behind, in pieces smaller than this, is merged.
 pub const SMALL_SLICE_BYTES: usize = 1024;
 

@@ -404,13 +404,20 @@ fn between_shards(families: &mut Families, view: &View) {
 
 fn memory(families: &mut Families, view: &View) {
     families.gauge(
+        "corecast_process_bytes",
+        "Memory of all that waits to be sent, and of what it takes to send it, in bytes, bounded by \
+         slow_client.process_bytes.",
+        view.process_bytes() as f64,
+    );
+    families.gauge(
         "corecast_live_batch_bytes",
-        "Memory of all that waits to be sent, in bytes, bounded by slow_client.process_bytes.",
+        "Of corecast_process_bytes, the buffers of encoded frames.",
         view.live_bytes() as f64,
     );
     families.gauge(
         "corecast_inbound_bytes",
-        "Memory of messages received in part, in bytes, bounded by limits.inbound_bytes.",
+        "Memory of messages, requests and TLS records received in part, in bytes, bounded by \
+         limits.inbound_bytes.",
         view.inbound_bytes() as f64,
     );
 }

@@ -227,7 +227,7 @@ pub struct SlowClientConfig {
     pub outbox_bytes: usize,
     /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
     pub outbox_age: Option<Duration>,
-    /// Memory of all frames that wait, process-wide, bytes.
+    /// Memory of all that waits to be sent and of what it takes to send it, process-wide, bytes.
     pub process_bytes: usize,
 }
 

@@ -274,13 +274,14 @@ pub struct Settings {
     /// Whether connections of trusted proxies to the relaying shards begin with a header of the
     /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
     pub proxy_protocol: bool,
-    /// Bytes of partial messages and requests in the process.
+    /// Bytes of partial messages, requests and TLS records in the process.
     pub inbound_bytes_max: usize,
     /// Rooms of one connection.
     pub rooms_per_connection_max: usize,
     /// Length of a room's name, in bytes.
     pub room_name_bytes_max: usize,
-    /// Bytes of live buffers in the process.
+    /// Bytes of all that waits to be sent in the process, and of what it takes to send it: buffers,
+    /// queues, TLS, compression.
     pub process_bytes_max: usize,
     /// Deadlines.
     pub timeouts: Timeouts,

@@ -51,7 +51,7 @@ impl View {
         admins.iter().map(|door| door.stats.evicted.get()).sum()
     }
 
-    /// Bytes of live buffers.
+    /// Of [`View::process_bytes`], those of live buffers and batches.
     pub fn live_bytes(&self) -> usize {
         self.doors.live.now()
     }

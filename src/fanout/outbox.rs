@@ -14,7 +14,7 @@ use rustc_hash::FxHashSet;
 
 use self::rest::Rest;
 use super::segment::{Buffer, Segment};
-use crate::limits::COALESCED_BYTES_MAX;
+use crate::limits::{COALESCED_BYTES_MAX, CONTROLS_MAX};
 
 /// Where a slice's frames come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ pub enum Origin {
     Control,
     /// The Close frame: it goes out last.
     Close,
-    /// A pong: one that waits is replaced by the next (RFC 6455 §5.5.3).
+    /// A pong. While many wait, the last of them is replaced by the next (RFC 6455 §5.5.3).
     Pong,
     /// A ping: one that waits says all that the next would.
     Ping,
@@ -39,9 +39,14 @@ impl Origin {
         matches!(self, Origin::Control | Origin::Pong | Origin::Ping)
     }
 
-    /// Whether one that waits and is not partly sent is replaced by the next.
-    fn is_single(self) -> bool {
-        matches!(self, Origin::Pong | Origin::Ping)
+    /// Whether one that waits and is not partly sent is replaced by the next, where so many control
+    /// frames wait.
+    fn is_replaced(self, controls: usize) -> bool {
+        match self {
+            Origin::Ping => true,
+            Origin::Pong => controls >= CONTROLS_MAX,
+            _ => false,
+        }
     }
 
     fn is_data(self) -> bool {
@@ -269,14 +274,16 @@ impl Outbox {
     }
 
     /// Adds a control frame, the whole of `segment`: it goes out before any data, behind the frame
-    /// that is partly sent and control frames that wait already. Of pongs only the newest is owed,
-    /// so one that waits is replaced (RFC 6455 §5.5.3), and a ping likewise. Constant time.
+    /// that is partly sent and control frames that wait already. Past [`CONTROLS_MAX`] of those a
+    /// pong replaces the one before it, since only the newest is owed (RFC 6455 §5.5.3); a ping that
+    /// waits is always replaced. Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         debug_assert!(origin.goes_ahead());
         let control = Slice::whole(segment, origin);
         self.bytes += control.len();
-        if origin.is_single()
-            && let Some(waiting) = self.waiting_single(control.origin)
+        let controls = self.rest.as_ref().map_or(0, |rest| rest.ahead());
+        if origin.is_replaced(controls)
+            && let Some(waiting) = self.last_control(control.origin)
         {
             let bytes = waiting.len();
             *waiting = control;
@@ -300,16 +307,13 @@ impl Outbox {
         }
     }
 
-    /// The pong, or the ping, that waits and is not partly sent. There is at most one of each, and
-    /// no HTTP response comes after them, so they are the last of the control frames.
-    fn waiting_single(&mut self, origin: u32) -> Option<&mut Slice> {
+    /// The last control frame of that origin that is not partly sent, where it is one of the last
+    /// few.
+    fn last_control(&mut self, origin: u32) -> Option<&mut Slice> {
+        let rest = self.rest.as_mut();
+        let last = rest.and_then(|rest| rest.last_control(origin));
         let first = self.first.as_mut().filter(|_| !self.is_front_partial);
-        if let Some(first) = first
-            && first.origin == origin
-        {
-            return Some(first);
-        }
-        self.rest.as_mut()?.single(origin)
+        last.or(first.filter(|first| first.origin == origin))
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.

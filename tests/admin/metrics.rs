@@ -24,6 +24,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_held_runs",
             "corecast_held_age_seconds",
             "corecast_deflate_connections",
+            "corecast_process_bytes",
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_rate_addresses",

@@ -72,12 +72,12 @@ impl Rest {
         self.recount(capacity);
     }
 
-    /// The control frame of that origin among the last two.
-    pub(super) fn single(&mut self, origin: u32) -> Option<&mut Slice> {
+    /// The last control frame of that origin, where it is one of the last two: a search of constant
+    /// time, which finds every pong among pongs and all pings but a few.
+    pub(super) fn last_control(&mut self, origin: u32) -> Option<&mut Slice> {
         let last_two = self.ahead.saturating_sub(2)..self.ahead;
-        self.slices
-            .range_mut(last_two)
-            .find(|slice| slice.origin == origin)
+        let mut last_two = self.slices.range_mut(last_two).rev();
+        last_two.find(|slice| slice.origin == origin)
     }
 
     /// The first slice that does not go ahead of data.
