@@ -1,7 +1,7 @@
 //! New connections: accepted, counted, and handed to the shard that has the fewest.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use mio::Token;
@@ -135,24 +135,32 @@ impl Shard {
     /// then counts. Proxies
     /// and clients without an address do not count.
     pub(super) fn judge_address(&self, client: SocketAddr) -> (Option<OverLimit>, bool) {
-        let settings = &self.core.settings;
         let address = client.ip();
-        let mut exempt = settings.exempt_networks.iter();
+        let mut exempt = self.core.settings.exempt_networks.iter();
         let is_exempt = address.is_unspecified()
             || self.is_trusted_proxy(client)
             || exempt.any(|network| network.contains(address));
-        if let Some(rate) = settings.connects_per_ip.as_ref().filter(|_| !is_exempt) {
+        match is_exempt {
+            true => (None, false),
+            false => self.count_address(address),
+        }
+    }
+
+    /// The same for an address that counts whoever has it.
+    pub(super) fn count_address(&self, address: IpAddr) -> (Option<OverLimit>, bool) {
+        let settings = &self.core.settings;
+        if let Some(rate) = &settings.connects_per_ip {
             let now_ns = self.core.clock.turn_ns();
             if !self.core.doors.connects.take(address, rate, now_ns) {
                 return (Some(OverLimit::Rate), false);
             }
         }
         match settings.connections_per_ip_max {
-            Some(max) if !is_exempt => match self.core.doors.addresses.enter(address, max) {
+            Some(max) => match self.core.doors.addresses.enter(address, max) {
                 true => (None, true),
                 false => (Some(OverLimit::Address), false),
             },
-            _ => (None, false),
+            None => (None, false),
         }
     }
 

@@ -230,11 +230,13 @@ pub enum Refusal {
     Forbidden,
     /// The client's address connects more often than it may.
     ConnectRate,
+    /// A proxy does not say whose request it is, and not everybody's network may come in.
+    UnknownClient,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 26] = [
+    pub const LABELS: [&'static str; 27] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -261,6 +263,7 @@ impl Refusal {
         "token_audience",
         "forbidden",
         "connect_rate",
+        "unknown_client",
     ];
 
     /// The label in metrics and logs.
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
         assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
         assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
+        assert_eq!(Refusal::UnknownClient.label(), "unknown_client");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Network.label(), "network");
         assert_eq!(Refusal::TokenKey.label(), "token_key");

@@ -289,6 +289,8 @@ pub(super) struct Connection {
     pub(super) is_counted: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
+    /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
+    pub(super) is_of_unknown_client: bool,
 }
 
 const _: () = assert!(
@@ -337,6 +339,7 @@ impl Connection {
             is_doomed: false,
             is_counted: false,
             awaits_proxy_header: false,
+            is_of_unknown_client: false,
         }
     }
 

@@ -12,6 +12,7 @@ use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::ConnectBuckets;
 use super::mailbox::Mailbox;
+use super::notices::Notices;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
@@ -162,6 +163,8 @@ pub(super) struct Doors {
     pub(super) addresses: Addresses,
     /// How often each client address connects.
     pub(super) connects: ConnectBuckets,
+    /// What is said of clients, seldom.
+    pub(super) notices: Notices,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
     /// Whether the relay wants new connections: turns false before accepting ends.
@@ -189,6 +192,7 @@ impl Doors {
             relaying,
             addresses: Addresses::default(),
             connects: ConnectBuckets::default(),
+            notices: Notices::default(),
             inbound: AtomicUsize::new(0),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),

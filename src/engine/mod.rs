@@ -21,6 +21,7 @@ mod handle;
 mod listener;
 mod mailbox;
 mod network;
+mod notices;
 mod pace;
 mod proxied;
 mod pulse;

@@ -15,6 +15,7 @@ use super::connection::{Key, Phase};
 use super::endpoint::{
     Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
 };
+use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
@@ -124,22 +125,22 @@ impl Shard {
             return self.answer_without_endpoint(key, &head, head_len);
         };
         self.core.connections[key.index as usize].endpoint = endpoint;
-        let Ok(peer) = self.client_of(key, &head) else {
+        let Ok(client) = self.client_of(key, &head) else {
             return self.conflict(key, &head);
         };
         let mut request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
-            peer,
+            peer: client.address,
             connection: self.core.connection_id(key),
             context: None,
         };
-        if let Some(step) = self.judge_network(key, &head, peer, head_len) {
+        if let Some(step) = self.judge_network(key, &head, client, head_len) {
             return step;
         }
         if head.is_upgrade() {
-            return self.take_upgrade(key, &request, head_len, received_ns);
+            return self.take_upgrade(key, &request, client, head_len, received_ns);
         }
         if let Some(step) = self.answer_method(key, &head, head_len) {
             return step;
@@ -254,6 +255,7 @@ impl Shard {
         &mut self,
         key: Key,
         request: &Request<'_>,
+        client: Client,
         end: usize,
         received_ns: u64,
     ) -> Step {
@@ -269,7 +271,7 @@ impl Shard {
                 return Step::Ended;
             }
         };
-        if let Err((refusal, response)) = self.identify(key, request.peer) {
+        if let Err((refusal, response)) = self.identify(key, client) {
             let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }

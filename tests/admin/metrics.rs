@@ -45,6 +45,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_opened_total",
             "corecast_http_requests_total",
             "corecast_forwarded_malformed_total",
+            "corecast_forwarded_conflicts_total",
             "corecast_endpoint_panics_total",
             "corecast_log_errors_total",
             "corecast_messages_received_total",
