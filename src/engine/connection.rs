@@ -14,7 +14,7 @@ use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
-use super::endpoint::{AnswerSlot, Terms};
+use super::endpoint::{AnswerSlot, HeadVerdict, Terms};
 use super::pace::Pace;
 use super::settings::Settings;
 use super::stream::Stream;
@@ -218,6 +218,8 @@ pub(super) struct Cold {
     pub(super) wanted_bytes: usize,
     /// The body so far, where it is chunked.
     pub(super) chunked: Option<Chunked>,
+    /// What the head decides of a request whose body is awaited.
+    pub(super) verdict: Option<HeadVerdict>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
     /// What holds for the client where that answer lets it in.

@@ -50,7 +50,7 @@ pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointError, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
+    EndpointError, HeadVerdict, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
 };
 pub use self::handle::Handle;
 pub use self::listener::Inherited;

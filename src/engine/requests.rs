@@ -13,7 +13,8 @@ use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::{Key, Phase};
 use super::endpoint::{
-    Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, LateAnswer, Later, Pending, Request,
+    unanswered,
 };
 use super::proxied::Client;
 use super::router::Route;
@@ -128,7 +129,7 @@ impl Shard {
         let Ok(client) = self.client_of(key, &head) else {
             return self.conflict(key, &head);
         };
-        let mut request = Request {
+        let request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
@@ -145,17 +146,7 @@ impl Shard {
         if let Some(step) = self.answer_method(key, &head, head_len) {
             return step;
         }
-        match self.body(key, &head, bytes, head_len) {
-            Ok(Body::Whole { bytes: body, end }) => {
-                request.body = &body;
-                self.take_plain(key, &request, end)
-            }
-            Ok(Body::Incomplete) => {
-                self.invite_body(key, &head, bytes.len() - head_len);
-                Step::Incomplete
-            }
-            Err(error) => self.bad_request(key, error, bytes),
-        }
+        self.take_with_body(key, &request, bytes, head_len)
     }
 
     /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
@@ -232,7 +223,7 @@ impl Shard {
         catch_unwind(call).unwrap_or(response)
     }
 
-    fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
+    pub(super) fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
         self.refused(key, Refusal::BadRequest);
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
@@ -296,25 +287,66 @@ impl Shard {
         }
     }
 
-    fn take_plain(&mut self, key: Key, request: &Request<'_>, end: usize) -> Step {
+    /// Asks the endpoint for the answer to a request that is whole.
+    pub(super) fn take_plain(
+        &mut self,
+        key: Key,
+        request: &Request<'_>,
+        verdict: Option<&HeadVerdict>,
+        end: usize,
+    ) -> Step {
         let endpoint = self.endpoint_of(key);
         let mut later = self.later(key);
-        let call = AssertUnwindSafe(|| endpoint.request(request, &mut later));
+        let call = AssertUnwindSafe(|| match verdict {
+            Some(HeadVerdict::Admitted(context)) => {
+                let context = context.as_deref();
+                endpoint.judged_request(
+                    &Request {
+                        context,
+                        ..*request
+                    },
+                    &mut later,
+                )
+            }
+            _ => endpoint.request(request, &mut later),
+        });
         match catch_unwind(call) {
-            Ok(Answer::Now(response)) => {
-                self.core.stats().requests.add(1);
-                self.respond(key, request.head, &response, end)
-            }
-            Ok(Answer::RefuseFor(refusal, response)) => {
-                self.refused(key, refusal);
-                self.respond(key, request.head, &response, end)
-            }
-            Ok(Answer::Later(pending)) => self.defer(key, pending),
+            Ok(answer) => self.give(key, request.head, answer, Some(end)),
             Err(_) => self.failed(key, request.head),
         }
     }
 
-    fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
+    /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
+    /// come, and the connection is not kept.
+    pub(super) fn give(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        answer: Answer,
+        end: Option<usize>,
+    ) -> Step {
+        let response = match (answer, end) {
+            (Answer::Now(response), _) => {
+                self.core.stats().requests.add(1);
+                response
+            }
+            (Answer::RefuseFor(refusal, response), _) => {
+                self.refused(key, refusal);
+                response
+            }
+            (Answer::Later(pending), Some(_)) => return self.defer(key, pending),
+            (Answer::Later(_), None) => unanswered(),
+        };
+        match end {
+            Some(end) => self.respond(key, head, &response, end),
+            None => {
+                self.send_response(key, &response, false, head.method == "HEAD");
+                Step::Ended
+            }
+        }
+    }
+
+    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
         let endpoint = self.core.connections[key.index as usize].endpoint;
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
@@ -327,7 +359,7 @@ impl Shard {
         }
     }
 
-    fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
+    pub(super) fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
