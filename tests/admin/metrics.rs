@@ -129,6 +129,7 @@ const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
             "json",
             "event_name",
             "token",
+            "token_ambiguous",
             "delay",
             "batch",
             "query",
