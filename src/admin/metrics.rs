@@ -213,6 +213,11 @@ fn connections(families: &mut Families, view: &View) {
         sum(view, |stats| &stats.forwarded_malformed),
     );
     families.counter(
+        "corecast_forwarded_conflicts_total",
+        "Requests of trusted proxies whose Forwarded and X-Forwarded-For differ: refused (400).",
+        sum(view, |stats| &stats.forwarded_conflicts),
+    );
+    families.counter(
         "corecast_http_requests_total",
         "Plain HTTP requests answered by an endpoint of the main listener, probes included.",
         sum(view, |stats| &stats.requests),

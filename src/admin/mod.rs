@@ -23,8 +23,8 @@ use std::time::SystemTime;
 
 use self::dashboard::{Dashboard, DashboardSettings};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
-    PatternError, Refusal, Request, Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
+    Later, PatternError, Refusal, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
@@ -154,6 +154,19 @@ struct Served<P> {
 }
 
 impl<P: Page> Served<P> {
+    fn answer(&self, request: &Request<'_>) -> Answer {
+        if self.is_for_admins && rebinding::is_rebound(request) {
+            let response = json_error(403, "bad_host", rebinding::TEXT);
+            return Answer::RefuseFor(Refusal::Forbidden, response);
+        }
+        let response = match self.running.get() {
+            Some(running) => self.page.answer(request, running),
+            None => json_error(503, "starting", "The relay is starting."),
+        };
+        let response = self.readable(response);
+        Answer::Now(response.with_header("Cache-Control", "no-store"))
+    }
+
     /// The answer with what browsers are told.
     fn readable(&self, response: Response) -> Response {
         match self.page.cors() {
@@ -199,16 +212,12 @@ impl<P: Page> Endpoint for Served<P> {
         P::IS_PROBE
     }
 
+    /// No body changes the answer.
+    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(self.answer(request))
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        if self.is_for_admins && rebinding::is_rebound(request) {
-            let response = json_error(403, "bad_host", rebinding::TEXT);
-            return Answer::RefuseFor(Refusal::Forbidden, response);
-        }
-        let response = match self.running.get() {
-            Some(running) => self.page.answer(request, running),
-            None => json_error(503, "starting", "The relay is starting."),
-        };
-        let response = self.readable(response);
-        Answer::Now(response.with_header("Cache-Control", "no-store"))
+        self.answer(request)
     }
 }

@@ -1,7 +1,7 @@
 //! New connections: accepted, counted, and handed to the shard that has the fewest.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use mio::Token;
@@ -149,13 +149,17 @@ impl Shard {
     }
 
     /// Whether the client's address may connect now and has room for one more connection, which
-    /// then counts (`true`).
+    /// then counts (`true`). Proxies and clients without an address do not count.
     pub(super) fn judge_address(&self, client: SocketAddr) -> Result<bool, OverLimit> {
-        let (settings, doors) = (&self.core.settings, &self.core.doors);
-        let address = client.ip();
-        if self.core.is_exempt(address) {
-            return Ok(false);
+        match self.core.is_exempt(client.ip()) {
+            true => Ok(false),
+            false => self.count_address(client.ip()),
         }
+    }
+
+    /// The same for an address that counts whoever has it.
+    pub(super) fn count_address(&self, address: IpAddr) -> Result<bool, OverLimit> {
+        let (settings, doors) = (&self.core.settings, &self.core.doors);
         if let Some(rate) = &settings.connects_per_ip {
             let now_ns = self.core.clock.turn_ns();
             if !doors.connects.take(address, rate, now_ns) {

@@ -16,7 +16,7 @@ use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
 use super::control::Doors;
-use super::endpoint::{AnswerSlot, Terms};
+use super::endpoint::{AnswerSlot, HeadVerdict, Terms};
 use super::pace::Pace;
 use super::settings::Settings;
 use super::stream::Stream;
@@ -221,6 +221,8 @@ pub(super) struct Cold {
     pub(super) wanted_bytes: usize,
     /// The body so far, where it is chunked.
     pub(super) chunked: Option<Chunked>,
+    /// What the head decides of a request whose body is awaited.
+    pub(super) verdict: Option<HeadVerdict>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
     /// What holds for the client where that answer lets it in.
@@ -296,6 +298,8 @@ pub(super) struct Connection {
     pub(super) is_counted: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
+    /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
+    pub(super) is_of_unknown_client: bool,
 }
 
 const _: () = assert!(
@@ -345,6 +349,7 @@ impl Connection {
             is_cut: false,
             is_counted: false,
             awaits_proxy_header: false,
+            is_of_unknown_client: false,
         }
     }
 

@@ -60,7 +60,8 @@ pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointError, Keeper, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
+    EndpointError, HeadVerdict, Keeper, Later, OwnedRequest, Pending, Request, Terms,
+    upgrade_required,
 };
 pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;

@@ -1,6 +1,6 @@
 //! Log lines that clients can bring about: seldom, whatever they do.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::limits::NOTICE_PAUSE;
 
@@ -32,9 +32,15 @@ impl Notice {
     }
 }
 
-/// The lines about connections that are not let in.
+/// The lines about what clients do.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
+    /// A proxy sent no PROXY header.
+    pub(super) no_proxy_header: Notice,
+    /// A client was closed that read too slowly.
+    pub(super) slow_client: Notice,
+    /// A peer that is no trusted proxy says whom it forwards for: said once.
+    pub(super) untrusted_proxy: AtomicBool,
     /// The relay is full.
     pub(super) full: Notice,
     /// An address has too many connections, or connects too often.

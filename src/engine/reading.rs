@@ -434,12 +434,17 @@ impl Shard {
     fn log_closed(&self, key: Key, reason: &CloseReason) {
         let connection = self.core.connection_id(key);
         let peer = self.core.connections[key.index as usize].peer;
+        let now_ns = self.core.clock.turn_ns();
         match reason {
             CloseReason::Protocol(error) => {
                 tracing::debug!(%connection, %peer, reason = reason.label(), %error, "closed");
             }
-            reason if reason.is_slow() => {
-                tracing::info!(%connection, %peer, reason = reason.label(), "slow client closed");
+            reason
+                if reason.is_slow()
+                    && let Some(suppressed) = self.core.doors.notices.slow_client.due(now_ns) =>
+            {
+                let reason = reason.label();
+                tracing::info!(%connection, %peer, reason, suppressed, "slow client closed");
             }
             reason => tracing::debug!(%connection, %peer, reason = reason.label(), "closed"),
         }

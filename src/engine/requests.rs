@@ -13,8 +13,10 @@ use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::{Key, Phase};
 use super::endpoint::{
-    Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, LateAnswer, Later, Pending, Request,
+    unanswered,
 };
+use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
@@ -160,37 +162,27 @@ impl Shard {
             return self.answer_without_endpoint(key, &head, head_len);
         };
         self.core.connections[key.index as usize].endpoint = endpoint;
-        let Ok(peer) = self.client_of(key, &head) else {
+        let Ok(client) = self.client_of(key, &head) else {
             return self.conflict(key, &head);
         };
-        let mut request = Request {
+        let request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
-            peer,
+            peer: client.address,
             connection: self.core.connection_id(key),
             context: None,
         };
-        if let Some(step) = self.judge_network(key, &head, peer, head_len) {
+        if let Some(step) = self.judge_network(key, &head, client, head_len) {
             return step;
         }
         if head.is_upgrade() {
-            return self.take_upgrade(key, &request, head_len, received_ns);
+            return self.take_upgrade(key, &request, client, head_len, received_ns);
         }
         if let Some(step) = self.answer_method(key, &head, head_len) {
             return step;
         }
-        match self.body(key, &head, bytes, head_len) {
-            Ok(Body::Whole { bytes: body, end }) => {
-                request.body = &body;
-                self.take_plain(key, &request, end)
-            }
-            Ok(Body::Incomplete) => {
-                self.invite_body(key, &head, bytes.len() - head_len);
-                Step::Incomplete
-            }
-            Err(error) => self.bad_request(key, error, bytes),
-        }
+        self.take_with_body(key, &request, bytes, head_len)
     }
 
     /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
@@ -278,7 +270,7 @@ impl Shard {
         catch_unwind(call).unwrap_or(response)
     }
 
-    fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
+    pub(super) fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
         self.refused(key, Refusal::BadRequest);
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
@@ -301,6 +293,7 @@ impl Shard {
         &mut self,
         key: Key,
         request: &Request<'_>,
+        client: Client,
         end: usize,
         received_ns: u64,
     ) -> Step {
@@ -316,7 +309,7 @@ impl Shard {
                 return Step::Ended;
             }
         };
-        if let Err((refusal, response)) = self.identify(key, request.peer) {
+        if let Err((refusal, response)) = self.identify(key, client) {
             let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }
@@ -333,49 +326,101 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::RefuseFor(refusal, response)) => {
-                self.refuse_for(key, request.head, refusal, &response, end)
+                self.refuse_for(key, request.head, refusal, &response, Some(end))
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
             Err(_) => self.failed(key, request.head),
         }
     }
 
-    fn take_plain(&mut self, key: Key, request: &Request<'_>, end: usize) -> Step {
+    /// Asks the endpoint for the answer to a request that is whole.
+    pub(super) fn take_plain(
+        &mut self,
+        key: Key,
+        request: &Request<'_>,
+        verdict: Option<&HeadVerdict>,
+        end: usize,
+    ) -> Step {
         let endpoint = self.endpoint_of(key);
         let mut later = self.later(key);
-        let call = AssertUnwindSafe(|| endpoint.request(request, &mut later));
+        let call = AssertUnwindSafe(|| match verdict {
+            Some(HeadVerdict::Admitted(context)) => {
+                let context = context.as_deref();
+                endpoint.judged_request(
+                    &Request {
+                        context,
+                        ..*request
+                    },
+                    &mut later,
+                )
+            }
+            _ => endpoint.request(request, &mut later),
+        });
         match catch_unwind(call) {
-            Ok(Answer::Now(response)) => {
-                self.core.stats().requests.add(1);
-                self.respond(key, request.head, &response, end)
-            }
-            Ok(Answer::RefuseFor(refusal, response)) => {
-                self.refuse_for(key, request.head, refusal, &response, end)
-            }
-            Ok(Answer::Later(pending)) => self.defer(key, pending),
+            Ok(answer) => self.give(key, request.head, answer, Some(end)),
             Err(_) => self.failed(key, request.head),
         }
     }
 
-    /// Refuses a request on behalf of its endpoint. Whoever showed something that is no good gets
-    /// no other try on this connection.
+    /// Refuses a request on behalf of its endpoint; `end` as for [`Shard::give`]. Whoever showed
+    /// something that is no good gets no other try on this connection.
     fn refuse_for(
         &mut self,
         key: Key,
         head: &Head<'_>,
         refusal: Refusal,
         response: &Response,
-        end: usize,
+        end: Option<usize>,
     ) -> Step {
         self.refused(key, refusal);
-        if !refusal.is_of_credentials() {
-            return self.respond(key, head, response, end);
-        }
-        self.send_response(key, response, false, head.method == "HEAD");
-        Step::Ended
+        self.answer_up_to(
+            key,
+            head,
+            response,
+            end.filter(|_| !refusal.is_of_credentials()),
+        )
     }
 
-    fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
+    /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
+    /// come, and the connection is not kept.
+    pub(super) fn give(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        answer: Answer,
+        end: Option<usize>,
+    ) -> Step {
+        let response = match (answer, end) {
+            (Answer::Now(response), _) => {
+                self.core.stats().requests.add(1);
+                response
+            }
+            (Answer::RefuseFor(refusal, response), _) => {
+                return self.refuse_for(key, head, refusal, &response, end);
+            }
+            (Answer::Later(pending), Some(_)) => return self.defer(key, pending),
+            (Answer::Later(_), None) => unanswered(),
+        };
+        self.answer_up_to(key, head, &response, end)
+    }
+
+    fn answer_up_to(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        response: &Response,
+        end: Option<usize>,
+    ) -> Step {
+        match end {
+            Some(end) => self.respond(key, head, response, end),
+            None => {
+                self.send_response(key, response, false, head.method == "HEAD");
+                Step::Ended
+            }
+        }
+    }
+
+    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
         let endpoint = self.core.connections[key.index as usize].endpoint;
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
@@ -388,7 +433,7 @@ impl Shard {
         }
     }
 
-    fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
+    pub(super) fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);

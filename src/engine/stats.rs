@@ -180,6 +180,8 @@ pub struct ShardStats {
     pub tls_handshakes: [Counter; 2],
     /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
     pub forwarded_malformed: Counter,
+    /// Those whose headers name different clients.
+    pub forwarded_conflicts: Counter,
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
     /// Connections now that are in or before the handshake, or speak plain HTTP.

@@ -31,8 +31,8 @@ use self::credentials::Credential;
 use self::files::Stamps;
 use self::token::{Claims, TokenChecks, TokenError, TokenKeys};
 use crate::engine::{
-    Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, Later, Refusal,
-    Request, Session, Terms,
+    Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, HeadVerdict, Later,
+    Refusal, Request, Session, Terms,
 };
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
@@ -312,6 +312,23 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         self.inner.refusal(response, code)
+    }
+
+    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+        if request.head.method == "OPTIONS" {
+            return self.inner.judge_head(request);
+        }
+        match self.judge(request) {
+            Ok(terms) => match self.inner.judge_head(&known(request, &terms)) {
+                answered @ HeadVerdict::Answered(_) => answered,
+                _ => HeadVerdict::Admitted(terms.context),
+            },
+            Err((refusal, response)) => HeadVerdict::Answered(Answer::RefuseFor(refusal, response)),
+        }
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        self.inner.request(request, later)
     }
 
     /// What a path tells is for those who may come in. OPTIONS is for everybody: browsers send it

@@ -113,6 +113,13 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             binary_out: endpoint.binary_out,
             users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
+        if users.is_some() && config.health.users == Some(true) && config.needs_auth(endpoint) {
+            tracing::warn!(
+                endpoint = name,
+                "health.users is true: /health names its users to anybody, although it takes a key \
+                 or a token to come in; auto does not"
+            );
+        }
         pages.users.extend(users.map(|users| admin::ListedUsers {
             users,
             is_told: config.tells_users_of(endpoint),

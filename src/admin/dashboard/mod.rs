@@ -26,7 +26,8 @@ pub use snapshot::{
 use crate::config::Config;
 use crate::engine::{
     Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings, SlowPolicy, View,
+    HeadVerdict, Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings,
+    SlowPolicy, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
@@ -247,6 +248,19 @@ impl Endpoint for Dashboard {
             pulse.publish(ROOM, MessageKind::Text, json.as_bytes());
             for waiting in mem::take(&mut watched.waiting) {
                 waiting.respond(unkept(Response::json(200, json.clone())));
+            }
+        }
+    }
+
+    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+        let head = request.head;
+        if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
+            return HeadVerdict::Answered(Answer::Now(self.file(head)));
+        }
+        match self.settings().access.judge(head) {
+            Ok(()) => HeadVerdict::Open,
+            Err(denied) => {
+                HeadVerdict::Answered(Answer::RefuseFor(reason(denied), refusal(denied)))
             }
         }
     }

@@ -30,8 +30,8 @@ use super::json_error::worded;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
-    PatternError, Request, Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
+    Later, PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
@@ -172,8 +172,8 @@ enum Call {
 }
 
 impl Route {
+    /// The answer to a request with a good key.
     fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
-        self.api.authorize(request.head)?;
         match self.call {
             Call::Publish => self.api.publish(request, later),
             Call::Rooms => self.api.rooms(request, later),
@@ -226,9 +226,23 @@ impl Endpoint for Route {
         worded(response, code)
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+        match self.api.authorize(request.head) {
+            Ok(()) => HeadVerdict::Admitted(None),
+            Err(error) => HeadVerdict::Answered(Answer::Now(error.response())),
+        }
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let answer = self.answer(request, later);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.judge_head(request) {
+            HeadVerdict::Answered(answer) => answer,
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
+        }
     }
 }
 

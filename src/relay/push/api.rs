@@ -21,7 +21,8 @@ use super::refusal::Refusal;
 use super::schedule::{Pending, Schedule, now_ms};
 use super::{EVERYBODY, PushStats};
 use crate::engine::{
-    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, Later, Request, Session,
+    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Later,
+    Request, Session,
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
@@ -347,9 +348,8 @@ impl Endpoint for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        let place = self.place(request);
-        let (method, methods) = (request.head.method, place.methods());
+    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+        let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
                 "OPTIONS" => Response::new(204),
@@ -358,15 +358,27 @@ impl Endpoint for PushApi {
                     Refusal::Method.response(None)
                 }
             };
-            return Answer::Now(response.with_header("Allow", methods.join(", ")));
+            let response = response.with_header("Allow", methods.join(", "));
+            return HeadVerdict::Answered(Answer::Now(response));
         }
-        if !self.is_allowed(request) {
-            return self.refuse(Refusal::InvalidKey, None);
+        match self.is_allowed(request) {
+            true => HeadVerdict::Admitted(None),
+            false => HeadVerdict::Answered(self.refuse(Refusal::InvalidKey, None)),
         }
-        match place {
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.place(request) {
             Place::Push => self.push(request, later),
             Place::List => self.list(request, later),
             Place::One(id) => self.cancel(id, later),
+        }
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.judge_head(request) {
+            HeadVerdict::Answered(answer) => answer,
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
         }
     }
 }
