@@ -134,6 +134,8 @@ const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
             "not_pending",
             "full",
             "journal",
+            "key_scope",
+            "key_rate",
         ],
     ),
     (

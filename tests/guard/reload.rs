@@ -11,13 +11,13 @@ use super::{SECRET, bearer, plain_token, signed, signed_by};
 
 const KEY: &str = "a-key-of-the-operator";
 
-fn status(relay: &Relay, path: &str, headers: &str) -> u16 {
+pub(crate) fn status(relay: &Relay, path: &str, headers: &str) -> u16 {
     let mut client = Client::connect(relay.address);
     client.send(upgrade_with(path, headers).as_bytes());
     client.answer().status
 }
 
-fn metric(relay: &Relay, name: &str) -> String {
+pub(crate) fn metric(relay: &Relay, name: &str) -> String {
     let mut client = Client::connect(relay.admin);
     client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     let page = String::from_utf8(client.answer().body).expect("UTF-8");
@@ -57,7 +57,7 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
         (status(&relay, "/", &token), status(&relay, "/", "")),
         (101, 401)
     );
-    write("networks: {deny: [127.0.0.0/8]}");
+    write("auth: {enabled: false}\nnetworks: {deny: [127.0.0.0/8]}");
     relay.signal(Signal::HUP);
     eventually("nobody comes in", || {
         let mut client = Client::connect(relay.address);

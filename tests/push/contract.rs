@@ -178,7 +178,7 @@ fn the_key_is_looked_for_in_three_places() {
 #[test]
 fn without_a_configured_key_everything_is_401() {
     let mut config = config();
-    config.api.keys.clear();
+    config.api.keys = None;
     let row = |row, headers: String| Row {
         row,
         headers,

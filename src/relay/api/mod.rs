@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use self::error::{ApiError, Code};
 use self::worker::Worker;
-use super::api_keys::{ApiKeys, header_key};
+use super::api_keys::{ApiKeys, KeyDenial, header_key};
 use super::json_error::worded;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
@@ -35,6 +35,7 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
+use crate::guard::Scope;
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
 
@@ -121,17 +122,16 @@ struct Running {
 }
 
 impl Api {
-    /// Whether the request carries a good key: in `X-API-KEY`, else in `API-KEY`, else as a bearer
-    /// token (RFC 6750 §2.1).
-    fn authorize(&self, head: &Head<'_>) -> Result<(), ApiError> {
-        let key = header_key(head).or_else(|| bearer(head));
-        match self.keys.allows(key.unwrap_or_default().as_bytes()) {
-            true => Ok(()),
-            false => Err(ApiError::new(
-                Code::Unauthorized,
-                "a good key is needed, in X-API-KEY or as a bearer token",
-            )),
-        }
+    /// Whether the request carries a good key that opens this: in `X-API-KEY`, else in `API-KEY`,
+    /// else as a bearer token (RFC 6750 §2.1).
+    fn authorize(
+        &self,
+        request: &Request<'_>,
+        scope: Scope,
+        later: &mut Later<'_>,
+    ) -> Result<(), KeyDenial> {
+        let key = header_key(request.head).or_else(|| bearer(request.head));
+        self.keys.judge(key, scope, request.peer.ip(), later)
     }
 
     fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {
@@ -171,9 +171,19 @@ enum Call {
     Info,
 }
 
+impl Call {
+    /// What a key has to open.
+    fn scope(self) -> Scope {
+        match self {
+            Call::Publish => Scope::Publish,
+            Call::Rooms | Call::Members | Call::Info => Scope::Read,
+            Call::Disconnect => Scope::Disconnect,
+        }
+    }
+}
+
 impl Route {
     fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
-        self.api.authorize(request.head)?;
         match self.call {
             Call::Publish => self.api.publish(request, later),
             Call::Rooms => self.api.rooms(request, later),
@@ -186,6 +196,7 @@ impl Route {
 
 impl Endpoint for Route {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.api.keys.watch(handle);
         if self.api.running.get().is_none() {
             let running = Running {
                 view: handle.view(),
@@ -227,6 +238,9 @@ impl Endpoint for Route {
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        if let Err(denial) = self.api.authorize(request, self.call.scope(), later) {
+            return Answer::RefuseFor(denial.refusal(), error::of_key(denial));
+        }
         let answer = self.answer(request, later);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
     }

@@ -11,6 +11,7 @@
 //! pushes; it is started with the engine.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,8 +25,9 @@ use crate::engine::{
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
+use crate::guard::Scope;
 use crate::limits::{PENDING_PER_PAGE_MAX, SCHEDULE_ANSWER_TIMEOUT};
-use crate::relay::api_keys::{ApiKeys, header_key};
+use crate::relay::api_keys::{ApiKeys, KeyDenial, header_key};
 use crate::relay::json_error::with_json;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -101,13 +103,29 @@ impl PushApi {
         }
     }
 
-    /// The key is in a header, else in the query: the first that is not empty decides.
-    fn is_allowed(&self, request: &Request<'_>) -> bool {
-        if let Some(key) = header_key(request.head) {
-            return self.keys.allows(key.as_bytes());
-        }
+    /// The key is in a header, else in the query: the first that is not empty decides. Returns the
+    /// refusal, if it is one.
+    fn judge_key(&self, request: &Request<'_>, later: &mut Later<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
-        query_value(query, "api_key").is_some_and(|key| self.keys.allows(key.as_bytes()))
+        let key = match header_key(request.head) {
+            Some(key) => Some(Cow::Borrowed(key)),
+            None => query_value(query, "api_key"),
+        };
+        let client = request.peer.ip();
+        let judged = self.keys.judge(key.as_deref(), Scope::Push, client, later);
+        let denial = judged.err()?;
+        let refusal = match denial {
+            KeyDenial::Missing | KeyDenial::Bad => Refusal::InvalidKey,
+            KeyDenial::Scope(_) => Refusal::KeyScope,
+            KeyDenial::Throttled(_) => Refusal::KeyRate,
+        };
+        self.stats.count_refused(refusal);
+        let response = refusal.response(None);
+        let response = match denial {
+            KeyDenial::Throttled(throttled) => throttled.tell(response),
+            _ => response,
+        };
+        Some(Answer::RefuseFor(denial.refusal(), response))
     }
 
     fn refuse(&self, refusal: Refusal, index: Option<usize>) -> Answer {
@@ -290,6 +308,7 @@ impl Endpoint for PushApi {
         if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
+        self.keys.watch(handle);
         let stats = Arc::clone(&self.stats);
         let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
         // An endpoint is started once.
@@ -337,8 +356,8 @@ impl Endpoint for PushApi {
             };
             return Answer::Now(response.with_header("Allow", methods.join(", ")));
         }
-        if !self.is_allowed(request) {
-            return self.refuse(Refusal::InvalidKey, None);
+        if let Some(refused) = self.judge_key(request, later) {
+            return refused;
         }
         match place {
             Place::Push => self.push(request, later),
