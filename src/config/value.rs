@@ -82,8 +82,8 @@ pub(super) struct Hidden {
     pub(super) bytes_max: usize,
 }
 
-/// API keys, each of which is shown to nobody, and what they open. Their key has to be a secret one.
-/// No error of it says anything of a key.
+/// API keys, each of which is shown to nobody, and what they open. Their key has to be a secret
+/// one. No error of it says anything of a key.
 pub(super) struct ApiKeys;
 
 /// One key, long enough not to be guessed. Its key has to be a secret one.

@@ -8,8 +8,8 @@
 //!   looks, so that a file that is being written is not taken for a shorter one.
 //! - A file without any, or none where one was: its keys have been revoked, and nobody comes in by
 //!   them any more.
-//! - A file that cannot be read or understood says nothing: a slip of the pen must not shut everybody
-//!   out. The keys before it stay, and the log says so as an error, again and again.
+//! - A file that cannot be read or understood says nothing: a slip of the pen must not shut
+//!   everybody out. The keys before it stay, and the log says so as an error, again and again.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -223,7 +223,10 @@ pub(crate) fn taken<T: Default>(
 impl FileError {
     /// Whether there is no such file.
     fn is_absent(&self) -> bool {
-        matches!(&self.problem, FileProblem::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
+        let FileProblem::Unreadable(error) = &self.problem else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::NotFound
     }
 }
 
@@ -327,7 +330,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_said_without_what_is_in_it() {
         let problem = |text: &str| parse_keys(text).expect_err("a problem").to_string();
-        assert!(problem("# ok\nhunter 2\n").starts_with("line 2: an API key has 1"));
+        assert!(problem("# ok\nhünter\n").starts_with("line 2: an API key has 1"));
+        assert!(problem("# ok\nhunter 2\n").starts_with("line 2: scope 1 is not one of"));
         assert!(!problem("hunter 2").contains("hunter"));
         assert!(parse_keys("# none\n").expect("no keys").is_empty());
         let files = Files {

@@ -362,7 +362,7 @@ mod tests {
     }
     #[test]
     fn a_key_opens_what_its_scopes_say_and_one_without_scopes_everything() {
-        let line = |text| ApiKey::of_line(text).expect("a key");
+        let line = |text: &str| ApiKey::of_line(text).expect("a key");
         let keys = ApiKeys::new(&[line(OLD), line(&format!("{NEW} push,read"))]);
         let scopes = |key: &str| keys.find(key.as_bytes()).expect("it is known");
         let (old, all) = scopes(OLD);

@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod keys;
 mod pubsub;
 mod reload;
 mod rooms;

@@ -172,7 +172,8 @@ fn keys_have_scopes_from_every_source_and_a_wrong_one_is_told_without_the_key() 
     for (rest, expected) in [
         (
             ", scopes: [psh]",
-            "key 2: scope 1 is not one of connect, push, publish, read, disconnect; did you mean push?",
+            "key 2: scope 1 is not one of connect, push, publish, read, disconnect; did you mean \
+             push?",
         ),
         (", scopes: [read, hunter2]", "key 2: scope 2 is not one of"),
         (", scopes: []", "key 2: there is no scope"),
@@ -266,8 +267,8 @@ fn a_reload_opens_no_door_unless_it_is_written() {
         ("", "auth: {keys: [k]}"),
         (&own, "endpoints: {hub: {auth: {enabled: false}}}"),
         (&own, &format!("auth: {{keys: [{KEY}]}}")),
-        // Without a key the API lets nobody do anything, and where others can reach it the dashboard
-        // without a token is shut.
+        // Without a key the API lets nobody do anything, and where others can reach it the
+        // dashboard without a token is shut.
         ("api: {keys: [k]}", "api: {keys: []}"),
         ("admin: {token: a-token-for-admins}", ""),
     ] {

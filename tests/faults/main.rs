@@ -17,6 +17,7 @@
 mod certificates;
 mod files;
 mod frames;
+mod guard;
 mod handshakes;
 mod machine;
 mod namespace;
