@@ -81,6 +81,24 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
 }
 
 #[test]
+fn the_repositorys_file_and_that_before_it_start_as_ever() {
+    for file in ["config.yaml", "tests/config/before.yaml"] {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let relay = Relay::start(&["--config-file", &path]);
+        assert_eq!(status(&relay, "/", ""), 101, "{file}");
+        assert_eq!(status(&relay, "/ws/ada", ""), 101, "{file}");
+        let mut client = Client::connect(relay.address);
+        client.send(b"GET /api/info HTTP/1.1\r\nHost: x\r\nX-API-KEY: x\r\n\r\n");
+        assert_eq!(client.answer().status, 401, "{file}");
+        // SIGHUP changes nothing and has nothing to say.
+        relay.signal(Signal::HUP);
+        eventually("it is reloaded", || relay.logged("changes=0") == 1);
+        let warnings = usize::from(file != "config.yaml");
+        assert_eq!(relay.logged("auth.keys: an empty list"), warnings, "{file}");
+    }
+}
+
+#[test]
 fn an_endpoint_has_a_guard_of_its_own() {
     let hub = "endpoints.hub.auth";
     let relay = Relay::start(&[

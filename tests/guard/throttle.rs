@@ -132,7 +132,7 @@ fn guessing_keys_gets_429_and_asking_without_one_does_not() {
 #[test]
 fn exempt_networks_are_exempt_and_a_proxys_clients_count_each() {
     let exempt = server(secret_auth(), |settings| {
-        settings.exempt_networks = vec![Network::LOOPBACK_V4]
+        settings.exempt_networks = vec![Network::LOOPBACK_V4];
     });
     for _ in 0..2 * BURST {
         assert_eq!(ask_from("127.0.0.1", &exempt, &bearer("x.y.z")).status, 401);
