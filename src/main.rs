@@ -36,6 +36,7 @@ fn run(started: Started) -> anyhow::Result<()> {
     let inherited = inherited(&config)?;
     let log = logging::start(&config.logging).context("cannot write the log")?;
     tracing::info!("{}", started.loaded.notice);
+    warn(&config);
     // Before anything is accepted: a signal that comes early must not end the process unheard.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
     let files_max = raise_open_files();
@@ -99,6 +100,13 @@ fn inherited(config: &Config) -> anyhow::Result<Vec<(Inherited, bool)>> {
     Ok(sockets)
 }
 
+/// Says what is odd about a config that holds from now on.
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// One line for the service manager.
 fn status(engine: &Engine) -> String {
     let places: Vec<String> = engine
@@ -133,6 +141,7 @@ impl Running {
             Ok(Reloaded { config, changes }) => {
                 self.log.set_level(config.logging.level);
                 self.config = config;
+                warn(&self.config);
                 for change in &changes {
                     if change.needs_restart {
                         tracing::warn!("{change}, when the relay is started again");
@@ -156,7 +165,7 @@ impl Running {
     }
 
     fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
-        let reloaded = self.config.reloaded(self.arguments.reload()?.config);
+        let reloaded = self.config.reloaded(self.arguments.reload()?.config)?;
         let tls = reloaded.config.server.load_tls(SystemTime::now())?;
         let builder = builder(&reloaded.config, tls, self.files_max)?;
         self.engine.reload(builder)?;

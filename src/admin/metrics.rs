@@ -535,6 +535,11 @@ fn about(families: &mut Families, running: &Running) {
         "result",
         [("applied", applied as f64), ("failed", failed as f64)],
     );
+    families.counter(
+        "corecast_unusable_key_files_total",
+        "Looks at a file with keys that had changed and could not be used; its old keys stay.",
+        running.view.unusable_key_files() as f64,
+    );
     families.gauge(
         "corecast_config_last_reload_timestamp_seconds",
         "When the config that is in effect was taken, in seconds since 1970 (UTC).",

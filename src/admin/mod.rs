@@ -213,7 +213,7 @@ impl<P: Page> Endpoint for Served<P> {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.answer(request))
     }
 

@@ -9,8 +9,8 @@ use super::ApiKey;
 pub struct ApiConfig {
     /// Whether the rooms API is there.
     pub enabled: bool,
-    /// Keys that are good; with those of `keys_file`.
-    pub keys: Vec<ApiKey>,
+    /// Keys that are good; with those of `keys_file`. `None`: none are written.
+    pub keys: Option<Vec<ApiKey>>,
     /// A file with a key a line, relative to the working directory.
     pub keys_file: Option<PathBuf>,
 }
@@ -19,7 +19,7 @@ impl Default for ApiConfig {
     fn default() -> ApiConfig {
         ApiConfig {
             enabled: true,
-            keys: Vec::new(),
+            keys: None,
             keys_file: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What holds between keys: each value is fine by itself, but not with another one.
 
 use super::quantity::{show_duration, show_size};
-use super::{AuthOverride, Config, EndpointConfig, EndpointKind, EndpointSettings, Listener};
+use super::{AuthOverride, Config, EndpointConfig, EndpointKind, EndpointSettings, Listener, Need};
 
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
@@ -387,6 +387,13 @@ impl Subject<'_> {
 
     fn auth(&self) -> Option<Conflict> {
         let auth = self.config.auth_of(self.endpoint);
+        let is_shut_elsewhere = self.config.auth.need() == Need::Credentials;
+        if is_shut_elsewhere && auth.need() == Need::Nothing && auth.enabled.is_none() {
+            let message = "an empty list of keys would let in whoever asks, although auth wants \
+                           keys or tokens; write enabled: false here if that is meant, and keys: \
+                           null for those of auth";
+            return self.conflict(true, &["auth.keys", "auth.enabled"], message.to_owned());
+        }
         if auth.enabled != Some(true) || auth.has_keys() {
             return None;
         }

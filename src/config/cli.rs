@@ -52,8 +52,8 @@ Examples:
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
-counts as not set. PORT, MAX_MESSAGE_SIZE, READ_BUFFER_SIZE, WRITE_BUFFER_SIZE, RELAY_API_KEY,
-WS_PATH and PUSH_PATH work as well.
+counts as not set; that of a secret is an error. PORT, MAX_MESSAGE_SIZE, READ_BUFFER_SIZE,
+WRITE_BUFFER_SIZE, RELAY_API_KEY, WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
   0   ended as asked: by a signal, or after --check, --help or --version
@@ -178,6 +178,9 @@ pub fn start() -> Result<Started, ExitCode> {
         });
     }
     let _ = writeln!(io::stderr(), "{}", loaded.notice);
+    for warning in loaded.config.warnings() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
     match io::stdout().write_all(loaded.config.to_yaml().as_bytes()) {
         Ok(()) => Err(ExitCode::SUCCESS),
         Err(_) => Err(ExitCode::FAILURE),

@@ -7,19 +7,30 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, EndpointConfig, Origin, Origins, Override, Problem};
 use crate::guard::token::TokenChecks;
-use crate::guard::{ApiKey, AuthSettings, Files, Guard, GuardSettings, Secret};
+use crate::guard::{ApiKey, AuthSettings, CloseRevoked, Files, Guard, GuardSettings, Secret};
 
 /// `auth`: keys and tokens that let a client in. One that is good is enough.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthConfig {
-    /// Whether they are needed; `None`: where there are any.
+    /// Whether they are needed; `None`: where any are written ([`AuthConfig::need`]).
     pub enabled: Option<bool>,
-    /// API keys.
-    pub keys: Vec<ApiKey>,
+    /// API keys; `None`: none are written.
+    pub keys: Option<Vec<ApiKey>>,
     /// More of them, one a line.
     pub keys_file: Option<PathBuf>,
+    /// Whose connections end when what let them in is good no more.
+    pub close_revoked: CloseRevoked,
     /// Tokens.
     pub jwt: JwtConfig,
+}
+
+/// What a door asks for. It follows from what is written alone, never from what is found in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: whoever asks comes in.
+    Nothing,
+    /// A key or a token that is good.
+    Credentials,
 }
 
 /// `auth.jwt`: JSON Web Tokens.
@@ -90,16 +101,25 @@ impl AuthConfig {
         self.jwt.secret.is_some() || self.jwt.keys_file.is_some()
     }
 
-    /// Whether anything lets a client in.
+    /// Whether anything that lets a client in is written. A file that is named counts, whatever is
+    /// in it.
     pub(super) fn has_keys(&self) -> bool {
-        !self.keys.is_empty() || self.keys_file.is_some() || self.has_token_keys()
+        let is_listed = self.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        is_listed || self.keys_file.is_some() || self.has_token_keys()
     }
 
-    /// What a guard is told; `None` where whoever asks comes in.
+    /// What it asks of clients. Everybody who wants to know whether a door is open asks this.
+    pub fn need(&self) -> Need {
+        match self.enabled.unwrap_or(self.has_keys()) {
+            true => Need::Credentials,
+            false => Need::Nothing,
+        }
+    }
+
+    /// What a guard is told; `None` where nothing is needed.
     pub(super) fn settings(self) -> Option<AuthSettings> {
-        let is_enabled = self.enabled.unwrap_or(self.has_keys());
-        is_enabled.then_some(AuthSettings {
-            keys: self.keys,
+        (self.need() == Need::Credentials).then_some(AuthSettings {
+            keys: self.keys.unwrap_or_default(),
             token_secret: self.jwt.secret,
             files: Files {
                 keys: self.keys_file,
@@ -110,7 +130,17 @@ impl AuthConfig {
                 audience: self.jwt.audience,
                 leeway: self.jwt.leeway,
             },
+            close_revoked: self.close_revoked,
         })
+    }
+}
+
+impl AuthOverride {
+    /// Whether it has keys of its own.
+    pub(super) fn has_keys(&self) -> bool {
+        let is_listed = self.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        let jwt = &self.jwt;
+        is_listed || self.keys_file.is_some() || jwt.secret.is_some() || jwt.keys_file.is_some()
     }
 }
 
@@ -120,8 +150,9 @@ impl Config {
         let (own, common) = (endpoint.auth.clone(), self.auth.clone());
         AuthConfig {
             enabled: own.enabled.unwrap_or(common.enabled),
-            keys: own.keys.unwrap_or(common.keys),
+            keys: own.keys.or(common.keys),
             keys_file: own.keys_file.or(common.keys_file),
+            close_revoked: common.close_revoked,
             jwt: JwtConfig {
                 secret: own.jwt.secret.or(common.jwt.secret),
                 keys_file: own.jwt.keys_file.or(common.jwt.keys_file),
@@ -130,6 +161,11 @@ impl Config {
                 leeway: common.jwt.leeway,
             },
         }
+    }
+
+    /// What clients of `endpoint` need.
+    pub fn need_of(&self, endpoint: &EndpointConfig) -> Need {
+        self.auth_of(endpoint).need()
     }
 
     /// What the guard of `endpoint` is made from.
@@ -161,27 +197,56 @@ impl Config {
                 guards.push((name.as_str(), Arc::clone(guard)));
                 continue;
             }
-            match Guard::new(settings.clone()) {
+            let made_now = Guard::new(settings.clone()).map_err(|error| Problem {
+                place: self.key_of_file(name, endpoint, &error.path),
+                message: error.to_string(),
+            });
+            let made_now =
+                made_now.and_then(|guard| match self.empty_file(name, endpoint, &guard) {
+                    None => Ok(guard),
+                    Some(problem) => Err(problem),
+                });
+            match made_now {
                 Ok(guard) => {
                     made.push((settings, Arc::clone(&guard)));
                     guards.push((name.as_str(), guard));
                 }
-                Err(error) => {
-                    let problem = Problem {
-                        place: self.key_of_file(name, endpoint, &error.path),
-                        message: error.to_string(),
-                    };
-                    // Endpoints with the common settings have the common problem.
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
-                    }
-                }
+                // Endpoints with the common settings have the common problem.
+                Err(problem) if problems.contains(&problem) => {}
+                Err(problem) => problems.push(problem),
             }
         }
         match problems.is_empty() {
             true => Ok(guards),
             false => Err(ConfigError { problems }),
         }
+    }
+
+    /// A file without keys where `enabled` says that there are some. Where it does not, the file
+    /// says that they have been revoked.
+    fn empty_file(&self, name: &str, endpoint: &EndpointConfig, guard: &Guard) -> Option<Problem> {
+        let auth = self.auth_of(endpoint);
+        let files = Files {
+            keys: auth.keys_file.clone(),
+            tokens: None,
+        };
+        let has_keys = files.read_keys().is_ok_and(|keys| !keys.is_empty());
+        let is_empty = auth.keys_file.is_some() && !has_keys;
+        if auth.enabled != Some(true) || !(is_empty || guard.is_shut()) {
+            return None;
+        }
+        let path = match is_empty {
+            true => auth.keys_file?,
+            false => auth.jwt.keys_file?,
+        };
+        Some(Problem {
+            place: self.key_of_file(name, endpoint, &path),
+            message: format!(
+                "{}: holds no key, and enabled is true; write enabled: auto for a door that nobody \
+                 can open",
+                path.display()
+            ),
+        })
     }
 
     /// The key that names a file with keys.

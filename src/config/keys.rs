@@ -14,8 +14,9 @@ use super::value::{
     Output, Port, Size, Span, Switch, Text, UrlPath, Word, describe,
 };
 use super::{
-    Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat, LogLevel, MIB,
-    Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy, TrustedProxy,
+    CloseRevoked, Config, ConnectionLimit, EndpointConfig, EndpointKind, KIB, Listener, LogFormat,
+    LogLevel, MIB, Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy,
+    TrustedProxy,
 };
 use crate::guard::HIDDEN;
 
@@ -30,6 +31,8 @@ pub struct Key<S: 'static> {
     pub plain_environment: Option<&'static str>,
     /// Whether its value must not be shown: not by `--check`, not in an error.
     pub secret: bool,
+    /// Whether its errors say nothing of its value.
+    is_discreet: bool,
     read: fn(&mut S, &Value) -> Result<(), String>,
     show: fn(&S) -> Value,
 }
@@ -41,6 +44,7 @@ macro_rules! key {
             path: concat!(stringify!($first) $(, ".", stringify!($rest))*),
             plain_environment: <[&str]>::first(&[$($plain)?]).copied(),
             secret: false,
+            is_discreet: false,
             read: |scope, value| {
                 scope.$first $(. $rest)* = $codec.read(value)?;
                 Ok(())
@@ -54,6 +58,12 @@ macro_rules! key {
 const fn secret<S>(mut key: Key<S>) -> Key<S> {
     key.secret = true;
     key
+}
+
+/// The same of a key whose codec says nothing of the value in its errors, so that they are told.
+const fn discreet<S>(mut key: Key<S>) -> Key<S> {
+    key.is_discreet = true;
+    secret(key)
 }
 
 /// Every key except those of endpoints, in the order of `config.yaml`.
@@ -78,8 +88,9 @@ pub static KEYS: &[Key<Config>] = &[
     key!(origins.allow, ORIGINS),
     key!(origins.allow_missing, Switch),
     key!(auth.enabled, AUTH_ENABLED),
-    secret(key!(auth.keys, ApiKeys)),
+    discreet(key!(auth.keys, OrNull(ApiKeys))),
     key!(auth.keys_file, OrNull(File)),
+    key!(auth.close_revoked, CLOSE_REVOKED),
     secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
     key!(auth.jwt.keys_file, OrNull(File)),
     key!(auth.jwt.issuer, OrNull(CLAIM)),
@@ -127,7 +138,7 @@ pub static KEYS: &[Key<Config>] = &[
     key!(cors.methods, HEADER_VALUE),
     key!(cors.headers, HEADER_VALUE),
     key!(api.enabled, Switch),
-    secret(key!(api.keys, ApiKeys; or "RELAY_API_KEY")),
+    discreet(key!(api.keys, OrNull(ApiKeys); or "RELAY_API_KEY")),
     key!(api.keys_file, OrNull(File)),
     key!(pages.enabled, Switch),
     key!(logging.level, LEVEL),
@@ -155,7 +166,7 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(origins.allow, OrNull(ORIGINS)),
     key!(origins.allow_missing, OrNull(Switch)),
     key!(auth.enabled, OrNull(AUTH_ENABLED)),
-    secret(key!(auth.keys, OrNull(ApiKeys))),
+    discreet(key!(auth.keys, OrNull(ApiKeys))),
     key!(auth.keys_file, OrNull(File)),
     secret(key!(auth.jwt.secret, OrNull(JWT_SECRET))),
     key!(auth.jwt.keys_file, OrNull(File)),
@@ -211,6 +222,11 @@ const PENDING: Count = Count {
 const NETWORKS: List<Network> = List("networks", PhantomData);
 const LISTENERS: List<Listener> = List("listeners", PhantomData);
 const ORIGINS: List<Origin> = List("origins", PhantomData);
+const CLOSE_REVOKED: Word<CloseRevoked> = Word(&[
+    ("keys", CloseRevoked::Keys),
+    ("all", CloseRevoked::All),
+    ("off", CloseRevoked::Off),
+]);
 const AUTH_ENABLED: Or<Switch> = Or(&["auto"], Switch);
 const AUTO_OR_SWITCH: Or<Switch> = Or(&["auto"], Switch);
 const JWT_SECRET: Hidden = Hidden {
@@ -338,14 +354,17 @@ impl<S> Key<S> {
     /// Sets the key's field, or says what is wrong with the value.
     pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
         (self.read)(scope, value).map_err(|message| {
-            if self.secret {
-                let what = match value {
-                    Value::Mapping(_) | Value::Sequence(_) => describe(value),
-                    _ => "what is there".to_owned(),
-                };
-                format!("{what} is not a valid value, and is not shown, since it is secret")
-            } else {
-                message
+            if !self.secret {
+                return message;
+            }
+            let what = match value {
+                Value::Mapping(_) | Value::Sequence(_) => describe(value),
+                _ => "what is there".to_owned(),
+            };
+            let hidden = "is not a valid value, and is not shown, since it is secret";
+            match self.is_discreet {
+                true => format!("{what} {hidden}: {message}"),
+                false => format!("{what} {hidden}"),
             }
         })
     }
@@ -410,6 +429,15 @@ pub(super) fn find(path: &str) -> Found {
             Found::Section
         }
         None => Found::Nothing,
+    }
+}
+
+/// Whether a path names a key whose value is secret.
+pub(super) fn is_secret(path: &str) -> bool {
+    match find(path) {
+        Found::Key(key) => key.secret,
+        Found::EndpointKey(_, key) => key.secret,
+        Found::Section | Found::Nothing => false,
     }
 }
 

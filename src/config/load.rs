@@ -39,8 +39,8 @@ pub struct FlagValue {
 /// Puts a config together: defaults, overridden by the file, by the environment, by the flags.
 ///
 /// In the environment the specific name of a key beats its plain one, and an empty variable counts
-/// as one that is not set; variables that do not concern us are ignored. Of two flags for one key
-/// the later wins.
+/// as one that is not set, but that of a secret is a problem: what was to be there is missing.
+/// Variables that do not concern us are ignored. Of two flags for one key the later wins.
 ///
 /// # Errors
 ///
@@ -61,7 +61,9 @@ pub fn load(
     loader.take_environment(environment.into_iter().collect());
     for flag in flags {
         let origin = Origin::Flag(flag.flag.clone());
-        loader.assign(&flag.path, &value_of_text(&flag.value), origin);
+        if !loader.complain_of_nothing(&flag.path, &flag.value, &origin) {
+            loader.assign(&flag.path, &value_of_text(&flag.value), origin);
+        }
     }
     loader.finish()
 }
@@ -180,8 +182,17 @@ impl Loader<'_> {
     }
 
     fn take_environment(&mut self, mut variables: Vec<(String, String)>) {
-        variables.retain(|(_, value)| !value.is_empty());
         variables.sort();
+        variables.retain(|(name, value)| {
+            let plain = keys::KEYS.iter();
+            let mut plain = plain.filter(|key| key.plain_environment == Some(name.as_str()));
+            let path = plain.next().map(|key| key.path.to_owned());
+            let path = path.or_else(|| keys::path_of_environment(name));
+            let origin = Origin::Environment(name.clone());
+            let is_missing =
+                path.is_some_and(|path| self.complain_of_nothing(&path, value, &origin));
+            !value.is_empty() && !is_missing
+        });
         let plain = |name: &str| {
             keys::KEYS
                 .iter()
@@ -218,6 +229,19 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    /// A secret that is set to nothing, such as by a variable that was to be filled in and was not.
+    /// It is no statement that there is none. Returns whether this is one.
+    fn complain_of_nothing(&mut self, path: &str, text: &str, origin: &Origin) -> bool {
+        let is_missing = text.trim().is_empty() && keys::is_secret(path);
+        if is_missing {
+            let message =
+                "a secret is set to nothing; write null if there is none, or leave it out";
+            self.complain(origin, path, message.to_owned());
+            self.unreadable.insert(path.to_owned());
+        }
+        is_missing
     }
 
     fn assign(&mut self, path: &str, value: &Value, origin: Origin) {
@@ -413,11 +437,16 @@ fn one_key(text: &str) -> Value {
 }
 
 /// A value from the environment or the command line: a YAML list, null, or a text that the key's
-/// codec makes sense of, without the quotes of a YAML string.
+/// codec makes sense of, without the quotes of a YAML string. `#` begins no comment there: it may
+/// be in a secret.
 fn value_of_text(text: &str) -> Value {
+    let text = text.trim();
+    let is_quoted = text.starts_with(['"', '\'']);
     match tree::parse(text) {
-        Ok(Tree::Leaf(value @ (Value::Null | Value::Sequence(_) | Value::String(_)))) => value,
-        _ => Value::from(text.trim()),
+        Ok(Tree::Leaf(value @ Value::Sequence(_))) => value,
+        Ok(Tree::Leaf(value @ Value::String(_))) if is_quoted => value,
+        Ok(Tree::Leaf(Value::Null)) if !text.starts_with('#') => Value::Null,
+        _ => Value::from(text),
     }
 }
 

@@ -24,10 +24,10 @@ mod listener;
 mod load;
 mod quantity;
 mod reload;
-mod suggest;
 pub mod token;
 mod tree;
 mod value;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -37,7 +37,7 @@ use std::time::{Duration, SystemTime};
 pub use crate::engine::{Network, NetworkError, Networks, RatePolicy};
 use crate::engine::{Tls, TlsFiles};
 use crate::guard::GuardSettings;
-pub use crate::guard::{ApiKey, ApiKeyError, Origin, OriginError, Origins};
+pub use crate::guard::{ApiKey, ApiKeyError, CloseRevoked, Origin, OriginError, Origins};
 pub use admin::AdminConfig;
 pub use api::ApiConfig;
 pub use check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
@@ -47,10 +47,12 @@ pub use endpoint::{
     KeepaliveOverride, OnDuplicate, Override, RateOverride, SlowClientOverride,
 };
 pub use error::{ConfigError, Problem};
-pub use guard::{AuthConfig, AuthOverride, JwtConfig, JwtOverride, OriginsOverride};
+pub use guard::{AuthConfig, AuthOverride, JwtConfig, JwtOverride, Need, OriginsOverride};
 pub use listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use load::{ConfigFile, FlagValue, load};
 pub use reload::{Change, Reloaded};
+
+use crate::suggest;
 
 /// Bytes in one KiB; `KB` in a size means the same.
 pub const KIB: usize = 1 << 10;

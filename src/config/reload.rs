@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde_yaml::Value;
 
-use super::Config;
 use super::keys::{ENDPOINT_KEYS, KEYS, Key};
+use super::{Config, ConfigError, Need, Problem};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
@@ -68,7 +68,11 @@ impl Config {
     ///
     /// Endpoints that are new, gone or moved wait for the next start. So does all of `server.tls`
     /// where TLS is switched on or off.
-    pub fn reloaded(&self, wanted: Config) -> Reloaded {
+    ///
+    /// # Errors
+    ///
+    /// A door that is shut would be open, and nothing says that this is meant.
+    pub fn reloaded(&self, wanted: Config) -> Result<Reloaded, ConfigError> {
         let mut reloaded = Reloaded {
             config: wanted,
             changes: Vec::new(),
@@ -82,7 +86,54 @@ impl Config {
                 .extend(take_over(key, &prefix, is_live, self, &mut reloaded.config));
         }
         self.take_over_endpoints(&mut reloaded);
-        reloaded
+        let problems = self.opened_by(&reloaded.config);
+        match problems.is_empty() {
+            true => Ok(reloaded),
+            false => Err(ConfigError { problems }),
+        }
+    }
+
+    /// Doors that are shut and would be open by `next`, where that is not written but follows from
+    /// keys that are gone: perhaps they were to be revoked.
+    fn opened_by(&self, next: &Config) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut add = |place: String, message: &str| {
+            let message = message.to_owned();
+            problems.push(Problem { place, message });
+        };
+        for (name, endpoint) in next.endpoints.iter().filter(|(_, each)| each.enabled) {
+            let was_shut = self
+                .endpoints
+                .get(name)
+                .is_some_and(|running| self.need_of(running) == Need::Credentials);
+            let auth = next.auth_of(endpoint);
+            if was_shut && auth.need() == Need::Nothing && auth.enabled != Some(false) {
+                add(
+                    format!("endpoints.{name}.auth"),
+                    "it needs a key or a token now, and nobody would need any: write auth.enabled: \
+                     false to open it, or auth.enabled: true and another key",
+                );
+            }
+        }
+        let has_dashboard = next.metrics.enabled && next.admin.dashboard;
+        let is_local = next.metrics_host().is_loopback();
+        let is_gone = self.admin.token.is_some() && next.admin.token.is_none();
+        if has_dashboard && is_local && is_gone {
+            add(
+                "admin.token".to_owned(),
+                "the dashboard needs a token now, and nobody on this machine would need any: start \
+                 the relay again if that is meant, or set another token",
+            );
+        }
+        let (tls, next_tls) = (&self.server.tls, &next.server.tls);
+        if tls.client_ca_file.is_some() && next_tls.client_ca_file.is_none() {
+            add(
+                "server.tls.client_ca_file".to_owned(),
+                "clients need a certificate now, and nobody would need any: start the relay again \
+                 if that is meant",
+            );
+        }
+        problems
     }
 
     fn take_over_endpoints(&self, reloaded: &mut Reloaded) {
@@ -169,7 +220,7 @@ mod tests {
         wanted.logging.level = LogLevel::Debug;
         wanted.limits.message_bytes = 1_000;
         wanted.server.port = 1;
-        let Reloaded { config, changes } = running.reloaded(wanted);
+        let Reloaded { config, changes } = running.reloaded(wanted).expect("no door opens");
         assert_eq!(config.logging.level, LogLevel::Debug);
         assert_eq!(config.limits.message_bytes, 1_000);
         assert_eq!(config.server.port, running.server.port);
@@ -197,7 +248,7 @@ mod tests {
         let hub = wanted.endpoints.get_mut("hub").expect("the built-in one");
         hub.path = "/elsewhere".to_owned();
         hub.limits.message_bytes = Some(7);
-        let Reloaded { config, changes } = running.reloaded(wanted);
+        let Reloaded { config, changes } = running.reloaded(wanted).expect("no door opens");
         assert_eq!(config.endpoints.len(), running.endpoints.len());
         assert_eq!(config.endpoints["hub"].path, "/**");
         assert_eq!(config.endpoints["hub"].limits.message_bytes, Some(7));
@@ -208,10 +259,12 @@ mod tests {
             .collect();
         assert_eq!(waiting, ["endpoints.hub.path", "endpoints.lobby"]);
         let built_in = running.endpoints.len();
-        let Reloaded { config, changes } = config.reloaded(Config {
-            endpoints: Default::default(),
-            ..running
-        });
+        let Reloaded { config, changes } = config
+            .reloaded(Config {
+                endpoints: Default::default(),
+                ..running
+            })
+            .expect("no door opens");
         assert_eq!(config.endpoints.len(), built_in);
         assert_eq!(changes[0].to_string(), "endpoints.hub: there becomes gone");
     }
@@ -223,11 +276,11 @@ mod tests {
         running.server.tls.cert_file = Some("a.pem".into());
         let mut wanted = running.clone();
         wanted.server.tls.cert_file = Some("b.pem".into());
-        let live = running.reloaded(wanted.clone());
+        let live = running.reloaded(wanted.clone()).expect("no door opens");
         assert_eq!(live.config.server.tls, wanted.server.tls);
         assert!(live.changes.iter().all(|change| !change.needs_restart));
         wanted.server.tls.enabled = false;
-        let restart = running.reloaded(wanted);
+        let restart = running.reloaded(wanted).expect("no door opens");
         assert_eq!(restart.config.server.tls, running.server.tls);
         assert!(restart.changes.iter().all(|change| change.needs_restart));
     }

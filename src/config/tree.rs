@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
 /// Nodes of one document, unfolded: a short text of aliases can stand for very many.
 const NODES_MAX: usize = 1 << 17;
@@ -154,11 +154,7 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
         let mut values = Vec::new();
         while let Some(item) = items.next_element_seed(self)? {
-            values.push(match item {
-                Tree::Leaf(value) => value,
-                // No key takes a list of mappings; that it is one is all a message needs.
-                Tree::Section(_) => Value::Mapping(serde_yaml::Mapping::new()),
-            });
+            values.push(plain(item)?);
         }
         Ok(Tree::Leaf(Value::Sequence(values)))
     }
@@ -170,6 +166,21 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
         }
         Ok(Tree::Section(section))
     }
+}
+
+/// A node as a value of a list: nobody asks where in a list something stands.
+fn plain<E: de::Error>(node: Tree) -> Result<Value, E> {
+    let entries = match node {
+        Tree::Leaf(value) => return Ok(value),
+        Tree::Section(entries) => entries,
+    };
+    let mut mapping = Mapping::new();
+    for (key, node) in entries {
+        if mapping.insert(Value::from(key), plain(node)?).is_some() {
+            return Err(E::custom("a key is written twice in one item of a list"));
+        }
+    }
+    Ok(Value::Mapping(mapping))
 }
 
 /// A key of a mapping, as text: `on` and `8443` are keys as written.

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
 use super::{KIB, LogOutput, suggest};
-use crate::guard::{ApiKey, ApiKeyError, Secret};
+use crate::guard::{ApiKey, ApiKeyError, Scopes, Secret};
 
 /// One notation: what a key's value looks like, both ways.
 ///
@@ -82,7 +82,8 @@ pub(super) struct Hidden {
     pub(super) bytes_max: usize,
 }
 
-/// API keys, each of which is shown to nobody. Their key has to be a secret one.
+/// API keys, each of which is shown to nobody, and what they open. Their key has to be a secret
+/// one. No error of it says anything of a key.
 pub(super) struct ApiKeys;
 
 /// One key, long enough not to be guessed. Its key has to be a secret one.
@@ -387,22 +388,52 @@ impl Codec for ApiKeys {
     type Target = Vec<ApiKey>;
 
     fn read(&self, value: &Value) -> Result<Vec<ApiKey>, String> {
-        let items: Vec<String> = match value {
-            Value::Sequence(items) => items
-                .iter()
-                .map(|item| plain_text(item).unwrap_or_default())
-                .collect(),
-            Value::String(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
-            _ => return Err("is not a list of API keys".to_owned()),
+        let keys: Vec<Result<ApiKey, ApiKeyError>> = match value {
+            Value::Sequence(items) => items.iter().map(key_of_item).collect(),
+            Value::String(text) => text.split(',').map(|item| item.trim().parse()).collect(),
+            _ => return Err("it is no list of API keys".to_owned()),
         };
-        let keys = items.iter().map(|item| item.parse());
-        keys.collect::<Result<_, _>>()
-            .map_err(|error: ApiKeyError| error.to_string())
+        let numbered = keys.into_iter().zip(1..);
+        numbered
+            .map(|(key, number)| key.map_err(|error| format!("key {number}: {error}")))
+            .collect()
     }
 
     fn show(&self, keys: &Vec<ApiKey>) -> Value {
-        Value::Sequence(keys.iter().map(|key| Value::from(key.reveal())).collect())
+        let items = keys.iter().map(|key| {
+            let text = Value::from(key.reveal());
+            if key.scopes() == Scopes::ALL {
+                return text;
+            }
+            let scopes = key.scopes().iter().map(|scope| Value::from(scope.name()));
+            let mut item = Mapping::new();
+            item.insert(Value::from("key"), text);
+            item.insert(Value::from("scopes"), Value::Sequence(scopes.collect()));
+            Value::Mapping(item)
+        });
+        Value::Sequence(items.collect())
     }
+}
+
+/// A key alone, or `{key: …, scopes: [push, read]}`.
+fn key_of_item(item: &Value) -> Result<ApiKey, ApiKeyError> {
+    let Value::Mapping(parts) = item else {
+        return plain_text(item).unwrap_or_default().parse();
+    };
+    let (key, scopes) = (parts.get("key"), parts.get("scopes"));
+    let (Some(key), Some(scopes), 2) = (key, scopes, parts.len()) else {
+        return Err(ApiKeyError::Form);
+    };
+    let key: ApiKey = plain_text(key).unwrap_or_default().parse()?;
+    let names: Vec<&str> = match scopes {
+        Value::Sequence(names) => names
+            .iter()
+            .map(|name| name.as_str().unwrap_or(""))
+            .collect(),
+        Value::String(names) => names.split(',').map(str::trim).collect(),
+        _ => return Err(ApiKeyError::Form),
+    };
+    Ok(key.with_scopes(Scopes::of_names(names.into_iter())?))
 }
 
 impl Codec for OneKey {

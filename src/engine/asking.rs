@@ -200,9 +200,10 @@ impl Handle {
         Ok(closed)
     }
 
-    /// Has everybody who was let in by a [`super::Keeper`] judged again ([`super::Terms::keeper`]),
-    /// and closes open WebSockets of those who may not stay with [`CloseReason::Revoked`], a bounded
-    /// number in each turn of their shards. Returns how many. Waits for the shards until `deadline`.
+    /// Has everybody who was let in by a [`super::Keeper`] judged again
+    /// ([`super::Terms::keeper`]), and closes open WebSockets of those who may not stay with
+    /// [`CloseReason::Revoked`], a bounded number in each turn of their shards. Returns how many.
+    /// Waits for the shards until `deadline`.
     ///
     /// # Errors
     ///

@@ -101,7 +101,9 @@ impl Shard {
             return None;
         }
         let endpoint = self.endpoint_of(key);
-        match catch_unwind(AssertUnwindSafe(|| endpoint.judge_head(request))) {
+        let mut later = self.later(key);
+        let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut later));
+        match catch_unwind(call) {
             Ok(HeadVerdict::Answered(answer)) => Some(self.give(key, request.head, answer, None)),
             Ok(verdict) => {
                 if let Some(connection) = self.core.connection(key) {

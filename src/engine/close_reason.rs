@@ -283,16 +283,21 @@ impl Refusal {
     /// Whether it is about what the client has shown: the connection ends with the answer then, so
     /// that guessing takes a connection for each guess.
     pub fn is_of_credentials(self) -> bool {
-        use Refusal::{
-            BadKey, CredentialRate, Forbidden, NoCredentials, TokenAlgorithm, TokenAudience,
-            TokenExpired, TokenIssuer, TokenKey, TokenMalformed, TokenNotYetValid, TokenSignature,
-        };
-        match self {
-            NoCredentials | BadKey | CredentialRate | Forbidden => true,
-            TokenMalformed | TokenAlgorithm | TokenKey | TokenSignature | TokenExpired => true,
-            TokenNotYetValid | TokenIssuer | TokenAudience => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Refusal::NoCredentials
+                | Refusal::BadKey
+                | Refusal::TokenMalformed
+                | Refusal::TokenAlgorithm
+                | Refusal::TokenKey
+                | Refusal::TokenSignature
+                | Refusal::TokenExpired
+                | Refusal::TokenNotYetValid
+                | Refusal::TokenIssuer
+                | Refusal::TokenAudience
+                | Refusal::Forbidden
+                | Refusal::CredentialRate
+        )
     }
 }
 

@@ -106,8 +106,8 @@ pub trait Endpoint: Any + Send + Sync {
     /// request, before [`Endpoint::request`] or [`Endpoint::judged_request`], and not for one that
     /// is whole. An endpoint around another one passes both on; one that does not has all judged in
     /// `request`.
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
-        let _ = request;
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        let _ = (request, later);
         HeadVerdict::Open
     }
 

@@ -130,6 +130,13 @@ impl Handle {
             .control(connection.shard, Control::Leave { connection, room })
     }
 
+    /// Counts that a file with keys was found which cannot be used
+    /// ([`View::unusable_key_files`]).
+    pub fn count_unusable_key_file(&self) {
+        let count = &self.doors.reloads.unusable_key_files;
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What the engine counts.
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.doors))

@@ -36,6 +36,7 @@ pub(super) struct ReloadStats {
     pub(super) applied: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) last_unix_s: AtomicU64,
+    pub(super) unusable_key_files: AtomicU64,
     pub(super) certificate_not_after_unix_s: AtomicI64,
 }
 

@@ -425,7 +425,7 @@ impl Shard {
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    fn later(&mut self, key: Key) -> Later<'_> {
+    pub(super) fn later(&mut self, key: Key) -> Later<'_> {
         let connection = self.core.connection_id(key);
         Later {
             core: &mut self.core,

@@ -114,6 +114,13 @@ impl View {
         (count(&reloads.applied), count(&reloads.failed))
     }
 
+    /// How often a file with keys that had changed was found which cannot be used. One that stays
+    /// so is found once a minute.
+    pub fn unusable_key_files(&self) -> u64 {
+        let count = &self.doors.reloads.unusable_key_files;
+        count.load(Ordering::Relaxed)
+    }
+
     /// When the settings that hold were taken, in seconds since 1970 (UTC).
     pub fn last_reload_unix_s(&self) -> u64 {
         self.doors.reloads.last_unix_s.load(Ordering::Relaxed)

@@ -1,21 +1,36 @@
 //! Files with keys, which are read again when they change: keys are replaced without a restart, and
 //! without a signal.
 //!
-//! A thread looks once a second, since secrets in containers are replaced by renaming whole
-//! folders, which is no event of the file. What cannot be read leaves the keys as they are.
+//! A thread looks several times a second, since secrets in containers are replaced by renaming
+//! whole folders, which is no event of the file. What it finds:
+//!
+//! - A file with keys: these hold, and no others. A change is taken once it was the same at two
+//!   looks, so that a file that is being written is not taken for a shorter one.
+//! - A file without any, or none where one was: its keys have been revoked, and nobody comes in by
+//!   them any more.
+//! - A file that cannot be read or understood says nothing: a slip of the pen must not shut
+//!   everybody out. The keys before it stay, and the log says so as an error, again and again.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use super::keys::{ApiKey, ApiKeyError};
 use super::token::{TokenKeyError, TokenKeys};
-use super::{Guard, Keys};
+use super::{Guard, api_keys, token_half};
+use crate::engine::Handle;
 
-/// How long a change may go unseen.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Looks after which a change is taken that never rests.
+const LOOKS_MAX: usize = 3;
+
+/// How often it is said that a file cannot be used.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bytes that a file with keys may have: a thousand API keys, or a large set of JSON Web Keys.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -54,16 +69,13 @@ pub enum FileProblem {
         /// Why.
         error: ApiKeyError,
     },
-    /// It holds no API key.
-    #[error("holds no API key")]
-    NoKeys,
     /// It holds no keys that sign tokens.
     #[error(transparent)]
     Tokens(#[from] TokenKeyError),
 }
 
 impl Files {
-    /// The API keys; none where there is no file.
+    /// The API keys; none where no file is named, and where there is none in it.
     pub(crate) fn read_keys(&self) -> Result<Vec<ApiKey>, FileError> {
         self.keys.as_deref().map_or(Ok(Vec::new()), |path| {
             let keys = read(path).and_then(|text| parse_keys(&text));
@@ -71,12 +83,15 @@ impl Files {
         })
     }
 
-    /// The keys that sign tokens; none where there is no file.
+    /// The keys that sign tokens, likewise.
     pub(super) fn read_tokens(&self) -> Result<TokenKeys, FileError> {
         self.tokens
             .as_deref()
             .map_or(Ok(TokenKeys::default()), |path| {
-                let keys = read(path).and_then(|text| Ok(TokenKeys::parse(&text)?));
+                let keys = read(path).and_then(|text| match TokenKeys::parse(&text) {
+                    Err(TokenKeyError::Empty) => Ok(TokenKeys::default()),
+                    parsed => Ok(parsed?),
+                });
                 keys.map_err(|problem| at(path, problem))
             })
     }
@@ -85,13 +100,135 @@ impl Files {
     pub(super) fn stamps(&self) -> Stamps {
         [&self.keys, &self.tokens].map(|path| {
             let metadata = fs::metadata(path.as_ref()?).ok()?;
-            Some((metadata.len(), metadata.modified().ok()?))
+            Some(Stamp {
+                file: (metadata.dev(), metadata.ino()),
+                bytes: metadata.len(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            })
         })
     }
 }
 
-/// Length and time of change of each file.
-pub(super) type Stamps = [Option<(u64, SystemTime)>; 2];
+/// What each file is like; `None`: there is none.
+pub(super) type Stamps = [Option<Stamp>; 2];
+
+/// Another one tells that a file is another file, or has other contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Files that somebody looks at.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    files: Files,
+    /// As they were when they were read.
+    taken: Stamps,
+    /// As they were at the last look, where that is something else, and for how many looks.
+    seen: Option<(Stamps, usize)>,
+    /// When to try again what could not be used.
+    again: Option<Instant>,
+}
+
+impl Watched {
+    /// Files that are read after this.
+    pub(crate) fn new(files: Files) -> Watched {
+        let taken = files.stamps();
+        Watched::since(files, taken)
+    }
+
+    fn since(files: Files, taken: Stamps) -> Watched {
+        Watched {
+            files,
+            taken,
+            seen: None,
+            again: None,
+        }
+    }
+
+    /// Looks. Returns whether the files are to be read now.
+    pub(crate) fn must_read(&mut self) -> bool {
+        let stamps = self.files.stamps();
+        if stamps == self.taken {
+            self.seen = None;
+            return self.again.is_some_and(|again| again <= Instant::now());
+        }
+        let looks = match self.seen {
+            Some((seen, _)) if seen == stamps => LOOKS_MAX,
+            Some((_, looks)) => looks + 1,
+            None => 1,
+        };
+        self.seen = Some((stamps, looks));
+        if looks < LOOKS_MAX {
+            return false;
+        }
+        (self.taken, self.seen) = (stamps, None);
+        true
+    }
+
+    /// Says what came of reading: a file that cannot be used is read again after a while, so that
+    /// it is complained of again.
+    pub(crate) fn note(&mut self, is_usable: bool) {
+        self.again = (!is_usable).then(|| Instant::now() + COMPLAINT_INTERVAL);
+    }
+}
+
+/// Has a thread call `look` for as long as it returns true.
+pub(crate) fn look_again_and_again(mut look: impl FnMut() -> bool + Send + 'static) {
+    let every = move || {
+        loop {
+            thread::sleep(LOOK_INTERVAL);
+            if !look() {
+                return;
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("guard".to_owned()).spawn(every);
+    if let Err(error) = spawned {
+        tracing::error!(%error, "files with keys are read again on SIGHUP alone");
+    }
+}
+
+/// What a file says, which may have changed; `None`: nothing, and the keys before it stay.
+pub(crate) fn taken<T: Default>(
+    path: &Option<PathBuf>,
+    read: Result<T, FileError>,
+    is_empty: impl Fn(&T) -> bool,
+    handle: &Handle,
+) -> Option<T> {
+    match read {
+        Ok(keys) => {
+            if let Some(path) = path.as_ref().filter(|_| is_empty(&keys)) {
+                let path = path.display();
+                tracing::warn!("{path}: holds no keys: nobody comes in by it any more");
+            }
+            Some(keys)
+        }
+        Err(error) if error.is_absent() => {
+            tracing::warn!("{error}: nobody comes in by its keys any more");
+            Some(T::default())
+        }
+        Err(error) => {
+            handle.count_unusable_key_file();
+            tracing::error!("{error}: the keys stay as they were");
+            None
+        }
+    }
+}
+
+impl FileError {
+    /// Whether there is no such file.
+    fn is_absent(&self) -> bool {
+        let FileProblem::Unreadable(error) = &self.problem else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::NotFound
+    }
+}
 
 fn at(path: &Path, problem: FileProblem) -> FileError {
     FileError {
@@ -115,22 +252,18 @@ fn parse_keys(text: &str) -> Result<Vec<ApiKey>, FileProblem> {
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let keys = lines.map(|(index, line)| {
-        line.parse().map_err(|error| FileProblem::Line {
+        ApiKey::of_line(line).map_err(|error| FileProblem::Line {
             line: index + 1,
             error,
         })
     });
-    let keys = keys.collect::<Result<Vec<ApiKey>, _>>()?;
-    match keys.is_empty() {
-        true => Err(FileProblem::NoKeys),
-        false => Ok(keys),
-    }
+    keys.collect()
 }
 
 impl Guard {
     /// Begins to look at the files, until the guard is dropped. Endpoints that share it may all
     /// call this.
-    pub(super) fn watch(self: &Arc<Guard>) {
+    pub(super) fn watch(self: &Arc<Guard>, handle: &Handle) {
         let files = self.auth.as_ref().map(|auth| auth.settings.files.clone());
         let Some(files) = files.filter(|files| *files != Files::default()) else {
             return;
@@ -138,33 +271,47 @@ impl Guard {
         if self.is_watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let mut seen = self.stamps;
-        let guard = Arc::downgrade(self);
-        let look = move || {
-            loop {
-                thread::sleep(LOOK_INTERVAL);
-                let Some(guard) = guard.upgrade() else { return };
-                let stamps = files.stamps();
-                if stamps != std::mem::replace(&mut seen, stamps) {
-                    guard.read_again();
-                }
+        let mut watched = Watched::since(files, self.stamps);
+        let (guard, handle) = (Arc::downgrade(self), handle.clone());
+        look_again_and_again(move || {
+            let Some(guard) = guard.upgrade() else {
+                return false;
+            };
+            if watched.must_read() {
+                watched.note(guard.read_again(&handle));
             }
-        };
-        let spawned = thread::Builder::new().name("guard".to_owned()).spawn(look);
-        if let Err(error) = spawned {
-            tracing::error!(%error, "files with keys are read again on SIGHUP alone");
-        }
+            true
+        });
     }
 
-    fn read_again(&self) {
-        let Some(auth) = &self.auth else { return };
-        match Keys::load(&auth.settings) {
-            Ok(keys) => {
-                *auth.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-                tracing::info!("files with keys have changed and are read again");
-            }
-            Err(error) => tracing::warn!(%error, "the keys stay as they are"),
+    /// Returns whether all files can be used.
+    fn read_again(self: &Arc<Guard>, handle: &Handle) -> bool {
+        let Some(auth) = &self.auth else { return true };
+        let (settings, had) = (&auth.settings, auth.all());
+        let files = &settings.files;
+        let of_keys = taken(&files.keys, files.read_keys(), Vec::is_empty, handle);
+        let of_tokens = taken(
+            &files.tokens,
+            files.read_tokens(),
+            TokenKeys::is_empty,
+            handle,
+        );
+        let is_usable = of_keys.is_some() && of_tokens.is_some();
+        let mut keys = auth.keys();
+        if let Some(of_keys) = of_keys {
+            keys.api = api_keys(of_keys, settings);
         }
+        if let Some(of_tokens) = of_tokens.filter(|_| files.tokens.is_some()) {
+            keys.token = token_half(of_tokens, settings);
+        }
+        *auth.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        if is_usable {
+            tracing::info!("files with keys have changed and are read again");
+        }
+        if !had.into_iter().all(|by| self.keeps(by)) {
+            self.recheck(handle);
+        }
+        is_usable
     }
 }
 
@@ -183,9 +330,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_said_without_what_is_in_it() {
         let problem = |text: &str| parse_keys(text).expect_err("a problem").to_string();
-        assert!(problem("# ok\nhunter 2\n").starts_with("line 2: an API key has 1"));
+        assert!(problem("# ok\nhünter\n").starts_with("line 2: an API key has 1"));
+        assert!(problem("# ok\nhunter 2\n").starts_with("line 2: scope 1 is not one of"));
         assert!(!problem("hunter 2").contains("hunter"));
-        assert_eq!(problem("# none\n"), "holds no API key");
+        assert!(parse_keys("# none\n").expect("no keys").is_empty());
         let files = Files {
             tokens: Some("no/such/file".into()),
             ..Files::default()

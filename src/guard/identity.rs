@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-/// Who a client is. The default is nobody in particular, who may go everywhere: an API key's owner.
+use super::keys::Fingerprint;
+
+/// Who a client is. The default is nobody in particular, who may go everywhere.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     /// Its name; `None` where it has none.
@@ -15,6 +17,20 @@ pub struct Identity {
     pub read: Rooms,
     /// Rooms that it may publish to.
     pub write: Rooms,
+    /// By what it came in.
+    pub by: By,
+}
+
+/// By what a client came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum By {
+    /// By something else than a guard knows.
+    #[default]
+    Other,
+    /// By an API key.
+    Key(Fingerprint),
+    /// By a token that this key has signed.
+    Token(Fingerprint),
 }
 
 /// A set of rooms of an endpoint, by name.
@@ -46,9 +62,13 @@ impl Identity {
         self.write.contain(room)
     }
 
-    /// Whether it may go by this name: its own, or any where it has none.
+    /// Whether it may go by this name. It has to be its own; the owner of an API key may go by any,
+    /// and the bearer of a token without one by none.
     pub fn may_be(&self, user: &str) -> bool {
-        self.user.as_deref().is_none_or(|own| own == user)
+        match &self.user {
+            Some(own) => **own == *user,
+            None => !matches!(self.by, By::Token(_)),
+        }
     }
 }
 
@@ -134,11 +154,18 @@ mod tests {
             user: Some("ada".into()),
             read: rooms("/*"),
             write: rooms("/ada"),
+            by: By::Other,
         };
         assert!(ada.may_read("/bob") && !ada.may_write("/bob") && ada.may_write("/ada"));
         assert!(ada.may_be("ada") && !ada.may_be("bob"));
         let nobody = Identity::default();
         assert!(nobody.may_be("bob") && nobody.may_read("/x") && nobody.may_write("/x"));
         assert!(!Rooms::Matching(Vec::new()).contain(""));
+        let key = Fingerprint::of(&[b"key"]);
+        let by = |by| Identity {
+            by,
+            ..Identity::default()
+        };
+        assert!(by(By::Key(key)).may_be("bob") && !by(By::Token(key)).may_be("bob"));
     }
 }

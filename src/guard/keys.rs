@@ -7,8 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use subtle::{Choice, ConstantTimeEq};
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use crate::suggest;
 
 /// What is printed in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -35,10 +37,32 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An API key: 1 to 512 visible ASCII characters. One with a comma cannot be offered as a
-/// subprotocol.
+/// An API key: 1 to 512 visible ASCII characters, and what it opens. One with a comma cannot be
+/// offered as a subprotocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ApiKey(Secret);
+pub struct ApiKey {
+    text: Secret,
+    scopes: Scopes,
+}
+
+/// Something that an API key opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// WebSockets, and what their paths answer.
+    Connect,
+    /// The push API.
+    Push,
+    /// Publishing to rooms and users.
+    Publish,
+    /// Rooms, who is in them, and what the relay has.
+    Read,
+    /// Closing connections.
+    Disconnect,
+}
+
+/// What an API key opens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
 
 /// Why a text is no API key. It does not say which text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -49,17 +73,133 @@ pub enum ApiKeyError {
     /// What stands for a key where a config is printed.
     #[error("(hidden) is what --check prints in place of a key")]
     Hidden,
+    /// A list of scopes has none in it.
+    #[error("there is no scope; leave them out for a key that opens everything")]
+    NoScope,
+    /// A scope is none of those that there are.
+    #[error("scope {number} is not one of {}{}", Scope::NAMES, meant(.nearest))]
+    Scope {
+        /// Its place in the list, from 1.
+        number: usize,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// There is more than a key and its scopes, or something else.
+    #[error("it is no key and no key with scopes, such as {{key: …, scopes: [push, read]}}")]
+    Form,
+}
+
+fn meant(nearest: &Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+impl Scope {
+    /// Every one.
+    pub const ALL: [Scope; 5] = [
+        Scope::Connect,
+        Scope::Push,
+        Scope::Publish,
+        Scope::Read,
+        Scope::Disconnect,
+    ];
+
+    const NAMES: &str = "connect, push, publish, read, disconnect";
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Connect => "connect",
+            Scope::Push => "push",
+            Scope::Publish => "publish",
+            Scope::Read => "read",
+            Scope::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl Scopes {
+    /// All of them.
+    pub const ALL: Scopes = Scopes((1 << Scope::ALL.len()) - 1);
+
+    /// Reads scopes by name.
+    ///
+    /// # Errors
+    ///
+    /// None, or one that there is not.
+    pub fn of_names<'n>(names: impl Iterator<Item = &'n str>) -> Result<Scopes, ApiKeyError> {
+        let mut scopes = Scopes(0);
+        for (index, name) in names.enumerate() {
+            let scope = Scope::ALL.into_iter().find(|scope| scope.name() == name);
+            let unknown = || ApiKeyError::Scope {
+                number: index + 1,
+                nearest: suggest::nearest(name, Scope::ALL.into_iter().map(Scope::name)),
+            };
+            scopes.0 |= 1 << scope.ok_or_else(unknown)? as u8;
+        }
+        match scopes.0 {
+            0 => Err(ApiKeyError::NoScope),
+            _ => Ok(scopes),
+        }
+    }
+
+    /// Whether this one is among them.
+    pub fn contain(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL
+            .into_iter()
+            .filter(move |scope| self.contain(*scope))
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl ApiKey {
     const BYTES_MAX: usize = 512;
 
+    /// Keys with fewer characters can be guessed.
+    pub const SHORT_BYTES: usize = 16;
+
+    /// The same key, which opens only these.
+    pub fn with_scopes(self, scopes: Scopes) -> ApiKey {
+        ApiKey { scopes, ..self }
+    }
+
     /// The text itself.
     pub fn reveal(&self) -> &str {
-        self.0.reveal()
+        self.text.reveal()
+    }
+
+    /// What it opens.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
+    /// Whether it is so short that it can be guessed.
+    pub fn is_short(&self) -> bool {
+        self.reveal().len() < ApiKey::SHORT_BYTES
+    }
+
+    /// A line of a file: a key alone, or with scopes behind it (`KEY push,read`).
+    pub(super) fn of_line(line: &str) -> Result<ApiKey, ApiKeyError> {
+        let mut parts = line.split_ascii_whitespace();
+        let key = parts.next().unwrap_or_default().parse::<ApiKey>()?;
+        match (parts.next(), parts.next()) {
+            (None, _) => Ok(key),
+            (Some(names), None) => Ok(key.with_scopes(Scopes::of_names(names.split(','))?)),
+            (Some(_), Some(_)) => Err(ApiKeyError::Form),
+        }
     }
 }
 
+/// It opens everything.
 impl FromStr for ApiKey {
     type Err = ApiKeyError;
 
@@ -68,24 +208,66 @@ impl FromStr for ApiKey {
         let fits = (1..=ApiKey::BYTES_MAX).contains(&text.len());
         match text {
             HIDDEN => Err(ApiKeyError::Hidden),
-            _ if fits && is_visible => Ok(ApiKey(Secret::new(text))),
+            _ if fits && is_visible => Ok(ApiKey {
+                text: Secret::new(text),
+                scopes: Scopes::ALL,
+            }),
             _ => Err(ApiKeyError::Malformed),
         }
     }
 }
 
+/// Tells a key from others without telling the key: 64 bits of its hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of a key in several parts.
+    pub(super) fn of(parts: &[&[u8]]) -> Fingerprint {
+        let mut context = Context::new(&SHA256);
+        parts.iter().for_each(|part| context.update(part));
+        Fingerprint::of_hash(context.finish().as_ref())
+    }
+
+    fn of_hash(hash: &[u8]) -> Fingerprint {
+        let first = hash.first_chunk::<8>().copied();
+        Fingerprint(u64::from_be_bytes(first.unwrap_or_default()))
+    }
+}
+
+/// Even a hash would tell a key that is short.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
 /// A set of keys. It holds only their hashes.
-#[derive(Default)]
-pub struct ApiKeys(Vec<[u8; SHA256_OUTPUT_LEN]>);
+#[derive(Default, PartialEq, Eq)]
+pub struct ApiKeys(Vec<Known>);
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    hash: [u8; SHA256_OUTPUT_LEN],
+    scopes: u8,
+}
 
 impl ApiKeys {
-    /// These keys.
+    /// These keys. One that is there several times opens what any of them opens.
     pub fn new(keys: &[ApiKey]) -> ApiKeys {
-        ApiKeys(
-            keys.iter()
-                .map(|key| hash(key.reveal().as_bytes()))
-                .collect(),
-        )
+        let each = keys.iter().map(|key| Known {
+            hash: hash(key.reveal().as_bytes()),
+            scopes: key.scopes.0,
+        });
+        let mut known: Vec<Known> = each.collect();
+        known.sort_unstable();
+        known.dedup_by(|next, kept| {
+            let is_same = next.hash == kept.hash;
+            kept.scopes |= if is_same { next.scopes } else { 0 };
+            is_same
+        });
+        ApiKeys(known)
     }
 
     /// Whether there are none, so that nothing is one of them.
@@ -93,13 +275,34 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
-    /// Whether this is one of them. The time that this takes depends on its length and on how many
-    /// keys there are, and not on what they are.
+    /// Whether this is one of them, whatever it opens.
     pub fn allow(&self, presented: &[u8]) -> bool {
+        self.find(presented).is_some()
+    }
+
+    /// What this opens, if it is one of them. The time that this takes depends on its length and on
+    /// how many keys there are, and not on what they are.
+    pub fn find(&self, presented: &[u8]) -> Option<(Fingerprint, Scopes)> {
         let presented = hash(presented);
-        let each = self.0.iter().map(|key| key.ct_eq(&presented));
-        each.fold(Choice::from(0), |found, is_same| found | is_same)
-            .into()
+        let mut found = 0;
+        for (number, known) in (1_u32..).zip(&self.0) {
+            found.conditional_assign(&number, known.hash.ct_eq(&presented));
+        }
+        let known = self.0.get((found as usize).checked_sub(1)?)?;
+        Some((Fingerprint::of_hash(&known.hash), Scopes(known.scopes)))
+    }
+
+    /// Whether the key with that fingerprint is one of them and opens this.
+    pub fn opens(&self, key: Fingerprint, scope: Scope) -> bool {
+        let found = self
+            .0
+            .binary_search_by_key(&key, |known| Fingerprint::of_hash(&known.hash));
+        found.is_ok_and(|index| Scopes(self.0[index].scopes).contain(scope))
+    }
+
+    /// Each of them.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
+        self.0.iter().map(|known| Fingerprint::of_hash(&known.hash))
     }
 }
 
@@ -156,5 +359,36 @@ mod tests {
         let keys = ApiKeys::new(std::slice::from_ref(&key));
         let printed = format!("{key:?} {keys:?} {:?}", Secret::new(OLD));
         assert!(!printed.contains("old-key"), "{printed}");
+    }
+    #[test]
+    fn a_key_opens_what_its_scopes_say_and_one_without_scopes_everything() {
+        let line = |text: &str| ApiKey::of_line(text).expect("a key");
+        let keys = ApiKeys::new(&[line(OLD), line(&format!("{NEW} push,read"))]);
+        let scopes = |key: &str| keys.find(key.as_bytes()).expect("it is known");
+        let (old, all) = scopes(OLD);
+        assert_eq!(all.iter().collect::<Vec<_>>(), Scope::ALL);
+        let (new, two) = scopes(NEW);
+        assert_eq!(two.iter().collect::<Vec<_>>(), [Scope::Push, Scope::Read]);
+        assert!(keys.opens(old, Scope::Connect) && keys.opens(new, Scope::Push));
+        assert!(!keys.opens(new, Scope::Connect));
+        let others = ApiKeys::new(&[line(&format!("{OLD} read")), line(&format!("{OLD} push"))]);
+        assert_eq!(others.fingerprints().collect::<Vec<_>>(), [old]);
+        assert!(others.opens(old, Scope::Push) && others.opens(old, Scope::Read));
+        assert!(!others.opens(old, Scope::Publish) && !others.opens(new, Scope::Push));
+    }
+
+    #[test]
+    fn a_scope_that_there_is_not_is_told_with_what_was_meant_and_without_the_text() {
+        let problem = |line: &str| ApiKey::of_line(line).expect_err("no key").to_string();
+        assert_eq!(
+            problem("key push,raed"),
+            "scope 2 is not one of connect, push, publish, read, disconnect; did you mean read?"
+        );
+        assert!(!problem("key hunter2-hunter2").contains("hunter2"));
+        assert!(problem("key push read").contains("{key: …, scopes: [push, read]}"));
+        assert_eq!(
+            Scopes::of_names(std::iter::empty()),
+            Err(ApiKeyError::NoScope)
+        );
     }
 }

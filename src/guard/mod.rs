@@ -13,26 +13,33 @@
 
 mod credentials;
 mod files;
+mod good;
 mod identity;
 mod keys;
 mod origin;
+mod revoked;
 pub mod token;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 pub use self::files::{FileError, FileProblem, Files};
-pub use self::identity::{Identity, Pattern, Rooms};
-pub use self::keys::{ApiKey, ApiKeyError, ApiKeys, HIDDEN, Secret};
+pub(crate) use self::files::{Watched, look_again_and_again, taken};
+pub use self::identity::{By, Identity, Pattern, Rooms};
+pub use self::keys::{ApiKey, ApiKeyError, ApiKeys, Fingerprint, HIDDEN, Scope, Scopes, Secret};
 pub use self::origin::{Origin, OriginError, Origins};
+pub use self::revoked::CloseRevoked;
 
 use self::credentials::Credential;
 use self::files::Stamps;
+use self::good::GoodTokens;
+use self::revoked::Door;
 use self::token::{Claims, TokenChecks, TokenError, TokenKeys};
 use crate::engine::{
     Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, HeadVerdict, Later,
-    Refusal, Request, Session, Terms,
+    Refusal, Request, Session, Terms, Throttled,
 };
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
@@ -61,6 +68,8 @@ pub struct AuthSettings {
     pub files: Files,
     /// What else must hold for a token.
     pub token_checks: TokenChecks,
+    /// Whose connections end with the key that let them in.
+    pub close_revoked: CloseRevoked,
 }
 
 /// A guard. It serves all shards.
@@ -72,20 +81,56 @@ pub struct Guard {
     stamps: Stamps,
     /// A thread looks at them.
     is_watched: AtomicBool,
+    /// How often it was asked to judge open connections again, and did not yet.
+    rechecks: AtomicUsize,
 }
 
 /// Who is let in.
 #[derive(Debug)]
 struct Auth {
     settings: AuthSettings,
-    keys: RwLock<Arc<Keys>>,
+    keys: RwLock<Keys>,
 }
 
-/// What is in settings and files together.
-#[derive(Debug)]
+/// What is in settings and files together. Each half is replaced by itself.
+#[derive(Clone, Debug)]
 struct Keys {
-    api: ApiKeys,
-    token: TokenKeys,
+    api: Arc<ApiKeys>,
+    token: Arc<TokenHalf>,
+}
+
+#[derive(Debug, Default)]
+struct TokenHalf {
+    keys: TokenKeys,
+    /// Tokens that these keys have signed.
+    good: GoodTokens,
+}
+
+/// The shard's side of a client that shows something; the default is nobody's.
+#[derive(Default)]
+struct Trier<'t, 'l>(Option<(&'t mut Later<'l>, IpAddr)>);
+
+impl Trier<'_, '_> {
+    fn may_try(&self) -> Result<(), Denial> {
+        let Some((later, client)) = &self.0 else {
+            return Ok(());
+        };
+        later.may_try(*client).map_err(throttled)
+    }
+
+    /// What becomes of this denial of credentials that were no good.
+    fn failed(&mut self, denial: Denial) -> Denial {
+        let Some((later, client)) = &mut self.0 else {
+            return denial;
+        };
+        later.failed(*client).map_or_else(throttled, |()| denial)
+    }
+
+    fn spent(&mut self, work_ns: u64) {
+        if let Some((later, _)) = &mut self.0 {
+            later.spent(work_ns);
+        }
+    }
 }
 
 /// Why a client is not let in, and what it is told.
@@ -107,8 +152,7 @@ impl Guard {
         let files = settings.auth.as_ref().map(|auth| auth.files.clone());
         let stamps = files.unwrap_or_default().stamps();
         let auth = settings.auth.map(|settings| {
-            let keys = Keys::load(&settings)?;
-            let keys = RwLock::new(Arc::new(keys));
+            let keys = RwLock::new(Keys::load(&settings)?);
             Ok(Auth { settings, keys })
         });
         Ok(Arc::new(Guard {
@@ -116,7 +160,16 @@ impl Guard {
             auth: auth.transpose()?,
             stamps,
             is_watched: AtomicBool::new(false),
+            rechecks: AtomicUsize::new(0),
         }))
+    }
+
+    /// Whether credentials are needed and there are none that would be good: nobody comes in.
+    pub fn is_shut(&self) -> bool {
+        self.auth.as_ref().is_some_and(|auth| {
+            let keys = auth.keys();
+            keys.api.is_empty() && keys.token.keys.is_empty()
+        })
     }
 
     /// Judges a token by itself as of `now`; `None` where there are no keys for tokens.
@@ -124,15 +177,25 @@ impl Guard {
         let auth = self.auth.as_ref()?;
         let keys = auth.keys();
         let checks = &auth.settings.token_checks;
-        (!keys.token.is_empty()).then(|| keys.token.verify(token, checks, now))
+        let keys = &keys.token.keys;
+        (!keys.is_empty()).then(|| keys.verify(token, checks, now))
     }
 
-    /// Judges a request as of `now`.
+    /// Judges a request as of `now`, however often its client has failed.
     ///
     /// # Errors
     ///
     /// The first offence.
     pub fn judge(&self, head: &Head<'_>, now: SystemTime) -> Result<Terms, Denial> {
+        self.judge_try(head, now, Trier::default())
+    }
+
+    fn judge_try(
+        &self,
+        head: &Head<'_>,
+        now: SystemTime,
+        trier: Trier<'_, '_>,
+    ) -> Result<Terms, Denial> {
         if !self.origins.admit(head) {
             return Err(Denial {
                 refusal: Refusal::Origin,
@@ -146,7 +209,7 @@ impl Guard {
         let Some(auth) = &self.auth else {
             return Ok(terms);
         };
-        let (identity, expires) = auth.identify(head, now)?;
+        let (identity, expires) = auth.identify(head, now, trier)?;
         let context: Arc<Context> = Arc::new(identity);
         Ok(Terms {
             context: Some(context),
@@ -157,8 +220,9 @@ impl Guard {
 }
 
 impl Auth {
-    fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    fn keys(&self) -> Keys {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.clone()
     }
 
     /// Who the client is, and until when.
@@ -166,38 +230,87 @@ impl Auth {
         &self,
         head: &Head<'_>,
         now: SystemTime,
+        mut trier: Trier<'_, '_>,
     ) -> Result<(Identity, Option<SystemTime>), Denial> {
         let keys = self.keys();
-        let found = credentials::find(head, !keys.token.is_empty(), !keys.api.is_empty());
-        match found {
+        let (tokens, api) = (!keys.token.keys.is_empty(), !keys.api.is_empty());
+        match credentials::find(head, tokens, api) {
             None => Err(unauthorized(Refusal::NoCredentials, None)),
-            Some(Credential::ApiKey(key)) if keys.api.allow(key.as_bytes()) => {
-                Ok((Identity::default(), None))
-            }
-            Some(Credential::ApiKey(_)) => Err(unauthorized(Refusal::BadKey, None)),
+            Some(Credential::ApiKey(key)) => match keys.api.find(key.as_bytes()) {
+                Some((key, scopes)) if scopes.contain(Scope::Connect) => {
+                    let identity = Identity {
+                        by: By::Key(key),
+                        ..Identity::default()
+                    };
+                    Ok((identity, None))
+                }
+                Some(_) => Err(out_of_scope()),
+                None => Err(trier.failed(unauthorized(Refusal::BadKey, None))),
+            },
             Some(Credential::Token(token)) => {
-                let checks = &self.settings.token_checks;
-                let claims = keys.token.verify(&token, checks, now);
-                let claims =
-                    claims.map_err(|error| unauthorized(refusal_of(error), Some(error)))?;
+                let claims = self.claims(&keys.token, &token, now, &mut trier)?;
                 // Leeway is for clocks that differ, at the end as at the beginning.
-                let expires = claims.expires.checked_add(checks.leeway);
+                let expires = claims
+                    .expires
+                    .checked_add(self.settings.token_checks.leeway);
                 Ok((claims.identity, expires))
             }
         }
+    }
+
+    /// What a token says. One that is not known to be good is verified, if its client may try.
+    fn claims(
+        &self,
+        half: &TokenHalf,
+        token: &str,
+        now: SystemTime,
+        trier: &mut Trier<'_, '_>,
+    ) -> Result<Claims, Denial> {
+        let (keys, checks) = (&half.keys, &self.settings.token_checks);
+        let hash = good::hash_of(token);
+        let known = half.good.find(&hash);
+        let signed = match known {
+            Some(key) => Ok(key),
+            None => {
+                trier.may_try()?;
+                let mut spent_ns = 0;
+                let signed = keys.verify_signed(token, &mut spent_ns);
+                trier.spent(spent_ns);
+                signed
+            }
+        };
+        let claims = signed.and_then(|key| {
+            let claims = keys.read_verified(token, key, checks, now)?;
+            if known.is_none() {
+                half.good.remember(hash, key, claims.expires, now);
+            }
+            Ok(claims)
+        });
+        claims.map_err(|error| trier.failed(unauthorized(refusal_of(error), Some(error))))
     }
 }
 
 impl Keys {
     fn load(settings: &AuthSettings) -> Result<Keys, FileError> {
-        let (mut api, mut token) = (settings.files.read_keys()?, settings.files.read_tokens()?);
-        api.extend(settings.keys.iter().cloned());
-        if let Some(secret) = &settings.token_secret {
-            token.add_secret(secret);
-        }
-        let api = ApiKeys::new(&api);
-        Ok(Keys { api, token })
+        let (api, token) = (settings.files.read_keys()?, settings.files.read_tokens()?);
+        Ok(Keys {
+            api: api_keys(api, settings),
+            token: token_half(token, settings),
+        })
     }
+}
+
+fn api_keys(mut of_file: Vec<ApiKey>, settings: &AuthSettings) -> Arc<ApiKeys> {
+    of_file.extend(settings.keys.iter().cloned());
+    Arc::new(ApiKeys::new(&of_file))
+}
+
+fn token_half(mut keys: TokenKeys, settings: &AuthSettings) -> Arc<TokenHalf> {
+    if let Some(secret) = &settings.token_secret {
+        keys.add_secret(secret);
+    }
+    let good = GoodTokens::default();
+    Arc::new(TokenHalf { keys, good })
 }
 
 fn refusal_of(error: TokenError) -> Refusal {
@@ -234,9 +347,28 @@ fn unauthorized(refusal: Refusal, error: Option<TokenError>) -> Denial {
     }
 }
 
-/// An endpoint with a guard in front. A reload replaces the guard; who is connected stays.
+/// 403, for a key that is good and does not open this (RFC 6750 §3.1).
+fn out_of_scope() -> Denial {
+    let text = "The key is not for this: it lacks the scope connect.\n";
+    let challenge = "Bearer error=\"insufficient_scope\", scope=\"connect\"";
+    Denial {
+        refusal: Refusal::Forbidden,
+        response: Response::text(403, text).with_header("WWW-Authenticate", challenge),
+    }
+}
+
+fn throttled(throttled: Throttled) -> Denial {
+    Denial {
+        refusal: Refusal::CredentialRate,
+        response: throttled.response(),
+    }
+}
+
+/// An endpoint with a guard in front. A reload replaces the guard. Who is connected stays, but for
+/// those who came in by what is good no more ([`CloseRevoked`]).
 pub struct Guarded<E> {
-    guard: RwLock<Arc<Guard>>,
+    door: Arc<Door>,
+    handle: OnceLock<Handle>,
     inner: E,
 }
 
@@ -244,22 +376,26 @@ impl<E: Endpoint> Guarded<E> {
     /// Puts `guard` in front of `inner`.
     pub fn new(inner: E, guard: Arc<Guard>) -> Guarded<E> {
         Guarded {
-            guard: RwLock::new(guard),
+            door: Arc::new(Door::new(guard)),
+            handle: OnceLock::new(),
             inner,
         }
     }
 
-    fn guard(&self) -> Arc<Guard> {
-        Arc::clone(&self.guard.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// As [`Guard::judge`], a refusal in the endpoint's words.
-    fn judge(&self, request: &Request<'_>) -> Result<Terms, (Refusal, Response)> {
-        let judged = self.guard().judge(request.head, SystemTime::now());
-        judged.map_err(|Denial { refusal, response }| {
+    /// As [`Guard::judge`], a refusal in the endpoint's words. It counts who fails.
+    fn judge(
+        &self,
+        request: &Request<'_>,
+        later: &mut Later<'_>,
+    ) -> Result<Terms, (Refusal, Response)> {
+        let trier = Trier(Some((later, request.peer.ip())));
+        let guard = self.door.guard();
+        let judged = guard.judge_try(request.head, SystemTime::now(), trier);
+        let terms = judged.map_err(|Denial { refusal, response }| {
             let response = self.inner.refusal(response, refusal.label());
             (refusal, response)
-        })
+        })?;
+        Ok(self.door.keep(terms))
     }
 }
 
@@ -273,22 +409,26 @@ fn known<'r>(request: &Request<'r>, terms: &'r Terms) -> Request<'r> {
 
 impl<E: Endpoint> Endpoint for Guarded<E> {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
-        self.guard().watch();
+        self.handle.get_or_init(|| handle.clone());
+        self.door.guard().watch(handle);
         self.inner.started(handle)
     }
 
     fn take_over(&self, next: &dyn Endpoint) {
         let next: &dyn std::any::Any = next;
         if let Some(next) = next.downcast_ref::<Guarded<E>>() {
-            let guard = next.guard();
-            guard.watch();
-            *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
+            let guard = next.door.guard();
+            let before = self.door.replace(Arc::clone(&guard));
+            if let Some(handle) = self.handle.get() {
+                guard.watch(handle);
+                guard.recheck_after(&before, handle);
+            }
             self.inner.take_over(&next.inner);
         }
     }
 
     fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        match self.judge(request) {
+        match self.judge(request, later) {
             Ok(terms) => self.inner.admit(&known(request, &terms), later).on(terms),
             Err((refusal, response)) => Admission::RefuseFor(refusal, response),
         }
@@ -296,6 +436,8 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         self.inner.opened(session, request);
+        // The answer of the endpoint may have come later than the key went.
+        session.recheck();
     }
 
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
@@ -314,12 +456,12 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.refusal(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
         if request.head.method == "OPTIONS" {
-            return self.inner.judge_head(request);
+            return self.inner.judge_head(request, later);
         }
-        match self.judge(request) {
-            Ok(terms) => match self.inner.judge_head(&known(request, &terms)) {
+        match self.judge(request, later) {
+            Ok(terms) => match self.inner.judge_head(&known(request, &terms), later) {
                 answered @ HeadVerdict::Answered(_) => answered,
                 _ => HeadVerdict::Admitted(terms.context),
             },
@@ -337,7 +479,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         if request.head.method == "OPTIONS" {
             return self.inner.request(request, later);
         }
-        match self.judge(request) {
+        match self.judge(request, later) {
             Ok(terms) => self.inner.request(&known(request, &terms), later),
             Err((refusal, response)) => Answer::RefuseFor(refusal, response),
         }

@@ -262,8 +262,8 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.refusal(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
-        self.inner.judge_head(request)
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        self.inner.judge_head(request, later)
     }
 
     fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

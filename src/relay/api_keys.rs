@@ -1,31 +1,90 @@
-//! The keys of back ends: who holds one may push, publish, list and disconnect.
+//! The keys of back ends: who holds one may push, publish, list and disconnect, as far as its
+//! scopes go.
 //!
-//! The push API and the rooms API ask [`ApiKeys::allows`]. Several keys hold at once, so that a new
-//! one can be rolled out before the old one goes. Without any key nothing is allowed.
+//! The push API and the rooms API ask [`ApiKeys::judge`]. Several keys hold at once, so that a new
+//! one can be rolled out before the old one goes. Without any key nothing is allowed. The file is
+//! read again when it changes.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
-use crate::guard::{self, ApiKey, Files};
+use crate::engine::{Handle, Later, Refusal, Throttled};
+use crate::guard::{self, ApiKey, Files, Scope, Watched, look_again_and_again, taken};
 use crate::wire::http::Head;
 
 /// The keys that are good. Clones share them, also what they become later.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ApiKeys(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     keys: RwLock<Arc<guard::ApiKeys>>,
+    source: Mutex<Source>,
+    /// A thread looks at the file.
+    is_watched: AtomicBool,
     /// Whether the log says that there are none.
     is_told: AtomicBool,
+}
+
+/// Where they come from.
+#[derive(Clone)]
+struct Source {
+    listed: Vec<ApiKey>,
+    files: Files,
+    watched: Watched,
+}
+
+/// Why a request is refused for its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KeyDenial {
+    /// It has none.
+    Missing,
+    /// It is none of those that are good.
+    Bad,
+    /// It is good, and does not open this.
+    Scope(Scope),
+    /// It is no good, and its address has shown too many of those.
+    Throttled(Throttled),
+}
+
+impl KeyDenial {
+    /// What it counts as.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            KeyDenial::Missing => Refusal::NoCredentials,
+            KeyDenial::Bad => Refusal::BadKey,
+            KeyDenial::Scope(_) => Refusal::Forbidden,
+            KeyDenial::Throttled(_) => Refusal::CredentialRate,
+        }
+    }
+}
+
+impl Default for ApiKeys {
+    fn default() -> ApiKeys {
+        ApiKeys::new(&[])
+    }
 }
 
 impl ApiKeys {
     /// These keys.
     pub fn new(keys: &[ApiKey]) -> ApiKeys {
+        let files = Files::default();
+        ApiKeys::of(
+            keys,
+            Source {
+                listed: keys.to_vec(),
+                watched: Watched::new(files.clone()),
+                files,
+            },
+        )
+    }
+
+    fn of(keys: &[ApiKey], source: Source) -> ApiKeys {
         ApiKeys(Arc::new(Shared {
             keys: RwLock::new(Arc::new(guard::ApiKeys::new(keys))),
+            source: Mutex::new(source),
+            is_watched: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
         }))
     }
@@ -36,24 +95,53 @@ impl ApiKeys {
     ///
     /// A file that cannot be used; the message does not repeat what is in it.
     pub fn load(config: &ApiConfig) -> Result<ApiKeys, ConfigError> {
-        let file = Files {
+        let files = Files {
             keys: config.keys_file.clone(),
             tokens: None,
         };
-        let mut keys = file.read_keys().map_err(|error| ConfigError {
+        let watched = Watched::new(files.clone());
+        let mut keys = files.read_keys().map_err(|error| ConfigError {
             problems: vec![Problem {
                 place: "api.keys_file".to_owned(),
                 message: error.to_string(),
             }],
         })?;
-        keys.extend(config.keys.iter().cloned());
-        Ok(ApiKeys::new(&keys))
+        let listed = config.keys.clone().unwrap_or_default();
+        keys.extend(listed.iter().cloned());
+        Ok(ApiKeys::of(
+            &keys,
+            Source {
+                listed,
+                files,
+                watched,
+            },
+        ))
+    }
+
+    /// Begins to look at the file, until nobody has these keys any more. Whoever shares them may
+    /// call this.
+    pub(crate) fn watch(&self, handle: &Handle) {
+        if self.0.is_watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (shared, handle) = (Arc::downgrade(&self.0), handle.clone());
+        look_again_and_again(move || {
+            let shared = shared.upgrade();
+            let is_there = shared.is_some();
+            shared.into_iter().for_each(|shared| shared.look(&handle));
+            is_there
+        });
     }
 
     /// From now on these are the keys that `next` has, and no others.
     pub fn take_over(&self, next: &ApiKeys) {
-        let keys = next.keys();
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        if Arc::ptr_eq(&self.0, &next.0) {
+            return;
+        }
+        let source = next.0.source().clone();
+        let mut own = self.0.source();
+        *own = source;
+        self.0.replace(next.keys());
         self.0.is_told.store(false, Ordering::Relaxed);
     }
 
@@ -62,16 +150,36 @@ impl ApiKeys {
         self.keys().is_empty()
     }
 
-    /// Whether a request with this key is good. The first one that cannot be, since there is no
-    /// key, is told in the log.
-    pub fn allows(&self, presented: &[u8]) -> bool {
-        if self.is_empty() && !self.0.is_told.swap(true, Ordering::Relaxed) {
-            tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
+    /// Whether a request of this client with this key may do what `scope` says. The first one that
+    /// cannot be good, since there is no key, is told in the log.
+    pub(crate) fn judge(
+        &self,
+        presented: Option<&str>,
+        scope: Scope,
+        client: IpAddr,
+        later: &mut Later<'_>,
+    ) -> Result<(), KeyDenial> {
+        let keys = self.keys();
+        let presented = presented.filter(|key| !key.is_empty());
+        if keys.is_empty() {
+            if !self.0.is_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
+            }
+            // Nothing can be guessed.
+            return Err(presented.map_or(KeyDenial::Missing, |_| KeyDenial::Bad));
         }
-        self.contains(presented)
+        let presented = presented.ok_or(KeyDenial::Missing)?;
+        match keys.find(presented.as_bytes()) {
+            Some((_, scopes)) if scopes.contain(scope) => Ok(()),
+            Some(_) => Err(KeyDenial::Scope(scope)),
+            None => {
+                let failed = later.failed(client);
+                Err(failed.map_or_else(KeyDenial::Throttled, |()| KeyDenial::Bad))
+            }
+        }
     }
 
-    /// Whether this is one of them.
+    /// Whether this is one of them, whatever it opens.
     pub fn contains(&self, presented: &[u8]) -> bool {
         self.keys().allow(presented)
     }
@@ -79,6 +187,32 @@ impl ApiKeys {
     fn keys(&self) -> Arc<guard::ApiKeys> {
         let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&keys)
+    }
+}
+
+impl Shared {
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, keys: Arc<guard::ApiKeys>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Reads the file if it has changed.
+    fn look(&self, handle: &Handle) {
+        let mut source = self.source();
+        if !source.watched.must_read() {
+            return;
+        }
+        let files = &source.files;
+        let of_file = taken(&files.keys, files.read_keys(), Vec::is_empty, handle);
+        source.watched.note(of_file.is_some());
+        if let Some(mut keys) = of_file {
+            keys.extend(source.listed.iter().cloned());
+            self.replace(Arc::new(guard::ApiKeys::new(&keys)));
+            tracing::info!("the file of API keys has changed and is read again");
+        }
     }
 }
 
@@ -105,7 +239,7 @@ mod tests {
     fn without_a_key_nothing_is_allowed() {
         let keys = ApiKeys::default();
         assert!(keys.is_empty());
-        assert!(!keys.allows(b"") && !keys.allows(b"anything"));
+        assert!(!keys.contains(b"") && !keys.contains(b"anything"));
     }
 
     #[test]
@@ -114,11 +248,11 @@ mod tests {
         let shared = keys.clone();
         keys.take_over(&ApiKeys::new(&[key("new-key"), key("both")]));
         for each in [&keys, &shared] {
-            assert!(each.allows(b"new-key") && each.allows(b"both"));
-            assert!(!each.allows(b"old-key"));
+            assert!(each.contains(b"new-key") && each.contains(b"both"));
+            assert!(!each.contains(b"old-key"));
         }
         keys.take_over(&ApiKeys::default());
-        assert!(shared.is_empty() && !shared.allows(b"both"));
+        assert!(shared.is_empty() && !shared.contains(b"both"));
     }
 
     #[test]
@@ -127,15 +261,15 @@ mod tests {
         let path = directory.path().join("keys");
         fs::write(&path, "# rotated in May\nfirst\n\n  second \r\n").expect("a file");
         let config = ApiConfig {
-            keys: vec![key("third")],
+            keys: Some(vec![key("third")]),
             keys_file: Some(path),
             ..ApiConfig::default()
         };
         let keys = ApiKeys::load(&config).expect("keys");
         for good in ["first", "second", "third"] {
-            assert!(keys.allows(good.as_bytes()), "{good}");
+            assert!(keys.contains(good.as_bytes()), "{good}");
         }
-        assert!(!keys.allows(b"# rotated in May") && !keys.allows(b""));
+        assert!(!keys.contains(b"# rotated in May") && !keys.contains(b""));
     }
 
     #[test]

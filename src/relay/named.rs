@@ -190,7 +190,7 @@ impl Endpoint for Named {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.answer(request))
     }
 

@@ -79,7 +79,7 @@ impl Endpoint for Pages {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.page(request))
     }
 

@@ -101,7 +101,7 @@ impl Endpoint for Push {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, _request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, _: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 

@@ -306,6 +306,35 @@ fn the_token_opens_it_and_nothing_else_does() {
 }
 
 #[test]
+fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
+    let mut config = guarded();
+    config.limits.exempt_networks = Vec::new();
+    let relay = Relay::start(&config);
+    let with = |token: &str| {
+        let headers = format!("Host: x\r\nAuthorization: Bearer {token}\r\n");
+        ask_with(relay.admin(), FIGURES[1], &headers)
+    };
+    let judged = (0..200).take_while(|_| with("a-guess").status == 401);
+    assert!(judged.count() >= 20);
+    let refused = (0..200)
+        .map(|_| with("a-guess"))
+        .find(|reply| reply.status == 429);
+    let refused = refused.expect("it is throttled");
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert!(
+        refused.body.contains("\"credential_rate\""),
+        "{}",
+        refused.body
+    );
+    assert_eq!(with(TOKEN).status, 200);
+    // Who shows nothing guesses nothing.
+    assert_eq!(
+        ask_with(relay.admin(), FIGURES[1], "Host: x\r\n").status,
+        401
+    );
+}
+
+#[test]
 fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered() {
     let relay = Relay::start(&config());
     let own = format!("http://{}", relay.admin());

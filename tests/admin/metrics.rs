@@ -49,6 +49,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_forwarded_conflicts_total",
             "corecast_endpoint_panics_total",
             "corecast_log_errors_total",
+            "corecast_unusable_key_files_total",
             "corecast_messages_received_total",
             "corecast_received_payload_bytes_total",
             "corecast_deliveries_total",
@@ -137,6 +138,8 @@ const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
             "not_pending",
             "full",
             "journal",
+            "key_scope",
+            "key_rate",
         ],
     ),
     (

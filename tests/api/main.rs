@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod keys;
 mod pubsub;
 mod reload;
 mod rooms;
@@ -36,7 +37,7 @@ impl Relay {
         config.server.port = 0;
         config.metrics.port = 0;
         config.engine.shards = Shards::Count(shards);
-        config.api.keys = vec![KEY.parse().expect("a key")];
+        config.api.keys = Some(vec![KEY.parse().expect("a key")]);
         let pubsub = EndpointConfig::new(EndpointKind::PubSub, "/pubsub");
         config.endpoints.insert("pubsub".to_owned(), pubsub);
         change(&mut config);

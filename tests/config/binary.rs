@@ -48,6 +48,21 @@ fn check_prints_the_config_in_effect_and_exits_0() {
 }
 
 #[test]
+fn check_says_what_is_odd_beside_what_is_in_effect() {
+    let files = [(
+        "config.yaml",
+        "auth: {keys: [short]}\napi: {keys: [short]}\n",
+    )];
+    let output = corecast(&files, &["--check"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said: Vec<&str> = text(&output.stderr).lines().collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[1].starts_with("warning: auth.keys: 1 of these keys can be guessed"));
+    assert!(said[2].starts_with("warning: api.keys: 1 of these keys can be guessed"));
+    assert!(!text(&output.stdout).contains("short"));
+}
+
+#[test]
 fn without_a_file_the_defaults_hold_and_a_line_says_so() {
     let output = corecast(&[], &["--check"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -2,6 +2,7 @@
 //! the binary's exit codes.
 
 mod binary;
+mod doors;
 mod problems;
 mod push;
 mod samples;
@@ -174,7 +175,7 @@ fn plain_names_of_earlier_relays_work() {
     assert_eq!(named.message_bytes, 20 * MIB);
     assert_eq!(config.engine.read_buffer_bytes, MIB);
     assert_eq!(config.engine.send_buffer_bytes, Some(MIB));
-    assert_eq!(config.api.keys, [samples::api_key("a-key")]);
+    assert_eq!(config.api.keys, Some(vec![samples::api_key("a-key")]));
     assert_eq!(
         KEYS.iter().filter_map(|key| key.plain_environment).count(),
         environment.len()

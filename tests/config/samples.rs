@@ -9,7 +9,7 @@ use corecast::config::{
     LogOutput, MIB, Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy,
     TrustedProxy,
 };
-use corecast::guard::{ApiKey, Secret};
+use corecast::guard::{ApiKey, CloseRevoked, Secret};
 
 /// A key, a value for it that is not its default, and the field that it has to change.
 pub(crate) type Sample = (&'static str, &'static str, fn(&mut Config));
@@ -69,9 +69,11 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("auth.enabled", "false", |c| c.auth.enabled = Some(false)),
     ("auth.keys", "first-key-01234567, second-key-0123456", |c| {
-        c.auth.keys = ["first-key-01234567", "second-key-0123456"]
-            .map(api_key)
-            .to_vec();
+        let keys = ["first-key-01234567", "second-key-0123456"].map(api_key);
+        c.auth.keys = Some(keys.to_vec());
+    }),
+    ("auth.close_revoked", "all", |c| {
+        c.auth.close_revoked = CloseRevoked::All;
     }),
     ("auth.keys_file", "keys.txt", |c| {
         c.auth.keys_file = Some(PathBuf::from("keys.txt"));
@@ -192,7 +194,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("api.enabled", "no", |c| c.api.enabled = false),
     ("api.keys", "old-key, new-key", |c| {
-        c.api.keys = ["old-key", "new-key"].map(api_key).to_vec();
+        c.api.keys = Some(["old-key", "new-key"].map(api_key).to_vec());
     }),
     ("api.keys_file", "keys.txt", |c| {
         c.api.keys_file = Some(PathBuf::from("keys.txt"));

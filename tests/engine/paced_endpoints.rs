@@ -18,7 +18,7 @@ fn paced(per_second: usize, burst: usize) -> Config {
     config.rate.messages_burst = Some(burst);
     let pubsub = EndpointConfig::new(EndpointKind::PubSub, "/pubsub");
     config.endpoints.insert("pubsub".to_owned(), pubsub);
-    config.api.keys = vec![KEY.parse::<ApiKey>().expect("a key")];
+    config.api.keys = Some(vec![KEY.parse::<ApiKey>().expect("a key")]);
     config
 }
 

@@ -18,6 +18,7 @@ mod certificates;
 mod doors;
 mod files;
 mod frames;
+mod guard;
 mod handshakes;
 mod machine;
 mod namespace;

@@ -51,6 +51,28 @@ fn a_name_is_for_its_user_alone() {
 }
 
 #[test]
+fn a_token_without_a_name_is_for_no_user_and_a_key_for_any() {
+    const KEY: &str = "a-key-of-0123456789";
+    let mut config: Config = config(1);
+    config.auth.jwt.secret = Some(Secret::new(SECRET));
+    config.auth.keys = Some(vec![KEY.parse().expect("a key")]);
+    let server = Server::relay(&config);
+    for (number, user) in [(1, None), (2, Some(String::new()))] {
+        let token = signed(&NewToken {
+            user,
+            ..plain_token()
+        });
+        assert_eq!(status(&server, "/ws/bob", &token), 403);
+        assert_eq!(refused(&server, Refusal::Forbidden), number);
+        // Where names do not matter it is as good as any.
+        assert_eq!(status(&server, "/room", &token), 101);
+    }
+    let key = format!("X-API-Key: {KEY}\r\n");
+    let (_bob, answer) = ask(&server, "/ws/bob", &key);
+    assert_eq!(answer.status, 101);
+}
+
+#[test]
 fn a_refusal_of_the_guard_says_which_pages_may_read_it_where_the_endpoint_does() {
     let server = relay();
     for (path, headers, status) in [

@@ -29,7 +29,7 @@ impl Endpoint for Reader {
         &["POST"]
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         self.heads.fetch_add(1, Ordering::Relaxed);
         match request.head.path {
             "/gone" => HeadVerdict::Answered(Answer::Now(Response::text(410, "gone\n"))),

@@ -7,8 +7,10 @@ mod heads;
 mod hooks;
 mod keys;
 mod reload;
+mod revoked;
 mod rooms;
 mod terms;
+mod throttle;
 mod tokens;
 
 #[path = "../support/mod.rs"]
@@ -17,7 +19,7 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
-use corecast::engine::{CloseReason, EndpointSettings, Refusal};
+use corecast::engine::{CloseReason, EndpointSettings, Network, Refusal, Settings};
 use corecast::guard::token::{NewToken, SigningKey};
 use corecast::guard::{AuthSettings, Guard, GuardSettings, Guarded, Secret};
 use corecast::relay::hub::Hub;
@@ -27,9 +29,15 @@ use support::{Server, settings};
 
 const SECRET: &str = "a secret of these tests, long enough";
 
-/// A hub at every path, behind a guard.
+/// A hub at every path, behind a guard. This machine may fail as often as it likes.
 fn guarded(guard: GuardSettings) -> Server {
-    Server::start(settings(), |builder| {
+    let mut settings = settings();
+    settings.exempt_networks = vec![Network::LOOPBACK_V4];
+    guarded_with(settings, guard)
+}
+
+fn guarded_with(settings: Settings, guard: GuardSettings) -> Server {
+    Server::start(settings, |builder| {
         let guard = Guard::new(guard).expect("files that can be used");
         let hub = Guarded::new(Hub { echo: true }, guard);
         let id = builder.endpoint(EndpointSettings::default(), hub);

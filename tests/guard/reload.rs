@@ -11,13 +11,13 @@ use super::{SECRET, bearer, plain_token, signed, signed_by};
 
 const KEY: &str = "a-key-of-the-operator";
 
-fn status(relay: &Relay, path: &str, headers: &str) -> u16 {
+pub(crate) fn status(relay: &Relay, path: &str, headers: &str) -> u16 {
     let mut client = Client::connect(relay.address);
     client.send(upgrade_with(path, headers).as_bytes());
     client.answer().status
 }
 
-fn metric(relay: &Relay, name: &str) -> String {
+pub(crate) fn metric(relay: &Relay, name: &str) -> String {
     let mut client = Client::connect(relay.admin);
     client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     let page = String::from_utf8(client.answer().body).expect("UTF-8");
@@ -57,7 +57,7 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
         (status(&relay, "/", &token), status(&relay, "/", "")),
         (101, 401)
     );
-    write("networks: {deny: [127.0.0.0/8]}");
+    write("auth: {enabled: false}\nnetworks: {deny: [127.0.0.0/8]}");
     relay.signal(Signal::HUP);
     eventually("nobody comes in", || {
         let mut client = Client::connect(relay.address);
@@ -78,6 +78,24 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
             .is_some_and(|answer| answer.status == 101)
     });
     assert_eq!((relay.logged(KEY), relay.logged(SECRET)), (0, 0));
+}
+
+#[test]
+fn the_repositorys_file_and_that_before_it_start_as_ever() {
+    for file in ["config.yaml", "tests/config/before.yaml"] {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let relay = Relay::start(&["--config-file", &path]);
+        assert_eq!(status(&relay, "/", ""), 101, "{file}");
+        assert_eq!(status(&relay, "/ws/ada", ""), 101, "{file}");
+        let mut client = Client::connect(relay.address);
+        client.send(b"GET /api/info HTTP/1.1\r\nHost: x\r\nX-API-KEY: x\r\n\r\n");
+        assert_eq!(client.answer().status, 401, "{file}");
+        // SIGHUP changes nothing and has nothing to say.
+        relay.signal(Signal::HUP);
+        eventually("it is reloaded", || relay.logged("changes=0") == 1);
+        let warnings = usize::from(file != "config.yaml");
+        assert_eq!(relay.logged("auth.keys: an empty list"), warnings, "{file}");
+    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ use corecast::guard::token::NewToken;
 use corecast::guard::{AuthSettings, Files};
 
 use super::support::Server;
-use super::support::client::upgrade_with;
 use super::{
     SECRET, ask, bearer, closed, guarded_by, guarded_by_secret, open, plain_token, refused,
     secret_auth, signed, signed_by,
@@ -155,10 +154,12 @@ fn every_bad_token_is_refused_under_its_own_reason() {
         assert_eq!(challenge, wanted);
         assert!(!String::from_utf8_lossy(&answer.body).contains(&token));
         assert_eq!(refused(&server, refusal), before + 1, "{description}");
-        // The connection is kept for another try.
-        client.send(upgrade_with("/", &bearer(&signed(&strict_token()))).as_bytes());
-        assert_eq!(client.answer().status, 101);
+        // There is no other try on this connection.
+        client.expect_end();
     }
+    let (mut client, answer) = ask(&server, "/", &bearer(&signed(&strict_token())));
+    assert_eq!(answer.status, 101);
+    client.round_trip();
 }
 
 #[test]

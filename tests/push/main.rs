@@ -31,7 +31,7 @@ fn config() -> Config {
     config.keepalive.pong = None;
     config.shutdown.timeout = Duration::from_secs(3);
     config.timeouts.close = Duration::from_secs(2);
-    config.api.keys = vec![KEY.parse().expect("a key")];
+    config.api.keys = Some(vec![KEY.parse().expect("a key")]);
     config
 }
 

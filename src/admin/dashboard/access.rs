@@ -108,6 +108,11 @@ impl Access {
     }
 }
 
+/// Whether a token is there, good or not.
+pub(super) fn shows_token(head: &Head<'_>) -> bool {
+    bearer(head).is_some_and(|token| !token.is_empty()) || offered(head).is_some()
+}
+
 /// Whether the page that asks, if one does, is ours.
 pub(super) fn is_own_page(head: &Head<'_>) -> bool {
     let same = Origins {

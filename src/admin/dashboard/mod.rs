@@ -202,7 +202,7 @@ impl Endpoint for Dashboard {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
         let head = request.head;
         if head.path != STREAM {
             let error = "There is no WebSocket here.";
@@ -213,7 +213,8 @@ impl Endpoint for Dashboard {
             return Admission::RefuseFor(Refusal::Origin, json_error(403, "bad_origin", error));
         }
         if let Err(denied) = self.settings().access.judge(head) {
-            return Admission::RefuseFor(reason(denied), refusal(denied));
+            let (reason, response) = refused(denied, request, later);
+            return Admission::RefuseFor(reason, response);
         }
         let accept = Accept::new();
         let mut offered = access::protocols(head);
@@ -252,7 +253,7 @@ impl Endpoint for Dashboard {
         }
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return HeadVerdict::Answered(Answer::Now(self.file(head)));
@@ -272,7 +273,8 @@ impl Endpoint for Dashboard {
         }
         let settings = self.settings();
         if let Err(denied) = settings.access.judge(head) {
-            return Answer::RefuseFor(reason(denied), refusal(denied));
+            let (reason, response) = refused(denied, request, later);
+            return Answer::RefuseFor(reason, response);
         }
         match head.path {
             SNAPSHOT => {
@@ -305,6 +307,22 @@ fn refusal(denied: Denied) -> Response {
         Denied::Token => response.with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
         Denied::Closed | Denied::Host | Denied::Proxied => response,
     }
+}
+
+/// A refusal, and what it counts as. An address that has shown too many bad tokens is told so.
+fn refused(denied: Denied, request: &Request<'_>, later: &mut Later<'_>) -> (Refusal, Response) {
+    let shows_token = access::shows_token(request.head);
+    if denied == Denied::Token && !shows_token {
+        return (Refusal::NoCredentials, refusal(denied));
+    }
+    if denied == Denied::Token
+        && let Err(throttled) = later.failed(request.peer.ip())
+    {
+        let error = "This address has shown too many tokens that are not good.";
+        let response = json_error(429, "credential_rate", error);
+        return (Refusal::CredentialRate, throttled.tell(response));
+    }
+    (reason(denied), refusal(denied))
 }
 
 /// What a refusal counts as.

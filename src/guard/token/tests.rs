@@ -438,7 +438,7 @@ fn files_without_a_key_for_us_are_refused_with_the_reason() {
         65
     ]});
     for (text, error) in [
-        ("", TokenKeyError::Form),
+        ("", TokenKeyError::Empty),
         ("some text", TokenKeyError::Form),
         ("{\"keys\": 7}", TokenKeyError::Form),
         (RSA_PRIVATE, TokenKeyError::Form),

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::engine::HandleError;
+use crate::relay::api_keys::KeyDenial;
 use crate::relay::json_error::json_error;
 use crate::wire::http::Response;
 
@@ -13,6 +14,10 @@ use crate::wire::http::Response;
 pub(super) enum Code {
     /// No key, or none that is good.
     Unauthorized,
+    /// The key does not open this.
+    Forbidden,
+    /// The key is not good, and its address has shown too many of those.
+    CredentialRate,
     /// The body is no JSON object.
     BadJson,
     /// A field of the body is missing, unknown, or has a value that it cannot have.
@@ -38,6 +43,8 @@ impl Code {
         match self {
             Code::BadJson | Code::BadField | Code::BadQuery | Code::NoWebsocket => 400,
             Code::Unauthorized => 401,
+            Code::Forbidden => 403,
+            Code::CredentialRate => 429,
             Code::UnknownEndpoint | Code::NoUsers => 404,
             Code::MessageTooLarge => 413,
             Code::Busy | Code::Timeout => 503,
@@ -73,6 +80,24 @@ impl ApiError {
             Code::Unauthorized => response.with_header("WWW-Authenticate", "Bearer"),
             Code::Busy | Code::Timeout => response.with_header("Retry-After", "1"),
             _ => response,
+        }
+    }
+}
+
+/// A refusal for the key that a request has, or has not.
+pub(super) fn of_key(denial: KeyDenial) -> Response {
+    match denial {
+        KeyDenial::Missing | KeyDenial::Bad => {
+            let text = "a good key is needed, in X-API-KEY or as a bearer token";
+            ApiError::new(Code::Unauthorized, text).response()
+        }
+        KeyDenial::Scope(scope) => {
+            let text = format!("the key lacks the scope {}", scope.name());
+            ApiError::new(Code::Forbidden, text).response()
+        }
+        KeyDenial::Throttled(throttled) => {
+            let text = "this address has shown too many keys that are not good";
+            throttled.tell(ApiError::new(Code::CredentialRate, text).response())
         }
     }
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use self::error::{ApiError, Code};
 use self::worker::Worker;
-use super::api_keys::{ApiKeys, header_key};
+use super::api_keys::{ApiKeys, KeyDenial, header_key};
 use super::json_error::worded;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
@@ -35,6 +35,7 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
+use crate::guard::Scope;
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
 
@@ -121,17 +122,16 @@ struct Running {
 }
 
 impl Api {
-    /// Whether the request carries a good key: in `X-API-KEY`, else in `API-KEY`, else as a bearer
-    /// token (RFC 6750 §2.1).
-    fn authorize(&self, head: &Head<'_>) -> Result<(), ApiError> {
-        let key = header_key(head).or_else(|| bearer(head));
-        match self.keys.allows(key.unwrap_or_default().as_bytes()) {
-            true => Ok(()),
-            false => Err(ApiError::new(
-                Code::Unauthorized,
-                "a good key is needed, in X-API-KEY or as a bearer token",
-            )),
-        }
+    /// Whether the request carries a good key that opens this: in `X-API-KEY`, else in `API-KEY`,
+    /// else as a bearer token (RFC 6750 §2.1).
+    fn authorize(
+        &self,
+        request: &Request<'_>,
+        scope: Scope,
+        later: &mut Later<'_>,
+    ) -> Result<(), KeyDenial> {
+        let key = header_key(request.head).or_else(|| bearer(request.head));
+        self.keys.judge(key, scope, request.peer.ip(), later)
     }
 
     fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {
@@ -171,6 +171,17 @@ enum Call {
     Info,
 }
 
+impl Call {
+    /// What a key has to open.
+    fn scope(self) -> Scope {
+        match self {
+            Call::Publish => Scope::Publish,
+            Call::Rooms | Call::Members | Call::Info => Scope::Read,
+            Call::Disconnect => Scope::Disconnect,
+        }
+    }
+}
+
 impl Route {
     /// The answer to a request with a good key.
     fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
@@ -186,6 +197,7 @@ impl Route {
 
 impl Endpoint for Route {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.api.keys.watch(handle);
         if self.api.running.get().is_none() {
             let running = Running {
                 view: handle.view(),
@@ -226,10 +238,13 @@ impl Endpoint for Route {
         worded(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
-        match self.api.authorize(request.head) {
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        match self.api.authorize(request, self.call.scope(), later) {
             Ok(()) => HeadVerdict::Admitted(None),
-            Err(error) => HeadVerdict::Answered(Answer::Now(error.response())),
+            Err(denial) => {
+                let refusal = denial.refusal();
+                HeadVerdict::Answered(Answer::RefuseFor(refusal, error::of_key(denial)))
+            }
         }
     }
 
@@ -239,7 +254,7 @@ impl Endpoint for Route {
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        match self.judge_head(request) {
+        match self.judge_head(request, later) {
             HeadVerdict::Answered(answer) => answer,
             HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
         }

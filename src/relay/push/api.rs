@@ -11,6 +11,7 @@
 //! pushes; it is started with the engine.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,8 +27,9 @@ use crate::engine::{
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
+use crate::guard::Scope;
 use crate::limits::{PENDING_PER_PAGE_MAX, SCHEDULE_ANSWER_TIMEOUT};
-use crate::relay::api_keys::{ApiKeys, header_key};
+use crate::relay::api_keys::{ApiKeys, KeyDenial, header_key};
 use crate::relay::json_error::with_json;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -106,13 +108,29 @@ impl PushApi {
         }
     }
 
-    /// The key is in a header, else in the query: the first that is not empty decides.
-    fn is_allowed(&self, request: &Request<'_>) -> bool {
-        if let Some(key) = header_key(request.head) {
-            return self.keys.allows(key.as_bytes());
-        }
+    /// The key is in a header, else in the query: the first that is not empty decides. Returns the
+    /// refusal, if it is one.
+    fn judge_key(&self, request: &Request<'_>, later: &mut Later<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
-        query_value(query, "api_key").is_some_and(|key| self.keys.allows(key.as_bytes()))
+        let key = match header_key(request.head) {
+            Some(key) => Some(Cow::Borrowed(key)),
+            None => query_value(query, "api_key"),
+        };
+        let client = request.peer.ip();
+        let judged = self.keys.judge(key.as_deref(), Scope::Push, client, later);
+        let denial = judged.err()?;
+        let refusal = match denial {
+            KeyDenial::Missing | KeyDenial::Bad => Refusal::InvalidKey,
+            KeyDenial::Scope(_) => Refusal::KeyScope,
+            KeyDenial::Throttled(_) => Refusal::KeyRate,
+        };
+        self.stats.count_refused(refusal);
+        let response = refusal.response(None);
+        let response = match denial {
+            KeyDenial::Throttled(throttled) => throttled.tell(response),
+            _ => response,
+        };
+        Some(Answer::RefuseFor(denial.refusal(), response))
     }
 
     /// Says once that private pushes may go to everybody, if there is somebody who can push.
@@ -313,6 +331,7 @@ impl Endpoint for PushApi {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
         self.tell_of_fallback();
+        self.keys.watch(handle);
         let stats = Arc::clone(&self.stats);
         let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
         // An endpoint is started once.
@@ -348,7 +367,7 @@ impl Endpoint for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn judge_head(&self, request: &Request<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
         let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
@@ -361,9 +380,9 @@ impl Endpoint for PushApi {
             let response = response.with_header("Allow", methods.join(", "));
             return HeadVerdict::Answered(Answer::Now(response));
         }
-        match self.is_allowed(request) {
-            true => HeadVerdict::Admitted(None),
-            false => HeadVerdict::Answered(self.refuse(Refusal::InvalidKey, None)),
+        match self.judge_key(request, later) {
+            None => HeadVerdict::Admitted(None),
+            Some(refused) => HeadVerdict::Answered(refused),
         }
     }
 
@@ -376,7 +395,7 @@ impl Endpoint for PushApi {
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        match self.judge_head(request) {
+        match self.judge_head(request, later) {
             HeadVerdict::Answered(answer) => answer,
             HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
         }

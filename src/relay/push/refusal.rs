@@ -30,11 +30,15 @@ pub(crate) enum Refusal {
     TooManyPending,
     /// The journal cannot be written, so nothing was promised.
     Journal,
+    /// The key is good, and not for pushing.
+    KeyScope,
+    /// The key is wrong, and its address has shown too many of those.
+    KeyRate,
 }
 
 impl Refusal {
     /// The labels in the metrics, in the order of the variants.
-    pub(crate) const LABELS: [&'static str; 12] = [
+    pub(crate) const LABELS: [&'static str; 14] = [
         "key",
         "method",
         "json",
@@ -47,11 +51,15 @@ impl Refusal {
         "not_pending",
         "full",
         "journal",
+        "key_scope",
+        "key_rate",
     ];
 
     fn status(self) -> u16 {
         match self {
             Refusal::InvalidKey => 401,
+            Refusal::KeyScope => 403,
+            Refusal::KeyRate => 429,
             Refusal::Method => 405,
             Refusal::NotPending => 404,
             Refusal::TooManyPending | Refusal::Journal => 503,
@@ -73,6 +81,8 @@ impl Refusal {
             Refusal::NotPending => "no such pending push",
             Refusal::TooManyPending => "too many pending pushes",
             Refusal::Journal => "the journal cannot be written",
+            Refusal::KeyScope => "api key lacks the scope push",
+            Refusal::KeyRate => "too many invalid api keys",
         }
     }
 

@@ -2,7 +2,7 @@
 
 /// The candidate that was probably meant, if one is near: few letters differ, or the last part
 /// after a dot is the same (`port` for `server.port`).
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     written: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -1,0 +1,80 @@
+//! What a config may say and an operator should hear of: it works, but perhaps not as it was meant.
+
+use std::path::Path;
+
+use super::guard::Need;
+use super::{ApiKey, AuthConfig, Config};
+use crate::guard::Files;
+
+impl Config {
+    /// What is odd about it, a sentence each, endpoints behind what is for all. Files with keys are
+    /// read for it; one that cannot be is said elsewhere.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(open_by_emptiness(
+            "auth",
+            self.auth.keys.as_deref(),
+            &self.auth,
+        ));
+        found.extend(unasked("auth", self.auth.has_keys(), &self.auth));
+        found.extend(weak_keys("auth.keys", self.auth.keys.as_deref()));
+        found.extend(weak_file("auth.keys_file", self.auth.keys_file.as_deref()));
+        for (name, endpoint) in self.endpoints.iter().filter(|(_, each)| each.enabled) {
+            let (own, auth) = (&endpoint.auth, self.auth_of(endpoint));
+            let place = format!("endpoints.{name}.auth");
+            found.extend(open_by_emptiness(&place, own.keys.as_deref(), &auth));
+            found.extend(unasked(&place, own.has_keys(), &auth));
+            found.extend(weak_keys(&format!("{place}.keys"), own.keys.as_deref()));
+            let file = own.keys_file.as_deref();
+            found.extend(weak_file(&format!("{place}.keys_file"), file));
+        }
+        found.extend(weak_keys("api.keys", self.api.keys.as_deref()));
+        found.extend(weak_file("api.keys_file", self.api.keys_file.as_deref()));
+        found
+    }
+}
+
+fn open_by_emptiness(place: &str, keys: Option<&[ApiKey]>, auth: &AuthConfig) -> Option<String> {
+    let is_open = auth.enabled.is_none() && auth.need() == Need::Nothing;
+    (keys?.is_empty() && is_open).then(|| {
+        format!(
+            "{place}.keys: an empty list shuts nothing, so whoever asks comes in; write null if \
+             that is meant, and enabled: true with a key if it is not"
+        )
+    })
+}
+
+fn unasked(place: &str, has_keys: bool, auth: &AuthConfig) -> Option<String> {
+    let is_unasked = has_keys && auth.need() == Need::Nothing;
+    is_unasked.then(|| {
+        format!(
+            "{place}: enabled is false, so whoever asks comes in, without any of the keys there"
+        )
+    })
+}
+
+fn weak_keys(place: &str, keys: Option<&[ApiKey]>) -> Option<String> {
+    let short = keys?.iter().filter(|key| key.is_short()).count();
+    (short > 0).then(|| {
+        format!(
+            "{place}: {short} of these keys can be guessed, having less than {} characters; \
+             openssl rand -hex 24 makes a good one",
+            ApiKey::SHORT_BYTES
+        )
+    })
+}
+
+fn weak_file(place: &str, path: Option<&Path>) -> Option<String> {
+    let files = Files {
+        keys: Some(path?.to_owned()),
+        tokens: None,
+    };
+    let keys = files.read_keys().ok()?;
+    match keys.is_empty() {
+        true => Some(format!(
+            "{place}: {} holds no key, so nobody comes in by it",
+            path?.display()
+        )),
+        false => weak_keys(place, Some(&keys)),
+    }
+}

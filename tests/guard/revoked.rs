@@ -1,0 +1,146 @@
+//! Keys that are good no more: who came in by them goes, at once, and nobody else does.
+
+use std::fs;
+use std::path::Path;
+
+use corecast::engine::CloseReason;
+use corecast::guard::{ApiKey, AuthSettings, CloseRevoked, Files};
+use rustix::process::Signal;
+
+use super::keys::replace;
+use super::support::client::{Client, upgrade_with};
+use super::support::relay::Relay;
+use super::support::{Server, eventually};
+use super::{SECRET, ask, bearer, closed, guarded_by, open, plain_token, secret_auth, signed};
+
+const OLD: &str = "old-key-0123456789";
+const NEW: &str = "new-key-0123456789";
+const LISTED: &str = "listed-key-0123456789";
+
+fn header(key: &str) -> String {
+    format!("X-API-Key: {key}\r\n")
+}
+
+fn enter(server: &Server, key: &str) -> Client {
+    let (client, answer) = ask(server, "/", &header(key));
+    assert_eq!(answer.status, 101, "{}", answer.head);
+    client
+}
+
+fn expect_revoked(client: &mut Client) {
+    assert_eq!(client.expect_close(1008), "auth: revoked");
+    client.close(1008);
+    client.expect_end();
+}
+
+/// A hub whose keys are in this file; one more is listed, and tokens are good as well.
+fn server_with(file: &Path, close_revoked: CloseRevoked) -> Server {
+    guarded_by(AuthSettings {
+        keys: vec![LISTED.parse::<ApiKey>().expect("a key")],
+        files: Files {
+            keys: Some(file.to_owned()),
+            tokens: None,
+        },
+        close_revoked,
+        ..secret_auth()
+    })
+}
+
+#[test]
+fn who_came_in_by_a_key_that_is_gone_is_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("keys.txt");
+    fs::write(&file, format!("{OLD}\n{NEW}\n")).expect("a file");
+    let server = server_with(&file, CloseRevoked::Keys);
+    // More than a shard closes in one go.
+    let mut gone: Vec<Client> = (0..600).map(|_| enter(&server, OLD)).collect();
+    let mut stay = [enter(&server, NEW), enter(&server, LISTED)].map(Some);
+    let mut token = open(&server, "/", &signed(&plain_token()));
+    replace(&file, NEW);
+    gone.iter_mut().for_each(expect_revoked);
+    assert_eq!(closed(&server, &CloseReason::Revoked), 600);
+    stay.iter_mut().flatten().for_each(Client::round_trip);
+    token.round_trip();
+    // A key that is there and does not let in any more is gone as well.
+    replace(&file, &format!("{NEW} push,read"));
+    expect_revoked(stay[0].as_mut().expect("it is open"));
+    assert_eq!(ask(&server, "/", &header(NEW)).1.status, 403);
+    let mut listed = stay[1].take().expect("it is open");
+    // And so are all of a file that is gone.
+    replace(&file, NEW);
+    eventually("it is good again", || {
+        ask(&server, "/", &header(NEW)).1.status == 101
+    });
+    let mut last = enter(&server, NEW);
+    fs::remove_file(&file).expect("a file");
+    expect_revoked(&mut last);
+    listed.round_trip();
+    token.round_trip();
+}
+
+#[test]
+fn with_off_who_is_in_stays_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("keys.txt");
+    fs::write(&file, OLD).expect("a file");
+    let server = server_with(&file, CloseRevoked::Off);
+    let mut client = enter(&server, OLD);
+    replace(&file, NEW);
+    eventually("the key is gone", || {
+        ask(&server, "/", &header(OLD)).1.status == 401
+    });
+    client.round_trip();
+    assert_eq!(closed(&server, &CloseReason::Revoked), 0);
+}
+
+/// Reloads the relay, and waits until it says that it is done.
+fn reload(relay: &Relay, times: usize) {
+    relay.signal(Signal::HUP);
+    eventually("it is reloaded", || {
+        relay.logged("config and certificates are reloaded") == times
+    });
+}
+
+fn enter_relay(relay: &Relay, path: &str, headers: &str) -> Client {
+    let mut client = Client::connect(relay.address);
+    client.send(upgrade_with(path, headers).as_bytes());
+    assert_eq!(client.answer().status, 101);
+    client
+}
+
+#[test]
+fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.yaml");
+    let write = |keys: &str, secret: &str, close: &str| {
+        let text = format!(
+            "auth: {{keys: [{keys}], jwt: {{secret: '{secret}'}}, close_revoked: {close}}}\n"
+        );
+        fs::write(&path, text).expect("a file");
+    };
+    let other = SECRET.replace("tests", "trials");
+    write(&format!("{OLD}, {NEW}"), SECRET, "keys");
+    let relay = Relay::start(&["--config-file", path.to_str().expect("UTF-8")]);
+    let by_token = bearer(&signed(&plain_token()));
+    let mut old = enter_relay(&relay, "/", &header(OLD));
+    let mut named = enter_relay(&relay, "/ws/bob", &header(OLD));
+    let mut new = enter_relay(&relay, "/", &header(NEW));
+    let mut token = enter_relay(&relay, "/", &by_token);
+    write(NEW, &other, "keys");
+    reload(&relay, 1);
+    expect_revoked(&mut old);
+    expect_revoked(&mut named);
+    new.round_trip();
+    token.round_trip();
+    write(NEW, SECRET, "all");
+    reload(&relay, 2);
+    token.round_trip();
+    write(NEW, &other, "all");
+    reload(&relay, 3);
+    expect_revoked(&mut token);
+    new.round_trip();
+    eventually("the log says how many", || {
+        relay.logged("closed=1") >= 1 && relay.logged("came in by what is good no more") >= 2
+    });
+    assert_eq!((relay.logged(OLD), relay.logged(SECRET)), (0, 0));
+}
