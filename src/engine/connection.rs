@@ -86,28 +86,29 @@ pub(super) enum OverLimit {
 }
 
 impl OverLimit {
+    /// The reason under which it counts.
+    pub(super) fn reason(self) -> Refusal {
+        match self {
+            OverLimit::Connections => Refusal::Connections,
+            OverLimit::Address => Refusal::ConnectionsPerAddress,
+            OverLimit::Rate => Refusal::ConnectRate,
+        }
+    }
+
     /// The reason, and what the client is told.
     pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
         let retry_after_s = match (self, &settings.connects_per_ip) {
             (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
             _ => 5,
         };
-        let (refusal, status, text) = match self {
-            OverLimit::Connections => (Refusal::Connections, 503, "The relay is full.\n"),
-            OverLimit::Address => (
-                Refusal::ConnectionsPerAddress,
-                429,
-                "Too many connections from this address.\n",
-            ),
-            OverLimit::Rate => (
-                Refusal::ConnectRate,
-                429,
-                "This address connects too often.\n",
-            ),
+        let (status, text) = match self {
+            OverLimit::Connections => (503, "The relay is full.\n"),
+            OverLimit::Address => (429, "Too many connections from this address.\n"),
+            OverLimit::Rate => (429, "This address connects too often.\n"),
         };
         let response = Response::text(status, text);
         let response = response.with_header("Retry-After", retry_after_s.to_string());
-        (refusal, response)
+        (self.reason(), response)
     }
 }
 
@@ -285,8 +286,10 @@ pub(super) struct Connection {
     pub(super) is_lagging: bool,
     /// It is about to be closed: the reason is noted.
     pub(super) is_doomed: bool,
-    /// It counts towards its address's limit.
+    /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
     pub(super) is_counted: bool,
+    /// It has one of the places for those who are refused or linger, and no other.
+    pub(super) is_apart: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
 }
@@ -336,6 +339,7 @@ impl Connection {
             is_lagging: false,
             is_doomed: false,
             is_counted: false,
+            is_apart: false,
             awaits_proxy_header: false,
         }
     }

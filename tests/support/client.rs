@@ -148,7 +148,9 @@ impl Client {
     pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let own = SocketAddr::from(([127, 0, 0, last], 0));
-        socket.bind(&own.into()).expect("an address of this machine");
+        socket
+            .bind(&own.into())
+            .expect("an address of this machine");
         socket.connect(&address.into()).expect("a connection");
         Client::from(TcpStream::from(socket))
     }
