@@ -147,18 +147,19 @@ pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
 pub const LATEST_SLICES_MIN: usize = 256;
 
 /// Connections over a limit that are kept until they have asked and were told so (HTTP 503 or 429),
-/// if the limit on open files allows so many. Past it they are told at once, and closed.
+/// and such as linger, having been told all; if the limit on open files allows so many. Past it the
+/// former are told at once, and closed, and the latter count as connections.
 pub const REFUSING_MAX: usize = 1_024;
 
-/// Of these, those of one address (IPv6: of one /64): one client must not keep the others from being
-/// told.
+/// Of these, those of one address (IPv6: of one /64): one client must not keep the others from
+/// being told.
 pub const REFUSING_PER_ADDRESS_MAX: usize = 16;
 
 /// How long a connection over a limit has for its request, and again for its end of the stream.
 pub const REFUSING_WAIT: Duration = Duration::from_secs(1);
 
-/// A refused client may log a line as often as it likes: it is written at once, and then at most once
-/// in this time, with how often it was left out.
+/// A line of the log that clients bring about is written at once, and then at most once in this
+/// time, with how often it was left out.
 pub const NOTICE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Client addresses whose connects are counted (`limits.connects_per_ip`), about 3 MiB of them.

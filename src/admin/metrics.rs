@@ -181,7 +181,7 @@ fn connections(families: &mut Families, view: &View) {
     );
     families.counter(
         "corecast_admin_evicted_total",
-        "Connections to the admin listener that had to make room for a new one, the idle ones first.",
+        "Connections to the admin listener that had to make room for a new one, idle ones first.",
         view.evicted() as f64,
     );
     families.counter(

@@ -57,6 +57,10 @@ impl Shard {
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_out_of_files(&error) && !listening.listener.has_waiting() => {
+                    listening.is_ready = false;
+                    return;
+                }
                 Err(error) => {
                     let now_ns = self.core.clock.turn_ns();
                     if let Some(left_out) = self.core.doors.notices.accept_error.due(now_ns) {
@@ -107,11 +111,12 @@ impl Shard {
             tls,
         };
         let least_loaded = self.core.doors.least_loaded(own);
-        // Once the relay goes away, a shard keeps what it accepts: the other may have ended already.
+        // Once the relay goes away, a shard keeps what it accepts: the other may have ended.
         let is_ready = self.core.doors.is_ready.load(Ordering::Acquire);
         if least_loaded == own || !is_ready || !self.stop.is_accepting() {
             self.count_in(own);
-            return self.adopt(handover);
+            self.adopt(handover);
+            return;
         }
         if let Err(handover) = self.core.doors.hand_over(least_loaded, handover) {
             self.count_in(own);
@@ -132,7 +137,7 @@ impl Shard {
     }
 
     /// Whether the connection may stay, and counts towards its address's limit: then it has its
-    /// place. The place of the process is taken last, so that nobody takes one only to give it back.
+    /// place. That of the process is taken last, so that nobody takes it only to give it back.
     fn judge(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
         let (max, places) = (self.core.settings.connections_max, &self.core.doors.places);
         if places.are_taken(max) {
@@ -174,7 +179,7 @@ impl Shard {
     }
 
     /// Makes an accepted connection one of this shard's.
-    pub(super) fn adopt(&mut self, handover: Handover) {
+    pub(super) fn adopt(&mut self, handover: Handover) -> Key {
         let Handover {
             stream,
             peer,
@@ -189,6 +194,7 @@ impl Shard {
         let has_session = session.is_some() == tls;
         let mut connection = Connection::new(stream, session, peer, generation);
         connection.over_limit = over_limit;
+        connection.is_apart = over_limit.is_some();
         connection.is_counted = is_counted;
         connection.awaits_proxy_header =
             self.core.settings.proxy_protocol && self.is_trusted_proxy(peer);
@@ -217,5 +223,6 @@ impl Shard {
             debug_assert!(false, "checked when the engine was started");
             self.die(key);
         }
+        key
     }
 }

@@ -89,28 +89,29 @@ pub(super) enum OverLimit {
 }
 
 impl OverLimit {
+    /// The reason under which it counts.
+    pub(super) fn reason(self) -> Refusal {
+        match self {
+            OverLimit::Connections => Refusal::Connections,
+            OverLimit::Address => Refusal::ConnectionsPerAddress,
+            OverLimit::Rate => Refusal::ConnectRate,
+        }
+    }
+
     /// The reason, and what the client is told.
     pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
         let retry_after_s = match (self, &settings.connects_per_ip) {
             (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
             _ => 5,
         };
-        let (refusal, status, text) = match self {
-            OverLimit::Connections => (Refusal::Connections, 503, "The relay is full.\n"),
-            OverLimit::Address => (
-                Refusal::ConnectionsPerAddress,
-                429,
-                "Too many connections from this address.\n",
-            ),
-            OverLimit::Rate => (
-                Refusal::ConnectRate,
-                429,
-                "This address connects too often.\n",
-            ),
+        let (status, text) = match self {
+            OverLimit::Connections => (503, "The relay is full.\n"),
+            OverLimit::Address => (429, "Too many connections from this address.\n"),
+            OverLimit::Rate => (429, "This address connects too often.\n"),
         };
         let response = Response::text(status, text);
         let response = response.with_header("Retry-After", retry_after_s.to_string());
-        (refusal, response)
+        (self.reason(), response)
     }
 }
 
@@ -234,7 +235,7 @@ pub(super) struct Cold {
     /// The client was told to send the body.
     pub(super) is_body_invited: bool,
     /// What was received has not been looked at to its end, since others had their turn.
-    pub(super) is_cut: bool,
+    pub(super) is_left: bool,
     /// What waited to be sent when the client was last found to be late.
     pub(super) unsent_bytes: Option<usize>,
 }
@@ -294,8 +295,10 @@ pub(super) struct Connection {
     pub(super) is_doomed: bool,
     /// What it was being sent was dropped within a frame, so nothing can follow.
     pub(super) is_cut: bool,
-    /// It counts towards its address's limit.
+    /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
     pub(super) is_counted: bool,
+    /// It has one of the places for those who are refused or linger, and no other.
+    pub(super) is_apart: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
     /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
@@ -348,6 +351,7 @@ impl Connection {
             is_doomed: false,
             is_cut: false,
             is_counted: false,
+            is_apart: false,
             awaits_proxy_header: false,
             is_of_unknown_client: false,
         }
@@ -376,7 +380,7 @@ impl Connection {
     /// Whether something was received and left when others had their turn.
     pub(super) fn has_kept(&self) -> bool {
         let cold = self.cold.as_ref();
-        self.has_rest() || cold.is_some_and(|cold| cold.is_cut)
+        self.has_rest() || cold.is_some_and(|cold| cold.is_left)
     }
 
     /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.

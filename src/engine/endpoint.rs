@@ -94,9 +94,8 @@ pub trait Endpoint: Any + Send + Sync {
         response
     }
 
-    /// Whether its plain requests ask if the relay lives: without a body they are answered also of a
-    /// client that is over a limit, and of everybody where the relay is full. The answer must cost
-    /// next to nothing.
+    /// Whether its plain requests ask if the relay lives: without a body they are answered even if
+    /// the client is over a limit or the relay is full. The answer must cost next to nothing.
     fn is_probe(&self) -> bool {
         false
     }

@@ -9,6 +9,7 @@ use super::connection::{Connection, Key, Phase};
 use super::control::Handover;
 use super::shard::Shard;
 use super::stream::Stream;
+use crate::limits::REFUSING_PER_ADDRESS_MAX;
 
 /// How much a connection would be missed, those first that would not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,13 +44,18 @@ impl Shard {
         self.core.id >= self.core.doors.relaying
     }
 
-    /// Connections that are accepted in one turn, whatever the work allows. On the admin shard these
-    /// do not make room for one another: each is read before it may have to.
+    /// Connections that are accepted from a listener in one turn, whatever the work allows. Where
+    /// they may have to make room for one another, each is read before.
     pub(super) fn accepts_per_turn(&self) -> usize {
-        match self.is_admin() {
-            true => self.of_admin_address_max(),
-            false => usize::MAX,
-        }
+        let settings = &self.core.settings;
+        let max = if self.is_admin() {
+            self.of_admin_address_max()
+        } else if self.core.doors.places.are_taken(settings.connections_max) {
+            REFUSING_PER_ADDRESS_MAX.min(settings.refusing_max / 2)
+        } else {
+            usize::MAX
+        };
+        max.max(1)
     }
 
     /// One address is not to have all.
@@ -77,9 +83,9 @@ impl Shard {
         });
     }
 
-    /// Ends the admin shard's connection that will be missed least, of this address if one is given;
-    /// of several the one that is longest so. Its file is closed at once. Returns whether there was
-    /// any.
+    /// Ends the admin shard's connection that will be missed least, of this address if one is
+    /// given; of several the one that is longest so. Its file is closed at once. Returns whether
+    /// there was any.
     pub(super) fn evict(&mut self, of: Option<IpAddr>) -> bool {
         debug_assert!(self.is_admin());
         let candidates = self.core.connections.iter().filter(|(_, each)| {

@@ -4,11 +4,13 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::settings::{Listen, ListenAddress, Settings};
@@ -43,6 +45,16 @@ impl Listener {
                 registry.register(listener, token, Interest::READABLE)
             }
         }
+    }
+
+    /// Whether a connection waits to be accepted. Without a free file `accept` does not say.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let socket = match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix { listener, .. } => listener.as_fd(),
+        };
+        let mut sockets = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+        poll(&mut sockets, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// The next connection, and the client's address: the unspecified one for a Unix socket, whose

@@ -1,6 +1,6 @@
-//! The places of the process: how many connections it serves, and how many it is refusing. The two
-//! have nothing to do with each other, so that whoever is refused takes no place that is another's.
-//! Touched on connect and disconnect only.
+//! The places of the process: how many connections it serves, and how many it keeps apart, since
+//! they are refused or linger. The two have nothing to do with each other, so that whoever is
+//! refused takes no place that is another's. Touched on connect and disconnect only.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub(super) struct Places {
     connections: AtomicUsize,
     /// Of these, those of each client address.
     pub(super) addresses: Addresses,
-    /// Connections that are kept until they were told that they cannot stay.
+    /// Connections that are kept until they were told that they cannot stay, or have gone.
     refusing: AtomicUsize,
     refusing_addresses: Addresses,
 }
@@ -36,19 +36,23 @@ impl Places {
         give_back(&self.connections);
     }
 
-    /// Takes one of the places for those who are refused, unless all of them are taken, or as many
-    /// by that address as one may have.
-    pub(super) fn enter_refusing(&self, address: Option<IpAddr>, max: usize) -> bool {
+    /// Takes one of the places for those who are refused.
+    ///
+    /// # Errors
+    ///
+    /// All of them are taken, or as many by that address as one may have.
+    pub(super) fn enter_refusing(&self, address: Option<IpAddr>, max: usize) -> Result<(), Taken> {
         if !take(&self.refusing, max) {
-            return false;
+            return Err(Taken::All);
         }
         let of_address_max = REFUSING_PER_ADDRESS_MAX.min(max.div_ceil(2));
-        let is_in =
-            address.is_none_or(|address| self.refusing_addresses.enter(address, of_address_max));
-        if !is_in {
+        if let Some(address) = address
+            && !self.refusing_addresses.enter(address, of_address_max)
+        {
             give_back(&self.refusing);
+            return Err(Taken::OfAddress(address));
         }
-        is_in
+        Ok(())
     }
 
     /// Gives one of those back.
@@ -58,6 +62,15 @@ impl Places {
         }
         give_back(&self.refusing);
     }
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// All are taken.
+    All,
+    /// This address has as many as one may have.
+    OfAddress(IpAddr),
 }
 
 /// Exact whatever other shards do at the time: nobody is refused a place that is free.
@@ -102,7 +115,11 @@ mod tests {
         assert_eq!(entered(None), 40 - 2 * REFUSING_PER_ADDRESS_MAX);
         assert_eq!(entered(address(3)), 0);
         assert!(!places.are_taken(Some(1)), "they count as connections");
+        let taken = places.enter_refusing(address(1), 40);
+        assert_eq!(taken, Err(Taken::All));
         places.leave_refusing(address(1));
+        let taken = places.enter_refusing(address(2), 40);
+        assert_eq!(taken.err(), address(2).map(Taken::OfAddress));
         assert_eq!(entered(address(2)), 0);
         assert_eq!(entered(address(3)), 1);
     }
@@ -112,7 +129,7 @@ mod tests {
         let places = Places::default();
         let entered = |last: u8| {
             let address = Some(IpAddr::from([192, 0, 2, last]));
-            let entered = (0..100).filter(|_| places.enter_refusing(address, 5));
+            let entered = (0..100).filter(|_| places.enter_refusing(address, 5).is_ok());
             entered.count()
         };
         assert_eq!([entered(1), entered(2), entered(3)], [3, 2, 0]);

@@ -155,7 +155,7 @@ impl Shard {
         }
     }
 
-    /// The connection is this client's from now on, and no longer counts for whom it counted before.
+    /// The connection is this client's from now on, and counts no longer for whom it did before.
     fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
         let connection = &mut self.core.connections[key.index as usize];
         let before = std::mem::replace(&mut connection.peer, client);

@@ -479,6 +479,7 @@ impl Shard {
             return self.die(key);
         }
         self.enter_phase(key, Phase::Lingering);
+        self.linger_apart(key);
         self.core.queue_read(key);
     }
 

@@ -1,18 +1,21 @@
-//! Connections that cannot stay: over a limit, or more than the files allow.
+//! Connections that cannot stay: over a limit, or more than the files allow; and those that linger.
 //!
-//! They are kept for a moment, in places of their own ([`super::places`]), until they have asked and
-//! were told so in the words of the endpoint that they wanted. If those places are taken too, they
-//! are told at once, before they have asked, and closed. Each counts once, when it is judged.
+//! They are kept for a moment, in places apart ([`super::places`]), until they have asked and were
+//! told so in the words of the endpoint that they wanted. If those places are taken too, the one
+//! that has waited longest is told before it has asked, and closed. Each counts once, when it is
+//! judged.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
 
+use super::addresses::counted_as;
 use super::clock::{Tick, ticks_of};
 use super::close_reason::Refusal;
-use super::connection::{Connection, Key, OverLimit};
+use super::connection::{Connection, Key, OverLimit, Phase};
 use super::control::Handover;
+use super::places::Taken;
 use super::shard::Shard;
 use super::stream::Stream;
 use crate::limits::REFUSING_WAIT;
@@ -30,17 +33,49 @@ impl Shard {
         self.count_over_limit(over_limit, peer);
         let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
         let max = self.core.settings.refusing_max;
-        if self.core.doors.places.enter_refusing(address, max) {
-            self.adopt(Handover {
+        let enter = |shard: &Shard| shard.core.doors.places.enter_refusing(address, max);
+        let entered = enter(self).or_else(|taken| {
+            self.hurry_refused(taken);
+            enter(self)
+        });
+        if entered.is_ok() {
+            let key = self.adopt(Handover {
                 stream,
                 peer,
                 over_limit: Some(over_limit),
                 is_counted: address.is_some(),
                 tls,
             });
+            let now_ns = self.core.clock.turn_ns();
+            self.refusing.push_back((key, now_ns));
+            while self
+                .refusing
+                .pop_front_if(|(key, _)| self.core.connection(*key).is_none())
+                .is_some()
+            {}
         } else if !tls {
             self.tell_unasked(&stream, over_limit);
         }
+    }
+
+    /// Ends the connection that has longest been one of those to be refused, on this shard and, if
+    /// it is its address that has too many, of that. So a new one has the time to ask. Who came in
+    /// this turn was not read yet, and stays.
+    fn hurry_refused(&mut self, taken: Taken) {
+        let now_ns = self.core.clock.turn_ns();
+        let mut waiting = self.refusing.iter();
+        let place = waiting.position(|(key, since_ns)| {
+            let connection = self.core.connection(*key);
+            *since_ns < now_ns && connection.is_some_and(|each| may_hurry(each, taken))
+        });
+        let Some((key, _)) = place.and_then(|place| self.refusing.remove(place)) else {
+            return;
+        };
+        match self.core.connection(key).and_then(|each| each.over_limit) {
+            Some(over_limit) => self.refusal_overdue(key, over_limit),
+            None => self.die(key),
+        }
+        self.reap();
     }
 
     /// A connection that is there already turns out to be over a limit: it moves to the places for
@@ -49,7 +84,8 @@ impl Shard {
         self.count_over_limit(over_limit, client);
         let max = self.core.settings.refusing_max;
         let address = Some(client.ip());
-        if !self.core.doors.places.enter_refusing(address, max) {
+        let entered = self.core.doors.places.enter_refusing(address, max);
+        if entered.is_err() {
             let connection = &self.core.connections[key.index as usize];
             if connection.tls.is_none() {
                 self.tell_unasked(&connection.stream, over_limit);
@@ -61,7 +97,7 @@ impl Shard {
         let connection = &mut self.core.connections[key.index as usize];
         connection.peer = client;
         connection.over_limit = Some(over_limit);
-        connection.is_counted = true;
+        (connection.is_apart, connection.is_counted) = (true, true);
         connection.deadline_tick = connection.deadline_tick.min(deadline);
     }
 
@@ -69,11 +105,30 @@ impl Shard {
     pub(super) fn refusal_overdue(&mut self, key: Key, over_limit: OverLimit) {
         if let Some(connection) = self.core.connections.get(key.index as usize)
             && connection.tls.is_none()
+            && connection.phase == Phase::Request
             && !connection.awaits_proxy_header
         {
             self.tell_unasked(&connection.stream, over_limit);
         }
         self.die(key);
+    }
+
+    /// A connection that was told all, and that only has to end its side, takes no place of those
+    /// who are served, if there is one of those apart for it.
+    pub(super) fn linger_apart(&mut self, key: Key) {
+        let connection = &self.core.connections[key.index as usize];
+        if connection.is_apart || self.is_admin() {
+            return;
+        }
+        let peer = connection.peer;
+        let address = (!self.is_exempt(peer)).then(|| peer.ip());
+        let max = self.core.settings.refusing_max;
+        let entered = self.core.doors.places.enter_refusing(address, max);
+        if entered.is_ok() {
+            self.give_place_back(connection);
+            let connection = &mut self.core.connections[key.index as usize];
+            (connection.is_apart, connection.is_counted) = (true, address.is_some());
+        }
     }
 
     /// When a connection that is refused has to have asked.
@@ -91,14 +146,13 @@ impl Shard {
     }
 
     fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
-        let settings = &self.core.settings;
-        let (refusal, _) = over_limit.refusal(settings);
+        let refusal = over_limit.reason();
         self.core.stats().refused[refusal as usize].add(1);
         let notices = &self.core.doors.notices;
         let (now_ns, reason) = (self.core.clock.turn_ns(), refusal.label());
         if over_limit == OverLimit::Connections {
             if let Some(left_out) = notices.full.due(now_ns) {
-                let connections = settings.connections_max;
+                let connections = self.core.settings.connections_max;
                 tracing::warn!(
                     connections,
                     left_out,
@@ -114,7 +168,7 @@ impl Shard {
     pub(super) fn give_place_back(&self, connection: &Connection) {
         let (doors, own) = (&self.core.doors, self.core.id);
         let address = connection.peer.ip();
-        if connection.over_limit.is_some() {
+        if connection.is_apart {
             let address = connection.is_counted.then_some(address);
             return doors.places.leave_refusing(address);
         }
@@ -128,8 +182,8 @@ impl Shard {
     }
 
     /// The files are used up, and a client waits to be accepted. The spare file makes room: on the
-    /// admin shard for the client, since it may be a probe; on the others for as long as it takes to
-    /// tell the client that the relay is full. Returns whether accepting may go on.
+    /// admin shard for the client, since it may be a probe; on the others for as long as it takes
+    /// to tell the client that the relay is full. Returns whether accepting may go on.
     pub(super) fn accept_by_spare_file(&mut self, listener: usize) -> bool {
         if self.is_admin() {
             let spare = |shard: &Shard| shard.core.spare_file().spend();
@@ -156,6 +210,20 @@ impl Shard {
         self.core.spare_file().close(stream.into());
         true
     }
+}
+
+/// Whether a connection that is refused may have to go before its time. What it is being told goes
+/// out first.
+fn may_hurry(connection: &Connection, taken: Taken) -> bool {
+    let may_end = matches!(
+        connection.phase,
+        Phase::Handshake | Phase::Request | Phase::Lingering
+    );
+    let is_of = match taken {
+        Taken::All => true,
+        Taken::OfAddress(address) => counted_as(connection.peer.ip()) == counted_as(address),
+    };
+    may_end && is_of
 }
 
 /// Whether the process, or the machine, has no more files to open.

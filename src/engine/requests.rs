@@ -103,7 +103,7 @@ impl Shard {
         let Some(connection) = connection.filter(|each| each.phase == Phase::Request) else {
             return false;
         };
-        connection.cold.get_or_insert_default().is_cut = true;
+        connection.cold.get_or_insert_default().is_left = true;
         self.core.queue_read_on(key);
         true
     }
@@ -113,10 +113,10 @@ impl Shard {
     pub(super) fn take_cut_requests(&mut self, key: Key) -> bool {
         let connection = self.core.connection(key);
         let cold = connection.and_then(|connection| connection.cold.as_mut());
-        let Some(cold) = cold.filter(|cold| cold.is_cut) else {
+        let Some(cold) = cold.filter(|cold| cold.is_left) else {
             return false;
         };
-        cold.is_cut = false;
+        cold.is_left = false;
         let mut kept = std::mem::take(&mut cold.received);
         let now_ns = self.core.clock.now_ns();
         if let Some(rest) = self.take_requests(key, &mut kept, now_ns) {

@@ -255,11 +255,12 @@ pub struct Settings {
     pub head_bytes: usize,
     /// Connections of the process; `None`: no limit.
     pub connections_max: Option<usize>,
-    /// Connections over a limit that are kept until they were told so; more are told at once, and
-    /// closed. They count towards no other limit. [`super::FileBudget`] says how many fit.
+    /// Connections that are over a limit and are kept until they were told so, or that linger,
+    /// having been told all; 16 of one address. They count towards no other limit. Of the former
+    /// more are told at once, and closed. [`super::FileBudget`] says how many fit.
     pub refusing_max: usize,
-    /// Connections of the admin shard, half of them for one address; one more takes the place of the
-    /// one that is missed least.
+    /// Connections of the admin shard, half of them for one address; one more takes the place of
+    /// the one that is missed least.
     pub admin_connections_max: usize,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,

@@ -65,6 +65,8 @@ pub(super) struct Shard {
     pub(super) poll: Poll,
     pub(super) events: Events,
     pub(super) listeners: Vec<Listening>,
+    /// Connections that were accepted to be refused, each with its turn. Some may be gone.
+    pub(super) refusing: VecDeque<(Key, u64)>,
     /// With TLS there is room in it for what a session keeps, in front of what comes.
     pub(super) receive_buffer: Vec<u8>,
     pub(super) tls_buffers: TlsBuffers,

@@ -316,6 +316,7 @@ impl Parts {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
+            refusing: VecDeque::new(),
             receive_buffer: vec![0; live.settings.read_buffer_bytes + kept_bytes],
             tls_buffers: TlsBuffers::default(),
             costly_handshakes: 0,

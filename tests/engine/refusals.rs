@@ -1,11 +1,15 @@
 //! Who is refused takes nothing from those who are not: neither a place nor much time.
 //!
-//! The deadlines of the settings are a minute, so that whatever ends sooner does so by the rules for
-//! connections that are refused.
+//! The deadlines of the settings are a minute, so that whatever ends sooner does so by the rules
+//! for connections that are refused.
 
 use std::time::Duration;
 
-use corecast::engine::{EndpointSettings, Refusal, Settings};
+use corecast::engine::{
+    Answer, Endpoint, EndpointSettings, Later, Refusal, Request, Session, Settings,
+};
+use corecast::wire::decoder::Message;
+use corecast::wire::http::Response;
 
 use crate::support::client::{Client, upgrade};
 use crate::support::{Server, eventually, settings};
@@ -66,27 +70,79 @@ fn connections_over_the_limit_of_an_address_take_no_places_of_other_clients() {
 
 #[test]
 fn past_the_places_for_the_refused_the_answer_comes_unasked() {
-    let server = server(|settings| {
-        settings.connections_max = Some(1);
-        settings.refusing_max = 1;
+    for shards in [1, 2] {
+        let server = server(|settings| {
+            settings.shards = shards;
+            settings.connections_max = Some(1);
+            settings.refusing_max = 2;
+        });
+        let mut member = server.open("/");
+        let mut crowd: Vec<Client> = (0..100).map(|_| Client::connect(server.address)).collect();
+        eventually("all are judged", || {
+            refused(&server, Refusal::Connections) == 100
+        });
+        assert!(connecting(&server) <= 2);
+        for client in &mut crowd {
+            let answer = client.answer();
+            assert_eq!(answer.status, 503);
+            assert_eq!(answer.header("retry-after"), Some("5"));
+            client.expect_end();
+        }
+        assert_eq!(refused(&server, Refusal::Connections), 100);
+        member.round_trip();
+    }
+}
+
+/// Answers in words of its own, and probes even if the relay is full.
+struct Probe;
+
+impl Endpoint for Probe {
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        response.with_header("Code", code)
+    }
+
+    fn is_probe(&self) -> bool {
+        true
+    }
+
+    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+        Answer::Now(Response::text(200, "alive\n"))
+    }
+}
+
+#[test]
+fn who_asks_is_answered_however_many_wait_in_silence() {
+    let mut settings = settings();
+    settings.timeouts.handshake = Duration::from_secs(60);
+    settings.connections_max = Some(1);
+    settings.refusing_max = 8;
+    let server = Server::start(settings, |builder| {
+        let probe = builder.endpoint(EndpointSettings::default(), Probe);
+        builder.route("/**", probe).expect("a path");
     });
     let mut member = server.open("/");
-    let silent = Client::connect(server.address);
-    eventually("it waits to be told", || connecting(&server) == 1);
-    for count in 2..10 {
+    for count in 1..20 {
+        let silent: Vec<Client> = (0..4).map(|_| Client::connect(server.address)).collect();
+        eventually("they are judged", || {
+            refused(&server, Refusal::Connections) >= 6 * count - 2
+        });
+        // The turn in which they came is over.
+        member.round_trip();
+        let mut probe = Client::connect(server.address);
+        probe.send(PLAIN.as_bytes());
+        let answer = probe.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        member.round_trip();
         let mut client = Client::connect(server.address);
+        client.send(upgrade("/").as_bytes());
         let answer = client.answer();
         assert_eq!(answer.status, 503);
-        assert_eq!(answer.header("retry-after"), Some("5"));
-        client.expect_end();
-        assert_eq!(refused(&server, Refusal::Connections), count);
+        assert_eq!(answer.header("code"), Some("connections"));
+        drop(silent);
     }
-    drop(silent);
-    eventually("it is gone", || connecting(&server) == 0);
-    // Whoever asks is told in the endpoint's words again.
-    let mut client = Client::connect(server.address);
-    client.send(PLAIN.as_bytes());
-    assert_eq!(client.answer().status, 503);
     member.round_trip();
 }
 
@@ -142,4 +198,30 @@ fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
     for member in &mut members {
         member.round_trip();
     }
+}
+
+#[test]
+fn who_lingers_takes_no_place_while_there_is_one_apart() {
+    let server = server(|settings| {
+        settings.connections_max = Some(1);
+        settings.refusing_max = 1;
+    });
+    let linger = || {
+        let mut client = Client::connect(server.address);
+        client.send(b"GET /x HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        assert_eq!(client.answer().status, 426);
+        client.expect_end();
+        client
+    };
+    let first = linger();
+    eventually("its place is free", || server.view.connections() == 0);
+    let second = linger();
+    assert_eq!(Client::connect(server.address).answer().status, 503);
+    assert_eq!(server.view.connections(), 1, "it keeps its own");
+    drop(second);
+    eventually("its place is free", || server.view.connections() == 0);
+    let mut member = server.open("/");
+    member.round_trip();
+    drop((first, member));
+    server.expect_empty();
 }
