@@ -1,5 +1,5 @@
-//! Lines of the log that clients can cause: each kind of them is written now and then, for the whole
-//! process, however often there is a reason. The metrics count every time.
+//! Lines of the log that clients can cause: each kind of them is written now and then, for the
+//! whole process, however often there is a reason. The metrics count every time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
