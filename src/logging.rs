@@ -18,8 +18,8 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingConfig};
 
-/// The permissions that a log is made with: it has addresses of clients, and whoever collects logs is
-/// in its group. One that is there keeps its own.
+/// The permissions that a log is made with: it has addresses of clients, and whoever collects logs
+/// is in its group. One that is there keeps its own.
 const MODE: u32 = 0o640;
 
 /// Writes that failed. A process has one log, so it has one count of these.

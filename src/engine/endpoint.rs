@@ -100,11 +100,11 @@ pub trait Endpoint: Any + Send + Sync {
         false
     }
 
-    /// The head of a plain request is there, and its body still to come. What the head alone decides
+    /// The head of a plain request is there, its body still to come. What the head alone decides
     /// is said here: then nothing of the body is waited for or kept. It is called once for such a
     /// request, before [`Endpoint::request`] or [`Endpoint::judged_request`], and not for one that
-    /// is whole. An endpoint around another one passes both on; one that does not has all judged in
-    /// `request`.
+    /// is whole. An endpoint around another one passes both on; one that does not has all judged
+    /// in `request`.
     fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
         let _ = (request, later);
         HeadVerdict::Open
@@ -147,8 +147,8 @@ pub struct Request<'r> {
     pub peer: SocketAddr,
     /// The connection.
     pub connection: ConnectionId,
-    /// In [`Endpoint::admit`] and for plain requests: what a guard in front of the endpoint found out
-    /// about the client. Afterwards it is [`Session::context`].
+    /// In [`Endpoint::admit`] and for plain requests: what a guard in front of the endpoint found
+    /// out about the client. Afterwards it is [`Session::context`].
     pub context: Option<&'r Context>,
 }
 

@@ -107,7 +107,7 @@ mod tests {
         let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
         let entered = |address| {
             (0..100)
-                .filter(|_| places.enter_refusing(address, 40))
+                .filter(|_| places.enter_refusing(address, 40).is_ok())
                 .count()
         };
         assert_eq!(entered(address(1)), REFUSING_PER_ADDRESS_MAX);

@@ -6,9 +6,9 @@
 //! known, which is at the PROXY header, else when it becomes a WebSocket. Until then one connection
 //! may carry plain requests of many clients.
 //!
-//! If a proxy says that it does not know, or what nobody can read, its clients are unknown, and what
-//! is unknown is not trusted: where `Settings::networks` keeps anybody out they do not come in, and
-//! elsewhere those of a proxy count together, towards its own address, which nothing exempts. A
+//! If a proxy says that it does not know, or what nobody can read, its client is unknown, and what
+//! is unknown is not trusted: where `Settings::networks` keeps anybody out they do not come in,
+//! and elsewhere those of a proxy count together, towards its own address, which nothing exempts. A
 //! proxy that says nothing at all asks for itself: its address is judged as everybody's then.
 
 use std::net::SocketAddr;
@@ -79,11 +79,12 @@ impl Shard {
             Err(error) => {
                 let (id, peer) = (self.core.connection_id(key), connection_peer(self, key));
                 let (error, now_ns) = (error.name(), self.core.clock.turn_ns());
+                let told = "no PROXY header";
                 match self.core.doors.notices.no_proxy_header.due(now_ns) {
                     Some(suppressed) => {
-                        tracing::info!(connection = %id, %peer, error, suppressed, "no PROXY header");
+                        tracing::info!(connection = %id, %peer, error, suppressed, "{told}");
                     }
-                    None => tracing::debug!(connection = %id, %peer, error, "no PROXY header"),
+                    None => tracing::debug!(connection = %id, %peer, error, "{told}"),
                 }
                 self.refused(key, Refusal::BadProxyHeader);
                 self.die(key);
@@ -220,8 +221,8 @@ impl Shard {
         }
     }
 
-    /// Says once that a peer which no limit applies to forwards for others, and that nobody believes
-    /// it: then no limit applies to them either.
+    /// Says once that a peer which no limit applies to forwards for others, and that nobody
+    /// believes it: then no limit applies to them either.
     fn warn_of_untrusted(&self, peer: SocketAddr, head: &Head<'_>) {
         let ip = peer.ip().to_canonical();
         let mut exempt = self.core.settings.exempt_networks.iter();

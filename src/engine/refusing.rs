@@ -121,7 +121,7 @@ impl Shard {
             return;
         }
         let peer = connection.peer;
-        let address = (!self.is_exempt(peer)).then(|| peer.ip());
+        let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
         let max = self.core.settings.refusing_max;
         let entered = self.core.doors.places.enter_refusing(address, max);
         if entered.is_ok() {

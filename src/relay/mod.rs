@@ -113,18 +113,8 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             binary_out: endpoint.binary_out,
             users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
-        if users.is_some() && config.health.users == Some(true) && config.needs_auth(endpoint) {
-            tracing::warn!(
-                endpoint = name,
-                "health.users is true: /health names its users to anybody, although it takes a key \
-                 or a token to come in; auto does not"
-            );
-        }
-        pages.users.extend(users.map(|users| admin::ListedUsers {
-            users,
-            is_told: config.tells_users_of(endpoint),
-            is_told_to_admins: config.tells_admins_users_of(endpoint),
-        }));
+        let listed = users.map(|users| listed_users(config, name, endpoint, users));
+        pages.users.extend(listed);
     }
     if config.api.enabled {
         api::routes(&mut builder, keys, targets)?;
@@ -137,6 +127,27 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         }
     }
     Ok(builder)
+}
+
+/// Who is told the names of an endpoint's users.
+fn listed_users(
+    config: &Config,
+    name: &str,
+    endpoint: &EndpointConfig,
+    users: Arc<users::Users>,
+) -> admin::ListedUsers {
+    if config.health.users == Some(true) && config.needs_auth(endpoint) {
+        tracing::warn!(
+            endpoint = name,
+            "health.users is true: /health names its users to anybody, although it takes a key or \
+             a token to come in; auto does not"
+        );
+    }
+    admin::ListedUsers {
+        users,
+        is_told: config.tells_users_of(endpoint),
+        is_told_to_admins: config.tells_admins_users_of(endpoint),
+    }
 }
 
 fn named(config: &Config, endpoint: &EndpointConfig) -> Named {

@@ -90,6 +90,10 @@ const OK: &str = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\"de
                   \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\
                   \"queued\":0}}";
 
+const OK_BUT_MORE: &str = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\
+             \"delay_seconds\":0,\"target_user_id\":\"\",\"broadcast\":true,\
+             \"parsed_user_raw\":null,\"queued\":0,\"unknown_fields\":[\"more\"]}}";
+
 fn hold(relay: &Relay, rows: impl IntoIterator<Item = Row>) {
     for row in rows {
         let target = format!("/api/push{}", row.query);
@@ -305,9 +309,7 @@ fn bodies_are_judged_word_by_word() {
             "unknown fields",
             "{\"event_name\":\"e\",\"more\":[1]}",
             200,
-            "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\"delay_seconds\":0,\
-             \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\"queued\":0,\
-             \"unknown_fields\":[\"more\"]}}",
+            OK_BUT_MORE,
         ),
         row(
             "a delay below zero means now, and is told as it was sent",

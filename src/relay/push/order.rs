@@ -66,7 +66,7 @@ impl<'b> Visitor<'b> for Fields {
                 "event_name" => order.event_name = once(&mut map, "event_name", &mut name)?,
                 "subject" => order.subject = once(&mut map, "subject", &mut subject)?,
                 "delay_seconds" => {
-                    order.delay_seconds = once(&mut map, "delay_seconds", &mut delay)?
+                    order.delay_seconds = once(&mut map, "delay_seconds", &mut delay)?;
                 }
                 "token" => order.token = once(&mut map, "token", &mut token)?,
                 _ => {
