@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ struct Served {
 
 impl Served {
     fn new(name: &str, members: u32) -> Served {
-        let mut local = LocalRoom::new(room(&Directory::default(), name), 0);
+        let mut local = LocalRoom::new(room(&Directory::default(), name), 0, &Rc::default());
         for connection in 0..members {
             local.join(connection);
         }
@@ -91,6 +92,7 @@ impl Served {
             outbox.advance(bytes, |sent| {
                 black_box(sent);
             });
+            true
         })
     }
 
@@ -183,13 +185,12 @@ fn small_beside_large(rooms: &mut [Served; 2], pending: &mut VecDeque<u32>) -> u
     rooms[SMALL].publish(1, &Recipients::All);
     pending.push_back(SMALL as u32);
     let mut visits = 0;
-    deliver_pass(pending, |room, visits_max| {
+    deliver_pass(pending, |room| {
         let room = &mut rooms[room as usize];
-        let visited = room.pass(visits_max);
-        visits += visited;
+        visits += room.pass(MEMBERS_PER_PASS);
         pass::Served {
-            visits: visited,
             is_pending: room.local.is_pending(),
+            is_spent: visits >= 2 * MEMBERS_PER_PASS,
         }
     });
     assert!(!rooms[SMALL].local.is_pending());

@@ -8,17 +8,16 @@ pub const SHARDS_MAX: usize = 256;
 /// Events taken from the operating system by one poll. More only wait for the next turn.
 pub const EVENTS_PER_POLL: usize = 1_024;
 
-/// `recv` calls for one connection in one turn. The rest waits in the ready list, so that one
-/// flooding publisher cannot keep the others from being read.
+/// `recv` calls for one connection in one turn, if nobody else waits to be read; else it gets one.
 pub const READS_PER_CONNECTION: usize = 4;
+
+/// Bytes taken by one `recv` while others wait to be read: one that sends without pause delays them
+/// by no more than this, and one that sends little now and then is read before it.
+pub const READ_QUANTUM_BYTES: usize = 32 * 1024;
 
 /// Bytes taken by one `recv` from a connection that may send compressed messages: DEFLATE makes up
 /// to 1,032 bytes of one, and a turn is to gather little more than [`TURN_BYTES_MAX`].
 pub const COMPRESSED_READ_BYTES_MAX: usize = 16 * 1024;
-
-/// Bytes that are inflated out of what was received at once, but for the last message. Reads of
-/// [`COMPRESSED_READ_BYTES_MAX`] stay below it; what came along with the handshake may not.
-pub const INFLATED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Payload that one turn gathers before it is sealed. It keeps a batch within the second-level
 /// cache while it is written to many sockets, and bounds what a turn can add to every outbox.
@@ -27,9 +26,6 @@ pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// The largest message that may be configured or published, in bytes: what is longer could not be
 /// indexed with 32 bits.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
-
-/// Connections accepted in one turn, so that a connect storm does not starve open connections.
-pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Steps of TLS handshakes in one turn that exchange, sign or verify keys: up to a millisecond each
 /// with RSA. A reconnect storm gets no more of a turn than that.
@@ -52,30 +48,28 @@ pub const LAGGING_SHOWN_MAX: usize = 10;
 /// Batches taken from one mailbox in one turn.
 pub const BATCHES_PER_MAILBOX: usize = 32;
 
-/// Control messages taken in one turn.
-pub const CONTROLS_PER_TURN: usize = 256;
-
-/// Members of one room that get their frames in one pass. With about 3 µs a send, a room of any
-/// size holds up the others for less than a millisecond.
+/// Members of one room that get their frames before another room has its turn, at the most: fewer
+/// where what they get is large.
 pub const MEMBERS_PER_PASS: usize = 256;
 
-/// Members of all rooms that get their frames in one pass.
-pub const DELIVERIES_PER_PASS: usize = 512;
+/// What may wait for a connection whose socket still takes what it is given, in bytes. Past it the
+/// connection is sent to before it gets more, and not read: so what waits for a client that keeps
+/// up never depends on how much others publish.
+pub const FLUSH_AHEAD_BYTES: usize = 256 * 1024;
 
-/// Connections written to in one flush pass.
-pub const SENDS_PER_PASS: usize = 1_024;
-
-/// `writev` calls for one connection in one flush pass.
-pub const WRITES_PER_CONNECTION: usize = 4;
+/// Bytes that wait for a connection from which on others are sent to before it, turn by turn.
+pub const LARGE_OUTBOX_BYTES: usize = 64 * 1024;
 
 /// Slices of one `writev`. Linux takes up to 1,024 (`IOV_MAX`); the array lives on the stack.
 pub const SLICES_PER_WRITE: usize = 64;
 
 /// Bytes of frames that some members of a shard's rooms have not got. Over it the shard takes no
-/// more mail and does not read: its mailboxes fill, and TCP slows the publishers down.
-pub const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// more mail and does not read: its mailboxes fill, and TCP slows the publishers down. A member may
+/// get that much in one visit, so it has to be well below what an outbox holds.
+pub const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Connections of the admin shard.
+/// Connections of the admin shard, if the limit on open files allows so many. One more takes the
+/// place of the one that is missed least.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// A frame larger than this keeps a buffer of its own, so that a client that lags behind on it
@@ -90,6 +84,9 @@ pub const MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Control messages (from handles and the main thread) that wait for one shard.
 pub const CONTROL_MAILBOX_MAX: usize = 1_024;
+
+/// Bytes of payload in those. A mailbox without any takes one message of any size.
+pub const CONTROL_MAILBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Requests of back ends that wait for the thread that answers them. More are told to come again.
 pub const API_QUEUE_MAX: usize = 64;
@@ -128,12 +125,41 @@ pub const HS256_NS: u64 = 1_300;
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 
-/// Pongs and other control frames that wait in one outbox, in bytes. Past it only the newest pong
-/// is kept (RFC 6455 §5.5.3 allows to answer only the latest ping).
-pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
+/// Control frames that wait in one outbox beside the first. Past it a pong replaces the one before
+/// it (RFC 6455 §5.5.3 allows to answer only the latest ping).
+pub const CONTROLS_MAX: usize = 16;
 
-/// Connections over the limit that are still told so (HTTP 503 or 429). Past it they are dropped.
+/// What waits for a client that lags behind, in pieces smaller than this, is merged.
+pub const SMALL_SLICE_BYTES: usize = 1024;
+
+/// The largest piece that comes of it, in bytes.
+pub const COALESCED_BYTES_MAX: usize = 64 * 1024;
+
+/// Pieces that wait for clients that lag behind, and are looked at in one turn: well under a
+/// millisecond's worth.
+pub const LAGGING_SLICES_PER_TURN: usize = 16 * 1024;
+
+/// Clients that lag behind, and are looked at in one turn.
+pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
+
+/// With more pieces than this waiting under `latest_only`, and the latest frames alone close to the
+/// bound, a client is closed: all of them would be walked for almost every frame that follows.
+pub const LATEST_SLICES_MIN: usize = 256;
+
+/// Connections over a limit that are kept until they have asked and were told so (HTTP 503 or 429),
+/// if the limit on open files allows so many. Past it they are told at once, and closed.
 pub const REFUSING_MAX: usize = 1_024;
+
+/// Of these, those of one address (IPv6: of one /64): one client must not keep the others from being
+/// told.
+pub const REFUSING_PER_ADDRESS_MAX: usize = 16;
+
+/// How long a connection over a limit has for its request, and again for its end of the stream.
+pub const REFUSING_WAIT: Duration = Duration::from_secs(1);
+
+/// A refused client may log a line as often as it likes: it is written at once, and then at most once
+/// in this time, with how often it was left out.
+pub const NOTICE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Client addresses whose connects are counted (`limits.connects_per_ip`), about 3 MiB of them.
 /// Past it those are forgotten first that connect least.
@@ -146,8 +172,10 @@ pub const PACED_READ_BYTES_MAX: usize = 16 * 1024;
 /// The longest that a connection which sends too much is left alone before it is looked at again.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Open files that are not connections: listeners, pollers, logs, the standard streams.
-pub const RESERVED_FILES: usize = 128;
+/// Open files of the process that belong to no shard, listener or connection, journals aside: the
+/// standard streams, the log, signals, two spare files with their patterns, sockets of the service
+/// manager, and what is read now and then.
+pub const PROCESS_FILES: usize = 32;
 
 /// The smallest receive buffer of a shard, in bytes.
 pub const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
@@ -164,8 +192,17 @@ pub const CONNECTIONS_PER_USER_MAX: usize = 1_024;
 /// Names of users that `/health` lists: whoever asks for it must not hold up a shard.
 pub const HEALTH_USERS_MAX: usize = 1_000;
 
+/// Bytes of those names as a JSON list, of which there are two in an answer.
+pub const HEALTH_NAMES_BYTES_MAX: usize = 64 * 1024;
+
 /// Pushes in one request to the push API.
 pub const PUSHES_PER_BATCH_MAX: usize = 1_000;
+
+/// Fields without a meaning that the answer to a push names, of each push.
+pub const UNKNOWN_FIELDS_MAX: usize = 8;
+
+/// So much of each of their names.
+pub const UNKNOWN_FIELD_CHARS_MAX: usize = 64;
 
 /// Pending pushes in one answer that lists them.
 pub const PENDING_PER_PAGE_MAX: usize = 1_000;
@@ -223,16 +260,82 @@ pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
 /// How long a stopping shard waits for requests that may be under way on silent connections.
 pub const STOP_REQUEST_WAIT: Duration = Duration::from_millis(300);
 
+/// Work that the phases of one turn may do, in nanoseconds: each has a share, and what one leaves
+/// is the next one's. So a turn ends after the sum of them and one step more, whoever causes the
+/// work. This is the share of control messages.
+pub const CONTROL_WORK_NS: u64 = 500_000;
+/// For batches of other shards.
+pub const MAIL_WORK_NS: u64 = 500_000;
+/// For new connections.
+pub const ACCEPT_WORK_NS: u64 = 500_000;
+/// For what clients sent.
+pub const READ_WORK_NS: u64 = 1_500_000;
+/// For visits to members. What they get is counted with what sending it will take.
+pub const DELIVER_WORK_NS: u64 = 1_500_000;
+/// For sends.
+pub const FLUSH_WORK_NS: u64 = 2_000_000;
+/// For TLS handshakes.
+pub const HANDSHAKE_WORK_NS: u64 = 1_000_000;
+/// For connections that end, and the rooms that they leave.
+pub const CLOSE_WORK_NS: u64 = 500_000;
+
+/// What one connection may have of the work of reading before another one has its turn.
+pub const READ_QUANTUM_NS: u64 = 300_000;
+/// What one room may have of the work of delivering before another one has its turn.
+pub const DELIVER_QUANTUM_NS: u64 = 400_000;
+/// What one connection may have of the work of sending before another one has its turn.
+pub const FLUSH_QUANTUM_NS: u64 = 500_000;
+
+/// Prices of work, in nanoseconds of a core of 2.5 GHz. They need not be exact, since they only
+/// decide when others have their turn; `cargo bench --bench prices` compares them with what is
+/// measured. This one is for 1,024 bytes that are received, unmasked and copied.
+pub const PRICE_KIB_READ: u64 = 250;
+/// A `recv`.
+pub const PRICE_READ: u64 = 1_000;
+/// A frame that is decoded and given to its endpoint.
+pub const PRICE_FRAME: u64 = 60;
+/// A frame that is published, sent or answered.
+pub const PRICE_PUBLISH: u64 = 100;
+/// A request that is parsed, judged and answered.
+pub const PRICE_REQUEST: u64 = 4_000;
+/// 1,024 bytes that are deflated.
+pub const PRICE_KIB_DEFLATED: u64 = 8_000;
+/// 1,024 bytes that are inflated, by the size that they come to.
+pub const PRICE_KIB_INFLATED: u64 = 2_000;
+/// A question of another thread, such as a page of a room's members.
+pub const PRICE_ASK: u64 = 10_000;
+/// A run of another shard that is accepted.
+pub const PRICE_RUN: u64 = 200;
+/// A connection that is accepted or taken over.
+pub const PRICE_ACCEPT: u64 = 10_000;
+/// A member that gets its runs.
+pub const PRICE_VISIT: u64 = 200;
+/// A `send`.
+pub const PRICE_SEND: u64 = 3_000;
+/// 1,024 bytes of it.
+pub const PRICE_KIB_SENT: u64 = 300;
+/// 1,024 bytes that are encrypted.
+pub const PRICE_KIB_ENCRYPTED: u64 = 700;
+/// A step of a TLS handshake that exchanges, signs or verifies keys.
+pub const PRICE_HANDSHAKE: u64 = 300_000;
+/// A connection that is closed, or removed.
+pub const PRICE_CLOSING: u64 = 5_000;
+/// A room that a connection leaves.
+pub const PRICE_ROOM_LEFT: u64 = 600;
+
 const _: () = {
     // A turn that took long is no reason to restart the process.
     assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
-    assert!(COMPRESSED_READ_BYTES_MAX * 1_032 < INFLATED_BYTES_MAX);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);
-    assert!(MEMBERS_PER_PASS <= DELIVERIES_PER_PASS);
-    // What one pass delivers, the same pass can flush.
-    assert!(DELIVERIES_PER_PASS <= SENDS_PER_PASS);
-    // The largest control frame fits many times over.
-    assert!(CONTROL_BYTES_MAX >= 8 * (2 + 125));
+    assert!(READ_QUANTUM_BYTES < TURN_BYTES_MAX);
+    assert!(LARGE_OUTBOX_BYTES < FLUSH_AHEAD_BYTES);
+    // No phase is one connection's, or one room's, alone.
+    assert!(READ_QUANTUM_NS < READ_WORK_NS);
+    assert!(DELIVER_QUANTUM_NS < DELIVER_WORK_NS);
+    assert!(FLUSH_QUANTUM_NS < FLUSH_WORK_NS);
+    // What a turn delivers it can send.
+    assert!(DELIVER_WORK_NS < FLUSH_WORK_NS);
+    assert!(SMALL_SLICE_BYTES < COALESCED_BYTES_MAX);
 };

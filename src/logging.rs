@@ -7,6 +7,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::level_filters::LevelFilter;
@@ -16,6 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingConfig};
+
+/// The permissions that a log is made with: it has addresses of clients, and whoever collects logs is
+/// in its group. One that is there keeps its own.
+const MODE: u32 = 0o640;
 
 /// Writes that failed. A process has one log, so it has one count of these.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
@@ -49,7 +54,8 @@ pub fn start(config: &LoggingConfig) -> io::Result<Log> {
         LogOutput::Stderr => (io::stderr().is_terminal(), Box::new(io::stderr())),
         LogOutput::Stdout => (io::stdout().is_terminal(), Box::new(io::stdout())),
         LogOutput::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
+            let mut options = OpenOptions::new();
+            let file = options.create(true).append(true).mode(MODE).open(path);
             let named = |error| io::Error::other(format!("{}: {error}", path.display()));
             (false, Box::new(file.map_err(named)?))
         }

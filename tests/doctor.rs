@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use corecast::config::{Config, ConnectionLimit, Shards, TrustedProxy};
 use corecast::doctor::{Finding, Level, examine};
+use corecast::relay::{self, BuildError};
 use tempfile::TempDir;
 
 /// What a machine that is set up well says.
@@ -109,7 +110,7 @@ const CASES: [Case; 14] = [
         |config| config.limits.connections = ConnectionLimit::Count(10_000),
         "open_files",
         Level::Fail,
-        "ulimit -Hn 10128",
+        "ulimit -Hn 10854",
     ),
     (
         "proc/sys/fs/file-max",
@@ -235,11 +236,38 @@ fn what_is_just_enough_is_enough() {
         []
     );
     let root = machine(&[
-        (LIMITS, "Max open files  1024  10128  files\n"),
+        (LIMITS, "Max open files  1024  10854  files\n"),
         ("proc/sys/net/netfilter/nf_conntrack_max", "10000"),
     ]);
     let wanted = |config: &mut Config| config.limits.connections = ConnectionLimit::Count(10_000);
     assert_eq!(complaints(root.path(), wanted), []);
+}
+
+#[test]
+fn files_that_are_too_few_for_the_shards_are_found_as_by_the_start() {
+    let mut config = Config::default();
+    config.engine.shards = Shards::Count(255);
+    let open_files = |files: usize| {
+        let limits = format!("Max open files  64  {files}  files\n");
+        let root = machine(&[
+            (LIMITS, &limits),
+            ("proc/self/status", "Cpus_allowed_list: 0-255\n"),
+        ]);
+        let findings = examine(&config, root.path()).into_iter();
+        findings.take(1).next().expect("a finding")
+    };
+    let few = open_files(700);
+    assert_eq!((few.check, few.level), ("open_files", Level::Fail));
+    let start = relay::builder(&config, 700).err().expect("too few");
+    let BuildError::Files { needed, .. } = start else {
+        panic!("{start}");
+    };
+    assert_eq!(few.command, Some(format!("ulimit -Hn {needed}")));
+    assert!(start.to_string().contains("255 shards"), "{start}");
+    assert_eq!(open_files(needed - 1).level, Level::Fail);
+    assert_eq!(open_files(needed).level, Level::Warn);
+    assert!(relay::builder(&config, needed - 1).is_err());
+    assert!(relay::builder(&config, needed).is_ok());
 }
 
 #[test]
@@ -281,7 +309,7 @@ fn the_exit_code_is_1_where_the_config_cannot_be_kept_and_warnings_are_0() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.starts_with("FAIL  open_files"), "{text}");
     assert!(
-        text.contains("\n                        ulimit -Hn 10128\n"),
+        text.contains("\n                        ulimit -Hn 10854\n"),
         "{text}"
     );
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
-use corecast::wire::forwarded::client;
+use corecast::wire::forwarded::{Client, client};
 use corecast::wire::handshake::{self, Upgrade};
 use corecast::wire::http::{Head, HeadLimits, HeaderSpace, percent_decode};
 use tungstenite::handshake::server::{Request, create_response};
@@ -145,7 +145,7 @@ fn as_tungstenites(head: &Head<'_>) -> Option<Request> {
 fn check_forwarded(head: &Head<'_>) {
     let is_trusted: [fn(IpAddr) -> bool; 2] = [|_| false, |ip| ip.is_loopback()];
     for is_trusted in is_trusted {
-        let Ok(Some(ip)) = client(head, is_trusted) else {
+        let Ok(Client::Address(ip)) = client(head, is_trusted) else {
             continue;
         };
         if is_trusted(ip) {
@@ -165,7 +165,11 @@ fn check_forwarded(head: &Head<'_>) {
                 headers: &headers,
                 ..*head
             };
-            assert_eq!(client(&with_lie, is_trusted), Ok(Some(ip)), "{name}");
+            assert_eq!(
+                client(&with_lie, is_trusted),
+                Ok(Client::Address(ip)),
+                "{name}"
+            );
         }
     }
 }

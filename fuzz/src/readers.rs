@@ -80,6 +80,7 @@ pub(crate) fn read_with_ours(
         loop {
             let event = match decoder.next(&mut input, limits) {
                 Ok(None) => break,
+                Ok(Some(Item::Fragment)) => continue,
                 Ok(Some(item)) => event_of(item),
                 Err(error) => {
                     outcome.verdict = Verdict::Failed(error);
@@ -112,6 +113,7 @@ fn event_of(item: Item<'_>) -> Event {
         }
         Item::Ping(payload) => Event::Ping(payload.to_vec()),
         Item::Pong(payload) => Event::Pong(payload.to_vec()),
+        Item::Fragment => unreachable!("it is no event"),
         Item::Close(frame) => {
             Event::Close(frame.map(|frame| (frame.code, frame.reason.to_owned())))
         }

@@ -4,24 +4,39 @@
 //! counters say about the load that there was; `loadgen` is what makes some.
 
 use std::fmt::Write;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::health::{Metrics, rate, rfc_3339};
+use super::kept::Kept;
 use super::{Page, Running};
 use crate::engine::{Durations, Request, View};
 use crate::relay::cors::Cors;
 use crate::wire::http::{Head, Response};
 
-/// The page.
+/// The page. The report is made once a second, in all its forms: shards that relay serve it. It is
+/// about numbers alone, and names nobody.
 pub(super) struct Benchmark {
     cors: Cors,
+    report: Kept<Forms>,
+}
+
+/// The report in each of its forms.
+#[derive(Clone)]
+struct Forms {
+    json: Bytes,
+    markdown: Bytes,
+    html: Bytes,
 }
 
 impl Benchmark {
     pub(super) fn new(cors: Cors) -> Benchmark {
-        Benchmark { cors }
+        Benchmark {
+            cors,
+            report: Kept::default(),
+        }
     }
 }
 
@@ -36,32 +51,36 @@ impl Page for Benchmark {
         if request.head.method == "OPTIONS" {
             return Response::new(200);
         }
-        let results = Results::read(running);
-        let response = match Format::accepted(request.head) {
-            Format::Markdown => text("text/markdown", results.markdown()),
-            Format::Html => text("text/html", results.html()),
-            Format::Json => {
-                let report = Report {
-                    report_markdown: results.markdown(),
-                    report_html: results.html(),
-                    results,
-                };
-                match serde_json::to_string(&report) {
-                    Ok(json) => Response::json(200, json),
-                    Err(error) => Response::text(500, format!("{error}\n")),
-                }
-            }
+        let forms = self.report.at(Instant::now(), || Forms::read(running));
+        let (media_type, body) = match Format::accepted(request.head) {
+            Format::Markdown => ("text/markdown; charset=utf-8", forms.markdown),
+            Format::Html => ("text/html; charset=utf-8", forms.html),
+            Format::Json => ("application/json", forms.json),
+        };
+        let response = Response {
+            body,
+            ..Response::new(200).with_header("Content-Type", media_type)
         };
         response.with_header("Vary", "Accept")
     }
 }
 
-fn text(media_type: &str, body: String) -> Response {
-    let response = Response {
-        body: body.into(),
-        ..Response::new(200)
-    };
-    response.with_header("Content-Type", format!("{media_type}; charset=utf-8"))
+impl Forms {
+    fn read(running: &Running) -> Forms {
+        let results = Results::read(running);
+        let report = Report {
+            report_markdown: results.markdown(),
+            report_html: results.html(),
+            results,
+        };
+        let json = serde_json::to_string(&report);
+        debug_assert!(json.is_ok(), "numbers and texts always have a form");
+        Forms {
+            json: json.unwrap_or_default().into(),
+            markdown: report.report_markdown.into(),
+            html: report.report_html.into(),
+        }
+    }
 }
 
 /// What a report can be written in.

@@ -1,37 +1,67 @@
 //! `/health`: one JSON object with what the consumers of earlier relays look for.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Page, Pages, Running};
+use super::kept::Kept;
+use super::{ListedUsers, Page, Pages, Running};
 use crate::engine::{Request, View};
-use crate::limits::HEALTH_USERS_MAX;
+use crate::limits::{HEALTH_NAMES_BYTES_MAX, HEALTH_USERS_MAX};
 use crate::relay::cors::Cors;
+use crate::relay::users::Users;
 use crate::wire::http::Response;
 
 /// Answers 200 to every method, also while the relay shuts down: the status is then the same word.
 /// Whether connections are wanted is what `/readyz` says.
+///
+/// The body is made once a second, whoever asks and however often: shards that relay serve it.
 pub(super) struct Health {
-    pages: Pages,
+    status_word: String,
+    cors: Cors,
+    users: Vec<Listing>,
     deployment: Deployment,
+    body: Kept<Bytes>,
+}
+
+/// The users of an endpoint, and whether their names are told.
+struct Listing {
+    users: Arc<Users>,
+    is_told: AtomicBool,
 }
 
 impl Health {
-    pub(super) fn new(pages: Pages) -> Health {
+    /// `is_told` says of which users the names are told.
+    pub(super) fn new(pages: &Pages, is_told: fn(&ListedUsers) -> bool) -> Health {
+        let listing = |listed: &ListedUsers| Listing {
+            users: Arc::clone(&listed.users),
+            is_told: is_told(listed).into(),
+        };
         Health {
-            pages,
+            status_word: pages.status_word.clone(),
+            cors: pages.cors.clone(),
+            users: pages.users.iter().map(listing).collect(),
             deployment: Deployment::read(|name| std::env::var(name).ok()),
+            body: Kept::default(),
         }
+    }
+
+    fn body(&self, running: &Running) -> Bytes {
+        let json = serde_json::to_string(&self.report(running, &self.users()));
+        debug_assert!(json.is_ok(), "numbers and texts always have a form");
+        json.unwrap_or_default().into()
     }
 
     fn report<'h>(&'h self, running: &Running, users: &'h [String]) -> Report<'h> {
         let uptime = running.view.started().elapsed();
         let metrics = Metrics::read(&running.view, uptime, users);
         Report {
-            status: &self.pages.status_word,
+            status: &self.status_word,
             version: env!("CARGO_PKG_VERSION"),
             users,
             count: metrics.connected_users,
@@ -45,11 +75,14 @@ impl Health {
         }
     }
 
-    /// The users' names in order; where they are too many, whichever come first.
+    /// The users' names in order; if they are too many, whichever come first.
     fn users(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for users in &self.pages.users {
-            names.extend(users.names(HEALTH_USERS_MAX - names.len()));
+        let mut bytes_left = HEALTH_NAMES_BYTES_MAX;
+        let told = self.users.iter();
+        for listing in told.filter(|each| each.is_told.load(Ordering::Relaxed)) {
+            let names_left = HEALTH_USERS_MAX - names.len();
+            names.extend(listing.users.names(names_left, &mut bytes_left));
         }
         names.sort_unstable();
         names
@@ -61,16 +94,26 @@ impl Page for Health {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
     fn cors(&self) -> Option<&Cors> {
-        Some(&self.pages.cors)
+        Some(&self.cors)
+    }
+
+    /// Whose names are told: a door that is shut from now on shuts this one as well.
+    fn take_over(&self, next: &Health) {
+        for (listing, next) in self.users.iter().zip(&next.users) {
+            let is_told = next.is_told.load(Ordering::Relaxed);
+            listing.is_told.store(is_told, Ordering::Relaxed);
+        }
+        self.body.forget();
     }
 
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {
         if request.head.method == "OPTIONS" {
             return Response::new(200);
         }
-        match serde_json::to_string(&self.report(running, &self.users())) {
-            Ok(json) => Response::json(200, json),
-            Err(error) => Response::text(500, format!("{error}\n")),
+        let body = self.body.at(Instant::now(), || self.body(running));
+        Response {
+            body,
+            ..Response::json(200, "")
         }
     }
 }

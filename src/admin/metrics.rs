@@ -16,7 +16,7 @@ use super::families::Families;
 use super::process::Process;
 use super::{Page, Pages, Running};
 use crate::engine::{
-    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, View,
+    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, TurnPhase, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::logging;
@@ -180,6 +180,11 @@ fn connections(families: &mut Families, view: &View) {
         sum(view, |stats| &stats.accept_errors),
     );
     families.counter(
+        "corecast_admin_evicted_total",
+        "Connections to the admin listener that had to make room for a new one, the idle ones first.",
+        view.evicted() as f64,
+    );
+    families.counter(
         "corecast_opened_total",
         "WebSocket connections that were opened.",
         sum(view, |stats| &stats.opened),
@@ -192,7 +197,7 @@ fn connections(families: &mut Families, view: &View) {
     );
     families.counters(
         "corecast_refused_total",
-        "Requests that were refused before a WebSocket was open, by why.",
+        "Requests and connections that were refused before a WebSocket was open, by why.",
         "reason",
         sum_each(view, Refusal::LABELS, |stats| &stats.refused),
     );
@@ -206,6 +211,11 @@ fn connections(families: &mut Families, view: &View) {
         "corecast_forwarded_malformed_total",
         "Requests of trusted proxies whose Forwarded or X-Forwarded-For could not be read.",
         sum(view, |stats| &stats.forwarded_malformed),
+    );
+    families.counter(
+        "corecast_forwarded_conflicts_total",
+        "Requests of trusted proxies whose Forwarded and X-Forwarded-For differ: refused (400).",
+        sum(view, |stats| &stats.forwarded_conflicts),
     );
     families.counter(
         "corecast_http_requests_total",
@@ -399,13 +409,20 @@ fn between_shards(families: &mut Families, view: &View) {
 
 fn memory(families: &mut Families, view: &View) {
     families.gauge(
+        "corecast_process_bytes",
+        "Memory of all that waits to be sent, and of what it takes to send it, in bytes, bounded by \
+         slow_client.process_bytes.",
+        view.process_bytes() as f64,
+    );
+    families.gauge(
         "corecast_live_batch_bytes",
-        "Memory of all that waits to be sent, in bytes, bounded by slow_client.process_bytes.",
+        "Of corecast_process_bytes, the buffers of encoded frames.",
         view.live_bytes() as f64,
     );
     families.gauge(
         "corecast_inbound_bytes",
-        "Memory of messages received in part, in bytes, bounded by limits.inbound_bytes.",
+        "Memory of messages, requests and TLS records received in part, in bytes, bounded by \
+         limits.inbound_bytes.",
         view.inbound_bytes() as f64,
     );
 }
@@ -487,6 +504,13 @@ fn shards(families: &mut Families, view: &View) {
         "corecast_turn_duration_seconds",
         "How long the turns of the shards' loops took, without the wait for something to do.",
         view.shards().map(|stats| &stats.turns),
+    );
+    families.counters(
+        "corecast_turn_cut_total",
+        "Phases of turns, and reads of a connection in one, that ended while more waited, since \
+         they had done their share of the work: it goes on in the next turn.",
+        "phase",
+        sum_each(view, TurnPhase::LABELS, |stats| &stats.turn_cut),
     );
 }
 

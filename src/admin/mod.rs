@@ -10,18 +10,21 @@ mod benchmark;
 pub mod dashboard;
 mod families;
 mod health;
+mod kept;
 mod metrics;
 mod probes;
 #[cfg(target_os = "linux")]
 mod process;
+mod rebinding;
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use self::dashboard::{Dashboard, DashboardSettings};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
-    PatternError, Request, Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
+    Later, PatternError, Refusal, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
@@ -36,8 +39,8 @@ use crate::wire::http::Response;
 pub struct Pages {
     /// The status that `/health` gives.
     pub status_word: String,
-    /// The users that it lists.
-    pub users: Vec<Arc<Users>>,
+    /// The users that it may list.
+    pub users: Vec<ListedUsers>,
     /// The endpoints that WebSocket connections are counted by, each with its name.
     pub endpoints: Vec<(String, EndpointId)>,
     /// What browsers are told with every answer of `/health` and `/test/benchmark`.
@@ -46,6 +49,16 @@ pub struct Pages {
     pub push: Arc<PushStats>,
     /// The dashboard, where there is to be one.
     pub dashboard: Option<DashboardSettings>,
+}
+
+/// The users of an endpoint, and who is told their names: those who may come in there.
+pub struct ListedUsers {
+    /// The users.
+    pub users: Arc<Users>,
+    /// Whether `/health` of the relaying listeners lists them.
+    pub is_told: bool,
+    /// Whether that of the admin listener does.
+    pub is_told_to_admins: bool,
 }
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
@@ -62,15 +75,19 @@ pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternErro
             builder.route_admin(path, dashboard)?;
         }
     }
-    let metrics = serve(builder, metrics::Metrics::new(&pages));
+    let metrics = serve_admins(builder, metrics::Metrics::new(&pages));
     builder.route_admin("/metrics", metrics)?;
     let benchmark = benchmark::Benchmark::new(pages.cors.clone());
     let benchmark = serve(builder, benchmark);
     builder.route("/test/benchmark", benchmark)?;
-    let health = serve(builder, health::Health::new(pages));
+    let health = serve(builder, health::Health::new(&pages, |users| users.is_told));
+    builder.route("/health", health)?;
+    let health = health::Health::new(&pages, |users| users.is_told_to_admins);
+    let health = serve_admins(builder, health);
+    builder.route_admin("/health", health)?;
     let livez = serve(builder, probes::Livez);
     let readyz = serve(builder, probes::Readyz);
-    for (path, page) in [("/health", health), ("/livez", livez), ("/readyz", readyz)] {
+    for (path, page) in [("/livez", livez), ("/readyz", readyz)] {
         builder.route_admin(path, page)?;
         builder.route(path, page)?;
     }
@@ -81,6 +98,17 @@ fn serve(builder: &mut Builder, page: impl Page) -> EndpointId {
     let served = Served {
         page,
         running: OnceLock::new(),
+        is_for_admins: false,
+    };
+    builder.endpoint(EndpointSettings::default(), served)
+}
+
+/// Serves a page of the admin listener that tells more than a probe does: not to pages of others.
+fn serve_admins(builder: &mut Builder, page: impl Page) -> EndpointId {
+    let served = Served {
+        page,
+        running: OnceLock::new(),
+        is_for_admins: true,
     };
     builder.endpoint(EndpointSettings::default(), served)
 }
@@ -97,9 +125,20 @@ trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
+    /// Whether it is answered however full the relay is.
+    const IS_PROBE: bool = false;
+
     /// What browsers are told with every answer.
     fn cors(&self) -> Option<&Cors> {
         None
+    }
+
+    /// The configuration was read again, and asks for `next`.
+    fn take_over(&self, next: &Self)
+    where
+        Self: Sized,
+    {
+        let _ = next;
     }
 
     /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
@@ -110,9 +149,24 @@ trait Page: Send + Sync + 'static {
 struct Served<P> {
     page: P,
     running: OnceLock<Running>,
+    /// See [`rebinding`].
+    is_for_admins: bool,
 }
 
 impl<P: Page> Served<P> {
+    fn answer(&self, request: &Request<'_>) -> Answer {
+        if self.is_for_admins && rebinding::is_rebound(request) {
+            let response = json_error(403, "bad_host", rebinding::TEXT);
+            return Answer::RefuseFor(Refusal::Forbidden, response);
+        }
+        let response = match self.running.get() {
+            Some(running) => self.page.answer(request, running),
+            None => json_error(503, "starting", "The relay is starting."),
+        };
+        let response = self.readable(response);
+        Answer::Now(response.with_header("Cache-Control", "no-store"))
+    }
+
     /// The answer with what browsers are told.
     fn readable(&self, response: Response) -> Response {
         match self.page.cors() {
@@ -129,6 +183,12 @@ impl<P: Page> Endpoint for Served<P> {
             since: SystemTime::now(),
         });
         Ok(())
+    }
+
+    fn take_over(&self, next: &dyn Endpoint) {
+        if let Some(next) = (next as &dyn Any).downcast_ref::<Served<P>>() {
+            self.page.take_over(&next.page);
+        }
     }
 
     fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
@@ -148,12 +208,16 @@ impl<P: Page> Endpoint for Served<P> {
         self.readable(worded(response, code))
     }
 
+    fn is_probe(&self) -> bool {
+        P::IS_PROBE
+    }
+
+    /// No body changes the answer.
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(self.answer(request))
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        let response = match self.running.get() {
-            Some(running) => self.page.answer(request, running),
-            None => json_error(503, "starting", "The relay is starting."),
-        };
-        let response = self.readable(response);
-        Answer::Now(response.with_header("Cache-Control", "no-store"))
+        self.answer(request)
     }
 }

@@ -1,4 +1,5 @@
-//! `/livez` and `/readyz`: is every loop turning, and are new connections wanted?
+//! `/livez` and `/readyz`: is every loop turning, and are new connections wanted? Both are answered
+//! while the relay is full, by the main listener too.
 
 use std::fmt::Write;
 
@@ -14,6 +15,8 @@ use crate::wire::http::Response;
 pub(super) struct Livez;
 
 impl Page for Livez {
+    const IS_PROBE: bool = true;
+
     fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
         let late = late_shards(running.view.turn_ages_ns());
         if late.is_empty() || !running.view.is_ready() {
@@ -28,6 +31,8 @@ impl Page for Livez {
 pub(super) struct Readyz;
 
 impl Page for Readyz {
+    const IS_PROBE: bool = true;
+
     fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
         if running.view.is_ready() {
             Response::text(200, "ready\n")

@@ -133,7 +133,7 @@ pub static KEYS: &[Key<Config>] = &[
     secret(key!(admin.token, OrNull(OneKey { bytes_min: 16 }))),
     key!(admin.addresses, Switch),
     key!(health.status_word, Text { bytes_max: 64 }),
-    key!(health.users, Switch),
+    key!(health.users, AUTO_OR_SWITCH),
     key!(cors.origin, ORIGIN),
     key!(cors.methods, HEADER_VALUE),
     key!(cors.headers, HEADER_VALUE),
@@ -228,6 +228,7 @@ const CLOSE_REVOKED: Word<CloseRevoked> = Word(&[
     ("off", CloseRevoked::Off),
 ]);
 const AUTH_ENABLED: Or<Switch> = Or(&["auto"], Switch);
+const AUTO_OR_SWITCH: Or<Switch> = Or(&["auto"], Switch);
 const JWT_SECRET: Hidden = Hidden {
     bytes_min: 32,
     bytes_max: KIB,

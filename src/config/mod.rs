@@ -229,7 +229,7 @@ pub struct SlowClientConfig {
     pub outbox_bytes: usize,
     /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
     pub outbox_age: Option<Duration>,
-    /// Memory of all frames that wait, process-wide, bytes.
+    /// Memory of all that waits to be sent and of what it takes to send it, process-wide, bytes.
     pub process_bytes: usize,
 }
 
@@ -302,8 +302,9 @@ pub struct MetricsConfig {
 pub struct HealthConfig {
     /// The value of `status` while all is well.
     pub status_word: String,
-    /// Whether it lists the users of named endpoints.
-    pub users: bool,
+    /// Whether it lists the users of named endpoints. `None`: of those that anybody may come in at
+    /// who can ask.
+    pub users: Option<bool>,
 }
 
 /// `cors`: what `/health`, `/test/benchmark` and named endpoints tell browsers with every answer.
@@ -429,7 +430,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             health: HealthConfig {
                 status_word: "healthy".to_owned(),
-                users: true,
+                users: None,
             },
             cors: CorsConfig::default(),
             api: ApiConfig::default(),
@@ -520,5 +521,24 @@ impl Config {
     /// The address of the admin listener: `metrics.host`, else `server.host`.
     pub fn metrics_host(&self) -> IpAddr {
         self.metrics.host.unwrap_or(self.server.host)
+    }
+
+    /// Whether only a key or a token lets a client in at `endpoint`.
+    pub fn needs_auth(&self, endpoint: &EndpointConfig) -> bool {
+        self.guard_of(endpoint).auth.is_some()
+    }
+
+    /// Whether `/health` lists the users of `endpoint`: to whoever may come in there.
+    pub fn tells_users_of(&self, endpoint: &EndpointConfig) -> bool {
+        self.health.users.unwrap_or(!self.needs_auth(endpoint))
+    }
+
+    /// The same for `/health` of the admin listener, which takes whom `networks` and
+    /// `server.tls.client_ca_file` keep out elsewhere.
+    pub fn tells_admins_users_of(&self, endpoint: &EndpointConfig) -> bool {
+        let is_open_to_all =
+            self.networks == Networks::default() && self.server.tls.client_ca_file.is_none();
+        let is_told = || is_open_to_all && !self.needs_auth(endpoint);
+        self.health.users.unwrap_or_else(is_told)
     }
 }

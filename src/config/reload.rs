@@ -11,7 +11,7 @@ use super::{Config, ConfigError, Need, Problem};
 
 /// What can change without a restart: these keys, and those in these sections. An endpoint's own
 /// sections are here as well.
-const LIVE: [&str; 19] = [
+const LIVE: [&str; 20] = [
     "server.trusted_proxies",
     "server.proxy_protocol",
     "server.tls.cert_file",
@@ -28,6 +28,7 @@ const LIVE: [&str; 19] = [
     "shutdown",
     "admin.token",
     "admin.addresses",
+    "health.users",
     "api.keys",
     "api.keys_file",
     "logging.level",

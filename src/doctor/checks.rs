@@ -3,7 +3,9 @@
 use super::machine::Machine;
 use super::{Finding, Level};
 use crate::config::{Config, ConnectionLimit, Shards};
-use crate::limits::{LISTEN_BACKLOG, RESERVED_FILES};
+use crate::engine::{FileBudget, FileNeeds};
+use crate::limits::{LISTEN_BACKLOG, SHARDS_MAX};
+use crate::relay::file_needs;
 
 /// Open files that a relay for many should have: below it `limits.connections` becomes small.
 const OPEN_FILES: u64 = 65_536;
@@ -20,18 +22,19 @@ const PORTS: u64 = 28_232;
 /// The checks, those first that stop a relay soonest.
 pub(super) fn all(config: &Config, machine: &Machine) -> Vec<Finding> {
     let files = machine.open_files_max();
+    let needs = file_needs(config, started_shards(config, machine) as usize);
     let checks = [
-        open_files(config, files),
+        open_files(config, &needs, files),
         process_files(machine, files),
         backlog(machine, "somaxconn", "net/core/somaxconn"),
         backlog(machine, "syn_backlog", "net/ipv4/tcp_max_syn_backlog"),
         ports(config, machine),
         own_ports(config, machine),
-        tcp_memory(config, machine, files),
+        tcp_memory(machine, connections(config, &needs, files)),
         socket_buffers(machine, "tcp_wmem", "net/ipv4/tcp_wmem"),
         socket_buffers(machine, "tcp_rmem", "net/ipv4/tcp_rmem"),
         send_buffer(config, machine),
-        conntrack(config, machine, files),
+        conntrack(machine, connections(config, &needs, files)),
         cores(config, machine),
         quota(config, machine),
     ];
@@ -77,25 +80,45 @@ fn wanted(config: &Config) -> Option<u64> {
     }
 }
 
-/// The connections that there can be: as wanted, within the limit on files.
-fn connections(config: &Config, files: Option<u64>) -> Option<u64> {
-    let fit = files.map(|files| files.saturating_sub(RESERVED_FILES as u64));
-    wanted(config).into_iter().chain(fit).min()
+/// The connections that so many open files allow.
+fn fit(files: u64, needs: &FileNeeds) -> u64 {
+    let files_max = usize::try_from(files).unwrap_or(usize::MAX);
+    FileBudget::of(files_max, needs).connections_max as u64
 }
 
-fn open_files(config: &Config, files: Option<u64>) -> Option<Finding> {
+/// The connections that there can be where the config asks for a number: within what the limit on
+/// open files allows.
+fn connections(config: &Config, needs: &FileNeeds, files: Option<u64>) -> Option<u64> {
+    let wanted = wanted(config)?;
+    Some(files.map_or(wanted, |files| wanted.min(fit(files, needs))))
+}
+
+fn open_files(config: &Config, needs: &FileNeeds, files: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "open_files";
     let files = files?;
-    let fit = files.saturating_sub(RESERVED_FILES as u64);
+    let fit = fit(files, needs);
+    let least = |connections: u64| FileBudget::files_for(connections as usize, needs);
     let raise = "raise the hard limit where the relay is started: LimitNOFILE= in its unit, \
                  --ulimit nofile= of the container";
     match wanted(config) {
+        _ if fit == 0 => bad(
+            CHECK,
+            Level::Fail,
+            format!(
+                "{files} open files, too few for {} shards: nobody could connect",
+                needs.shards
+            ),
+            raise,
+            Some(format!("ulimit -Hn {}", least(wanted(config).unwrap_or(1)))),
+        ),
         Some(wanted) if wanted > fit => bad(
             CHECK,
             Level::Fail,
-            format!("{files} open files, too few for limits.connections: {wanted}"),
+            format!(
+                "{files} open files: {fit} connections, too few for limits.connections: {wanted}"
+            ),
             raise,
-            Some(format!("ulimit -Hn {}", wanted + RESERVED_FILES as u64)),
+            Some(format!("ulimit -Hn {}", least(wanted))),
         ),
         None if files < OPEN_FILES => bad(
             CHECK,
@@ -191,7 +214,7 @@ fn own_ports(config: &Config, machine: &Machine) -> Option<Finding> {
 }
 
 /// From the second of the three numbers on the kernel shrinks the buffers of all sockets.
-fn tcp_memory(config: &Config, machine: &Machine, files: Option<u64>) -> Option<Finding> {
+fn tcp_memory(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "tcp_mem";
     let pages = machine.sysctl("net/ipv4/tcp_mem")?;
     let page_bytes = rustix::param::page_size() as u64;
@@ -199,7 +222,6 @@ fn tcp_memory(config: &Config, machine: &Machine, files: Option<u64>) -> Option<
     let bytes = pressure.saturating_mul(page_bytes);
     let (holds, mib) = (bytes / SOCKET_BYTES, bytes >> 20);
     let found = format!("{mib} MiB for TCP: about {holds} busy connections");
-    let needed = wanted(config).and_then(|_| connections(config, files));
     match needed.filter(|needed| *needed > holds) {
         Some(needed) => {
             let pages = needed * SOCKET_BYTES / page_bytes;
@@ -265,10 +287,9 @@ fn send_buffer(config: &Config, machine: &Machine) -> Option<Finding> {
 }
 
 /// A firewall that follows connections drops new ones when its table is full.
-fn conntrack(config: &Config, machine: &Machine, files: Option<u64>) -> Option<Finding> {
+fn conntrack(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "conntrack";
     let max = machine.number("net/netfilter/nf_conntrack_max")?;
-    let needed = wanted(config).and_then(|_| connections(config, files));
     match needed.filter(|needed| *needed > max) {
         Some(needed) => bad(
             CHECK,
@@ -280,6 +301,13 @@ fn conntrack(config: &Config, machine: &Machine, files: Option<u64>) -> Option<F
         ),
         None => ok(CHECK, format!("the firewall follows {max} connections")),
     }
+}
+
+/// The shards that are started: within the cores and the time that the process may use.
+fn started_shards(config: &Config, machine: &Machine) -> u64 {
+    let cores = machine.cpu_set().map_or(1.0, |cores| cores as f64);
+    let cores = machine.cpu_quota().map_or(cores, |quota| cores.min(quota));
+    shards(config, cores).min(SHARDS_MAX as u64 - 1)
 }
 
 /// The shards that are started, given these cores.

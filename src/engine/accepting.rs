@@ -1,7 +1,7 @@
 //! New connections: accepted, counted, and handed to the shard that has the fewest.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use mio::Token;
@@ -10,22 +10,36 @@ use super::close_reason::Refusal;
 use super::connection::{Connection, Key, OverLimit};
 use super::control::Handover;
 use super::reading::gauge;
-use super::shard::Shard;
+use super::refusing::is_out_of_files;
+use super::shard::{Listening, Shard};
 use super::stream::Stream;
 use super::tls::TlsSession;
-use crate::limits::{ACCEPTS_PER_TURN, ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+use super::work::TurnPhase;
+use crate::limits::PRICE_ACCEPT;
 
 impl Shard {
-    /// Accepts what waits, up to a bound for each listener and turn.
+    /// Takes over what other shards accepted for this one, and accepts what waits: as much as the
+    /// work allows, and one of each listener at the least.
     pub(super) fn accept(&mut self) {
+        self.core.work.begin(TurnPhase::Accept);
+        while let Ok(handover) = self.inbox.handover.try_recv() {
+            self.adopt(handover);
+            if self.core.work.is_spent() {
+                break;
+            }
+        }
         if !self.stop.is_accepting() {
             return;
         }
         for listener in 0..self.listeners.len() {
-            if self.listeners[listener].is_ready {
-                self.accept_from(listener, ACCEPTS_PER_TURN);
+            if self.listeners[listener].may_accept() {
+                let affordable = self.core.work.left_ns().max(0) as u64 / PRICE_ACCEPT;
+                let accepts_max = self.accepts_per_turn().min(affordable.max(1) as usize);
+                self.accept_from(listener, accepts_max);
             }
         }
+        let more = self.listeners.iter().any(Listening::may_accept);
+        self.core.note_cut(more);
     }
 
     pub(super) fn accept_from(&mut self, listener: usize, accepts_max: usize) {
@@ -33,26 +47,28 @@ impl Shard {
             let listening = &mut self.listeners[listener];
             match listening.listener.accept() {
                 Ok((stream, peer)) => {
-                    listening.is_failing = false;
                     let tls = listening.tls;
                     self.welcome(stream, peer, tls);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
-                    listening.is_failing = false;
                     return;
                 }
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Open files are used up, as a rule. No new edge would come: the next tick
-                    // tries again.
-                    listening.is_ready = false;
-                    if !std::mem::replace(&mut listening.is_failing, true) {
-                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    let now_ns = self.core.clock.turn_ns();
+                    if let Some(left_out) = self.core.doors.notices.accept_error.due(now_ns) {
+                        tracing::warn!(%error, left_out, "a connection cannot be accepted");
                     }
                     self.core.stats().accept_errors.add(1);
+                    if is_out_of_files(&error) && self.accept_by_spare_file(listener) {
+                        continue;
+                    }
+                    // No new edge would come for those who wait: the next tick tries again, and
+                    // nothing does before, however many more connect.
+                    self.listeners[listener].is_failing = true;
                     return;
                 }
             }
@@ -61,45 +77,39 @@ impl Shard {
 
     /// Tries again after errors. Called once a tick.
     pub(super) fn retry_accept(&mut self) {
+        self.core.spare_file().reopen();
         for listening in &mut self.listeners {
-            listening.is_ready |= listening.is_failing;
+            listening.is_ready |= std::mem::take(&mut listening.is_failing);
         }
     }
 
     fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.core.stats().accepted.add(1);
-        let own = self.core.id;
-        if own >= self.core.doors.relaying {
-            if self.core.connections.len() < ADMIN_CONNECTIONS_MAX {
-                self.count_in(own);
-                self.adopt(Handover {
-                    stream,
-                    peer,
-                    over_limit: None,
-                    is_counted: false,
-                    tls,
-                });
-            }
-            return;
+        self.core.work.spend(PRICE_ACCEPT);
+        if self.is_admin() {
+            return self.welcome_admin(stream, peer, tls);
         }
+        let own = self.core.id;
         if !self.may_come_in(peer) {
             let refusal = Refusal::Network;
             self.core.stats().refused[refusal as usize].add(1);
             return tracing::debug!(%peer, reason = refusal.label(), "refused");
         }
-        let Some((over_limit, is_counted)) = self.judge(peer) else {
-            return;
+        let is_counted = match self.judge(peer) {
+            Ok(is_counted) => is_counted,
+            Err(over_limit) => return self.take_to_refuse(stream, peer, tls, over_limit),
         };
         let handover = Handover {
             stream,
             peer,
-            over_limit,
+            over_limit: None,
             is_counted,
             tls,
         };
         let least_loaded = self.core.doors.least_loaded(own);
-        // A stopping shard keeps what it accepts: the other may have ended already.
-        if least_loaded == own || !self.stop.is_accepting() {
+        // Once the relay goes away, a shard keeps what it accepts: the other may have ended already.
+        let is_ready = self.core.doors.is_ready.load(Ordering::Acquire);
+        if least_loaded == own || !is_ready || !self.stop.is_accepting() {
             self.count_in(own);
             return self.adopt(handover);
         }
@@ -109,47 +119,57 @@ impl Shard {
         }
     }
 
-    fn count_in(&self, shard: u16) {
+    pub(super) fn count_in(&self, shard: u16) {
         self.core.doors.doors[usize::from(shard)]
             .load
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the connection may stay, and whether it counts towards its address's limit; `None`
-    /// where it cannot even be told.
-    fn judge(&self, peer: SocketAddr) -> Option<(Option<OverLimit>, bool)> {
-        let settings = &self.core.settings;
-        if let Some(max) = settings.connections_max {
-            let connections = self.core.doors.connections() as usize;
-            if connections >= max + REFUSING_MAX {
-                return None;
-            }
-            if connections >= max {
-                return Some((Some(OverLimit::Connections), false));
-            }
+    pub(super) fn count_out(&self, shard: u16) {
+        self.core.doors.doors[usize::from(shard)]
+            .load
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the connection may stay, and counts towards its address's limit: then it has its
+    /// place. The place of the process is taken last, so that nobody takes one only to give it back.
+    fn judge(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
+        let (max, places) = (self.core.settings.connections_max, &self.core.doors.places);
+        if places.are_taken(max) {
+            return Err(OverLimit::Connections);
         }
-        Some(self.judge_address(peer))
+        let is_counted = self.judge_address(peer)?;
+        if places.enter(max) {
+            return Ok(is_counted);
+        }
+        if is_counted {
+            places.addresses.leave(peer.ip());
+        }
+        Err(OverLimit::Connections)
     }
 
     /// Whether the client's address may connect now and has room for one more connection, which
-    /// then counts. Proxies
-    /// and clients without an address do not count.
-    pub(super) fn judge_address(&self, client: SocketAddr) -> (Option<OverLimit>, bool) {
-        let settings = &self.core.settings;
-        let address = client.ip();
-        let is_exempt = self.core.is_exempt(address);
-        if let Some(rate) = settings.connects_per_ip.as_ref().filter(|_| !is_exempt) {
+    /// then counts (`true`). Proxies and clients without an address do not count.
+    pub(super) fn judge_address(&self, client: SocketAddr) -> Result<bool, OverLimit> {
+        match self.core.is_exempt(client.ip()) {
+            true => Ok(false),
+            false => self.count_address(client.ip()),
+        }
+    }
+
+    /// The same for an address that counts whoever has it.
+    pub(super) fn count_address(&self, address: IpAddr) -> Result<bool, OverLimit> {
+        let (settings, doors) = (&self.core.settings, &self.core.doors);
+        if let Some(rate) = &settings.connects_per_ip {
             let now_ns = self.core.clock.turn_ns();
-            if !self.core.doors.connects.take(address, rate, now_ns) {
-                return (Some(OverLimit::Rate), false);
+            if !doors.connects.take(address, rate, now_ns) {
+                return Err(OverLimit::Rate);
             }
         }
         match settings.connections_per_ip_max {
-            Some(max) if !is_exempt => match self.core.doors.addresses.enter(address, max) {
-                true => (None, true),
-                false => (Some(OverLimit::Address), false),
-            },
-            _ => (None, false),
+            Some(max) if doors.places.addresses.enter(address, max) => Ok(true),
+            Some(_) => Err(OverLimit::Address),
+            None => Ok(false),
         }
     }
 
@@ -162,19 +182,22 @@ impl Shard {
             is_counted,
             tls,
         } = handover;
+        self.core.work.spend(PRICE_ACCEPT);
         let generation = self.core.next_generation();
         let session = self.core.tls.as_deref().filter(|_| tls);
-        let session = session.and_then(TlsSession::new);
+        let session = session.and_then(|tls| TlsSession::new(tls, &self.core.meter));
         let has_session = session.is_some() == tls;
         let mut connection = Connection::new(stream, session, peer, generation);
         connection.over_limit = over_limit;
         connection.is_counted = is_counted;
         connection.awaits_proxy_header =
             self.core.settings.proxy_protocol && self.is_trusted_proxy(peer);
-        connection.deadline_tick = if self.stop.is_accepting() {
-            self.request_deadline()
-        } else {
+        connection.deadline_tick = if !self.stop.is_accepting() {
             self.last_request_deadline()
+        } else if over_limit.is_some() {
+            self.refusing_deadline()
+        } else {
+            self.request_deadline()
         };
         let entry = self.core.connections.vacant_entry();
         let key = Key {

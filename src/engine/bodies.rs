@@ -4,11 +4,14 @@
 //! can be refused by the head alone is refused before this, and before a 100.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::connection::{Chunked, Key};
 use super::control::Doors;
+use super::endpoint::{HeadVerdict, Request};
+use super::requests::Step;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::BODY_BYTES_MAX;
@@ -55,6 +58,63 @@ impl Drop for Held {
 }
 
 impl Shard {
+    /// Takes a plain request. Before anything of its body is waited for, its head is judged, once.
+    pub(super) fn take_with_body(
+        &mut self,
+        key: Key,
+        request: &Request<'_>,
+        bytes: &[u8],
+        head_len: usize,
+    ) -> Step {
+        let head = request.head;
+        match self.body(key, head, bytes, head_len) {
+            Ok(Body::Whole { bytes: body, end }) => {
+                let verdict = self.verdict_on(key).and_then(Option::take);
+                let request = Request {
+                    body: &body,
+                    ..*request
+                };
+                self.take_plain(key, &request, verdict.as_ref(), end)
+            }
+            Ok(Body::Incomplete) => {
+                if let Some(step) = self.judge_head(key, request) {
+                    return step;
+                }
+                self.invite_body(key, head, bytes.len() - head_len);
+                Step::Incomplete
+            }
+            Err(error) => self.bad_request(key, error, bytes),
+        }
+    }
+
+    fn verdict_on(&mut self, key: Key) -> Option<&mut Option<HeadVerdict>> {
+        let connection = self.core.connection(key)?;
+        Some(&mut connection.cold.as_mut()?.verdict)
+    }
+
+    /// Answers a request whose body is still to come, if its head decides that.
+    fn judge_head(&mut self, key: Key, request: &Request<'_>) -> Option<Step> {
+        if self
+            .verdict_on(key)
+            .is_some_and(|verdict| verdict.is_some())
+        {
+            return None;
+        }
+        let endpoint = self.endpoint_of(key);
+        let mut later = self.later(key);
+        let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut later));
+        match catch_unwind(call) {
+            Ok(HeadVerdict::Answered(answer)) => Some(self.give(key, request.head, answer, None)),
+            Ok(verdict) => {
+                if let Some(connection) = self.core.connection(key) {
+                    connection.cold.get_or_insert_default().verdict = Some(verdict);
+                }
+                None
+            }
+            Err(_) => Some(self.failed(key, request.head)),
+        }
+    }
+
     /// The body behind the head at the front of `bytes`.
     pub(super) fn body<'b>(
         &mut self,
@@ -147,11 +207,12 @@ impl Shard {
             let body = cold
                 .chunked
                 .as_ref()
-                .map_or(0, |chunked| chunked.body.len());
-            let bytes = cold.received.len() + body;
+                .map_or(0, |chunked| chunked.body.capacity());
+            let bytes = cold.received.capacity() + body;
             let is_growing = bytes > cold.held.bytes();
             cold.held.set(&doors, bytes);
             if is_growing {
+                self.core.inbound_grown(key);
                 self.relieve_inbound();
             }
         }

@@ -238,11 +238,13 @@ pub enum Refusal {
     /// The client's address has shown too many credentials that were no good: these were not even
     /// looked at, or are no good either.
     CredentialRate,
+    /// A proxy does not say whose request it is, and not everybody's network may come in.
+    UnknownClient,
 }
 
 impl Refusal {
     /// The labels in metrics and logs.
-    pub const LABELS: [&'static str; 27] = [
+    pub const LABELS: [&'static str; 28] = [
         "bad_request",
         "bad_upgrade",
         "not_found",
@@ -270,6 +272,7 @@ impl Refusal {
         "forbidden",
         "connect_rate",
         "credential_rate",
+        "unknown_client",
     ];
 
     /// The label in metrics and logs.
@@ -316,6 +319,7 @@ mod tests {
         assert_eq!(CloseReason::Revoked.label(), "revoked");
         assert_eq!(Refusal::ConnectRate.label(), "connect_rate");
         assert_eq!(Refusal::CredentialRate.label(), "credential_rate");
+        assert_eq!(Refusal::UnknownClient.label(), "unknown_client");
         assert_eq!(Refusal::Tls.label(), "tls");
         assert_eq!(Refusal::Network.label(), "network");
         assert_eq!(Refusal::TokenKey.label(), "token_key");

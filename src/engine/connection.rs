@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
@@ -14,13 +15,15 @@ use super::attachments::Attachments;
 use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::Refusal;
-use super::endpoint::{AnswerSlot, Terms};
+use super::control::Doors;
+use super::endpoint::{AnswerSlot, HeadVerdict, Terms};
 use super::pace::Pace;
 use super::settings::Settings;
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
+use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
 use crate::wire::decoder::Decoder;
 use crate::wire::http::{ChunkedDecoder, Response};
 
@@ -218,6 +221,8 @@ pub(super) struct Cold {
     pub(super) wanted_bytes: usize,
     /// The body so far, where it is chunked.
     pub(super) chunked: Option<Chunked>,
+    /// What the head decides of a request whose body is awaited.
+    pub(super) verdict: Option<HeadVerdict>,
     /// Where a deferred answer will be.
     pub(super) answer: Option<Arc<AnswerSlot>>,
     /// What holds for the client where that answer lets it in.
@@ -228,6 +233,8 @@ pub(super) struct Cold {
     pub(super) held: Held,
     /// The client was told to send the body.
     pub(super) is_body_invited: bool,
+    /// What was received has not been looked at to its end, since others had their turn.
+    pub(super) is_cut: bool,
     /// What waited to be sent when the client was last found to be late.
     pub(super) unsent_bytes: Option<usize>,
 }
@@ -285,10 +292,14 @@ pub(super) struct Connection {
     pub(super) is_lagging: bool,
     /// It is about to be closed: the reason is noted.
     pub(super) is_doomed: bool,
+    /// What it was being sent was dropped within a frame, so nothing can follow.
+    pub(super) is_cut: bool,
     /// It counts towards its address's limit.
     pub(super) is_counted: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
+    /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
+    pub(super) is_of_unknown_client: bool,
 }
 
 const _: () = assert!(
@@ -335,9 +346,37 @@ impl Connection {
             is_dirty: false,
             is_lagging: false,
             is_doomed: false,
+            is_cut: false,
             is_counted: false,
             awaits_proxy_header: false,
+            is_of_unknown_client: false,
         }
+    }
+
+    /// Whether there is any use in reading it now.
+    pub(super) fn may_be_read(&self) -> bool {
+        !matches!(self.phase, Phase::Deferred | Phase::Dead) && !self.is_doomed && !self.is_paused()
+    }
+
+    /// Whether so much waits for it that it has to be sent before more comes to it, though its
+    /// socket takes what it is given.
+    #[inline]
+    pub(super) fn is_flushed_first(&self) -> bool {
+        self.is_writable
+            && (self.outbox.slices() >= SLICES_PER_WRITE
+                || self.outbox.bytes() >= FLUSH_AHEAD_BYTES)
+    }
+
+    /// Whether others are sent to before it, turn by turn.
+    #[inline]
+    pub(super) fn has_much_to_send(&self) -> bool {
+        self.outbox.bytes() > LARGE_OUTBOX_BYTES
+    }
+
+    /// Whether something was received and left when others had their turn.
+    pub(super) fn has_kept(&self) -> bool {
+        let cold = self.cold.as_ref();
+        self.has_rest() || cold.is_some_and(|cold| cold.is_cut)
     }
 
     /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.
@@ -349,7 +388,41 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
         let rest = self.pace.as_ref().map_or(0, |pace| pace.held_bytes());
-        self.decoder.held_bytes() + cold + rest
+        let records = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
+        self.decoder.held_bytes() + cold + rest + records
+    }
+
+    /// Lets go of what was received and not yet used, all but what an answer to an unfinished
+    /// request needs. Nothing that comes is of any use then.
+    pub(super) fn forget_received(&mut self, doors: &Arc<Doors>) {
+        let held = std::mem::take(&mut self.decoder).held_bytes();
+        doors.inbound.fetch_sub(held, Ordering::Relaxed);
+        if let Some(cold) = &mut self.cold {
+            let is_end = |byte: &u8| *byte == b'\r' || *byte == b'\n';
+            let line = cold.received.iter().position(is_end);
+            cold.received.truncate(line.map_or(0, |end| end + 1));
+            cold.received.shrink_to_fit();
+            cold.chunked = None;
+            cold.held.set(doors, cold.received.capacity());
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.forget_rest();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.forget_kept(doors);
+        }
+    }
+
+    /// What closing it would free of what waits for it, on average.
+    pub(super) fn waiting_share(&self) -> usize {
+        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
+        self.outbox.share() + records
+    }
+
+    /// What has to be sent before anything else can be: the rest of a frame, and of records.
+    pub(super) fn open_bytes(&self) -> usize {
+        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
+        self.outbox.open_bytes() + records
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

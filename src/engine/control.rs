@@ -1,5 +1,6 @@
 //! The doors of the shards: how other threads reach them.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -7,15 +8,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::addresses::Addresses;
 use super::asking::Ask;
 use super::connection::OverLimit;
 use super::connects::AddressBuckets;
+use super::holders::Holders;
 use super::mailbox::Mailbox;
+use super::notice::Notices;
+use super::places::Places;
 use super::reload::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
 use super::slow::Lagging;
+use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -23,7 +27,7 @@ use crate::fanout::directory::Directory;
 use crate::fanout::room::RoomKey;
 use crate::fanout::segment::LiveBytes;
 use crate::fanout::{ConnectionId, Recipients};
-use crate::limits::{CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
+use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
 use crate::wire::frame::MessageKind;
 
 /// What another thread asks of a shard.
@@ -62,6 +66,15 @@ pub(super) enum Control {
     Stop,
 }
 
+impl Control {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Control::Publish { payload, .. } | Control::Send { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What can be replaced while the engine runs.
 #[derive(Clone)]
 pub(super) struct Live {
@@ -86,8 +99,11 @@ pub(super) struct Door {
     waker: mio::Waker,
     pub(super) sleeping: SleepFlag,
     control: Sender<Control>,
+    /// Bytes of payload in `control`.
+    control_bytes: Arc<AtomicUsize>,
     handover: Sender<Handover>,
-    /// Connections that the shard has, and that are on their way to it.
+    /// Connections that the shard has, and that are on their way to it, those aside that it only
+    /// refuses.
     pub(super) load: AtomicU32,
     pub(super) stats: ShardStats,
     /// Who lags behind there; written once a sweep, and read where somebody asks.
@@ -96,19 +112,39 @@ pub(super) struct Door {
 
 /// The receiving ends that belong to a [`Door`].
 pub(super) struct Inbox {
-    pub(super) control: Receiver<Control>,
+    control: Receiver<Control>,
+    control_bytes: Arc<AtomicUsize>,
     pub(super) handover: Receiver<Handover>,
+}
+
+impl Inbox {
+    /// The next control message.
+    pub(super) fn take_control(&self) -> Option<Control> {
+        let control = self.control.try_recv().ok()?;
+        let bytes = control.payload_bytes();
+        if bytes > 0 {
+            self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Some(control)
+    }
+
+    /// Whether there is no control message.
+    pub(super) fn has_no_control(&self) -> bool {
+        self.control.is_empty()
+    }
 }
 
 impl Door {
     /// Its shard has connections of so many endpoints.
     pub(super) fn new(waker: mio::Waker, endpoints: usize) -> (Door, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
+        let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
         let door = Door {
             waker,
             sleeping: SleepFlag::default(),
             control,
+            control_bytes: Arc::clone(&control_bytes),
             handover,
             load: AtomicU32::new(0),
             stats: ShardStats::new(endpoints),
@@ -118,9 +154,27 @@ impl Door {
             door,
             Inbox {
                 control: control_receiver,
+                control_bytes,
                 handover: handover_receiver,
             },
         )
+    }
+
+    /// Leaves a control message for the shard, unless there are too many, or too many bytes in
+    /// them.
+    fn leave_control(&self, control: Control) -> Result<(), HandleError> {
+        let bytes = control.payload_bytes();
+        if bytes > 0 {
+            let waiting = self.control_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if waiting > 0 && waiting + bytes > CONTROL_MAILBOX_BYTES_MAX {
+                self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return Err(HandleError::Busy);
+            }
+        }
+        self.control.try_send(control).map_err(|_| {
+            self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            HandleError::Busy
+        })
     }
 
     /// Wakes the shard where it sleeps. Called after there is something for it. Returns whether it
@@ -156,16 +210,22 @@ pub(super) struct Doors {
     mailboxes: Vec<Arc<Mailbox>>,
     pub(super) directory: Directory,
     pub(super) live: Arc<LiveBytes>,
+    /// What the shards hold beside those, as each has published it.
+    pub(super) metered: AtomicUsize,
+    /// The connections that lag behind, by what waits for them.
+    pub(super) waiting_holders: Holders,
     /// Shards that relay; one more, the last, may be the admin shard.
     pub(super) relaying: u16,
-    /// Connections of each client address.
-    pub(super) addresses: Addresses,
+    /// How many connections there are of each kind.
+    pub(super) places: Places,
     /// How often each client address connects.
     pub(super) connects: AddressBuckets,
     /// How often each client address shows credentials that are no good.
     pub(super) failed_credentials: AddressBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: AtomicUsize,
+    /// The connections, by what was received of those.
+    pub(super) inbound_holders: Holders,
     /// Whether the relay wants new connections: turns false before accepting ends.
     pub(super) is_ready: AtomicBool,
     /// The time for a graceful shutdown is over.
@@ -175,30 +235,51 @@ pub(super) struct Doors {
     pub(super) reloads: ReloadStats,
     /// The names of the listeners that speak TLS.
     pub(super) tls_listeners: Vec<String>,
+    pub(super) notices: Notices,
+    /// The relaying shards' and the admin shard's.
+    pub(super) spare_files: [SpareFile; 2],
 }
 
 impl Doors {
-    pub(super) fn new(doors: Vec<Door>, relaying: u16, tls_listeners: Vec<String>) -> Doors {
+    /// # Errors
+    ///
+    /// The open files are used up.
+    pub(super) fn new(
+        doors: Vec<Door>,
+        relaying: u16,
+        tls_listeners: Vec<String>,
+    ) -> io::Result<Doors> {
         let count = doors.len();
         let mailboxes = (0..count * count)
             .map(|_| Arc::new(Mailbox::new()))
             .collect();
-        Doors {
+        Ok(Doors {
             doors,
             mailboxes,
             directory: Directory::default(),
             live: Arc::default(),
+            metered: AtomicUsize::new(0),
+            waiting_holders: Holders::new(count),
             relaying,
-            addresses: Addresses::default(),
+            places: Places::default(),
             connects: AddressBuckets::default(),
             failed_credentials: AddressBuckets::default(),
             inbound: AtomicUsize::new(0),
+            inbound_holders: Holders::new(count),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             origin: Instant::now(),
             reloads: ReloadStats::default(),
             tls_listeners,
-        }
+            notices: Notices::default(),
+            spare_files: [SpareFile::open()?, SpareFile::open()?],
+        })
+    }
+
+    /// What waits to be sent, and what it takes to send it, in bytes: what
+    /// [`Settings::process_bytes_max`] bounds.
+    pub(super) fn process_bytes(&self) -> usize {
+        self.live.now() + self.metered.load(Ordering::Relaxed)
     }
 
     pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {
@@ -215,9 +296,7 @@ impl Doors {
             .doors
             .get(usize::from(shard))
             .ok_or(HandleError::Busy)?;
-        door.control
-            .try_send(control)
-            .map_err(|_| HandleError::Busy)?;
+        door.leave_control(control)?;
         door.wake();
         Ok(())
     }
@@ -230,6 +309,7 @@ impl Doors {
         control: Control,
         deadline: Instant,
     ) -> Result<(), HandleError> {
+        debug_assert!(control.payload_bytes() == 0, "those are counted");
         let door = &self.doors[usize::from(shard)];
         let sent = door.control.send_deadline(control, deadline);
         sent.map_err(|_| HandleError::Busy)?;
@@ -259,7 +339,7 @@ impl Doors {
             .unwrap_or(own)
     }
 
-    /// Connections of the relaying shards.
+    /// Connections of the relaying shards, those aside that they only refuse.
     pub(super) fn connections(&self) -> u64 {
         let relaying = &self.doors[..usize::from(self.relaying)];
         relaying

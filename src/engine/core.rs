@@ -8,24 +8,31 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use super::clock::Clock;
+use super::clock::{Clock, Tick};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
 use super::control::{Doors, Live};
+use super::lanes::Lanes;
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
+use super::slow::Sweep;
+use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
+use super::work::Work;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
+use crate::fanout::meter::{Charge, Meter};
 use crate::fanout::outbox::Origin;
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
 use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
 use crate::wire::deflate::{Deflater, Inflater, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
@@ -59,6 +66,8 @@ pub(super) struct Core {
     /// For connections that are still to come.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
+    /// What may still be done in this turn.
+    pub(super) work: Work,
     pub(super) connections: Slab<Connection>,
     next_generation: u32,
     pub(super) rooms: Slab<LocalRoom<Rc<Credit>>>,
@@ -71,27 +80,38 @@ pub(super) struct Core {
     pub(super) batch: BatchBuilder,
     pub(super) deflater: Deflater,
     pub(super) inflater: Inflater,
-    pub(super) to_read: VecDeque<Key>,
+    pub(super) to_read: Lanes,
     /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
     /// are almost there come first.
     pub(super) to_handshake: VecDeque<Key>,
     /// Those that have sent more than they may, by when they have their turn, in nanoseconds:
     /// place and generation of each.
     pub(super) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    pub(super) dirty: Vec<Key>,
+    pub(super) dirty: Lanes,
     pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
     pub(super) starved: Vec<Key>,
-    pub(super) doomed: Vec<(Key, CloseReason)>,
+    pub(super) doomed: VecDeque<(Key, CloseReason)>,
+    /// Connections that are not open any more and have rooms to leave.
+    pub(super) leaving: VecDeque<Key>,
+    /// Those that are out of all rooms and are to be removed.
     pub(super) dead: Vec<Key>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     pub(super) has_freed_mail: bool,
-    /// What operations with keys have cost since somebody last took this, in nanoseconds.
-    pub(super) key_work: u64,
+    /// What the shard holds beside the buffers that shards share.
+    pub(super) meter: Rc<Meter>,
+    /// Of that, the buffers of the shard itself.
+    own_buffers: Charge,
+    /// What of it is in the process's sum.
+    metered: usize,
+    pub(super) sweep: Sweep,
+    /// When what lagging clients wait for was copied out last.
+    pub(super) copied_out_tick: Tick,
 }
 
 impl Core {
     pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
+        let meter = Rc::default();
         Core {
             id,
             batch: BatchBuilder::new(Arc::clone(&doors.live)),
@@ -102,6 +122,7 @@ impl Core {
             endpoint_settings: live.endpoint_settings,
             tls: live.tls,
             clock,
+            work: Work::default(),
             connections: Slab::with_capacity(1_024),
             next_generation: 0,
             rooms: Slab::new(),
@@ -109,16 +130,21 @@ impl Core {
             rooms_by_epoch: FxHashMap::default(),
             rooms_pending: VecDeque::new(),
             pending_bytes: 0,
-            to_read: VecDeque::new(),
+            to_read: Lanes::default(),
             to_handshake: VecDeque::new(),
             paused: BinaryHeap::new(),
-            dirty: Vec::new(),
+            dirty: Lanes::default(),
             lagging: Vec::new(),
             starved: Vec::new(),
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
+            leaving: VecDeque::new(),
             dead: Vec::new(),
             has_freed_mail: false,
-            key_work: 0,
+            own_buffers: Charge::new(&meter),
+            meter,
+            metered: 0,
+            sweep: Sweep::default(),
+            copied_out_tick: 0,
         }
     }
 
@@ -131,6 +157,20 @@ impl Core {
 
     pub(super) fn stats(&self) -> &ShardStats {
         &self.doors.doors[usize::from(self.id)].stats
+    }
+
+    /// Counts the phase of the turn, if it had to end while `more` waited.
+    pub(super) fn note_cut(&self, more: bool) {
+        self.work.note_cut(&self.stats().turn_cut, more);
+    }
+
+    /// The file that is held open for when there are none left.
+    pub(super) fn spare_file(&self) -> &SpareFile {
+        let [relaying, admin] = &self.doors.spare_files;
+        match self.id < self.doors.relaying {
+            true => relaying,
+            false => admin,
+        }
     }
 
     pub(super) fn next_generation(&mut self) -> u32 {
@@ -173,8 +213,21 @@ impl Core {
                     self.to_handshake.push_front(key);
                 }
                 (Phase::Handshake, _) => self.to_handshake.push_back(key),
-                _ => self.to_read.push_back(key),
+                _ => self.to_read.push(key),
             }
+        }
+    }
+
+    /// Has a connection read on that had its part of the reading.
+    pub(super) fn queue_read_on(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_queued_to_read
+        {
+            if connection.phase == Phase::Handshake {
+                return self.queue_read(key);
+            }
+            connection.is_queued_to_read = true;
+            self.to_read.push_heavy(key);
         }
     }
 
@@ -184,7 +237,10 @@ impl Core {
             && !connection.is_dirty
         {
             connection.is_dirty = true;
-            self.dirty.push(key);
+            match connection.has_much_to_send() {
+                true => self.dirty.push_heavy(key),
+                false => self.dirty.push(key),
+            }
         }
     }
 
@@ -194,7 +250,7 @@ impl Core {
             && !connection.is_doomed
         {
             connection.is_doomed = true;
-            self.doomed.push((key, reason));
+            self.doomed.push_back((key, reason));
         }
     }
 
@@ -202,6 +258,11 @@ impl Core {
     pub(super) fn is_open(&self, key: Key) -> bool {
         let connection = &self.connections[key.index as usize];
         connection.phase == Phase::Open && !connection.is_doomed
+    }
+
+    /// Whether something that the connection sent was left when others had their turn.
+    pub(super) fn has_kept(&mut self, key: Key) -> bool {
+        self.connection(key).is_some_and(|each| each.has_kept())
     }
 
     /// Whether the connection is about to be closed, or gone.
@@ -254,7 +315,9 @@ impl Core {
         }
         let (room, first_ticket) = self.doors.directory.enter(&key, self.id);
         let epoch = room.epoch;
-        let place = self.rooms.insert(LocalRoom::new(room, first_ticket)) as u32;
+        let place = self
+            .rooms
+            .insert(LocalRoom::new(room, first_ticket, &self.meter)) as u32;
         self.rooms_by_key.insert(key, place);
         self.rooms_by_epoch.insert(epoch, place);
         self.stats().rooms.set(self.rooms.len() as u64);
@@ -294,20 +357,16 @@ impl Core {
         }
     }
 
-    /// Ends all memberships of the connection.
-    pub(super) fn leave_all(&mut self, key: Key) {
-        while let Some(connection) = self.connection(key)
-            && let Some(last) = connection.rooms.len().checked_sub(1)
-            && let Some(membership) = connection.rooms.at(last)
-        {
-            self.leave(key, membership.room);
-        }
-    }
-
     /// The room's place on this shard, if the id is still good.
     pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
         let local = self.rooms.get(id.place as usize)?;
         (local.room.epoch == id.epoch).then_some(id.place)
+    }
+
+    /// Whether members of the room at `place` have frames to get.
+    pub(super) fn is_room_pending(&self, place: u32) -> bool {
+        let room = self.rooms.get(place as usize);
+        room.is_some_and(LocalRoom::is_pending)
     }
 
     /// The room of that name on this shard.
@@ -333,6 +392,7 @@ impl Core {
         payload: &[u8],
         received_ns: u64,
     ) {
+        self.work.spend(PRICE_PUBLISH);
         let room = &self.rooms[place as usize].room;
         self.batch
             .append(room, recipients, opcode, payload, received_ns);
@@ -358,6 +418,8 @@ impl Core {
         let Some(room) = self.doors.directory.find(key) else {
             return false;
         };
+        self.work.spend(PRICE_PUBLISH);
+        self.work.spend_bytes(payload.len(), PRICE_KIB_READ);
         self.batch
             .append(&room, recipients, opcode, payload, received_ns);
         if room.deflate_members() > 0 {
@@ -376,6 +438,7 @@ impl Core {
         if payload.len() < deflate.min_bytes || !backoff.must_try() {
             return;
         }
+        self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
         let deflater = &mut self.deflater;
         let is_smaller = self
             .batch
@@ -395,17 +458,26 @@ impl Core {
     /// Puts encoded bytes into the outbox of one connection.
     pub(super) fn enqueue(&mut self, key: Key, bytes: Vec<u8>, origin: Origin, received_ns: u64) {
         debug_assert!(!bytes.is_empty());
+        self.work.spend(PRICE_PUBLISH);
+        self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
         let end = bytes.len() as u32;
         let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
-        let segment = Segment::new(Arc::new(buffer), received_ns, self.clock.tick());
+        let tick = self.clock.tick();
+        let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
         let Some(connection) = self.connection(key) else {
             return;
         };
+        let is_lagging = connection.is_lagging;
         match origin {
-            Origin::Control | Origin::Pong => connection.outbox.push_control(&segment, origin),
+            Origin::Control | Origin::Pong | Origin::Ping => {
+                connection.outbox.push_control(&segment, origin);
+            }
             Origin::Room(_) | Origin::Direct | Origin::Close => {
                 connection.outbox.push(&segment, 0..end, 1, origin);
             }
+        }
+        if is_lagging {
+            super::slow::note_growth(self, key);
         }
         self.mark_dirty(key);
     }
@@ -445,6 +517,7 @@ impl Core {
         let plain_bytes = server_frame_bytes(payload.len());
         let mut frame = Vec::with_capacity(plain_bytes);
         if payload.len() >= deflate.min_bytes && window_bits_for(payload.len()) <= window_bits {
+            self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
             let is_smaller = self
                 .deflater
                 .append(&mut frame, opcode, payload, deflate.level);
@@ -472,6 +545,32 @@ impl Core {
         if accepted == Accepted::Now && !was_pending && local.is_pending() {
             self.rooms_pending.push_back(place);
         }
+    }
+
+    /// Publishes what the shard holds, if that has changed: `more_bytes` is what its buffers take
+    /// that are not in here.
+    pub(super) fn publish_held(&mut self, more_bytes: usize) {
+        let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
+        self.own_buffers
+            .set(self.batch.held_bytes() + streams + more_bytes);
+        self.publish_metered();
+    }
+
+    /// The same after something was let go of.
+    pub(super) fn publish_metered(&mut self) {
+        let now = self.meter.bytes();
+        if now != self.metered {
+            // Wraps where it shrinks, and so does the sum.
+            let more = now.wrapping_sub(self.metered);
+            self.doors.metered.fetch_add(more, Ordering::Relaxed);
+            self.metered = now;
+        }
+    }
+
+    /// Notes that what was received in part of the connection has grown.
+    pub(super) fn inbound_grown(&mut self, key: Key) {
+        let held = self.connection(key).map_or(0, |each| each.held_bytes());
+        self.doors.inbound_holders.grown(self.id, held);
     }
 
     /// The endpoint's settings for the connection.

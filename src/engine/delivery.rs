@@ -8,15 +8,25 @@ use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
 use super::core::Core;
 use super::settings::{EndpointSettings, SlowClient};
+use super::shard::Shard;
 use super::slow;
 use super::stats::SlowAction;
+use super::work::{TurnPhase, price_of_bytes};
 use crate::fanout::local_room::{Encoding, LocalRun};
 use crate::fanout::outbox::Origin;
+use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::{ConnectionId, Recipient, Recipients};
+use crate::limits::{
+    DELIVER_QUANTUM_NS, MEMBERS_PER_PASS, PRICE_KIB_SENT, PRICE_SEND, PRICE_VISIT,
+};
 
 /// What came of visits: the members that do not simply get all frames, and what was saved.
 #[derive(Default)]
 struct Outcome {
+    /// Bytes that are to be sent now.
+    bytes: usize,
+    /// Connections that they are to be sent to, if nothing else was.
+    sends: u64,
     /// Bytes that members get fewer because theirs are deflated.
     saved_bytes: usize,
     /// Members whose last send would have blocked.
@@ -27,9 +37,76 @@ struct Outcome {
     refused_frames: u64,
 }
 
-/// Gives up to `visits_max` members of the room at `place` what they have not got. Returns how many
-/// were visited.
-pub(super) fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> usize {
+impl Shard {
+    /// Gives members their frames: room by room, round robin, a share of the work each.
+    pub(super) fn deliver(&mut self) {
+        self.core.work.begin(TurnPhase::Deliver);
+        // Nothing in here accepts runs, which is what adds to the queue.
+        let mut pending = std::mem::take(&mut self.core.rooms_pending);
+        deliver_pass(&mut pending, |room| self.serve_room(room));
+        debug_assert!(self.core.rooms_pending.is_empty());
+        self.core.note_cut(!pending.is_empty());
+        self.core.rooms_pending = pending;
+        self.close_doomed();
+    }
+
+    /// Gives members of one room what they have not got: one of them at the least, and as many as
+    /// its share of the work allows.
+    fn serve_room(&mut self, place: u32) -> Served {
+        let end_ns = self.core.work.left_ns() - DELIVER_QUANTUM_NS as i64;
+        let mut is_held_up = false;
+        while !is_held_up {
+            let Some(room) = self.core.rooms.get(place as usize) else {
+                break;
+            };
+            let largest = price_of_bytes(room.pending_bytes(), PRICE_KIB_SENT);
+            let visits_max = DELIVER_QUANTUM_NS / (PRICE_VISIT + PRICE_SEND + largest);
+            let visits_max = (visits_max as usize).clamp(1, MEMBERS_PER_PASS);
+            let Delivered { full, lagging } = deliver_room(&mut self.core, place, visits_max);
+            lagging.into_iter().for_each(|key| self.judge_lagging(key));
+            is_held_up = full.is_some_and(|key| !self.make_room(key));
+            let is_pending = self.core.is_room_pending(place);
+            if !is_pending || self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
+                break;
+            }
+        }
+        Served {
+            is_pending: self.core.is_room_pending(place),
+            is_spent: self.core.work.is_spent(),
+        }
+    }
+
+    /// Acts on a member whose last send would have blocked, if it is over a bound. Whoever is to be
+    /// closed for that is sent to once more before: its socket may have room again.
+    fn judge_lagging(&mut self, key: Key) {
+        if slow::is_to_be_closed(&self.core, key) {
+            if let Some(connection) = self.core.connection(key) {
+                connection.is_writable = true;
+            }
+            self.flush_connection(key);
+        }
+        slow::enforce(&mut self.core, key);
+    }
+
+    /// Sends to a member for which too much waits already. Returns whether it can get more.
+    fn make_room(&mut self, key: Key) -> bool {
+        self.flush_connection(key);
+        let connection = self.core.connection(key);
+        connection.is_none_or(|connection| !connection.is_flushed_first())
+    }
+}
+
+/// What came of visiting members of a room.
+#[derive(Default)]
+struct Delivered {
+    /// The next member, where it has to be sent to before it gets more.
+    full: Option<Key>,
+    /// Members whose last send would have blocked.
+    lagging: Vec<Key>,
+}
+
+/// Gives up to `visits_max` members of the room at `place` what they have not got.
+fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
     let Core {
         id,
         rooms,
@@ -39,28 +116,49 @@ pub(super) fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> us
         ..
     } = core;
     let Some(room) = rooms.get_mut(place as usize) else {
-        return 0;
+        return Delivered::default();
     };
     let pending_before = room.pending_bytes();
     let mut outcome = Outcome::default();
+    let mut full = None;
     let visits = room.deliver(visits_max, |index, runs| {
         let connection = &mut connections[index as usize];
-        let slow = slow_client(endpoint_settings, connection);
-        visit(connection, (*id, index), place, runs, slow, &mut outcome);
         let key = Key {
             index,
             generation: connection.generation,
         };
+        if connection.phase != Phase::Open {
+            return true;
+        }
+        if connection.is_flushed_first() {
+            full = Some(key);
+            return false;
+        }
+        let waiting = connection.outbox.bytes();
+        let slow = slow_client(endpoint_settings, connection);
+        visit(connection, (*id, index), place, runs, slow, &mut outcome);
         if !connection.is_writable {
             outcome.lagging.push(key);
-        } else if !connection.is_dirty {
-            connection.is_dirty = true;
-            dirty.push(key);
+            return true;
         }
+        outcome.bytes += connection.outbox.bytes() - waiting;
+        if !connection.is_dirty {
+            outcome.sends += 1;
+            connection.is_dirty = true;
+            match connection.has_much_to_send() {
+                true => dirty.push_heavy(key),
+                false => dirty.push(key),
+            }
+        }
+        true
     });
     core.pending_bytes -= pending_before - room.pending_bytes();
+    core.work
+        .spend(visits as u64 * PRICE_VISIT + outcome.sends * PRICE_SEND);
+    core.work.spend_bytes(outcome.bytes, PRICE_KIB_SENT);
+    let lagging = std::mem::take(&mut outcome.lagging);
     act_on(core, outcome);
-    visits
+    Delivered { full, lagging }
 }
 
 /// Gives a member that is about to leave all its rooms what it has not got.
@@ -88,8 +186,6 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
             visit(connection, (*id, index), place, runs, slow, &mut outcome);
         });
     }
-    // It is being closed already: no policy acts on it any more.
-    outcome.lagging.clear();
     act_on(core, outcome);
 }
 
@@ -221,8 +317,5 @@ fn act_on(core: &mut Core, outcome: Outcome) {
     for key in outcome.panicked {
         core.stats().endpoint_panics.add(1);
         core.doom(key, CloseReason::EndpointPanic);
-    }
-    for key in outcome.lagging {
-        slow::enforce(core, key);
     }
 }

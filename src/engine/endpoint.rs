@@ -94,6 +94,29 @@ pub trait Endpoint: Any + Send + Sync {
         response
     }
 
+    /// Whether its plain requests ask if the relay lives: without a body they are answered also of a
+    /// client that is over a limit, and of everybody where the relay is full. The answer must cost
+    /// next to nothing.
+    fn is_probe(&self) -> bool {
+        false
+    }
+
+    /// The head of a plain request is there, and its body still to come. What the head alone decides
+    /// is said here: then nothing of the body is waited for or kept. It is called once for such a
+    /// request, before [`Endpoint::request`] or [`Endpoint::judged_request`], and not for one that
+    /// is whole. An endpoint around another one passes both on; one that does not has all judged in
+    /// `request`.
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        let _ = (request, later);
+        HeadVerdict::Open
+    }
+
+    /// As [`Endpoint::request`], for a request that [`Endpoint::judge_head`] has admitted: nothing
+    /// is judged again. What is known about the client is its context.
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        self.request(request, later)
+    }
+
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
@@ -125,8 +148,8 @@ pub struct Request<'r> {
     pub peer: SocketAddr,
     /// The connection.
     pub connection: ConnectionId,
-    /// In [`Endpoint::admit`]: what a guard in front of the endpoint found out about the client.
-    /// Afterwards it is [`Session::context`].
+    /// In [`Endpoint::admit`] and for plain requests: what a guard in front of the endpoint found out
+    /// about the client. Afterwards it is [`Session::context`].
     pub context: Option<&'r Context>,
 }
 
@@ -296,6 +319,16 @@ pub enum Answer {
     RefuseFor(Refusal, Response),
     /// It will be said later: see [`Later::response`].
     Later(Pending),
+}
+
+/// What the head of a plain request decides by itself.
+pub enum HeadVerdict {
+    /// Nothing: it is judged when its body is there.
+    Open,
+    /// That it may come: with what is known about its client.
+    Admitted(Option<Arc<Context>>),
+    /// All. An answer that comes later is one that took too long.
+    Answered(Answer),
 }
 
 /// An answer that is awaited.

@@ -169,12 +169,12 @@ impl Drop for Credit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fanout::batch::BatchBuilder;
 
     fn mail(bytes: usize) -> Mail {
-        Mail::Batch(Arc::new(Batch {
-            runs: Vec::new(),
-            bytes,
-        }))
+        let mut batch = BatchBuilder::new(Arc::default()).seal();
+        batch.bytes = bytes;
+        Mail::Batch(Arc::new(batch))
     }
 
     #[test]

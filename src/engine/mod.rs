@@ -11,21 +11,29 @@ mod attachments;
 mod bodies;
 mod clock;
 mod close_reason;
+mod closing;
 mod connection;
 mod connects;
 mod control;
 mod core;
 mod delivery;
 mod endpoint;
+mod evicting;
+mod files;
 mod handle;
+mod holders;
+mod lanes;
 mod listener;
 mod mailbox;
 mod network;
+mod notice;
 mod pace;
+mod places;
 mod proxied;
 mod pulse;
 mod rate;
 mod reading;
+mod refusing;
 mod reload;
 mod requests;
 mod router;
@@ -34,6 +42,7 @@ mod settings;
 mod shard;
 mod sleep;
 mod slow;
+mod spare;
 mod start;
 mod stats;
 mod stop;
@@ -42,6 +51,7 @@ mod timers;
 mod tls;
 mod tries;
 mod view;
+mod work;
 
 pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
@@ -50,8 +60,10 @@ pub use self::control::HandleError;
 pub use self::core::{JoinError, RoomId};
 pub use self::endpoint::{
     Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointError, Keeper, Later, OwnedRequest, Pending, Request, Terms, upgrade_required,
+    EndpointError, HeadVerdict, Keeper, Later, OwnedRequest, Pending, Request, Terms,
+    upgrade_required,
 };
+pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;
 pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError, Networks};
@@ -70,6 +82,7 @@ pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::tries::Throttled;
 pub use self::view::View;
+pub use self::work::TurnPhase;
 
 #[cfg(test)]
 mod simulation;

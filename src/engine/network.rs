@@ -22,6 +22,11 @@ pub struct Networks {
 }
 
 impl Networks {
+    /// Whether there is anybody who may not come in.
+    pub fn keep_somebody_out(&self) -> bool {
+        !(self.allow.is_empty() && self.deny.is_empty())
+    }
+
     /// Whether a client with this address may come in. Those of Unix sockets, who have the
     /// unspecified address, always may: the permissions of the socket's file are about them.
     pub fn admit(&self, address: IpAddr) -> bool {

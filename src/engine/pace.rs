@@ -1,10 +1,12 @@
 //! How much a connection may send: its token buckets, and the wait of one that sends more.
 //!
-//! Called by `reading.rs` for every message, where its endpoint has a bound at all
+//! Called by `reading.rs` for every frame, where its endpoint has a bound at all
 //! ([`super::settings::Rate`]); by `shard.rs` when a wait is over. A connection that has to wait is
 //! not read, so that TCP slows its client down; what was received and is not yet its turn is kept
 //! here, bounded by [`PACED_READ_BYTES_MAX`] and counted with the partial messages of the process.
 //! Nobody else waits for it, and none of its deadlines that depend on reading runs meanwhile.
+//!
+//! The same place keeps what was received and had to be left when others had their turn.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use super::settings::{Rate, RatePolicy};
 use super::shard::Shard;
 use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 
-/// What one connection has sent of what it may. It is there once the first message has come.
+/// What one connection has sent of what it may, and what is kept of it. It is there once the first
+/// frame has come, where there is a bound, and while something is kept.
 #[derive(Default)]
 pub(super) struct Pace {
     messages: TokenBucket,
@@ -126,6 +129,12 @@ impl Pace {
     pub(super) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
+
+    /// Lets go of what was not its turn.
+    pub(super) fn forget_rest(&mut self) {
+        self.rest = Vec::new();
+        self.held = Held::default();
+    }
 }
 
 impl Connection {
@@ -164,9 +173,19 @@ impl Core {
         }
     }
 
-    /// Leaves a connection alone that has sent more than it may, and keeps what is not its turn.
-    pub(super) fn pause(&mut self, key: Key, rest: &[u8], now_ns: u64) {
+    /// Keeps what was received and is not its turn.
+    pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
         let doors = Arc::clone(&self.doors);
+        if let Some(connection) = self.connection(key) {
+            let pace = connection.pace.get_or_insert_default();
+            pace.rest = rest.to_vec();
+            pace.held.set(&doors, pace.rest.capacity());
+            self.inbound_grown(key);
+        }
+    }
+
+    /// Leaves a connection alone that has sent more than it may.
+    pub(super) fn pause(&mut self, key: Key, now_ns: u64) {
         let reading_tick = self.clock.reading_tick();
         let Some(connection) = self.connection(key) else {
             return;
@@ -174,8 +193,6 @@ impl Core {
         let Some(pace) = connection.pace.as_mut() else {
             return;
         };
-        pace.rest = rest.to_vec();
-        pace.held.set(&doors, rest.len());
         pace.paused_since = Some(reading_tick);
         self.stats().rate_actions[RatePolicy::Delay as usize].add(1);
         self.look_again(key, now_ns);
@@ -251,8 +268,9 @@ impl Shard {
         false
     }
 
-    /// The same of a ping, which is answered unless the connection is closed for it.
-    pub(super) fn ping_gets_through(
+    /// The same of a control frame or a fragment, which are never dropped: a ping is answered
+    /// unless the connection is closed for it.
+    pub(super) fn control_gets_through(
         &mut self,
         key: Key,
         meter: &mut Meter<'_>,
@@ -265,8 +283,17 @@ impl Shard {
         false
     }
 
-    /// Goes on with what was not its turn when it was received.
-    pub(super) fn take_rest(&mut self, key: Key, rest: &mut [u8]) {
+    /// Goes on with what was received before and was not its turn. Returns whether there was any.
+    pub(super) fn take_kept(&mut self, key: Key) -> bool {
+        let connection = self.core.connection(key);
+        if let Some(mut rest) = connection.and_then(Connection::take_rest) {
+            self.take_rest(key, &mut rest);
+            return true;
+        }
+        self.take_cut_requests(key)
+    }
+
+    fn take_rest(&mut self, key: Key, rest: &mut [u8]) {
         let now_ns = self.core.clock.now_ns();
         self.take_bytes(key, rest, now_ns);
         let Some(connection) = self.core.connection(key) else {

@@ -5,8 +5,14 @@
 //! not count towards the proxy's own address: it counts towards its client's as soon as that is
 //! known, which is at the PROXY header, else when it becomes a WebSocket. Until then one connection
 //! may carry plain requests of many clients.
+//!
+//! If a proxy says that it does not know, or what nobody can read, its clients are unknown, and what
+//! is unknown is not trusted: where `Settings::networks` keeps anybody out they do not come in, and
+//! elsewhere those of a proxy count together, towards its own address, which nothing exempts. A
+//! proxy that says nothing at all asks for itself: its address is judged as everybody's then.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use super::close_reason::Refusal;
 use super::connection::{Key, Phase};
@@ -15,6 +21,15 @@ use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};
 use crate::wire::proxy;
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+pub(super) struct Client {
+    /// The client's address; the peer's own if it asks for itself, or for it does not say whom.
+    pub(super) address: SocketAddr,
+    /// The peer does not say whom it asks for.
+    pub(super) is_unknown: bool,
+}
 
 impl Shard {
     /// Whether what this peer says about clients is believed. The admin shard has no proxies.
@@ -43,14 +58,19 @@ impl Shard {
             Ok(None) => connection.cold.get_or_insert_default().received = bytes.to_vec(),
             Ok(Some(header)) => {
                 connection.awaits_proxy_header = false;
-                if let Some(client) = header.client {
-                    self.proxied_for(key, client);
+                match header.client {
+                    Some(client) => self.proxied_for(key, client),
+                    None if header.is_local => {}
+                    None => self.proxied_for_somebody(key),
                 }
                 if self.core.connections[key.index as usize].phase == Phase::Dead {
                     return;
                 }
                 let deadline = self.request_deadline();
-                self.core.connections[key.index as usize].deadline_tick = deadline;
+                let connection = &mut self.core.connections[key.index as usize];
+                if connection.over_limit.is_none() {
+                    connection.deadline_tick = deadline;
+                }
                 let rest = &mut bytes[header.len..];
                 if !rest.is_empty() {
                     self.take_stream(key, rest, received_ns);
@@ -58,7 +78,13 @@ impl Shard {
             }
             Err(error) => {
                 let (id, peer) = (self.core.connection_id(key), connection_peer(self, key));
-                tracing::info!(connection = %id, %peer, error = error.name(), "no PROXY header");
+                let (error, now_ns) = (error.name(), self.core.clock.turn_ns());
+                match self.core.doors.notices.no_proxy_header.due(now_ns) {
+                    Some(suppressed) => {
+                        tracing::info!(connection = %id, %peer, error, suppressed, "no PROXY header");
+                    }
+                    None => tracing::debug!(connection = %id, %peer, error, "no PROXY header"),
+                }
                 self.refused(key, Refusal::BadProxyHeader);
                 self.die(key);
             }
@@ -74,25 +100,38 @@ impl Shard {
     /// Whether a client's network may come in. Trusted proxies always may: it is about their
     /// clients. So may all clients of the admin shard.
     pub(super) fn may_come_in(&self, client: SocketAddr) -> bool {
-        self.core.id >= self.core.doors.relaying
+        self.is_admin()
             || self.core.settings.networks.admit(client.ip())
             || self.is_trusted_proxy(client)
     }
 
-    /// Refuses a request that a proxy forwards for a client whose network may not come in.
+    /// Refuses a request that a proxy forwards for a client whose network may not come in, or for
+    /// nobody knows whom, where not everybody may.
     pub(super) fn judge_network(
         &mut self,
         key: Key,
         head: &Head<'_>,
-        client: SocketAddr,
+        client: Client,
         head_len: usize,
     ) -> Option<Step> {
-        if client == connection_peer(self, key) || self.may_come_in(client) {
+        let peer = connection_peer(self, key);
+        // Who is no proxy was judged when it connected. A proxy may look how the relay is.
+        let is_own = client.address == peer && !client.is_unknown;
+        if !self.is_trusted_proxy(peer) || is_own && !head.is_upgrade() {
             return None;
         }
-        self.refused(key, Refusal::Network);
-        let response = Response::text(403, "Your network may not come in.\n");
-        let response = self.worded(head.path, response, Refusal::Network.label());
+        let networks = &self.core.settings.networks;
+        let (refusal, text) = if client.is_unknown && networks.keep_somebody_out() {
+            let text = "The proxy does not say whose request this is.\n";
+            (Refusal::UnknownClient, text)
+        } else if !client.is_unknown && !networks.admit(client.address.ip()) {
+            (Refusal::Network, "Your network may not come in.\n")
+        } else {
+            return None;
+        };
+        self.refused(key, refusal);
+        let response = Response::text(403, text);
+        let response = self.worded(head.path, response, refusal.label());
         Some(self.answer_head(key, head, &response, head_len))
     }
 
@@ -103,64 +142,135 @@ impl Shard {
             self.refused(key, Refusal::Network);
             return self.die(key);
         }
-        let (over_limit, is_counted) = self.judge_address(client);
-        let connection = &mut self.core.connections[key.index as usize];
-        connection.peer = client;
-        connection.is_counted = is_counted;
         // Where the relay is full it stays so.
-        connection.over_limit = connection.over_limit.or(over_limit);
+        let connection = &mut self.core.connections[key.index as usize];
+        if connection.over_limit.is_some() {
+            debug_assert!(!connection.is_counted, "a proxy is exempt");
+            connection.peer = client;
+            return;
+        }
+        match self.judge_address(client) {
+            Ok(is_counted) => self.count_for(key, client, is_counted),
+            Err(over_limit) => self.move_to_refuse(key, client, over_limit),
+        }
+    }
+
+    /// The connection is this client's from now on, and no longer counts for whom it counted before.
+    fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
+        let connection = &mut self.core.connections[key.index as usize];
+        let before = std::mem::replace(&mut connection.peer, client);
+        if std::mem::replace(&mut connection.is_counted, is_counted) {
+            self.core.doors.places.addresses.leave(before.ip());
+        }
+    }
+
+    /// A trusted proxy has said that it does not know whose connection this is.
+    fn proxied_for_somebody(&mut self, key: Key) {
+        let proxy = connection_peer(self, key);
+        let connection = &mut self.core.connections[key.index as usize];
+        connection.is_of_unknown_client = true;
+        if connection.over_limit.is_some() {
+            return;
+        }
+        match self.count_address(proxy.ip()) {
+            Ok(is_counted) => self.count_for(key, proxy, is_counted),
+            Err(over_limit) => self.move_to_refuse(key, proxy, over_limit),
+        }
     }
 
     /// The client of a request: the connection's own, or the one that a trusted proxy names.
     ///
     /// # Errors
     ///
-    /// Headers that contradict each other. What is malformed is counted, and the proxy's own
-    /// address stands.
-    pub(super) fn client_of(
-        &self,
-        key: Key,
-        head: &Head<'_>,
-    ) -> Result<SocketAddr, ForwardedError> {
-        let peer = connection_peer(self, key);
+    /// Headers that contradict each other. What is malformed is counted, and names nobody.
+    pub(super) fn client_of(&self, key: Key, head: &Head<'_>) -> Result<Client, ForwardedError> {
+        let connection = &self.core.connections[key.index as usize];
+        let peer = connection.peer;
+        let client = |address, is_unknown| Client {
+            address,
+            is_unknown,
+        };
         if !self.is_trusted_proxy(peer) {
-            return Ok(peer);
+            self.warn_of_untrusted(peer, head);
+            return Ok(client(peer, false));
+        }
+        if connection.is_of_unknown_client {
+            // What the proxy passes on may be what the client wrote.
+            return Ok(client(peer, true));
         }
         let trusted = &self.core.settings.trusted_proxies;
         match forwarded::client(head, |ip| trusted.contains(ip)) {
-            Ok(client) => Ok(client.map_or(peer, |ip| SocketAddr::new(ip, 0))),
-            Err(error @ ForwardedError::Malformed) => {
-                self.core.stats().forwarded_malformed.add(1);
+            Ok(forwarded::Client::Proxy) => Ok(client(peer, false)),
+            Ok(forwarded::Client::Address(ip)) => Ok(client(SocketAddr::new(ip, 0), false)),
+            Ok(forwarded::Client::Unknown) => Ok(client(peer, true)),
+            Err(error) => {
+                let stats = self.core.stats();
                 tracing::debug!(connection = %self.core.connection_id(key), %peer, %error);
-                Ok(peer)
+                match error {
+                    ForwardedError::Malformed => {
+                        stats.forwarded_malformed.add(1);
+                        Ok(client(peer, true))
+                    }
+                    ForwardedError::Conflict => {
+                        stats.forwarded_conflicts.add(1);
+                        Err(error)
+                    }
+                }
             }
-            Err(error @ ForwardedError::Conflict) => {
-                tracing::info!(connection = %self.core.connection_id(key), %peer, %error);
-                Err(error)
-            }
+        }
+    }
+
+    /// Says once that a peer which no limit applies to forwards for others, and that nobody believes
+    /// it: then no limit applies to them either.
+    fn warn_of_untrusted(&self, peer: SocketAddr, head: &Head<'_>) {
+        let ip = peer.ip().to_canonical();
+        let mut exempt = self.core.settings.exempt_networks.iter();
+        let is_relevant =
+            (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
+        let is_relaying = self.core.id < self.core.doors.relaying;
+        let names = ["forwarded", "x-forwarded-for"];
+        let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
+        if is_relevant
+            && is_relaying
+            && head.headers.iter().any(|header| is_forwarded(header.name))
+            && !self
+                .core
+                .doors
+                .notices
+                .untrusted_proxy
+                .swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                %peer,
+                "a proxy that is not in server.trusted_proxies says whom it forwards for, and is \
+                 not believed: all of its clients count as this peer, which limits.exempt_networks \
+                 or its Unix socket exempts from limits; add it to server.trusted_proxies"
+            );
         }
     }
 
     /// Makes a connection that is about to become a WebSocket its client's own. An error is the
     /// refusal: the client has too many, or connects too often.
-    pub(super) fn identify(
-        &mut self,
-        key: Key,
-        client: SocketAddr,
-    ) -> Result<(), (Refusal, Response)> {
-        let proxy = connection_peer(self, key);
-        if client == proxy {
+    pub(super) fn identify(&mut self, key: Key, client: Client) -> Result<(), (Refusal, Response)> {
+        let connection = &self.core.connections[key.index as usize];
+        let proxy = connection.peer;
+        let is_counted_by_now = client.address == proxy && !client.is_unknown;
+        if is_counted_by_now || connection.is_of_unknown_client {
             return Ok(());
         }
-        let (over_limit, is_counted) = self.judge_address(client);
-        if let Some(over_limit) = over_limit {
-            let (refusal, response) = over_limit.refusal(&self.core.settings);
-            self.refused(key, refusal);
-            return Err((refusal, response));
+        let judged = match client.is_unknown {
+            true => self.count_address(proxy.ip()),
+            false => self.judge_address(client.address),
+        };
+        match judged {
+            Ok(is_counted) => self.count_for(key, client.address, is_counted),
+            Err(over_limit) => {
+                let (refusal, response) = over_limit.refusal(&self.core.settings);
+                self.refused(key, refusal);
+                return Err((refusal, response));
+            }
         }
         let connection = &mut self.core.connections[key.index as usize];
-        connection.peer = client;
-        connection.is_counted = is_counted;
         connection.cold.get_or_insert_default().proxy = Some(proxy);
         Ok(())
     }
@@ -168,11 +278,7 @@ impl Shard {
     /// Takes back [`Shard::identify`]: there is no WebSocket, and the proxy's next request may be
     /// another client's.
     pub(super) fn unidentify(&mut self, key: Key, proxy: SocketAddr) {
-        let connection = &mut self.core.connections[key.index as usize];
-        let client = std::mem::replace(&mut connection.peer, proxy);
-        if std::mem::take(&mut connection.is_counted) {
-            self.core.doors.addresses.leave(client.ip());
-        }
+        self.count_for(key, proxy, false);
     }
 }
 

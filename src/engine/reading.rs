@@ -13,25 +13,50 @@ use super::connection::{Key, Phase};
 use super::core::Core;
 use super::delivery;
 use super::endpoint::Endpoint;
+use super::holders::Turn;
 use super::pace::{Meter, Pace};
 use super::session::Session;
 use super::settings::Rate;
 use super::shard::Shard;
 use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
-use crate::limits::INFLATED_BYTES_MAX;
+use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED, REFUSING_WAIT};
 use crate::wire::close::append_close;
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
 use crate::wire::frame::{Opcode, append_frame};
 use crate::wire::http::Response;
 
-/// What one receive buffer held.
-#[derive(Default)]
-struct Heard {
+/// One connection while what it sent is decoded.
+struct Hearing<'h> {
+    endpoint: &'h Arc<dyn Endpoint>,
+    meter: Meter<'h>,
+    message_bytes_max: usize,
+    received_ns: u64,
+    /// Those that got through.
     messages: u64,
     message_bytes: u64,
-    /// Of these what was inflated.
-    inflated_bytes: usize,
+}
+
+impl Hearing<'_> {
+    #[inline]
+    fn count(&mut self, message_bytes: usize) {
+        self.messages += 1;
+        self.message_bytes += message_bytes as u64;
+    }
+}
+
+/// Where decoding stopped before its end.
+struct Stopped {
+    by: StoppedBy,
+    /// Bytes at the end of what was received.
+    rest_bytes: usize,
+}
+
+enum StoppedBy {
+    /// The connection has sent more than it may.
+    Rate,
+    /// It had its part of the turn.
+    Turn,
 }
 
 impl Shard {
@@ -62,7 +87,7 @@ impl Shard {
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
         let mut pace = connection.pace.take();
         let held_before = decoder.held_bytes();
-        let waits = self.decode(
+        let stopped = self.decode(
             key,
             (&mut decoder, &mut pace),
             bytes,
@@ -82,17 +107,22 @@ impl Shard {
             (true, since) => since,
         };
         if held != held_before {
-            self.held_changed(held_before, held);
+            self.held_changed(key, held_before, held);
         }
-        if let Some(rest_bytes) = waits {
-            let rest = &bytes[bytes.len() - rest_bytes..];
-            self.core.pause(key, rest, received_ns);
+        if let Some(stopped) = stopped
+            && !self.core.is_doomed(key)
+        {
+            let rest = &bytes[bytes.len() - stopped.rest_bytes..];
+            self.core.keep_rest(key, rest);
+            match stopped.by {
+                StoppedBy::Rate => self.core.pause(key, received_ns),
+                StoppedBy::Turn => self.core.queue_read_on(key),
+            }
             self.relieve_inbound();
         }
     }
 
-    /// Returns, of a connection that has to wait before it may send more, how many bytes at the end
-    /// are not its turn.
+    /// Returns where it stopped, if it did so before all was decoded.
     fn decode(
         &mut self,
         key: Key,
@@ -100,55 +130,41 @@ impl Shard {
         bytes: &mut [u8],
         endpoint: &Arc<dyn Endpoint>,
         received_ns: u64,
-    ) -> Option<usize> {
+    ) -> Option<Stopped> {
         let (limits, rate) = self.bounds_of(key);
-        let mut meter = Meter::new(pace, rate, received_ns);
-        let mut heard = Heard::default();
+        let mut hearing = Hearing {
+            endpoint,
+            meter: Meter::new(pace, rate, received_ns),
+            message_bytes_max: limits.message_bytes,
+            received_ns,
+            messages: 0,
+            message_bytes: 0,
+        };
         let mut input = Input::new(bytes);
+        let mut has_begun = false;
         loop {
             let is_open = self.core.is_open(key);
-            if is_open && meter.must_wait() && !input.is_empty() {
+            if is_open && hearing.meter.must_wait() && !input.is_empty() {
                 break;
             }
+            // One frame gets through in any case, so that this comes to an end. Of a connection that
+            // is doomed nothing is kept: it is decoded to the end, so that its Close is found.
+            let is_over = self.core.work.is_quantum_spent() && has_begun && !input.is_empty();
+            if is_over && !self.core.is_doomed(key) {
+                break;
+            }
+            has_begun = true;
+            self.core.work.spend(PRICE_FRAME);
             match decoder.next(&mut input, &limits) {
                 Ok(None) => break,
-                Ok(Some(Item::Message(message)))
-                    if is_open && self.gets_through(key, &mut meter, message.payload.len()) =>
-                {
-                    heard.messages += 1;
-                    heard.message_bytes += message.payload.len() as u64;
-                    self.call_message(key, endpoint, message, received_ns);
-                }
-                Ok(Some(Item::Compressed(message)))
-                    if is_open && self.gets_through(key, &mut meter, 0) =>
-                {
-                    // Past the bound even one byte is too much.
-                    let max = match heard.inflated_bytes {
-                        0..=INFLATED_BYTES_MAX => limits.message_bytes,
-                        _ => 0,
-                    };
-                    let bytes = self.call_compressed(key, endpoint, message, max, received_ns);
-                    heard.messages += u64::from(bytes.is_some());
-                    heard.message_bytes += bytes.unwrap_or(0) as u64;
-                    heard.inflated_bytes += bytes.unwrap_or(0);
-                    meter.spend_bytes(bytes.unwrap_or(0));
-                }
-                Ok(Some(Item::Ping(payload)))
-                    if is_open && self.ping_gets_through(key, &mut meter, payload.len()) =>
-                {
-                    let mut pong = Vec::with_capacity(2 + payload.len());
-                    append_frame(&mut pong, Opcode::Pong, payload);
-                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
-                }
-                Ok(Some(
-                    Item::Message(_) | Item::Compressed(_) | Item::Ping(_) | Item::Pong(_),
-                )) => {}
                 Ok(Some(Item::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.core.connections[key.index as usize].is_read_closed = true;
                     self.core.doom(key, CloseReason::ClientClosed(code));
                     break;
                 }
+                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
+                Ok(Some(_)) => {}
                 Err(error) => {
                     self.core.doom(key, CloseReason::Protocol(error));
                     break;
@@ -156,9 +172,55 @@ impl Shard {
             }
         }
         let stats = self.core.stats();
-        stats.messages.add(heard.messages);
-        stats.message_bytes.add(heard.message_bytes);
-        (self.core.is_open(key) && meter.must_wait()).then(|| input.len())
+        stats.messages.add(hearing.messages);
+        stats.message_bytes.add(hearing.message_bytes);
+        let by = match self.core.is_open(key) && hearing.meter.must_wait() {
+            true => StoppedBy::Rate,
+            false if input.is_empty() => return None,
+            false => StoppedBy::Turn,
+        };
+        Some(Stopped {
+            by,
+            rest_bytes: input.len(),
+        })
+    }
+
+    /// Takes in what an open connection has sent, but for a Close.
+    #[inline]
+    fn take_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
+        match item {
+            Item::Message(message) => {
+                let bytes = message.payload.len();
+                if self.gets_through(key, &mut hearing.meter, bytes) {
+                    hearing.count(bytes);
+                    self.call_message(key, hearing.endpoint, message, hearing.received_ns);
+                }
+            }
+            Item::Compressed(message) => {
+                if self.gets_through(key, &mut hearing.meter, 0)
+                    && let Some(bytes) = self.call_compressed(key, message, hearing)
+                {
+                    hearing.count(bytes);
+                    hearing.meter.spend_bytes(bytes);
+                    self.core.work.spend_bytes(bytes, PRICE_KIB_INFLATED);
+                }
+            }
+            Item::Ping(payload) => {
+                if self.control_gets_through(key, &mut hearing.meter, payload.len()) {
+                    let mut pong = Vec::with_capacity(2 + payload.len());
+                    append_frame(&mut pong, Opcode::Pong, payload);
+                    let received_ns = hearing.received_ns;
+                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
+                }
+            }
+            Item::Pong(payload) => {
+                self.control_gets_through(key, &mut hearing.meter, payload.len());
+            }
+            Item::Fragment => {
+                self.control_gets_through(key, &mut hearing.meter, 0);
+            }
+            Item::Close(_) => {}
+        }
     }
 
     /// What the connection may send, and how fast.
@@ -192,17 +254,15 @@ impl Shard {
     fn call_compressed(
         &mut self,
         key: Key,
-        endpoint: &Arc<dyn Endpoint>,
         compressed: Message<'_>,
-        message_bytes_max: usize,
-        received_ns: u64,
+        hearing: &Hearing<'_>,
     ) -> Option<usize> {
         // The endpoint may be given the whole core, so the message must not lie in it.
         let mut inflater = std::mem::take(&mut self.core.inflater);
-        let inflated = inflater.inflate(compressed, message_bytes_max);
+        let inflated = inflater.inflate(compressed, hearing.message_bytes_max);
         let bytes = inflated.map(|message| {
             self.core.stats().inflated.add(1);
-            self.call_message(key, endpoint, message, received_ns);
+            self.call_message(key, hearing.endpoint, message, hearing.received_ns);
             message.payload.len()
         });
         self.core.inflater = inflater;
@@ -219,33 +279,69 @@ impl Shard {
         self.core.doom(key, CloseReason::EndpointPanic);
     }
 
-    /// Keeps account of partial messages. Over the bound, the largest that this shard holds goes.
-    fn held_changed(&mut self, before: usize, now: usize) {
+    /// Keeps account of partial messages.
+    fn held_changed(&mut self, key: Key, before: usize, now: usize) {
         let inbound = &self.core.doors.inbound;
         if now < before {
             inbound.fetch_sub(before - now, Ordering::Relaxed);
             return;
         }
         inbound.fetch_add(now - before, Ordering::Relaxed);
+        self.core.inbound_grown(key);
         self.relieve_inbound();
     }
 
-    /// Where partial messages and requests take more than they may, the largest on this shard goes.
+    /// Where partial messages and requests of the process take more than they may, the largest of
+    /// all shards goes. Called where they grow, and once a turn: another shard may have said that
+    /// the largest is here.
     pub(super) fn relieve_inbound(&mut self) {
-        let total = self.core.doors.inbound.load(Ordering::Relaxed);
-        if total <= self.core.settings.inbound_bytes_max {
-            return;
+        if self.is_inbound_over() {
+            self.forget_largest();
         }
-        let candidates = self.core.connections.iter().filter(|(_, each)| {
-            !each.is_doomed && matches!(each.phase, Phase::Request | Phase::Open)
-        });
-        let largest = candidates.max_by_key(|(_, each)| each.held_bytes());
-        if let Some((index, connection)) = largest {
+    }
+
+    fn is_inbound_over(&self) -> bool {
+        let total = self.core.doors.inbound.load(Ordering::Relaxed);
+        total > self.core.settings.inbound_bytes_max
+    }
+
+    #[cold]
+    fn forget_largest(&mut self) {
+        let doors = Arc::clone(&self.core.doors);
+        match doors.inbound_holders.turn() {
+            None => return,
+            Some(other) if other != self.core.id => {
+                doors.doors[usize::from(other)].wake();
+                return;
+            }
+            Some(_) => {}
+        }
+        let connections = self.core.connections.iter();
+        let holders = connections.filter(|(_, each)| !each.is_doomed && each.phase != Phase::Dead);
+        let holders = holders.map(|(index, each)| {
             let key = Key {
                 index: index as u32,
-                generation: connection.generation,
+                generation: each.generation,
             };
-            self.core.doom(key, CloseReason::InboundBudget);
+            (each.held_bytes(), key)
+        });
+        let holders = holders.filter(|(bytes, _)| *bytes > 0).collect();
+        let mut relief = doors.inbound_holders.relief(self.core.id, holders);
+        while self.is_inbound_over() {
+            match relief.next() {
+                Turn::Own(key) => {
+                    self.core.doom(key, CloseReason::InboundBudget);
+                    // At once, so that nobody else goes for what is given back already.
+                    if let Some(connection) = self.core.connection(key) {
+                        connection.forget_received(&doors);
+                    }
+                }
+                Turn::Other(shard) => {
+                    doors.doors[usize::from(shard)].wake();
+                    return;
+                }
+                Turn::Nobody => return,
+            }
         }
     }
 
@@ -255,18 +351,25 @@ impl Shard {
             return;
         };
         connection.is_doomed = false;
+        self.core.work.spend(PRICE_CLOSING);
+        let is_for_memory = matches!(reason, CloseReason::InboundBudget | CloseReason::SlowMemory);
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
         match connection.phase {
             Phase::Open => self.close_open(key, reason),
+            // Nothing that it could still be told is worth the memory.
+            Phase::Draining | Phase::Lingering if is_for_memory => self.die(key),
             // The answer to our Close, or a client that cannot even close properly.
             Phase::Closing => match reason {
-                CloseReason::ClientGone => self.die(key),
+                CloseReason::ClientGone | CloseReason::SlowMemory => self.die(key),
                 _ => self.drain(key),
             },
             Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
                 let response = Response::text(503, "The relay is shutting down.\n");
                 self.refuse_unfinished(key, Refusal::Shutdown, &response);
             }
-            Phase::Request if *reason == CloseReason::InboundBudget => {
+            Phase::Request | Phase::Deferred if *reason == CloseReason::InboundBudget => {
                 let response = Response::text(503, "The relay is short of memory.\n")
                     .with_header("Retry-After", "5");
                 self.refuse_unfinished(key, Refusal::InboundBudget, &response);
@@ -297,7 +400,7 @@ impl Shard {
         if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
         }
-        self.core.leave_all(key);
+        self.core.leave_rooms(key);
         self.core.stats().closed[reason.label_index()].add(1);
         self.log_closed(key, reason);
         let is_gone = *reason == CloseReason::ClientGone;
@@ -305,7 +408,7 @@ impl Shard {
         connection.state = None;
         connection.attachments = Attachments::default();
         connection.message_since_tick = 0;
-        if is_gone {
+        if is_gone || connection.is_cut {
             return self.die(key);
         }
         if *reason == CloseReason::Tls {
@@ -331,12 +434,17 @@ impl Shard {
     fn log_closed(&self, key: Key, reason: &CloseReason) {
         let connection = self.core.connection_id(key);
         let peer = self.core.connections[key.index as usize].peer;
+        let now_ns = self.core.clock.turn_ns();
         match reason {
             CloseReason::Protocol(error) => {
                 tracing::debug!(%connection, %peer, reason = reason.label(), %error, "closed");
             }
-            reason if reason.is_slow() => {
-                tracing::info!(%connection, %peer, reason = reason.label(), "slow client closed");
+            reason
+                if reason.is_slow()
+                    && let Some(suppressed) = self.core.doors.notices.slow_client.due(now_ns) =>
+            {
+                let reason = reason.label();
+                tracing::info!(%connection, %peer, reason, suppressed, "slow client closed");
             }
             reason => tracing::debug!(%connection, %peer, reason = reason.label(), "closed"),
         }
@@ -349,9 +457,7 @@ impl Shard {
         let connection = &mut self.core.connections[key.index as usize];
         connection.pace = None;
         let held = std::mem::take(&mut connection.decoder).held_bytes();
-        if held > 0 {
-            self.held_changed(held, 0);
-        }
+        self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
         self.core.mark_dirty(key);
     }
 
@@ -395,19 +501,6 @@ impl Shard {
         self.close(key, &CloseReason::ClientGone);
     }
 
-    /// Removes the connection at the end of the turn.
-    pub(super) fn die(&mut self, key: Key) {
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        if connection.phase == Phase::Dead {
-            return;
-        }
-        debug_assert!(connection.rooms.len() == 0, "a member that dies");
-        self.enter_phase(key, Phase::Dead);
-        self.core.dead.push(key);
-    }
-
     /// The one place where a phase changes: gauges and deadlines follow.
     pub(super) fn enter_phase(&mut self, key: Key, phase: Phase) {
         let close_ticks = ticks_of(self.core.settings.timeouts.close);
@@ -443,7 +536,11 @@ impl Shard {
         if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
             && !matches!(connection.phase, Phase::Closing | Phase::Draining)
         {
-            connection.deadline_tick = clock.tick() + close_ticks;
+            connection.deadline_tick = clock.tick()
+                + match connection.over_limit {
+                    Some(_) => close_ticks.min(ticks_of(REFUSING_WAIT)),
+                    None => close_ticks,
+                };
         }
         connection.phase = phase;
     }

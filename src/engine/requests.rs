@@ -13,13 +13,15 @@ use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::{Key, Phase};
 use super::endpoint::{
-    Accept, Admission, Answer, Endpoint, LateAnswer, Later, Pending, Request, unanswered,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, LateAnswer, Later, Pending, Request,
+    unanswered,
 };
+use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
-use crate::limits::{RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::deflate::offer::Agreement;
 use crate::wire::forwarded::ForwardedError;
 use crate::wire::handshake::{self, Upgrade};
@@ -87,8 +89,43 @@ impl Shard {
                 Step::Incomplete | Step::Deferred => return Some(at),
                 Step::Ended => return None,
             }
+            if at < bytes.len() && self.core.work.is_quantum_spent() && self.cut_requests(key) {
+                return Some(at);
+            }
         }
         None
+    }
+
+    /// Leaves further requests of the connection to a later turn. Returns whether it is still about
+    /// requests.
+    fn cut_requests(&mut self, key: Key) -> bool {
+        let connection = self.core.connection(key);
+        let Some(connection) = connection.filter(|each| each.phase == Phase::Request) else {
+            return false;
+        };
+        connection.cold.get_or_insert_default().is_cut = true;
+        self.core.queue_read_on(key);
+        true
+    }
+
+    /// Goes on with requests that were left when others had their turn. Returns whether there were
+    /// any.
+    pub(super) fn take_cut_requests(&mut self, key: Key) -> bool {
+        let connection = self.core.connection(key);
+        let cold = connection.and_then(|connection| connection.cold.as_mut());
+        let Some(cold) = cold.filter(|cold| cold.is_cut) else {
+            return false;
+        };
+        cold.is_cut = false;
+        let mut kept = std::mem::take(&mut cold.received);
+        let now_ns = self.core.clock.now_ns();
+        if let Some(rest) = self.take_requests(key, &mut kept, now_ns) {
+            kept.drain(..rest);
+            self.keep(key, kept);
+        } else {
+            self.count_held(key);
+        }
+        true
     }
 
     /// Keeps bytes for later.
@@ -105,6 +142,7 @@ impl Shard {
             head_bytes: self.core.settings.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
+        self.core.work.spend(PRICE_REQUEST);
         let mut space = HeaderSpace::new();
         let (head, head_len) = match Head::parse(bytes, &mut space, &limits) {
             Ok(Some(parsed)) => parsed,
@@ -124,37 +162,27 @@ impl Shard {
             return self.answer_without_endpoint(key, &head, head_len);
         };
         self.core.connections[key.index as usize].endpoint = endpoint;
-        let Ok(peer) = self.client_of(key, &head) else {
+        let Ok(client) = self.client_of(key, &head) else {
             return self.conflict(key, &head);
         };
-        let mut request = Request {
+        let request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
-            peer,
+            peer: client.address,
             connection: self.core.connection_id(key),
             context: None,
         };
-        if let Some(step) = self.judge_network(key, &head, peer, head_len) {
+        if let Some(step) = self.judge_network(key, &head, client, head_len) {
             return step;
         }
         if head.is_upgrade() {
-            return self.take_upgrade(key, &request, head_len, received_ns);
+            return self.take_upgrade(key, &request, client, head_len, received_ns);
         }
         if let Some(step) = self.answer_method(key, &head, head_len) {
             return step;
         }
-        match self.body(key, &head, bytes, head_len) {
-            Ok(Body::Whole { bytes: body, end }) => {
-                request.body = &body;
-                self.take_plain(key, &request, end)
-            }
-            Ok(Body::Incomplete) => {
-                self.invite_body(key, &head, bytes.len() - head_len);
-                Step::Incomplete
-            }
-            Err(error) => self.bad_request(key, error, bytes),
-        }
+        self.take_with_body(key, &request, bytes, head_len)
     }
 
     /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
@@ -210,6 +238,9 @@ impl Shard {
     fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
             let over_limit = self.core.connection(key)?.over_limit?;
+            if self.is_probe(head) {
+                return None;
+            }
             over_limit.refusal(&self.core.settings)
         } else {
             let response = Response::text(503, "The relay is shutting down.\n");
@@ -219,6 +250,14 @@ impl Shard {
         let response = self.worded(head.path, response, refusal.label());
         self.send_response(key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
+    }
+
+    /// Whether the request is one that is answered however full the relay is.
+    fn is_probe(&self, head: &Head<'_>) -> bool {
+        let has_no_body = matches!(head.body, BodyLength::None | BodyLength::Length(0));
+        let route = self.router.find(head.path);
+        let endpoint = route.map(|route| &self.endpoints[usize::from(route.endpoint.0)]);
+        has_no_body && !head.is_upgrade() && endpoint.is_some_and(|endpoint| endpoint.is_probe())
     }
 
     /// A refusal of ours in the words of the endpoint that has this path, if any has.
@@ -231,7 +270,7 @@ impl Shard {
         catch_unwind(call).unwrap_or(response)
     }
 
-    fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
+    pub(super) fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
         self.refused(key, Refusal::BadRequest);
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
@@ -254,6 +293,7 @@ impl Shard {
         &mut self,
         key: Key,
         request: &Request<'_>,
+        client: Client,
         end: usize,
         received_ns: u64,
     ) -> Step {
@@ -269,7 +309,7 @@ impl Shard {
                 return Step::Ended;
             }
         };
-        if let Err((refusal, response)) = self.identify(key, request.peer) {
+        if let Err((refusal, response)) = self.identify(key, client) {
             let response = self.worded(request.head.path, response, refusal.label());
             return self.respond(key, request.head, &response, end);
         }
@@ -286,54 +326,106 @@ impl Shard {
                 self.respond(key, request.head, &response, end)
             }
             Ok(Admission::RefuseFor(refusal, response)) => {
-                self.refuse_for(key, request.head, refusal, &response, end)
+                self.refuse_for(key, request.head, refusal, &response, Some(end))
             }
             Ok(Admission::Later(pending)) => self.defer(key, pending),
             Err(_) => self.failed(key, request.head),
         }
     }
 
-    fn take_plain(&mut self, key: Key, request: &Request<'_>, end: usize) -> Step {
+    /// Asks the endpoint for the answer to a request that is whole.
+    pub(super) fn take_plain(
+        &mut self,
+        key: Key,
+        request: &Request<'_>,
+        verdict: Option<&HeadVerdict>,
+        end: usize,
+    ) -> Step {
         let endpoint = self.endpoint_of(key);
         let mut later = self.later(key);
-        let call = AssertUnwindSafe(|| endpoint.request(request, &mut later));
+        let call = AssertUnwindSafe(|| match verdict {
+            Some(HeadVerdict::Admitted(context)) => {
+                let context = context.as_deref();
+                endpoint.judged_request(
+                    &Request {
+                        context,
+                        ..*request
+                    },
+                    &mut later,
+                )
+            }
+            _ => endpoint.request(request, &mut later),
+        });
         match catch_unwind(call) {
-            Ok(Answer::Now(response)) => {
-                self.core.stats().requests.add(1);
-                self.respond(key, request.head, &response, end)
-            }
-            Ok(Answer::RefuseFor(refusal, response)) => {
-                self.refuse_for(key, request.head, refusal, &response, end)
-            }
-            Ok(Answer::Later(pending)) => self.defer(key, pending),
+            Ok(answer) => self.give(key, request.head, answer, Some(end)),
             Err(_) => self.failed(key, request.head),
         }
     }
 
-    /// Refuses a request on behalf of its endpoint. Whoever showed something that is no good gets
-    /// no other try on this connection.
+    /// Refuses a request on behalf of its endpoint; `end` as for [`Shard::give`]. Whoever showed
+    /// something that is no good gets no other try on this connection.
     fn refuse_for(
         &mut self,
         key: Key,
         head: &Head<'_>,
         refusal: Refusal,
         response: &Response,
-        end: usize,
+        end: Option<usize>,
     ) -> Step {
         self.refused(key, refusal);
-        if !refusal.is_of_credentials() {
-            return self.respond(key, head, response, end);
-        }
-        self.send_response(key, response, false, head.method == "HEAD");
-        Step::Ended
+        self.answer_up_to(
+            key,
+            head,
+            response,
+            end.filter(|_| !refusal.is_of_credentials()),
+        )
     }
 
-    fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
+    /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
+    /// come, and the connection is not kept.
+    pub(super) fn give(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        answer: Answer,
+        end: Option<usize>,
+    ) -> Step {
+        let response = match (answer, end) {
+            (Answer::Now(response), _) => {
+                self.core.stats().requests.add(1);
+                response
+            }
+            (Answer::RefuseFor(refusal, response), _) => {
+                return self.refuse_for(key, head, refusal, &response, end);
+            }
+            (Answer::Later(pending), Some(_)) => return self.defer(key, pending),
+            (Answer::Later(_), None) => unanswered(),
+        };
+        self.answer_up_to(key, head, &response, end)
+    }
+
+    fn answer_up_to(
+        &mut self,
+        key: Key,
+        head: &Head<'_>,
+        response: &Response,
+        end: Option<usize>,
+    ) -> Step {
+        match end {
+            Some(end) => self.respond(key, head, response, end),
+            None => {
+                self.send_response(key, response, false, head.method == "HEAD");
+                Step::Ended
+            }
+        }
+    }
+
+    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
         let endpoint = self.core.connections[key.index as usize].endpoint;
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    fn later(&mut self, key: Key) -> Later<'_> {
+    pub(super) fn later(&mut self, key: Key) -> Later<'_> {
         let connection = self.core.connection_id(key);
         Later {
             core: &mut self.core,
@@ -341,7 +433,7 @@ impl Shard {
         }
     }
 
-    fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
+    pub(super) fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.refused(key, Refusal::Endpoint);
@@ -516,10 +608,13 @@ impl Shard {
 
     /// Answers a request. The connection stays open for the next one where both sides want that.
     fn respond(&mut self, key: Key, head: &Head<'_>, response: &Response, end: usize) -> Step {
-        let waiting = self.core.connections[key.index as usize].outbox.bytes();
-        // Who asks and asks and does not read is told that this was the last answer.
-        let keep_alive =
-            head.keep_alive() && self.stop.is_accepting() && waiting < RESPONSES_BYTES_MAX;
+        let connection = &self.core.connections[key.index as usize];
+        // Who asks and asks and does not read is told that this was the last answer, and so is who
+        // cannot stay.
+        let keep_alive = head.keep_alive()
+            && self.stop.is_accepting()
+            && connection.outbox.bytes() < RESPONSES_BYTES_MAX
+            && connection.over_limit.is_none();
         self.send_response(key, response, keep_alive, head.method == "HEAD");
         if keep_alive {
             Step::Done(end)
@@ -556,7 +651,11 @@ impl Shard {
     }
 
     pub(super) fn refused(&mut self, key: Key, refusal: Refusal) {
-        self.core.stats().refused[refusal as usize].add(1);
+        let connection = self.core.connection(key);
+        // Who is over a limit was counted when that was found.
+        if connection.is_none_or(|connection| connection.over_limit.is_none()) {
+            self.core.stats().refused[refusal as usize].add(1);
+        }
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, reason = refusal.label(), "refused");
     }
@@ -586,6 +685,9 @@ impl Shard {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
+        if let Some(over_limit) = connection.over_limit {
+            return self.refusal_overdue(key, over_limit);
+        }
         let cold = connection.cold.as_ref();
         let is_silent = cold.is_none_or(|cold| cold.received.is_empty());
         if is_silent || !connection.outbox.is_empty() {
@@ -606,7 +708,7 @@ impl Shard {
             return false;
         };
         let unsent = connection.outbox.bytes();
-        if unsent == 0 || connection.was_open() {
+        if unsent == 0 || connection.was_open() || connection.over_limit.is_some() {
             return false;
         }
         let cold = connection.cold.get_or_insert_default();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::network::{Network, Networks};
 use super::rate::TokenRate;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,7 +104,8 @@ impl RatePolicy {
 /// How much one connection may send. A message gets through while there is a token for it of each
 /// kind, and takes one for itself and one for each byte of its payload, also where that is more
 /// than there are ([`super::TokenBucket`]). Of a compressed message the bytes count that it
-/// inflates to. A ping counts as a message of its payload, except that it is never dropped.
+/// inflates to. A ping or a pong counts as a message of its payload, and each fragment but the last
+/// as one without any, except that they are never dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rate {
     /// Messages. `None`: any number.
@@ -253,6 +255,12 @@ pub struct Settings {
     pub head_bytes: usize,
     /// Connections of the process; `None`: no limit.
     pub connections_max: Option<usize>,
+    /// Connections over a limit that are kept until they were told so; more are told at once, and
+    /// closed. They count towards no other limit. [`super::FileBudget`] says how many fit.
+    pub refusing_max: usize,
+    /// Connections of the admin shard, half of them for one address; one more takes the place of the
+    /// one that is missed least.
+    pub admin_connections_max: usize,
     /// Connections of one address (IPv6: of one /64); `None`: no limit.
     pub connections_per_ip_max: Option<usize>,
     /// Whose connections the relaying shards take. Open ones stay when this changes.
@@ -266,13 +274,14 @@ pub struct Settings {
     /// Whether connections of trusted proxies to the relaying shards begin with a header of the
     /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
     pub proxy_protocol: bool,
-    /// Bytes of partial messages and requests in the process.
+    /// Bytes of partial messages, requests and TLS records in the process.
     pub inbound_bytes_max: usize,
     /// Rooms of one connection.
     pub rooms_per_connection_max: usize,
     /// Length of a room's name, in bytes.
     pub room_name_bytes_max: usize,
-    /// Bytes of live buffers in the process.
+    /// Bytes of all that waits to be sent in the process, and of what it takes to send it: buffers,
+    /// queues, TLS, compression.
     pub process_bytes_max: usize,
     /// Deadlines.
     pub timeouts: Timeouts,
@@ -304,6 +313,8 @@ impl Default for Settings {
             send_buffer_bytes: None,
             head_bytes: 16 * 1024,
             connections_max: None,
+            refusing_max: REFUSING_MAX,
+            admin_connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_ip_max: None,
             networks: Networks::default(),
             connects_per_ip: None,

@@ -2,13 +2,13 @@
 //!
 //! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event
 //! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
-//! amount. What a bound cut short stays queued, and the next poll does not wait.
+//! amount of one currency ([`super::work`]). What a bound cut short stays queued, and the next poll
+//! does not wait.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -26,14 +26,14 @@ use super::router::Router;
 use super::stop::Stop;
 use super::timers::BusyWindow;
 use super::tls::TlsBuffers;
-use super::{asking, delivery, slow, tls};
-use crate::fanout::local_room::LocalRoom;
+use super::work::{TurnPhase, price_of_bytes};
+use super::{asking, slow, tls};
 use crate::fanout::outbox::Sent;
-use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, CONTROLS_PER_TURN, PENDING_BYTES_MAX,
-    READS_PER_CONNECTION, SENDS_PER_PASS, SLICES_PER_WRITE, TURN_BYTES_MAX, WRITES_PER_CONNECTION,
+    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, FLUSH_QUANTUM_NS, PENDING_BYTES_MAX, PRICE_ASK,
+    PRICE_KIB_ENCRYPTED, PRICE_KIB_READ, PRICE_KIB_SENT, PRICE_READ, PRICE_RUN, PRICE_SEND,
+    READ_QUANTUM_BYTES, READS_PER_CONNECTION, SLICES_PER_WRITE, TURN_BYTES_MAX,
 };
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
@@ -45,12 +45,19 @@ pub(super) struct Listening {
     pub(super) listener: Listener,
     /// Connections may wait in it.
     pub(super) is_ready: bool,
-    /// The last attempt to accept met an error.
+    /// The last attempt to accept met an error: it waits for the next tick.
     pub(super) is_failing: bool,
     /// Its clients speak TLS.
     pub(super) tls: bool,
     /// Somebody else holds it too: what waits in it is not lost when we end.
     pub(super) is_inherited: bool,
+}
+
+impl Listening {
+    /// Whether it is worth trying to accept a connection now.
+    pub(super) fn may_accept(&self) -> bool {
+        self.is_ready && !self.is_failing
+    }
 }
 
 /// One thread with one poll, one slab of connections and one set of local rooms.
@@ -89,12 +96,15 @@ impl Shard {
         while !self.is_finished() {
             self.turn();
         }
+        self.core.doors.inbound_holders.ended(self.core.id);
+        self.core.doors.waiting_holders.ended(self.core.id);
     }
 
     fn turn(&mut self) {
         self.poll();
         let began_ns = self.core.clock.turn_ns();
         self.core.stats().last_turn_ns.set(began_ns);
+        self.core.work.begin_turn();
         self.take_mail();
         self.accept();
         self.read();
@@ -104,6 +114,7 @@ impl Shard {
         self.flush();
         self.handshakes();
         self.timers();
+        self.keep_within_memory();
         self.reap();
         let ended_ns = self.core.clock.now_ns();
         self.core
@@ -177,7 +188,10 @@ impl Shard {
             let writable = event.is_writable() && !connection.is_writable;
             connection.is_writable |= event.is_writable();
             let is_waiting = writable && connection.has_to_send();
-            if readable {
+            // Whoever goes can wait for those who stay: they may be many at once.
+            if readable && connection.is_read_closed {
+                self.core.queue_read_on(key);
+            } else if readable {
                 self.core.queue_read(key);
             }
             if is_waiting {
@@ -196,7 +210,7 @@ impl Shard {
         let began = Instant::now();
         while began.elapsed() < spin {
             self.take_events(Duration::ZERO);
-            if self.has_work() || self.has_mail() || self.listeners.iter().any(|l| l.is_ready) {
+            if self.has_work() || self.has_mail() || self.may_accept() {
                 return true;
             }
             std::hint::spin_loop();
@@ -211,15 +225,21 @@ impl Shard {
             || !core.rooms_pending.is_empty()
             || !core.batch.is_empty()
             || !core.doomed.is_empty()
+            || !core.leaving.is_empty()
             || !core.dead.is_empty()
+            || core.sweep.is_under_way()
             || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
-            || (self.listeners.iter().any(|each| each.is_ready) && self.stop.is_accepting())
+            || (self.may_accept() && self.stop.is_accepting())
+    }
+
+    fn may_accept(&self) -> bool {
+        self.listeners.iter().any(Listening::may_accept)
     }
 
     /// Whether other threads left something, or made room for what they are to get.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
-            || (!self.inbox.control.is_empty() && !self.is_blocked())
+            || (!self.inbox.has_no_control() && !self.is_blocked())
             || self
                 .senders()
                 .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
@@ -253,22 +273,12 @@ impl Shard {
             && !self.own_mailbox.is_full()
     }
 
-    /// Takes what other threads left: connections, control messages, batches.
+    /// Takes what other threads left: control messages, batches.
     fn take_mail(&mut self) {
         self.push_unsent();
-        while let Ok(handover) = self.inbox.handover.try_recv() {
-            self.adopt(handover);
-        }
-        for _ in 0..CONTROLS_PER_TURN {
-            if self.is_blocked() {
-                break;
-            }
-            let Ok(control) = self.inbox.control.try_recv() else {
-                break;
-            };
-            self.obey(control);
-        }
-        if self.core.doors.shards() > 1 && self.core.pending_bytes < PENDING_BYTES_MAX {
+        self.take_controls();
+        self.core.work.begin(TurnPhase::Mail);
+        if self.core.doors.shards() > 1 {
             let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
             if taken > 0 {
                 self.wake_blocked_senders();
@@ -276,30 +286,53 @@ impl Shard {
         }
     }
 
-    /// Takes mail from one other shard. Returns how much there was.
+    fn take_controls(&mut self) {
+        self.core.work.begin(TurnPhase::Control);
+        while !self.is_blocked()
+            && self.core.batch.bytes_pending() < TURN_BYTES_MAX
+            && let Some(control) = self.inbox.take_control()
+        {
+            self.obey(control);
+            if self.core.work.is_spent() {
+                break;
+            }
+        }
+        let more = !self.inbox.has_no_control();
+        self.core.note_cut(more);
+    }
+
+    /// Takes mail from one other shard: once at the least, unless too much is yet to be delivered.
+    /// Returns how much there was.
     fn take_batches(&mut self, from: u16) -> usize {
-        let mailbox = Arc::clone(self.core.doors.mailbox(from, self.core.id));
         let mut taken = 0;
         while taken < BATCHES_PER_MAILBOX
-            && let Some(mail) = mailbox.pop()
+            && self.core.pending_bytes < PENDING_BYTES_MAX
+            && !(taken > 0 && self.core.work.is_spent())
+            && let Some(mail) = self.core.doors.mailbox(from, self.core.id).pop()
         {
             taken += 1;
-            let credit = Rc::new(Credit::new(&mailbox, &mail));
+            let mailbox = self.core.doors.mailbox(from, self.core.id);
+            let credit = Rc::new(Credit::new(mailbox, &mail));
             match &mail {
                 Mail::Stop => self.stop_markers.insert(from),
                 Mail::Batch(batch) => {
+                    self.core.work.spend(batch.runs.len() as u64 * PRICE_RUN);
                     for run in &batch.runs {
                         self.core.accept_run(run, || Rc::clone(&credit));
                     }
                 }
             }
         }
+        if taken > 0 {
+            let mailbox = self.core.doors.mailbox(from, self.core.id);
+            self.core.note_cut(!mailbox.is_empty());
+        }
         taken
     }
 
     /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
     /// any mailbox that waited for it.
-    fn wake_blocked_senders(&self) {
+    pub(super) fn wake_blocked_senders(&self) {
         for from in self.senders() {
             if self
                 .core
@@ -313,43 +346,58 @@ impl Shard {
         }
     }
 
-    /// Reads connections that may have something, in the order in which they became readable.
+    /// Reads connections that may have something, each at most once. Those that had nothing left
+    /// when they were read last and those that had more take turns: so whoever sends now and then
+    /// waits for one read of those that send without pause, however many they are.
     fn read(&mut self) {
+        self.core.work.begin(TurnPhase::Read);
         self.core.resume_paused();
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         for _ in 0..self.core.to_read.len() {
-            let is_full = self.core.batch.bytes_pending() >= TURN_BYTES_MAX
-                || self.core.dirty.len() >= SENDS_PER_PASS;
-            if is_full || !self.may_read() {
+            let is_full = self.core.batch.bytes_pending() >= TURN_BYTES_MAX;
+            if is_full || self.core.work.is_spent() || !self.may_read() {
                 break;
             }
-            let Some(key) = self.core.to_read.pop_front() else {
+            let Some(key) = self.core.to_read.pop() else {
                 break;
             };
             self.read_connection(key, READS_PER_CONNECTION, &mut buffer);
         }
         self.receive_buffer = buffer;
+        self.core.note_cut(!self.core.to_read.is_empty());
     }
 
     pub(super) fn read_connection(&mut self, key: Key, reads_max: usize, buffer: &mut [u8]) {
+        self.core.work.begin_quantum();
+        let is_alone = self.core.to_read.is_empty();
+        let reads_max = if is_alone { reads_max } else { 1 };
         for _ in 0..reads_max {
             let paced_max = self.core.read_bytes_max(key);
             let Some(connection) = self.core.connection(key) else {
                 return;
             };
             connection.is_queued_to_read = false;
-            if matches!(connection.phase, Phase::Deferred | Phase::Dead) || connection.is_paused() {
+            if !connection.may_be_read() {
                 return;
             }
-            if let Some(mut rest) = connection.take_rest() {
-                self.take_rest(key, &mut rest);
+            if connection.is_flushed_first() {
+                break;
+            }
+            if self.take_kept(key) {
+                if self.core.work.is_quantum_spent() {
+                    break;
+                }
                 continue;
             }
+            let Some(connection) = self.core.connection(key) else {
+                return;
+            };
             // An incomplete TLS record goes in front of what follows it.
             let kept = connection.tls.as_ref();
             let kept = kept.map_or(0, |tls| tls.restore(buffer));
             let most_at_once = match connection.window_bits {
-                0 => paced_max,
+                0 if is_alone => paced_max,
+                0 => READ_QUANTUM_BYTES.min(paced_max),
                 _ => COMPRESSED_READ_BYTES_MAX.min(paced_max),
             };
             let most = kept.saturating_add(most_at_once).min(buffer.len());
@@ -361,11 +409,15 @@ impl Shard {
                     let is_drained = end < most && !connection.is_read_closed;
                     connection.is_readable = !is_drained;
                     let received_ns = self.core.clock.now_ns();
+                    self.core.work.spend(PRICE_READ);
+                    self.core.work.spend_bytes(received, PRICE_KIB_READ);
                     self.take_stream(key, &mut buffer[..end], received_ns);
-                    if is_drained || self.core.is_doomed(key) {
+                    if self.core.is_doomed(key) || (is_drained && !self.core.has_kept(key)) {
                         return;
                     }
-                    if self.core.batch.bytes_pending() >= TURN_BYTES_MAX {
+                    if self.core.work.is_quantum_spent()
+                        || self.core.batch.bytes_pending() >= TURN_BYTES_MAX
+                    {
                         break;
                     }
                 }
@@ -377,7 +429,10 @@ impl Shard {
                 Err(_) => return self.client_gone(key),
             }
         }
-        self.core.queue_read(key);
+        if self.core.work.is_quantum_spent() {
+            self.core.stats().turn_cut[TurnPhase::Read as usize].add(1);
+        }
+        self.core.queue_read_on(key);
     }
 
     /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
@@ -418,46 +473,28 @@ impl Shard {
             self.core
                 .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
         }
-        if self.core.doors.live.now() > self.core.settings.process_bytes_max {
-            slow::relieve_memory(&mut self.core);
-        }
-    }
-
-    /// Gives members their frames: room by room, round robin, a bounded number at a time.
-    pub(super) fn deliver(&mut self) {
-        // Nothing in here accepts runs, which is what adds to the queue.
-        let mut pending = std::mem::take(&mut self.core.rooms_pending);
-        deliver_pass(&mut pending, |room, visits_max| {
-            let visits = delivery::deliver_room(&mut self.core, room, visits_max);
-            let room = self.core.rooms.get(room as usize);
-            Served {
-                visits,
-                is_pending: room.is_some_and(LocalRoom::is_pending),
-            }
-        });
-        debug_assert!(self.core.rooms_pending.is_empty());
-        self.core.rooms_pending = pending;
-        self.close_doomed();
     }
 
     /// Writes to every connection that has something to be sent: one call each, as a rule.
     fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.core.dirty);
-        let now = dirty.len().min(SENDS_PER_PASS);
-        for key in dirty.drain(..now) {
+        self.core.work.begin(TurnPhase::Flush);
+        while !self.core.work.is_spent()
+            && let Some(key) = self.core.dirty.pop()
+        {
             self.flush_connection(key);
         }
-        dirty.append(&mut self.core.dirty);
-        self.core.dirty = dirty;
+        self.core.note_cut(!self.core.dirty.is_empty());
         self.close_doomed();
     }
 
-    fn flush_connection(&mut self, key: Key) {
+    /// Writes to one connection until its socket takes no more, or others have their turn.
+    pub(super) fn flush_connection(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
         connection.is_dirty = false;
-        for _ in 0..WRITES_PER_CONNECTION {
+        let left_ns = self.core.work.left_ns();
+        loop {
             let Some(connection) = self.core.connection(key) else {
                 return;
             };
@@ -469,6 +506,10 @@ impl Shard {
             }
             if !self.write(key) {
                 return;
+            }
+            let spent_ns = left_ns - self.core.work.left_ns();
+            if self.core.work.is_spent() || spent_ns > FLUSH_QUANTUM_NS as i64 {
+                break;
             }
         }
         self.core.mark_dirty(key);
@@ -483,6 +524,7 @@ impl Shard {
             id,
             lagging,
             starved,
+            work,
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
@@ -507,6 +549,8 @@ impl Shard {
                 return false;
             }
         };
+        work.spend(PRICE_SEND + price_of_bytes(sent, PRICE_KIB_SENT));
+        work.spend_bytes(encrypted.unwrap_or(0), PRICE_KIB_ENCRYPTED);
         let stats = &doors.doors[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
@@ -534,6 +578,7 @@ impl Shard {
                 connection.is_lagging = true;
                 lagging.push(key);
             }
+            slow::note_growth(&self.core, key);
             return false;
         }
         if !connection.has_to_send() {
@@ -543,35 +588,13 @@ impl Shard {
         true
     }
 
-    /// Closes the connections that their client, endpoint code, a policy or a timer has doomed. It
-    /// is called after delivery, so that what was published before goes out before the Close.
-    pub(super) fn close_doomed(&mut self) {
-        while let Some((key, reason)) = self.core.doomed.pop() {
-            self.close(key, &reason);
-        }
-    }
-
-    /// Removes what has died. Only here do places in the slab become free.
-    fn reap(&mut self) {
-        if std::mem::take(&mut self.core.has_freed_mail) {
-            self.wake_blocked_senders();
-        }
-        while let Some(key) = self.core.dead.pop() {
-            let connection = self.core.connections.remove(key.index as usize);
-            debug_assert!(
-                connection.phase == Phase::Dead && connection.generation == key.generation
-            );
-            let doors = &self.core.doors;
-            doors.doors[usize::from(self.core.id)]
-                .load
-                .fetch_sub(1, Ordering::Relaxed);
-            doors
-                .inbound
-                .fetch_sub(connection.decoder.held_bytes(), Ordering::Relaxed);
-            if connection.is_counted {
-                doors.addresses.leave(connection.peer.ip());
-            }
-        }
+    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    fn keep_within_memory(&mut self) {
+        slow::sweep_lagging(&mut self.core);
+        self.core.publish_held(self.tls_buffers.held_bytes());
+        slow::relieve_memory(&mut self.core);
+        self.relieve_inbound();
+        self.close_doomed();
     }
 
     /// Pushes mail to another shard, behind what waits for it already.
@@ -613,6 +636,7 @@ impl Shard {
 
     fn obey(&mut self, control: Control) {
         let now_ns = self.core.clock.now_ns();
+        self.core.work.spend(PRICE_RUN);
         match control {
             Control::Publish {
                 room,
@@ -657,7 +681,10 @@ impl Shard {
                     self.core.leave(key, place);
                 }
             }
-            Control::Ask(ask) => asking::answer(&mut self.core, ask),
+            Control::Ask(ask) => {
+                self.core.work.spend(PRICE_ASK);
+                asking::answer(&mut self.core, ask);
+            }
             Control::Answered(connection) => {
                 if let Some(key) = self.core.key_of(connection) {
                     self.answered(key);

@@ -369,8 +369,10 @@ impl Shard {
             Some(local) => Arc::clone(&local.room),
             None => {
                 let (room, first) = world.directory.enter(&key, self.id);
-                self.rooms
-                    .insert(room.epoch, LocalRoom::new(Arc::clone(&room), first));
+                self.rooms.insert(
+                    room.epoch,
+                    LocalRoom::new(Arc::clone(&room), first, &Rc::default()),
+                );
                 room
             }
         };
@@ -424,10 +426,15 @@ impl Shard {
         for local in rooms.values_mut() {
             let visits_max = world.random.below(4) as usize;
             local.deliver(visits_max, |connection, runs| {
+                // Its outbox is full, say.
+                if world.random.one_in(8) {
+                    return false;
+                }
                 let frames = |run: &LocalRun| numbers(&run.plain.segment.buffer, &run.plain.bytes);
                 members[connection as usize]
                     .got
                     .extend(runs.flat_map(frames));
+                true
             });
         }
     }

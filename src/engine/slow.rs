@@ -1,4 +1,5 @@
-//! Clients that read too slowly: the bounds of their outboxes, and what happens past them.
+//! Clients that read too slowly: the bounds of their outboxes and of the memory of all of them, and
+//! what happens past them.
 //!
 //! A policy acts only on a connection whose last send would have blocked: what waits for any other
 //! goes out in this turn.
@@ -14,19 +15,22 @@ use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Phase};
 use super::core::Core;
+use super::holders::Turn;
 use super::settings::{SlowClient, SlowPolicy};
 use super::stats::SlowAction;
 use crate::fanout::ConnectionId;
-use crate::fanout::outbox::Dropped;
+use crate::fanout::outbox::{self, Dropped, Outbox, Part};
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
-use crate::limits::{LAGGING_SHOWN_MAX, TICK};
+use crate::limits::{
+    LAGGING_CLIENTS_PER_TURN, LAGGING_SHOWN_MAX, LAGGING_SLICES_PER_TURN, LATEST_SLICES_MIN, TICK,
+};
 
 /// Whether `drop_newest` keeps `more_bytes` from being queued.
 pub(super) fn refuses(connection: &Connection, slow: &SlowClient, more_bytes: usize) -> bool {
     slow.policy == SlowPolicy::DropNewest
         && !connection.is_writable
-        && connection.outbox.bytes() + more_bytes > slow.outbox_bytes
+        && connection.outbox.cost() + more_bytes > slow.outbox_bytes
 }
 
 /// Which bound an outbox is over.
@@ -36,28 +40,59 @@ enum Over {
     Age,
 }
 
-/// Acts on the connection where its outbox is over a bound.
+/// Whether the connection is over a bound for which it is closed.
+pub(super) fn is_to_be_closed(core: &Core, key: Key) -> bool {
+    let connection = core.connections.get(key.index as usize);
+    let connection = connection.filter(|each| each.generation == key.generation);
+    connection.is_some_and(|connection| {
+        let slow = &core.endpoint_settings[usize::from(connection.endpoint.0)].slow_client;
+        slow.policy == SlowPolicy::Disconnect
+            && connection.phase == Phase::Open
+            && over_bytes(connection, slow).is_some()
+    })
+}
+
+/// Acts on the connection where its outbox is over the bound in bytes. The sweep looks at its age:
+/// that has the resolution of a tick.
 pub(super) fn enforce(core: &mut Core, key: Key) {
+    note_growth(core, key);
+    let bounds = |connection: &Connection, slow: &SlowClient| over_bytes(connection, slow);
+    enforce_bounds(core, key, bounds);
+}
+
+/// Notes what waits for the connection, which may be more than for any other.
+pub(super) fn note_growth(core: &Core, key: Key) {
+    let connection = core.connections.get(key.index as usize);
+    let connection = connection.filter(|each| !each.is_writable && !each.is_doomed);
+    if let Some(connection) = connection {
+        let bytes = connection.outbox.cost() + connection.open_bytes();
+        core.doors.waiting_holders.grown(core.id, bytes);
+    }
+}
+
+fn enforce_bounds(
+    core: &mut Core,
+    key: Key,
+    over: impl Fn(&Connection, &SlowClient) -> Option<Over>,
+) {
     let now = core.clock.tick();
-    let settings = Arc::clone(&core.endpoint_settings);
-    let Some(connection) = core.connection(key) else {
+    let Some(connection) = core.connections.get_mut(key.index as usize) else {
         return;
     };
-    if connection.is_writable || connection.phase != Phase::Open || connection.is_doomed {
+    let is_open = connection.generation == key.generation && connection.phase == Phase::Open;
+    if connection.is_writable || !is_open || connection.is_doomed {
         return;
     }
-    let slow = &settings[usize::from(connection.endpoint.0)].slow_client;
-    let Some(over) = over(connection, slow, now) else {
+    let slow = &core.endpoint_settings[usize::from(connection.endpoint.0)].slow_client;
+    let Some(over) = over(connection, slow) else {
         return;
     };
     let (action, dropped) = act(connection, slow, now);
-    let still_over = self::over(connection, slow, now);
+    // A policy has nothing left to drop. By age that is no end: what remains then is a frame that is
+    // partly sent, and the policy was chosen for clients that come back late.
     let is_final = action == SlowAction::Disconnect
-        // A policy that has nothing left to drop. By age that is no end: what remains then is a
-        // frame that is partly sent, and the policy was chosen for clients that come back late.
-        || (still_over == Some(Over::Bytes)
-            && dropped.frames == 0
-            && action != SlowAction::DropNewest);
+        || (action != SlowAction::DropNewest && over_bytes(connection, slow).is_some())
+        || (action == SlowAction::LatestOnly && is_in_vain(&connection.outbox, slow));
     count(core, action, dropped);
     if is_final {
         if action != SlowAction::Disconnect {
@@ -71,23 +106,37 @@ pub(super) fn enforce(core: &mut Core, key: Key) {
     }
 }
 
-fn over(connection: &Connection, slow: &SlowClient, now: Tick) -> Option<Over> {
-    if connection.outbox.bytes() > slow.outbox_bytes {
-        return Some(Over::Bytes);
-    }
-    let oldest = connection.outbox.oldest_tick()?;
-    is_too_old(oldest, slow, now).then_some(Over::Age)
+fn over_bytes(connection: &Connection, slow: &SlowClient) -> Option<Over> {
+    (connection.outbox.cost() > slow.outbox_bytes).then_some(Over::Bytes)
+}
+
+fn over_bytes_or_age(connection: &Connection, slow: &SlowClient, now: Tick) -> Option<Over> {
+    let over_age = || {
+        let oldest = connection.outbox.oldest_tick()?;
+        is_too_old(oldest, slow, now).then_some(Over::Age)
+    };
+    let over = over_bytes(connection, slow).or_else(over_age)?;
+    let is_of_use = over == Over::Bytes
+        || slow.policy != SlowPolicy::LatestOnly
+        || connection.outbox.may_have_stale();
+    is_of_use.then_some(over)
 }
 
 fn is_too_old(tick: Tick, slow: &SlowClient, now: Tick) -> bool {
     slow.outbox_age > Duration::ZERO && now.saturating_sub(tick) > ticks_of(slow.outbox_age)
 }
 
+/// Whether the latest frames alone are so many, and so close to the bound, that all of them would be
+/// looked at for almost every frame that follows.
+fn is_in_vain(outbox: &Outbox, slow: &SlowClient) -> bool {
+    outbox.slices() > LATEST_SLICES_MIN && outbox.cost() > slow.outbox_bytes / 8 * 7
+}
+
 fn act(connection: &mut Connection, slow: &SlowClient, now: Tick) -> (SlowAction, Dropped) {
     match slow.policy {
         SlowPolicy::Disconnect => (SlowAction::Disconnect, Dropped::default()),
         SlowPolicy::DropOldest => {
-            let is_over = |bytes, tick| bytes > slow.outbox_bytes || is_too_old(tick, slow, now);
+            let is_over = |cost, tick| cost > slow.outbox_bytes || is_too_old(tick, slow, now);
             (
                 SlowAction::DropOldest,
                 connection.outbox.drop_oldest(is_over),
@@ -113,29 +162,105 @@ fn count(core: &Core, action: SlowAction, dropped: Dropped) {
     stats.dropped_frames.add(u64::from(dropped.frames));
 }
 
-/// Looks at every connection whose last send would have blocked. Called once a tick.
-pub(super) fn sweep_lagging(core: &mut Core) {
-    let mut oldest = None;
-    let mut lagging = std::mem::take(&mut core.lagging);
-    lagging.retain(|key| {
-        let Some(connection) = core.connection(*key) else {
-            return false;
-        };
-        if connection.is_writable || connection.phase == Phase::Dead {
-            connection.is_lagging = false;
-            return false;
+/// A look at every connection whose last send would have blocked, a bounded number in each turn.
+#[derive(Default)]
+pub(super) struct Sweep {
+    /// The place in the list of the next one; `None`: all were looked at in this tick.
+    next: Option<usize>,
+    /// When the oldest frame was accepted that waits for those that were looked at.
+    oldest: Option<Tick>,
+    joined: Joined,
+}
+
+impl Sweep {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
+/// What small slices were merged into, by where the first and the last of them begin and end, and
+/// how many there are. What was merged is kept as long: its address must not be used again.
+#[derive(Default)]
+struct Joined(FxHashMap<(usize, u32, usize, u32, usize), (Vec<Part>, Rc<Segment>)>);
+
+impl Joined {
+    /// The same segment for everybody who waits for the same parts.
+    fn of(&mut self, parts: &[Part]) -> Option<Rc<Segment>> {
+        let (first, start, _) = parts.first()?;
+        let (last, _, end) = parts.last()?;
+        let address = |segment: &Rc<Segment>| Rc::as_ptr(segment) as usize;
+        let key = (address(first), *start, address(last), *end, parts.len());
+        let is_same = |(a, b): (&Part, &Part)| Rc::ptr_eq(&a.0, &b.0) && (a.1, a.2) == (b.1, b.2);
+        if let Some((known, joined)) = self.0.get(&key)
+            && known.iter().zip(parts).all(is_same)
+        {
+            return Some(Rc::clone(joined));
         }
-        let tick = connection.outbox.oldest_tick();
-        oldest = oldest.min(tick).or(tick).or(oldest);
-        enforce(core, *key);
-        true
-    });
-    lagging.append(&mut core.lagging);
-    core.lagging = lagging;
-    let age = oldest.map_or(0, |tick: Tick| core.clock.tick().saturating_sub(tick));
+        let joined = outbox::join(parts)?;
+        self.0.insert(key, (parts.to_vec(), Rc::clone(&joined)));
+        Some(joined)
+    }
+}
+
+/// Begins a sweep, unless the last one is still under way. Called once a tick.
+pub(super) fn begin_sweep(core: &mut Core) {
+    if !core.sweep.is_under_way() {
+        core.sweep.next = Some(0);
+    }
+}
+
+/// Goes on with the sweep: merges what waits in small pieces, and acts on who is over a bound.
+/// Called once a turn.
+pub(super) fn sweep_lagging(core: &mut Core) {
+    let Some(mut next) = core.sweep.next else {
+        return;
+    };
+    let (mut clients, mut slices) = (0, 0);
+    while let Some(key) = core.lagging.get(next).copied() {
+        if clients == LAGGING_CLIENTS_PER_TURN || slices >= LAGGING_SLICES_PER_TURN {
+            core.sweep.next = Some(next);
+            return;
+        }
+        clients += 1;
+        match sweep_client(core, key) {
+            Some(looked_at) => {
+                slices += looked_at;
+                next += 1;
+            }
+            None => {
+                core.lagging.swap_remove(next);
+            }
+        }
+    }
+    let oldest = std::mem::take(&mut core.sweep).oldest;
+    let age = oldest.map_or(0, |tick| core.clock.tick().saturating_sub(tick));
     core.stats()
         .outbox_age_ms
         .set(u64::from(age) * TICK.as_millis() as u64);
+}
+
+/// Returns how many slices were looked at; `None` where the client does not lag behind any more.
+fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
+    let now = core.clock.tick();
+    let connection = core.connections.get_mut(key.index as usize);
+    let connection = connection.filter(|each| each.generation == key.generation)?;
+    if connection.is_writable || connection.phase == Phase::Dead {
+        connection.is_lagging = false;
+        return None;
+    }
+    let tick = connection.outbox.oldest_tick();
+    core.sweep.oldest = core.sweep.oldest.min(tick).or(tick).or(core.sweep.oldest);
+    let slow = &core.endpoint_settings[usize::from(connection.endpoint.0)].slow_client;
+    // Of what was merged it is not known any more which room it came from.
+    let is_mixed = slow.policy != SlowPolicy::LatestOnly;
+    let joined = &mut core.sweep.joined;
+    let looked_at = connection
+        .outbox
+        .coalesce(now, is_mixed, |parts| joined.of(parts));
+    enforce_bounds(core, key, |connection, slow| {
+        over_bytes_or_age(connection, slow, now)
+    });
+    Some(looked_at)
 }
 
 /// A client whose last send would have blocked.
@@ -197,53 +322,105 @@ pub(super) fn note_lagging(core: &Core) {
     noted.oldest = shown.collect();
 }
 
-/// Keeps the process within its memory for live buffers. Over half of it, what lagging connections
-/// wait for is copied out, so that it no longer holds larger buffers; over the whole, the holders
-/// of the oldest frames are closed.
+/// Keeps the process within its memory for what waits to be sent. Called once a turn, after the
+/// shard has published what it holds. Over half of it, what lagging connections wait for is copied
+/// out, so that it no longer holds larger buffers; over the whole, whoever holds most goes, of all
+/// shards.
 pub(super) fn relieve_memory(core: &mut Core) {
-    let max = core.settings.process_bytes_max;
-    if core.doors.live.now() <= max / 2 {
+    if core.doors.process_bytes() <= core.settings.process_bytes_max / 2 {
         return;
+    }
+    let tick = core.clock.tick();
+    if core.copied_out_tick != tick {
+        core.copied_out_tick = tick;
+        copy_out(core);
+        core.publish_metered();
+    }
+    if is_over(core) {
+        let_largest_go(core);
+    }
+}
+
+fn is_over(core: &Core) -> bool {
+    core.doors.process_bytes() > core.settings.process_bytes_max
+}
+
+#[cold]
+fn let_largest_go(core: &mut Core) {
+    let doors = Arc::clone(&core.doors);
+    match doors.waiting_holders.turn() {
+        None => return,
+        Some(other) if other != core.id => {
+            doors.doors[usize::from(other)].wake();
+            return;
+        }
+        Some(_) => {}
     }
     copy_out(core);
-    if core.doors.live.now() <= max {
-        return;
-    }
-    let mut holders: Vec<(Tick, Key)> = Vec::new();
-    for key in core.lagging.clone() {
-        let Some(connection) = core.connection(key) else {
-            continue;
-        };
-        if !connection.is_doomed
-            && let Some(tick) = connection.outbox.oldest_tick()
-        {
-            holders.push((tick, key));
-        }
-    }
-    holders.sort_unstable_by_key(|(tick, _)| *tick);
-    // What they hold together may be shared, so only dropping it shows what it frees.
-    for (_, key) in holders {
-        if core.doors.live.now() <= max {
-            break;
-        }
-        if let Some(connection) = core.connection(key) {
-            let dropped = connection.outbox.clear(true);
-            count(core, SlowAction::Disconnect, Dropped::default());
-            core.stats().dropped_frames.add(u64::from(dropped.frames));
-            core.doom(key, CloseReason::SlowMemory);
+    core.publish_metered();
+    let mut relief = doors.waiting_holders.relief(core.id, holders(core));
+    while is_over(core) {
+        match relief.next() {
+            Turn::Own(key) => let_go(core, key),
+            Turn::Other(shard) => {
+                doors.doors[usize::from(shard)].wake();
+                return;
+            }
+            Turn::Nobody => return,
         }
     }
 }
 
+/// The connections that lag behind, each with what closing it would free on average: what they hold
+/// together is shared.
+fn holders(core: &Core) -> Vec<(usize, Key)> {
+    let share = |key: &Key| {
+        let connection = core.connections.get(key.index as usize)?;
+        let is_there = connection.generation == key.generation && connection.phase != Phase::Dead;
+        let is_holder = is_there && !connection.is_doomed && !connection.is_writable;
+        let share = connection.waiting_share();
+        (is_holder && share > 0).then_some((share, *key))
+    };
+    core.lagging.iter().filter_map(share).collect()
+}
+
+/// Has a connection closed for its memory, which comes back at once. It is told so, unless the end
+/// of the frame that is partly sent is most of what it holds. One that was told, or that speaks
+/// HTTP, is cut.
+fn let_go(core: &mut Core, key: Key) {
+    let Some(connection) = core.connection(key) else {
+        return;
+    };
+    let is_open = connection.phase == Phase::Open;
+    let was_counted = connection.was_open() && !is_open;
+    let is_cut = !is_open || connection.open_bytes() > connection.waiting_share() / 2;
+    let mut dropped = connection.outbox.clear(!is_cut);
+    if is_cut {
+        connection.is_cut = true;
+        let is_data = connection.outbox.oldest_tick().is_some();
+        dropped.frames += u32::from(is_data);
+        connection.outbox = Outbox::default();
+        if let Some(tls) = &mut connection.tls {
+            tls.forget_unsent();
+        }
+    }
+    match was_counted {
+        true => core.stats().dropped_frames.add(u64::from(dropped.frames)),
+        false => count(core, SlowAction::Disconnect, dropped),
+    }
+    core.publish_metered();
+    core.doom(key, CloseReason::SlowMemory);
+}
+
 /// A part of a segment, by the segment's address.
-type Part = (usize, u32, u32);
+type PartOf = (usize, u32, u32);
 
 /// Copies what lagging connections wait for out of larger buffers: each part once for all of them,
 /// and only where all parts of a buffer together are smaller than it is.
 fn copy_out(core: &mut Core) {
     let gains = gains(core);
     // The original is kept until all are copied: its address must not be used again.
-    let mut copies: FxHashMap<Part, (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
+    let mut copies: FxHashMap<PartOf, (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
     let stats = &core.doors.doors[usize::from(core.id)].stats;
     for key in &core.lagging {
         let Some(connection) = core
@@ -260,8 +437,7 @@ fn copy_out(core: &mut Core) {
             }
             let (_, copy) = copies.entry((address, start, end)).or_insert_with(|| {
                 stats.slow_actions[SlowAction::CopyOut as usize].add(1);
-                let buffer = Arc::new(segment.buffer.copy_out(start, end));
-                let copy = Segment::new(buffer, segment.received_ns, segment.accepted_tick);
+                let copy = segment.with_copy(segment.buffer.copy_out(start, end));
                 (Rc::clone(segment), copy)
             });
             Some(Rc::clone(copy))
@@ -272,7 +448,7 @@ fn copy_out(core: &mut Core) {
 /// The segments, by address, of which copies take less than they do. Many clients that are at
 /// different places of one large frame share it; a copy for each of them would be worse.
 fn gains(core: &Core) -> FxHashSet<usize> {
-    let mut seen: FxHashSet<Part> = FxHashSet::default();
+    let mut seen: FxHashSet<PartOf> = FxHashSet::default();
     let mut left: FxHashMap<usize, usize> = FxHashMap::default();
     for key in &core.lagging {
         let Some(connection) = core

@@ -180,7 +180,7 @@ impl Builder {
         let doors = (0..listeners.len()).map(|_| make_door(self.endpoints.len()));
         let doors = doors.collect::<io::Result<Vec<_>>>()?;
         let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
-        let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening)));
+        let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening))?);
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle).map_err(StartError::Endpoint)?;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::close_reason::{CloseReason, Refusal};
 use super::settings::RatePolicy;
+use super::work::TurnPhase;
 use crate::wire::deflate::InflateError;
 
 /// A number that one thread writes and any thread reads: an addition is a load and a store.
@@ -167,6 +168,8 @@ pub struct ShardStats {
     pub accepted: Counter,
     /// Errors of `accept`, such as no free file descriptors.
     pub accept_errors: Counter,
+    /// Connections of the admin shard that had to make room for another one.
+    pub evicted: Counter,
     /// WebSocket connections that were opened.
     pub opened: Counter,
     /// WebSocket connections that ended, by [`CloseReason::label_index`].
@@ -177,6 +180,8 @@ pub struct ShardStats {
     pub tls_handshakes: [Counter; 2],
     /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
     pub forwarded_malformed: Counter,
+    /// Those whose headers name different clients.
+    pub forwarded_conflicts: Counter,
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
     /// Connections now that are in or before the handshake, or speak plain HTTP.
@@ -206,6 +211,9 @@ pub struct ShardStats {
     pub relay_latency: Durations,
     /// How long turns took, without the wait for events.
     pub turns: Durations,
+    /// Phases of turns that had to end while more waited, and reads of a connection that had its
+    /// part of one, by [`TurnPhase`].
+    pub turn_cut: [Counter; TurnPhase::LABELS.len()],
     /// Time spent waiting for events, in nanoseconds.
     pub idle_ns: Counter,
     /// Share of the last whole second that was spent in turns, in parts per million.

@@ -44,6 +44,10 @@ impl Shard {
         if !self.stop.is_accepting() {
             return;
         }
+        // From here on this shard keeps what it accepts.
+        self.stop = Stop::Gathering {
+            since: self.core.clock.tick(),
+        };
         // Whoever waits in the kernel's queue gets an answer, rather than a reset; or a successor,
         // where the queue outlives us.
         for listener in 0..self.listeners.len() {
@@ -58,9 +62,6 @@ impl Shard {
         // What was read before this turn was sealed in its own turn; what handles published in
         // this one must go ahead of the marker.
         self.seal();
-        self.stop = Stop::Gathering {
-            since: self.core.clock.tick(),
-        };
         for shard in self.co_relaying() {
             self.push_mail(shard, Mail::Stop);
             self.wake(shard);
@@ -91,8 +92,8 @@ impl Shard {
             return;
         }
         // Frames go ahead of the Close, so they have to be in the outboxes.
-        while !self.core.rooms_pending.is_empty() {
-            self.deliver();
+        if !self.core.rooms_pending.is_empty() {
+            return;
         }
         self.stop = Stop::Closing;
         let keys: Vec<Key> = self

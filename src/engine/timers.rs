@@ -52,9 +52,8 @@ impl Shard {
         self.timers_tick = tick;
         self.busy_window.measure(tick, self.core.stats());
         self.retry_accept();
-        slow::sweep_lagging(&mut self.core);
+        slow::begin_sweep(&mut self.core);
         self.retry_send();
-        slow::relieve_memory(&mut self.core);
         self.sweep();
         self.pulse();
         self.close_doomed();
@@ -149,7 +148,7 @@ impl Shard {
             let mut ping = Vec::with_capacity(2);
             append_frame(&mut ping, Opcode::Ping, &[]);
             let now_ns = self.core.clock.turn_ns();
-            self.core.enqueue(key, ping, Origin::Control, now_ns);
+            self.core.enqueue(key, ping, Origin::Ping, now_ns);
         }
     }
 

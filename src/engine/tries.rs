@@ -49,7 +49,7 @@ impl Later<'_> {
     /// Notes that operations with keys took about so long, in nanoseconds: the shard's turn is
     /// charged with it.
     pub fn spent(&mut self, work_ns: u64) {
-        self.core.key_work = self.core.key_work.saturating_add(work_ns);
+        self.core.work.spend(work_ns);
     }
 
     /// Whether what a client with this address shows may be verified.

@@ -35,7 +35,7 @@ impl View {
             .sum()
     }
 
-    /// Connections of the relaying shards, of all kinds.
+    /// Connections of the relaying shards, of all kinds, those aside that are only refused.
     pub fn connections(&self) -> u64 {
         self.doors.connections()
     }
@@ -45,9 +45,21 @@ impl View {
         self.doors.doors[shard].load.load(Ordering::Relaxed)
     }
 
-    /// Bytes of live buffers.
+    /// Connections to the admin listener that had to make room for another one.
+    pub fn evicted(&self) -> u64 {
+        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
+        admins.iter().map(|door| door.stats.evicted.get()).sum()
+    }
+
+    /// Of [`View::process_bytes`], those of live buffers and batches.
     pub fn live_bytes(&self) -> usize {
         self.doors.live.now()
+    }
+
+    /// Bytes of all that waits to be sent, and of what it takes to send it: buffers, queues, TLS,
+    /// compression. It is what [`super::Settings::process_bytes_max`] bounds.
+    pub fn process_bytes(&self) -> usize {
+        self.doors.process_bytes()
     }
 
     /// Bytes of partial messages.

@@ -66,9 +66,15 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// The bytes of all buffers, variants included.
     pub bytes: usize,
+    live: Arc<LiveBytes>,
 }
 
 impl Batch {
+    /// What it takes beside the buffers.
+    fn cost(&self) -> usize {
+        size_of::<Batch>() + self.runs.capacity() * size_of::<Run>()
+    }
+
     /// Takes the tickets of every run. Returns the shards that must get the batch. What is between
     /// this and the hand-over holds up every other publisher's frames, so it has to be short.
     pub fn take_tickets(&mut self) -> ShardSet {
@@ -77,6 +83,12 @@ impl Batch {
             shards.add(run.take_tickets());
         }
         shards
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.live.subtract(self.cost());
     }
 }
 
@@ -236,6 +248,7 @@ impl BatchBuilder {
         let mut batch = Batch {
             runs: Vec::new(),
             bytes: 0,
+            live: Arc::clone(&self.live),
         };
         let mut gather = Gather {
             first_frame: 0,
@@ -269,8 +282,17 @@ impl BatchBuilder {
             batch.runs.push(run);
         }
         drop(frames);
+        self.live.add(batch.cost());
         self.reset();
         batch
+    }
+
+    /// What it holds from one turn to the next, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let frames = self.frames.capacity() * size_of::<Pending>();
+        let rooms = self.rooms.capacity() * size_of::<Arc<Room>>();
+        let places = self.places.capacity() * size_of::<(u64, u32)>();
+        self.bytes.capacity() + self.deflated.capacity() + frames + rooms + places
     }
 
     /// The turn's buffer with the frames in the order of `self.frames`. A small one is copied, so

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Recipients;
 use super::batch::Run;
+use super::meter::{Charge, Meter};
 use super::room::Room;
 use super::segment::Segment;
 
@@ -141,11 +142,17 @@ pub struct LocalRoom<Hold> {
     lap_run: u32,
     /// The bytes of `runs`.
     pending_bytes: usize,
+    meter: Rc<Meter>,
+    /// What `runs` takes, where that is more than it keeps.
+    charge: Option<Box<Charge>>,
 }
 
+/// Runs that a room keeps memory for.
+const KEPT_RUNS: usize = 64;
+
 impl<Hold: Clone> LocalRoom<Hold> {
-    /// A room on this shard that gets every frame from `first_ticket` on.
-    pub fn new(room: Arc<Room>, first_ticket: u64) -> LocalRoom<Hold> {
+    /// A room on the shard with this meter that gets every frame from `first_ticket` on.
+    pub fn new(room: Arc<Room>, first_ticket: u64, meter: &Rc<Meter>) -> LocalRoom<Hold> {
         LocalRoom {
             room,
             next_ticket: first_ticket,
@@ -157,6 +164,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
             visits_pending: 0,
             lap_run: 0,
             pending_bytes: 0,
+            meter: Rc::clone(meter),
+            charge: None,
         }
     }
 
@@ -272,7 +281,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
 
     fn append(&mut self, run: &Run, now_tick: u32) {
         self.next_ticket += u64::from(run.frames);
-        let segment = |buffer| Segment::new(Arc::clone(buffer), run.received_ns, now_tick);
+        let segment =
+            |buffer| Segment::new(Arc::clone(buffer), run.received_ns, now_tick, &self.meter);
         let deflated = run.deflated.as_ref().map(|deflated| {
             let encoding = Encoding {
                 segment: segment(&deflated.buffer),
@@ -292,29 +302,38 @@ impl<Hold: Clone> LocalRoom<Hold> {
             recipients: run.recipients.clone(),
         };
         self.pending_bytes += local.held_bytes();
+        let capacity = self.runs.capacity();
         self.runs.push_back(local);
+        if self.runs.capacity() != capacity && self.runs.capacity() > KEPT_RUNS {
+            let bytes = self.runs.capacity() * size_of::<LocalRun>();
+            let charge = || Box::new(Charge::new(&self.meter));
+            self.charge.get_or_insert_with(charge).set(bytes);
+        }
     }
 
     /// Visits up to `visits_max` members: `visit` gets each one's connection and the runs that it
-    /// has not got. Returns the number of visits.
+    /// has not got. Where it returns false, the member takes nothing at the moment: it is the next
+    /// one to be visited. Returns the number of visits.
     pub fn deliver(
         &mut self,
         visits_max: usize,
-        mut visit: impl FnMut(u32, Iter<'_, LocalRun>),
+        mut visit: impl FnMut(u32, Iter<'_, LocalRun>) -> bool,
     ) -> usize {
-        let visits = visits_max.min(self.visits_pending);
         let next_run = self.next_run();
-        for _ in 0..visits {
+        let visits_max = visits_max.min(self.visits_pending);
+        let mut visits = 0;
+        while visits < visits_max {
             if self.cursor == self.members.len() {
                 self.begin_lap();
             }
             let member = &mut self.members[self.cursor];
             let got = member.next_run.wrapping_sub(self.first_run) as usize;
-            member.next_run = next_run;
-            if got < self.runs.len() {
-                visit(member.connection, self.runs.range(got..));
+            if got < self.runs.len() && !visit(member.connection, self.runs.range(got..)) {
+                break;
             }
+            member.next_run = next_run;
             self.cursor += 1;
+            visits += 1;
         }
         self.visits_pending -= visits;
         if self.visits_pending == 0 {
@@ -352,8 +371,9 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.lap_run = self.first_run;
         self.runs.clear();
         self.pending_bytes = 0;
-        if self.runs.capacity() > 64 {
+        if self.runs.capacity() > KEPT_RUNS {
             self.runs.shrink_to_fit();
+            self.charge = None;
         }
     }
 

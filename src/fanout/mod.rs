@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod directory;
 pub mod local_room;
+pub mod meter;
 pub mod outbox;
 pub mod pass;
 pub mod room;

@@ -5,12 +5,16 @@
 //! partly sent is always finished, and control frames are never dropped by a data policy. See
 //! `OUTBOX.md` beside this file for the states.
 
-use std::collections::VecDeque;
+mod rest;
+
 use std::io::IoSlice;
 use std::rc::Rc;
 
-use super::segment::Segment;
-use crate::limits::CONTROL_BYTES_MAX;
+use rustc_hash::FxHashSet;
+
+use self::rest::Rest;
+use super::segment::{Buffer, Segment};
+use crate::limits::{COALESCED_BYTES_MAX, CONTROLS_MAX};
 
 /// Where a slice's frames come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,18 +23,30 @@ pub enum Origin {
     Room(u32),
     /// Sent to this connection alone.
     Direct,
-    /// A ping, or an HTTP response.
+    /// An HTTP response.
     Control,
     /// The Close frame: it goes out last.
     Close,
-    /// A pong.
+    /// A pong. While many wait, the last of them is replaced by the next (RFC 6455 §5.5.3).
     Pong,
+    /// A ping: one that waits says all that the next would.
+    Ping,
 }
 
 impl Origin {
     /// Whether it goes out ahead of data.
     fn goes_ahead(self) -> bool {
-        matches!(self, Origin::Control | Origin::Pong)
+        matches!(self, Origin::Control | Origin::Pong | Origin::Ping)
+    }
+
+    /// Whether one that waits and is not partly sent is replaced by the next, where so many control
+    /// frames wait.
+    fn is_replaced(self, controls: usize) -> bool {
+        match self {
+            Origin::Ping => true,
+            Origin::Pong => controls >= CONTROLS_MAX,
+            _ => false,
+        }
     }
 
     fn is_data(self) -> bool {
@@ -53,14 +69,27 @@ const DIRECT: u32 = u32::MAX;
 const CONTROL: u32 = u32::MAX - 1;
 const PONG: u32 = u32::MAX - 2;
 const CLOSE: u32 = u32::MAX - 3;
+const PING: u32 = u32::MAX - 4;
 
 impl Slice {
+    /// All of a segment that is one frame.
+    fn whole(segment: &Rc<Segment>, origin: Origin) -> Slice {
+        Slice {
+            segment: Rc::clone(segment),
+            start: 0,
+            end: segment.buffer.bytes().len() as u32,
+            frames: 1,
+            origin: origin.into(),
+        }
+    }
+
     fn origin(&self) -> Origin {
         match self.origin {
             DIRECT => Origin::Direct,
             CONTROL => Origin::Control,
             PONG => Origin::Pong,
             CLOSE => Origin::Close,
+            PING => Origin::Ping,
             room => Origin::Room(room),
         }
     }
@@ -84,6 +113,24 @@ impl Slice {
         self.start = at;
         self.frames -= frames;
     }
+
+    /// Leaves only the first frame. Returns the others, where there are any.
+    fn split_off_others(&mut self) -> Option<Slice> {
+        let end = self.segment.buffer.frame_end_after(self.start);
+        if end >= self.end {
+            return None;
+        }
+        let mut others = self.clone();
+        others.cut_front(end, 1);
+        self.end = end;
+        self.frames = 1;
+        Some(others)
+    }
+
+    /// What it takes of memory that no other outbox waits for, on average: buffers are shared.
+    fn share(&self) -> usize {
+        self.len() / Rc::strong_count(&self.segment).max(1)
+    }
 }
 
 impl From<Origin> for u32 {
@@ -93,6 +140,7 @@ impl From<Origin> for u32 {
             Origin::Control => CONTROL,
             Origin::Pong => PONG,
             Origin::Close => CLOSE,
+            Origin::Ping => PING,
             Origin::Room(room) => room,
         }
     }
@@ -131,11 +179,7 @@ pub struct Outbox {
     /// The first slice, inline: the common case allocates nothing.
     first: Option<Slice>,
     /// The others. Boxed, since most outboxes never need it.
-    #[allow(
-        clippy::box_collection,
-        reason = "8 bytes in every slab entry instead of 32"
-    )]
-    rest: Option<Box<VecDeque<Slice>>>,
+    rest: Option<Box<Rest>>,
     bytes: usize,
     /// Whether the first frame of `first` is partly sent.
     is_front_partial: bool,
@@ -152,6 +196,44 @@ impl Outbox {
         self.bytes
     }
 
+    /// The slices that wait: what a flush has to hand to the operating system.
+    #[inline]
+    pub fn slices(&self) -> usize {
+        usize::from(self.first.is_some()) + self.queued()
+    }
+
+    /// The slices behind the first.
+    fn queued(&self) -> usize {
+        self.rest.as_ref().map_or(0, |rest| rest.slices.len())
+    }
+
+    /// What it takes for this connection: the bytes that wait, and the slices that are queued for
+    /// them. The first slice takes nothing but its bytes.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.queued() * size_of::<Slice>()
+    }
+
+    /// The same, with bytes that several outboxes of the shard wait for divided among them: what
+    /// dropping it frees, on average. Looks at every slice.
+    pub fn share(&self) -> usize {
+        let bytes: usize = self.waiting().map(Slice::share).sum();
+        bytes + self.queued() * size_of::<Slice>()
+    }
+
+    /// What is left of the frame that is partly sent, in bytes.
+    pub fn open_bytes(&self) -> usize {
+        let first = self.first.as_ref().filter(|_| self.is_front_partial);
+        first.map_or(0, |first| {
+            let end = first.segment.buffer.frame_end_after(first.start);
+            (end.min(first.end) - first.start) as usize
+        })
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Slice> {
+        let rest = self.rest.iter().flat_map(|rest| rest.slices.iter());
+        self.first.iter().chain(rest)
+    }
+
     /// Adds frames at the end. They become one slice with those before them where they touch.
     pub fn push(
         &mut self,
@@ -164,8 +246,8 @@ impl Outbox {
         self.bytes += (bytes.end - bytes.start) as usize;
         let origin = u32::from(origin);
         let last = match &mut self.rest {
-            Some(rest) if !rest.is_empty() => rest.back_mut(),
-            _ => self.first.as_mut(),
+            Some(rest) => rest.last_for_more(),
+            None => self.first.as_mut(),
         };
         if let Some(last) = last
             && Rc::ptr_eq(&last.segment, segment)
@@ -176,64 +258,68 @@ impl Outbox {
             last.frames += frames;
             return;
         }
-        let segment = Rc::clone(segment);
-        self.push_slice(Slice {
-            segment,
+        let slice = Slice {
+            segment: Rc::clone(segment),
             start: bytes.start,
             end: bytes.end,
             frames,
             origin,
-        });
+        };
+        if self.first.is_none() {
+            self.first = Some(slice);
+        } else {
+            let rest = self.rest.get_or_insert_with(|| Rest::of_shard(segment));
+            rest.push(slice);
+        }
     }
 
     /// Adds a control frame, the whole of `segment`: it goes out before any data, behind the frame
-    /// that is partly sent and control frames that wait already. Past the budget for control frames
-    /// only the newest pong is kept (RFC 6455 §5.5.3).
+    /// that is partly sent and control frames that wait already. Past [`CONTROLS_MAX`] of those a
+    /// pong replaces the one before it, since only the newest is owed (RFC 6455 §5.5.3); a ping that
+    /// waits is always replaced. Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
-        debug_assert!(!origin.is_data());
-        let end = segment.buffer.bytes().len() as u32;
-        let mut bytes = self.bytes + end as usize;
-        let mut slices = self.take_all();
-        self.split_partial_front(&mut slices);
-        let open = usize::from(self.is_front_partial).min(slices.len());
-        // They are side by side: only they are looked at, however much data waits.
-        let controls = slices.iter().skip(open);
-        let controls = controls.take_while(|slice| slice.origin().goes_ahead());
-        let (count, queued) = controls.fold((0, 0), |(count, queued), slice| {
-            (count + 1, queued + slice.len())
-        });
-        let mut place = open + count;
-        if origin == Origin::Pong && queued + end as usize > CONTROL_BYTES_MAX {
-            for index in (open..place).rev() {
-                if slices[index].origin() == Origin::Pong {
-                    bytes -= slices[index].len();
-                    slices.remove(index);
-                    place -= 1;
-                }
-            }
+        debug_assert!(origin.goes_ahead());
+        let control = Slice::whole(segment, origin);
+        self.bytes += control.len();
+        let controls = self.rest.as_ref().map_or(0, |rest| rest.ahead());
+        if origin.is_replaced(controls)
+            && let Some(waiting) = self.last_control(control.origin)
+        {
+            let bytes = waiting.len();
+            *waiting = control;
+            self.bytes -= bytes;
+            return;
         }
-        let origin = u32::from(origin);
-        slices.insert(
-            place,
-            Slice {
-                segment: Rc::clone(segment),
-                start: 0,
-                end,
-                frames: 1,
-                origin,
-            },
-        );
-        self.put_all(slices, bytes);
+        let Some(first) = &mut self.first else {
+            self.first = Some(control);
+            return;
+        };
+        let rest = self.rest.get_or_insert_with(|| Rest::of_shard(segment));
+        if self.is_front_partial {
+            if let Some(others) = first.split_off_others() {
+                rest.push_front(others);
+            }
+            rest.push_control(control);
+        } else if first.origin().goes_ahead() {
+            rest.push_control(control);
+        } else {
+            rest.push_front(std::mem::replace(first, control));
+        }
+    }
+
+    /// The last control frame of that origin that is not partly sent, where it is one of the last
+    /// few.
+    fn last_control(&mut self, origin: u32) -> Option<&mut Slice> {
+        let rest = self.rest.as_mut();
+        let last = rest.and_then(|rest| rest.last_control(origin));
+        let first = self.first.as_mut().filter(|_| !self.is_front_partial);
+        last.or(first.filter(|first| first.origin == origin))
     }
 
     /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
     pub fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let waiting = self
-            .first
-            .iter()
-            .chain(self.rest.iter().flat_map(|rest| rest.iter()));
         let mut filled = 0;
-        for (place, slice) in slices.iter_mut().zip(waiting) {
+        for (place, slice) in slices.iter_mut().zip(self.waiting()) {
             *place = IoSlice::new(slice.bytes());
             filled += 1;
         }
@@ -243,8 +329,8 @@ impl Outbox {
     /// The front as one piece, where it is all that waits.
     pub fn only_slice(&self) -> Option<&[u8]> {
         match &self.rest {
-            Some(rest) if !rest.is_empty() => None,
-            _ => self.first.as_ref().map(Slice::bytes),
+            Some(_) => None,
+            None => self.first.as_ref().map(Slice::bytes),
         }
     }
 
@@ -253,7 +339,7 @@ impl Outbox {
         debug_assert!(sent <= self.bytes);
         self.bytes -= sent;
         while sent > 0 {
-            let Some(slice) = &mut self.first else { return };
+            let Some(slice) = &mut self.first else { break };
             if sent < slice.len() {
                 let at = slice.start + sent as u32;
                 let before = slice.segment.buffer.frames_in(slice.start, at);
@@ -268,7 +354,7 @@ impl Outbox {
                 }
                 slice.cut_front(at, ended);
                 self.is_front_partial = !boundary;
-                return;
+                break;
             }
             sent -= slice.len();
             done(sent_of(slice, slice.frames));
@@ -280,81 +366,84 @@ impl Outbox {
 
     /// When this shard accepted the oldest data that waits, in ticks of its clock.
     pub fn oldest_tick(&self) -> Option<u32> {
-        let waiting = self
-            .first
-            .iter()
-            .chain(self.rest.iter().flat_map(|rest| rest.iter()));
-        waiting
-            .filter(|slice| slice.origin().is_data())
-            .map(|slice| slice.segment.accepted_tick)
-            .next()
+        let data = |slice: &&Slice| slice.origin().is_data();
+        match self.first.as_ref().filter(data) {
+            Some(first) => Some(first),
+            None => self.rest.as_ref()?.first_data().filter(data),
+        }
+        .map(|slice| slice.segment.accepted_tick)
     }
 
-    /// Drops the oldest frames for which `is_over(bytes that wait, tick of the oldest)` holds.
+    /// Drops the oldest frames for which `is_over(cost of what waits, tick of the oldest)` holds.
     pub fn drop_oldest(&mut self, is_over: impl Fn(usize, u32) -> bool) -> Dropped {
         let mut dropped = Dropped::default();
-        let mut slices = self.take_all();
-        self.split_partial_front(&mut slices);
+        let Some(open) = self.gather() else {
+            return dropped;
+        };
         let mut bytes = self.bytes;
-        let mut place = usize::from(self.is_front_partial);
-        while let Some(slice) = slices.get_mut(place) {
-            if !slice.origin().is_data() {
-                place += 1;
-                continue;
-            }
-            if !is_over(bytes, slice.segment.accepted_tick) {
-                break;
-            }
-            let end = slice
-                .segment
-                .buffer
-                .frame_end_after(slice.start)
-                .min(slice.end);
-            bytes -= (end - slice.start) as usize;
-            dropped.frames += 1;
-            dropped.bytes += (end - slice.start) as usize;
-            if end == slice.end {
-                slices.remove(place);
-            } else {
-                slice.cut_front(end, 1);
+        if let Some(rest) = &mut self.rest {
+            let place = open + rest.ahead();
+            while let Some(slice) = rest.slices.get_mut(place)
+                && slice.origin().is_data()
+            {
+                let queued = rest.slices.len() - 1;
+                let slice = &mut rest.slices[place];
+                let cost = bytes + queued * size_of::<Slice>();
+                if !is_over(cost, slice.segment.accepted_tick) {
+                    break;
+                }
+                let end = slice.segment.buffer.frame_end_after(slice.start);
+                let end = end.min(slice.end);
+                bytes -= (end - slice.start) as usize;
+                dropped.frames += 1;
+                dropped.bytes += (end - slice.start) as usize;
+                if end == slice.end {
+                    rest.remove(place);
+                } else {
+                    slice.cut_front(end, 1);
+                }
             }
         }
-        self.put_all(slices, bytes);
+        self.settle(bytes);
         dropped
+    }
+
+    /// Whether [`Outbox::keep_latest`] can drop enough to be worth its walk: so much has come since
+    /// it last did that the walk costs little for each of those frames.
+    pub fn may_have_stale(&self) -> bool {
+        match &self.rest {
+            None => self.first.as_ref().is_some_and(|first| first.frames > 1),
+            Some(rest) => rest.may_have_stale(),
+        }
     }
 
     /// Keeps of every room the latest frame alone, and whatever does not come from a room.
     pub fn keep_latest(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
-        let mut slices = self.take_all();
-        self.split_partial_front(&mut slices);
-        let open = usize::from(self.is_front_partial);
-        let mut seen = Vec::new();
-        let mut kept = VecDeque::new();
-        while slices.len() > open {
-            let Some(mut slice) = slices.pop_back() else {
-                break;
-            };
-            if let Origin::Room(room) = slice.origin() {
-                if seen.contains(&room) {
-                    dropped.count(&slice);
-                    continue;
+        let Some(open) = self.gather() else {
+            return dropped;
+        };
+        let mut bytes = self.bytes;
+        if let Some(rest) = &mut self.rest {
+            let mut seen = FxHashSet::default();
+            rest.keep_backwards(open, |slice| {
+                let Origin::Room(room) = slice.origin() else {
+                    return true;
+                };
+                if !seen.insert(room) {
+                    dropped.count(slice);
+                    return false;
                 }
-                seen.push(room);
-                let start = slice
-                    .segment
-                    .buffer
-                    .frame_start_before(slice.end)
-                    .max(slice.start);
+                let start = slice.segment.buffer.frame_start_before(slice.end);
+                let start = start.max(slice.start);
                 dropped.frames += slice.frames - 1;
                 dropped.bytes += (start - slice.start) as usize;
                 slice.cut_front(start, slice.frames - 1);
-            }
-            kept.push_front(slice);
+                true
+            });
+            bytes -= dropped.bytes;
         }
-        slices.append(&mut kept);
-        let bytes = slices.iter().map(Slice::len).sum();
-        self.put_all(slices, bytes);
+        self.settle(bytes);
         dropped
     }
 
@@ -362,39 +451,38 @@ impl Outbox {
     /// data.
     pub fn clear(&mut self, keep_control: bool) -> Dropped {
         let mut dropped = Dropped::default();
-        let mut slices = self.take_all();
-        self.split_partial_front(&mut slices);
-        let open = usize::from(self.is_front_partial);
-        let mut index = 0;
-        slices.retain(|slice| {
-            index += 1;
-            let keep = index <= open || (keep_control && !slice.origin().is_data());
-            if !keep && slice.origin().is_data() {
-                dropped.count(slice);
-            }
-            keep
-        });
-        let bytes = slices.iter().map(Slice::len).sum();
-        self.put_all(slices, bytes);
+        let Some(open) = self.gather() else {
+            return dropped;
+        };
+        let mut bytes = self.bytes;
+        if let Some(rest) = &mut self.rest {
+            rest.keep_backwards(open, |slice| {
+                let keep = keep_control && !slice.origin().is_data();
+                if !keep {
+                    bytes -= slice.len();
+                }
+                if !keep && slice.origin().is_data() {
+                    dropped.count(slice);
+                }
+                keep
+            });
+        }
+        self.settle(bytes);
         dropped
     }
 
     /// The parts of larger buffers that wait, each with where it begins and ends.
     pub fn parts(&self) -> impl Iterator<Item = (&Rc<Segment>, u32, u32)> {
-        let rest = self.rest.iter().flat_map(|rest| rest.iter());
-        let waiting = self.first.iter().chain(rest);
-        waiting
-            .filter(|slice| slice.is_part())
-            .map(|slice| (&slice.segment, slice.start, slice.end))
+        let parts = self.waiting().filter(|slice| slice.is_part());
+        parts.map(|slice| (&slice.segment, slice.start, slice.end))
     }
 
     /// Replaces each part of a larger buffer by what `copy` makes of it: a segment that holds just
     /// those bytes, or `None` where it stays as it is.
     pub fn compact(&mut self, mut copy: impl FnMut(&Rc<Segment>, u32, u32) -> Option<Rc<Segment>>) {
-        let waiting = self
-            .first
-            .iter_mut()
-            .chain(self.rest.iter_mut().flat_map(|rest| rest.iter_mut()));
+        let rest = self.rest.iter_mut();
+        let rest = rest.flat_map(|rest| rest.slices.iter_mut());
+        let waiting = self.first.iter_mut().chain(rest);
         for slice in waiting.filter(|slice| slice.is_part()) {
             if let Some(segment) = copy(&slice.segment, slice.start, slice.end) {
                 slice.segment = segment;
@@ -404,54 +492,68 @@ impl Outbox {
         }
     }
 
-    fn push_slice(&mut self, slice: Slice) {
-        if self.first.is_none() {
-            self.first = Some(slice);
-        } else {
-            self.rest.get_or_insert_default().push_back(slice);
-        }
+    /// Merges small slices that are side by side and were accepted in one tick before `now_tick`,
+    /// so that many small messages take little more than their bytes. `joined` gives the segment
+    /// for the parts: clients that wait for the same ones share it. Frames of different rooms, or
+    /// sent to this connection alone, are merged where `is_mixed`: then they count as the latter.
+    /// Returns how many slices were looked at; each is looked at once.
+    pub fn coalesce(
+        &mut self,
+        now_tick: u32,
+        is_mixed: bool,
+        joined: impl FnMut(&[Part]) -> Option<Rc<Segment>>,
+    ) -> usize {
+        let looked_at = match &mut self.rest {
+            Some(rest) => rest.coalesce(now_tick, is_mixed, joined),
+            None => 0,
+        };
+        self.release_rest();
+        looked_at
     }
 
     fn release_rest(&mut self) {
-        if self.rest.as_ref().is_some_and(|rest| rest.is_empty()) {
+        if self
+            .rest
+            .as_ref()
+            .is_some_and(|rest| rest.slices.is_empty())
+        {
             self.rest = None;
         }
     }
 
-    /// All slices in one queue, for the policies. Their callers put them back.
-    fn take_all(&mut self) -> VecDeque<Slice> {
-        let mut slices = self.rest.take().map(|rest| *rest).unwrap_or_default();
-        if let Some(first) = self.first.take() {
-            slices.push_front(first);
-        }
-        slices
+    /// Puts all slices into one queue, for the policies, with the frame that is partly sent as one
+    /// of its own: how many that is. [`Outbox::settle`] puts them back. `None`: nothing waits.
+    fn gather(&mut self) -> Option<usize> {
+        let mut first = self.first.take()?;
+        let open = self.is_front_partial;
+        let others = if open { first.split_off_others() } else { None };
+        let rest = self
+            .rest
+            .get_or_insert_with(|| Rest::of_shard(&first.segment));
+        rest.gather(first, others, open);
+        Some(usize::from(open))
     }
 
-    /// `bytes` is what they hold together: counting it here would look at every one of them.
-    fn put_all(&mut self, mut slices: VecDeque<Slice>, bytes: usize) {
+    /// `bytes` is what waits now: counting it here would look at every slice.
+    fn settle(&mut self, bytes: usize) {
         self.bytes = bytes;
-        self.first = slices.pop_front();
+        if let Some(rest) = &mut self.rest {
+            self.first = rest.settle(self.is_front_partial);
+        }
         self.is_front_partial &= self.first.is_some();
-        self.rest = (!slices.is_empty()).then(|| Box::new(slices));
+        self.release_rest();
     }
+}
 
-    /// Makes the frame that is partly sent a slice of its own.
-    fn split_partial_front(&self, slices: &mut VecDeque<Slice>) {
-        if !self.is_front_partial {
-            return;
-        }
-        let Some(front) = slices.front_mut() else {
-            return;
-        };
-        let end = front.segment.buffer.frame_end_after(front.start);
-        if end < front.end {
-            let mut rest = front.clone();
-            rest.cut_front(end, 1);
-            front.end = end;
-            front.frames = 1;
-            slices.insert(1, rest);
-        }
-    }
+/// A part of a segment, by where it begins and ends in the buffer.
+pub type Part = (Rc<Segment>, u32, u32);
+
+/// What parts are joined to: a segment that holds just them.
+pub fn join(parts: &[Part]) -> Option<Rc<Segment>> {
+    let (first, ..) = parts.first()?;
+    let copy = first.with_copy(Buffer::join(parts)?);
+    debug_assert!(copy.buffer.bytes().len() <= COALESCED_BYTES_MAX);
+    Some(copy)
 }
 
 fn sent_of(slice: &Slice, frames: u32) -> Sent {

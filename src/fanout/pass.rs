@@ -1,44 +1,36 @@
-//! One pass of delivery: room by room, round robin, a bounded number of members each.
+//! One pass of delivery: room by room, round robin, a bounded share of the work each.
 //!
-//! The shard makes one pass a turn, so a room of any size holds up another one by at most
-//! [`MEMBERS_PER_PASS`] members before that one is served, and newly published frames join the
-//! rounds that are still to come.
+//! The shard makes one pass a turn, so a room of any size holds up another one by at most one share
+//! before that one is served, and newly published frames join the rounds that are still to come.
 
 use std::collections::VecDeque;
-
-use crate::limits::{DELIVERIES_PER_PASS, MEMBERS_PER_PASS};
 
 /// What serving a room came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Served {
-    /// Members that were visited.
-    pub visits: usize,
     /// Whether some member still has frames to get: the room goes to the end of the queue.
     pub is_pending: bool,
+    /// Whether the pass is over.
+    pub is_spent: bool,
 }
 
-/// Serves the rooms of `pending` in turn, each at most once: `serve` gets a room and the most
-/// members that it may visit.
-pub fn deliver_pass(pending: &mut VecDeque<u32>, mut serve: impl FnMut(u32, usize) -> Served) {
-    let mut budget = DELIVERIES_PER_PASS;
-    for _ in 0..pending.len() {
-        if budget == 0 {
-            break;
-        }
-        let Some(room) = pending.pop_front() else {
-            break;
-        };
-        let served = serve(room, budget.min(MEMBERS_PER_PASS));
-        debug_assert!(served.visits <= budget.min(MEMBERS_PER_PASS));
-        budget -= served.visits;
+/// Serves the rooms of `pending` in turn until none is left or the pass is over: `serve` gives a
+/// room its share.
+pub fn deliver_pass(pending: &mut VecDeque<u32>, mut serve: impl FnMut(u32) -> Served) {
+    while let Some(room) = pending.pop_front() {
+        let served = serve(room);
         if served.is_pending {
             pending.push_back(room);
+        }
+        if served.is_spent {
+            return;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use super::super::Recipients;
@@ -47,9 +39,12 @@ mod tests {
     use super::super::local_room::LocalRoom;
     use super::super::room::{EndpointId, RoomKey};
     use super::*;
+    use crate::limits::MEMBERS_PER_PASS;
     use crate::wire::frame::Opcode;
 
     const SMALL: usize = 0;
+    /// Visits of one pass.
+    const PASS: usize = 2 * MEMBERS_PER_PASS;
 
     /// Rooms of these sizes; the first is the small one.
     struct World {
@@ -64,7 +59,7 @@ mod tests {
                 let endpoint = EndpointId(0);
                 let name = number.to_string().into();
                 let (room, first) = directory.enter(&RoomKey { endpoint, name }, 0);
-                let mut local = LocalRoom::new(room, first);
+                let mut local = LocalRoom::new(room, first, &Rc::default());
                 (0..*size).for_each(|connection| {
                     local.join(connection);
                 });
@@ -92,12 +87,16 @@ mod tests {
         /// The rooms of all visits of a pass, in order.
         fn pass(&mut self) -> Vec<usize> {
             let mut visited = Vec::new();
-            deliver_pass(&mut self.pending, |room, visits_max| {
+            deliver_pass(&mut self.pending, |room| {
                 let local = &mut self.rooms[room as usize];
-                let visits = local.deliver(visits_max, |_, _| visited.push(room as usize));
+                let visits_max = MEMBERS_PER_PASS.min(PASS - visited.len());
+                local.deliver(visits_max, |_, _| {
+                    visited.push(room as usize);
+                    true
+                });
                 Served {
-                    visits,
                     is_pending: local.is_pending(),
+                    is_spent: visited.len() == PASS,
                 }
             });
             visited
@@ -114,11 +113,8 @@ mod tests {
             let visited = world.pass();
             let before = visited.iter().take_while(|room| **room != SMALL).count();
             assert!(before <= MEMBERS_PER_PASS, "{before} members came first");
-            assert_eq!(
-                visited.len() - before,
-                2,
-                "the small room is served in the same pass"
-            );
+            let of_small = visited.iter().filter(|room| **room == SMALL).count();
+            assert_eq!(of_small, 2, "the small room is served in the same pass");
         }
         assert!(
             world.rooms[1].is_pending(),
@@ -136,9 +132,9 @@ mod tests {
         world.pass();
         world.publish(SMALL);
         let mut before = 0;
-        let served = (0..=large * MEMBERS_PER_PASS / DELIVERIES_PER_PASS).any(|_| {
+        let served = (0..=large * MEMBERS_PER_PASS / PASS).any(|_| {
             let visited = world.pass();
-            assert!(visited.len() <= DELIVERIES_PER_PASS);
+            assert!(visited.len() <= PASS);
             before += visited.iter().filter(|room| **room != SMALL).count();
             visited.contains(&SMALL)
         });

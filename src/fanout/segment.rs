@@ -6,7 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// Bytes of live buffers, of all shards. Counted by capacity, where a buffer is made and dropped.
+use super::meter::Meter;
+
+/// What a reference count adds to what it counts references of: two words.
+const COUNTS_BYTES: usize = 2 * size_of::<usize>();
+
+/// Bytes of live buffers and batches, of all shards, as they are allocated. Counted where one is
+/// made and dropped.
 #[derive(Debug, Default)]
 pub struct LiveBytes(AtomicUsize);
 
@@ -14,6 +20,14 @@ impl LiveBytes {
     /// The bytes that are held now.
     pub fn now(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn subtract(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -38,12 +52,19 @@ impl Buffer {
         debug_assert!(frame_ends.is_sorted());
         // The exact size: a boxed slice has no spare capacity, and so has what is counted.
         let bytes = Bytes::from(bytes.into_boxed_slice());
-        live.0.fetch_add(bytes.len(), Ordering::Relaxed);
-        Buffer {
+        let buffer = Buffer {
             bytes,
             frame_ends,
             live: Arc::clone(live),
-        }
+        };
+        live.add(buffer.cost());
+        buffer
+    }
+
+    /// What it takes, shared: its bytes, the index, and itself with the counts of references.
+    pub fn cost(&self) -> usize {
+        let index = self.frame_ends.len() * size_of::<u32>();
+        self.bytes.len() + index + size_of::<Buffer>() + COUNTS_BYTES
     }
 
     /// All of it.
@@ -100,19 +121,43 @@ impl Buffer {
 
     /// A copy of `start..end`, which holds none of the rest.
     pub fn copy_out(&self, start: u32, end: u32) -> Buffer {
-        let ends = self
-            .frame_ends
-            .iter()
-            .filter(|other| (start + 1..=end).contains(other));
-        let frame_ends = ends.map(|other| other - start).collect();
+        let frame_ends = self.ends_within(start, end).map(|end| end - start);
         let bytes = self.bytes[start as usize..end as usize].to_vec();
-        Buffer::new(bytes, frame_ends, &self.live)
+        Buffer::new(bytes, frame_ends.collect(), &self.live)
+    }
+
+    /// Copies of these parts, whole frames each, side by side; `None` where there are none.
+    pub fn join(parts: &[(Rc<Segment>, u32, u32)]) -> Option<Buffer> {
+        let (first, ..) = parts.first()?;
+        let total = parts.iter().map(|(_, start, end)| end - start).sum::<u32>();
+        let mut bytes = Vec::with_capacity(total as usize);
+        let mut frame_ends = Vec::with_capacity(parts.len());
+        for (segment, start, end) in parts {
+            let before = bytes.len() as u32;
+            let buffer = &segment.buffer;
+            match buffer.frame_ends.is_empty() {
+                true => frame_ends.push(before + end - start),
+                false => {
+                    let ends = buffer.ends_within(*start, *end);
+                    frame_ends.extend(ends.map(|end| before + end - start));
+                }
+            }
+            bytes.extend_from_slice(&buffer.bytes[*start as usize..*end as usize]);
+        }
+        Some(Buffer::new(bytes, frame_ends.into(), &first.buffer.live))
+    }
+
+    /// Where the frames end that end in `start..end`.
+    fn ends_within(&self, start: u32, end: u32) -> impl Iterator<Item = u32> {
+        let first = self.frame_ends.partition_point(|other| *other <= start);
+        let last = self.frame_ends.partition_point(|other| *other <= end);
+        self.frame_ends[first..last].iter().copied()
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.live.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.live.subtract(self.cost());
     }
 }
 
@@ -126,16 +171,44 @@ pub struct Segment {
     pub received_ns: u64,
     /// When this shard accepted them, in ticks of its clock.
     pub accepted_tick: u32,
+    /// What the shard holds: the handle itself, and the queues that it is put into.
+    pub(super) meter: Rc<Meter>,
 }
 
 impl Segment {
-    /// A handle to `buffer`.
-    pub fn new(buffer: Arc<Buffer>, received_ns: u64, accepted_tick: u32) -> Rc<Segment> {
+    /// What a handle takes.
+    pub(super) const BYTES: usize = size_of::<Segment>() + COUNTS_BYTES;
+
+    /// A handle to `buffer`, of the shard with this meter.
+    pub fn new(
+        buffer: Arc<Buffer>,
+        received_ns: u64,
+        accepted_tick: u32,
+        meter: &Rc<Meter>,
+    ) -> Rc<Segment> {
+        meter.add(Segment::BYTES);
         Rc::new(Segment {
             buffer,
             received_ns,
             accepted_tick,
+            meter: Rc::clone(meter),
         })
+    }
+
+    /// The same shard's handle to a copy of these frames, or of these and some that came with them.
+    pub fn with_copy(&self, copy: Buffer) -> Rc<Segment> {
+        Segment::new(
+            Arc::new(copy),
+            self.received_ns,
+            self.accepted_tick,
+            &self.meter,
+        )
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.meter.subtract(Segment::BYTES);
     }
 }
 
@@ -160,7 +233,8 @@ mod tests {
         assert_eq!(one.frame_end_after(2), 5);
         assert_eq!(one.frame_start_before(5), 0);
         assert_eq!(one.frame_range(0), 0..5);
-        assert_eq!(live.now(), 15);
+        let selves = 2 * (size_of::<Buffer>() + COUNTS_BYTES);
+        assert_eq!(live.now(), 10 + 5 + 3 * 4 + selves);
         drop((buffer, one));
         assert_eq!(live.now(), 0);
     }
@@ -171,9 +245,31 @@ mod tests {
         let buffer = Buffer::new((0..10).collect(), [3, 4, 10].into(), &live);
         let copy = buffer.copy_out(1, 4);
         drop(buffer);
-        assert_eq!(live.now(), 3);
+        assert_eq!(live.now(), copy.cost());
         assert_eq!(copy.bytes(), [1, 2, 3]);
         assert_eq!(copy.frame_end_after(0), 2);
         assert_eq!(copy.frames_in(0, 3), 2);
+    }
+
+    #[test]
+    fn parts_are_joined_with_their_frames() {
+        let live = Arc::default();
+        let meter = Rc::default();
+        let segment = |bytes: &[u8], ends: &[u32]| {
+            let buffer = Buffer::new(bytes.to_vec(), ends.into(), &live);
+            Segment::new(Arc::new(buffer), 0, 0, &meter)
+        };
+        let parts = [
+            (segment(b"abbcccd", &[1, 3, 6, 7]), 1, 6),
+            (segment(b"eeee", &[]), 0, 4),
+            (segment(b"fgg", &[1, 3]), 1, 3),
+        ];
+        let joined = Buffer::join(&parts).expect("there are parts");
+        assert_eq!(joined.bytes(), b"bbccceeeegg");
+        assert_eq!(*joined.frame_ends, [2, 5, 9, 11]);
+        assert_eq!(meter.bytes(), 3 * Segment::BYTES);
+        drop(parts);
+        assert_eq!((meter.bytes(), live.now()), (0, joined.cost()));
+        assert!(Buffer::join(&[]).is_none());
     }
 }

@@ -38,8 +38,8 @@ use self::good::GoodTokens;
 use self::revoked::Door;
 use self::token::{Claims, TokenChecks, TokenError, TokenKeys};
 use crate::engine::{
-    Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, Later, Refusal,
-    Request, Session, Terms, Throttled,
+    Admission, Answer, CloseReason, Context, Endpoint, EndpointError, Handle, HeadVerdict, Later,
+    Refusal, Request, Session, Terms, Throttled,
 };
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
@@ -454,6 +454,23 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         self.inner.refusal(response, code)
+    }
+
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        if request.head.method == "OPTIONS" {
+            return self.inner.judge_head(request, later);
+        }
+        match self.judge(request, later) {
+            Ok(terms) => match self.inner.judge_head(&known(request, &terms), later) {
+                answered @ HeadVerdict::Answered(_) => answered,
+                _ => HeadVerdict::Admitted(terms.context),
+            },
+            Err((refusal, response)) => HeadVerdict::Answered(Answer::RefuseFor(refusal, response)),
+        }
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        self.inner.request(request, later)
     }
 
     /// What a path tells is for those who may come in. OPTIONS is for everybody: browsers send it

@@ -4,6 +4,7 @@
 //! what they like, or nothing: the list protects the users of browsers, not the relay.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use crate::wire::http::Head;
@@ -61,7 +62,11 @@ pub enum OriginError {
 }
 
 impl Origins {
-    /// Whether the page that sent this request may connect. Two origins are none.
+    /// Whether the page that sent this request may connect. What is no origin is none that is
+    /// allowed, and two are none.
+    ///
+    /// If everybody may come in, with an `Origin` or without one, nobody looks at it: whoever could
+    /// be refused for it could leave it out.
     pub fn admit(&self, head: &Head<'_>) -> bool {
         if self.allow_missing && self.allow.contains(&Origin::Any) {
             return true;
@@ -72,10 +77,9 @@ impl Origins {
             return self.allow_missing;
         };
         let text = std::str::from_utf8(first.value).ok();
-        let Some(text) = text.filter(|_| headers.next().is_none()) else {
+        let Some(origin) = text.and_then(normal).filter(|_| headers.next().is_none()) else {
             return false;
         };
-        let origin = normal(text);
         let host = head.header("host");
         self.allow
             .iter()
@@ -84,6 +88,7 @@ impl Origins {
 }
 
 impl Origin {
+    /// Whether this one, in its normal form, is meant.
     fn admits(&self, origin: &str, host: Option<&str>) -> bool {
         match self {
             Origin::Any => true,
@@ -93,22 +98,79 @@ impl Origin {
                 .and_then(|rest| rest.strip_suffix(&**host))
                 .is_some_and(|label| !label.is_empty()),
             Origin::Same => match (origin.split_once("://"), host) {
-                (Some((scheme, _)), Some(host)) => normal(&format!("{scheme}://{host}")) == origin,
+                (Some((scheme, _)), Some(host)) => {
+                    normal(&format!("{scheme}://{host}")).is_some_and(|own| own == origin)
+                }
                 _ => false,
             },
         }
     }
 }
 
-/// The one way to write an origin (RFC 6454 §6.2): in lower case, without its scheme's own port.
-fn normal(text: &str) -> String {
-    let mut text = text.to_ascii_lowercase();
-    for (scheme, port) in [("http://", ":80"), ("https://", ":443")] {
-        if text.starts_with(scheme) && text.ends_with(port) {
-            text.truncate(text.len() - port.len());
-        }
+/// The one way to write an origin (RFC 6454 §6.2): `null`, or scheme, host and port and nothing
+/// behind them, in lower case, without the scheme's own port. `None`: it is no origin. A path, a
+/// query, a fragment, user information, a list, an escape or a letter that is not ASCII is in none
+/// that a browser sends.
+fn normal(text: &str) -> Option<String> {
+    if text == "null" {
+        return Some(text.to_owned());
     }
-    text
+    let text = text.to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
+    let is_in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let begins = scheme.starts_with(|first: char| first.is_ascii_lowercase());
+    if !begins || !scheme.bytes().all(is_in_scheme) {
+        return None;
+    }
+    let own_port = match scheme {
+        "http" | "ws" => Some("80"),
+        "https" | "wss" => Some("443"),
+        _ => None,
+    };
+    let (host, port) = host_and_port(authority)?;
+    // `file://` is what some browsers inside of apps send.
+    if host.is_empty() && (own_port.is_some() || port.is_some()) {
+        return None;
+    }
+    Some(match port.filter(|port| Some(*port) != own_port) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
+}
+
+/// A host in its normal form, and the port if there is one (RFC 3986 §3.2.2, §3.2.3, no escapes).
+fn host_and_port(authority: &str) -> Option<(String, Option<&str>)> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(inside) => {
+            let (address, rest) = inside.split_once(']')?;
+            let address: Ipv6Addr = address.parse().ok()?;
+            (format!("[{address}]"), rest)
+        }
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (host, rest) = authority.split_at(end);
+            (is_name(host).then(|| host.to_owned())?, rest)
+        }
+    };
+    if rest.is_empty() {
+        return Some((host, None));
+    }
+    let port = rest.strip_prefix(':')?;
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_whole = is_number && (port == "0" || !port.starts_with('0'));
+    (is_whole && port.parse::<u16>().is_ok()).then_some((host, Some(port)))
+}
+
+/// Labels with points between them; one behind the last stands for the root.
+fn is_name(host: &str) -> bool {
+    let is_in_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_in_label);
+    host.is_empty()
+        || host
+            .strip_suffix('.')
+            .unwrap_or(host)
+            .split('.')
+            .all(is_label)
 }
 
 impl FromStr for Origin {
@@ -119,30 +181,25 @@ impl FromStr for Origin {
         match text {
             "*" => return Ok(Origin::Any),
             "same" => return Ok(Origin::Same),
-            "null" => return Ok(Origin::Exact(text.into())),
             _ => {}
         }
-        let normal = normal(text);
-        let (scheme, host) = normal.split_once("://").ok_or(OriginError::Form)?;
-        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if scheme.is_empty() || !scheme.bytes().all(is_scheme) || host.is_empty() {
-            return Err(OriginError::Form);
-        }
-        if host.contains(['/', '?', '#']) {
+        let host = text.split_once("://").map(|(_, host)| host);
+        if host.is_some_and(|host| !host.is_empty() && host.contains(['/', '?', '#'])) {
             return Err(OriginError::Path);
         }
-        let below = host.strip_prefix('*');
-        let plain = below.unwrap_or(host);
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        if !plain.bytes().all(is_plain) || below.is_some_and(|rest| !rest.starts_with('.')) {
+        let Some((scheme, below)) = text.split_once("://*.") else {
+            let exact = normal(text).ok_or(OriginError::Form)?;
+            return Ok(Origin::Exact(exact.into()));
+        };
+        // What stands for a label is not one, so the rest alone has to be an origin.
+        let rest = normal(&format!("{scheme}://{below}")).ok_or(OriginError::Form)?;
+        let (scheme, below) = rest.split_once("://").ok_or(OriginError::Form)?;
+        if below.is_empty() || below.starts_with('[') {
             return Err(OriginError::Form);
         }
-        Ok(match below {
-            Some(rest) => Origin::Below {
-                scheme: format!("{scheme}://").into(),
-                host: rest.into(),
-            },
-            None => Origin::Exact(normal.into()),
+        Ok(Origin::Below {
+            scheme: format!("{scheme}://").into(),
+            host: format!(".{below}").into(),
         })
     }
 }
@@ -160,6 +217,8 @@ impl fmt::Display for Origin {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::wire::http::{HeadLimits, HeaderSpace};
 
@@ -211,7 +270,17 @@ mod tests {
             ("same", "https://other.example:8443", false),
             ("same", "null", false),
             ("null", "null", true),
-            ("*", "whatever", true),
+            ("*", "https://any.example", true),
+            ("*", "null", true),
+            ("*", "file://", true),
+            ("http://[::1]:8080", "http://[0:0::1]:8080", true),
+            ("https://a.example", "https://a.example.", false),
+            ("https://*.example.com", "https://a.example.com.", false),
+            (
+                "https://xn--bcher-kva.example",
+                "https://XN--bcher-kva.example",
+                true,
+            ),
         ] {
             let header = format!("Origin: {origin}\r\n");
             assert_eq!(
@@ -219,6 +288,93 @@ mod tests {
                 admitted,
                 "{allow} {origin}"
             );
+        }
+    }
+
+    /// Every kind of list, each with what would be let in if it were an origin.
+    const LISTS: [(&str, &str); 5] = [
+        ("*", "https://evil.example"),
+        ("same", "https://relay.example:8443"),
+        ("https://a.example", "https://a.example"),
+        ("https://*.example.com", "https://a.example.com"),
+        ("https://*.example.com:8080", "https://a.example.com:8080"),
+    ];
+
+    #[test]
+    fn what_is_no_origin_is_allowed_by_nobody() {
+        for (allow, origin) in LISTS {
+            let origins = origins(&[allow]);
+            let good = format!("Origin: {origin}\r\n");
+            assert!(admits(&origins, &good), "{allow} {origin}");
+            let (scheme, host) = origin.split_once("://").expect("both");
+            for offence in [
+                format!("{origin}/"),
+                format!("{origin}/path"),
+                format!("{origin}?query"),
+                format!("{origin}#fragment"),
+                format!("{origin} {origin}"),
+                format!("{origin},{origin}"),
+                format!("{origin}:"),
+                format!("{origin}\\"),
+                format!("{scheme}://evil.example/.{host}"),
+                format!("{scheme}://evil.example#.{host}"),
+                format!("{scheme}://evil.example?.{host}"),
+                format!("{scheme}://evil.example%2f.{host}"),
+                format!("{scheme}://evil.example:1.{host}"),
+                format!("{scheme}://evil.example\t.{host}"),
+                format!("{scheme}://[::1].{host}"),
+                format!("{scheme}://user@{host}"),
+                format!("{scheme}://user:secret@{host}"),
+                format!("{scheme}://..{host}"),
+                format!("{scheme}://.{host}"),
+                format!("{scheme}:/{host}"),
+                format!("{scheme}:{host}"),
+                format!("1{scheme}://{host}"),
+                format!("://{host}"),
+                host.to_owned(),
+                "NULL".to_owned(),
+                "https://".to_owned(),
+                "https://[::1".to_owned(),
+                "https://a.example:65536".to_owned(),
+                "https://a.example:080".to_owned(),
+                String::new(),
+            ] {
+                let header = format!("Origin: {offence}\r\n");
+                assert!(!admits(&origins, &header), "{allow} {offence}");
+            }
+        }
+    }
+
+    /// Whether a text has the form of an origin, by what must not be in it.
+    fn has_the_form(text: &str) -> bool {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return text == "null";
+        };
+        let host = rest.split(':').next().unwrap_or_default();
+        let is_in_brackets = rest.starts_with('[');
+        !scheme.contains(|c: char| !c.is_ascii_alphanumeric())
+            && !rest.contains(|c: char| c.is_ascii_whitespace() || "/\\?#@%,".contains(c))
+            && (is_in_brackets || rest.matches(':').count() <= 1)
+            && (is_in_brackets || !(host.starts_with('.') || host.contains("..")))
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_has_the_form_of_an_origin_is_allowed(
+            scheme in "(https?://)?",
+            before in "[a-z./:@#?%\\[\\]\\\\ ]{0,9}",
+            at in 0..LISTS.len(),
+            behind in "[a-z0-9./:@#?% ]{0,3}",
+        ) {
+            let (allow, origin) = LISTS[at];
+            let (_, host) = origin.split_once("://").expect("both");
+            for text in [
+                format!("{scheme}{before}{host}{behind}"),
+                format!("{scheme}{before}.{host}{behind}"),
+            ] {
+                let is_allowed = admits(&origins(&[allow]), &format!("Origin: {text}\r\n"));
+                prop_assert!(!is_allowed || has_the_form(text.trim()), "{allow} {text}");
+            }
         }
     }
 
@@ -241,6 +397,11 @@ mod tests {
             "",
             "example.com",
             "https://",
+            "https://*.",
+            "https://*.[::1]",
+            "https://*.*.a.example",
+            "https://user@a.example",
+            "https://a.example:99999",
             "https://a b",
             "https://a*.example",
             "://x",

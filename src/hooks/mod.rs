@@ -50,8 +50,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
-    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Later, Refusal, Request,
-    Session,
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Later, Refusal,
+    Request, Session,
 };
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
@@ -260,6 +260,14 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {
         self.inner.refusal(response, code)
+    }
+
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        self.inner.judge_head(request, later)
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        self.inner.judged_request(request, later)
     }
 
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Accept, Admission, Endpoint, Later, Refusal, Request, Session};
+use crate::engine::{
+    Accept, Admission, Answer, Endpoint, HeadVerdict, Later, Refusal, Request, Session,
+    upgrade_required,
+};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
 use crate::relay::json_error::{json_error, worded};
@@ -70,6 +73,11 @@ impl Endpoint for Hub {
             return;
         };
         session.publish(room, recipients, message.kind, message.payload);
+    }
+
+    /// No body changes the answer.
+    fn judge_head(&self, _: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {

@@ -24,11 +24,11 @@ use crate::config::{
     EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, Keepalive, Listen, ListenAddress, PatternError,
-    Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate, TrustedProxies,
+    Builder, Deflate, EndpointSettings, Engine, FileBudget, FileNeeds, Keepalive, Listen,
+    ListenAddress, PatternError, Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate,
+    TrustedProxies,
 };
 use crate::guard::Guarded;
-use crate::limits::RESERVED_FILES;
 use api_keys::ApiKeys;
 use cors::{Cors, CorsHeaders};
 use named::{Named, NamedSettings};
@@ -43,16 +43,31 @@ pub enum BuildError {
     /// A file that the config names cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The process may open too few files to serve anybody.
+    #[error(
+        "{shards} shards need at least {needed} open files, and the limit is {files_max}: raise it \
+         (LimitNOFILE= of the unit, --ulimit nofile= of the container), or run fewer shards"
+    )]
+    Files {
+        /// Relaying shards.
+        shards: usize,
+        /// The limit on open files.
+        files_max: usize,
+        /// The smallest that would do.
+        needed: usize,
+    },
 }
 
 /// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
-/// where the limit on connections is automatic, it follows from that.
+/// it bounds the connections, and where the limit on them is automatic, that follows from it.
 ///
 /// # Errors
 ///
-/// Files of keys that cannot be read; paths that cannot be used.
+/// Files of keys that cannot be read; paths that cannot be used; a limit on open files that is too
+/// small for the shards.
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
-    let mut builder = Engine::builder().settings(settings(config, files_max));
+    let budget = checked_budget(config, files_max)?;
+    let mut builder = Engine::builder().settings(settings(config, &budget));
     let keys = ApiKeys::load(&config.api)?;
     let mut pages = admin::Pages {
         status_word: config.health.status_word.clone(),
@@ -98,7 +113,18 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
             binary_out: endpoint.binary_out,
             users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
-        pages.users.extend(users.filter(|_| config.health.users));
+        if users.is_some() && config.health.users == Some(true) && config.needs_auth(endpoint) {
+            tracing::warn!(
+                endpoint = name,
+                "health.users is true: /health names its users to anybody, although it takes a key \
+                 or a token to come in; auto does not"
+            );
+        }
+        pages.users.extend(users.map(|users| admin::ListedUsers {
+            users,
+            is_told: config.tells_users_of(endpoint),
+            is_told_to_admins: config.tells_admins_users_of(endpoint),
+        }));
     }
     if config.api.enabled {
         api::routes(&mut builder, keys, targets)?;
@@ -197,7 +223,58 @@ fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
     Some(TokenRate::new(rate, burst))
 }
 
-fn settings(config: &Config, files_max: usize) -> Settings {
+/// What a relay with this config and so many shards has open beside its connections.
+pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
+    let listeners = listeners(config);
+    let is_shared = |each: &&Listen| matches!(each.address, ListenAddress::Tcp(_));
+    let shared_listeners = listeners.iter().filter(is_shared).count();
+    let journals = config.endpoints.values();
+    let journals = journals.filter(|endpoint| endpoint.journal.is_some());
+    FileNeeds {
+        shards,
+        shared_listeners,
+        single_listeners: listeners.len() - shared_listeners,
+        admin_listeners: usize::from(config.metrics.enabled),
+        journals: journals.count(),
+    }
+}
+
+/// How many connections the limit on open files allows, which has to be one at least.
+fn checked_budget(config: &Config, files_max: usize) -> Result<FileBudget, BuildError> {
+    let shards = shards(config);
+    let needs = file_needs(config, shards);
+    let budget = FileBudget::of(files_max, &needs);
+    let allowed = budget.connections_max;
+    if allowed == 0 {
+        return Err(BuildError::Files {
+            shards,
+            files_max,
+            needed: FileBudget::files_for(1, &needs),
+        });
+    }
+    if let ConnectionLimit::Count(wanted) = config.limits.connections
+        && wanted > allowed
+    {
+        let needed = FileBudget::files_for(wanted, &needs);
+        tracing::warn!(
+            wanted,
+            allowed,
+            files_max,
+            needed,
+            "the limit on open files is too small for limits.connections: fewer are let in"
+        );
+    }
+    Ok(budget)
+}
+
+fn shards(config: &Config) -> usize {
+    match config.engine.shards {
+        Shards::Auto => cores(),
+        Shards::Count(count) => usize::from(count),
+    }
+}
+
+fn settings(config: &Config, budget: &FileBudget) -> Settings {
     let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
     let admin = at(config.metrics_host(), config.metrics.port);
     Settings {
@@ -209,20 +286,20 @@ fn settings(config: &Config, files_max: usize) -> Settings {
             .then_some(admin.into())
             .into_iter()
             .collect(),
-        shards: match config.engine.shards {
-            Shards::Auto => cores(),
-            Shards::Count(count) => usize::from(count),
-        },
+        shards: shards(config),
         pin: config.engine.pin,
         spin: Duration::from_micros(config.engine.spin_us.into()),
         read_buffer_bytes: config.engine.read_buffer_bytes,
         send_buffer_bytes: config.engine.send_buffer_bytes,
         head_bytes: config.limits.head_bytes,
         connections_max: match config.limits.connections {
-            ConnectionLimit::Auto => Some(files_max.saturating_sub(RESERVED_FILES).max(1)),
+            ConnectionLimit::Auto => Some(budget.connections_max),
             ConnectionLimit::Unlimited => None,
-            ConnectionLimit::Count(count) => Some(count),
+            // Past what the files allow nobody could be told that the relay is full.
+            ConnectionLimit::Count(count) => Some(count.min(budget.connections_max)),
         },
+        refusing_max: budget.refusing_max,
+        admin_connections_max: budget.admin_connections_max,
         connections_per_ip_max: config.limits.connections_per_ip,
         networks: config.networks.clone(),
         connects_per_ip: connects_per_ip(&config.limits.connects_per_ip),

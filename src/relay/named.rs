@@ -19,8 +19,8 @@ use super::json_error::{json_error, worded};
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Later, Refusal, Request, Session,
-    upgrade_required,
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, HeadVerdict, Later, Refusal,
+    Request, Session, upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
 use crate::guard::Identity;
@@ -94,6 +94,23 @@ impl Named {
             .get()
             .map(|handle| handle.close(older, code, reason));
         told.is_some_and(|told| told.is_ok())
+    }
+}
+
+impl Named {
+    /// Browsers do not show a page why its WebSocket was refused: it may ask here.
+    fn answer(&self, request: &Request<'_>) -> Answer {
+        let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
+        let response = match name_of(request) {
+            _ if request.head.method == "OPTIONS" => Response::new(200),
+            Ok(name) if is_refusing && self.users.is_held(name) => taken(),
+            Ok(_) => upgrade_required(),
+            Err(error) => {
+                let (refusal, response) = bad_name(error);
+                return Answer::RefuseFor(refusal, self.settings.cors.on(response));
+            }
+        };
+        Answer::Now(self.settings.cors.on(response))
     }
 }
 
@@ -172,19 +189,13 @@ impl Endpoint for Named {
         self.settings.cors.on(worded(response, code))
     }
 
-    /// Browsers do not show a page why its WebSocket was refused: it may ask here.
+    /// No body changes the answer.
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(self.answer(request))
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
-        let response = match name_of(request) {
-            _ if request.head.method == "OPTIONS" => Response::new(200),
-            Ok(name) if is_refusing && self.users.is_held(name) => taken(),
-            Ok(_) => upgrade_required(),
-            Err(error) => {
-                let (refusal, response) = bad_name(error);
-                return Answer::RefuseFor(refusal, self.settings.cors.on(response));
-            }
-        };
-        Answer::Now(self.settings.cors.on(response))
+        self.answer(request)
     }
 }
 

@@ -6,7 +6,7 @@
 //! ordinary endpoints, so a relay that serves them does nothing else for them.
 
 use super::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
-use crate::engine::{Admission, Answer, Endpoint, Later, Request, Session};
+use crate::engine::{Admission, Answer, Endpoint, HeadVerdict, Later, Request, Session};
 use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
@@ -53,6 +53,11 @@ impl Default for Pages {
 }
 
 impl Pages {
+    fn page(&self, request: &Request<'_>) -> Answer {
+        let response = confined(self.answer(request.head));
+        Answer::Now(response.with_header("Permissions-Policy", PERMISSIONS))
+    }
+
     fn answer(&self, head: &Head<'_>) -> Response {
         let Some(path) = head.path.strip_prefix(FOLDER) else {
             return Response::new(308).with_header("Location", FOLDER);
@@ -73,9 +78,13 @@ impl Endpoint for Pages {
         debug_assert!(false, "nobody is let in");
     }
 
+    /// No body changes the answer.
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(self.page(request))
+    }
+
     fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
-        let response = confined(self.answer(request.head));
-        Answer::Now(response.with_header("Permissions-Policy", PERMISSIONS))
+        self.page(request)
     }
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::engine::{Endpoint, JoinError, Session};
+use crate::engine::{self, Answer, Endpoint, HeadVerdict, JoinError, Session, upgrade_required};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
 use crate::relay::json_error::worded;
@@ -40,6 +40,11 @@ impl Endpoint for PubSub {
             Ok(_) => {}
             Err(offence) => send(session, &Reply::error(request.id, offence)),
         }
+    }
+
+    /// No body changes the answer.
+    fn judge_head(&self, _: &engine::Request<'_>, _: &mut engine::Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {

@@ -28,7 +28,8 @@ pub(crate) use self::refusal::Refusal as PushRefusal;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{
-    Accept, Admission, Endpoint, JoinError, Later, Refusal, Request, RoomId, Session,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, JoinError, Later, Refusal, Request, RoomId,
+    Session, upgrade_required,
 };
 use crate::guard;
 use crate::relay::json_error::{json_error, worded};
@@ -97,6 +98,11 @@ impl Endpoint for Push {
         } else if let Some(token) = token_of_identify(message.payload) {
             enter(session, &token);
         }
+    }
+
+    /// No body changes the answer.
+    fn judge_head(&self, _: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {

@@ -129,12 +129,21 @@ impl Users {
         self.parts.iter().map(|part| lock(part).len()).sum()
     }
 
-    /// Names that have holders, `names_max` at the most, in no order.
-    pub fn names(&self, names_max: usize) -> Vec<String> {
+    /// Names that have holders, in no order: `names_max` at the most, and as many as fit into
+    /// `bytes_left` as a JSON list, of which they are taken.
+    pub fn names(&self, names_max: usize, bytes_left: &mut usize) -> Vec<String> {
         let mut names = Vec::new();
         for part in &self.parts {
-            let more = names_max - names.len();
-            names.extend(lock(part).keys().take(more).map(ToString::to_string));
+            for name in lock(part).keys() {
+                let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\');
+                let escapes = name.bytes().filter(|byte| is_escaped(byte)).count();
+                let bytes = name.len() + escapes + "\"\",".len();
+                if names.len() == names_max || bytes > *bytes_left {
+                    return names;
+                }
+                *bytes_left -= bytes;
+                names.push(name.to_string());
+            }
         }
         names
     }
@@ -281,13 +290,18 @@ mod tests {
             .map(|index| users.claim(&index.to_string(), id(index), Refuse, unasked))
             .collect::<Result<_, _>>()
             .expect("all are free");
-        assert_eq!(users.names(499).len(), 499);
-        let mut names = users.names(1_000);
+        let names = |names_max, mut bytes: usize| users.names(names_max, &mut bytes);
+        assert_eq!(names(499, usize::MAX).len(), 499);
+        for bytes in [0, 3, 100, 1_000] {
+            let json = serde_json::to_string(&names(500, bytes)).expect("texts");
+            assert!(json.len() <= bytes + 2 && json.len() + 8 >= bytes, "{json}");
+        }
+        let mut names = users.names(1_000, &mut usize::MAX.clone());
         names.sort_unstable();
         names.dedup();
         assert_eq!((names.len(), users.count()), (500, 500));
         drop(claims);
-        assert!(users.names(1_000).is_empty());
+        assert!(users.names(1_000, &mut usize::MAX.clone()).is_empty());
     }
 
     /// Threads that claim and give back as fast as they can, and count who is inside.

@@ -75,6 +75,9 @@ pub enum Item<'a> {
     Ping(&'a [u8]),
     /// An answer to a ping, or a heartbeat.
     Pong(&'a [u8]),
+    /// A frame that is whole and not the last of its message: it is kept until that comes. So
+    /// whoever counts frames sees each of them, an empty one too.
+    Fragment,
     /// The last item; `None` where the frame was empty.
     Close(Option<CloseFrame<'a>>),
 }
@@ -303,6 +306,7 @@ impl Decoder {
         }
         match self.partial.get_or_insert_default().collect(input, limits) {
             Ok(Collected::Nothing) => Ok(None),
+            Ok(Collected::Fragment) => Ok(Some(Item::Fragment)),
             Ok(Collected::Message {
                 kind,
                 is_compressed,

@@ -30,6 +30,9 @@ const TAIL_AND_END: [u8; 9] = [0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0
 
 /// By how much the inflater's memory grows at the least, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// What the state of a stream takes that deflates, and of one that inflates, in bytes.
+const DEFLATE_BYTES: usize = 371 * 1024;
+const INFLATE_BYTES: usize = 48 * 1024;
 /// Memory that is kept from one message to the next, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -42,7 +45,7 @@ pub fn window_bits_for(message_bytes: usize) -> u8 {
 /// Deflates messages for sending.
 #[derive(Default, Debug)]
 pub struct Deflater {
-    /// About 300 KB each. A relay has one level, as a rule.
+    /// About 370 KB each. A relay has one level, as a rule.
     streams: [Option<Box<Compress>>; *LEVELS.end() as usize],
     scratch: Vec<u8>,
 }
@@ -89,6 +92,11 @@ impl Deflater {
             "a flush ends with an empty block"
         );
         deflated.strip_suffix(&TAIL)
+    }
+
+    /// Memory that is held from one message to the next, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.streams.iter().flatten().count() * DEFLATE_BYTES + self.scratch.capacity()
     }
 
     /// Gives back memory that a large message took. Called every few seconds.
@@ -164,9 +172,10 @@ impl Inflater {
         })
     }
 
-    /// Memory that is held for inflated messages, in bytes.
+    /// Memory that is held from one message to the next, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.inflated.capacity()
+        let stream = self.stream.as_ref().map_or(0, |_| INFLATE_BYTES);
+        stream + self.inflated.capacity()
     }
 
     /// Gives back memory that a large message took. Called every few seconds.

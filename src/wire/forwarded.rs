@@ -21,9 +21,20 @@ pub enum ForwardedError {
     Conflict,
 }
 
-/// The client's address according to the proxies in front: the last one in the list that is no
-/// trusted proxy's, else the first. `None` where no header is there, or the proxy does not say
-/// (`unknown`, an obfuscated name: RFC 7239 §6.2, §6.3).
+/// Who the client of a proxy's request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Client {
+    /// There is no header: the proxy asks for itself.
+    Proxy,
+    /// This one.
+    Address(IpAddr),
+    /// The proxy does not say: `unknown`, an obfuscated name (RFC 7239 §6.2, §6.3), an empty list,
+    /// or the `unix:` of an nginx that was itself reached by a Unix socket.
+    Unknown,
+}
+
+/// The client according to the proxies in front: the last address in the list that is no trusted
+/// proxy's, else the first.
 ///
 /// # Errors
 ///
@@ -31,7 +42,7 @@ pub enum ForwardedError {
 pub fn client(
     head: &Head<'_>,
     is_trusted: impl Fn(IpAddr) -> bool,
-) -> Result<Option<IpAddr>, ForwardedError> {
+) -> Result<Client, ForwardedError> {
     let forwarded = client_by(head, "forwarded", forwarded_for, &is_trusted);
     let x_forwarded_for = client_by(
         head,
@@ -40,7 +51,7 @@ pub fn client(
         &is_trusted,
     );
     match (forwarded, x_forwarded_for) {
-        (None, None) => Ok(None),
+        (None, None) => Ok(Client::Proxy),
         (Some(only), None) | (None, Some(only)) => only,
         (Some(Ok(one)), Some(Ok(other))) if one == other => Ok(one),
         (Some(_), Some(_)) => Err(ForwardedError::Conflict),
@@ -54,7 +65,7 @@ fn client_by(
     name: &str,
     node_of: fn(&str) -> Option<&str>,
     is_trusted: impl Fn(IpAddr) -> bool,
-) -> Option<Result<Option<IpAddr>, ForwardedError>> {
+) -> Option<Result<Client, ForwardedError>> {
     let mut lines = head
         .headers
         .iter()
@@ -62,7 +73,7 @@ fn client_by(
         .filter(|header| header.name.eq_ignore_ascii_case(name))
         .peekable();
     lines.peek()?;
-    let mut client = None;
+    let mut client = Client::Unknown;
     // As bytes: what is not UTF-8 in an element must not hide those behind it.
     for element in lines.flat_map(|line| line.value.rsplit(|byte| *byte == b',')) {
         let element = std::str::from_utf8(element).map(|text| text.trim_matches([' ', '\t']));
@@ -73,12 +84,12 @@ fn client_by(
             // Lists may have empty elements (RFC 9110 §5.6.1).
             Some(("", _)) => {}
             Some((_, Some(Node::Address(ip)))) => {
-                client = Some(ip);
+                client = Client::Address(ip);
                 if !is_trusted(ip) {
                     break;
                 }
             }
-            Some((_, Some(Node::Unknown))) => return Some(Ok(None)),
+            Some((_, Some(Node::Unknown))) => return Some(Ok(Client::Unknown)),
             Some((_, None)) | None => return Some(Err(ForwardedError::Malformed)),
         }
     }
@@ -132,9 +143,15 @@ fn node(text: &str) -> Option<Node> {
     if let Ok(ip) = text.parse() {
         return Some(Node::of(ip));
     }
+    if let Some(ip) = zoned(text) {
+        return Some(Node::of(ip.into()));
+    }
+    if text == "unix:" {
+        return Some(Node::Unknown);
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
-        let address: Ipv6Addr = address.parse().ok()?;
+        let address: Ipv6Addr = address.parse().ok().or_else(|| zoned(address))?;
         let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_node_port);
         return is_port.then_some(Node::of(address.into()));
     }
@@ -147,6 +164,15 @@ fn node(text: &str) -> Option<Node> {
     }
     let is_hidden = name.starts_with('_') && is_obfuscated(name);
     (is_hidden || name.eq_ignore_ascii_case("unknown")).then_some(Node::Unknown)
+}
+
+/// The address of a link, written with its zone (RFC 4007 §11): `fe80::1%eth0`. The zone is the
+/// proxy's own, and says nothing here.
+fn zoned(text: &str) -> Option<Ipv6Addr> {
+    let (address, zone) = text.split_once('%')?;
+    let is_zone = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-%".contains(&byte);
+    let address = address.parse().ok()?;
+    (!zone.is_empty() && zone.bytes().all(is_zone)).then_some(address)
 }
 
 fn is_node_port(port: &str) -> bool {
@@ -178,7 +204,10 @@ mod tests {
             .unwrap()
             .unwrap();
         let is_trusted = |ip: IpAddr| matches!(ip, IpAddr::V4(four) if four.octets()[0] == 10);
-        client(&head, is_trusted).map(|client| client.map(|ip| ip.to_string()))
+        client(&head, is_trusted).map(|client| match client {
+            Client::Address(ip) => Some(ip.to_string()),
+            Client::Proxy | Client::Unknown => None,
+        })
     }
 
     /// A header's name and value, and who the client is then.
@@ -211,6 +240,8 @@ mod tests {
             (name, "[2001:db8::1]:443", Ok(Some("2001:db8::1"))),
             (name, "192.0.2.1:56324", Ok(Some("192.0.2.1"))),
             (name, "::ffff:192.0.2.1", Ok(Some("192.0.2.1"))),
+            (name, "fe80::1%eth0", Ok(Some("fe80::1"))),
+            (name, "[fe80::1%25eth0]:443", Ok(Some("fe80::1"))),
             (name, "192.0.2.1, ::ffff:10.0.0.1", Ok(Some("192.0.2.1"))),
             (name, "unknown", Ok(None)),
             (name, "::", Ok(None)),
@@ -258,6 +289,10 @@ mod tests {
             (x, "[2001:db8::1", Err(Malformed)),
             (x, "[192.0.2.1]", Err(Malformed)),
             (x, "_", Err(Malformed)),
+            (x, "fe80::1%", Err(Malformed)),
+            (x, "fe80::1%a b", Err(Malformed)),
+            (x, "192.0.2.1%eth0", Err(Malformed)),
+            (x, "unix:/run/socket", Err(Malformed)),
             (forwarded, "192.0.2.1", Err(Malformed)),
             (forwarded, "for=192.0.2.1;for=192.0.2.2", Err(Malformed)),
             (forwarded, "for=\"192.0.2.1", Err(Malformed)),
@@ -270,7 +305,29 @@ mod tests {
         let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: \xFF, 192.0.2.1\r\n\r\n";
         let mut space = HeaderSpace::new();
         let (head, _) = Head::parse(bytes, &mut space, &LIMITS).unwrap().unwrap();
-        assert_eq!(client(&head, |_| false), Ok("192.0.2.1".parse().ok()));
+        let client = client(&head, |_| false);
+        assert_eq!(client, Ok(Client::Address([192, 0, 2, 1].into())));
+    }
+
+    #[test]
+    fn only_without_a_header_the_proxy_asks_for_itself() {
+        for (headers, expected) in [
+            ("", Client::Proxy),
+            ("X-Forwarded-For: \r\n", Client::Unknown),
+            ("X-Forwarded-For: ,\r\n", Client::Unknown),
+            ("X-Forwarded-For: unknown\r\n", Client::Unknown),
+            ("X-Forwarded-For: unix:\r\n", Client::Unknown),
+            ("X-Forwarded-For: 192.0.2.1, unix:\r\n", Client::Unknown),
+            ("Forwarded: for=_hidden\r\n", Client::Unknown),
+            ("Forwarded: for=\"unix:\"\r\n", Client::Unknown),
+            ("Forwarded: proto=https\r\n", Client::Unknown),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+            let mut space = HeaderSpace::new();
+            let parsed = Head::parse(text.as_bytes(), &mut space, &LIMITS);
+            let (head, _) = parsed.unwrap().unwrap();
+            assert_eq!(client(&head, |_| false), Ok(expected), "{headers}");
+        }
     }
 
     #[test]

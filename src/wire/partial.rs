@@ -46,6 +46,8 @@ pub(super) enum Collected {
     },
     /// A control frame.
     Control(Opcode),
+    /// A frame of the open message that is not its last.
+    Fragment,
 }
 
 impl Default for Partial {
@@ -85,29 +87,26 @@ impl Partial {
         &self.control[..usize::from(self.control_len)]
     }
 
-    /// Takes frames off the input up to the first message or control frame that is complete.
+    /// Takes the next frame off the input, as far as it is there.
     pub(super) fn collect(
         &mut self,
         input: &mut Input<'_>,
         limits: &DecoderLimits,
     ) -> Result<Collected, ProtocolError> {
-        loop {
-            self.check_invariants();
-            if self.frame.is_none() {
-                let Some(header) = self.take_header(input, limits)? else {
-                    return Ok(Collected::Nothing);
-                };
-                self.open(&header);
-            }
-            let Some((fin, opcode)) = self.fill(input)? else {
+        self.check_invariants();
+        if self.frame.is_none() {
+            let Some(header) = self.take_header(input, limits)? else {
                 return Ok(Collected::Nothing);
             };
-            match self.kind {
-                _ if opcode.is_control() => return Ok(Collected::Control(opcode)),
-                Some(kind) if fin => return self.finish(kind),
-                // A fragment alone is no item.
-                _ => {}
-            }
+            self.open(&header);
+        }
+        let Some((fin, opcode)) = self.fill(input)? else {
+            return Ok(Collected::Nothing);
+        };
+        match self.kind {
+            _ if opcode.is_control() => Ok(Collected::Control(opcode)),
+            Some(kind) if fin => self.finish(kind),
+            _ => Ok(Collected::Fragment),
         }
     }
 

@@ -24,9 +24,10 @@ const REST_BYTES_MAX: usize = 4_096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProxyHeader {
     /// The client's address, where the header gives one. It gives none where the proxy speaks for
-    /// itself (`LOCAL`, as in health checks), does not know (`UNKNOWN`, `UNSPEC`) or was itself
-    /// reached by a Unix socket: then the socket's own address stands.
+    /// itself, does not know (`UNKNOWN`, `UNSPEC`) or was itself reached by a Unix socket.
     pub client: Option<SocketAddr>,
+    /// The proxy speaks for itself (`LOCAL`, as in health checks): nobody is behind it.
+    pub is_local: bool,
     /// Its length in bytes; what follows is the client's.
     pub len: usize,
 }
@@ -115,6 +116,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let client = client_of_line(text).ok_or(ProxyError::BadLine)?;
     Ok(Some(ProxyHeader {
         client: client.filter(is_somebody),
+        is_local: false,
         len: end + 1,
     }))
 }
@@ -196,6 +198,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         client: family
             .client(rest)
             .filter(|client| !is_local && is_somebody(client)),
+        is_local,
         len: FIXED_BYTES + length,
     }))
 }
@@ -268,6 +271,8 @@ mod tests {
         let behind = [bytes, b"GET / HTTP/1.1\r\n"].concat();
         let header = parse(&behind).expect("a header").expect("a whole one");
         assert_eq!(header.len, expected);
+        let is_local = bytes.starts_with(SIGNATURE) && bytes[SIGNATURE.len()] == 0x20;
+        assert_eq!(header.is_local, is_local);
         header.client
     }
 

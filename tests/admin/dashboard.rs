@@ -353,6 +353,59 @@ fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered
 }
 
 #[test]
+fn without_a_token_nothing_is_shown_through_a_proxy() {
+    let relay = Relay::start(&config());
+    for path in FIGURES.iter().chain(&FILES) {
+        for said in [
+            "X-Forwarded-For: 192.0.2.1",
+            "Forwarded: for=_x",
+            "Via: 1.1 p",
+            "X-Real-IP: ::",
+        ] {
+            let headers = format!("Host: localhost\r\n{said}\r\n");
+            let reply = ask_with(relay.admin(), path, &headers);
+            assert_eq!(reply.status, 403, "{path} {said}");
+            assert!(reply.body.contains("admin.token"), "{path} {said}");
+        }
+    }
+    // As nginx asks that was told nothing.
+    let mut client = Client::connect(relay.admin());
+    client.send(b"GET /dashboard/config HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.reply("GET").status, 403);
+    let proxied = [("Host", "localhost"), ("X-Forwarded-For", "192.0.2.1")];
+    assert_eq!(watch(relay.admin(), &proxied).err(), Some(403));
+}
+
+#[test]
+fn a_browser_here_that_comes_by_a_foreign_name_reads_no_figures_and_scrapers_do() {
+    let relay = Relay::start(&config());
+    let browser = "User-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n";
+    let scraper = "User-Agent: Prometheus/3.5\r\n";
+    for path in ["/metrics", "/health"] {
+        for (host, headers, status) in [
+            ("evil.example:9090", browser, 403),
+            ("localhost:9090", browser, 200),
+            ("127.0.0.1", browser, 200),
+            ("relay.example", scraper, 200),
+        ] {
+            let headers = format!("Host: {host}\r\n{headers}");
+            let reply = ask_with(relay.admin(), path, &headers);
+            assert_eq!(reply.status, status, "{path} {headers}");
+        }
+    }
+    // Probes say nothing, and always answer; the relay's own listener is for pages of any name.
+    let rebound = format!("Host: evil.example\r\n{browser}");
+    for (to, path) in [
+        (relay.admin(), "/livez"),
+        (relay.admin(), "/readyz"),
+        (relay.main, "/health"),
+        (relay.main, "/test/benchmark"),
+    ] {
+        assert_eq!(ask_with(to, path, &rebound).status, 200, "{path}");
+    }
+}
+
+#[test]
 fn its_files_go_out_with_a_strict_policy_and_tags() {
     let relay = Relay::start(&config());
     for path in FILES {

@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
+
 /// What a test waits for comes within this time, or it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -21,7 +24,22 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Client {
-        let stream = TcpStream::connect(to).expect("a connection");
+        Client::of(TcpStream::connect(to).expect("a connection"))
+    }
+
+    /// Connects from 127.0.0.`last`, which is an address of this machine on Linux alone.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn connect_from(last: u8, to: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let own = SocketAddr::from(([127, 0, 0, last], 0));
+        socket
+            .bind(&own.into())
+            .expect("an address of this machine");
+        socket.connect(&to.into()).expect("a connection");
+        Client::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         Client(BufReader::new(stream))
     }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corecast::config::ConnectionLimit;
-use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction};
+use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction, TurnPhase};
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
@@ -24,6 +24,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_held_runs",
             "corecast_held_age_seconds",
             "corecast_deflate_connections",
+            "corecast_process_bytes",
             "corecast_live_batch_bytes",
             "corecast_inbound_bytes",
             "corecast_rate_addresses",
@@ -45,6 +46,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "corecast_opened_total",
             "corecast_http_requests_total",
             "corecast_forwarded_malformed_total",
+            "corecast_forwarded_conflicts_total",
             "corecast_endpoint_panics_total",
             "corecast_log_errors_total",
             "corecast_unusable_key_files_total",
@@ -64,7 +66,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
 ];
 
 /// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
+const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
     (
         "gauge",
         "corecast_connections",
@@ -129,6 +131,7 @@ const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
             "json",
             "event_name",
             "token",
+            "token_ambiguous",
             "delay",
             "batch",
             "query",
@@ -178,6 +181,12 @@ const LABELLED: [(&str, &str, &str, &[&str]); 19] = [
         &["0", "1"],
     ),
     ("gauge", "corecast_shard_busy_ratio", "shard", &["0", "1"]),
+    (
+        "counter",
+        "corecast_turn_cut_total",
+        "phase",
+        &TurnPhase::LABELS,
+    ),
 ];
 
 const HISTOGRAMS: [&str; 3] = [

@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use corecast::admin;
+use corecast::config::ConnectionLimit;
 use corecast::engine::{Endpoint, EndpointSettings, Engine, Session, Settings};
 use corecast::wire::decoder::Message as Received;
 use tungstenite::Message;
 
-use crate::http::{ask, ask_until};
-use crate::{Relay, config, relay_text};
+use crate::http::{Client, ask, ask_until};
+use crate::{Relay, config, relay_text, try_join};
 
 #[test]
 fn a_relay_that_runs_is_alive_and_ready_on_both_listeners() {
@@ -94,4 +95,95 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
     release.send(()).expect("it waits");
     assert_eq!(client.read().expect("a message"), Message::text("wait"));
     ask_until(relay.admin(), "/livez", 200);
+}
+
+/// More than the admin listener takes of one address or of all.
+const CROWD: usize = 300;
+
+#[test]
+fn idle_connections_to_the_admin_listener_make_room_for_probes() {
+    let relay = Relay::start(&config());
+    let crowd: Vec<Client> = (0..CROWD)
+        .map(|_| {
+            let mut client = Client::connect(relay.admin());
+            assert_eq!(client.ask("GET", "/livez").status, 200);
+            client
+        })
+        .collect();
+    for path in ["/livez", "/readyz", "/health", "/metrics"] {
+        assert_eq!(ask(relay.admin(), "GET", path).status, 200, "{path}");
+    }
+    let evicted = relay.scrape().value("corecast_admin_evicted_total");
+    assert!(evicted >= CROWD as f64 - 256.0, "{evicted}");
+    drop(crowd);
+}
+
+#[test]
+fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
+    let relay = Relay::start(&config());
+    let mut watching = try_join(relay.admin(), "/dashboard/stream").expect("a WebSocket");
+    let mut asking = Client::connect(relay.admin());
+    asking.send(b"GET /readyz HTTP/1.1\r\nHo");
+    let crowd: Vec<Client> = (0..CROWD)
+        .map(|_| {
+            let mut client = Client::connect(relay.admin());
+            assert_eq!(client.ask("GET", "/livez").status, 200);
+            client
+        })
+        .collect();
+    asking.send(b"st: relay\r\n\r\n");
+    assert_eq!(asking.reply("GET").status, 200);
+    assert!(watching.read().expect("a snapshot").is_text());
+    drop(crowd);
+    // Where nobody is idle, who is busy makes room.
+    let busy: Vec<Client> = (0..CROWD)
+        .map(|_| {
+            let mut client = Client::connect(relay.admin());
+            client.send(b"GET /readyz HTTP/1.1\r\nHo");
+            client
+        })
+        .collect();
+    assert_eq!(ask(relay.admin(), "GET", "/livez").status, 200);
+    assert!(watching.read().expect("a snapshot").is_text());
+    drop(busy);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn one_address_cannot_take_the_admin_listeners_connections_of_another() {
+    let relay = Relay::start(&config());
+    let mut scraper = Client::connect(relay.admin());
+    assert_eq!(scraper.ask("GET", "/metrics").status, 200);
+    let crowd: Vec<Client> = (0..CROWD)
+        .map(|_| {
+            let mut client = Client::connect_from(2, relay.admin());
+            assert_eq!(client.ask("GET", "/livez").status, 200);
+            client
+        })
+        .collect();
+    assert_eq!(scraper.ask("GET", "/metrics").status, 200);
+    drop(crowd);
+}
+
+#[test]
+fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
+    let mut config = config();
+    config.limits.connections = ConnectionLimit::Count(1);
+    let relay = Relay::start(&config);
+    let mut members = [relay.join("/")];
+    for to in [relay.main, relay.admin()] {
+        for path in ["/livez", "/readyz"] {
+            let reply = ask(to, "GET", path);
+            assert_eq!(reply.status, 200, "{path}");
+            let is_last = reply.header("Connection") == Some("close");
+            assert_eq!(is_last, to == relay.main, "{reply:?}");
+        }
+    }
+    for (method, path) in [("POST", "/livez"), ("GET", "/health"), ("GET", "/x")] {
+        let status = ask(relay.main, method, path).status;
+        let expected = if method == "POST" { 405 } else { 503 };
+        assert_eq!(status, expected, "{method} {path}");
+    }
+    assert_eq!(try_join(relay.main, "/").err(), Some(503));
+    relay_text(&mut members, "goes on");
 }

@@ -164,17 +164,50 @@ fn half_a_request_is_answered_when_its_time_is_over() {
     let mut waiting = Vec::new();
     for (path, own, _) in ROUTES {
         let begun = format!("{own} {path} HTTP/1.1\r\nHost");
-        let body_missing = format!("{begun}: r\r\nContent-Length: 10\r\n\r\n{{");
-        let chunk_missing = format!("{begun}: r\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{{");
+        let head = format!("{begun}: r\r\nX-API-KEY: {KEY}\r\n");
+        let body_missing = format!("{head}Content-Length: 10\r\n\r\n{{");
+        let chunk_missing = format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{");
         for half in [begun, body_missing, chunk_missing] {
+            let is_answered = !path.starts_with("/api/") && half.contains("\r\n\r\n");
             let mut client = Client::connect(relay.address);
             client.send(half.as_bytes());
-            waiting.push((path, client));
+            waiting.push((path, is_answered, client));
         }
     }
-    for (path, mut client) in waiting {
-        expect(path, &client.answer(), 408, "handshake_timeout");
+    for (path, is_answered, mut client) in waiting {
+        let answer = client.answer();
+        match is_answered {
+            // No body changes the answer: it is not waited for.
+            true => assert_ne!(answer.status, 408, "{path}"),
+            false => expect(path, &answer, 408, "handshake_timeout"),
+        }
     }
+}
+
+/// Whoever has no key gets the answer for it, whether a body comes or not.
+#[test]
+fn what_needs_a_key_is_refused_by_its_head() {
+    let relay = relay(|_| {});
+    for (path, own, _) in ROUTES.iter().filter(|(path, ..)| path.starts_with("/api/")) {
+        for key in ["", "X-API-KEY: another-key\r\n"] {
+            for length in [
+                "Content-Length: 1000000\r\n",
+                "Transfer-Encoding: chunked\r\n",
+            ] {
+                let head = format!("{own} {path} HTTP/1.1\r\nHost: r\r\n{key}{length}");
+                let request = format!("{head}Expect: 100-continue\r\n\r\n");
+                assert_eq!(
+                    answer(&relay, request.as_bytes()).status,
+                    401,
+                    "{path} {key}"
+                );
+            }
+        }
+    }
+    let mut client = Client::connect(relay.address);
+    client.send(b"PUT /api/push HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\n\r\n");
+    assert_eq!(client.answer().status, 405);
+    client.expect_end();
 }
 
 #[test]
@@ -203,8 +236,10 @@ fn a_body_may_come_in_chunks_and_wait_to_be_asked_for() {
         client.send(
             format!("{head}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n").as_bytes(),
         );
-        assert_eq!(client.answer().status, 100, "{path}");
-        client.send(body.as_bytes());
+        if path.starts_with("/api/") {
+            assert_eq!(client.answer().status, 100, "{path}");
+            client.send(body.as_bytes());
+        }
         assert_eq!(client.answer().status, 200, "{path}");
     }
 }

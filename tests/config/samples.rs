@@ -186,7 +186,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("health.status_word", "ok", |c| {
         c.health.status_word = "ok".to_owned();
     }),
-    ("health.users", "no", |c| c.health.users = false),
+    ("health.users", "no", |c| c.health.users = Some(false)),
     ("cors.origin", "off", |c| c.cors.origin = None),
     ("cors.methods", "GET", |c| c.cors.methods = "GET".to_owned()),
     ("cors.headers", "X-Trace, Accept", |c| {

@@ -341,7 +341,7 @@ fn health_lists_the_users_and_counts_them_unless_it_is_told_not_to() {
     });
 
     let mut config = config(1);
-    config.health.users = false;
+    config.health.users = Some(false);
     let server = Server::relay(&config);
     let _ada = server.open("/ws/ada");
     let report = health(&server);
@@ -369,7 +369,11 @@ fn health_lists_no_more_than_a_thousand_users() {
             std::mem::forget(claim.expect("free"));
         }
         let pages = corecast::admin::Pages {
-            users: vec![users],
+            users: vec![corecast::admin::ListedUsers {
+                users,
+                is_told: true,
+                is_told_to_admins: false,
+            }],
             ..Default::default()
         };
         corecast::admin::routes(builder, pages).expect("free paths");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, Endpoint, EndpointSettings, Later, Listen, ListenAddress, Network,
-    Refusal, Request, Session, Settings, TrustedProxies,
+    Refusal, Request, Session, Settings, TokenRate, TrustedProxies,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -211,6 +211,34 @@ fn connections_behind_a_proxy_header_count_for_their_clients() {
 }
 
 #[test]
+fn a_client_over_its_limit_takes_no_place_behind_a_proxy_either() {
+    let server = server(|settings| {
+        settings.proxy_protocol = true;
+        settings.connections_max = Some(2);
+        settings.connections_per_ip_max = Some(1);
+        settings.refusing_max = 8;
+    });
+    let mut first = proxied(&server, line("192.0.2.1").as_bytes()).upgraded("/");
+    let mut greedy = Vec::new();
+    for count in 1..=20 {
+        greedy.push(proxied(&server, line("192.0.2.1").as_bytes()));
+        eventually("it is judged", || {
+            refused(&server, Refusal::ConnectionsPerAddress) == count
+        });
+    }
+    assert_eq!(server.view.connections(), 1);
+    let mut other = proxied(&server, line("192.0.2.2").as_bytes()).upgraded("/");
+    assert_eq!(peer_of(&mut other), "192.0.2.2:1111");
+    for client in &mut greedy {
+        assert_eq!(client.answer().status, 429);
+        client.expect_end();
+    }
+    assert_eq!(peer_of(&mut first), "192.0.2.1:1111");
+    drop((first, other, greedy));
+    server.expect_empty();
+}
+
+#[test]
 fn a_trusted_proxy_names_its_client_for_each_request() {
     let server = server(|_| {});
     let mut proxy = Client::connect(server.address);
@@ -312,6 +340,102 @@ fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
         idle, other, third, refused, fourth, mapped, neighbour, again,
     ));
     server.expect_empty();
+}
+
+/// Twenty of a limit of two came in, by whatever the proxy could not say.
+#[test]
+fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none() {
+    let limited = |proxy_protocol| {
+        server(|settings| {
+            settings.connections_per_ip_max = Some(2);
+            settings.exempt_networks = vec![Network::LOOPBACK_V4];
+            settings.proxy_protocol = proxy_protocol;
+        })
+    };
+    let server = limited(false);
+    let unnamed = ["garbage", "unix:", "unknown", "192.0.2.1, garbage", ""];
+    let mut connections: Vec<Client> = Vec::new();
+    let mut statuses = Vec::new();
+    for name in unnamed.iter().cycle().take(20) {
+        let mut proxy = Client::connect(server.address);
+        // Who is refused by the endpoint takes no place.
+        assert!([403, 429].contains(&ask(&mut proxy, "/refused", name)));
+        statuses.push(ask(&mut proxy, "/", name));
+        connections.push(proxy);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 101).count(), 2);
+    assert_eq!(statuses[2..], [429; 18]);
+    // Those who are named have their own places, and so has the proxy.
+    let mut named = Client::connect(server.address);
+    assert_eq!(ask(&mut named, "/", "192.0.2.1"), 101);
+    let own = [server.open("/"), server.open("/"), server.open("/")];
+    drop((connections, named, own));
+    server.expect_empty();
+    let mut again = Client::connect(server.address);
+    assert_eq!(ask(&mut again, "/", "garbage"), 101, "the places came back");
+
+    let server = limited(true);
+    let open = |header: &[u8]| {
+        let mut proxy = proxied(&server, header);
+        proxy.send(upgrade("/").as_bytes());
+        (proxy.answer().status, proxy)
+    };
+    let unknown = || open(b"PROXY UNKNOWN\r\n");
+    let connections: Vec<(u16, Client)> = (0..20).map(|_| unknown()).collect();
+    assert_eq!(
+        connections
+            .iter()
+            .filter(|(status, _)| *status == 101)
+            .count(),
+        2
+    );
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let own: Vec<(u16, Client)> = (0..4).map(|_| open(local)).collect();
+    assert!(
+        own.iter().all(|(status, _)| *status == 101),
+        "the proxy's own"
+    );
+    drop((connections, own));
+    server.expect_empty();
+    assert_eq!(unknown().0, 101, "the places came back");
+}
+
+#[test]
+fn whom_a_proxy_does_not_name_may_connect_as_often_as_one_address() {
+    let server = server(|settings| {
+        settings.connects_per_ip = Some(TokenRate::new(1, 3));
+        settings.exempt_networks = vec![Network::LOOPBACK_V4];
+    });
+    let statuses: Vec<u16> = (0..10)
+        .map(|_| ask(&mut Client::connect(server.address), "/", "garbage"))
+        .collect();
+    assert_eq!(statuses[..3], [101; 3]);
+    assert!(statuses[3..].contains(&429), "{statuses:?}");
+}
+
+#[test]
+fn a_proxy_here_that_nobody_trusts_is_told_of_once() {
+    let relay = Relay::start(&[]);
+    let warned = || relay.logged("server.trusted_proxies");
+    let mut plain = Client::connect(relay.address);
+    plain.send(GET);
+    assert_eq!(plain.answer().status, 426);
+    for header in ["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1"] {
+        for _ in 0..10 {
+            plain.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n").as_bytes());
+            assert_eq!(plain.answer().status, 426);
+        }
+    }
+    relay.signal(rustix::process::Signal::HUP);
+    // What came before this line is there with it.
+    eventually("it is reloaded", || relay.logged("are reloaded") == 1);
+    assert_eq!(warned(), 1);
+    let relay = Relay::start(&["--set", "server.trusted_proxies=127.0.0.0/8"]);
+    let mut proxy = Client::connect(relay.address);
+    assert_eq!(ask(&mut proxy, "/", "192.0.2.1"), 101);
+    relay.signal(rustix::process::Signal::HUP);
+    eventually("it is reloaded", || relay.logged("are reloaded") == 1);
+    assert_eq!(relay.logged("server.trusted_proxies"), 0);
 }
 
 fn ask_once(proxy: &mut Client, client: &str) -> bool {
@@ -428,4 +552,37 @@ fn the_keys_for_proxies_change_without_a_restart() {
     assert_eq!(status, Some(101));
     // Who was there before has not noticed.
     first.round_trip();
+}
+
+#[test]
+fn a_connection_that_becomes_a_proxys_no_longer_counts_for_its_own_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let write = |trusted: &str| {
+        let server = format!("server: {{trusted_proxies: [{trusted}]}}");
+        let limits = "limits: {connections_per_ip: 1, exempt_networks: []}";
+        std::fs::write(&file, format!("{server}\n{limits}\n")).expect("a file");
+    };
+    write("");
+    let relay = Relay::start(&["--config-file", file.to_str().expect("UTF-8")]);
+    let reload = |times: usize| {
+        relay.signal(rustix::process::Signal::HUP);
+        eventually("it is reloaded", || {
+            relay.logged("config and certificates are reloaded") == times
+        });
+    };
+    let mut proxy = Client::connect(relay.address);
+    proxy.send(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(proxy.answer().status, 200);
+    write("127.0.0.0/8");
+    reload(1);
+    assert_eq!(ask(&mut proxy, "/", "192.0.2.1"), 101);
+    drop(proxy);
+    write("");
+    reload(2);
+    eventually("its address may connect", || {
+        let mut client = Client::connect(relay.address);
+        client.send(upgrade("/").as_bytes());
+        client.answer().status == 101
+    });
 }

@@ -10,8 +10,8 @@ use corecast::engine::{
 use corecast::limits::PACED_READ_BYTES_MAX;
 
 use crate::support::client::{
-    CONTINUATION, Client, FIN, PING, RSV1, TEXT, compressed, fragment, frame, raw_frame, upgrade,
-    upgrade_with,
+    CONTINUATION, Client, FIN, PING, PONG, RSV1, TEXT, compressed, fragment, frame, raw_frame,
+    upgrade, upgrade_with,
 };
 use crate::support::{Server, eventually, settings};
 
@@ -43,6 +43,27 @@ fn numbered(count: usize) -> Vec<u8> {
     (0..count)
         .flat_map(|number| frame(TEXT, number.to_string().as_bytes()))
         .collect()
+}
+
+#[test]
+fn every_frame_takes_a_token_whatever_it_is() {
+    let rate = TokenRate::new(1, 10);
+    for (name, frame) in [
+        ("pong", frame(PONG, b"")),
+        ("ping", frame(PING, b"")),
+        ("fragment", fragment(CONTINUATION, b"")),
+        ("text", frame(TEXT, b"")),
+    ] {
+        let server = hub(RatePolicy::Close, Some(rate), None);
+        let mut client = server.open("/");
+        if name == "fragment" {
+            client.send(&fragment(TEXT, b""));
+        }
+        client.send(&frame.repeat(30));
+        let (_, code, reason) = client.until_close();
+        assert_eq!((code, &reason[..5]), (1008, "rate:"), "{name}: {reason}");
+        assert_eq!(actions(&server, RatePolicy::Close), 1, "{name}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod certificates;
+mod doors;
 mod files;
 mod frames;
 mod guard;
@@ -22,6 +23,7 @@ mod handshakes;
 mod machine;
 mod namespace;
 mod network;
+mod refusals;
 mod slow;
 mod stage;
 mod storms;
@@ -31,6 +33,7 @@ mod tls;
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod tls_client;
 mod witness;
+mod work;
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the engine")]

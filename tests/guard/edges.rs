@@ -92,6 +92,102 @@ fn behind_a_proxy_it_is_about_its_clients() {
     assert_eq!(with_header("192.0.2.1"), Some(101));
 }
 
+/// What a trusted proxy may say that names nobody.
+const NOBODY: [&str; 9] = [
+    "X-Forwarded-For: garbage\r\n",
+    "X-Forwarded-For: unix:\r\n",
+    "X-Forwarded-For: unknown\r\n",
+    "X-Forwarded-For: 192.0.2.1, garbage\r\n",
+    "X-Forwarded-For: \r\n",
+    "X-Forwarded-For: 192.0.2.1%eth0\r\n",
+    "Forwarded: for=_hidden\r\n",
+    "Forwarded: for=unknown\r\n",
+    "Forwarded: proto=https\r\n",
+];
+
+#[test]
+fn behind_a_proxy_that_does_not_say_nobody_comes_in_where_networks_are_judged() {
+    for is_denying in [false, true] {
+        let lists = Networks {
+            allow: networks(if is_denying {
+                &[]
+            } else {
+                &["192.0.2.0/24", "fe80::/10"]
+            }),
+            deny: networks(if is_denying { &["203.0.113.0/24"] } else { &[] }),
+        };
+        let server = hub(|settings| {
+            settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
+            settings.networks = lists.clone();
+        });
+        let mut proxy = Client::connect(server.address);
+        for headers in NOBODY {
+            proxy.send(upgrade_with("/", headers).as_bytes());
+            assert_eq!(proxy.answer().status, 403, "{headers}");
+            proxy.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes());
+            assert_eq!(proxy.answer().status, 403, "{headers}");
+        }
+        let counted = 2 * NOBODY.len() as u64;
+        assert_eq!(refused(&server, Refusal::UnknownClient), counted);
+        // The zone of an address is the proxy's own.
+        proxy.send(upgrade_with("/", "X-Forwarded-For: fe80::1%eth0\r\n").as_bytes());
+        assert_eq!(proxy.answer().status, 101);
+        assert_eq!(refused(&server, Refusal::UnknownClient), counted);
+    }
+}
+
+/// Nothing is said of anybody: its own address has to be one that may come in, like everybody's.
+#[test]
+fn a_proxy_that_asks_for_itself_may_look_and_comes_in_by_its_own_address() {
+    let behind = |allow: &[&str]| {
+        hub(|settings| {
+            settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
+            settings.networks.allow = networks(allow);
+        })
+    };
+    let server = behind(&["192.0.2.0/24"]);
+    let mut proxy = Client::connect(server.address);
+    proxy.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(proxy.answer().status, 426);
+    proxy.send(upgrade("/").as_bytes());
+    assert_eq!(proxy.answer().status, 403);
+    assert_eq!(refused(&server, Refusal::Network), 1);
+    let server = behind(&["192.0.2.0/24", "127.0.0.0/8"]);
+    Client::open(server.address, "/").round_trip();
+}
+
+#[test]
+fn a_proxy_header_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+    let server = hub(|settings| {
+        settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
+        settings.proxy_protocol = true;
+        settings.networks.deny = networks(&["203.0.113.0/24"]);
+    });
+    let mut unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
+    let mut unix = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xD8".to_vec();
+    unix.extend([0; 216]);
+    let mut nobody = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C".to_vec();
+    nobody.extend([0; 12]);
+    unspecified.truncate(16);
+    let headers = [b"PROXY UNKNOWN\r\n".to_vec(), unspecified, unix, nobody];
+    for header in &headers {
+        // What the proxy passes on the client may have written.
+        for forwarded in ["", "X-Forwarded-For: 192.0.2.1\r\n"] {
+            let mut proxy = Client::connect(server.address);
+            proxy.send(&[header, upgrade_with("/", forwarded).as_bytes()].concat());
+            assert_eq!(proxy.answer().status, 403, "{header:?} {forwarded}");
+        }
+    }
+    assert_eq!(
+        refused(&server, Refusal::UnknownClient),
+        2 * headers.len() as u64
+    );
+    // The proxy's own checks.
+    let mut local = Client::connect(server.address);
+    local.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(local.answer().status, 426);
+}
+
 #[test]
 fn a_page_of_another_origin_is_refused_before_the_upgrade() {
     let allow = ["https://app.example", "https://*.pages.example", "same"];

@@ -3,6 +3,7 @@
 mod command;
 mod edges;
 mod endpoints;
+mod heads;
 mod hooks;
 mod keys;
 mod reload;

@@ -305,7 +305,9 @@ fn bodies_are_judged_word_by_word() {
             "unknown fields",
             "{\"event_name\":\"e\",\"more\":[1]}",
             200,
-            OK,
+            "{\"code\":0,\"msg\":\"ok\",\"data\":{\"event_name\":\"e\",\"delay_seconds\":0,\
+             \"target_user_id\":\"\",\"broadcast\":true,\"parsed_user_raw\":null,\"queued\":0,\
+             \"unknown_fields\":[\"more\"]}}",
         ),
         row(
             "a delay below zero means now, and is told as it was sent",
@@ -423,6 +425,99 @@ fn without_the_fallback_a_token_that_names_nobody_is_400() {
         }
     }
     assert_eq!(relay.push(PUSH).status, 200, "an absent token is everybody");
+}
+
+/// Tokens that are there and say two things, or nothing.
+const AMBIGUOUS: [(&str, &str); 7] = [
+    ("the same twice", "{\"id\":\"u1\",\"id\":\"u1\"}"),
+    ("two", "{\"user_id\":1,\"user_id\":2}"),
+    (
+        "two in different writing",
+        "{\"id\":\"u1\",\"i\\u0064\":\"u2\"}",
+    ),
+    ("out of range", "1e400"),
+    ("out of range below", "-1e400"),
+    (
+        "out of range in an object",
+        "{\"id\":1e400,\"user_id\":\"u1\"}",
+    ),
+    ("half a surrogate", "\"\\ud800\""),
+];
+
+#[test]
+fn a_token_that_says_two_things_or_nothing_is_400_in_every_case_and_nobody_gets_it() {
+    for fallback in [true, false] {
+        let mut config = config();
+        push_of(&mut config).broadcast_fallback = fallback;
+        let relay = Relay::start(&config);
+        let mut stranger = relay.join("somebody");
+        for (row, token) in AMBIGUOUS {
+            let bad = format!("{{\"event_name\":\"e\",\"token\":{token}}}");
+            let answer = relay.push(&bad);
+            let expected = "{\"code\":-1,\"msg\":\"token is ambiguous or out of range\"}";
+            let told = String::from_utf8(answer.body).expect("UTF-8");
+            assert_eq!((answer.status, &*told), (400, expected), "{row}");
+            let answer = relay.push(&format!("[{{\"event_name\":\"e\"}},{bad}]"));
+            let told = String::from_utf8(answer.body).expect("UTF-8");
+            assert!(
+                answer.status == 400 && told.contains("\"index\":1"),
+                "{told}"
+            );
+        }
+        stranger.round_trip();
+        let refused =
+            relay.metric("corecast_push_requests_refused_total{reason=\"token_ambiguous\"}");
+        assert_eq!(refused, 2.0 * AMBIGUOUS.len() as f64);
+    }
+}
+
+#[test]
+fn fields_that_have_no_effect_are_named_and_bounded() {
+    let relay = Relay::default();
+    let mut stranger = relay.join("somebody");
+    let answer = relay.push("{\"event_name\":\"e\",\"tokn\":\"u1\"}");
+    let told = String::from_utf8(answer.body).expect("UTF-8");
+    assert!(
+        told.ends_with("\"queued\":1,\"unknown_fields\":[\"tokn\"]}}"),
+        "{told}"
+    );
+    stranger.expect_text();
+    let many: String = (0..99).map(|each| format!(",\"f{each}\":{each}")).collect();
+    let long = "é".repeat(1_000);
+    let body = format!(
+        "[{{\"event_name\":\"e\"}},{{\"event_name\":\"e\"{many}}},\
+         {{\"event_name\":\"e\",\"{long}\":1,\"a\\\"b\":2,\"delay_seconds\":3600}}]"
+    );
+    let answer = relay.push(&body);
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let named = |at: usize| &told["data"][at]["unknown_fields"];
+    assert_eq!(named(0), &serde_json::Value::Null);
+    assert_eq!(named(1).as_array().map(Vec::len), Some(8));
+    assert_eq!(named(2)[0].as_str(), Some(&*"é".repeat(64)));
+    assert_eq!(named(2)[1].as_str(), Some("a\"b"));
+}
+
+/// The log says it once in the life of the relay, and only if anybody can push.
+#[test]
+fn a_start_with_the_fallback_says_so_once() {
+    const KEY: &str = "api.keys=a-key-of-this-test";
+    const REFUSED: &str = "endpoints.push.broadcast_fallback=false";
+    for (settings, expected) in [(&[KEY][..], 1), (&[], 0), (&[KEY, REFUSED], 0)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        let log = || std::fs::read_to_string(&file).unwrap_or_default();
+        let output = format!("logging.output={}", file.display());
+        let settings = settings.iter().copied().chain([&*output]);
+        let arguments: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
+        let relay = Binary::start_logging_to(&[], &arguments, |_| log());
+        relay.signal(Signal::HUP);
+        eventually("it is reloaded", || log().contains("are reloaded"));
+        assert_eq!(
+            log().matches("goes to everybody").count(),
+            expected,
+            "{arguments:?}"
+        );
+    }
 }
 
 /// What is pushed as subject and token, and what the client gets of it.

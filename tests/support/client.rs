@@ -144,6 +144,17 @@ impl Client {
         Client::from(TcpStream::connect(address).expect("a connection"))
     }
 
+    /// Connects from 127.0.0.`last`, which is an address of this machine on Linux alone.
+    pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let own = SocketAddr::from(([127, 0, 0, last], 0));
+        socket
+            .bind(&own.into())
+            .expect("an address of this machine");
+        socket.connect(&address.into()).expect("a connection");
+        Client::from(TcpStream::from(socket))
+    }
+
     /// Connects with a receive buffer of `bytes`, as far as the system allows.
     pub(crate) fn connect_narrow(address: SocketAddr, bytes: usize) -> Client {
         let socket =

@@ -13,6 +13,7 @@
 mod awake;
 mod cases;
 mod comparison;
+mod fairness;
 mod load;
 mod machine;
 mod measure;
@@ -27,7 +28,7 @@ mod syscalls;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -64,6 +65,17 @@ enum Command {
     },
     /// Measure 1, 2, 4, … shards against generators on the remaining cores
     Scaling(ScalingArgs),
+    /// Measure an innocent pair beside each of what may disturb it, and what clients make a relay hold
+    Fairness(FairnessArgs),
+    /// The pair of `fairness`
+    #[command(hide = true, name = fairness::PAIR)]
+    Pair(fairness::PairArgs),
+    /// A disturbance of `fairness`
+    #[command(hide = true, name = fairness::DISTURB)]
+    Disturb(fairness::DisturbArgs),
+    /// The control of `fairness`
+    #[command(hide = true, name = fairness::BURN)]
+    Burn(fairness::BurnArgs),
     /// Compute for nothing, as the comparison has it done on a virtual machine
     #[command(hide = true, name = awake::COMMAND)]
     Spin,
@@ -81,6 +93,26 @@ struct ScalingArgs {
     #[arg(long)]
     all_threads: bool,
     /// Keep all readings in the results as NAME.json [default: scaling-N-cores]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct FairnessArgs {
+    /// Shorter readings: for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Only this row; may be given several times. `--list` names them
+    #[arg(long = "row", value_name = "NAME")]
+    rows: Vec<String>,
+    /// Name the rows, and end
+    #[arg(long)]
+    list: bool,
+    /// Another relay's program, which is measured in turn with this one
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Keep all in the results as NAME.json [default: fairness, with --quick fairness-quick; with
+    /// --row none]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 }
@@ -161,6 +193,13 @@ fn main() -> ExitCode {
         }
         Some(Command::Spin) => {
             awake::spin();
+            Ok(true)
+        }
+        Some(Command::Fairness(wanted)) => be_fair(wanted, &args.folders),
+        Some(Command::Pair(args)) => fairness::pair(args).map(|()| true),
+        Some(Command::Disturb(args)) => fairness::disturb(args).map(|()| true),
+        Some(Command::Burn(args)) => {
+            fairness::burn(args);
             Ok(true)
         }
         Some(Command::Scaling(wanted)) => scale(wanted, &args.folders).map(|()| true),
@@ -244,6 +283,37 @@ fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
     scaling.write(&file)?;
     println!("wrote {}", file.display());
     Ok(())
+}
+
+/// True where every figure is as it must be.
+fn be_fair(args: &FairnessArgs, folders: &Folders) -> Result<bool> {
+    if args.list {
+        println!("{}", fairness::list());
+        return Ok(true);
+    }
+    let places = folders.places();
+    let default_name = match args.quick {
+        true => "fairness-quick",
+        false => "fairness",
+    };
+    let name = args.name.as_deref();
+    let name = name.or(args.rows.is_empty().then_some(default_name));
+    let plan = fairness::Plan {
+        relay: places.own("corecast")?,
+        against: args.against.as_deref().map(absolute).transpose()?,
+        rows: args.rows.clone(),
+        is_quick: args.quick,
+        file: name.map(|name| folders.results.join(format!("{name}.json"))),
+    };
+    let lab = comparison::lab(places.own("loadgen")?, &folders.folder, Duration::ZERO)?;
+    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    fairness::run(&lab, &plan)
+}
+
+/// Servers run in another folder.
+fn absolute(program: &Path) -> Result<PathBuf> {
+    let found = program.canonicalize();
+    found.with_context(|| format!("there is no {}", program.display()))
 }
 
 fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {

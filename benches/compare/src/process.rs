@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Seek;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -109,6 +110,32 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends its stdin, if that is a pipe.
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// Waits until it has written `word` to its stdout, which is kept.
+    pub(crate) fn wait_for(&mut self, word: &str, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while !self.said()?.contains(word) {
+            pause(&self.interrupt)?;
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status} before it was {word}");
+            }
+            ensure!(Instant::now() < deadline, "it did not get {word}");
+        }
+        Ok(())
+    }
+
+    /// What it has written to its stdout up to now.
+    fn said(&self) -> Result<String> {
+        let output = self.output.as_ref().context("its output was not kept")?;
+        let mut bytes = vec![0; output.metadata()?.len() as usize];
+        output.read_exact_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
             // It may have ended by itself.
@@ -205,6 +232,11 @@ impl Server {
         self.running.pid()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it listens, with `ws` or `wss` as its scheme.
     pub(crate) fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}/", self.address)
@@ -212,7 +244,7 @@ impl Server {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())

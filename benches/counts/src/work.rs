@@ -2,6 +2,7 @@
 //! thread, so that the same program takes the same instructions each time.
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use corecast::fanout::batch::BatchBuilder;
@@ -179,7 +180,7 @@ fn deliver_except() {
 
 /// From the message to the bytes that a member's send is given.
 fn deliver(frames: usize, recipients: &Recipients) {
-    let mut local: LocalRoom<()> = LocalRoom::new(room(), 0);
+    let mut local: LocalRoom<()> = LocalRoom::new(room(), 0, &Rc::default());
     (0..MEMBERS).for_each(|connection| {
         local.join(connection);
     });
@@ -205,6 +206,7 @@ fn deliver(frames: usize, recipients: &Recipients) {
                     });
                 }
                 outbox.clear(false);
+                true
             });
         }
     });

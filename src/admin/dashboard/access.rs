@@ -2,10 +2,12 @@
 //!
 //! Whoever shows the token, where there is one. Without one the listener must be on a loopback
 //! address, and the request must name the machine itself: a page from elsewhere whose name was made
-//! to point here (DNS rebinding) names that.
+//! to point here (DNS rebinding) names that. Nor may it come through a proxy: whoever can reach
+//! that one is not on this machine.
 
 use std::net::IpAddr;
 
+use super::super::rebinding::{host_of, is_by_proxy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -32,6 +34,8 @@ pub(super) enum Denied {
     Closed,
     /// There is no token, and the request names another host than this machine.
     Host,
+    /// There is no token, and the request comes through a proxy.
+    Proxied,
     /// The token is missing, or wrong.
     Token,
 }
@@ -39,7 +43,7 @@ pub(super) enum Denied {
 impl Denied {
     pub(super) fn status(self) -> u16 {
         match self {
-            Denied::Closed | Denied::Host => 403,
+            Denied::Closed | Denied::Host | Denied::Proxied => 403,
             Denied::Token => 401,
         }
     }
@@ -49,6 +53,7 @@ impl Denied {
         match self {
             Denied::Closed => "dashboard_closed",
             Denied::Host => "bad_host",
+            Denied::Proxied => "behind_proxy",
             Denied::Token => "bad_token",
         }
     }
@@ -64,6 +69,10 @@ impl Denied {
             Denied::Host => {
                 "Without a token the dashboard is for this machine alone: open it at localhost, \
                  or set admin.token."
+            }
+            Denied::Proxied => {
+                "Without a token the dashboard is for this machine alone, and this request came \
+                 through a proxy: set admin.token."
             }
             Denied::Token => "The dashboard needs the token that admin.token is set to.",
         }
@@ -84,6 +93,7 @@ impl Access {
             false => Ok(()),
             true if !self.is_loopback => Err(Denied::Closed),
             true if !names_this_machine(head) => Err(Denied::Host),
+            true if is_by_proxy(head) => Err(Denied::Proxied),
             true => Ok(()),
         }
     }
@@ -113,14 +123,9 @@ pub(super) fn is_own_page(head: &Head<'_>) -> bool {
 }
 
 fn names_this_machine(head: &Head<'_>) -> bool {
-    let Some(host) = head.header("host") else {
+    let Some(name) = host_of(head) else {
         return false;
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    let name = name.unwrap_or_default();
     let address = name.parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
@@ -217,6 +222,26 @@ mod tests {
             let header = format!("Host: {host}\r\n");
             let denied = Err(Denied::Host);
             assert_eq!(judged(&open, &header), (denied, denied), "{host}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_nobody_comes_through_a_proxy() {
+        let open = Access::new(None, true);
+        for header in [
+            "X-Forwarded-For: 192.0.2.1",
+            "x-forwarded-proto: https",
+            "Forwarded: for=192.0.2.1",
+            "Via: 1.1 proxy",
+            "X-Real-IP: 192.0.2.1",
+        ] {
+            let headers = format!("Host: localhost\r\n{header}\r\n");
+            let denied = Err(Denied::Proxied);
+            assert_eq!(judged(&open, &headers), (denied, denied), "{header}");
+            let token = TOKEN.parse().expect("a key");
+            let headers = format!("{headers}Authorization: Bearer {TOKEN}\r\n");
+            let with_token = Access::new(Some(&token), true);
+            assert_eq!(judged(&with_token, &headers), (Ok(()), Ok(())), "{header}");
         }
     }
 }

@@ -26,7 +26,8 @@ pub use snapshot::{
 use crate::config::Config;
 use crate::engine::{
     Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings, SlowPolicy, View,
+    HeadVerdict, Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings,
+    SlowPolicy, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
@@ -252,6 +253,19 @@ impl Endpoint for Dashboard {
         }
     }
 
+    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+        let head = request.head;
+        if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
+            return HeadVerdict::Answered(Answer::Now(self.file(head)));
+        }
+        match self.settings().access.judge(head) {
+            Ok(()) => HeadVerdict::Open,
+            Err(denied) => {
+                HeadVerdict::Answered(Answer::RefuseFor(reason(denied), refusal(denied)))
+            }
+        }
+    }
+
     fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
@@ -291,7 +305,7 @@ fn refusal(denied: Denied) -> Response {
     let response = json_error(denied.status(), denied.code(), denied.text());
     match denied {
         Denied::Token => response.with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
-        Denied::Closed | Denied::Host => response,
+        Denied::Closed | Denied::Host | Denied::Proxied => response,
     }
 }
 
@@ -315,7 +329,7 @@ fn refused(denied: Denied, request: &Request<'_>, later: &mut Later<'_>) -> (Ref
 fn reason(denied: Denied) -> Refusal {
     match denied {
         Denied::Token => Refusal::BadKey,
-        Denied::Closed | Denied::Host => Refusal::Forbidden,
+        Denied::Closed | Denied::Host | Denied::Proxied => Refusal::Forbidden,
     }
 }
 

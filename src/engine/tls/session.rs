@@ -3,6 +3,7 @@
 //! It uses rustls without its buffers (`UnbufferedServerConnection`): records are decrypted where
 //! they were received, and an idle session holds no buffer at all.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
@@ -12,6 +13,9 @@ use rustls::unbuffered::{
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use super::Tls;
+use crate::engine::bodies::Held;
+use crate::engine::control::Doors;
+use crate::fanout::meter::{Charge, Meter};
 use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_SEND_BYTES_MAX};
 
 /// A shard's buffers: what was decrypted, what is to be encrypted, what is encrypted.
@@ -20,6 +24,14 @@ pub(in crate::engine) struct TlsBuffers {
     pub(super) received: Vec<u8>,
     pub(super) gathered: Vec<u8>,
     pub(super) encrypted: Encrypted,
+}
+
+impl TlsBuffers {
+    /// What they hold from one turn to the next, in bytes.
+    pub(in crate::engine) fn held_bytes(&self) -> usize {
+        let encrypted = self.encrypted.buffer.capacity();
+        self.received.capacity() + self.gathered.capacity() + encrypted
+    }
 }
 
 /// Records that are ready to be sent.
@@ -68,8 +80,12 @@ pub(in crate::engine) struct TlsSession {
     connection: UnbufferedServerConnection,
     /// The beginning of a record or of a handshake message, at most [`TLS_KEPT_BYTES_MAX`].
     kept: Vec<u8>,
+    /// Counts it, among what was received in part.
+    held: Held,
     /// Encrypted, and not yet taken by the socket.
     unsent: Vec<u8>,
+    /// Counts it, among what waits to be sent.
+    charge: Charge,
     /// The last send did not take all: nothing more is encrypted until it has.
     is_blocked: bool,
     /// The server's first flight was made.
@@ -80,20 +96,25 @@ pub(in crate::engine) struct TlsSession {
     has_sent_end: bool,
     /// The client broke the protocol.
     has_failed: bool,
+    /// Nothing that comes is decrypted any more.
+    is_deaf: bool,
 }
 
 impl TlsSession {
     /// `None` where the setup cannot work; one that [`Tls::load`] has made can.
-    pub(in crate::engine) fn new(tls: &Tls) -> Option<TlsSession> {
+    pub(in crate::engine) fn new(tls: &Tls, meter: &Rc<Meter>) -> Option<TlsSession> {
         Some(TlsSession {
             connection: UnbufferedServerConnection::new(Arc::clone(&tls.config)).ok()?,
             kept: Vec::new(),
+            held: Held::default(),
             unsent: Vec::new(),
+            charge: Charge::new(meter),
             is_blocked: false,
             has_answered: false,
             has_received_end: false,
             has_sent_end: false,
             has_failed: false,
+            is_deaf: false,
         })
     }
 
@@ -126,6 +147,45 @@ impl TlsSession {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// What is kept of records that are not whole, in bytes.
+    pub(in crate::engine) fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Whether something else is kept than was counted.
+    pub(in crate::engine) fn has_kept_changed(&self) -> bool {
+        self.kept.capacity() != self.held.bytes()
+    }
+
+    /// Counts what is kept. Returns whether that has grown.
+    pub(in crate::engine) fn count_kept(&mut self, doors: &Arc<Doors>) -> bool {
+        let before = self.held.bytes();
+        self.held.set(doors, self.kept.capacity());
+        self.held.bytes() > before
+    }
+
+    /// Lets go of it: what comes after it cannot be decrypted then.
+    pub(in crate::engine) fn forget_kept(&mut self, doors: &Arc<Doors>) {
+        self.kept = Vec::new();
+        self.is_deaf = true;
+        self.count_kept(doors);
+    }
+
+    /// What was encrypted and is not yet taken by the socket, in bytes.
+    pub(in crate::engine) fn unsent_bytes(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Lets go of it: nothing can follow then.
+    pub(in crate::engine) fn forget_unsent(&mut self) {
+        self.unsent = Vec::new();
+        self.count_unsent();
+    }
+
+    fn count_unsent(&mut self) {
+        self.charge.set(self.unsent.capacity());
+    }
+
     /// Puts what is kept of earlier bytes to the front of `buffer`. Returns how much that is.
     pub(in crate::engine) fn restore(&self, buffer: &mut [u8]) -> usize {
         buffer[..self.kept.len()].copy_from_slice(&self.kept);
@@ -144,17 +204,21 @@ impl TlsSession {
         bytes: &mut [u8],
         plaintext: &mut Vec<u8>,
     ) -> Result<Progress, Error> {
-        if self.has_failed || self.has_received_end {
+        if self.has_failed || self.has_received_end || self.is_deaf {
             return Ok(Progress::default());
         }
         let was_handshaking = self.connection.is_handshaking();
         let had_answered = self.has_answered;
-        let processed = self
-            .process(bytes, plaintext)
-            .inspect_err(|_| self.fail())?;
+        let processed = self.process(bytes, plaintext);
+        if processed.is_err() {
+            self.fail();
+        }
+        self.count_unsent();
+        let processed = processed?;
         self.kept = bytes[processed..].to_vec();
         if self.kept.len() > TLS_KEPT_BYTES_MAX {
             self.fail();
+            self.count_unsent();
             return Err(Error::General("a message is too long".into()));
         }
         let is_established = was_handshaking && !self.connection.is_handshaking();
@@ -210,11 +274,13 @@ impl TlsSession {
     /// Gives another answer than the alert, to a client that does not speak TLS.
     pub(super) fn answer_plain(&mut self, answer: Vec<u8>) {
         self.unsent = answer;
+        self.count_unsent();
     }
 
     /// Moves what waits to be sent to `encrypted`.
     pub(super) fn take_unsent(&mut self, encrypted: &mut Encrypted) {
         encrypted.append(&std::mem::take(&mut self.unsent));
+        self.count_unsent();
     }
 
     /// How many bytes of plaintext may be encrypted now: none while the socket has not taken what
@@ -272,6 +338,7 @@ impl TlsSession {
         debug_assert!(self.unsent.is_empty());
         self.is_blocked = !bytes.is_empty();
         self.unsent = bytes.to_vec();
+        self.count_unsent();
     }
 }
 

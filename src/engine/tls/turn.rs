@@ -2,6 +2,7 @@
 //! in place of a plain send.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::TlsBuffers;
@@ -9,8 +10,11 @@ use super::session::{Encrypted, Progress};
 use crate::engine::close_reason::{CloseReason, Refusal};
 use crate::engine::connection::{Connection, Key, Phase};
 use crate::engine::shard::Shard;
+use crate::engine::work::TurnPhase;
 use crate::fanout::outbox::Outbox;
-use crate::limits::{SLICES_PER_WRITE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN};
+use crate::limits::{
+    PRICE_HANDSHAKE, SLICES_PER_WRITE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN,
+};
 use crate::wire::http::Response;
 
 /// What one send of a TLS connection was about.
@@ -27,10 +31,12 @@ impl Shard {
     /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
     /// open have been read and served.
     pub(in crate::engine) fn handshakes(&mut self) {
+        self.core.work.begin(TurnPhase::Handshake);
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         self.costly_handshakes = 0;
         for _ in 0..TLS_HANDSHAKE_READS_PER_TURN {
-            if self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN || !self.may_read() {
+            let is_spent = self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN;
+            if is_spent || self.core.work.is_spent() || !self.may_read() {
                 break;
             }
             let Some(key) = self.core.to_handshake.pop_front() else {
@@ -39,6 +45,7 @@ impl Shard {
             self.read_connection(key, 1, &mut buffer);
         }
         self.receive_buffer = buffer;
+        self.core.note_cut(!self.core.to_handshake.is_empty());
         // With the end of a handshake may come an upgrade, a message and the client's Close: the
         // message goes out before anybody is closed.
         if !self.core.batch.is_empty() {
@@ -65,8 +72,12 @@ impl Shard {
         let begins_like_http =
             !tls.has_answered() && bytes.first().is_some_and(u8::is_ascii_uppercase);
         let progress = tls.receive(bytes, &mut plaintext);
+        let has_changed = tls.has_kept_changed();
         if tls.has_to_send(false) {
             self.core.mark_dirty(key);
+        }
+        if has_changed {
+            self.count_kept(key);
         }
         if let Ok(progress) = progress {
             self.note_progress(key, progress);
@@ -82,6 +93,17 @@ impl Shard {
         }
     }
 
+    /// Keeps account of records that are not whole.
+    fn count_kept(&mut self, key: Key) {
+        let doors = Arc::clone(&self.core.doors);
+        let connection = self.core.connection(key);
+        if let Some(tls) = connection.and_then(|connection| connection.tls.as_mut())
+            && tls.count_kept(&doors)
+        {
+            self.core.inbound_grown(key);
+        }
+    }
+
     /// The client has said that nothing follows. An answer that it waits for is still given, and
     /// what it sent too fast still has its turn.
     fn end_announced(&mut self, key: Key) {
@@ -93,7 +115,10 @@ impl Shard {
     }
 
     fn note_progress(&mut self, key: Key, progress: Progress) {
-        self.costly_handshakes += usize::from(progress.is_costly);
+        if progress.is_costly {
+            self.costly_handshakes += 1;
+            self.core.work.spend(PRICE_HANDSHAKE);
+        }
         if !progress.is_established {
             return;
         }

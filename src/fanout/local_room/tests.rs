@@ -32,13 +32,14 @@ fn deliver(local: &mut LocalRoom<Rc<()>>, visits_max: usize) -> Vec<(u32, u32)> 
     let mut visited = Vec::new();
     local.deliver(visits_max, |connection, runs| {
         visited.push((connection, runs.map(|run| run.frames).sum()));
+        true
     });
     visited
 }
 
 fn local(members: u32) -> (LocalRoom<Rc<()>>, Arc<Room>) {
     let room = room();
-    let mut local = LocalRoom::new(Arc::clone(&room), 0);
+    let mut local = LocalRoom::new(Arc::clone(&room), 0, &Rc::default());
     for connection in 0..members {
         assert_eq!(local.join(connection), connection);
     }
@@ -65,7 +66,10 @@ fn an_early_run_waits_for_its_predecessor() {
         "what waited gives its credit back"
     );
     let mut frames = Vec::new();
-    local.deliver(1, |_, runs| frames.extend(runs.map(|run| run.frames)));
+    local.deliver(1, |_, runs| {
+        frames.extend(runs.map(|run| run.frames));
+        true
+    });
     assert_eq!(frames, [1, 2, 3]);
 }
 
@@ -75,7 +79,7 @@ fn a_run_from_before_the_join_is_ignored() {
     let [old, new] = &runs(&room, &[4, 1])[..] else {
         unreachable!()
     };
-    let mut local = LocalRoom::new(Arc::clone(&room), 4);
+    let mut local = LocalRoom::new(Arc::clone(&room), 4, &Rc::default());
     local.join(0);
     assert_eq!(local.accept(old, 0, || unreachable!()), Accepted::Stale);
     assert_eq!(local.accept(new, 0, || Rc::new(())), Accepted::Now);
@@ -104,6 +108,25 @@ fn members_are_visited_in_a_circle_and_get_all_at_once() {
     assert_eq!(deliver(&mut local, 9), [(1, 2), (2, 2), (3, 1), (0, 1)]);
     assert!(!local.is_pending());
     assert_eq!(local.pending_bytes(), 0);
+}
+
+#[test]
+fn a_member_that_takes_nothing_now_is_the_next_one_to_be_visited() {
+    let (mut local, room) = local(3);
+    let runs = runs(&room, &[1, 1]);
+    local.accept(&runs[0], 0, || unreachable!());
+    let mut asked = Vec::new();
+    let visits = local.deliver(9, |connection, _| {
+        asked.push(connection);
+        connection == 0
+    });
+    assert_eq!((visits, asked), (1, vec![0, 1]));
+    assert!(local.is_pending());
+    local.accept(&runs[1], 0, || unreachable!());
+    let mut visited = deliver(&mut local, 9);
+    visited.sort_unstable();
+    assert_eq!(visited, [(0, 1), (1, 2), (2, 2)]);
+    assert!(!local.is_pending());
 }
 
 #[test]
@@ -206,5 +229,6 @@ fn what_a_member_gets_comes_in_stretches() {
         assert_eq!(stretches(1), [(1, 5)]);
         assert_eq!(stretches(2), [(0, 3), (4, 7)]);
         assert_eq!(stretches(9), [(0, 7)]);
+        true
     });
 }

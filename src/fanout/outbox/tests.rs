@@ -1,7 +1,9 @@
+use std::cell::Cell;
 use std::sync::Arc;
 
-use super::super::segment::Buffer;
+use super::super::meter::Meter;
 use super::*;
+use crate::limits::SMALL_SLICE_BYTES;
 
 const ROOM: Origin = Origin::Room(1);
 
@@ -19,7 +21,7 @@ fn aged(texts: &[&str], accepted_tick: u32) -> Rc<Segment> {
     }
     let ends = if ends.len() == 1 { Vec::new() } else { ends };
     let buffer = Buffer::new(texts.concat().into_bytes(), ends.into(), &Arc::default());
-    Segment::new(Arc::new(buffer), 0, accepted_tick)
+    Segment::new(Arc::new(buffer), 0, accepted_tick, &Rc::default())
 }
 
 /// An outbox with the texts from one room, each in a segment of its own where `is_split`.
@@ -53,7 +55,9 @@ fn waiting(outbox: &Outbox) -> String {
 }
 
 fn slices(outbox: &Outbox) -> usize {
-    outbox.front(&mut [IoSlice::new(&[]); 64])
+    let filled = outbox.front(&mut [IoSlice::new(&[]); 64]);
+    assert_eq!(outbox.slices(), filled);
+    filled
 }
 
 /// Sends so many bytes. Returns how many frames ended in them.
@@ -129,14 +133,36 @@ fn both(waiting: &str, dropped: u32) -> [(String, u32); 2] {
 
 #[test]
 fn drop_oldest_cuts_at_frames_and_finishes_the_open_one() {
-    let to = |max: usize| move |outbox: &mut Outbox| outbox.drop_oldest(|bytes, _| bytes > max);
-    assert_eq!(after(0, to(5)), both("ccdd", 2));
-    assert_eq!(after(0, to(0)), both("", 4));
-    assert_eq!(after(1, to(5)), both("accdd", 1));
-    assert_eq!(after(1, to(0)), both("a", 3));
-    assert_eq!(after(2, to(2)), both("dd", 2));
-    assert_eq!(after(3, to(4)), both("bdd", 1));
-    assert_eq!(after(0, to(8)), both("aabbccdd", 0));
+    // So many frames are over the bound.
+    let some = |frames: usize| {
+        move |outbox: &mut Outbox| {
+            let left = Cell::new(frames);
+            outbox.drop_oldest(|_, _| left.replace(left.get().saturating_sub(1)) > 0)
+        }
+    };
+    assert_eq!(after(0, some(2)), both("ccdd", 2));
+    assert_eq!(after(0, some(9)), both("", 4));
+    assert_eq!(after(1, some(1)), both("accdd", 1));
+    assert_eq!(after(1, some(9)), both("a", 3));
+    assert_eq!(after(2, some(2)), both("dd", 2));
+    assert_eq!(after(3, some(1)), both("bdd", 1));
+    assert_eq!(after(0, some(0)), both("aabbccdd", 0));
+}
+
+#[test]
+fn drop_oldest_goes_by_the_cost_of_what_is_left() {
+    let slice = size_of::<Slice>();
+    for (max, left) in [
+        (2 * slice + 6, "bbccdd"),
+        (2 * slice + 5, "ccdd"),
+        (2, "dd"),
+        (1, ""),
+    ] {
+        let mut outbox = outbox(&["aa", "bb", "cc", "dd"], true);
+        outbox.drop_oldest(|cost, _| cost > max);
+        assert_eq!(waiting(&outbox), left);
+        assert!(outbox.cost() <= max);
+    }
 }
 
 #[test]
@@ -197,32 +223,152 @@ fn policies_leave_control_frames_alone() {
 }
 
 #[test]
-fn past_the_budget_only_the_newest_pong_is_kept() {
-    let pong = "o".repeat(127);
-    let fits = CONTROL_BYTES_MAX / pong.len();
+fn many_pongs_and_a_ping_that_wait_are_replaced_by_the_next() {
     let mut outbox = outbox(&["data"], false);
     outbox.push_control(&segment(&["C"]), Origin::Control);
-    for _ in 0..fits {
-        outbox.push_control(&segment(&[&pong]), Origin::Pong);
+    for number in 0..10_000 {
+        outbox.push_control(&segment(&["?"]), Origin::Ping);
+        outbox.push_control(&segment(&[&format!("{number},")]), Origin::Pong);
+        assert!(slices(&outbox) <= CONTROLS_MAX + 4);
     }
-    assert_eq!(outbox.bytes(), 5 + fits * pong.len());
-    let newest = "n".repeat(CONTROL_BYTES_MAX - fits * pong.len());
-    outbox.push_control(&segment(&[&newest]), Origin::Pong);
-    assert_eq!(waiting(&outbox), format!("C{newest}data"));
-    push(&mut outbox, &segment(&["more"]), ROOM);
-    outbox.push_control(&segment(&["Q"]), Origin::Pong);
-    assert_eq!(waiting(&outbox), format!("C{newest}Qdatamore"));
+    let all = waiting(&outbox);
+    assert!(all.starts_with("C?0,"), "few are all answered: {all}");
+    assert!(
+        all.ends_with("9999,data") || all.ends_with("9999,?data"),
+        "{all}"
+    );
+    send(&mut outbox, all.len());
+    assert!(outbox.is_empty());
 }
 
 #[test]
-fn an_open_pong_is_finished_past_the_budget() {
-    let pong = "o".repeat(CONTROL_BYTES_MAX);
+fn an_open_pong_is_finished_and_the_next_wait_behind_it() {
     let mut outbox = Outbox::default();
-    outbox.push_control(&segment(&[&pong]), Origin::Pong);
-    send(&mut outbox, CONTROL_BYTES_MAX - 3);
+    outbox.push_control(&segment(&["oooooo"]), Origin::Pong);
+    send(&mut outbox, 3);
+    assert_eq!(outbox.open_bytes(), 3);
+    for _ in 0..CONTROLS_MAX - 1 {
+        outbox.push_control(&segment(&["-"]), Origin::Pong);
+    }
     outbox.push_control(&segment(&["dropped"]), Origin::Pong);
-    outbox.push_control(&segment(&[&pong]), Origin::Pong);
-    assert_eq!(waiting(&outbox), format!("ooo{pong}"));
+    outbox.push_control(&segment(&["newest"]), Origin::Pong);
+    let kept = "-".repeat(CONTROLS_MAX - 1);
+    assert_eq!(waiting(&outbox), format!("ooo{kept}newest"));
+}
+
+#[test]
+fn what_is_queued_costs_more_than_its_bytes() {
+    let mut outbox = Outbox::default();
+    let shared = segment(&["shared"]);
+    push(&mut outbox, &shared, ROOM);
+    assert_eq!(outbox.cost(), 6);
+    let others = vec![Rc::clone(&shared); 3];
+    assert_eq!(outbox.share(), 6 / 5, "five wait for it");
+    drop((others, shared));
+    assert_eq!(outbox.share(), 6);
+    push(&mut outbox, &segment(&["b"]), ROOM);
+    assert_eq!(outbox.cost(), 7 + size_of::<Slice>());
+    assert_eq!(outbox.share(), outbox.cost());
+}
+
+#[test]
+fn the_meter_counts_queues_by_their_capacity() {
+    let meter: Rc<Meter> = Rc::default();
+    let small = || {
+        let buffer = Buffer::new(vec![b'x'], Box::default(), &Arc::default());
+        Segment::new(Arc::new(buffer), 0, 0, &meter)
+    };
+    let mut outbox = Outbox::default();
+    push(&mut outbox, &small(), ROOM);
+    assert_eq!(meter.bytes(), Segment::BYTES);
+    for _ in 0..999 {
+        push(&mut outbox, &small(), ROOM);
+    }
+    let segments = 1_000 * Segment::BYTES;
+    assert!(meter.bytes() >= segments + size_of::<Rest>() + 999 * size_of::<Slice>());
+    outbox.coalesce(1, false, join);
+    assert_eq!(slices(&outbox), 2);
+    assert!(meter.bytes() < 2 * Segment::BYTES + size_of::<Rest>() + 128 * size_of::<Slice>());
+    send(&mut outbox, 1_000);
+    assert_eq!(meter.bytes(), 0);
+}
+
+#[test]
+fn small_slices_of_one_tick_are_merged_and_looked_at_once() {
+    let mut outbox = Outbox::default();
+    for (texts, room, tick) in [
+        (&["open"][..], 1, 0),
+        (&["a", "b"], 1, 0),
+        (&["c"], 1, 0),
+        (&["d"], 2, 0),
+        (&["e"], 2, 1),
+        (&["f", "g"], 2, 1),
+        (&["h"], 2, 2),
+        (&["i"], 2, 2),
+    ] {
+        push(&mut outbox, &aged(texts, tick), Origin::Room(room));
+    }
+    send(&mut outbox, 2);
+    let mut parts = Vec::new();
+    let mut looked_at = outbox.coalesce(2, false, |group| {
+        parts.push(group.len());
+        join(group)
+    });
+    // Not the first, not what came in this tick, and no others of another room or tick.
+    assert_eq!((looked_at, &*parts), (5, &[2, 2][..]));
+    assert_eq!(waiting(&outbox), "enabcdefghi");
+    assert_eq!(slices(&outbox), 6);
+    looked_at = outbox.coalesce(3, true, join);
+    assert_eq!((looked_at, slices(&outbox)), (2, 5));
+    assert_eq!(waiting(&outbox), "enabcdefghi");
+    // Ages and frames are what they were.
+    assert_eq!(outbox.drop_oldest(|_, tick| tick < 1).frames, 4);
+    assert_eq!(waiting(&outbox), "enefghi");
+    assert_eq!(outbox.drop_oldest(|_, tick| tick < 2).frames, 3);
+    assert_eq!(waiting(&outbox), "enhi");
+}
+
+#[test]
+fn slices_of_several_rooms_that_were_merged_belong_to_none() {
+    let mut outbox = outbox(&["first", "a"], true);
+    push(&mut outbox, &segment(&["b"]), Origin::Room(2));
+    outbox.coalesce(1, true, join);
+    assert_eq!(slices(&outbox), 2);
+    push(&mut outbox, &segment(&["c"]), ROOM);
+    assert_eq!(outbox.keep_latest().frames, 1);
+    assert_eq!(waiting(&outbox), "abc");
+}
+
+#[test]
+fn large_slices_are_not_merged_and_merged_ones_stay_small() {
+    let small = "s".repeat(SMALL_SLICE_BYTES - 1);
+    let large = "l".repeat(SMALL_SLICE_BYTES);
+    let count = COALESCED_BYTES_MAX / small.len() + 10;
+    let mut texts = vec!["first", &large, &large];
+    texts.extend(std::iter::repeat_n(&*small, count));
+    let mut outbox = outbox(&texts, true);
+    outbox.coalesce(1, false, |parts| {
+        let joined = join(parts)?;
+        assert!(joined.buffer.bytes().len() <= COALESCED_BYTES_MAX);
+        Some(joined)
+    });
+    assert_eq!(outbox.slices(), 5);
+}
+
+#[test]
+fn stale_frames_are_looked_for_only_where_there_may_be_enough() {
+    let mut outbox = outbox(&["open", "a"], true);
+    for room in 2..100 {
+        push(&mut outbox, &segment(&["b"]), Origin::Room(room));
+    }
+    assert!(outbox.may_have_stale());
+    assert_eq!(outbox.keep_latest().frames, 1);
+    assert!(!outbox.may_have_stale(), "nothing came since");
+    for _ in 0..99_usize.div_ceil(16) {
+        assert!(!outbox.may_have_stale());
+        push(&mut outbox, &segment(&["c"]), ROOM);
+    }
+    assert!(outbox.may_have_stale());
 }
 
 #[test]
@@ -252,12 +398,7 @@ fn compacting_replaces_what_pins_more_than_it_needs() {
     let mut copied = Vec::new();
     outbox.compact(|segment, start, end| {
         copied.push((start, end));
-        let copy = Arc::new(segment.buffer.copy_out(start, end));
-        Some(Segment::new(
-            copy,
-            segment.received_ns,
-            segment.accepted_tick,
-        ))
+        Some(segment.with_copy(segment.buffer.copy_out(start, end)))
     });
     assert_eq!(copied, [(1, 6), (10, 12)]);
     assert_eq!(Rc::strong_count(&large), 1, "the large buffer is free");

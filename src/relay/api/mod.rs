@@ -30,8 +30,8 @@ use super::json_error::worded;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, Later,
-    PatternError, Request, Session, View,
+    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
+    Later, PatternError, Request, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
@@ -183,6 +183,7 @@ impl Call {
 }
 
 impl Route {
+    /// The answer to a request with a good key.
     fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
         match self.call {
             Call::Publish => self.api.publish(request, later),
@@ -237,12 +238,26 @@ impl Endpoint for Route {
         worded(response, code)
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        if let Err(denial) = self.api.authorize(request, self.call.scope(), later) {
-            return Answer::RefuseFor(denial.refusal(), error::of_key(denial));
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        match self.api.authorize(request, self.call.scope(), later) {
+            Ok(()) => HeadVerdict::Admitted(None),
+            Err(denial) => {
+                let refusal = denial.refusal();
+                HeadVerdict::Answered(Answer::RefuseFor(refusal, error::of_key(denial)))
+            }
         }
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
         let answer = self.answer(request, later);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.judge_head(request, later) {
+            HeadVerdict::Answered(answer) => answer,
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
+        }
     }
 }
 

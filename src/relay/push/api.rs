@@ -13,6 +13,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use super::refusal::Refusal;
 use super::schedule::{Pending, Schedule, now_ms};
 use super::{EVERYBODY, PushStats};
 use crate::engine::{
-    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, Later, Request, Session,
+    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Later,
+    Request, Session,
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
@@ -60,6 +62,8 @@ pub struct PushApi {
     keys: ApiKeys,
     stats: Arc<PushStats>,
     schedule: OnceLock<Schedule>,
+    /// The log says that a token which names nobody stands for everybody.
+    is_fallback_told: AtomicBool,
 }
 
 /// The three paths.
@@ -83,6 +87,7 @@ impl PushApi {
             keys,
             stats,
             schedule: OnceLock::new(),
+            is_fallback_told: AtomicBool::new(false),
         }
     }
 
@@ -128,6 +133,18 @@ impl PushApi {
         Some(Answer::RefuseFor(denial.refusal(), response))
     }
 
+    /// Says once that private pushes may go to everybody, if there is somebody who can push.
+    fn tell_of_fallback(&self) {
+        let is_meant = self.settings.broadcast_fallback && !self.keys.is_empty();
+        if is_meant && !self.is_fallback_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = self.settings.path,
+                "a push whose token names nobody goes to everybody; broadcast_fallback: false \
+                 refuses it"
+            );
+        }
+    }
+
     fn refuse(&self, refusal: Refusal, index: Option<usize>) -> Answer {
         self.stats.count_refused(refusal);
         Answer::Now(refusal.response(index))
@@ -166,8 +183,12 @@ impl PushApi {
         let is_batch = matches!(orders, Orders::Batch(_));
         for (index, order) in orders.as_slice().iter().enumerate() {
             let index = is_batch.then_some(index);
-            if order.target() == Target::Unresolvable && !self.settings.broadcast_fallback {
-                return Err((Refusal::UnresolvableToken, index));
+            match order.target() {
+                Target::Ambiguous => return Err((Refusal::AmbiguousToken, index)),
+                Target::Unresolvable if !self.settings.broadcast_fallback => {
+                    return Err((Refusal::UnresolvableToken, index));
+                }
+                _ => {}
             }
             let is_too_long = |seconds| Duration::from_secs(seconds) > self.settings.delay_max;
             if u64::try_from(order.delay_seconds()).is_ok_and(is_too_long) {
@@ -193,7 +214,7 @@ impl PushApi {
             let target = order.target();
             let user = match &target {
                 Target::User(user) => Some(&**user),
-                Target::Everybody | Target::Unresolvable => None,
+                _ => None,
             };
             let is_now = order.delay_seconds() <= 0;
             let receipt = Receipt {
@@ -207,6 +228,7 @@ impl PushApi {
                     0
                 },
                 id: if is_now { None } else { ids.next() },
+                unknown_fields: order.unknown_fields(),
             };
             receipt.append_to(&mut data);
         }
@@ -298,7 +320,7 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
         token: order.token().to_owned(),
         user: match order.target() {
             Target::User(user) => Some(user.into()),
-            Target::Everybody | Target::Unresolvable => None,
+            _ => None,
         },
     })
 }
@@ -308,6 +330,7 @@ impl Endpoint for PushApi {
         if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
         }
+        self.tell_of_fallback();
         self.keys.watch(handle);
         let stats = Arc::clone(&self.stats);
         let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
@@ -321,6 +344,7 @@ impl Endpoint for PushApi {
         let next: &dyn Any = next;
         if let Some(next) = next.downcast_ref::<PushApi>() {
             self.keys.take_over(&next.keys);
+            self.tell_of_fallback();
         }
     }
 
@@ -343,9 +367,8 @@ impl Endpoint for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        let place = self.place(request);
-        let (method, methods) = (request.head.method, place.methods());
+    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+        let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
                 "OPTIONS" => Response::new(204),
@@ -354,15 +377,27 @@ impl Endpoint for PushApi {
                     Refusal::Method.response(None)
                 }
             };
-            return Answer::Now(response.with_header("Allow", methods.join(", ")));
+            let response = response.with_header("Allow", methods.join(", "));
+            return HeadVerdict::Answered(Answer::Now(response));
         }
-        if let Some(refused) = self.judge_key(request, later) {
-            return refused;
+        match self.judge_key(request, later) {
+            None => HeadVerdict::Admitted(None),
+            Some(refused) => HeadVerdict::Answered(refused),
         }
-        match place {
+    }
+
+    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.place(request) {
             Place::Push => self.push(request, later),
             Place::List => self.list(request, later),
             Place::One(id) => self.cancel(id, later),
+        }
+    }
+
+    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+        match self.judge_head(request, later) {
+            HeadVerdict::Answered(answer) => answer,
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
         }
     }
 }

@@ -3,13 +3,19 @@
 //! Only the thread of the [`super::schedule`] writes it. When [`Journal::write`] returns, it is on
 //! disk; a process that is killed before that leaves a whole table, the old one or the new one.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableTable as _, TableDefinition};
 
 use super::schedule::Pending;
 
 const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
+
+/// The permissions that the file is made with: pushes are private. One that is there keeps its own.
+const MODE: u32 = 0o600;
 
 /// Memory that the store may use for pages, in bytes. All entries are in memory anyway.
 const CACHE_BYTES: usize = 1 << 20;
@@ -90,7 +96,12 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
 }
 
 fn open(path: &Path) -> Result<Database, Failure> {
-    let database = Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.mode(MODE).open(path)?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    let database = builder.create_with_backend(FileBackend::new(file)?)?;
     let transaction = database.begin_write()?;
     // From now on it is there to be read.
     transaction.open_table(PENDING)?;
@@ -170,6 +181,35 @@ mod tests {
             b"remember the milk\n"
         );
         assert!(Journal::open(&folder.path().join("no/such/folder")).is_err());
+    }
+
+    #[test]
+    fn it_is_made_for_its_owner_alone_and_left_as_it_is_where_it_exists() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("push.redb");
+        let mode = || {
+            std::fs::metadata(&path)
+                .expect("the file")
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        let (mut journal, _) = Journal::open(&path).expect("a new file");
+        journal
+            .write([&pending(1)].into_iter(), &[])
+            .expect("a disk");
+        assert_eq!(mode(), 0o600);
+        drop(journal);
+        for chosen in [0o640, 0o600] {
+            let permissions = std::fs::Permissions::from_mode(chosen);
+            std::fs::set_permissions(&path, permissions).expect("ours");
+            drop(Journal::open(&path).expect("the file"));
+            assert_eq!(mode(), chosen);
+        }
+        let files = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(files, 1, "the store makes no other files");
     }
 
     #[test]

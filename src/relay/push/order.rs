@@ -5,28 +5,80 @@
 //! than is needed to see where they end, and for whom a token is.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
-use crate::limits::PUSHES_PER_BATCH_MAX;
+use crate::limits::{PUSHES_PER_BATCH_MAX, UNKNOWN_FIELD_CHARS_MAX, UNKNOWN_FIELDS_MAX};
 
 /// Digits of a user's number that is written with an exponent: those of the largest double.
 const EXPANDED_DIGITS_MAX: usize = 309;
 
 /// One push, as it was sent.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct Order<'b> {
-    #[serde(borrow, default)]
     event_name: Option<Text<'b>>,
-    #[serde(borrow, default)]
     subject: Option<&'b RawValue>,
-    #[serde(default)]
     delay_seconds: Option<i64>,
-    #[serde(borrow, default)]
     token: Option<&'b RawValue>,
+    /// Names of other fields, the first [`UNKNOWN_FIELDS_MAX`]: one may be a slip.
+    unknown: Vec<Cow<'b, str>>,
+}
+
+impl<'b> Deserialize<'b> for Order<'b> {
+    fn deserialize<D: Deserializer<'b>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Fields)
+    }
+}
+
+/// Reads the fields of an [`Order`]. Each may be there once.
+struct Fields;
+
+impl<'b> Visitor<'b> for Fields {
+    type Value = Order<'b>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a push")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Order<'b>, A::Error> {
+        fn once<'b, A, T>(
+            map: &mut A,
+            name: &'static str,
+            is_there: &mut bool,
+        ) -> Result<T, A::Error>
+        where
+            A: MapAccess<'b>,
+            T: Deserialize<'b>,
+        {
+            match std::mem::replace(is_there, true) {
+                true => Err(A::Error::duplicate_field(name)),
+                false => map.next_value(),
+            }
+        }
+        let mut order = Order::default();
+        let [mut name, mut subject, mut delay, mut token] = [false; 4];
+        while let Some(Text(field)) = map.next_key()? {
+            match &*field {
+                "event_name" => order.event_name = once(&mut map, "event_name", &mut name)?,
+                "subject" => order.subject = once(&mut map, "subject", &mut subject)?,
+                "delay_seconds" => {
+                    order.delay_seconds = once(&mut map, "delay_seconds", &mut delay)?
+                }
+                "token" => order.token = once(&mut map, "token", &mut token)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    if order.unknown.len() < UNKNOWN_FIELDS_MAX {
+                        order.unknown.push(field);
+                    }
+                }
+            }
+        }
+        Ok(order)
+    }
 }
 
 /// The orders of one request.
@@ -45,8 +97,10 @@ pub(super) enum Target<'b> {
     User(Cow<'b, str>),
     /// All connections of the endpoint, as there is no token.
     Everybody,
-    /// Nobody can tell from the token.
+    /// The token is a value, and none that names a user.
     Unresolvable,
+    /// The token says two things, or has no value: whoever it is for, it is not everybody.
+    Ambiguous,
 }
 
 impl<'b> Orders<'b> {
@@ -112,16 +166,18 @@ impl<'b> Order<'b> {
         let Some(token) = self.token else {
             return Target::Everybody;
         };
-        match user_of(token.get()) {
-            Some(user) => Target::User(user),
-            None => Target::Unresolvable,
-        }
+        target_of(token.get())
+    }
+
+    /// The names of fields that are none of a push.
+    pub(super) fn unknown_fields(&self) -> &[Cow<'b, str>] {
+        &self.unknown
     }
 }
 
-/// The user whom a token names: a text as it is, a number as a decimal integer, an object by its
-/// `id`, else by its `user_id`.
-fn user_of(token: &str) -> Option<Cow<'_, str>> {
+/// For whom a token is that is there: a text as it is, a number as a decimal integer, an object by
+/// its `id`, else by its `user_id`.
+fn target_of(token: &str) -> Target<'_> {
     #[derive(Deserialize)]
     struct User<'t> {
         #[serde(borrow, default)]
@@ -129,24 +185,31 @@ fn user_of(token: &str) -> Option<Cow<'_, str>> {
         #[serde(borrow, default)]
         user_id: Option<&'t RawValue>,
     }
-    if token.starts_with('{') {
-        let user: User<'_> = serde_json::from_str(token).ok()?;
-        return [user.id, user.user_id]
-            .into_iter()
-            .flatten()
-            .find_map(|id| user_of_scalar(id.get()));
+    if !token.starts_with('{') {
+        return target_of_scalar(token);
     }
-    user_of_scalar(token)
+    // It is JSON, so what it cannot be read for is one of the two that is there twice, or a name
+    // that is no text.
+    let Ok(user) = serde_json::from_str::<User<'_>>(token) else {
+        return Target::Ambiguous;
+    };
+    let ids = [user.id, user.user_id].into_iter().flatten();
+    let mut targets = ids.map(|id| target_of_scalar(id.get()));
+    let found = targets.find(|target| *target != Target::Unresolvable);
+    found.unwrap_or(Target::Unresolvable)
 }
 
-fn user_of_scalar(json: &str) -> Option<Cow<'_, str>> {
-    match json.as_bytes().first()? {
-        b'"' => {
-            let Text(text) = serde_json::from_str(json).ok()?;
-            Some(text).filter(|text| !text.is_empty())
-        }
-        b'-' | b'0'..=b'9' => integer(json),
-        _ => None,
+fn target_of_scalar(json: &str) -> Target<'_> {
+    let user = match json.as_bytes().first() {
+        // One with half of a surrogate pair has no value (RFC 8259 §8.2).
+        Some(b'"') => serde_json::from_str(json).ok().map(|Text(text)| text),
+        Some(b'-' | b'0'..=b'9') => integer(json),
+        _ => return Target::Unresolvable,
+    };
+    match user {
+        Some(user) if user.is_empty() => Target::Unresolvable,
+        Some(user) => Target::User(user),
+        None => Target::Ambiguous,
     }
 }
 
@@ -221,6 +284,8 @@ pub(super) struct Receipt<'r> {
     pub(super) queued: u32,
     /// The number of a push that waits.
     pub(super) id: Option<u64>,
+    /// Fields that had no effect.
+    pub(super) unknown_fields: &'r [Cow<'r, str>],
 }
 
 impl Receipt<'_> {
@@ -236,6 +301,15 @@ impl Receipt<'_> {
         let _ = write!(out, ",\"queued\":{}", self.queued);
         if let Some(id) = self.id {
             let _ = write!(out, ",\"id\":\"{id}\"");
+        }
+        let mut before = ",\"unknown_fields\":[";
+        for name in self.unknown_fields {
+            out.push_str(std::mem::replace(&mut before, ","));
+            let end = name.char_indices().nth(UNKNOWN_FIELD_CHARS_MAX);
+            push_json_text(out, &name[..end.map_or(name.len(), |(end, _)| end)]);
+        }
+        if !self.unknown_fields.is_empty() {
+            out.push(']');
         }
         out.push('}');
     }
@@ -356,8 +430,15 @@ mod tests {
                 "123456789012345678901234567890",
                 user("123456789012345678901234567890"),
             ),
-            ("1e400", Target::Unresolvable),
-            ("1e99999999999", Target::Unresolvable),
+            ("1e400", Target::Ambiguous),
+            ("-1e400", Target::Ambiguous),
+            ("1e99999999999", Target::Ambiguous),
+            ("{\"id\":1e400,\"user_id\":\"y\"}", Target::Ambiguous),
+            ("{\"id\":\"x\",\"id\":\"x\"}", Target::Ambiguous),
+            ("{\"id\":\"x\",\"\\u0069d\":\"y\"}", Target::Ambiguous),
+            ("{\"id\":null,\"id\":\"x\"}", Target::Ambiguous),
+            ("{\"user_id\":1,\"user_id\":2}", Target::Ambiguous),
+            ("{\"id\":\"x\",\"of\":1,\"of\":2}", user("x")),
             ("{\"id\":\"x\",\"user_id\":\"y\"}", user("x")),
             ("{ \"user_id\" : 5.5 }", user("5")),
             ("{\"id\":null,\"user_id\":\"y\"}", user("y")),
@@ -367,7 +448,10 @@ mod tests {
             ("[\"x\"]", Target::Unresolvable),
             ("true", Target::Unresolvable),
             ("\"\"", Target::Unresolvable),
-            ("\"\\ud800\"", Target::Unresolvable),
+            ("\"\\ud800\"", Target::Ambiguous),
+            ("{\"id\":\"\\ud800\"}", Target::Ambiguous),
+            ("{\"uid\":\"x\"}", Target::Unresolvable),
+            ("{\"id\":\"\",\"user_id\":true}", Target::Unresolvable),
             ("null", Target::Everybody),
         ] {
             let body = format!("{{\"event_name\":\"e\",\"token\":{token}}}");

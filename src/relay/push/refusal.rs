@@ -16,6 +16,8 @@ pub(crate) enum Refusal {
     NoEventName,
     /// A token names no user, and is not to be taken for everybody.
     UnresolvableToken,
+    /// A token says two things, or has no value.
+    AmbiguousToken,
     /// A delay is over the bound.
     DelayTooLong,
     /// A batch has too many orders.
@@ -36,12 +38,13 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The labels in the metrics, in the order of the variants.
-    pub(crate) const LABELS: [&'static str; 13] = [
+    pub(crate) const LABELS: [&'static str; 14] = [
         "key",
         "method",
         "json",
         "event_name",
         "token",
+        "token_ambiguous",
         "delay",
         "batch",
         "query",
@@ -71,6 +74,7 @@ impl Refusal {
             Refusal::InvalidJson => "invalid json",
             Refusal::NoEventName => "event_name is required",
             Refusal::UnresolvableToken => "token names no user",
+            Refusal::AmbiguousToken => "token is ambiguous or out of range",
             Refusal::DelayTooLong => "delay_seconds is too large",
             Refusal::BatchTooLarge => "too many pushes in one request",
             Refusal::InvalidQuery => "invalid query",

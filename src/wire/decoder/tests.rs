@@ -31,6 +31,7 @@ impl From<Item<'_>> for Owned {
             Item::Compressed(message) => Owned::Compressed(message.kind, message.payload.to_vec()),
             Item::Ping(payload) => Owned::Ping(payload.to_vec()),
             Item::Pong(payload) => Owned::Pong(payload.to_vec()),
+            Item::Fragment => unreachable!("it is left out"),
             Item::Close(frame) => {
                 Owned::Close(frame.map(|frame| (frame.code, frame.reason.to_owned())))
             }
@@ -68,6 +69,7 @@ fn feed(decoder: &mut Decoder, piece: &[u8]) -> (Vec<Owned>, Option<ProtocolErro
     let mut items = Vec::new();
     loop {
         match decoder.next(&mut input, &LIMITS) {
+            Ok(Some(Item::Fragment)) => {}
             Ok(Some(item)) => items.push(item.into()),
             Ok(None) => {
                 assert!(input.is_empty(), "`None` leaves nothing behind");
@@ -214,6 +216,24 @@ fn a_whole_frame_is_lent_out_of_the_input() {
 }
 
 #[test]
+fn every_fragment_but_the_last_is_an_item_an_empty_one_too() {
+    let mut bytes = [
+        frame(0x01, b""),
+        frame(0x00, b""),
+        frame(0x00, b"a"),
+        frame(0x80, b""),
+    ]
+    .concat();
+    let mut input = Input::new(&mut bytes);
+    let mut decoder = Decoder::new();
+    for _ in 0..3 {
+        assert_eq!(decoder.next(&mut input, &LIMITS), Ok(Some(Item::Fragment)));
+    }
+    let message = decoder.next(&mut input, &LIMITS).unwrap().map(Owned::from);
+    assert_eq!(message, Some(Owned::Text(b"a".to_vec())));
+}
+
+#[test]
 fn an_unmasked_frame_is_refused() {
     assert_offence(b"\x81\x02hi", ProtocolError::UnmaskedFrame);
 }
@@ -237,7 +257,9 @@ fn rsv1_begins_a_compressed_message_where_that_was_agreed_on_and_is_nothing_else
             let mut piece = piece.to_vec();
             let mut input = Input::new(&mut piece);
             while let Some(item) = decoder.next(&mut input, &limits)? {
-                items.push(Owned::from(item));
+                if item != Item::Fragment {
+                    items.push(Owned::from(item));
+                }
             }
         }
         Ok(items)

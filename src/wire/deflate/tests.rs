@@ -108,10 +108,14 @@ fn hello_is_decoded_from_one_frame_and_from_two_as_in_the_standard() {
         frame_bytes: 7,
         allows_compressed: true,
     };
-    for frames in [whole, split] {
+    for (frames, fragments) in [(whole, 0), (split, 1)] {
         let mut frames = frames.to_vec();
         let mut decoder = Decoder::new();
         let mut input = Input::new(&mut frames);
+        for _ in 0..fragments {
+            let item = decoder.next(&mut input, &limits).unwrap();
+            assert_eq!(item, Some(Item::Fragment));
+        }
         let Some(Item::Compressed(message)) = decoder.next(&mut input, &limits).unwrap() else {
             panic!("no compressed message");
         };
@@ -450,6 +454,7 @@ proptest! {
                         messages.push(inflated.unwrap().payload.to_vec());
                     }
                     Item::Ping(_) => pings += 1,
+                    Item::Fragment => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -1,6 +1,7 @@
 //! A session and a client in memory: any pieces, and records that no well-meaning client makes.
 
 use std::io::{Read, Write};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ impl Pair {
         let mut client = ClientConnection::new(config, name).expect("a client");
         client.set_buffer_limit(None);
         Pair {
-            session: TlsSession::new(&tls).expect("a session"),
+            session: TlsSession::new(&tls, &Rc::default()).expect("a session"),
             client,
             plaintext: Vec::new(),
         }

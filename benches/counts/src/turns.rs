@@ -1,0 +1,164 @@
+//! Whole turns of a real shard, which serves real sockets in a thread of its own.
+//!
+//! The driver is in lock step with the shard: it does a thing, waits until the shard has answered,
+//! and does the next, so that each thing is done in turns of its own. A count is the difference of
+//! two runs, one of which does few things and the other many: what starting, connecting and
+//! warming up took is in both. The kernel's part is in neither, since callgrind counts the
+//! instructions of the process alone. The turns of ticks that come between (ten a second, so more of
+//! them on a busy machine) are counted and taken off.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use corecast::engine::{EndpointSettings, Engine, Keepalive, Settings};
+use corecast::relay::hub::Hub;
+
+const MEMBERS: usize = 50;
+const WARMUP: u64 = 10;
+const POLL: Duration = Duration::from_micros(200);
+/// A thing that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAYLOAD_BYTES: u8 = 128;
+/// What a frame from a client and one to a client have in front of such a payload.
+const MASKED_HEADER_BYTES: usize = 8;
+const HEADER_BYTES: usize = 4;
+
+const UPGRADE: &[u8] = b"GET /rooms/lobby HTTP/1.1\r\nHost: relay.example.com\r\n\
+    Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://app.example.com\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A kind of thing that is counted.
+pub(crate) struct Turns {
+    pub(crate) name: &'static str,
+    /// Things that the shorter run does, and the longer one.
+    pub(crate) few: u64,
+    pub(crate) many: u64,
+    /// Does so many things, and says how many turns the shard has had since its start.
+    pub(crate) work: fn(u64) -> Result<u64>,
+}
+
+/// What a tick takes, which is counted first and is also a count of its own.
+pub(crate) const IDLE: Turns = Turns {
+    name: "turn: idle, with 50 members",
+    few: 10,
+    many: 90,
+    work: idle_turns,
+};
+
+/// Every other kind.
+pub(crate) const BUSY: [Turns; 2] = [
+    Turns {
+        name: "turn: a handshake",
+        few: 100,
+        many: 600,
+        work: handshakes,
+    },
+    Turns {
+        name: "turn: a message to 50 members",
+        few: 100,
+        many: 600,
+        work: messages,
+    },
+];
+
+/// The kind that is called so.
+pub(crate) fn find(name: &str) -> Option<&'static Turns> {
+    let mut all = std::iter::once(&IDLE).chain(&BUSY);
+    all.find(|turns| turns.name == name)
+}
+
+/// An engine with one shard and without keepalive, so that nothing happens by itself.
+fn start() -> Result<Engine> {
+    let mut builder = Engine::builder().settings(Settings::default());
+    let settings = EndpointSettings {
+        keepalive: Keepalive {
+            ping: Duration::ZERO,
+            pong: Duration::ZERO,
+        },
+        ..EndpointSettings::default()
+    };
+    let hub = builder.endpoint(settings, Hub { echo: true });
+    builder.route("/**", hub)?;
+    Ok(builder.start()?)
+}
+
+/// Turns that the shard has finished.
+fn turns(engine: &Engine) -> u64 {
+    let view = engine.view();
+    let shards = view.shards();
+    shards
+        .flat_map(|stats| stats.turns.buckets().map(|(_, count)| count))
+        .sum()
+}
+
+fn wait_for_turns(engine: &Engine, wanted: u64) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while turns(engine) < wanted {
+        ensure!(Instant::now() < deadline, "the shard does not turn");
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// A client that was accepted in one turn and upgraded in another.
+fn connect(engine: &Engine) -> Result<TcpStream> {
+    let before = turns(engine);
+    let mut stream = TcpStream::connect(engine.addresses()[0])?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    wait_for_turns(engine, before + 1)?;
+    stream.write_all(UPGRADE)?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).context("no answer")?;
+        answer.extend(byte);
+    }
+    ensure!(answer.starts_with(b"HTTP/1.1 101 "), "it was refused");
+    Ok(stream)
+}
+
+fn members(engine: &Engine) -> Result<Vec<TcpStream>> {
+    (0..MEMBERS).map(|_| connect(engine)).collect()
+}
+
+/// The clients stay to the end, and the process ends without closing them: closings are no part
+/// of what is counted.
+fn handshakes(times: u64) -> Result<u64> {
+    let engine = start()?;
+    let count = WARMUP + times;
+    let clients: Result<Vec<_>> = (0..count).map(|_| connect(&engine)).collect();
+    std::mem::forget(clients?);
+    Ok(turns(&engine))
+}
+
+/// One message at a time, which everybody has before the next.
+fn messages(times: u64) -> Result<u64> {
+    let engine = start()?;
+    let mut members = members(&engine)?;
+    let mut message = vec![0x82, 0x80 | 126, 0, PAYLOAD_BYTES, 0, 0, 0, 0];
+    message.resize(MASKED_HEADER_BYTES + usize::from(PAYLOAD_BYTES), b'a');
+    let mut delivered = [0; HEADER_BYTES + PAYLOAD_BYTES as usize];
+    for _ in 0..WARMUP + times {
+        let before = turns(&engine);
+        members[0].write_all(&message)?;
+        for member in &mut members {
+            member.read_exact(&mut delivered).context("no delivery")?;
+        }
+        wait_for_turns(&engine, before + 1)?;
+    }
+    std::mem::forget(members);
+    Ok(turns(&engine))
+}
+
+/// Nothing happens but ticks.
+fn idle_turns(times: u64) -> Result<u64> {
+    let engine = start()?;
+    let members = members(&engine)?;
+    wait_for_turns(&engine, turns(&engine) + WARMUP)?;
+    wait_for_turns(&engine, turns(&engine) + times)?;
+    std::mem::forget(members);
+    Ok(turns(&engine))
+}

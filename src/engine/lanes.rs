@@ -1,0 +1,103 @@
+//! Connections that wait for their turn, in two lanes: those that want little and those that want
+//! much.
+//!
+//! They are served alternately, each lane first come, first served. So whoever wants little waits
+//! for those before it that want little, and for as many of the others, however many of them there
+//! are; and those have half of all turns at the least.
+
+use std::collections::VecDeque;
+
+use super::connection::Key;
+
+/// The two lanes.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    light: VecDeque<Key>,
+    heavy: VecDeque<Key>,
+    /// The lane that was served last.
+    was_heavy: bool,
+}
+
+impl Lanes {
+    /// Queues a connection that wants little, as far as is known.
+    #[inline]
+    pub(super) fn push(&mut self, key: Key) {
+        self.light.push_back(key);
+    }
+
+    /// Queues one that wants more than others are to wait for.
+    pub(super) fn push_heavy(&mut self, key: Key) {
+        self.heavy.push_back(key);
+    }
+
+    /// The next one.
+    pub(super) fn pop(&mut self) -> Option<Key> {
+        let (first, second) = match self.was_heavy {
+            true => (&mut self.light, &mut self.heavy),
+            false => (&mut self.heavy, &mut self.light),
+        };
+        if let Some(key) = first.pop_front() {
+            self.was_heavy = !self.was_heavy;
+            return Some(key);
+        }
+        second.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.light.len() + self.heavy.len()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.light.is_empty() && self.heavy.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(index: u32) -> Key {
+        Key {
+            index,
+            generation: 0,
+        }
+    }
+
+    fn indexes(lanes: &mut Lanes) -> Vec<u32> {
+        std::iter::from_fn(|| lanes.pop())
+            .map(|key| key.index)
+            .collect()
+    }
+
+    #[test]
+    fn the_lanes_take_turns_and_each_is_in_order() {
+        let mut lanes = Lanes::default();
+        (0..3).for_each(|index| lanes.push_heavy(key(100 + index)));
+        (0..2).for_each(|index| lanes.push(key(index)));
+        assert_eq!(lanes.len(), 5);
+        assert_eq!(indexes(&mut lanes), [100, 0, 101, 1, 102]);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_newcomer_that_wants_little_waits_for_one_that_wants_much() {
+        let mut lanes = Lanes::default();
+        (0..1_000).for_each(|index| lanes.push_heavy(key(100 + index)));
+        for _ in 0..10 {
+            lanes.pop();
+            lanes.push(key(1));
+            let next = [lanes.pop(), lanes.pop()].map(|key| key.map(|key| key.index));
+            assert!(next.contains(&Some(1)), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn one_lane_alone_is_served_without_pause() {
+        let mut lanes = Lanes::default();
+        (0..3).for_each(|index| lanes.push(key(index)));
+        assert_eq!(indexes(&mut lanes), [0, 1, 2]);
+        (0..3).for_each(|index| lanes.push_heavy(key(index)));
+        assert_eq!(indexes(&mut lanes), [0, 1, 2]);
+    }
+}

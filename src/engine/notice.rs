@@ -1,0 +1,69 @@
+//! Log lines that clients can bring about: seldom, whatever they do.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::limits::NOTICE_PAUSE;
+
+/// A line that is written at once, and then at most once in [`NOTICE_PAUSE`], for all shards
+/// together.
+#[derive(Debug, Default)]
+pub(super) struct Notice {
+    next_ns: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Notice {
+    /// Counts one occasion. Returns how many were left out since the last line, if it is time for
+    /// the next one.
+    pub(super) fn due(&self, now_ns: u64) -> Option<u64> {
+        let next_ns = self.next_ns.load(Ordering::Relaxed);
+        let after_ns = now_ns.saturating_add(NOTICE_PAUSE.as_nanos() as u64);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        let is_due = now_ns >= next_ns
+            && self
+                .next_ns
+                .compare_exchange(next_ns, after_ns, set, fetch)
+                .is_ok();
+        if is_due {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// The lines about what clients do.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// A proxy sent no PROXY header.
+    pub(super) no_proxy_header: Notice,
+    /// A client was closed that read too slowly.
+    pub(super) slow_client: Notice,
+    /// A peer that is no trusted proxy says whom it forwards for: said once.
+    pub(super) untrusted_proxy: AtomicBool,
+    /// The relay is full.
+    pub(super) full: Notice,
+    /// An address has too many connections, or connects too often.
+    pub(super) address: Notice,
+    /// A connection could not be accepted.
+    pub(super) accept_error: Notice,
+    /// A connection to the admin listener had to make room.
+    pub(super) evicted: Notice,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_said_and_the_others_are_counted_for_the_next() {
+        let (notice, pause_ns) = (Notice::default(), NOTICE_PAUSE.as_nanos() as u64);
+        assert_eq!(notice.due(5), Some(0));
+        for now_ns in [5, 6, pause_ns, 4 + pause_ns] {
+            assert_eq!(notice.due(now_ns), None);
+        }
+        assert_eq!(notice.due(5 + pause_ns), Some(4));
+        assert_eq!(notice.due(6 + pause_ns), None);
+        assert_eq!(notice.due(50 * pause_ns), Some(1));
+    }
+}

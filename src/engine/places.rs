@@ -1,0 +1,120 @@
+//! The places of the process: how many connections it serves, and how many it is refusing. The two
+//! have nothing to do with each other, so that whoever is refused takes no place that is another's.
+//! Touched on connect and disconnect only.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::addresses::Addresses;
+use crate::limits::REFUSING_PER_ADDRESS_MAX;
+
+/// Places of the relaying shards.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Connections that are served.
+    connections: AtomicUsize,
+    /// Of these, those of each client address.
+    pub(super) addresses: Addresses,
+    /// Connections that are kept until they were told that they cannot stay.
+    refusing: AtomicUsize,
+    refusing_addresses: Addresses,
+}
+
+impl Places {
+    /// Whether `max` connections are there.
+    pub(super) fn are_taken(&self, max: Option<usize>) -> bool {
+        max.is_some_and(|max| self.connections.load(Ordering::Relaxed) >= max)
+    }
+
+    /// Takes a place, unless all are taken.
+    pub(super) fn enter(&self, max: Option<usize>) -> bool {
+        take(&self.connections, max.unwrap_or(usize::MAX))
+    }
+
+    /// Gives a place back.
+    pub(super) fn leave(&self) {
+        give_back(&self.connections);
+    }
+
+    /// Takes one of the places for those who are refused, unless all of them are taken, or as many
+    /// by that address as one may have.
+    pub(super) fn enter_refusing(&self, address: Option<IpAddr>, max: usize) -> bool {
+        if !take(&self.refusing, max) {
+            return false;
+        }
+        let of_address_max = REFUSING_PER_ADDRESS_MAX.min(max.div_ceil(2));
+        let is_in =
+            address.is_none_or(|address| self.refusing_addresses.enter(address, of_address_max));
+        if !is_in {
+            give_back(&self.refusing);
+        }
+        is_in
+    }
+
+    /// Gives one of those back.
+    pub(super) fn leave_refusing(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.refusing_addresses.leave(address);
+        }
+        give_back(&self.refusing);
+    }
+}
+
+/// Exact whatever other shards do at the time: nobody is refused a place that is free.
+fn take(places: &AtomicUsize, max: usize) -> bool {
+    let more = |taken: usize| (taken < max).then_some(taken + 1);
+    let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+    places.fetch_update(set, fetch, more).is_ok()
+}
+
+fn give_back(places: &AtomicUsize) {
+    let taken = places.fetch_sub(1, Ordering::Relaxed);
+    debug_assert!(taken > 0, "a place was given back twice");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_places_and_no_more() {
+        let places = Places::default();
+        assert!(places.enter(Some(2)) && !places.are_taken(Some(2)));
+        assert!(places.enter(Some(2)) && places.are_taken(Some(2)));
+        assert!(!places.enter(Some(2)) && places.enter(None));
+        assert!(!places.are_taken(None));
+        places.leave();
+        places.leave();
+        assert!(places.enter(Some(2)));
+    }
+
+    #[test]
+    fn whoever_is_refused_takes_no_place_of_the_others_and_one_address_not_all_of_its_own() {
+        let places = Places::default();
+        let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
+        let entered = |address| {
+            (0..100)
+                .filter(|_| places.enter_refusing(address, 40))
+                .count()
+        };
+        assert_eq!(entered(address(1)), REFUSING_PER_ADDRESS_MAX);
+        assert_eq!(entered(address(2)), REFUSING_PER_ADDRESS_MAX);
+        assert_eq!(entered(None), 40 - 2 * REFUSING_PER_ADDRESS_MAX);
+        assert_eq!(entered(address(3)), 0);
+        assert!(!places.are_taken(Some(1)), "they count as connections");
+        places.leave_refusing(address(1));
+        assert_eq!(entered(address(2)), 0);
+        assert_eq!(entered(address(3)), 1);
+    }
+
+    #[test]
+    fn of_a_few_places_for_the_refused_one_address_has_half() {
+        let places = Places::default();
+        let entered = |last: u8| {
+            let address = Some(IpAddr::from([192, 0, 2, last]));
+            let entered = (0..100).filter(|_| places.enter_refusing(address, 5));
+            entered.count()
+        };
+        assert_eq!([entered(1), entered(2), entered(3)], [3, 2, 0]);
+    }
+}

@@ -1,0 +1,113 @@
+//! A file that is held open so that there is one more when there are none left.
+//!
+//! Closing it makes room for the socket of a client that waits to be accepted. Later that socket,
+//! or another one, is turned into the spare file again: in one step, so that no other thread takes
+//! the number in between.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A spare file, shared by the shards that may need it.
+#[derive(Debug)]
+pub(super) struct SpareFile {
+    /// What the spare file is a duplicate of: a socket that is connected to nothing.
+    pattern: UnixDatagram,
+    held: Mutex<Option<OwnedFd>>,
+    is_spent: AtomicBool,
+}
+
+impl SpareFile {
+    /// # Errors
+    ///
+    /// The files are used up already.
+    pub(super) fn open() -> io::Result<SpareFile> {
+        let pattern = UnixDatagram::unbound()?;
+        let held = pattern.try_clone()?;
+        Ok(SpareFile {
+            pattern,
+            held: Mutex::new(Some(held.into())),
+            is_spent: AtomicBool::new(false),
+        })
+    }
+
+    /// Closes it. Returns whether it was there: then there is room for one file.
+    pub(super) fn spend(&self) -> bool {
+        let mut held = self.held();
+        self.is_spent.store(true, Ordering::Relaxed);
+        held.take().is_some()
+    }
+
+    /// Whether it is not there at the moment.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed)
+    }
+
+    /// Closes a socket, whose place the spare file takes if it is not there.
+    pub(super) fn close(&self, mut socket: OwnedFd) {
+        if !self.is_spent() {
+            return;
+        }
+        let mut held = self.held();
+        if held.is_none() && rustix::io::dup2(&self.pattern, &mut socket).is_ok() {
+            self.put(&mut held, socket);
+        }
+    }
+
+    /// Opens it again, if it is not there and the files allow it.
+    pub(super) fn reopen(&self) {
+        if !self.is_spent() {
+            return;
+        }
+        let mut held = self.held();
+        if held.is_none()
+            && let Ok(file) = self.pattern.try_clone()
+        {
+            self.put(&mut held, file.into());
+        }
+    }
+
+    fn put(&self, held: &mut Option<OwnedFd>, file: OwnedFd) {
+        *held = Some(file);
+        self.is_spent.store(false, Ordering::Relaxed);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn it_is_spent_once_and_comes_back() {
+        let spare = SpareFile::open().expect("files");
+        assert!(!spare.is_spent());
+        assert!(spare.spend() && spare.is_spent());
+        assert!(!spare.spend(), "it is not there");
+        spare.reopen();
+        assert!(!spare.is_spent() && spare.spend());
+    }
+
+    #[test]
+    fn a_socket_that_is_closed_becomes_the_spare_file_where_that_is_missing() {
+        let spare = SpareFile::open().expect("files");
+        for is_spent in [false, true] {
+            let (socket, mut peer) = UnixStream::pair().expect("sockets");
+            peer.set_nonblocking(true).expect("a socket");
+            let nothing_yet = peer.read(&mut [0]).expect_err("it is open");
+            assert_eq!(nothing_yet.kind(), ErrorKind::WouldBlock);
+            assert!(!is_spent || spare.spend());
+            spare.close(socket.into());
+            assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+            assert!(!spare.is_spent());
+        }
+    }
+}

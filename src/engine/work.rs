@@ -1,0 +1,190 @@
+//! The work of a turn: one budget in one currency, from which every phase pays for what it does.
+//!
+//! A phase begins with its share and whatever the phases before it left. Its steps pay prices
+//! ([`crate::limits`]), and it ends with the first step past the budget: what is left stays queued
+//! for the next turn. So each phase makes progress in every turn, and none of them is ever long,
+//! whichever kind of work it is. Prices are estimates, so that no clock is read for a step.
+
+use super::stats::Counter;
+use crate::limits::{
+    ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, FLUSH_WORK_NS,
+    HANDSHAKE_WORK_NS, MAIL_WORK_NS, READ_QUANTUM_NS, READ_WORK_NS,
+};
+
+/// A phase of a turn that has a share of its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnPhase {
+    /// Control messages of handles and the main thread.
+    Control,
+    /// Batches of other shards.
+    Mail,
+    /// New connections.
+    Accept,
+    /// What clients sent: frames and requests.
+    Read,
+    /// Runs into outboxes.
+    Deliver,
+    /// Outboxes into sockets.
+    Flush,
+    /// TLS handshakes.
+    Handshake,
+    /// Connections that end.
+    Close,
+}
+
+impl TurnPhase {
+    /// The labels in the metrics, in the order of the variants.
+    pub const LABELS: [&'static str; 8] = [
+        "control",
+        "mail",
+        "accept",
+        "read",
+        "deliver",
+        "flush",
+        "handshake",
+        "close",
+    ];
+
+    fn share_ns(self) -> u64 {
+        match self {
+            TurnPhase::Control => CONTROL_WORK_NS,
+            TurnPhase::Mail => MAIL_WORK_NS,
+            TurnPhase::Accept => ACCEPT_WORK_NS,
+            TurnPhase::Read => READ_WORK_NS,
+            TurnPhase::Deliver => DELIVER_WORK_NS,
+            TurnPhase::Flush => FLUSH_WORK_NS,
+            TurnPhase::Handshake => HANDSHAKE_WORK_NS,
+            TurnPhase::Close => CLOSE_WORK_NS,
+        }
+    }
+}
+
+/// What may still be done in this turn, in nanoseconds of work.
+#[derive(Debug)]
+pub(super) struct Work {
+    left_ns: i64,
+    /// Where the quantum of the connection that is read ends.
+    quantum_end_ns: i64,
+    phase: TurnPhase,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        Work {
+            left_ns: 0,
+            quantum_end_ns: 0,
+            phase: TurnPhase::Control,
+        }
+    }
+}
+
+impl Work {
+    /// Begins a turn: nothing is carried over, since nothing is owed to anybody.
+    pub(super) fn begin_turn(&mut self) {
+        self.left_ns = 0;
+    }
+
+    /// Begins a phase with its share, and with what was left.
+    pub(super) fn begin(&mut self, phase: TurnPhase) {
+        self.phase = phase;
+        self.left_ns = self.left_ns.max(0) + phase.share_ns() as i64;
+        self.quantum_end_ns = 0;
+    }
+
+    /// Pays for a step.
+    #[inline]
+    pub(super) fn spend(&mut self, ns: u64) {
+        self.left_ns -= ns as i64;
+    }
+
+    /// Pays for so many bytes, at the price of 1,024 of them.
+    #[inline]
+    pub(super) fn spend_bytes(&mut self, bytes: usize, price_of_kib: u64) {
+        self.spend(price_of_bytes(bytes, price_of_kib));
+    }
+
+    /// Whether the phase has to end.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.left_ns <= 0
+    }
+
+    /// What is left, for somebody who wants to know how much it went down.
+    pub(super) fn left_ns(&self) -> i64 {
+        self.left_ns
+    }
+
+    /// Begins one connection's part of the reading.
+    pub(super) fn begin_quantum(&mut self) {
+        self.quantum_end_ns = (self.left_ns - READ_QUANTUM_NS as i64).max(0);
+    }
+
+    /// Whether another connection is to be read.
+    #[inline]
+    pub(super) fn is_quantum_spent(&self) -> bool {
+        self.left_ns <= self.quantum_end_ns
+    }
+
+    /// Counts the phase, if it had to end while `more` waited.
+    pub(super) fn note_cut(&self, cuts: &[Counter; TurnPhase::LABELS.len()], more: bool) {
+        if more && self.is_spent() {
+            cuts[self.phase as usize].add(1);
+        }
+    }
+}
+
+/// The price of so many bytes, by that of 1,024.
+#[inline]
+pub(super) fn price_of_bytes(bytes: usize, price_of_kib: u64) -> u64 {
+    (bytes as u64 * price_of_kib) >> 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_has_its_share_and_what_was_left_and_pays_no_debt() {
+        let mut work = Work::default();
+        work.begin_turn();
+        work.begin(TurnPhase::Mail);
+        work.spend(MAIL_WORK_NS / 2);
+        assert!(!work.is_spent());
+        work.begin(TurnPhase::Read);
+        assert_eq!(work.left_ns(), (MAIL_WORK_NS / 2 + READ_WORK_NS) as i64);
+        work.spend(100 * READ_WORK_NS);
+        assert!(work.is_spent());
+        work.begin(TurnPhase::Deliver);
+        assert_eq!(work.left_ns(), DELIVER_WORK_NS as i64);
+        work.begin_turn();
+        work.begin(TurnPhase::Mail);
+        assert_eq!(work.left_ns(), MAIL_WORK_NS as i64);
+    }
+
+    #[test]
+    fn a_connection_has_a_quantum_of_the_reading() {
+        let mut work = Work::default();
+        work.begin(TurnPhase::Read);
+        work.begin_quantum();
+        work.spend(READ_QUANTUM_NS - 1);
+        assert!(!work.is_quantum_spent());
+        work.spend(1);
+        assert!(work.is_quantum_spent() && !work.is_spent());
+        work.spend(READ_WORK_NS);
+        work.begin_quantum();
+        assert!(work.is_quantum_spent(), "nothing is left for anybody");
+    }
+
+    #[test]
+    fn a_phase_that_ends_early_is_counted_if_something_waits() {
+        let cuts: [Counter; TurnPhase::LABELS.len()] = Default::default();
+        let mut work = Work::default();
+        work.begin(TurnPhase::Flush);
+        work.note_cut(&cuts, true);
+        work.spend(FLUSH_WORK_NS);
+        work.note_cut(&cuts, false);
+        assert!(cuts.iter().all(|cut| cut.get() == 0));
+        work.note_cut(&cuts, true);
+        assert_eq!(cuts[TurnPhase::Flush as usize].get(), 1);
+    }
+}

@@ -1,0 +1,365 @@
+//! The bounds of the process's memory: whoever holds most goes, of all shards, and nobody else.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use corecast::engine::{
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Later, Request, Session,
+    Settings, SlowAction, SlowClient, SlowPolicy,
+};
+use corecast::fanout::Recipients;
+use corecast::fanout::room::EndpointId;
+use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
+use corecast::wire::http::Response;
+
+use crate::support::client::{BINARY, CLOSE, Client, PING, TEXT, fragment, frame};
+use crate::support::{DEADLINE, Server, eventually, settings};
+
+const SHARDS: usize = 4;
+
+/// The path is a room, and who comes is told its shard. A message stops the shard until the test
+/// lets it go on.
+struct Rooms {
+    gate: Mutex<Receiver<()>>,
+}
+
+impl Endpoint for Rooms {
+    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+        session.join(request.head.path).expect("a room");
+        let shard = session.id().shard.to_string();
+        session.send(MessageKind::Text, shard.as_bytes());
+    }
+
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
+        let gate = self.gate.lock().expect("no test has failed");
+        let _ = gate.recv_timeout(DEADLINE);
+    }
+}
+
+/// An engine with rooms.
+struct Stage {
+    server: Server,
+    rooms: EndpointId,
+    /// Lets a shard go on.
+    gate: Sender<()>,
+}
+
+impl Stage {
+    fn start(change: impl FnOnce(&mut Settings)) -> Stage {
+        let mut settings = settings();
+        settings.shards = SHARDS;
+        settings.send_buffer_bytes = Some(16 * 1024);
+        settings.timeouts.close = DEADLINE;
+        change(&mut settings);
+        let (gate, receiver) = mpsc::channel();
+        let mut rooms = None;
+        let server = Server::start(settings, |builder| {
+            let endpoint = EndpointSettings {
+                message_bytes: 8 << 20,
+                slow_client: SlowClient {
+                    policy: SlowPolicy::Disconnect,
+                    outbox_bytes: 64 << 20,
+                    outbox_age: Duration::ZERO,
+                },
+                ..EndpointSettings::default()
+            };
+            let gate = Mutex::new(receiver);
+            let id = builder.endpoint(endpoint, Rooms { gate });
+            builder.route("/**", id).expect("a path");
+            rooms = Some(id);
+        });
+        let rooms = rooms.expect("an endpoint");
+        Stage {
+            server,
+            rooms,
+            gate,
+        }
+    }
+
+    /// A client in a room of its own name, with its shard.
+    fn open(&self, path: &str) -> (Client, usize) {
+        let mut client = Client::connect_narrow(self.server.address, 4_096).upgraded(path);
+        let shard = client.expect_text().parse().expect("a number");
+        (client, shard)
+    }
+
+    /// A client on each shard, in the order of the shards, each with its room.
+    fn one_on_each_shard(&self, prefix: &str) -> Vec<(Client, String)> {
+        let mut found: Vec<Option<(Client, String)>> = (0..SHARDS).map(|_| None).collect();
+        let mut others = Vec::new();
+        while found.iter().any(Option::is_none) {
+            assert!(
+                others.len() < 100,
+                "connections are not spread over the shards"
+            );
+            let taken = found.iter().flatten().count() + others.len();
+            let room = format!("{prefix}{taken}");
+            let (client, shard) = self.open(&room);
+            match &mut found[shard] {
+                free @ None => *free = Some((client, room)),
+                // It stays for now, so that the next one comes to another shard.
+                Some(_) => others.push(client),
+            }
+        }
+        found.into_iter().flatten().collect()
+    }
+
+    /// Publishes one message.
+    fn publish(&self, room: &str, bytes: usize) {
+        let handle = self.server.engine().handle();
+        let payload = vec![b'x'; bytes];
+        eventually("there is room", || {
+            let kind = MessageKind::Binary;
+            let sent = handle.publish(self.rooms, room, Recipients::All, kind, payload.clone());
+            sent != Err(HandleError::Busy)
+        });
+    }
+
+    fn closed(&self, reason: &CloseReason) -> u64 {
+        let index = reason.label_index();
+        self.server.sum(|stats| stats.closed[index].get())
+    }
+
+    fn disconnects(&self) -> u64 {
+        let index = SlowAction::Disconnect as usize;
+        self.server.sum(|stats| stats.slow_actions[index].get())
+    }
+
+    fn outbox_bytes(&self) -> u64 {
+        self.server.sum(|stats| stats.outbox_bytes.get())
+    }
+}
+
+#[test]
+fn the_largest_partial_message_goes_on_whichever_shard_it_is() {
+    const HOG_BYTES: usize = 900_000;
+    let stage = Stage::start(|settings| settings.inbound_bytes_max = 1 << 20);
+    for hog_shard in 0..SHARDS {
+        let mut small = stage.one_on_each_shard("/small/");
+        for (client, _) in &mut small {
+            client.send(&fragment(TEXT, &[b's'; 10_000]));
+        }
+        let (mut hog, _) = stage.one_on_each_shard("/hog/").remove(hog_shard);
+        hog.send(&fragment(BINARY, &[0; HOG_BYTES]));
+        eventually("all of it is held", || {
+            stage.server.view.inbound_bytes() >= SHARDS * 10_000 + HOG_BYTES
+        });
+        // Then somebody on each of the other shards sends a little more than there is room for.
+        for (shard, (client, _)) in small.iter_mut().enumerate() {
+            if shard != hog_shard {
+                client.send(&fragment(0, &[b's'; 120_000]));
+            }
+        }
+        let reason = hog.expect_close(1009);
+        assert_eq!(reason, "memory: too many partial messages");
+        for (client, _) in &mut small {
+            client.round_trip();
+        }
+        let closed = stage.closed(&CloseReason::InboundBudget);
+        assert_eq!(closed, hog_shard as u64 + 1, "somebody else went");
+        drop((small, hog));
+        eventually("all of it came back", || {
+            stage.server.view.inbound_bytes() == 0
+        });
+    }
+}
+
+#[test]
+fn one_overflow_of_partial_messages_closes_one() {
+    const SMALL: usize = 100;
+    let stage = Stage::start(|settings| {
+        settings.shards = 1;
+        settings.inbound_bytes_max = 4 << 20;
+    });
+    let mut large: Vec<Client> = (0..4).map(|_| stage.open("/large").0).collect();
+    for client in &mut large {
+        client.send(&fragment(BINARY, &[0; 1_000_000]));
+        client.round_trip();
+    }
+    let mut small: Vec<Client> = (0..SMALL).map(|_| stage.open("/small").0).collect();
+    // All of these are read in one turn.
+    let (mut blocker, _) = stage.open("/blocker");
+    blocker.text("stop");
+    for client in &mut small {
+        client.send(&fragment(BINARY, &[0; 5_000]));
+    }
+    stage.gate.send(()).expect("the shard waits");
+    eventually("one goes", || stage.closed(&CloseReason::InboundBudget) > 0);
+    for client in &mut small {
+        client.round_trip();
+    }
+    assert_eq!(stage.closed(&CloseReason::InboundBudget), 1);
+    assert!(stage.server.view.inbound_bytes() > 3_000_000);
+}
+
+/// What one that goes is told, and is left.
+fn ends(client: &mut Client) -> bool {
+    loop {
+        match client.try_frame() {
+            Some(frame) if frame.opcode == CLOSE => return true,
+            Some(_) => {}
+            None => return true,
+        }
+    }
+}
+
+#[test]
+fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
+    const MAX: usize = 8 << 20;
+    for hog_shard in 0..SHARDS {
+        let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
+        let (mut hog, hog_room) = stage.one_on_each_shard("/hog/").remove(hog_shard);
+        let small = stage.one_on_each_shard("/small/");
+        // The small ones lag behind first: theirs are the oldest messages.
+        for (_, room) in &small {
+            stage.publish(room, 300_000);
+        }
+        eventually("all lag behind", || stage.outbox_bytes() > 500_000);
+        for _ in 0..12 {
+            stage.publish(&hog_room, 500_000);
+        }
+        eventually("the hog has most", || stage.outbox_bytes() > 5_000_000);
+        assert_eq!(stage.disconnects(), 0);
+        // A little more on the other shards is too much.
+        for _ in 0..8 {
+            for (shard, (_, room)) in small.iter().enumerate() {
+                if shard != hog_shard {
+                    stage.publish(room, 100_000);
+                }
+            }
+        }
+        assert!(ends(&mut hog));
+        assert_eq!(stage.closed(&CloseReason::SlowMemory), 1);
+        assert_eq!(stage.disconnects(), 1, "one close is counted once");
+        for (shard, (mut client, _)) in small.into_iter().enumerate() {
+            let messages = if shard == hog_shard { 1 } else { 9 };
+            for _ in 0..messages {
+                assert!(client.frame().payload.len() >= 100_000);
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_that_are_being_closed_are_not_counted_again() {
+    const MAX: usize = 4 << 20;
+    let stage = Stage::start(|settings| {
+        settings.shards = 2;
+        settings.process_bytes_max = MAX;
+    });
+    let mut stalled: Vec<Client> = (0..24)
+        .map(|number| stage.open(&format!("/{number}")).0)
+        .collect();
+    for _ in 0..20 {
+        for number in 0..stalled.len() {
+            stage.publish(&format!("/{number}"), 60_000);
+        }
+    }
+    // Each of them would hold a megabyte.
+    eventually("most are closed", || {
+        stage.closed(&CloseReason::SlowMemory) >= 18
+    });
+    eventually("what waits is within its bound", || {
+        stage.server.view.process_bytes() <= MAX
+    });
+    let closed = stage.closed(&CloseReason::SlowMemory);
+    assert!(stage.disconnects() <= closed.max(24));
+    stalled.clear();
+    stage.server.expect_empty();
+}
+
+#[test]
+fn many_small_messages_for_stalled_clients_take_little_more_than_their_bytes() {
+    const STALLED: usize = 50;
+    let stage = Stage::start(|settings| settings.shards = 1);
+    let mut stalled: Vec<Client> = (0..STALLED).map(|_| stage.open("/room").0).collect();
+    for _ in 0..4 {
+        stage.publish("/room", 200_000);
+    }
+    eventually("all lag behind", || {
+        stage.outbox_bytes() > STALLED as u64 * 500_000
+    });
+    let before = stage.server.view.process_bytes();
+    let (mut publisher, _) = stage.open("/publisher");
+    let mut published = 0;
+    // One message a turn, over a few ticks: the worst case.
+    for _ in 0..3_000 {
+        stage.publish("/room", 4);
+        published += 1;
+        publisher.round_trip();
+    }
+    // 24 bytes for each slice of each client would be 3.4 MiB at least.
+    let bytes = published * 6;
+    eventually("they are merged", || {
+        stage.server.view.process_bytes() < before + 8 * bytes + STALLED * 4_096
+    });
+    // And they are what was sent.
+    let mut first = stalled.remove(0);
+    for _ in 0..4 {
+        assert_eq!(first.frame().payload.len(), 200_000);
+    }
+    for number in 0..published {
+        assert_eq!(first.frame().payload, b"xxxx", "message {number}");
+    }
+}
+
+#[test]
+fn unread_answers_to_requests_count_and_go() {
+    const MAX: usize = 2 << 20;
+    let mut settings = settings();
+    settings.send_buffer_bytes = Some(16 * 1024);
+    settings.process_bytes_max = MAX;
+    settings.timeouts.close = DEADLINE;
+    let server = Server::start(settings, |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), Large);
+        builder.route("/**", id).expect("a path");
+    });
+    let mut clients = Vec::new();
+    for _ in 0..32 {
+        let mut client = Client::connect_narrow(server.address, 4_096);
+        client.send(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n");
+        clients.push(client);
+    }
+    eventually("some go", || {
+        let index = SlowAction::Disconnect as usize;
+        server.sum(|stats| stats.slow_actions[index].get()) > 0
+    });
+    eventually("what waits is within its bound", || {
+        server.view.process_bytes() <= MAX
+    });
+    assert!(server.view.connections() > 0, "those go that are too much");
+}
+
+/// Answers with far more than a socket takes.
+struct Large;
+
+impl Endpoint for Large {
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+
+    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+        Answer::Now(Response::text(200, "y".repeat(500_000)))
+    }
+}
+
+#[test]
+fn a_ping_waits_at_most_once() {
+    let mut settings = settings();
+    settings.send_buffer_bytes = Some(16 * 1024);
+    let server = Server::hub(settings, EndpointSettings::default());
+    let mut stalled = Client::connect_narrow(server.address, 4_096).upgraded("/");
+    let mut sender = server.open("/");
+    let text = "z".repeat(100_000);
+    for _ in 0..10 {
+        sender.text(&text);
+        assert!(sender.expect_text() == text);
+    }
+    let before = server.view.process_bytes();
+    let pings: Vec<u8> = (0..10_000).flat_map(|_| frame(PING, b"")).collect();
+    stalled.send(&pings);
+    stalled.text("read");
+    while sender.expect_text() != "read" {}
+    let more = server.view.process_bytes().saturating_sub(before);
+    assert!(more < 100_000, "{more} bytes for pongs");
+}

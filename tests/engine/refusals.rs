@@ -1,0 +1,145 @@
+//! Who is refused takes nothing from those who are not: neither a place nor much time.
+//!
+//! The deadlines of the settings are a minute, so that whatever ends sooner does so by the rules for
+//! connections that are refused.
+
+use std::time::Duration;
+
+use corecast::engine::{EndpointSettings, Refusal, Settings};
+
+use crate::support::client::{Client, upgrade};
+use crate::support::{Server, eventually, settings};
+
+const PLAIN: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// A hub where every deadline is far away.
+fn server(change: impl FnOnce(&mut Settings)) -> Server {
+    let mut settings = settings();
+    settings.timeouts.handshake = Duration::from_secs(60);
+    settings.timeouts.close = Duration::from_secs(60);
+    change(&mut settings);
+    Server::hub(settings, EndpointSettings::default())
+}
+
+fn refused(server: &Server, refusal: Refusal) -> u64 {
+    server.sum(|stats| stats.refused[refusal as usize].get())
+}
+
+/// Connections before and without a WebSocket.
+fn connecting(server: &Server) -> u64 {
+    server.sum(|stats| stats.connecting.get())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn connections_over_the_limit_of_an_address_take_no_places_of_other_clients() {
+    for shards in [1, 2] {
+        let server = server(|settings| {
+            settings.shards = shards;
+            settings.connections_max = Some(4);
+            settings.connections_per_ip_max = Some(2);
+            settings.refusing_max = 64;
+        });
+        let mut members = [server.open("/"), server.open("/")];
+        let mut greedy: Vec<Client> = (0..200).map(|_| Client::connect(server.address)).collect();
+        eventually("all of them are judged", || {
+            refused(&server, Refusal::ConnectionsPerAddress) == 200
+        });
+        assert_eq!(server.view.connections(), 2);
+        for last in [2, 3] {
+            let mut other = Client::connect_from(last, server.address);
+            other.send(upgrade("/").as_bytes());
+            assert_eq!(other.answer().status, 101);
+            other.text("to all");
+            for member in &mut members {
+                assert_eq!(member.expect_text(), "to all");
+            }
+            drop(other);
+        }
+        // All are told, asked or not.
+        for client in &mut greedy {
+            assert_eq!(client.answer().status, 429);
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn past_the_places_for_the_refused_the_answer_comes_unasked() {
+    let server = server(|settings| {
+        settings.connections_max = Some(1);
+        settings.refusing_max = 1;
+    });
+    let mut member = server.open("/");
+    let silent = Client::connect(server.address);
+    eventually("it waits to be told", || connecting(&server) == 1);
+    for count in 2..10 {
+        let mut client = Client::connect(server.address);
+        let answer = client.answer();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        client.expect_end();
+        assert_eq!(refused(&server, Refusal::Connections), count);
+    }
+    drop(silent);
+    eventually("it is gone", || connecting(&server) == 0);
+    // Whoever asks is told in the endpoint's words again.
+    let mut client = Client::connect(server.address);
+    client.send(PLAIN.as_bytes());
+    assert_eq!(client.answer().status, 503);
+    member.round_trip();
+}
+
+#[test]
+fn who_is_refused_and_does_not_ask_is_told_soon_and_counts_once() {
+    let server = server(|settings| settings.connections_max = Some(1));
+    let mut member = server.open("/");
+    for sent in ["", "GET /half HTTP/1.1\r\nHost"] {
+        let before = refused(&server, Refusal::Connections);
+        let mut client = Client::connect(server.address);
+        client.send(sent.as_bytes());
+        let answer = client.answer();
+        assert_eq!(answer.status, 503, "{sent:?}");
+        client.expect_end();
+        assert_eq!(refused(&server, Refusal::Connections), before + 1);
+    }
+    assert_eq!(refused(&server, Refusal::HandshakeTimeout), 0);
+    member.round_trip();
+}
+
+#[test]
+fn who_was_refused_and_does_not_go_is_let_go_soon() {
+    let server = server(|settings| settings.connections_max = Some(1));
+    let mut member = server.open("/");
+    let mut client = Client::connect(server.address);
+    client.send(PLAIN.as_bytes());
+    assert_eq!(client.answer().status, 503);
+    client.expect_end();
+    // It keeps its side open.
+    eventually("it does not linger", || {
+        server.sum(|stats| stats.closing.get()) == 0
+    });
+    member.round_trip();
+}
+
+#[test]
+fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
+    let server = server(|settings| {
+        settings.shards = 2;
+        settings.connections_max = Some(3);
+    });
+    let mut members: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
+    let mut refusing = Vec::new();
+    for round in 0..10 {
+        refusing.extend((0..8).map(|_| Client::connect(server.address)));
+        eventually("they are judged", || {
+            refused(&server, Refusal::Connections) >= 8 * (round + 1)
+        });
+        members.remove(0);
+        eventually("a place is free", || server.view.connections() == 2);
+        members.push(server.open("/"));
+    }
+    for member in &mut members {
+        member.round_trip();
+    }
+}

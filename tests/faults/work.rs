@@ -1,0 +1,148 @@
+//! Clients that want all of a shard: floods of frames that are cheap to send, large messages to many,
+//! readers of very many rooms, departures of many at once. What each of them may have of a turn is
+//! bounded, so that phases of turns are cut, and whoever else is there goes on.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::stage::Stage;
+use crate::support::client::{CONTINUATION, Client, FIN, PONG, TEXT, fragment, frame};
+
+/// Frames of each flood, in each of its pieces.
+const FRAMES: usize = 100_000;
+const PUBSUB: [&str; 2] = [
+    "endpoints.pubsub.kind=pubsub",
+    "endpoints.pubsub.path=/pubsub",
+];
+
+/// How often a phase of a turn ended while more waited.
+fn cuts(stage: &Stage, phase: &str) -> f64 {
+    let series = format!("corecast_turn_cut_total{{phase=\"{phase}\"}}");
+    stage.metrics().value(&series)
+}
+
+/// Lets eight clients send `pieces` of such a flood each, and expects that turns are cut for it.
+fn flood(first: &[u8], piece: &[u8], last: &[u8]) {
+    let stage = Stage::start(&[]);
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let mut client = stage.open(&format!("/flood/{number}"));
+            let stage = &stage;
+            scope.spawn(move || {
+                client.send(first);
+                (0..4).for_each(|_| client.send(piece));
+                client.send(last);
+                assert_eq!(client.expect_text(), "end");
+                stage.leave(client);
+            });
+        }
+        stage.witness.goes_on();
+    });
+    assert!(cuts(&stage, "read") > 0.0);
+    stage.end(&[]);
+}
+
+#[test]
+fn pongs_without_pause() {
+    flood(&[], &frame(PONG, b"").repeat(FRAMES), &frame(TEXT, b"end"));
+}
+
+#[test]
+fn empty_fragments_without_pause() {
+    flood(
+        &fragment(TEXT, b"e"),
+        &fragment(CONTINUATION, b"").repeat(FRAMES),
+        &fragment(FIN | CONTINUATION, b"nd"),
+    );
+}
+
+#[test]
+fn a_megabyte_to_two_hundred_members() {
+    let stage = Stage::start(&["limits.message_bytes=2MiB"]);
+    let large = "x".repeat(1 << 20);
+    let mut members: Vec<Client> = (0..200).map(|_| stage.open("/large")).collect();
+    let mut publisher = stage.open("/large");
+    thread::scope(|scope| {
+        for member in &mut members {
+            scope.spawn(|| assert!(member.expect_text() == large));
+        }
+        publisher.text(&large);
+        assert!(publisher.expect_text() == large);
+        stage.witness.goes_on();
+    });
+    assert!(cuts(&stage, "deliver") > 0.0);
+    members.push(publisher);
+    members.into_iter().for_each(|member| stage.leave(member));
+    stage.end(&[]);
+}
+
+#[test]
+fn many_who_are_in_many_rooms_vanish_at_once() {
+    const GOERS: u64 = 300;
+    let stage = Stage::start(&PUBSUB);
+    let subscribe = |room: usize| {
+        let request = format!("{{\"type\":\"subscribe\",\"room\":\"{room}\"}}");
+        frame(TEXT, request.as_bytes())
+    };
+    let subscriptions: Vec<u8> = (0..64).flat_map(subscribe).collect();
+    let mut goers: Vec<Client> = (0..GOERS).map(|_| stage.open("/pubsub")).collect();
+    for goer in &mut goers {
+        goer.send(&subscriptions);
+        goer.round_trip();
+    }
+    drop(goers);
+    stage.wait_for("closed client_gone", GOERS);
+    stage.witness.goes_on();
+    assert!(cuts(&stage, "read") + cuts(&stage, "close") > 0.0);
+    stage.end(&[("closed client_gone", GOERS)]);
+}
+
+#[test]
+fn a_reader_of_a_thousand_rooms_that_keeps_up() {
+    const ROOMS: usize = 1_000;
+    const OUTBOX_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+    let bounds = [
+        "limits.rooms_per_connection=10000",
+        "limits.message_bytes=64KiB",
+        "endpoints.named.limits.message_bytes=64KiB",
+        "slow_client.outbox_bytes=2MiB",
+    ];
+    let stage = Stage::start(&[&PUBSUB[..], &bounds].concat());
+    let mut reader = stage.open("/pubsub");
+    let mut publisher = stage.open("/pubsub");
+    for room in 0..ROOMS {
+        reader.text(&format!("{{\"type\":\"subscribe\",\"room\":\"{room}\"}}"));
+    }
+    reader.round_trip();
+    let publish = |room: usize| {
+        let request =
+            format!("{{\"type\":\"publish\",\"room\":\"{room}\",\"data\":\"some data\"}}");
+        frame(TEXT, request.as_bytes())
+    };
+    let to_all: Vec<u8> = (0..ROOMS).flat_map(publish).collect();
+    let is_over = AtomicBool::new(false);
+    let mut stream = reader.stream.try_clone().expect("a socket");
+    thread::scope(|scope| {
+        let is_over = &is_over;
+        scope.spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while !is_over.load(Ordering::Relaxed) {
+                stream.read(&mut buffer).expect("a stream that goes on");
+            }
+        });
+        for _ in 0..50 {
+            publisher.send(&to_all);
+            let waiting = stage.metrics().value("corecast_live_batch_bytes");
+            assert!(waiting < 4.0 * OUTBOX_BYTES, "{waiting} bytes wait");
+        }
+        publisher.round_trip();
+        // It is in no room: a pong is all that comes to it.
+        is_over.store(true, Ordering::Relaxed);
+        reader.send(&frame(TEXT, b"{\"type\":\"ping\",\"id\":1}"));
+    });
+    drop(reader);
+    stage.leave(publisher);
+    stage.wait_for("closed client_gone", 1);
+    stage.end(&[("closed client_gone", 1)]);
+}
