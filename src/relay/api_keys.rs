@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
 use crate::engine::{Handle, Later, Refusal, Throttled};
@@ -21,6 +21,8 @@ pub struct ApiKeys(Arc<Shared>);
 struct Shared {
     keys: RwLock<Arc<guard::ApiKeys>>,
     source: Mutex<Source>,
+    /// There once the engine has started.
+    handle: OnceLock<Handle>,
     /// A thread looks at the file.
     is_watched: AtomicBool,
     /// Whether the log says that there are none.
@@ -84,6 +86,7 @@ impl ApiKeys {
         ApiKeys(Arc::new(Shared {
             keys: RwLock::new(Arc::new(guard::ApiKeys::new(keys))),
             source: Mutex::new(source),
+            handle: OnceLock::new(),
             is_watched: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
         }))
@@ -118,9 +121,19 @@ impl ApiKeys {
         ))
     }
 
-    /// Begins to look at the file, until nobody has these keys any more. Whoever shares them may
-    /// call this.
+    /// From now on a file is looked at, until nobody has these keys any more. Whoever shares them
+    /// may call this.
     pub(crate) fn watch(&self, handle: &Handle) {
+        self.0.handle.get_or_init(|| handle.clone());
+        self.look_at_file();
+    }
+
+    /// Has a thread look at the file, if there is one and the engine runs.
+    fn look_at_file(&self) {
+        let has_file = self.0.source().files.keys.is_some();
+        let Some(handle) = self.0.handle.get().filter(|_| has_file) else {
+            return;
+        };
         if self.0.is_watched.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -142,7 +155,9 @@ impl ApiKeys {
         let mut own = self.0.source();
         *own = source;
         self.0.replace(next.keys());
+        drop(own);
         self.0.is_told.store(false, Ordering::Relaxed);
+        self.look_at_file();
     }
 
     /// Whether there are none, so that nothing is ever allowed.

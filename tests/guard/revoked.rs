@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use corecast::engine::CloseReason;
-use corecast::guard::{ApiKey, AuthSettings, CloseRevoked, Files};
+use corecast::engine::{
+    Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Later, Request,
+    Session,
+};
+use corecast::guard::{ApiKey, AuthSettings, CloseRevoked, Files, Guard, GuardSettings, Guarded};
+use corecast::wire::decoder::Message;
 use rustix::process::Signal;
 
 use super::keys::replace;
 use super::support::client::{Client, upgrade_with};
 use super::support::relay::Relay;
-use super::support::{Server, eventually};
+use super::support::{DEADLINE, Server, eventually, settings};
 use super::{SECRET, ask, bearer, closed, guarded_by, open, plain_token, secret_auth, signed};
 
 const OLD: &str = "old-key-0123456789";
@@ -143,4 +148,61 @@ fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
         relay.logged("closed=1") >= 1 && relay.logged("came in by what is good no more") >= 2
     });
     assert_eq!((relay.logged(OLD), relay.logged(SECRET)), (0, 0));
+}
+
+/// Answers when it is told to.
+#[derive(Clone, Default)]
+struct Patient(Arc<Mutex<Option<DeferredAdmission>>>);
+
+impl Endpoint for Patient {
+    fn admit(&self, _request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+        let (admission, token) = later.admission(DEADLINE);
+        *self.0.lock().expect("a token") = Some(token);
+        admission
+    }
+
+    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+}
+
+#[test]
+fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("keys.txt");
+    fs::write(&file, OLD).expect("a file");
+    let auth = AuthSettings {
+        files: Files {
+            keys: Some(file.clone()),
+            tokens: None,
+        },
+        ..AuthSettings::default()
+    };
+    let guard = Guard::new(GuardSettings {
+        auth: Some(auth),
+        ..GuardSettings::default()
+    });
+    let (patient, guard) = (Patient::default(), guard.expect("a file that can be used"));
+    let server = Server::start(settings(), |builder| {
+        let guarded = Guarded::new(patient.clone(), guard);
+        let id = builder.endpoint(EndpointSettings::default(), guarded);
+        builder.route("/**", id).expect("a path");
+    });
+    let mut client = Client::connect(server.address);
+    client.send(upgrade_with("/", &header(OLD)).as_bytes());
+    let mut token = None;
+    eventually("it was asked", || {
+        token = patient.0.lock().expect("a token").take();
+        token.is_some()
+    });
+    replace(&file, NEW);
+    // A plain request is judged as well, and answered at once.
+    let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", header(OLD));
+    eventually("the key is gone", || {
+        let mut other = Client::connect(server.address);
+        other.send(request.as_bytes());
+        other.answer().status == 401
+    });
+    token.expect("it is there").accept(Accept::new());
+    assert_eq!(client.answer().status, 101);
+    expect_revoked(&mut client);
+    assert_eq!(closed(&server, &CloseReason::Revoked), 1);
 }
