@@ -19,6 +19,7 @@ mod files;
 mod frames;
 mod handshakes;
 mod machine;
+mod memory;
 mod namespace;
 mod network;
 mod slow;
