@@ -250,7 +250,7 @@ impl Endpoint for ManyRooms {
 fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
     const BYTES: usize = 100;
     let slice_bytes = BYTES + 2 + 24;
-    for (share, is_closed) in [(6, false), (8, true)] {
+    for (percent, is_closed) in [(75, false), (93, true)] {
         let mut settings = settings();
         settings.send_buffer_bytes = Some(16 * 1024);
         settings.rooms_per_connection_max = MANY;
@@ -259,8 +259,8 @@ fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
                 message_bytes: 8 * 1024,
                 slow_client: SlowClient {
                     policy: SlowPolicy::LatestOnly,
-                    // The latest frames alone are so many eighths of the bound.
-                    outbox_bytes: MANY * slice_bytes * 8 / share + 16 * 1024,
+                    // What the latest frames alone are of the bound.
+                    outbox_bytes: MANY * slice_bytes * 100 / percent,
                     outbox_age: Duration::ZERO,
                 },
                 ..EndpointSettings::default()
@@ -279,7 +279,7 @@ fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
         assert!(server.sum(|stats| stats.dropped_frames.get()) > 0);
         let index = CloseReason::SlowBytes.label_index();
         let closed = server.sum(|stats| stats.closed[index].get());
-        assert_eq!(closed, u64::from(is_closed), "{share} eighths");
+        assert_eq!(closed, u64::from(is_closed), "{percent} %");
     }
 }
 
