@@ -550,9 +550,23 @@ impl Core {
     /// Publishes what the shard holds, if that has changed: `more_bytes` is what its buffers take
     /// that are not in here.
     pub(super) fn publish_held(&mut self, more_bytes: usize) {
+        self.own_buffers.set(self.own_bytes() + more_bytes);
+        self.publish_metered();
+    }
+
+    fn own_bytes(&self) -> usize {
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
-        self.own_buffers
-            .set(self.batch.held_bytes() + streams + more_bytes);
+        self.batch.held_bytes() + streams
+    }
+
+    /// Gives back what the shard keeps from one turn to the next only to be quick.
+    pub(super) fn shrink_buffers(&mut self) {
+        let before = self.own_bytes();
+        self.batch.shrink();
+        self.deflater.shrink();
+        self.inflater.shrink();
+        let given_back = before - self.own_bytes();
+        self.own_buffers.set(self.own_buffers.bytes() - given_back);
         self.publish_metered();
     }
 

@@ -128,8 +128,11 @@ impl Shard {
         true
     }
 
-    /// Keeps bytes for later.
-    fn keep(&mut self, key: Key, bytes: Vec<u8>) {
+    /// Keeps bytes for later, and no more memory than they need: a body may have been before them.
+    fn keep(&mut self, key: Key, mut bytes: Vec<u8>) {
+        if bytes.capacity() / 4 > bytes.len() {
+            bytes.shrink_to_fit();
+        }
         if let Some(connection) = self.core.connection(key) {
             connection.cold.get_or_insert_default().received = bytes;
             self.count_held(key);

@@ -356,6 +356,7 @@ fn let_largest_go(core: &mut Core) {
         }
         Some(_) => {}
     }
+    core.shrink_buffers();
     copy_out(core);
     core.publish_metered();
     let mut relief = doors.waiting_holders.relief(core.id, holders(core));

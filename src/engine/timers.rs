@@ -88,9 +88,7 @@ impl Shard {
             self.sweep_outbox_bytes = 0;
             slow::note_lagging(&self.core);
             self.sweep_rooms();
-            self.core.batch.shrink();
-            self.core.deflater.shrink();
-            self.core.inflater.shrink();
+            self.core.shrink_buffers();
         }
     }
 

@@ -8,8 +8,8 @@ use corecast::engine::{
     Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Later, Request, Session,
     Settings, SlowAction, SlowClient, SlowPolicy,
 };
-use corecast::fanout::Recipients;
 use corecast::fanout::room::EndpointId;
+use corecast::fanout::{ConnectionId, Recipients};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 use corecast::wire::http::Response;
@@ -19,7 +19,7 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 
 const SHARDS: usize = 4;
 
-/// The path is a room, and who comes is told its shard. A message stops the shard until the test
+/// The path is a room, and who comes is told its connection's number. A message stops the shard until the test
 /// lets it go on.
 struct Rooms {
     gate: Mutex<Receiver<()>>,
@@ -28,8 +28,8 @@ struct Rooms {
 impl Endpoint for Rooms {
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         session.join(request.head.path).expect("a room");
-        let shard = session.id().shard.to_string();
-        session.send(MessageKind::Text, shard.as_bytes());
+        let id = session.id().to_string();
+        session.send(MessageKind::Text, id.as_bytes());
     }
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
@@ -80,9 +80,15 @@ impl Stage {
 
     /// A client in a room of its own name, with its shard.
     fn open(&self, path: &str) -> (Client, usize) {
+        let (client, id) = self.open_as(path);
+        (client, usize::from(id.shard))
+    }
+
+    /// The same, with the connection's number.
+    fn open_as(&self, path: &str) -> (Client, ConnectionId) {
         let mut client = Client::connect_narrow(self.server.address, 4_096).upgraded(path);
-        let shard = client.expect_text().parse().expect("a number");
-        (client, shard)
+        let id = client.expect_text().parse().expect("a number");
+        (client, id)
     }
 
     /// A client on each shard, in the order of the shards, each with its room.
@@ -192,6 +198,89 @@ fn one_overflow_of_partial_messages_closes_one() {
     }
     assert_eq!(stage.closed(&CloseReason::InboundBudget), 1);
     assert!(stage.server.view.inbound_bytes() > 3_000_000);
+}
+
+#[test]
+fn what_a_connection_sends_while_it_is_closed_counts_and_goes() {
+    let stage = Stage::start(|settings| {
+        settings.shards = 1;
+        settings.inbound_bytes_max = 1 << 20;
+    });
+    let (mut hog, id) = stage.open_as("/hog");
+    let handle = stage.server.engine().handle();
+    handle.close(id, 4000, "enough").expect("there is room");
+    hog.expect_close(4000);
+    // It does not answer the Close.
+    hog.send(&fragment(BINARY, &[0; 1_000_000]));
+    eventually("it is held", || {
+        stage.server.view.inbound_bytes() > 1_000_000
+    });
+    let (mut small, _) = stage.open("/small");
+    small.send(&fragment(BINARY, &[0; 100_000]));
+    small.round_trip();
+    assert_eq!(
+        stage.closed(&CloseReason::InboundBudget),
+        0,
+        "the small one went"
+    );
+    assert!(stage.server.view.inbound_bytes() < 200_000);
+}
+
+/// Everybody is in many rooms.
+struct ManyRooms;
+
+const MANY: usize = 400;
+
+impl Endpoint for ManyRooms {
+    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+        for room in 0..MANY {
+            session.join(&room.to_string()).expect("a room");
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+        for room in 0..MANY {
+            let room = room.to_string();
+            session.publish_to(&room, Recipients::All, message.kind, message.payload);
+        }
+    }
+}
+
+#[test]
+fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
+    const BYTES: usize = 100;
+    let slice_bytes = BYTES + 2 + 24;
+    for (percent, is_closed) in [(75, false), (93, true)] {
+        let mut settings = settings();
+        settings.send_buffer_bytes = Some(16 * 1024);
+        settings.rooms_per_connection_max = MANY;
+        let server = Server::start(settings, |builder| {
+            let endpoint = EndpointSettings {
+                message_bytes: 8 * 1024,
+                slow_client: SlowClient {
+                    policy: SlowPolicy::LatestOnly,
+                    // What the latest frames alone are of the bound.
+                    outbox_bytes: MANY * slice_bytes * 100 / percent,
+                    outbox_age: Duration::ZERO,
+                },
+                ..EndpointSettings::default()
+            };
+            let id = builder.endpoint(endpoint, ManyRooms);
+            builder.route("/**", id).expect("a path");
+        });
+        let _stalled = Client::connect_narrow(server.address, 4_096).upgraded("/");
+        let mut sender = server.open("/");
+        for _ in 0..40 {
+            sender.send(&frame(BINARY, &[7; BYTES]));
+            for _ in 0..MANY {
+                assert_eq!(sender.frame().payload.len(), BYTES);
+            }
+        }
+        assert!(server.sum(|stats| stats.dropped_frames.get()) > 0);
+        let index = CloseReason::SlowBytes.label_index();
+        let closed = server.sum(|stats| stats.closed[index].get());
+        assert_eq!(closed, u64::from(is_closed), "{percent} %");
+    }
 }
 
 /// What one that goes is told, and is left.

@@ -21,6 +21,7 @@ mod frames;
 mod guard;
 mod handshakes;
 mod machine;
+mod memory;
 mod namespace;
 mod network;
 mod refusals;

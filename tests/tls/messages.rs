@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use corecast::engine::{EndpointSettings, Settings};
+use corecast::engine::{CloseReason, EndpointSettings, Settings};
 use tungstenite::Message;
 
 use crate::Secure;
@@ -178,4 +178,35 @@ fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
     }
     eventually("all is counted", || deliveries() == 864);
     assert_eq!(sends() - before, 800);
+}
+
+#[test]
+fn a_record_that_is_not_whole_counts_as_received_in_part_and_the_largest_goes() {
+    const RECORD_BYTES: usize = 15_000;
+    let settings = Settings {
+        inbound_bytes_max: 200_000,
+        ..support::settings()
+    };
+    let secure = Secure::start(settings, EndpointSettings::default());
+    let view = &secure.server.view;
+    let idle = secure.open("/");
+    let mut clients: Vec<Client> = (0..20).map(|_| secure.open("/")).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let tls = client.tls();
+        let payload = vec![7; RECORD_BYTES + number * 10];
+        tls.conn.writer().write_all(&payload).expect("room");
+        let mut records = Vec::new();
+        tls.conn.write_tls(&mut records).expect("a buffer");
+        let part = &records[..records.len() - 1];
+        tls.sock.write_all(part).expect("the relay reads");
+    }
+    // Thirteen of them are within the bound, and the others go.
+    let index = CloseReason::InboundBudget.label_index();
+    let closed = || secure.server.sum(|stats| stats.closed[index].get());
+    eventually("those that are too much are closed", || closed() == 7);
+    eventually("it is within the bound", || {
+        (12 * RECORD_BYTES..200_000).contains(&view.inbound_bytes())
+    });
+    drop((clients, idle));
+    secure.server.expect_empty();
 }
