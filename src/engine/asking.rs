@@ -210,7 +210,7 @@ impl Handle {
     /// A shard does not answer in time; some are closed then.
     pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
         let mut closed = 0;
-        for shard in 0..self.doors.relaying {
+        for shard in 0..self.doors.shards() {
             let mut from = Some(0);
             while let Some(index) = from {
                 let asked = self.ask(shard, deadline, move |core| recheck_some(core, index));

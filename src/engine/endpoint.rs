@@ -303,6 +303,12 @@ impl Accept {
         self
     }
 
+    /// Who can say later whether the client may stay: see [`Terms::keeper`].
+    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept {
+        self.terms.get_or_insert_default().keeper = Some(keeper);
+        self
+    }
+
     /// When the WebSocket is closed at the latest: see [`Terms::expires`].
     pub fn expires(mut self, expires: SystemTime) -> Accept {
         self.terms.get_or_insert_default().expires = Some(expires);

@@ -31,6 +31,7 @@ pub use self::identity::{By, Identity, Pattern, Rooms};
 pub use self::keys::{ApiKey, ApiKeyError, ApiKeys, Fingerprint, HIDDEN, Scope, Scopes, Secret};
 pub use self::origin::{Origin, OriginError, Origins};
 pub use self::revoked::CloseRevoked;
+pub(crate) use self::revoked::recheck_soon;
 
 use self::credentials::Credential;
 use self::files::Stamps;

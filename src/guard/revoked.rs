@@ -124,6 +124,17 @@ impl Auth {
     }
 }
 
+/// Has everybody judged again, by a thread: what lets in has changed.
+pub(crate) fn recheck_soon(handle: &Handle) {
+    let handle = handle.clone();
+    let spawned = thread::Builder::new()
+        .name("revoking".to_owned())
+        .spawn(move || recheck_all(&handle));
+    if let Err(error) = spawned {
+        tracing::error!(%error, "connections whose key is gone stay open");
+    }
+}
+
 fn recheck_all(handle: &Handle) {
     for _ in 0..TRIES_MAX {
         match handle.recheck(Instant::now() + TIME_MAX) {

@@ -443,13 +443,36 @@ fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
         ask_with(relay.admin(), "/dashboard/config", &headers).status
     };
     assert_eq!(status(&relay, TOKEN), 200);
+    let bearer = [("Authorization", &*format!("Bearer {TOKEN}"))];
+    let mut watcher = watch(relay.admin(), &bearer).expect("let in");
+    let mut reload = |config: &Config| {
+        let builder = relay::builder(config, 1_024).expect("a config that works");
+        let engine = relay.engine.as_mut().expect("it runs");
+        engine.reload(builder).expect("reloaded");
+    };
+    // The same token, and who looks stays.
+    let mut same = guarded();
+    same.admin.addresses = true;
+    reload(&same);
+    next(&mut watcher);
+    next(&mut watcher);
     let mut other = guarded();
     other.admin.token = Some("another-token-of-ours".parse().expect("a token"));
-    let builder = relay::builder(&other, 1_024).expect("a config that works");
-    let engine = relay.engine.as_mut().expect("it runs");
-    engine.reload(builder).expect("reloaded");
+    reload(&other);
     assert_eq!(status(&relay, TOKEN), 401);
     assert_eq!(status(&relay, "another-token-of-ours"), 200);
+    // Who came in by the one that is gone goes.
+    let close = loop {
+        match watcher.read().expect("a snapshot or a Close") {
+            Message::Text(_) => {}
+            Message::Close(close) => break close.expect("a code"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        (u16::from(close.code), &*close.reason),
+        (1008, "auth: revoked")
+    );
 }
 
 fn top(relay: &Relay, arguments: &[&str]) -> Output {

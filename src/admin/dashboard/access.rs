@@ -21,6 +21,7 @@ pub(super) const PROTOCOL: &str = "corecast.dashboard.v1";
 const TOKEN_PROTOCOL: &str = "token.";
 
 /// What opens the dashboard.
+#[derive(PartialEq, Eq)]
 pub(super) struct Access {
     /// One key or none.
     token: ApiKeys,

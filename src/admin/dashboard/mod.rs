@@ -26,10 +26,11 @@ pub use snapshot::{
 use crate::config::Config;
 use crate::engine::{
     Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    HeadVerdict, Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings,
-    SlowPolicy, View,
+    HeadVerdict, Keeper, Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings,
+    SlowPolicy, Terms, View,
 };
 use crate::fanout::room::EndpointId;
+use crate::guard::recheck_soon;
 use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
 use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
@@ -91,9 +92,38 @@ pub(super) struct Dashboard {
     files: Files,
     /// The names of endpoints.
     endpoints: Vec<(String, EndpointId)>,
-    settings: RwLock<Arc<DashboardSettings>>,
+    settings: Shared,
+    handle: OnceLock<Handle>,
     view: OnceLock<View>,
     watched: Mutex<Watched>,
+}
+
+/// What holds at the moment.
+#[derive(Clone)]
+struct Shared(Arc<RwLock<Arc<DashboardSettings>>>);
+
+impl Shared {
+    fn get(&self) -> Arc<DashboardSettings> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what held before.
+    fn replace(&self, settings: Arc<DashboardSettings>) -> Arc<DashboardSettings> {
+        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut *place, settings)
+    }
+}
+
+/// What somebody who looks was let in by: with another token nobody of before stays.
+struct Seat {
+    settings: Shared,
+    let_in_by: Arc<DashboardSettings>,
+}
+
+impl Keeper for Seat {
+    fn keeps(&self, _terms: &Terms) -> bool {
+        self.settings.get().access == self.let_in_by.access
+    }
 }
 
 /// What there is while somebody looks. The admin shard alone touches it.
@@ -113,7 +143,8 @@ impl Dashboard {
         Dashboard {
             files: Files::new(&FILES),
             endpoints,
-            settings: RwLock::new(Arc::new(settings)),
+            settings: Shared(Arc::new(RwLock::new(Arc::new(settings)))),
+            handle: OnceLock::new(),
             view: OnceLock::new(),
             watched: Mutex::default(),
         }
@@ -133,8 +164,7 @@ impl Dashboard {
     }
 
     fn settings(&self) -> Arc<DashboardSettings> {
-        let settings = self.settings.read();
-        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+        self.settings.get()
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -188,17 +218,18 @@ impl Dashboard {
 
 impl Endpoint for Dashboard {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.handle.get_or_init(|| handle.clone());
         self.view.get_or_init(|| handle.view());
         Ok(())
     }
 
     fn take_over(&self, next: &dyn Endpoint) {
         if let Some(next) = (next as &dyn Any).downcast_ref::<Dashboard>() {
-            let mut settings = self
-                .settings
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *settings = next.settings();
+            let next = next.settings();
+            let before = self.settings.replace(Arc::clone(&next));
+            if let Some(handle) = self.handle.get().filter(|_| before.access != next.access) {
+                recheck_soon(handle);
+            }
         }
     }
 
@@ -212,11 +243,15 @@ impl Endpoint for Dashboard {
             let error = "Only the dashboard's own page may connect.";
             return Admission::RefuseFor(Refusal::Origin, json_error(403, "bad_origin", error));
         }
-        if let Err(denied) = self.settings().access.judge(head) {
+        let settings = self.settings();
+        if let Err(denied) = settings.access.judge(head) {
             let (reason, response) = refused(denied, request, later);
             return Admission::RefuseFor(reason, response);
         }
-        let accept = Accept::new();
+        let accept = Accept::new().keeper(Arc::new(Seat {
+            settings: self.settings.clone(),
+            let_in_by: settings,
+        }));
         let mut offered = access::protocols(head);
         Admission::Accept(match offered.any(|each| each == access::PROTOCOL) {
             true => accept.protocol(access::PROTOCOL),
