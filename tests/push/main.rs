@@ -5,6 +5,7 @@ mod contract;
 mod delays;
 mod groups;
 mod journal;
+mod keys;
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test crate uses its part")]
