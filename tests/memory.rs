@@ -4,8 +4,8 @@
 //! this binary again. The clients connect and are idle; from there on a seeded random load makes
 //! things wait: stalled readers with and without TLS and compression, fast readers, many tiny
 //! messages, messages and TLS records in part, answers that nobody reads. At many points what is
-//! counted ([`View::process_bytes`] and [`View::inbound_bytes`]) is 80 to 125 % of what is allocated
-//! beyond the idle state.
+//! counted ([`View::process_bytes`] and [`View::inbound_bytes`]) is 80 to 125 % of what is
+//! allocated beyond the idle state.
 //!
 //! A test binary of its own, since it replaces the allocator of the process.
 
@@ -141,14 +141,14 @@ fn engine(authority: &Authority) -> Engine {
         },
         ..EndpointSettings::default()
     };
-    let large = builder.endpoint(endpoint.clone(), Large);
+    let large = builder.endpoint(endpoint, Large);
     builder.route("/large", large).expect("a path");
     let hub = builder.endpoint(endpoint, Hub { echo: false });
     builder.route("/**", hub).expect("a path");
     builder.start().expect("an engine")
 }
 
-/// The other process, and what it is told: one line for each thing to do, one for each that is done.
+/// The other process, and what it is told: a line for each thing to do, one for each that is done.
 struct Clients {
     process: Child,
     tell: ChildStdin,

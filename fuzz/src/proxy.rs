@@ -27,7 +27,12 @@ pub(crate) fn proxy(data: &[u8]) {
         "in pieces of {sizes:?}, and whole"
     );
     let Ok(header) = whole else { return };
-    let Some(ProxyHeader { client, len }) = header else {
+    let Some(ProxyHeader {
+        client,
+        is_local,
+        len,
+    }) = header
+    else {
         assert!(stream.len() < HEADER_BYTES_MAX, "more is awaited");
         return;
     };
@@ -44,6 +49,7 @@ pub(crate) fn proxy(data: &[u8]) {
     );
     if let Some(client) = client {
         assert!(!client.ip().is_unspecified(), "nobody's address");
+        assert!(!is_local, "a proxy that speaks for itself has no client");
         check_again(client);
     }
 }
@@ -74,6 +80,7 @@ fn check_again(client: SocketAddr) {
         let len = text.len();
         let expected = ProxyHeader {
             client: Some(client),
+            is_local: false,
             len,
         };
         assert_eq!(parse(&text), Ok(Some(expected)), "{client}");

@@ -410,8 +410,8 @@ fn between_shards(families: &mut Families, view: &View) {
 fn memory(families: &mut Families, view: &View) {
     families.gauge(
         "corecast_process_bytes",
-        "Memory of all that waits to be sent, and of what it takes to send it, in bytes, bounded by \
-         slow_client.process_bytes.",
+        "Memory of all that waits to be sent, and of what it takes to send it, in bytes, bounded \
+         by slow_client.process_bytes.",
         view.process_bytes() as f64,
     );
     families.gauge(

@@ -102,6 +102,8 @@ pub(super) struct Core {
     pub(super) meter: Rc<Meter>,
     /// Of that, the buffers of the shard itself.
     own_buffers: Charge,
+    /// Of those, the ones for TLS, which the shard has.
+    tls_bytes: usize,
     /// What of it is in the process's sum.
     metered: usize,
     pub(super) sweep: Sweep,
@@ -141,6 +143,7 @@ impl Core {
             dead: Vec::new(),
             has_freed_mail: false,
             own_buffers: Charge::new(&meter),
+            tls_bytes: 0,
             meter,
             metered: 0,
             sweep: Sweep::default(),
@@ -547,27 +550,22 @@ impl Core {
         }
     }
 
-    /// Publishes what the shard holds, if that has changed: `more_bytes` is what its buffers take
-    /// that are not in here.
-    pub(super) fn publish_held(&mut self, more_bytes: usize) {
-        self.own_buffers.set(self.own_bytes() + more_bytes);
-        self.publish_metered();
-    }
-
-    fn own_bytes(&self) -> usize {
+    /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
+    /// take, which are not in here.
+    pub(super) fn publish_held(&mut self, tls_bytes: usize) {
+        self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
-        self.batch.held_bytes() + streams
+        let own_bytes = self.batch.held_bytes() + streams + tls_bytes;
+        self.own_buffers.set(own_bytes);
+        self.publish_metered();
     }
 
     /// Gives back what the shard keeps from one turn to the next only to be quick.
     pub(super) fn shrink_buffers(&mut self) {
-        let before = self.own_bytes();
         self.batch.shrink();
         self.deflater.shrink();
         self.inflater.shrink();
-        let given_back = before - self.own_bytes();
-        self.own_buffers.set(self.own_buffers.bytes() - given_back);
-        self.publish_metered();
+        self.publish_held(self.tls_bytes);
     }
 
     /// The same after something was let go of.

@@ -1,11 +1,12 @@
-//! Who holds most, over all shards: a bound of the process is kept at the expense of whoever is over
-//! it, wherever that is, and nobody else goes in vain.
+//! Who holds most, over all shards: a bound of the process is kept at the expense of whoever holds
+//! most of it, wherever that is, and nobody else goes in vain.
 //!
 //! Each shard publishes an upper bound of what its largest holder has: raised at once where one
 //! grows ([`Holders::grown`]), exact again whenever the shard looks ([`Holders::relief`]). Past the
-//! process's bound a shard lets go of its own largest only while no other's is larger; else it wakes
-//! that other shard. A bound that turns out to be too high is corrected by the shard that it belongs
-//! to, which then passes the turn on. So the turn ends with the shard that has the largest of all.
+//! process's bound a shard lets go of its own largest only while no other's is larger; else it
+//! wakes that other shard. An upper bound that turns out to be too high is corrected by the shard
+//! that it belongs to, which then passes the turn on. So the turn ends with the shard that has the
+//! largest of all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -122,10 +122,12 @@ impl Shard {
             return None;
         }
         let networks = &self.core.settings.networks;
-        let (refusal, text) = if client.is_unknown && networks.keep_somebody_out() {
+        // A proxy at a Unix socket has no address of its own to be judged by.
+        let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
+        let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
             let text = "The proxy does not say whose request this is.\n";
             (Refusal::UnknownClient, text)
-        } else if !client.is_unknown && !networks.admit(client.address.ip()) {
+        } else if !is_unknown && !networks.admit(client.address.ip()) {
             (Refusal::Network, "Your network may not come in.\n")
         } else {
             return None;

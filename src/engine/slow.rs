@@ -88,8 +88,8 @@ fn enforce_bounds(
         return;
     };
     let (action, dropped) = act(connection, slow, now);
-    // A policy has nothing left to drop. By age that is no end: what remains then is a frame that is
-    // partly sent, and the policy was chosen for clients that come back late.
+    // A policy has nothing left to drop. By age that is no end: what remains then is a frame that
+    // is partly sent, and the policy was chosen for clients that come back late.
     let is_final = action == SlowAction::Disconnect
         || (action != SlowAction::DropNewest && over_bytes(connection, slow).is_some())
         || (action == SlowAction::LatestOnly && is_in_vain(&connection.outbox, slow));
@@ -126,8 +126,8 @@ fn is_too_old(tick: Tick, slow: &SlowClient, now: Tick) -> bool {
     slow.outbox_age > Duration::ZERO && now.saturating_sub(tick) > ticks_of(slow.outbox_age)
 }
 
-/// Whether the latest frames alone are so many, and so close to the bound, that all of them would be
-/// looked at for almost every frame that follows.
+/// Whether the latest frames alone are so many, and so close to the bound, that all of them would
+/// be looked at for almost every frame that follows.
 fn is_in_vain(outbox: &Outbox, slow: &SlowClient) -> bool {
     outbox.slices() > LATEST_SLICES_MIN && outbox.cost() > slow.outbox_bytes / 8 * 7
 }
@@ -178,18 +178,19 @@ impl Sweep {
     }
 }
 
-/// What small slices were merged into, by where the first and the last of them begin and end, and
-/// how many there are. What was merged is kept as long: its address must not be used again.
+/// Where the first of some slices begins, where the last of them ends, and how many there are.
+type Ends = (PartOf, PartOf, usize);
+
+/// What small slices were merged into. What was merged is kept as long: its address must not be
+/// used again.
 #[derive(Default)]
-struct Joined(FxHashMap<(usize, u32, usize, u32, usize), (Vec<Part>, Rc<Segment>)>);
+struct Joined(FxHashMap<Ends, (Vec<Part>, Rc<Segment>)>);
 
 impl Joined {
     /// The same segment for everybody who waits for the same parts.
     fn of(&mut self, parts: &[Part]) -> Option<Rc<Segment>> {
-        let (first, start, _) = parts.first()?;
-        let (last, _, end) = parts.last()?;
-        let address = |segment: &Rc<Segment>| Rc::as_ptr(segment) as usize;
-        let key = (address(first), *start, address(last), *end, parts.len());
+        let at = |part: &Part| (Rc::as_ptr(&part.0) as usize, part.1, part.2);
+        let key = (at(parts.first()?), at(parts.last()?), parts.len());
         let is_same = |(a, b): (&Part, &Part)| Rc::ptr_eq(&a.0, &b.0) && (a.1, a.2) == (b.1, b.2);
         if let Some((known, joined)) = self.0.get(&key)
             && known.iter().zip(parts).all(is_same)

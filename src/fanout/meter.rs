@@ -42,11 +42,6 @@ impl Charge {
         }
     }
 
-    /// The bytes that it counts.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Counts so many bytes from now on.
     pub fn set(&mut self, bytes: usize) {
         self.meter.subtract(self.bytes);

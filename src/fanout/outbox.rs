@@ -275,8 +275,8 @@ impl Outbox {
 
     /// Adds a control frame, the whole of `segment`: it goes out before any data, behind the frame
     /// that is partly sent and control frames that wait already. Past [`CONTROLS_MAX`] of those a
-    /// pong replaces the one before it, since only the newest is owed (RFC 6455 §5.5.3); a ping that
-    /// waits is always replaced. Constant time.
+    /// pong replaces the one before it, since only the newest is owed (RFC 6455 §5.5.3); a ping
+    /// that waits is always replaced. Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         debug_assert!(origin.goes_ahead());
         let control = Slice::whole(segment, origin);

@@ -42,6 +42,7 @@ const PLAIN: [(&str, &[&str]); 2] = [
             "websocket_connections_total",
             "websocket_disconnections_total",
             "corecast_accepted_total",
+            "corecast_admin_evicted_total",
             "corecast_accept_errors_total",
             "corecast_opened_total",
             "corecast_http_requests_total",

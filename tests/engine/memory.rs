@@ -19,8 +19,8 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 
 const SHARDS: usize = 4;
 
-/// The path is a room, and who comes is told its connection's number. A message stops the shard until the test
-/// lets it go on.
+/// The path is a room, and who comes is told its connection's number. A message stops the shard
+/// until the test lets it go on.
 struct Rooms {
     gate: Mutex<Receiver<()>>,
 }

@@ -1,6 +1,6 @@
 //! Who the client is behind proxies: PROXY headers, `Forwarded`, `X-Forwarded-For`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use corecast::wire::http::Response;
 
 use crate::support::client::{Client, TEXT, frame, upgrade, upgrade_with};
 use crate::support::relay::Relay;
-use crate::support::{Server, eventually, settings};
+use crate::support::{DEADLINE, Server, eventually, settings};
 
 /// Tells everybody who they are: by an answer, or by a message. Refuses `/refused`, now or later.
 struct Mirror;
@@ -463,6 +463,42 @@ fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
     assert_eq!(client.as_str(), "192.0.2.1:1111");
     drop(socket);
     server.expect_empty();
+}
+
+#[test]
+fn a_proxy_at_a_unix_socket_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let listening = |unix| {
+        let path = path.clone();
+        server(|settings| {
+            settings.trusted_proxies.unix = unix;
+            settings.networks.allow = vec!["192.0.2.0/24".parse().unwrap()];
+            settings.listen.push(Listen {
+                address: ListenAddress::Unix(path),
+                tls: false,
+            });
+        })
+    };
+    let status = |request: &str| {
+        let mut stream = UnixStream::connect(&path).expect("somebody listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).expect("a status");
+        String::from_utf8_lossy(&line[9..]).into_owned()
+    };
+    let server = listening(true);
+    assert_eq!(status(&upgrade("/")), "403");
+    assert_eq!(refused(&server, Refusal::UnknownClient), 1);
+    let named = upgrade_with("/", "X-Forwarded-For: 192.0.2.1\r\n");
+    assert_eq!(status(&named), "101");
+    let check = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(status(check), "200", "it may look");
+    drop(server);
+    // Whoever is no proxy there is on this machine: the file's permissions are about it.
+    let _server = listening(false);
+    assert_eq!(status(&upgrade("/")), "101");
 }
 
 #[test]

@@ -204,6 +204,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: Vec::new(),
+            against: None,
         };
         for case in [programs.deflate(), programs.tls(), programs.idle_tls(true)] {
             let [base, judged] = &case.contenders[..] else {
