@@ -525,7 +525,7 @@ impl Config {
 
     /// Whether only a key or a token lets a client in at `endpoint`.
     pub fn needs_auth(&self, endpoint: &EndpointConfig) -> bool {
-        self.guard_of(endpoint).auth.is_some()
+        self.need_of(endpoint) == Need::Credentials
     }
 
     /// Whether `/health` lists the users of `endpoint`: to whoever may come in there.
