@@ -28,6 +28,7 @@ mod mailbox;
 mod network;
 mod notice;
 mod pace;
+mod pipeline;
 mod places;
 mod proxied;
 mod pulse;

@@ -147,8 +147,8 @@ impl Shard {
             if is_open && hearing.meter.must_wait() && !input.is_empty() {
                 break;
             }
-            // One frame gets through in any case, so that this comes to an end. Of a connection that
-            // is doomed nothing is kept: it is decoded to the end, so that its Close is found.
+            // One frame gets through in any case, so that this comes to an end. Of a connection
+            // that is doomed nothing is kept: it is decoded to the end, so that its Close is found.
             let is_over = self.core.work.is_quantum_spent() && has_begun && !input.is_empty();
             if is_over && !self.core.is_doomed(key) {
                 break;

@@ -583,11 +583,11 @@ impl Shard {
             slow::note_growth(&self.core, key);
             return false;
         }
-        if !connection.has_to_send() {
+        let has_more = connection.has_to_send();
+        if !has_more {
             self.all_sent(key);
-            return false;
         }
-        true
+        has_more
     }
 
     /// Looks once a turn at what the process may hold, and at clients that lag behind.

@@ -1,6 +1,6 @@
-//! Clients that want all of a shard: floods of frames that are cheap to send, large messages to many,
-//! readers of very many rooms, departures of many at once. What each of them may have of a turn is
-//! bounded, so that phases of turns are cut, and whoever else is there goes on.
+//! Clients that want all of a shard: floods of frames that are cheap to send, large messages to
+//! many, readers of very many rooms, departures of many at once. What each of them may have of a
+//! turn is bounded, so that phases of turns are cut, and whoever else is there goes on.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
