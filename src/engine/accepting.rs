@@ -59,7 +59,7 @@ impl Shard {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_out_of_files(&error) && !listening.listener.has_waiting() => {
                     listening.is_ready = false;
-                    return;
+                    return self.core.stats().accept_errors.add(1);
                 }
                 Err(error) => {
                     let now_ns = self.core.clock.turn_ns();
@@ -87,7 +87,7 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    pub(super) fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.core.stats().accepted.add(1);
         self.core.work.spend(PRICE_ACCEPT);
         if self.is_admin() {

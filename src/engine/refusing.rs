@@ -195,9 +195,16 @@ impl Shard {
         let listening = &self.listeners[listener];
         let Ok((stream, peer)) = listening.listener.accept() else {
             self.core.spare_file().reopen();
+            self.core.stats().accept_errors.add(1);
             return false;
         };
         let tls = listening.tls;
+        self.core.spare_file().reopen();
+        if !self.core.spare_file().is_spent() {
+            // There are files again: the shortage was a passing one.
+            self.welcome(stream, peer, tls);
+            return true;
+        }
         self.core.stats().accepted.add(1);
         if self.may_come_in(peer) {
             self.count_over_limit(OverLimit::Connections, peer);

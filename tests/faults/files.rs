@@ -1,56 +1,10 @@
-//! A machine that has run out of something: open files, room for the log.
+//! A machine that has run out of room: for the log, for the journal.
 
 use std::fs::{self, OpenOptions};
 
 use crate::stage::{Metrics, Stage, arguments, skip, succeeds};
-use crate::support::client::{Client, upgrade};
 use crate::support::eventually;
 use crate::support::relay::Relay;
-
-#[test]
-fn open_files_are_used_up() {
-    const FILES: usize = 64;
-    let limited = format!("ulimit -n {FILES}; exec \"$0\" \"$@\"");
-    // It believes that there is no limit.
-    let settings = ["limits.connections=off", "timeouts.handshake=60s"];
-    let stage = Stage::start_by(&["sh", "-c", &limited], &settings);
-    // The kernel completes all of these connections.
-    let mut crowd: Vec<Client> = (0..2 * FILES)
-        .map(|_| {
-            let mut client = stage.connect();
-            client.send(upgrade("/crowd").as_bytes());
-            client
-        })
-        .collect();
-    eventually("no file is left", || stage.open_files() >= FILES);
-    stage.witness.goes_on();
-    // As those that were let in go, all the others come in by themselves.
-    let mut waiting = Vec::new();
-    while !crowd.is_empty() {
-        for mut client in crowd.drain(..) {
-            match arrived(&mut client) {
-                true => stage.leave(client),
-                false => waiting.push(client),
-            }
-        }
-        std::mem::swap(&mut crowd, &mut waiting);
-        stage.witness.goes_on();
-    }
-    let errors = stage.count("accept_errors");
-    assert!(errors > 0);
-    stage.end(&[("accept_errors", errors)]);
-}
-
-/// Whether the client has been let in.
-fn arrived(client: &mut Client) -> bool {
-    client.stream.set_nonblocking(true).expect("a socket");
-    let is_answered = client.stream.peek(&mut [0]).is_ok();
-    client.stream.set_nonblocking(false).expect("a socket");
-    if is_answered {
-        assert_eq!(client.answer().status, 101);
-    }
-    is_answered
-}
 
 #[test]
 fn the_disk_is_full_under_the_log() {

@@ -147,11 +147,6 @@ impl Stage {
         eventually(fault, || self.count(fault) >= count);
     }
 
-    /// Files that the relay has open, sockets included.
-    pub(crate) fn open_files(&self) -> usize {
-        open_files(&self.relay)
-    }
-
     /// The end of a row: nobody else was harmed, everything that was taken has come back, exactly
     /// these faults were counted, and the relay ends when it is asked to.
     pub(crate) fn end(self, expected: &[(&str, u64)]) {
