@@ -65,7 +65,12 @@ pub(crate) struct Programs {
     pub(crate) relay: PathBuf,
     pub(crate) floor: PathBuf,
     pub(crate) peers: Vec<Peer>,
+    /// Another build of the relay, which is a contender wherever the relay is judged.
+    pub(crate) against: Option<PathBuf>,
 }
+
+/// What that one is called.
+pub(crate) const BEFORE: &str = "before";
 
 /// A relay that others have written.
 #[derive(Clone, Debug)]
@@ -96,7 +101,25 @@ impl Programs {
             self.shards(),
         ]);
         cases.extend(self.edge_cases(is_quick));
+        for case in &mut cases {
+            case.contenders.extend(self.before(&case.contenders[1]));
+        }
         cases
+    }
+
+    /// The judged contender by the other build.
+    fn before(&self, judged: &Contender) -> Option<Contender> {
+        let program = self.against.as_ref()?;
+        let swapped = judged.command.as_ref().map(|words| {
+            let mut words = words.clone();
+            words[0] = program.to_string_lossy().into_owned();
+            words
+        });
+        Some(Contender {
+            name: BEFORE.to_owned(),
+            command: swapped.map_err(Clone::clone),
+            ..judged.clone()
+        })
     }
 
     /// Messages of 128 bytes and of 16 KiB, which lie between the rows of the matrix.
@@ -343,6 +366,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers,
+            against: None,
         }
     }
 
@@ -354,6 +378,20 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), cases.len());
         assert!(cases.iter().all(|case| case.contenders.len() >= 2));
+    }
+
+    #[test]
+    fn another_build_is_the_last_contender_of_every_case() {
+        let mut programs = programs();
+        programs.against = Some("old/corecast".into());
+        for case in programs.cases(false) {
+            let (judged, before) = (&case.contenders[1], case.contenders.last());
+            let before = before.expect("a contender");
+            assert_eq!(before.name, BEFORE);
+            let words = |one: &Contender| one.command.clone().expect("a command");
+            assert_eq!(words(before)[0], "old/corecast");
+            assert_eq!(words(before)[1..], words(judged)[1..]);
+        }
     }
 
     #[test]

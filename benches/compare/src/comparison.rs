@@ -106,6 +106,9 @@ pub(crate) fn run(lab: &Lab, programs: &Programs, plan: &Plan) -> Result<Run> {
     run.is_finished = true;
     run.seconds = began.elapsed().as_secs();
     keep(&run, plan)?;
+    if programs.against.is_some() {
+        println!("\n{}", table::against(&run));
+    }
     if let Some(causes) = run.quiet.disturbance(&run.machine) {
         println!("\nDISTURBED, figures are rough: {causes}");
     }
@@ -285,6 +288,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: Vec::new(),
+            against: None,
         };
         let plan = |tier, names: &[&str]| Plan {
             tier,

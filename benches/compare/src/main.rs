@@ -169,11 +169,15 @@ struct Comparison {
     /// One more server; `{port}` in its command is the port to listen on, on 127.0.0.1
     #[arg(long = "server", value_name = "NAME=CMD", value_parser = parse_server)]
     servers: Vec<(String, Vec<String>)>,
+    /// Another build of the relay, which takes turns with this one: each case says whether it is
+    /// worse than that
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// No peers but those of --server
     #[arg(long)]
     no_peers: bool,
-    /// Keep all readings in the results as NAME.json [default: comparison, with --quick quick;
-    /// with --case none]
+    /// Keep all readings in the results as NAME.json [default: comparison, with --quick quick, with
+    /// --against against, with --case none]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
     /// Write all readings here too, as JSON
@@ -230,6 +234,10 @@ impl Comparison {
             (_, true) => (Tier::Full, 9, 2_000, "comparison"),
             _ => (Tier::Default, 7, 1_000, "comparison"),
         };
+        let default_name = match self.against {
+            Some(_) => "against",
+            None => default_name,
+        };
         let name = self.name.as_deref();
         let name = name.or(self.cases.is_empty().then_some(default_name));
         Plan {
@@ -245,7 +253,8 @@ impl Comparison {
 /// True where every target was reached.
 fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
     let places = folders.places();
-    let programs = places.all(!args.no_peers, &args.servers)?;
+    let mut programs = places.all(!args.no_peers, &args.servers)?;
+    programs.against = args.against.as_deref().map(absolute).transpose()?;
     let plan = args.plan(folders);
     if args.list {
         println!("{}", comparison::list(&programs.cases(args.quick)));
@@ -254,8 +263,8 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, plan.window)?;
     fs::create_dir_all(&folders.results).context("making the folder for results")?;
     let run = comparison::run(&lab, &programs, &plan)?;
-    // A first look is not for publication: it replaces no report.
-    if plan.names.is_empty() && !args.quick {
+    // A first look, or one at another build, is not for publication: it replaces no report.
+    if plan.names.is_empty() && !args.quick && args.against.is_none() {
         make_report(folders, None)?;
     }
     if let Some(file) = &args.json {
@@ -380,6 +389,7 @@ mod tests {
         assert_eq!(file(&[]), kept("comparison"));
         assert_eq!(file(&["--full"]), kept("comparison"));
         assert_eq!(file(&["--quick"]), kept("quick"));
+        assert_eq!(file(&["--quick", "--against", "old"]), kept("against"));
         assert_eq!(file(&["--case", "idle"]), None);
         assert_eq!(file(&["--case", "idle", "--name", "a-b"]), kept("a-b"));
         assert!(parse_name("../x").is_err() && parse_name(".x").is_err());

@@ -48,6 +48,7 @@ impl Places<'_> {
             relay: self.own("corecast")?,
             floor: self.own("floor")?,
             peers,
+            against: None,
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::cases::{Case, Goal};
+use crate::cases::{BEFORE, Case, Goal};
 use crate::machine::{Machine, Quiet};
 use crate::measure::Reading;
 use crate::stats::{Figure, paired_ratios};
@@ -174,7 +174,7 @@ impl CaseResult {
         let is_wrong = |reading: &Reading| !reading.is_right;
         let verdict = match readings[1].0.iter().flatten().any(is_wrong) {
             true => "WRONG".to_owned(),
-            false => verdict(case.goal, &values),
+            false => verdict(case.goal, &of_peers(case, &values)),
         };
         let contenders = (case.contenders.iter().zip(readings).zip(&values))
             .map(
@@ -201,10 +201,22 @@ impl CaseResult {
         }
     }
 
+    /// How another build of the relay does beside it.
+    pub(crate) fn before(&self) -> Option<&ContenderResult> {
+        self.contenders.iter().find(|one| one.name == BEFORE)
+    }
+
     /// False where the target was missed or could not be measured.
     pub(crate) fn is_ok(&self) -> bool {
         self.verdict == OK || self.verdict == TOLD
     }
+}
+
+/// Without another build of the relay, which is no peer.
+fn of_peers(case: &Case, values: &[Vec<Option<f64>>]) -> Vec<Vec<Option<f64>>> {
+    let all = case.contenders.iter().zip(values);
+    let peers = all.filter(|(contender, _)| contender.name != BEFORE);
+    peers.map(|(_, values)| values.clone()).collect()
 }
 
 const OK: &str = "ok";
@@ -365,6 +377,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: Vec::new(),
+            against: None,
         };
         let case = &programs.cases(true)[0];
         let result = |is_right| {

@@ -1,6 +1,6 @@
 //! The result as a table: figures, ratios, verdicts; for a terminal of 100 columns and as Markdown.
 
-use crate::results::{CaseResult, ContenderResult, Run};
+use crate::results::{CaseResult, ContenderResult, Run, Standing};
 
 const COLUMNS: usize = 5;
 const HEAD: [&str; COLUMNS] = ["case, server", "value", "ratio (95 %)", "target", "verdict"];
@@ -24,6 +24,26 @@ pub(crate) fn text(case: &CaseResult) -> String {
         let told = told(case, contender);
         lines.extend((!told.is_empty()).then(|| wrapped(&told.join(", "))));
         lines.extend(contender.notes.iter().map(|note| wrapped(note)));
+    }
+    lines.join("\n")
+}
+
+/// How each case does beside another build of the relay, and where it is worse.
+pub(crate) fn against(run: &Run) -> String {
+    let mut lines = vec!["before to now (95 %): under 1 it was cheaper before".to_owned()];
+    for case in &run.cases {
+        let before = case.before();
+        let Some((before, ratio)) = before.and_then(|one| Some((one, one.to_judged?))) else {
+            continue;
+        };
+        let word = match before.standing() {
+            Standing::Cheaper => "WORSE NOW",
+            Standing::Dearer => "better now",
+            Standing::Even => "no difference",
+            Standing::Wrong | Standing::NotMeasured => "not measured",
+        };
+        let interval = format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.low, ratio.high);
+        lines.push(format!("  {:<22} {interval:<19} {word}", case.name));
     }
     lines.join("\n")
 }

@@ -187,6 +187,7 @@ mod tests {
                     command: command(name),
                 })
                 .to_vec(),
+            against: None,
         };
         let deflate = programs.deflate();
         let names = deflate.contenders.iter().map(|one| one.name.as_str());
@@ -204,6 +205,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: Vec::new(),
+            against: None,
         };
         for case in [programs.deflate(), programs.tls(), programs.idle_tls(true)] {
             let [base, judged] = &case.contenders[..] else {

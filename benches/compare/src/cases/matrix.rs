@@ -287,6 +287,7 @@ mod tests {
             relay: "corecast".into(),
             floor: "floor".into(),
             peers: Vec::new(),
+            against: None,
         };
         let cases = programs.matrix_cases();
         for name in QUICK.iter().chain(&DEFAULT).chain(&DEFAULT_EDGE) {

@@ -365,7 +365,7 @@ fn subscribe(stream: &mut TcpStream, names: impl Iterator<Item = String>) -> io:
     let mut pong = [0; 2];
     stream.read_exact(&mut pong)?;
     if pong != [0x80 | client::PONG, 0] {
-        return Err(io::Error::other("a subscription was refused"));
+        return Err(io::Error::other(format!("no pong but {pong:x?}")));
     }
     Ok(())
 }
