@@ -65,7 +65,7 @@ enum Command {
     },
     /// Measure 1, 2, 4, … shards against generators on the remaining cores
     Scaling(ScalingArgs),
-    /// Measure an innocent pair beside each of what may disturb it, and what clients make a relay hold
+    /// Measure an innocent pair beside what may disturb it, and what clients make a relay hold
     Fairness(FairnessArgs),
     /// The pair of `fairness`
     #[command(hide = true, name = fairness::PAIR)]

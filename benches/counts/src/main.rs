@@ -2,7 +2,7 @@
 //! against limits: a regression gate that does not depend on the machine's mood.
 //!
 //! ```text
-//! counts check              exit code 1 where something takes too many, 77 where it cannot be judged
+//! counts check              exit code 1 if something takes too many, 77 if it cannot be judged
 //! counts update             freezes what has no limit yet; limits that are there stay
 //! counts raise NAME WHY     what it takes now becomes the limit, and the reason stays beside it
 //! ```

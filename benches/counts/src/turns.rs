@@ -2,10 +2,10 @@
 //!
 //! The driver is in lock step with the shard: it does a thing, waits until the shard has answered,
 //! and does the next, so that each thing is done in turns of its own. A count is the difference of
-//! two runs, one of which does few things and the other many: what starting, connecting and
-//! warming up took is in both. The kernel's part is in neither, since callgrind counts the
-//! instructions of the process alone. The turns of ticks that come between (ten a second, so more of
-//! them on a busy machine) are counted and taken off.
+//! two runs, one of which does few things and the other many: what starting, connecting and warming
+//! up took is in both. The kernel's part is in neither, since callgrind counts the instructions of
+//! the process alone. The turns of ticks that come between (ten a second, so more of them on a busy
+//! machine) are counted and taken off.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

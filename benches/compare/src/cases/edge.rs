@@ -187,6 +187,7 @@ mod tests {
                     command: command(name),
                 })
                 .to_vec(),
+            against: None,
         };
         let deflate = programs.deflate();
         let names = deflate.contenders.iter().map(|one| one.name.as_str());

@@ -14,7 +14,7 @@ use rustix::process::getppid;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::client::{self, Origin, Tried};
+use super::client::{self, Frames, Origin, Tried};
 use super::tls;
 
 /// The name of the command.
@@ -362,12 +362,30 @@ fn subscribe(stream: &mut TcpStream, names: impl Iterator<Item = String>) -> io:
     }
     requests.extend(client::frame(client::PING, b""));
     stream.write_all(&requests)?;
-    let mut pong = [0; 2];
-    stream.read_exact(&mut pong)?;
-    if pong != [0x80 | client::PONG, 0] {
-        return Err(io::Error::other("a subscription was refused"));
+    await_pong(stream)
+}
+
+/// What comes before the pong, other than pings, says that something was refused.
+fn await_pong(stream: &mut TcpStream) -> io::Result<()> {
+    let mut frames = Frames::default();
+    let mut buffer = [0; 1024];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        frames.take(&buffer[..count]);
+        while let Some((opcode, payload)) = frames.next() {
+            match opcode {
+                client::PONG => return Ok(()),
+                client::PING => {}
+                _ => {
+                    let text = String::from_utf8_lossy(payload);
+                    return Err(io::Error::other(format!("refused: {opcode:x} {text}")));
+                }
+            }
+        }
     }
-    Ok(())
 }
 
 fn rooms(args: &Args, ended: &Ended) -> Result<Report> {

@@ -129,7 +129,7 @@ impl Outcome {
 
     /// A turn that is in a bucket may have been as short as its lower bound.
     fn longest_turn(&mut self, reading: &Reading, limit: Limit) {
-        let (least, most) = reading.longest_turn_ms.unwrap_or_default();
+        let (least, most) = reading.longest_turn_ms;
         self.tell("longest turn, at least", least, "ms", limit);
         self.tell("at most", most, "ms", Limit::Told);
     }

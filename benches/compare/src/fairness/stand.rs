@@ -75,7 +75,7 @@ pub(super) struct Reading {
     pub(super) relay_cpu: f64,
     pub(super) load_cpu: f64,
     /// The bounds of the longest turn's bucket, in milliseconds.
-    pub(super) longest_turn_ms: Option<(f64, f64)>,
+    pub(super) longest_turn_ms: (f64, f64),
     /// Payload that the relay took in.
     pub(super) received_bytes_per_s: f64,
     pub(super) load: disturb::Report,
@@ -331,10 +331,12 @@ impl Seen {
         let share = |cpu: Duration| cpu.as_secs_f64() / seconds;
         let load_cpu = self.load_cpu.zip(before.load_cpu);
         let received = |seen: &Self| seen.metrics.sum("corecast_received_payload_bytes_total");
+        // A tick ends a turn each tenth of a second: where none has ended, one still goes on.
+        let longest_turn = self.metrics.longest_turn_since(&before.metrics);
         Reading {
             relay_cpu: share(self.relay_cpu.saturating_sub(before.relay_cpu)),
             load_cpu: load_cpu.map_or(0.0, |(now, then)| share(now.saturating_sub(then))),
-            longest_turn_ms: self.metrics.longest_turn_since(&before.metrics),
+            longest_turn_ms: longest_turn.unwrap_or((1e3 * seconds, f64::INFINITY)),
             received_bytes_per_s: (received(self) - received(before)) / seconds,
             ..Reading::default()
         }
