@@ -7,68 +7,84 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::limits::{CLOCK_STEP_MAX, TICK};
 
 /// Deadlines are kept in these: 2^32 of them are 13 years.
 pub(crate) type Tick = u32;
 
-/// A shard's time.
+const TICK_NS: u64 = nanoseconds(TICK);
+
+/// A shard's time. It is read for every send, so it is kept in nanoseconds: 64 bits of them are 584
+/// years.
 pub(crate) struct Clock {
-    origin: Instant,
-    last: Instant,
-    elapsed: Duration,
-    reading: Duration,
+    /// Where the nanoseconds of the process begin, on the system's clock.
+    origin_ns: u64,
+    turn_ns: u64,
+    elapsed_ns: u64,
+    reading_ns: u64,
 }
 
 impl Clock {
     /// A clock whose nanoseconds count from `origin`, the same for all shards.
     pub(crate) fn new(origin: Instant) -> Clock {
         Clock {
-            origin,
-            last: origin,
-            elapsed: Duration::ZERO,
-            reading: Duration::ZERO,
+            origin_ns: monotonic_ns().saturating_sub(nanoseconds(origin.elapsed())),
+            turn_ns: 0,
+            elapsed_ns: 0,
+            reading_ns: 0,
         }
     }
 
     /// Advances to now, by a bounded step. Called once a turn.
     pub(crate) fn advance(&mut self, is_reading: bool) {
-        self.advance_to(Instant::now(), is_reading);
+        self.advance_to(self.now_ns(), is_reading);
     }
 
-    fn advance_to(&mut self, now: Instant, is_reading: bool) {
-        let step = now.saturating_duration_since(self.last).min(CLOCK_STEP_MAX);
-        self.last = now;
-        self.elapsed += step;
+    fn advance_to(&mut self, now_ns: u64, is_reading: bool) {
+        let step_ns = now_ns.saturating_sub(self.turn_ns);
+        let step_ns = step_ns.min(nanoseconds(CLOCK_STEP_MAX));
+        self.turn_ns = now_ns;
+        self.elapsed_ns += step_ns;
         if is_reading {
-            self.reading += step;
+            self.reading_ns += step_ns;
         }
     }
 
     /// Real nanoseconds since the origin, read from the operating system at this moment.
+    #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
-        nanoseconds(self.origin.elapsed())
+        monotonic_ns().saturating_sub(self.origin_ns)
     }
 
     /// Real nanoseconds since the origin at the start of the turn.
     pub(crate) fn turn_ns(&self) -> u64 {
-        nanoseconds(self.last.saturating_duration_since(self.origin))
+        self.turn_ns
     }
 
     /// The tick of this turn, for ages and deadlines.
     pub(crate) fn tick(&self) -> Tick {
-        ticks(self.elapsed)
+        (self.elapsed_ns / TICK_NS) as Tick
     }
 
     /// The tick of this turn, for deadlines that depend on reading.
     pub(crate) fn reading_tick(&self) -> Tick {
-        ticks(self.reading)
+        (self.reading_ns / TICK_NS) as Tick
     }
 
     /// How long until the next tick.
     pub(crate) fn until_next_tick(&self) -> Duration {
-        TICK - Duration::from_nanos(nanoseconds(self.elapsed) % nanoseconds(TICK))
+        Duration::from_nanos(TICK_NS - self.elapsed_ns % TICK_NS)
     }
+}
+
+/// The system's clock that never goes back. The standard library's is the same one, in a form that
+/// takes longer to subtract than to read.
+#[inline]
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Whole ticks in `duration`, rounded up: a deadline is never early.
@@ -79,36 +95,43 @@ pub(crate) fn ticks_of(duration: Duration) -> Tick {
         .min(Tick::MAX / 2)
 }
 
-fn ticks(elapsed: Duration) -> Tick {
-    (nanoseconds(elapsed) / nanoseconds(TICK)) as Tick
-}
-
-/// 64 bits of them are 584 years, and are divided by an instruction instead of a function.
-const fn nanoseconds(elapsed: Duration) -> u64 {
-    elapsed.as_nanos() as u64
+const fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     #[test]
     fn a_stall_counts_as_one_bounded_step() {
-        let origin = Instant::now();
-        let mut clock = Clock::new(origin);
-        clock.advance_to(origin + Duration::from_millis(250), true);
+        let mut clock = Clock::new(Instant::now());
+        clock.advance_to(250 * MS, true);
         assert_eq!(clock.tick(), 2);
-        clock.advance_to(origin + Duration::from_secs(3600), true);
+        assert_eq!(clock.until_next_tick(), Duration::from_millis(50));
+        clock.advance_to(3_600_000 * MS, true);
         assert_eq!(clock.tick(), 12);
-        assert!(clock.turn_ns() >= 3_600_000_000_000);
+        assert_eq!(clock.turn_ns(), 3_600_000 * MS);
     }
 
     #[test]
     fn the_reading_clock_stands_while_nothing_is_read() {
-        let origin = Instant::now();
-        let mut clock = Clock::new(origin);
-        clock.advance_to(origin + Duration::from_millis(300), false);
+        let mut clock = Clock::new(Instant::now());
+        clock.advance_to(300 * MS, false);
         assert_eq!((clock.tick(), clock.reading_tick()), (3, 0));
+    }
+
+    #[test]
+    fn it_is_the_clock_of_the_standard_library() {
+        let origin = Instant::now();
+        let clock = Clock::new(origin);
+        let before = nanoseconds(origin.elapsed());
+        let now_ns = clock.now_ns();
+        // What passed between the two readings that fixed the origin is missing at most.
+        assert!(now_ns + 1_000 * MS >= before);
+        assert!(now_ns <= nanoseconds(origin.elapsed()) + 1_000 * MS);
     }
 
     #[test]

@@ -130,11 +130,11 @@ fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
         if connection.phase != Phase::Open {
             return true;
         }
-        if connection.is_flushed_first() {
+        let waiting = connection.outbox.bytes();
+        if waiting > 0 && connection.is_flushed_first() {
             full = Some(key);
             return false;
         }
-        let waiting = connection.outbox.bytes();
         let slow = slow_client(endpoint_settings, connection);
         visit(connection, (*id, index), place, runs, slow, &mut outcome);
         if !connection.is_writable {

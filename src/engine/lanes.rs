@@ -9,10 +9,15 @@ use std::collections::VecDeque;
 
 use super::connection::Key;
 
+/// Places that were served before the others move up.
+const SERVED_MAX: usize = 1_024;
+
 /// The two lanes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    light: VecDeque<Key>,
+    light: Vec<Key>,
+    /// Where the first of `light` is that was not served.
+    light_from: usize,
     heavy: VecDeque<Key>,
     /// The lane that was served last.
     was_heavy: bool,
@@ -22,7 +27,7 @@ impl Lanes {
     /// Queues a connection that wants little, as far as is known.
     #[inline]
     pub(super) fn push(&mut self, key: Key) {
-        self.light.push_back(key);
+        self.light.push(key);
     }
 
     /// Queues one that wants more than others are to wait for.
@@ -31,20 +36,39 @@ impl Lanes {
     }
 
     /// The next one.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Key> {
-        let (first, second) = match self.was_heavy {
-            true => (&mut self.light, &mut self.heavy),
-            false => (&mut self.heavy, &mut self.light),
-        };
-        if let Some(key) = first.pop_front() {
-            self.was_heavy = !self.was_heavy;
+        if (self.was_heavy || self.heavy.is_empty())
+            && let Some(key) = self.pop_light()
+        {
+            self.was_heavy = false;
             return Some(key);
         }
-        second.pop_front()
+        self.pop_heavy()
+    }
+
+    #[inline]
+    fn pop_light(&mut self) -> Option<Key> {
+        let key = *self.light.get(self.light_from)?;
+        self.light_from += 1;
+        if self.light_from == self.light.len() {
+            self.light.clear();
+            self.light_from = 0;
+        } else if self.light_from >= SERVED_MAX && self.light_from * 2 > self.light.len() {
+            self.light.drain(..self.light_from);
+            self.light_from = 0;
+        }
+        Some(key)
+    }
+
+    fn pop_heavy(&mut self) -> Option<Key> {
+        let key = self.heavy.pop_front();
+        self.was_heavy = key.is_some();
+        key.or_else(|| self.pop_light())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.light.len() + self.heavy.len()
+        self.light.len() - self.light_from + self.heavy.len()
     }
 
     #[inline]
@@ -90,6 +114,18 @@ mod tests {
             let next = [lanes.pop(), lanes.pop()].map(|key| key.map(|key| key.index));
             assert!(next.contains(&Some(1)), "{next:?}");
         }
+    }
+
+    #[test]
+    fn what_was_served_takes_no_room() {
+        let mut lanes = Lanes::default();
+        lanes.push(key(0));
+        for index in 1..100_000 {
+            lanes.push(key(index));
+            assert_eq!(lanes.pop(), Some(key(index - 1)));
+            assert_eq!(lanes.len(), 1);
+        }
+        assert!(lanes.light.capacity() <= 4 * SERVED_MAX);
     }
 
     #[test]

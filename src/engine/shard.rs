@@ -495,26 +495,19 @@ impl Shard {
             return;
         };
         connection.is_dirty = false;
-        let left_ns = self.core.work.left_ns();
-        loop {
-            let Some(connection) = self.core.connection(key) else {
-                return;
-            };
-            if !connection.is_writable || connection.phase == Phase::Dead {
-                return;
-            }
-            if !connection.has_to_send() {
-                return self.all_sent(key);
-            }
-            if !self.write(key) {
-                return;
-            }
-            let spent_ns = left_ns - self.core.work.left_ns();
-            if self.core.work.is_spent() || spent_ns > FLUSH_QUANTUM_NS as i64 {
-                break;
+        if !connection.is_writable || connection.phase == Phase::Dead {
+            return;
+        }
+        if !connection.has_to_send() {
+            return self.all_sent(key);
+        }
+        let end_ns = self.core.work.left_ns() - FLUSH_QUANTUM_NS as i64;
+        // Where something is left to be sent, the connection is there and may be written to.
+        while self.write(key) {
+            if self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
+                return self.core.mark_dirty(key);
             }
         }
-        self.core.mark_dirty(key);
     }
 
     /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
@@ -552,7 +545,9 @@ impl Shard {
             }
         };
         work.spend(PRICE_SEND + price_of_bytes(sent, PRICE_KIB_SENT));
-        work.spend_bytes(encrypted.unwrap_or(0), PRICE_KIB_ENCRYPTED);
+        if let Some(encrypted) = encrypted {
+            work.spend_bytes(encrypted, PRICE_KIB_ENCRYPTED);
+        }
         let stats = &doors.doors[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
@@ -584,7 +579,7 @@ impl Shard {
             return false;
         }
         let has_more = connection.has_to_send();
-        if !has_more {
+        if !has_more && connection.phase == Phase::Draining {
             self.all_sent(key);
         }
         has_more

@@ -511,11 +511,10 @@ impl Outbox {
         looked_at
     }
 
+    #[inline]
     fn release_rest(&mut self) {
-        if self
-            .rest
-            .as_ref()
-            .is_some_and(|rest| rest.slices.is_empty())
+        if let Some(rest) = &self.rest
+            && rest.slices.is_empty()
         {
             self.rest = None;
         }
