@@ -45,14 +45,19 @@ pub(crate) fn count_turns() -> Result<Counts> {
 
 /// One kind, where a tick's turn takes so much; 0 where that is what is to be counted.
 fn count_things(turns: &Turns, tick: u64) -> Result<u64> {
-    let few = least(turns.name, turns.few, tick)?;
-    let many = least(turns.name, turns.many, tick)?;
-    ensure!(
-        many.instructions > few.instructions && many.turns > few.turns,
-        "{} took less for more",
-        turns.name
-    );
-    Ok(of_one_thing(&few, &many, turns.many - turns.few, tick))
+    let (few, many) = (runs(turns.name, turns.few)?, runs(turns.name, turns.many)?);
+    let things = turns.many - turns.few;
+    let count = |known: u64| {
+        let (few, many) = (least(&few, known)?, least(&many, known)?);
+        let is_more = many.instructions > few.instructions && many.turns > few.turns;
+        ensure!(is_more, "{} took less for more", turns.name);
+        Ok(of_one_thing(&few, &many, things, tick))
+    };
+    match tick {
+        // Which run was disturbed least shows once it is known about what a tick takes.
+        0 => count(count(0)?),
+        tick => count(tick),
+    }
 }
 
 /// What a run of so many turns took.
@@ -81,20 +86,23 @@ fn of_one_thing(few: &Run, many: &Run, things: u64, tick: u64) -> u64 {
     (instructions as i64 - ticks * tick as i64).max(0) as u64 / things
 }
 
-/// The least of some runs, side by side, since they wait more than they compute: what comes between
-/// only adds to one.
-fn least(name: &str, times: u64, tick: u64) -> Result<Run> {
-    let runs = thread::scope(|scope| {
+/// The run that took least beyond its ticks: what else comes between only adds to one.
+fn least(runs: &[Run], tick: u64) -> Result<Run> {
+    let least = runs.iter().min_by_key(|run| run.beyond_ticks(tick));
+    least.copied().context("no run")
+}
+
+/// Some runs side by side, since they wait more than they compute.
+fn runs(name: &str, times: u64) -> Result<Vec<Run>> {
+    thread::scope(|scope| {
         let start = |_| scope.spawn(|| run_turns(name, times));
         let runs: Vec<_> = (0..RUNS).map(start).collect();
         let runs = runs.into_iter().map(|run| {
             run.join()
                 .unwrap_or_else(|_| bail!("a run of {name} failed"))
         });
-        runs.collect::<Result<Vec<Run>>>()
-    })?;
-    let least = runs.into_iter().min_by_key(|run| run.beyond_ticks(tick));
-    least.context("no run")
+        runs.collect()
+    })
 }
 
 /// The shard's thread from its start to its end.

@@ -43,7 +43,7 @@ pub(crate) struct Turns {
 pub(crate) const IDLE: Turns = Turns {
     name: "turn: idle, with 50 members",
     few: 10,
-    many: 90,
+    many: 130,
     work: idle_turns,
 };
 
