@@ -20,27 +20,13 @@ use std::time::{Duration, Instant, SystemTime};
 use corecast::engine::{Endpoint, EndpointSettings, Engine, Keepalive, Request, Session, Settings};
 use corecast::fanout::Recipients;
 use corecast::guard::token::{TokenChecks, TokenKeys};
+use corecast::limits::{
+    PRICE_ACCEPT, PRICE_CLOSING, PRICE_EDDSA, PRICE_ES256, PRICE_FRAME, PRICE_HS256,
+    PRICE_KIB_READ, PRICE_KIB_SENT, PRICE_REQUEST, PRICE_ROOM_LEFT, PRICE_RS256, PRICE_SEND,
+    PRICE_VISIT,
+};
 use corecast::wire::decoder::Message;
 use rustix::time::{ClockId, clock_gettime};
-
-use crate::price::*;
-
-/// Nanoseconds of a core of 2.5 GHz.
-mod price {
-    pub(crate) const PRICE_KIB_READ: u64 = 250;
-    pub(crate) const PRICE_FRAME: u64 = 60;
-    pub(crate) const PRICE_REQUEST: u64 = 4_000;
-    pub(crate) const PRICE_ACCEPT: u64 = 10_000;
-    pub(crate) const PRICE_VISIT: u64 = 200;
-    pub(crate) const PRICE_SEND: u64 = 3_000;
-    pub(crate) const PRICE_KIB_SENT: u64 = 300;
-    pub(crate) const PRICE_CLOSING: u64 = 5_000;
-    pub(crate) const PRICE_ROOM_LEFT: u64 = 600;
-    pub(crate) const ES256_NS: u64 = 65_000;
-    pub(crate) const EDDSA_NS: u64 = 58_000;
-    pub(crate) const RS256_NS: u64 = 26_000;
-    pub(crate) const HS256_NS: u64 = 1_300;
-}
 
 const OFF_BY_MAX: f64 = 3.0;
 const ROUNDS: usize = 3;
@@ -373,10 +359,22 @@ fn keys(found: &mut Found) {
         let token = format!("{header}.e30.{signature}");
         found.push((name, price, verification_ns(keys, &token)));
     };
-    add("ES256_NS", ES256_NS, &es256, "ES256", &long);
-    add("EDDSA_NS", EDDSA_NS, &ed25519, "EdDSA", &long);
-    add("RS256_NS", RS256_NS, &rsa, "RS256", &(digits(341) + "A"));
-    add("HS256_NS", HS256_NS, &secret, "HS256", &(digits(42) + "A"));
+    add("PRICE_ES256", PRICE_ES256, &es256, "ES256", &long);
+    add("PRICE_EDDSA", PRICE_EDDSA, &ed25519, "EdDSA", &long);
+    add(
+        "PRICE_RS256",
+        PRICE_RS256,
+        &rsa,
+        "RS256",
+        &(digits(341) + "A"),
+    );
+    add(
+        "PRICE_HS256",
+        PRICE_HS256,
+        &secret,
+        "HS256",
+        &(digits(42) + "A"),
+    );
 }
 
 fn base64_url(bytes: &[u8]) -> String {

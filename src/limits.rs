@@ -111,16 +111,16 @@ pub const FAILED_CREDENTIALS_TIME: Duration = Duration::from_secs(10);
 pub const KNOWN_TOKENS_MAX: usize = 16 * 1024;
 
 /// What it takes to verify a signature by ES256, at 2.5 GHz.
-pub const ES256_NS: u64 = 65_000;
+pub const PRICE_ES256: u64 = 65_000;
 
 /// The same by EdDSA.
-pub const EDDSA_NS: u64 = 58_000;
+pub const PRICE_EDDSA: u64 = 58_000;
 
 /// The same by RS256 with a key of 2,048 bits; one of twice the length takes four times as long.
-pub const RS256_NS: u64 = 26_000;
+pub const PRICE_RS256: u64 = 26_000;
 
 /// The same by HS256.
-pub const HS256_NS: u64 = 1_300;
+pub const PRICE_HS256: u64 = 1_300;
 
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
@@ -298,7 +298,7 @@ pub const PRICE_FRAME: u64 = 60;
 /// A frame that is published, sent or answered.
 pub const PRICE_PUBLISH: u64 = 100;
 /// A request that is parsed, judged and answered.
-pub const PRICE_REQUEST: u64 = 4_000;
+pub const PRICE_REQUEST: u64 = 2_500;
 /// 1,024 bytes that are deflated.
 pub const PRICE_KIB_DEFLATED: u64 = 8_000;
 /// 1,024 bytes that are inflated, by the size that they come to.
@@ -308,19 +308,19 @@ pub const PRICE_ASK: u64 = 10_000;
 /// A run of another shard that is accepted.
 pub const PRICE_RUN: u64 = 200;
 /// A connection that is accepted or taken over.
-pub const PRICE_ACCEPT: u64 = 10_000;
+pub const PRICE_ACCEPT: u64 = 20_000;
 /// A member that gets its runs.
 pub const PRICE_VISIT: u64 = 200;
 /// A `send`.
-pub const PRICE_SEND: u64 = 3_000;
+pub const PRICE_SEND: u64 = 4_000;
 /// 1,024 bytes of it.
-pub const PRICE_KIB_SENT: u64 = 300;
+pub const PRICE_KIB_SENT: u64 = 250;
 /// 1,024 bytes that are encrypted.
 pub const PRICE_KIB_ENCRYPTED: u64 = 700;
 /// A step of a TLS handshake that exchanges, signs or verifies keys.
 pub const PRICE_HANDSHAKE: u64 = 300_000;
 /// A connection that is closed, or removed.
-pub const PRICE_CLOSING: u64 = 5_000;
+pub const PRICE_CLOSING: u64 = 10_000;
 /// A room that a connection leaves.
 pub const PRICE_ROOM_LEFT: u64 = 600;
 

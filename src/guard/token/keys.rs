@@ -19,7 +19,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::{Algorithm, TokenError, decode};
 use crate::guard::Secret;
 use crate::guard::keys::Fingerprint;
-use crate::limits::{EDDSA_NS, ES256_NS, HS256_NS, RS256_NS};
+use crate::limits::{PRICE_EDDSA, PRICE_ES256, PRICE_HS256, PRICE_RS256};
 
 /// Keys of one set. A set is read while the relay runs, so it is bounded.
 const KEYS_MAX: usize = 64;
@@ -213,12 +213,12 @@ impl Verifier {
     /// What verifying one signature takes, in nanoseconds.
     fn price_ns(&self) -> u64 {
         match self {
-            Verifier::Hs256 { .. } => HS256_NS,
-            Verifier::Es256(_) => ES256_NS,
-            Verifier::EdDsa(_) => EDDSA_NS,
+            Verifier::Hs256 { .. } => PRICE_HS256,
+            Verifier::Es256(_) => PRICE_ES256,
+            Verifier::EdDsa(_) => PRICE_EDDSA,
             Verifier::Rs256 { n, .. } => {
                 let length = n.len().div_ceil(MODULUS_BYTES_MIN) as u64;
-                RS256_NS * length * length
+                PRICE_RS256 * length * length
             }
         }
     }
