@@ -308,7 +308,7 @@ impl Pair {
             assert_eq!(only, waiting);
         }
         assert_eq!(self.outbox.slices(), filled);
-        assert!(self.outbox.share() <= self.outbox.cost());
+        assert!(self.outbox.share(|_| 1) <= self.outbox.cost());
         assert!(self.meter.bytes() > 0 || self.outbox.is_empty());
     }
 }

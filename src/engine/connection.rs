@@ -23,7 +23,11 @@ use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
+<<<<<<< HEAD
 use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
+=======
+use crate::fanout::segment::Segment;
+>>>>>>> w-memory
 use crate::wire::decoder::Decoder;
 use crate::wire::http::{ChunkedDecoder, Response};
 
@@ -418,15 +422,18 @@ impl Connection {
     }
 
     /// What closing it would free of what waits for it, on average.
-    pub(super) fn waiting_share(&self) -> usize {
-        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
-        self.outbox.share() + records
+    pub(super) fn waiting_share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
+        self.outbox.share(shards) + self.unsent_bytes()
+    }
+
+    /// Records that the socket did not take, in bytes.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes())
     }
 
     /// What has to be sent before anything else can be: the rest of a frame, and of records.
     pub(super) fn open_bytes(&self) -> usize {
-        let records = self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes());
-        self.outbox.open_bytes() + records
+        self.outbox.open_bytes() + self.unsent_bytes()
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

@@ -373,14 +373,49 @@ fn let_largest_go(core: &mut Core) {
     }
 }
 
+/// How the buffers that lagging connections wait for are spread over shards.
+#[derive(Default)]
+struct Spread {
+    /// Segments of each buffer that are waited for on this shard, by the buffer's address: one for
+    /// each room that has frames in it.
+    segments: FxHashMap<usize, usize>,
+}
+
+impl Spread {
+    fn of(core: &Core) -> Spread {
+        let mut spread = Spread::default();
+        let mut seen: FxHashSet<usize> = FxHashSet::default();
+        let connections = core.lagging.iter().filter_map(|key| {
+            let connection = core.connections.get(key.index as usize)?;
+            (connection.generation == key.generation).then_some(connection)
+        });
+        for segment in connections.flat_map(|connection| connection.outbox.segments()) {
+            if seen.insert(Rc::as_ptr(segment) as usize) {
+                let buffer = Arc::as_ptr(&segment.buffer) as usize;
+                *spread.segments.entry(buffer).or_default() += 1;
+            }
+        }
+        spread
+    }
+
+    /// The shards that hold the segment's buffer: about so many, if each has a segment for the same
+    /// rooms.
+    fn shards(&self, segment: &Segment) -> usize {
+        let buffer = Arc::as_ptr(&segment.buffer) as usize;
+        let here = self.segments.get(&buffer).copied().unwrap_or(1);
+        (Arc::strong_count(&segment.buffer) / here).max(1)
+    }
+}
+
 /// The connections that lag behind, each with what closing it would free on average: what they hold
 /// together is shared.
 fn holders(core: &Core) -> Vec<(usize, Key)> {
+    let spread = Spread::of(core);
     let share = |key: &Key| {
         let connection = core.connections.get(key.index as usize)?;
         let is_there = connection.generation == key.generation && connection.phase != Phase::Dead;
         let is_holder = is_there && !connection.is_doomed && !connection.is_writable;
-        let share = connection.waiting_share();
+        let share = connection.waiting_share(|segment| spread.shards(segment));
         (is_holder && share > 0).then_some((share, *key))
     };
     core.lagging.iter().filter_map(share).collect()
@@ -395,7 +430,8 @@ fn let_go(core: &mut Core, key: Key) {
     };
     let is_open = connection.phase == Phase::Open;
     let was_counted = connection.was_open() && !is_open;
-    let is_cut = !is_open || connection.open_bytes() > connection.waiting_share() / 2;
+    let waiting_bytes = connection.outbox.bytes() + connection.unsent_bytes();
+    let is_cut = !is_open || connection.open_bytes() > waiting_bytes / 2;
     let mut dropped = connection.outbox.clear(!is_cut);
     if is_cut {
         connection.is_cut = true;
@@ -450,6 +486,7 @@ fn copy_out(core: &mut Core) {
 /// The segments, by address, of which copies take less than they do. Many clients that are at
 /// different places of one large frame share it; a copy for each of them would be worse.
 fn gains(core: &Core) -> FxHashSet<usize> {
+    let spread = Spread::of(core);
     let mut seen: FxHashSet<PartOf> = FxHashSet::default();
     let mut left: FxHashMap<usize, usize> = FxHashMap::default();
     for key in &core.lagging {
@@ -463,7 +500,8 @@ fn gains(core: &Core) -> FxHashSet<usize> {
         for (segment, start, end) in connection.outbox.parts() {
             let address = Rc::as_ptr(segment) as usize;
             if seen.insert((address, start, end)) {
-                let whole = segment.buffer.bytes().len();
+                // The others do not let go of it.
+                let whole = segment.buffer.bytes().len() / spread.shards(segment);
                 let left = left.entry(address).or_insert(whole);
                 *left = left.saturating_sub((end - start) as usize);
             }

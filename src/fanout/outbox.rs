@@ -126,11 +126,6 @@ impl Slice {
         self.frames = 1;
         Some(others)
     }
-
-    /// What it takes of memory that no other outbox waits for, on average: buffers are shared.
-    fn share(&self) -> usize {
-        self.len() / Rc::strong_count(&self.segment).max(1)
-    }
 }
 
 impl From<Origin> for u32 {
@@ -213,11 +208,19 @@ impl Outbox {
         self.bytes + self.queued() * size_of::<Slice>()
     }
 
-    /// The same, with bytes that several outboxes of the shard wait for divided among them: what
-    /// dropping it frees, on average. Looks at every slice.
-    pub fn share(&self) -> usize {
-        let bytes: usize = self.waiting().map(Slice::share).sum();
+    /// The same, with bytes that several outboxes wait for divided among them: what dropping it
+    /// frees, on average. `shards` says how many shards hold a segment's buffer. Looks at every
+    /// slice.
+    pub fn share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
+        let sharers = |slice: &Slice| Rc::strong_count(&slice.segment) * shards(&slice.segment);
+        let share = |slice: &Slice| slice.len() / sharers(slice).max(1);
+        let bytes: usize = self.waiting().map(share).sum();
         bytes + self.queued() * size_of::<Slice>()
+    }
+
+    /// The segments that wait, in their order; those that come twice, twice.
+    pub fn segments(&self) -> impl Iterator<Item = &Rc<Segment>> {
+        self.waiting().map(|slice| &slice.segment)
     }
 
     /// What is left of the frame that is partly sent, in bytes.

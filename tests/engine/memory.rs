@@ -332,6 +332,37 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
 }
 
 #[test]
+fn what_several_wait_for_together_counts_for_each_of_them_by_its_share() {
+    const MAX: usize = 6 << 20;
+    for hog_shard in 0..SHARDS {
+        let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
+        let (mut hog, hog_room) = stage.one_on_each_shard("/hog/").remove(hog_shard);
+        // Each of these has more to get than the hog, but they share it.
+        let mut sharers: Vec<Client> = (0..20).map(|_| stage.open("/shared").0).collect();
+        for _ in 0..6 {
+            stage.publish("/shared", 500_000);
+        }
+        for _ in 0..5 {
+            stage.publish(&hog_room, 500_000);
+        }
+        eventually("all lag behind", || {
+            stage.outbox_bytes() > 20 * 2_500_000 + 2_000_000
+        });
+        assert_eq!(stage.disconnects(), 0);
+        for _ in 0..2 {
+            stage.publish("/shared", 500_000);
+        }
+        assert!(ends(&mut hog));
+        for client in &mut sharers {
+            for _ in 0..8 {
+                assert_eq!(client.frame().payload.len(), 500_000);
+            }
+        }
+        assert_eq!(stage.closed(&CloseReason::SlowMemory), 1);
+    }
+}
+
+#[test]
 fn clients_that_are_being_closed_are_not_counted_again() {
     const MAX: usize = 4 << 20;
     let stage = Stage::start(|settings| {

@@ -263,12 +263,14 @@ fn what_is_queued_costs_more_than_its_bytes() {
     push(&mut outbox, &shared, ROOM);
     assert_eq!(outbox.cost(), 6);
     let others = vec![Rc::clone(&shared); 3];
-    assert_eq!(outbox.share(), 6 / 5, "five wait for it");
+    assert_eq!(outbox.share(|_| 1), 6 / 5, "five wait for it");
+    assert_eq!(outbox.share(|_| 6), 0, "on six shards each");
     drop((others, shared));
-    assert_eq!(outbox.share(), 6);
+    assert_eq!(outbox.share(|_| 1), 6);
+    assert_eq!(outbox.share(|_| 2), 3);
     push(&mut outbox, &segment(&["b"]), ROOM);
     assert_eq!(outbox.cost(), 7 + size_of::<Slice>());
-    assert_eq!(outbox.share(), outbox.cost());
+    assert_eq!(outbox.share(|_| 1), outbox.cost());
 }
 
 #[test]
