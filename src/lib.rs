@@ -73,6 +73,7 @@ pub mod hooks;
 pub mod limits;
 pub mod logging;
 pub mod relay;
+mod sparse;
 mod sync;
 #[cfg(unix)]
 pub mod systemd;

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::addresses::counted_as;
 use super::rate::{TokenBucket, TokenRate};
 use crate::limits::CONNECT_BUCKETS_MAX;
+use crate::sparse::Sparse as _;
 
 /// Locks that share the addresses between them.
 const PARTS: usize = 64;
@@ -16,7 +17,7 @@ const PARTS: usize = 64;
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
 /// A token bucket for each client address that has connected lately; an IPv6 network of 64 bits
-/// counts as one. A bucket that is full again says nothing and is forgotten. Where more addresses
+/// counts as one. A bucket that is full again says nothing and is soon forgotten. If more addresses
 /// than [`CONNECT_BUCKETS_MAX`] connect at a time, those are forgotten first that are the nearest
 /// to being full, so whoever connects most is remembered longest.
 #[derive(Debug)]
@@ -49,6 +50,17 @@ impl ConnectBuckets {
         let is_taken = bucket.take(rate, now_ns);
         part.insert(address, bucket);
         is_taken
+    }
+
+    /// Forgets the buckets of one part that are full again. Called with another number each time,
+    /// it comes round to all of them.
+    pub fn forget_some(&self, number: usize, now_ns: u64) {
+        let part = &self.parts[number % PARTS];
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        if !part.is_empty() {
+            part.retain(|_, bucket| bucket.full_at_ns() > now_ns);
+            part.shrink_sparse();
+        }
     }
 
     /// Addresses that are remembered.
