@@ -96,23 +96,23 @@ fn subscribe(client: &mut Client, first: u32, rooms: u32) {
     client.expect_text();
 }
 
-/// Everybody comes; then `latecomer` does, who stays; then everybody goes.
-fn peak(server: &Server, latecomer: u32) -> Client {
+/// Every `nth` comes; then `latecomer` does, who stays; then they go.
+fn peak(server: &Server, latecomer: u32, nth: u32) -> Client {
     let before = server.view.connections();
-    let mut clients: Vec<Client> = (0..SUBSCRIBERS)
+    let mut clients: Vec<Client> = (0..SUBSCRIBERS / nth)
         .map(|number| connect(server.address, number).upgraded("/pubsub"))
         .collect();
     for (number, client) in (0..).zip(&mut clients) {
         subscribe(client, number * ROOMS_EACH, ROOMS_EACH);
     }
-    let users = (0..USERS).map(|number| {
+    let users = (0..USERS / nth).map(|number| {
         let client = connect(server.address, SUBSCRIBERS + number);
         client.upgraded(&format!("/ws/user{number}"))
     });
     clients.extend(users);
     let mut stays = connect(server.address, latecomer).upgraded("/pubsub");
     subscribe(&mut stays, u32::MAX - 2 * latecomer, 2);
-    let rooms = (SUBSCRIBERS * ROOMS_EACH / 2) as usize;
+    let rooms = (SUBSCRIBERS / nth * ROOMS_EACH / 2) as usize;
     assert!(server.view.rooms() > rooms, "{}", server.view.rooms());
     drop(clients);
     eventually("they are gone", || server.view.connections() == before + 1);
@@ -123,12 +123,15 @@ fn peak(server: &Server, latecomer: u32) -> Client {
 fn what_is_held_returns_when_rooms_and_connections_are_gone() {
     raise_open_files();
     let server = start();
-    let mut stay = vec![connect(server.address, 0).upgraded("/pubsub")];
-    subscribe(&mut stay[0], u32::MAX - 1, 1);
-    stay[0].round_trip();
+    // A few, so that all is there on every shard that there always is.
+    let mut stay = vec![peak(&server, 1, 100), peak(&server, 2, 100)];
+    eventually("every shard has served", || {
+        server.view.shards().all(|stats| stats.opened.get() > 2)
+    });
+    stay.iter_mut().for_each(Client::round_trip);
     let before = held();
-    for latecomer in 1..=2 {
-        stay.push(peak(&server, latecomer));
+    for latecomer in 3..=4 {
+        stay.push(peak(&server, latecomer, 1));
         let most = before + before / 5;
         let returns = polled(|| held() <= most);
         let after = held();
