@@ -73,6 +73,7 @@ pub mod hooks;
 pub mod limits;
 pub mod logging;
 pub mod relay;
+mod sparse;
 mod suggest;
 mod sync;
 #[cfg(unix)]

@@ -122,6 +122,14 @@ pub const PRICE_RS256: u64 = 26_000;
 /// The same by HS256.
 pub const PRICE_HS256: u64 = 1_300;
 
+/// Rooms that are looked at under one lock of the directory when rooms are listed: shards wait for
+/// those locks.
+pub const ROOMS_PER_LOCK: usize = 256;
+
+/// Members of a room that are sorted, or connections that are looked at to find members, when a
+/// shard is asked who is in a room: some 30 µs.
+pub const MEMBERS_LOOKED_AT_PER_ASK: usize = 1_024;
+
 /// Accepted connections that wait to be taken over by one shard.
 pub const HANDOVER_MAILBOX_MAX: usize = 1_024;
 
@@ -241,6 +249,10 @@ pub const TICKS_PER_SWEEP: usize = 10;
 /// Up to so many connections are looked at in every tick.
 pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 
+/// Connections whose deadlines are looked at in one turn: some 50 µs. If a tick has to look at more,
+/// the next turn goes on.
+pub const SWEEP_CONNECTIONS_PER_TURN: usize = 1_024;
+
 /// A shard's clock advances by at most this much in one turn, so that after a stall of the whole
 /// process (SIGSTOP, a suspended machine) deadlines do not all expire at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
@@ -329,6 +341,7 @@ const _: () = {
     assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
+    assert!(CONNECTIONS_PER_ASK <= MEMBERS_LOOKED_AT_PER_ASK);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);
     assert!(READ_QUANTUM_BYTES < TURN_BYTES_MAX);
     assert!(LARGE_OUTBOX_BYTES < FLUSH_AHEAD_BYTES);

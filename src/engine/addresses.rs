@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sparse::Sparse as _;
+
 /// Locks that share the addresses between them.
 const PARTS: usize = 64;
 
@@ -46,6 +48,7 @@ impl Addresses {
             *count -= 1;
             if *count == 0 {
                 part.remove(&address);
+                part.shrink_sparse();
             }
         } else {
             debug_assert!(false, "an address left that had not entered");

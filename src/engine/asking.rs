@@ -17,7 +17,9 @@ use super::core::Core;
 use super::handle::{Handle, sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};
-use crate::limits::{CONNECTIONS_PER_ASK, TERMS_PER_ASK, TURN_BYTES_MAX};
+use crate::limits::{
+    CONNECTIONS_PER_ASK, MEMBERS_LOOKED_AT_PER_ASK, TERMS_PER_ASK, TURN_BYTES_MAX,
+};
 use crate::wire::frame::MessageKind;
 
 /// What a shard is asked to do.
@@ -40,8 +42,9 @@ impl Handle {
         room.map_or(0, |room| room.members())
     }
 
-    /// Up to `limit` rooms of an endpoint by name, those behind `after` in byte order. It looks at
-    /// every room there is, so it is nothing for a shard's thread.
+    /// Up to `limit` rooms of an endpoint by name, those behind `after` in byte order. Page after
+    /// page has every room once that is there all the time. It looks at about as many rooms as it
+    /// returns, whatever their number, and at a bounded number under each lock.
     pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
         let rooms = self.doors.directory.rooms_after(endpoint, after, limit);
         let entry = |room: &std::sync::Arc<crate::fanout::room::Room>| RoomEntry {
@@ -74,17 +77,20 @@ impl Handle {
         let from = after.map_or(0, |after| after.shard);
         let mut found = Vec::new();
         for shard in room.tickets.shards().iter().filter(|each| *each >= from) {
-            let left = limit - found.len();
-            if left == 0 {
-                break;
-            }
             let after = after.filter(|after| after.shard == shard);
-            let after = after.map(|after| after.index);
-            let (key, describe) = (key.clone(), describe.clone());
-            let more = self.ask(shard, deadline, move |core| {
-                members_after(core, &key, after, left, describe)
-            })?;
-            found.extend(more);
+            let mut next = Some(after.map_or(0, |after| after.index.saturating_add(1)));
+            while let Some(from) = next.filter(|_| found.len() < limit) {
+                let most = (limit - found.len()).min(CONNECTIONS_PER_ASK);
+                let (key, describe) = (key.clone(), describe.clone());
+                let (more, rest) = self.ask(shard, deadline, move |core| {
+                    let some = members_from(core, &key, from, most);
+                    let members = some.members.iter();
+                    let described = members.map(|index| describe(&recipient(core, *index)));
+                    (described.collect::<Vec<T>>(), some.next)
+                })?;
+                found.extend(more);
+                next = rest;
+            }
         }
         Ok(found)
     }
@@ -163,12 +169,12 @@ impl Handle {
     }
 
     /// Closes every member of a room, as [`Handle::close`] does, a bounded number in each turn of
-    /// their shards. Returns how many. Waits for the shards until `deadline`.
+    /// their shards. Returns how many. Waits for the shards until `deadline`. Who joins meanwhile
+    /// may stay.
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time, or members join faster than they can be closed; some are
-    /// closed then.
+    /// A shard does not answer in time; some are closed then.
     pub fn close_members(
         &self,
         endpoint: EndpointId,
@@ -183,18 +189,14 @@ impl Handle {
         };
         let mut closed = 0;
         for shard in room.tickets.shards().iter() {
-            loop {
+            let mut next = Some(0);
+            while let Some(from) = next {
                 let (key, reason) = (key.clone(), reason.to_owned());
-                let some = self.ask(shard, deadline, move |core| {
-                    close_some(core, &key, code, &reason)
+                let (some, rest) = self.ask(shard, deadline, move |core| {
+                    close_from(core, &key, from, code, &reason)
                 })?;
                 closed += some;
-                if some < CONNECTIONS_PER_ASK {
-                    break;
-                }
-                if Instant::now() >= deadline {
-                    return Err(HandleError::Late);
-                }
+                next = rest;
             }
         }
         Ok(closed)
@@ -270,83 +272,126 @@ fn open_of(core: &mut Core, endpoint: EndpointId, id: ConnectionId) -> Option<Ke
     is_open.then_some(key)
 }
 
-fn members_after<T>(
-    core: &Core,
-    key: &RoomKey,
-    after: Option<u32>,
-    limit: usize,
-    describe: impl Fn(&Recipient<'_>) -> T,
-) -> Vec<T> {
-    let Some(place) = core.find_room(key) else {
-        return Vec::new();
-    };
-    let members = core.rooms[place as usize].connections();
-    let mut page: Vec<u32> = members
-        .filter(|index| after.is_none_or(|after| *index > after))
-        .collect();
-    if page.len() > limit {
-        page.select_nth_unstable(limit);
-        page.truncate(limit);
-    }
-    page.sort_unstable();
-    let describe_at = |index: u32| {
-        let connection = &core.connections[index as usize];
-        describe(&Recipient {
-            id: ConnectionId {
-                index,
-                generation: connection.generation,
-                shard: core.id,
-            },
-            peer: connection.peer,
-            state: connection.state.as_deref(),
-            attachments: connection.attachments.as_slice(),
-        })
-    };
-    page.into_iter().map(describe_at).collect()
+/// Some of a room's members on a shard.
+#[derive(PartialEq, Eq, Debug)]
+struct Members {
+    /// Their places, in order.
+    members: Vec<u32>,
+    /// From which place on there may be more.
+    next: Option<u32>,
 }
 
 /// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and dooms up to [`CONNECTIONS_PER_ASK`]
 /// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
 fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
-    let places = core.connections.capacity();
-    let mut next = from;
+    let mut next = core.connections.next_from(from);
     let mut over = Vec::new();
-    while next < places.min(from + TERMS_PER_ASK) && over.len() < CONNECTIONS_PER_ASK {
-        if let Some(connection) = core.connections.get(next)
-            && connection.phase == Phase::Open
+    for _ in 0..TERMS_PER_ASK {
+        let Some(index) = next.filter(|_| over.len() < CONNECTIONS_PER_ASK) else {
+            break;
+        };
+        let connection = &core.connections[index];
+        if connection.phase == Phase::Open
             && !connection.is_doomed
             && connection.terms.as_ref().is_some_and(|terms| !terms.hold())
         {
             over.push(Key {
-                index: next as u32,
+                index: index as u32,
                 generation: connection.generation,
             });
         }
-        next += 1;
+        next = core.connections.next_from(index + 1);
     }
     for key in &over {
         core.doom(*key, CloseReason::Revoked);
     }
-    (over.len(), (next < places).then_some(next))
+    (over.len(), next)
 }
 
-/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room. Returns how many.
-fn close_some(core: &mut Core, room: &RoomKey, code: u16, reason: &str) -> usize {
-    let Some(place) = core.find_room(room) else {
-        return 0;
+/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded number
+/// of members or connections, so there may be more also where it finds none.
+fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
+    debug_assert!(most > 0);
+    let Some(room) = core.find_room(key) else {
+        return Members {
+            members: Vec::new(),
+            next: None,
+        };
     };
-    let members = core.rooms[place as usize].connections();
-    let keys: Vec<Key> = members
-        .map(|index| (index, &core.connections[index as usize]))
-        .filter(|(_, connection)| !connection.is_doomed)
-        .map(|(index, connection)| Key {
+    let members = &core.rooms[room as usize];
+    if members.members() > MEMBERS_LOOKED_AT_PER_ASK {
+        return members_among_connections(core, room, from, most);
+    }
+    // Who is closed may still have rooms to leave.
+    let is_open = |index: &u32| core.connections[*index as usize].phase == Phase::Open;
+    let behind = members.connections().filter(|index| *index >= from);
+    let behind = behind.filter(is_open);
+    let mut page: Vec<u32> = behind.collect();
+    let has_more = page.len() > most;
+    if has_more {
+        page.select_nth_unstable(most);
+        page.truncate(most);
+    }
+    page.sort_unstable();
+    let last = page.last().filter(|_| has_more);
+    Members {
+        next: last.map(|last| last + 1),
+        members: page,
+    }
+}
+
+/// The same for a large room: many of the shard's connections are members of it.
+fn members_among_connections(core: &Core, room: u32, from: u32, most: usize) -> Members {
+    let mut members = Vec::new();
+    let mut next = core.connections.next_from(from as usize);
+    for _ in 0..MEMBERS_LOOKED_AT_PER_ASK {
+        let Some(index) = next.filter(|_| members.len() < most) else {
+            break;
+        };
+        let connection = &core.connections[index];
+        if connection.phase == Phase::Open && connection.rooms.contains(room) {
+            members.push(index as u32);
+        }
+        next = core.connections.next_from(index + 1);
+    }
+    Members {
+        members,
+        next: next.map(|next| next as u32),
+    }
+}
+
+fn recipient(core: &Core, index: u32) -> Recipient<'_> {
+    let connection = &core.connections[index as usize];
+    Recipient {
+        id: ConnectionId {
             index,
             generation: connection.generation,
-        })
-        .take(CONNECTIONS_PER_ASK)
-        .collect();
-    for key in &keys {
-        core.doom(*key, endpoint_close(code, reason));
+            shard: core.id,
+        },
+        peer: connection.peer,
+        state: connection.state.as_deref(),
+        attachments: connection.attachments.as_slice(),
     }
-    keys.len()
+}
+
+/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
+/// Returns how many, and from where on there may be more.
+fn close_from(
+    core: &mut Core,
+    room: &RoomKey,
+    from: u32,
+    code: u16,
+    reason: &str,
+) -> (usize, Option<u32>) {
+    let some = members_from(core, room, from, CONNECTIONS_PER_ASK);
+    let mut closed = 0;
+    for index in some.members {
+        let connection = &core.connections[index as usize];
+        if !connection.is_doomed {
+            let generation = connection.generation;
+            core.doom(Key { index, generation }, endpoint_close(code, reason));
+            closed += 1;
+        }
+    }
+    (closed, some.next)
 }

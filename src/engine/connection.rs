@@ -23,11 +23,9 @@ use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
-<<<<<<< HEAD
-use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
-=======
 use crate::fanout::segment::Segment;
->>>>>>> w-memory
+use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
+use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
 use crate::wire::http::{ChunkedDecoder, Response};
 
@@ -197,7 +195,11 @@ impl Memberships {
                 *self = Memberships::None;
                 Some(place)
             }
-            Memberships::Many(many) => many.swap_remove(&room),
+            Memberships::Many(many) => {
+                let place = many.swap_remove(&room);
+                many.shrink_sparse();
+                place
+            }
             _ => None,
         }
     }
@@ -311,7 +313,7 @@ pub(super) struct Connection {
 
 const _: () = assert!(
     std::mem::size_of::<Connection>() <= 256 - 8,
-    "with the slab's own word"
+    "with a word of the allocator's"
 );
 
 impl Connection {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::addresses::counted_as;
 use super::rate::{TokenBucket, TokenRate};
 use crate::limits::CONNECT_BUCKETS_MAX;
+use crate::sparse::Sparse as _;
 
 /// Locks that share the addresses between them.
 const PARTS: usize = 64;
@@ -17,7 +18,7 @@ const PARTS: usize = 64;
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
 /// A token bucket for each client address that has taken tokens lately; an IPv6 network of 64 bits
-/// counts as one. A bucket that is full again says nothing and is forgotten. Where more addresses
+/// counts as one. A bucket that is full again says nothing and is soon forgotten. Where more addresses
 /// than [`CONNECT_BUCKETS_MAX`] take tokens at a time, those are forgotten first that are the
 /// nearest to being full, so whoever takes most is remembered longest.
 #[derive(Debug)]
@@ -58,6 +59,17 @@ impl AddressBuckets {
         let part = self.part(address);
         let next_ns = part.get(&address).map(|bucket| bucket.next_token_ns(rate));
         next_ns.unwrap_or_default().saturating_sub(now_ns)
+    }
+
+    /// Forgets the buckets of one part that are full again. Called with another number each time,
+    /// it comes round to all of them.
+    pub fn forget_some(&self, number: usize, now_ns: u64) {
+        let part = &self.parts[number % PARTS];
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        if !part.is_empty() {
+            part.retain(|_, bucket| bucket.full_at_ns() > now_ns);
+            part.shrink_sparse();
+        }
     }
 
     /// Addresses that are remembered.

@@ -5,21 +5,20 @@
 //! connections to read, to flush and to close) and done by the phases in [`super::shard`].
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use rustc_hash::FxHashMap;
-use slab::Slab;
 
 use super::clock::{Clock, Tick};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Key, Membership, Phase};
 use super::control::{Doors, Live};
 use super::lanes::Lanes;
+use super::local_rooms::LocalRooms;
 use super::mailbox::Credit;
 use super::settings::{Deflate, EndpointSettings, Settings};
+use super::slots::Slots;
 use super::slow::Sweep;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
@@ -33,6 +32,7 @@ use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::segment::{Buffer, Segment};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
+use crate::sparse::Sparse as _;
 use crate::wire::deflate::{Deflater, Inflater, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
@@ -68,11 +68,9 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     /// What may still be done in this turn.
     pub(super) work: Work,
-    pub(super) connections: Slab<Connection>,
+    pub(super) connections: Slots<Connection>,
     next_generation: u32,
-    pub(super) rooms: Slab<LocalRoom<Rc<Credit>>>,
-    rooms_by_key: HashMap<RoomKey, u32>,
-    rooms_by_epoch: FxHashMap<u64, u32>,
+    pub(super) rooms: LocalRooms,
     /// Rooms with members that are yet to get frames, round robin.
     pub(super) rooms_pending: VecDeque<u32>,
     /// Bytes of the runs that those wait for.
@@ -125,11 +123,9 @@ impl Core {
             tls: live.tls,
             clock,
             work: Work::default(),
-            connections: Slab::with_capacity(1_024),
+            connections: Slots::default(),
             next_generation: 0,
-            rooms: Slab::new(),
-            rooms_by_key: HashMap::new(),
-            rooms_by_epoch: FxHashMap::default(),
+            rooms: LocalRooms::new(),
             rooms_pending: VecDeque::new(),
             pending_bytes: 0,
             to_read: Lanes::default(),
@@ -275,7 +271,7 @@ impl Core {
     }
 
     /// Makes the connection a member of the room.
-    pub(super) fn join(&mut self, key: Key, room: RoomKey) -> Result<RoomId, JoinError> {
+    pub(super) fn join(&mut self, key: Key, room: &RoomKey) -> Result<RoomId, JoinError> {
         if room.name.len() > self.settings.room_name_bytes_max {
             return Err(JoinError::NameTooLong);
         }
@@ -284,10 +280,10 @@ impl Core {
             .connection(key)
             .filter(|each| each.phase == Phase::Open);
         let joined = connection.ok_or(JoinError::Closed)?.rooms.len();
-        if let Some(place) = self.rooms_by_key.get(&room)
-            && self.connections[key.index as usize].rooms.contains(*place)
+        if let Some(place) = self.rooms.find(room)
+            && self.connections[key.index as usize].rooms.contains(place)
         {
-            return Ok(self.room_id(*place));
+            return Ok(self.room_id(place));
         }
         if joined >= rooms_max {
             return Err(JoinError::TooManyRooms);
@@ -312,17 +308,13 @@ impl Core {
     }
 
     /// The room's place on this shard, which gets its frames from now on.
-    fn enter(&mut self, key: RoomKey) -> u32 {
-        if let Some(place) = self.rooms_by_key.get(&key) {
-            return *place;
+    fn enter(&mut self, key: &RoomKey) -> u32 {
+        if let Some(place) = self.rooms.find(key) {
+            return place;
         }
-        let (room, first_ticket) = self.doors.directory.enter(&key, self.id);
-        let epoch = room.epoch;
-        let place = self
-            .rooms
-            .insert(LocalRoom::new(room, first_ticket, &self.meter)) as u32;
-        self.rooms_by_key.insert(key, place);
-        self.rooms_by_epoch.insert(epoch, place);
+        let (room, first_ticket) = self.doors.directory.enter(key, self.id);
+        let local = LocalRoom::new(room, first_ticket, &self.meter);
+        let place = self.rooms.insert(local);
         self.stats().rooms.set(self.rooms.len() as u64);
         place
     }
@@ -351,10 +343,8 @@ impl Core {
                 .moved(place, seat);
         }
         if self.rooms[place as usize].members() == 0 {
-            let local = self.rooms.remove(place as usize);
+            let local = self.rooms.remove(place);
             self.has_freed_mail |= local.held_runs() > 0;
-            self.rooms_by_key.remove(&local.room.key);
-            self.rooms_by_epoch.remove(&local.room.epoch);
             self.doors.directory.leave(&local.room, self.id);
             self.stats().rooms.set(self.rooms.len() as u64);
         }
@@ -374,7 +364,7 @@ impl Core {
 
     /// The room of that name on this shard.
     pub(super) fn find_room(&self, key: &RoomKey) -> Option<u32> {
-        self.rooms_by_key.get(key).copied()
+        self.rooms.find(key)
     }
 
     /// Members of the room of that name on all shards.
@@ -537,7 +527,7 @@ impl Core {
 
     /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.
     pub(super) fn accept_run(&mut self, run: &Run, hold: impl FnOnce() -> Rc<Credit>) {
-        let Some(place) = self.rooms_by_epoch.get(&run.room.epoch).copied() else {
+        let Some(place) = self.rooms.of_epoch(run.room.epoch) else {
             return;
         };
         let local = &mut self.rooms[place as usize];
@@ -545,8 +535,12 @@ impl Core {
         let pending_before = local.pending_bytes();
         let accepted = local.accept(run, self.clock.tick(), hold);
         self.pending_bytes += local.pending_bytes() - pending_before;
-        if accepted == Accepted::Now && !was_pending && local.is_pending() {
-            self.rooms_pending.push_back(place);
+        match accepted {
+            Accepted::Now if !was_pending && local.is_pending() => {
+                self.rooms_pending.push_back(place);
+            }
+            Accepted::Held => self.rooms.note_held(place),
+            Accepted::Now | Accepted::Stale => {}
         }
     }
 
@@ -583,6 +577,21 @@ impl Core {
     pub(super) fn inbound_grown(&mut self, key: Key) {
         let held = self.connection(key).map_or(0, |each| each.held_bytes());
         self.doors.inbound_holders.grown(self.id, held);
+    }
+
+    /// Gives back memory that grew under load. Called between turns, at most once a tick.
+    pub(super) fn shrink(&mut self) {
+        self.shrink_buffers();
+        self.rooms_pending.shrink_sparse();
+        self.to_read.shrink_sparse();
+        self.to_handshake.shrink_sparse();
+        self.paused.shrink_sparse();
+        self.dirty.shrink_sparse();
+        self.lagging.shrink_sparse();
+        self.starved.shrink_sparse();
+        self.doomed.shrink_sparse();
+        self.leaving.shrink_sparse();
+        self.dead.shrink_sparse();
     }
 
     /// The endpoint's settings for the connection.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::connection::Key;
+use crate::sparse::Sparse as _;
 
 /// Places that were served before the others move up.
 const SERVED_MAX: usize = 1_024;
@@ -65,6 +66,12 @@ impl Lanes {
         let key = self.heavy.pop_front();
         self.was_heavy = key.is_some();
         key.or_else(|| self.pop_light())
+    }
+
+    /// Gives back memory that grew under load.
+    pub(super) fn shrink_sparse(&mut self) {
+        self.light.shrink_sparse();
+        self.heavy.shrink_sparse();
     }
 
     pub(super) fn len(&self) -> usize {

@@ -97,14 +97,14 @@ impl<'c> Session<'c> {
     /// every frame that is published after this returns. Joining twice changes nothing.
     pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {
         let key = self.room_key(room);
-        self.core.join(self.key, key)
+        self.core.join(self.key, &key)
     }
 
     /// The same with a room of another endpoint. The connection stays this endpoint's, with its
     /// settings, and gets what is published there.
     pub fn join_at(&mut self, endpoint: EndpointId, room: &str) -> Result<RoomId, JoinError> {
         let name = room.into();
-        self.core.join(self.key, RoomKey { endpoint, name })
+        self.core.join(self.key, &RoomKey { endpoint, name })
     }
 
     /// Whether a room can have this name: it is not longer than the settings allow.

@@ -88,7 +88,9 @@ pub(super) struct Shard {
     /// When the endpoints are told that a second is over, on the admin shard.
     pub(super) next_pulse_tick: Tick,
     pub(super) busy_window: BusyWindow,
+    /// Where the sweep goes on, and how many connections it is yet to look at in this tick.
     pub(super) sweep_from: usize,
+    pub(super) sweep_left: usize,
     pub(super) sweep_outbox_bytes: usize,
 }
 
@@ -230,6 +232,7 @@ impl Shard {
             || !core.leaving.is_empty()
             || !core.dead.is_empty()
             || core.sweep.is_under_way()
+            || self.sweep_left > 0
             || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
             || (self.may_accept() && self.stop.is_accepting())
     }
@@ -666,7 +669,7 @@ impl Shard {
                 let joined = self
                     .core
                     .key_of(connection)
-                    .map(|key| self.core.join(key, room));
+                    .map(|key| self.core.join(key, &room));
                 if let Some(Err(error)) = joined {
                     tracing::debug!(%connection, %error, "a handle's join was refused");
                 }

@@ -332,6 +332,7 @@ impl Parts {
             next_pulse_tick: 0,
             busy_window: BusyWindow::default(),
             sweep_from: 0,
+            sweep_left: 0,
             sweep_outbox_bytes: 0,
         }
     }

@@ -1,7 +1,9 @@
 //! Deadlines: a sweep over the connections, never a timer for each of them.
 //!
-//! Every tick looks at a part of the slab, so that all of it is seen once a second; a small slab is
-//! seen in every tick. A deadline is kept at the latest a second after it is due, and never early.
+//! Every tick looks at a part of the connections, so that all of them are seen once a second; where
+//! there are few they are seen in every tick. A deadline is kept at the latest a second after it is
+//! due, and never early. Nothing else is walked over: what a tick costs follows the connections
+//! that there are, and neither rooms nor what was there once.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +14,7 @@ use super::shard::Shard;
 use super::slow;
 use super::stats::ShardStats;
 use crate::fanout::outbox::Origin;
-use crate::limits::{SWEEP_CONNECTIONS_MIN, TICK, TICKS_PER_SWEEP};
+use crate::limits::{SWEEP_CONNECTIONS_MIN, SWEEP_CONNECTIONS_PER_TURN, TICK, TICKS_PER_SWEEP};
 use crate::wire::frame::{Opcode, append_frame};
 
 /// Where the second began whose busy share is being measured.
@@ -47,6 +49,10 @@ impl Shard {
     pub(super) fn timers(&mut self) {
         let tick = self.core.clock.tick();
         if tick == self.timers_tick {
+            if self.sweep_left > 0 {
+                self.sweep();
+                self.close_doomed();
+            }
             return;
         }
         self.timers_tick = tick;
@@ -54,9 +60,21 @@ impl Shard {
         self.retry_accept();
         slow::begin_sweep(&mut self.core);
         self.retry_send();
+        self.sweep_left = self.core.connections.len().div_ceil(TICKS_PER_SWEEP);
+        self.sweep_left = self.sweep_left.max(SWEEP_CONNECTIONS_MIN);
         self.sweep();
+        self.forget_connects();
         self.pulse();
         self.close_doomed();
+    }
+
+    /// Has connects forgotten that are long past, a few in every tick.
+    fn forget_connects(&self) {
+        if self.core.id == 0 {
+            let clock = &self.core.clock;
+            let connects = &self.core.doors.connects;
+            connects.forget_some(clock.tick() as usize, clock.turn_ns());
+        }
     }
 
     /// Tries again to send what the kernel had no memory for.
@@ -69,27 +87,32 @@ impl Shard {
         }
     }
 
+    /// Looks at the connections that are due in this tick, a bounded number in each turn.
     fn sweep(&mut self) {
-        // Indexes are given out from the lowest, so all are below the capacity.
-        let places = self.core.connections.capacity();
-        let part = places.div_ceil(TICKS_PER_SWEEP).max(SWEEP_CONNECTIONS_MIN);
-        let end = (self.sweep_from + part).min(places);
         let now = SystemTime::now();
-        for index in self.sweep_from..end {
+        for _ in 0..self.sweep_left.min(SWEEP_CONNECTIONS_PER_TURN) {
+            let Some(index) = self.core.connections.next_from(self.sweep_from) else {
+                break;
+            };
+            self.sweep_from = index + 1;
+            self.sweep_left -= 1;
             self.sweep_connection(index, now);
         }
-        self.sweep_from = end;
-        if end == places {
-            self.sweep_from = 0;
-            self.core
-                .stats()
-                .outbox_bytes
-                .set(self.sweep_outbox_bytes as u64);
-            self.sweep_outbox_bytes = 0;
-            slow::note_lagging(&self.core);
-            self.sweep_rooms();
-            self.core.shrink_buffers();
+        let rest = self.core.connections.next_from(self.sweep_from);
+        if rest.is_none() {
+            self.end_sweep();
         }
+    }
+
+    /// All connections were looked at. The next tick begins with the first one again.
+    fn end_sweep(&mut self) {
+        self.sweep_from = 0;
+        self.sweep_left = 0;
+        let outbox_bytes = std::mem::take(&mut self.sweep_outbox_bytes);
+        self.core.stats().outbox_bytes.set(outbox_bytes as u64);
+        slow::note_lagging(&self.core);
+        self.note_held();
+        self.core.shrink();
     }
 
     fn sweep_connection(&mut self, index: usize, now: SystemTime) {
@@ -151,14 +174,8 @@ impl Shard {
     }
 
     /// Publishes how many runs wait for an earlier ticket, and how long.
-    fn sweep_rooms(&mut self) {
-        let (mut held, mut oldest) = (0, None);
-        for (_, room) in &self.core.rooms {
-            if let Some(tick) = room.held_since_tick() {
-                held += room.held_runs() as u64;
-                oldest = Some(oldest.map_or(tick, |oldest: Tick| oldest.min(tick)));
-            }
-        }
+    fn note_held(&mut self) {
+        let (held, oldest) = self.core.rooms.held();
         let age = oldest.map_or(0, |tick| self.core.clock.tick().saturating_sub(tick));
         let stats = self.core.stats();
         stats.held_runs.set(held);

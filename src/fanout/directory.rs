@@ -1,17 +1,55 @@
 //! The directory: which rooms exist. Touched when a shard gets its first member of a room or loses
 //! its last one, and when somebody publishes to a room that the shard has no member of.
+//!
+//! Its parts are trees: none of them ever moves many entries at once, where it grows or where it
+//! becomes empty, and the rooms behind a name are found without a look at the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::{Ordering as Order, Reverse};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::vec::IntoIter;
 
 use super::room::{EndpointId, Room, RoomKey};
+use crate::limits::ROOMS_PER_LOCK;
 
 /// Locks that share the names between them.
 const PARTS: usize = 64;
 
-type Part = HashMap<RoomKey, Arc<Room>>;
+/// A room that is known by its key alone.
+#[derive(Debug)]
+struct Named(Arc<Room>);
+
+impl Borrow<RoomKey> for Named {
+    fn borrow(&self) -> &RoomKey {
+        &self.0.key
+    }
+}
+
+impl Ord for Named {
+    fn cmp(&self, other: &Named) -> Order {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Named) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Named) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Named {}
+
+type Part = BTreeSet<Named>;
 
 /// All rooms of a process. The hasher is the standard one, since clients choose the names.
 #[derive(Debug)]
@@ -36,53 +74,61 @@ impl Directory {
     /// the ticket from which on the shard gets every frame.
     pub fn enter(&self, key: &RoomKey, shard: u16) -> (Arc<Room>, u64) {
         let mut part = self.part(key);
-        let room = part.entry(key.clone()).or_insert_with(|| {
-            let epoch = self.next_epoch.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Room::new(key.clone(), epoch))
-        });
+        if let Some(Named(room)) = part.get(key) {
+            return (Arc::clone(room), room.tickets.enter(shard));
+        }
+        let epoch = self.next_epoch.fetch_add(1, Ordering::Relaxed);
+        let room = Arc::new(Room::new(key.clone(), epoch));
         let first = room.tickets.enter(shard);
-        (Arc::clone(room), first)
+        part.insert(Named(Arc::clone(&room)));
+        (room, first)
     }
 
     /// Takes `shard` out of the room, and the room out of the directory where that was the last.
     pub fn leave(&self, room: &Arc<Room>, shard: u16) {
         let mut part = self.part(&room.key);
         if room.tickets.leave(shard) {
-            let removed = part.remove(&room.key);
-            debug_assert!(removed.is_some_and(|removed| removed.epoch == room.epoch));
+            let removed = part.take(&room.key);
+            debug_assert!(removed.is_some_and(|Named(removed)| removed.epoch == room.epoch));
         }
     }
 
     /// The room of that name, where it has members.
     pub fn find(&self, key: &RoomKey) -> Option<Arc<Room>> {
-        self.part(key).get(key).cloned()
+        let part = self.part(key);
+        part.get(key).map(|Named(room)| Arc::clone(room))
     }
 
     /// The first `limit` rooms of an endpoint in the byte order of their names, those behind
-    /// `after`. One lock at a time is held, for a walk over its part.
+    /// `after`. Who asks for page after page sees every room once that is there all the time. It
+    /// looks at about as many rooms as it returns, at [`ROOMS_PER_LOCK`] at the most while it holds
+    /// a lock.
     pub fn rooms_after(
         &self,
         endpoint: EndpointId,
         after: Option<&str>,
         limit: usize,
     ) -> Vec<Arc<Room>> {
-        let mut page: BTreeMap<Box<str>, Arc<Room>> = BTreeMap::new();
-        for part in &self.parts {
-            for (key, room) in lock(part).iter() {
-                let is_behind = after.is_none_or(|after| *key.name > *after);
-                if key.endpoint != endpoint || !is_behind {
-                    continue;
-                }
-                let last = page.last_key_value();
-                if page.len() < limit || last.is_some_and(|(last, _)| key.name < *last) {
-                    page.insert(key.name.clone(), Arc::clone(room));
-                }
-                if page.len() > limit {
-                    page.pop_last();
-                }
-            }
+        // The names are spread evenly, so that most parts are asked once.
+        let some = limit.div_ceil(PARTS).saturating_add(2).min(ROOMS_PER_LOCK);
+        let mut walks = self.parts.each_ref().map(|part| {
+            let first = after.map_or_else(
+                || Bound::Included(name(endpoint, "")),
+                |after| Bound::Excluded(name(endpoint, after)),
+            );
+            Walk::new(part, first, some)
+        });
+        let next = walks.iter_mut().enumerate();
+        let next = next.filter_map(|(part, walk)| Some(Reverse((walk.next()?, part))));
+        let mut next: BinaryHeap<Reverse<(Named, usize)>> = next.collect();
+        let mut page = Vec::new();
+        while page.len() < limit
+            && let Some(Reverse((Named(room), part))) = next.pop()
+        {
+            page.push(room);
+            next.extend(walks[part].next().map(|room| Reverse((room, part))));
         }
-        page.into_values().collect()
+        page
     }
 
     /// Rooms that have members.
@@ -95,13 +141,73 @@ impl Directory {
     }
 }
 
-/// A map stays whole whatever a thread that held its lock did: nothing in here runs foreign code.
+fn name(endpoint: EndpointId, name: &str) -> RoomKey {
+    RoomKey {
+        endpoint,
+        name: name.into(),
+    }
+}
+
+/// A walk over one endpoint's rooms of a part, in order, a few of them under each lock.
+struct Walk<'d> {
+    part: &'d Mutex<Part>,
+    some: usize,
+    /// Where those begin that were not looked at; nothing where they are all done.
+    rest: Option<Bound<RoomKey>>,
+    rooms: IntoIter<Named>,
+}
+
+impl<'d> Walk<'d> {
+    fn new(part: &'d Mutex<Part>, first: Bound<RoomKey>, some: usize) -> Walk<'d> {
+        Walk {
+            part,
+            some,
+            rest: Some(first),
+            rooms: Vec::new().into_iter(),
+        }
+    }
+
+    fn next(&mut self) -> Option<Named> {
+        if let Some(room) = self.rooms.next() {
+            return Some(room);
+        }
+        let first = self.rest.take()?;
+        let (Bound::Included(key) | Bound::Excluded(key)) = &first else {
+            return None;
+        };
+        let endpoint = key.endpoint;
+        let rooms: Vec<Named> = {
+            let part = lock(self.part);
+            let rooms = part.range::<RoomKey, _>((first.as_ref(), Bound::Unbounded));
+            let rooms = rooms.take_while(|Named(room)| room.key.endpoint == endpoint);
+            rooms
+                .map(|Named(room)| Named(Arc::clone(room)))
+                .take(self.some)
+                .collect()
+        };
+        if rooms.len() == self.some {
+            self.rest = rooms
+                .last()
+                .map(|Named(last)| Bound::Excluded(last.key.clone()));
+        }
+        self.rooms = rooms.into_iter();
+        self.rooms.next()
+    }
+}
+
+/// A tree stays whole whatever a thread that held its lock did: nothing in here runs foreign code.
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(endpoint: u16, name: &str) -> RoomKey {
@@ -145,18 +251,88 @@ mod tests {
             directory.enter(&key(1, &format!("{name}x")), 0);
         }
         for limit in [1, 7, 100, 1_000] {
-            let mut listed: Vec<String> = Vec::new();
-            loop {
-                let after = listed.last().map(String::as_str);
-                let page = directory.rooms_after(EndpointId(0), after, limit);
-                assert!(page.len() <= limit);
-                listed.extend(page.iter().map(|room| room.key.name.to_string()));
-                if page.len() < limit {
-                    break;
-                }
-            }
-            assert_eq!(listed, names, "pages of {limit}");
+            assert_eq!(all(&directory, 0, limit), names, "pages of {limit}");
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+        /// Names that share beginnings, in two endpoints; those of one are listed while another
+        /// thread makes and leaves rooms between them.
+        #[test]
+        fn pages_are_complete_and_in_order_while_rooms_come_and_go(
+            stay in btree_set("[a-c/é]{0,6}", 0..300),
+            come in vec("[a-c/é]{0,6}", 1..50),
+            limit in 1_usize..400,
+        ) {
+            let directory = Directory::default();
+            for name in &stay {
+                directory.enter(&key(1, name), 0);
+                directory.enter(&key(0, &format!("{name}!")), 0);
+                directory.enter(&key(2, &format!("{name}!")), 0);
+            }
+            let is_over = AtomicBool::new(false);
+            let listed = thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        for name in &come {
+                            let (room, _) = directory.enter(&key(1, name), 1);
+                            directory.leave(&room, 1);
+                        }
+                    }
+                });
+                let listed: Vec<Vec<String>> = (0..5).map(|_| all(&directory, 1, limit)).collect();
+                is_over.store(true, Ordering::Relaxed);
+                listed
+            });
+            for listed in listed {
+                prop_assert!(listed.is_sorted_by(|one, next| one < next));
+                prop_assert!(listed.iter().all(|name| stay.contains(name) || come.contains(name)));
+                prop_assert!(stay.iter().all(|name| listed.binary_search(name).is_ok()));
+            }
+        }
+    }
+
+    /// All rooms of an endpoint, in pages of `limit`.
+    fn all(directory: &Directory, endpoint: u16, limit: usize) -> Vec<String> {
+        let mut listed: Vec<String> = Vec::new();
+        loop {
+            let after = listed.last().map(String::as_str);
+            let page = directory.rooms_after(EndpointId(endpoint), after, limit);
+            assert!(page.len() <= limit);
+            listed.extend(page.iter().map(|room| room.key.name.to_string()));
+            if page.len() < limit {
+                return listed;
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_is_held_for_a_bounded_number_of_rooms_and_none_is_looked_at_twice() {
+        let directory = Directory::default();
+        for number in 0..2_000 {
+            let room = Room::new(key(0, &number.to_string()), number);
+            lock(&directory.parts[0]).insert(Named(Arc::new(room)));
+        }
+        let first = Bound::Included(key(0, ""));
+        let mut walk = Walk::new(&directory.parts[0], first, ROOMS_PER_LOCK);
+        let (mut walked, mut locked) = (0, 0);
+        while walk.next().is_some() {
+            walked += 1;
+            assert!(walk.rooms.len() < ROOMS_PER_LOCK);
+            locked += usize::from(walk.rooms.len() + 1 == ROOMS_PER_LOCK);
+        }
+        assert_eq!((walked, locked), (2_000, 2_000 / ROOMS_PER_LOCK));
+    }
+
+    #[test]
+    fn a_limit_of_any_size_is_no_size_of_memory() {
+        let directory = Directory::default();
+        directory.enter(&key(0, "/a"), 0);
+        let page = directory.rooms_after(EndpointId(0), None, usize::MAX);
+        assert_eq!(page.len(), 1);
+        assert!(directory.rooms_after(EndpointId(0), None, 0).is_empty());
     }
 
     #[test]

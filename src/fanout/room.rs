@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use super::tickets::Tickets;
 
 /// The endpoint that a room belongs to. Rooms of different endpoints can never meet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndpointId(pub u16);
 
-/// What a room is known by.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// What a room is known by. Keys are ordered by endpoint, then by the bytes of the name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RoomKey {
     /// The endpoint that the room belongs to.
     pub endpoint: EndpointId,

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::OnDuplicate;
 use crate::fanout::ConnectionId;
 use crate::limits::CONNECTIONS_PER_USER_MAX;
+use crate::sparse::Sparse as _;
 
 /// Locks that share the names between them.
 const PARTS: usize = 64;
@@ -160,6 +161,7 @@ impl Users {
         }
         if holders.is_empty() {
             entry.remove();
+            part.shrink_sparse();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use corecast::limits::MEMBERS_LOOKED_AT_PER_ASK;
 use serde_json::{Value, json};
 
 use crate::support::client::{BINARY, Client, TEXT};
@@ -155,6 +156,37 @@ fn every_member_of_a_room_is_in_exactly_one_page() {
     }
     drop(clients);
     expect_members(&relay, "hub", "/chat", 0);
+}
+
+/// More of them than a shard sorts or looks at in one go, and others between them.
+#[test]
+fn a_room_that_a_shard_sees_in_parts_is_listed_and_emptied_all_the_same() {
+    const MEMBERS: usize = MEMBERS_LOOKED_AT_PER_ASK + 400;
+    let relay = Relay::start(1);
+    let (mut members, mut others) = (Vec::new(), Vec::new());
+    for number in 0..MEMBERS {
+        members.push(relay.open("/chat"));
+        if number % 4 == 0 {
+            others.push(relay.open("/other"));
+        }
+    }
+    for (room, expected) in [("/chat", MEMBERS), ("/other", others.len())] {
+        expect_members(&relay, "hub", room, expected);
+        for limit in [7, 1_000] {
+            let target = format!("/api/members?endpoint=hub&room={room}");
+            let listed = pages(&relay, &target, "members", limit);
+            let ids = listed.iter().map(|member| member["connection"].as_str());
+            let ids: BTreeSet<&str> = ids.flatten().collect();
+            assert_eq!((ids.len(), listed.len()), (expected, expected));
+        }
+    }
+    let body = r#"{"endpoint":"hub","room":"/chat","code":1001}"#;
+    let closed = relay.post("/api/disconnect", body);
+    assert_eq!(closed, json!({"closed": MEMBERS}));
+    for member in &mut members {
+        assert_eq!(member.expect_close(1001), "");
+    }
+    others.iter_mut().for_each(Client::round_trip);
 }
 
 #[test]

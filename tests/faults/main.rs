@@ -15,6 +15,7 @@
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod certificates;
+mod cost;
 mod doors;
 mod files;
 mod frames;

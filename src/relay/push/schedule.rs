@@ -451,7 +451,7 @@ impl Keeper {
         }
         let written = journal.write(added, &gone);
         match &written {
-            Ok(()) => self.struck.clear(),
+            Ok(()) => self.struck = Vec::new(),
             Err(error) if !self.journal_fails => {
                 tracing::error!("delayed pushes are refused until it works again: {error}");
             }

@@ -1,0 +1,317 @@
+//! Things that keep their place while they are there, in memory that follows how many there are.
+//!
+//! A thing is found by its place, and never moves. The lowest place that is vacant is given out
+//! first, so that the high ones become vacant, and what is vacant at the end is given back.
+
+use std::ops::{Index, IndexMut};
+
+use crate::sparse::Sparse as _;
+
+/// A set of numbers that finds its lowest one without looking at many others.
+#[derive(Debug, Default)]
+struct Bits {
+    words: Vec<u64>,
+    /// The words that have any.
+    summary: Vec<u64>,
+}
+
+impl Bits {
+    fn insert(&mut self, number: usize) {
+        set(&mut self.words, number);
+        set(&mut self.summary, number / 64);
+    }
+
+    fn remove(&mut self, number: usize) {
+        let Some(word) = self.words.get_mut(number / 64) else {
+            return;
+        };
+        *word &= !bit(number);
+        if *word == 0 {
+            self.summary[number / 4096] &= !bit(number / 64);
+        }
+    }
+
+    fn lowest(&self) -> Option<usize> {
+        let lowest = |words: &[u64], at: usize| at * 64 + words[at].trailing_zeros() as usize;
+        let at = self.summary.iter().position(|word| *word != 0)?;
+        Some(lowest(&self.words, lowest(&self.summary, at)))
+    }
+
+    /// Gives back the room of numbers from `end` on, of which there are none.
+    fn truncate(&mut self, end: usize) {
+        self.words.truncate(end.div_ceil(64));
+        self.words.shrink_sparse();
+        self.summary.truncate(end.div_ceil(4096));
+        self.summary.shrink_sparse();
+    }
+}
+
+fn bit(number: usize) -> u64 {
+    1 << (number % 64)
+}
+
+fn set(words: &mut Vec<u64>, number: usize) {
+    if words.len() <= number / 64 {
+        words.resize(number / 64 + 1, 0);
+    }
+    words[number / 64] |= bit(number);
+}
+
+/// Places that come and go together.
+const PAGE: usize = 64;
+
+/// Some places in a row, with what is there. The memory is there while something is.
+#[derive(Debug)]
+struct Page<T> {
+    things: Box<[Option<T>]>,
+    /// Which of them are there, a bit each.
+    taken: u64,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Page {
+            things: Box::default(),
+            taken: 0,
+        }
+    }
+}
+
+/// Things by place. Pages of places come and go, so that one that stays at a high place keeps its
+/// page alone.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    pages: Vec<Page<T>>,
+    /// The pages with a vacant place. The last page always has something in it.
+    vacant: Bits,
+    len: usize,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots {
+            pages: Vec::new(),
+            vacant: Bits::default(),
+            len: 0,
+        }
+    }
+}
+
+/// The place of the thing that comes next.
+pub(super) struct VacantSlot<'p, T> {
+    slots: &'p mut Slots<T>,
+    place: usize,
+}
+
+impl<'p, T> VacantSlot<'p, T> {
+    pub(super) fn key(&self) -> usize {
+        self.place
+    }
+
+    pub(super) fn insert(self, thing: T) -> &'p mut T {
+        let VacantSlot { slots, place } = self;
+        let (number, at) = (place / PAGE, place % PAGE);
+        if number == slots.pages.len() {
+            slots.pages.push(Page::default());
+            slots.vacant.insert(number);
+        }
+        let page = &mut slots.pages[number];
+        if page.things.is_empty() {
+            page.things = (0..PAGE).map(|_| None).collect();
+        }
+        page.taken |= bit(at);
+        if page.taken == u64::MAX {
+            slots.vacant.remove(number);
+        }
+        slots.len += 1;
+        page.things[at].insert(thing)
+    }
+}
+
+impl<T> Slots<T> {
+    /// How many things there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    pub(super) fn get(&self, place: usize) -> Option<&T> {
+        let page = self.pages.get(place / PAGE)?;
+        page.things.get(place % PAGE)?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+        let page = self.pages.get_mut(place / PAGE)?;
+        page.things.get_mut(place % PAGE)?.as_mut()
+    }
+
+    /// The lowest place that is vacant.
+    pub(super) fn vacant_entry(&mut self) -> VacantSlot<'_, T> {
+        let number = self.vacant.lowest().unwrap_or(self.pages.len());
+        let taken = self.pages.get(number).map_or(0, |page| page.taken);
+        VacantSlot {
+            place: number * PAGE + taken.trailing_ones() as usize,
+            slots: self,
+        }
+    }
+
+    /// Puts a thing at the lowest vacant place. Returns that.
+    pub(super) fn insert(&mut self, thing: T) -> usize {
+        let entry = self.vacant_entry();
+        let place = entry.key();
+        entry.insert(thing);
+        place
+    }
+
+    /// Takes out what is at `place`, where something has to be.
+    pub(super) fn remove(&mut self, place: usize) -> T {
+        let (number, at) = (place / PAGE, place % PAGE);
+        let page = &mut self.pages[number];
+        let thing = page.things[at].take().expect("something is there");
+        page.taken &= !bit(at);
+        if page.taken == 0 {
+            page.things = Box::default();
+        }
+        self.vacant.insert(number);
+        self.len -= 1;
+        self.give_back();
+        thing
+    }
+
+    /// Gives back the vacant pages at the end.
+    fn give_back(&mut self) {
+        let pages = self.pages.len();
+        while self.pages.last().is_some_and(|page| page.taken == 0) {
+            self.pages.pop();
+            self.vacant.remove(self.pages.len());
+        }
+        if self.pages.len() < pages {
+            self.pages.shrink_sparse();
+            self.vacant.truncate(self.pages.len());
+        }
+    }
+
+    /// The first place from `from` on with something in it. Of vacant ones 64 are one step.
+    pub(super) fn next_from(&self, from: usize) -> Option<usize> {
+        let mut mask = u64::MAX << (from % PAGE);
+        for (number, page) in self.pages.iter().enumerate().skip(from / PAGE) {
+            let taken = page.taken & mask;
+            if taken != 0 {
+                return Some(number * PAGE + taken.trailing_zeros() as usize);
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// All things and their places, in the order of places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        let pages = self.pages.iter().enumerate();
+        pages.flat_map(|(number, page)| {
+            let things = page.things.iter().enumerate();
+            things.filter_map(move |(at, thing)| Some((number * PAGE + at, thing.as_ref()?)))
+        })
+    }
+}
+
+impl<T> Index<usize> for Slots<T> {
+    type Output = T;
+
+    fn index(&self, place: usize) -> &T {
+        self.get(place).expect("something is there")
+    }
+}
+
+impl<T> IndexMut<usize> for Slots<T> {
+    fn index_mut(&mut self, place: usize) -> &mut T {
+        self.get_mut(place).expect("something is there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::iter;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Puts where a number is even, and takes the one at that fraction of them where it is odd.
+    fn behaves_like_a_map(steps: &[u32]) -> (Slots<u32>, BTreeMap<usize, u32>) {
+        let (mut slots, mut model) = (Slots::default(), BTreeMap::new());
+        for (thing, step) in steps.iter().enumerate() {
+            let thing = thing as u32;
+            if step % 2 == 0 || model.is_empty() {
+                let lowest = (0..).find(|place| !model.contains_key(place));
+                let place = slots.insert(thing);
+                assert_eq!(Some(place), lowest);
+                model.insert(place, thing);
+            } else {
+                let nth = *step as usize % model.len();
+                let place = *model.keys().nth(nth).expect("it is below the length");
+                assert_eq!(model.remove(&place), Some(slots.remove(place)));
+            }
+            assert_eq!(slots.len(), model.len());
+        }
+        let last = model.keys().next_back().map_or(0, |last| last + 1);
+        for place in 0..last + 2 * PAGE {
+            assert_eq!(slots.get(place), model.get(&place));
+            assert_eq!(slots.get_mut(place).copied(), model.get(&place).copied());
+        }
+        (slots, model)
+    }
+
+    proptest! {
+        #[test]
+        fn each_keeps_its_place_and_the_lowest_vacant_one_is_next(
+            steps in proptest::collection::vec(any::<u32>(), 0..600),
+        ) {
+            let (slots, model) = behaves_like_a_map(&steps);
+            let all: Vec<(usize, u32)> = slots.iter().map(|(at, thing)| (at, *thing)).collect();
+            prop_assert!(all.iter().copied().eq(model.clone()));
+            let first = slots.next_from(0);
+            let walked = iter::successors(first, |place| slots.next_from(place + 1));
+            prop_assert!(walked.eq(model.into_keys()));
+        }
+    }
+
+    fn filled(things: usize) -> Slots<usize> {
+        let mut slots = Slots::default();
+        (0..things).for_each(|thing| {
+            slots.insert(thing);
+        });
+        slots
+    }
+
+    #[test]
+    fn memory_follows_what_is_there_even_where_the_last_one_stays() {
+        const MANY: usize = 200_000;
+        let mut slots = filled(MANY + 1);
+        (0..MANY).for_each(|place| {
+            slots.remove(place);
+        });
+        assert_eq!(slots.get(MANY), Some(&MANY));
+        let pages = slots.pages.iter().filter(|page| !page.things.is_empty());
+        assert_eq!((slots.len(), pages.count()), (1, 1));
+        assert_eq!(slots.next_from(0), Some(MANY));
+        slots.remove(MANY);
+        let left = [slots.pages.capacity(), slots.vacant.words.capacity()];
+        assert!(left.iter().all(|capacity| *capacity <= 4), "{left:?}");
+    }
+
+    #[test]
+    fn a_walk_is_as_long_as_there_are_things_when_many_have_gone() {
+        let mut slots = filled(15_003);
+        for place in 3..15_003 {
+            slots.remove(place);
+        }
+        assert_eq!(slots.pages.len(), 1, "a walk ends here");
+        assert_eq!(slots.iter().count(), 3);
+    }
+}
