@@ -155,8 +155,9 @@ pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
 pub const LATEST_SLICES_MIN: usize = 256;
 
 /// Connections over a limit that are kept until they have asked and were told so (HTTP 503 or 429),
-/// and such as linger, having been told all; if the limit on open files allows so many. Past it the
-/// former are told at once, and closed, and the latter count as connections.
+/// and such as linger, having been told all; if the limit on open files allows so many. Past it
+/// those that came first are told at once, and closed, and one that begins to linger keeps its
+/// place.
 pub const REFUSING_MAX: usize = 1_024;
 
 /// Of these, those of one address (IPv6: of one /64): one client must not keep the others from

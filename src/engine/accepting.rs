@@ -81,7 +81,7 @@ impl Shard {
 
     /// Tries again after errors. Called once a tick.
     pub(super) fn retry_accept(&mut self) {
-        self.core.spare_file().reopen();
+        self.core.has_spare_files();
         for listening in &mut self.listeners {
             listening.is_ready |= std::mem::take(&mut listening.is_failing);
         }
@@ -92,6 +92,9 @@ impl Shard {
         self.core.work.spend(PRICE_ACCEPT);
         if self.is_admin() {
             return self.welcome_admin(stream, peer, tls);
+        }
+        if !self.core.has_spare_files() {
+            return self.turn_down(stream, peer, tls);
         }
         let own = self.core.id;
         if !self.may_come_in(peer) {

@@ -6,6 +6,7 @@
 //! judged.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -46,23 +47,35 @@ impl Shard {
                 is_counted: address.is_some(),
                 tls,
             });
-            let now_ns = self.core.clock.turn_ns();
-            self.refusing.push_back((key, now_ns));
-            while self
-                .refusing
-                .pop_front_if(|(key, _)| self.core.connection(*key).is_none())
-                .is_some()
-            {}
+            self.note_apart(key);
         } else if !tls {
             self.tell_unasked(&stream, over_limit);
         }
     }
 
-    /// Ends the connection that has longest been one of those to be refused, on this shard and, if
-    /// it is its address that has too many, of that. So a new one has the time to ask. Who came in
-    /// this turn was not read yet, and stays.
+    /// Notes that the connection has a place apart. Those that are gone are forgotten every so
+    /// often: no more of them are there at any time than there are places.
+    fn note_apart(&mut self, key: Key) {
+        if self.refusing.len() >= 2 * self.core.settings.refusing_max {
+            let core = &mut self.core;
+            self.refusing
+                .retain(|(key, _)| core.connection(*key).is_some());
+        }
+        let now_ns = self.core.clock.turn_ns();
+        self.refusing.push_back((key, now_ns));
+    }
+
+    /// Ends the connection that has had a place apart for longest, on this shard and, if it is its
+    /// address that has too many, of that. So a new one has the time to ask. Who came in this turn
+    /// was not read yet, and stays.
     fn hurry_refused(&mut self, taken: Taken) {
         let now_ns = self.core.clock.turn_ns();
+        let core = &mut self.core;
+        while let Some((key, _)) = self.refusing.front()
+            && core.connection(*key).is_none()
+        {
+            self.refusing.pop_front();
+        }
         let mut waiting = self.refusing.iter();
         let place = waiting.position(|(key, since_ns)| {
             let connection = self.core.connection(*key);
@@ -99,6 +112,7 @@ impl Shard {
         connection.over_limit = Some(over_limit);
         (connection.is_apart, connection.is_counted) = (true, true);
         connection.deadline_tick = connection.deadline_tick.min(deadline);
+        self.note_apart(key);
     }
 
     /// A connection that is refused has not asked in time: it is told all the same.
@@ -128,6 +142,7 @@ impl Shard {
             self.give_place_back(connection);
             let connection = &mut self.core.connections[key.index as usize];
             (connection.is_apart, connection.is_counted) = (true, address.is_some());
+            self.note_apart(key);
         }
     }
 
@@ -189,6 +204,9 @@ impl Shard {
             let spare = |shard: &Shard| shard.core.spare_file().spend();
             return spare(self) || (self.evict(None) && spare(self));
         }
+        // One shard at a time: the others wait for their turn rather than for the next tick.
+        let doors = Arc::clone(&self.core.doors);
+        let _turn = doors.spare_files[0].turn();
         if !self.core.spare_file().spend() {
             return false;
         }
@@ -199,13 +217,13 @@ impl Shard {
             return false;
         };
         let tls = listening.tls;
-        self.core.spare_file().reopen();
-        if !self.core.spare_file().is_spent() {
-            // There are files again: the shortage was a passing one.
-            self.welcome(stream, peer, tls);
-            return true;
-        }
-        self.core.stats().accepted.add(1);
+        self.welcome(stream, peer, tls);
+        true
+    }
+
+    /// A connection that was accepted has the file that should be spare: it is told that the relay
+    /// is full, and its file is the spare one again.
+    pub(super) fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
         if self.may_come_in(peer) {
             self.count_over_limit(OverLimit::Connections, peer);
             if !tls {
@@ -214,8 +232,7 @@ impl Shard {
         } else {
             self.core.stats().refused[Refusal::Network as usize].add(1);
         }
-        self.core.spare_file().close(stream.into());
-        true
+        self.core.close_file(stream.into());
     }
 }
 

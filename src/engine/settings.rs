@@ -256,8 +256,9 @@ pub struct Settings {
     /// Connections of the process; `None`: no limit.
     pub connections_max: Option<usize>,
     /// Connections that are over a limit and are kept until they were told so, or that linger,
-    /// having been told all; 16 of one address. They count towards no other limit. Of the former
-    /// more are told at once, and closed. [`super::FileBudget`] says how many fit.
+    /// having been told all; 16 of one address. They count towards no other limit. If there are
+    /// more, those that came first are told at once, and closed. [`super::FileBudget`] says how
+    /// many fit.
     pub refusing_max: usize,
     /// Connections of the admin shard, half of them for one address; one more takes the place of
     /// the one that is missed least.

@@ -17,6 +17,7 @@ pub(super) struct SpareFile {
     pattern: UnixDatagram,
     held: Mutex<Option<OwnedFd>>,
     is_spent: AtomicBool,
+    turn: Mutex<()>,
 }
 
 impl SpareFile {
@@ -30,19 +31,26 @@ impl SpareFile {
             pattern,
             held: Mutex::new(Some(held.into())),
             is_spent: AtomicBool::new(false),
+            turn: Mutex::default(),
         })
+    }
+
+    /// The right to spend it, until this is dropped, for those who give it back at once.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes it. Returns whether it was there: then there is room for one file.
     pub(super) fn spend(&self) -> bool {
         let mut held = self.held();
-        self.is_spent.store(true, Ordering::Relaxed);
+        // Before it is closed: whoever gets a file by that finds out that it should be spare.
+        self.is_spent.store(true, Ordering::SeqCst);
         held.take().is_some()
     }
 
     /// Whether it is not there at the moment.
     pub(super) fn is_spent(&self) -> bool {
-        self.is_spent.load(Ordering::Relaxed)
+        self.is_spent.load(Ordering::SeqCst)
     }
 
     /// Closes a socket, whose place the spare file takes if it is not there.
@@ -56,10 +64,10 @@ impl SpareFile {
         }
     }
 
-    /// Opens it again, if it is not there and the files allow it.
-    pub(super) fn reopen(&self) {
+    /// Opens it again, if it is not there and the files allow it. Returns whether it is there.
+    pub(super) fn reopen(&self) -> bool {
         if !self.is_spent() {
-            return;
+            return true;
         }
         let mut held = self.held();
         if held.is_none()
@@ -67,11 +75,12 @@ impl SpareFile {
         {
             self.put(&mut held, file.into());
         }
+        held.is_some()
     }
 
     fn put(&self, held: &mut Option<OwnedFd>, file: OwnedFd) {
         *held = Some(file);
-        self.is_spent.store(false, Ordering::Relaxed);
+        self.is_spent.store(false, Ordering::SeqCst);
     }
 
     fn held(&self) -> MutexGuard<'_, Option<OwnedFd>> {
@@ -92,7 +101,7 @@ mod tests {
         assert!(!spare.is_spent());
         assert!(spare.spend() && spare.is_spent());
         assert!(!spare.spend(), "it is not there");
-        spare.reopen();
+        assert!(spare.reopen() && spare.reopen());
         assert!(!spare.is_spent() && spare.spend());
     }
 

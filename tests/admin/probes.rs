@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use corecast::admin;
 use corecast::config::ConnectionLimit;
-use corecast::engine::{Endpoint, EndpointSettings, Engine, Session, Settings};
+use corecast::engine::{Endpoint, EndpointSettings, Engine, FileBudget, Session, Settings};
+use corecast::relay;
 use corecast::wire::decoder::Message as Received;
 use tungstenite::Message;
 
@@ -186,4 +187,18 @@ fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
     }
     assert_eq!(try_join(relay.main, "/").err(), Some(503));
     relay_text(&mut members, "goes on");
+}
+
+#[test]
+fn a_number_of_connections_that_the_files_do_not_allow_is_cut_to_what_they_do() {
+    const FILES: usize = 64;
+    let mut config = config();
+    config.limits.connections = ConnectionLimit::Count(10_000);
+    let builder = relay::builder(&config, FILES).expect("a config that works");
+    let relay = Relay::of(builder.start().expect("it starts"));
+    let allowed = FileBudget::of(FILES, &relay::file_needs(&config, 2)).connections_max;
+    let members: Vec<_> = (0..allowed).map(|_| relay.join("/")).collect();
+    assert_eq!(try_join(relay.main, "/").err(), Some(503));
+    assert_eq!(ask(relay.admin(), "GET", "/livez").status, 200);
+    drop(members);
 }

@@ -216,8 +216,16 @@ fn who_lingers_takes_no_place_while_there_is_one_apart() {
     let first = linger();
     eventually("its place is free", || server.view.connections() == 0);
     let second = linger();
-    assert_eq!(Client::connect(server.address).answer().status, 503);
     assert_eq!(server.view.connections(), 1, "it keeps its own");
+    // Who is to be refused needs the place more than who was told all.
+    for _ in 0..3 {
+        let mut client = Client::connect(server.address);
+        client.send(PLAIN.as_bytes());
+        assert_eq!(client.answer().status, 503);
+    }
+    eventually("the first is let go", || {
+        server.sum(|stats| stats.closing.get()) == 1
+    });
     drop(second);
     eventually("its place is free", || server.view.connections() == 0);
     let mut member = server.open("/");
