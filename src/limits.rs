@@ -250,8 +250,8 @@ pub const TICKS_PER_SWEEP: usize = 10;
 /// Up to so many connections are looked at in every tick.
 pub const SWEEP_CONNECTIONS_MIN: usize = 1_024;
 
-/// Connections whose deadlines are looked at in one turn: some 50 µs. If a tick has to look at more,
-/// the next turn goes on.
+/// Connections whose deadlines are looked at in one turn: some 50 µs. If a tick has to look at
+/// more, the next turn goes on.
 pub const SWEEP_CONNECTIONS_PER_TURN: usize = 1_024;
 
 /// A shard's clock advances by at most this much in one turn, so that after a stall of the whole

@@ -11,15 +11,17 @@ use corecast::engine::{Builder, Engine, Inherited, Listen, Tls};
 use corecast::logging::{self, Log};
 use corecast::relay;
 use corecast::systemd::{self, Notifier};
-use mimalloc::MiMalloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+#[cfg(target_env = "gnu")]
+use tikv_jemallocator::Jemalloc;
 
 /// It gives memory back to the operating system when a peak is over, also if something small that
 /// came with the peak stays: the C library's allocator keeps what lies below that.
+#[cfg(target_env = "gnu")]
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let started = match cli::start() {

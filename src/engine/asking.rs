@@ -308,8 +308,8 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
     (over.len(), next)
 }
 
-/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded number
-/// of members or connections, so there may be more also where it finds none.
+/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded
+/// number of members or connections, so there may be more also if it finds none.
 fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     debug_assert!(most > 0);
     let Some(room) = core.find_room(key) else {

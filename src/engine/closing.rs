@@ -111,6 +111,6 @@ impl Shard {
         let inbound = &self.core.doors.inbound;
         inbound.fetch_sub(held_bytes, Ordering::Relaxed);
         self.give_place_back(&connection);
-        self.core.spare_file().close(connection.stream.into());
+        self.core.close_file(connection.stream.into());
     }
 }

@@ -5,12 +5,8 @@
 //! connections to read, to flush and to close) and done by the phases in [`super::shard`].
 
 use std::cmp::Reverse;
-<<<<<<< ours
 use std::collections::{BinaryHeap, VecDeque};
-=======
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
->>>>>>> theirs
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -163,11 +159,11 @@ impl Core {
         &self.doors.doors[usize::from(self.id)].stats
     }
 
-<<<<<<< ours
     /// Counts the phase of the turn, if it had to end while `more` waited.
     pub(super) fn note_cut(&self, more: bool) {
         self.work.note_cut(&self.stats().turn_cut, more);
-=======
+    }
+
     /// Whether the spare files are there, or can be had again.
     pub(super) fn has_spare_files(&self) -> bool {
         let mut spare_files = self.doors.spare_files.iter();
@@ -183,7 +179,6 @@ impl Core {
             true => own.close(socket),
             false => missing.unwrap_or(own).close(socket),
         }
->>>>>>> theirs
     }
 
     /// The file that is held open for when there are none left.

@@ -588,7 +588,6 @@ impl Shard {
         has_more
     }
 
-<<<<<<< ours
     /// Looks once a turn at what the process may hold, and at clients that lag behind.
     fn keep_within_memory(&mut self) {
         slow::sweep_lagging(&mut self.core);
@@ -596,24 +595,6 @@ impl Shard {
         slow::relieve_memory(&mut self.core);
         self.relieve_inbound();
         self.close_doomed();
-=======
-    /// Removes what has died. Only here do places in the slab become free.
-    pub(super) fn reap(&mut self) {
-        if std::mem::take(&mut self.core.has_freed_mail) {
-            self.wake_blocked_senders();
-        }
-        while let Some(key) = self.core.dead.pop() {
-            let connection = self.core.connections.remove(key.index as usize);
-            debug_assert!(
-                connection.phase == Phase::Dead && connection.generation == key.generation
-            );
-            let held_bytes = connection.decoder.held_bytes();
-            let inbound = &self.core.doors.inbound;
-            inbound.fetch_sub(held_bytes, Ordering::Relaxed);
-            self.give_place_back(&connection);
-            self.core.close_file(connection.stream.into());
-        }
->>>>>>> theirs
     }
 
     /// Pushes mail to another shard, behind what waits for it already.
