@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use corecast::wire::decoder::{Decoder, DecoderLimits, Input, Item, ProtocolError};
+use corecast::wire::decoder::{Decoder, DecoderLimits, Input, Item, Passive, ProtocolError};
 use corecast::wire::frame::MessageKind;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message};
@@ -80,7 +80,7 @@ pub(crate) fn read_with_ours(
         loop {
             let event = match decoder.next(&mut input, limits) {
                 Ok(None) => break,
-                Ok(Some(Item::Fragment)) => continue,
+                Ok(Some(Item::Passive(Passive::Fragment))) => continue,
                 Ok(Some(item)) => event_of(item),
                 Err(error) => {
                     outcome.verdict = Verdict::Failed(error);
@@ -112,8 +112,8 @@ fn event_of(item: Item<'_>) -> Event {
             Event::Compressed(is_text, message.payload.to_vec())
         }
         Item::Ping(payload) => Event::Ping(payload.to_vec()),
-        Item::Pong(payload) => Event::Pong(payload.to_vec()),
-        Item::Fragment => unreachable!("it is no event"),
+        Item::Passive(Passive::Pong(payload)) => Event::Pong(payload.to_vec()),
+        Item::Passive(Passive::Fragment) => unreachable!("it is no event"),
         Item::Close(frame) => {
             Event::Close(frame.map(|frame| (frame.code, frame.reason.to_owned())))
         }

@@ -22,7 +22,7 @@ use super::stats::{Counter, ShardStats};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED, REFUSING_WAIT};
 use crate::wire::close::append_close;
-use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message};
+use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message, Passive};
 use crate::wire::frame::{Opcode, append_frame};
 use crate::wire::http::Response;
 
@@ -213,11 +213,12 @@ impl Shard {
                     self.core.enqueue(key, pong, Origin::Pong, received_ns);
                 }
             }
-            Item::Pong(payload) => {
-                self.control_gets_through(key, &mut hearing.meter, payload.len());
-            }
-            Item::Fragment => {
-                self.control_gets_through(key, &mut hearing.meter, 0);
+            Item::Passive(frame) => {
+                let bytes = match frame {
+                    Passive::Pong(payload) => payload.len(),
+                    Passive::Fragment => 0,
+                };
+                self.control_gets_through(key, &mut hearing.meter, bytes);
             }
             Item::Close(_) => {}
         }

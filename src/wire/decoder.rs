@@ -73,13 +73,20 @@ pub enum Item<'a> {
     Compressed(Message<'a>),
     /// To be answered by a pong with the same payload.
     Ping(&'a [u8]),
-    /// An answer to a ping, or a heartbeat.
-    Pong(&'a [u8]),
-    /// A frame that is whole and not the last of its message: it is kept until that comes. So
-    /// whoever counts frames sees each of them, an empty one too.
-    Fragment,
+    /// A frame that nothing has to be done about. So whoever counts frames sees each of them.
+    Passive(Passive<'a>),
     /// The last item; `None` where the frame was empty.
     Close(Option<CloseFrame<'a>>),
+}
+
+/// A frame that asks for nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passive<'a> {
+    /// An answer to a ping, or a heartbeat.
+    Pong(&'a [u8]),
+    /// A frame that is whole and not the last of its message, which may be empty: it is kept until
+    /// that comes.
+    Fragment,
 }
 
 /// Received bytes; what is decoded is taken off the front.
@@ -306,7 +313,7 @@ impl Decoder {
         }
         match self.partial.get_or_insert_default().collect(input, limits) {
             Ok(Collected::Nothing) => Ok(None),
-            Ok(Collected::Fragment) => Ok(Some(Item::Fragment)),
+            Ok(Collected::Fragment) => Ok(Some(Item::Passive(Passive::Fragment))),
             Ok(Collected::Message {
                 kind,
                 is_compressed,
@@ -392,7 +399,7 @@ fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolErro
     debug_assert!(opcode.is_control());
     Ok(match opcode {
         Opcode::Ping => Item::Ping(payload),
-        Opcode::Pong => Item::Pong(payload),
+        Opcode::Pong => Item::Passive(Passive::Pong(payload)),
         _ => Item::Close(close_frame(payload)?),
     })
 }

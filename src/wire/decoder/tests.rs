@@ -30,14 +30,17 @@ impl From<Item<'_>> for Owned {
             Item::Message(message) => Owned::Binary(message.payload.to_vec()),
             Item::Compressed(message) => Owned::Compressed(message.kind, message.payload.to_vec()),
             Item::Ping(payload) => Owned::Ping(payload.to_vec()),
-            Item::Pong(payload) => Owned::Pong(payload.to_vec()),
-            Item::Fragment => unreachable!("it is left out"),
+            Item::Passive(Passive::Pong(payload)) => Owned::Pong(payload.to_vec()),
+            FRAGMENT => unreachable!("it is left out"),
             Item::Close(frame) => {
                 Owned::Close(frame.map(|frame| (frame.code, frame.reason.to_owned())))
             }
         }
     }
 }
+
+/// What comes of a frame that is not the last of its message.
+const FRAGMENT: Item<'_> = Item::Passive(Passive::Fragment);
 
 /// A masked frame with the first byte as given and the length in its shortest form.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -69,7 +72,7 @@ fn feed(decoder: &mut Decoder, piece: &[u8]) -> (Vec<Owned>, Option<ProtocolErro
     let mut items = Vec::new();
     loop {
         match decoder.next(&mut input, &LIMITS) {
-            Ok(Some(Item::Fragment)) => {}
+            Ok(Some(FRAGMENT)) => {}
             Ok(Some(item)) => items.push(item.into()),
             Ok(None) => {
                 assert!(input.is_empty(), "`None` leaves nothing behind");
@@ -227,7 +230,7 @@ fn every_fragment_but_the_last_is_an_item_an_empty_one_too() {
     let mut input = Input::new(&mut bytes);
     let mut decoder = Decoder::new();
     for _ in 0..3 {
-        assert_eq!(decoder.next(&mut input, &LIMITS), Ok(Some(Item::Fragment)));
+        assert_eq!(decoder.next(&mut input, &LIMITS), Ok(Some(FRAGMENT)));
     }
     let message = decoder.next(&mut input, &LIMITS).unwrap().map(Owned::from);
     assert_eq!(message, Some(Owned::Text(b"a".to_vec())));
@@ -257,7 +260,7 @@ fn rsv1_begins_a_compressed_message_where_that_was_agreed_on_and_is_nothing_else
             let mut piece = piece.to_vec();
             let mut input = Input::new(&mut piece);
             while let Some(item) = decoder.next(&mut input, &limits)? {
-                if item != Item::Fragment {
+                if item != FRAGMENT {
                     items.push(Owned::from(item));
                 }
             }
