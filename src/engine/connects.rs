@@ -18,7 +18,7 @@ const PARTS: usize = 64;
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
 /// A token bucket for each client address that has taken tokens lately; an IPv6 network of 64 bits
-/// counts as one. A bucket that is full again says nothing and is soon forgotten. Where more addresses
+/// counts as one. A bucket that is full again says nothing and is soon forgotten. If more addresses
 /// than [`CONNECT_BUCKETS_MAX`] take tokens at a time, those are forgotten first that are the
 /// nearest to being full, so whoever takes most is remembered longest.
 #[derive(Debug)]

@@ -23,12 +23,13 @@ use super::endpoint::Endpoint;
 use super::listener::Listener;
 use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
+use super::stats::ShardStats;
 use super::stop::Stop;
 use super::timers::BusyWindow;
 use super::tls::TlsBuffers;
 use super::work::{TurnPhase, price_of_bytes};
 use super::{asking, slow, tls};
-use crate::fanout::outbox::Sent;
+use crate::fanout::outbox::{Outbox, Sent};
 use crate::fanout::tickets::ShardSet;
 use crate::limits::{
     BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, FLUSH_QUANTUM_NS, PENDING_BYTES_MAX, PRICE_ASK,
@@ -554,24 +555,14 @@ impl Shard {
         let stats = &doors.doors[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
-        let now_ns = clock.now_ns();
-        let mut deliveries = 0;
         // What is encrypted counts as sent with the call that carried its first byte.
-        connection
-            .outbox
-            .advance(encrypted.unwrap_or(sent), |done: Sent| {
-                if done.is_delivery {
-                    let frames = u64::from(done.frames);
-                    deliveries += frames;
-                    stats
-                        .relay_latency
-                        .record(now_ns.saturating_sub(done.received_ns), frames);
-                }
-            });
-        if deliveries > 0 {
-            stats.deliveries.add(deliveries);
-            stats.frames_per_send.record(deliveries);
-        }
+        let sent_of_outbox = encrypted.unwrap_or(sent);
+        take_off(
+            &mut connection.outbox,
+            sent_of_outbox,
+            clock.now_ns(),
+            stats,
+        );
         if sent < tried {
             connection.is_writable = false;
             if !connection.is_lagging {
@@ -693,6 +684,24 @@ impl Shard {
             Control::Reload(live) => self.core.take_live(live),
             Control::Stop => self.begin_stop(),
         }
+    }
+}
+
+/// Takes what was sent off the outbox, and counts what was delivered.
+#[inline]
+fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) {
+    let mut deliveries = 0;
+    outbox.advance(bytes, |done: Sent| {
+        if done.is_delivery {
+            let frames = u64::from(done.frames);
+            deliveries += frames;
+            let latency_ns = now_ns.saturating_sub(done.received_ns);
+            stats.relay_latency.record(latency_ns, frames);
+        }
+    });
+    if deliveries > 0 {
+        stats.deliveries.add(deliveries);
+        stats.frames_per_send.record(deliveries);
     }
 }
 

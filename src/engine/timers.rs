@@ -63,17 +63,18 @@ impl Shard {
         self.sweep_left = self.core.connections.len().div_ceil(TICKS_PER_SWEEP);
         self.sweep_left = self.sweep_left.max(SWEEP_CONNECTIONS_MIN);
         self.sweep();
-        self.forget_connects();
+        self.forget_addresses();
         self.pulse();
         self.close_doomed();
     }
 
-    /// Has connects forgotten that are long past, a few in every tick.
-    fn forget_connects(&self) {
+    /// Has what addresses did forgotten that is long past, a few of them in every tick.
+    fn forget_addresses(&self) {
+        let (clock, doors) = (&self.core.clock, &self.core.doors);
         if self.core.id == 0 {
-            let clock = &self.core.clock;
-            let connects = &self.core.doors.connects;
-            connects.forget_some(clock.tick() as usize, clock.turn_ns());
+            for buckets in [&doors.connects, &doors.failed_credentials] {
+                buckets.forget_some(clock.tick() as usize, clock.turn_ns());
+            }
         }
     }
 
