@@ -46,7 +46,7 @@ pub(super) enum Phase {
     Draining,
     /// All was sent and the stream finished; the client's end of it is awaited.
     Lingering,
-    /// To be removed at the end of the turn.
+    /// To be removed at the end of a turn, as soon as it has left its rooms.
     Dead,
 }
 
