@@ -11,9 +11,11 @@ pub const EVENTS_PER_POLL: usize = 1_024;
 /// `recv` calls for one connection in one turn, if nobody else waits to be read; else it gets one.
 pub const READS_PER_CONNECTION: usize = 4;
 
-/// Bytes taken by one `recv` while others wait to be read: one that sends without pause delays them
-/// by no more than this, and one that sends little now and then is read before it.
-pub const READ_QUANTUM_BYTES: usize = 32 * 1024;
+/// Bytes taken by one `recv` while others wait to be read. Those that send without pause have a lane
+/// of their own (`engine/lanes.rs`), so whoever sends little waits for one such read: some 30 µs.
+/// With less, 60 publishers that send all they can get a tenth less through, since every read is
+/// also a send.
+pub const READ_QUANTUM_BYTES: usize = 128 * 1024;
 
 /// Bytes taken by one `recv` from a connection that may send compressed messages: DEFLATE makes up
 /// to 1,032 bytes of one, and a turn is to gather little more than [`TURN_BYTES_MAX`].
