@@ -8,13 +8,13 @@ pub const SHARDS_MAX: usize = 256;
 /// Events taken from the operating system by one poll. More only wait for the next turn.
 pub const EVENTS_PER_POLL: usize = 1_024;
 
-/// `recv` calls for one connection in one turn, if nobody else waits to be read; else it gets one.
+/// `recv` calls for one connection in one turn if nobody else waits to be read; else it gets one.
 pub const READS_PER_CONNECTION: usize = 4;
 
-/// Bytes taken by one `recv` while others wait to be read. Those that send without pause have a lane
-/// of their own (`engine/lanes.rs`), so whoever sends little waits for one such read: some 30 µs.
-/// With less, 60 publishers that send all they can get a tenth less through, since every read is
-/// also a send.
+/// Bytes taken by one `recv` while others wait to be read. Those that send without pause have a
+/// lane of their own (`engine/lanes.rs`), so whoever sends little waits for one such read: some
+/// 30 µs. With less, 60 publishers that send all they can get a tenth less through, since every
+/// read is also a send.
 pub const READ_QUANTUM_BYTES: usize = 128 * 1024;
 
 /// Bytes taken by one `recv` from a connection that may send compressed messages: DEFLATE makes up

@@ -8,9 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointSettings, Later, Request, Session, TurnPhase,
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Later, Request, Session,
+    TurnPhase,
 };
+use corecast::fanout::room::EndpointId;
+use corecast::fanout::{ConnectionId, Recipients};
+use corecast::limits::CONTROL_MAILBOX_BYTES_MAX;
 use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
 use corecast::wire::http::Response;
 
 use crate::support::client::{Client, TEXT, frame, upgrade};
@@ -159,6 +164,42 @@ fn many_who_go_leave_room_for_a_bystander() {
     scene.server.expect_empty();
     assert_eq!(scene.log.count(b'c'), 302);
     assert!(scene.cuts(TurnPhase::Read) + scene.cuts(TurnPhase::Close) > 0);
+}
+
+#[test]
+fn what_handles_leave_for_a_shard_is_bounded_in_bytes() {
+    let scene = Scene::new();
+    let mut keeper = scene.server.open("/");
+    let mut member = scene.server.open("/rooms");
+    keeper.text("hold");
+    eventually("the shard is held", || {
+        scene.log.is_held.load(Ordering::Acquire)
+    });
+    let handle = scene.server.engine().handle();
+    let payload = vec![b'x'; CONTROL_MAILBOX_BYTES_MAX / 4];
+    let publish = || {
+        let (room, kind, payload) = ("/1", MessageKind::Binary, payload.clone());
+        handle.publish(EndpointId(0), room, Recipients::All, kind, payload)
+    };
+    let taken = (0..100).take_while(|_| publish().is_ok()).count();
+    assert_eq!(taken, 4, "of a quarter each");
+    assert_eq!(publish(), Err(HandleError::Busy));
+    // What has no payload gets through, and all that was taken is sent.
+    assert_eq!(handle.leave(nobody(), EndpointId(0), "/1"), Ok(()));
+    scene.log.open();
+    for _ in 0..4 {
+        assert_eq!(member.frame().payload.len(), payload.len());
+    }
+    eventually("there is room again", || publish().is_ok());
+}
+
+/// A connection that the first shard does not have.
+fn nobody() -> ConnectionId {
+    ConnectionId {
+        index: 0,
+        generation: 0,
+        shard: 0,
+    }
 }
 
 #[test]

@@ -58,6 +58,36 @@ fn empty_fragments_without_pause() {
 }
 
 #[test]
+fn publishers_that_send_all_they_can_in_rooms_of_their_own() {
+    const MESSAGES: usize = 4_000;
+    let stage = Stage::start(&[]);
+    let message = frame(TEXT, &[b'x'; 1_000]);
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let mut client = stage.open(&format!("/alone/{number}"));
+            let (stage, message) = (&stage, &message);
+            scope.spawn(move || {
+                let mut own = client.stream.try_clone().expect("a socket");
+                let reading = scope.spawn(move || {
+                    let mut left = MESSAGES * (4 + 1_000);
+                    let mut buffer = vec![0; 64 * 1024];
+                    while left > 0 {
+                        let most = left.min(buffer.len());
+                        left -= own.read(&mut buffer[..most]).expect("it goes on");
+                    }
+                });
+                (0..MESSAGES / 100).for_each(|_| client.send(&message.repeat(100)));
+                reading.join().expect("all of its own messages");
+                stage.leave(client);
+            });
+        }
+        stage.witness.goes_on();
+    });
+    assert!(cuts(&stage, "read") > 0.0);
+    stage.end(&[]);
+}
+
+#[test]
 fn a_megabyte_to_two_hundred_members() {
     let stage = Stage::start(&["limits.message_bytes=2MiB"]);
     let large = "x".repeat(1 << 20);
