@@ -1,7 +1,7 @@
 //! The keys of back ends: who holds one may push, publish, list and disconnect, as far as its
 //! scopes go.
 //!
-//! The push API and the rooms API ask [`ApiKeys::judge`]. Several keys hold at once, so that a new
+//! The push API and the rooms API ask `ApiKeys::judge`. Several keys hold at once, so that a new
 //! one can be rolled out before the old one goes. Without any key nothing is allowed. The file is
 //! read again when it changes.
 
