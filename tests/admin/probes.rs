@@ -101,16 +101,20 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
 /// More than the admin listener takes of one address or of all.
 const CROWD: usize = 300;
 
+/// Connections that have asked once and are idle.
+fn crowd(relay: &Relay) -> Vec<Client> {
+    let each = (0..CROWD).map(|_| {
+        let mut client = Client::connect(relay.admin());
+        assert_eq!(client.ask("GET", "/livez").status, 200);
+        client
+    });
+    each.collect()
+}
+
 #[test]
 fn idle_connections_to_the_admin_listener_make_room_for_probes() {
     let relay = Relay::start(&config());
-    let crowd: Vec<Client> = (0..CROWD)
-        .map(|_| {
-            let mut client = Client::connect(relay.admin());
-            assert_eq!(client.ask("GET", "/livez").status, 200);
-            client
-        })
-        .collect();
+    let crowd = crowd(&relay);
     for path in ["/livez", "/readyz", "/health", "/metrics"] {
         assert_eq!(ask(relay.admin(), "GET", path).status, 200, "{path}");
     }
@@ -125,18 +129,12 @@ fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
     let mut watching = try_join(relay.admin(), "/dashboard/stream").expect("a WebSocket");
     let mut asking = Client::connect(relay.admin());
     asking.send(b"GET /readyz HTTP/1.1\r\nHo");
-    let crowd: Vec<Client> = (0..CROWD)
-        .map(|_| {
-            let mut client = Client::connect(relay.admin());
-            assert_eq!(client.ask("GET", "/livez").status, 200);
-            client
-        })
-        .collect();
+    let crowd = crowd(&relay);
     asking.send(b"st: relay\r\n\r\n");
     assert_eq!(asking.reply("GET").status, 200);
     assert!(watching.read().expect("a snapshot").is_text());
     drop(crowd);
-    // Where nobody is idle, who is busy makes room.
+    // If nobody is idle, a busy connection makes room.
     let busy: Vec<Client> = (0..CROWD)
         .map(|_| {
             let mut client = Client::connect(relay.admin());

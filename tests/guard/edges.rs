@@ -1,10 +1,7 @@
 //! What is judged before anybody is known: networks and origins.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
-
 use corecast::engine::{EndpointSettings, Network, Networks, Refusal, Settings};
 use corecast::guard::{GuardSettings, Origins};
-use socket2::{Domain, Socket, Type};
 
 use super::support::client::{Client, upgrade, upgrade_with};
 use super::support::{Server, eventually, settings};
@@ -21,16 +18,6 @@ fn hub(change: impl FnOnce(&mut Settings)) -> Server {
     Server::hub(settings, EndpointSettings::default())
 }
 
-/// Connects from an address of this machine.
-fn connect_from(from: &str, to: SocketAddr) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let from: IpAddr = from.parse().expect("an address");
-    let bound = socket.bind(&SocketAddr::new(from, 0).into());
-    bound.expect("an address of this machine");
-    socket.connect(&to.into()).expect("a connection");
-    Client::from(TcpStream::from(socket))
-}
-
 #[test]
 fn a_network_that_is_denied_gets_no_answer_and_counts() {
     let server = hub(|settings| {
@@ -40,13 +27,13 @@ fn a_network_that_is_denied_gets_no_answer_and_counts() {
         };
     });
     // Not allowed, and denied though allowed.
-    for (number, from) in [(1, "127.0.0.9"), (2, "127.0.0.2")] {
-        let mut client = connect_from(from, server.address);
+    for (number, from) in [(1, 9), (2, 2)] {
+        let mut client = Client::connect_from(from, server.address);
         let _ = client.try_send(upgrade("/").as_bytes());
-        assert_eq!(client.try_answer(), None, "{from}");
+        assert_eq!(client.try_answer(), None, "127.0.0.{from}");
         assert_eq!(refused(&server, Refusal::Network), number);
     }
-    let allowed = connect_from("127.0.0.1", server.address);
+    let allowed = Client::connect_from(1, server.address);
     allowed.upgraded("/").round_trip();
     assert_eq!(refused(&server, Refusal::Network), 2);
     eventually("nobody else is there", || server.view.connections() <= 1);
