@@ -69,7 +69,7 @@ pub(crate) struct Programs {
     pub(crate) against: Option<PathBuf>,
 }
 
-/// What that one is called.
+/// The name of the relay given with `--against`.
 pub(crate) const BEFORE: &str = "before";
 
 /// A relay that others have written.

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     size: usize,
 }
 
-/// What is done to the relay.
+/// A kind of load that may disturb bystanders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// Empty pings, `rate` bytes a second
@@ -83,7 +83,7 @@ pub(crate) enum Kind {
     Stalled,
 }
 
-/// What was done.
+/// What the load amounted to.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) seconds: f64,
@@ -365,7 +365,7 @@ fn subscribe(stream: &mut TcpStream, names: impl Iterator<Item = String>) -> io:
     await_pong(stream)
 }
 
-/// What comes before the pong, other than pings, says that something was refused.
+/// Waits for the pong. Any other frame but a ping means that the relay refused something.
 fn await_pong(stream: &mut TcpStream) -> io::Result<()> {
     let mut frames = Frames::default();
     let mut buffer = [0; 1024];

@@ -43,12 +43,12 @@ const TOKEN_KEYS: usize = 8;
 const BEFORE: &str = "before";
 const VERSION: u32 = 1;
 
-/// What is to be measured.
+/// The rows to measure, and with which relays.
 pub(crate) struct Plan {
     pub(crate) relay: PathBuf,
     /// Another relay, which takes turns with it.
     pub(crate) against: Option<PathBuf>,
-    /// Only these; all where there are none.
+    /// The rows to run; all of them if empty.
     pub(crate) rows: Vec<String>,
     pub(crate) is_quick: bool,
     /// Where all is kept.
