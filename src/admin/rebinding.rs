@@ -67,28 +67,23 @@ fn is_of_this_machine(host: &str) -> bool {
 mod tests {
     use super::*;
     use crate::fanout::ConnectionId;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::wire::http::with_head;
 
     fn rebound(peer: &str, host: &str, headers: &str) -> bool {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
-        let limits = HeadLimits {
-            head_bytes: 8_192,
-            target_bytes: 2_048,
-        };
-        let mut space = HeaderSpace::new();
-        let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
-        let (head, _) = parsed.expect("a head").expect("a whole one");
-        is_rebound(&Request {
-            head: &head,
-            parameter: None,
-            body: &[],
-            peer: peer.parse().expect("an address"),
-            connection: ConnectionId {
-                index: 0,
-                generation: 0,
-                shard: 0,
-            },
-            context: None,
+        with_head(&request, |head| {
+            is_rebound(&Request {
+                head,
+                parameter: None,
+                body: &[],
+                peer: peer.parse().expect("an address"),
+                connection: ConnectionId {
+                    index: 0,
+                    generation: 0,
+                    shard: 0,
+                },
+                context: None,
+            })
         })
     }
 

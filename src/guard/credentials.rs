@@ -66,20 +66,15 @@ fn filled(text: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::wire::http::with_head;
 
     fn found(target: &str, headers: &str, tokens: bool, keys: bool) -> Option<(char, String)> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
-        let limits = HeadLimits {
-            head_bytes: 8_192,
-            target_bytes: 2_048,
-        };
-        let mut space = HeaderSpace::new();
-        let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
-        let (head, _) = parsed.expect("a head").expect("a whole one");
-        find(&head, tokens, keys).map(|found| match found {
-            Credential::Token(text) => ('t', text.into_owned()),
-            Credential::ApiKey(text) => ('k', text.into_owned()),
+        with_head(&request, |head| {
+            find(head, tokens, keys).map(|found| match found {
+                Credential::Token(text) => ('t', text.into_owned()),
+                Credential::ApiKey(text) => ('k', text.into_owned()),
+            })
         })
     }
 

@@ -220,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::wire::http::with_head;
 
     fn origins(allow: &[&str]) -> Origins {
         let allow = allow.iter().map(|text| text.parse().expect("an origin"));
@@ -232,13 +232,7 @@ mod tests {
 
     fn admits(origins: &Origins, headers: &str) -> bool {
         let request = format!("GET / HTTP/1.1\r\nHost: relay.example:8443\r\n{headers}\r\n");
-        let limits = HeadLimits {
-            head_bytes: 8_192,
-            target_bytes: 2_048,
-        };
-        let mut space = HeaderSpace::new();
-        let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
-        origins.admit(&parsed.expect("a head").expect("a whole one").0)
+        with_head(&request, |head| origins.admit(head))
     }
 
     #[test]

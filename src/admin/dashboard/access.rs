@@ -154,20 +154,15 @@ pub(super) fn protocols<'h>(head: &Head<'h>) -> impl Iterator<Item = &'h str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::wire::http::with_head;
 
     const TOKEN: &str = "a/token+with,all=";
 
     fn judged(access: &Access, headers: &str) -> (Result<(), Denied>, Result<(), Denied>) {
         let request = format!("GET / HTTP/1.1\r\n{headers}\r\n");
-        let limits = HeadLimits {
-            head_bytes: 8_192,
-            target_bytes: 2_048,
-        };
-        let mut space = HeaderSpace::new();
-        let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
-        let (head, _) = parsed.expect("a head").expect("a whole one");
-        (access.judge_page(&head), access.judge(&head))
+        with_head(&request, |head| {
+            (access.judge_page(head), access.judge(head))
+        })
     }
 
     #[test]

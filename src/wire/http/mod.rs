@@ -20,3 +20,16 @@ pub use response::Response;
 
 pub(super) use head::list_items;
 pub(super) use response::is_emittable;
+
+/// Hands the head of a whole request, within common limits, to a unit test.
+#[cfg(test)]
+pub(crate) fn with_head<T>(request: &str, test: impl FnOnce(&Head<'_>) -> T) -> T {
+    let limits = HeadLimits {
+        head_bytes: 8_192,
+        target_bytes: 2_048,
+    };
+    let mut space = HeaderSpace::new();
+    let parsed = Head::parse(request.as_bytes(), &mut space, &limits);
+    let (head, _) = parsed.expect("a head").expect("a whole one");
+    test(&head)
+}
