@@ -50,8 +50,8 @@ pub const LAGGING_SHOWN_MAX: usize = 10;
 /// Batches taken from one mailbox in one turn.
 pub const BATCHES_PER_MAILBOX: usize = 32;
 
-/// Members of one room that get their frames before another room has its turn, at the most: fewer
-/// where what they get is large.
+/// Most members of one room that get their frames before another room has its turn: fewer if what
+/// they get is large.
 pub const MEMBERS_PER_PASS: usize = 256;
 
 /// What may wait for a connection whose socket still takes what it is given, in bytes. Past it the

@@ -45,7 +45,7 @@ impl Holders {
         self.0[usize::from(shard)].store(0, Ordering::Relaxed);
     }
 
-    /// The shard whose turn it is, as far as that is known without a look: `None` where nobody
+    /// The shard whose turn it is, as far as that is known without a look: `None` if nobody
     /// holds anything.
     pub(super) fn turn(&self) -> Option<u16> {
         let bytes = |shard: &usize| self.0[*shard].load(Ordering::Relaxed);

@@ -114,7 +114,7 @@ impl Slice {
         self.frames -= frames;
     }
 
-    /// Leaves only the first frame. Returns the others, where there are any.
+    /// Leaves only the first frame. Returns the others, if there are any.
     fn split_off_others(&mut self) -> Option<Slice> {
         let end = self.segment.buffer.frame_end_after(self.start);
         if end >= self.end {

@@ -126,7 +126,7 @@ impl Buffer {
         Buffer::new(bytes, frame_ends.collect(), &self.live)
     }
 
-    /// Copies of these parts, whole frames each, side by side; `None` where there are none.
+    /// Copies of these parts, whole frames each, side by side; `None` if there are none.
     pub fn join(parts: &[(Rc<Segment>, u32, u32)]) -> Option<Buffer> {
         let (first, ..) = parts.first()?;
         let total = parts.iter().map(|(_, start, end)| end - start).sum::<u32>();

@@ -75,7 +75,7 @@ pub enum FileProblem {
 }
 
 impl Files {
-    /// The API keys; none where no file is named, and where there is none in it.
+    /// The API keys; none if no file is named or the file has none.
     pub(crate) fn read_keys(&self) -> Result<Vec<ApiKey>, FileError> {
         self.keys.as_deref().map_or(Ok(Vec::new()), |path| {
             let keys = read(path).and_then(|text| parse_keys(&text));

@@ -44,7 +44,7 @@ impl GoodTokens {
         self.part(token).get(token).map(|good| good.key)
     }
 
-    /// Remembers it. Where there are too many, those go that have expired, and else any.
+    /// Remembers it. If there are too many, the expired ones go, then any until a quarter is free.
     pub(super) fn remember(
         &self,
         token: TokenHash,

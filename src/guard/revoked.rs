@@ -49,7 +49,7 @@ impl Door {
         std::mem::replace(&mut *place, guard)
     }
 
-    /// The terms of somebody who comes in, with this as the keeper where there is anything to keep.
+    /// The terms of somebody who comes in, with this as the keeper if there is anything to keep.
     pub(super) fn keep(self: &Arc<Door>, terms: Terms) -> Terms {
         let keeper = terms.context.is_some().then(|| Arc::clone(self) as Arc<_>);
         Terms { keeper, ..terms }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Another compiler makes other instructions of the same source, and the C library's `memcpy` is
-//! part of what is counted: limits are kept for each compiler and target, and where there are
+//! part of what is counted: limits are kept for each compiler and target, and if there are
 //! none, nothing is judged. Only a release build says anything.
 
 mod callgrind;

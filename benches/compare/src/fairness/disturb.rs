@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 const WRITE_BYTES: usize = 64 << 10;
 /// Of whole frames, about this much is written over and over.
 const BLOB_BYTES: usize = 512 << 10;
-/// How long to wait where no socket takes anything.
+/// How long to wait if no socket takes anything.
 const PAUSE: Duration = Duration::from_millis(1);
 const READ_BYTES: usize = 256 << 10;
 /// Requests that are sent in one go, before the answer to the first.

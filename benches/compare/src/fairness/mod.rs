@@ -222,7 +222,7 @@ fn verdict(outcome: &Outcome, has_failed: bool, before: &[Figure]) -> Verdict {
     }
 }
 
-/// Whether a figure is as it must be. Where there is nothing to hold it against, it is.
+/// Whether a figure is as it must be. It passes if there is nothing to hold it against.
 fn is_kept(figure: &Figure, before: &[Figure]) -> bool {
     match figure.limit {
         Limit::Told => true,

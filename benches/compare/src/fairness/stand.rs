@@ -331,7 +331,7 @@ impl Seen {
         let share = |cpu: Duration| cpu.as_secs_f64() / seconds;
         let load_cpu = self.load_cpu.zip(before.load_cpu);
         let received = |seen: &Self| seen.metrics.sum("corecast_received_payload_bytes_total");
-        // A tick ends a turn each tenth of a second: where none has ended, one still goes on.
+        // A tick ends a turn each tenth of a second: if none has ended, one still goes on.
         let longest_turn = self.metrics.longest_turn_since(&before.metrics);
         Reading {
             relay_cpu: share(self.relay_cpu.saturating_sub(before.relay_cpu)),
