@@ -83,14 +83,14 @@ impl Shard {
             if let Some(connection) = self.core.connection(key) {
                 connection.is_writable = true;
             }
-            self.flush_connection(key);
+            self.flush_now(key);
         }
         slow::enforce(&mut self.core, key);
     }
 
     /// Sends to a member for which too much waits already. Returns whether it can get more.
     fn make_room(&mut self, key: Key) -> bool {
-        self.flush_connection(key);
+        self.flush_now(key);
         let connection = self.core.connection(key);
         connection.is_none_or(|connection| !connection.is_flushed_first())
     }

@@ -494,7 +494,12 @@ impl Shard {
     }
 
     /// Writes to one connection until its socket takes no more, or others have their turn.
-    pub(super) fn flush_connection(&mut self, key: Key) {
+    ///
+    /// It is inlined into the loop that calls it, down to the system call: see [`Stream::write`].
+    ///
+    /// [`Stream::write`]: super::stream::Stream::write
+    #[inline(always)]
+    fn flush_connection(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
@@ -514,7 +519,14 @@ impl Shard {
         }
     }
 
+    /// Writes to one connection ahead of the flush of the turn.
+    #[inline(never)]
+    pub(super) fn flush_now(&mut self, key: Key) {
+        self.flush_connection(key);
+    }
+
     /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
+    #[inline(always)]
     fn write(&mut self, key: Key) -> bool {
         let Core {
             connections,
@@ -706,6 +718,7 @@ fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) 
 }
 
 /// One `send` or `writev` of the front of the outbox, and how many bytes that is.
+#[inline(always)]
 fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
     if let Some(bytes) = connection.outbox.only_slice() {
         return (connection.stream.write(bytes), bytes.len());

@@ -36,6 +36,13 @@ impl Stream {
     /// One `send`. It goes past the C library, whose own is a cancellation point of POSIX threads:
     /// that costs a process with several of them more than all else that a send does outside the
     /// kernel.
+    ///
+    /// It is inlined, and so is what calls it, up to the loop over connections. A return from a
+    /// function that has made a system call is mispredicted, because the kernel's calls have
+    /// replaced ours in the processor's stack of return addresses; and where the kernel guards its
+    /// own returns (safe RET, on AMD's Zen), each system call after that takes a fifth longer from
+    /// end to end. No count of instructions shows it: `scripts/bench --against` does.
+    #[inline(always)]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let socket = match self {
             Stream::Tcp(stream) => stream.as_fd(),

@@ -199,38 +199,49 @@ impl Shard {
 }
 
 /// Encrypts the front of the outbox with one call, and sends it with one. Where nothing can be
-/// encrypted, that is an error of the stream.
+/// encrypted, that is an error of the stream. Inlined for the sake of [`Stream::write`].
+///
+/// [`Stream::write`]: crate::engine::stream::Stream::write
+#[inline(always)]
 pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
-    let mut sent = Sent {
-        result: Err(ErrorKind::BrokenPipe.into()),
-        tried: 0,
-        encrypted: 0,
+    let encrypted = encrypt(connection, buffers);
+    let records = &buffers.encrypted;
+    let tried = records.bytes().len();
+    let result = match encrypted {
+        Some(_) if tried > 0 => write_records(connection, records),
+        _ => Err(ErrorKind::BrokenPipe.into()),
     };
+    Sent {
+        result,
+        tried,
+        encrypted: encrypted.unwrap_or(0),
+    }
+}
+
+/// Puts into the buffer for records what the socket did not take, and what it takes of the outbox:
+/// returns how much of that. `None`: the session cannot encrypt.
+#[inline(never)]
+fn encrypt(connection: &mut Connection, buffers: &mut TlsBuffers) -> Option<usize> {
     let is_last = connection.phase == Phase::Draining;
-    let Some(tls) = &mut connection.tls else {
-        return sent;
-    };
+    let tls = connection.tls.as_mut()?;
     let records = &mut buffers.encrypted;
     records.clear();
     tls.take_unsent(records);
     let plaintext = front(&connection.outbox, tls.room_bytes(), &mut buffers.gathered);
-    sent.encrypted = plaintext.len();
+    let encrypted = plaintext.len();
     if !plaintext.is_empty() && !tls.encrypt(plaintext, records) {
-        return sent;
+        return None;
     }
-    if is_last && sent.encrypted == connection.outbox.bytes() && tls.has_to_send(true) {
+    if is_last && encrypted == connection.outbox.bytes() && tls.has_to_send(true) {
         // Where it cannot be said, the end of the stream has to do.
         tls.finish(records);
     }
-    sent.tried = records.bytes().len();
-    if sent.tried > 0 {
-        sent.result = write_records(connection, records);
-    }
-    sent
+    Some(encrypted)
 }
 
 /// One `send`. The session keeps what the socket does not take, also where that was an error: one
 /// that passes is tried again.
+#[inline(always)]
 fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result<usize> {
     let bytes = records.bytes();
     let result = loop {
