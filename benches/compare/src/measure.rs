@@ -25,6 +25,8 @@ const CONNECTED: Duration = Duration::from_millis(50);
 /// After a run the server takes note of closed connections for so long.
 const SETTLE: Duration = Duration::from_millis(60);
 const IDLE_PATIENCE: Duration = Duration::from_secs(30);
+/// Allocators keep what the handshakes used for about a second before they give it back.
+const GIVEN_BACK: Duration = Duration::from_secs(2);
 /// Connections that are opened and closed before those that are measured.
 const HANDSHAKES_WARMUP: u32 = 1_000;
 /// Before a storm, the load that it is to disturb has its connections and flows.
@@ -289,6 +291,10 @@ impl Lab {
         }
         // The last ones are accepted, but not upgraded yet.
         self.idle_again(server)?;
+        let given_back_at = Instant::now() + GIVEN_BACK;
+        while Instant::now() < given_back_at {
+            pause(&self.generator.interrupt)?;
+        }
         let resident = procfs::resident_bytes(server.pid()).context("reading VmRSS")?;
         holder.signal(Signal::TERM);
         drop(holder);
