@@ -1,7 +1,7 @@
 //! The header of a client's frame: parsed and judged in one go (RFC 6455 §5.2).
 
-use super::decoder::{DecoderLimits, ProtocolError};
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, FIN, LEN7_MAX, LEN16_MARK, LEN16_MAX, Opcode, RSV1};
+use super::protocol_error::{DecoderLimits, ProtocolError};
 
 /// The largest header of a client's frame: two bytes, a 64-bit length and the masking key.
 pub(super) const CLIENT_HEADER_BYTES_MAX: usize = 14;

@@ -1,8 +1,9 @@
 //! What a connection keeps while a frame or a message is not whole: see [`super::decoder`].
 
-use super::decoder::{DecoderLimits, Input, ProtocolError};
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, MessageKind, Opcode};
 use super::header::{CLIENT_HEADER_BYTES_MAX, Header};
+use super::input::Input;
+use super::protocol_error::{DecoderLimits, ProtocolError};
 use super::{mask, utf8};
 
 /// The pieces of a header, of a control frame and of a message; any of them may be open at once,
