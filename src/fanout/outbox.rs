@@ -6,6 +6,7 @@
 //! `OUTBOX.md` beside this file for the states.
 
 mod rest;
+mod slice;
 
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -13,133 +14,11 @@ use std::rc::Rc;
 use rustc_hash::FxHashSet;
 
 use self::rest::Rest;
+use self::slice::Slice;
 use super::segment::{Buffer, Segment};
-use crate::limits::{COALESCED_BYTES_MAX, CONTROLS_MAX};
+use crate::limits::COALESCED_BYTES_MAX;
 
-/// Where a slice's frames come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// A room, by its number on this shard.
-    Room(u32),
-    /// Sent to this connection alone.
-    Direct,
-    /// An HTTP response.
-    Control,
-    /// The Close frame: it goes out last.
-    Close,
-    /// A pong. While many wait, the last of them is replaced by the next (RFC 6455 §5.5.3).
-    Pong,
-    /// A ping: one that waits says all that the next would.
-    Ping,
-}
-
-impl Origin {
-    /// Whether it goes out ahead of data.
-    fn goes_ahead(self) -> bool {
-        matches!(self, Origin::Control | Origin::Pong | Origin::Ping)
-    }
-
-    /// Whether one that waits and is not partly sent is replaced by the next, where so many control
-    /// frames wait.
-    fn is_replaced(self, controls: usize) -> bool {
-        match self {
-            Origin::Ping => true,
-            Origin::Pong => controls >= CONTROLS_MAX,
-            _ => false,
-        }
-    }
-
-    fn is_data(self) -> bool {
-        matches!(self, Origin::Room(_) | Origin::Direct)
-    }
-}
-
-/// Frames, or the rest of them, that are side by side in one buffer.
-#[derive(Clone, Debug)]
-struct Slice {
-    segment: Rc<Segment>,
-    start: u32,
-    end: u32,
-    frames: u32,
-    /// [`Origin`], packed: the engine keeps one of these in every slab entry.
-    origin: u32,
-}
-
-const DIRECT: u32 = u32::MAX;
-const CONTROL: u32 = u32::MAX - 1;
-const PONG: u32 = u32::MAX - 2;
-const CLOSE: u32 = u32::MAX - 3;
-const PING: u32 = u32::MAX - 4;
-
-impl Slice {
-    /// All of a segment that is one frame.
-    fn whole(segment: &Rc<Segment>, origin: Origin) -> Slice {
-        Slice {
-            segment: Rc::clone(segment),
-            start: 0,
-            end: segment.buffer.bytes().len() as u32,
-            frames: 1,
-            origin: origin.into(),
-        }
-    }
-
-    fn origin(&self) -> Origin {
-        match self.origin {
-            DIRECT => Origin::Direct,
-            CONTROL => Origin::Control,
-            PONG => Origin::Pong,
-            CLOSE => Origin::Close,
-            PING => Origin::Ping,
-            room => Origin::Room(room),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.segment.buffer.bytes()[self.start as usize..self.end as usize]
-    }
-
-    fn len(&self) -> usize {
-        (self.end - self.start) as usize
-    }
-
-    /// Whether it holds a larger buffer than it needs.
-    fn is_part(&self) -> bool {
-        self.len() < self.segment.buffer.bytes().len()
-    }
-
-    /// Takes the bytes up to `at` off the front, with the `frames` that end there.
-    fn cut_front(&mut self, at: u32, frames: u32) {
-        debug_assert!(self.start <= at && at <= self.end && frames <= self.frames);
-        self.start = at;
-        self.frames -= frames;
-    }
-
-    /// Leaves only the first frame. Returns the others, if there are any.
-    fn split_off_others(&mut self) -> Option<Slice> {
-        let end = self.segment.buffer.frame_end_after(self.start);
-        if end >= self.end {
-            return None;
-        }
-        let mut others = self.clone();
-        others.cut_front(end, 1);
-        self.end = end;
-        self.frames = 1;
-        Some(others)
-    }
-}
-
-impl From<Origin> for u32 {
-    fn from(origin: Origin) -> u32 {
-        match origin {
-            Origin::Direct => DIRECT,
-            Origin::Control => CONTROL,
-            Origin::Pong => PONG,
-            Origin::Close => CLOSE,
-            Origin::Ping => PING,
-            Origin::Room(room) => room,
-        }
-    }
-}
+pub use self::slice::{Origin, Part};
 
 /// What a policy took out of an outbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -277,9 +156,10 @@ impl Outbox {
     }
 
     /// Adds a control frame, the whole of `segment`: it goes out before any data, behind the frame
-    /// that is partly sent and control frames that wait already. Past [`CONTROLS_MAX`] of those a
-    /// pong replaces the one before it, since only the newest is owed (RFC 6455 §5.5.3); a ping
-    /// that waits is always replaced. Constant time.
+    /// that is partly sent and control frames that wait already. Past
+    /// [`CONTROLS_MAX`](crate::limits::CONTROLS_MAX) of those a pong replaces the one before it,
+    /// since only the newest is owed (RFC 6455 §5.5.3); a ping that waits is always replaced.
+    /// Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         debug_assert!(origin.goes_ahead());
         let control = Slice::whole(segment, origin);
@@ -546,9 +426,6 @@ impl Outbox {
         self.release_rest();
     }
 }
-
-/// A part of a segment, by where it begins and ends in the buffer.
-pub type Part = (Rc<Segment>, u32, u32);
 
 /// What parts are joined to: a segment that holds just them.
 pub fn join(parts: &[Part]) -> Option<Rc<Segment>> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{Origin, Part, Slice};
+use super::slice::{Origin, Part, Slice};
 use crate::fanout::meter::Charge;
 use crate::fanout::segment::Segment;
 use crate::limits::{COALESCED_BYTES_MAX, SMALL_SLICE_BYTES};

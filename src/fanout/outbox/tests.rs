@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::super::meter::Meter;
 use super::*;
-use crate::limits::SMALL_SLICE_BYTES;
+use crate::limits::{CONTROLS_MAX, SMALL_SLICE_BYTES};
 
 const ROOM: Origin = Origin::Room(1);
 

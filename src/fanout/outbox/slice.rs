@@ -1,0 +1,134 @@
+//! The slices that an outbox is made of.
+
+use std::rc::Rc;
+
+use crate::fanout::segment::Segment;
+use crate::limits::CONTROLS_MAX;
+
+/// Where a slice's frames come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A room, by its number on this shard.
+    Room(u32),
+    /// Sent to this connection alone.
+    Direct,
+    /// An HTTP response.
+    Control,
+    /// The Close frame: it goes out last.
+    Close,
+    /// A pong. While many wait, the last of them is replaced by the next (RFC 6455 §5.5.3).
+    Pong,
+    /// A ping: one that waits says all that the next would.
+    Ping,
+}
+
+impl Origin {
+    /// Whether it goes out ahead of data.
+    pub(super) fn goes_ahead(self) -> bool {
+        matches!(self, Origin::Control | Origin::Pong | Origin::Ping)
+    }
+
+    /// Whether one that waits and is not partly sent is replaced by the next, where so many control
+    /// frames wait.
+    pub(super) fn is_replaced(self, controls: usize) -> bool {
+        match self {
+            Origin::Ping => true,
+            Origin::Pong => controls >= CONTROLS_MAX,
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_data(self) -> bool {
+        matches!(self, Origin::Room(_) | Origin::Direct)
+    }
+}
+
+/// Frames, or the rest of them, that are side by side in one buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Slice {
+    pub(super) segment: Rc<Segment>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) frames: u32,
+    /// [`Origin`], packed: the engine keeps one of these in every slab entry.
+    pub(super) origin: u32,
+}
+
+const DIRECT: u32 = u32::MAX;
+const CONTROL: u32 = u32::MAX - 1;
+const PONG: u32 = u32::MAX - 2;
+const CLOSE: u32 = u32::MAX - 3;
+const PING: u32 = u32::MAX - 4;
+
+impl Slice {
+    /// All of a segment that is one frame.
+    pub(super) fn whole(segment: &Rc<Segment>, origin: Origin) -> Slice {
+        Slice {
+            segment: Rc::clone(segment),
+            start: 0,
+            end: segment.buffer.bytes().len() as u32,
+            frames: 1,
+            origin: origin.into(),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        match self.origin {
+            DIRECT => Origin::Direct,
+            CONTROL => Origin::Control,
+            PONG => Origin::Pong,
+            CLOSE => Origin::Close,
+            PING => Origin::Ping,
+            room => Origin::Room(room),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.segment.buffer.bytes()[self.start as usize..self.end as usize]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether it holds a larger buffer than it needs.
+    pub(super) fn is_part(&self) -> bool {
+        self.len() < self.segment.buffer.bytes().len()
+    }
+
+    /// Takes the bytes up to `at` off the front, with the `frames` that end there.
+    pub(super) fn cut_front(&mut self, at: u32, frames: u32) {
+        debug_assert!(self.start <= at && at <= self.end && frames <= self.frames);
+        self.start = at;
+        self.frames -= frames;
+    }
+
+    /// Leaves only the first frame. Returns the others, if there are any.
+    pub(super) fn split_off_others(&mut self) -> Option<Slice> {
+        let end = self.segment.buffer.frame_end_after(self.start);
+        if end >= self.end {
+            return None;
+        }
+        let mut others = self.clone();
+        others.cut_front(end, 1);
+        self.end = end;
+        self.frames = 1;
+        Some(others)
+    }
+}
+
+impl From<Origin> for u32 {
+    fn from(origin: Origin) -> u32 {
+        match origin {
+            Origin::Direct => DIRECT,
+            Origin::Control => CONTROL,
+            Origin::Pong => PONG,
+            Origin::Close => CLOSE,
+            Origin::Ping => PING,
+            Origin::Room(room) => room,
+        }
+    }
+}
+
+/// A part of a segment, by where it begins and ends in the buffer.
+pub type Part = (Rc<Segment>, u32, u32);
