@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 
 use super::close_reason::Refusal;
-use super::connection::{Connection, Key, OverLimit};
+use super::connection::Connection;
 use super::control::Handover;
+use super::ids::Key;
+use super::over_limit::OverLimit;
 use super::reading::gauge;
 use super::refusing::is_out_of_files;
 use super::shard::{Listening, Shard};

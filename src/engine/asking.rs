@@ -11,19 +11,18 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::close_reason::CloseReason;
-use super::connection::{Key, Phase};
+use super::connection::Phase;
 use super::control::{Control, HandleError};
 use super::core::Core;
 use super::handle::{Handle, sendable};
+use super::ids::Key;
+use super::questions::{Ask, Asked};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};
 use crate::limits::{
     CONNECTIONS_PER_ASK, MEMBERS_LOOKED_AT_PER_ASK, TERMS_PER_ASK, TURN_BYTES_MAX,
 };
 use crate::wire::frame::MessageKind;
-
-/// What a shard is asked to do.
-pub(super) type Ask = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A room in a list of rooms.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,11 +81,11 @@ impl Handle {
             while let Some(from) = next.filter(|_| found.len() < limit) {
                 let most = (limit - found.len()).min(CONNECTIONS_PER_ASK);
                 let (key, describe) = (key.clone(), describe.clone());
-                let (more, rest) = self.ask(shard, deadline, move |core| {
-                    let some = members_from(core, &key, from, most);
-                    let members = some.members.iter();
-                    let described = members.map(|index| describe(&recipient(core, *index)));
-                    (described.collect::<Vec<T>>(), some.next)
+                let (more, rest) = self.ask(shard, deadline, move |asked| {
+                    let mut told = Vec::new();
+                    let mut tell = |member: &Recipient<'_>| told.push(describe(member));
+                    let next = asked.tell_members(&key, from, most, &mut tell);
+                    (told, next)
                 })?;
                 found.extend(more);
                 next = rest;
@@ -110,8 +109,10 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let reason = reason.to_owned();
-        let close = move |core: &mut Core, key| core.doom(key, endpoint_close(code, &reason));
-        self.each_open(endpoint, connections, CONNECTIONS_PER_ASK, deadline, close)
+        let close = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
+            asked.close_open(endpoint, some, code, &reason)
+        };
+        self.each_shard(connections, CONNECTIONS_PER_ASK, deadline, close)
     }
 
     /// Sends to those of these connections that are open WebSockets of this endpoint. Returns how
@@ -132,22 +133,20 @@ impl Handle {
         // Each gets a frame of its own: a turn makes no more of them than it reads elsewhere.
         let per_ask = TURN_BYTES_MAX / payload.len().max(1);
         let per_ask = per_ask.clamp(1, CONNECTIONS_PER_ASK);
-        let send = move |core: &mut Core, key| {
-            let now_ns = core.clock.now_ns();
-            core.send(key, kind.into(), &payload, now_ns);
+        let send = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
+            asked.send_open(endpoint, some, kind, &payload)
         };
-        self.each_open(endpoint, connections, per_ask, deadline, send)
+        self.each_shard(connections, per_ask, deadline, send)
     }
 
-    /// Has something done to those of these connections that are open WebSockets of this endpoint,
-    /// to `per_ask` of them in a turn. Returns to how many.
-    fn each_open(
+    /// Has something done to these connections by their shards, to `per_ask` of them in a turn.
+    /// Returns to how many it was done.
+    fn each_shard(
         &self,
-        endpoint: EndpointId,
         connections: &[ConnectionId],
         per_ask: usize,
         deadline: Instant,
-        act: impl Fn(&mut Core, Key) + Clone + Send + 'static,
+        act: impl Fn(&mut dyn Asked, &[ConnectionId]) -> usize + Clone + Send + 'static,
     ) -> Result<usize, HandleError> {
         let mut connections = connections.to_vec();
         connections.retain(|each| each.shard < self.doors.relaying);
@@ -157,12 +156,7 @@ impl Handle {
             for some in of_shard.chunks(per_ask) {
                 let (shard, act) = (some[0].shard, act.clone());
                 let some = some.to_vec();
-                done += self.ask(shard, deadline, move |core| {
-                    let open = some.iter().filter_map(|id| open_of(core, endpoint, *id));
-                    let open: Vec<Key> = open.collect();
-                    open.iter().for_each(|key| act(core, *key));
-                    open.len()
-                })?;
+                done += self.ask(shard, deadline, move |asked| act(asked, &some))?;
             }
         }
         Ok(done)
@@ -192,8 +186,8 @@ impl Handle {
             let mut next = Some(0);
             while let Some(from) = next {
                 let (key, reason) = (key.clone(), reason.to_owned());
-                let (some, rest) = self.ask(shard, deadline, move |core| {
-                    close_from(core, &key, from, code, &reason)
+                let (some, rest) = self.ask(shard, deadline, move |asked| {
+                    asked.close_members(&key, from, code, &reason)
                 })?;
                 closed += some;
                 next = rest;
@@ -215,7 +209,7 @@ impl Handle {
         for shard in 0..self.doors.shards() {
             let mut from = Some(0);
             while let Some(index) = from {
-                let asked = self.ask(shard, deadline, move |core| recheck_some(core, index));
+                let asked = self.ask(shard, deadline, move |asked| asked.recheck(index));
                 let (some, next) = asked?;
                 closed += some;
                 from = next;
@@ -228,12 +222,12 @@ impl Handle {
         &self,
         shard: u16,
         deadline: Instant,
-        what: impl FnOnce(&mut Core) -> T + Send + 'static,
+        what: impl FnOnce(&mut dyn Asked) -> T + Send + 'static,
     ) -> Result<T, HandleError> {
         let (answer, answered) = crossbeam_channel::bounded(1);
-        let ask: Ask = Box::new(move |core| {
+        let ask: Ask = Box::new(move |asked| {
             // Whoever asked may have given up.
-            let _ = answer.send(what(core));
+            let _ = answer.send(what(asked));
         });
         // Where one shard has no place for the question, others may have done their part.
         let asked = self.doors.control_until(shard, Control::Ask(ask), deadline);
@@ -264,12 +258,72 @@ fn endpoint_close(code: u16, reason: &str) -> CloseReason {
     CloseReason::Endpoint { code, reason }
 }
 
-/// The connection, if it is an open WebSocket of this endpoint and stays one.
-fn open_of(core: &mut Core, endpoint: EndpointId, id: ConnectionId) -> Option<Key> {
-    let key = core.key_of(id)?;
-    let found = core.connection(key)?;
-    let is_open = found.phase == Phase::Open && !found.is_doomed && found.endpoint == endpoint;
-    is_open.then_some(key)
+impl Asked for Core {
+    fn tell_members(
+        &self,
+        room: &RoomKey,
+        from: u32,
+        most: usize,
+        tell: &mut dyn FnMut(&Recipient<'_>),
+    ) -> Option<u32> {
+        let some = members_from(self, room, from, most);
+        let members = some.members.iter();
+        members.for_each(|index| tell(&recipient(self, *index)));
+        some.next
+    }
+
+    fn close_members(
+        &mut self,
+        room: &RoomKey,
+        from: u32,
+        code: u16,
+        reason: &str,
+    ) -> (usize, Option<u32>) {
+        close_from(self, room, from, code, reason)
+    }
+
+    fn close_open(
+        &mut self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        code: u16,
+        reason: &str,
+    ) -> usize {
+        let open = open_of(self, endpoint, connections);
+        let close = |key: &Key| self.doom(*key, endpoint_close(code, reason));
+        open.iter().for_each(close);
+        open.len()
+    }
+
+    fn send_open(
+        &mut self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> usize {
+        let open = open_of(self, endpoint, connections);
+        for key in &open {
+            let now_ns = self.clock.now_ns();
+            self.send(*key, kind.into(), payload, now_ns);
+        }
+        open.len()
+    }
+
+    fn recheck(&mut self, from: usize) -> (usize, Option<usize>) {
+        recheck_some(self, from)
+    }
+}
+
+/// Those of the connections that are open WebSockets of this endpoint and stay so.
+fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) -> Vec<Key> {
+    let is_open = |id: &ConnectionId| {
+        let key = core.key_of(*id)?;
+        let found = core.connection(key)?;
+        let is_open = found.phase == Phase::Open && !found.is_doomed;
+        (is_open && found.endpoint == endpoint).then_some(key)
+    };
+    connections.iter().filter_map(is_open).collect()
 }
 
 /// Some of a room's members on a shard.

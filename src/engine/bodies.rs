@@ -6,12 +6,10 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::connection::{Chunked, Key};
-use super::control::Doors;
-use super::endpoint::{HeadVerdict, Request};
-use super::requests::Step;
+use super::answer::{HeadVerdict, Request};
+use super::connection::Chunked;
+use super::ids::Key;
 use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::BODY_BYTES_MAX;
@@ -20,41 +18,22 @@ use crate::wire::http::{BodyLength, ChunkedDecoder, Head, HttpError};
 /// What a client that expects it is told before it sends a body (RFC 9110 §15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What became of the bytes of a request.
+pub(super) enum Step {
+    /// More are needed.
+    Incomplete,
+    /// So many were used; what follows is the next request, or frames.
+    Done(usize),
+    /// The endpoint answers later: the bytes are kept until then.
+    Deferred,
+    /// Nothing of what follows is of interest.
+    Ended,
+}
+
 /// A body, where all of it is there.
 pub(super) enum Body<'b> {
     Whole { bytes: Cow<'b, [u8]>, end: usize },
     Incomplete,
-}
-
-/// Bytes of an unfinished request: they count towards `limits.inbound_bytes` while this lives.
-#[derive(Default)]
-pub(super) struct Held {
-    doors: Option<Arc<Doors>>,
-    bytes: usize,
-}
-
-impl Held {
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn set(&mut self, doors: &Arc<Doors>, bytes: usize) {
-        if bytes != self.bytes {
-            // Wraps where it shrinks, and so does the sum.
-            let more = bytes.wrapping_sub(self.bytes);
-            doors.inbound.fetch_add(more, Ordering::Relaxed);
-            self.bytes = bytes;
-            self.doors.get_or_insert_with(|| Arc::clone(doors));
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(doors) = &self.doors {
-            doors.inbound.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Shard {
@@ -199,7 +178,7 @@ impl Shard {
 
     /// Keeps account of what an unfinished request takes.
     pub(super) fn count_held(&mut self, key: Key) {
-        let doors = Arc::clone(&self.core.doors);
+        let inbound = Arc::clone(&self.core.doors.inbound);
         let Some(connection) = self.core.connection(key) else {
             return;
         };
@@ -210,7 +189,7 @@ impl Shard {
                 .map_or(0, |chunked| chunked.body.capacity());
             let bytes = cold.received.capacity() + body;
             let is_growing = bytes > cold.held.bytes();
-            cold.held.set(&doors, bytes);
+            cold.held.set(&inbound, bytes);
             if is_growing {
                 self.core.inbound_grown(key);
                 self.relieve_inbound();

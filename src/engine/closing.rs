@@ -6,8 +6,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::connection::{Key, Phase};
+use super::connection::Phase;
 use super::core::Core;
+use super::ids::Key;
 use super::shard::Shard;
 use super::work::TurnPhase;
 use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT};

@@ -6,19 +6,17 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
+use super::answer::{AnswerSlot, HeadVerdict, Terms};
 use super::attachments::Attachments;
-use super::bodies::Held;
 use super::clock::Tick;
-use super::close_reason::Refusal;
-use super::control::Doors;
-use super::endpoint::{AnswerSlot, HeadVerdict, Terms};
+use super::held::Held;
+use super::over_limit::OverLimit;
 use super::pace::Pace;
-use super::settings::Settings;
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
@@ -27,7 +25,7 @@ use crate::fanout::segment::Segment;
 use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
 use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
-use crate::wire::http::{ChunkedDecoder, Response};
+use crate::wire::http::ChunkedDecoder;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,48 +71,6 @@ impl Phase {
         (Phase::Draining, Phase::Dead),
         (Phase::Lingering, Phase::Dead),
     ];
-}
-
-/// A connection's place in its shard, with a generation that tells it from earlier ones there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Key {
-    pub(super) index: u32,
-    pub(super) generation: u32,
-}
-
-/// Why a connection was let in only to be told that it cannot stay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum OverLimit {
-    Connections,
-    Address,
-    Rate,
-}
-
-impl OverLimit {
-    /// The reason under which it counts.
-    pub(super) fn reason(self) -> Refusal {
-        match self {
-            OverLimit::Connections => Refusal::Connections,
-            OverLimit::Address => Refusal::ConnectionsPerAddress,
-            OverLimit::Rate => Refusal::ConnectRate,
-        }
-    }
-
-    /// The reason, and what the client is told.
-    pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
-        let retry_after_s = match (self, &settings.connects_per_ip) {
-            (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
-            _ => 5,
-        };
-        let (status, text) = match self {
-            OverLimit::Connections => (503, "The relay is full.\n"),
-            OverLimit::Address => (429, "Too many connections from this address.\n"),
-            OverLimit::Rate => (429, "This address connects too often.\n"),
-        };
-        let response = Response::text(status, text);
-        let response = response.with_header("Retry-After", retry_after_s.to_string());
-        (self.reason(), response)
-    }
 }
 
 /// A membership: the room's place on this shard, and the connection's place among its members.
@@ -404,22 +360,22 @@ impl Connection {
 
     /// Lets go of what was received and not yet used, all but what an answer to an unfinished
     /// request needs. Nothing that comes is of any use then.
-    pub(super) fn forget_received(&mut self, doors: &Arc<Doors>) {
+    pub(super) fn forget_received(&mut self, inbound: &Arc<AtomicUsize>) {
         let held = std::mem::take(&mut self.decoder).held_bytes();
-        doors.inbound.fetch_sub(held, Ordering::Relaxed);
+        inbound.fetch_sub(held, Ordering::Relaxed);
         if let Some(cold) = &mut self.cold {
             let is_end = |byte: &u8| *byte == b'\r' || *byte == b'\n';
             let line = cold.received.iter().position(is_end);
             cold.received.truncate(line.map_or(0, |end| end + 1));
             cold.received.shrink_to_fit();
             cold.chunked = None;
-            cold.held.set(doors, cold.received.capacity());
+            cold.held.set(inbound, cold.received.capacity());
         }
         if let Some(pace) = &mut self.pace {
             pace.forget_rest();
         }
         if let Some(tls) = &mut self.tls {
-            tls.forget_kept(doors);
+            tls.forget_kept(inbound);
         }
     }
 

@@ -8,17 +8,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::asking::Ask;
-use super::connection::OverLimit;
 use super::connects::AddressBuckets;
 use super::holders::Holders;
+use super::lagging::Lagging;
 use super::mailbox::Mailbox;
 use super::notice::Notices;
+use super::over_limit::OverLimit;
 use super::places::Places;
-use super::reload::ReloadStats;
+use super::questions::Ask;
+use super::reload_stats::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::sleep::SleepFlag;
-use super::slow::Lagging;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
@@ -223,7 +223,7 @@ pub(super) struct Doors {
     /// How often each client address shows credentials that are no good.
     pub(super) failed_credentials: AddressBuckets,
     /// Bytes of partial messages.
-    pub(super) inbound: AtomicUsize,
+    pub(super) inbound: Arc<AtomicUsize>,
     /// The connections, by what was received of those.
     pub(super) inbound_holders: Holders,
     /// Whether the relay wants new connections: turns false before accepting ends.
@@ -264,7 +264,7 @@ impl Doors {
             places: Places::default(),
             connects: AddressBuckets::default(),
             failed_credentials: AddressBuckets::default(),
-            inbound: AtomicUsize::new(0),
+            inbound: Arc::default(),
             inbound_holders: Holders::new(count),
             is_ready: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),

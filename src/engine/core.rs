@@ -13,14 +13,15 @@ use std::sync::atomic::Ordering;
 
 use super::clock::{Clock, Tick};
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Membership, Phase};
+use super::connection::{Connection, Membership, Phase};
 use super::control::{Doors, Live};
+use super::ids::{JoinError, Key, RoomId};
+use super::lagging::Sweep;
 use super::lanes::Lanes;
 use super::local_rooms::LocalRooms;
 use super::mailbox::Credit;
-use super::settings::{Deflate, EndpointSettings, Settings};
+use super::settings::{EndpointSettings, Settings};
 use super::slots::Slots;
-use super::slow::Sweep;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
@@ -28,35 +29,12 @@ use super::work::Work;
 use crate::fanout::batch::{BatchBuilder, Run};
 use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
 use crate::fanout::meter::{Charge, Meter};
-use crate::fanout::outbox::Origin;
 use crate::fanout::room::{EndpointId, Room, RoomKey};
-use crate::fanout::segment::{Buffer, Segment};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
 use crate::sparse::Sparse as _;
-use crate::wire::deflate::{Deflater, Inflater, window_bits_for};
-use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
-
-/// A room that the connection's shard has members of. It is valid while the connection is a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RoomId {
-    pub(super) place: u32,
-    pub(super) epoch: u64,
-}
-
-/// Why a connection may not join a room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum JoinError {
-    /// It has as many rooms as it may have.
-    #[error("the connection has as many rooms as it may have")]
-    TooManyRooms,
-    /// The name is too long.
-    #[error("the room's name is too long")]
-    NameTooLong,
-    /// It is not open any more.
-    #[error("the connection is closed")]
-    Closed,
-}
+use crate::wire::deflate::{Deflater, Inflater};
+use crate::wire::frame::Opcode;
 
 /// A shard's state.
 pub(super) struct Core {
@@ -161,7 +139,9 @@ impl Core {
 
     /// Counts the phase of the turn, if it had to end while `more` waited.
     pub(super) fn note_cut(&self, more: bool) {
-        self.work.note_cut(&self.stats().turn_cut, more);
+        if let Some(phase) = self.work.cut(more) {
+            self.stats().turn_cut[phase as usize].add(1);
+        }
     }
 
     /// Whether the spare files are there, or can be had again.
@@ -458,89 +438,12 @@ impl Core {
         self.count_deflated(is_smaller);
     }
 
-    fn count_deflated(&self, is_smaller: bool) {
+    pub(super) fn count_deflated(&self, is_smaller: bool) {
         let stats = self.stats();
         match is_smaller {
             true => stats.deflated.add(1),
             false => stats.deflated_in_vain.add(1),
         }
-    }
-
-    /// Puts encoded bytes into the outbox of one connection.
-    pub(super) fn enqueue(&mut self, key: Key, bytes: Vec<u8>, origin: Origin, received_ns: u64) {
-        debug_assert!(!bytes.is_empty());
-        self.work.spend(PRICE_PUBLISH);
-        self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
-        let end = bytes.len() as u32;
-        let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
-        let tick = self.clock.tick();
-        let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
-        let Some(connection) = self.connection(key) else {
-            return;
-        };
-        let is_lagging = connection.is_lagging;
-        match origin {
-            Origin::Control | Origin::Pong | Origin::Ping => {
-                connection.outbox.push_control(&segment, origin);
-            }
-            Origin::Room(_) | Origin::Direct | Origin::Close => {
-                connection.outbox.push(&segment, 0..end, 1, origin);
-            }
-        }
-        if is_lagging {
-            super::slow::note_growth(self, key);
-        }
-        self.mark_dirty(key);
-    }
-
-    /// Sends a message to one connection alone.
-    pub(super) fn send(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
-        let settings = Arc::clone(&self.endpoint_settings);
-        let Some(connection) = self
-            .connection(key)
-            .filter(|each| each.phase == Phase::Open)
-        else {
-            return;
-        };
-        let window_bits = connection.window_bits;
-        let settings = &settings[usize::from(connection.endpoint.0)];
-        let frame = self.encode_for(window_bits, settings.deflate, opcode, payload);
-        let Some(connection) = self.connection(key) else {
-            return;
-        };
-        let slow = &settings.slow_client;
-        if !connection.is_writable && super::slow::refuses(connection, slow, frame.len()) {
-            self.count_refused(1);
-            return;
-        }
-        self.enqueue(key, frame, Origin::Direct, received_ns);
-        super::slow::enforce(self, key);
-    }
-
-    /// The frame of a message for one connection that inflates with this window.
-    fn encode_for(
-        &mut self,
-        window_bits: u8,
-        deflate: Deflate,
-        opcode: Opcode,
-        payload: &[u8],
-    ) -> Vec<u8> {
-        let plain_bytes = server_frame_bytes(payload.len());
-        let mut frame = Vec::with_capacity(plain_bytes);
-        if payload.len() >= deflate.min_bytes && window_bits_for(payload.len()) <= window_bits {
-            self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
-            let is_smaller = self
-                .deflater
-                .append(&mut frame, opcode, payload, deflate.level);
-            self.count_deflated(is_smaller);
-            if is_smaller {
-                let saved = plain_bytes - frame.len();
-                self.stats().deflate_saved_bytes.add(saved as u64);
-                return frame;
-            }
-        }
-        append_frame(&mut frame, opcode, payload);
-        frame
     }
 
     /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.
@@ -615,11 +518,5 @@ impl Core {
     /// The endpoint's settings for the connection.
     pub(super) fn settings_of(&self, endpoint: EndpointId) -> &EndpointSettings {
         &self.endpoint_settings[usize::from(endpoint.0)]
-    }
-
-    fn count_refused(&self, frames: u64) {
-        let stats = self.stats();
-        stats.slow_actions[super::stats::SlowAction::DropNewest as usize].add(1);
-        stats.dropped_frames.add(frames);
     }
 }

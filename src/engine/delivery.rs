@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Membership, Phase};
+use super::connection::{Connection, Membership, Phase};
 use super::core::Core;
+use super::ids::Key;
 use super::settings::{EndpointSettings, SlowClient};
 use super::shard::Shard;
 use super::slow;

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::addresses::counted_as;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Phase};
+use super::connection::{Connection, Phase};
 use super::control::Handover;
+use super::ids::Key;
 use super::shard::Shard;
 use super::stream::Stream;
 use crate::limits::REFUSING_PER_ADDRESS_MAX;

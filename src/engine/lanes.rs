@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Key;
+use super::ids::Key;
 use crate::sparse::Sparse as _;
 
 /// Places that were served before the others move up.

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::settings::{Listen, ListenAddress, Settings};
-use super::start::StartError;
+use super::start_error::StartError;
 use super::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 

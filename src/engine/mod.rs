@@ -6,9 +6,11 @@
 
 mod accepting;
 mod addresses;
+mod answer;
 mod asking;
 mod attachments;
 mod bodies;
+mod busy;
 mod clock;
 mod close_reason;
 mod closing;
@@ -21,24 +23,32 @@ mod endpoint;
 mod evicting;
 mod files;
 mod handle;
+mod held;
 mod holders;
+mod ids;
+mod lagging;
 mod lanes;
 mod listener;
 mod local_rooms;
 mod mailbox;
 mod network;
 mod notice;
+mod over_limit;
 mod pace;
+mod pausing;
 mod pipeline;
 mod places;
 mod proxied;
 mod pulse;
+mod questions;
 mod rate;
 mod reading;
 mod refusing;
 mod reload;
+mod reload_stats;
 mod requests;
 mod router;
+mod sending;
 mod session;
 mod settings;
 mod shard;
@@ -47,8 +57,10 @@ mod slots;
 mod slow;
 mod spare;
 mod start;
+mod start_error;
 mod stats;
 mod stop;
+mod stopping;
 mod stream;
 mod timers;
 mod tls;
@@ -56,18 +68,19 @@ mod tries;
 mod view;
 mod work;
 
+pub use self::answer::{
+    Accept, Admission, Answer, Context, EndpointError, HeadVerdict, Keeper, OwnedRequest, Pending,
+    Request, Terms,
+};
 pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::connects::AddressBuckets;
 pub use self::control::HandleError;
-pub use self::core::{JoinError, RoomId};
-pub use self::endpoint::{
-    Accept, Admission, Answer, Context, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointError, HeadVerdict, Keeper, Later, OwnedRequest, Pending, Request, Terms,
-    upgrade_required,
-};
+pub use self::endpoint::{DeferredAdmission, DeferredResponse, Endpoint, Later, upgrade_required};
 pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;
+pub use self::ids::{JoinError, RoomId};
+pub use self::lagging::LaggingClient;
 pub use self::listener::Inherited;
 pub use self::network::{Network, NetworkError, Networks};
 pub use self::pulse::Pulse;
@@ -79,8 +92,8 @@ pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
     SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
-pub use self::slow::LaggingClient;
-pub use self::start::{Builder, Engine, StartError};
+pub use self::start::{Builder, Engine};
+pub use self::start_error::StartError;
 pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::tries::Throttled;

@@ -1,42 +1,27 @@
-//! How much a connection may send: its token buckets, and the wait of one that sends more.
-//!
-//! Called by `reading.rs` for every frame, where its endpoint has a bound at all
-//! ([`super::settings::Rate`]); by `shard.rs` when a wait is over. A connection that has to wait is
-//! not read, so that TCP slows its client down; what was received and is not yet its turn is kept
-//! here, bounded by [`PACED_READ_BYTES_MAX`] and counted with the partial messages of the process.
-//! Nobody else waits for it, and none of its deadlines that depend on reading runs meanwhile.
-//!
-//! The same place keeps what was received and had to be left when others had their turn.
+//! What one connection has sent of what it may, and what is kept of it meanwhile.
 
-use std::cmp::Reverse;
-use std::sync::Arc;
-
-use super::bodies::Held;
 use super::clock::Tick;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Phase};
-use super::core::Core;
+use super::held::Held;
 use super::rate::TokenBucket;
 use super::settings::{Rate, RatePolicy};
-use super::shard::Shard;
-use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 
 /// What one connection has sent of what it may, and what is kept of it. It is there once the first
 /// frame has come, where there is a bound, and while something is kept.
 #[derive(Default)]
 pub(super) struct Pace {
-    messages: TokenBucket,
-    bytes: TokenBucket,
+    pub(super) messages: TokenBucket,
+    pub(super) bytes: TokenBucket,
     /// Received, and not yet its turn.
-    rest: Vec<u8>,
+    pub(super) rest: Vec<u8>,
     /// Counts it.
-    held: Held,
+    pub(super) held: Held,
     /// Since when it waits, on the clock of reading.
-    paused_since: Option<Tick>,
+    pub(super) paused_since: Option<Tick>,
 }
 
 /// What becomes of a message.
-enum Judgement {
+pub(super) enum Judgement {
     Pass,
     Drop,
     Close(CloseReason),
@@ -80,7 +65,7 @@ impl<'p> Meter<'p> {
 
     /// Judges one more message, and takes its tokens where it gets through.
     #[inline]
-    fn judge(&mut self, bytes: usize) -> Judgement {
+    pub(super) fn judge(&mut self, bytes: usize) -> Judgement {
         let Some(pace) = &mut self.pace else {
             return Judgement::Pass;
         };
@@ -103,7 +88,7 @@ impl<'p> Meter<'p> {
 
 impl Pace {
     #[inline]
-    fn must_wait(&self, rate: &Rate, now_ns: u64) -> bool {
+    pub(super) fn must_wait(&self, rate: &Rate, now_ns: u64) -> bool {
         rate.policy == RatePolicy::Delay && self.excess(rate, now_ns).is_some()
     }
 
@@ -119,7 +104,7 @@ impl Pace {
     }
 
     /// When the next message may come, as far as that is known.
-    fn next_ns(&self, rate: &Rate) -> u64 {
+    pub(super) fn next_ns(&self, rate: &Rate) -> u64 {
         let messages = rate.messages.as_ref();
         let messages = messages.map_or(0, |rate| self.messages.next_token_ns(rate));
         let bytes = rate.bytes.as_ref();
@@ -134,180 +119,5 @@ impl Pace {
     pub(super) fn forget_rest(&mut self) {
         self.rest = Vec::new();
         self.held = Held::default();
-    }
-}
-
-impl Connection {
-    /// Whether it is not read, since it has sent more than it may.
-    pub(super) fn is_paused(&self) -> bool {
-        let pace = self.pace.as_ref();
-        self.phase == Phase::Open && pace.is_some_and(|pace| pace.paused_since.is_some())
-    }
-
-    /// Whether something was received from it that was not its turn.
-    pub(super) fn has_rest(&self) -> bool {
-        self.pace.as_ref().is_some_and(|pace| !pace.rest.is_empty())
-    }
-
-    /// What was received and was not its turn.
-    pub(super) fn take_rest(&mut self) -> Option<Vec<u8>> {
-        let pace = self.pace.as_mut().filter(|pace| !pace.rest.is_empty())?;
-        pace.held = Held::default();
-        Some(std::mem::take(&mut pace.rest))
-    }
-}
-
-impl Core {
-    /// How many bytes may be received at once from a connection of the endpoint: of one that may
-    /// have to wait, little more than it may send.
-    pub(super) fn read_bytes_max(&self, key: Key) -> usize {
-        let Some(connection) = self.connections.get(key.index as usize) else {
-            return usize::MAX;
-        };
-        let rate = self.settings_of(connection.endpoint).rate;
-        let is_paced = rate.is_on() && rate.policy == RatePolicy::Delay;
-        if is_paced && connection.phase == Phase::Open {
-            PACED_READ_BYTES_MAX
-        } else {
-            usize::MAX
-        }
-    }
-
-    /// Keeps what was received and is not its turn.
-    pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
-        let doors = Arc::clone(&self.doors);
-        if let Some(connection) = self.connection(key) {
-            let pace = connection.pace.get_or_insert_default();
-            pace.rest = rest.to_vec();
-            pace.held.set(&doors, pace.rest.capacity());
-            self.inbound_grown(key);
-        }
-    }
-
-    /// Leaves a connection alone that has sent more than it may.
-    pub(super) fn pause(&mut self, key: Key, now_ns: u64) {
-        let reading_tick = self.clock.reading_tick();
-        let Some(connection) = self.connection(key) else {
-            return;
-        };
-        let Some(pace) = connection.pace.as_mut() else {
-            return;
-        };
-        pace.paused_since = Some(reading_tick);
-        self.stats().rate_actions[RatePolicy::Delay as usize].add(1);
-        self.look_again(key, now_ns);
-    }
-
-    /// Notes when the connection has its next turn, or is to be looked at once more: so that what
-    /// waits here is soon gone where the connection is.
-    fn look_again(&mut self, key: Key, now_ns: u64) {
-        let Some(connection) = self.connections.get(key.index as usize) else {
-            return;
-        };
-        let rate = self.settings_of(connection.endpoint).rate;
-        let next_ns = connection
-            .pace
-            .as_ref()
-            .map_or(0, |pace| pace.next_ns(&rate));
-        let latest_ns = now_ns + PAUSE_MAX.as_nanos() as u64;
-        self.paused
-            .push(Reverse((next_ns.min(latest_ns), key.index, key.generation)));
-    }
-
-    /// When the first of the connections that wait has its turn.
-    pub(super) fn next_turn_ns(&self) -> Option<u64> {
-        self.paused.peek().map(|Reverse((at_ns, ..))| *at_ns)
-    }
-
-    /// Has those read again whose turn has come.
-    pub(super) fn resume_paused(&mut self) {
-        let now_ns = self.clock.turn_ns();
-        while let Some(Reverse((at_ns, index, generation))) = self.paused.peek().copied()
-            && at_ns <= now_ns
-        {
-            self.paused.pop();
-            self.resume(Key { index, generation }, now_ns);
-        }
-    }
-
-    fn resume(&mut self, key: Key, now_ns: u64) {
-        let settings = Arc::clone(&self.endpoint_settings);
-        let reading_tick = self.clock.reading_tick();
-        let Some(connection) = self.connection(key).filter(|each| each.is_paused()) else {
-            return;
-        };
-        let rate = settings[usize::from(connection.endpoint.0)].rate;
-        let Some(pace) = connection.pace.as_mut() else {
-            return;
-        };
-        if pace.must_wait(&rate, now_ns) {
-            return self.look_again(key, now_ns);
-        }
-        let waited = pace
-            .paused_since
-            .take()
-            .map_or(0, |since| reading_tick - since);
-        connection.heard_tick = reading_tick;
-        if connection.message_since_tick > 0 {
-            connection.message_since_tick += waited;
-        }
-        self.queue_read(key);
-    }
-}
-
-impl Shard {
-    /// Judges a message of so many bytes. Returns whether it gets through; where it does not, what
-    /// has to be done about it is done.
-    #[inline]
-    pub(super) fn gets_through(&mut self, key: Key, meter: &mut Meter<'_>, bytes: usize) -> bool {
-        match meter.judge(bytes) {
-            Judgement::Pass => return true,
-            Judgement::Drop => self.core.stats().rate_actions[RatePolicy::Drop as usize].add(1),
-            Judgement::Close(reason) => self.exceeded(key, reason),
-        }
-        false
-    }
-
-    /// The same of a control frame or a fragment, which are never dropped: a ping is answered
-    /// unless the connection is closed for it.
-    pub(super) fn control_gets_through(
-        &mut self,
-        key: Key,
-        meter: &mut Meter<'_>,
-        bytes: usize,
-    ) -> bool {
-        match meter.judge(bytes) {
-            Judgement::Pass | Judgement::Drop => return true,
-            Judgement::Close(reason) => self.exceeded(key, reason),
-        }
-        false
-    }
-
-    /// Goes on with what was received before and was not its turn. Returns whether there was any.
-    pub(super) fn take_kept(&mut self, key: Key) -> bool {
-        let connection = self.core.connection(key);
-        if let Some(mut rest) = connection.and_then(Connection::take_rest) {
-            self.take_rest(key, &mut rest);
-            return true;
-        }
-        self.take_cut_requests(key)
-    }
-
-    fn take_rest(&mut self, key: Key, rest: &mut [u8]) {
-        let now_ns = self.core.clock.now_ns();
-        self.take_bytes(key, rest, now_ns);
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        let tls = connection.tls.as_ref();
-        if tls.is_some_and(|tls| tls.has_received_end()) && !connection.has_rest() {
-            self.client_ended(key);
-        }
-    }
-
-    #[cold]
-    fn exceeded(&mut self, key: Key, reason: CloseReason) {
-        self.core.stats().rate_actions[RatePolicy::Close as usize].add(1);
-        self.core.doom(key, reason);
     }
 }

@@ -3,8 +3,9 @@
 //! What is not whole is kept, and so is what has to wait until others had their turn: one
 //! connection that pipelines requests gets no more of a turn than any other.
 
-use super::connection::{Key, Phase};
-use super::requests::Step;
+use super::bodies::Step;
+use super::connection::Phase;
+use super::ids::Key;
 use super::shard::Shard;
 
 impl Shard {

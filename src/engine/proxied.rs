@@ -14,9 +14,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
+use super::bodies::Step;
 use super::close_reason::Refusal;
-use super::connection::{Key, Phase};
-use super::requests::Step;
+use super::connection::Phase;
+use super::ids::Key;
 use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};

@@ -1,18 +1,10 @@
 //! The second that goes by on the admin shard: for endpoints that tell what the relay does.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Duration;
-
-use super::clock::ticks_of;
 use super::core::Core;
-use super::session::is_sendable;
-use super::shard::Shard;
+use super::ids::is_sendable;
 use crate::fanout::Recipients;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::wire::frame::MessageKind;
-
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an endpoint may do in [`super::Endpoint::pulse`]: publish to its own rooms.
 pub struct Pulse<'a> {
@@ -20,7 +12,11 @@ pub struct Pulse<'a> {
     endpoint: EndpointId,
 }
 
-impl Pulse<'_> {
+impl<'a> Pulse<'a> {
+    pub(super) fn new(core: &'a mut Core, endpoint: EndpointId) -> Pulse<'a> {
+        Pulse { core, endpoint }
+    }
+
     /// Members of a room of this endpoint, on all shards, as far as is known at this moment.
     pub fn members(&self, room: &str) -> u32 {
         self.core.members(&self.key(room))
@@ -39,31 +35,6 @@ impl Pulse<'_> {
         RoomKey {
             endpoint: self.endpoint,
             name: room.into(),
-        }
-    }
-}
-
-impl Shard {
-    /// Tells the endpoints that a second is over, where this is the admin shard. Called once a
-    /// tick.
-    pub(super) fn pulse(&mut self) {
-        let tick = self.core.clock.tick();
-        let is_admin = self.core.id >= self.core.doors.relaying;
-        if !is_admin || tick < self.next_pulse_tick || !self.stop.is_accepting() {
-            return;
-        }
-        self.next_pulse_tick = tick + ticks_of(INTERVAL);
-        let endpoints = Arc::clone(&self.endpoints);
-        for (number, endpoint) in endpoints.iter().enumerate() {
-            let mut pulse = Pulse {
-                core: &mut self.core,
-                endpoint: EndpointId(number as u16),
-            };
-            let call = AssertUnwindSafe(|| endpoint.pulse(&mut pulse));
-            if catch_unwind(call).is_err() {
-                self.core.stats().endpoint_panics.add(1);
-                tracing::error!("endpoint code panicked");
-            }
         }
     }
 }

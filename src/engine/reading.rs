@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use super::attachments::Attachments;
 use super::clock::ticks_of;
 use super::close_reason::{CloseReason, Refusal};
-use super::connection::{Key, Phase};
+use super::connection::Phase;
 use super::core::Core;
 use super::delivery;
 use super::endpoint::Endpoint;
 use super::holders::Turn;
+use super::ids::Key;
 use super::pace::{Meter, Pace};
 use super::session::Session;
 use super::settings::Rate;
@@ -334,7 +335,7 @@ impl Shard {
                     self.core.doom(key, CloseReason::InboundBudget);
                     // At once, so that nobody else goes for what is given back already.
                     if let Some(connection) = self.core.connection(key) {
-                        connection.forget_received(&doors);
+                        connection.forget_received(&doors.inbound);
                     }
                 }
                 Turn::Other(shard) => {

@@ -1,12 +1,13 @@
 //! Other settings while the engine runs, without touching a connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::control::{Control, HandleError, Live};
 use super::settings::Settings;
-use super::start::{Builder, Engine, StartError};
+use super::start::{Builder, Engine};
+use super::start_error::StartError;
 
 /// How long a shard may take to take a message: one that does not turn for so long is in trouble.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -28,29 +29,6 @@ pub enum ReloadError {
     /// A shard has taken nothing for ten seconds. Others may have the new settings already.
     #[error("a shard does not take messages")]
     Busy(#[from] HandleError),
-}
-
-/// What is counted of reloads, and what TLS has at the moment.
-#[derive(Debug, Default)]
-pub(super) struct ReloadStats {
-    pub(super) applied: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) last_unix_s: AtomicU64,
-    pub(super) unusable_key_files: AtomicU64,
-    pub(super) certificate_not_after_unix_s: AtomicI64,
-}
-
-impl ReloadStats {
-    /// Notes what holds from now on.
-    pub(super) fn note(&self, live: &Live) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now_s = now.unwrap_or_default().as_secs();
-        self.last_unix_s.store(now_s, Ordering::Relaxed);
-        if let Some(tls) = &live.tls {
-            self.certificate_not_after_unix_s
-                .store(tls.not_after_unix_s(), Ordering::Relaxed);
-        }
-    }
 }
 
 impl Engine {
@@ -90,7 +68,7 @@ impl Engine {
             self.doors.control_until(shard, message, deadline)?;
         }
         self.doors.reloads.applied.fetch_add(1, Ordering::Relaxed);
-        self.doors.reloads.note(&live);
+        self.doors.reloads.note(live.tls.as_deref());
         self.live = live;
         Ok(())
     }

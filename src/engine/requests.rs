@@ -8,14 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::bodies::{Body, CONTINUE};
+use super::answer::{
+    Accept, Admission, Answer, HeadVerdict, LateAnswer, Pending, Request, unanswered,
+};
+use super::bodies::{Body, CONTINUE, Step};
 use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
-use super::connection::{Key, Phase};
-use super::endpoint::{
-    Accept, Admission, Answer, Endpoint, HeadVerdict, LateAnswer, Later, Pending, Request,
-    unanswered,
-};
+use super::connection::Phase;
+use super::endpoint::{Endpoint, Later};
+use super::ids::Key;
 use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
@@ -28,18 +29,6 @@ use crate::wire::handshake::{self, Upgrade};
 use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Response};
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
-
-/// What became of the bytes of a request.
-pub(super) enum Step {
-    /// More are needed.
-    Incomplete,
-    /// So many were used; what follows is the next request, or frames.
-    Done(usize),
-    /// The endpoint answers later: the bytes are kept until then.
-    Deferred,
-    /// Nothing of what follows is of interest.
-    Ended,
-}
 
 impl Shard {
     /// Handles the request at the front of `bytes`.

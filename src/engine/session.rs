@@ -4,14 +4,14 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::answer::Terms;
 use super::close_reason::CloseReason;
-use super::connection::Key;
-use super::core::{Core, JoinError, RoomId};
-use super::endpoint::Terms;
+use super::core::Core;
 use super::handle::Handle;
+use super::ids::Key;
+use super::ids::{JoinError, RoomId, is_sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Filter, Recipients};
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::frame::MessageKind;
 
 /// An open connection, as its endpoint sees it during a callback.
@@ -248,16 +248,4 @@ impl<'c> Session<'c> {
             name: name.into(),
         }
     }
-}
-
-/// Whether a payload is within [`MESSAGE_BYTES_MAX`]. What is not is an error of the endpoint's.
-pub(super) fn is_sendable(payload: &[u8]) -> bool {
-    let is_sendable = payload.len() <= MESSAGE_BYTES_MAX;
-    if !is_sendable {
-        tracing::error!(
-            bytes = payload.len(),
-            "a message that is too large was not sent"
-        );
-    }
-    is_sendable
 }

@@ -4,7 +4,6 @@
 //! A policy acts only on a connection whose last send would have blocked: what waits for any other
 //! goes out in this turn.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -13,14 +12,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Key, Phase};
+use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::holders::Turn;
+use super::ids::Key;
+use super::lagging::{LaggingClient, PartOf};
 use super::settings::{SlowClient, SlowPolicy};
 use super::stats::SlowAction;
-use crate::fanout::ConnectionId;
-use crate::fanout::outbox::{self, Dropped, Outbox, Part};
-use crate::fanout::room::EndpointId;
+use crate::fanout::outbox::{Dropped, Outbox};
 use crate::fanout::segment::Segment;
 use crate::limits::{
     LAGGING_CLIENTS_PER_TURN, LAGGING_SHOWN_MAX, LAGGING_SLICES_PER_TURN, LATEST_SLICES_MIN, TICK,
@@ -162,47 +161,6 @@ fn count(core: &Core, action: SlowAction, dropped: Dropped) {
     stats.dropped_frames.add(u64::from(dropped.frames));
 }
 
-/// A look at every connection whose last send would have blocked, a bounded number in each turn.
-#[derive(Default)]
-pub(super) struct Sweep {
-    /// The place in the list of the next one; `None`: all were looked at in this tick.
-    next: Option<usize>,
-    /// When the oldest frame was accepted that waits for those that were looked at.
-    oldest: Option<Tick>,
-    joined: Joined,
-}
-
-impl Sweep {
-    pub(super) fn is_under_way(&self) -> bool {
-        self.next.is_some()
-    }
-}
-
-/// Where the first of some slices begins, where the last of them ends, and how many there are.
-type Ends = (PartOf, PartOf, usize);
-
-/// What small slices were merged into. What was merged is kept as long: its address must not be
-/// used again.
-#[derive(Default)]
-struct Joined(FxHashMap<Ends, (Vec<Part>, Rc<Segment>)>);
-
-impl Joined {
-    /// The same segment for everybody who waits for the same parts.
-    fn of(&mut self, parts: &[Part]) -> Option<Rc<Segment>> {
-        let at = |part: &Part| (Rc::as_ptr(&part.0) as usize, part.1, part.2);
-        let key = (at(parts.first()?), at(parts.last()?), parts.len());
-        let is_same = |(a, b): (&Part, &Part)| Rc::ptr_eq(&a.0, &b.0) && (a.1, a.2) == (b.1, b.2);
-        if let Some((known, joined)) = self.0.get(&key)
-            && known.iter().zip(parts).all(is_same)
-        {
-            return Some(Rc::clone(joined));
-        }
-        let joined = outbox::join(parts)?;
-        self.0.insert(key, (parts.to_vec(), Rc::clone(&joined)));
-        Some(joined)
-    }
-}
-
 /// Begins a sweep, unless the last one is still under way. Called once a tick.
 pub(super) fn begin_sweep(core: &mut Core) {
     if !core.sweep.is_under_way() {
@@ -262,29 +220,6 @@ fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
         over_bytes_or_age(connection, slow, now)
     });
     Some(looked_at)
-}
-
-/// A client whose last send would have blocked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LaggingClient {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// Its client's address.
-    pub peer: SocketAddr,
-    /// The endpoint that it is connected to.
-    pub endpoint: EndpointId,
-    /// How long the oldest of what waits for it has waited.
-    pub age: Duration,
-    /// Bytes that wait for it.
-    pub outbox_bytes: usize,
-}
-
-/// The clients that lag behind on one shard, as of its last sweep.
-#[derive(Default, Debug)]
-pub(super) struct Lagging {
-    pub(super) count: usize,
-    /// Those of them that have waited longest, the first of all first.
-    pub(super) oldest: Vec<LaggingClient>,
 }
 
 /// Notes who lags behind, for whoever asks. Called once a sweep; where nobody does it costs
@@ -449,9 +384,6 @@ fn let_go(core: &mut Core, key: Key) {
     core.publish_metered();
     core.doom(key, CloseReason::SlowMemory);
 }
-
-/// A part of a segment, by the segment's address.
-type PartOf = (usize, u32, u32);
 
 /// Copies what lagging connections wait for out of larger buffers: each part once for all of them,
 /// and only where all parts of a buffer together are smaller than it is.

@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use super::busy::BusyWindow;
 use super::clock::Clock;
 use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
-use super::endpoint::{Endpoint, EndpointError};
+use super::endpoint::Endpoint;
 use super::handle::Handle;
 use super::listener::{Bound, Inherited, Listeners};
 use super::router::{PatternError, Router};
-use super::settings::{EndpointSettings, Listen, ListenAddress, Settings};
+use super::settings::{EndpointSettings, Listen, Settings};
 use super::shard::{Listening, Shard, WAKER};
+use super::start_error::StartError;
 use super::stop::Stop;
-use super::timers::BusyWindow;
 use super::tls::{Tls, TlsBuffers};
 use super::view::View;
 use crate::fanout::room::EndpointId;
@@ -29,51 +30,6 @@ use crate::limits::{
     EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, TLS_KEPT_BYTES_MAX,
 };
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
-
-/// Why an engine does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A path pattern cannot be used.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
-    /// The number of shards is out of bounds.
-    #[error("{0} shards: there must be 1 to {max}", max = SHARDS_MAX - 1)]
-    Shards(usize),
-    /// The receive buffer is too small to be of use.
-    #[error("a receive buffer of {0} bytes: it must have at least {READ_BUFFER_BYTES_MIN}")]
-    ReadBuffer(usize),
-    /// An outbox does not hold a frame of the largest size.
-    #[error("an outbox of {outbox_bytes} bytes does not hold a message of {message_bytes} bytes")]
-    Outbox {
-        /// The outbox.
-        outbox_bytes: usize,
-        /// The message.
-        message_bytes: usize,
-    },
-    /// A message could be larger than an index of 32 bits reaches.
-    #[error("messages of {0} bytes are too large: at most 1 GiB")]
-    Message(usize),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// The address.
-        address: ListenAddress,
-        /// Why.
-        source: io::Error,
-    },
-    /// A listener speaks TLS, and there is no certificate.
-    #[error("{0} speaks TLS, and there is no certificate for it")]
-    NoCertificate(ListenAddress),
-    /// A listener that was inherited cannot be used.
-    #[error("cannot use an inherited listener")]
-    Inherited(#[source] io::Error),
-    /// An endpoint lacks what it cannot work without.
-    #[error("an endpoint cannot start: {0}")]
-    Endpoint(EndpointError),
-    /// The operating system has no thread or poll for a shard.
-    #[error("cannot start a shard: {0}")]
-    Shard(#[from] io::Error),
-}
 
 /// Puts an engine together.
 #[derive(Default)]
@@ -190,7 +146,7 @@ impl Builder {
             endpoint_settings: self.endpoint_settings.into(),
             tls: self.tls,
         };
-        doors.reloads.note(&live);
+        doors.reloads.note(live.tls.as_deref());
         let shared = Shared {
             endpoints: self.endpoints.into(),
             doors: Arc::clone(&doors),

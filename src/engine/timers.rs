@@ -5,44 +5,24 @@
 //! due, and never early. Nothing else is walked over: what a tick costs follows the connections
 //! that there are, and neither rooms nor what was there once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
-use super::connection::{Key, Phase};
+use super::connection::Phase;
+use super::ids::Key;
+use super::pulse::Pulse;
 use super::shard::Shard;
 use super::slow;
-use super::stats::ShardStats;
 use crate::fanout::outbox::Origin;
+use crate::fanout::room::EndpointId;
 use crate::limits::{SWEEP_CONNECTIONS_MIN, SWEEP_CONNECTIONS_PER_TURN, TICK, TICKS_PER_SWEEP};
 use crate::wire::frame::{Opcode, append_frame};
 
-/// Where the second began whose busy share is being measured.
-#[derive(Debug, Default)]
-pub(super) struct BusyWindow {
-    tick: Tick,
-    busy_ns: u64,
-    idle_ns: u64,
-}
-
-impl BusyWindow {
-    /// Publishes the busy share of the window once it is a second long, and begins the next.
-    fn measure(&mut self, tick: Tick, stats: &ShardStats) {
-        if tick.saturating_sub(self.tick) < ticks_of(Duration::from_secs(1)) {
-            return;
-        }
-        let (busy_ns, idle_ns) = (stats.turns.sum_ns(), stats.idle_ns.get());
-        let busy = busy_ns.wrapping_sub(self.busy_ns) as f64;
-        let idle = idle_ns.wrapping_sub(self.idle_ns) as f64;
-        let share = busy / (busy + idle).max(1.0);
-        stats.busy_ppm.set((share * 1e6) as u64);
-        *self = BusyWindow {
-            tick,
-            busy_ns,
-            idle_ns,
-        };
-    }
-}
+/// Endpoints are told that a second is over this often.
+const PULSE: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Does what is due once a tick.
@@ -184,23 +164,24 @@ impl Shard {
             .held_age_ms
             .set(u64::from(age) * TICK.as_millis() as u64);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_busy_share_is_that_of_the_last_whole_second() {
-        let (stats, mut window) = (ShardStats::default(), BusyWindow::default());
-        stats.turns.record(250_000_000, 1);
-        stats.idle_ns.add(750_000_000);
-        window.measure(9, &stats);
-        assert_eq!(stats.busy_ppm.get(), 0);
-        window.measure(10, &stats);
-        assert_eq!(stats.busy_ppm.get(), 250_000);
-        stats.idle_ns.add(1_000_000_000);
-        window.measure(20, &stats);
-        assert_eq!(stats.busy_ppm.get(), 0);
+    /// Tells the endpoints that a second is over, where this is the admin shard. Called once a
+    /// tick.
+    pub(super) fn pulse(&mut self) {
+        let tick = self.core.clock.tick();
+        let is_admin = self.core.id >= self.core.doors.relaying;
+        if !is_admin || tick < self.next_pulse_tick || !self.stop.is_accepting() {
+            return;
+        }
+        self.next_pulse_tick = tick + ticks_of(PULSE);
+        let endpoints = Arc::clone(&self.endpoints);
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            let mut pulse = Pulse::new(&mut self.core, EndpointId(number as u16));
+            let call = AssertUnwindSafe(|| endpoint.pulse(&mut pulse));
+            if catch_unwind(call).is_err() {
+                self.core.stats().endpoint_panics.add(1);
+                tracing::error!("endpoint code panicked");
+            }
+        }
     }
 }

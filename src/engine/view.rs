@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::control::Doors;
-use super::slow::LaggingClient;
+use super::lagging::LaggingClient;
 use super::stats::ShardStats;
 use crate::limits::LAGGING_SHOWN_MAX;
 

@@ -5,7 +5,6 @@
 //! for the next turn. So each phase makes progress in every turn, and none of them is ever long,
 //! whichever kind of work it is. Prices are estimates, so that no clock is read for a step.
 
-use super::stats::Counter;
 use crate::limits::{
     ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, FLUSH_WORK_NS,
     HANDSHAKE_WORK_NS, MAIL_WORK_NS, READ_QUANTUM_NS, READ_WORK_NS,
@@ -125,11 +124,9 @@ impl Work {
         self.left_ns <= self.quantum_end_ns
     }
 
-    /// Counts the phase, if it had to end while `more` waited.
-    pub(super) fn note_cut(&self, cuts: &[Counter; TurnPhase::LABELS.len()], more: bool) {
-        if more && self.is_spent() {
-            cuts[self.phase as usize].add(1);
-        }
+    /// The phase, if it has to end while `more` waits.
+    pub(super) fn cut(&self, more: bool) -> Option<TurnPhase> {
+        (more && self.is_spent()).then_some(self.phase)
     }
 }
 
@@ -176,15 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_that_ends_early_is_counted_if_something_waits() {
-        let cuts: [Counter; TurnPhase::LABELS.len()] = Default::default();
+    fn a_phase_is_cut_if_something_waits_when_it_ends() {
         let mut work = Work::default();
         work.begin(TurnPhase::Flush);
-        work.note_cut(&cuts, true);
+        assert_eq!(work.cut(true), None, "something is left");
         work.spend(FLUSH_WORK_NS);
-        work.note_cut(&cuts, false);
-        assert!(cuts.iter().all(|cut| cut.get() == 0));
-        work.note_cut(&cuts, true);
-        assert_eq!(cuts[TurnPhase::Flush as usize].get(), 1);
+        assert_eq!(work.cut(false), None, "nothing waits");
+        assert_eq!(work.cut(true), Some(TurnPhase::Flush));
     }
 }

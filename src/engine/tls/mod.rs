@@ -13,9 +13,10 @@
 //! - A session is replaced by nothing: a reload gives new connections another [`Tls`].
 
 mod files;
+mod send;
 mod session;
 mod turn;
 
 pub use files::{Tls, TlsError, TlsFiles};
+pub(super) use send::send;
 pub(super) use session::{TlsBuffers, TlsSession};
-pub(super) use turn::send;

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -13,8 +14,7 @@ use rustls::unbuffered::{
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use super::Tls;
-use crate::engine::bodies::Held;
-use crate::engine::control::Doors;
+use crate::engine::held::Held;
 use crate::fanout::meter::{Charge, Meter};
 use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_SEND_BYTES_MAX};
 
@@ -158,17 +158,17 @@ impl TlsSession {
     }
 
     /// Counts what is kept. Returns whether that has grown.
-    pub(in crate::engine) fn count_kept(&mut self, doors: &Arc<Doors>) -> bool {
+    pub(in crate::engine) fn count_kept(&mut self, inbound: &Arc<AtomicUsize>) -> bool {
         let before = self.held.bytes();
-        self.held.set(doors, self.kept.capacity());
+        self.held.set(inbound, self.kept.capacity());
         self.held.bytes() > before
     }
 
     /// Lets go of it: what comes after it cannot be decrypted then.
-    pub(in crate::engine) fn forget_kept(&mut self, doors: &Arc<Doors>) {
+    pub(in crate::engine) fn forget_kept(&mut self, inbound: &Arc<AtomicUsize>) {
         self.kept = Vec::new();
         self.is_deaf = true;
-        self.count_kept(doors);
+        self.count_kept(inbound);
     }
 
     /// What was encrypted and is not yet taken by the socket, in bytes.

@@ -1,0 +1,251 @@
+//! Requests as endpoints see them, and what endpoints say to them.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::close_reason::Refusal;
+use crate::fanout::ConnectionId;
+use crate::wire::http::{Head, Response};
+
+/// Why an endpoint cannot start.
+pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request, as an endpoint sees it.
+pub struct Request<'r> {
+    /// The request line and the headers.
+    pub head: &'r Head<'r>,
+    /// What the endpoint's path pattern took from the path, percent-decoded; `None` where it takes
+    /// nothing, and where that is no UTF-8 or an escape in it is none.
+    pub parameter: Option<&'r str>,
+    /// The body; empty where there is none.
+    pub body: &'r [u8],
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// In [`Endpoint::admit`](super::Endpoint::admit) and for plain requests: what a guard in front
+    /// of the endpoint found out about the client. Afterwards it is
+    /// [`Session::context`](super::Session::context).
+    pub context: Option<&'r Context>,
+}
+
+/// What is known about a client, shared with whoever wants to know it.
+pub type Context = dyn Any + Send + Sync;
+
+impl Request<'_> {
+    /// [`Request::context`], where it is of this type.
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.context?.downcast_ref()
+    }
+
+    /// A copy for those who want to keep the request.
+    pub fn to_owned(&self) -> OwnedRequest {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        OwnedRequest {
+            method: self.head.method.to_owned(),
+            target: self.head.target.to_owned(),
+            headers: self
+                .head
+                .headers
+                .iter()
+                .map(|header| (header.name.to_owned(), text(header.value)))
+                .collect(),
+            parameter: self.parameter.map(str::to_owned),
+            peer: self.peer,
+        }
+    }
+}
+
+/// A request that is kept for the connection's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedRequest {
+    /// The method.
+    pub method: String,
+    /// The request target, as sent.
+    pub target: String,
+    /// The headers, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    /// What the endpoint's path pattern took from the path, percent-decoded.
+    pub parameter: Option<String>,
+    /// The client's address.
+    pub peer: SocketAddr,
+}
+
+impl OwnedRequest {
+    /// The first header of that name, in whatever case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whether a client gets its WebSocket.
+pub enum Admission {
+    /// Yes.
+    Accept(Accept),
+    /// No, and this is the answer. Its status must not be 101.
+    Refuse(Response),
+    /// The same, counted under another reason than [`Refusal::Endpoint`].
+    RefuseFor(Refusal, Response),
+    /// It will be said later: see [`Later::admission`](super::Later::admission).
+    Later(Pending),
+}
+
+impl Admission {
+    /// Refuses with `status` and a line of text.
+    pub fn refuse(status: u16, text: impl Into<String>) -> Admission {
+        Admission::Refuse(Response::text(status, text))
+    }
+
+    /// Gives these terms to whoever is let in, now or later, without terms of its own.
+    pub fn on(mut self, terms: Terms) -> Admission {
+        match &mut self {
+            Admission::Accept(accept) => {
+                accept.terms.get_or_insert(terms);
+            }
+            Admission::Later(pending) => {
+                pending.terms.get_or_insert(terms);
+            }
+            Admission::Refuse(_) | Admission::RefuseFor(..) => {}
+        }
+        self
+    }
+}
+
+/// Who a client is, and for how long: what holds for as long as its WebSocket is open.
+#[derive(Clone, Default)]
+pub struct Terms {
+    /// For [`Session::context`](super::Session::context).
+    pub context: Option<Arc<Context>>,
+    /// When the WebSocket is closed with 1008
+    /// ([`CloseReason::Expired`](super::CloseReason::Expired)), to within a second. It is the time
+    /// of day that counts, so a machine that was suspended closes what has expired meanwhile.
+    /// `None`: never.
+    pub expires: Option<SystemTime>,
+    /// The subprotocol that is selected where the client offers it and the endpoint selects none.
+    pub protocol: Option<&'static str>,
+    /// Who can say later whether the client may stay: see
+    /// [`Handle::recheck`](super::Handle::recheck).
+    pub keeper: Option<Arc<dyn Keeper>>,
+}
+
+/// Whoever has let a client in, and may change its mind.
+pub trait Keeper: Send + Sync {
+    /// Whether a client with these terms may stay. It is called on the client's own shard.
+    fn keeps(&self, terms: &Terms) -> bool;
+}
+
+impl Terms {
+    /// Whether there is nothing in them to be kept for a WebSocket that is open.
+    pub(super) fn are_empty(&self) -> bool {
+        self.context.is_none() && self.expires.is_none() && self.keeper.is_none()
+    }
+
+    /// Whether whoever let the client in lets it stay.
+    pub(super) fn hold(&self) -> bool {
+        self.keeper.as_ref().is_none_or(|keeper| keeper.keeps(self))
+    }
+}
+
+/// The terms on which a client gets its WebSocket.
+#[derive(Default)]
+pub struct Accept {
+    pub(super) protocol: Option<Cow<'static, str>>,
+    pub(super) state: Option<Box<dyn Any + Send>>,
+    pub(super) terms: Option<Terms>,
+}
+
+impl Accept {
+    /// No subprotocol, no state.
+    pub fn new() -> Accept {
+        Accept::default()
+    }
+
+    /// Selects a subprotocol. It must be one that the client offered (RFC 6455 §4.2.2).
+    pub fn protocol(mut self, protocol: impl Into<Cow<'static, str>>) -> Accept {
+        self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
+    /// [`Endpoint::closed`](super::Endpoint::closed), or with these terms if they come to nothing.
+    pub fn state(mut self, state: impl Any + Send) -> Accept {
+        self.state = Some(Box::new(state));
+        self
+    }
+
+    /// What everybody may know about the client: see [`Session::context`](super::Session::context).
+    pub fn context(mut self, context: Arc<Context>) -> Accept {
+        self.terms.get_or_insert_default().context = Some(context);
+        self
+    }
+
+    /// Who can say later whether the client may stay: see [`Terms::keeper`].
+    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept {
+        self.terms.get_or_insert_default().keeper = Some(keeper);
+        self
+    }
+
+    /// When the WebSocket is closed at the latest: see [`Terms::expires`].
+    pub fn expires(mut self, expires: SystemTime) -> Accept {
+        self.terms.get_or_insert_default().expires = Some(expires);
+        self
+    }
+}
+
+/// The answer to a plain request.
+pub enum Answer {
+    /// This one.
+    Now(Response),
+    /// The same, and it is a refusal that is counted under this reason.
+    RefuseFor(Refusal, Response),
+    /// It will be said later: see [`Later::response`](super::Later::response).
+    Later(Pending),
+}
+
+/// What the head of a plain request decides by itself.
+pub enum HeadVerdict {
+    /// Nothing: it is judged when its body is there.
+    Open,
+    /// That it may come: with what is known about its client.
+    Admitted(Option<Arc<Context>>),
+    /// All. An answer that comes later is one that took too long.
+    Answered(Answer),
+}
+
+/// An answer that is awaited.
+pub struct Pending {
+    pub(super) slot: Arc<AnswerSlot>,
+    pub(super) timeout: Duration,
+    pub(super) terms: Option<Terms>,
+}
+
+/// Where an answer that comes from another thread is put down.
+#[derive(Default)]
+pub(super) struct AnswerSlot(Mutex<Option<LateAnswer>>);
+
+/// An answer that came from another thread.
+pub(super) enum LateAnswer {
+    Accept(Accept),
+    Respond(Response),
+}
+
+impl AnswerSlot {
+    pub(super) fn take(&self) -> Option<LateAnswer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn put(&self, answer: LateAnswer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
+
+/// What a client gets whose answer was promised and did not come.
+pub(super) fn unanswered() -> Response {
+    Response::text(503, "The answer took too long.\n").with_header("Retry-After", "1")
+}

@@ -1,0 +1,29 @@
+//! What is counted of reloads.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::tls::Tls;
+
+/// What is counted of reloads, and what TLS has at the moment.
+#[derive(Debug, Default)]
+pub(super) struct ReloadStats {
+    pub(super) applied: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) last_unix_s: AtomicU64,
+    pub(super) unusable_key_files: AtomicU64,
+    pub(super) certificate_not_after_unix_s: AtomicI64,
+}
+
+impl ReloadStats {
+    /// Notes what holds from now on.
+    pub(super) fn note(&self, tls: Option<&Tls>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_s = now.unwrap_or_default().as_secs();
+        self.last_unix_s.store(now_s, Ordering::Relaxed);
+        if let Some(tls) = tls {
+            self.certificate_not_after_unix_s
+                .store(tls.not_after_unix_s(), Ordering::Relaxed);
+        }
+    }
+}
