@@ -79,4 +79,5 @@ mod sync;
 #[cfg(unix)]
 pub mod systemd;
 pub mod top;
-pub mod wire;
+
+pub use corecast_wire as wire;

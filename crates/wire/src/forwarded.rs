@@ -188,7 +188,7 @@ fn is_obfuscated(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::http::{HeadLimits, HeaderSpace};
     use ForwardedError::*;
 
     const LIMITS: HeadLimits = HeadLimits {

@@ -190,7 +190,7 @@ impl<'b> Head<'b> {
         self.version == 1 && !self.has_token("connection", "close")
     }
 
-    /// Whether it asks for a WebSocket, however badly: see [`crate::wire::handshake::check`].
+    /// Whether it asks for a WebSocket, however badly: see [`crate::handshake::check`].
     pub fn is_upgrade(&self) -> bool {
         self.has_token("upgrade", "websocket")
     }
@@ -208,7 +208,7 @@ fn headers_named<'b, 'n>(
 
 /// The items of a comma-separated header over all its occurrences, without empty ones
 /// (RFC 9110 §5.6.1).
-pub(in crate::wire) fn list_items<'b, 'n>(
+pub(crate) fn list_items<'b, 'n>(
     headers: &'b [Header<'b>],
     name: &'n str,
 ) -> impl Iterator<Item = &'b str> + use<'b, 'n> {

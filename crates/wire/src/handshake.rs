@@ -196,7 +196,7 @@ mod tests {
     use HandshakeError::*;
 
     use super::*;
-    use crate::wire::http::{HeadLimits, HeaderSpace};
+    use crate::http::{HeadLimits, HeaderSpace};
 
     const GET: &str = "GET / HTTP/1.1";
     const LIMITS: HeadLimits = HeadLimits {

@@ -22,8 +22,12 @@ pub(super) use head::list_items;
 pub(super) use response::is_emittable;
 
 /// Hands the head of a whole request, within common limits, to a unit test.
-#[cfg(test)]
-pub(crate) fn with_head<T>(request: &str, test: impl FnOnce(&Head<'_>) -> T) -> T {
+///
+/// # Panics
+///
+/// It is no whole request.
+#[cfg(any(test, feature = "testing"))]
+pub fn with_head<T>(request: &str, test: impl FnOnce(&Head<'_>) -> T) -> T {
     let limits = HeadLimits {
         head_bytes: 8_192,
         target_bytes: 2_048,

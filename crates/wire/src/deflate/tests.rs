@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Passive};
+use crate::decoder::{Decoder, DecoderLimits, Input, Item, Passive};
 
 const LIMIT: usize = 100_000;
 

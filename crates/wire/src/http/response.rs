@@ -164,7 +164,7 @@ fn is_framing(name: &str) -> bool {
 }
 
 /// Whether a header stays within its line: a token, and a value without control characters.
-pub(in crate::wire) fn is_emittable(name: &str, value: &str) -> bool {
+pub(crate) fn is_emittable(name: &str, value: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let is_text = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
     !name.is_empty() && name.bytes().all(is_token) && value.bytes().all(is_text)
