@@ -24,7 +24,7 @@
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
-//! Dependencies point downward only; `tests/tidy.rs` holds that. The hot path is
+//! Dependencies point downward only; `tests/tidy` holds that. The hot path is
 //! `src/engine/shard.rs`: read it top to bottom.
 //!
 //! # The life of a message
