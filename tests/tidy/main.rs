@@ -1,9 +1,13 @@
 //! The house's rules that can be counted, held over the whole repository: sizes of functions, lines
-//! and files, the direction of imports, words that have no place here.
+//! and files, the direction of imports and that they run in no circle ([`circles`]), words that
+//! have no place here.
 //!
 //! A rule looks at text whose comments and literals are blanked out ([`source`]), unless it is
 //! about them. Each rule is first shown something that it must find.
 
+mod circles;
+mod imports;
+mod modules;
 mod source;
 
 use std::fs;
