@@ -24,8 +24,8 @@
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
-//! Dependencies point downward only; `tests/tidy.rs` holds that. The hot path is
-//! `src/engine/shard.rs`: read it top to bottom.
+//! Dependencies point downward only, and no files import each other in a circle; `tests/tidy` holds
+//! that. The hot path is `src/engine/shard.rs`: read it top to bottom.
 //!
 //! # The life of a message
 //!
