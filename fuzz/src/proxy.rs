@@ -4,8 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use corecast::wire::proxy::{ProxyError, ProxyHeader, parse};
 
-use crate::pieces::pieces;
-use crate::split_sizes;
+use crate::pieces::{pieces, split_sizes};
 
 /// What a header may be at most: the fixed part of version 2, and the rest that is read.
 const HEADER_BYTES_MAX: usize = 16 + 4096;

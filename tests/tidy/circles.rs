@@ -15,12 +15,6 @@ use crate::source::{Source, files, relative, rust_sources};
 
 /// The circles that there still are: the files of each, in order.
 const CIRCLES: &[&[&str]] = &[
-    &[
-        "fuzz/src/decoder.rs",
-        "fuzz/src/http_head.rs",
-        "fuzz/src/lib.rs",
-        "fuzz/src/proxy.rs",
-    ],
     &["loadgen/src/cli.rs", "loadgen/src/history/command.rs"],
     &[
         "loadgen/src/client.rs",
@@ -66,33 +60,6 @@ const CIRCLES: &[&[&str]] = &[
     ],
     &["src/doctor/checks.rs", "src/doctor/mod.rs"],
     &[
-        "src/engine/asking.rs",
-        "src/engine/bodies.rs",
-        "src/engine/connection.rs",
-        "src/engine/control.rs",
-        "src/engine/core.rs",
-        "src/engine/endpoint.rs",
-        "src/engine/handle.rs",
-        "src/engine/lanes.rs",
-        "src/engine/listener.rs",
-        "src/engine/pace.rs",
-        "src/engine/proxied.rs",
-        "src/engine/pulse.rs",
-        "src/engine/reload.rs",
-        "src/engine/requests.rs",
-        "src/engine/session.rs",
-        "src/engine/shard.rs",
-        "src/engine/slow.rs",
-        "src/engine/start.rs",
-        "src/engine/stop.rs",
-        "src/engine/timers.rs",
-        "src/engine/tls/session.rs",
-        "src/engine/tls/turn.rs",
-        "src/engine/view.rs",
-    ],
-    &["src/engine/stats.rs", "src/engine/work.rs"],
-    &["src/fanout/outbox.rs", "src/fanout/outbox/rest.rs"],
-    &[
         "src/guard/files.rs",
         "src/guard/mod.rs",
         "src/guard/revoked.rs",
@@ -103,11 +70,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/relay/push/schedule.rs",
     ],
     &["src/top/mod.rs", "src/top/text.rs", "src/top/view.rs"],
-    &[
-        "src/wire/decoder.rs",
-        "src/wire/header.rs",
-        "src/wire/partial.rs",
-    ],
 ];
 
 /// How many names that are passed on a path may go through.
