@@ -25,7 +25,7 @@
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
 //! Dependencies point downward only, and no files import each other in a circle; `tests/tidy` holds
-//! that. The hot path is `src/engine/shard.rs`: read it top to bottom.
+//! that. The hot path is `crates/engine/src/engine/shard.rs`: read it top to bottom.
 //!
 //! # The life of a message
 //!
@@ -65,19 +65,13 @@
 pub mod admin;
 pub mod config;
 pub mod doctor;
-pub mod engine;
-pub mod fanout;
 pub mod guard;
 pub mod health_check;
-pub mod hooks;
-pub mod limits;
 pub mod logging;
 pub mod relay;
-mod sparse;
 mod suggest;
-mod sync;
 #[cfg(unix)]
 pub mod systemd;
 pub mod top;
 
-pub use corecast_wire as wire;
+pub use corecast_engine::{engine, fanout, hooks, limits, wire};

@@ -2,8 +2,8 @@
 
 use corecast::wire::decoder::DecoderLimits;
 
-use crate::pieces::split_sizes;
 use crate::readers::{LIMITS, compare, read_with_ours};
+use crate::sizes::split_sizes;
 
 /// Where permessage-deflate was agreed on.
 const COMPRESSED: DecoderLimits = DecoderLimits {

@@ -2,7 +2,8 @@
 
 use corecast::wire::http::{BodyLength, ChunkedDecoder, Head, HeadLimits, HeaderSpace, HttpError};
 
-use crate::pieces::{pieces, split_sizes};
+use crate::pieces::pieces;
+use crate::sizes::split_sizes;
 
 /// Small, so that short inputs reach them.
 const LIMITS: HeadLimits = HeadLimits {

@@ -13,6 +13,7 @@ mod http_head;
 mod pieces;
 mod proxy;
 mod readers;
+mod sizes;
 
 use stats_alloc::{Region, StatsAlloc};
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use corecast::wire::proxy::{ProxyError, ProxyHeader, parse};
 
-use crate::pieces::{pieces, split_sizes};
+use crate::pieces::pieces;
+use crate::sizes::split_sizes;
 
 /// What a header may be at most: the fixed part of version 2, and the rest that is read.
 const HEADER_BYTES_MAX: usize = 16 + 4096;

@@ -20,10 +20,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use corecast_engine::sparse::Sparse as _;
+
 use crate::config::OnDuplicate;
 use crate::fanout::ConnectionId;
 use crate::limits::CONNECTIONS_PER_USER_MAX;
-use crate::sparse::Sparse as _;
 
 /// Locks that share the names between them.
 const PARTS: usize = 64;

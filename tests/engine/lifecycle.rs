@@ -1,4 +1,4 @@
-//! Every transition of `src/engine/LIFECYCLE.md`, one test each: the table there names it.
+//! Every transition of `LIFECYCLE.md` beside the engine, one test each: the table there names it.
 
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,11 +7,11 @@
 //! [without fences](check_without_fences), or with a step left out, to show that the models can
 //! fail.
 
-#[path = "../../../src/fanout/tickets.rs"]
+#[path = "../../../crates/engine/src/fanout/tickets.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod tickets;
 
-#[path = "../../../src/engine/sleep.rs"]
+#[path = "../../../crates/engine/src/engine/sleep.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod sleep;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
@@ -14,7 +14,6 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The one protocol that is spoken within TLS (RFC 7301): a client that offers others alone is
 /// refused (alert `no_application_protocol`).
@@ -130,11 +129,12 @@ impl TlsError {
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub(super) config: Arc<ServerConfig>,
-    not_after_unix_s: i64,
+    not_after_unix_s: Option<i64>,
 }
 
 impl Tls {
-    /// Reads the files and checks that they belong together and are valid at `now`.
+    /// Reads the files and checks that they belong together and, with the feature
+    /// `certificate-dates`, are valid at `now`.
     ///
     /// # Errors
     ///
@@ -164,8 +164,9 @@ impl Tls {
         })
     }
 
-    /// When the server's certificate expires, in seconds since 1970 (UTC).
-    pub fn not_after_unix_s(&self) -> i64 {
+    /// When the server's certificate expires, in seconds since 1970 (UTC); `None` without the
+    /// feature `certificate-dates`.
+    pub fn not_after_unix_s(&self) -> Option<i64> {
         self.not_after_unix_s
     }
 }
@@ -219,12 +220,27 @@ fn client_verifier(
         .map_err(|error| bad_certificate(path, &error))
 }
 
+/// Nothing here reads the dates of a certificate.
+#[cfg(not(feature = "certificate-dates"))]
+fn check_validity(
+    _: &CertificateDer<'_>,
+    _: &Path,
+    _: SystemTime,
+) -> Result<Option<i64>, TlsError> {
+    Ok(None)
+}
+
 /// Whether the certificate is valid at `now`. Returns when it expires.
+#[cfg(feature = "certificate-dates")]
 fn check_validity(
     certificate: &CertificateDer<'_>,
     path: &Path,
     now: SystemTime,
-) -> Result<i64, TlsError> {
+) -> Result<Option<i64>, TlsError> {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|error| bad_certificate(path, &error))?;
     let validity = parsed.validity();
@@ -242,7 +258,7 @@ fn check_validity(
             from: validity.not_before.to_string(),
         });
     }
-    Ok(validity.not_after.timestamp())
+    Ok(Some(validity.not_after.timestamp()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

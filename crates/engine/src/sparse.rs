@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 const KEPT: usize = 3;
 
 /// A container that keeps the memory of its largest size unless it is told otherwise.
-pub(crate) trait Sparse {
+pub trait Sparse {
     /// Its entries.
     fn entries(&self) -> usize;
 

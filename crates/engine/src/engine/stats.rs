@@ -58,7 +58,7 @@ impl Default for Durations {
 
 impl Durations {
     /// Counts `times` durations of `ns` nanoseconds.
-    pub(crate) fn record(&self, ns: u64, times: u64) {
+    pub fn record(&self, ns: u64, times: u64) {
         self.buckets[bucket_of(ns)].add(times);
         self.sum_ns.add(ns.saturating_mul(times));
     }

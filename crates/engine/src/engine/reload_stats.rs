@@ -21,9 +21,9 @@ impl ReloadStats {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now.unwrap_or_default().as_secs();
         self.last_unix_s.store(now_s, Ordering::Relaxed);
-        if let Some(tls) = tls {
+        if let Some(not_after_unix_s) = tls.and_then(Tls::not_after_unix_s) {
             self.certificate_not_after_unix_s
-                .store(tls.not_after_unix_s(), Ordering::Relaxed);
+                .store(not_after_unix_s, Ordering::Relaxed);
         }
     }
 }
