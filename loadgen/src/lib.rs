@@ -36,6 +36,7 @@ mod client;
 mod clock;
 mod control;
 mod coordinator;
+mod error;
 mod frames;
 mod handshake;
 mod handshakes;
@@ -57,26 +58,4 @@ mod watch;
 mod words;
 mod worker;
 
-/// Why a run came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunError(String);
-
-impl RunError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl std::fmt::Display for RunError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RunError {}
-
-impl From<std::io::Error> for RunError {
-    fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
+pub use error::RunError;
