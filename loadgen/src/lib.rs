@@ -54,6 +54,7 @@ mod spread;
 mod stalled;
 mod stamp;
 mod tls;
+mod units;
 mod watch;
 mod words;
 mod worker;

@@ -13,7 +13,8 @@ mod series;
 mod text;
 
 use crate::report::{HandshakeReport, Head, RelayReport, Report};
-use crate::words::{self, Mood, amount, grouped, time};
+use crate::units::{amount, grouped, time};
+use crate::words::{self, Mood};
 use text::escape;
 
 const STYLE: &str = include_str!("style.css");

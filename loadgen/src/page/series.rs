@@ -5,7 +5,8 @@ use super::scale::Scale;
 use super::text::{escape, table};
 use super::{class, title, when};
 use crate::report::{Comparison, RelayReport, Repeats, Step, Walk};
-use crate::words::{self, amount, ratio, short, tick, time};
+use crate::units::{amount, ratio, short, tick, time};
+use crate::words;
 
 /// Latency over the rates of a walk.
 pub(super) fn walk(walk: &Walk) -> String {

@@ -6,7 +6,6 @@ use super::relay::{
     Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, ErrorCount, Generator,
     Order, RelayConfig, RelayReport, Storm, Throughput, Wire,
 };
-use super::text::time;
 use super::{ByReceiver, Distribution, Head, Latency, Quantiles};
 use crate::check::Counts;
 use crate::histogram;
@@ -15,6 +14,7 @@ use crate::outcome::{ClientOutcome, Outcome};
 use crate::plan::{self, Expect, Pace, Plan, Relay, Role};
 use crate::spread::Ends;
 use crate::stamp::Form;
+use crate::units::time;
 
 /// Clients that are listed one by one; of more, every n-th.
 const CLIENTS_LISTED_MAX: usize = 1000;

@@ -32,7 +32,6 @@ pub use series::{
     Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
 };
 pub use server::{Part, Server};
-pub(crate) use text::{grouped, time};
 pub use timeline::Second;
 
 /// Version of the report. It grows when a field changes its meaning or goes away; a new field does
