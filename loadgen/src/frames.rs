@@ -33,6 +33,17 @@ pub(crate) enum Incoming<'a> {
     Close { code: u16, reason: &'a [u8] },
 }
 
+/// A message of which not all frames have come.
+#[derive(Debug)]
+pub(crate) struct Fragments {
+    /// The opcode is the one that was sent.
+    pub(crate) is_kind_kept: bool,
+    pub(crate) is_compressed: bool,
+    /// Larger than any that was sent: it is not kept.
+    pub(crate) is_large: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// What a server must not send.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrameError {
@@ -162,6 +173,12 @@ fn check(
         return Err(FrameError::Control);
     }
     Ok(())
+}
+
+/// A server's Close in words.
+pub(crate) fn close_text(code: u16, reason: &[u8]) -> String {
+    let reason = String::from_utf8_lossy(reason);
+    format!("the server closed: {code} {}", reason.escape_debug())
 }
 
 /// Appends a masked control frame; `payload` has at most 125 bytes.
