@@ -2,7 +2,8 @@
 //!
 //! Nothing is copied and nothing allocated: payloads are slices of the buffer. A frame whose header
 //! is the one that our own messages come back with takes a path of one comparison; every other one
-//! is parsed by tungstenite's `FrameHeader`.
+//! is parsed by tungstenite's `FrameHeader`. What comes in several frames the caller puts together,
+//! as [`Fragments`].
 
 use std::io::Cursor;
 
