@@ -1,7 +1,7 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ output
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ gather ─▶ report
 //!                  │          │              │   client: connect, upgrade, bytes in and out
 //!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
 //!                  │          │              └   pacing: when to send
@@ -38,6 +38,7 @@ mod control;
 mod coordinator;
 mod error;
 mod frames;
+mod gather;
 mod handshake;
 mod handshakes;
 mod histogram;
