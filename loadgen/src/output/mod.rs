@@ -6,6 +6,7 @@
 mod csv;
 mod hdr;
 mod markdown;
+mod text;
 
 use std::ffi::OsStr;
 use std::fs;

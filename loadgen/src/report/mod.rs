@@ -14,7 +14,6 @@ mod machine;
 mod relay;
 mod series;
 mod server;
-mod text;
 mod timeline;
 
 use serde::{Deserialize, Serialize};
@@ -45,14 +44,6 @@ pub enum Report {
 }
 
 impl Report {
-    /// For people: lines of at most 80 columns.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Relay(report) => report.text(),
-            Self::Handshakes(report) => report.text(),
-        }
-    }
-
     /// For programs: one object, with a line break at the end.
     ///
     /// # Errors

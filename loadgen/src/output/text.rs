@@ -2,13 +2,22 @@
 
 use std::fmt::Write;
 
+mod page;
 mod series;
 
-use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
+use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report};
 use crate::units::{grouped, time};
+use page::Page;
 
-/// Width of the labels at the left.
-const LABEL: usize = 12;
+impl Report {
+    /// For people: lines of at most 80 columns.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Relay(report) => report.text(),
+            Self::Handshakes(report) => report.text(),
+        }
+    }
+}
 
 impl RelayReport {
     /// The report as text, with a line break at the end.
@@ -222,22 +231,6 @@ impl HandshakeReport {
             &format!("{:.1} % of a core", self.cpu_share * 100.0),
         );
         out.0
-    }
-}
-
-/// Lines with a label at the left.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn row(&mut self, label: &str, text: &str) {
-        let line = format!("{label:LABEL$}{text}");
-        self.0.push_str(line.trim_end());
-        self.0.push('\n');
-    }
-
-    fn blank(&mut self) {
-        self.0.push('\n');
     }
 }
 

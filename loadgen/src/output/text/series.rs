@@ -1,7 +1,7 @@
 //! What the report for people says about the server, and about several runs.
 
-use super::super::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
-use super::Page;
+use super::page::Page;
+use crate::report::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
 use crate::words::{change, storms};
 
