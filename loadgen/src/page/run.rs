@@ -1,9 +1,10 @@
 //! The page of one relay run.
 
 use super::chart::{Chart, Points};
+use super::parts::{Card, cards, document, header, panel, title};
 use super::scale::Scale;
 use super::text::{escape, table};
-use super::{Card, cards, connect, document, header, panel, series, title};
+use super::{connect, series};
 use crate::report::{ClientFigures, Distribution, Quantiles, RelayReport, Second, Server};
 use crate::units::{amount, bytes, grouped, short, tick, time};
 use crate::words::{self, Mood};
