@@ -15,10 +15,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::check::Receiver;
 use crate::control::Shared;
+use crate::frames::Fragments;
 use crate::handshake::Handshake;
 use crate::pacing::Publisher;
 use crate::plan::Role;
-use crate::receive::Fragments;
 use crate::tls::{Opened, Session, Tls};
 
 /// Receive buffer of the socket of a client that does not read, or slowly, so that it holds up the

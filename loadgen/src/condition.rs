@@ -136,7 +136,7 @@ impl Condition {
     pub(crate) fn show(&self, seen: f64) -> String {
         match self.figure.is_time() {
             true if seen.is_infinite() => "not all came back".to_owned(),
-            true => crate::report::time(seen),
+            true => crate::units::time(seen),
             false => format!("{seen:.0}"),
         }
     }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 
-use crate::RunError;
 use crate::clock::process_cpu;
 use crate::control::{Notice, Progress, Shared};
+use crate::error::{RunError, joined};
+use crate::gather::Gathered;
 use crate::interval::Cell;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Relay};
-use crate::report::{Gathered, Head, RelayReport, Server};
-use crate::run::joined;
+use crate::report::{Head, RelayReport, Server};
 use crate::scrape::Scrape;
 use crate::snapshot::{Snapshot, Turn};
 use crate::watch::Watch;

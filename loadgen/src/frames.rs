@@ -2,7 +2,8 @@
 //!
 //! Nothing is copied and nothing allocated: payloads are slices of the buffer. A frame whose header
 //! is the one that our own messages come back with takes a path of one comparison; every other one
-//! is parsed by tungstenite's `FrameHeader`.
+//! is parsed by tungstenite's `FrameHeader`. What comes in several frames the caller puts together,
+//! as [`Fragments`].
 
 use std::io::Cursor;
 
@@ -31,6 +32,17 @@ pub(crate) enum Incoming<'a> {
     Pong,
     /// Status code (1005 where there is none, RFC 6455 §7.1.5) and reason.
     Close { code: u16, reason: &'a [u8] },
+}
+
+/// A message of which not all frames have come.
+#[derive(Debug)]
+pub(crate) struct Fragments {
+    /// The opcode is the one that was sent.
+    pub(crate) is_kind_kept: bool,
+    pub(crate) is_compressed: bool,
+    /// Larger than any that was sent: it is not kept.
+    pub(crate) is_large: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What a server must not send.
@@ -162,6 +174,12 @@ fn check(
         return Err(FrameError::Control);
     }
     Ok(())
+}
+
+/// A server's Close in words.
+pub(crate) fn close_text(code: u16, reason: &[u8]) -> String {
+    let reason = String::from_utf8_lossy(reason);
+    format!("the server closed: {code} {}", reason.escape_debug())
 }
 
 /// Appends a masked control frame; `payload` has at most 125 bytes.

@@ -10,9 +10,10 @@ use tungstenite::protocol::frame::coding::Control;
 
 use crate::client::{Client, Phase};
 use crate::control::Shared;
+use crate::error::RunError;
 use crate::frames::append_control;
+use crate::histogram;
 use crate::plan::{Handshakes, Role};
-use crate::{RunError, histogram};
 
 /// How long a server may take to close after the Close frame before the connection is reset.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ report ─▶ output
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ gather ─▶ report
 //!                  │          │              │   client: connect, upgrade, bytes in and out
 //!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
 //!                  │          │              └   pacing: when to send
@@ -36,7 +36,9 @@ mod client;
 mod clock;
 mod control;
 mod coordinator;
+mod error;
 mod frames;
+mod gather;
 mod handshake;
 mod handshakes;
 mod histogram;
@@ -53,30 +55,9 @@ mod spread;
 mod stalled;
 mod stamp;
 mod tls;
+mod units;
 mod watch;
 mod words;
 mod worker;
 
-/// Why a run came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunError(String);
-
-impl RunError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl std::fmt::Display for RunError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RunError {}
-
-impl From<std::io::Error> for RunError {
-    fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
+pub use error::RunError;

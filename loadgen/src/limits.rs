@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::RunError;
+use crate::error::RunError;
 
 /// Descriptors beside the connections: polls, timers, wakers, the standard streams.
 const SPARE: u64 = 1100;

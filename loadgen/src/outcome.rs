@@ -5,8 +5,8 @@ use hdrhistogram::Histogram;
 use crate::check::Counts;
 use crate::client::{Client, Phase};
 use crate::plan::Role;
+use crate::report::Storm;
 use crate::spread::Ends;
-use crate::worker::ChurnOutcome;
 
 /// One thread's part of the result.
 #[derive(Debug)]
@@ -27,6 +27,19 @@ pub(crate) struct Outcome {
     pub(crate) compressed: u64,
     /// CPU time over wall time while measuring.
     pub(crate) busy: f64,
+}
+
+/// What became of one thread's clients that come and go.
+#[derive(Debug)]
+pub(crate) struct ChurnOutcome {
+    pub(crate) replaced: u64,
+    pub(crate) failed: u64,
+    pub(crate) reasons: Vec<String>,
+    /// Of connections that are gone: `[warm-up, measured]`.
+    pub(crate) counts: [Counts; 2],
+    /// Nanoseconds from when a connection was due to be replaced until it was upgraded again.
+    pub(crate) connect_times: Histogram<u64>,
+    pub(crate) storms: Vec<Storm>,
 }
 
 /// One client's part.

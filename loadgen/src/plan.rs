@@ -13,6 +13,8 @@ use crate::report::RelayReport;
 use crate::stamp::Form;
 use crate::tls::Tls;
 
+pub use crate::error::PlanError;
+
 /// A checked plan for one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -318,24 +320,6 @@ impl Arrivals {
         }
     }
 }
-
-/// Something about the command line that does not work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanError(String);
-
-impl PlanError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl std::fmt::Display for PlanError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PlanError {}
 
 /// A URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,14 +5,13 @@ use tungstenite::protocol::frame::coding::{Control, Data};
 use crate::check::Receiver;
 use crate::client::{Client, Credit};
 use crate::control::Shared;
-use crate::frames::{Incoming, Walk, append_control};
+use crate::frames::{Fragments, Incoming, Walk, append_control, close_text};
 use crate::histogram::Buckets;
 use crate::inflate::Inflater;
 use crate::interval::Interval;
 use crate::plan::Role;
 use crate::push;
 use crate::spread::{Joint, Spread};
-use crate::stalled::close_text;
 use crate::stamp::{Payloads, Reading};
 
 /// A message of fragments may be larger than what was sent by this much, so that a server's own
@@ -49,17 +48,6 @@ impl Tally {
 
 fn message_bytes_max(payloads: &Payloads) -> usize {
     (payloads.size() + push::AROUND_BYTES_MAX).max(FOREIGN_BYTES_MAX)
-}
-
-/// A message of which not all frames have come.
-#[derive(Debug)]
-pub(crate) struct Fragments {
-    /// The opcode is the one that was sent.
-    is_kind_kept: bool,
-    is_compressed: bool,
-    /// Larger than any that was sent: it is not kept.
-    is_large: bool,
-    bytes: Vec<u8>,
 }
 
 /// What to look for in the frames of a run.

@@ -7,11 +7,12 @@ use std::time::Instant;
 use crate::clock::process_cpu;
 use crate::control::Shared;
 use crate::coordinator::Coordinator;
+use crate::error::{RunError, joined};
 use crate::plan::{Handshakes, Pace, Plan, Relay, Series, Work};
 use crate::report::{Aborted, Comparison, HandshakeReport, RelayReport, Report};
 use crate::search::Search;
 use crate::snapshot::{Snapshot, Turn};
-use crate::{RunError, handshakes, limits};
+use crate::{handshakes, limits};
 
 /// Runs a plan to its end, or until `interrupt` is set: then it still reports.
 ///
@@ -163,8 +164,4 @@ fn run_handshakes(
         .collect::<Result<Result<Vec<_>, _>, _>>()??;
     let cpu = process_cpu().saturating_sub(cpu_before);
     Ok(HandshakeReport::new(plan, work, &outcomes, elapsed, cpu))
-}
-
-pub(crate) fn joined<T>(result: std::thread::Result<T>) -> Result<T, RunError> {
-    result.map_err(|_| RunError::new("a thread of the generator panicked"))
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::frames::{Incoming, Walk};
+use crate::frames::{Incoming, Walk, close_text};
 use crate::plan::Role;
 
 /// All these clients of a thread together are given this long.
@@ -53,10 +53,4 @@ fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Resul
     let taken = walked.map_err(|error| error.to_string())?;
     client.keep(bytes, taken);
     closed.map_or(Ok(true), Err)
-}
-
-/// A server's Close in words.
-pub(crate) fn close_text(code: u16, reason: &[u8]) -> String {
-    let reason = String::from_utf8_lossy(reason);
-    format!("the server closed: {code} {}", reason.escape_debug())
 }

@@ -18,7 +18,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use crate::plan::PlanError;
+use crate::error::PlanError;
 
 /// A record is never larger (RFC 8446 §5.2, RFC 5246 §6.2.3), its header included.
 const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2048;

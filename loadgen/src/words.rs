@@ -1,8 +1,7 @@
-//! What every form of a report says in the same words: verdicts, names of figures, amounts.
-
-pub(crate) use crate::report::{grouped, time};
+//! What every form of a report says in the same words: verdicts, names of figures, the load.
 
 use crate::report::{Change, Machine, Quantiles, RelayReport, Storm};
+use crate::units::{amount, bytes, grouped, time};
 
 /// Whether something is good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,59 +92,6 @@ pub(crate) fn change(change: Change) -> &'static str {
         Change::Better => "better",
         Change::Same => "same",
         Change::Worse => "worse",
-    }
-}
-
-/// `+12.3 %`, or `×15` from ten on, of a ratio of now over then.
-pub(crate) fn ratio(ratio: Option<f64>) -> String {
-    match ratio {
-        None => "–".to_owned(),
-        Some(ratio) if ratio >= 10.0 => format!("×{ratio:.0}"),
-        Some(ratio) => format!("{:+.1} %", (ratio - 1.0) * 100.0),
-    }
-}
-
-/// A value with its unit: `ns` as a time, a rate or a count with its thousands apart.
-pub(crate) fn amount(value: f64, unit: &str) -> String {
-    match unit {
-        "ns" => time(value),
-        _ if value.abs() < 9.95 && value.fract() != 0.0 => format!("{value:.2}"),
-        _ => grouped(value.round().max(0.0) as u64),
-    }
-}
-
-/// A time for a chart's axis: `500 µs`, `1 ms`.
-pub(crate) fn tick(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ..999.5 => (ns, "ns"),
-        ..999_500.0 => (ns / 1e3, "µs"),
-        ..999_500_000.0 => (ns / 1e6, "ms"),
-        _ => (ns / 1e9, "s"),
-    };
-    format!("{} {unit}", short(value))
-}
-
-/// A count for a chart's axis: `25k`, `1.5M`.
-pub(crate) fn short(value: f64) -> String {
-    let (value, unit) = match value {
-        ..999.5 => (value, ""),
-        ..999_500.0 => (value / 1e3, "k"),
-        ..999_500_000.0 => (value / 1e6, "M"),
-        _ => (value / 1e9, "G"),
-    };
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    format!("{text}{unit}")
-}
-
-/// A size in the usual unit.
-pub(crate) fn bytes(count: u64) -> String {
-    let count = count as f64;
-    match count {
-        ..1024.0 => format!("{count} B"),
-        ..1_048_576.0 => format!("{:.1} KiB", count / 1024.0),
-        ..1_073_741_824.0 => format!("{:.1} MiB", count / 1_048_576.0),
-        _ => format!("{:.1} GiB", count / 1_073_741_824.0),
     }
 }
 
@@ -283,29 +229,4 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
         rows.push(("source addresses", config.source_ips.join(", ")));
     }
     rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_short() {
-        assert_eq!(
-            [0.0, 950.0, 1500.0, 2e6, 2.5e10].map(short),
-            ["0", "950", "1.5k", "2M", "25G"]
-        );
-        assert_eq!(amount(1_234_567.8, "1/s"), "1,234,568");
-        assert_eq!(amount(1.5e6, "ns"), "1.50ms");
-        assert_eq!(amount(0.25, "1/s"), "0.25");
-        assert_eq!(
-            [Some(1.5), Some(75.2), None].map(ratio),
-            ["+50.0 %", "×75", "–"]
-        );
-        assert_eq!([500.0, 1e6, 2e9].map(tick), ["500 ns", "1 ms", "2 s"]);
-        assert_eq!(
-            [900, 2048, 3 << 20].map(bytes),
-            ["900 B", "2.0 KiB", "3.0 MiB"]
-        );
-    }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{Args, Payload, Quota, Rate};
 use crate::args::scenario::Preset;
 use crate::condition::Condition;
-use crate::plan::{
-    Churn, Expect, Handshakes, Pace, Plan, PlanError, Rates, Relay, Series, Target, Work,
-};
+use crate::error::PlanError;
+use crate::plan::{Churn, Expect, Handshakes, Pace, Plan, Rates, Relay, Series, Target, Work};
 use crate::push::Push;
 use crate::report::{RelayReport, Report};
 use crate::stamp::Form;

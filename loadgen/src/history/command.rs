@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::show::{self, Figure};
 use super::{Filter, Store};
-use crate::cli::Forms;
+use crate::output::Forms;
 use crate::page::dashboard;
 use crate::report::{Comparison, Report};
 

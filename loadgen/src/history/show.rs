@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::Row;
-use crate::words::{amount, time};
+use crate::units::{amount, time};
 
 /// Columns of a bar.
 const BAR_COLUMNS: usize = 40;

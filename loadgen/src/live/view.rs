@@ -13,7 +13,7 @@ use ratatui::widgets::{
 
 use crate::report::Quantiles;
 use crate::snapshot::Snapshot;
-use crate::words::{amount, short, time};
+use crate::units::{amount, short, time};
 
 /// Snapshots that the charts go back: two minutes.
 const POINTS_MAX: usize = 480;

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use crate::report::{
     Comparison, HandshakeReport, Head, Quantiles, RelayReport, Repeats, Report, Walk,
 };
-use crate::words::{amount, grouped, ratio, time, verdicts};
+use crate::units::{amount, grouped, ratio, time};
+use crate::words::verdicts;
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = Page(String::new());

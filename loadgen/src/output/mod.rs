@@ -6,9 +6,11 @@
 mod csv;
 mod hdr;
 mod markdown;
+mod text;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -119,6 +121,40 @@ impl ReportFile {
 
     fn cannot(&self) -> String {
         format!("the report cannot be written to {}", self.path.display())
+    }
+}
+
+/// Where a report goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Forms {
+    /// Form of the report on standard output
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text)]
+    pub output: Format,
+
+    /// Write the report to this file too; its ending says in which form: .txt, .json, .csv, .md,
+    /// .hdr or .html. May be repeated
+    #[arg(long = "report", value_name = "FILE")]
+    pub reports: Vec<ReportFile>,
+}
+
+impl Forms {
+    /// Whether the files can be written at all.
+    ///
+    /// # Errors
+    /// One cannot.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.reports.iter().try_for_each(ReportFile::check)
+    }
+
+    /// Tells a report in every form that was asked for.
+    ///
+    /// # Errors
+    /// Standard output or a file cannot be written. What could be written is.
+    pub fn tell(&self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<()> {
+        let text = self.output.render(report, earlier)?;
+        let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
+        results.extend(self.reports.iter().map(|file| file.write(report, earlier)));
+        results.into_iter().collect()
     }
 }
 

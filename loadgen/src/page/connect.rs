@@ -3,7 +3,7 @@
 use super::chart::Chart;
 use super::scale::Scale;
 use crate::report::{Distribution, Quantiles};
-use crate::words::{grouped, short, tick, time};
+use crate::units::{grouped, short, tick, time};
 
 const BINS: u32 = 48;
 

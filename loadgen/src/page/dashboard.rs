@@ -1,11 +1,12 @@
 //! The performance dashboard: the runs of a history, load by load.
 
 use super::chart::{Chart, Points};
+use super::parts::{Card, cards, class, document, panel, when};
 use super::scale::Scale;
 use super::text::escape;
-use super::{Card, cards, class, document, panel, when};
 use crate::history::Row;
-use crate::words::{Mood, amount, ratio, short, tick, time};
+use crate::units::{amount, ratio, short, tick, time};
+use crate::words::Mood;
 
 /// A load with fewer runs has no trend.
 const TREND_RUNS_MIN: usize = 2;

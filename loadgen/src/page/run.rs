@@ -1,11 +1,13 @@
 //! The page of one relay run.
 
 use super::chart::{Chart, Points};
+use super::parts::{Card, cards, document, header, panel, title};
 use super::scale::Scale;
 use super::text::{escape, table};
-use super::{Card, cards, connect, document, header, panel, series, title};
+use super::{connect, series};
 use crate::report::{ClientFigures, Distribution, Quantiles, RelayReport, Second, Server};
-use crate::words::{self, Mood, amount, bytes, grouped, short, tick, time};
+use crate::units::{amount, bytes, grouped, short, tick, time};
+use crate::words::{self, Mood};
 
 /// Points of a curve over the percentiles.
 const SPECTRUM_POINTS: u32 = 240;

@@ -1,11 +1,12 @@
 //! What a page shows of several runs: a walk over rates, repeats, a comparison, earlier runs.
 
 use super::chart::{Chart, Points};
+use super::parts::{class, title, when};
 use super::scale::Scale;
 use super::text::{escape, table};
-use super::{class, title, when};
 use crate::report::{Comparison, RelayReport, Repeats, Step, Walk};
-use crate::words::{self, amount, ratio, short, tick, time};
+use crate::units::{amount, ratio, short, tick, time};
+use crate::words;
 
 /// Latency over the rates of a walk.
 pub(super) fn walk(walk: &Walk) -> String {

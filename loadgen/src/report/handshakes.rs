@@ -1,13 +1,8 @@
 //! The report of `--handshakes`.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Distribution, Head};
-use crate::handshakes::HandshakeOutcome;
-use crate::histogram;
-use crate::plan::{Handshakes, Plan};
 
 /// The result of `--handshakes`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,34 +30,4 @@ pub struct HandshakeReport {
     pub connect_ns: Distribution,
     /// CPU time of the process over wall time: 1.0 is one core.
     pub cpu_share: f64,
-}
-
-impl HandshakeReport {
-    pub(crate) fn new(
-        plan: &Plan,
-        work: Handshakes,
-        outcomes: &[HandshakeOutcome],
-        elapsed: Duration,
-        cpu: Duration,
-    ) -> Self {
-        let mut connect = histogram::new();
-        for outcome in outcomes {
-            histogram::merge(&mut connect, &outcome.connect_times);
-        }
-        let completed = outcomes.iter().map(|outcome| outcome.completed).sum();
-        let seconds = elapsed.as_secs_f64().max(1e-9);
-        Self {
-            head: Head::of(plan),
-            url: plan.target.url.clone(),
-            concurrency: work.concurrency,
-            threads: plan.threads,
-            handshakes: work.count,
-            completed,
-            not_closed: outcomes.iter().map(|outcome| outcome.not_closed).sum(),
-            elapsed_ms: seconds * 1e3,
-            handshakes_per_second: completed as f64 / seconds,
-            connect_ns: Distribution::of(&connect),
-            cpu_share: cpu.as_secs_f64() / seconds,
-        }
-    }
 }

@@ -1,141 +1,21 @@
 //! Clients that come and go, and clients that read slowly: what a worker does by the clock beside
 //! sending.
 
-use std::ops::Range;
-use std::time::Duration;
-
-use hdrhistogram::Histogram;
 use tungstenite::protocol::frame::coding::Control;
 
 use super::Worker;
+use super::turns::SLOW_TICK;
 use crate::check::Counts;
 use crate::frames::append_control;
-use crate::histogram;
 use crate::interval::Interval;
-use crate::plan::{Churn, Relay, Role};
+use crate::plan::Churn;
 use crate::report::Storm;
 
-/// Reasons of failures that are kept.
-const REASONS_MAX: usize = 10;
 /// Of a storm, so many connections are replaced before other work gets its turn: what is due
 /// meanwhile must not be late.
 const STORM_BATCH: usize = 8;
-/// How often slow readers read.
-const SLOW_TICK: Duration = Duration::from_millis(100);
 /// Over TLS a read has room for whole records, whatever it was to take.
 const SLOW_BYTES_MIN: usize = 96 << 10;
-
-/// What became of one thread's clients that come and go.
-#[derive(Debug)]
-pub(crate) struct ChurnOutcome {
-    pub(crate) replaced: u64,
-    pub(crate) failed: u64,
-    pub(crate) reasons: Vec<String>,
-    /// Of connections that are gone: `[warm-up, measured]`.
-    pub(crate) counts: [Counts; 2],
-    /// Nanoseconds from when a connection was due to be replaced until it was upgraded again.
-    pub(crate) connect_times: Histogram<u64>,
-    pub(crate) storms: Vec<Storm>,
-}
-
-/// One thread's clients that come and go.
-#[derive(Debug)]
-pub(super) struct Comings {
-    places: Vec<usize>,
-    churn: Option<Churn>,
-    /// From one replacement to the next, or from one storm to the next.
-    interval_ns: f64,
-    /// Replacements so far, or storms.
-    done: u64,
-    /// Places that the present storm has still to come to, and when it began.
-    storm: (Range<usize>, u64),
-    /// When the next one goes; `u64::MAX` where none does.
-    pub(super) next_ns: u64,
-    pub(super) outcome: ChurnOutcome,
-}
-
-impl Comings {
-    pub(super) fn new(relay: &Relay, thread: u32, threads: u32) -> Self {
-        let places = places(relay, Role::Churning, thread, threads);
-        let share = places.len() as f64 / f64::from(relay.churning.max(1));
-        Self {
-            interval_ns: match relay.churn {
-                Some(Churn::Steady { per_second }) => 1e9 / (per_second * share),
-                Some(Churn::Storms { every }) => every.as_nanos() as f64,
-                None => f64::INFINITY,
-            },
-            churn: relay.churn,
-            places,
-            done: 0,
-            storm: (0..0, 0),
-            next_ns: u64::MAX,
-            outcome: ChurnOutcome {
-                replaced: 0,
-                failed: 0,
-                reasons: Vec::new(),
-                counts: [Counts::default(); 2],
-                connect_times: histogram::new(),
-                storms: Vec::new(),
-            },
-        }
-    }
-
-    /// The connection that was due to be replaced at `due_ns` is up again.
-    pub(super) fn replaced(&mut self, due_ns: u64, now_ns: u64) {
-        let took_ns = now_ns - due_ns;
-        self.outcome.replaced += 1;
-        histogram::record(&mut self.outcome.connect_times, took_ns);
-        // What comes back after the next storm has begun is not among those of either.
-        if let Some(storm) = self.outcome.storms.last_mut()
-            && due_ns == self.storm.1
-        {
-            storm.back += 1;
-            storm.recovery_ns = storm.recovery_ns.max(took_ns);
-        }
-    }
-
-    /// A connection broke, or did not come up.
-    pub(super) fn failed(&mut self, reason: &str) {
-        self.outcome.failed += 1;
-        if self.outcome.reasons.len() < REASONS_MAX {
-            self.outcome.reasons.push(reason.to_owned());
-        }
-    }
-}
-
-/// One thread's slow readers.
-#[derive(Debug)]
-pub(super) struct SlowReaders {
-    places: Vec<usize>,
-    /// By place: bytes that it may still take, below 0 what it took too much.
-    credits: Vec<i64>,
-    bytes_a_tick: i64,
-    /// When they read next; `u64::MAX` where there are none.
-    pub(super) next_ns: u64,
-}
-
-impl SlowReaders {
-    pub(super) fn new(relay: &Relay, thread: u32, threads: u32) -> Self {
-        let places = places(relay, Role::Slow, thread, threads);
-        let a_tick = f64::from(relay.slow_bytes_per_second) * SLOW_TICK.as_secs_f64();
-        Self {
-            credits: vec![0; places.len()],
-            bytes_a_tick: (a_tick as i64).max(1),
-            next_ns: if places.is_empty() { u64::MAX } else { 0 },
-            places,
-        }
-    }
-}
-
-/// The places of the thread's connections with this role.
-fn places(relay: &Relay, role: Role, thread: u32, threads: u32) -> Vec<usize> {
-    (thread..relay.connections())
-        .step_by(threads as usize)
-        .enumerate()
-        .filter(|(_, index)| relay.role(*index) == role)
-        .map(|(place, _)| place)
-        .collect()
-}
 
 impl Worker {
     /// Replaces those connections whose time has come.

@@ -30,13 +30,12 @@ use crate::push;
 use crate::receive::{Arrivals, Tally, walk_of};
 use crate::spread::Spread;
 use crate::stalled::look_for_ends;
-use comings::{Comings, SlowReaders};
+use turns::{Comings, SlowReaders};
 
 mod comings;
 mod opening;
 mod publish;
-
-pub(crate) use comings::ChurnOutcome;
+mod turns;
 
 const TIMER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);

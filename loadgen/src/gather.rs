@@ -1,20 +1,25 @@
-//! From what the threads hand in to the report of a relay run.
+//! From what the threads hand in to the report of a run.
+
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::relay::{
-    Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, ErrorCount, Generator,
-    Order, RelayConfig, RelayReport, Storm, Throughput, Wire,
-};
-use super::text::time;
-use super::{ByReceiver, Distribution, Head, Latency, Quantiles};
 use crate::check::Counts;
+use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::interval::Recorder;
 use crate::outcome::{ClientOutcome, Outcome};
-use crate::plan::{self, Expect, Pace, Plan, Relay, Role};
+use crate::plan::{self, Expect, Handshakes, Pace, Plan, Relay, Role};
+use crate::report::{
+    ByReceiver, Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, Distribution,
+    ErrorCount, Generator, HandshakeReport, Head, Latency, Machine, Order, Quantiles, RelayConfig,
+    RelayReport, Storm, Throughput, VERSION, Wire,
+};
 use crate::spread::Ends;
 use crate::stamp::Form;
+use crate::units::time;
 
 /// Clients that are listed one by one; of more, every n-th.
 const CLIENTS_LISTED_MAX: usize = 1000;
@@ -130,6 +135,26 @@ impl Churned {
 fn add_counts(sums: &mut [Counts; 2], counts: &[Counts; 2]) {
     for (sum, counts) in sums.iter_mut().zip(counts) {
         sum.add(counts);
+    }
+}
+
+impl Head {
+    /// Of a run of `plan` that begins now.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let now = OffsetDateTime::now_utc();
+        let started_at_ms = now.unix_timestamp_nanos() / 1_000_000;
+        Self {
+            version: VERSION,
+            program: concat!("loadgen ", env!("CARGO_PKG_VERSION")).to_owned(),
+            scenario: plan.scenario.clone(),
+            label: plan.label.clone(),
+            started_at: now
+                .truncate_to_second()
+                .format(&Rfc3339)
+                .unwrap_or_default(),
+            started_at_ms: started_at_ms as u64,
+            machine: Machine::of_this_process(),
+        }
     }
 }
 
@@ -322,20 +347,6 @@ impl Churn {
 }
 
 impl RelayConfig {
-    /// What has to be alike in two runs that are compared: all but where, for how long, and the
-    /// seed.
-    pub(super) fn load(&self) -> Self {
-        Self {
-            url: String::new(),
-            push_url: None,
-            source_ips: Vec::new(),
-            warmup_ms: 0,
-            duration_ms: 0,
-            seed: 0,
-            ..self.clone()
-        }
-    }
-
     fn of(plan: &Plan, relay: Relay) -> Self {
         let (rate, arrivals, window) = match relay.pace {
             Pace::Open {
@@ -405,6 +416,18 @@ fn sent_by_room(clients: &[ClientOutcome], relay: &Relay) -> Vec<[u64; 2]> {
         }
     }
     rooms
+}
+
+impl Deliveries {
+    fn add(&mut self, expected: u64, counts: &Counts) {
+        self.expected += expected;
+        self.delivered += counts.delivered;
+        self.repeated += counts.repeated;
+        self.reordered += counts.reordered;
+        self.damaged += counts.damaged;
+        self.misrouted += counts.misrouted;
+        self.lost += expected.saturating_sub(counts.delivered + counts.damaged);
+    }
 }
 
 /// Adds up `[warm-up, measured]` over all clients that read all the time, and what was wrong at
@@ -516,5 +539,35 @@ fn wire(sums: &Sums, delivered: u64) -> Wire {
         received_bytes,
         bytes_per_delivery: received_bytes as f64 / delivered.max(1) as f64,
         compressed: sums.compressed,
+    }
+}
+
+impl HandshakeReport {
+    pub(crate) fn new(
+        plan: &Plan,
+        work: Handshakes,
+        outcomes: &[HandshakeOutcome],
+        elapsed: Duration,
+        cpu: Duration,
+    ) -> Self {
+        let mut connect = histogram::new();
+        for outcome in outcomes {
+            histogram::merge(&mut connect, &outcome.connect_times);
+        }
+        let completed = outcomes.iter().map(|outcome| outcome.completed).sum();
+        let seconds = elapsed.as_secs_f64().max(1e-9);
+        Self {
+            head: Head::of(plan),
+            url: plan.target.url.clone(),
+            concurrency: work.concurrency,
+            threads: plan.threads,
+            handshakes: work.count,
+            completed,
+            not_closed: outcomes.iter().map(|outcome| outcome.not_closed).sum(),
+            elapsed_ms: seconds * 1e3,
+            handshakes_per_second: completed as f64 / seconds,
+            connect_ns: Distribution::of(&connect),
+            cpu_share: cpu.as_secs_f64() / seconds,
+        }
     }
 }

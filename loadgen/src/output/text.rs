@@ -2,12 +2,22 @@
 
 use std::fmt::Write;
 
+mod page;
 mod series;
 
-use super::{Deliveries, HandshakeReport, Quantiles, RelayReport};
+use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report};
+use crate::units::{grouped, time};
+use page::Page;
 
-/// Width of the labels at the left.
-const LABEL: usize = 12;
+impl Report {
+    /// For people: lines of at most 80 columns.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Relay(report) => report.text(),
+            Self::Handshakes(report) => report.text(),
+        }
+    }
+}
 
 impl RelayReport {
     /// The report as text, with a line break at the end.
@@ -224,22 +234,6 @@ impl HandshakeReport {
     }
 }
 
-/// Lines with a label at the left.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn row(&mut self, label: &str, text: &str) {
-        let line = format!("{label:LABEL$}{text}");
-        self.0.push_str(line.trim_end());
-        self.0.push('\n');
-    }
-
-    fn blank(&mut self) {
-        self.0.push('\n');
-    }
-}
-
 fn faults(sums: &Deliveries) -> String {
     let mut all = format!(
         "lost {}   repeated {}   reordered {}   damaged {}",
@@ -273,56 +267,4 @@ fn table_row(times: &Quantiles) -> String {
     ]
     .map(|ns| format!("{:>8}", time(ns)))
     .concat()
-}
-
-/// Nanoseconds as a short text with three significant digits: `64ns`, `12.3µs`, `1.23ms`.
-pub(crate) fn time(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ..999.5 => (ns, "ns"),
-        ..999_500.0 => (ns / 1e3, "µs"),
-        ..999_500_000.0 => (ns / 1e6, "ms"),
-        _ => (ns / 1e9, "s"),
-    };
-    let digits = match value {
-        _ if unit == "ns" => 0,
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.digits$}{unit}")
-}
-
-/// A count with its thousands apart: `1,234,567`.
-pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_three_digits_and_the_unit_that_suits_them() {
-        let shown = [0.0, 64.0, 1234.0, 99_960.0, 999_600.0, 12_345_678.0, 6e10].map(time);
-        assert_eq!(
-            shown,
-            [
-                "0ns", "64ns", "1.23µs", "100µs", "1.00ms", "12.3ms", "60.0s"
-            ]
-        );
-    }
-
-    #[test]
-    fn thousands_stand_apart() {
-        let shown = [0, 999, 1000, 1_234_567].map(grouped);
-        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-    }
 }

@@ -1,8 +1,9 @@
 //! What the report for people says about the server, and about several runs.
 
-use super::super::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
-use super::{Page, grouped, time};
-use crate::words::{amount, bytes, change, ratio, storms};
+use super::page::Page;
+use crate::report::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
+use crate::units::{amount, bytes, grouped, ratio, time};
+use crate::words::{change, storms};
 
 /// All that the run has of it, each part after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {

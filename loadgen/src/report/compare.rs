@@ -1,0 +1,214 @@
+//! Runs in short, and held against each other: repeats among themselves, a run against an earlier
+//! one.
+
+use super::{Baseline, Change, Compared, Comparison, RelayReport, Repeated, Repeats, Summary};
+
+impl Summary {
+    pub(crate) fn of(report: &RelayReport) -> Self {
+        let server = report.server.as_ref();
+        Self {
+            rate: report.config.rate,
+            measured: report.measured,
+            messages_per_second: report.throughput.messages_per_second,
+            deliveries_per_second: report.throughput.deliveries_per_second,
+            latency_ns: report.latency_ns,
+            lateness_ns: report.lateness_ns.quantiles,
+            cpu_share: report.generator.cpu_share,
+            server_cpu_ns_per_delivery: server.map(|server| server.cpu_ns_per_delivery),
+            recovery_ns: report.recovery_ns().filter(|time| time.is_finite()),
+            valid: report.valid,
+            right: report.right,
+        }
+    }
+
+    /// The figures that runs are compared by: name, unit, whether less is better, value.
+    fn figures(&self) -> Vec<(&'static str, &'static str, bool, f64)> {
+        let latency = &self.latency_ns;
+        let mut figures = vec![
+            ("latency p50", "ns", true, latency.p50 as f64),
+            ("latency p99", "ns", true, latency.p99 as f64),
+            ("latency p99.9", "ns", true, latency.p99_9 as f64),
+            ("latency max", "ns", true, latency.max as f64),
+            (
+                "throughput",
+                "deliveries/s",
+                false,
+                self.deliveries_per_second,
+            ),
+        ];
+        if let Some(cpu_ns) = self.server_cpu_ns_per_delivery {
+            figures.push(("server CPU a delivery", "ns", true, cpu_ns));
+        }
+        if let Some(recovery_ns) = self.recovery_ns {
+            figures.push(("recovery", "ns", true, recovery_ns));
+        }
+        figures
+    }
+}
+
+impl RelayReport {
+    /// The report of the run in the middle, with all of them in it. `None` for none.
+    pub(crate) fn of_repeats(reports: Vec<Self>) -> Option<Self> {
+        let runs: Vec<_> = reports.iter().map(Summary::of).collect();
+        let is_right = reports.iter().all(|report| report.right);
+        let interrupted = reports.iter().any(|report| report.interrupted);
+        let aborted = reports.iter().find_map(|report| report.aborted.clone());
+        let mut sorted = reports;
+        sorted.sort_by(|one, other| one.rank().total_cmp(&other.rank()));
+        let middle = sorted.len().checked_sub(1)? / 2;
+        let mut report = sorted.swap_remove(middle);
+        report.right = is_right;
+        report.interrupted = interrupted;
+        report.aborted = aborted;
+        let figures = repeated(&runs);
+        report.repeats = Some(Repeats { runs, figures });
+        Some(report)
+    }
+
+    /// What repeats are sorted by.
+    fn rank(&self) -> f64 {
+        match self.latency_comparable {
+            true => self.latency_ns.p99 as f64,
+            false => self.throughput.deliveries_per_second,
+        }
+    }
+}
+
+fn repeated(runs: &[Summary]) -> Vec<Repeated> {
+    let all: Vec<_> = runs.iter().map(Summary::figures).collect();
+    let count = all.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count)
+        .map(|at| {
+            let mut values: Vec<f64> = all.iter().map(|figures| figures[at].3).collect();
+            values.sort_by(f64::total_cmp);
+            let (min, max) = (values[0], values[values.len() - 1]);
+            let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+            let (name, unit, ..) = all[0][at];
+            Repeated {
+                name: name.to_owned(),
+                unit: unit.to_owned(),
+                median,
+                min,
+                max,
+                spread: if median > 0.0 {
+                    (max - min) / median
+                } else {
+                    0.0
+                },
+            }
+        })
+        .collect()
+}
+
+/// Figures that are compared between repeats only.
+const TAILS: [&str; 2] = ["latency p99.9", "latency max"];
+
+impl Comparison {
+    /// Of `now` against `then`. A figure is the same where it moved by no more than `tolerance`, or
+    /// than the repeats of either run differ among themselves.
+    pub(crate) fn of(then: &RelayReport, now: &RelayReport, tolerance: f64) -> Self {
+        let (before, after) = (Summary::of(then), Summary::of(now));
+        let spread = |report: &RelayReport, name: &str| {
+            let repeats = report.repeats.as_ref()?;
+            let figure = repeats.figures.iter().find(|figure| figure.name == name)?;
+            Some((figure.spread, figure.median))
+        };
+        let mut figures: Vec<_> = before
+            .figures()
+            .into_iter()
+            .filter_map(|(name, unit, lower_is_better, before)| {
+                let after = after
+                    .figures()
+                    .into_iter()
+                    .find(|figure| figure.0 == name)?
+                    .3;
+                let (was, is) = (spread(then, name), spread(now, name));
+                // One run's tail is chance.
+                if TAILS.contains(&name) && (was.is_none() || is.is_none()) {
+                    return None;
+                }
+                let noise = [was, is].into_iter().flatten().map(|one| one.0);
+                let tolerance = noise.fold(tolerance, f64::max);
+                let before = was.map_or(before, |one| one.1);
+                let after = is.map_or(after, |one| one.1);
+                Some(compared(
+                    name,
+                    unit,
+                    lower_is_better,
+                    (before, after),
+                    tolerance,
+                ))
+            })
+            .collect();
+        let errors = (
+            before.measured.errors() as f64,
+            after.measured.errors() as f64,
+        );
+        figures.push(compared(
+            "wrong deliveries",
+            "deliveries",
+            true,
+            errors,
+            0.0,
+        ));
+        let any = |change| figures.iter().any(|figure| figure.change == change);
+        let verdict = match (any(Change::Worse), any(Change::Better)) {
+            (true, _) => Change::Worse,
+            (false, true) => Change::Better,
+            (false, false) => Change::Same,
+        };
+        Self {
+            baseline: Baseline {
+                label: then.head.label.clone(),
+                started_at: then.head.started_at.clone(),
+                program: then.head.program.clone(),
+            },
+            caveats: caveats(then, now),
+            figures,
+            verdict,
+        }
+    }
+}
+
+fn compared(
+    name: &str,
+    unit: &str,
+    lower_is_better: bool,
+    (before, after): (f64, f64),
+    tolerance: f64,
+) -> Compared {
+    let change = match (after - before).abs() <= tolerance * before {
+        true => Change::Same,
+        false if (after < before) == lower_is_better => Change::Better,
+        false => Change::Worse,
+    };
+    Compared {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        lower_is_better,
+        before,
+        after,
+        ratio: (before > 0.0).then(|| after / before),
+        change,
+    }
+}
+
+/// Why two runs should not be held against each other.
+fn caveats(then: &RelayReport, now: &RelayReport) -> Vec<String> {
+    let mut caveats = Vec::new();
+    if then.head.machine != now.head.machine {
+        caveats.push("the machines differ".to_owned());
+    }
+    if then.config.load() != now.config.load() {
+        caveats.push("the loads differ".to_owned());
+    }
+    for (run, name) in [(then, "the earlier run"), (now, "this run")] {
+        if !run.valid {
+            caveats.push(format!("the generator was the bottleneck of {name}"));
+        }
+        if run.interrupted || run.aborted.is_some() {
+            caveats.push(format!("{name} ended early"));
+        }
+    }
+    caveats
+}

@@ -1,0 +1,36 @@
+//! Deliveries by what was right and wrong about them.
+
+use serde::{Deserialize, Serialize};
+
+/// Deliveries of one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// Messages published.
+    pub sent: u64,
+    /// Deliveries that they should come to: delivered + damaged + lost.
+    pub expected: u64,
+    /// Arrived intact, each counted once for a receiver.
+    pub delivered: u64,
+    /// Never arrived.
+    pub lost: u64,
+    /// Arrived once more.
+    pub repeated: u64,
+    /// Arrived behind a later message of the same publisher.
+    pub reordered: u64,
+    /// Arrived changed.
+    pub damaged: u64,
+    /// Arrived in a room that it was not sent to.
+    pub misrouted: u64,
+}
+
+impl Deliveries {
+    /// Nothing lost, repeated, reordered, damaged or misrouted.
+    pub fn is_right(&self) -> bool {
+        self.errors() == 0
+    }
+
+    /// How many were lost, repeated, reordered, damaged or misrouted.
+    pub fn errors(&self) -> u64 {
+        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted
+    }
+}

@@ -1,0 +1,28 @@
+//! What every report begins with.
+
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+
+/// Version of the report. It grows when a field changes its meaning or goes away; a new field does
+/// not change it.
+pub const VERSION: u32 = 1;
+
+/// What every report begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Head {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name and version of the program that ran: `loadgen 0.1.0`.
+    pub program: String,
+    /// `--scenario`; `broadcast` where none was named, `handshakes` with `--handshakes`.
+    pub scenario: String,
+    /// `--label`: what the user calls this run.
+    pub label: Option<String>,
+    /// When it began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// The same in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// Where the generator ran.
+    pub machine: Machine,
+}
