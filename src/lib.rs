@@ -22,6 +22,7 @@
 //! | [`top`] | the dashboard in a terminal |
 //! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
 //! | [`config`] | file, environment and flags become one checked configuration |
+//! | `cli` | the command line, and what else than relaying it asks for: [`config::cli`] |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
 //! Dependencies point downward only; `tests/tidy.rs` holds that. The hot path is
@@ -63,6 +64,7 @@
 //! Why it is built this way, what each invariant is and where it is proved: `docs/design.md`.
 
 pub mod admin;
+mod cli;
 pub mod config;
 pub mod doctor;
 pub mod engine;
