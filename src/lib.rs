@@ -15,13 +15,15 @@
 //! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
 //! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
-//! | [`relay`] | the endpoints of the binary, and how a configuration becomes an engine |
+//! | [`relay`] | the endpoints of the binary |
 //! | [`admin`] | health, metrics and the dashboard, answered by a shard of their own |
+//! | `assembly` | how a configuration becomes an engine: [`relay::builder`] |
 //! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
 //! | [`doctor`] | whether the machine's limits fit the config |
 //! | [`top`] | the dashboard in a terminal |
 //! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
 //! | [`config`] | file, environment and flags become one checked configuration |
+//! | `cli` | the command line, and what else than relaying it asks for: [`config::cli`] |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
 //! Dependencies point downward only, and no files import each other in a circle; `tests/tidy` holds
@@ -63,6 +65,8 @@
 //! Why it is built this way, what each invariant is and where it is proved: `docs/design.md`.
 
 pub mod admin;
+mod assembly;
+mod cli;
 pub mod config;
 pub mod doctor;
 pub mod guard;

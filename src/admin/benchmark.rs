@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::health::{Metrics, rate, rfc_3339};
 use super::kept::Kept;
-use super::{Page, Running};
+use super::page::{Page, Running};
 use crate::engine::{Durations, Request, View};
 use crate::relay::cors::Cors;
 use crate::wire::http::{Head, Response};

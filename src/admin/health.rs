@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::kept::Kept;
-use super::{ListedUsers, Page, Pages, Running};
+use super::page::{ListedUsers, Page, Pages, Running};
 use crate::engine::{Request, View};
 use crate::limits::{HEALTH_NAMES_BYTES_MAX, HEALTH_USERS_MAX};
 use crate::relay::cors::Cors;

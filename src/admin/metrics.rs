@@ -12,9 +12,9 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::families::Families;
+use super::page::{Page, Pages, Running};
 #[cfg(target_os = "linux")]
 use super::process::Process;
-use super::{Page, Pages, Running};
 use crate::engine::{
     CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, TurnPhase, View,
 };

@@ -5,6 +5,8 @@
 //! shard alone, so that a scrape never runs on a core that relays. The [`dashboard`] is there too.
 //! A page reads what the shards count ([`View`]) when it is asked for; no shard knows of it, and
 //! nothing in here is written to while messages are relayed.
+//!
+//! [`View`]: crate::engine::View
 
 mod benchmark;
 pub mod dashboard;
@@ -12,54 +14,27 @@ mod families;
 mod health;
 mod kept;
 mod metrics;
+mod page;
 mod probes;
 #[cfg(target_os = "linux")]
 mod process;
 mod rebinding;
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use self::dashboard::{Dashboard, DashboardSettings};
+use self::dashboard::Dashboard;
+pub use self::page::{ListedUsers, Pages};
+use self::page::{Page, Running};
 use crate::engine::{
     Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
-    Later, PatternError, Refusal, Request, Session, View,
+    Later, PatternError, Refusal, Request, Session,
 };
 use crate::fanout::room::EndpointId;
-use crate::relay::cors::Cors;
 use crate::relay::json_error::{json_error, worded};
-use crate::relay::push::PushStats;
-use crate::relay::users::Users;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
-
-/// What the pages tell beside the engine's numbers.
-#[derive(Default)]
-pub struct Pages {
-    /// The status that `/health` gives.
-    pub status_word: String,
-    /// The users that it may list.
-    pub users: Vec<ListedUsers>,
-    /// The endpoints that WebSocket connections are counted by, each with its name.
-    pub endpoints: Vec<(String, EndpointId)>,
-    /// What browsers are told with every answer of `/health` and `/test/benchmark`.
-    pub cors: Cors,
-    /// What the push APIs count.
-    pub push: Arc<PushStats>,
-    /// The dashboard, where there is to be one.
-    pub dashboard: Option<DashboardSettings>,
-}
-
-/// The users of an endpoint, and who is told their names: those who may come in there.
-pub struct ListedUsers {
-    /// The users.
-    pub users: Arc<Users>,
-    /// Whether `/health` of the relaying listeners lists them.
-    pub is_told: bool,
-    /// Whether that of the admin listener does.
-    pub is_told_to_admins: bool,
-}
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
 /// the deployment.
@@ -111,38 +86,6 @@ fn serve_admins(builder: &mut Builder, page: impl Page) -> EndpointId {
         is_for_admins: true,
     };
     builder.endpoint(EndpointSettings::default(), served)
-}
-
-/// The engine that a page tells about.
-#[derive(Clone)]
-struct Running {
-    view: View,
-    since: SystemTime,
-}
-
-/// What a path answers.
-trait Page: Send + Sync + 'static {
-    /// The methods that it answers.
-    const METHODS: &'static [&'static str] = &["GET", "HEAD"];
-
-    /// Whether it is answered however full the relay is.
-    const IS_PROBE: bool = false;
-
-    /// What browsers are told with every answer.
-    fn cors(&self) -> Option<&Cors> {
-        None
-    }
-
-    /// The configuration was read again, and asks for `next`.
-    fn take_over(&self, next: &Self)
-    where
-        Self: Sized,
-    {
-        let _ = next;
-    }
-
-    /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
-    fn answer(&self, request: &Request<'_>, running: &Running) -> Response;
 }
 
 /// A page as an endpoint.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Page, Running};
+use super::page::{Page, Running};
 use crate::engine::Request;
 use crate::limits::TURN_AGE_MAX;
 use crate::wire::http::Response;

@@ -1,16 +1,14 @@
-//! What a path does: the endpoints of a config, and what each of them overrides.
+//! What a path does: the endpoints of a config.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{
-    AuthOverride, Config, CorsConfig, DeflateConfig, MIB, OriginsOverride, RateConfig, RatePolicy,
-    SlowClientPolicy,
+use super::overrides::{
+    AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, KeepaliveOverride,
+    OriginsOverride, RateOverride, SlowClientOverride,
 };
-
-/// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
-pub type Override<T> = Option<T>;
+use super::quantity::MIB;
 
 /// `endpoints.<name>`: one path and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,96 +81,6 @@ pub enum OnDuplicate {
     Share,
 }
 
-/// `endpoints.<name>.cors`; see [`super::CorsConfig`]. `Some(None)` means off.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CorsOverride {
-    /// Pages of which origin may read the answers.
-    pub origin: Override<Option<String>>,
-    /// The methods that they may use.
-    pub methods: Override<String>,
-    /// The headers that they may send.
-    pub headers: Override<String>,
-}
-
-/// `endpoints.<name>.limits`; see [`super::LimitsConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EndpointLimits {
-    /// Largest message, bytes.
-    pub message_bytes: Override<usize>,
-    /// Largest frame, bytes; `Some(None)` means as large as the message.
-    pub frame_bytes: Override<Option<usize>>,
-}
-
-/// `endpoints.<name>.slow_client`; see [`super::SlowClientConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SlowClientOverride {
-    /// What happens at a bound.
-    pub policy: Override<SlowClientPolicy>,
-    /// Most that waits for one client, bytes.
-    pub outbox_bytes: Override<usize>,
-    /// Longest that a frame waits; `Some(None)` means no such bound.
-    pub outbox_age: Override<Option<Duration>>,
-}
-
-/// `endpoints.<name>.keepalive`; see [`super::KeepaliveConfig`]. `Some(None)` means off.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeepaliveOverride {
-    /// Interval between pings.
-    pub ping: Override<Option<Duration>>,
-    /// Longest silence.
-    pub pong: Override<Option<Duration>>,
-}
-
-/// `endpoints.<name>.deflate`; see [`super::DeflateConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeflateOverride {
-    /// Whether messages are compressed.
-    pub enabled: Override<bool>,
-    /// Smallest message that is, bytes.
-    pub min_bytes: Override<usize>,
-    /// 1 (fastest) to 9 (smallest).
-    pub level: Override<u8>,
-}
-
-/// `endpoints.<name>.rate`; see [`super::RateConfig`]. `Some(None)` means no bound, or a burst of
-/// one second.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RateOverride {
-    /// What happens to what is more.
-    pub policy: Override<RatePolicy>,
-    /// Messages a second.
-    pub messages: Override<Option<usize>>,
-    /// Messages at once.
-    pub messages_burst: Override<Option<usize>>,
-    /// Bytes a second.
-    pub bytes: Override<Option<usize>>,
-    /// Bytes at once.
-    pub bytes_burst: Override<Option<usize>>,
-}
-
-/// What holds for the connections of one endpoint, its overrides applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EndpointSettings {
-    /// Largest message, bytes.
-    pub message_bytes: usize,
-    /// Largest frame, bytes; at most `message_bytes`.
-    pub frame_bytes: usize,
-    /// What happens to a client that does not keep up.
-    pub policy: SlowClientPolicy,
-    /// Most that waits for one client, bytes.
-    pub outbox_bytes: usize,
-    /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
-    pub outbox_age: Option<Duration>,
-    /// Interval between pings; `None` means none are sent.
-    pub ping: Option<Duration>,
-    /// Longest silence before the connection is closed; `None` means any.
-    pub pong: Option<Duration>,
-    /// Compression of messages.
-    pub deflate: DeflateConfig,
-    /// How much a connection may send.
-    pub rate: RateConfig,
-}
-
 impl EndpointKind {
     /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
     pub const ALL: &'static [(&'static str, EndpointKind)] = &[
@@ -237,73 +145,6 @@ impl EndpointConfig {
                 push_path: Some("/api/push".to_owned()),
                 ..common
             },
-        }
-    }
-}
-
-impl Config {
-    /// What the answers of `endpoint` tell browsers: its overrides, else the common ones.
-    pub fn cors_of(&self, endpoint: &EndpointConfig) -> CorsConfig {
-        let CorsOverride {
-            origin,
-            methods,
-            headers,
-        } = endpoint.cors.clone();
-        let common = &self.cors;
-        CorsConfig {
-            origin: origin.unwrap_or_else(|| common.origin.clone()),
-            methods: methods.unwrap_or_else(|| common.methods.clone()),
-            headers: headers.unwrap_or_else(|| common.headers.clone()),
-        }
-    }
-
-    /// What holds for the connections of `endpoint`: its overrides, else the common settings.
-    ///
-    /// A common `limits.frame_bytes` over the endpoint's own smaller message limit counts as
-    /// that limit.
-    pub fn settings_of(&self, endpoint: &EndpointConfig) -> EndpointSettings {
-        let message_bytes = endpoint
-            .limits
-            .message_bytes
-            .unwrap_or(self.limits.message_bytes);
-        let frame_bytes = endpoint
-            .limits
-            .frame_bytes
-            .unwrap_or(self.limits.frame_bytes);
-        EndpointSettings {
-            message_bytes,
-            frame_bytes: frame_bytes.unwrap_or(message_bytes).min(message_bytes),
-            policy: endpoint
-                .slow_client
-                .policy
-                .unwrap_or(self.slow_client.policy),
-            outbox_bytes: endpoint
-                .slow_client
-                .outbox_bytes
-                .unwrap_or(self.slow_client.outbox_bytes),
-            outbox_age: endpoint
-                .slow_client
-                .outbox_age
-                .unwrap_or(self.slow_client.outbox_age),
-            ping: endpoint.keepalive.ping.unwrap_or(self.keepalive.ping),
-            pong: endpoint.keepalive.pong.unwrap_or(self.keepalive.pong),
-            deflate: DeflateConfig {
-                enabled: endpoint.deflate.enabled.unwrap_or(self.deflate.enabled),
-                min_bytes: endpoint.deflate.min_bytes.unwrap_or(self.deflate.min_bytes),
-                level: endpoint.deflate.level.unwrap_or(self.deflate.level),
-            },
-            rate: self.rate_of(&endpoint.rate),
-        }
-    }
-
-    fn rate_of(&self, endpoint: &RateOverride) -> RateConfig {
-        let common = &self.rate;
-        RateConfig {
-            policy: endpoint.policy.unwrap_or(common.policy),
-            messages: endpoint.messages.unwrap_or(common.messages),
-            messages_burst: endpoint.messages_burst.unwrap_or(common.messages_burst),
-            bytes: endpoint.bytes.unwrap_or(common.bytes),
-            bytes_burst: endpoint.bytes_burst.unwrap_or(common.bytes_burst),
         }
     }
 }

@@ -12,9 +12,8 @@ use super::check::{self, Conflict};
 use super::keys::{self, Found};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
-use super::{
-    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem, suggest,
-};
+use super::{Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem};
+use crate::suggest;
 
 /// A config file that was read.
 #[derive(Debug, Clone, Copy)]
@@ -327,7 +326,7 @@ impl Loader<'_> {
 
     /// An endpoint that is not built in has to say what it is and where.
     fn check_new_endpoints(&mut self) {
-        let built_in = super::built_in_endpoints();
+        let built_in = super::endpoint::built_in_endpoints();
         let names: Vec<String> = self.config.endpoints.keys().cloned().collect();
         for name in names.iter().filter(|name| !built_in.contains_key(*name)) {
             let section = format!("endpoints.{name}");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{KIB, MIB};
+/// Bytes in one KiB; `KB` in a size means the same.
+pub const KIB: usize = 1 << 10;
+/// Bytes in one MiB; `MB` in a size means the same.
+pub const MIB: usize = 1 << 20;
 
 /// Bytes from `4096`, `64KiB`, `10 MB`; without regard to case, KB and KiB both 2^10.
 pub(super) fn parse_size(text: &str) -> Option<usize> {

@@ -13,9 +13,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::quantity::parse_duration;
-use super::{AuthConfig, Config, GuardSettings};
+use super::{AuthConfig, Config};
 use crate::guard::token::{Claims, NewToken, SigningKey};
-use crate::guard::{Guard, Pattern, Rooms};
+use crate::guard::{Guard, GuardSettings, Pattern, Rooms};
 
 /// The longest that a token made here may be good.
 const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
@@ -84,7 +84,7 @@ pub struct Check {
 
 impl TokenCommand {
     /// Does it with this config.
-    pub(super) fn run(&self, config: &Config) -> ExitCode {
+    pub(crate) fn run(&self, config: &Config) -> ExitCode {
         let result = match self {
             TokenCommand::Make(make) => make.run(config),
             TokenCommand::Check(check) => check.run(config),

@@ -15,8 +15,9 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
-use super::{KIB, LogOutput, suggest};
+use super::{KIB, LogOutput};
 use crate::guard::{ApiKey, ApiKeyError, Scopes, Secret};
+use crate::suggest;
 
 /// One notation: what a key's value looks like, both ways.
 ///

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::guard::Need;
-use super::{ApiKey, AuthConfig, Config};
+use super::{ApiKey, AuthConfig, Config, Need};
 use crate::guard::Files;
 
 impl Config {

@@ -1,7 +1,7 @@
 //! What is looked at, and how it is judged.
 
+use super::finding::{Finding, Level};
 use super::machine::Machine;
-use super::{Finding, Level};
 use crate::config::{Config, ConnectionLimit, Shards};
 use crate::engine::{FileBudget, FileNeeds};
 use crate::limits::{LISTEN_BACKLOG, SHARDS_MAX};

@@ -5,6 +5,7 @@
 //! and a container sees a part.
 
 mod checks;
+mod finding;
 mod machine;
 
 use std::io::{self, Write as _};
@@ -12,10 +13,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Serialize;
 
+pub use self::finding::{Finding, Level};
+use self::machine::Machine;
 use crate::config::Config;
-use machine::Machine;
 
 /// `corecast doctor`
 #[derive(Debug, Args)]
@@ -27,33 +28,6 @@ pub struct DoctorCommand {
     /// Look below this folder for /proc and /sys, such as where a host's are mounted
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub root: PathBuf,
-}
-
-/// How well something is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It works, but not for as many or as fast as it could.
-    Warn,
-    /// The relay cannot do what its config says.
-    Fail,
-}
-
-/// What was found about one setting.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Finding {
-    /// What was looked at, a fixed word.
-    pub check: &'static str,
-    /// How well it is.
-    pub level: Level,
-    /// What was found, and what it means.
-    pub found: String,
-    /// What to do, where anything is to be done.
-    pub advice: Option<String>,
-    /// The command that does it, where one does.
-    pub command: Option<String>,
 }
 
 impl DoctorCommand {

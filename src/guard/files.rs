@@ -13,14 +13,11 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use super::keys::{ApiKey, ApiKeyError};
 use super::token::{TokenKeyError, TokenKeys};
-use super::{Guard, api_keys, token_half};
 use crate::engine::Handle;
 
 /// Between two looks.
@@ -141,7 +138,7 @@ impl Watched {
         Watched::since(files, taken)
     }
 
-    fn since(files: Files, taken: Stamps) -> Watched {
+    pub(super) fn since(files: Files, taken: Stamps) -> Watched {
         Watched {
             files,
             taken,
@@ -258,61 +255,6 @@ fn parse_keys(text: &str) -> Result<Vec<ApiKey>, FileProblem> {
         })
     });
     keys.collect()
-}
-
-impl Guard {
-    /// Begins to look at the files, until the guard is dropped. Endpoints that share it may all
-    /// call this.
-    pub(super) fn watch(self: &Arc<Guard>, handle: &Handle) {
-        let files = self.auth.as_ref().map(|auth| auth.settings.files.clone());
-        let Some(files) = files.filter(|files| *files != Files::default()) else {
-            return;
-        };
-        if self.is_watched.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut watched = Watched::since(files, self.stamps);
-        let (guard, handle) = (Arc::downgrade(self), handle.clone());
-        look_again_and_again(move || {
-            let Some(guard) = guard.upgrade() else {
-                return false;
-            };
-            if watched.must_read() {
-                watched.note(guard.read_again(&handle));
-            }
-            true
-        });
-    }
-
-    /// Returns whether all files can be used.
-    fn read_again(self: &Arc<Guard>, handle: &Handle) -> bool {
-        let Some(auth) = &self.auth else { return true };
-        let (settings, had) = (&auth.settings, auth.all());
-        let files = &settings.files;
-        let of_keys = taken(&files.keys, files.read_keys(), Vec::is_empty, handle);
-        let of_tokens = taken(
-            &files.tokens,
-            files.read_tokens(),
-            TokenKeys::is_empty,
-            handle,
-        );
-        let is_usable = of_keys.is_some() && of_tokens.is_some();
-        let mut keys = auth.keys();
-        if let Some(of_keys) = of_keys {
-            keys.api = api_keys(of_keys, settings);
-        }
-        if let Some(of_tokens) = of_tokens.filter(|_| files.tokens.is_some()) {
-            keys.token = token_half(of_tokens, settings);
-        }
-        *auth.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        if is_usable {
-            tracing::info!("files with keys have changed and are read again");
-        }
-        if !had.into_iter().all(|by| self.keeps(by)) {
-            self.recheck(handle);
-        }
-        is_usable
-    }
 }
 
 #[cfg(test)]

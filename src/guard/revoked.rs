@@ -11,25 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::identity::{By, Identity};
+use super::judge::{Auth, Guard};
 use super::keys::Scope;
-use super::{Auth, Guard};
+use super::settings::CloseRevoked;
 use crate::engine::{Handle, Keeper, Terms};
 
 /// How long all shards may take at the most, and how often it is tried.
 const TIME_MAX: Duration = Duration::from_secs(30);
 const TRIES_MAX: usize = 10;
-
-/// Whose connections are closed when what let them in is good no more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CloseRevoked {
-    /// Those that came in by an API key: it has no end of its own, as a token has.
-    #[default]
-    Keys,
-    /// Those as well that came in by a token, where the key that has signed it is gone.
-    All,
-    /// Nobody's.
-    Off,
-}
 
 /// A guard's place in front of an endpoint: another guard may take it.
 pub(super) struct Door(RwLock<Arc<Guard>>);

@@ -13,8 +13,10 @@
 mod api;
 mod journal;
 mod order;
+mod pending;
 mod refusal;
 mod schedule;
+mod settings;
 mod stats;
 
 use std::borrow::Cow;
@@ -22,9 +24,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use self::api::{PushApi, PushSettings};
+pub use self::api::PushApi;
 use self::order::{Text, object};
 pub(crate) use self::refusal::Refusal as PushRefusal;
+pub use self::settings::PushSettings;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{

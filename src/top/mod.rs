@@ -5,11 +5,12 @@
 //! there is no terminal it prints one snapshot and ends.
 
 mod numbers;
+mod seen;
 mod stream;
 mod text;
 mod view;
+mod words;
 
-use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -21,18 +22,16 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use thiserror::Error;
 
+use self::seen::Seen;
+use self::stream::{Stream, StreamError};
 use crate::admin::dashboard::{FORMAT, Snapshot};
 use crate::config::{ApiKey, Config};
-use stream::{Stream, StreamError};
 
 /// How long a key waits at the most until it is heard.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How long after a failure the relay is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Snapshots that are kept to be drawn: more than any terminal has columns.
-const KEPT_MAX: usize = 600;
 
 /// `corecast top`
 #[derive(Debug, Args)]
@@ -74,15 +73,6 @@ enum News {
     Lost(String),
     /// Trying again is of no use.
     Over(TopError),
-}
-
-/// What is drawn.
-#[derive(Default)]
-struct Seen {
-    /// The oldest first.
-    snapshots: VecDeque<Snapshot>,
-    /// Why there is no connection.
-    lost: Option<String>,
 }
 
 impl TopCommand {
@@ -214,16 +204,6 @@ fn quits(key: KeyEvent) -> bool {
         key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     let is_quit = matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc);
     key.kind == KeyEventKind::Press && (is_quit || is_control_c)
-}
-
-impl Seen {
-    fn take(&mut self, snapshot: Snapshot) {
-        self.lost = None;
-        self.snapshots.push_back(snapshot);
-        if self.snapshots.len() > KEPT_MAX {
-            self.snapshots.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::numbers::{bytes, count, micros, span};
-use super::view::{ends, who};
+use super::words::{ends, who};
 use crate::admin::dashboard::Snapshot;
 
 /// A name and what is said of it.

@@ -7,9 +7,10 @@ use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Row, Sparkline, Table, Widget};
 
-use super::Seen;
 use super::numbers::{bytes, count, micros, span};
-use crate::admin::dashboard::{Reason, Shard, SlowClient, Snapshot};
+use super::seen::Seen;
+use super::words::{ends, who};
+use crate::admin::dashboard::{Shard, Snapshot};
 
 const ACCENT: Color = Color::Indexed(69);
 const HIGH: Color = Color::Indexed(209);
@@ -327,10 +328,6 @@ fn slow_table(snapshot: &Snapshot) -> Table<'static> {
         .block(block(title))
 }
 
-pub(super) fn who(client: &SlowClient) -> &str {
-    client.address.as_deref().unwrap_or(&client.connection)
-}
-
 fn end_table(snapshot: &Snapshot) -> Table<'static> {
     let rows = ends(snapshot).into_iter().map(|(word, reason)| {
         row([
@@ -353,15 +350,6 @@ fn end_table(snapshot: &Snapshot) -> Table<'static> {
     Table::new(rows, widths)
         .header(header(["reason", "last second", "in all"]))
         .block(block("Closed and refused"))
-}
-
-/// Why connections ended and were refused, what is most frequent first.
-pub(super) fn ends(snapshot: &Snapshot) -> Vec<(&'static str, &Reason)> {
-    let closes = snapshot.closes.iter().map(|reason| ("closed", reason));
-    let refusals = snapshot.refusals.iter().map(|reason| ("refused", reason));
-    let mut ends: Vec<_> = closes.chain(refusals).collect();
-    ends.sort_by_key(|(_, reason)| std::cmp::Reverse(reason.total));
-    ends
 }
 
 #[cfg(test)]

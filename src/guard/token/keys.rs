@@ -16,7 +16,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{Algorithm, TokenError, decode};
+use super::algorithm::Algorithm;
+use super::compact::decode;
+use super::error::TokenError;
 use crate::guard::Secret;
 use crate::guard::keys::Fingerprint;
 use crate::limits::{PRICE_EDDSA, PRICE_ES256, PRICE_HS256, PRICE_RS256};

@@ -7,58 +7,23 @@
 //! in the tree for TLS; the current JWT crates come with other cryptography, or want it installed
 //! for the whole process.
 
+mod algorithm;
+mod compact;
+mod error;
 mod keys;
 mod sign;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer};
 
+pub use self::algorithm::Algorithm;
+use self::compact::{decode, decode_json};
+pub use self::error::TokenError;
 pub use self::keys::{TokenKeyError, TokenKeys};
 pub use self::sign::{NewToken, SigningKey, SigningKeyError};
-
 use super::identity::{By, Identity, Pattern, Rooms};
 use super::keys::Fingerprint;
-
-/// How a token is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
-    /// HMAC with SHA-256 (RFC 7518 §3.2).
-    Hs256,
-    /// RSA PKCS#1 v1.5 with SHA-256, keys of 2,048 bits and more (§3.3).
-    Rs256,
-    /// ECDSA on P-256 with SHA-256 (§3.4).
-    Es256,
-    /// EdDSA on Curve25519 (RFC 8037 §3.1).
-    EdDsa,
-}
-
-impl Algorithm {
-    /// Every one.
-    pub const ALL: [Algorithm; 4] = [
-        Algorithm::Hs256,
-        Algorithm::Rs256,
-        Algorithm::Es256,
-        Algorithm::EdDsa,
-    ];
-
-    /// The value of `alg`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Hs256 => "HS256",
-            Algorithm::Rs256 => "RS256",
-            Algorithm::Es256 => "ES256",
-            Algorithm::EdDsa => "EdDSA",
-        }
-    }
-
-    fn of_name(name: &str) -> Option<Algorithm> {
-        let mut all = Algorithm::ALL.into_iter();
-        all.find(|algorithm| algorithm.name() == name)
-    }
-}
 
 /// What must hold for a token beside its signature and its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,35 +54,6 @@ pub struct Claims {
     pub identity: Identity,
     /// `exp`.
     pub expires: SystemTime,
-}
-
-/// Why a token is not good. The messages say nothing that is in it, and fit a header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TokenError {
-    /// It is no token in the compact form, or its claims are not as they must be.
-    #[error("it cannot be read")]
-    Malformed,
-    /// Its `alg` is not the one of its key, or none that is known.
-    #[error("its algorithm is not the one of the key")]
-    Algorithm,
-    /// Its `kid` is none that is known.
-    #[error("its key is not known")]
-    UnknownKey,
-    /// Its signature is not one of its key.
-    #[error("its signature is wrong")]
-    Signature,
-    /// `exp` is past.
-    #[error("it has expired")]
-    Expired,
-    /// `nbf` is to come.
-    #[error("it is not valid yet")]
-    NotYetValid,
-    /// `iss` is not the one that is asked for.
-    #[error("it is by another issuer")]
-    Issuer,
-    /// `aud` is not the one that is asked for.
-    #[error("it is for another audience")]
-    Audience,
 }
 
 /// RFC 7515 §4.1. Other parameters are of no concern; a token with `crit` has some that would be.
@@ -281,17 +217,6 @@ fn time_of(numeric_date: f64) -> Result<SystemTime, TokenError> {
     let since = Duration::try_from_secs_f64(numeric_date.max(0.0));
     let time = since.ok().and_then(|since| UNIX_EPOCH.checked_add(since));
     time.ok_or(TokenError::Malformed)
-}
-
-/// Base64url without padding, in the one form that there is for each value (RFC 7515 §2).
-fn decode(text: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| TokenError::Malformed)
-}
-
-fn decode_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, TokenError> {
-    serde_json::from_slice(&decode(text)?).map_err(|_| TokenError::Malformed)
 }
 
 #[cfg(test)]

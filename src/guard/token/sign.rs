@@ -13,7 +13,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
-use super::Algorithm;
+use super::algorithm::Algorithm;
 use super::keys::SECRET_BYTES_MIN;
 use crate::guard::{Pattern, Secret};
 

@@ -12,15 +12,17 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::EVERYBODY;
 use super::order::{Order, Orders, Receipt, Target, frame};
+use super::pending::Pending;
 use super::refusal::Refusal;
-use super::schedule::{Pending, Schedule, now_ms};
-use super::{EVERYBODY, PushStats};
+use super::schedule::{Schedule, now_ms};
+use super::settings::PushSettings;
+use super::stats::PushStats;
 use crate::engine::{
     Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Later,
     Request, Session,
@@ -34,23 +36,6 @@ use crate::relay::json_error::with_json;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
-
-/// What an operator decides about one push API.
-#[derive(Clone, Debug)]
-pub struct PushSettings {
-    /// Its path, without wildcards.
-    pub path: String,
-    /// Whether a token that names no user stands for everybody; else it is refused.
-    pub broadcast_fallback: bool,
-    /// The file that keeps delayed pushes over a restart.
-    pub journal: Option<PathBuf>,
-    /// Most delayed pushes that wait.
-    pub pending_max: usize,
-    /// Most memory of those, in bytes.
-    pub pending_bytes: usize,
-    /// The longest delay.
-    pub delay_max: Duration,
-}
 
 /// The default key of an earlier relay, which anybody can look up.
 const PUBLISHED_KEY: &[u8] = b"U2FsdGVkX18ucQzBA+ozhc3ySrVZ";

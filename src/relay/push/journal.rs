@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableTable as _, TableDefinition};
 
-use super::schedule::Pending;
+use super::pending::Pending;
 
 const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
 
@@ -146,7 +146,7 @@ fn write<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::push::schedule::tests::pending;
+    use crate::relay::push::pending::tests::pending;
 
     #[test]
     fn what_was_written_is_there_when_it_is_opened_again() {

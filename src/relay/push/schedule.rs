@@ -19,14 +19,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+use super::EVERYBODY;
 use super::journal::Journal;
-use super::order::{frame, push_json_text};
+use super::order::frame;
+use super::pending::Pending;
 use super::refusal::Refusal;
+use super::settings::PushSettings;
 use super::stats::{Count, PushStats};
-use super::{EVERYBODY, PushSettings};
 use crate::engine::{DeferredResponse, EndpointError, Handle};
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
@@ -44,32 +44,6 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// A page of a list ends when it has so many bytes, also where it could have more pushes.
 const PAGE_BYTES_ENOUGH: usize = 1 << 20;
-
-/// What a push is reckoned with beside its texts, in bytes.
-const PENDING_OVERHEAD_BYTES: usize = 200;
-
-/// A push that waits.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Pending {
-    /// Its number, which no other push ever has. In the journal it is the key.
-    #[serde(skip)]
-    pub(super) id: u64,
-    /// When it is to be sent, in milliseconds since 1970 (UTC).
-    pub(super) due_ms: u64,
-    pub(super) event_name: Box<str>,
-    pub(super) subject: Box<RawValue>,
-    pub(super) token: Box<RawValue>,
-    /// `None`: everybody.
-    pub(super) user: Option<Box<str>>,
-}
-
-impl Pending {
-    fn bytes(&self) -> usize {
-        let user = self.user.as_ref().map_or(0, |user| user.len());
-        let texts = self.event_name.len() + self.subject.get().len() + self.token.get().len();
-        PENDING_OVERHEAD_BYTES + texts + user
-    }
-}
 
 /// What a shard asks for.
 enum Command {
@@ -486,36 +460,5 @@ impl Keeper {
             false => write!(body, "null}}}}"),
         };
         body
-    }
-}
-
-impl Pending {
-    /// As it is listed: without its subject.
-    fn append_to(&self, out: &mut String) {
-        let Pending { id, due_ms, .. } = self;
-        let _ = write!(out, "{{\"id\":\"{id}\",\"due_ms\":{due_ms},\"event_name\":");
-        push_json_text(out, &self.event_name);
-        out.push_str(",\"target_user_id\":");
-        push_json_text(out, self.user.as_deref().unwrap_or_default());
-        let is_broadcast = self.user.is_none();
-        let _ = write!(out, ",\"broadcast\":{is_broadcast}}}");
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// A push of this number.
-    pub(in crate::relay::push) fn pending(id: u64) -> Pending {
-        let json = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
-        Pending {
-            id,
-            due_ms: id * 1_000,
-            event_name: format!("event \"{id}\"").into(),
-            subject: json("{ \"a\" : 1.50e1 }"),
-            token: json("null"),
-            user: id.is_multiple_of(2).then(|| "ada".into()),
-        }
     }
 }

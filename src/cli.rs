@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
-use super::token::TokenCommand;
-use super::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
+use crate::config::token::TokenCommand;
+use crate::config::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
 use crate::doctor::DoctorCommand;
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};

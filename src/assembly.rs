@@ -1,0 +1,370 @@
+//! How a [`Config`] becomes an engine that has the relay's endpoints and the pages of the admin
+//! listener.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::{self, dashboard::DashboardSettings};
+use crate::config::{
+    Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
+    EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
+};
+use crate::engine::{
+    Builder, Deflate, EndpointSettings, Engine, FileBudget, FileNeeds, Keepalive, Listen,
+    ListenAddress, PatternError, Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate,
+    TrustedProxies,
+};
+use crate::guard::Guarded;
+use crate::relay::api_keys::ApiKeys;
+use crate::relay::cors::{Cors, CorsHeaders};
+use crate::relay::named::{Named, NamedSettings};
+use crate::relay::push::{Push, PushApi, PushSettings};
+use crate::relay::{api, hub, pages, pubsub, users};
+
+/// Why a config makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A path that cannot be used; a checked config has none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that the config names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The process may open too few files to serve anybody.
+    #[error(
+        "{shards} shards need at least {needed} open files, and the limit is {files_max}: raise it \
+         (LimitNOFILE= of the unit, --ulimit nofile= of the container), or run fewer shards"
+    )]
+    Files {
+        /// Relaying shards.
+        shards: usize,
+        /// The limit on open files.
+        files_max: usize,
+        /// The smallest that would do.
+        needed: usize,
+    },
+}
+
+/// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
+/// it bounds the connections, and where the limit on them is automatic, that follows from it.
+///
+/// # Errors
+///
+/// Files of keys that cannot be read; paths that cannot be used; a limit on open files that is too
+/// small for the shards.
+pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
+    let budget = checked_budget(config, files_max)?;
+    let mut builder = Engine::builder().settings(settings(config, &budget));
+    let keys = ApiKeys::load(&config.api)?;
+    let mut pages = admin::Pages {
+        status_word: config.health.status_word.clone(),
+        users: Vec::new(),
+        endpoints: Vec::new(),
+        cors: cors(&config.cors),
+        push: Arc::default(),
+        dashboard: (config.admin.dashboard).then(|| DashboardSettings::new(config)),
+    };
+    let mut targets = Vec::new();
+    for (name, guard) in config.guards()? {
+        let endpoint = &config.endpoints[name];
+        let settings = endpoint_settings(&config.settings_of(endpoint));
+        let echo = endpoint.echo;
+        let mut users = None;
+        let id = match endpoint.kind {
+            EndpointKind::Hub => builder.endpoint(settings, Guarded::new(hub::Hub { echo }, guard)),
+            EndpointKind::Named => {
+                let named = named(config, endpoint);
+                users = Some(Arc::clone(named.users()));
+                builder.endpoint(settings, Guarded::new(named, guard))
+            }
+            EndpointKind::Push => builder.endpoint(settings, Guarded::new(Push, guard)),
+            EndpointKind::PubSub => {
+                builder.endpoint(settings, Guarded::new(pubsub::PubSub { echo }, guard))
+            }
+        };
+        builder.route(&endpoint.path, id)?;
+        if endpoint.kind == EndpointKind::Push
+            && let Some(path) = &endpoint.push_path
+        {
+            let (settings, stats) = (push_settings(endpoint, path), Arc::clone(&pages.push));
+            let api = PushApi::new(settings, id, keys.clone(), stats);
+            add_push_api(&mut builder, path, api)?;
+        }
+        pages.endpoints.push((name.to_owned(), id));
+        targets.push(api::Target {
+            name: name.to_owned(),
+            kind: endpoint.kind,
+            path: endpoint.path.clone(),
+            id,
+            message_bytes: settings.message_bytes,
+            binary_out: endpoint.binary_out,
+            users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
+        });
+        let listed = users.map(|users| listed_users(config, name, endpoint, users));
+        pages.users.extend(listed);
+    }
+    if config.api.enabled {
+        api::routes(&mut builder, keys, targets)?;
+    }
+    admin::routes(&mut builder, pages)?;
+    if config.pages.enabled {
+        let served = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        for path in DEMO_PATHS {
+            builder.route(path, served)?;
+        }
+    }
+    Ok(builder)
+}
+
+/// Who is told the names of an endpoint's users.
+fn listed_users(
+    config: &Config,
+    name: &str,
+    endpoint: &EndpointConfig,
+    users: Arc<users::Users>,
+) -> admin::ListedUsers {
+    if config.health.users == Some(true) && config.needs_auth(endpoint) {
+        tracing::warn!(
+            endpoint = name,
+            "health.users is true: /health names its users to anybody, although it takes a key or \
+             a token to come in; auto does not"
+        );
+    }
+    admin::ListedUsers {
+        users,
+        is_told: config.tells_users_of(endpoint),
+        is_told_to_admins: config.tells_admins_users_of(endpoint),
+    }
+}
+
+fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
+    Named::new(NamedSettings {
+        on_duplicate: endpoint.on_duplicate,
+        echo: endpoint.echo,
+        binary_out: endpoint.binary_out,
+        cors: cors(&config.cors_of(endpoint)),
+    })
+}
+
+fn cors(config: &CorsConfig) -> Cors {
+    Cors(config.origin.clone().map(|origin| CorsHeaders {
+        origin,
+        methods: config.methods.clone(),
+        headers: config.headers.clone(),
+    }))
+}
+
+fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+    PushSettings {
+        path: path.to_owned(),
+        broadcast_fallback: config.broadcast_fallback,
+        journal: config.journal.clone(),
+        pending_max: config.pending_max,
+        pending_bytes: config.pending_bytes,
+        delay_max: config.delay_max,
+    }
+}
+
+fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
+    let api = builder.endpoint(EndpointSettings::default(), api);
+    for path in PushApi::paths(path) {
+        builder.route(&path, api)?;
+    }
+    Ok(())
+}
+
+fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {
+    EndpointSettings {
+        message_bytes: config.message_bytes,
+        frame_bytes: config.frame_bytes as u64,
+        slow_client: SlowClient {
+            policy: match config.policy {
+                SlowClientPolicy::Disconnect => SlowPolicy::Disconnect,
+                SlowClientPolicy::DropOldest => SlowPolicy::DropOldest,
+                SlowClientPolicy::DropNewest => SlowPolicy::DropNewest,
+                SlowClientPolicy::LatestOnly => SlowPolicy::LatestOnly,
+            },
+            outbox_bytes: config.outbox_bytes,
+            outbox_age: config.outbox_age.unwrap_or_default(),
+        },
+        keepalive: Keepalive {
+            ping: config.ping.unwrap_or_default(),
+            pong: config.pong.unwrap_or_default(),
+        },
+        deflate: Deflate {
+            enabled: config.deflate.enabled,
+            min_bytes: config.deflate.min_bytes,
+            level: config.deflate.level,
+        },
+        rate: rate(&config.rate),
+    }
+}
+
+fn rate(config: &RateConfig) -> Rate {
+    let bucket = |rate: Option<usize>, burst: Option<usize>| {
+        let rate = rate? as u64;
+        Some(TokenRate::new(
+            rate,
+            burst.map_or(rate, |burst| burst as u64),
+        ))
+    };
+    Rate {
+        messages: bucket(config.messages, config.messages_burst),
+        bytes: bucket(config.bytes, config.bytes_burst),
+        policy: config.policy,
+    }
+}
+
+fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
+    let rate = config.rate? as u64;
+    let burst = config.burst.map_or(2 * rate, |burst| burst as u64);
+    Some(TokenRate::new(rate, burst))
+}
+
+/// What a relay with this config and so many shards has open beside its connections.
+pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
+    let listeners = listeners(config);
+    let is_shared = |each: &&Listen| matches!(each.address, ListenAddress::Tcp(_));
+    let shared_listeners = listeners.iter().filter(is_shared).count();
+    let journals = config.endpoints.values();
+    let journals = journals.filter(|endpoint| endpoint.journal.is_some());
+    FileNeeds {
+        shards,
+        shared_listeners,
+        single_listeners: listeners.len() - shared_listeners,
+        admin_listeners: usize::from(config.metrics.enabled),
+        journals: journals.count(),
+    }
+}
+
+/// How many connections the limit on open files allows, which has to be one at least.
+fn checked_budget(config: &Config, files_max: usize) -> Result<FileBudget, BuildError> {
+    let shards = shards(config);
+    let needs = file_needs(config, shards);
+    let budget = FileBudget::of(files_max, &needs);
+    let allowed = budget.connections_max;
+    if allowed == 0 {
+        return Err(BuildError::Files {
+            shards,
+            files_max,
+            needed: FileBudget::files_for(1, &needs),
+        });
+    }
+    if let ConnectionLimit::Count(wanted) = config.limits.connections
+        && wanted > allowed
+    {
+        let needed = FileBudget::files_for(wanted, &needs);
+        tracing::warn!(
+            wanted,
+            allowed,
+            files_max,
+            needed,
+            "the limit on open files is too small for limits.connections: fewer are let in"
+        );
+    }
+    Ok(budget)
+}
+
+fn shards(config: &Config) -> usize {
+    match config.engine.shards {
+        Shards::Auto => cores(),
+        Shards::Count(count) => usize::from(count),
+    }
+}
+
+fn settings(config: &Config, budget: &FileBudget) -> Settings {
+    let at = |host: IpAddr, port| SocketAddr::new(reachable(host), port);
+    let admin = at(config.metrics_host(), config.metrics.port);
+    Settings {
+        listen: listeners(config),
+        unix_mode: config.server.unix_mode,
+        admin_listen: config
+            .metrics
+            .enabled
+            .then_some(admin.into())
+            .into_iter()
+            .collect(),
+        shards: shards(config),
+        pin: config.engine.pin,
+        spin: Duration::from_micros(config.engine.spin_us.into()),
+        read_buffer_bytes: config.engine.read_buffer_bytes,
+        send_buffer_bytes: config.engine.send_buffer_bytes,
+        head_bytes: config.limits.head_bytes,
+        connections_max: match config.limits.connections {
+            ConnectionLimit::Auto => Some(budget.connections_max),
+            ConnectionLimit::Unlimited => None,
+            // Past what the files allow nobody could be told that the relay is full.
+            ConnectionLimit::Count(count) => Some(count.min(budget.connections_max)),
+        },
+        refusing_max: budget.refusing_max,
+        admin_connections_max: budget.admin_connections_max,
+        connections_per_ip_max: config.limits.connections_per_ip,
+        networks: config.networks.clone(),
+        connects_per_ip: connects_per_ip(&config.limits.connects_per_ip),
+        exempt_networks: config.limits.exempt_networks.clone(),
+        trusted_proxies: trusted_proxies(config),
+        proxy_protocol: config.server.proxy_protocol,
+        inbound_bytes_max: config.limits.inbound_bytes,
+        rooms_per_connection_max: config.limits.rooms_per_connection,
+        room_name_bytes_max: config.limits.room_name_bytes,
+        process_bytes_max: config.slow_client.process_bytes,
+        timeouts: Timeouts {
+            handshake: config.timeouts.handshake,
+            message: config.timeouts.message,
+            close: config.timeouts.close,
+        },
+        shutdown_delay: config.shutdown.delay,
+        shutdown_timeout: config.shutdown.timeout,
+    }
+}
+
+/// Where the relaying shards listen, what is inherited aside: that takes the place of host and
+/// port.
+fn listeners(config: &Config) -> Vec<Listen> {
+    let server = &config.server;
+    let own = SocketAddr::new(reachable(server.host), server.port);
+    let own = Listen {
+        address: ListenAddress::Tcp(own),
+        tls: server.tls.enabled,
+    };
+    let further = server.listen.iter().filter_map(|listener| match listener {
+        Listener::Tcp { address, tls } => Some(Listen {
+            address: ListenAddress::Tcp(*address),
+            tls: *tls,
+        }),
+        Listener::Unix(path) => Some(Listen {
+            address: ListenAddress::Unix(path.clone()),
+            tls: false,
+        }),
+        Listener::Systemd => None,
+    });
+    let own = (!server.listen.contains(&Listener::Systemd)).then_some(own);
+    own.into_iter().chain(further).collect()
+}
+
+fn trusted_proxies(config: &Config) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    for proxy in &config.server.trusted_proxies {
+        match proxy {
+            TrustedProxy::Network(network) => trusted.networks.push(*network),
+            TrustedProxy::Unix => trusted.unix = true,
+        }
+    }
+    trusted
+}
+
+/// The cores that the process may use: within its CPU set and the quota of its control group.
+fn cores() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.min(crate::limits::SHARDS_MAX - 1)
+}
+
+/// `::` stands for every address of the machine, also on one that has no IPv6.
+fn reachable(host: IpAddr) -> IpAddr {
+    let is_any = host.is_ipv6() && host.is_unspecified();
+    if is_any && TcpListener::bind((host, 0)).is_err() {
+        return Ipv4Addr::UNSPECIFIED.into();
+    }
+    host
+}
