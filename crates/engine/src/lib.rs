@@ -9,8 +9,46 @@
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
-//! Implement [`engine::Endpoint`], give it a path, and start an [`engine::Engine`]. What belongs to
-//! the relay alone (its endpoints, keys and tokens, the configuration, metrics) is not in here.
+//! Implement [`engine::Endpoint`], give it a path, and start an [`engine::Engine`]:
+//!
+//! ```no_run
+//! use corecast_engine::engine::{
+//!     Endpoint, EndpointSettings, Engine, Request, Session, Settings, StartError,
+//! };
+//! use corecast_engine::fanout::Recipients;
+//! use corecast_engine::wire::decoder::Message;
+//!
+//! /// Everybody hears everybody else.
+//! struct Chat;
+//!
+//! impl Endpoint for Chat {
+//!     fn opened(&self, session: &mut Session<'_>, _: &Request<'_>) {
+//!         if session.join("everybody").is_err() {
+//!             session.close(1013, "full");
+//!         }
+//!     }
+//!
+//!     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+//!         let others = Recipients::Except(session.id());
+//!         session.publish_to("everybody", others, message.kind, message.payload);
+//!     }
+//! }
+//!
+//! let address: std::net::SocketAddr = ([127, 0, 0, 1], 8080).into();
+//! let mut builder = Engine::builder().settings(Settings {
+//!     listen: vec![address.into()],
+//!     ..Settings::default()
+//! });
+//! let chat = builder.endpoint(EndpointSettings::default(), Chat);
+//! builder.route("/chat", chat)?;
+//! let engine = builder.start()?;
+//! println!("ws://{}/chat", engine.addresses()[0]);
+//! # engine.stop();
+//! # Ok::<(), StartError>(())
+//! ```
+//!
+//! What belongs to the relay alone (its endpoints, keys and tokens, the configuration, metrics) is
+//! not in here.
 
 pub mod engine;
 pub mod fanout;

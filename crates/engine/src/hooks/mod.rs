@@ -19,12 +19,20 @@
 //! ends with it is attached to it ([`Session::attach`]), beside the endpoint's own state.
 //!
 //! ```no_run
-//! use corecast::engine::{EndpointSettings, Engine};
-//! use corecast::hooks::policies::{ConnectRate, TextOnly};
-//! use corecast::hooks::{Hooks, Verdict};
-//! use corecast::relay::hub::Hub;
+//! use corecast_engine::engine::{Endpoint, EndpointSettings, Engine, Session};
+//! use corecast_engine::hooks::policies::{ConnectRate, TextOnly};
+//! use corecast_engine::hooks::{Hooks, Verdict};
+//! use corecast_engine::wire::decoder::Message;
 //!
-//! let hub = Hooks::around(Hub { echo: true })
+//! struct Echo;
+//!
+//! impl Endpoint for Echo {
+//!     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+//!         session.send(message.kind, message.payload);
+//!     }
+//! }
+//!
+//! let echo = Hooks::around(Echo)
 //!     .with(ConnectRate::default())
 //!     .with(TextOnly)
 //!     .on_message(|_, message| match message.payload {
@@ -32,12 +40,12 @@
 //!         _ => Verdict::Allow,
 //!     });
 //! let mut builder = Engine::builder();
-//! let id = builder.endpoint(EndpointSettings::default(), hub);
+//! let id = builder.endpoint(EndpointSettings::default(), echo);
 //! builder.route("/**", id)?;
-//! # Ok::<(), corecast::engine::StartError>(())
+//! # Ok::<(), corecast_engine::engine::StartError>(())
 //! ```
 //!
-//! A guard goes around the hooks ([`Guarded`](crate::guard::Guarded)): then they are asked only for
+//! A guard goes around the hooks (`Guarded`, in the relay): then they are asked only for
 //! clients that it lets in, and know who those are ([`Request::context`], [`Session::context`]).
 //!
 //! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs

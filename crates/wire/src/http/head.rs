@@ -86,7 +86,7 @@ impl<'b> Head<'b> {
     /// Head and header space share one lifetime, so a `HeaderSpace` is made for each call:
     ///
     /// ```
-    /// use corecast::wire::http::{Head, HeadLimits, HeaderSpace};
+    /// use corecast_wire::http::{Head, HeadLimits, HeaderSpace};
     ///
     /// let limits = HeadLimits { head_bytes: 8192, target_bytes: 2048 };
     /// let bytes = b"GET /chat?x=1 HTTP/1.1\r\nHost: example.com\r\n\r\n";
