@@ -1,4 +1,4 @@
-//! Why there is no run, or no report of one.
+//! Errors that prevent a run, or its report.
 
 /// Something about the command line that does not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// What a thread gave back, or that it panicked.
+/// The result of a thread, or an error if it panicked.
 pub(crate) fn joined<T>(result: std::thread::Result<T>) -> Result<T, RunError> {
     result.map_err(|_| RunError::new("a thread of the generator panicked"))
 }

@@ -1,4 +1,4 @@
-//! What every form of a report says in the same words: verdicts, names of figures, the load.
+//! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
 use crate::report::{Change, Machine, Quantiles, RelayReport, Storm};
 use crate::units::{amount, bytes, grouped, time};

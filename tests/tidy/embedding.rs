@@ -1,4 +1,4 @@
-//! What whoever embeds the engine has to compile.
+//! The crates that an embedder of the engine has to compile.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::source::root;
 /// Crates, the engine and the wire format among them.
 const CRATES_MAX: usize = 70;
 
-/// What belongs to the relay alone.
+/// Crates that only the relay needs.
 const OF_THE_RELAY: [&str; 8] = [
     "clap",
     "prometheus",

@@ -47,8 +47,8 @@
 //! # Ok::<(), StartError>(())
 //! ```
 //!
-//! What belongs to the relay alone (its endpoints, keys and tokens, the configuration, metrics) is
-//! not in here.
+//! The relay's own parts (its endpoints, keys and tokens, the configuration, metrics) are not in
+//! here.
 
 pub mod engine;
 pub mod fanout;

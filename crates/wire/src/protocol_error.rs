@@ -1,4 +1,4 @@
-//! What a client's frames may be, and the offence of each that may not.
+//! The limits on a client's frames, and one error for each offence.
 
 use super::utf8;
 

@@ -1,4 +1,4 @@
-//! What pages are put together from: the document, its header, cards and panels.
+//! The parts of a page: the document, its header, cards and panels.
 
 use super::text::escape;
 use crate::report::Head;

@@ -1,4 +1,4 @@
-//! What every report begins with.
+//! The head of every report.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::Machine;
 /// not change it.
 pub const VERSION: u32 = 1;
 
-/// What every report begins with.
+/// The head of every report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Head {
     /// [`VERSION`].

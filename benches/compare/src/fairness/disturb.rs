@@ -83,7 +83,7 @@ pub(crate) enum Kind {
     Stalled,
 }
 
-/// What the load amounted to.
+/// The result of the load.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) seconds: f64,

@@ -25,7 +25,7 @@ impl Metrics {
         Ok(Self { text })
     }
 
-    /// The sum of a family over all its labels; 0 if there is no such family.
+    /// The sum of a family over all its labels; 0 if the family does not exist.
     pub(super) fn sum(&self, name: &str) -> f64 {
         self.series(name).map(|(_, value)| value).sum()
     }

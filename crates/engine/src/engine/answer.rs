@@ -17,10 +17,10 @@ pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Request<'r> {
     /// The request line and the headers.
     pub head: &'r Head<'r>,
-    /// What the endpoint's path pattern took from the path, percent-decoded; `None` where it takes
-    /// nothing, and where that is no UTF-8 or an escape in it is none.
+    /// The part of the path that the endpoint's pattern captured, percent-decoded; `None` if the
+    /// pattern captures nothing, or if the part has an invalid escape or is not UTF-8.
     pub parameter: Option<&'r str>,
-    /// The body; empty where there is none.
+    /// The body; empty if the request has none.
     pub body: &'r [u8],
     /// The client's address.
     pub peer: SocketAddr,
@@ -32,11 +32,11 @@ pub struct Request<'r> {
     pub context: Option<&'r Context>,
 }
 
-/// What is known about a client, shared with whoever wants to know it.
+/// Facts about a client, shared by everybody who asks for them.
 pub type Context = dyn Any + Send + Sync;
 
 impl Request<'_> {
-    /// [`Request::context`], where it is of this type.
+    /// [`Request::context`], if it is of this type.
     pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.context?.downcast_ref()
     }
@@ -68,7 +68,7 @@ pub struct OwnedRequest {
     pub target: String,
     /// The headers, in the order in which they came.
     pub headers: Vec<(String, String)>,
-    /// What the endpoint's path pattern took from the path, percent-decoded.
+    /// The part of the path that the endpoint's pattern captured, percent-decoded.
     pub parameter: Option<String>,
     /// The client's address.
     pub peer: SocketAddr,
@@ -117,7 +117,7 @@ impl Admission {
     }
 }
 
-/// Who a client is, and for how long: what holds for as long as its WebSocket is open.
+/// The identity of a client and when it expires: valid while its WebSocket is open.
 #[derive(Clone, Default)]
 pub struct Terms {
     /// For [`Session::context`](super::Session::context).
@@ -208,7 +208,7 @@ pub enum Answer {
     Later(Pending),
 }
 
-/// What the head of a plain request decides by itself.
+/// The decision that the head of a plain request allows without its body.
 pub enum HeadVerdict {
     /// Nothing: it is judged when its body is there.
     Open,
@@ -225,7 +225,7 @@ pub struct Pending {
     pub(super) terms: Option<Terms>,
 }
 
-/// Where an answer that comes from another thread is put down.
+/// The slot for an answer from another thread.
 #[derive(Default)]
 pub(super) struct AnswerSlot(Mutex<Option<LateAnswer>>);
 
@@ -245,7 +245,7 @@ impl AnswerSlot {
     }
 }
 
-/// What a client gets whose answer was promised and did not come.
+/// The answer to a client whose deferred answer never came.
 pub(super) fn unanswered() -> Response {
     Response::text(503, "The answer took too long.\n").with_header("Retry-After", "1")
 }

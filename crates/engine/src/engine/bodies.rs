@@ -18,7 +18,7 @@ use crate::wire::http::{BodyLength, ChunkedDecoder, Head, HttpError};
 /// What a client that expects it is told before it sends a body (RFC 9110 §15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What became of the bytes of a request.
+/// The outcome of handling the bytes of a request.
 pub(super) enum Step {
     /// More are needed.
     Incomplete,

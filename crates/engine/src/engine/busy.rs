@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::clock::{Tick, ticks_of};
 use super::stats::ShardStats;
 
-/// Where the second began whose busy share is being measured.
+/// The start of the second whose busy share is being measured.
 #[derive(Debug, Default)]
 pub(super) struct BusyWindow {
     tick: Tick,

@@ -1,5 +1,5 @@
-//! Who lags behind on a shard: what a look at all of them keeps from one turn to the next, and what
-//! whoever asks is told.
+//! Lagging clients of a shard: the state of the sweep over them between turns, and the list that is
+//! reported.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ impl Sweep {
 /// A part of a segment, by the segment's address.
 pub(super) type PartOf = (usize, u32, u32);
 
-/// Where the first of some slices begins, where the last of them ends, and how many there are.
+/// The first and the last part of some slices, and how many slices there are.
 type Ends = (PartOf, PartOf, usize);
 
 /// What small slices were merged into. What was merged is kept as long: its address must not be

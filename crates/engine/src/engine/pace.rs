@@ -1,4 +1,4 @@
-//! What one connection has sent of what it may, and what is kept of it meanwhile.
+//! The rate limit of one connection: its token buckets, and the bytes that wait for tokens.
 
 use super::clock::Tick;
 use super::close_reason::CloseReason;
@@ -35,7 +35,7 @@ pub(super) struct Meter<'p> {
 }
 
 impl<'p> Meter<'p> {
-    /// Where there is no bound, there is no pace either.
+    /// Without a limit there is no pace either.
     #[inline]
     pub(super) fn new(pace: &'p mut Option<Box<Pace>>, rate: Rate, now_ns: u64) -> Meter<'p> {
         let pace = match rate.is_on() {

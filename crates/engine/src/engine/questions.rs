@@ -1,4 +1,4 @@
-//! What a shard can be asked, by a thread that waits for the answer.
+//! Questions to a shard, from a thread that waits for the answer.
 
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};

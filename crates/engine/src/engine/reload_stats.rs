@@ -1,11 +1,11 @@
-//! What is counted of reloads.
+//! Counters of reloads.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::tls::Tls;
 
-/// What is counted of reloads, and what TLS has at the moment.
+/// Counters of reloads, and the expiry of the certificate in use.
 #[derive(Debug, Default)]
 pub(super) struct ReloadStats {
     pub(super) applied: AtomicU64,

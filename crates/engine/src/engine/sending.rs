@@ -1,4 +1,4 @@
-//! What is sent to one connection alone.
+//! Messages to one connection alone.
 
 use std::sync::Arc;
 

@@ -165,7 +165,7 @@ impl Shard {
             .set(u64::from(age) * TICK.as_millis() as u64);
     }
 
-    /// Tells the endpoints that a second is over, where this is the admin shard. Called once a
+    /// Tells the endpoints that a second is over, if this is the admin shard. Called once a
     /// tick.
     pub(super) fn pulse(&mut self) {
         let tick = self.core.clock.tick();

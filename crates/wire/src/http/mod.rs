@@ -25,7 +25,7 @@ pub(super) use response::is_emittable;
 ///
 /// # Panics
 ///
-/// It is no whole request.
+/// `request` is not a whole request.
 #[cfg(any(test, feature = "testing"))]
 pub fn with_head<T>(request: &str, test: impl FnOnce(&Head<'_>) -> T) -> T {
     let limits = HeadLimits {

@@ -7,7 +7,7 @@ use crate::engine::connection::{Connection, Phase};
 use crate::fanout::outbox::Outbox;
 use crate::limits::SLICES_PER_WRITE;
 
-/// What one send of a TLS connection was about.
+/// The result of one send of a TLS connection.
 pub(in crate::engine) struct Sent {
     /// Bytes that the socket took, or why it took none.
     pub(in crate::engine) result: io::Result<usize>,
@@ -52,7 +52,7 @@ fn encrypt(connection: &mut Connection, buffers: &mut TlsBuffers) -> Option<usiz
         return None;
     }
     if is_last && encrypted == connection.outbox.bytes() && tls.has_to_send(true) {
-        // Where it cannot be said, the end of the stream has to do.
+        // If close_notify cannot be queued, the end of the TCP stream has to do.
         tls.finish(records);
     }
     Some(encrypted)
