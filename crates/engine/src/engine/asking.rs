@@ -347,7 +347,7 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
         let connection = &core.connections[index];
         if connection.phase == Phase::Open
             && !connection.is_doomed
-            && connection.terms.as_ref().is_some_and(|terms| !terms.hold())
+            && connection.extras.terms().is_some_and(|terms| !terms.hold())
         {
             over.push(Key {
                 index: index as u32,
@@ -422,9 +422,9 @@ fn recipient(core: &Core, index: u32) -> Recipient<'_> {
             generation: connection.generation,
             shard: core.id,
         },
-        peer: connection.peer,
+        peer: connection.peer(),
         state: connection.state.as_deref(),
-        attachments: connection.attachments.as_slice(),
+        attachments: connection.extras.attachments(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! while it is needed.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,11 +12,12 @@ use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
 use super::answer::{AnswerSlot, HeadVerdict, Terms};
-use super::attachments::Attachments;
 use super::clock::Tick;
+use super::extras::Extras;
 use super::held::Held;
 use super::over_limit::OverLimit;
 use super::pace::Pace;
+use super::peer::Peer;
 use super::stream::Stream;
 use super::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
@@ -218,15 +219,10 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
-    /// Who the client is, and for how long.
-    pub(super) terms: Option<Box<Terms>>,
-    /// What others than the endpoint keep for it.
-    pub(super) attachments: Attachments,
+    pub(super) extras: Extras,
     pub(super) rooms: Memberships,
-    /// What it has sent of what it may; none where it may send any amount.
-    pub(super) pace: Option<Box<Pace>>,
     pub(super) cold: Option<Box<Cold>>,
-    pub(super) peer: SocketAddr,
+    peer: Peer,
     pub(super) generation: u32,
     /// When something was last heard, on the clock of reading.
     pub(super) heard_tick: Tick,
@@ -267,10 +263,10 @@ pub(super) struct Connection {
     pub(super) is_of_unknown_client: bool,
 }
 
-const _: () = assert!(
-    std::mem::size_of::<Connection>() <= 256 - 8,
-    "with a word of the allocator's"
-);
+/// A page of 64 of them is 12 KiB, which is a size that the allocator has. In a build for
+/// debugging mio keeps a number for each socket.
+const _: () =
+    assert!(size_of::<Option<Connection>>() <= if cfg!(debug_assertions) { 216 } else { 192 });
 
 impl Connection {
     pub(super) fn new(
@@ -289,12 +285,10 @@ impl Connection {
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
-            terms: None,
-            attachments: Attachments::default(),
+            extras: Extras::default(),
             rooms: Memberships::None,
-            pace: None,
             cold: None,
-            peer,
+            peer: peer.into(),
             generation,
             heard_tick: 0,
             deadline_tick: 0,
@@ -317,6 +311,20 @@ impl Connection {
             awaits_proxy_header: false,
             is_of_unknown_client: false,
         }
+    }
+
+    /// The client's address; the proxy's until it has said whose connection it is.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer.into()
+    }
+
+    /// The IP address of [`Connection::peer`].
+    pub(super) fn ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    pub(super) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer.into();
     }
 
     /// Whether there is any use in reading it now.
@@ -353,7 +361,7 @@ impl Connection {
     /// What was received of a message or a request that is not whole.
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
-        let rest = self.pace.as_ref().map_or(0, |pace| pace.held_bytes());
+        let rest = self.extras.pace().map_or(0, Pace::held_bytes);
         let records = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
         self.decoder.held_bytes() + cold + rest + records
     }
@@ -371,7 +379,7 @@ impl Connection {
             cold.chunked = None;
             cold.held.set(inbound, cold.received.capacity());
         }
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = self.extras.pace_mut() {
             pace.forget_rest();
         }
         if let Some(tls) = &mut self.tls {

@@ -289,9 +289,9 @@ fn is_recipient(
             let state = connection.state.as_deref();
             let recipient = Recipient {
                 id,
-                peer: connection.peer,
+                peer: connection.peer(),
                 state,
-                attachments: connection.attachments.as_slice(),
+                attachments: connection.extras.attachments(),
             };
             catch_unwind(AssertUnwindSafe(|| filter(&recipient))).unwrap_or_else(|_| {
                 let key = Key {

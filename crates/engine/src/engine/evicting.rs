@@ -68,7 +68,7 @@ impl Shard {
     pub(super) fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         let address = counted_as(peer.ip());
         let connections = self.core.connections.iter();
-        let of_address = connections.filter(|(_, each)| counted_as(each.peer.ip()) == address);
+        let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
         if of_address.count() >= self.of_admin_address_max() {
             self.evict(Some(address));
         } else if self.core.connections.len() >= self.core.settings.admin_connections_max {
@@ -90,7 +90,7 @@ impl Shard {
     pub(super) fn evict(&mut self, of: Option<IpAddr>) -> bool {
         debug_assert!(self.is_admin());
         let candidates = self.core.connections.iter().filter(|(_, each)| {
-            let is_of = of.is_none_or(|address| counted_as(each.peer.ip()) == address);
+            let is_of = of.is_none_or(|address| counted_as(each.ip()) == address);
             is_of && each.phase != Phase::Dead
         });
         let least_missed = candidates
@@ -102,7 +102,7 @@ impl Shard {
             index: index as u32,
             generation: connection.generation,
         };
-        let (now_ns, client) = (self.core.clock.turn_ns(), connection.peer);
+        let (now_ns, client) = (self.core.clock.turn_ns(), connection.peer());
         self.core.stats().evicted.add(1);
         if let Some(left_out) = self.core.doors.notices.evicted.due(now_ns) {
             tracing::warn!(

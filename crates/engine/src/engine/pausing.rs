@@ -23,18 +23,21 @@ use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 impl Connection {
     /// Whether it is not read, since it has sent more than it may.
     pub(super) fn is_paused(&self) -> bool {
-        let pace = self.pace.as_ref();
+        let pace = self.extras.pace();
         self.phase == Phase::Open && pace.is_some_and(|pace| pace.paused_since.is_some())
     }
 
     /// Whether something was received from it that was not its turn.
     pub(super) fn has_rest(&self) -> bool {
-        self.pace.as_ref().is_some_and(|pace| !pace.rest.is_empty())
+        self.extras.pace().is_some_and(|pace| !pace.rest.is_empty())
     }
 
     /// What was received and was not its turn.
     pub(super) fn take_rest(&mut self) -> Option<Vec<u8>> {
-        let pace = self.pace.as_mut().filter(|pace| !pace.rest.is_empty())?;
+        let pace = self
+            .extras
+            .pace_mut()
+            .filter(|pace| !pace.rest.is_empty())?;
         pace.held = Default::default();
         Some(std::mem::take(&mut pace.rest))
     }
@@ -60,7 +63,7 @@ impl Core {
     pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
         let inbound = Arc::clone(&self.doors.inbound);
         if let Some(connection) = self.connection(key) {
-            let pace = connection.pace.get_or_insert_default();
+            let pace = connection.extras.pace_or_default();
             pace.rest = rest.to_vec();
             pace.held.set(&inbound, pace.rest.capacity());
             self.inbound_grown(key);
@@ -73,7 +76,7 @@ impl Core {
         let Some(connection) = self.connection(key) else {
             return;
         };
-        let Some(pace) = connection.pace.as_mut() else {
+        let Some(pace) = connection.extras.pace_mut() else {
             return;
         };
         pace.paused_since = Some(reading_tick);
@@ -88,10 +91,8 @@ impl Core {
             return;
         };
         let rate = self.settings_of(connection.endpoint).rate;
-        let next_ns = connection
-            .pace
-            .as_ref()
-            .map_or(0, |pace| pace.next_ns(&rate));
+        let pace = connection.extras.pace();
+        let next_ns = pace.map_or(0, |pace| pace.next_ns(&rate));
         let latest_ns = now_ns + PAUSE_MAX.as_nanos() as u64;
         self.paused
             .push(Reverse((next_ns.min(latest_ns), key.index, key.generation)));
@@ -120,7 +121,7 @@ impl Core {
             return;
         };
         let rate = settings[usize::from(connection.endpoint.0)].rate;
-        let Some(pace) = connection.pace.as_mut() else {
+        let Some(pace) = connection.extras.pace_mut() else {
             return;
         };
         if pace.must_wait(&rate, now_ns) {

@@ -150,7 +150,7 @@ impl Shard {
         let connection = &mut self.core.connections[key.index as usize];
         if connection.over_limit.is_some() {
             debug_assert!(!connection.is_counted, "a proxy is exempt");
-            connection.peer = client;
+            connection.set_peer(client);
             return;
         }
         match self.judge_address(client) {
@@ -162,9 +162,10 @@ impl Shard {
     /// The connection is this client's from now on, and counts no longer for whom it did before.
     fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
         let connection = &mut self.core.connections[key.index as usize];
-        let before = std::mem::replace(&mut connection.peer, client);
+        let before = connection.ip();
+        connection.set_peer(client);
         if std::mem::replace(&mut connection.is_counted, is_counted) {
-            self.core.doors.places.addresses.leave(before.ip());
+            self.core.doors.places.addresses.leave(before);
         }
     }
 
@@ -189,7 +190,7 @@ impl Shard {
     /// Headers that contradict each other. What is malformed is counted, and names nobody.
     pub(super) fn client_of(&self, key: Key, head: &Head<'_>) -> Result<Client, ForwardedError> {
         let connection = &self.core.connections[key.index as usize];
-        let peer = connection.peer;
+        let peer = connection.peer();
         let client = |address, is_unknown| Client {
             address,
             is_unknown,
@@ -257,7 +258,7 @@ impl Shard {
     /// refusal: the client has too many, or connects too often.
     pub(super) fn identify(&mut self, key: Key, client: Client) -> Result<(), (Refusal, Response)> {
         let connection = &self.core.connections[key.index as usize];
-        let proxy = connection.peer;
+        let proxy = connection.peer();
         let is_counted_by_now = client.address == proxy && !client.is_unknown;
         if is_counted_by_now || connection.is_of_unknown_client {
             return Ok(());
@@ -287,5 +288,5 @@ impl Shard {
 }
 
 fn connection_peer(shard: &Shard, key: Key) -> SocketAddr {
-    shard.core.connections[key.index as usize].peer
+    shard.core.connections[key.index as usize].peer()
 }

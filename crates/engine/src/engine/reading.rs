@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::attachments::Attachments;
 use super::clock::ticks_of;
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::Phase;
@@ -86,7 +85,7 @@ impl Shard {
         connection.heard_tick = reading_tick;
         let endpoint = Arc::clone(&self.endpoints[usize::from(connection.endpoint.0)]);
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
-        let mut pace = connection.pace.take();
+        let mut pace = connection.extras.take_pace();
         let held_before = decoder.held_bytes();
         let stopped = self.decode(
             key,
@@ -101,7 +100,7 @@ impl Shard {
             return;
         };
         connection.decoder = decoder;
-        connection.pace = pace;
+        connection.extras.set_pace(pace);
         connection.message_since_tick = match (is_mid_message, connection.message_since_tick) {
             (false, _) => 0,
             (true, 0) => reading_tick.max(1),
@@ -408,7 +407,7 @@ impl Shard {
         let is_gone = *reason == CloseReason::ClientGone;
         let connection = &mut self.core.connections[key.index as usize];
         connection.state = None;
-        connection.attachments = Attachments::default();
+        connection.extras.clear_attachments();
         connection.message_since_tick = 0;
         if is_gone || connection.is_cut {
             return self.die(key);
@@ -435,7 +434,7 @@ impl Shard {
 
     fn log_closed(&self, key: Key, reason: &CloseReason) {
         let connection = self.core.connection_id(key);
-        let peer = self.core.connections[key.index as usize].peer;
+        let peer = self.core.connections[key.index as usize].peer();
         let now_ns = self.core.clock.turn_ns();
         match reason {
             CloseReason::Protocol(error) => {
@@ -457,7 +456,7 @@ impl Shard {
         self.enter_phase(key, Phase::Draining);
         // Nothing that still comes is decoded, so nothing is held for it.
         let connection = &mut self.core.connections[key.index as usize];
-        connection.pace = None;
+        connection.extras.set_pace(None);
         let held = std::mem::take(&mut connection.decoder).held_bytes();
         self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
         self.core.mark_dirty(key);

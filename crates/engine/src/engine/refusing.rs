@@ -110,7 +110,7 @@ impl Shard {
         self.give_place_back(&self.core.connections[key.index as usize]);
         let deadline = self.refusing_deadline();
         let connection = &mut self.core.connections[key.index as usize];
-        connection.peer = client;
+        connection.set_peer(client);
         connection.over_limit = Some(over_limit);
         (connection.is_apart, connection.is_counted) = (true, true);
         connection.deadline_tick = connection.deadline_tick.min(deadline);
@@ -136,7 +136,7 @@ impl Shard {
         if connection.is_apart || self.is_admin() {
             return;
         }
-        let peer = connection.peer;
+        let peer = connection.peer();
         let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
         let max = self.core.settings.refusing_max;
         let entered = self.core.doors.places.enter_refusing(address, max);
@@ -184,7 +184,7 @@ impl Shard {
     /// Gives back the places that a connection has: in the process, on its shard, of its address.
     pub(super) fn give_place_back(&self, connection: &Connection) {
         let (doors, own) = (&self.core.doors, self.core.id);
-        let address = connection.peer.ip();
+        let address = connection.ip();
         if connection.is_apart {
             let address = connection.is_counted.then_some(address);
             return doors.places.leave_refusing(address);
@@ -247,7 +247,7 @@ fn may_hurry(connection: &Connection, taken: Taken) -> bool {
     );
     let is_of = match taken {
         Taken::All => true,
-        Taken::OfAddress(address) => counted_as(connection.peer.ip()) == counted_as(address),
+        Taken::OfAddress(address) => counted_as(connection.ip()) == counted_as(address),
     };
     may_end && is_of
 }

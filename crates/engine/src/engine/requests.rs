@@ -445,7 +445,7 @@ impl Shard {
                     head: &head,
                     parameter: route.parameter.as_deref(),
                     body: &body,
-                    peer: self.core.connections[key.index as usize].peer,
+                    peer: self.core.connections[key.index as usize].peer(),
                     connection: self.core.connection_id(key),
                     context: None,
                 };
@@ -489,7 +489,7 @@ impl Shard {
         connection.cold = None;
         connection.state = accept.state;
         let terms = accept.terms.filter(|terms| !terms.are_empty());
-        connection.terms = terms.map(Box::new);
+        connection.extras.set_terms(terms);
         connection.heard_tick = reading_tick;
         connection.next_ping_tick = tick + spread(ticks_of(keepalive.ping), key.generation);
         self.core.stats().opened.add(1);

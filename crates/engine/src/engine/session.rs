@@ -40,7 +40,7 @@ impl<'c> Session<'c> {
 
     /// The client's address.
     pub fn peer(&self) -> SocketAddr {
-        self.core.connections[self.key.index as usize].peer
+        self.core.connections[self.key.index as usize].peer()
     }
 
     /// What the endpoint keeps for the connection; `None` where it is of another type.
@@ -57,16 +57,20 @@ impl<'c> Session<'c> {
     /// Who the client is, as [`super::Accept::context`] or a guard has it; `None` where that is not
     /// known, or of another type.
     pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
-        let terms = self.core.connections[self.key.index as usize]
-            .terms
-            .as_ref();
-        terms?.context.as_deref()?.downcast_ref()
+        let connection = &self.core.connections[self.key.index as usize];
+        connection
+            .extras
+            .terms()?
+            .context
+            .as_deref()?
+            .downcast_ref()
     }
 
     /// Replaces who the client is, and until when: for those who say it once they are connected, or
     /// say it again. A subprotocol can no longer be selected.
     pub fn set_terms(&mut self, terms: Terms) {
-        self.core.connections[self.key.index as usize].terms = Some(Box::new(terms));
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.extras.set_terms(Some(terms));
     }
 
     /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
@@ -74,20 +78,20 @@ impl<'c> Session<'c> {
     /// [`super::Endpoint::closed`].
     pub fn attach<T: Any + Send>(&mut self, value: T) {
         let connection = &mut self.core.connections[self.key.index as usize];
-        connection.attachments.set(value);
+        connection.extras.attach(value);
     }
 
     /// The value of that type that was attached last.
     pub fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
         let connection = &mut self.core.connections[self.key.index as usize];
-        connection.attachments.get_mut()
+        connection.extras.attached()
     }
 
     /// Closes it with [`CloseReason::Revoked`] where whoever let it in does not let it stay
     /// ([`Terms::keeper`]): for those who let in by an answer that came later.
     pub fn recheck(&mut self) {
         let connection = &self.core.connections[self.key.index as usize];
-        let terms = connection.terms.as_ref();
+        let terms = connection.extras.terms();
         if terms.is_some_and(|terms| !terms.hold()) {
             self.core.doom(self.key, CloseReason::Revoked);
         }

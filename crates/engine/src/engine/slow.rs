@@ -249,7 +249,7 @@ pub(super) fn note_lagging(core: &Core) {
         let connection = &core.connections[key.index as usize];
         LaggingClient {
             connection: core.connection_id(key),
-            peer: connection.peer,
+            peer: connection.peer(),
             endpoint: connection.endpoint,
             age: TICK * core.clock.tick().saturating_sub(tick),
             outbox_bytes: connection.outbox.bytes(),

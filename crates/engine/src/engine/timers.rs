@@ -135,7 +135,7 @@ impl Shard {
                 && timeout > Duration::ZERO
                 && reading_tick.saturating_sub(since) > ticks_of(timeout)
         };
-        let expires = connection.terms.as_ref().and_then(|terms| terms.expires);
+        let expires = connection.extras.terms().and_then(|terms| terms.expires);
         if expires.is_some_and(|expires| expires <= now) {
             self.core.doom(key, CloseReason::Expired);
         } else if is_past(connection.heard_tick, keepalive.pong) {

@@ -122,7 +122,7 @@ impl Shard {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        let (phase, peer) = (connection.phase, connection.peer);
+        let (phase, peer) = (connection.phase, connection.peer());
         if begins_like_http && let Some(tls) = &mut connection.tls {
             let mut answer = Vec::new();
             Response::text(400, "This port speaks TLS: https and wss.\n").append_to(
