@@ -12,7 +12,8 @@
 //! |---|---|
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
-//! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | `exchange` | rooms, tickets and mail between shards. No sockets, no connections |
+//! | [`engine`] | shards: the loop, connections, timers. Knows endpoints as a trait |
 //! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`relay`] | the endpoints of the binary |

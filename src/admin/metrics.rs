@@ -386,24 +386,24 @@ fn between_shards(families: &mut Families, view: &View) {
         "Batches handed to another shard that had to be woken (sent), or was awake (elided).",
         "result",
         [
-            ("sent", sum(view, |stats| &stats.wakes_sent)),
-            ("elided", sum(view, |stats| &stats.wakes_elided)),
+            ("sent", sum(view, |stats| &stats.exchange.wakes_sent)),
+            ("elided", sum(view, |stats| &stats.exchange.wakes_elided)),
         ],
     );
     families.gauge(
         "corecast_held_runs",
         "Messages in a row that came early and wait for their predecessors, now.",
-        sum(view, |stats| &stats.held_runs),
+        sum(view, |stats| &stats.exchange.held_runs),
     );
     families.gauge(
         "corecast_held_age_seconds",
         "How long the oldest of the messages that came early has waited.",
-        max_seconds(view, |stats| &stats.held_age_ms),
+        max_seconds(view, |stats| &stats.exchange.held_age_ms),
     );
     families.counter(
         "corecast_sender_blocked_total",
         "Times that a shard stopped reading, because the mailbox of another one was full.",
-        sum(view, |stats| &stats.blocked),
+        sum(view, |stats| &stats.exchange.blocked),
     );
 }
 

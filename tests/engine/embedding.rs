@@ -504,7 +504,7 @@ fn a_full_mailbox_slows_publishers_down_and_loses_nothing() {
         })
         .collect();
     eventually("the mailbox is full", || {
-        rig.server.sum(|stats| stats.blocked.get()) > 0
+        rig.server.sum(|stats| stats.exchange.blocked.get()) > 0
     });
     let live = rig.server.view.live_bytes();
     assert!(

@@ -144,7 +144,7 @@ fn a_spinning_shard_need_not_be_woken() {
                 assert_eq!(client.expect_text(), "look");
             }
         }
-        let sent = server.sum(|stats| stats.wakes_sent.get());
+        let sent = server.sum(|stats| stats.exchange.wakes_sent.get());
         assert_eq!(sent > 0, wakes, "{sent} wakes with {spin:?}");
         drop(clients);
         server.expect_empty();
@@ -190,11 +190,12 @@ fn a_shard_wakes_another_at_most_once_a_turn() {
     }
     let count = |turns: &Durations| turns.buckets().map(|(_, count)| count).sum::<u64>();
     for shard in server.view.shards() {
-        let wakes = shard.wakes_sent.get() + shard.wakes_elided.get();
+        let wakes = shard.exchange.wakes_sent.get() + shard.exchange.wakes_elided.get();
         assert!(wakes > 0 && wakes <= count(&shard.turns), "{wakes} wakes");
     }
     let messages = server.sum(|stats| stats.messages.get());
-    let wakes = server.sum(|stats| stats.wakes_sent.get() + stats.wakes_elided.get());
+    let wakes =
+        server.sum(|stats| stats.exchange.wakes_sent.get() + stats.exchange.wakes_elided.get());
     assert_eq!(messages, 1_600);
     assert!(
         wakes < messages / 2,

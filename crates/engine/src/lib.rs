@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
-//! | [`engine`] | shards: the loop, connections, mailboxes, timers. Knows endpoints as a trait |
+//! | `exchange` | rooms, tickets and mail between shards. No sockets, no connections |
+//! | [`engine`] | shards: the loop, connections, timers. Knows endpoints as a trait |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
@@ -50,12 +51,17 @@
 //! The relay's own parts (its endpoints, keys and tokens, the configuration, metrics) are not in
 //! here.
 
+mod clock;
+mod counter;
 pub mod engine;
+mod exchange;
 pub mod fanout;
 pub mod hooks;
 pub mod limits;
+mod slots;
 #[doc(hidden)]
 pub mod sparse;
 mod sync;
+mod work;
 
 pub use corecast_wire as wire;

@@ -52,7 +52,12 @@ impl Sample {
             shards: view
                 .shards()
                 .map(|stats| {
-                    [&stats.wakes_sent, &stats.messages, &stats.deliveries].map(Counter::get)
+                    [
+                        &stats.exchange.wakes_sent,
+                        &stats.messages,
+                        &stats.deliveries,
+                    ]
+                    .map(Counter::get)
                 })
                 .collect(),
             latency: merged(view.shards().map(|stats| stats.relay_latency.buckets())),

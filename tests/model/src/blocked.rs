@@ -1,6 +1,6 @@
 //! The blocked-sender flag: a sender whose mail does not fit is woken when it does.
 //!
-//! The mailbox counts like `engine/mailbox.rs`, with room for two bytes; the steps of both sides
+//! The mailbox counts like `exchange/mailbox.rs`, with room for two bytes; the steps of both sides
 //! are those of `Mailbox::push_all` and, in `engine/shard.rs`, of `poll`, `take_mail` and
 //! `wake_blocked_senders`.
 

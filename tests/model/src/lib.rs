@@ -11,7 +11,7 @@
 #[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod tickets;
 
-#[path = "../../../crates/engine/src/engine/sleep.rs"]
+#[path = "../../../crates/engine/src/exchange/sleep.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the models need a part of it")]
 mod sleep;
 

@@ -16,8 +16,8 @@ use super::refusing::is_out_of_files;
 use super::shard::{Listening, Shard};
 use super::stream::Stream;
 use super::tls::TlsSession;
-use super::work::TurnPhase;
 use crate::limits::PRICE_ACCEPT;
+use crate::work::TurnPhase;
 
 impl Shard {
     /// Takes over what other shards accepted for this one, and accepts what waits: as much as the

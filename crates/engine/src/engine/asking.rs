@@ -37,7 +37,7 @@ impl Handle {
     /// Members of a room on all shards, as far as is known at this moment; 0 where there is no such
     /// room. It does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
-        let room = self.doors.directory.find(&key(endpoint, room));
+        let room = self.doors.interconnect.directory.find(&key(endpoint, room));
         room.map_or(0, |room| room.members())
     }
 
@@ -45,7 +45,11 @@ impl Handle {
     /// page has every room once that is there all the time. It looks at about as many rooms as it
     /// returns, whatever their number, and at a bounded number under each lock.
     pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
-        let rooms = self.doors.directory.rooms_after(endpoint, after, limit);
+        let rooms = self
+            .doors
+            .interconnect
+            .directory
+            .rooms_after(endpoint, after, limit);
         let entry = |room: &std::sync::Arc<crate::fanout::room::Room>| RoomEntry {
             name: room.key.name.to_string(),
             members: room.members(),
@@ -70,7 +74,7 @@ impl Handle {
         describe: impl Fn(&Recipient<'_>) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.directory.find(&key) else {
+        let Some(room) = self.doors.interconnect.directory.find(&key) else {
             return Ok(Vec::new());
         };
         let from = after.map_or(0, |after| after.shard);
@@ -178,7 +182,7 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.directory.find(&key) else {
+        let Some(room) = self.doors.interconnect.directory.find(&key) else {
             return Ok(0);
         };
         let mut closed = 0;
@@ -366,19 +370,19 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
 /// number of members or connections, so there may be more also if it finds none.
 fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     debug_assert!(most > 0);
-    let Some(room) = core.find_room(key) else {
+    let Some(room) = core.exchange.find(key) else {
         return Members {
             members: Vec::new(),
             next: None,
         };
     };
-    let members = &core.rooms[room as usize];
-    if members.members() > MEMBERS_LOOKED_AT_PER_ASK {
+    let exchange = &core.exchange;
+    if exchange.local_members(room) > MEMBERS_LOOKED_AT_PER_ASK {
         return members_among_connections(core, room, from, most);
     }
     // Who is closed may still have rooms to leave.
     let is_open = |index: &u32| core.connections[*index as usize].phase == Phase::Open;
-    let behind = members.connections().filter(|index| *index >= from);
+    let behind = exchange.connections(room).filter(|index| *index >= from);
     let behind = behind.filter(is_open);
     let mut page: Vec<u32> = behind.collect();
     let has_more = page.len() > most;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::clock::{Tick, ticks_of};
 use super::stats::ShardStats;
+use crate::clock::{Tick, ticks_of};
 
 /// The start of the second whose busy share is being measured.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use super::connection::Phase;
 use super::core::Core;
 use super::ids::Key;
 use super::shard::Shard;
-use super::work::TurnPhase;
 use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT};
+use crate::work::TurnPhase;
 
 impl Core {
     /// Ends the memberships of a connection that is not open any more: as many as the turn's work
@@ -63,9 +63,7 @@ impl Shard {
         self.core.work.begin(TurnPhase::Close);
         self.close_doomed();
         self.go_on_leaving();
-        if std::mem::take(&mut self.core.has_freed_mail) {
-            self.wake_blocked_senders();
-        }
+        self.core.exchange.wake_if_freed();
         while let Some(key) = self.core.dead.pop() {
             self.remove(key);
             if self.core.work.is_spent() {

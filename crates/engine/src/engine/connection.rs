@@ -12,7 +12,6 @@ use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
 use super::answer::{AnswerSlot, HeadVerdict, Terms};
-use super::clock::Tick;
 use super::extras::Extras;
 use super::held::Held;
 use super::over_limit::OverLimit;
@@ -20,6 +19,7 @@ use super::pace::Pace;
 use super::peer::Peer;
 use super::stream::Stream;
 use super::tls::TlsSession;
+use crate::clock::Tick;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;

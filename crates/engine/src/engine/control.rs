@@ -11,21 +11,18 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::connects::AddressBuckets;
 use super::holders::Holders;
 use super::lagging::Lagging;
-use super::mailbox::Mailbox;
 use super::notice::Notices;
 use super::over_limit::OverLimit;
 use super::places::Places;
 use super::questions::Ask;
 use super::reload_stats::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
-use super::sleep::SleepFlag;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
-use crate::fanout::directory::Directory;
+use crate::exchange::{Interconnect, Wake};
 use crate::fanout::room::RoomKey;
-use crate::fanout::segment::LiveBytes;
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
 use crate::wire::frame::MessageKind;
@@ -94,10 +91,14 @@ pub(super) struct Handover {
     pub(super) tls: bool,
 }
 
+impl Wake for mio::Waker {
+    fn wake(&self) -> io::Result<()> {
+        mio::Waker::wake(self)
+    }
+}
+
 /// One shard's door.
 pub(super) struct Door {
-    waker: mio::Waker,
-    pub(super) sleeping: SleepFlag,
     control: Sender<Control>,
     /// Bytes of payload in `control`.
     control_bytes: Arc<AtomicUsize>,
@@ -136,13 +137,11 @@ impl Inbox {
 
 impl Door {
     /// Its shard has connections of so many endpoints.
-    pub(super) fn new(waker: mio::Waker, endpoints: usize) -> (Door, Inbox) {
+    pub(super) fn new(endpoints: usize) -> (Door, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
         let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
         let door = Door {
-            waker,
-            sleeping: SleepFlag::default(),
             control,
             control_bytes: Arc::clone(&control_bytes),
             handover,
@@ -176,17 +175,6 @@ impl Door {
             HandleError::Busy
         })
     }
-
-    /// Wakes the shard where it sleeps. Called after there is something for it. Returns whether it
-    /// had to be woken.
-    pub(super) fn wake(&self) -> bool {
-        let asleep = self.sleeping.must_wake();
-        if asleep && let Err(error) = self.waker.wake() {
-            // An eventfd that cannot be written to: the shard's own timeout will have to do.
-            tracing::error!(%error, "a shard could not be woken");
-        }
-        asleep
-    }
 }
 
 /// Why a handle could not do what it was asked: nothing has happened, unless it is [`Self::Late`].
@@ -206,10 +194,8 @@ pub enum HandleError {
 /// All that the shards share.
 pub(super) struct Doors {
     pub(super) doors: Vec<Door>,
-    /// From shard `from` to shard `to` at `from * shards + to`.
-    mailboxes: Vec<Arc<Mailbox>>,
-    pub(super) directory: Directory,
-    pub(super) live: Arc<LiveBytes>,
+    /// What their exchanges share.
+    pub(super) interconnect: Arc<Interconnect>,
     /// What the shards hold beside those, as each has published it.
     pub(super) metered: AtomicUsize,
     /// The connections that lag behind, by what waits for them.
@@ -246,18 +232,15 @@ impl Doors {
     /// The open files are used up.
     pub(super) fn new(
         doors: Vec<Door>,
+        interconnect: Interconnect,
         relaying: u16,
         tls_listeners: Vec<String>,
     ) -> io::Result<Doors> {
         let count = doors.len();
-        let mailboxes = (0..count * count)
-            .map(|_| Arc::new(Mailbox::new()))
-            .collect();
+        debug_assert!(usize::from(interconnect.shards()) == count);
         Ok(Doors {
             doors,
-            mailboxes,
-            directory: Directory::default(),
-            live: Arc::default(),
+            interconnect: Arc::new(interconnect),
             metered: AtomicUsize::new(0),
             waiting_holders: Holders::new(count),
             relaying,
@@ -279,15 +262,16 @@ impl Doors {
     /// What waits to be sent, and what it takes to send it, in bytes: what
     /// [`Settings::process_bytes_max`] bounds.
     pub(super) fn process_bytes(&self) -> usize {
-        self.live.now() + self.metered.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn mailbox(&self, from: u16, to: u16) -> &Arc<Mailbox> {
-        &self.mailboxes[usize::from(from) * self.doors.len() + usize::from(to)]
+        self.interconnect.live.now() + self.metered.load(Ordering::Relaxed)
     }
 
     pub(super) fn shards(&self) -> u16 {
         self.doors.len() as u16
+    }
+
+    /// Wakes a shard where it sleeps, after there is something for it.
+    pub(super) fn wake(&self, shard: u16) {
+        self.interconnect.sleeper(shard).wake();
     }
 
     /// Gives `shard` something to do.
@@ -297,7 +281,7 @@ impl Doors {
             .get(usize::from(shard))
             .ok_or(HandleError::Busy)?;
         door.leave_control(control)?;
-        door.wake();
+        self.wake(shard);
         Ok(())
     }
 
@@ -313,7 +297,7 @@ impl Doors {
         let door = &self.doors[usize::from(shard)];
         let sent = door.control.send_deadline(control, deadline);
         sent.map_err(|_| HandleError::Busy)?;
-        door.wake();
+        self.wake(shard);
         Ok(())
     }
 
@@ -327,7 +311,7 @@ impl Doors {
                 TrySendError::Full(handover) | TrySendError::Disconnected(handover) => handover,
             }
         })?;
-        door.wake();
+        self.wake(shard);
         Ok(())
     }
 

@@ -11,30 +11,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::clock::{Clock, Tick};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Membership, Phase};
 use super::control::{Doors, Live};
 use super::ids::{JoinError, Key, RoomId};
 use super::lagging::Sweep;
 use super::lanes::Lanes;
-use super::local_rooms::LocalRooms;
-use super::mailbox::Credit;
 use super::settings::{EndpointSettings, Settings};
-use super::slots::Slots;
 use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::tls::Tls;
-use super::work::Work;
-use crate::fanout::batch::{BatchBuilder, Run};
-use crate::fanout::local_room::{Accepted, LocalRoom, Moved};
+use crate::clock::{Clock, Tick};
+use crate::exchange::Exchange;
+use crate::fanout::local_room::Moved;
 use crate::fanout::meter::{Charge, Meter};
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
+use crate::slots::Slots;
 use crate::sparse::Sparse as _;
 use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame::Opcode;
+use crate::work::Work;
 
 /// A shard's state.
 pub(super) struct Core {
@@ -49,12 +47,7 @@ pub(super) struct Core {
     pub(super) work: Work,
     pub(super) connections: Slots<Connection>,
     next_generation: u32,
-    pub(super) rooms: LocalRooms,
-    /// Rooms with members that are yet to get frames, round robin.
-    pub(super) rooms_pending: VecDeque<u32>,
-    /// Bytes of the runs that those wait for.
-    pub(super) pending_bytes: usize,
-    pub(super) batch: BatchBuilder,
+    pub(super) exchange: Exchange,
     pub(super) deflater: Deflater,
     pub(super) inflater: Inflater,
     pub(super) to_read: Lanes,
@@ -73,8 +66,6 @@ pub(super) struct Core {
     pub(super) leaving: VecDeque<Key>,
     /// Those that are out of all rooms and are to be removed.
     pub(super) dead: Vec<Key>,
-    /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
-    pub(super) has_freed_mail: bool,
     /// What the shard holds beside the buffers that shards share.
     pub(super) meter: Rc<Meter>,
     /// Of that, the buffers of the shard itself.
@@ -91,9 +82,11 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
         let meter = Rc::default();
+        let stats = &doors.doors[usize::from(id)].stats.exchange;
+        let (interconnect, stats) = (Arc::clone(&doors.interconnect), Arc::clone(stats));
         Core {
             id,
-            batch: BatchBuilder::new(Arc::clone(&doors.live)),
+            exchange: Exchange::new(id, interconnect, stats, Rc::clone(&meter)),
             deflater: Deflater::default(),
             inflater: Inflater::default(),
             doors,
@@ -104,9 +97,6 @@ impl Core {
             work: Work::default(),
             connections: Slots::default(),
             next_generation: 0,
-            rooms: LocalRooms::new(),
-            rooms_pending: VecDeque::new(),
-            pending_bytes: 0,
             to_read: Lanes::default(),
             to_handshake: VecDeque::new(),
             paused: BinaryHeap::new(),
@@ -116,7 +106,6 @@ impl Core {
             doomed: VecDeque::new(),
             leaving: VecDeque::new(),
             dead: Vec::new(),
-            has_freed_mail: false,
             own_buffers: Charge::new(&meter),
             tls_bytes: 0,
             meter,
@@ -278,7 +267,7 @@ impl Core {
             .connection(key)
             .filter(|each| each.phase == Phase::Open);
         let joined = connection.ok_or(JoinError::Closed)?.rooms.len();
-        if let Some(place) = self.rooms.find(room)
+        if let Some(place) = self.exchange.find(room)
             && self.connections[key.index as usize].rooms.contains(place)
         {
             return Ok(self.room_id(place));
@@ -286,35 +275,21 @@ impl Core {
         if joined >= rooms_max {
             return Err(JoinError::TooManyRooms);
         }
-        let place = self.enter(room);
-        let can_inflate = self.connections[key.index as usize].window_bits > 0;
-        let local = &mut self.rooms[place as usize];
-        local.room.member_joined(can_inflate);
-        let membership = Membership {
+        let connection = &mut self.connections[key.index as usize];
+        let can_inflate = connection.window_bits > 0;
+        let (place, seat) = self.exchange.join(room, key.index, can_inflate);
+        connection.rooms.add(Membership {
             room: place,
-            place: local.join(key.index),
-        };
-        self.connections[key.index as usize].rooms.add(membership);
+            place: seat,
+        });
         Ok(self.room_id(place))
     }
 
     pub(super) fn room_id(&self, place: u32) -> RoomId {
         RoomId {
             place,
-            epoch: self.rooms[place as usize].room.epoch,
+            epoch: self.exchange.room(place).epoch,
         }
-    }
-
-    /// The room's place on this shard, which gets its frames from now on.
-    fn enter(&mut self, key: &RoomKey) -> u32 {
-        if let Some(place) = self.rooms.find(key) {
-            return place;
-        }
-        let (room, first_ticket) = self.doors.directory.enter(key, self.id);
-        let local = LocalRoom::new(room, first_ticket, &self.meter);
-        let place = self.rooms.insert(local);
-        self.stats().rooms.set(self.rooms.len() as u64);
-        place
     }
 
     /// Ends the connection's membership of the room at `place`.
@@ -326,11 +301,7 @@ impl Core {
             return;
         };
         let can_inflate = connection.window_bits > 0;
-        let local = &mut self.rooms[place as usize];
-        let pending_before = local.pending_bytes();
-        let moved = local.leave(seat);
-        self.pending_bytes -= pending_before - local.pending_bytes();
-        local.room.member_left(can_inflate);
+        let moved = self.exchange.leave(place, seat, can_inflate);
         for Moved {
             connection,
             place: seat,
@@ -340,38 +311,12 @@ impl Core {
                 .rooms
                 .moved(place, seat);
         }
-        if self.rooms[place as usize].members() == 0 {
-            let local = self.rooms.remove(place);
-            self.has_freed_mail |= local.held_runs() > 0;
-            self.doors.directory.leave(&local.room, self.id);
-            self.stats().rooms.set(self.rooms.len() as u64);
-        }
     }
 
     /// The room's place on this shard, if the id is still good.
     pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
-        let local = self.rooms.get(id.place as usize)?;
-        (local.room.epoch == id.epoch).then_some(id.place)
-    }
-
-    /// Whether members of the room at `place` have frames to get.
-    pub(super) fn is_room_pending(&self, place: u32) -> bool {
-        let room = self.rooms.get(place as usize);
-        room.is_some_and(LocalRoom::is_pending)
-    }
-
-    /// The room of that name on this shard.
-    pub(super) fn find_room(&self, key: &RoomKey) -> Option<u32> {
-        self.rooms.find(key)
-    }
-
-    /// Members of the room of that name on all shards.
-    pub(super) fn members(&self, key: &RoomKey) -> u32 {
-        if let Some(place) = self.find_room(key) {
-            return self.rooms[place as usize].room.members();
-        }
-        let room = self.doors.directory.find(key);
-        room.map_or(0, |room| room.members())
+        let room = self.exchange.get_room(id.place)?;
+        (room.epoch == id.epoch).then_some(id.place)
     }
 
     /// Publishes to a room that this shard has members of.
@@ -384,11 +329,10 @@ impl Core {
         received_ns: u64,
     ) {
         self.work.spend(PRICE_PUBLISH);
-        let room = &self.rooms[place as usize].room;
-        self.batch
-            .append(room, recipients, opcode, payload, received_ns);
-        if room.deflate_members() > 0 {
-            let room = Arc::clone(room);
+        let room = self
+            .exchange
+            .publish(place, recipients, opcode, payload, received_ns);
+        if let Some(room) = room {
             self.deflate_published(&room, opcode, payload);
         }
     }
@@ -402,17 +346,17 @@ impl Core {
         payload: &[u8],
         received_ns: u64,
     ) -> bool {
-        if let Some(place) = self.find_room(key) {
+        if let Some(place) = self.exchange.find(key) {
             self.publish(place, recipients, opcode, payload, received_ns);
             return true;
         }
-        let Some(room) = self.doors.directory.find(key) else {
+        let Some(room) = self.exchange.find_anywhere(key) else {
             return false;
         };
         self.work.spend(PRICE_PUBLISH);
         self.work.spend_bytes(payload.len(), PRICE_KIB_READ);
-        self.batch
-            .append(&room, recipients, opcode, payload, received_ns);
+        self.exchange
+            .publish_to(&room, recipients, opcode, payload, received_ns);
         if room.deflate_members() > 0 {
             self.deflate_published(&room, opcode, payload);
         }
@@ -432,7 +376,7 @@ impl Core {
         self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
         let deflater = &mut self.deflater;
         let is_smaller = self
-            .batch
+            .exchange
             .deflate_last(deflater, deflate.level, opcode, payload);
         backoff.note(is_smaller);
         self.count_deflated(is_smaller);
@@ -446,38 +390,19 @@ impl Core {
         }
     }
 
-    /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.
-    pub(super) fn accept_run(&mut self, run: &Run, hold: impl FnOnce() -> Rc<Credit>) {
-        let Some(place) = self.rooms.of_epoch(run.room.epoch) else {
-            return;
-        };
-        let local = &mut self.rooms[place as usize];
-        let was_pending = local.is_pending();
-        let pending_before = local.pending_bytes();
-        let accepted = local.accept(run, self.clock.tick(), hold);
-        self.pending_bytes += local.pending_bytes() - pending_before;
-        match accepted {
-            Accepted::Now if !was_pending && local.is_pending() => {
-                self.rooms_pending.push_back(place);
-            }
-            Accepted::Held => self.rooms.note_held(place),
-            Accepted::Now | Accepted::Stale => {}
-        }
-    }
-
     /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
     /// take, which are not in here.
     pub(super) fn publish_held(&mut self, tls_bytes: usize) {
         self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
-        let own_bytes = self.batch.held_bytes() + streams + tls_bytes;
+        let own_bytes = self.exchange.batch_bytes() + streams + tls_bytes;
         self.own_buffers.set(own_bytes);
         self.publish_metered();
     }
 
     /// Gives back what the shard keeps from one turn to the next only to be quick.
     pub(super) fn shrink_buffers(&mut self) {
-        self.batch.shrink();
+        self.exchange.shrink_batch();
         self.deflater.shrink();
         self.inflater.shrink();
         self.publish_held(self.tls_bytes);
@@ -503,7 +428,7 @@ impl Core {
     /// Gives back memory that grew under load. Called between turns, at most once a tick.
     pub(super) fn shrink(&mut self) {
         self.shrink_buffers();
-        self.rooms_pending.shrink_sparse();
+        self.exchange.shrink();
         self.to_read.shrink_sparse();
         self.to_handshake.shrink_sparse();
         self.paused.shrink_sparse();

@@ -12,7 +12,6 @@ use super::settings::{EndpointSettings, SlowClient};
 use super::shard::Shard;
 use super::slow;
 use super::stats::SlowAction;
-use super::work::{TurnPhase, price_of_bytes};
 use crate::fanout::local_room::{Encoding, LocalRun};
 use crate::fanout::outbox::Origin;
 use crate::fanout::pass::{Served, deliver_pass};
@@ -20,6 +19,7 @@ use crate::fanout::{ConnectionId, Recipient, Recipients};
 use crate::limits::{
     DELIVER_QUANTUM_NS, MEMBERS_PER_PASS, PRICE_KIB_SENT, PRICE_SEND, PRICE_VISIT,
 };
+use crate::work::{TurnPhase, price_of_bytes};
 
 /// What came of visits: the members that do not simply get all frames, and what was saved.
 #[derive(Default)]
@@ -43,11 +43,10 @@ impl Shard {
     pub(super) fn deliver(&mut self) {
         self.core.work.begin(TurnPhase::Deliver);
         // Nothing in here accepts runs, which is what adds to the queue.
-        let mut pending = std::mem::take(&mut self.core.rooms_pending);
+        let mut pending = self.core.exchange.begin_pass();
         deliver_pass(&mut pending, |room| self.serve_room(room));
-        debug_assert!(self.core.rooms_pending.is_empty());
         self.core.note_cut(!pending.is_empty());
-        self.core.rooms_pending = pending;
+        self.core.exchange.end_pass(pending);
         self.close_doomed();
     }
 
@@ -57,22 +56,22 @@ impl Shard {
         let end_ns = self.core.work.left_ns() - DELIVER_QUANTUM_NS as i64;
         let mut is_held_up = false;
         while !is_held_up {
-            let Some(room) = self.core.rooms.get(place as usize) else {
+            let Some(pending_bytes) = self.core.exchange.pending_bytes_of(place) else {
                 break;
             };
-            let largest = price_of_bytes(room.pending_bytes(), PRICE_KIB_SENT);
+            let largest = price_of_bytes(pending_bytes, PRICE_KIB_SENT);
             let visits_max = DELIVER_QUANTUM_NS / (PRICE_VISIT + PRICE_SEND + largest);
             let visits_max = (visits_max as usize).clamp(1, MEMBERS_PER_PASS);
             let Delivered { full, lagging } = deliver_room(&mut self.core, place, visits_max);
             lagging.into_iter().for_each(|key| self.judge_lagging(key));
             is_held_up = full.is_some_and(|key| !self.make_room(key));
-            let is_pending = self.core.is_room_pending(place);
+            let is_pending = self.core.exchange.is_pending(place);
             if !is_pending || self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
                 break;
             }
         }
         Served {
-            is_pending: self.core.is_room_pending(place),
+            is_pending: self.core.exchange.is_pending(place),
             is_spent: self.core.work.is_spent(),
         }
     }
@@ -110,19 +109,15 @@ struct Delivered {
 fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
     let Core {
         id,
-        rooms,
+        exchange,
         connections,
         dirty,
         endpoint_settings,
         ..
     } = core;
-    let Some(room) = rooms.get_mut(place as usize) else {
-        return Delivered::default();
-    };
-    let pending_before = room.pending_bytes();
     let mut outcome = Outcome::default();
     let mut full = None;
-    let visits = room.deliver(visits_max, |index, runs| {
+    let visits = exchange.visit(place, visits_max, |index, runs| {
         let connection = &mut connections[index as usize];
         let key = Key {
             index,
@@ -153,7 +148,6 @@ fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
         }
         true
     });
-    core.pending_bytes -= pending_before - room.pending_bytes();
     core.work
         .spend(visits as u64 * PRICE_VISIT + outcome.sends * PRICE_SEND);
     core.work.spend_bytes(outcome.bytes, PRICE_KIB_SENT);
@@ -166,7 +160,7 @@ fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
 pub(super) fn deliver_rest(core: &mut Core, key: Key) {
     let Core {
         id,
-        rooms,
+        exchange,
         connections,
         endpoint_settings,
         ..
@@ -182,8 +176,7 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
             place: seat,
         } = membership;
         let slow = slow_client(endpoint_settings, connection);
-        let room = &mut rooms[place as usize];
-        room.deliver_to(seat, |index, runs| {
+        exchange.visit_seat(place, seat, |index, runs| {
             visit(connection, (*id, index), place, runs, slow, &mut outcome);
         });
     }

@@ -144,7 +144,7 @@ impl Later<'_> {
     /// Members of a room on all shards, as far as is known at this moment.
     pub fn members(&self, endpoint: EndpointId, room: &str) -> u32 {
         let name = room.into();
-        self.core.members(&RoomKey { endpoint, name })
+        self.core.exchange.members(&RoomKey { endpoint, name })
     }
 
     /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::clock::Tick;
+use crate::clock::Tick;
 use crate::fanout::ConnectionId;
 use crate::fanout::outbox::{self, Part};
 use crate::fanout::room::EndpointId;

@@ -11,7 +11,6 @@ mod asking;
 mod attachments;
 mod bodies;
 mod busy;
-mod clock;
 mod close_reason;
 mod closing;
 mod connection;
@@ -30,8 +29,6 @@ mod ids;
 mod lagging;
 mod lanes;
 mod listener;
-mod local_rooms;
-mod mailbox;
 mod network;
 mod notice;
 mod over_limit;
@@ -54,8 +51,6 @@ mod sending;
 mod session;
 mod settings;
 mod shard;
-mod sleep;
-mod slots;
 mod slow;
 mod spare;
 mod start;
@@ -68,7 +63,6 @@ mod timers;
 mod tls;
 mod tries;
 mod view;
-mod work;
 
 pub use self::answer::{
     Accept, Admission, Answer, Context, EndpointError, HeadVerdict, Keeper, OwnedRequest, Pending,
@@ -96,11 +90,10 @@ pub use self::settings::{
 };
 pub use self::start::{Builder, Engine};
 pub use self::start_error::StartError;
-pub use self::stats::{Counter, Counts, Durations, ShardStats, SlowAction};
+pub use self::stats::{Counts, Durations, ShardStats, SlowAction};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::tries::Throttled;
 pub use self::view::View;
-pub use self::work::TurnPhase;
-
-#[cfg(test)]
-mod simulation;
+pub use crate::counter::Counter;
+pub use crate::exchange::ExchangeStats;
+pub use crate::work::TurnPhase;

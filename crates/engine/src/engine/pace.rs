@@ -1,10 +1,10 @@
 //! The rate limit of one connection: its token buckets, and the bytes that wait for tokens.
 
-use super::clock::Tick;
 use super::close_reason::CloseReason;
 use super::held::Held;
 use super::rate::TokenBucket;
 use super::settings::{Rate, RatePolicy};
+use crate::clock::Tick;
 
 /// What one connection has sent of what it may, and what is kept of it. It is there once the first
 /// frame has come, where there is a bound, and while something is kept.

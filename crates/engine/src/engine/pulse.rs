@@ -19,7 +19,7 @@ impl<'a> Pulse<'a> {
 
     /// Members of a room of this endpoint, on all shards, as far as is known at this moment.
     pub fn members(&self, room: &str) -> u32 {
-        self.core.members(&self.key(room))
+        self.core.exchange.members(&self.key(room))
     }
 
     /// Publishes to the members of a room of this endpoint. Where it has none, nothing happens.

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::clock::ticks_of;
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::Phase;
 use super::core::Core;
@@ -18,7 +17,9 @@ use super::pace::{Meter, Pace};
 use super::session::Session;
 use super::settings::Rate;
 use super::shard::Shard;
-use super::stats::{Counter, ShardStats};
+use super::stats::ShardStats;
+use crate::clock::ticks_of;
+use crate::counter::Counter;
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED, REFUSING_WAIT};
 use crate::wire::close::append_close;
@@ -312,7 +313,7 @@ impl Shard {
         match doors.inbound_holders.turn() {
             None => return,
             Some(other) if other != self.core.id => {
-                doors.doors[usize::from(other)].wake();
+                doors.wake(other);
                 return;
             }
             Some(_) => {}
@@ -338,7 +339,7 @@ impl Shard {
                     }
                 }
                 Turn::Other(shard) => {
-                    doors.doors[usize::from(shard)].wake();
+                    doors.wake(shard);
                     return;
                 }
                 Turn::Nobody => return,

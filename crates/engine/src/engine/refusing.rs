@@ -12,7 +12,6 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::addresses::counted_as;
-use super::clock::{Tick, ticks_of};
 use super::close_reason::Refusal;
 use super::connection::{Connection, Phase};
 use super::control::Handover;
@@ -21,6 +20,7 @@ use super::over_limit::OverLimit;
 use super::places::Taken;
 use super::shard::Shard;
 use super::stream::Stream;
+use crate::clock::{Tick, ticks_of};
 use crate::limits::REFUSING_WAIT;
 
 impl Shard {

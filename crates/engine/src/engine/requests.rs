@@ -12,7 +12,6 @@ use super::answer::{
     Accept, Admission, Answer, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
 use super::bodies::{Body, CONTINUE, Step};
-use super::clock::{Tick, ticks_of};
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::Phase;
 use super::endpoint::{Endpoint, Later};
@@ -21,6 +20,7 @@ use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
 use super::shard::Shard;
+use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::deflate::offer::Agreement;

@@ -21,7 +21,7 @@ impl Core {
         self.work.spend(PRICE_PUBLISH);
         self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
         let end = bytes.len() as u32;
-        let buffer = Buffer::new(bytes, Box::default(), &self.doors.live);
+        let buffer = Buffer::new(bytes, Box::default(), &self.doors.interconnect.live);
         let tick = self.clock.tick();
         let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
         let Some(connection) = self.connection(key) else {

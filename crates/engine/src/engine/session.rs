@@ -118,7 +118,7 @@ impl<'c> Session<'c> {
 
     /// The room of that name, if the connection is in it.
     pub fn joined(&self, room: &str) -> Option<RoomId> {
-        let place = self.core.find_room(&self.room_key(room))?;
+        let place = self.core.exchange.find(&self.room_key(room))?;
         let connection = &self.core.connections[self.key.index as usize];
         let is_member = connection.rooms.contains(place);
         is_member.then(|| self.core.room_id(place))
@@ -135,19 +135,15 @@ impl<'c> Session<'c> {
     /// that it leaves comes the last.
     pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
         let memberships = &self.core.connections[self.key.index as usize].rooms;
-        memberships.iter().map(|membership| {
-            let epoch = self.core.rooms[membership.room as usize].room.epoch;
-            RoomId {
-                place: membership.room,
-                epoch,
-            }
-        })
+        memberships
+            .iter()
+            .map(|membership| self.core.room_id(membership.room))
     }
 
     /// Members of a room on all shards, as far as is known at this moment.
     pub fn members(&self, room: RoomId) -> u32 {
         let place = self.core.room_place(room);
-        place.map_or(0, |place| self.core.rooms[place as usize].room.members())
+        place.map_or(0, |place| self.core.exchange.room(place).members())
     }
 
     /// Vetoes recipients: whatever is published through this session from now on, to whatever room,

@@ -2,12 +2,11 @@
 //!
 //! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event
 //! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
-//! amount of one currency ([`super::work`]). What a bound cut short stays queued, and the next poll
+//! amount of one currency ([`crate::work`]). What a bound cut short stays queued, and the next poll
 //! does not wait.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,6 @@ use mio::{Events, Poll, Token};
 use rustix::io::Errno;
 
 use super::busy::BusyWindow;
-use super::clock::Tick;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Phase};
 use super::control::{Control, Inbox};
@@ -23,20 +21,19 @@ use super::core::Core;
 use super::endpoint::Endpoint;
 use super::ids::Key;
 use super::listener::Listener;
-use super::mailbox::{Credit, Mail, Mailbox};
 use super::router::Router;
 use super::stats::ShardStats;
 use super::stop::Stop;
 use super::tls::TlsBuffers;
-use super::work::{TurnPhase, price_of_bytes};
 use super::{asking, slow, tls};
+use crate::clock::Tick;
 use crate::fanout::outbox::{Outbox, Sent};
-use crate::fanout::tickets::ShardSet;
 use crate::limits::{
-    BATCHES_PER_MAILBOX, COMPRESSED_READ_BYTES_MAX, FLUSH_QUANTUM_NS, PENDING_BYTES_MAX, PRICE_ASK,
-    PRICE_KIB_ENCRYPTED, PRICE_KIB_READ, PRICE_KIB_SENT, PRICE_READ, PRICE_RUN, PRICE_SEND,
-    READ_QUANTUM_BYTES, READS_PER_CONNECTION, SLICES_PER_WRITE, TURN_BYTES_MAX,
+    COMPRESSED_READ_BYTES_MAX, FLUSH_QUANTUM_NS, PRICE_ASK, PRICE_KIB_ENCRYPTED, PRICE_KIB_READ,
+    PRICE_KIB_SENT, PRICE_READ, PRICE_RUN, PRICE_SEND, READ_QUANTUM_BYTES, READS_PER_CONNECTION,
+    SLICES_PER_WRITE, TURN_BYTES_MAX,
 };
+use crate::work::{TurnPhase, price_of_bytes};
 
 /// The token of the waker; those of the listeners count down from here. Tokens of connections are
 /// generation and index, and no generation is that high.
@@ -77,14 +74,8 @@ pub(super) struct Shard {
     pub(super) router: Arc<Router>,
     pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
     pub(super) inbox: Inbox,
-    /// Counts the shard's own frames that wait for the ticket of another shard.
-    pub(super) own_mailbox: Arc<Mailbox>,
-    /// Mail that did not fit into its mailbox, for each shard.
-    pub(super) unsent: Vec<VecDeque<Mail>>,
     pub(super) core: Core,
     pub(super) stop: Stop,
-    /// The shards whose last mail was taken.
-    pub(super) stop_markers: ShardSet,
     /// The tick whose timers have run.
     pub(super) timers_tick: Tick,
     /// When the endpoints are told that a second is over, on the admin shard.
@@ -136,7 +127,7 @@ impl Shard {
             self.take_events(Duration::ZERO);
         } else {
             let doors = Arc::clone(&self.core.doors);
-            let sleeping = &doors.doors[usize::from(self.core.id)].sleeping;
+            let sleeping = &doors.interconnect.sleeper(self.core.id).sleeping;
             sleeping.announce();
             let has_mail = self.has_mail();
             let until_due = self.until_due();
@@ -228,8 +219,8 @@ impl Shard {
     fn has_work(&self) -> bool {
         let core = &self.core;
         !core.dirty.is_empty()
-            || !core.rooms_pending.is_empty()
-            || !core.batch.is_empty()
+            || core.exchange.has_pending()
+            || core.exchange.has_published()
             || !core.doomed.is_empty()
             || !core.leaving.is_empty()
             || !core.dead.is_empty()
@@ -246,57 +237,29 @@ impl Shard {
     /// Whether other threads left something, or made room for what they are to get.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
-            || (!self.inbox.has_no_control() && !self.is_blocked())
-            || self
-                .senders()
-                .any(|from| !self.core.doors.mailbox(from, self.core.id).is_empty())
-            || self.may_push_again()
-    }
-
-    /// Whether a receiver has said that there is room again. It may have found this shard awake, so
-    /// this has to be asked before sleeping.
-    fn may_push_again(&self) -> bool {
-        (0..self.core.doors.shards()).any(|shard| {
-            let mailbox = self.core.doors.mailbox(self.core.id, shard);
-            !self.unsent[usize::from(shard)].is_empty() && !mailbox.blocked.is_announced()
-        })
-    }
-
-    fn senders(&self) -> impl Iterator<Item = u16> + use<> {
-        let own = self.core.id;
-        (0..self.core.doors.shards()).filter(move |shard| *shard != own)
-    }
-
-    /// Whether a mailbox is full: nothing is read until it takes what waits for it.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.unsent.iter().any(|unsent| !unsent.is_empty())
+            || (!self.inbox.has_no_control() && !self.core.exchange.is_blocked())
+            || self.core.exchange.has_mail()
     }
 
     /// Whether publishers may be read.
     pub(super) fn may_read(&self) -> bool {
-        !self.is_blocked()
-            && self.stop.is_reading()
-            && self.core.pending_bytes < PENDING_BYTES_MAX
-            && !self.own_mailbox.is_full()
+        self.stop.is_reading() && self.core.exchange.may_publish()
     }
 
     /// Takes what other threads left: control messages, batches.
     fn take_mail(&mut self) {
-        self.push_unsent();
+        self.core.exchange.push_unsent();
         self.take_controls();
         self.core.work.begin(TurnPhase::Mail);
-        if self.core.doors.shards() > 1 {
-            let taken: usize = self.senders().map(|from| self.take_batches(from)).sum();
-            if taken > 0 {
-                self.wake_blocked_senders();
-            }
-        }
+        let tick = self.core.clock.tick();
+        let more = self.core.exchange.take_mail(&mut self.core.work, tick);
+        self.core.note_cut(more);
     }
 
     fn take_controls(&mut self) {
         self.core.work.begin(TurnPhase::Control);
-        while !self.is_blocked()
-            && self.core.batch.bytes_pending() < TURN_BYTES_MAX
+        while !self.core.exchange.is_blocked()
+            && self.core.exchange.published_bytes() < TURN_BYTES_MAX
             && let Some(control) = self.inbox.take_control()
         {
             self.obey(control);
@@ -308,51 +271,6 @@ impl Shard {
         self.core.note_cut(more);
     }
 
-    /// Takes mail from one other shard: once at the least, unless too much is yet to be delivered.
-    /// Returns how much there was.
-    fn take_batches(&mut self, from: u16) -> usize {
-        let mut taken = 0;
-        while taken < BATCHES_PER_MAILBOX
-            && self.core.pending_bytes < PENDING_BYTES_MAX
-            && !(taken > 0 && self.core.work.is_spent())
-            && let Some(mail) = self.core.doors.mailbox(from, self.core.id).pop()
-        {
-            taken += 1;
-            let mailbox = self.core.doors.mailbox(from, self.core.id);
-            let credit = Rc::new(Credit::new(mailbox, &mail));
-            match &mail {
-                Mail::Stop => self.stop_markers.insert(from),
-                Mail::Batch(batch) => {
-                    self.core.work.spend(batch.runs.len() as u64 * PRICE_RUN);
-                    for run in &batch.runs {
-                        self.core.accept_run(run, || Rc::clone(&credit));
-                    }
-                }
-            }
-        }
-        if taken > 0 {
-            let mailbox = self.core.doors.mailbox(from, self.core.id);
-            self.core.note_cut(!mailbox.is_empty());
-        }
-        taken
-    }
-
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
-    /// any mailbox that waited for it.
-    pub(super) fn wake_blocked_senders(&self) {
-        for from in self.senders() {
-            if self
-                .core
-                .doors
-                .mailbox(from, self.core.id)
-                .blocked
-                .must_wake()
-            {
-                self.core.doors.doors[usize::from(from)].wake();
-            }
-        }
-    }
-
     /// Reads connections that may have something, each at most once. Those that had nothing left
     /// when they were read last and those that had more take turns: so whoever sends now and then
     /// waits for one read of those that send without pause, however many they are.
@@ -361,7 +279,7 @@ impl Shard {
         self.core.resume_paused();
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         for _ in 0..self.core.to_read.len() {
-            let is_full = self.core.batch.bytes_pending() >= TURN_BYTES_MAX;
+            let is_full = self.core.exchange.published_bytes() >= TURN_BYTES_MAX;
             if is_full || self.core.work.is_spent() || !self.may_read() {
                 break;
             }
@@ -423,7 +341,7 @@ impl Shard {
                         return;
                     }
                     if self.core.work.is_quantum_spent()
-                        || self.core.batch.bytes_pending() >= TURN_BYTES_MAX
+                        || self.core.exchange.published_bytes() >= TURN_BYTES_MAX
                     {
                         break;
                     }
@@ -459,27 +377,7 @@ impl Shard {
     /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
     /// other shards first, so that the cores work side by side.
     pub(super) fn seal(&mut self) {
-        if self.core.batch.is_empty() {
-            return;
-        }
-        let mut batch = self.core.batch.seal();
-        let mut members = batch.take_tickets();
-        members.remove(self.core.id);
-        let batch = Arc::new(batch);
-        let mail = Mail::Batch(Arc::clone(&batch));
-        for shard in members.iter() {
-            self.push_mail(shard, mail.clone());
-        }
-        for shard in members.iter() {
-            self.wake(shard);
-        }
-        // What waits here for the ticket of another shard counts like mail to oneself.
-        let mut credit = None;
-        for run in &batch.runs {
-            let reserve = || Rc::new(Credit::reserve(&self.own_mailbox, &mail));
-            self.core
-                .accept_run(run, || Rc::clone(credit.get_or_insert_with(reserve)));
-        }
+        self.core.exchange.seal(self.core.clock.tick());
     }
 
     /// Writes to every connection that has something to be sent: one call each, as a rule.
@@ -601,43 +499,6 @@ impl Shard {
         self.close_doomed();
     }
 
-    /// Pushes mail to another shard, behind what waits for it already.
-    pub(super) fn push_mail(&mut self, shard: u16, mail: Mail) {
-        let unsent = &mut self.unsent[usize::from(shard)];
-        unsent.push_back(mail);
-        if unsent.len() == 1 {
-            self.push_unsent_to(shard);
-            if !self.unsent[usize::from(shard)].is_empty() {
-                self.core.stats().blocked.add(1);
-            }
-        }
-    }
-
-    /// Tries again to push what did not fit.
-    fn push_unsent(&mut self) {
-        for shard in 0..self.core.doors.shards() {
-            if !self.unsent[usize::from(shard)].is_empty() && self.push_unsent_to(shard) {
-                self.wake(shard);
-            }
-        }
-    }
-
-    /// Returns whether anything was pushed.
-    fn push_unsent_to(&mut self, shard: u16) -> bool {
-        let mailbox = self.core.doors.mailbox(self.core.id, shard);
-        mailbox.push_all(&mut self.unsent[usize::from(shard)])
-    }
-
-    /// Wakes another shard where it sleeps, after mail was pushed to it.
-    pub(super) fn wake(&self, shard: u16) {
-        let stats = self.core.stats();
-        if self.core.doors.doors[usize::from(shard)].wake() {
-            stats.wakes_sent.add(1);
-        } else {
-            stats.wakes_elided.add(1);
-        }
-    }
-
     fn obey(&mut self, control: Control) {
         let now_ns = self.core.clock.now_ns();
         self.core.work.spend(PRICE_RUN);
@@ -680,7 +541,7 @@ impl Shard {
             }
             Control::Leave { connection, room } => {
                 if let Some(key) = self.core.key_of(connection)
-                    && let Some(place) = self.core.find_room(&room)
+                    && let Some(place) = self.core.exchange.find(&room)
                 {
                     self.core.leave(key, place);
                 }

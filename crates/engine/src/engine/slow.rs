@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Phase};
 use super::core::Core;
@@ -19,6 +18,7 @@ use super::ids::Key;
 use super::lagging::{LaggingClient, PartOf};
 use super::settings::{SlowClient, SlowPolicy};
 use super::stats::SlowAction;
+use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::{Dropped, Outbox};
 use crate::fanout::segment::Segment;
 use crate::limits::{
@@ -287,7 +287,7 @@ fn let_largest_go(core: &mut Core) {
     match doors.waiting_holders.turn() {
         None => return,
         Some(other) if other != core.id => {
-            doors.doors[usize::from(other)].wake();
+            doors.wake(other);
             return;
         }
         Some(_) => {}
@@ -300,7 +300,7 @@ fn let_largest_go(core: &mut Core) {
         match relief.next() {
             Turn::Own(key) => let_go(core, key),
             Turn::Other(shard) => {
-                doors.doors[usize::from(shard)].wake();
+                doors.wake(shard);
                 return;
             }
             Turn::Nobody => return,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use super::busy::BusyWindow;
-use super::clock::Clock;
 use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::endpoint::Endpoint;
@@ -24,8 +23,9 @@ use super::start_error::StartError;
 use super::stop::Stop;
 use super::tls::{Tls, TlsBuffers};
 use super::view::View;
+use crate::clock::Clock;
+use crate::exchange::{Interconnect, Sleeper};
 use crate::fanout::room::EndpointId;
-use crate::fanout::tickets::ShardSet;
 use crate::limits::{
     EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, TLS_KEPT_BYTES_MAX,
 };
@@ -133,10 +133,9 @@ impl Builder {
         let listening = relays.places;
         let mut listeners = relays.of_shards;
         listeners.extend(admins.of_shards);
-        let doors = (0..listeners.len()).map(|_| make_door(self.endpoints.len()));
-        let doors = doors.collect::<io::Result<Vec<_>>>()?;
-        let (doors, parts): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
-        let doors = Arc::new(Doors::new(doors, relaying, tls_names(&listening))?);
+        let names = tls_names(&listening);
+        let (doors, parts) = make_doors(listeners.len(), self.endpoints.len(), relaying, names)?;
+        let doors = Arc::new(doors);
         let handle = Handle::new(Arc::clone(&doors));
         for endpoint in &self.endpoints {
             endpoint.started(&handle).map_err(StartError::Endpoint)?;
@@ -215,11 +214,24 @@ fn listen(
     Ok((relays, admins))
 }
 
-/// A shard's poll, and both sides of the door that wakes it.
-fn make_door(endpoints: usize) -> io::Result<(Door, (Poll, Inbox))> {
-    let poll = Poll::new()?;
-    let (door, inbox) = Door::new(Waker::new(poll.registry(), WAKER)?, endpoints);
-    Ok((door, (poll, inbox)))
+/// The doors of so many shards for so many endpoints, and what each shard has for its door.
+fn make_doors(
+    shards: usize,
+    endpoints: usize,
+    relaying: u16,
+    tls_listeners: Vec<String>,
+) -> io::Result<(Doors, Vec<(Poll, Inbox)>)> {
+    let (mut doors, mut sleepers, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..shards {
+        let poll = Poll::new()?;
+        sleepers.push(Sleeper::new(Waker::new(poll.registry(), WAKER)?));
+        let (door, inbox) = Door::new(endpoints);
+        doors.push(door);
+        parts.push((poll, inbox));
+    }
+    let interconnect = Interconnect::new(sleepers);
+    let doors = Doors::new(doors, interconnect, relaying, tls_listeners)?;
+    Ok((doors, parts))
 }
 
 fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
@@ -266,8 +278,6 @@ impl Parts {
         } = self.shared;
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
-        let unsent = (0..doors.shards()).map(|_| VecDeque::new()).collect();
-        let own_mailbox = Arc::clone(doors.mailbox(self.id, self.id));
         Shard {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -279,11 +289,8 @@ impl Parts {
             router: self.router,
             endpoints,
             inbox: self.inbox,
-            own_mailbox,
-            unsent,
             core: Core::new(self.id, doors, live, clock),
             stop: Stop::Running,
-            stop_markers: ShardSet::default(),
             timers_tick: 0,
             next_pulse_tick: 0,
             busy_window: BusyWindow::default(),
@@ -383,8 +390,8 @@ impl Engine {
     /// Ends the shards that run already, without a word to anybody.
     fn abort(self) {
         self.doors.is_aborted.store(true, Ordering::Relaxed);
-        for door in &self.doors.doors {
-            door.wake();
+        for shard in 0..self.doors.shards() {
+            self.doors.wake(shard);
         }
         for thread in self.threads {
             // A shard that panics ends the process, so there is no error to be told.

@@ -1,34 +1,13 @@
 //! What a shard counts: relaxed atomics that the shard alone writes and the admin shard reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use super::close_reason::{CloseReason, Refusal};
 use super::settings::RatePolicy;
-use super::work::TurnPhase;
+use crate::counter::Counter;
+use crate::exchange::ExchangeStats;
 use crate::wire::deflate::InflateError;
-
-/// A number that one thread writes and any thread reads: an addition is a load and a store.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `more`. Called by the shard that owns the counter alone. It wraps, as sums of
-    /// nanoseconds may after months of overload.
-    pub(crate) fn add(&self, more: u64) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(before.wrapping_add(more), Ordering::Relaxed);
-    }
-
-    /// Sets the value, for gauges.
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::work::TurnPhase;
 
 /// Buckets for each power of two of a [`Durations`].
 const SUB_BUCKETS: usize = 4;
@@ -240,18 +219,8 @@ pub struct ShardStats {
     pub inflated: Counter,
     /// Compressed messages that were refused, by [`InflateError`].
     pub inflations_refused: [Counter; InflateError::LABELS.len()],
-    /// Rooms now that the shard has members of.
-    pub rooms: Counter,
-    /// Wakes sent to other shards.
-    pub wakes_sent: Counter,
-    /// Wakes that were not needed, since the other shard was awake.
-    pub wakes_elided: Counter,
-    /// Runs that now wait for an earlier ticket.
-    pub held_runs: Counter,
-    /// How long the oldest of them has waited, in milliseconds.
-    pub held_age_ms: Counter,
-    /// Times that a full mailbox made this shard stop reading.
-    pub blocked: Counter,
+    /// Its exchange with the other shards.
+    pub exchange: Arc<ExchangeStats>,
     /// Endpoint code that panicked.
     pub endpoint_panics: Counter,
     /// When the loop last began a turn, in nanoseconds of the process's clock.

@@ -1,6 +1,6 @@
 //! How far a shard is on its way to its end.
 
-use super::clock::Tick;
+use crate::clock::Tick;
 
 /// How far a shard is on its way to its end.
 #[derive(Debug)]

@@ -2,13 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::ids::Key;
-use super::mailbox::Mail;
 use super::shard::Shard;
 use super::stop::Stop;
+use crate::clock::{Tick, ticks_of};
 use crate::limits::{LISTEN_BACKLOG, STOP_MARKER_WAIT, STOP_REQUEST_WAIT};
 
 impl Shard {
@@ -42,8 +41,7 @@ impl Shard {
         // this one must go ahead of the marker.
         self.seal();
         for shard in self.co_relaying() {
-            self.push_mail(shard, Mail::Stop);
-            self.wake(shard);
+            self.core.exchange.end_mail_to(shard);
         }
     }
 
@@ -66,12 +64,12 @@ impl Shard {
         let waited = self.core.clock.tick().saturating_sub(since);
         let has_all = self
             .co_relaying()
-            .all(|shard| self.stop_markers.contains(shard));
+            .all(|shard| self.core.exchange.has_ended(shard));
         if !has_all && waited <= ticks_of(STOP_MARKER_WAIT) {
             return;
         }
         // Frames go ahead of the Close, so they have to be in the outboxes.
-        if !self.core.rooms_pending.is_empty() {
+        if self.core.exchange.has_pending() {
             return;
         }
         self.stop = Stop::Closing;

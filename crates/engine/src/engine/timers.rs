@@ -9,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::clock::{Tick, ticks_of};
 use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::ids::Key;
 use super::pulse::Pulse;
 use super::shard::Shard;
 use super::slow;
+use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::fanout::room::EndpointId;
 use crate::limits::{SWEEP_CONNECTIONS_MIN, SWEEP_CONNECTIONS_PER_TURN, TICK, TICKS_PER_SWEEP};
@@ -156,13 +156,11 @@ impl Shard {
 
     /// Publishes how many runs wait for an earlier ticket, and how long.
     fn note_held(&mut self) {
-        let (held, oldest) = self.core.rooms.held();
-        let age = oldest.map_or(0, |tick| self.core.clock.tick().saturating_sub(tick));
-        let stats = self.core.stats();
-        stats.held_runs.set(held);
-        stats
-            .held_age_ms
-            .set(u64::from(age) * TICK.as_millis() as u64);
+        let (runs, age) = self.core.exchange.held(self.core.clock.tick());
+        let stats = &self.core.stats().exchange;
+        stats.held_runs.set(runs);
+        let age_ms = u64::from(age) * TICK.as_millis() as u64;
+        stats.held_age_ms.set(age_ms);
     }
 
     /// Tells the endpoints that a second is over, if this is the admin shard. Called once a

@@ -30,9 +30,7 @@ impl View {
 
     /// Mails that wait for a shard in all its mailboxes together.
     pub fn mailbox_depth(&self, shard: usize) -> usize {
-        (0..self.doors.shards())
-            .map(|from| self.doors.mailbox(from, shard as u16).depth())
-            .sum()
+        self.doors.interconnect.mailbox_depth(shard as u16)
     }
 
     /// Connections of the relaying shards, of all kinds, those aside that are only refused.
@@ -53,7 +51,7 @@ impl View {
 
     /// Of [`View::process_bytes`], those of live buffers and batches.
     pub fn live_bytes(&self) -> usize {
-        self.doors.live.now()
+        self.doors.interconnect.live.now()
     }
 
     /// Bytes of all that waits to be sent, and of what it takes to send it: buffers, queues, TLS,
@@ -75,8 +73,15 @@ impl View {
     /// Rooms that have members, those of the admin shard's own endpoints aside.
     pub fn rooms(&self) -> usize {
         let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
-        let own: u64 = admins.iter().map(|door| door.stats.rooms.get()).sum();
-        self.doors.directory.rooms().saturating_sub(own as usize)
+        let own: u64 = admins
+            .iter()
+            .map(|door| door.stats.exchange.rooms.get())
+            .sum();
+        self.doors
+            .interconnect
+            .directory
+            .rooms()
+            .saturating_sub(own as usize)
     }
 
     /// Clients of the relaying shards whose last send would have blocked, and those of them that

@@ -92,7 +92,7 @@ impl LocalRun {
 struct Held<Hold> {
     run: Run,
     held_since_tick: u32,
-    _hold: Hold,
+    hold: Hold,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +194,11 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.held.len()
     }
 
+    /// What those hold.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.held.values().map(|held| &held.hold)
+    }
+
     /// Since when the oldest run waits, in ticks of the shard's clock.
     pub fn held_since_tick(&self) -> Option<u32> {
         self.held.values().map(|held| held.held_since_tick).min()
@@ -261,7 +266,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
             let held = Held {
                 run: run.clone(),
                 held_since_tick: now_tick,
-                _hold: hold(),
+                hold: hold(),
             };
             let before = self.held.insert(run.first_ticket, held);
             debug_assert!(before.is_none(), "two runs with one ticket");

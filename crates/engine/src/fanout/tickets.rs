@@ -42,6 +42,13 @@ impl ShardSet {
         self.0[usize::from(shard) / 64] &= !bit(shard);
     }
 
+    /// Takes the first of the set out.
+    pub fn take_first(&mut self) -> Option<u16> {
+        let first = self.iter().next()?;
+        self.remove(first);
+        Some(first)
+    }
+
     /// The shards of the set, in order.
     pub fn iter(self) -> impl Iterator<Item = u16> {
         self.0.into_iter().enumerate().flat_map(|(word, mut bits)| {

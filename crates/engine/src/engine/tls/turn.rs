@@ -9,10 +9,10 @@ use crate::engine::close_reason::{CloseReason, Refusal};
 use crate::engine::connection::{Connection, Phase};
 use crate::engine::ids::Key;
 use crate::engine::shard::Shard;
-use crate::engine::work::TurnPhase;
 use crate::fanout::outbox::Outbox;
 use crate::limits::{PRICE_HANDSHAKE, TLS_HANDSHAKE_READS_PER_TURN, TLS_HANDSHAKES_PER_TURN};
 use crate::wire::http::Response;
+use crate::work::TurnPhase;
 
 impl Shard {
     /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
@@ -35,7 +35,7 @@ impl Shard {
         self.core.note_cut(!self.core.to_handshake.is_empty());
         // With the end of a handshake may come an upgrade, a message and the client's Close: the
         // message goes out before anybody is closed.
-        if !self.core.batch.is_empty() {
+        if self.core.exchange.has_published() {
             self.seal();
             self.deliver();
         }

@@ -80,7 +80,7 @@ impl<T> Default for Page<T> {
 /// Things by place. Pages of places come and go, so that one that stays at a high place keeps its
 /// page alone.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     pages: Vec<Page<T>>,
     /// The pages with a vacant place. The last page always has something in it.
     vacant: Bits,
@@ -98,17 +98,17 @@ impl<T> Default for Slots<T> {
 }
 
 /// The place of the thing that comes next.
-pub(super) struct VacantSlot<'p, T> {
+pub(crate) struct VacantSlot<'p, T> {
     slots: &'p mut Slots<T>,
     place: usize,
 }
 
 impl<'p, T> VacantSlot<'p, T> {
-    pub(super) fn key(&self) -> usize {
+    pub(crate) fn key(&self) -> usize {
         self.place
     }
 
-    pub(super) fn insert(self, thing: T) -> &'p mut T {
+    pub(crate) fn insert(self, thing: T) -> &'p mut T {
         let VacantSlot { slots, place } = self;
         let (number, at) = (place / PAGE, place % PAGE);
         if number == slots.pages.len() {
@@ -130,28 +130,28 @@ impl<'p, T> VacantSlot<'p, T> {
 
 impl<T> Slots<T> {
     /// How many things there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     #[inline]
-    pub(super) fn get(&self, place: usize) -> Option<&T> {
+    pub(crate) fn get(&self, place: usize) -> Option<&T> {
         let page = self.pages.get(place / PAGE)?;
         page.things.get(place % PAGE)?.as_ref()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         let page = self.pages.get_mut(place / PAGE)?;
         page.things.get_mut(place % PAGE)?.as_mut()
     }
 
     /// The lowest place that is vacant.
-    pub(super) fn vacant_entry(&mut self) -> VacantSlot<'_, T> {
+    pub(crate) fn vacant_entry(&mut self) -> VacantSlot<'_, T> {
         let number = self.vacant.lowest().unwrap_or(self.pages.len());
         let taken = self.pages.get(number).map_or(0, |page| page.taken);
         VacantSlot {
@@ -161,7 +161,7 @@ impl<T> Slots<T> {
     }
 
     /// Puts a thing at the lowest vacant place. Returns that.
-    pub(super) fn insert(&mut self, thing: T) -> usize {
+    pub(crate) fn insert(&mut self, thing: T) -> usize {
         let entry = self.vacant_entry();
         let place = entry.key();
         entry.insert(thing);
@@ -169,7 +169,7 @@ impl<T> Slots<T> {
     }
 
     /// Takes out what is at `place`, where something has to be.
-    pub(super) fn remove(&mut self, place: usize) -> T {
+    pub(crate) fn remove(&mut self, place: usize) -> T {
         let (number, at) = (place / PAGE, place % PAGE);
         let page = &mut self.pages[number];
         let thing = page.things[at].take().expect("something is there");
@@ -197,7 +197,7 @@ impl<T> Slots<T> {
     }
 
     /// The first place from `from` on with something in it. Of vacant ones 64 are one step.
-    pub(super) fn next_from(&self, from: usize) -> Option<usize> {
+    pub(crate) fn next_from(&self, from: usize) -> Option<usize> {
         let mut mask = u64::MAX << (from % PAGE);
         for (number, page) in self.pages.iter().enumerate().skip(from / PAGE) {
             let taken = page.taken & mask;
@@ -210,7 +210,7 @@ impl<T> Slots<T> {
     }
 
     /// All things and their places, in the order of places.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let pages = self.pages.iter().enumerate();
         pages.flat_map(|(number, page)| {
             let things = page.things.iter().enumerate();

@@ -60,7 +60,7 @@ impl TurnPhase {
 
 /// What may still be done in this turn, in nanoseconds of work.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(crate) struct Work {
     left_ns: i64,
     /// Where the quantum of the connection that is read ends.
     quantum_end_ns: i64,
@@ -79,12 +79,12 @@ impl Default for Work {
 
 impl Work {
     /// Begins a turn: nothing is carried over, since nothing is owed to anybody.
-    pub(super) fn begin_turn(&mut self) {
+    pub(crate) fn begin_turn(&mut self) {
         self.left_ns = 0;
     }
 
     /// Begins a phase with its share, and with what was left.
-    pub(super) fn begin(&mut self, phase: TurnPhase) {
+    pub(crate) fn begin(&mut self, phase: TurnPhase) {
         self.phase = phase;
         self.left_ns = self.left_ns.max(0) + phase.share_ns() as i64;
         self.quantum_end_ns = 0;
@@ -92,47 +92,47 @@ impl Work {
 
     /// Pays for a step.
     #[inline]
-    pub(super) fn spend(&mut self, ns: u64) {
+    pub(crate) fn spend(&mut self, ns: u64) {
         self.left_ns -= ns as i64;
     }
 
     /// Pays for so many bytes, at the price of 1,024 of them.
     #[inline]
-    pub(super) fn spend_bytes(&mut self, bytes: usize, price_of_kib: u64) {
+    pub(crate) fn spend_bytes(&mut self, bytes: usize, price_of_kib: u64) {
         self.spend(price_of_bytes(bytes, price_of_kib));
     }
 
     /// Whether the phase has to end.
     #[inline]
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.left_ns <= 0
     }
 
     /// What is left, for somebody who wants to know how much it went down.
-    pub(super) fn left_ns(&self) -> i64 {
+    pub(crate) fn left_ns(&self) -> i64 {
         self.left_ns
     }
 
     /// Begins one connection's part of the reading.
-    pub(super) fn begin_quantum(&mut self) {
+    pub(crate) fn begin_quantum(&mut self) {
         self.quantum_end_ns = (self.left_ns - READ_QUANTUM_NS as i64).max(0);
     }
 
     /// Whether another connection is to be read.
     #[inline]
-    pub(super) fn is_quantum_spent(&self) -> bool {
+    pub(crate) fn is_quantum_spent(&self) -> bool {
         self.left_ns <= self.quantum_end_ns
     }
 
     /// The phase, if it has to end while `more` waits.
-    pub(super) fn cut(&self, more: bool) -> Option<TurnPhase> {
+    pub(crate) fn cut(&self, more: bool) -> Option<TurnPhase> {
         (more && self.is_spent()).then_some(self.phase)
     }
 }
 
 /// The price of so many bytes, by that of 1,024.
 #[inline]
-pub(super) fn price_of_bytes(bytes: usize, price_of_kib: u64) -> u64 {
+pub(crate) fn price_of_bytes(bytes: usize, price_of_kib: u64) -> u64 {
     (bytes as u64 * price_of_kib) >> 10
 }
 

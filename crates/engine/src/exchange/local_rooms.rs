@@ -7,11 +7,11 @@ use std::rc::Rc;
 use hashbrown::HashTable;
 use rustc_hash::FxHashSet;
 
-use super::clock::Tick;
 use super::mailbox::Credit;
-use super::slots::Slots;
+use crate::clock::Tick;
 use crate::fanout::local_room::LocalRoom;
 use crate::fanout::room::RoomKey;
+use crate::slots::Slots;
 use crate::sparse::Sparse as _;
 
 /// Tables that share the entries of an index between them. Of a million rooms each has 16,000: so
@@ -92,7 +92,7 @@ fn epoch_hash(epoch: u64) -> u32 {
 
 /// The rooms that a shard has members of. The hasher of names is the standard one, since clients
 /// choose them; epochs are counted.
-pub(super) struct LocalRooms {
+pub(crate) struct LocalRooms {
     rooms: Slots<LocalRoom<Rc<Credit>>>,
     by_name: Places,
     by_epoch: Places,
@@ -102,7 +102,7 @@ pub(super) struct LocalRooms {
 }
 
 impl LocalRooms {
-    pub(super) fn new() -> LocalRooms {
+    pub(crate) fn new() -> LocalRooms {
         LocalRooms {
             rooms: Slots::default(),
             by_name: Places::new(),
@@ -113,32 +113,37 @@ impl LocalRooms {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rooms.len()
     }
 
-    pub(super) fn get(&self, place: usize) -> Option<&LocalRoom<Rc<Credit>>> {
+    pub(crate) fn get(&self, place: usize) -> Option<&LocalRoom<Rc<Credit>>> {
         self.rooms.get(place)
     }
 
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut LocalRoom<Rc<Credit>>> {
+    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut LocalRoom<Rc<Credit>>> {
         self.rooms.get_mut(place)
     }
 
     /// The place of the room of that name.
-    pub(super) fn find(&self, key: &RoomKey) -> Option<u32> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &LocalRoom<Rc<Credit>>)> {
+        let rooms = self.rooms.iter();
+        rooms.map(|(place, room)| (place as u32, room))
+    }
+
+    pub(crate) fn find(&self, key: &RoomKey) -> Option<u32> {
         let is_meant = |place| self[place as usize].room.key == *key;
         self.by_name.find(self.name_hash(key), is_meant)
     }
 
     /// The place of the room of that epoch.
-    pub(super) fn of_epoch(&self, epoch: u64) -> Option<u32> {
+    pub(crate) fn of_epoch(&self, epoch: u64) -> Option<u32> {
         let is_meant = |place| self[place as usize].room.epoch == epoch;
         self.by_epoch.find(epoch_hash(epoch), is_meant)
     }
 
     /// Adds a room whose name and epoch are new here. Returns its place.
-    pub(super) fn insert(&mut self, room: LocalRoom<Rc<Credit>>) -> u32 {
+    pub(crate) fn insert(&mut self, room: LocalRoom<Rc<Credit>>) -> u32 {
         let (name, epoch) = (self.name_hash(&room.room.key), epoch_hash(room.room.epoch));
         let place = self.rooms.insert(room) as u32;
         self.by_name.insert(name, place);
@@ -147,7 +152,7 @@ impl LocalRooms {
     }
 
     /// Takes the room at `place` out, which has to be there.
-    pub(super) fn remove(&mut self, place: u32) -> LocalRoom<Rc<Credit>> {
+    pub(crate) fn remove(&mut self, place: u32) -> LocalRoom<Rc<Credit>> {
         let room = self.rooms.remove(place as usize);
         self.by_name.remove(self.name_hash(&room.room.key), place);
         self.by_epoch.remove(epoch_hash(room.room.epoch), place);
@@ -155,13 +160,13 @@ impl LocalRooms {
     }
 
     /// Notes that runs of the room at `place` wait for an earlier ticket.
-    pub(super) fn note_held(&mut self, place: u32) {
+    pub(crate) fn note_held(&mut self, place: u32) {
         self.held.insert(place);
     }
 
     /// How many runs wait for an earlier ticket, and since when the oldest one does. It looks at
     /// the rooms alone that have had such runs since it was last asked.
-    pub(super) fn held(&mut self) -> (u64, Option<Tick>) {
+    pub(crate) fn held(&mut self) -> (u64, Option<Tick>) {
         let (mut runs, mut oldest) = (0, None);
         let rooms = &self.rooms;
         self.held.retain(|place| {

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
 use super::sleep::SleepFlag;
-use crate::fanout::batch::Batch;
+use crate::fanout::batch::{Batch, Run};
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_BYTES_MAX};
 
 /// What a shard sends to another.
@@ -30,6 +30,13 @@ impl Mail {
         match self {
             Mail::Batch(batch) => batch.bytes,
             Mail::Stop => 0,
+        }
+    }
+
+    pub(crate) fn runs(&self) -> &[Run] {
+        match self {
+            Mail::Batch(batch) => &batch.runs,
+            Mail::Stop => &[],
         }
     }
 }
@@ -121,6 +128,12 @@ impl Mailbox {
         self.receiver.try_recv().ok()
     }
 
+    /// Mails that were not taken.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.receiver.len()
+    }
+
     /// Whether there is nothing to take.
     pub(crate) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
@@ -157,6 +170,13 @@ impl Credit {
     pub(crate) fn reserve(mailbox: &Arc<Mailbox>, mail: &Mail) -> Credit {
         mailbox.reserve(mail.bytes());
         Credit::new(mailbox, mail)
+    }
+}
+
+impl Credit {
+    /// Whether it is one of this mailbox.
+    pub(super) fn is_of(&self, mailbox: &Arc<Mailbox>) -> bool {
+        Arc::ptr_eq(&self.mailbox, mailbox)
     }
 }
 

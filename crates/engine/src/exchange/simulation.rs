@@ -1,0 +1,491 @@
+//! Exchanges without sockets and threads: their steps, interleaved by a seeded scheduler.
+//!
+//! Each shard here is an [`Exchange`], driven as `engine/shard.rs` drives it, with members that
+//! only write down what they get. Other shards may go on between any two steps of a turn, and
+//! between any two of a sealing. The mailboxes are tiny, so that senders block all the time. A
+//! shard that sleeps is run again only when it is woken: there is no tick that would hide a lost
+//! wake.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+
+use super::mailbox::Mailbox;
+use super::sealing::Sealing;
+use super::{Exchange, ExchangeStats, Interconnect, Sleeper, Wake};
+use crate::fanout::Recipients;
+use crate::fanout::local_room::LocalRun;
+use crate::fanout::pass::{Served, deliver_pass};
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::segment::Buffer;
+use crate::limits::{MAIL_WORK_NS, PRICE_RUN};
+use crate::wire::frame::Opcode;
+use crate::work::{TurnPhase, Work};
+
+const ROOMS: u64 = 3;
+/// Header and payload, the frame's number.
+const FRAME_BYTES: usize = 2 + 8;
+/// More than any run takes that ends.
+const STEPS_MAX: u64 = 1_000_000;
+
+/// SplitMix64: all the randomness there is.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn one_in(&mut self, chance: u64) -> bool {
+        self.below(chance) == 0
+    }
+}
+
+/// A member, and what it has got: the numbers of frames.
+struct Member {
+    place: u32,
+    seat: u32,
+    epoch: u64,
+    got: Vec<u64>,
+    /// The room's next ticket when it joined: what comes from here on it must get.
+    joined_at: u64,
+    is_gone: bool,
+}
+
+/// What a shard does next.
+enum Step {
+    TakeMail,
+    Publish,
+    Seal(Sealing),
+    Deliver,
+    Announce,
+    Sleep,
+    Asleep,
+}
+
+struct Shard {
+    id: u16,
+    exchange: Exchange,
+    work: Work,
+    step: Step,
+    members: Vec<Member>,
+    to_publish: u64,
+    has_ended: bool,
+}
+
+/// Notes that a shard was woken.
+struct Waker(Arc<AtomicBool>);
+
+impl Wake for Waker {
+    fn wake(&self) -> io::Result<()> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What shards share, and what the test knows of them.
+struct World {
+    random: Random,
+    interconnect: Arc<Interconnect>,
+    is_woken: Vec<Arc<AtomicBool>>,
+    mails_max: usize,
+    /// Shards say when no mail follows. That wakes everybody, so they say it in some runs alone.
+    has_ends: bool,
+    /// The room of each frame.
+    published: Vec<u64>,
+    /// The frames of each room in the order of their tickets.
+    order: BTreeMap<u64, Vec<u64>>,
+}
+
+impl World {
+    fn new(seed: u64, shards: u16, mails_max: usize, bytes_max: usize) -> World {
+        let is_woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
+        let sleepers = is_woken.iter();
+        let sleepers = sleepers.map(|each| Sleeper::new(Waker(Arc::clone(each))));
+        let mailbox = || Mailbox::bounded(mails_max, bytes_max);
+        let mut random = Random(seed);
+        World {
+            has_ends: random.one_in(2),
+            random,
+            interconnect: Arc::new(Interconnect::with_mailboxes(sleepers.collect(), mailbox)),
+            is_woken,
+            mails_max,
+            published: Vec::new(),
+            order: BTreeMap::new(),
+        }
+    }
+
+    fn any_room(&mut self) -> RoomKey {
+        RoomKey {
+            endpoint: EndpointId(0),
+            name: self.random.below(ROOMS).to_string().into(),
+        }
+    }
+
+    /// Writes down the order that the tickets give.
+    fn note_order(&mut self, sealing: &Sealing) {
+        let Sealing::Tickets { batch, next, .. } = sealing else {
+            return;
+        };
+        let run = &batch.runs[next - 1];
+        let order = self.order.entry(run.room.epoch).or_default();
+        assert_eq!(run.first_ticket, order.len() as u64);
+        for number in numbers(&run.buffer, &run.bytes) {
+            let epoch = self.published[number as usize];
+            assert_eq!(epoch, run.room.epoch, "a frame of another room");
+            order.push(number);
+        }
+    }
+
+    /// Whether no credit is left out or given back twice: what every mailbox counts is queued in it
+    /// or held by the shard that took it.
+    fn check_credits(&self, shards: &[Shard]) {
+        for to in shards {
+            let held = to.exchange.held_credits();
+            for from in shards {
+                let mailbox = self.interconnect.mailbox(from.id, to.id);
+                let of_it = held.iter().filter(|credit| credit.is_of(mailbox)).count();
+                assert_eq!(
+                    mailbox.depth(),
+                    mailbox.queued() + of_it,
+                    "a credit is lost"
+                );
+            }
+        }
+    }
+}
+
+/// The numbers of the frames in a part of a buffer.
+fn numbers(buffer: &Buffer, bytes: &std::ops::Range<u32>) -> Vec<u64> {
+    let bytes = &buffer.bytes()[bytes.start as usize..bytes.end as usize];
+    let number = |frame: &[u8]| {
+        frame[2..]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    bytes.chunks(FRAME_BYTES).map(number).collect()
+}
+
+impl Shard {
+    fn new(world: &World, id: u16, to_publish: u64) -> Shard {
+        let interconnect = Arc::clone(&world.interconnect);
+        let stats = Arc::<ExchangeStats>::default();
+        Shard {
+            id,
+            exchange: Exchange::new(id, interconnect, stats, Rc::default()),
+            work: Work::default(),
+            step: Step::TakeMail,
+            members: Vec::new(),
+            to_publish,
+            has_ended: false,
+        }
+    }
+
+    /// One step of a turn.
+    fn go_on(&mut self, world: &mut World) {
+        self.step = match std::mem::replace(&mut self.step, Step::Asleep) {
+            Step::TakeMail => {
+                self.take_mail(world);
+                Step::Publish
+            }
+            Step::Publish => {
+                self.read(world);
+                let sealing = self.exchange.begin_sealing();
+                sealing.map_or(Step::Deliver, Step::Seal)
+            }
+            Step::Seal(sealing) => self.seal(world, sealing),
+            Step::Deliver => {
+                self.deliver(world);
+                self.exchange.wake_if_freed();
+                self.end_turn(world)
+            }
+            Step::Announce => {
+                self.sleeper(world).sleeping.announce();
+                Step::Sleep
+            }
+            Step::Sleep if self.exchange.has_mail() => {
+                self.sleeper(world).sleeping.withdraw();
+                Step::TakeMail
+            }
+            Step::Sleep | Step::Asleep => {
+                if !world.is_woken[usize::from(self.id)].swap(false, Ordering::Relaxed) {
+                    return;
+                }
+                self.sleeper(world).sleeping.withdraw();
+                Step::TakeMail
+            }
+        };
+    }
+
+    fn sleeper<'w>(&self, world: &'w World) -> &'w Sleeper {
+        world.interconnect.sleeper(self.id)
+    }
+
+    fn is_asleep(&self, world: &World) -> bool {
+        let is_woken = &world.is_woken[usize::from(self.id)];
+        matches!(self.step, Step::Asleep) && !is_woken.load(Ordering::Relaxed)
+    }
+
+    fn take_mail(&mut self, world: &mut World) {
+        self.exchange.push_unsent();
+        self.work.begin_turn();
+        self.work.begin(TurnPhase::Mail);
+        let left_ns = world.random.below(4) * PRICE_RUN;
+        self.work.spend(MAIL_WORK_NS - left_ns);
+        self.exchange.take_mail(&mut self.work, 0);
+        for from in 0..world.is_woken.len() as u16 {
+            let depth = world.interconnect.mailbox(from, self.id).depth();
+            assert!(depth <= world.mails_max, "held mail fills its mailbox");
+        }
+    }
+
+    /// Members come and go, and publish.
+    fn read(&mut self, world: &mut World) {
+        if world.random.one_in(4) {
+            self.leave(world);
+        }
+        if self.exchange.may_publish() && world.random.one_in(3) {
+            self.join(world);
+        }
+        if self.exchange.may_publish() {
+            for _ in 0..world.random.below(6).min(self.to_publish) {
+                self.to_publish -= 1;
+                self.publish(world);
+            }
+        }
+        let has_all = self.to_publish == 0 && !self.exchange.has_published();
+        if world.has_ends && has_all && !self.has_ended {
+            self.has_ended = true;
+            for shard in self.exchange.others() {
+                self.exchange.end_mail_to(shard);
+            }
+        }
+    }
+
+    fn publish(&mut self, world: &mut World) {
+        let key = world.any_room();
+        let payload = (world.published.len() as u64).to_be_bytes();
+        let to_all = Recipients::All;
+        let epoch = if let Some(place) = self.exchange.find(&key) {
+            let exchange = &mut self.exchange;
+            exchange.publish(place, to_all, Opcode::Binary, &payload, 0);
+            exchange.room(place).epoch
+        } else if let Some(room) = self.exchange.find_anywhere(&key) {
+            let exchange = &mut self.exchange;
+            exchange.publish_to(&room, to_all, Opcode::Binary, &payload, 0);
+            room.epoch
+        } else {
+            return;
+        };
+        world.published.push(epoch);
+    }
+
+    fn join(&mut self, world: &mut World) {
+        let number = self.members.len() as u32;
+        let (place, seat) = self.exchange.join(&world.any_room(), number, false);
+        let room = self.exchange.room(place);
+        let (epoch, joined_at) = (room.epoch, room.tickets.take(0).0);
+        self.members.push(Member {
+            place,
+            seat,
+            epoch,
+            got: Vec::new(),
+            joined_at,
+            is_gone: false,
+        });
+    }
+
+    /// Some member that is there.
+    fn any_member(&self, world: &mut World) -> Option<usize> {
+        let present = self.members.iter().enumerate();
+        let present: Vec<usize> = present
+            .filter(|(_, member)| !member.is_gone)
+            .map(|(number, _)| number)
+            .collect();
+        let bound = std::num::NonZero::new(present.len() as u64)?;
+        Some(present[world.random.below(bound.get()) as usize])
+    }
+
+    fn leave(&mut self, world: &mut World) {
+        let Some(number) = self.any_member(world) else {
+            return;
+        };
+        let member = &mut self.members[number];
+        member.is_gone = true;
+        let moved = self.exchange.leave(member.place, member.seat, false);
+        for moved in moved.into_iter().flatten() {
+            self.members[moved.connection as usize].seat = moved.place;
+        }
+    }
+
+    fn seal(&mut self, world: &mut World, sealing: Sealing) -> Step {
+        let Some(next) = self.exchange.go_on_sealing(sealing, 0) else {
+            let own = world.interconnect.mailbox(self.id, self.id);
+            let depth = own.depth();
+            assert!(depth <= world.mails_max, "held own frames stop the reading");
+            return Step::Deliver;
+        };
+        world.note_order(&next);
+        Step::Seal(next)
+    }
+
+    fn deliver(&mut self, world: &mut World) {
+        let Shard {
+            exchange, members, ..
+        } = self;
+        let mut pending = exchange.begin_pass();
+        deliver_pass(&mut pending, |place| {
+            let visits_max = world.random.below(4) as usize;
+            exchange.visit(place, visits_max, |connection, runs| {
+                // Its outbox is full, say.
+                if world.random.one_in(8) {
+                    return false;
+                }
+                let member = &mut members[connection as usize];
+                assert!(!member.is_gone, "a member that is gone");
+                assert_eq!(member.place, place, "a member of another room");
+                let frames = |run: &LocalRun| numbers(&run.plain.segment.buffer, &run.plain.bytes);
+                member.got.extend(runs.flat_map(frames));
+                true
+            });
+            Served {
+                is_pending: exchange.is_pending(place),
+                is_spent: world.random.one_in(4),
+            }
+        });
+        exchange.end_pass(pending);
+    }
+
+    fn end_turn(&self, world: &World) -> Step {
+        let has_work =
+            self.exchange.has_pending() || (self.has_more(world) && self.exchange.may_publish());
+        if has_work {
+            Step::TakeMail
+        } else {
+            Step::Announce
+        }
+    }
+
+    fn has_more(&self, world: &World) -> bool {
+        self.to_publish > 0 || (world.has_ends && !self.has_ended)
+    }
+
+    /// Whether all members have got one contiguous piece of their room's order, as long as it
+    /// should be.
+    fn check(&self, world: &World) {
+        for member in &self.members {
+            let order = world
+                .order
+                .get(&member.epoch)
+                .map_or(&[][..], Vec::as_slice);
+            let start = match member.got.first() {
+                Some(first) => order.iter().position(|number| number == first),
+                None => Some(order.len()),
+            };
+            let start = start.expect("a frame of another room");
+            let end = start + member.got.len();
+            assert_eq!(
+                order.get(start..end),
+                Some(&member.got[..]),
+                "one order for everybody"
+            );
+            if !member.is_gone {
+                assert!(
+                    start as u64 <= member.joined_at,
+                    "a frame after the join was missed"
+                );
+                assert_eq!(end, order.len(), "a frame before the end was missed");
+            }
+        }
+    }
+
+    /// Whether it has nothing left to do.
+    fn check_end(&self, world: &World) {
+        let id = self.id;
+        assert!(
+            !self.exchange.is_blocked(),
+            "shard {id} sleeps on mail that it has not sent"
+        );
+        assert_eq!(
+            self.to_publish, 0,
+            "shard {id} sleeps on what it has to publish"
+        );
+        let held = self.exchange.held_credits().len();
+        assert_eq!(held, 0, "shard {id} waits for a ticket that does not come");
+        for other in self.exchange.others() {
+            let is_told = self.exchange.has_ended(other);
+            assert_eq!(is_told, world.has_ends, "shard {id} missed an end");
+        }
+    }
+}
+
+/// Runs until everybody sleeps, with `disturb` called before each step. Returns how often a sender
+/// was blocked.
+fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> u64 {
+    let shards = world.is_woken.len() as u16;
+    let mut all: Vec<Shard> = (0..shards).map(|id| Shard::new(&world, id, 150)).collect();
+    let mut steps = 0;
+    loop {
+        let awake: Vec<usize> = (0..all.len())
+            .filter(|id| !all[*id].is_asleep(&world))
+            .collect();
+        if awake.is_empty() {
+            break;
+        }
+        // A shard often gets no further for a while.
+        let chosen = awake[world.random.below(awake.len() as u64) as usize];
+        for _ in 0..1 + world.random.below(12) {
+            disturb(&mut all[chosen], &mut world);
+            all[chosen].go_on(&mut world);
+            steps += 1;
+        }
+        world.check_credits(&all);
+        assert!(steps < STEPS_MAX, "some shard never sleeps");
+    }
+    for shard in &all {
+        shard.check_end(&world);
+        shard.check(&world);
+    }
+    let interconnect = &world.interconnect;
+    assert!((0..shards).all(|shard| interconnect.mailbox_depth(shard) == 0));
+    assert_eq!(
+        interconnect.live.now(),
+        0,
+        "frames that everybody has are held"
+    );
+    all.iter()
+        .map(|shard| shard.exchange.stats.blocked.get())
+        .sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn every_schedule_ends_with_one_order_for_everybody(
+        seed in any::<u64>(),
+        shards in 2..6_u16,
+        mails_max in 1..4_usize,
+        frames_max in 1..12_usize,
+    ) {
+        run(World::new(seed, shards, mails_max, frames_max * FRAME_BYTES), |_, _| {});
+    }
+}
+
+#[test]
+fn senders_block_in_the_simulation() {
+    let world = |seed| World::new(seed, 4, 1, 4 * FRAME_BYTES);
+    let blocked: u64 = (0..20).map(|seed| run(world(seed), |_, _| {})).sum();
+    assert!(
+        blocked > 100,
+        "only {blocked} times: the bounds were not put to the test"
+    );
+}
