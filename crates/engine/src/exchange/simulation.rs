@@ -26,6 +26,8 @@ use crate::limits::{MAIL_WORK_NS, PRICE_RUN};
 use crate::wire::frame::Opcode;
 use crate::work::{TurnPhase, Work};
 
+mod faults;
+
 const ROOMS: u64 = 3;
 /// Header and payload, the frame's number.
 const FRAME_BYTES: usize = 2 + 8;
