@@ -90,7 +90,7 @@ impl Shard {
             Some(over_limit) => self.refusal_overdue(key, over_limit),
             None => self.die(key),
         }
-        self.reap();
+        self.remove_at_once(key);
     }
 
     /// A connection that is there already turns out to be over a limit: it moves to the places for

@@ -1,6 +1,6 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, seal, deliver, flush, handshakes, timers, reap. Event
+//! One turn is poll, mail, accept, read, seal, deliver, flush, timers, reap, handshakes. Event
 //! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
 //! amount of one currency ([`crate::work`]). What a bound cut short stays queued, and the next poll
 //! does not wait.
@@ -109,10 +109,10 @@ impl Shard {
         self.check_stop();
         self.deliver();
         self.flush();
-        self.handshakes();
         self.timers();
         self.keep_within_memory();
         self.reap();
+        self.handshakes();
         let ended_ns = self.core.clock.now_ns();
         self.core
             .stats()

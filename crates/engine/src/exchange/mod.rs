@@ -411,7 +411,6 @@ impl Exchange {
             && !(taken > 0 && work.is_spent())
             && let Some(mail) = self.interconnect.mailbox(from, self.id).pop()
         {
-            debug_assert!(!self.ended.contains(from), "mail behind the last");
             taken += 1;
             let credit = Rc::new(Credit::new(self.interconnect.mailbox(from, self.id), &mail));
             if let Mail::Stop = mail {
@@ -489,14 +488,15 @@ impl Exchange {
         }
     }
 
-    /// Says to another shard that no mail follows what it was sent until now.
+    /// Says to another shard that it has got all that was read here. What endpoints publish while
+    /// connections are closed may follow.
     pub(crate) fn end_mail_to(&mut self, shard: u16) {
         debug_assert!(!self.has_published(), "mail is to follow");
         self.push_mail(shard, Mail::Stop);
         self.wake(shard);
     }
 
-    /// Whether another shard has said so, and all its mail was taken.
+    /// Whether another shard has said so, and all its mail before that was taken.
     pub(crate) fn has_ended(&self, shard: u16) -> bool {
         self.ended.contains(shard)
     }

@@ -16,7 +16,8 @@ use crate::work::TurnPhase;
 
 impl Shard {
     /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
-    /// open have been read and served.
+    /// open have been read and served. With the end of a handshake may come an upgrade, a message
+    /// and the client's Close: the next turn seals the message before it closes anybody.
     pub(in crate::engine) fn handshakes(&mut self) {
         self.core.work.begin(TurnPhase::Handshake);
         let mut buffer = std::mem::take(&mut self.receive_buffer);
@@ -33,12 +34,6 @@ impl Shard {
         }
         self.receive_buffer = buffer;
         self.core.note_cut(!self.core.to_handshake.is_empty());
-        // With the end of a handshake may come an upgrade, a message and the client's Close: the
-        // message goes out before anybody is closed.
-        if self.core.exchange.has_published() {
-            self.seal();
-            self.deliver();
-        }
     }
 
     /// Takes in what a TLS connection has sent, what was kept of it before included.

@@ -36,11 +36,9 @@ enum Fault {
     BlockedSenderNotWoken,
     /// A shard leaves a room that it has members of.
     RoomLeftTooEarly,
-    /// A shard sends mail after it said that none follows.
-    MailAfterTheEnd,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 14] = [
     Fault::CreditLost,
     Fault::LeftTwice,
     Fault::LeftInSilence,
@@ -55,7 +53,6 @@ const FAULTS: [Fault; 15] = [
     Fault::UnsentMailForgotten,
     Fault::BlockedSenderNotWoken,
     Fault::RoomLeftTooEarly,
-    Fault::MailAfterTheEnd,
 ];
 
 impl Fault {
@@ -98,13 +95,6 @@ impl Fault {
                 let directory = &world.interconnect.directory;
                 room.is_some_and(|room| {
                     directory.leave(&room, shard.id);
-                    true
-                })
-            }
-            Fault::MailAfterTheEnd => {
-                let from = shard.exchange.others().next();
-                from.is_some_and(|from| {
-                    shard.exchange.ended.insert(from);
                     true
                 })
             }
