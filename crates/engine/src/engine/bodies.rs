@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use super::answer::{HeadVerdict, Request};
+use super::clients::Clients;
 use super::connection::Chunked;
+use super::edge::Edge;
 use super::ids::Key;
-use super::shard::Shard;
 use crate::fanout::outbox::Origin;
 use crate::limits::BODY_BYTES_MAX;
 use crate::wire::http::{BodyLength, ChunkedDecoder, Head, HttpError};
@@ -36,67 +36,63 @@ pub(super) enum Body<'b> {
     Incomplete,
 }
 
-impl Shard {
+impl Edge {
     /// Takes a plain request. Before anything of its body is waited for, its head is judged, once.
     pub(super) fn take_with_body(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         request: &Request<'_>,
         bytes: &[u8],
         head_len: usize,
     ) -> Step {
         let head = request.head;
-        match self.body(key, head, bytes, head_len) {
+        match self.body(clients, key, head, bytes, head_len) {
             Ok(Body::Whole { bytes: body, end }) => {
-                let verdict = self.verdict_on(key).and_then(Option::take);
+                let verdict = verdict_on(clients, key).and_then(Option::take);
                 let request = Request {
                     body: &body,
                     ..*request
                 };
-                self.take_plain(key, &request, verdict.as_ref(), end)
+                self.take_plain(clients, key, &request, verdict.as_ref(), end)
             }
             Ok(Body::Incomplete) => {
-                if let Some(step) = self.judge_head(key, request) {
+                if let Some(step) = self.judge_head(clients, key, request) {
                     return step;
                 }
-                self.invite_body(key, head, bytes.len() - head_len);
+                self.invite_body(clients, key, head, bytes.len() - head_len);
                 Step::Incomplete
             }
-            Err(error) => self.bad_request(key, error, bytes),
+            Err(error) => self.bad_request(clients, key, error, bytes),
         }
-    }
-
-    fn verdict_on(&mut self, key: Key) -> Option<&mut Option<HeadVerdict>> {
-        let connection = self.core.connection(key)?;
-        Some(&mut connection.cold.as_mut()?.verdict)
     }
 
     /// Answers a request whose body is still to come, if its head decides that.
-    fn judge_head(&mut self, key: Key, request: &Request<'_>) -> Option<Step> {
-        if self
-            .verdict_on(key)
-            .is_some_and(|verdict| verdict.is_some())
-        {
+    fn judge_head(&self, clients: &mut Clients, key: Key, request: &Request<'_>) -> Option<Step> {
+        if verdict_on(clients, key).is_some_and(|verdict| verdict.is_some()) {
             return None;
         }
-        let endpoint = self.endpoint_of(key);
-        let mut later = self.later(key);
+        let endpoint = clients.endpoint_of(key);
+        let mut later = clients.later(key);
         let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut later));
         match catch_unwind(call) {
-            Ok(HeadVerdict::Answered(answer)) => Some(self.give(key, request.head, answer, None)),
+            Ok(HeadVerdict::Answered(answer)) => {
+                Some(self.give(clients, key, request.head, answer, None))
+            }
             Ok(verdict) => {
-                if let Some(connection) = self.core.connection(key) {
+                if let Some(connection) = clients.core.connection(key) {
                     connection.cold.get_or_insert_default().verdict = Some(verdict);
                 }
                 None
             }
-            Err(_) => Some(self.failed(key, request.head)),
+            Err(_) => Some(self.failed(clients, key, request.head)),
         }
     }
 
     /// The body behind the head at the front of `bytes`.
     pub(super) fn body<'b>(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         bytes: &'b [u8],
@@ -108,7 +104,7 @@ impl Shard {
                 return Err(HttpError::BodyTooLarge);
             }
             BodyLength::Length(length) => length as usize,
-            BodyLength::Chunked => return self.chunked_body(key, bytes, head_len),
+            BodyLength::Chunked => return self.chunked_body(clients, key, bytes, head_len),
         };
         let end = head_len + length;
         if let Some(body) = bytes.get(head_len..end) {
@@ -117,19 +113,20 @@ impl Shard {
                 end,
             });
         }
-        if let Some(connection) = self.core.connection(key) {
+        if let Some(connection) = clients.core.connection(key) {
             connection.cold.get_or_insert_default().wanted_bytes = end;
         }
         Ok(Body::Incomplete)
     }
 
     fn chunked_body<'b>(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         bytes: &'b [u8],
         head_len: usize,
     ) -> Result<Body<'b>, HttpError> {
-        let Some(connection) = self.core.connection(key) else {
+        let Some(connection) = clients.core.connection(key) else {
             return Ok(Body::Incomplete);
         };
         let cold = connection.cold.get_or_insert_default();
@@ -161,8 +158,14 @@ impl Shard {
 
     /// Tells a client that waits for it to send the body, once and only where nothing of the body
     /// has come (RFC 9110 §10.1.1).
-    pub(super) fn invite_body(&mut self, key: Key, head: &Head<'_>, received_body_bytes: usize) {
-        let Some(connection) = self.core.connection(key) else {
+    fn invite_body(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        head: &Head<'_>,
+        received_body_bytes: usize,
+    ) {
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         let cold = connection.cold.get_or_insert_default();
@@ -170,30 +173,15 @@ impl Shard {
             return;
         }
         if received_body_bytes == 0 {
-            let now_ns = self.core.clock.turn_ns();
-            self.core
+            let now_ns = clients.core.clock.turn_ns();
+            clients
+                .core
                 .enqueue(key, CONTINUE.to_vec(), Origin::Control, now_ns);
         }
     }
+}
 
-    /// Keeps account of what an unfinished request takes.
-    pub(super) fn count_held(&mut self, key: Key) {
-        let inbound = Arc::clone(&self.core.doors.inbound);
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        if let Some(cold) = &mut connection.cold {
-            let body = cold
-                .chunked
-                .as_ref()
-                .map_or(0, |chunked| chunked.body.capacity());
-            let bytes = cold.received.capacity() + body;
-            let is_growing = bytes > cold.held.bytes();
-            cold.held.set(&inbound, bytes);
-            if is_growing {
-                self.core.inbound_grown(key);
-                self.relieve_inbound();
-            }
-        }
-    }
+fn verdict_on(clients: &mut Clients, key: Key) -> Option<&mut Option<HeadVerdict>> {
+    let connection = clients.core.connection(key)?;
+    Some(&mut connection.cold.as_mut()?.verdict)
 }

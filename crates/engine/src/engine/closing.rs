@@ -4,19 +4,29 @@
 //! are in: what is left goes on in the next turn. Until a connection has left its last room it
 //! stays in the slab, but it gets nothing that is published to them ([`super::delivery`]).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::clients::Clients;
+use super::close_reason::{CloseReason, Refusal};
 use super::connection::Phase;
 use super::core::Core;
+use super::delivery;
 use super::ids::Key;
-use super::shard::Shard;
-use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT};
-use crate::work::TurnPhase;
+use super::session::Session;
+use super::stats::ShardStats;
+use crate::clock::ticks_of;
+use crate::counter::Counter;
+use crate::fanout::outbox::{Origin, Outbox};
+use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT, REFUSING_WAIT};
+use crate::wire::close::append_close;
+use crate::wire::http::Response;
 
 impl Core {
     /// Ends the memberships of a connection that is not open any more: as many as the turn's work
     /// allows, one at the least, and the rest in later turns.
-    pub(super) fn leave_rooms(&mut self, key: Key) {
+    fn leave_rooms(&mut self, key: Key) {
         while let Some(connection) = self.connection(key)
             && let Some(last) = connection.rooms.len().checked_sub(1)
             && let Some(membership) = connection.rooms.at(last)
@@ -30,18 +40,7 @@ impl Core {
     }
 }
 
-impl Shard {
-    /// Closes connections that their client, endpoint code, a policy or a timer has doomed. It is
-    /// called after delivery, so that what was published before goes out before the Close.
-    pub(super) fn close_doomed(&mut self) {
-        while let Some((key, reason)) = self.core.doomed.pop_front() {
-            self.close(key, &reason);
-            if self.core.work.is_spent() {
-                return;
-            }
-        }
-    }
-
+impl Clients {
     /// Removes the connection at the end of a turn, when it has left its rooms.
     pub(super) fn die(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
@@ -60,8 +59,6 @@ impl Shard {
     /// Goes on with all that ends, and removes what has died. Only here do places in the slab
     /// become free.
     pub(super) fn reap(&mut self) {
-        self.core.work.begin(TurnPhase::Close);
-        self.close_doomed();
         self.go_on_leaving();
         self.core.exchange.wake_if_freed();
         while let Some(key) = self.core.dead.pop() {
@@ -101,7 +98,7 @@ impl Shard {
         }
     }
 
-    fn remove(&mut self, key: Key) {
+    pub(super) fn remove(&mut self, key: Key) {
         self.core.work.spend(PRICE_CLOSING);
         let connection = self.core.connections.remove(key.index as usize);
         debug_assert!(connection.phase == Phase::Dead && connection.generation == key.generation);
@@ -111,5 +108,238 @@ impl Shard {
         inbound.fetch_sub(held_bytes, Ordering::Relaxed);
         self.give_place_back(&connection);
         self.core.close_file(connection.stream.into());
+    }
+
+    /// Ends a connection, gracefully where the reason allows it. Returns what the client of an
+    /// unfinished request is to be told.
+    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) -> Option<(Refusal, Response)> {
+        let connection = self.core.connection(key)?;
+        connection.is_doomed = false;
+        self.core.work.spend(PRICE_CLOSING);
+        let is_for_memory = matches!(reason, CloseReason::InboundBudget | CloseReason::SlowMemory);
+        let mut owed = None;
+        match self.core.connection(key)?.phase {
+            Phase::Open => self.close_open(key, reason),
+            // Nothing that it could still be told is worth the memory.
+            Phase::Draining | Phase::Lingering if is_for_memory => self.die(key),
+            // The answer to our Close, or a client that cannot even close properly.
+            Phase::Closing => match reason {
+                CloseReason::ClientGone | CloseReason::SlowMemory => self.die(key),
+                _ => self.drain(key),
+            },
+            Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
+                let response = Response::text(503, "The relay is shutting down.\n");
+                owed = Some((Refusal::Shutdown, response));
+            }
+            Phase::Request | Phase::Deferred if *reason == CloseReason::InboundBudget => {
+                let response = Response::text(503, "The relay is short of memory.\n")
+                    .with_header("Retry-After", "5");
+                owed = Some((Refusal::InboundBudget, response));
+            }
+            Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
+            _ => self.die(key),
+        }
+        // What it sent after the reason for its end was not read.
+        if self
+            .core
+            .connection(key)
+            .is_some_and(|connection| connection.is_readable || connection.has_rest())
+        {
+            self.core.queue_read(key);
+        }
+        owed
+    }
+
+    pub(super) fn close_open(&mut self, key: Key, reason: &CloseReason) {
+        let received_ns = self.core.clock.turn_ns();
+        let endpoint = self.core.connections[key.index as usize].endpoint;
+        let endpoint = Arc::clone(&self.endpoints[usize::from(endpoint.0)]);
+        let mut session = Session::new(&mut self.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.closed(&mut session, reason));
+        if catch_unwind(call).is_err() {
+            self.core.stats().endpoint_panics.add(1);
+            tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
+        }
+        if !reason.is_slow() && !reason.is_unreachable() {
+            delivery::deliver_rest(&mut self.core, key);
+        }
+        self.core.leave_rooms(key);
+        self.core.stats().closed[reason.label_index()].add(1);
+        self.log_closed(key, reason);
+        let is_gone = *reason == CloseReason::ClientGone;
+        let connection = &mut self.core.connections[key.index as usize];
+        connection.state = None;
+        connection.extras.clear_attachments();
+        connection.message_since_tick = 0;
+        if is_gone || connection.is_cut {
+            return self.die(key);
+        }
+        if *reason == CloseReason::Tls {
+            return self.drain_alert(key);
+        }
+        if reason.is_slow() {
+            let dropped = connection.outbox.clear(true);
+            self.core
+                .stats()
+                .dropped_frames
+                .add(u64::from(dropped.frames));
+        }
+        let mut frame = Vec::with_capacity(32);
+        append_close(&mut frame, reason.close_code(), &reason.close_text());
+        self.core.enqueue(key, frame, Origin::Close, received_ns);
+        if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
+            self.drain(key);
+        } else {
+            self.enter_phase(key, Phase::Closing);
+        }
+    }
+
+    fn log_closed(&self, key: Key, reason: &CloseReason) {
+        let connection = self.core.connection_id(key);
+        let peer = self.core.connections[key.index as usize].peer();
+        let now_ns = self.core.clock.turn_ns();
+        match reason {
+            CloseReason::Protocol(error) => {
+                tracing::debug!(%connection, %peer, reason = reason.label(), %error, "closed");
+            }
+            reason
+                if reason.is_slow()
+                    && let Some(suppressed) = self.core.doors.notices.slow_client.due(now_ns) =>
+            {
+                let reason = reason.label();
+                tracing::info!(%connection, %peer, reason, suppressed, "slow client closed");
+            }
+            reason => tracing::debug!(%connection, %peer, reason = reason.label(), "closed"),
+        }
+    }
+
+    /// Nothing more is queued: what waits goes out, then the stream ends.
+    pub(super) fn drain(&mut self, key: Key) {
+        self.enter_phase(key, Phase::Draining);
+        // Nothing that still comes is decoded, so nothing is held for it.
+        let connection = &mut self.core.connections[key.index as usize];
+        connection.extras.set_pace(None);
+        let held = std::mem::take(&mut connection.decoder).held_bytes();
+        self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
+        self.core.mark_dirty(key);
+    }
+
+    /// The outbox has become empty.
+    pub(super) fn all_sent(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        if connection.phase != Phase::Draining {
+            return;
+        }
+        if connection.is_read_closed {
+            // Both sides have said all that they will.
+            return self.die(key);
+        }
+        // Closing now would reset the connection if the client is still sending, and the reset
+        // could overtake what we sent. So only our direction ends; theirs is read until it does.
+        if connection.stream.finish().is_err() {
+            return self.die(key);
+        }
+        self.enter_phase(key, Phase::Lingering);
+        self.linger_apart(key);
+        self.core.queue_read(key);
+    }
+
+    /// The client has ended its direction of the stream.
+    pub(super) fn client_ended(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.is_read_closed = true;
+        connection.is_readable = false;
+        match connection.phase {
+            // A client may end its direction and still want the answer to what it asked.
+            Phase::Request | Phase::Draining if !connection.outbox.is_empty() => self.drain(key),
+            _ => self.client_gone(key),
+        }
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn client_gone(&mut self, key: Key) {
+        let owed = self.close(key, &CloseReason::ClientGone);
+        debug_assert!(owed.is_none(), "nobody is there to be told");
+    }
+
+    /// The one place where a phase changes: gauges and deadlines follow.
+    pub(super) fn enter_phase(&mut self, key: Key, phase: Phase) {
+        let close_ticks = ticks_of(self.core.settings.timeouts.close);
+        let Core {
+            connections,
+            doors,
+            id,
+            clock,
+            ..
+        } = &mut self.core;
+        let connection = &mut connections[key.index as usize];
+        let stats = &doors.doors[usize::from(*id)].stats;
+        debug_assert!(
+            connection.phase == phase || Phase::TRANSITIONS.contains(&(connection.phase, phase)),
+            "from {:?} to {phase:?}",
+            connection.phase
+        );
+        if let Some(gauge) = gauge(stats, connection.phase) {
+            gauge.set(gauge.get().saturating_sub(1));
+        }
+        if let Some(gauge) = gauge(stats, phase) {
+            gauge.add(1);
+        }
+        let deflates = (connection.window_bits > 0).then_some(&stats.deflate_open);
+        let of_endpoint = stats.endpoint_open.get(usize::from(connection.endpoint.0));
+        for open in deflates.into_iter().chain(of_endpoint) {
+            match (connection.phase == Phase::Open, phase == Phase::Open) {
+                (false, true) => open.add(1),
+                (true, false) => open.set(open.get().saturating_sub(1)),
+                _ => {}
+            }
+        }
+        if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
+            && !matches!(connection.phase, Phase::Closing | Phase::Draining)
+        {
+            connection.deadline_tick = clock.tick()
+                + match connection.over_limit {
+                    Some(_) => close_ticks.min(ticks_of(REFUSING_WAIT)),
+                    None => close_ticks,
+                };
+        }
+        connection.phase = phase;
+    }
+
+    /// Sends the alert and ends the stream: what waits cannot be encrypted any more.
+    pub(super) fn drain_alert(&mut self, key: Key) {
+        if let Some(connection) = self.core.connection(key) {
+            connection.outbox = Outbox::default();
+            self.drain(key);
+        }
+    }
+
+    /// The client's stream has ended. Without its `close_notify` somebody may have cut it short
+    /// (RFC 8446 §6.1): then nothing that it still wants is known.
+    pub(super) fn stream_ended(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        let tls = connection.tls.as_ref();
+        if tls.is_some_and(|tls| !tls.has_received_end()) {
+            connection.is_read_closed = true;
+            self.client_gone(key);
+        } else {
+            self.client_ended(key);
+        }
+    }
+}
+
+/// The gauge that counts connections in a phase.
+pub(super) fn gauge(stats: &ShardStats, phase: Phase) -> Option<&Counter> {
+    match phase {
+        Phase::Handshake | Phase::Request | Phase::Deferred => Some(&stats.connecting),
+        Phase::Open => Some(&stats.open),
+        Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
+        Phase::Dead => None,
     }
 }

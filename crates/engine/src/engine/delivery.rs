@@ -4,12 +4,12 @@ use std::collections::vec_deque::Iter;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::clients::Clients;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Membership, Phase};
 use super::core::Core;
 use super::ids::Key;
 use super::settings::{EndpointSettings, SlowClient};
-use super::shard::Shard;
 use super::slow;
 use super::stats::SlowAction;
 use crate::fanout::local_room::{Encoding, LocalRun};
@@ -38,7 +38,7 @@ struct Outcome {
     refused_frames: u64,
 }
 
-impl Shard {
+impl Clients {
     /// Gives members their frames: room by room, round robin, a share of the work each.
     pub(super) fn deliver(&mut self) {
         self.core.work.begin(TurnPhase::Deliver);
@@ -47,7 +47,6 @@ impl Shard {
         deliver_pass(&mut pending, |room| self.serve_room(room));
         self.core.note_cut(!pending.is_empty());
         self.core.exchange.end_pass(pending);
-        self.close_doomed();
     }
 
     /// Gives members of one room what they have not got: one of them at the least, and as many as

@@ -1,15 +1,12 @@
 //! The admin shard's connections: a new one always gets in, since it may be a probe. If there are
 //! too many, the one that will be missed least makes room.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::addresses::counted_as;
-use super::close_reason::CloseReason;
+use super::clients::Clients;
 use super::connection::{Connection, Phase};
-use super::control::Handover;
 use super::ids::Key;
-use super::shard::Shard;
-use super::stream::Stream;
 use crate::limits::REFUSING_PER_ADDRESS_MAX;
 
 /// How much a connection would be missed, those first that would not.
@@ -26,7 +23,7 @@ enum Missed {
 }
 
 impl Missed {
-    fn of(connection: &Connection) -> Missed {
+    pub(super) fn of(connection: &Connection) -> Missed {
         let received = connection.cold.as_ref().map(|cold| &cold.received);
         let has_asked = received.is_some_and(|received| !received.is_empty());
         match connection.phase {
@@ -39,7 +36,7 @@ impl Missed {
     }
 }
 
-impl Shard {
+impl Clients {
     /// Whether this is the admin shard.
     pub(super) fn is_admin(&self) -> bool {
         self.core.id >= self.core.doors.relaying
@@ -60,28 +57,8 @@ impl Shard {
     }
 
     /// One address is not to have all.
-    fn of_admin_address_max(&self) -> usize {
+    pub(super) fn of_admin_address_max(&self) -> usize {
         (self.core.settings.admin_connections_max / 2).max(1)
-    }
-
-    /// Takes in a connection of the admin listener.
-    pub(super) fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
-        let address = counted_as(peer.ip());
-        let connections = self.core.connections.iter();
-        let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
-        if of_address.count() >= self.of_admin_address_max() {
-            self.evict(Some(address));
-        } else if self.core.connections.len() >= self.core.settings.admin_connections_max {
-            self.evict(None);
-        }
-        self.count_in(self.core.id);
-        self.adopt(Handover {
-            stream,
-            peer,
-            over_limit: None,
-            is_counted: false,
-            tls,
-        });
     }
 
     /// Ends the admin shard's connection that will be missed least, of this address if one is
@@ -111,7 +88,7 @@ impl Shard {
                 "the admin listener has too many connections: one that is idle makes room"
             );
         }
-        self.close(key, &CloseReason::ClientGone);
+        self.client_gone(key);
         self.remove_at_once(key);
         true
     }

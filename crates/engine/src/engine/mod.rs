@@ -6,11 +6,13 @@
 
 mod accepting;
 mod addresses;
+mod admission;
 mod answer;
 mod asking;
 mod attachments;
 mod bodies;
 mod busy;
+mod clients;
 mod close_reason;
 mod closing;
 mod connection;
@@ -18,10 +20,13 @@ mod connects;
 mod control;
 mod core;
 mod delivery;
+mod edge;
 mod endpoint;
 mod evicting;
 mod extras;
 mod files;
+mod flushing;
+mod frames;
 mod handle;
 mod held;
 mod holders;
@@ -41,7 +46,7 @@ mod proxied;
 mod pulse;
 mod questions;
 mod rate;
-mod reading;
+
 mod refusing;
 mod reload;
 mod reload_stats;

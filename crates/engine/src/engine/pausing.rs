@@ -11,13 +11,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::ids::Key;
 use super::pace::{Judgement, Meter};
 use super::settings::RatePolicy;
-use super::shard::Shard;
 use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 
 impl Connection {
@@ -139,7 +139,7 @@ impl Core {
     }
 }
 
-impl Shard {
+impl Clients {
     /// Judges a message of so many bytes. Returns whether it gets through; where it does not, what
     /// has to be done about it is done.
     #[inline]
@@ -165,28 +165,6 @@ impl Shard {
             Judgement::Close(reason) => self.exceeded(key, reason),
         }
         false
-    }
-
-    /// Goes on with what was received before and was not its turn. Returns whether there was any.
-    pub(super) fn take_kept(&mut self, key: Key) -> bool {
-        let connection = self.core.connection(key);
-        if let Some(mut rest) = connection.and_then(Connection::take_rest) {
-            self.take_rest(key, &mut rest);
-            return true;
-        }
-        self.take_cut_requests(key)
-    }
-
-    fn take_rest(&mut self, key: Key, rest: &mut [u8]) {
-        let now_ns = self.core.clock.now_ns();
-        self.take_bytes(key, rest, now_ns);
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        let tls = connection.tls.as_ref();
-        if tls.is_some_and(|tls| tls.has_received_end()) && !connection.has_rest() {
-            self.client_ended(key);
-        }
     }
 
     #[cold]

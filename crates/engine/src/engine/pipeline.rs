@@ -4,21 +4,28 @@
 //! connection that pipelines requests gets no more of a turn than any other.
 
 use super::bodies::Step;
+use super::clients::Clients;
 use super::connection::Phase;
+use super::edge::Edge;
 use super::ids::Key;
-use super::shard::Shard;
 
-impl Shard {
+impl Edge {
     /// Takes in bytes that belong to requests, and what follows them.
-    pub(super) fn take_request(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
-        let head_bytes_max = self.core.settings.head_bytes;
-        let Some(connection) = self.core.connection(key) else {
+    pub(super) fn take_request(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let head_bytes_max = clients.core.settings.head_bytes;
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         let cold = connection.cold.as_mut();
         let Some(cold) = cold.filter(|cold| !cold.received.is_empty()) else {
-            if let Some(rest) = self.take_requests(key, bytes, received_ns) {
-                self.keep(key, bytes[rest..].to_vec());
+            if let Some(rest) = self.take_requests(clients, key, bytes, received_ns) {
+                self.keep(clients, key, bytes[rest..].to_vec());
             }
             return;
         };
@@ -30,38 +37,42 @@ impl Shard {
         };
         if is_worth_it {
             let mut kept = std::mem::take(&mut cold.received);
-            if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
+            if let Some(rest) = self.take_requests(clients, key, &mut kept, received_ns) {
                 kept.drain(..rest);
-                self.keep(key, kept);
+                self.keep(clients, key, kept);
             }
         } else {
-            self.count_held(key);
+            clients.count_held(key);
         }
     }
 
     /// Handles what is whole. Returns from where on the rest has to be kept, if at all.
     pub(super) fn take_requests(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         bytes: &mut [u8],
         received_ns: u64,
     ) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
-            match self.core.connection(key)?.phase {
+            match clients.core.connection(key)?.phase {
                 Phase::Request => {}
                 Phase::Open => {
-                    self.take_frames(key, &mut bytes[at..], received_ns);
+                    clients.take_frames(key, &mut bytes[at..], received_ns);
                     return None;
                 }
                 _ => return None,
             }
-            match self.take_one(key, &bytes[at..], received_ns) {
+            match self.take_one(clients, key, &bytes[at..], received_ns) {
                 Step::Done(used) => at += used,
                 Step::Incomplete | Step::Deferred => return Some(at),
                 Step::Ended => return None,
             }
-            if at < bytes.len() && self.core.work.is_quantum_spent() && self.cut_requests(key) {
+            if at < bytes.len()
+                && clients.core.work.is_quantum_spent()
+                && self.cut_requests(clients, key)
+            {
                 return Some(at);
             }
         }
@@ -70,44 +81,44 @@ impl Shard {
 
     /// Leaves further requests of the connection to a later turn. Returns whether it is still about
     /// requests.
-    fn cut_requests(&mut self, key: Key) -> bool {
-        let connection = self.core.connection(key);
+    fn cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
         let Some(connection) = connection.filter(|each| each.phase == Phase::Request) else {
             return false;
         };
         connection.cold.get_or_insert_default().is_left = true;
-        self.core.queue_read_on(key);
+        clients.core.queue_read_on(key);
         true
     }
 
     /// Goes on with requests that were left when others had their turn. Returns whether there were
     /// any.
-    pub(super) fn take_cut_requests(&mut self, key: Key) -> bool {
-        let connection = self.core.connection(key);
+    pub(super) fn take_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
         let cold = connection.and_then(|connection| connection.cold.as_mut());
         let Some(cold) = cold.filter(|cold| cold.is_left) else {
             return false;
         };
         cold.is_left = false;
         let mut kept = std::mem::take(&mut cold.received);
-        let now_ns = self.core.clock.now_ns();
-        if let Some(rest) = self.take_requests(key, &mut kept, now_ns) {
+        let now_ns = clients.core.clock.now_ns();
+        if let Some(rest) = self.take_requests(clients, key, &mut kept, now_ns) {
             kept.drain(..rest);
-            self.keep(key, kept);
+            self.keep(clients, key, kept);
         } else {
-            self.count_held(key);
+            clients.count_held(key);
         }
         true
     }
 
     /// Keeps bytes for later, and no more memory than they need: a body may have been before them.
-    pub(super) fn keep(&mut self, key: Key, mut bytes: Vec<u8>) {
+    pub(super) fn keep(&self, clients: &mut Clients, key: Key, mut bytes: Vec<u8>) {
         if bytes.capacity() / 4 > bytes.len() {
             bytes.shrink_to_fit();
         }
-        if let Some(connection) = self.core.connection(key) {
+        if let Some(connection) = clients.core.connection(key) {
             connection.cold.get_or_insert_default().received = bytes;
-            self.count_held(key);
+            clients.count_held(key);
         }
     }
 }

@@ -15,10 +15,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::bodies::Step;
+use super::clients::Clients;
 use super::close_reason::Refusal;
 use super::connection::Phase;
+use super::edge::Edge;
 use super::ids::Key;
-use super::shard::Shard;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::{Head, Response};
 use crate::wire::proxy;
@@ -32,17 +33,17 @@ pub(super) struct Client {
     pub(super) is_unknown: bool,
 }
 
-impl Shard {
-    /// Whether what this peer says about clients is believed. The admin shard has no proxies.
-    pub(super) fn is_trusted_proxy(&self, peer: SocketAddr) -> bool {
-        self.core.id < self.core.doors.relaying
-            && self.core.settings.trusted_proxies.contains(peer.ip())
-    }
-
+impl Edge {
     /// Takes in the first bytes of a connection that must begin with a PROXY header, and what
     /// follows it.
-    pub(super) fn take_proxy_header(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
-        let Some(connection) = self.core.connection(key) else {
+    pub(super) fn take_proxy_header(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         let mut kept = match &mut connection.cold {
@@ -60,69 +61,65 @@ impl Shard {
             Ok(Some(header)) => {
                 connection.awaits_proxy_header = false;
                 match header.client {
-                    Some(client) => self.proxied_for(key, client),
+                    Some(client) => self.proxied_for(clients, key, client),
                     None if header.is_local => {}
-                    None => self.proxied_for_somebody(key),
+                    None => self.proxied_for_somebody(clients, key),
                 }
-                if self.core.connections[key.index as usize].phase == Phase::Dead {
+                if clients.core.connections[key.index as usize].phase == Phase::Dead {
                     return;
                 }
-                let deadline = self.request_deadline();
-                let connection = &mut self.core.connections[key.index as usize];
+                let deadline = clients.request_deadline();
+                let connection = &mut clients.core.connections[key.index as usize];
                 if connection.over_limit.is_none() {
                     connection.deadline_tick = deadline;
                 }
                 let rest = &mut bytes[header.len..];
                 if !rest.is_empty() {
-                    self.take_stream(key, rest, received_ns);
+                    self.take_stream(clients, key, rest, received_ns);
                 }
             }
             Err(error) => {
-                let (id, peer) = (self.core.connection_id(key), connection_peer(self, key));
-                let (error, now_ns) = (error.name(), self.core.clock.turn_ns());
+                let (id, peer) = (
+                    clients.core.connection_id(key),
+                    connection_peer(clients, key),
+                );
+                let (error, now_ns) = (error.name(), clients.core.clock.turn_ns());
                 let told = "no PROXY header";
-                match self.core.doors.notices.no_proxy_header.due(now_ns) {
+                match clients.core.doors.notices.no_proxy_header.due(now_ns) {
                     Some(suppressed) => {
                         tracing::info!(connection = %id, %peer, error, suppressed, "{told}");
                     }
                     None => tracing::debug!(connection = %id, %peer, error, "{told}"),
                 }
-                self.refused(key, Refusal::BadProxyHeader);
-                self.die(key);
+                clients.refused(key, Refusal::BadProxyHeader);
+                clients.die(key);
             }
         }
     }
 
     /// The time for the PROXY header is over.
-    pub(super) fn proxy_header_overdue(&mut self, key: Key) {
-        self.refused(key, Refusal::BadProxyHeader);
-        self.die(key);
-    }
-
-    /// Whether a client's network may come in. Trusted proxies always may: it is about their
-    /// clients. So may all clients of the admin shard.
-    pub(super) fn may_come_in(&self, client: SocketAddr) -> bool {
-        self.is_admin()
-            || self.core.settings.networks.admit(client.ip())
-            || self.is_trusted_proxy(client)
+    pub(super) fn proxy_header_overdue(&self, clients: &mut Clients, key: Key) {
+        clients.refused(key, Refusal::BadProxyHeader);
+        clients.die(key);
     }
 
     /// Refuses a request that a proxy forwards for a client whose network may not come in, or for
     /// nobody knows whom, where not everybody may.
     pub(super) fn judge_network(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         client: Client,
         head_len: usize,
     ) -> Option<Step> {
-        let peer = connection_peer(self, key);
+        let peer = connection_peer(clients, key);
         // Who is no proxy was judged when it connected. A proxy may look how the relay is.
         let is_own = client.address == peer && !client.is_unknown;
-        if !self.is_trusted_proxy(peer) || is_own && !head.is_upgrade() {
+        if !clients.is_trusted_proxy(peer) || is_own && !head.is_upgrade() {
             return None;
         }
-        let networks = &self.core.settings.networks;
+        let networks = &clients.core.settings.networks;
         // A proxy at a Unix socket has no address of its own to be judged by.
         let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
         let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
@@ -133,53 +130,43 @@ impl Shard {
         } else {
             return None;
         };
-        self.refused(key, refusal);
+        clients.refused(key, refusal);
         let response = Response::text(403, text);
-        let response = self.worded(head.path, response, refusal.label());
-        Some(self.answer_head(key, head, &response, head_len))
+        let response = self.worded(clients, head.path, response, refusal.label());
+        Some(self.answer_head(clients, key, head, &response, head_len))
     }
 
     /// A trusted proxy has said whose connection this is.
-    fn proxied_for(&mut self, key: Key, client: SocketAddr) {
+    fn proxied_for(&self, clients: &mut Clients, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        if !self.may_come_in(client) {
-            self.refused(key, Refusal::Network);
-            return self.die(key);
+        if !clients.may_come_in(client) {
+            clients.refused(key, Refusal::Network);
+            return clients.die(key);
         }
         // Where the relay is full it stays so.
-        let connection = &mut self.core.connections[key.index as usize];
+        let connection = &mut clients.core.connections[key.index as usize];
         if connection.over_limit.is_some() {
             debug_assert!(!connection.is_counted, "a proxy is exempt");
             connection.set_peer(client);
             return;
         }
-        match self.judge_address(client) {
-            Ok(is_counted) => self.count_for(key, client, is_counted),
-            Err(over_limit) => self.move_to_refuse(key, client, over_limit),
-        }
-    }
-
-    /// The connection is this client's from now on, and counts no longer for whom it did before.
-    fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
-        let connection = &mut self.core.connections[key.index as usize];
-        let before = connection.ip();
-        connection.set_peer(client);
-        if std::mem::replace(&mut connection.is_counted, is_counted) {
-            self.core.doors.places.addresses.leave(before);
+        match clients.judge_address(client) {
+            Ok(is_counted) => clients.count_for(key, client, is_counted),
+            Err(over_limit) => clients.move_to_refuse(key, client, over_limit),
         }
     }
 
     /// A trusted proxy has said that it does not know whose connection this is.
-    fn proxied_for_somebody(&mut self, key: Key) {
-        let proxy = connection_peer(self, key);
-        let connection = &mut self.core.connections[key.index as usize];
+    fn proxied_for_somebody(&self, clients: &mut Clients, key: Key) {
+        let proxy = connection_peer(clients, key);
+        let connection = &mut clients.core.connections[key.index as usize];
         connection.is_of_unknown_client = true;
         if connection.over_limit.is_some() {
             return;
         }
-        match self.count_address(proxy.ip()) {
-            Ok(is_counted) => self.count_for(key, proxy, is_counted),
-            Err(over_limit) => self.move_to_refuse(key, proxy, over_limit),
+        match clients.count_address(proxy.ip()) {
+            Ok(is_counted) => clients.count_for(key, proxy, is_counted),
+            Err(over_limit) => clients.move_to_refuse(key, proxy, over_limit),
         }
     }
 
@@ -188,29 +175,34 @@ impl Shard {
     /// # Errors
     ///
     /// Headers that contradict each other. What is malformed is counted, and names nobody.
-    pub(super) fn client_of(&self, key: Key, head: &Head<'_>) -> Result<Client, ForwardedError> {
-        let connection = &self.core.connections[key.index as usize];
+    pub(super) fn client_of(
+        &self,
+        clients: &Clients,
+        key: Key,
+        head: &Head<'_>,
+    ) -> Result<Client, ForwardedError> {
+        let connection = &clients.core.connections[key.index as usize];
         let peer = connection.peer();
         let client = |address, is_unknown| Client {
             address,
             is_unknown,
         };
-        if !self.is_trusted_proxy(peer) {
-            self.warn_of_untrusted(peer, head);
+        if !clients.is_trusted_proxy(peer) {
+            self.warn_of_untrusted(clients, peer, head);
             return Ok(client(peer, false));
         }
         if connection.is_of_unknown_client {
             // What the proxy passes on may be what the client wrote.
             return Ok(client(peer, true));
         }
-        let trusted = &self.core.settings.trusted_proxies;
+        let trusted = &clients.core.settings.trusted_proxies;
         match forwarded::client(head, |ip| trusted.contains(ip)) {
             Ok(forwarded::Client::Proxy) => Ok(client(peer, false)),
             Ok(forwarded::Client::Address(ip)) => Ok(client(SocketAddr::new(ip, 0), false)),
             Ok(forwarded::Client::Unknown) => Ok(client(peer, true)),
             Err(error) => {
-                let stats = self.core.stats();
-                tracing::debug!(connection = %self.core.connection_id(key), %peer, %error);
+                let stats = clients.core.stats();
+                tracing::debug!(connection = %clients.core.connection_id(key), %peer, %error);
                 match error {
                     ForwardedError::Malformed => {
                         stats.forwarded_malformed.add(1);
@@ -227,18 +219,18 @@ impl Shard {
 
     /// Says once that a peer which no limit applies to forwards for others, and that nobody
     /// believes it: then no limit applies to them either.
-    fn warn_of_untrusted(&self, peer: SocketAddr, head: &Head<'_>) {
+    fn warn_of_untrusted(&self, clients: &Clients, peer: SocketAddr, head: &Head<'_>) {
         let ip = peer.ip().to_canonical();
-        let mut exempt = self.core.settings.exempt_networks.iter();
+        let mut exempt = clients.core.settings.exempt_networks.iter();
         let is_relevant =
             (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
-        let is_relaying = self.core.id < self.core.doors.relaying;
+        let is_relaying = clients.core.id < clients.core.doors.relaying;
         let names = ["forwarded", "x-forwarded-for"];
         let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
         if is_relevant
             && is_relaying
             && head.headers.iter().any(|header| is_forwarded(header.name))
-            && !self
+            && !clients
                 .core
                 .doors
                 .notices
@@ -256,37 +248,42 @@ impl Shard {
 
     /// Makes a connection that is about to become a WebSocket its client's own. An error is the
     /// refusal: the client has too many, or connects too often.
-    pub(super) fn identify(&mut self, key: Key, client: Client) -> Result<(), (Refusal, Response)> {
-        let connection = &self.core.connections[key.index as usize];
+    pub(super) fn identify(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        client: Client,
+    ) -> Result<(), (Refusal, Response)> {
+        let connection = &clients.core.connections[key.index as usize];
         let proxy = connection.peer();
         let is_counted_by_now = client.address == proxy && !client.is_unknown;
         if is_counted_by_now || connection.is_of_unknown_client {
             return Ok(());
         }
         let judged = match client.is_unknown {
-            true => self.count_address(proxy.ip()),
-            false => self.judge_address(client.address),
+            true => clients.count_address(proxy.ip()),
+            false => clients.judge_address(client.address),
         };
         match judged {
-            Ok(is_counted) => self.count_for(key, client.address, is_counted),
+            Ok(is_counted) => clients.count_for(key, client.address, is_counted),
             Err(over_limit) => {
-                let (refusal, response) = over_limit.refusal(&self.core.settings);
-                self.refused(key, refusal);
+                let (refusal, response) = over_limit.refusal(&clients.core.settings);
+                clients.refused(key, refusal);
                 return Err((refusal, response));
             }
         }
-        let connection = &mut self.core.connections[key.index as usize];
+        let connection = &mut clients.core.connections[key.index as usize];
         connection.cold.get_or_insert_default().proxy = Some(proxy);
         Ok(())
     }
 
-    /// Takes back [`Shard::identify`]: there is no WebSocket, and the proxy's next request may be
+    /// Takes back [`Edge::identify`]: there is no WebSocket, and the proxy's next request may be
     /// another client's.
-    pub(super) fn unidentify(&mut self, key: Key, proxy: SocketAddr) {
-        self.count_for(key, proxy, false);
+    pub(super) fn unidentify(&self, clients: &mut Clients, key: Key, proxy: SocketAddr) {
+        clients.count_for(key, proxy, false);
     }
 }
 
-fn connection_peer(shard: &Shard, key: Key) -> SocketAddr {
-    shard.core.connections[key.index as usize].peer()
+fn connection_peer(clients: &Clients, key: Key) -> SocketAddr {
+    clients.core.connections[key.index as usize].peer()
 }

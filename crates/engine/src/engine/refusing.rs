@@ -6,58 +6,24 @@
 //! judged.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
 
 use super::addresses::counted_as;
-use super::close_reason::Refusal;
+use super::clients::Clients;
 use super::connection::{Connection, Phase};
-use super::control::Handover;
 use super::ids::Key;
 use super::over_limit::OverLimit;
 use super::places::Taken;
-use super::shard::Shard;
 use super::stream::Stream;
 use crate::clock::{Tick, ticks_of};
 use crate::limits::REFUSING_WAIT;
 
-impl Shard {
-    /// Takes in a connection that is over a limit, to tell it so. It stays on this shard: it is not
-    /// worth another one's time.
-    pub(super) fn take_to_refuse(
-        &mut self,
-        stream: Stream,
-        peer: SocketAddr,
-        tls: bool,
-        over_limit: OverLimit,
-    ) {
-        self.count_over_limit(over_limit, peer);
-        let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
-        let max = self.core.settings.refusing_max;
-        let enter = |shard: &Shard| shard.core.doors.places.enter_refusing(address, max);
-        let entered = enter(self).or_else(|taken| {
-            self.hurry_refused(taken);
-            enter(self)
-        });
-        if entered.is_ok() {
-            let key = self.adopt(Handover {
-                stream,
-                peer,
-                over_limit: Some(over_limit),
-                is_counted: address.is_some(),
-                tls,
-            });
-            self.note_apart(key);
-        } else if !tls {
-            self.tell_unasked(&stream, over_limit);
-        }
-    }
-
+impl Clients {
     /// Notes that the connection has a place apart. Those that are gone are forgotten every so
     /// often: no more of them are there at any time than there are places.
-    fn note_apart(&mut self, key: Key) {
+    pub(super) fn note_apart(&mut self, key: Key) {
         if self.refusing.len() >= 2 * self.core.settings.refusing_max {
             let core = &mut self.core;
             self.refusing
@@ -70,7 +36,7 @@ impl Shard {
     /// Ends the connection that has had a place apart for longest, on this shard and, if it is its
     /// address that has too many, of that. So a new one has the time to ask. Who came in this turn
     /// was not read yet, and stays.
-    fn hurry_refused(&mut self, taken: Taken) {
+    pub(super) fn hurry_refused(&mut self, taken: Taken) {
         let now_ns = self.core.clock.turn_ns();
         let core = &mut self.core;
         while let Some((key, _)) = self.refusing.front()
@@ -155,14 +121,14 @@ impl Shard {
 
     /// The answer that nobody has asked for. If the client's request is under way, or was not read,
     /// it may be lost with the end of the connection: then the end says the same.
-    fn tell_unasked(&self, stream: &Stream, over_limit: OverLimit) {
+    pub(super) fn tell_unasked(&self, stream: &Stream, over_limit: OverLimit) {
         let (_, response) = over_limit.refusal(&self.core.settings);
         let mut bytes = Vec::with_capacity(256);
         response.append_to(&mut bytes, SystemTime::now(), false, false);
         let _ = stream.write(&bytes);
     }
 
-    fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
+    pub(super) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
         let refusal = over_limit.reason();
         self.core.stats().refused[refusal as usize].add(1);
         let notices = &self.core.doors.notices;
@@ -196,45 +162,6 @@ impl Shard {
             doors.places.leave();
         }
         self.count_out(own);
-    }
-
-    /// The files are used up, and a client waits to be accepted. The spare file makes room: on the
-    /// admin shard for the client, since it may be a probe; on the others for as long as it takes
-    /// to tell the client that the relay is full. Returns whether accepting may go on.
-    pub(super) fn accept_by_spare_file(&mut self, listener: usize) -> bool {
-        if self.is_admin() {
-            let spare = |shard: &Shard| shard.core.spare_file().spend();
-            return spare(self) || (self.evict(None) && spare(self));
-        }
-        // One shard at a time: the others wait for their turn rather than for the next tick.
-        let doors = Arc::clone(&self.core.doors);
-        let _turn = doors.spare_files[0].turn();
-        if !self.core.spare_file().spend() {
-            return false;
-        }
-        let listening = &self.listeners[listener];
-        let Ok((stream, peer)) = listening.listener.accept() else {
-            self.core.spare_file().reopen();
-            self.core.stats().accept_errors.add(1);
-            return false;
-        };
-        let tls = listening.tls;
-        self.welcome(stream, peer, tls);
-        true
-    }
-
-    /// A connection that was accepted has the file that should be spare: it is told that the relay
-    /// is full, and its file is the spare one again.
-    pub(super) fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
-        if self.may_come_in(peer) {
-            self.count_over_limit(OverLimit::Connections, peer);
-            if !tls {
-                self.tell_unasked(&stream, OverLimit::Connections);
-            }
-        } else {
-            self.core.stats().refused[Refusal::Network as usize].add(1);
-        }
-        self.core.close_file(stream.into());
     }
 }
 

@@ -12,14 +12,14 @@ use super::answer::{
     Accept, Admission, Answer, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
 use super::bodies::{Body, CONTINUE, Step};
-use super::close_reason::{CloseReason, Refusal};
+use super::clients::Clients;
+use super::close_reason::Refusal;
 use super::connection::Phase;
-use super::endpoint::{Endpoint, Later};
+use super::edge::Edge;
 use super::ids::Key;
 use super::proxied::Client;
 use super::router::Route;
 use super::session::Session;
-use super::shard::Shard;
 use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
@@ -30,22 +30,28 @@ use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Re
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
-impl Shard {
+impl Edge {
     /// Handles the request at the front of `bytes`.
-    pub(super) fn take_one(&mut self, key: Key, bytes: &[u8], received_ns: u64) -> Step {
+    pub(super) fn take_one(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &[u8],
+        received_ns: u64,
+    ) -> Step {
         let limits = HeadLimits {
-            head_bytes: self.core.settings.head_bytes,
+            head_bytes: clients.core.settings.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
-        self.core.work.spend(PRICE_REQUEST);
+        clients.core.work.spend(PRICE_REQUEST);
         let mut space = HeaderSpace::new();
         let (head, head_len) = match Head::parse(bytes, &mut space, &limits) {
             Ok(Some(parsed)) => parsed,
             Ok(None) => return Step::Incomplete,
-            Err(error) => return self.bad_request(key, error, bytes),
+            Err(error) => return self.bad_request(clients, key, error, bytes),
         };
         // Nothing is kept of a body that nobody wants.
-        if let Some(step) = self.turn_away(key, &head) {
+        if let Some(step) = self.turn_away(clients, key, &head) {
             return step;
         }
         let router = Arc::clone(&self.router);
@@ -54,47 +60,59 @@ impl Shard {
             parameter,
         }) = router.find(head.path)
         else {
-            return self.answer_without_endpoint(key, &head, head_len);
+            return self.answer_without_endpoint(clients, key, &head, head_len);
         };
-        self.core.connections[key.index as usize].endpoint = endpoint;
-        let Ok(client) = self.client_of(key, &head) else {
-            return self.conflict(key, &head);
+        clients.core.connections[key.index as usize].endpoint = endpoint;
+        let Ok(client) = self.client_of(clients, key, &head) else {
+            return self.conflict(clients, key, &head);
         };
         let request = Request {
             head: &head,
             parameter: parameter.as_deref(),
             body: &[],
             peer: client.address,
-            connection: self.core.connection_id(key),
+            connection: clients.core.connection_id(key),
             context: None,
         };
-        if let Some(step) = self.judge_network(key, &head, client, head_len) {
+        if let Some(step) = self.judge_network(clients, key, &head, client, head_len) {
             return step;
         }
         if head.is_upgrade() {
-            return self.take_upgrade(key, &request, client, head_len, received_ns);
+            return self.take_upgrade(clients, key, &request, client, head_len, received_ns);
         }
-        if let Some(step) = self.answer_method(key, &head, head_len) {
+        if let Some(step) = self.answer_method(clients, key, &head, head_len) {
             return step;
         }
-        self.take_with_body(key, &request, bytes, head_len)
+        self.take_with_body(clients, key, &request, bytes, head_len)
     }
 
     /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
-    fn answer_without_endpoint(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Step {
+    fn answer_without_endpoint(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        head: &Head<'_>,
+        head_len: usize,
+    ) -> Step {
         if head.path == "*" {
             let response = Response::new(204).with_header("Allow", "GET, HEAD, OPTIONS");
-            self.core.stats().requests.add(1);
-            return self.answer_head(key, head, &response, head_len);
+            clients.core.stats().requests.add(1);
+            return self.answer_head(clients, key, head, &response, head_len);
         }
-        self.refused(key, Refusal::NotFound);
+        clients.refused(key, Refusal::NotFound);
         let response = Response::text(404, "There is nothing here.\n");
-        self.answer_head(key, head, &response, head_len)
+        self.answer_head(clients, key, head, &response, head_len)
     }
 
     /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
-    fn answer_method(&mut self, key: Key, head: &Head<'_>, head_len: usize) -> Option<Step> {
-        let methods = self.endpoint_of(key).methods();
+    fn answer_method(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        head: &Head<'_>,
+        head_len: usize,
+    ) -> Option<Step> {
+        let methods = clients.endpoint_of(key).methods();
         if methods.contains(&head.method) {
             return None;
         }
@@ -105,87 +123,101 @@ impl Shard {
         };
         let options = ["OPTIONS"].into_iter().filter(|own| !methods.contains(own));
         let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
-        self.core.stats().requests.add(1);
+        clients.core.stats().requests.add(1);
         let response = response.with_header("Allow", allow.join(", "));
         let response = match response.status {
-            405 => self.worded(head.path, response, "method_not_allowed"),
+            405 => self.worded(clients, head.path, response, "method_not_allowed"),
             _ => response,
         };
-        Some(self.answer_head(key, head, &response, head_len))
+        Some(self.answer_head(clients, key, head, &response, head_len))
     }
 
     /// Answers before the body is there. A connection with a body on its way is not kept.
     pub(super) fn answer_head(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         response: &Response,
         head_len: usize,
     ) -> Step {
         if matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
-            return self.respond(key, head, response, head_len);
+            return self.respond(clients, key, head, response, head_len);
         }
-        self.send_response(key, response, false, head.method == "HEAD");
+        self.send_response(clients, key, response, false, head.method == "HEAD");
         Step::Ended
     }
 
     /// Answers a connection that was let in only to be told that it cannot stay.
-    fn turn_away(&mut self, key: Key, head: &Head<'_>) -> Option<Step> {
+    fn turn_away(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
         let (refusal, response) = if self.stop.is_accepting() {
-            let over_limit = self.core.connection(key)?.over_limit?;
-            if self.is_probe(head) {
+            let over_limit = clients.core.connection(key)?.over_limit?;
+            if self.is_probe(clients, head) {
                 return None;
             }
-            over_limit.refusal(&self.core.settings)
+            over_limit.refusal(&clients.core.settings)
         } else {
             let response = Response::text(503, "The relay is shutting down.\n");
             (Refusal::Shutdown, response.with_header("Retry-After", "5"))
         };
-        self.refused(key, refusal);
-        let response = self.worded(head.path, response, refusal.label());
-        self.send_response(key, &response, false, head.method == "HEAD");
+        clients.refused(key, refusal);
+        let response = self.worded(clients, head.path, response, refusal.label());
+        self.send_response(clients, key, &response, false, head.method == "HEAD");
         Some(Step::Ended)
     }
 
     /// Whether the request is one that is answered however full the relay is.
-    fn is_probe(&self, head: &Head<'_>) -> bool {
+    fn is_probe(&self, clients: &Clients, head: &Head<'_>) -> bool {
         let has_no_body = matches!(head.body, BodyLength::None | BodyLength::Length(0));
         let route = self.router.find(head.path);
-        let endpoint = route.map(|route| &self.endpoints[usize::from(route.endpoint.0)]);
+        let endpoint = route.map(|route| &clients.endpoints[usize::from(route.endpoint.0)]);
         has_no_body && !head.is_upgrade() && endpoint.is_some_and(|endpoint| endpoint.is_probe())
     }
 
     /// A refusal of ours in the words of the endpoint that has this path, if any has.
-    pub(super) fn worded(&self, path: &str, response: Response, code: &'static str) -> Response {
+    pub(super) fn worded(
+        &self,
+        clients: &Clients,
+        path: &str,
+        response: Response,
+        code: &'static str,
+    ) -> Response {
         let Some(route) = self.router.find(path) else {
             return response;
         };
-        let endpoint = &self.endpoints[usize::from(route.endpoint.0)];
+        let endpoint = &clients.endpoints[usize::from(route.endpoint.0)];
         let call = AssertUnwindSafe(|| endpoint.refusal(response.clone(), code));
         catch_unwind(call).unwrap_or(response)
     }
 
-    pub(super) fn bad_request(&mut self, key: Key, error: HttpError, bytes: &[u8]) -> Step {
-        self.refused(key, Refusal::BadRequest);
-        let connection = self.core.connection_id(key);
+    pub(super) fn bad_request(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        error: HttpError,
+        bytes: &[u8],
+    ) -> Step {
+        clients.refused(key, Refusal::BadRequest);
+        let connection = clients.core.connection_id(key);
         tracing::debug!(%connection, error = error.name(), "refused");
         let response = Response::text(error.status(), format!("{}\n", error.message()));
-        let response = self.worded(asked_path(bytes), response, error.name());
-        self.send_response(key, &response, false, asks_for_head(bytes));
+        let response = self.worded(clients, asked_path(bytes), response, error.name());
+        self.send_response(clients, key, &response, false, asks_for_head(bytes));
         Step::Ended
     }
 
     /// Whose request it is cannot be told: a proxy passes on what it should not.
-    fn conflict(&mut self, key: Key, head: &Head<'_>) -> Step {
-        self.refused(key, Refusal::BadRequest);
+    fn conflict(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Step {
+        clients.refused(key, Refusal::BadRequest);
         let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
-        let response = self.worded(head.path, response, "forwarded_conflict");
-        self.send_response(key, &response, false, head.method == "HEAD");
+        let response = self.worded(clients, head.path, response, "forwarded_conflict");
+        self.send_response(clients, key, &response, false, head.method == "HEAD");
         Step::Ended
     }
 
     fn take_upgrade(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         request: &Request<'_>,
         client: Client,
@@ -195,49 +227,51 @@ impl Shard {
         let upgrade = match handshake::check(request.head) {
             Ok(upgrade) => upgrade,
             Err(error) => {
-                self.refused(key, Refusal::BadUpgrade);
-                let connection = self.core.connection_id(key);
+                clients.refused(key, Refusal::BadUpgrade);
+                let connection = clients.core.connection_id(key);
                 tracing::debug!(%connection, error = error.name(), "no upgrade");
                 let head_only = request.head.method == "HEAD";
-                let response = self.worded(request.head.path, error.response(), error.name());
-                self.send_response(key, &response, false, head_only);
+                let response =
+                    self.worded(clients, request.head.path, error.response(), error.name());
+                self.send_response(clients, key, &response, false, head_only);
                 return Step::Ended;
             }
         };
-        if let Err((refusal, response)) = self.identify(key, client) {
-            let response = self.worded(request.head.path, response, refusal.label());
-            return self.respond(key, request.head, &response, end);
+        if let Err((refusal, response)) = self.identify(clients, key, client) {
+            let response = self.worded(clients, request.head.path, response, refusal.label());
+            return self.respond(clients, key, request.head, &response, end);
         }
-        let endpoint = self.endpoint_of(key);
-        let mut later = self.later(key);
+        let endpoint = clients.endpoint_of(key);
+        let mut later = clients.later(key);
         let call = AssertUnwindSafe(|| endpoint.admit(request, &mut later));
         match catch_unwind(call) {
             Ok(Admission::Accept(accept)) => {
-                self.open(key, request, &upgrade, accept, received_ns);
+                self.open(clients, key, request, &upgrade, accept, received_ns);
                 Step::Done(end)
             }
             Ok(Admission::Refuse(response)) => {
-                self.refused(key, Refusal::Endpoint);
-                self.respond(key, request.head, &response, end)
+                clients.refused(key, Refusal::Endpoint);
+                self.respond(clients, key, request.head, &response, end)
             }
             Ok(Admission::RefuseFor(refusal, response)) => {
-                self.refuse_for(key, request.head, refusal, &response, Some(end))
+                self.refuse_for(clients, key, request.head, refusal, &response, Some(end))
             }
-            Ok(Admission::Later(pending)) => self.defer(key, pending),
-            Err(_) => self.failed(key, request.head),
+            Ok(Admission::Later(pending)) => self.defer(clients, key, pending),
+            Err(_) => self.failed(clients, key, request.head),
         }
     }
 
     /// Asks the endpoint for the answer to a request that is whole.
     pub(super) fn take_plain(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         request: &Request<'_>,
         verdict: Option<&HeadVerdict>,
         end: usize,
     ) -> Step {
-        let endpoint = self.endpoint_of(key);
-        let mut later = self.later(key);
+        let endpoint = clients.endpoint_of(key);
+        let mut later = clients.later(key);
         let call = AssertUnwindSafe(|| match verdict {
             Some(HeadVerdict::Admitted(context)) => {
                 let context = context.as_deref();
@@ -252,23 +286,25 @@ impl Shard {
             _ => endpoint.request(request, &mut later),
         });
         match catch_unwind(call) {
-            Ok(answer) => self.give(key, request.head, answer, Some(end)),
-            Err(_) => self.failed(key, request.head),
+            Ok(answer) => self.give(clients, key, request.head, answer, Some(end)),
+            Err(_) => self.failed(clients, key, request.head),
         }
     }
 
-    /// Refuses a request on behalf of its endpoint; `end` as for [`Shard::give`]. Whoever showed
+    /// Refuses a request on behalf of its endpoint; `end` as for [`Edge::give`]. Whoever showed
     /// something that is no good gets no other try on this connection.
     fn refuse_for(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         refusal: Refusal,
         response: &Response,
         end: Option<usize>,
     ) -> Step {
-        self.refused(key, refusal);
+        clients.refused(key, refusal);
         self.answer_up_to(
+            clients,
             key,
             head,
             response,
@@ -279,7 +315,8 @@ impl Shard {
     /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
     /// come, and the connection is not kept.
     pub(super) fn give(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         answer: Answer,
@@ -287,61 +324,49 @@ impl Shard {
     ) -> Step {
         let response = match (answer, end) {
             (Answer::Now(response), _) => {
-                self.core.stats().requests.add(1);
+                clients.core.stats().requests.add(1);
                 response
             }
             (Answer::RefuseFor(refusal, response), _) => {
-                return self.refuse_for(key, head, refusal, &response, end);
+                return self.refuse_for(clients, key, head, refusal, &response, end);
             }
-            (Answer::Later(pending), Some(_)) => return self.defer(key, pending),
+            (Answer::Later(pending), Some(_)) => return self.defer(clients, key, pending),
             (Answer::Later(_), None) => unanswered(),
         };
-        self.answer_up_to(key, head, &response, end)
+        self.answer_up_to(clients, key, head, &response, end)
     }
 
     fn answer_up_to(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
         response: &Response,
         end: Option<usize>,
     ) -> Step {
         match end {
-            Some(end) => self.respond(key, head, response, end),
+            Some(end) => self.respond(clients, key, head, response, end),
             None => {
-                self.send_response(key, response, false, head.method == "HEAD");
+                self.send_response(clients, key, response, false, head.method == "HEAD");
                 Step::Ended
             }
         }
     }
 
-    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
-        let endpoint = self.core.connections[key.index as usize].endpoint;
-        Arc::clone(&self.endpoints[usize::from(endpoint.0)])
-    }
-
-    pub(super) fn later(&mut self, key: Key) -> Later<'_> {
-        let connection = self.core.connection_id(key);
-        Later {
-            core: &mut self.core,
-            connection,
-        }
-    }
-
-    pub(super) fn failed(&mut self, key: Key, head: &Head<'_>) -> Step {
-        self.core.stats().endpoint_panics.add(1);
-        tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
-        self.refused(key, Refusal::Endpoint);
+    pub(super) fn failed(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Step {
+        clients.core.stats().endpoint_panics.add(1);
+        tracing::error!(connection = %clients.core.connection_id(key), "endpoint code panicked");
+        clients.refused(key, Refusal::Endpoint);
         let response = Response::text(500, "The endpoint failed.\n");
-        let response = self.worded(head.path, response, "endpoint_failed");
-        self.send_response(key, &response, false, head.method == "HEAD");
+        let response = self.worded(clients, head.path, response, "endpoint_failed");
+        self.send_response(clients, key, &response, false, head.method == "HEAD");
         Step::Ended
     }
 
-    fn defer(&mut self, key: Key, pending: Pending) -> Step {
-        let deadline = self.core.clock.tick() + ticks_of(pending.timeout);
-        self.enter_phase(key, Phase::Deferred);
-        let connection = &mut self.core.connections[key.index as usize];
+    fn defer(&self, clients: &mut Clients, key: Key, pending: Pending) -> Step {
+        let deadline = clients.core.clock.tick() + ticks_of(pending.timeout);
+        clients.enter_phase(key, Phase::Deferred);
+        let connection = &mut clients.core.connections[key.index as usize];
         connection.deadline_tick = deadline;
         let cold = connection.cold.get_or_insert_default();
         cold.answer = Some(pending.slot);
@@ -350,8 +375,8 @@ impl Shard {
     }
 
     /// The answer to a deferred request may be there.
-    pub(super) fn answered(&mut self, key: Key) {
-        let Some(connection) = self.core.connection(key) else {
+    pub(super) fn answered(&self, clients: &mut Clients, key: Key) {
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         if connection.phase != Phase::Deferred {
@@ -362,27 +387,27 @@ impl Shard {
             .as_ref()
             .and_then(|cold| cold.answer.clone());
         if let Some(answer) = slot.and_then(|slot| slot.take()) {
-            self.take_answer(key, answer);
+            self.take_answer(clients, key, answer);
         }
     }
 
     /// The answer to a deferred request did not come in time.
-    pub(super) fn answer_overdue(&mut self, key: Key) {
-        self.refused(key, Refusal::AnswerTimeout);
-        let cold = self
+    pub(super) fn answer_overdue(&self, clients: &mut Clients, key: Key) {
+        clients.refused(key, Refusal::AnswerTimeout);
+        let cold = clients
             .core
             .connection(key)
             .and_then(|each| each.cold.as_ref());
         let path = cold.map_or_else(String::new, |cold| asked_path(&cold.received).to_owned());
-        let response = self.worded(&path, unanswered(), Refusal::AnswerTimeout.label());
-        self.take_answer(key, LateAnswer::Respond(response));
+        let response = self.worded(clients, &path, unanswered(), Refusal::AnswerTimeout.label());
+        self.take_answer(clients, key, LateAnswer::Respond(response));
     }
 
-    fn take_answer(&mut self, key: Key, answer: LateAnswer) {
-        let received_ns = self.core.clock.now_ns();
-        self.enter_phase(key, Phase::Request);
-        let request_deadline = self.request_deadline();
-        let connection = &mut self.core.connections[key.index as usize];
+    fn take_answer(&self, clients: &mut Clients, key: Key, answer: LateAnswer) {
+        let received_ns = clients.core.clock.now_ns();
+        clients.enter_phase(key, Phase::Request);
+        let request_deadline = clients.request_deadline();
+        let connection = &mut clients.core.connections[key.index as usize];
         connection.deadline_tick = request_deadline;
         let cold = connection.cold.get_or_insert_default();
         cold.answer = None;
@@ -395,27 +420,28 @@ impl Shard {
             respond @ LateAnswer::Respond(_) => respond,
         };
         let mut kept = std::mem::take(&mut cold.received);
-        if let Some(used) = self.give_answer(key, &kept, answer, received_ns) {
+        if let Some(used) = self.give_answer(clients, key, &kept, answer, received_ns) {
             kept.drain(..used);
-            if let Some(rest) = self.take_requests(key, &mut kept, received_ns) {
+            if let Some(rest) = self.take_requests(clients, key, &mut kept, received_ns) {
                 kept.drain(..rest);
-                self.keep(key, kept);
+                self.keep(clients, key, kept);
             }
         }
         // What came meanwhile was not read.
-        self.core.queue_read(key);
+        clients.core.queue_read(key);
     }
 
     /// Gives the answer to the request at the front of `kept`. Returns how long that is.
     fn give_answer(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         kept: &[u8],
         answer: LateAnswer,
         received_ns: u64,
     ) -> Option<usize> {
         let limits = HeadLimits {
-            head_bytes: self.core.settings.head_bytes,
+            head_bytes: clients.core.settings.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
         let mut space = HeaderSpace::new();
@@ -425,17 +451,18 @@ impl Shard {
             "a deferred request was parsed before"
         );
         let (head, head_len) = parsed.ok()??;
-        let Ok(Body::Whole { bytes: body, end }) = self.body(key, &head, kept, head_len) else {
+        let Ok(Body::Whole { bytes: body, end }) = self.body(clients, key, &head, kept, head_len)
+        else {
             return None;
         };
         match answer {
             LateAnswer::Respond(response) => {
                 if head.is_upgrade() {
-                    self.refused(key, Refusal::Endpoint);
+                    clients.refused(key, Refusal::Endpoint);
                 } else {
-                    self.core.stats().requests.add(1);
+                    clients.core.stats().requests.add(1);
                 }
-                self.respond(key, &head, &response, end);
+                self.respond(clients, key, &head, &response, end);
             }
             LateAnswer::Accept(accept) => {
                 let upgrade = handshake::check(&head).ok()?;
@@ -445,11 +472,11 @@ impl Shard {
                     head: &head,
                     parameter: route.parameter.as_deref(),
                     body: &body,
-                    peer: self.core.connections[key.index as usize].peer(),
-                    connection: self.core.connection_id(key),
+                    peer: clients.core.connections[key.index as usize].peer(),
+                    connection: clients.core.connection_id(key),
                     context: None,
                 };
-                self.open(key, &request, &upgrade, accept, received_ns);
+                self.open(clients, key, &request, &upgrade, accept, received_ns);
             }
         }
         Some(end)
@@ -457,7 +484,8 @@ impl Shard {
 
     /// Makes the connection a WebSocket.
     fn open(
-        &mut self,
+        &self,
+        clients: &mut Clients,
         key: Key,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
@@ -468,9 +496,9 @@ impl Shard {
         let own = accept.protocol.as_deref();
         let protocol = own.or(accept.terms.as_ref().and_then(|terms| terms.protocol));
         let protocol = protocol.filter(|protocol| offered(protocol));
-        let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
-        let connection = &mut self.core.connections[key.index as usize];
-        let settings = &self.core.endpoint_settings[usize::from(connection.endpoint.0)];
+        let (tick, reading_tick) = (clients.core.clock.tick(), clients.core.clock.reading_tick());
+        let connection = &mut clients.core.connections[key.index as usize];
+        let settings = &clients.core.endpoint_settings[usize::from(connection.endpoint.0)];
         let keepalive = settings.keepalive;
         let deflate = upgrade.deflate.filter(|_| settings.deflate.enabled);
         connection.window_bits = deflate.map_or(0, Agreement::window_bits);
@@ -482,35 +510,43 @@ impl Shard {
             response.extend_from_slice(CONTINUE);
         }
         handshake::append_accept(&mut response, upgrade, protocol, extension.as_slice());
-        self.core
+        clients
+            .core
             .enqueue(key, response, Origin::Control, received_ns);
-        self.enter_phase(key, Phase::Open);
-        let connection = &mut self.core.connections[key.index as usize];
+        clients.enter_phase(key, Phase::Open);
+        let connection = &mut clients.core.connections[key.index as usize];
         connection.cold = None;
         connection.state = accept.state;
         let terms = accept.terms.filter(|terms| !terms.are_empty());
         connection.extras.set_terms(terms);
         connection.heard_tick = reading_tick;
         connection.next_ping_tick = tick + spread(ticks_of(keepalive.ping), key.generation);
-        self.core.stats().opened.add(1);
-        let endpoint = self.endpoint_of(key);
-        let mut session = Session::new(&mut self.core, key, received_ns);
+        clients.core.stats().opened.add(1);
+        let endpoint = clients.endpoint_of(key);
+        let mut session = Session::new(&mut clients.core, key, received_ns);
         let call = AssertUnwindSafe(|| endpoint.opened(&mut session, request));
         if catch_unwind(call).is_err() {
-            self.endpoint_panicked(key);
+            clients.endpoint_panicked(key);
         }
     }
 
     /// Answers a request. The connection stays open for the next one where both sides want that.
-    fn respond(&mut self, key: Key, head: &Head<'_>, response: &Response, end: usize) -> Step {
-        let connection = &self.core.connections[key.index as usize];
+    fn respond(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        head: &Head<'_>,
+        response: &Response,
+        end: usize,
+    ) -> Step {
+        let connection = &clients.core.connections[key.index as usize];
         // Who asks and asks and does not read is told that this was the last answer, and so is who
         // cannot stay.
         let keep_alive = head.keep_alive()
             && self.stop.is_accepting()
             && connection.outbox.bytes() < RESPONSES_BYTES_MAX
             && connection.over_limit.is_none();
-        self.send_response(key, response, keep_alive, head.method == "HEAD");
+        self.send_response(clients, key, response, keep_alive, head.method == "HEAD");
         if keep_alive {
             Step::Done(end)
         } else {
@@ -519,8 +555,9 @@ impl Shard {
     }
 
     /// Queues an answer; nothing follows it unless the connection is kept alive.
-    pub(super) fn send_response(
-        &mut self,
+    fn send_response(
+        &self,
+        clients: &mut Clients,
         key: Key,
         response: &Response,
         keep_alive: bool,
@@ -528,98 +565,64 @@ impl Shard {
     ) {
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         response.append_to(&mut bytes, SystemTime::now(), keep_alive, head_only);
-        let now_ns = self.core.clock.turn_ns();
-        self.core.enqueue(key, bytes, Origin::Control, now_ns);
-        let deadline = self.request_deadline();
-        let Some(connection) = self.core.connection(key) else {
+        let now_ns = clients.core.clock.turn_ns();
+        clients.core.enqueue(key, bytes, Origin::Control, now_ns);
+        let deadline = clients.request_deadline();
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         let cold = connection.cold.take();
         if keep_alive {
             connection.deadline_tick = deadline;
             if let Some(proxy) = cold.and_then(|cold| cold.proxy) {
-                self.unidentify(key, proxy);
+                self.unidentify(clients, key, proxy);
             }
         } else {
-            self.drain(key);
+            clients.drain(key);
         }
-    }
-
-    pub(super) fn refused(&mut self, key: Key, refusal: Refusal) {
-        let connection = self.core.connection(key);
-        // Who is over a limit was counted when that was found.
-        if connection.is_none_or(|connection| connection.over_limit.is_none()) {
-            self.core.stats().refused[refusal as usize].add(1);
-        }
-        let connection = self.core.connection_id(key);
-        tracing::debug!(%connection, reason = refusal.label(), "refused");
     }
 
     /// Answers a connection whose request is not there, or not answered, and ends it; silently
     /// where nothing of a request is there.
-    pub(super) fn refuse_unfinished(&mut self, key: Key, refusal: Refusal, response: &Response) {
-        let Some(connection) = self.core.connection(key) else {
+    pub(super) fn refuse_unfinished(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        refusal: Refusal,
+        response: &Response,
+    ) {
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         let received = connection.cold.as_ref().map(|cold| &cold.received[..]);
         let Some(received) = received.filter(|received| !received.is_empty()) else {
-            return self.drain(key);
+            return clients.drain(key);
         };
         let head_only = asks_for_head(received);
         let path = asked_path(received).to_owned();
-        let response = self.worded(&path, response.clone(), refusal.label());
-        self.refused(key, refusal);
-        self.send_response(key, &response, false, head_only);
+        let response = self.worded(clients, &path, response.clone(), refusal.label());
+        clients.refused(key, refusal);
+        self.send_response(clients, key, &response, false, head_only);
     }
 
     /// The time for a request is over.
-    pub(super) fn request_overdue(&mut self, key: Key) {
-        if self.is_reading_answer(key) {
+    pub(super) fn request_overdue(&self, clients: &mut Clients, key: Key) {
+        if clients.is_reading_answer(key) {
             return;
         }
-        let Some(connection) = self.core.connection(key) else {
+        let Some(connection) = clients.core.connection(key) else {
             return;
         };
         if let Some(over_limit) = connection.over_limit {
-            return self.refusal_overdue(key, over_limit);
+            return clients.refusal_overdue(key, over_limit);
         }
         let cold = connection.cold.as_ref();
         let is_silent = cold.is_none_or(|cold| cold.received.is_empty());
         if is_silent || !connection.outbox.is_empty() {
-            return self.close(key, &CloseReason::ClientGone);
+            return clients.client_gone(key);
         }
         let response = Response::text(408, "The request took too long.\n");
-        self.refuse_unfinished(key, Refusal::HandshakeTimeout, &response);
-    }
-
-    /// Whether a client that is late takes in what it asked for, however slowly: then it gets as
-    /// much time again. What waits for it is bounded, so this ends. A WebSocket that is closed has
-    /// no such claim.
-    pub(super) fn is_reading_answer(&mut self, key: Key) -> bool {
-        let clock = &self.core.clock;
-        let (tick, reading_tick) = (clock.tick(), clock.reading_tick());
-        let timeouts = self.core.settings.timeouts;
-        let Some(connection) = self.core.connection(key) else {
-            return false;
-        };
-        let unsent = connection.outbox.bytes();
-        if unsent == 0 || connection.was_open() || connection.over_limit.is_some() {
-            return false;
-        }
-        let cold = connection.cold.get_or_insert_default();
-        let has_progressed = cold.unsent_bytes.replace(unsent) != Some(unsent);
-        if has_progressed {
-            connection.deadline_tick = match connection.phase {
-                Phase::Request => reading_tick + ticks_of(timeouts.handshake),
-                _ => tick + ticks_of(timeouts.close),
-            };
-        }
-        has_progressed
-    }
-
-    /// When a request that begins now has to be there.
-    pub(super) fn request_deadline(&self) -> Tick {
-        self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
+        self.refuse_unfinished(clients, key, Refusal::HandshakeTimeout, &response);
     }
 }
 

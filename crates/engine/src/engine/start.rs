@@ -1,6 +1,5 @@
 //! Putting an engine together, starting it and stopping it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,8 +10,10 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use super::busy::BusyWindow;
+use super::clients::Clients;
 use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
+use super::edge::Edge;
 use super::endpoint::Endpoint;
 use super::handle::Handle;
 use super::listener::{Bound, Inherited, Listeners};
@@ -21,7 +22,7 @@ use super::settings::{EndpointSettings, Listen, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::start_error::StartError;
 use super::stop::Stop;
-use super::tls::{Tls, TlsBuffers};
+use super::tls::Tls;
 use super::view::View;
 use crate::clock::Clock;
 use crate::exchange::{Interconnect, Sleeper};
@@ -282,15 +283,13 @@ impl Parts {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
-            refusing: VecDeque::new(),
             receive_buffer: vec![0; live.settings.read_buffer_bytes + kept_bytes],
-            tls_buffers: TlsBuffers::default(),
-            costly_handshakes: 0,
-            router: self.router,
-            endpoints,
             inbox: self.inbox,
-            core: Core::new(self.id, doors, live, clock),
-            stop: Stop::Running,
+            edge: Edge {
+                router: self.router,
+                stop: Stop::Running,
+            },
+            clients: Clients::new(Core::new(self.id, doors, live, clock), endpoints),
             timers_tick: 0,
             next_pulse_tick: 0,
             busy_window: BusyWindow::default(),

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::clients::Clients;
 use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::ids::Key;
@@ -27,27 +28,111 @@ const PULSE: Duration = Duration::from_secs(1);
 impl Shard {
     /// Does what is due once a tick.
     pub(super) fn timers(&mut self) {
-        let tick = self.core.clock.tick();
+        let tick = self.clients.core.clock.tick();
         if tick == self.timers_tick {
             if self.sweep_left > 0 {
                 self.sweep();
-                self.close_doomed();
+                self.edge.close_doomed(&mut self.clients);
             }
             return;
         }
         self.timers_tick = tick;
-        self.busy_window.measure(tick, self.core.stats());
+        self.busy_window.measure(tick, self.clients.core.stats());
         self.retry_accept();
-        slow::begin_sweep(&mut self.core);
-        self.retry_send();
-        self.sweep_left = self.core.connections.len().div_ceil(TICKS_PER_SWEEP);
+        slow::begin_sweep(&mut self.clients.core);
+        self.clients.retry_send();
+        let connections = self.clients.core.connections.len();
+        self.sweep_left = connections.div_ceil(TICKS_PER_SWEEP);
         self.sweep_left = self.sweep_left.max(SWEEP_CONNECTIONS_MIN);
         self.sweep();
-        self.forget_addresses();
+        self.clients.forget_addresses();
         self.pulse();
-        self.close_doomed();
+        self.edge.close_doomed(&mut self.clients);
     }
 
+    /// Looks at the connections that are due in this tick, a bounded number in each turn.
+    fn sweep(&mut self) {
+        let now = SystemTime::now();
+        for _ in 0..self.sweep_left.min(SWEEP_CONNECTIONS_PER_TURN) {
+            let Some(index) = self.clients.core.connections.next_from(self.sweep_from) else {
+                break;
+            };
+            self.sweep_from = index + 1;
+            self.sweep_left -= 1;
+            self.sweep_connection(index, now);
+        }
+        let rest = self.clients.core.connections.next_from(self.sweep_from);
+        if rest.is_none() {
+            self.end_sweep();
+        }
+    }
+
+    /// All connections were looked at. The next tick begins with the first one again.
+    fn end_sweep(&mut self) {
+        self.sweep_from = 0;
+        self.sweep_left = 0;
+        let outbox_bytes = std::mem::take(&mut self.sweep_outbox_bytes);
+        self.clients
+            .core
+            .stats()
+            .outbox_bytes
+            .set(outbox_bytes as u64);
+        slow::note_lagging(&self.clients.core);
+        self.clients.note_held();
+        self.clients.core.shrink();
+    }
+
+    fn sweep_connection(&mut self, index: usize, now: SystemTime) {
+        let Some(connection) = self.clients.core.connections.get(index) else {
+            return;
+        };
+        self.sweep_outbox_bytes += connection.outbox.bytes();
+        let key = Key {
+            index: index as u32,
+            generation: connection.generation,
+        };
+        let is_due = self.clients.core.clock.tick() >= connection.deadline_tick;
+        let is_due_reading = self.clients.core.clock.reading_tick() >= connection.deadline_tick;
+        let phase = connection.phase;
+        if connection.awaits_proxy_header && is_due_reading && phase != Phase::Dead {
+            return self.edge.proxy_header_overdue(&mut self.clients, key);
+        }
+        match phase {
+            Phase::Handshake if is_due_reading => {
+                self.edge.handshake_overdue(&mut self.clients, key);
+            }
+            Phase::Request if is_due_reading => self.edge.request_overdue(&mut self.clients, key),
+            Phase::Deferred if is_due => self.edge.answer_overdue(&mut self.clients, key),
+            Phase::Deferred => self.edge.answered(&mut self.clients, key),
+            Phase::Open => self.clients.sweep_open(key, now),
+            Phase::Draining if is_due && self.clients.is_reading_answer(key) => {}
+            Phase::Closing | Phase::Draining | Phase::Lingering if is_due => self.clients.die(key),
+            _ => {}
+        }
+    }
+
+    /// Tells the endpoints that a second is over, if this is the admin shard. Called once a
+    /// tick.
+    pub(super) fn pulse(&mut self) {
+        let tick = self.clients.core.clock.tick();
+        let is_admin = self.clients.core.id >= self.clients.core.doors.relaying;
+        if !is_admin || tick < self.next_pulse_tick || !self.edge.stop.is_accepting() {
+            return;
+        }
+        self.next_pulse_tick = tick + ticks_of(PULSE);
+        let endpoints = Arc::clone(&self.clients.endpoints);
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            let mut pulse = Pulse::new(&mut self.clients.core, EndpointId(number as u16));
+            let call = AssertUnwindSafe(|| endpoint.pulse(&mut pulse));
+            if catch_unwind(call).is_err() {
+                self.clients.core.stats().endpoint_panics.add(1);
+                tracing::error!("endpoint code panicked");
+            }
+        }
+    }
+}
+
+impl Clients {
     /// Has what addresses did forgotten that is long past, a few of them in every tick.
     fn forget_addresses(&self) {
         let (clock, doors) = (&self.core.clock, &self.core.doors);
@@ -65,61 +150,6 @@ impl Shard {
                 connection.is_writable = true;
                 self.core.mark_dirty(key);
             }
-        }
-    }
-
-    /// Looks at the connections that are due in this tick, a bounded number in each turn.
-    fn sweep(&mut self) {
-        let now = SystemTime::now();
-        for _ in 0..self.sweep_left.min(SWEEP_CONNECTIONS_PER_TURN) {
-            let Some(index) = self.core.connections.next_from(self.sweep_from) else {
-                break;
-            };
-            self.sweep_from = index + 1;
-            self.sweep_left -= 1;
-            self.sweep_connection(index, now);
-        }
-        let rest = self.core.connections.next_from(self.sweep_from);
-        if rest.is_none() {
-            self.end_sweep();
-        }
-    }
-
-    /// All connections were looked at. The next tick begins with the first one again.
-    fn end_sweep(&mut self) {
-        self.sweep_from = 0;
-        self.sweep_left = 0;
-        let outbox_bytes = std::mem::take(&mut self.sweep_outbox_bytes);
-        self.core.stats().outbox_bytes.set(outbox_bytes as u64);
-        slow::note_lagging(&self.core);
-        self.note_held();
-        self.core.shrink();
-    }
-
-    fn sweep_connection(&mut self, index: usize, now: SystemTime) {
-        let Some(connection) = self.core.connections.get(index) else {
-            return;
-        };
-        self.sweep_outbox_bytes += connection.outbox.bytes();
-        let key = Key {
-            index: index as u32,
-            generation: connection.generation,
-        };
-        let is_due = self.core.clock.tick() >= connection.deadline_tick;
-        let is_due_reading = self.core.clock.reading_tick() >= connection.deadline_tick;
-        let phase = connection.phase;
-        if connection.awaits_proxy_header && is_due_reading && phase != Phase::Dead {
-            return self.proxy_header_overdue(key);
-        }
-        match phase {
-            Phase::Handshake if is_due_reading => self.handshake_overdue(key),
-            Phase::Request if is_due_reading => self.request_overdue(key),
-            Phase::Deferred if is_due => self.answer_overdue(key),
-            Phase::Deferred => self.answered(key),
-            Phase::Open => self.sweep_open(key, now),
-            Phase::Draining if is_due && self.is_reading_answer(key) => {}
-            Phase::Closing | Phase::Draining | Phase::Lingering if is_due => self.die(key),
-            _ => {}
         }
     }
 
@@ -161,25 +191,5 @@ impl Shard {
         stats.held_runs.set(runs);
         let age_ms = u64::from(age) * TICK.as_millis() as u64;
         stats.held_age_ms.set(age_ms);
-    }
-
-    /// Tells the endpoints that a second is over, if this is the admin shard. Called once a
-    /// tick.
-    pub(super) fn pulse(&mut self) {
-        let tick = self.core.clock.tick();
-        let is_admin = self.core.id >= self.core.doors.relaying;
-        if !is_admin || tick < self.next_pulse_tick || !self.stop.is_accepting() {
-            return;
-        }
-        self.next_pulse_tick = tick + ticks_of(PULSE);
-        let endpoints = Arc::clone(&self.endpoints);
-        for (number, endpoint) in endpoints.iter().enumerate() {
-            let mut pulse = Pulse::new(&mut self.core, EndpointId(number as u16));
-            let call = AssertUnwindSafe(|| endpoint.pulse(&mut pulse));
-            if catch_unwind(call).is_err() {
-                self.core.stats().endpoint_panics.add(1);
-                tracing::error!("endpoint code panicked");
-            }
-        }
     }
 }

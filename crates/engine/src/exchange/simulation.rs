@@ -99,7 +99,8 @@ struct World {
     interconnect: Arc<Interconnect>,
     is_woken: Vec<Arc<AtomicBool>>,
     mails_max: usize,
-    /// Shards say when they have published all. That wakes everybody, so they say it in some runs alone.
+    /// Shards say when they have published all. That wakes everybody, so they say it in some runs
+    /// alone.
     has_ends: bool,
     /// The room of each frame.
     published: Vec<u64>,

@@ -6,26 +6,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::close_reason::{CloseReason, Refusal};
+use super::clients::Clients;
+use super::close_reason::CloseReason;
 use super::connection::Phase;
-use super::core::Core;
-use super::delivery;
 use super::endpoint::Endpoint;
 use super::holders::Turn;
 use super::ids::Key;
 use super::pace::{Meter, Pace};
 use super::session::Session;
 use super::settings::Rate;
-use super::shard::Shard;
-use super::stats::ShardStats;
-use crate::clock::ticks_of;
-use crate::counter::Counter;
 use crate::fanout::outbox::Origin;
-use crate::limits::{PRICE_CLOSING, PRICE_FRAME, PRICE_KIB_INFLATED, REFUSING_WAIT};
-use crate::wire::close::append_close;
+use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message, Passive};
 use crate::wire::frame::{Opcode, append_frame};
-use crate::wire::http::Response;
 
 /// One connection while what it sent is decoded.
 struct Hearing<'h> {
@@ -40,7 +33,7 @@ struct Hearing<'h> {
 
 impl Hearing<'_> {
     #[inline]
-    fn count(&mut self, message_bytes: usize) {
+    pub(super) fn count(&mut self, message_bytes: usize) {
         self.messages += 1;
         self.message_bytes += message_bytes as u64;
     }
@@ -60,23 +53,7 @@ enum StoppedBy {
     Turn,
 }
 
-impl Shard {
-    /// Takes in what a connection has sent.
-    pub(super) fn take_bytes(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        match connection.phase {
-            Phase::Request => self.take_request(key, bytes, received_ns),
-            Phase::Open | Phase::Closing => self.take_frames(key, bytes, received_ns),
-            Phase::Handshake
-            | Phase::Deferred
-            | Phase::Draining
-            | Phase::Lingering
-            | Phase::Dead => {}
-        }
-    }
-
+impl Clients {
     /// Takes in frames.
     pub(super) fn take_frames(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
         let reading_tick = self.core.clock.reading_tick();
@@ -347,214 +324,24 @@ impl Shard {
         }
     }
 
-    /// Ends a connection, gracefully where the reason allows it.
-    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) {
+    /// Keeps account of what an unfinished request takes.
+    pub(super) fn count_held(&mut self, key: Key) {
+        let inbound = Arc::clone(&self.core.doors.inbound);
         let Some(connection) = self.core.connection(key) else {
             return;
         };
-        connection.is_doomed = false;
-        self.core.work.spend(PRICE_CLOSING);
-        let is_for_memory = matches!(reason, CloseReason::InboundBudget | CloseReason::SlowMemory);
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        match connection.phase {
-            Phase::Open => self.close_open(key, reason),
-            // Nothing that it could still be told is worth the memory.
-            Phase::Draining | Phase::Lingering if is_for_memory => self.die(key),
-            // The answer to our Close, or a client that cannot even close properly.
-            Phase::Closing => match reason {
-                CloseReason::ClientGone | CloseReason::SlowMemory => self.die(key),
-                _ => self.drain(key),
-            },
-            Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
-                let response = Response::text(503, "The relay is shutting down.\n");
-                self.refuse_unfinished(key, Refusal::Shutdown, &response);
-            }
-            Phase::Request | Phase::Deferred if *reason == CloseReason::InboundBudget => {
-                let response = Response::text(503, "The relay is short of memory.\n")
-                    .with_header("Retry-After", "5");
-                self.refuse_unfinished(key, Refusal::InboundBudget, &response);
-            }
-            Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
-            _ => self.die(key),
-        }
-        // What it sent after the reason for its end was not read.
-        if self
-            .core
-            .connection(key)
-            .is_some_and(|connection| connection.is_readable || connection.has_rest())
-        {
-            self.core.queue_read(key);
-        }
-    }
-
-    fn close_open(&mut self, key: Key, reason: &CloseReason) {
-        let received_ns = self.core.clock.turn_ns();
-        let endpoint = self.core.connections[key.index as usize].endpoint;
-        let endpoint = Arc::clone(&self.endpoints[usize::from(endpoint.0)]);
-        let mut session = Session::new(&mut self.core, key, received_ns);
-        let call = AssertUnwindSafe(|| endpoint.closed(&mut session, reason));
-        if catch_unwind(call).is_err() {
-            self.core.stats().endpoint_panics.add(1);
-            tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
-        }
-        if !reason.is_slow() && !reason.is_unreachable() {
-            delivery::deliver_rest(&mut self.core, key);
-        }
-        self.core.leave_rooms(key);
-        self.core.stats().closed[reason.label_index()].add(1);
-        self.log_closed(key, reason);
-        let is_gone = *reason == CloseReason::ClientGone;
-        let connection = &mut self.core.connections[key.index as usize];
-        connection.state = None;
-        connection.extras.clear_attachments();
-        connection.message_since_tick = 0;
-        if is_gone || connection.is_cut {
-            return self.die(key);
-        }
-        if *reason == CloseReason::Tls {
-            return self.drain_alert(key);
-        }
-        if reason.is_slow() {
-            let dropped = connection.outbox.clear(true);
-            self.core
-                .stats()
-                .dropped_frames
-                .add(u64::from(dropped.frames));
-        }
-        let mut frame = Vec::with_capacity(32);
-        append_close(&mut frame, reason.close_code(), &reason.close_text());
-        self.core.enqueue(key, frame, Origin::Close, received_ns);
-        if reason.is_failure() || matches!(reason, CloseReason::ClientClosed(_)) {
-            self.drain(key);
-        } else {
-            self.enter_phase(key, Phase::Closing);
-        }
-    }
-
-    fn log_closed(&self, key: Key, reason: &CloseReason) {
-        let connection = self.core.connection_id(key);
-        let peer = self.core.connections[key.index as usize].peer();
-        let now_ns = self.core.clock.turn_ns();
-        match reason {
-            CloseReason::Protocol(error) => {
-                tracing::debug!(%connection, %peer, reason = reason.label(), %error, "closed");
-            }
-            reason
-                if reason.is_slow()
-                    && let Some(suppressed) = self.core.doors.notices.slow_client.due(now_ns) =>
-            {
-                let reason = reason.label();
-                tracing::info!(%connection, %peer, reason, suppressed, "slow client closed");
-            }
-            reason => tracing::debug!(%connection, %peer, reason = reason.label(), "closed"),
-        }
-    }
-
-    /// Nothing more is queued: what waits goes out, then the stream ends.
-    pub(super) fn drain(&mut self, key: Key) {
-        self.enter_phase(key, Phase::Draining);
-        // Nothing that still comes is decoded, so nothing is held for it.
-        let connection = &mut self.core.connections[key.index as usize];
-        connection.extras.set_pace(None);
-        let held = std::mem::take(&mut connection.decoder).held_bytes();
-        self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
-        self.core.mark_dirty(key);
-    }
-
-    /// The outbox has become empty.
-    pub(super) fn all_sent(&mut self, key: Key) {
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        if connection.phase != Phase::Draining {
-            return;
-        }
-        if connection.is_read_closed {
-            // Both sides have said all that they will.
-            return self.die(key);
-        }
-        // Closing now would reset the connection if the client is still sending, and the reset
-        // could overtake what we sent. So only our direction ends; theirs is read until it does.
-        if connection.stream.finish().is_err() {
-            return self.die(key);
-        }
-        self.enter_phase(key, Phase::Lingering);
-        self.linger_apart(key);
-        self.core.queue_read(key);
-    }
-
-    /// The client has ended its direction of the stream.
-    pub(super) fn client_ended(&mut self, key: Key) {
-        let Some(connection) = self.core.connection(key) else {
-            return;
-        };
-        connection.is_read_closed = true;
-        connection.is_readable = false;
-        match connection.phase {
-            // A client may end its direction and still want the answer to what it asked.
-            Phase::Request | Phase::Draining if !connection.outbox.is_empty() => self.drain(key),
-            _ => self.client_gone(key),
-        }
-    }
-
-    /// The connection is of no use any more.
-    pub(super) fn client_gone(&mut self, key: Key) {
-        self.close(key, &CloseReason::ClientGone);
-    }
-
-    /// The one place where a phase changes: gauges and deadlines follow.
-    pub(super) fn enter_phase(&mut self, key: Key, phase: Phase) {
-        let close_ticks = ticks_of(self.core.settings.timeouts.close);
-        let Core {
-            connections,
-            doors,
-            id,
-            clock,
-            ..
-        } = &mut self.core;
-        let connection = &mut connections[key.index as usize];
-        let stats = &doors.doors[usize::from(*id)].stats;
-        debug_assert!(
-            connection.phase == phase || Phase::TRANSITIONS.contains(&(connection.phase, phase)),
-            "from {:?} to {phase:?}",
-            connection.phase
-        );
-        if let Some(gauge) = gauge(stats, connection.phase) {
-            gauge.set(gauge.get().saturating_sub(1));
-        }
-        if let Some(gauge) = gauge(stats, phase) {
-            gauge.add(1);
-        }
-        let deflates = (connection.window_bits > 0).then_some(&stats.deflate_open);
-        let of_endpoint = stats.endpoint_open.get(usize::from(connection.endpoint.0));
-        for open in deflates.into_iter().chain(of_endpoint) {
-            match (connection.phase == Phase::Open, phase == Phase::Open) {
-                (false, true) => open.add(1),
-                (true, false) => open.set(open.get().saturating_sub(1)),
-                _ => {}
+        if let Some(cold) = &mut connection.cold {
+            let body = cold
+                .chunked
+                .as_ref()
+                .map_or(0, |chunked| chunked.body.capacity());
+            let bytes = cold.received.capacity() + body;
+            let is_growing = bytes > cold.held.bytes();
+            cold.held.set(&inbound, bytes);
+            if is_growing {
+                self.core.inbound_grown(key);
+                self.relieve_inbound();
             }
         }
-        if matches!(phase, Phase::Closing | Phase::Draining | Phase::Lingering)
-            && !matches!(connection.phase, Phase::Closing | Phase::Draining)
-        {
-            connection.deadline_tick = clock.tick()
-                + match connection.over_limit {
-                    Some(_) => close_ticks.min(ticks_of(REFUSING_WAIT)),
-                    None => close_ticks,
-                };
-        }
-        connection.phase = phase;
-    }
-}
-
-/// The gauge that counts connections in a phase.
-pub(super) fn gauge(stats: &ShardStats, phase: Phase) -> Option<&Counter> {
-    match phase {
-        Phase::Handshake | Phase::Request | Phase::Deferred => Some(&stats.connecting),
-        Phase::Open => Some(&stats.open),
-        Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
-        Phase::Dead => None,
     }
 }

@@ -1,0 +1,98 @@
+//! The edge: what bytes mean before a connection is a WebSocket, and plain HTTP.
+//!
+//! PROXY headers and who stands behind a proxy are in [`super::proxied`], TLS records in
+//! [`super::tls`], requests in [`super::pipeline`], [`super::requests`] and [`super::bodies`]. What
+//! they find out is done to the [`Clients`](super::clients::Clients) that they are lent.
+
+use std::sync::Arc;
+
+use super::clients::Clients;
+use super::connection::{Connection, Phase};
+use super::ids::Key;
+use super::router::Router;
+use super::stop::Stop;
+
+/// What the edge of a shard knows: paths, and whether anybody may still come in.
+pub(super) struct Edge {
+    pub(super) router: Arc<Router>,
+    pub(super) stop: Stop,
+}
+
+impl Edge {
+    /// Closes connections that their client, endpoint code, a policy or a timer has doomed. It is
+    /// called after delivery, so that what was published before goes out before the Close.
+    pub(super) fn close_doomed(&self, clients: &mut Clients) {
+        while let Some((key, reason)) = clients.core.doomed.pop_front() {
+            if let Some((refusal, response)) = clients.close(key, &reason) {
+                self.refuse_unfinished(clients, key, refusal, &response);
+            }
+            if clients.core.work.is_spent() {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what a connection has sent.
+    pub(super) fn take_bytes(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let Some(connection) = clients.core.connection(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Request => self.take_request(clients, key, bytes, received_ns),
+            Phase::Open | Phase::Closing => clients.take_frames(key, bytes, received_ns),
+            Phase::Handshake
+            | Phase::Deferred
+            | Phase::Draining
+            | Phase::Lingering
+            | Phase::Dead => {}
+        }
+    }
+
+    /// Goes on with what was received before and was not its turn. Returns whether there was any.
+    pub(super) fn take_kept(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
+        if let Some(mut rest) = connection.and_then(Connection::take_rest) {
+            self.take_rest(clients, key, &mut rest);
+            return true;
+        }
+        self.take_cut_requests(clients, key)
+    }
+
+    fn take_rest(&self, clients: &mut Clients, key: Key, rest: &mut [u8]) {
+        let now_ns = clients.core.clock.now_ns();
+        self.take_bytes(clients, key, rest, now_ns);
+        let Some(connection) = clients.core.connection(key) else {
+            return;
+        };
+        let tls = connection.tls.as_ref();
+        if tls.is_some_and(|tls| tls.has_received_end()) && !connection.has_rest() {
+            clients.client_ended(key);
+        }
+    }
+
+    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
+    /// the client says.
+    pub(super) fn take_stream(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        match clients.core.connection(key) {
+            Some(connection) if connection.awaits_proxy_header => {
+                self.take_proxy_header(clients, key, bytes, received_ns);
+            }
+            Some(connection) if connection.tls.is_some() => {
+                self.take_encrypted(clients, key, bytes, received_ns);
+            }
+            _ => self.take_bytes(clients, key, bytes, received_ns),
+        }
+    }
+}
