@@ -74,6 +74,10 @@ impl Lanes {
         self.heavy.shrink_sparse();
     }
 
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.light[self.light_from..].contains(&key) || self.heavy.contains(&key)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.light.len() - self.light_from + self.heavy.len()
     }

@@ -31,6 +31,7 @@ mod handle;
 mod held;
 mod holders;
 mod ids;
+mod invariants;
 mod lagging;
 mod lanes;
 mod listener;

@@ -104,6 +104,7 @@ impl Shard {
         self.edge.close_doomed(&mut self.clients);
         self.clients.reap();
         self.handshakes();
+        self.clients.check_invariants();
         let core = &self.clients.core;
         let took_ns = core.clock.now_ns().saturating_sub(began_ns);
         core.stats().turns.record(took_ns, 1);
