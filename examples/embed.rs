@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Engine,
-    Handle, Later, Request, Session, Settings, StartError,
+    Handle, Request, Responder, Session, Settings, StartError,
 };
 use corecast::fanout::Recipients;
 use corecast::wire::decoder::Message;
@@ -35,12 +35,12 @@ struct Chat {
 
 impl Endpoint for Chat {
     /// Nothing here may wait, so somebody else looks the token up.
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let query = request.head.query.unwrap_or_default();
         let Some(token) = query.strip_prefix("token=") else {
             return Admission::refuse(401, "Say who you are: /chat?token=…\n");
         };
-        let (admission, answer) = later.admission(Duration::from_secs(5));
+        let (admission, answer) = responder.admission(Duration::from_secs(5));
         let doorkeeper = self.doorkeeper.lock().expect("the door is whole");
         // Where nobody keeps the door any more, `answer` is dropped here: the client gets 503.
         let _ = doorkeeper.send((token.to_owned(), answer));
@@ -78,7 +78,7 @@ impl Endpoint for Chat {
         say(session, &format!("left ({})", reason.label()));
     }
 
-    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         let users = self.users.load(Ordering::Relaxed);
         Answer::Now(Response::json(200, format!("{{\"users\":{users}}}\n")))
     }

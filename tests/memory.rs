@@ -19,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, Builder, Deflate, Endpoint, EndpointSettings, Engine, Keepalive, Later, Listen,
-    Request, Session, Settings, SlowClient, SlowPolicy, View,
+    Answer, Builder, Deflate, Endpoint, EndpointSettings, Engine, Keepalive, Listen, Request,
+    Responder, Session, Settings, SlowClient, SlowPolicy, View,
 };
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
@@ -113,7 +113,7 @@ struct Large;
 impl Endpoint for Large {
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
-    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, "y".repeat(300_000)))
     }
 }

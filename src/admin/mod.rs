@@ -29,7 +29,7 @@ pub use self::page::{ListedUsers, Pages};
 use self::page::{Page, Running};
 use crate::engine::{
     Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
-    Later, PatternError, Refusal, Request, Session,
+    PatternError, Refusal, Request, Responder, Session,
 };
 use crate::fanout::room::EndpointId;
 use crate::relay::json_error::{json_error, worded};
@@ -134,7 +134,7 @@ impl<P: Page> Endpoint for Served<P> {
         }
     }
 
-    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let response = json_error(400, "no_websocket", "There is no WebSocket here.");
         Admission::Refuse(self.readable(response))
     }
@@ -156,11 +156,11 @@ impl<P: Page> Endpoint for Served<P> {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.answer(request))
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         self.answer(request)
     }
 }

@@ -7,8 +7,8 @@ use super::denial::Denial;
 use super::judge::{Guard, Trier};
 use super::revoked::Door;
 use crate::engine::{
-    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Later, Refusal,
-    Request, Session, Terms,
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
+    Responder, Session, Terms,
 };
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
@@ -35,9 +35,9 @@ impl<E: Endpoint> Guarded<E> {
     fn judge(
         &self,
         request: &Request<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Terms, (Refusal, Response)> {
-        let trier = Trier(Some((later, request.peer.ip())));
+        let trier = Trier(Some((responder, request.peer.ip())));
         let guard = self.door.guard();
         let judged = guard.judge_try(request.head, SystemTime::now(), trier);
         let terms = judged.map_err(|Denial { refusal, response }| {
@@ -76,9 +76,12 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        match self.judge(request, later) {
-            Ok(terms) => self.inner.admit(&known(request, &terms), later).on(terms),
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+        match self.judge(request, responder) {
+            Ok(terms) => self
+                .inner
+                .admit(&known(request, &terms), responder)
+                .on(terms),
             Err((refusal, response)) => Admission::RefuseFor(refusal, response),
         }
     }
@@ -105,12 +108,12 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.refusal(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         if request.head.method == "OPTIONS" {
-            return self.inner.judge_head(request, later);
+            return self.inner.judge_head(request, responder);
         }
-        match self.judge(request, later) {
-            Ok(terms) => match self.inner.judge_head(&known(request, &terms), later) {
+        match self.judge(request, responder) {
+            Ok(terms) => match self.inner.judge_head(&known(request, &terms), responder) {
                 answered @ HeadVerdict::Answered(_) => answered,
                 _ => HeadVerdict::Admitted(terms.context),
             },
@@ -118,18 +121,18 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        self.inner.request(request, later)
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.inner.request(request, responder)
     }
 
     /// What a path tells is for those who may come in. OPTIONS is for everybody: browsers send it
     /// without credentials.
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         if request.head.method == "OPTIONS" {
-            return self.inner.request(request, later);
+            return self.inner.request(request, responder);
         }
-        match self.judge(request, later) {
-            Ok(terms) => self.inner.request(&known(request, &terms), later),
+        match self.judge(request, responder) {
+            Ok(terms) => self.inner.request(&known(request, &terms), responder),
             Err((refusal, response)) => Answer::RefuseFor(refusal, response),
         }
     }

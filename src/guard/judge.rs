@@ -14,7 +14,7 @@ use super::keys::{ApiKey, ApiKeys, Scope};
 use super::origin::Origins;
 use super::settings::{AuthSettings, GuardSettings};
 use super::token::{Claims, TokenError, TokenKeys};
-use crate::engine::{Context, Later, Refusal, Terms};
+use crate::engine::{Context, Refusal, Responder, Terms};
 use crate::wire::http::{Head, Response};
 
 /// The subprotocol that is selected where a client offers it and the endpoint selects none: so a
@@ -57,27 +57,29 @@ pub(super) struct TokenHalf {
 
 /// The shard's side of a client that shows something; the default is nobody's.
 #[derive(Default)]
-pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Later<'l>, IpAddr)>);
+pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, IpAddr)>);
 
 impl Trier<'_, '_> {
     fn may_try(&self) -> Result<(), Denial> {
-        let Some((later, client)) = &self.0 else {
+        let Some((responder, client)) = &self.0 else {
             return Ok(());
         };
-        later.may_try(*client).map_err(throttled)
+        responder.may_try(*client).map_err(throttled)
     }
 
     /// What becomes of this denial of credentials that were no good.
     fn failed(&mut self, denial: Denial) -> Denial {
-        let Some((later, client)) = &mut self.0 else {
+        let Some((responder, client)) = &mut self.0 else {
             return denial;
         };
-        later.failed(*client).map_or_else(throttled, |()| denial)
+        responder
+            .failed(*client)
+            .map_or_else(throttled, |()| denial)
     }
 
     fn spent(&mut self, work_ns: u64) {
-        if let Some((later, _)) = &mut self.0 {
-            later.spent(work_ns);
+        if let Some((responder, _)) = &mut self.0 {
+            responder.spent(work_ns);
         }
     }
 }

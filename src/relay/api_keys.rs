@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
-use crate::engine::{Handle, Later, Refusal, Throttled};
+use crate::engine::{Handle, Refusal, Responder, Throttled};
 use crate::guard::{self, ApiKey, Files, Scope, Watched, look_again_and_again, taken};
 use crate::wire::http::Head;
 
@@ -172,7 +172,7 @@ impl ApiKeys {
         presented: Option<&str>,
         scope: Scope,
         client: IpAddr,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
         let keys = self.keys();
         let presented = presented.filter(|key| !key.is_empty());
@@ -188,7 +188,7 @@ impl ApiKeys {
             Some((_, scopes)) if scopes.contain(scope) => Ok(()),
             Some(_) => Err(KeyDenial::Scope(scope)),
             None => {
-                let failed = later.failed(client);
+                let failed = responder.failed(client);
                 Err(failed.map_or_else(KeyDenial::Throttled, |()| KeyDenial::Bad))
             }
         }

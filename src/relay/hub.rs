@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, HeadVerdict, Later, Refusal, Request, Session,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, Refusal, Request, Responder, Session,
     upgrade_required,
 };
 use crate::fanout::Recipients;
@@ -30,7 +30,7 @@ enum Access {
 }
 
 impl Endpoint for Hub {
-    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let room = request.head.path;
         let identity = request.context::<Identity>();
         let access = identity.map(|identity| (identity.may_read(room), identity.may_write(room)));
@@ -76,7 +76,7 @@ impl Endpoint for Hub {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, _: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, _: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 

@@ -19,8 +19,8 @@ use super::json_error::{json_error, worded};
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, EndpointError, Handle, HeadVerdict, Later, Refusal,
-    Request, Session, upgrade_required,
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
+    Responder, Session, upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
 use crate::guard::Identity;
@@ -120,7 +120,7 @@ impl Endpoint for Named {
         Ok(())
     }
 
-    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
         let name = match name_of(request) {
             Ok(name) => name,
@@ -190,11 +190,11 @@ impl Endpoint for Named {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.answer(request))
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         self.answer(request)
     }
 }

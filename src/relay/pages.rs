@@ -6,7 +6,7 @@
 //! ordinary endpoints, so a relay that serves them does nothing else for them.
 
 use super::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
-use crate::engine::{Admission, Answer, Endpoint, HeadVerdict, Later, Request, Session};
+use crate::engine::{Admission, Answer, Endpoint, HeadVerdict, Request, Responder, Session};
 use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::http::{Head, Response};
@@ -69,7 +69,7 @@ impl Pages {
 }
 
 impl Endpoint for Pages {
-    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let error = "There is no WebSocket here.";
         Admission::Refuse(json_error(400, "no_websocket", error))
     }
@@ -79,11 +79,11 @@ impl Endpoint for Pages {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(self.page(request))
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         self.page(request)
     }
 

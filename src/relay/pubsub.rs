@@ -43,7 +43,7 @@ impl Endpoint for PubSub {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, _: &engine::Request<'_>, _: &mut engine::Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, _: &engine::Request<'_>, _: &mut engine::Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 

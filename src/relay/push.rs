@@ -31,8 +31,8 @@ pub use self::settings::PushSettings;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, HeadVerdict, JoinError, Later, Refusal, Request, RoomId,
-    Session, upgrade_required,
+    Accept, Admission, Answer, Endpoint, HeadVerdict, JoinError, Refusal, Request, Responder,
+    RoomId, Session, upgrade_required,
 };
 use crate::guard;
 use crate::relay::json_error::{json_error, worded};
@@ -74,7 +74,7 @@ struct Identity {
 }
 
 impl Endpoint for Push {
-    fn admit(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let identity = request.context::<guard::Identity>();
         let token = token_of(request).unwrap_or_default();
         if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
@@ -104,7 +104,7 @@ impl Endpoint for Push {
     }
 
     /// No body changes the answer.
-    fn judge_head(&self, _: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, _: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         HeadVerdict::Answered(Answer::Now(upgrade_required()))
     }
 

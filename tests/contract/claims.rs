@@ -9,7 +9,7 @@ use std::time::Duration;
 use corecast::config::OnDuplicate;
 use corecast::engine::{
     Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointError, EndpointSettings,
-    Handle, Later, Request, Session,
+    Handle, Request, Responder, Session,
 };
 use corecast::relay::named::{Named, NamedSettings};
 use corecast::relay::users::Users;
@@ -59,8 +59,8 @@ impl Endpoint for Around {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        let admission = self.inner.admit(request, later);
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+        let admission = self.inner.admit(request, responder);
         self.panic_if(|fault| matches!(fault, Fault::PanicsAfterwards));
         match &*self.fault.lock().expect("no panic") {
             Fault::RefusesAfterwards => {
@@ -68,7 +68,7 @@ impl Endpoint for Around {
                 Admission::Refuse(Response::text(403, "Not today.\n"))
             }
             Fault::Defers(tokens, timeout) => {
-                let (pending, token) = later.admission(*timeout);
+                let (pending, token) = responder.admission(*timeout);
                 let accept = match admission {
                     Admission::Accept(accept) => Some(accept),
                     _ => None,

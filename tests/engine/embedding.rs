@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointSettings, HandleError, Keepalive, Later, Request, Session, Settings, SlowClient,
+    EndpointSettings, HandleError, Keepalive, Request, Responder, Session, Settings, SlowClient,
     SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
@@ -54,7 +54,7 @@ fn name(session: &mut Session<'_>) -> String {
 }
 
 impl Endpoint for Lab {
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let name = request.parameter.expect("a name");
         let timeout = match name {
             "refused" => return Admission::refuse(403, "not you\n"),
@@ -63,7 +63,7 @@ impl Endpoint for Lab {
             "overdue" => Duration::from_millis(100),
             name => return Admission::Accept(Accept::new().state(name.to_owned())),
         };
-        let (admission, token) = later.admission(timeout);
+        let (admission, token) = responder.admission(timeout);
         if name != "dropped" {
             self.notes().admissions.push(token);
         }
@@ -114,14 +114,14 @@ impl Endpoint for Lab {
         &["GET", "POST"]
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let timeout = match request.parameter {
             Some("panic") => panic!("as asked"),
             Some("overdue") => Duration::from_millis(100),
             Some(_) => Duration::from_secs(60),
             None => return Answer::Now(Response::text(200, "now")),
         };
-        let (answer, token) = later.response(timeout);
+        let (answer, token) = responder.response(timeout);
         if request.parameter != Some("dropped") {
             self.notes().responses.push(token);
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Later, Request, Session,
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Session,
     TurnPhase,
 };
 use corecast::fanout::room::EndpointId;
@@ -87,7 +87,7 @@ impl Endpoint for Noted {
         self.0.note(b'c');
     }
 
-    fn request(&self, _: &Request<'_>, _: &mut Later<'_>) -> Answer {
+    fn request(&self, _: &Request<'_>, _: &mut Responder<'_>) -> Answer {
         self.0.note(b'r');
         Answer::Now(Response::text(200, "ok\n"))
     }

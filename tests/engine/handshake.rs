@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corecast::engine::{Answer, Endpoint, EndpointSettings, Later, Request, Session, Settings};
+use corecast::engine::{Answer, Endpoint, EndpointSettings, Request, Responder, Session, Settings};
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
 
@@ -23,7 +23,7 @@ impl Endpoint for Mirror {
         &["GET", "HEAD", "POST"]
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         let body = String::from_utf8_lossy(request.body);
         Answer::Now(Response::text(200, format!("{} {body}", request.head.path)))
     }

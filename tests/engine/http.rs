@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-use corecast::engine::{Answer, Endpoint, EndpointSettings, Later, Refusal, Request, Session};
+use corecast::engine::{Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Session};
 use corecast::limits::BODY_BYTES_MAX;
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -26,7 +26,7 @@ impl Endpoint for Mirror {
         &["GET", "HEAD", "POST"]
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         if request.head.path == "/large" {
             return Answer::Now(Response::text(200, "x".repeat(LARGE_BYTES)));
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Later, Request,
+    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Request, Responder,
     Session, Settings, ShardStats,
 };
 use corecast::wire::decoder::Message;
@@ -26,11 +26,11 @@ struct Stage {
 }
 
 impl Endpoint for Stage {
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         if request.head.path != "/later" {
             return Admission::Accept(Accept::new());
         }
-        let (admission, token) = later.admission(DEADLINE);
+        let (admission, token) = responder.admission(DEADLINE);
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.push(token);
         admission
@@ -43,7 +43,7 @@ impl Endpoint for Stage {
         }
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(match request.head.path {
             "/large" => Response::text(200, "x".repeat(LARGE_BYTES)),
             path => Response::text(200, path.to_owned()),

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Later, Request, Session,
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Session,
     Settings, SlowAction, SlowClient, SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
@@ -466,7 +466,7 @@ struct Large;
 impl Endpoint for Large {
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
-    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, "y".repeat(500_000)))
     }
 }

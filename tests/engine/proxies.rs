@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, Endpoint, EndpointSettings, Later, Listen, ListenAddress, Network,
-    Refusal, Request, Session, Settings, TokenRate, TrustedProxies,
+    Accept, Admission, Answer, Endpoint, EndpointSettings, Listen, ListenAddress, Network, Refusal,
+    Request, Responder, Session, Settings, TokenRate, TrustedProxies,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -20,16 +20,16 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 struct Mirror;
 
 impl Endpoint for Mirror {
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         match request.head.path {
             "/refused" => Admission::refuse(403, "no\n"),
             "/refused/later" => {
-                let (admission, token) = later.admission(Duration::from_secs(10));
+                let (admission, token) = responder.admission(Duration::from_secs(10));
                 token.refuse(Response::text(403, "no\n"));
                 admission
             }
             "/later" => {
-                let (admission, token) = later.admission(Duration::from_secs(10));
+                let (admission, token) = responder.admission(Duration::from_secs(10));
                 token.accept(Accept::new());
                 admission
             }
@@ -42,7 +42,7 @@ impl Endpoint for Mirror {
         session.send(message.kind, peer.as_bytes());
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, request.peer.to_string()))
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, Endpoint, EndpointSettings, Later, Refusal, Request, Session, Settings,
+    Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Session, Settings,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -107,7 +107,7 @@ impl Endpoint for Probe {
         true
     }
 
-    fn request(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, "alive\n"))
     }
 }

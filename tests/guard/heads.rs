@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corecast::engine::{
-    Answer, Endpoint, EndpointSettings, HeadVerdict, Later, Refusal, Request, Session,
+    Answer, Endpoint, EndpointSettings, HeadVerdict, Refusal, Request, Responder, Session,
 };
 use corecast::guard::{Guard, GuardSettings, Guarded, Identity};
 use corecast::hooks::Hooks;
@@ -29,7 +29,7 @@ impl Endpoint for Reader {
         &["POST"]
     }
 
-    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         self.heads.fetch_add(1, Ordering::Relaxed);
         match request.head.path {
             "/gone" => HeadVerdict::Answered(Answer::Now(Response::text(410, "gone\n"))),
@@ -37,7 +37,7 @@ impl Endpoint for Reader {
         }
     }
 
-    fn request(&self, request: &Request<'_>, _later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let user = request.context::<Identity>();
         let user = user.and_then(|identity| identity.user.as_deref());

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use corecast::engine::{
-    Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Later, Request,
-    Session,
+    Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Request,
+    Responder, Session,
 };
 use corecast::guard::{ApiKey, AuthSettings, CloseRevoked, Files, Guard, GuardSettings, Guarded};
 use corecast::wire::decoder::Message;
@@ -155,8 +155,8 @@ fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
 struct Patient(Arc<Mutex<Option<DeferredAdmission>>>);
 
 impl Endpoint for Patient {
-    fn admit(&self, _request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        let (admission, token) = later.admission(DEADLINE);
+    fn admit(&self, _request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+        let (admission, token) = responder.admission(DEADLINE);
         *self.0.lock().expect("a token") = Some(token);
         admission
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use corecast::engine::{
-    Accept, Admission, Endpoint, EndpointSettings, Later, Request, Session, Terms,
+    Accept, Admission, Endpoint, EndpointSettings, Request, Responder, Session, Terms,
 };
 use corecast::guard::{Guard, GuardSettings, Guarded, Identity};
 use corecast::wire::decoder::Message;
@@ -21,11 +21,11 @@ fn name(identity: Option<&Identity>) -> String {
 }
 
 impl Endpoint for Mirror {
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let accept = Accept::new().state(name(request.context()));
         match request.head.path {
             "/later" => {
-                let (admission, token) = later.admission(Duration::from_secs(10));
+                let (admission, token) = responder.admission(Duration::from_secs(10));
                 token.accept(accept);
                 admission
             }

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointError, EndpointSettings, Engine, Handle, Later, Refusal,
-    Request, Session, Settings, StartError, TokenRate,
+    Answer, CloseReason, Endpoint, EndpointError, EndpointSettings, Engine, Handle, Refusal,
+    Request, Responder, Session, Settings, StartError, TokenRate,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{Filter, Recipients};
@@ -524,9 +524,9 @@ impl Endpoint for Particular {
     }
 
     /// Publishes the body.
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let kind = MessageKind::Text;
-        later.publish(ONLY, "all", Recipients::All, kind, request.body);
+        responder.publish(ONLY, "all", Recipients::All, kind, request.body);
         Answer::Now(Response::text(200, &*self.answer.lock().unwrap()))
     }
 }

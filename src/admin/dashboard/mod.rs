@@ -26,8 +26,8 @@ pub use snapshot::{
 use crate::config::Config;
 use crate::engine::{
     Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    HeadVerdict, Keeper, Later, Pulse, Refusal, Request, Session, SlowClient as SlowClientSettings,
-    SlowPolicy, Terms, View,
+    HeadVerdict, Keeper, Pulse, Refusal, Request, Responder, Session,
+    SlowClient as SlowClientSettings, SlowPolicy, Terms, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::guard::recheck_soon;
@@ -233,7 +233,7 @@ impl Endpoint for Dashboard {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let head = request.head;
         if head.path != STREAM {
             let error = "There is no WebSocket here.";
@@ -245,7 +245,7 @@ impl Endpoint for Dashboard {
         }
         let settings = self.settings();
         if let Err(denied) = settings.access.judge(head) {
-            let (reason, response) = refused(denied, request, later);
+            let (reason, response) = refused(denied, request, responder);
             return Admission::RefuseFor(reason, response);
         }
         let accept = Accept::new().keeper(Arc::new(Seat {
@@ -288,7 +288,7 @@ impl Endpoint for Dashboard {
         }
     }
 
-    fn judge_head(&self, request: &Request<'_>, _: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return HeadVerdict::Answered(Answer::Now(self.file(head)));
@@ -301,19 +301,19 @@ impl Endpoint for Dashboard {
         }
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return Answer::Now(self.file(head));
         }
         let settings = self.settings();
         if let Err(denied) = settings.access.judge(head) {
-            let (reason, response) = refused(denied, request, later);
+            let (reason, response) = refused(denied, request, responder);
             return Answer::RefuseFor(reason, response);
         }
         match head.path {
             SNAPSHOT => {
-                let (answer, token) = later.response(ANSWER_TIMEOUT);
+                let (answer, token) = responder.response(ANSWER_TIMEOUT);
                 let mut watched = self.watched();
                 self.begin(&mut watched);
                 watched.waiting.push(token);
@@ -345,13 +345,17 @@ fn refusal(denied: Denied) -> Response {
 }
 
 /// A refusal, and what it counts as. An address that has shown too many bad tokens is told so.
-fn refused(denied: Denied, request: &Request<'_>, later: &mut Later<'_>) -> (Refusal, Response) {
+fn refused(
+    denied: Denied,
+    request: &Request<'_>,
+    responder: &mut Responder<'_>,
+) -> (Refusal, Response) {
     let shows_token = access::shows_token(request.head);
     if denied == Denied::Token && !shows_token {
         return (Refusal::NoCredentials, refusal(denied));
     }
     if denied == Denied::Token
-        && let Err(throttled) = later.failed(request.peer.ip())
+        && let Err(throttled) = responder.failed(request.peer.ip())
     {
         let error = "This address has shown too many tokens that are not good.";
         let response = json_error(429, "credential_rate", error);

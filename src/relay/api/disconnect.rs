@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::error::{ApiError, Code};
 use super::query::{body, present};
 use super::{Api, Target, ok};
-use crate::engine::{Answer, Later, Request};
+use crate::engine::{Answer, Request, Responder};
 use crate::fanout::ConnectionId;
 use crate::wire::close::{REASON_BYTES_MAX, is_valid_received_code};
 
@@ -62,14 +62,14 @@ impl Api {
     pub(super) fn disconnect(
         &self,
         request: &Request<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Answer, ApiError> {
         let disconnect: Disconnect<'_> = body(request)?;
         let target = Arc::clone(self.target(&disconnect.endpoint)?);
         let whom = disconnect.whom(&target)?;
         let (code, reason) = disconnect.close()?;
         let worker = &self.running()?.worker;
-        Ok(worker.answer(later, move |handle, deadline| {
+        Ok(worker.answer(responder, move |handle, deadline| {
             let closed = match whom {
                 Whom::Room(room) => {
                     handle.close_members(target.id, &room, code, &reason, deadline)?

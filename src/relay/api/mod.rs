@@ -31,7 +31,7 @@ use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
     Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
-    Later, PatternError, Request, Session, View,
+    PatternError, Request, Responder, Session, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
@@ -128,10 +128,10 @@ impl Api {
         &self,
         request: &Request<'_>,
         scope: Scope,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
         let key = header_key(request.head).or_else(|| bearer(request.head));
-        self.keys.judge(key, scope, request.peer.ip(), later)
+        self.keys.judge(key, scope, request.peer.ip(), responder)
     }
 
     fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {
@@ -184,12 +184,16 @@ impl Call {
 
 impl Route {
     /// The answer to a request with a good key.
-    fn answer(&self, request: &Request<'_>, later: &mut Later<'_>) -> Result<Answer, ApiError> {
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Result<Answer, ApiError> {
         match self.call {
-            Call::Publish => self.api.publish(request, later),
-            Call::Rooms => self.api.rooms(request, later),
-            Call::Members => self.api.members(request, later),
-            Call::Disconnect => self.api.disconnect(request, later),
+            Call::Publish => self.api.publish(request, responder),
+            Call::Rooms => self.api.rooms(request, responder),
+            Call::Members => self.api.members(request, responder),
+            Call::Disconnect => self.api.disconnect(request, responder),
             Call::Info => self.api.info(request).map(Answer::Now),
         }
     }
@@ -218,7 +222,7 @@ impl Endpoint for Route {
         }
     }
 
-    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let error = ApiError::new(Code::NoWebsocket, "there is no WebSocket here");
         Admission::Refuse(error.response())
     }
@@ -238,8 +242,8 @@ impl Endpoint for Route {
         worded(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
-        match self.api.authorize(request, self.call.scope(), later) {
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        match self.api.authorize(request, self.call.scope(), responder) {
             Ok(()) => HeadVerdict::Admitted(None),
             Err(denial) => {
                 let refusal = denial.refusal();
@@ -248,15 +252,15 @@ impl Endpoint for Route {
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        let answer = self.answer(request, later);
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        let answer = self.answer(request, responder);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        match self.judge_head(request, later) {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        match self.judge_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
         }
     }
 }

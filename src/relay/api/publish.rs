@@ -11,7 +11,7 @@ use super::error::{ApiError, Code};
 use super::query::{body, present};
 use super::{Api, Target, ok};
 use crate::config::EndpointKind;
-use crate::engine::{Answer, Later, Request};
+use crate::engine::{Answer, Request, Responder};
 use crate::fanout::Recipients;
 use crate::relay::pubsub;
 use crate::wire::frame::MessageKind;
@@ -50,14 +50,14 @@ impl Api {
     pub(super) fn publish(
         &self,
         request: &Request<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Answer, ApiError> {
         let publish: Publish<'_> = body(request)?;
         let content = publish.content()?;
         let target = self.target(&publish.endpoint)?;
         match (&publish.room, &publish.user) {
-            (Some(room), None) => to_room(target, room, content, later).map(Answer::Now),
-            (None, Some(user)) => self.to_user(target, user, content, later),
+            (Some(room), None) => to_room(target, room, content, responder).map(Answer::Now),
+            (None, Some(user)) => self.to_user(target, user, content, responder),
             _ => {
                 let text = "exactly one of room and user must be given";
                 Err(ApiError::new(Code::BadField, text))
@@ -71,13 +71,13 @@ impl Api {
         target: &Target,
         user: &str,
         content: Content<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Answer, ApiError> {
         let connections = target.connections_of(user)?;
         let (kind, payload) = message(target, None, content)?;
         let endpoint = target.id;
         let worker = &self.running()?.worker;
-        Ok(worker.answer(later, move |handle, deadline| {
+        Ok(worker.answer(responder, move |handle, deadline| {
             let recipients = handle.send_open(endpoint, &connections, kind, payload, deadline)?;
             Ok(ok(&Published { recipients }))
         }))
@@ -106,11 +106,11 @@ fn to_room(
     target: &Target,
     room: &str,
     content: Content<'_>,
-    later: &mut Later<'_>,
+    responder: &mut Responder<'_>,
 ) -> Result<Response, ApiError> {
     let (kind, payload) = message(target, Some(room), content)?;
-    let recipients = later.members(target.id, room) as usize;
-    later.publish(target.id, room, Recipients::All, kind, &payload);
+    let recipients = responder.members(target.id, room) as usize;
+    responder.publish(target.id, room, Recipients::All, kind, &payload);
     Ok(ok(&Published { recipients }))
 }
 

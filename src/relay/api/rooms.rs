@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::query::Query;
 use super::{Api, ok};
-use crate::engine::{Answer, Later, Request, RoomEntry};
+use crate::engine::{Answer, Request, Responder, RoomEntry};
 use crate::fanout::{ConnectionId, Recipient};
 
 #[derive(Serialize)]
@@ -43,13 +43,13 @@ impl Api {
     pub(super) fn rooms(
         &self,
         request: &Request<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Answer, ApiError> {
         let query = Query::parse(request, &["endpoint", "after", "limit"])?;
         let (limit, after) = (query.limit()?, query.get("after").map(str::to_owned));
         let endpoint = self.target(query.required("endpoint")?)?.id;
         let worker = &self.running()?.worker;
-        Ok(worker.answer(later, move |handle, _| {
+        Ok(worker.answer(responder, move |handle, _| {
             let rooms = handle.rooms(endpoint, after.as_deref(), limit);
             let last = rooms.last().filter(|_| rooms.len() == limit);
             let next = last.map(|last| last.name.clone());
@@ -68,14 +68,14 @@ impl Api {
     pub(super) fn members(
         &self,
         request: &Request<'_>,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Result<Answer, ApiError> {
         let query = Query::parse(request, &["endpoint", "room", "after", "limit"])?;
         let (limit, after) = (query.limit()?, query.parsed::<ConnectionId>("after")?);
         let target = Arc::clone(self.target(query.required("endpoint")?)?);
         let room = query.required("room")?.to_owned();
         let worker = &self.running()?.worker;
-        Ok(worker.answer(later, move |handle, deadline| {
+        Ok(worker.answer(responder, move |handle, deadline| {
             let users = target.users.clone();
             let describe = move |member: &Recipient<'_>| Member {
                 connection: member.id.to_string(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError};
 
 use super::error::{ApiError, Code};
-use crate::engine::{Answer, DeferredResponse, Handle, Later};
+use crate::engine::{Answer, DeferredResponse, Handle, Responder};
 use crate::limits::API_QUEUE_MAX;
 use crate::wire::http::Response;
 
@@ -48,10 +48,10 @@ impl Worker {
     /// Has the request answered by `work`, which gets the time until which it may wait.
     pub(super) fn answer(
         &self,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
         work: impl FnOnce(&Handle, Instant) -> Result<Response, ApiError> + Send + 'static,
     ) -> Answer {
-        let (answer, token) = later.response(ANSWER_TIMEOUT);
+        let (answer, token) = responder.response(ANSWER_TIMEOUT);
         let sent = self.queue.try_send((token, Box::new(work)));
         if let Err(TrySendError::Full((token, _)) | TrySendError::Disconnected((token, _))) = sent {
             let error = ApiError::new(Code::Busy, "too many requests are waiting");

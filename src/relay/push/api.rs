@@ -24,8 +24,8 @@ use super::schedule::{Schedule, now_ms};
 use super::settings::PushSettings;
 use super::stats::PushStats;
 use crate::engine::{
-    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Later,
-    Request, Session,
+    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Request,
+    Responder, Session,
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
@@ -95,14 +95,16 @@ impl PushApi {
 
     /// The key is in a header, else in the query: the first that is not empty decides. Returns the
     /// refusal, if it is one.
-    fn judge_key(&self, request: &Request<'_>, later: &mut Later<'_>) -> Option<Answer> {
+    fn judge_key(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
         let key = match header_key(request.head) {
             Some(key) => Some(Cow::Borrowed(key)),
             None => query_value(query, "api_key"),
         };
         let client = request.peer.ip();
-        let judged = self.keys.judge(key.as_deref(), Scope::Push, client, later);
+        let judged = self
+            .keys
+            .judge(key.as_deref(), Scope::Push, client, responder);
         let denial = judged.err()?;
         let refusal = match denial {
             KeyDenial::Missing | KeyDenial::Bad => Refusal::InvalidKey,
@@ -135,7 +137,7 @@ impl PushApi {
         Answer::Now(refusal.response(index))
     }
 
-    fn push(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn push(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let orders = match self.accept(request.body) {
             Ok(orders) => orders,
             Err((refusal, index)) => return self.refuse(refusal, index),
@@ -153,11 +155,11 @@ impl PushApi {
         {
             return self.refuse(refusal, None);
         }
-        let response = self.carry_out(&orders, &delayed, later);
+        let response = self.carry_out(&orders, &delayed, responder);
         if delayed.is_empty() {
             return Answer::Now(response);
         }
-        let (answer, token) = later.response(SCHEDULE_ANSWER_TIMEOUT);
+        let (answer, token) = responder.response(SCHEDULE_ANSWER_TIMEOUT);
         schedule.add(delayed, token, response);
         answer
     }
@@ -188,7 +190,7 @@ impl PushApi {
         &self,
         orders: &Orders<'_>,
         delayed: &[Pending],
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
     ) -> Response {
         let mut ids = delayed.iter().map(|pending| pending.id);
         let mut data = String::with_capacity(256);
@@ -208,7 +210,7 @@ impl PushApi {
                 user,
                 token: order.token().get(),
                 queued: if is_now {
-                    self.publish(order, user, later)
+                    self.publish(order, user, responder)
                 } else {
                     0
                 },
@@ -225,24 +227,24 @@ impl PushApi {
     }
 
     /// Publishes a push. Returns how many connections it was queued for.
-    fn publish(&self, order: &Order<'_>, user: Option<&str>, later: &mut Later<'_>) -> u32 {
+    fn publish(&self, order: &Order<'_>, user: Option<&str>, responder: &mut Responder<'_>) -> u32 {
         self.stats.accepted[0].add(1);
         let room = user.unwrap_or(EVERYBODY);
-        let members = later.members(self.sockets, room);
+        let members = responder.members(self.sockets, room);
         if members == 0 {
             return 0;
         }
         let (subject, token) = (order.subject().get(), order.token().get());
         let frame = frame(order.event_name(), subject, now_ms(), token);
         let (kind, payload) = (MessageKind::Text, frame.as_bytes());
-        if !later.publish(self.sockets, room, Recipients::All, kind, payload) {
+        if !responder.publish(self.sockets, room, Recipients::All, kind, payload) {
             return 0;
         }
         self.stats.queued.add(members.into());
         members
     }
 
-    fn list(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn list(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let query = request.head.query.unwrap_or_default();
         let number = |name, default: u64| match query_value(query, name) {
             Some(text) => text.parse().ok(),
@@ -252,7 +254,7 @@ impl PushApi {
         let (Some(limit), Some(after)) = (limit, number("after", 0)) else {
             return self.refuse(Refusal::InvalidQuery, None);
         };
-        self.ask(later, |schedule, token| {
+        self.ask(responder, |schedule, token| {
             schedule.list(
                 after,
                 limit.min(PENDING_PER_PAGE_MAX as u64) as usize,
@@ -261,22 +263,22 @@ impl PushApi {
         })
     }
 
-    fn cancel(&self, id: &str, later: &mut Later<'_>) -> Answer {
+    fn cancel(&self, id: &str, responder: &mut Responder<'_>) -> Answer {
         match id.parse() {
-            Ok(id) => self.ask(later, |schedule, token| schedule.cancel(id, token)),
+            Ok(id) => self.ask(responder, |schedule, token| schedule.cancel(id, token)),
             Err(_) => self.refuse(Refusal::NotPending, None),
         }
     }
 
     fn ask(
         &self,
-        later: &mut Later<'_>,
+        responder: &mut Responder<'_>,
         question: impl FnOnce(&Schedule, DeferredResponse),
     ) -> Answer {
         let Some(schedule) = self.schedule.get() else {
             return self.refuse(Refusal::Journal, None);
         };
-        let (answer, token) = later.response(SCHEDULE_ANSWER_TIMEOUT);
+        let (answer, token) = responder.response(SCHEDULE_ANSWER_TIMEOUT);
         question(schedule, token);
         answer
     }
@@ -333,7 +335,7 @@ impl Endpoint for PushApi {
         }
     }
 
-    fn admit(&self, _request: &Request<'_>, _later: &mut Later<'_>) -> Admission {
+    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let body = "{\"code\":-1,\"msg\":\"no websocket here\"}";
         Admission::Refuse(Response::json(400, body))
     }
@@ -352,7 +354,7 @@ impl Endpoint for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
@@ -365,24 +367,24 @@ impl Endpoint for PushApi {
             let response = response.with_header("Allow", methods.join(", "));
             return HeadVerdict::Answered(Answer::Now(response));
         }
-        match self.judge_key(request, later) {
+        match self.judge_key(request, responder) {
             None => HeadVerdict::Admitted(None),
             Some(refused) => HeadVerdict::Answered(refused),
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         match self.place(request) {
-            Place::Push => self.push(request, later),
-            Place::List => self.list(request, later),
-            Place::One(id) => self.cancel(id, later),
+            Place::Push => self.push(request, responder),
+            Place::List => self.list(request, responder),
+            Place::One(id) => self.cancel(id, responder),
         }
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        match self.judge_head(request, later) {
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        match self.judge_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, later),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
         }
     }
 }

@@ -92,7 +92,7 @@ pub enum Admission {
     Refuse(Response),
     /// The same, counted under another reason than [`Refusal::Endpoint`].
     RefuseFor(Refusal, Response),
-    /// It will be said later: see [`Later::admission`](super::Later::admission).
+    /// It will be said later: see [`Responder::admission`](super::Responder::admission).
     Later(Pending),
 }
 
@@ -204,7 +204,7 @@ pub enum Answer {
     Now(Response),
     /// The same, and it is a refusal that is counted under this reason.
     RefuseFor(Refusal, Response),
-    /// It will be said later: see [`Later::response`](super::Later::response).
+    /// It will be said later: see [`Responder::response`](super::Responder::response).
     Later(Pending),
 }
 

@@ -73,8 +73,8 @@ impl Edge {
             return None;
         }
         let endpoint = clients.endpoint_of(key);
-        let mut later = clients.later(key);
-        let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut later));
+        let mut responder = clients.responder(key);
+        let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut responder));
         match catch_unwind(call) {
             Ok(HeadVerdict::Answered(answer)) => {
                 Some(self.give(clients, key, request.head, answer, None))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::core::Core;
-use super::endpoint::{Endpoint, Later};
+use super::endpoint::{Endpoint, Responder};
 use super::ids::Key;
 use super::tls::TlsBuffers;
 use crate::clock::{Tick, ticks_of};
@@ -44,9 +44,9 @@ impl Clients {
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }
 
-    pub(super) fn later(&mut self, key: Key) -> Later<'_> {
+    pub(super) fn responder(&mut self, key: Key) -> Responder<'_> {
         let connection = self.core.connection_id(key);
-        Later {
+        Responder {
             core: &mut self.core,
             connection,
         }

@@ -2,7 +2,7 @@
 //! an embedder's.
 //!
 //! Everything here is called on the connection's own shard and must not wait. What has to wait (a
-//! database, a key server) is deferred: [`Later`] hands out a token that may be answered from any
+//! database, a key server) is deferred: [`Responder`] hands out a token that may be answered from any
 //! thread.
 
 use std::any::Any;
@@ -51,8 +51,8 @@ pub trait Endpoint: Any + Send + Sync {
 
     /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
     /// everybody in.
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
-        let _ = (request, later);
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+        let _ = (request, responder);
         Admission::Accept(Accept::new())
     }
 
@@ -105,21 +105,21 @@ pub trait Endpoint: Any + Send + Sync {
     /// request, before [`Endpoint::request`] or [`Endpoint::judged_request`], and not for one that
     /// is whole. An endpoint around another one passes both on; one that does not has all judged
     /// in `request`.
-    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
-        let _ = (request, later);
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        let _ = (request, responder);
         HeadVerdict::Open
     }
 
     /// As [`Endpoint::request`], for a request that [`Endpoint::judge_head`] has admitted: nothing
     /// is judged again. What is known about the client is its context.
-    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        self.request(request, later)
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.request(request, responder)
     }
 
     /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
     /// WebSocket endpoint (426).
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        let _ = (request, later);
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        let _ = (request, responder);
         Answer::Now(upgrade_required())
     }
 }
@@ -135,12 +135,12 @@ pub fn upgrade_required() -> Response {
 }
 
 /// What may be done besides giving an answer: promise it for later, and publish.
-pub struct Later<'a> {
+pub struct Responder<'a> {
     pub(super) core: &'a mut Core,
     pub(super) connection: ConnectionId,
 }
 
-impl Later<'_> {
+impl Responder<'_> {
     /// Members of a room on all shards, as far as is known at this moment.
     pub fn members(&self, endpoint: EndpointId, room: &str) -> u32 {
         let name = room.into();

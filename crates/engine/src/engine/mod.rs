@@ -78,7 +78,9 @@ pub use self::asking::RoomEntry;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::connects::AddressBuckets;
 pub use self::control::HandleError;
-pub use self::endpoint::{DeferredAdmission, DeferredResponse, Endpoint, Later, upgrade_required};
+pub use self::endpoint::{
+    DeferredAdmission, DeferredResponse, Endpoint, Responder, upgrade_required,
+};
 pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;
 pub use self::ids::{JoinError, RoomId};

@@ -242,8 +242,8 @@ impl Edge {
             return self.respond(clients, key, request.head, &response, end);
         }
         let endpoint = clients.endpoint_of(key);
-        let mut later = clients.later(key);
-        let call = AssertUnwindSafe(|| endpoint.admit(request, &mut later));
+        let mut responder = clients.responder(key);
+        let call = AssertUnwindSafe(|| endpoint.admit(request, &mut responder));
         match catch_unwind(call) {
             Ok(Admission::Accept(accept)) => {
                 self.open(clients, key, request, &upgrade, accept, received_ns);
@@ -271,7 +271,7 @@ impl Edge {
         end: usize,
     ) -> Step {
         let endpoint = clients.endpoint_of(key);
-        let mut later = clients.later(key);
+        let mut responder = clients.responder(key);
         let call = AssertUnwindSafe(|| match verdict {
             Some(HeadVerdict::Admitted(context)) => {
                 let context = context.as_deref();
@@ -280,10 +280,10 @@ impl Edge {
                         context,
                         ..*request
                     },
-                    &mut later,
+                    &mut responder,
                 )
             }
-            _ => endpoint.request(request, &mut later),
+            _ => endpoint.request(request, &mut responder),
         });
         match catch_unwind(call) {
             Ok(answer) => self.give(clients, key, request.head, answer, Some(end)),

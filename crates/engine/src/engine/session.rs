@@ -149,7 +149,7 @@ impl<'c> Session<'c> {
     /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
     /// goes only to those of its recipients for which `filter` says so as well. It holds until the
     /// callback is over; several vetoes add up. What others publish is not concerned, neither
-    /// by handles nor for a plain request ([`super::Later::publish`]).
+    /// by handles nor for a plain request ([`super::Responder::publish`]).
     pub fn veto(&mut self, filter: Filter) {
         let filter: Filter = match self.veto.take() {
             Some(earlier) => Arc::new(move |each| earlier(each) && filter(each)),

@@ -1,15 +1,15 @@
 //! What it costs to show credentials: a shard's time where they are verified, and one of few tries
 //! of the client's address where they are no good.
 //!
-//! Whoever judges credentials asks [`Later::may_try`] before it verifies what is not known to be
-//! good, and says with [`Later::failed`] and [`Later::spent`] what became of it. An address that
+//! Whoever judges credentials asks [`Responder::may_try`] before it verifies what is not known to be
+//! good, and says with [`Responder::failed`] and [`Responder::spent`] what became of it. An address that
 //! has failed too often is refused before anything is verified, so that neither guessing nor
 //! nonsense costs a shard more than a look.
 
 use std::net::IpAddr;
 
 use super::core::Core;
-use super::endpoint::Later;
+use super::endpoint::Responder;
 use super::rate::TokenRate;
 use crate::limits::{FAILED_CREDENTIALS_MAX, FAILED_CREDENTIALS_TIME};
 use crate::wire::http::Response;
@@ -45,7 +45,7 @@ impl Throttled {
     }
 }
 
-impl Later<'_> {
+impl Responder<'_> {
     /// Notes that operations with keys took about so long, in nanoseconds: the shard's turn is
     /// charged with it.
     pub fn spent(&mut self, work_ns: u64) {
@@ -75,7 +75,7 @@ impl Later<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Later::may_try`] before: then nothing is counted.
+    /// As [`Responder::may_try`] before: then nothing is counted.
     pub fn failed(&mut self, client: IpAddr) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());

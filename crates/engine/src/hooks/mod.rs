@@ -49,7 +49,7 @@
 //! clients that it lets in, and know who those are ([`Request::context`], [`Session::context`]).
 //!
 //! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs
-//! time is admitted later by the endpoint itself ([`Later`]). A hook that panics closes that one
+//! time is admitted later by the endpoint itself ([`Responder`]). A hook that panics closes that one
 //! connection (1011).
 
 pub mod policies;
@@ -58,8 +58,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
-    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Later, Refusal,
-    Request, Session,
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
+    Responder, Session,
 };
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
@@ -216,14 +216,14 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, later: &mut Later<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         for hook in &self.hooks {
             if let Err(Rejection { response, refusal }) = hook.reject(request) {
                 let response = self.inner.refusal(response, refusal.label());
                 return Admission::RefuseFor(refusal, response);
             }
         }
-        self.inner.admit(request, later)
+        self.inner.admit(request, responder)
     }
 
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
@@ -270,16 +270,16 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.refusal(response, code)
     }
 
-    fn judge_head(&self, request: &Request<'_>, later: &mut Later<'_>) -> HeadVerdict {
-        self.inner.judge_head(request, later)
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        self.inner.judge_head(request, responder)
     }
 
-    fn judged_request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        self.inner.judged_request(request, later)
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.inner.judged_request(request, responder)
     }
 
-    fn request(&self, request: &Request<'_>, later: &mut Later<'_>) -> Answer {
-        self.inner.request(request, later)
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.inner.request(request, responder)
     }
 }
 
