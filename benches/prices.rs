@@ -42,6 +42,9 @@ struct Bench {
 }
 
 impl Endpoint for Bench {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         for room in 0..self.rooms {
             let name = format!("{}/{room}", request.head.path);

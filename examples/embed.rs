@@ -24,18 +24,22 @@ use corecast::wire::http::Response;
 const ROOM: &str = "everybody";
 
 /// What is kept for each connection.
+#[derive(Default)]
 struct User(String);
 
 /// The chat. One value serves all shards.
 struct Chat {
     /// Tokens to be checked, each with the right to admit its client.
-    doorkeeper: Mutex<Sender<(String, DeferredAdmission)>>,
+    doorkeeper: Mutex<Sender<(String, DeferredAdmission<User>)>>,
     users: Arc<AtomicUsize>,
 }
 
 impl Endpoint for Chat {
+    type State = User;
+    type Local = ();
+
     /// Nothing here may wait, so somebody else looks the token up.
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<User> {
         let query = request.head.query.unwrap_or_default();
         let Some(token) = query.strip_prefix("token=") else {
             return Admission::refuse(401, "Say who you are: /chat?token=…\n");
@@ -47,7 +51,7 @@ impl Endpoint for Chat {
         admission
     }
 
-    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, User>, _request: &Request<'_>) {
         self.users.fetch_add(1, Ordering::Relaxed);
         if session.join(ROOM).is_err() {
             session.close(1013, "full");
@@ -55,7 +59,7 @@ impl Endpoint for Chat {
         say(session, "joined");
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, User>, message: Message<'_>) {
         let Ok(text) = std::str::from_utf8(message.payload) else {
             return session.close(1003, "text only");
         };
@@ -64,16 +68,14 @@ impl Endpoint for Chat {
         };
         let name = name.to_owned();
         let recipients = Recipients::If(Arc::new(move |recipient| {
-            let user = recipient
-                .state
-                .and_then(|state| state.downcast_ref::<User>());
+            let user = recipient.state::<User>();
             user.is_some_and(|user| user.0 == name)
         }));
         session.publish_to(ROOM, recipients, MessageKind::Text, text.as_bytes());
     }
 
     /// Called once for each connection that was opened, however it ended.
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, User>, reason: &CloseReason) {
         self.users.fetch_sub(1, Ordering::Relaxed);
         say(session, &format!("left ({})", reason.label()));
     }
@@ -85,15 +87,14 @@ impl Endpoint for Chat {
 }
 
 /// Tells everybody but the connection itself.
-fn say(session: &mut Session<'_>, text: &str) {
-    let name = session.state::<User>().map_or("?", |user| &user.0);
-    let line = format!("{name}: {text}");
+fn say(session: &mut Session<'_, User>, text: &str) {
+    let line = format!("{}: {text}", session.state().0);
     let others = Recipients::Except(session.id());
     session.publish_to(ROOM, others, MessageKind::Text, line.as_bytes());
 }
 
 /// Stands for a database: it takes its time, on a thread of its own.
-fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission)>) {
+fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission<User>)>) {
     for (token, answer) in waiting {
         match token.strip_suffix("-secret") {
             Some(name) => answer.accept(Accept::new().state(User(name.to_owned()))),

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use corecast::engine::{EndpointSettings, Engine, Session, Settings, StartError};
+use corecast::engine::{Client, EndpointSettings, Engine, Settings, StartError};
 use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
@@ -15,36 +15,36 @@ use corecast::wire::frame::MessageKind;
 /// Who a connection has shown to be.
 struct User(String);
 
-fn let_users_speak(session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+fn let_users_speak(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
     let Ok(text) = std::str::from_utf8(message.payload) else {
         return Verdict::Drop;
     };
     if let Some(token) = text.strip_prefix("login ") {
-        log_in(session, token);
+        log_in(client, token);
         return Verdict::Drop;
     }
-    match session.attached::<User>() {
+    match client.attached::<User>() {
         Some(User(name)) => Verdict::Text(format!("{name}: {text}")),
         None => {
-            session.send(MessageKind::Text, b"Log in first: login NAME-secret");
+            client.send(MessageKind::Text, b"Log in first: login NAME-secret");
             Verdict::Drop
         }
     }
 }
 
 /// What is looked up elsewhere is answered with a [`corecast::engine::Handle`]; this one knows.
-fn log_in(session: &mut Session<'_>, token: &str) {
+fn log_in(client: &mut Client<'_>, token: &str) {
     let Some(name) = token.strip_suffix("-secret") else {
-        return session.close(1008, "auth: nobody knows you");
+        return client.close(1008, "auth: nobody knows you");
     };
-    session.attach(User(name.to_owned()));
-    session.send(MessageKind::Text, format!("Welcome, {name}").as_bytes());
+    client.attach(User(name.to_owned()));
+    client.send(MessageKind::Text, format!("Welcome, {name}").as_bytes());
 }
 
 /// Starts it on `listen`.
 pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
     let hub = Hooks::around(Hub { echo: true })
-        .on_connect(|session, _| session.send(MessageKind::Text, b"Who are you?"))
+        .on_connect(|client, _| client.send(MessageKind::Text, b"Who are you?"))
         .on_message(let_users_speak);
     let mut builder = Engine::builder().settings(Settings {
         listen: vec![listen.into()],

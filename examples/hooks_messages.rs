@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use corecast::engine::{EndpointSettings, Engine, Session, Settings, StartError};
+use corecast::engine::{Client, EndpointSettings, Engine, Settings, StartError};
 use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
@@ -14,16 +14,16 @@ use corecast::wire::decoder::Message;
 /// What a connection has said last.
 struct Said(Vec<u8>);
 
-fn drop_repetitions(session: &mut Session<'_>, message: Message<'_>) -> Verdict {
-    let said = session.attached::<Said>();
+fn drop_repetitions(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
+    let said = client.attached::<Said>();
     if said.is_some_and(|said| said.0 == message.payload) {
         return Verdict::Drop;
     }
-    session.attach(Said(message.payload.to_vec()));
+    client.attach(Said(message.payload.to_vec()));
     Verdict::Allow
 }
 
-fn mind_the_language(_session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+fn mind_the_language(_client: &mut Client<'_>, message: Message<'_>) -> Verdict {
     match std::str::from_utf8(message.payload) {
         Ok(text) if text.contains("darn") => Verdict::Text(text.replace("darn", "****")),
         _ => Verdict::Allow,

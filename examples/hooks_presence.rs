@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use corecast::engine::{EndpointSettings, Engine, Session, Settings, StartError};
+use corecast::engine::{Client, EndpointSettings, Engine, Settings, StartError};
 use corecast::fanout::Recipients;
 use corecast::hooks::Hooks;
 use corecast::relay::hub::Hub;
@@ -20,27 +20,27 @@ struct Guest {
     room: String,
 }
 
-fn tell_others(session: &mut Session<'_>, guest: &Guest, what: &str) {
+fn tell_others(client: &mut Client<'_>, guest: &Guest, what: &str) {
     let line = format!("{} {what}", guest.name);
-    let others = Recipients::Except(session.id());
-    session.publish_to(&guest.room, others, MessageKind::Text, line.as_bytes());
+    let others = Recipients::Except(client.id());
+    client.publish_to(&guest.room, others, MessageKind::Text, line.as_bytes());
 }
 
 /// Starts it on `listen`.
 pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
     let hub = Hooks::around(Hub { echo: true })
-        .on_connect(|session, request| {
+        .on_connect(|client, request| {
             let query = request.head.query.unwrap_or_default();
             let guest = Guest {
                 name: query.strip_prefix("name=").unwrap_or("somebody").to_owned(),
                 room: request.head.path.to_owned(),
             };
-            tell_others(session, &guest, "is here");
-            session.attach(guest);
+            tell_others(client, &guest, "is here");
+            client.attach(guest);
         })
-        .on_disconnect(|session, reason| {
-            if let Some(guest) = session.attached::<Guest>().cloned() {
-                tell_others(session, &guest, &format!("has gone: {}", reason.label()));
+        .on_disconnect(|client, reason| {
+            if let Some(guest) = client.attached::<Guest>().cloned() {
+                tell_others(client, &guest, &format!("has gone: {}", reason.label()));
             }
         });
     let mut builder = Engine::builder().settings(Settings {

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use corecast::engine::{Endpoint, EndpointSettings, Engine, RoomId, Session, Settings, StartError};
+use corecast::engine::{
+    Client, Endpoint, EndpointSettings, Engine, RoomId, Session, Settings, StartError,
+};
 use corecast::fanout::Recipients;
 use corecast::fanout::room::EndpointId;
 use corecast::hooks::{Hooks, Verdict};
@@ -33,7 +35,7 @@ impl Routes {
         }
     }
 
-    fn route(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+    fn route(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
         let text = String::from_utf8_lossy(message.payload);
         let mut words = text.splitn(3, ' ');
         let words = (words.next(), words.next(), words.next());
@@ -41,12 +43,12 @@ impl Routes {
             return Verdict::Allow;
         };
         match (first, self.find(second), self.find(first)) {
-            ("+", Some(endpoint), _) => subscribe(session, endpoint, third),
-            ("-", Some(endpoint), _) => unsubscribe(session, endpoint, third),
+            ("+", Some(endpoint), _) => subscribe(client, endpoint, third),
+            ("-", Some(endpoint), _) => unsubscribe(client, endpoint, third),
             (_, _, Some(endpoint)) => {
-                let others = Recipients::Except(session.id());
+                let others = Recipients::Except(client.id());
                 let payload = third.as_bytes();
-                session.publish_at(endpoint, second, others, MessageKind::Text, payload);
+                client.publish_at(endpoint, second, others, MessageKind::Text, payload);
             }
             _ => return Verdict::Allow,
         }
@@ -58,22 +60,22 @@ impl Routes {
 #[derive(Default)]
 struct Subscriptions(HashMap<(EndpointId, String), RoomId>);
 
-fn subscribe(session: &mut Session<'_>, endpoint: EndpointId, room: &str) {
-    match session.join_at(endpoint, room) {
+fn subscribe(client: &mut Client<'_>, endpoint: EndpointId, room: &str) {
+    match client.join_at(endpoint, room) {
         Ok(id) => {
-            if let Some(subscriptions) = session.attached::<Subscriptions>() {
+            if let Some(subscriptions) = client.attached::<Subscriptions>() {
                 subscriptions.0.insert((endpoint, room.to_owned()), id);
             }
         }
-        Err(error) => session.send(MessageKind::Text, error.to_string().as_bytes()),
+        Err(error) => client.send(MessageKind::Text, error.to_string().as_bytes()),
     }
 }
 
-fn unsubscribe(session: &mut Session<'_>, endpoint: EndpointId, room: &str) {
-    let subscriptions = session.attached::<Subscriptions>();
+fn unsubscribe(client: &mut Client<'_>, endpoint: EndpointId, room: &str) {
+    let subscriptions = client.attached::<Subscriptions>();
     let id = subscriptions.and_then(|each| each.0.remove(&(endpoint, room.to_owned())));
     if let Some(id) = id {
-        session.leave(id);
+        client.leave(id);
     }
 }
 
@@ -81,6 +83,9 @@ fn unsubscribe(session: &mut Session<'_>, endpoint: EndpointId, room: &str) {
 struct Feed;
 
 impl Endpoint for Feed {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, _message: Message<'_>) {
         session.send(
             MessageKind::Text,
@@ -102,8 +107,8 @@ pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
         sports: builder.endpoint(EndpointSettings::default(), Hub { echo: true }),
     };
     let feed = Hooks::around(Feed)
-        .on_connect(|session, _| session.attach(Subscriptions::default()))
-        .on_message(move |session, message| routes.route(session, message));
+        .on_connect(|client, _| client.attach(Subscriptions::default()))
+        .on_message(move |client, message| routes.route(client, message));
     let feed = builder.endpoint(EndpointSettings::default(), feed);
     builder.route("/news/**", routes.news)?;
     builder.route("/sports/**", routes.sports)?;

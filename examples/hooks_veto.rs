@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use corecast::engine::{EndpointSettings, Engine, Session, Settings, StartError};
+use corecast::engine::{Client, EndpointSettings, Engine, Settings, StartError};
 use corecast::fanout::Filter;
 use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
@@ -20,12 +20,12 @@ struct Guest {
     blocked: HashSet<String>,
 }
 
-fn take_commands(session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+fn take_commands(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
     let Some(name) = message.payload.strip_prefix(b"/block ") else {
         return Verdict::Allow;
     };
     let name = String::from_utf8_lossy(name).into_owned();
-    if let Some(guest) = session.attached::<Guest>() {
+    if let Some(guest) = client.attached::<Guest>() {
         guest.blocked.insert(name);
     }
     Verdict::Drop
@@ -33,8 +33,8 @@ fn take_commands(session: &mut Session<'_>, message: Message<'_>) -> Verdict {
 
 /// Asked for each recipient on the recipient's own shard: so it sees what the recipient has blocked
 /// at that moment.
-fn not_to_who_blocked_it(session: &mut Session<'_>, _message: Message<'_>) -> Option<Filter> {
-    let sender = session.attached::<Guest>()?.name.clone();
+fn not_to_who_blocked_it(client: &mut Client<'_>, _message: Message<'_>) -> Option<Filter> {
+    let sender = client.attached::<Guest>()?.name.clone();
     Some(Arc::new(move |recipient| {
         let guest = recipient.attached::<Guest>();
         guest.is_none_or(|guest| !guest.blocked.contains(&sender))
@@ -44,9 +44,9 @@ fn not_to_who_blocked_it(session: &mut Session<'_>, _message: Message<'_>) -> Op
 /// Starts it on `listen`.
 pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
     let hub = Hooks::around(Hub { echo: true })
-        .on_connect(|session, request| {
+        .on_connect(|client, request| {
             let query = request.head.query.unwrap_or_default();
-            session.attach(Guest {
+            client.attach(Guest {
                 name: query.strip_prefix("name=").unwrap_or("somebody").to_owned(),
                 blocked: HashSet::new(),
             });

@@ -111,6 +111,9 @@ impl Random {
 struct Large;
 
 impl Endpoint for Large {
+    type State = ();
+    type Local = ();
+
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
     fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {

@@ -20,7 +20,6 @@ mod probes;
 mod process;
 mod rebinding;
 
-use std::any::Any;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -120,6 +119,9 @@ impl<P: Page> Served<P> {
 }
 
 impl<P: Page> Endpoint for Served<P> {
+    type State = ();
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
             view: handle.view(),
@@ -128,10 +130,8 @@ impl<P: Page> Endpoint for Served<P> {
         Ok(())
     }
 
-    fn take_over(&self, next: &dyn Endpoint) {
-        if let Some(next) = (next as &dyn Any).downcast_ref::<Served<P>>() {
-            self.page.take_over(&next.page);
-        }
+    fn take_over(&self, next: &Self) {
+        self.page.take_over(&next.page);
     }
 
     fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {

@@ -57,26 +57,26 @@ fn known<'r>(request: &Request<'r>, terms: &'r Terms) -> Request<'r> {
 }
 
 impl<E: Endpoint> Endpoint for Guarded<E> {
+    type State = E::State;
+    type Local = E::Local;
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.handle.get_or_init(|| handle.clone());
         self.door.guard().watch(handle);
         self.inner.started(handle)
     }
 
-    fn take_over(&self, next: &dyn Endpoint) {
-        let next: &dyn std::any::Any = next;
-        if let Some(next) = next.downcast_ref::<Guarded<E>>() {
-            let guard = next.door.guard();
-            let before = self.door.replace(Arc::clone(&guard));
-            if let Some(handle) = self.handle.get() {
-                guard.watch(handle);
-                guard.recheck_after(&before, handle);
-            }
-            self.inner.take_over(&next.inner);
+    fn take_over(&self, next: &Self) {
+        let guard = next.door.guard();
+        let before = self.door.replace(Arc::clone(&guard));
+        if let Some(handle) = self.handle.get() {
+            guard.watch(handle);
+            guard.recheck_after(&before, handle);
         }
+        self.inner.take_over(&next.inner);
     }
 
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
         match self.judge(request, responder) {
             Ok(terms) => self
                 .inner
@@ -86,17 +86,17 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
     }
 
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, E::State, E::Local>, request: &Request<'_>) {
         self.inner.opened(session, request);
         // The answer of the endpoint may have come later than the key went.
         session.recheck();
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, E::State, E::Local>, message: Message<'_>) {
         self.inner.message(session, message);
     }
 
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, E::State, E::Local>, reason: &CloseReason) {
         self.inner.closed(session, reason);
     }
 

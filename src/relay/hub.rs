@@ -22,15 +22,23 @@ pub struct Hub {
     pub echo: bool,
 }
 
-/// What a connection may do that may not do everything in its room; all others have no state.
-enum Access {
+/// What a connection may do in its room.
+#[derive(Default)]
+pub enum Access {
+    /// Everything.
+    #[default]
+    Full,
+    /// Nothing but read.
     ReadOnly,
-    /// It is no member of this room.
+    /// Nothing but write: it is no member of this room.
     WriteOnly(Arc<str>),
 }
 
 impl Endpoint for Hub {
-    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
+    type State = Access;
+    type Local = ();
+
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission<Access> {
         let room = request.head.path;
         let identity = request.context::<Identity>();
         let access = identity.map(|identity| (identity.may_read(room), identity.may_write(room)));
@@ -46,8 +54,8 @@ impl Endpoint for Hub {
         })
     }
 
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
-        if let Some(Access::WriteOnly(_)) = session.state() {
+    fn opened(&self, session: &mut Session<'_, Access>, request: &Request<'_>) {
+        if let Some(Access::WriteOnly(_)) = session.kept() {
             return;
         }
         if let Err(error) = session.join(request.head.path) {
@@ -55,13 +63,13 @@ impl Endpoint for Hub {
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, Access>, message: Message<'_>) {
         let recipients = match self.echo {
             true => Recipients::All,
             false => Recipients::Except(session.id()),
         };
-        match session.state() {
-            None => {}
+        match session.kept() {
+            None | Some(Access::Full) => {}
             Some(Access::ReadOnly) => return session.forbid(),
             Some(Access::WriteOnly(room)) => {
                 let room = Arc::clone(room);

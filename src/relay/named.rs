@@ -115,12 +115,20 @@ impl Named {
 }
 
 impl Endpoint for Named {
+    /// The name that the connection has.
+    type State = Option<Claim>;
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.handle.get_or_init(|| handle.clone());
         Ok(())
     }
 
-    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        _responder: &mut Responder<'_>,
+    ) -> Admission<Self::State> {
         let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
         let name = match name_of(request) {
             Ok(name) => name,
@@ -134,7 +142,7 @@ impl Endpoint for Named {
             .users
             .claim(name, connection, how, |older| self.tell_to_go(older))
         {
-            Ok(claim) => Admission::Accept(Accept::new().state(claim)),
+            Ok(claim) => Admission::Accept(Accept::new().state(Some(claim))),
             Err(ClaimError::Taken) => refuse(taken()),
             Err(ClaimError::Busy) => {
                 let response = json_error(503, "busy", "The relay is busy.");
@@ -143,7 +151,7 @@ impl Endpoint for Named {
         }
     }
 
-    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, Self::State>, _request: &Request<'_>) {
         let identity = session.context::<Identity>();
         if identity.is_some_and(|identity| !identity.may_read(ROOM)) {
             return;
@@ -153,10 +161,10 @@ impl Endpoint for Named {
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, Self::State>, message: Message<'_>) {
         // Who was replaced and has not gone yet speaks for its user no more.
-        let is_user = |claim: &mut Claim| !claim.is_replaced();
-        if !session.state().is_some_and(is_user) {
+        let is_user = |claim: &Claim| !claim.is_replaced();
+        if !session.kept().and_then(Option::as_ref).is_some_and(is_user) {
             return;
         }
         let identity = session.context::<Identity>();

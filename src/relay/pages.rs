@@ -69,6 +69,9 @@ impl Pages {
 }
 
 impl Endpoint for Pages {
+    type State = ();
+    type Local = ();
+
     fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
         let error = "There is no WebSocket here.";
         Admission::Refuse(json_error(400, "no_websocket", error))

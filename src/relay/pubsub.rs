@@ -28,6 +28,9 @@ pub struct PubSub {
 }
 
 impl Endpoint for PubSub {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         let request = match Request::parse(&message) {
             Ok(request) => request,

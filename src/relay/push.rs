@@ -47,9 +47,6 @@ const EVERYBODY: &str = "";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Push;
 
-/// The group that a connection is in; what is kept for the connection.
-struct Group(RoomId);
-
 /// `{"type":"ping","ts":17}`: a client measures the way to the relay and back.
 #[derive(Deserialize)]
 struct Ping<'m> {
@@ -74,7 +71,15 @@ struct Identity {
 }
 
 impl Endpoint for Push {
-    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
+    /// The group of the connection's token.
+    type State = Option<RoomId>;
+    type Local = ();
+
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        _responder: &mut Responder<'_>,
+    ) -> Admission<Self::State> {
         let identity = request.context::<guard::Identity>();
         let token = token_of(request).unwrap_or_default();
         if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
@@ -85,7 +90,7 @@ impl Endpoint for Push {
         Admission::Accept(Accept::new())
     }
 
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, Option<RoomId>>, request: &Request<'_>) {
         if let Err(error) = session.join(EVERYBODY) {
             return close(session, error);
         }
@@ -94,7 +99,7 @@ impl Endpoint for Push {
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, Option<RoomId>>, message: Message<'_>) {
         if let Some(ts) = ts_of_ping(message.payload) {
             let pong = format!("{{\"type\":\"pong\",\"ts\":{ts}}}");
             session.send(MessageKind::Text, pong.as_bytes());
@@ -131,7 +136,7 @@ fn token_of_identify(payload: &[u8]) -> Option<String> {
 }
 
 /// Moves the connection to the group of this token. An empty token names none.
-fn enter(session: &mut Session<'_>, token: &str) {
+fn enter(session: &mut Session<'_, Option<RoomId>>, token: &str) {
     if token.is_empty() {
         return;
     }
@@ -139,7 +144,7 @@ fn enter(session: &mut Session<'_>, token: &str) {
     if identity.is_some_and(|identity| !identity.may_read(token)) {
         return session.forbid();
     }
-    let former = session.state().map(|Group(room)| *room);
+    let former = session.kept().copied().flatten();
     match session.join(token) {
         // It says again what is known: nothing that is on its way gets lost.
         Ok(group) if Some(group) == former => {}
@@ -147,12 +152,12 @@ fn enter(session: &mut Session<'_>, token: &str) {
             if let Some(former) = former {
                 session.leave(former);
             }
-            session.set_state(Group(group));
+            *session.state() = Some(group);
         }
         Err(error) => close(session, error),
     }
 }
 
-fn close(session: &mut Session<'_>, error: JoinError) {
+fn close(session: &mut Session<'_, Option<RoomId>>, error: JoinError) {
     session.close(1008, &format!("room: {error}"));
 }

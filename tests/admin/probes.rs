@@ -64,6 +64,9 @@ fn before_a_shutdown_the_relay_is_not_ready_but_goes_on() {
 struct Stuck(Mutex<Receiver<()>>);
 
 impl Endpoint for Stuck {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Received<'_>) {
         let released = self.0.lock().expect("not poisoned");
         released.recv().expect("the test lets it go on");

@@ -36,7 +36,8 @@ enum Fault {
 }
 
 /// An admission that waits, and what the endpoint said.
-type Deferred = (DeferredAdmission, Option<Accept>);
+type State = <Named as Endpoint>::State;
+type Deferred = (DeferredAdmission<State>, Option<Accept<State>>);
 
 struct Around {
     inner: Named,
@@ -52,6 +53,9 @@ impl Around {
 }
 
 impl Endpoint for Around {
+    type State = <Named as Endpoint>::State;
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         match *self.fault.lock().expect("no panic yet") {
             Fault::HasNoHandle => Ok(()),
@@ -59,7 +63,11 @@ impl Endpoint for Around {
         }
     }
 
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Admission<Self::State> {
         let admission = self.inner.admit(request, responder);
         self.panic_if(|fault| matches!(fault, Fault::PanicsAfterwards));
         match &*self.fault.lock().expect("no panic") {
@@ -81,12 +89,12 @@ impl Endpoint for Around {
         }
     }
 
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, Self::State>, request: &Request<'_>) {
         self.inner.opened(session, request);
         self.panic_if(|fault| matches!(fault, Fault::PanicsWhenOpened));
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, Self::State>, message: Message<'_>) {
         self.panic_if(|fault| matches!(fault, Fault::PanicsAtMessages));
         if message.payload == b"hold it"
             && let Fault::Holds(holds, go_on) = &*self.fault.lock().expect("no panic")
@@ -97,7 +105,7 @@ impl Endpoint for Around {
         self.inner.message(session, message);
     }
 
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, Self::State>, reason: &CloseReason) {
         self.panic_if(|fault| matches!(fault, Fault::PanicsWhenClosed));
         self.inner.closed(session, reason);
     }

@@ -387,6 +387,9 @@ fn many_bombs_behind_a_handshake_are_inflated_turn_by_turn() {
 struct Direct;
 
 impl Endpoint for Direct {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         session.join(request.head.path).expect("a room");
     }

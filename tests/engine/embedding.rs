@@ -1,5 +1,7 @@
 //! An endpoint of an embedder's own: deferred answers, panics, filters, and the handle.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +34,7 @@ mod embed;
 struct Notes {
     ids: Vec<(String, ConnectionId)>,
     closed: Vec<(String, &'static str)>,
-    admissions: Vec<DeferredAdmission>,
+    admissions: Vec<DeferredAdmission<String>>,
     responses: Vec<DeferredResponse>,
 }
 
@@ -49,12 +51,15 @@ impl Lab {
     }
 }
 
-fn name(session: &mut Session<'_>) -> String {
-    session.state::<String>().expect("a name").clone()
+fn name(session: &mut Session<'_, String>) -> String {
+    session.state().clone()
 }
 
 impl Endpoint for Lab {
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    type State = String;
+    type Local = ();
+
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<String> {
         let name = request.parameter.expect("a name");
         let timeout = match name {
             "refused" => return Admission::refuse(403, "not you\n"),
@@ -70,14 +75,14 @@ impl Endpoint for Lab {
         admission
     }
 
-    fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, String>, _request: &Request<'_>) {
         let name = name(session);
         session.join("lab").expect("a room");
         assert_ne!(name, "panic-opened");
         self.notes().ids.push((name, session.id()));
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, String>, message: Message<'_>) {
         let text = std::str::from_utf8(message.payload).expect("text");
         let recipients = match text.split_once(' ') {
             None if text == "panic" => panic!("as asked"),
@@ -91,9 +96,7 @@ impl Endpoint for Lab {
             Some(("veto", vetoed)) => {
                 let vetoed = vetoed.to_owned();
                 Recipients::If(Arc::new(move |recipient| {
-                    let name = recipient
-                        .state
-                        .and_then(|state| state.downcast_ref::<String>());
+                    let name = recipient.state::<String>();
                     assert_ne!(name.map(String::as_str), Some("panic-filter"));
                     name != Some(&vetoed)
                 }))
@@ -103,7 +106,7 @@ impl Endpoint for Lab {
         session.publish_to("lab", recipients, message.kind, message.payload);
     }
 
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, String>, reason: &CloseReason) {
         let name = name(session);
         let panics = name == "panic-closed";
         self.notes().closed.push((name, reason.label()));
@@ -192,7 +195,7 @@ impl Rig {
         client
     }
 
-    fn take_admission(&self) -> DeferredAdmission {
+    fn take_admission(&self) -> DeferredAdmission<String> {
         eventually("an admission", || !self.notes().admissions.is_empty());
         self.notes().admissions.remove(0)
     }
@@ -581,4 +584,46 @@ fn the_example_chats() {
     assert_eq!(bob.expect_text(), "news");
     drop((ada, bob, plain));
     assert!(engine.stop());
+}
+
+/// Says how many messages came from the client, and on its shard: the latter is counted by what
+/// cannot leave it.
+struct Counting;
+
+type Counted<'c> = Session<'c, u32, Rc<Cell<u32>>>;
+
+impl Endpoint for Counting {
+    type State = u32;
+    type Local = Rc<Cell<u32>>;
+
+    fn message(&self, session: &mut Counted<'_>, message: Message<'_>) {
+        let (own, all) = session.state_and_local();
+        *own += 1;
+        all.set(all.get() + 1);
+        let counts = (*own, all.get());
+        let text = format!("{} {} {}", session.id().shard, counts.0, counts.1);
+        session.send(message.kind, text.as_bytes());
+    }
+}
+
+#[test]
+fn what_an_endpoint_keeps_has_its_types_and_stays_on_its_shard() {
+    let mut settings = settings();
+    settings.shards = 2;
+    let server = Server::start(settings, |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), Counting);
+        builder.route("/", id).expect("a path");
+    });
+    let mut clients: Vec<_> = (0..4).map(|_| server.open("/")).collect();
+    let mut of_shards = [0_u32; 2];
+    for round in 1..=2 {
+        for client in &mut clients {
+            client.text("count");
+            let text = client.expect_text();
+            let shard = usize::from(text.starts_with('1'));
+            of_shards[shard] += 1;
+            assert_eq!(text, format!("{shard} {round} {}", of_shards[shard]));
+        }
+    }
+    assert_eq!(of_shards, [4, 4], "both shards have two clients");
 }

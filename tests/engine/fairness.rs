@@ -68,6 +68,9 @@ impl Log {
 struct Noted(Arc<Log>);
 
 impl Endpoint for Noted {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         if request.head.path == "/rooms" {
             for room in 0..ROOMS {

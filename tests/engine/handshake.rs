@@ -15,6 +15,9 @@ use crate::support::{Server, eventually, settings};
 struct Mirror;
 
 impl Endpoint for Mirror {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         session.send(message.kind, message.payload);
     }

@@ -18,6 +18,9 @@ const LARGE_BYTES: usize = 8 << 20;
 struct Mirror;
 
 impl Endpoint for Mirror {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         session.send(message.kind, message.payload);
     }

@@ -26,6 +26,9 @@ struct Stage {
 }
 
 impl Endpoint for Stage {
+    type State = ();
+    type Local = ();
+
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         if request.head.path != "/later" {
             return Admission::Accept(Accept::new());

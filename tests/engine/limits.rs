@@ -81,6 +81,9 @@ fn a_path_that_is_too_long_for_a_room_is_1008() {
 struct Joiner;
 
 impl Endpoint for Joiner {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         let name = String::from_utf8_lossy(message.payload);
         let answer = match name.strip_prefix('-') {

@@ -140,6 +140,9 @@ fn a_bind_that_fails_names_the_listener() {
 struct ShardNumber;
 
 impl Endpoint for ShardNumber {
+    type State = ();
+    type Local = ();
+
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         let shard = session.id().shard.to_string();
         session.send(message.kind, shard.as_bytes());

@@ -26,6 +26,9 @@ struct Rooms {
 }
 
 impl Endpoint for Rooms {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
         session.join(request.head.path).expect("a room");
         let id = session.id().to_string();
@@ -232,6 +235,9 @@ struct ManyRooms;
 const MANY: usize = 400;
 
 impl Endpoint for ManyRooms {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
         for room in 0..MANY {
             session.join(&room.to_string()).expect("a room");
@@ -464,6 +470,9 @@ fn unread_answers_to_requests_count_and_go() {
 struct Large;
 
 impl Endpoint for Large {
+    type State = ();
+    type Local = ();
+
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
     fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {

@@ -20,6 +20,9 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 struct Mirror;
 
 impl Endpoint for Mirror {
+    type State = ();
+    type Local = ();
+
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         match request.head.path {
             "/refused" => Admission::refuse(403, "no\n"),

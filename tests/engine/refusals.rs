@@ -97,6 +97,9 @@ fn past_the_places_for_the_refused_the_answer_comes_unasked() {
 struct Probe;
 
 impl Endpoint for Probe {
+    type State = ();
+    type Local = ();
+
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
     fn refusal(&self, response: Response, code: &'static str) -> Response {

@@ -199,6 +199,9 @@ fn latest_only_keeps_the_latest() {
 struct TwoRooms;
 
 impl Endpoint for TwoRooms {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
         for room in ["a", "b"] {
             session.join(room).expect("a room");

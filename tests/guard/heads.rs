@@ -23,6 +23,9 @@ struct Reader {
 }
 
 impl Endpoint for Reader {
+    type State = ();
+    type Local = ();
+
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 
     fn methods(&self) -> &'static [&'static str] {

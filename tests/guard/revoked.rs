@@ -155,6 +155,9 @@ fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
 struct Patient(Arc<Mutex<Option<DeferredAdmission>>>);
 
 impl Endpoint for Patient {
+    type State = ();
+    type Local = ();
+
     fn admit(&self, _request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let (admission, token) = responder.admission(DEADLINE);
         *self.0.lock().expect("a token") = Some(token);

@@ -21,7 +21,10 @@ fn name(identity: Option<&Identity>) -> String {
 }
 
 impl Endpoint for Mirror {
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    type State = String;
+    type Local = ();
+
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<String> {
         let accept = Accept::new().state(name(request.context()));
         match request.head.path {
             "/later" => {
@@ -40,14 +43,14 @@ impl Endpoint for Mirror {
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, String>, message: Message<'_>) {
         match message.payload {
             b"end" => session.set_terms(Terms {
                 expires: Some(SystemTime::now()),
                 ..Terms::default()
             }),
             _ => {
-                let admitted = session.state::<String>().cloned().unwrap_or_default();
+                let admitted = session.state().clone();
                 let text = format!("{admitted} {}", name(session.context()));
                 session.send(message.kind, text.as_bytes());
             }

@@ -1,6 +1,5 @@
 //! Hooks around endpoints, and every example of them, run as a user would.
 
-use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corecast::engine::{
@@ -312,21 +311,21 @@ impl Hook for Witness {
         }
     }
 
-    fn connected(&self, _session: &mut Session<'_>, _request: &Request<'_>) {
+    fn connected(&self, _client: &mut corecast::engine::Client<'_>, _request: &Request<'_>) {
         self.note("connected");
     }
 
-    fn message(&self, _session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+    fn message(&self, _client: &mut corecast::engine::Client<'_>, message: Message<'_>) -> Verdict {
         let text = String::from_utf8_lossy(message.payload);
         self.note(&text);
         Verdict::Text(format!("{text}{}", self.name))
     }
 
-    fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn disconnected(&self, client: &mut corecast::engine::Client<'_>, reason: &CloseReason) {
         self.note(reason.label());
-        let others = Recipients::Except(session.id());
+        let others = Recipients::Except(client.id());
         let text = format!("{} saw it go", self.name);
-        session.publish_to("/", others, MessageKind::Text, text.as_bytes());
+        client.publish_to("/", others, MessageKind::Text, text.as_bytes());
         assert!(!self.panics, "as asked");
     }
 }
@@ -436,6 +435,9 @@ fn vetoes_add_up_and_end_with_the_callback() {
 struct All;
 
 impl Endpoint for All {
+    type State = ();
+    type Local = ();
+
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
         session.join("all").expect("a room");
     }
@@ -494,6 +496,9 @@ impl Particular {
 }
 
 impl Endpoint for Particular {
+    type State = ();
+    type Local = ();
+
     fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
         match self.may_start {
             true => Ok(()),
@@ -501,9 +506,7 @@ impl Endpoint for Particular {
         }
     }
 
-    fn take_over(&self, next: &dyn Endpoint) {
-        let next: &dyn Any = next;
-        let next = next.downcast_ref::<Particular>().expect("of its kind");
+    fn take_over(&self, next: &Self) {
         *self.answer.lock().unwrap() = next.answer.lock().unwrap().clone();
     }
 

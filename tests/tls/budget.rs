@@ -31,6 +31,9 @@ fn turns(view: &View) -> u64 {
 }
 
 impl Endpoint for Holding {
+    type State = ();
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = self.view.set(handle.view());
         Ok(())

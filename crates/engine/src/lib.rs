@@ -23,6 +23,9 @@
 //! struct Chat;
 //!
 //! impl Endpoint for Chat {
+//!     type State = ();
+//!     type Local = ();
+//!
 //!     fn opened(&self, session: &mut Session<'_>, _: &Request<'_>) {
 //!         if session.join("everybody").is_err() {
 //!             session.close(1013, "full");

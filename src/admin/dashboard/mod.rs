@@ -11,7 +11,6 @@ mod access;
 mod sample;
 mod snapshot;
 
-use std::any::Any;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -217,19 +216,20 @@ impl Dashboard {
 }
 
 impl Endpoint for Dashboard {
+    type State = ();
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.handle.get_or_init(|| handle.clone());
         self.view.get_or_init(|| handle.view());
         Ok(())
     }
 
-    fn take_over(&self, next: &dyn Endpoint) {
-        if let Some(next) = (next as &dyn Any).downcast_ref::<Dashboard>() {
-            let next = next.settings();
-            let before = self.settings.replace(Arc::clone(&next));
-            if let Some(handle) = self.handle.get().filter(|_| before.access != next.access) {
-                recheck_soon(handle);
-            }
+    fn take_over(&self, next: &Self) {
+        let next = next.settings();
+        let before = self.settings.replace(Arc::clone(&next));
+        if let Some(handle) = self.handle.get().filter(|_| before.access != next.access) {
+            recheck_soon(handle);
         }
     }
 

@@ -17,7 +17,6 @@ mod query;
 mod rooms;
 mod worker;
 
-use std::any::Any;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -72,7 +71,7 @@ impl UserNames for Users {
     }
 
     fn name_of(&self, member: &Recipient<'_>) -> Option<String> {
-        let claim = member.state?.downcast_ref::<Claim>()?;
+        let claim = member.state::<Option<Claim>>()?.as_ref()?;
         Some(claim.name().to_owned())
     }
 }
@@ -200,6 +199,9 @@ impl Route {
 }
 
 impl Endpoint for Route {
+    type State = ();
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.api.keys.watch(handle);
         if self.api.running.get().is_none() {
@@ -215,11 +217,8 @@ impl Endpoint for Route {
     }
 
     /// The keys. The five paths share them.
-    fn take_over(&self, next: &dyn Endpoint) {
-        let next: &dyn Any = next;
-        if let Some(next) = next.downcast_ref::<Route>() {
-            self.api.keys.take_over(&next.api.keys);
-        }
+    fn take_over(&self, next: &Self) {
+        self.api.keys.take_over(&next.api.keys);
     }
 
     fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {

@@ -10,7 +10,6 @@
 //! all of them. One value serves all three paths, since they share the thread that keeps delayed
 //! pushes; it is started with the engine.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -313,6 +312,9 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
 }
 
 impl Endpoint for PushApi {
+    type State = ();
+    type Local = ();
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
@@ -327,12 +329,9 @@ impl Endpoint for PushApi {
     }
 
     /// The keys; settings hold until the next start.
-    fn take_over(&self, next: &dyn Endpoint) {
-        let next: &dyn Any = next;
-        if let Some(next) = next.downcast_ref::<PushApi>() {
-            self.keys.take_over(&next.keys);
-            self.tell_of_fallback();
-        }
+    fn take_over(&self, next: &Self) {
+        self.keys.take_over(&next.keys);
+        self.tell_of_fallback();
     }
 
     fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {

@@ -28,7 +28,7 @@ pub struct Request<'r> {
     pub connection: ConnectionId,
     /// In [`Endpoint::admit`](super::Endpoint::admit) and for plain requests: what a guard in front
     /// of the endpoint found out about the client. Afterwards it is
-    /// [`Session::context`](super::Session::context).
+    /// [`Client::context`](super::Client::context).
     pub context: Option<&'r Context>,
 }
 
@@ -85,9 +85,9 @@ impl OwnedRequest {
 }
 
 /// Whether a client gets its WebSocket.
-pub enum Admission {
+pub enum Admission<S = ()> {
     /// Yes.
-    Accept(Accept),
+    Accept(Accept<S>),
     /// No, and this is the answer. Its status must not be 101.
     Refuse(Response),
     /// The same, counted under another reason than [`Refusal::Endpoint`].
@@ -96,14 +96,23 @@ pub enum Admission {
     Later(Pending),
 }
 
-impl Admission {
+impl<S> Admission<S> {
     /// Refuses with `status` and a line of text.
-    pub fn refuse(status: u16, text: impl Into<String>) -> Admission {
+    pub fn refuse(status: u16, text: impl Into<String>) -> Admission<S> {
         Admission::Refuse(Response::text(status, text))
     }
 
+    pub(super) fn map<T>(self, accept: impl FnOnce(Accept<S>) -> Accept<T>) -> Admission<T> {
+        match self {
+            Admission::Accept(accepted) => Admission::Accept(accept(accepted)),
+            Admission::Refuse(response) => Admission::Refuse(response),
+            Admission::RefuseFor(refusal, response) => Admission::RefuseFor(refusal, response),
+            Admission::Later(pending) => Admission::Later(pending),
+        }
+    }
+
     /// Gives these terms to whoever is let in, now or later, without terms of its own.
-    pub fn on(mut self, terms: Terms) -> Admission {
+    pub fn on(mut self, terms: Terms) -> Admission<S> {
         match &mut self {
             Admission::Accept(accept) => {
                 accept.terms.get_or_insert(terms);
@@ -120,7 +129,7 @@ impl Admission {
 /// The identity of a client and when it expires: valid while its WebSocket is open.
 #[derive(Clone, Default)]
 pub struct Terms {
-    /// For [`Session::context`](super::Session::context).
+    /// For [`Client::context`](super::Client::context).
     pub context: Option<Arc<Context>>,
     /// When the WebSocket is closed with 1008
     /// ([`CloseReason::Expired`](super::CloseReason::Expired)), to within a second. It is the time
@@ -152,47 +161,71 @@ impl Terms {
     }
 }
 
-/// The terms on which a client gets its WebSocket.
-#[derive(Default)]
-pub struct Accept {
+/// What an endpoint keeps for a connection, without its type.
+pub(super) type ErasedState = Box<dyn Any + Send>;
+
+/// The terms on which a client gets its WebSocket, and what its endpoint keeps for it.
+pub struct Accept<S = ()> {
     pub(super) protocol: Option<Cow<'static, str>>,
-    pub(super) state: Option<Box<dyn Any + Send>>,
+    /// `None`: the default, once it is asked for.
+    pub(super) state: Option<S>,
     pub(super) terms: Option<Terms>,
 }
 
-impl Accept {
-    /// No subprotocol, no state.
-    pub fn new() -> Accept {
+impl<S> Default for Accept<S> {
+    fn default() -> Self {
+        Accept {
+            protocol: None,
+            state: None,
+            terms: None,
+        }
+    }
+}
+
+impl<S> Accept<S> {
+    /// No subprotocol, and the state that is the default.
+    pub fn new() -> Accept<S> {
         Accept::default()
     }
 
+    pub(super) fn erase(self) -> Accept<ErasedState>
+    where
+        S: Send + 'static,
+    {
+        Accept {
+            protocol: self.protocol,
+            state: self.state.map(|state| -> ErasedState { Box::new(state) }),
+            terms: self.terms,
+        }
+    }
+
     /// Selects a subprotocol. It must be one that the client offered (RFC 6455 §4.2.2).
-    pub fn protocol(mut self, protocol: impl Into<Cow<'static, str>>) -> Accept {
+    pub fn protocol(mut self, protocol: impl Into<Cow<'static, str>>) -> Accept<S> {
         self.protocol = Some(protocol.into());
         self
     }
 
     /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
     /// [`Endpoint::closed`](super::Endpoint::closed), or with these terms if they come to nothing.
-    pub fn state(mut self, state: impl Any + Send) -> Accept {
-        self.state = Some(Box::new(state));
+    pub fn state(mut self, state: S) -> Accept<S> {
+        self.state = Some(state);
         self
     }
 
-    /// What everybody may know about the client: see [`Session::context`](super::Session::context).
-    pub fn context(mut self, context: Arc<Context>) -> Accept {
+    /// What everybody may know about the client: see [`Client::context`](super::Client::context).
+    pub fn context(mut self, context: Arc<Context>) -> Accept<S> {
         self.terms.get_or_insert_default().context = Some(context);
         self
     }
 
     /// Who can say later whether the client may stay: see [`Terms::keeper`].
-    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept {
+    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept<S> {
         self.terms.get_or_insert_default().keeper = Some(keeper);
         self
     }
 
     /// When the WebSocket is closed at the latest: see [`Terms::expires`].
-    pub fn expires(mut self, expires: SystemTime) -> Accept {
+    pub fn expires(mut self, expires: SystemTime) -> Accept<S> {
         self.terms.get_or_insert_default().expires = Some(expires);
         self
     }
@@ -231,7 +264,7 @@ pub(super) struct AnswerSlot(Mutex<Option<LateAnswer>>);
 
 /// An answer that came from another thread.
 pub(super) enum LateAnswer {
-    Accept(Accept),
+    Accept(Accept<ErasedState>),
     Respond(Response),
 }
 

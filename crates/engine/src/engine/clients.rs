@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::core::Core;
-use super::endpoint::{Endpoint, Responder};
+use super::endpoint::Responder;
+use super::erased::ErasedEndpoint;
 use super::ids::Key;
 use super::tls::TlsBuffers;
 use crate::clock::{Tick, ticks_of};
@@ -20,7 +21,7 @@ use crate::limits::STOP_REQUEST_WAIT;
 /// The connections of a shard.
 pub(super) struct Clients {
     pub(super) core: Core,
-    pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
+    pub(super) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     /// Connections with a place apart, each with the turn in which it got it. Some may be gone.
     pub(super) refusing: VecDeque<(Key, u64)>,
     pub(super) tls_buffers: TlsBuffers,
@@ -29,7 +30,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(core: Core, endpoints: Arc<[Arc<dyn Endpoint>]>) -> Clients {
+    pub(super) fn new(core: Core, endpoints: Arc<[Arc<dyn ErasedEndpoint>]>) -> Clients {
         Clients {
             core,
             endpoints,
@@ -39,7 +40,7 @@ impl Clients {
         }
     }
 
-    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn Endpoint> {
+    pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn ErasedEndpoint> {
         let endpoint = self.core.connections[key.index as usize].endpoint;
         Arc::clone(&self.endpoints[usize::from(endpoint.0)])
     }

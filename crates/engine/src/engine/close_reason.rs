@@ -41,7 +41,7 @@ pub enum CloseReason {
     Tls,
     /// The time for which it was let in is over ([`super::Terms::expires`]).
     Expired,
-    /// It did what it may not, and was let in on that condition ([`super::Session::forbid`]).
+    /// It did what it may not, and was let in on that condition ([`super::Client::forbid`]).
     Forbidden,
     /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
     RateMessages,

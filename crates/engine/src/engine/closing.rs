@@ -14,7 +14,7 @@ use super::connection::Phase;
 use super::core::Core;
 use super::delivery;
 use super::ids::Key;
-use super::session::Session;
+use super::session::Client;
 use super::stats::ShardStats;
 use crate::clock::ticks_of;
 use crate::counter::Counter;
@@ -154,8 +154,8 @@ impl Clients {
         let received_ns = self.core.clock.turn_ns();
         let endpoint = self.core.connections[key.index as usize].endpoint;
         let endpoint = Arc::clone(&self.endpoints[usize::from(endpoint.0)]);
-        let mut session = Session::new(&mut self.core, key, received_ns);
-        let call = AssertUnwindSafe(|| endpoint.closed(&mut session, reason));
+        let client = Client::new(&mut self.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.closed(client, reason));
         if catch_unwind(call).is_err() {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");

@@ -4,6 +4,7 @@
 //! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
 //! connections to read, to flush and to close) and done by the phases in [`super::shard`].
 
+use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -40,6 +41,8 @@ pub(super) struct Core {
     pub(super) doors: Arc<Doors>,
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    /// What each endpoint keeps on this shard.
+    pub(super) locals: Vec<Box<dyn Any>>,
     /// For connections that are still to come.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
@@ -80,7 +83,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(id: u16, doors: Arc<Doors>, live: Live, clock: Clock) -> Core {
+    pub(super) fn new(
+        id: u16,
+        doors: Arc<Doors>,
+        live: Live,
+        locals: Vec<Box<dyn Any>>,
+        clock: Clock,
+    ) -> Core {
         let meter = Rc::default();
         let stats = &doors.doors[usize::from(id)].stats.exchange;
         let (interconnect, stats) = (Arc::clone(&doors.interconnect), Arc::clone(stats));
@@ -92,6 +101,7 @@ impl Core {
             doors,
             settings: live.settings,
             endpoint_settings: live.endpoint_settings,
+            locals,
             tls: live.tls,
             clock,
             work: Work::default(),

@@ -2,10 +2,10 @@
 //! an embedder's.
 //!
 //! Everything here is called on the connection's own shard and must not wait. What has to wait (a
-//! database, a key server) is deferred: [`Responder`] hands out a token that may be answered from any
-//! thread.
+//! database, a key server) is deferred: [`Responder`] hands out a token that may be answered from
+//! any thread.
 
-use std::any::Any;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +27,19 @@ use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 
 /// What a path does with its connections. One value serves all shards, so what it changes it has
-/// to share by itself; what belongs to one connection goes into the connection's state
-/// ([`Accept::state`], [`Session::state`]).
+/// to share by itself; what belongs to one connection goes into its [`Endpoint::State`], what
+/// belongs to one shard into its [`Endpoint::Local`].
 ///
 /// Where one of these panics, that connection is closed with 1011 and nothing else happens.
-pub trait Endpoint: Any + Send + Sync {
+pub trait Endpoint: Sized + Send + Sync + 'static {
+    /// What is kept for each connection: [`Accept::state`], [`Session::state`]. Nothing is until it
+    /// is asked for. `()` if nothing ever is.
+    type State: Default + Send + 'static;
+
+    /// What is kept on each shard, and never leaves it: [`Session::local`]. It need not be `Send`.
+    /// `()` if nothing is.
+    type Local: Default + 'static;
+
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
     /// of the handle.
     ///
@@ -45,28 +53,32 @@ pub trait Endpoint: Any + Send + Sync {
 
     /// The configuration was read again, and asks for `next` in the place of this one, which goes
     /// on with what it can take over. `next` is dropped. It is not called on a shard.
-    fn take_over(&self, next: &dyn Endpoint) {
+    fn take_over(&self, next: &Self) {
         let _ = next;
     }
 
     /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
     /// everybody in.
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Admission<Self::State> {
         let _ = (request, responder);
         Admission::Accept(Accept::new())
     }
 
     /// The WebSocket is open.
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, Self::State, Self::Local>, request: &Request<'_>) {
         let _ = (session, request);
     }
 
     /// A message has arrived.
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>);
+    fn message(&self, session: &mut Session<'_, Self::State, Self::Local>, message: Message<'_>);
 
     /// The WebSocket is over: called exactly once for each that was opened. It is still in its
     /// rooms, so that it can publish to them.
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, Self::State, Self::Local>, reason: &CloseReason) {
         let _ = (session, reason);
     }
 
@@ -148,7 +160,7 @@ impl Responder<'_> {
     }
 
     /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks
-    /// is no member, and what it asks for is no message: no veto ([`Session::veto`]) holds here.
+    /// is no member, and what it asks for is no message: no veto ([`Client::veto`]) holds here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -171,9 +183,13 @@ impl Responder<'_> {
 
     /// Defers an admission. The token may be answered from any thread, within `timeout`: after that
     /// the client gets 503, as it does when the token is dropped.
-    pub fn admission(&mut self, timeout: Duration) -> (Admission, DeferredAdmission) {
+    pub fn admission<S>(&mut self, timeout: Duration) -> (Admission<S>, DeferredAdmission<S>) {
         let (pending, token) = self.defer(timeout);
-        (Admission::Later(pending), DeferredAdmission(token))
+        let token = DeferredAdmission {
+            token,
+            state: PhantomData,
+        };
+        (Admission::Later(pending), token)
     }
 
     /// Defers the answer to a plain request, likewise.
@@ -227,17 +243,20 @@ impl Drop for Token {
 }
 
 /// The right to admit a client or to refuse it, once.
-pub struct DeferredAdmission(Token);
+pub struct DeferredAdmission<S = ()> {
+    token: Token,
+    state: PhantomData<fn(S)>,
+}
 
-impl DeferredAdmission {
+impl<S: Send + 'static> DeferredAdmission<S> {
     /// Lets the client in.
-    pub fn accept(mut self, accept: Accept) {
-        self.0.answer(LateAnswer::Accept(accept));
+    pub fn accept(mut self, accept: Accept<S>) {
+        self.token.answer(LateAnswer::Accept(accept.erase()));
     }
 
     /// Refuses it with this answer.
     pub fn refuse(mut self, response: Response) {
-        self.0.answer(LateAnswer::Respond(response));
+        self.token.answer(LateAnswer::Respond(response));
     }
 }
 

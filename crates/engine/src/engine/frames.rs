@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use super::clients::Clients;
 use super::close_reason::CloseReason;
 use super::connection::Phase;
-use super::endpoint::Endpoint;
+use super::erased::ErasedEndpoint;
 use super::holders::Turn;
 use super::ids::Key;
 use super::pace::{Meter, Pace};
-use super::session::Session;
+use super::session::Client;
 use super::settings::Rate;
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
@@ -22,7 +22,7 @@ use crate::wire::frame::{Opcode, append_frame};
 
 /// One connection while what it sent is decoded.
 struct Hearing<'h> {
-    endpoint: &'h Arc<dyn Endpoint>,
+    endpoint: &'h Arc<dyn ErasedEndpoint>,
     meter: Meter<'h>,
     message_bytes_max: usize,
     received_ns: u64,
@@ -106,7 +106,7 @@ impl Clients {
         key: Key,
         (decoder, pace): (&mut Decoder, &mut Option<Box<Pace>>),
         bytes: &mut [u8],
-        endpoint: &Arc<dyn Endpoint>,
+        endpoint: &Arc<dyn ErasedEndpoint>,
         received_ns: u64,
     ) -> Option<Stopped> {
         let (limits, rate) = self.bounds_of(key);
@@ -217,12 +217,12 @@ impl Clients {
     fn call_message(
         &mut self,
         key: Key,
-        endpoint: &Arc<dyn Endpoint>,
+        endpoint: &Arc<dyn ErasedEndpoint>,
         message: Message<'_>,
         received_ns: u64,
     ) {
-        let mut session = Session::new(&mut self.core, key, received_ns);
-        let call = AssertUnwindSafe(|| endpoint.message(&mut session, message));
+        let client = Client::new(&mut self.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.message(client, message));
         if catch_unwind(call).is_err() {
             self.endpoint_panicked(key);
         }

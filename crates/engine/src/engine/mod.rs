@@ -22,6 +22,7 @@ mod core;
 mod delivery;
 mod edge;
 mod endpoint;
+mod erased;
 mod evicting;
 mod extras;
 mod files;
@@ -91,7 +92,7 @@ pub use self::pulse::Pulse;
 pub use self::rate::{TokenBucket, TokenRate};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
-pub use self::session::Session;
+pub use self::session::{Client, Session};
 pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
     SlowClient, SlowPolicy, Timeouts, TrustedProxies,

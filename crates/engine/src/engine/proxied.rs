@@ -26,7 +26,7 @@ use crate::wire::proxy;
 
 /// Whose request it is.
 #[derive(Clone, Copy)]
-pub(super) struct Client {
+pub(super) struct ClientAddress {
     /// The client's address; the peer's own if it asks for itself, or for it does not say whom.
     pub(super) address: SocketAddr,
     /// The peer does not say whom it asks for.
@@ -110,7 +110,7 @@ impl Edge {
         clients: &mut Clients,
         key: Key,
         head: &Head<'_>,
-        client: Client,
+        client: ClientAddress,
         head_len: usize,
     ) -> Option<Step> {
         let peer = connection_peer(clients, key);
@@ -180,10 +180,10 @@ impl Edge {
         clients: &Clients,
         key: Key,
         head: &Head<'_>,
-    ) -> Result<Client, ForwardedError> {
+    ) -> Result<ClientAddress, ForwardedError> {
         let connection = &clients.core.connections[key.index as usize];
         let peer = connection.peer();
-        let client = |address, is_unknown| Client {
+        let client = |address, is_unknown| ClientAddress {
             address,
             is_unknown,
         };
@@ -252,7 +252,7 @@ impl Edge {
         &self,
         clients: &mut Clients,
         key: Key,
-        client: Client,
+        client: ClientAddress,
     ) -> Result<(), (Refusal, Response)> {
         let connection = &clients.core.connections[key.index as usize];
         let proxy = connection.peer();

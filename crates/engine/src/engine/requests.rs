@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::answer::{
-    Accept, Admission, Answer, HeadVerdict, LateAnswer, Pending, Request, unanswered,
+    Accept, Admission, Answer, ErasedState, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
 use super::bodies::{Body, CONTINUE, Step};
 use super::clients::Clients;
@@ -17,9 +17,9 @@ use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::edge::Edge;
 use super::ids::Key;
-use super::proxied::Client;
+use super::proxied::ClientAddress;
 use super::router::Route;
-use super::session::Session;
+use super::session::Client;
 use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
@@ -220,7 +220,7 @@ impl Edge {
         clients: &mut Clients,
         key: Key,
         request: &Request<'_>,
-        client: Client,
+        client: ClientAddress,
         end: usize,
         received_ns: u64,
     ) -> Step {
@@ -489,7 +489,7 @@ impl Edge {
         key: Key,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        accept: Accept,
+        accept: Accept<ErasedState>,
         received_ns: u64,
     ) {
         let offered = |chosen: &str| upgrade.protocols().any(|protocol| protocol == chosen);
@@ -523,8 +523,8 @@ impl Edge {
         connection.next_ping_tick = tick + spread(ticks_of(keepalive.ping), key.generation);
         clients.core.stats().opened.add(1);
         let endpoint = clients.endpoint_of(key);
-        let mut session = Session::new(&mut clients.core, key, received_ns);
-        let call = AssertUnwindSafe(|| endpoint.opened(&mut session, request));
+        let client = Client::new(&mut clients.core, key, received_ns);
+        let call = AssertUnwindSafe(|| endpoint.opened(client, request));
         if catch_unwind(call).is_err() {
             clients.endpoint_panicked(key);
         }

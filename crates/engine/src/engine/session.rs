@@ -1,7 +1,9 @@
 //! What an endpoint may do with the connection that it is called for.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::answer::Terms;
@@ -14,8 +16,9 @@ use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Filter, Recipients};
 use crate::wire::frame::MessageKind;
 
-/// An open connection, as its endpoint sees it during a callback.
-pub struct Session<'c> {
+/// An open connection, as code around its endpoint sees it during a callback: it does not know what
+/// the endpoint keeps.
+pub struct Client<'c> {
     core: &'c mut Core,
     key: Key,
     received_ns: u64,
@@ -23,9 +26,73 @@ pub struct Session<'c> {
     veto: Option<Filter>,
 }
 
-impl<'c> Session<'c> {
-    pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Session<'c> {
+/// An open connection, as its endpoint sees it during a callback: a [`Client`], with what the
+/// endpoint keeps for it (`S`) and on its shard (`L`).
+pub struct Session<'c, S = (), L = ()> {
+    client: Client<'c>,
+    kept: PhantomData<fn() -> (S, L)>,
+}
+
+impl<'c, S: Default + Send + 'static, L: 'static> Session<'c, S, L> {
+    /// `S` and `L` are the types of the client's endpoint.
+    pub(super) fn new(client: Client<'c>) -> Session<'c, S, L> {
         Session {
+            client,
+            kept: PhantomData,
+        }
+    }
+
+    /// What the endpoint keeps for the connection, if it was accepted with a state or it was asked
+    /// for before: until then nothing is kept.
+    pub fn kept(&self) -> Option<&S> {
+        let connection = &self.core.connections[self.key.index as usize];
+        connection.state.as_ref()?.downcast_ref()
+    }
+
+    /// What the endpoint keeps for the connection; from now on the default, if nothing was.
+    pub fn state(&mut self) -> &mut S {
+        self.state_and_local().0
+    }
+
+    /// What the endpoint keeps on the connection's shard.
+    pub fn local(&mut self) -> &mut L {
+        self.state_and_local().1
+    }
+
+    /// Both at once.
+    pub fn state_and_local(&mut self) -> (&mut S, &mut L) {
+        let Core {
+            connections,
+            locals,
+            ..
+        } = &mut *self.client.core;
+        let connection = &mut connections[self.client.key.index as usize];
+        let local = locals[usize::from(connection.endpoint.0)].downcast_mut();
+        let state = connection.state.get_or_insert_with(|| Box::<S>::default());
+        let state = state.downcast_mut();
+        state
+            .zip(local)
+            .expect("made by the endpoint whose types they are")
+    }
+}
+
+impl<'c, S, L> Deref for Session<'c, S, L> {
+    type Target = Client<'c>;
+
+    fn deref(&self) -> &Client<'c> {
+        &self.client
+    }
+}
+
+impl<S, L> DerefMut for Session<'_, S, L> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.client
+    }
+}
+
+impl<'c> Client<'c> {
+    pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Client<'c> {
+        Client {
             core,
             key,
             received_ns,
@@ -41,17 +108,6 @@ impl<'c> Session<'c> {
     /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.core.connections[self.key.index as usize].peer()
-    }
-
-    /// What the endpoint keeps for the connection; `None` where it is of another type.
-    pub fn state<T: Any>(&mut self) -> Option<&mut T> {
-        let connection = &mut self.core.connections[self.key.index as usize];
-        connection.state.as_mut()?.downcast_mut()
-    }
-
-    /// Replaces what the endpoint keeps for the connection.
-    pub fn set_state(&mut self, state: impl Any + Send) {
-        self.core.connections[self.key.index as usize].state = Some(Box::new(state));
     }
 
     /// Who the client is, as [`super::Accept::context`] or a guard has it; `None` where that is not

@@ -15,6 +15,7 @@ use super::control::{Control, Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::edge::Edge;
 use super::endpoint::Endpoint;
+use super::erased::{ErasedEndpoint, Typed};
 use super::handle::Handle;
 use super::listener::{Bound, Inherited, Listeners};
 use super::router::{PatternError, Router};
@@ -36,7 +37,7 @@ use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 #[derive(Default)]
 pub struct Builder {
     pub(super) settings: Settings,
-    pub(super) endpoints: Vec<Arc<dyn Endpoint>>,
+    pub(super) endpoints: Vec<Arc<dyn ErasedEndpoint>>,
     pub(super) endpoint_settings: Vec<EndpointSettings>,
     router: Router,
     admin_router: Router,
@@ -65,7 +66,7 @@ impl Builder {
     /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
     pub fn endpoint(&mut self, settings: EndpointSettings, endpoint: impl Endpoint) -> EndpointId {
         let id = EndpointId(self.endpoints.len() as u16);
-        self.endpoints.push(Arc::new(endpoint));
+        self.endpoints.push(Arc::new(Typed(endpoint)));
         self.endpoint_settings.push(settings);
         id
     }
@@ -254,7 +255,7 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 /// What all shards are made from.
 #[derive(Clone)]
 struct Shared {
-    endpoints: Arc<[Arc<dyn Endpoint>]>,
+    endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     doors: Arc<Doors>,
     live: Live,
 }
@@ -279,17 +280,20 @@ impl Parts {
         } = self.shared;
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
+        let locals = endpoints.iter().map(|each| each.new_local()).collect();
+        let receive_buffer = vec![0; live.settings.read_buffer_bytes + kept_bytes];
+        let core = Core::new(self.id, doors, live, locals, clock);
         Shard {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listeners: self.listeners,
-            receive_buffer: vec![0; live.settings.read_buffer_bytes + kept_bytes],
+            receive_buffer,
             inbox: self.inbox,
             edge: Edge {
                 router: self.router,
                 stop: Stop::Running,
             },
-            clients: Clients::new(Core::new(self.id, doors, live, clock), endpoints),
+            clients: Clients::new(core, endpoints),
             timers_tick: 0,
             next_pulse_tick: 0,
             busy_window: BusyWindow::default(),
@@ -347,7 +351,7 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 pub struct Engine {
     pub(super) doors: Arc<Doors>,
     pub(super) live: Live,
-    pub(super) endpoints: Arc<[Arc<dyn Endpoint>]>,
+    pub(super) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,

@@ -1,10 +1,10 @@
 //! What it costs to show credentials: a shard's time where they are verified, and one of few tries
 //! of the client's address where they are no good.
 //!
-//! Whoever judges credentials asks [`Responder::may_try`] before it verifies what is not known to be
-//! good, and says with [`Responder::failed`] and [`Responder::spent`] what became of it. An address that
-//! has failed too often is refused before anything is verified, so that neither guessing nor
-//! nonsense costs a shard more than a look.
+//! Whoever judges credentials asks [`Responder::may_try`] before it verifies what is not known to
+//! be good, and says with [`Responder::failed`] and [`Responder::spent`] what became of it. An
+//! address that has failed too often is refused before anything is verified, so that neither
+//! guessing nor nonsense costs a shard more than a look.
 
 use std::net::IpAddr;
 

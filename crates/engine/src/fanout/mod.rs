@@ -71,13 +71,19 @@ pub struct Recipient<'a> {
     pub id: ConnectionId,
     /// The member's address.
     pub peer: SocketAddr,
-    /// What the endpoint keeps for the member.
-    pub state: Option<&'a (dyn Any + Send)>,
+    /// What its endpoint keeps for the member.
+    pub(crate) state: Option<&'a (dyn Any + Send)>,
     /// What others keep for it: one value of each type.
-    pub attachments: &'a [Box<dyn Any + Send>],
+    pub(crate) attachments: &'a [Box<dyn Any + Send>],
 }
 
 impl Recipient<'_> {
+    /// What its endpoint keeps for the member, if it is of this type: a room may have members of
+    /// several endpoints.
+    pub fn state<T: Any>(&self) -> Option<&T> {
+        self.state?.downcast_ref()
+    }
+
     /// What is kept for the member beside the endpoint's state, of this type.
     pub fn attached<T: Any>(&self) -> Option<&T> {
         self.attachments.iter().find_map(|each| each.downcast_ref())

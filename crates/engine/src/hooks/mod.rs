@@ -10,13 +10,13 @@
 //! | on connect, on disconnect exactly once | [`Hooks::on_connect`] | `hooks_presence.rs` |
 //! | on message: allow, drop, change | [`Hooks::on_message`] | `hooks_messages.rs` |
 //! | a veto for each recipient of a broadcast | [`Hooks::veto`] | `hooks_veto.rs` |
-//! | authentication amid a connection | [`Session::attach`] | `hooks_login.rs` |
-//! | rooms of several endpoints, subscriptions | [`Session::join_at`] | `hooks_router.rs` |
+//! | authentication amid a connection | [`Client::attach`] | `hooks_login.rs` |
+//! | rooms of several endpoints, subscriptions | [`Client::join_at`] | `hooks_router.rs` |
 //! | policies that are there, khatru's numbers | [`policies`] | `hooks_policies.rs` |
 //!
 //! The original request, headers in whatever case and the client's address included, is the
 //! [`Request`]; who wants it for longer keeps [`Request::to_owned`]. Context of a connection that
-//! ends with it is attached to it ([`Session::attach`]), beside the endpoint's own state.
+//! ends with it is attached to it ([`Client::attach`]), beside the endpoint's own state.
 //!
 //! ```no_run
 //! use corecast_engine::engine::{Endpoint, EndpointSettings, Engine, Session};
@@ -27,6 +27,9 @@
 //! struct Echo;
 //!
 //! impl Endpoint for Echo {
+//!     type State = ();
+//!     type Local = ();
+//!
 //!     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
 //!         session.send(message.kind, message.payload);
 //!     }
@@ -46,20 +49,19 @@
 //! ```
 //!
 //! A guard goes around the hooks (`Guarded`, in the relay): then they are asked only for
-//! clients that it lets in, and know who those are ([`Request::context`], [`Session::context`]).
+//! clients that it lets in, and know who those are ([`Request::context`], [`Client::context`]).
 //!
 //! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs
-//! time is admitted later by the endpoint itself ([`Responder`]). A hook that panics closes that one
-//! connection (1011).
+//! time is admitted later by the endpoint itself ([`Responder`]). A hook that panics closes that
+//! one connection (1011).
 
 pub mod policies;
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
-    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
-    Responder, Session,
+    Admission, Answer, Client, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal,
+    Request, Responder, Session,
 };
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
@@ -75,20 +77,20 @@ pub trait Hook: Send + Sync + 'static {
     }
 
     /// The WebSocket is open, for the endpoint as well: it has joined what it joins.
-    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
-        let _ = (session, request);
+    fn connected(&self, client: &mut Client<'_>, request: &Request<'_>) {
+        let _ = (client, request);
     }
 
     /// A message has come, as the hooks before this one left it.
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
-        let _ = (session, message);
+    fn message(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
+        let _ = (client, message);
         Verdict::Allow
     }
 
     /// The WebSocket is over: called exactly once for each that was opened, the hooks in the
     /// opposite order and the endpoint last, also where others of them panic.
-    fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
-        let _ = (session, reason);
+    fn disconnected(&self, client: &mut Client<'_>, reason: &CloseReason) {
+        let _ = (client, reason);
     }
 }
 
@@ -166,7 +168,7 @@ impl<E: Endpoint> Hooks<E> {
     /// Called when a WebSocket is open.
     pub fn on_connect<F>(self, connected: F) -> Hooks<E>
     where
-        F: Fn(&mut Session<'_>, &Request<'_>) + Send + Sync + 'static,
+        F: Fn(&mut Client<'_>, &Request<'_>) + Send + Sync + 'static,
     {
         self.with(Connected(connected))
     }
@@ -174,7 +176,7 @@ impl<E: Endpoint> Hooks<E> {
     /// Lets messages go on, drops or changes them.
     pub fn on_message<F>(self, message: F) -> Hooks<E>
     where
-        F: Fn(&mut Session<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
+        F: Fn(&mut Client<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
     {
         self.with(OnMessage(message))
     }
@@ -184,11 +186,11 @@ impl<E: Endpoint> Hooks<E> {
     /// What is published for a plain request or by a [`Handle`] is no message, and not vetoed.
     pub fn veto<F>(self, veto: F) -> Hooks<E>
     where
-        F: Fn(&mut Session<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
+        F: Fn(&mut Client<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
     {
-        self.on_message(move |session, message| {
-            if let Some(filter) = veto(session, message) {
-                session.veto(filter);
+        self.on_message(move |client, message| {
+            if let Some(filter) = veto(client, message) {
+                client.veto(filter);
             }
             Verdict::Allow
         })
@@ -197,26 +199,26 @@ impl<E: Endpoint> Hooks<E> {
     /// Called exactly once for each WebSocket that was open.
     pub fn on_disconnect<F>(self, disconnected: F) -> Hooks<E>
     where
-        F: Fn(&mut Session<'_>, &CloseReason) + Send + Sync + 'static,
+        F: Fn(&mut Client<'_>, &CloseReason) + Send + Sync + 'static,
     {
         self.with(Disconnected(disconnected))
     }
 }
 
 impl<E: Endpoint> Endpoint for Hooks<E> {
+    type State = E::State;
+    type Local = E::Local;
+
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.inner.started(handle)
     }
 
     /// The endpoint's own. The hooks stay, with what they remember.
-    fn take_over(&self, next: &dyn Endpoint) {
-        let next: &dyn Any = next;
-        if let Some(next) = next.downcast_ref::<Hooks<E>>() {
-            self.inner.take_over(&next.inner);
-        }
+    fn take_over(&self, next: &Self) {
+        self.inner.take_over(&next.inner);
     }
 
-    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
         for hook in &self.hooks {
             if let Err(Rejection { response, refusal }) = hook.reject(request) {
                 let response = self.inner.refusal(response, refusal.label());
@@ -226,14 +228,14 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.admit(request, responder)
     }
 
-    fn opened(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn opened(&self, session: &mut Session<'_, E::State, E::Local>, request: &Request<'_>) {
         self.inner.opened(session, request);
         for hook in &self.hooks {
             hook.connected(session, request);
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+    fn message(&self, session: &mut Session<'_, E::State, E::Local>, message: Message<'_>) {
         let mut changed = None;
         for hook in &self.hooks {
             match hook.message(session, current(message, &changed)) {
@@ -246,7 +248,7 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.message(session, current(message, &changed));
     }
 
-    fn closed(&self, session: &mut Session<'_>, reason: &CloseReason) {
+    fn closed(&self, session: &mut Session<'_, E::State, E::Local>, reason: &CloseReason) {
         let mut panic = None;
         let mut call = |callback: &mut dyn FnMut()| {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
@@ -309,10 +311,10 @@ struct Connected<F>(F);
 
 impl<F> Hook for Connected<F>
 where
-    F: Fn(&mut Session<'_>, &Request<'_>) + Send + Sync + 'static,
+    F: Fn(&mut Client<'_>, &Request<'_>) + Send + Sync + 'static,
 {
-    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
-        (self.0)(session, request);
+    fn connected(&self, client: &mut Client<'_>, request: &Request<'_>) {
+        (self.0)(client, request);
     }
 }
 
@@ -320,10 +322,10 @@ struct OnMessage<F>(F);
 
 impl<F> Hook for OnMessage<F>
 where
-    F: Fn(&mut Session<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
+    F: Fn(&mut Client<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
 {
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
-        (self.0)(session, message)
+    fn message(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
+        (self.0)(client, message)
     }
 }
 
@@ -331,9 +333,9 @@ struct Disconnected<F>(F);
 
 impl<F> Hook for Disconnected<F>
 where
-    F: Fn(&mut Session<'_>, &CloseReason) + Send + Sync + 'static,
+    F: Fn(&mut Client<'_>, &CloseReason) + Send + Sync + 'static,
 {
-    fn disconnected(&self, session: &mut Session<'_>, reason: &CloseReason) {
-        (self.0)(session, reason);
+    fn disconnected(&self, client: &mut Client<'_>, reason: &CloseReason) {
+        (self.0)(client, reason);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Hook, Rejection, Verdict};
 use crate::engine::{
-    AddressBuckets, EndpointSettings, Keepalive, Refusal, Request, Session, SlowClient, SlowPolicy,
+    AddressBuckets, Client, EndpointSettings, Keepalive, Refusal, Request, SlowClient, SlowPolicy,
     TokenBucket, TokenRate,
 };
 use crate::wire::decoder::Message;
@@ -84,9 +84,9 @@ pub enum Excess {
 }
 
 impl Excess {
-    fn act(self, session: &mut Session<'_>, code: u16, reason: &str) -> Verdict {
+    fn act(self, client: &mut Client<'_>, code: u16, reason: &str) -> Verdict {
         if self == Excess::Close {
-            session.close(code, reason);
+            client.close(code, reason);
         }
         Verdict::Drop
     }
@@ -116,17 +116,17 @@ impl MessageRate {
 struct Left(TokenBucket);
 
 impl Hook for MessageRate {
-    fn connected(&self, session: &mut Session<'_>, _request: &Request<'_>) {
-        session.attach(Left::default());
+    fn connected(&self, client: &mut Client<'_>, _request: &Request<'_>) {
+        client.attach(Left::default());
     }
 
-    fn message(&self, session: &mut Session<'_>, _message: Message<'_>) -> Verdict {
+    fn message(&self, client: &mut Client<'_>, _message: Message<'_>) -> Verdict {
         let now_ns = self.origin.elapsed().as_nanos() as u64;
-        let left = session.attached::<Left>();
+        let left = client.attached::<Left>();
         if left.is_none_or(|left| left.0.take(&self.rate, now_ns)) {
             return Verdict::Allow;
         }
-        self.excess.act(session, 1008, "rate: too many messages")
+        self.excess.act(client, 1008, "rate: too many messages")
     }
 }
 
@@ -142,10 +142,10 @@ pub struct MessageBytes {
 }
 
 impl Hook for MessageBytes {
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+    fn message(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
         match message.payload.len() {
             len if len <= self.max => Verdict::Allow,
-            _ => self.excess.act(session, 1009, "size: message is too big"),
+            _ => self.excess.act(client, 1009, "size: message is too big"),
         }
     }
 }
@@ -155,10 +155,10 @@ impl Hook for MessageBytes {
 pub struct TextOnly;
 
 impl Hook for TextOnly {
-    fn message(&self, session: &mut Session<'_>, message: Message<'_>) -> Verdict {
+    fn message(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
         match message.kind {
             MessageKind::Text => Verdict::Allow,
-            MessageKind::Binary => Excess::Close.act(session, 1003, "unsupported: text only"),
+            MessageKind::Binary => Excess::Close.act(client, 1003, "unsupported: text only"),
         }
     }
 }
@@ -178,14 +178,14 @@ impl<F: Fn(&str) -> bool + Send + Sync + 'static> ReadOnly<F> {
 struct Listens;
 
 impl<F: Fn(&str) -> bool + Send + Sync + 'static> Hook for ReadOnly<F> {
-    fn connected(&self, session: &mut Session<'_>, request: &Request<'_>) {
+    fn connected(&self, client: &mut Client<'_>, request: &Request<'_>) {
         if (self.0)(request.head.path) {
-            session.attach(Listens);
+            client.attach(Listens);
         }
     }
 
-    fn message(&self, session: &mut Session<'_>, _message: Message<'_>) -> Verdict {
-        match session.attached::<Listens>() {
+    fn message(&self, client: &mut Client<'_>, _message: Message<'_>) -> Verdict {
+        match client.attached::<Listens>() {
             Some(_) => Verdict::Drop,
             None => Verdict::Allow,
         }

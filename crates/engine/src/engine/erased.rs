@@ -1,0 +1,108 @@
+//! Endpoints without their types: how the engine calls them.
+//!
+//! What an endpoint keeps for a connection and on a shard is of types of its own. The engine keeps
+//! both without them, and [`Typed`] is the one place that gives them their types back.
+
+use std::any::Any;
+
+use super::answer::{Accept, Admission, Answer, EndpointError, ErasedState, HeadVerdict, Request};
+use super::close_reason::CloseReason;
+use super::endpoint::{Endpoint, Responder};
+use super::handle::Handle;
+use super::pulse::Pulse;
+use super::session::{Client, Session};
+use crate::wire::decoder::Message;
+use crate::wire::http::Response;
+
+/// [`Endpoint`], whatever its types are.
+pub(super) trait ErasedEndpoint: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError>;
+    fn take_over(&self, next: &dyn ErasedEndpoint);
+    /// What it keeps on a shard, made there.
+    fn new_local(&self) -> Box<dyn Any>;
+    fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>)
+    -> Admission<ErasedState>;
+    fn opened(&self, client: Client<'_>, request: &Request<'_>);
+    fn message(&self, client: Client<'_>, message: Message<'_>);
+    fn closed(&self, client: Client<'_>, reason: &CloseReason);
+    fn pulse(&self, pulse: &mut Pulse<'_>);
+    fn methods(&self) -> &'static [&'static str];
+    fn refusal(&self, response: Response, code: &'static str) -> Response;
+    fn is_probe(&self) -> bool;
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict;
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
+}
+
+/// An endpoint with its types.
+pub(super) struct Typed<E>(pub(super) E);
+
+impl<E: Endpoint> ErasedEndpoint for Typed<E> {
+    fn as_any(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.0.started(handle)
+    }
+
+    /// One of another type is for other settings than those that run, and nothing is taken of it.
+    fn take_over(&self, next: &dyn ErasedEndpoint) {
+        if let Some(next) = next.as_any().downcast_ref() {
+            self.0.take_over(next);
+        }
+    }
+
+    fn new_local(&self) -> Box<dyn Any> {
+        Box::new(E::Local::default())
+    }
+
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Admission<ErasedState> {
+        self.0.admit(request, responder).map(Accept::erase)
+    }
+
+    fn opened(&self, client: Client<'_>, request: &Request<'_>) {
+        self.0.opened(&mut Session::new(client), request);
+    }
+
+    fn message(&self, client: Client<'_>, message: Message<'_>) {
+        self.0.message(&mut Session::new(client), message);
+    }
+
+    fn closed(&self, client: Client<'_>, reason: &CloseReason) {
+        self.0.closed(&mut Session::new(client), reason);
+    }
+
+    fn pulse(&self, pulse: &mut Pulse<'_>) {
+        self.0.pulse(pulse);
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        self.0.methods()
+    }
+
+    fn refusal(&self, response: Response, code: &'static str) -> Response {
+        self.0.refusal(response, code)
+    }
+
+    fn is_probe(&self) -> bool {
+        self.0.is_probe()
+    }
+
+    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        self.0.judge_head(request, responder)
+    }
+
+    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.0.judged_request(request, responder)
+    }
+
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.0.request(request, responder)
+    }
+}
