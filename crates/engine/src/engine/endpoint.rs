@@ -160,7 +160,7 @@ impl Responder<'_> {
     }
 
     /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks
-    /// is no member, and what it asks for is no message: no veto ([`Client::veto`]) holds here.
+    /// is no member, and what it asks for is no message: no veto ([`Client::veto`](super::Client::veto)) holds here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
