@@ -7,8 +7,8 @@ use super::denial::Denial;
 use super::judge::{Guard, Trier};
 use super::revoked::Door;
 use crate::engine::{
-    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
-    Responder, Session, Terms,
+    Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Local, Mailer,
+    OnShard, Pulse, Refusal, Request, Responder, Session, Terms,
 };
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
@@ -66,6 +66,14 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.started(handle)
     }
 
+    fn mailer(&self, mailer: Mailer<<E::Local as Local>::Mail>) {
+        self.inner.mailer(mailer);
+    }
+
+    fn started_on(&self, shard: &mut OnShard<'_, E::Local>, local: &mut E::Local) {
+        self.inner.started_on(shard, local);
+    }
+
     fn take_over(&self, next: &Self) {
         let guard = next.door.guard();
         let before = self.door.replace(Arc::clone(&guard));
@@ -98,6 +106,14 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
     fn closed(&self, session: &mut Session<'_, E::State, E::Local>, reason: &CloseReason) {
         self.inner.closed(session, reason);
+    }
+
+    fn pulse(&self, pulse: &mut Pulse<'_>) {
+        self.inner.pulse(pulse);
+    }
+
+    fn drained(&self, session: &mut Session<'_, E::State, E::Local>) {
+        self.inner.drained(session);
     }
 
     fn methods(&self) -> &'static [&'static str] {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointSettings, HandleError, Keepalive, Request, Responder, Session, Settings, SlowClient,
-    SlowPolicy,
+    EndpointSettings, HandleError, Keepalive, Local, Request, Responder, Session, Settings,
+    SlowClient, SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -590,14 +590,22 @@ fn the_example_chats() {
 /// cannot leave it.
 struct Counting;
 
-type Counted<'c> = Session<'c, u32, Rc<Cell<u32>>>;
+/// How many there were on a shard.
+#[derive(Default)]
+struct Messages(Rc<Cell<u32>>);
+
+impl Local for Messages {
+    type Mail = ();
+}
+
+type Counted<'c> = Session<'c, u32, Messages>;
 
 impl Endpoint for Counting {
     type State = u32;
-    type Local = Rc<Cell<u32>>;
+    type Local = Messages;
 
     fn message(&self, session: &mut Counted<'_>, message: Message<'_>) {
-        let (own, all) = session.state_and_local();
+        let (own, Messages(all)) = session.state_and_local();
         *own += 1;
         all.set(all.get() + 1);
         let counts = (*own, all.get());

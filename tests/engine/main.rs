@@ -12,6 +12,7 @@ mod keepalive;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod locals;
 mod memory;
 mod messages;
 mod order;

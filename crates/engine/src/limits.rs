@@ -286,6 +286,8 @@ pub const MAIL_WORK_NS: u64 = 500_000;
 pub const ACCEPT_WORK_NS: u64 = 500_000;
 /// For what clients sent.
 pub const READ_WORK_NS: u64 = 1_500_000;
+/// For what endpoints do on a shard besides answering clients.
+pub const ENDPOINT_WORK_NS: u64 = 500_000;
 /// For visits to members. What they get is counted with what sending it will take.
 pub const DELIVER_WORK_NS: u64 = 1_500_000;
 /// For sends.

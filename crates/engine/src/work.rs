@@ -6,8 +6,8 @@
 //! whichever kind of work it is. Prices are estimates, so that no clock is read for a step.
 
 use crate::limits::{
-    ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, FLUSH_WORK_NS,
-    HANDSHAKE_WORK_NS, MAIL_WORK_NS, READ_QUANTUM_NS, READ_WORK_NS,
+    ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, ENDPOINT_WORK_NS,
+    FLUSH_WORK_NS, HANDSHAKE_WORK_NS, MAIL_WORK_NS, READ_QUANTUM_NS, READ_WORK_NS,
 };
 
 /// A phase of a turn that has a share of its work.
@@ -21,6 +21,8 @@ pub enum TurnPhase {
     Accept,
     /// What clients sent: frames and requests.
     Read,
+    /// Mail of endpoints, and work that they do bit by bit.
+    Endpoint,
     /// Runs into outboxes.
     Deliver,
     /// Outboxes into sockets.
@@ -33,11 +35,12 @@ pub enum TurnPhase {
 
 impl TurnPhase {
     /// The labels in the metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 8] = [
+    pub const LABELS: [&'static str; 9] = [
         "control",
         "mail",
         "accept",
         "read",
+        "endpoint",
         "deliver",
         "flush",
         "handshake",
@@ -50,6 +53,7 @@ impl TurnPhase {
             TurnPhase::Mail => MAIL_WORK_NS,
             TurnPhase::Accept => ACCEPT_WORK_NS,
             TurnPhase::Read => READ_WORK_NS,
+            TurnPhase::Endpoint => ENDPOINT_WORK_NS,
             TurnPhase::Deliver => DELIVER_WORK_NS,
             TurnPhase::Flush => FLUSH_WORK_NS,
             TurnPhase::Handshake => HANDSHAKE_WORK_NS,

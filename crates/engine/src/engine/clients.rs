@@ -16,6 +16,7 @@ use super::erased::ErasedEndpoint;
 use super::ids::Key;
 use super::tls::TlsBuffers;
 use crate::clock::{Tick, ticks_of};
+use crate::fanout::room::EndpointId;
 use crate::limits::STOP_REQUEST_WAIT;
 
 /// The connections of a shard.
@@ -40,9 +41,12 @@ impl Clients {
         }
     }
 
+    pub(super) fn endpoint(&self, id: EndpointId) -> Arc<dyn ErasedEndpoint> {
+        Arc::clone(&self.endpoints[usize::from(id.0)])
+    }
+
     pub(super) fn endpoint_of(&self, key: Key) -> Arc<dyn ErasedEndpoint> {
-        let endpoint = self.core.connections[key.index as usize].endpoint;
-        Arc::clone(&self.endpoints[usize::from(endpoint.0)])
+        self.endpoint(self.core.connections[key.index as usize].endpoint)
     }
 
     pub(super) fn responder(&mut self, key: Key) -> Responder<'_> {

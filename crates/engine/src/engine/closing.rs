@@ -8,13 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::client::Client;
 use super::clients::Clients;
 use super::close_reason::{CloseReason, Refusal};
 use super::connection::Phase;
 use super::core::Core;
 use super::delivery;
 use super::ids::Key;
-use super::session::Client;
 use super::stats::ShardStats;
 use crate::clock::ticks_of;
 use crate::counter::Counter;

@@ -259,6 +259,10 @@ pub(super) struct Connection {
     pub(super) is_apart: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
+    /// Its endpoint wants nothing more of it to be read for now.
+    pub(super) is_held: bool,
+    /// Its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
+    pub(super) awaits_low_water: bool,
     /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
     pub(super) is_of_unknown_client: bool,
 }
@@ -309,6 +313,8 @@ impl Connection {
             is_counted: false,
             is_apart: false,
             awaits_proxy_header: false,
+            is_held: false,
+            awaits_low_water: false,
             is_of_unknown_client: false,
         }
     }
@@ -329,7 +335,11 @@ impl Connection {
 
     /// Whether there is any use in reading it now.
     pub(super) fn may_be_read(&self) -> bool {
-        !matches!(self.phase, Phase::Deferred | Phase::Dead) && !self.is_doomed && !self.is_paused()
+        let is_stopped = match self.phase {
+            Phase::Open => self.is_held || self.is_paused(),
+            phase => matches!(phase, Phase::Deferred | Phase::Dead),
+        };
+        !is_stopped && !self.is_doomed
     }
 
     /// Whether so much waits for it that it has to be sent before more comes to it, though its
@@ -400,6 +410,13 @@ impl Connection {
     /// What has to be sent before anything else can be: the rest of a frame, and of records.
     pub(super) fn open_bytes(&self) -> usize {
         self.outbox.open_bytes() + self.unsent_bytes()
+    }
+
+    /// Whether its endpoint is to be told now that little waits for it.
+    #[inline]
+    pub(super) fn is_at_low_water(&self) -> bool {
+        self.awaits_low_water
+            && self.outbox.bytes() + self.unsent_bytes() <= self.extras.low_water_bytes()
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

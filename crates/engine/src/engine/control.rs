@@ -21,7 +21,7 @@ use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
-use crate::exchange::{Interconnect, Wake};
+use crate::exchange::{EndpointMail, Interconnect, Wake};
 use crate::fanout::room::RoomKey;
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
@@ -57,6 +57,8 @@ pub(super) enum Control {
     Ask(Ask),
     /// The answer to a deferred request is in its slot.
     Answered(ConnectionId),
+    /// Mail of an endpoint to itself on the shard.
+    Mail(EndpointMail),
     /// What holds from now on.
     Reload(Live),
     /// Accept no more, deliver what was accepted, close everybody.
@@ -296,6 +298,17 @@ impl Doors {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
         let door = &self.doors[usize::from(shard)];
         let sent = door.control.send_deadline(control, deadline);
+        sent.map_err(|_| HandleError::Busy)?;
+        self.wake(shard);
+        Ok(())
+    }
+
+    /// Gives `shard` something to do, and waits as long as it takes for a place in its control
+    /// mailbox.
+    pub(super) fn control_waiting(&self, shard: u16, control: Control) -> Result<(), HandleError> {
+        debug_assert!(control.payload_bytes() == 0, "those are counted");
+        let door = self.doors.get(usize::from(shard));
+        let sent = door.ok_or(HandleError::Busy)?.control.send(control);
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())

@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
     /// What each endpoint keeps on this shard.
     pub(super) locals: Vec<Box<dyn Any>>,
+    /// Endpoints that have work left.
+    pub(super) at_work: VecDeque<EndpointId>,
     /// For connections that are still to come.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
@@ -64,6 +66,8 @@ pub(super) struct Core {
     pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
     pub(super) starved: Vec<Key>,
+    /// Connections for which little waits, and whose endpoints want to be told.
+    pub(super) drained: Vec<Key>,
     pub(super) doomed: VecDeque<(Key, CloseReason)>,
     /// Connections that are not open any more and have rooms to leave.
     pub(super) leaving: VecDeque<Key>,
@@ -102,6 +106,7 @@ impl Core {
             settings: live.settings,
             endpoint_settings: live.endpoint_settings,
             locals,
+            at_work: VecDeque::new(),
             tls: live.tls,
             clock,
             work: Work::default(),
@@ -113,6 +118,7 @@ impl Core {
             dirty: Lanes::default(),
             lagging: Vec::new(),
             starved: Vec::new(),
+            drained: Vec::new(),
             doomed: VecDeque::new(),
             leaving: VecDeque::new(),
             dead: Vec::new(),
@@ -254,6 +260,53 @@ impl Core {
     pub(super) fn is_open(&self, key: Key) -> bool {
         let connection = &self.connections[key.index as usize];
         connection.phase == Phase::Open && !connection.is_doomed
+    }
+
+    /// Whether nothing more of the connection, which is there, is to be read for now.
+    #[inline]
+    pub(super) fn is_held(&self, key: Key) -> bool {
+        self.connections[key.index as usize].is_held
+    }
+
+    /// Has nothing more of a connection read, until it is released.
+    pub(super) fn hold(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key) {
+            connection.is_held = true;
+        }
+    }
+
+    /// Has it read on. Its deadlines that depend on reading begin anew.
+    pub(super) fn release(&mut self, key: Key) {
+        let reading_tick = self.clock.reading_tick();
+        if let Some(connection) = self.connection(key)
+            && std::mem::take(&mut connection.is_held)
+        {
+            connection.heard_tick = reading_tick;
+            if connection.message_since_tick > 0 {
+                connection.message_since_tick = reading_tick.max(1);
+            }
+            self.queue_read(key);
+        }
+    }
+
+    /// Has its endpoint told, once, when no more than `bytes` wait for it.
+    pub(super) fn await_low_water(&mut self, key: Key, bytes: usize) {
+        if let Some(connection) = self.connection(key) {
+            connection.awaits_low_water = true;
+            connection.extras.set_low_water_bytes(bytes);
+            self.note_low_water(key);
+        }
+    }
+
+    /// Notes if that is so by now.
+    #[inline]
+    pub(super) fn note_low_water(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && connection.is_at_low_water()
+        {
+            connection.awaits_low_water = false;
+            self.drained.push(key);
+        }
     }
 
     /// Whether something that the connection sent was left when others had their turn.
@@ -445,6 +498,7 @@ impl Core {
         self.dirty.shrink_sparse();
         self.lagging.shrink_sparse();
         self.starved.shrink_sparse();
+        self.drained.shrink_sparse();
         self.doomed.shrink_sparse();
         self.leaving.shrink_sparse();
         self.dead.shrink_sparse();

@@ -18,6 +18,7 @@ use super::control::{Control, Doors};
 use super::core::Core;
 use super::handle::Handle;
 use super::ids::is_sendable;
+use super::local::{Local, Mailer, OnShard};
 use super::pulse::Pulse;
 use super::session::Session;
 use crate::fanout::room::{EndpointId, RoomKey};
@@ -36,9 +37,9 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// is asked for. `()` if nothing ever is.
     type State: Default + Send + 'static;
 
-    /// What is kept on each shard, and never leaves it: [`Session::local`]. It need not be `Send`.
-    /// `()` if nothing is.
-    type Local: Default + 'static;
+    /// What is kept on each shard and never leaves it, and what is done there besides answering
+    /// clients: [`Session::local`]. `()` if nothing is.
+    type Local: Local;
 
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
     /// of the handle.
@@ -49,6 +50,18 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())
+    }
+
+    /// The way to send mail to what this endpoint keeps on the shards ([`Local::mail`]). Called
+    /// once, after [`Endpoint::started`].
+    fn mailer(&self, mailer: Mailer<<Self::Local as Local>::Mail>) {
+        let _ = mailer;
+    }
+
+    /// A shard has begun: `local` is the default, and may be given what it needs. Called on the
+    /// shard before anything else is.
+    fn started_on(&self, shard: &mut OnShard<'_, Self::Local>, local: &mut Self::Local) {
+        let _ = (shard, local);
     }
 
     /// The configuration was read again, and asks for `next` in the place of this one, which goes
@@ -80,6 +93,12 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// rooms, so that it can publish to them.
     fn closed(&self, session: &mut Session<'_, Self::State, Self::Local>, reason: &CloseReason) {
         let _ = (session, reason);
+    }
+
+    /// No more waits for the client than [`Client::await_low_water`] has said: more may be sent.
+    /// Called once each time that it was asked for.
+    fn drained(&self, session: &mut Session<'_, Self::State, Self::Local>) {
+        let _ = session;
     }
 
     /// A second is over. Called on the admin shard alone, where there is one, so that an endpoint
@@ -160,7 +179,8 @@ impl Responder<'_> {
     }
 
     /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks
-    /// is no member, and what it asks for is no message: no veto ([`Client::veto`](super::Client::veto)) holds here.
+    /// is no member, and what it asks for is no message: no veto
+    /// ([`Client::veto`](super::Client::veto)) holds here.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,

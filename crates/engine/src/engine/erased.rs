@@ -4,28 +4,40 @@
 //! both without them, and [`Typed`] is the one place that gives them their types back.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::answer::{Accept, Admission, Answer, EndpointError, ErasedState, HeadVerdict, Request};
+use super::client::Client;
 use super::close_reason::CloseReason;
+use super::core::Core;
 use super::endpoint::{Endpoint, Responder};
 use super::handle::Handle;
+use super::local::{Local, Mailer, OnShard};
 use super::pulse::Pulse;
-use super::session::{Client, Session};
+use super::session::Session;
+use crate::exchange::EndpointMail;
+use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Message;
 use crate::wire::http::Response;
 
 /// [`Endpoint`], whatever its types are.
 pub(super) trait ErasedEndpoint: Send + Sync {
     fn as_any(&self) -> &dyn Any;
-    fn started(&self, handle: &Handle) -> Result<(), EndpointError>;
+    fn started(&self, handle: &Handle, id: EndpointId) -> Result<(), EndpointError>;
     fn take_over(&self, next: &dyn ErasedEndpoint);
-    /// What it keeps on a shard, made there.
+    /// What it keeps on a shard, made there. The others give it what comes.
     fn new_local(&self) -> Box<dyn Any>;
+    fn started_on(&self, core: &mut Core, id: EndpointId);
+    fn mail(&self, core: &mut Core, mail: EndpointMail);
+    fn turn(&self, core: &mut Core, id: EndpointId) -> bool;
+    fn tick(&self, core: &mut Core, id: EndpointId);
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>)
     -> Admission<ErasedState>;
     fn opened(&self, client: Client<'_>, request: &Request<'_>);
     fn message(&self, client: Client<'_>, message: Message<'_>);
     fn closed(&self, client: Client<'_>, reason: &CloseReason);
+    fn drained(&self, client: Client<'_>);
     fn pulse(&self, pulse: &mut Pulse<'_>);
     fn methods(&self) -> &'static [&'static str];
     fn refusal(&self, response: Response, code: &'static str) -> Response;
@@ -43,8 +55,10 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
         &self.0
     }
 
-    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
-        self.0.started(handle)
+    fn started(&self, handle: &Handle, id: EndpointId) -> Result<(), EndpointError> {
+        self.0.started(handle)?;
+        self.0.mailer(Mailer::new(Arc::clone(&handle.doors), id));
+        Ok(())
     }
 
     /// One of another type is for other settings than those that run, and nothing is taken of it.
@@ -56,6 +70,26 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
 
     fn new_local(&self) -> Box<dyn Any> {
         Box::new(E::Local::default())
+    }
+
+    fn started_on(&self, core: &mut Core, id: EndpointId) {
+        with_local::<E, _>(core, id, |local, shard| self.0.started_on(shard, local));
+    }
+
+    fn mail(&self, core: &mut Core, mail: EndpointMail) {
+        let EndpointMail { endpoint, mail } = mail;
+        let Ok(mail) = mail.downcast() else {
+            return debug_assert!(false, "mail of another type");
+        };
+        with_local::<E, _>(core, endpoint, |local, shard| local.mail(shard, &mail));
+    }
+
+    fn turn(&self, core: &mut Core, id: EndpointId) -> bool {
+        with_local::<E, _>(core, id, Local::turn).unwrap_or(false)
+    }
+
+    fn tick(&self, core: &mut Core, id: EndpointId) {
+        with_local::<E, _>(core, id, Local::tick);
     }
 
     fn admit(
@@ -76,6 +110,10 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
 
     fn closed(&self, client: Client<'_>, reason: &CloseReason) {
         self.0.closed(&mut Session::new(client), reason);
+    }
+
+    fn drained(&self, client: Client<'_>) {
+        self.0.drained(&mut Session::new(client));
     }
 
     fn pulse(&self, pulse: &mut Pulse<'_>) {
@@ -104,5 +142,28 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         self.0.request(request, responder)
+    }
+}
+
+/// Lends an endpoint what it keeps on the shard, and the shard without that.
+fn with_local<E: Endpoint, R>(
+    core: &mut Core,
+    id: EndpointId,
+    call: impl FnOnce(&mut E::Local, &mut OnShard<'_, E::Local>) -> R,
+) -> Option<R> {
+    let place = usize::from(id.0);
+    let mut local = std::mem::replace(&mut core.locals[place], Box::new(()));
+    let result = local.downcast_mut().map(|local| {
+        let mut shard = OnShard::new(core, id);
+        catch_unwind(AssertUnwindSafe(|| call(local, &mut shard)))
+    });
+    core.locals[place] = local;
+    match result? {
+        Ok(result) => Some(result),
+        Err(_) => {
+            core.stats().endpoint_panics.add(1);
+            tracing::error!("endpoint code panicked");
+            None
+        }
     }
 }

@@ -16,6 +16,7 @@ struct Parts {
     terms: Option<Box<Terms>>,
     pace: Option<Box<Pace>>,
     attachments: Attachments,
+    low_water_bytes: usize,
 }
 
 impl Extras {
@@ -68,6 +69,15 @@ impl Extras {
 
     pub(super) fn attach<T: Any + Send>(&mut self, value: T) {
         self.0.get_or_insert_default().attachments.set(value);
+    }
+
+    /// How much may wait for it when its endpoint is told.
+    pub(super) fn low_water_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |parts| parts.low_water_bytes)
+    }
+
+    pub(super) fn set_low_water_bytes(&mut self, bytes: usize) {
+        self.0.get_or_insert_default().low_water_bytes = bytes;
     }
 
     /// Drops what others than the endpoint keep.

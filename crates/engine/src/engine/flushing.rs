@@ -2,9 +2,11 @@
 
 use std::io;
 use std::io::{ErrorKind, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 
+use super::client::Client;
 use super::clients::Clients;
 use super::connection::{Connection, Phase};
 use super::core::Core;
@@ -44,6 +46,7 @@ impl Clients {
             return;
         }
         if !connection.has_to_send() {
+            self.core.note_low_water(key);
             return self.all_sent(key);
         }
         let end_ns = self.core.work.left_ns() - FLUSH_QUANTUM_NS as i64;
@@ -51,6 +54,25 @@ impl Clients {
         while self.write(key) {
             if self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
                 return self.core.mark_dirty(key);
+            }
+        }
+    }
+
+    /// Tells endpoints of clients for which little waits by now.
+    pub(super) fn tell_of_low_water(&mut self) {
+        if self.core.drained.is_empty() {
+            return;
+        }
+        for key in std::mem::take(&mut self.core.drained) {
+            if self.core.connection(key).is_none() || !self.core.is_open(key) {
+                continue;
+            }
+            let now_ns = self.core.clock.turn_ns();
+            let endpoint = self.endpoint_of(key);
+            let client = Client::new(&mut self.core, key, now_ns);
+            let call = AssertUnwindSafe(|| endpoint.drained(client));
+            if catch_unwind(call).is_err() {
+                self.endpoint_panicked(key);
             }
         }
     }
@@ -71,6 +93,7 @@ impl Clients {
             id,
             lagging,
             starved,
+            drained,
             work,
             ..
         } = &mut self.core;
@@ -111,6 +134,9 @@ impl Clients {
             clock.now_ns(),
             stats,
         );
+        if connection.awaits_low_water {
+            note_low_water(connection, key, drained);
+        }
         if sent < tried {
             connection.is_writable = false;
             if !connection.is_lagging {
@@ -125,6 +151,15 @@ impl Clients {
             self.all_sent(key);
         }
         has_more
+    }
+}
+
+/// Notes that the connection's endpoint is to be told, if little waits for it by now.
+#[cold]
+fn note_low_water(connection: &mut Connection, key: Key, drained: &mut Vec<Key>) {
+    if connection.is_at_low_water() {
+        connection.awaits_low_water = false;
+        drained.push(key);
     }
 }
 

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::client::Client;
 use super::clients::Clients;
 use super::close_reason::CloseReason;
 use super::connection::Phase;
@@ -13,7 +14,6 @@ use super::erased::ErasedEndpoint;
 use super::holders::Turn;
 use super::ids::Key;
 use super::pace::{Meter, Pace};
-use super::session::Client;
 use super::settings::Rate;
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
@@ -51,6 +51,8 @@ enum StoppedBy {
     Rate,
     /// It had its part of the turn.
     Turn,
+    /// Its endpoint wants no more of it for now.
+    Hold,
 }
 
 impl Clients {
@@ -61,6 +63,9 @@ impl Clients {
             return;
         };
         connection.heard_tick = reading_tick;
+        if connection.is_held && connection.phase == Phase::Open {
+            return self.core.keep_rest(key, bytes);
+        }
         let endpoint = Arc::clone(&self.endpoints[usize::from(connection.endpoint.0)]);
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new());
         let mut pace = connection.extras.take_pace();
@@ -95,6 +100,7 @@ impl Clients {
             match stopped.by {
                 StoppedBy::Rate => self.core.pause(key, received_ns),
                 StoppedBy::Turn => self.core.queue_read_on(key),
+                StoppedBy::Hold => {}
             }
             self.relieve_inbound();
         }
@@ -141,7 +147,12 @@ impl Clients {
                     self.core.doom(key, CloseReason::ClientClosed(code));
                     break;
                 }
-                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
+                Ok(Some(item)) if is_open => {
+                    self.take_item(key, item, &mut hearing);
+                    if self.core.is_held(key) && !input.is_empty() {
+                        break;
+                    }
+                }
                 Ok(Some(_)) => {}
                 Err(error) => {
                     self.core.doom(key, CloseReason::Protocol(error));
@@ -155,6 +166,7 @@ impl Clients {
         let by = match self.core.is_open(key) && hearing.meter.must_wait() {
             true => StoppedBy::Rate,
             false if input.is_empty() => return None,
+            false if self.core.is_held(key) => StoppedBy::Hold,
             false => StoppedBy::Turn,
         };
         Some(Stopped {

@@ -12,6 +12,7 @@ mod asking;
 mod attachments;
 mod bodies;
 mod busy;
+mod client;
 mod clients;
 mod close_reason;
 mod closing;
@@ -36,6 +37,7 @@ mod invariants;
 mod lagging;
 mod lanes;
 mod listener;
+mod local;
 mod network;
 mod notice;
 mod over_limit;
@@ -70,12 +72,14 @@ mod timers;
 mod tls;
 mod tries;
 mod view;
+mod working;
 
 pub use self::answer::{
     Accept, Admission, Answer, Context, EndpointError, HeadVerdict, Keeper, OwnedRequest, Pending,
     Request, Terms,
 };
 pub use self::asking::RoomEntry;
+pub use self::client::Client;
 pub use self::close_reason::{CloseReason, Refusal};
 pub use self::connects::AddressBuckets;
 pub use self::control::HandleError;
@@ -87,12 +91,13 @@ pub use self::handle::Handle;
 pub use self::ids::{JoinError, RoomId};
 pub use self::lagging::LaggingClient;
 pub use self::listener::Inherited;
+pub use self::local::{Ended, Local, Mailer, OnShard};
 pub use self::network::{Network, NetworkError, Networks};
 pub use self::pulse::Pulse;
 pub use self::rate::{TokenBucket, TokenRate};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
-pub use self::session::{Client, Session};
+pub use self::session::Session;
 pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
     SlowClient, SlowPolicy, Timeouts, TrustedProxies,

@@ -12,6 +12,7 @@ use super::answer::{
     Accept, Admission, Answer, ErasedState, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
 use super::bodies::{Body, CONTINUE, Step};
+use super::client::Client;
 use super::clients::Clients;
 use super::close_reason::Refusal;
 use super::connection::Phase;
@@ -19,7 +20,6 @@ use super::edge::Edge;
 use super::ids::Key;
 use super::proxied::ClientAddress;
 use super::router::Route;
-use super::session::Client;
 use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};

@@ -1,6 +1,7 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, seal, deliver, flush, timers, reap, handshakes. Event
+//! One turn is poll, mail, accept, read, what endpoints do by themselves, seal, deliver, flush,
+//! timers, reap, handshakes. Event
 //! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
 //! amount of one currency ([`crate::work`]). What a bound cut short stays queued, and the next poll
 //! does not wait.
@@ -75,6 +76,7 @@ pub(super) struct Shard {
 impl Shard {
     /// Runs until the shard is told to stop and its last connection is gone.
     pub(super) fn run(mut self) {
+        self.clients.begin();
         while !self.is_finished() {
             self.turn();
         }
@@ -92,11 +94,13 @@ impl Shard {
         self.take_mail();
         self.accept();
         self.read();
+        self.clients.endpoints_work();
         self.seal();
         self.check_stop();
         self.clients.deliver();
         self.edge.close_doomed(&mut self.clients);
         self.clients.flush();
+        self.clients.tell_of_low_water();
         self.edge.close_doomed(&mut self.clients);
         self.timers();
         self.keep_within_memory();
@@ -212,6 +216,9 @@ impl Shard {
         !core.dirty.is_empty()
             || core.exchange.has_pending()
             || core.exchange.has_published()
+            || core.exchange.has_arrived()
+            || !core.at_work.is_empty()
+            || !core.drained.is_empty()
             || !core.doomed.is_empty()
             || !core.leaving.is_empty()
             || !core.dead.is_empty()
@@ -429,6 +436,7 @@ impl Shard {
                     self.edge.answered(&mut self.clients, key);
                 }
             }
+            Control::Mail(mail) => self.clients.endpoint_mail(mail),
             Control::Reload(live) => core.take_live(live),
             Control::Stop => self.begin_stop(),
         }

@@ -139,8 +139,10 @@ impl Builder {
         let (doors, parts) = make_doors(listeners.len(), self.endpoints.len(), relaying, names)?;
         let doors = Arc::new(doors);
         let handle = Handle::new(Arc::clone(&doors));
-        for endpoint in &self.endpoints {
-            endpoint.started(&handle).map_err(StartError::Endpoint)?;
+        for (number, endpoint) in self.endpoints.iter().enumerate() {
+            let id = EndpointId(number as u16);
+            let started = endpoint.started(&handle, id);
+            started.map_err(StartError::Endpoint)?;
         }
         let live = Live {
             settings,

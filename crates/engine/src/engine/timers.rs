@@ -111,15 +111,19 @@ impl Shard {
         }
     }
 
-    /// Tells the endpoints that a second is over, if this is the admin shard. Called once a
-    /// tick.
-    pub(super) fn pulse(&mut self) {
+    /// Tells the endpoints that a second is over: what they keep here, and on the admin shard
+    /// themselves as well. Called once a tick.
+    fn pulse(&mut self) {
         let tick = self.clients.core.clock.tick();
-        let is_admin = self.clients.core.id >= self.clients.core.doors.relaying;
-        if !is_admin || tick < self.next_pulse_tick || !self.edge.stop.is_accepting() {
+        if tick < self.next_pulse_tick {
             return;
         }
         self.next_pulse_tick = tick + ticks_of(PULSE);
+        self.clients.tick_endpoints();
+        let is_admin = self.clients.core.id >= self.clients.core.doors.relaying;
+        if !is_admin || !self.edge.stop.is_accepting() {
+            return;
+        }
         let endpoints = Arc::clone(&self.clients.endpoints);
         for (number, endpoint) in endpoints.iter().enumerate() {
             let mut pulse = Pulse::new(&mut self.clients.core, EndpointId(number as u16));
@@ -158,7 +162,7 @@ impl Clients {
         let message_timeout = self.core.settings.timeouts.message;
         let connection = &self.core.connections[key.index as usize];
         // Who is not read has no way to be heard, nor to finish a message.
-        let is_paused = connection.is_paused();
+        let is_paused = connection.is_paused() || connection.is_held;
         let keepalive = self.core.settings_of(connection.endpoint).keepalive;
         let is_past = |since: Tick, timeout: Duration| {
             !is_paused

@@ -69,10 +69,11 @@ impl Exchange {
         cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX
     }
 
-    /// The credits of runs that wait for a ticket, each once.
+    /// The credits of runs that wait for a ticket, and of mail that was not handled, each once.
     pub(super) fn held_credits(&self) -> Vec<Rc<Credit>> {
-        let credits = self.rooms.iter().flat_map(|(_, local)| local.holds());
-        let mut credits: Vec<Rc<Credit>> = credits.map(Rc::clone).collect();
+        let of_runs = self.rooms.iter().flat_map(|(_, local)| local.holds());
+        let of_mail = self.arrived.iter().map(|(_, credit)| credit);
+        let mut credits: Vec<Rc<Credit>> = of_runs.chain(of_mail).map(Rc::clone).collect();
         credits.sort_by_key(Rc::as_ptr);
         credits.dedup_by(|one, other| Rc::ptr_eq(one, other));
         credits

@@ -5,6 +5,7 @@
 //! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
 //! woken when there is room.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +15,24 @@ use crossbeam_utils::CachePadded;
 
 use super::sleep::SleepFlag;
 use crate::fanout::batch::{Batch, Run};
+use crate::fanout::room::EndpointId;
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_BYTES_MAX};
+
+/// What an endpoint has to say to itself on another shard.
+#[derive(Clone)]
+pub(crate) struct EndpointMail {
+    pub(crate) endpoint: EndpointId,
+    /// Of the type that the endpoint says.
+    pub(crate) mail: Arc<dyn Any + Send + Sync>,
+}
 
 /// What a shard sends to another.
 #[derive(Clone)]
 pub(crate) enum Mail {
     /// Frames for the receiver's members.
     Batch(Arc<Batch>),
+    /// Of an endpoint, for itself there.
+    Endpoint(EndpointMail),
     /// Nothing follows: the sender has stopped reading.
     Stop,
 }
@@ -29,14 +41,14 @@ impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Mail::Batch(batch) => batch.bytes,
-            Mail::Stop => 0,
+            Mail::Endpoint(_) | Mail::Stop => 0,
         }
     }
 
     pub(crate) fn runs(&self) -> &[Run] {
         match self {
             Mail::Batch(batch) => &batch.runs,
-            Mail::Stop => &[],
+            Mail::Endpoint(_) | Mail::Stop => &[],
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::wire::frame::Opcode;
 use crate::work::Work;
 
 pub(crate) use self::interconnect::Interconnect;
+pub(crate) use self::mailbox::EndpointMail;
 pub use self::stats::ExchangeStats;
 pub(crate) use self::wake::{Sleeper, Wake};
 
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     own_mailbox: Arc<Mailbox>,
     /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
     has_freed_mail: bool,
+    /// Mail of endpoints that was taken and not handled; its mailbox counts it until then.
+    arrived: VecDeque<(EndpointMail, Rc<Credit>)>,
     /// The shards whose last mail was taken.
     ended: ShardSet,
 }
@@ -88,6 +91,7 @@ impl Exchange {
             own_mailbox: Arc::clone(interconnect.mailbox(id, id)),
             interconnect,
             has_freed_mail: false,
+            arrived: VecDeque::new(),
             ended: ShardSet::default(),
         }
     }
@@ -413,8 +417,12 @@ impl Exchange {
         {
             taken += 1;
             let credit = Rc::new(Credit::new(self.interconnect.mailbox(from, self.id), &mail));
-            if let Mail::Stop = mail {
-                self.ended.insert(from);
+            match &mail {
+                Mail::Stop => self.ended.insert(from),
+                Mail::Endpoint(mail) => {
+                    self.arrived.push_back((mail.clone(), Rc::clone(&credit)));
+                }
+                Mail::Batch(_) => {}
             }
             work.spend(mail.runs().len() as u64 * PRICE_RUN);
             for run in mail.runs() {
@@ -486,6 +494,36 @@ impl Exchange {
         } else {
             self.stats.wakes_elided.add(1);
         }
+    }
+
+    /// Sends mail of an endpoint to it on a shard, which may be this one: behind all that was sent
+    /// there before, and never lost. Nothing is to be published while a shard takes none.
+    pub(crate) fn send(&mut self, shard: u16, mail: EndpointMail) {
+        let mail = Mail::Endpoint(mail);
+        if shard == self.id {
+            let credit = Rc::new(Credit::reserve(&self.own_mailbox, &mail));
+            if let Mail::Endpoint(mail) = mail {
+                self.arrived.push_back((mail, credit));
+            }
+            return;
+        }
+        self.push_mail(shard, mail);
+        self.wake(shard);
+    }
+
+    /// Whether mail of endpoints is to be handled.
+    #[inline]
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
+    /// The next mail of an endpoint, in the order in which each shard has sent it.
+    pub(crate) fn next_arrived(&mut self) -> Option<EndpointMail> {
+        let (mail, credit) = self.arrived.pop_front()?;
+        drop(credit);
+        // Its mailbox has room again.
+        self.has_freed_mail = true;
+        Some(mail)
     }
 
     /// Says to another shard that it has got all that was read here. What endpoints publish while

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use super::mailbox::Mailbox;
 use super::sealing::Sealing;
-use super::{Exchange, ExchangeStats, Interconnect, Sleeper, Wake};
+use super::{EndpointMail, Exchange, ExchangeStats, Interconnect, Sleeper, Wake};
 use crate::fanout::Recipients;
 use crate::fanout::local_room::LocalRun;
 use crate::fanout::pass::{Served, deliver_pass};
@@ -81,6 +81,9 @@ struct Shard {
     members: Vec<Member>,
     to_publish: u64,
     has_ended: bool,
+    /// Mail of endpoints that it has sent to each shard, and got from each: how much.
+    mail_sent: Vec<u64>,
+    mail_got: Vec<u64>,
 }
 
 /// Notes that a shard was woken.
@@ -189,6 +192,8 @@ impl Shard {
             members: Vec::new(),
             to_publish,
             has_ended: false,
+            mail_sent: vec![0; world.is_woken.len()],
+            mail_got: vec![0; world.is_woken.len()],
         }
     }
 
@@ -250,8 +255,36 @@ impl Shard {
         }
     }
 
+    /// Sends mail of an endpoint to some shard: who sends it, and how much went before.
+    fn send_mail(&mut self, world: &mut World) {
+        let to = world.random.below(world.is_woken.len() as u64) as u16;
+        let sent = &mut self.mail_sent[usize::from(to)];
+        let mail = EndpointMail {
+            endpoint: EndpointId(0),
+            mail: Arc::new((self.id, *sent)),
+        };
+        *sent += 1;
+        self.exchange.send(to, mail);
+    }
+
+    /// Handles some of the mail of endpoints that has come.
+    fn handle_mail(&mut self, world: &mut World) {
+        while !world.random.one_in(4)
+            && let Some(EndpointMail { mail, .. }) = self.exchange.next_arrived()
+        {
+            let (from, number) = *mail.downcast::<(u16, u64)>().expect("as it was sent");
+            let got = &mut self.mail_got[usize::from(from)];
+            assert_eq!(number, *got, "mail that comes once and in order");
+            *got += 1;
+        }
+    }
+
     /// Members come and go, and publish.
     fn read(&mut self, world: &mut World) {
+        self.handle_mail(world);
+        if self.to_publish > 0 && self.exchange.may_publish() && world.random.one_in(3) {
+            self.send_mail(world);
+        }
         if world.random.one_in(4) {
             self.leave(world);
         }
@@ -368,8 +401,9 @@ impl Shard {
     }
 
     fn end_turn(&self, world: &World) -> Step {
-        let has_work =
-            self.exchange.has_pending() || (self.has_more(world) && self.exchange.may_publish());
+        let has_work = self.exchange.has_pending()
+            || self.exchange.has_arrived()
+            || (self.has_more(world) && self.exchange.may_publish());
         if has_work {
             Step::TakeMail
         } else {
@@ -452,6 +486,14 @@ fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> u64
         }
         world.check_credits(&all);
         assert!(steps < STEPS_MAX, "some shard never sleeps");
+    }
+    for (from, to) in all
+        .iter()
+        .flat_map(|from| all.iter().map(move |to| (from, to)))
+    {
+        let sent = from.mail_sent[usize::from(to.id)];
+        let got = to.mail_got[usize::from(from.id)];
+        assert_eq!(sent, got, "mail that comes at all");
     }
     for shard in &all {
         shard.check_end(&world);

@@ -60,8 +60,8 @@ pub mod policies;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
-    Admission, Answer, Client, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Refusal,
-    Request, Responder, Session,
+    Admission, Answer, Client, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Local,
+    Mailer, OnShard, Pulse, Refusal, Request, Responder, Session,
 };
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
@@ -213,6 +213,14 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.started(handle)
     }
 
+    fn mailer(&self, mailer: Mailer<<E::Local as Local>::Mail>) {
+        self.inner.mailer(mailer);
+    }
+
+    fn started_on(&self, shard: &mut OnShard<'_, E::Local>, local: &mut E::Local) {
+        self.inner.started_on(shard, local);
+    }
+
     /// The endpoint's own. The hooks stay, with what they remember.
     fn take_over(&self, next: &Self) {
         self.inner.take_over(&next.inner);
@@ -262,6 +270,14 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         if let Some(payload) = panic {
             resume_unwind(payload);
         }
+    }
+
+    fn pulse(&self, pulse: &mut Pulse<'_>) {
+        self.inner.pulse(pulse);
+    }
+
+    fn drained(&self, session: &mut Session<'_, E::State, E::Local>) {
+        self.inner.drained(session);
     }
 
     fn methods(&self) -> &'static [&'static str] {
