@@ -4,11 +4,10 @@
 //! with [`append_accept`] once the endpoint admitted it, else with a
 //! [`Response`]. A refused upgrade always tells the client what would have been accepted.
 
-use httparse::Header;
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::offer::{Agreement, negotiate};
-use super::http::{BodyLength, Head, Response, is_emittable, list_items};
+use super::http::{BodyLength, Head, Header, Response, is_emittable, list_items};
 
 /// The one version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";
