@@ -161,10 +161,8 @@ fn check_forwarded(head: &Head<'_>) {
             }
             let value = b"for=192.0.2.1, 192.0.2.1";
             headers.insert(0, Header { name, value });
-            let with_lie = Head {
-                headers: &headers,
-                ..*head
-            };
+            let mut with_lie = *head;
+            with_lie.headers = &headers;
             assert_eq!(
                 client(&with_lie, is_trusted),
                 Ok(Client::Address(ip)),

@@ -33,6 +33,7 @@ impl<'b> Upgrade<'b> {
 
 /// Why a request does not become a WebSocket. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandshakeError {
     /// RFC 6455 §4.1: only GET upgrades.
     #[error("a WebSocket is opened by GET")]

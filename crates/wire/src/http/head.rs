@@ -37,6 +37,7 @@ pub enum BodyLength {
 
 /// A request head that no rule and no limit forbids. Everything in it is borrowed.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Head<'b> {
     /// As sent; methods are case-sensitive.
     pub method: &'b str,

@@ -37,6 +37,7 @@ pub struct TlsFiles {
 
 /// Why TLS cannot be had with these files. Every message begins with the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
