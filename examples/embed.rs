@@ -12,14 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use corecast::engine::{
+use corecast::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Engine,
-    Handle, Request, Responder, Session, Settings, StartError,
+    Handle, Message, MessageKind, Recipients, Request, Responder, Response, Session, Settings,
+    StartError,
 };
-use corecast::fanout::Recipients;
-use corecast::wire::decoder::Message;
-use corecast::wire::frame::MessageKind;
-use corecast::wire::http::Response;
 
 const ROOM: &str = "everybody";
 

@@ -2,9 +2,9 @@
 //! on many. Its promise: **encode once, one write per client per turn, the same order for
 //! everybody, and a slow client never delays another.**
 //!
-//! This crate is the relay's binary and a library: implement [`engine::Endpoint`], give it a path,
-//! and start an [`engine::Engine`]. `examples/embed.rs` is that in about a page. [`hooks`] go
-//! around an endpoint that is there already.
+//! This crate is the relay's binary and a library: implement [`Endpoint`], give it a path, and
+//! start an [`Engine`]. `examples/embed.rs` is that in about a page. [`hooks`] go around an
+//! endpoint that is there already. Whatever is at the root of `corecast_engine` is at this one too.
 //!
 //! # The house
 //!
@@ -79,4 +79,6 @@ mod suggest;
 pub mod systemd;
 pub mod top;
 
+#[doc(no_inline)]
+pub use corecast_engine::*;
 pub use corecast_engine::{engine, fanout, hooks, limits, wire};

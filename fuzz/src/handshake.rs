@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use corecast::wire::forwarded::{Client, client};
 use corecast::wire::handshake::{self, Upgrade};
-use corecast::wire::http::{Head, HeadLimits, HeaderSpace, percent_decode};
+use corecast::wire::http::{Head, HeadLimits, Header, HeaderSpace, percent_decode};
 use tungstenite::handshake::server::{Request, create_response};
 use tungstenite::http::{HeaderName, HeaderValue, Version};
 
@@ -160,11 +160,9 @@ fn check_forwarded(head: &Head<'_>) {
                 continue;
             }
             let value = b"for=192.0.2.1, 192.0.2.1";
-            headers.insert(0, httparse::Header { name, value });
-            let with_lie = Head {
-                headers: &headers,
-                ..*head
-            };
+            headers.insert(0, Header { name, value });
+            let mut with_lie = *head;
+            with_lie.headers = &headers;
             assert_eq!(
                 client(&with_lie, is_trusted),
                 Ok(Client::Address(ip)),

@@ -97,7 +97,7 @@ struct Served<P> {
 
 impl<P: Page> Served<P> {
     fn answer(&self, request: &Request<'_>) -> Answer {
-        if self.is_for_admins && rebinding::is_rebound(request) {
+        if self.is_for_admins && rebinding::is_rebound(request.peer, request.head) {
             let response = json_error(403, "bad_host", rebinding::TEXT);
             return Answer::RefuseFor(Refusal::Forbidden, response);
         }

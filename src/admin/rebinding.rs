@@ -6,19 +6,18 @@
 //! request is refused that comes from this machine, by a browser, under a name that is not this
 //! machine's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::engine::Request;
 use crate::wire::http::Head;
 
 /// What a refused request is told.
 pub(super) const TEXT: &str = "This name is not this machine's: ask at localhost or an address.";
 
-/// Whether a page of somebody else may be behind this request.
-pub(super) fn is_rebound(request: &Request<'_>) -> bool {
-    request.peer.ip().to_canonical().is_loopback()
-        && is_by_browser(request.head)
-        && host_of(request.head).is_some_and(|host| !is_of_this_machine(host))
+/// Whether a page of somebody else may be behind this request of `peer`.
+pub(super) fn is_rebound(peer: SocketAddr, head: &Head<'_>) -> bool {
+    peer.ip().to_canonical().is_loopback()
+        && is_by_browser(head)
+        && host_of(head).is_some_and(|host| !is_of_this_machine(host))
 }
 
 /// Whether the request is by a proxy: it says so, or it is of HTTP/1.0, as nginx asks unless it is
@@ -66,24 +65,12 @@ fn is_of_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::ConnectionId;
     use crate::wire::http::with_head;
 
     fn rebound(peer: &str, host: &str, headers: &str) -> bool {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         with_head(&request, |head| {
-            is_rebound(&Request {
-                head,
-                parameter: None,
-                body: &[],
-                peer: peer.parse().expect("an address"),
-                connection: ConnectionId {
-                    index: 0,
-                    generation: 0,
-                    shard: 0,
-                },
-                context: None,
-            })
+            is_rebound(peer.parse().expect("an address"), head)
         })
     }
 

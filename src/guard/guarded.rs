@@ -50,10 +50,9 @@ impl<E: Endpoint> Guarded<E> {
 
 /// The request, with what is known about the client.
 fn known<'r>(request: &Request<'r>, terms: &'r Terms) -> Request<'r> {
-    Request {
-        context: terms.context.as_deref(),
-        ..*request
-    }
+    let mut known = *request;
+    known.context = terms.context.as_deref();
+    known
 }
 
 impl<E: Endpoint> Endpoint for Guarded<E> {

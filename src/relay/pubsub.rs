@@ -250,6 +250,7 @@ impl From<JoinError> for Offence {
             JoinError::TooManyRooms => Offence::TooManyRooms,
             JoinError::NameTooLong => Offence::RoomNameTooLong,
             JoinError::Closed => Offence::Closed,
+            _ => Offence::Forbidden,
         }
     }
 }

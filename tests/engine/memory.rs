@@ -326,7 +326,9 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
             }
         }
         assert!(ends(&mut hog));
-        assert_eq!(stage.closed(&CloseReason::SlowMemory), 1);
+        let (held, waiting) = (stage.server.view.process_bytes(), stage.outbox_bytes());
+        let closed = stage.closed(&CloseReason::SlowMemory);
+        assert_eq!(closed, 1, "{held} bytes are held, {waiting} wait");
         assert_eq!(stage.disconnects(), 1, "one close is counted once");
         for (shard, (mut client, _)) in small.into_iter().enumerate() {
             let messages = if shard == hog_shard { 1 } else { 9 };

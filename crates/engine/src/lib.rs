@@ -10,14 +10,14 @@
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
-//! Implement [`engine::Endpoint`], give it a path, and start an [`engine::Engine`]:
+//! Implement [`Endpoint`], give it a path, and start an [`Engine`]. What that needs to name is at
+//! the root of this crate:
 //!
 //! ```no_run
-//! use corecast_engine::engine::{
-//!     Endpoint, EndpointSettings, Engine, Request, Session, Settings, StartError,
+//! use corecast_engine::{
+//!     Endpoint, EndpointSettings, Engine, Message, Recipients, Request, Session, Settings,
+//!     StartError,
 //! };
-//! use corecast_engine::fanout::Recipients;
-//! use corecast_engine::wire::decoder::Message;
 //!
 //! /// Everybody hears everybody else.
 //! struct Chat;
@@ -68,3 +68,20 @@ mod sync;
 mod work;
 
 pub use corecast_wire as wire;
+
+#[doc(inline)]
+pub use self::engine::*;
+#[doc(inline)]
+pub use self::fanout::room::EndpointId;
+#[doc(inline)]
+pub use self::fanout::{ConnectionId, ConnectionIdError, Filter, Recipient, Recipients};
+#[doc(inline)]
+pub use self::hooks::{Hook, Hooks, Rejection, Verdict};
+#[doc(inline)]
+pub use self::wire::decoder::{Message, ProtocolError};
+#[doc(inline)]
+pub use self::wire::deflate::InflateError;
+#[doc(inline)]
+pub use self::wire::frame::MessageKind;
+#[doc(inline)]
+pub use self::wire::http::{BodyLength, Head, Header, Response};

@@ -12,6 +12,7 @@ use crate::limits::{
 
 /// A phase of a turn that has a share of its work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum TurnPhase {
     /// Control messages of handles and the main thread.
     Control,

@@ -109,6 +109,7 @@ impl Deflater {
 
 /// Why a compressed message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum InflateError {
     /// It is over the limit for messages.
     TooBig,

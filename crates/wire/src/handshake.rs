@@ -4,11 +4,10 @@
 //! with [`append_accept`] once the endpoint admitted it, else with a
 //! [`Response`]. A refused upgrade always tells the client what would have been accepted.
 
-use httparse::Header;
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::offer::{Agreement, negotiate};
-use super::http::{BodyLength, Head, Response, is_emittable, list_items};
+use super::http::{BodyLength, Head, Header, Response, is_emittable, list_items};
 
 /// The one version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";
@@ -34,6 +33,7 @@ impl<'b> Upgrade<'b> {
 
 /// Why a request does not become a WebSocket. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandshakeError {
     /// RFC 6455 §4.1: only GET upgrades.
     #[error("a WebSocket is opened by GET")]

@@ -15,6 +15,7 @@ pub struct DecoderLimits {
 
 /// A frame that RFC 6455 or a limit forbids. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProtocolError {
     /// RFC 6455 §5.1: a client masks every frame.
     #[error("frame is not masked")]

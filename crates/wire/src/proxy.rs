@@ -34,6 +34,7 @@ pub struct ProxyHeader {
 
 /// Why the bytes are no header. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProxyError {
     /// The first bytes are those of neither version.
     #[error("no PROXY protocol header")]

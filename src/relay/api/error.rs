@@ -108,6 +108,8 @@ impl From<HandleError> for ApiError {
             HandleError::Busy => Code::Busy,
             HandleError::Late => Code::Timeout,
             HandleError::TooLarge => Code::MessageTooLarge,
+            // The code that promises least: part of it may have happened.
+            _ => Code::Timeout,
         };
         ApiError::new(code, error.to_string())
     }

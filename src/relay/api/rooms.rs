@@ -54,7 +54,7 @@ impl Api {
             let last = rooms.last().filter(|_| rooms.len() == limit);
             let next = last.map(|last| last.name.clone());
             let rooms = rooms.into_iter();
-            let rooms = rooms.map(|RoomEntry { name, members }| Room {
+            let rooms = rooms.map(|RoomEntry { name, members, .. }| Room {
                 room: name,
                 members,
             });

@@ -14,6 +14,8 @@ use crate::wire::http::{Head, Response};
 pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request, as an endpoint sees it.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Request<'r> {
     /// The request line and the headers.
     pub head: &'r Head<'r>,
@@ -61,6 +63,7 @@ impl Request<'_> {
 
 /// A request that is kept for the connection's life.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct OwnedRequest {
     /// The method.
     pub method: String,

@@ -26,6 +26,7 @@ use crate::wire::frame::MessageKind;
 
 /// A room in a list of rooms.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct RoomEntry {
     /// Its name.
     pub name: String,

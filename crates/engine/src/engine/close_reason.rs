@@ -7,6 +7,7 @@ use crate::wire::decoder::ProtocolError;
 
 /// Why a connection ended that had been open.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The client sent a Close frame, with this code where it gave one.
     ClientClosed(Option<u16>),
@@ -181,6 +182,7 @@ impl CloseReason {
 
 /// Why a connection was refused before it was open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The request could not be parsed, or broke a limit.
     BadRequest,

@@ -181,6 +181,7 @@ impl Door {
 
 /// Why a handle could not do what it was asked: nothing has happened, unless it is [`Self::Late`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandleError {
     /// The shard has too many control messages waiting, or has ended. It may be tried again.
     #[error("the shard has too many control messages waiting")]

@@ -42,6 +42,7 @@ impl FileNeeds {
 
 /// How many connections of each kind a limit on open files allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct FileBudget {
     /// Connections of clients that are served; 0: the limit is too small for the process itself.
     pub connections_max: usize,

@@ -18,6 +18,7 @@ pub struct RoomId {
 
 /// Why a connection may not join a room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// It has as many rooms as it may have.
     #[error("the connection has as many rooms as it may have")]

@@ -59,6 +59,7 @@ impl Joined {
 
 /// A client whose last send would have blocked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct LaggingClient {
     /// The connection.
     pub connection: ConnectionId,

@@ -37,6 +37,7 @@ impl Networks {
 
 /// Why a text is no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// The part before the slash is no IP address.
     #[error("is not a network; write an address or a range such as 10.0.0.0/8 or 2001:db8::/32")]

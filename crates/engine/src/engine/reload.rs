@@ -14,6 +14,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why other settings were not taken. Where it is not [`ReloadError::Busy`], nothing has changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReloadError {
     /// They could not work.
     #[error(transparent)]

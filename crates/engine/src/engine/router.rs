@@ -23,6 +23,7 @@ enum Pattern {
 
 /// A path pattern that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PatternError {
     /// It does not begin with a slash.
     #[error("the path pattern {0:?} does not begin with a slash")]

@@ -9,6 +9,7 @@ use crate::limits::{READ_BUFFER_BYTES_MIN, SHARDS_MAX};
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// A path pattern cannot be used.
     #[error(transparent)]

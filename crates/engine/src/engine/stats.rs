@@ -115,6 +115,7 @@ impl Counts {
 
 /// What was done about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum SlowAction {
     /// It was disconnected.
     Disconnect,
@@ -142,6 +143,7 @@ impl SlowAction {
 /// What one shard counts. Aligned so that no two shards write to one cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
+#[non_exhaustive]
 pub struct ShardStats {
     /// Connections that were accepted, of all kinds.
     pub accepted: Counter,

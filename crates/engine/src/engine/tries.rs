@@ -21,6 +21,7 @@ const RATE: TokenRate = TokenRate::new(
 
 /// The client's address has failed too often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Throttled {
     /// When it may try again, in whole seconds, at least 1.
     pub retry_after_s: u64,

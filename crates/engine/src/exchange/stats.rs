@@ -4,6 +4,7 @@ use crate::counter::Counter;
 
 /// Numbers of one shard's exchange with the others.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ExchangeStats {
     /// Rooms now that the shard has members of.
     pub rooms: Counter,

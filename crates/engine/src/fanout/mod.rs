@@ -66,6 +66,7 @@ impl std::str::FromStr for ConnectionId {
 }
 
 /// A member of a room, as a [`Filter`] sees it.
+#[non_exhaustive]
 pub struct Recipient<'a> {
     /// The member.
     pub id: ConnectionId,

@@ -2,6 +2,7 @@
 
 /// A request that RFC 9112 or a limit forbids. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// More empty lines than are tolerated before the request line (RFC 9112 §2.2).
     #[error("too many empty lines before the request")]

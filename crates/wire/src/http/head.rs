@@ -2,12 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use httparse::{Header, Status};
+use httparse::Status;
 
 use super::HttpError;
-
-/// Headers of one request; more are a 431.
-pub const HEADERS_MAX: usize = 100;
+use super::headers::{HEADERS_MAX, Header, HeaderSpace};
 
 /// The methods that a path may answer (RFC 9110 §9.3, RFC 5789). CONNECT is for proxies.
 const METHODS: [&str; 8] = [
@@ -26,27 +24,6 @@ pub struct HeadLimits {
     pub target_bytes: usize,
 }
 
-/// Room for the headers of one head, on the caller's stack. Making one writes nothing.
-#[derive(Debug)]
-pub struct HeaderSpace<'b> {
-    slots: [MaybeUninit<Header<'b>>; HEADERS_MAX],
-}
-
-impl HeaderSpace<'_> {
-    /// Room for one [`Head::parse`].
-    pub const fn new() -> Self {
-        HeaderSpace {
-            slots: [const { MaybeUninit::uninit() }; HEADERS_MAX],
-        }
-    }
-}
-
-impl Default for HeaderSpace<'_> {
-    fn default() -> Self {
-        HeaderSpace::new()
-    }
-}
-
 /// The body that follows a head (RFC 9112 §6.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BodyLength {
@@ -60,6 +37,7 @@ pub enum BodyLength {
 
 /// A request head that no rule and no limit forbids. Everything in it is borrowed.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Head<'b> {
     /// As sent; methods are case-sensitive.
     pub method: &'b str,
@@ -109,8 +87,9 @@ impl<'b> Head<'b> {
         // No more is looked at than may belong to the head, whatever follows it in the buffer.
         let text = &bytes[..bytes.len().min(limits.head_bytes)];
         let text = text.get(skipped..).unwrap_or_default();
+        let mut found = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
-        let status = request.parse_with_uninit_headers(text, &mut space.slots);
+        let status = request.parse_with_uninit_headers(text, &mut found);
         if let Some(method) = request.method {
             let target_len = request.path.map_or_else(
                 || open_target_len(text.get(method.len() + 1..).unwrap_or_default()),
@@ -125,22 +104,25 @@ impl<'b> Head<'b> {
             Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial => Ok(None),
             Status::Complete(len) if has_bare_lf(&text[..len]) => Err(HttpError::BadLineEnd),
-            Status::Complete(len) => Ok(Some((Head::judge(request)?, skipped + len))),
+            Status::Complete(len) => Ok(Some((Head::judge(&request, space)?, skipped + len))),
         }
     }
 
     /// What httparse has no opinion on: method, target, Host, and where the body ends.
-    fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
-        let httparse::Request {
+    fn judge(
+        request: &httparse::Request<'_, 'b>,
+        space: &'b mut HeaderSpace<'b>,
+    ) -> Result<Head<'b>, HttpError> {
+        let &httparse::Request {
             method: Some(method),
             path: Some(target),
             version: Some(version),
-            headers,
+            ref headers,
         } = request
         else {
             return Err(HttpError::BadRequestLine);
         };
-        let headers: &'b [Header<'b>] = headers;
+        let headers = space.keep(headers);
         if !METHODS.contains(&method) {
             return Err(HttpError::UnknownMethod);
         }
@@ -278,11 +260,11 @@ fn has_bare_lf_before_offence(text: &[u8]) -> bool {
         .windows(2)
         .position(|pair| pair[1] == b'\n' && pair[0] != b'\r');
     bare_lf.is_some_and(|before| {
-        let mut space = HeaderSpace::new();
+        let mut found = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
         let up_to_it = &text[..before + 2];
         request
-            .parse_with_uninit_headers(up_to_it, &mut space.slots)
+            .parse_with_uninit_headers(up_to_it, &mut found)
             .is_ok()
     })
 }

@@ -9,12 +9,14 @@
 mod chunked;
 mod error;
 mod head;
+mod headers;
 mod percent;
 mod response;
 
 pub use chunked::{ChunkedDecoder, Progress};
 pub use error::HttpError;
-pub use head::{BodyLength, HEADERS_MAX, Head, HeadLimits, HeaderSpace};
+pub use head::{BodyLength, Head, HeadLimits};
+pub use headers::{HEADERS_MAX, Header, HeaderSpace};
 pub use percent::{form_decode, percent_decode, query_value};
 pub use response::Response;
 

@@ -1,5 +1,6 @@
 //! Certificate, key and client CA: from PEM files to what handshakes are made with.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub struct TlsFiles {
 
 /// Why TLS cannot be had with these files. Every message begins with the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
@@ -52,7 +54,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// Where it breaks.
-        source: pem::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A file is empty, or holds other things.
     #[error("{}: holds no {what} in PEM", path.display())]
@@ -76,7 +78,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: rustls::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Certificate and key belong to different pairs.
     #[error("{}: does not belong to the certificate in {}", key.display(), cert.display())]
@@ -104,7 +106,7 @@ pub enum TlsError {
     },
     /// The settings of TLS do not go together.
     #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
+    Setup(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl TlsError {
@@ -149,13 +151,14 @@ impl Tls {
             None => WebPkiClientVerifier::no_client_auth(),
         };
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(not_set_up)?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         config.alpn_protocols = vec![ALPN.to_vec()];
         // One for all shards, so that a ticket of one is good at every other. A reload makes a new
         // one: who was let in by an earlier client CA has to show its certificate again.
-        config.ticketer = Ticketer::new()?;
+        config.ticketer = Ticketer::new().map_err(not_set_up)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;
         Ok(Tls {
@@ -193,7 +196,7 @@ fn certified_key(
     let key = provider.key_provider.load_private_key(key);
     let key = key.map_err(|source| TlsError::BadKey {
         path: path.clone(),
-        source,
+        source: source.into(),
     })?;
     let key = CertifiedKey::new(chain, key);
     match key.keys_match() {
@@ -272,8 +275,15 @@ fn no_pem(path: &Path, what: &'static str, source: pem::Error) -> TlsError {
     let path = path.to_owned();
     match source {
         pem::Error::NoItemsFound => TlsError::Empty { path, what },
-        source => TlsError::NoPem { path, source },
+        source => TlsError::NoPem {
+            path,
+            source: source.into(),
+        },
     }
+}
+
+fn not_set_up(source: rustls::Error) -> TlsError {
+    TlsError::Setup(source.into())
 }
 
 fn bad_certificate(path: &Path, reason: &impl ToString) -> TlsError {
