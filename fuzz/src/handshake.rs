@@ -152,17 +152,28 @@ fn check_forwarded(head: &Head<'_>) {
             continue;
         }
         for name in ["forwarded", "x-forwarded-for"] {
-            let mut headers: Vec<_> = head.headers.to_vec();
-            if !headers
-                .iter()
-                .any(|header| header.name.eq_ignore_ascii_case(name))
-            {
+            let is_of = |header: &Header<'_>, name| header.name.eq_ignore_ascii_case(name);
+            if !head.headers.iter().any(|header| is_of(&header, name)) {
                 continue;
             }
-            let value = b"for=192.0.2.1, 192.0.2.1";
-            headers.insert(0, Header { name, value });
-            let mut with_lie = *head;
-            with_lie.headers = &headers;
+            // Nothing else in the head decides who the client is.
+            let first =
+                format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: for=192.0.2.1, 192.0.2.1\r\n");
+            let mut lie = first.into_bytes();
+            for header in head.headers {
+                if is_of(&header, "forwarded") || is_of(&header, "x-forwarded-for") {
+                    lie.extend([header.name.as_bytes(), b": ", header.value, b"\r\n"].concat());
+                }
+            }
+            lie.extend(b"\r\n");
+            let limits = HeadLimits {
+                head_bytes: usize::MAX,
+                target_bytes: usize::MAX,
+            };
+            let mut space = HeaderSpace::new();
+            let Ok(Some((with_lie, _))) = Head::parse(&lie, &mut space, &limits) else {
+                continue;
+            };
             assert_eq!(
                 client(&with_lie, is_trusted),
                 Ok(Client::Address(ip)),

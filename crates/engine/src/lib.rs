@@ -84,4 +84,4 @@ pub use self::wire::deflate::InflateError;
 #[doc(inline)]
 pub use self::wire::frame::MessageKind;
 #[doc(inline)]
-pub use self::wire::http::{BodyLength, Head, Header, Response};
+pub use self::wire::http::{BodyLength, Head, Header, Headers, Response};

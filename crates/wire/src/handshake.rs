@@ -7,7 +7,7 @@
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::offer::{Agreement, negotiate};
-use super::http::{BodyLength, Head, Header, Response, is_emittable, list_items};
+use super::http::{BodyLength, Head, Header, Headers, Response, is_emittable, list_items};
 
 /// The one version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";
@@ -21,7 +21,7 @@ pub struct Upgrade<'b> {
     pub key: &'b str,
     /// The compression that the client offers and that can be accepted (RFC 7692 §7.1).
     pub deflate: Option<Agreement>,
-    headers: &'b [Header<'b>],
+    headers: Headers<'b>,
 }
 
 impl<'b> Upgrade<'b> {
@@ -141,7 +141,7 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
 
 /// The value of a header that is there exactly once; one that is no text counts too.
 fn only<'b>(head: &Head<'b>, name: &str) -> Option<&'b str> {
-    let is_named = |header: &&Header<'b>| header.name.eq_ignore_ascii_case(name);
+    let is_named = |header: &Header<'b>| header.name.eq_ignore_ascii_case(name);
     let mut named = head.headers.iter().filter(is_named);
     let value = named.next()?.value;
     match named.next() {

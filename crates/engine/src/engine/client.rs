@@ -21,6 +21,29 @@ pub struct Client<'c> {
     received_ns: u64,
     /// Who of the recipients may get what is published.
     veto: Option<Filter>,
+    /// The rooms that were published to, but for those whose recipients were all but this client.
+    published: Published,
+}
+
+/// Rooms that were published to: one, as a rule.
+#[derive(Default)]
+struct Published {
+    last: Option<PublishedTo>,
+    others: Vec<PublishedTo>,
+}
+
+enum PublishedTo {
+    Room(RoomId),
+    Named(RoomKey),
+}
+
+impl Published {
+    #[inline]
+    fn note(&mut self, room: PublishedTo) {
+        if let Some(before) = self.last.replace(room) {
+            self.others.push(before);
+        }
+    }
 }
 
 impl<'c> Client<'c> {
@@ -30,6 +53,7 @@ impl<'c> Client<'c> {
             key,
             received_ns,
             veto: None,
+            published: Published::default(),
         }
     }
 
@@ -163,6 +187,9 @@ impl<'c> Client<'c> {
         kind: MessageKind,
         payload: &[u8],
     ) {
+        if self.is_for_it(&recipients) {
+            self.published.note(PublishedTo::Room(room));
+        }
         let recipients = self.unvetoed(recipients);
         if let Some(place) = self.core.room_place(room) {
             self.core
@@ -194,21 +221,55 @@ impl<'c> Client<'c> {
         if !is_sendable(payload) {
             return false;
         }
+        let is_for_it = self.is_for_it(&recipients);
         let recipients = self.unvetoed(recipients);
         let name = room.into();
         let key = RoomKey { endpoint, name };
-        self.core
-            .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns)
+        let has_members =
+            self.core
+                .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns);
+        if has_members && is_for_it {
+            self.published.note(PublishedTo::Named(key));
+        }
+        has_members
     }
 
-    /// Sends to this connection alone. It may overtake what was published in the same turn, since
-    /// that goes to the room's members only when everything is read.
+    /// Whether what is published may be for this connection, too.
+    #[inline]
+    fn is_for_it(&self, recipients: &Recipients) -> bool {
+        !matches!(recipients, Recipients::Except(sender) if *sender == self.id())
+    }
+
+    /// Sends to this connection alone. What was published before, in the same callback and to a
+    /// room of this connection, comes before it.
     pub fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         if !is_sendable(payload) {
             return;
         }
-        self.core
-            .send(self.key, kind.into(), payload, self.received_ns);
+        let (key, opcode) = (self.key, kind.into());
+        match self.own_rooms_published_to() {
+            rooms if rooms.is_empty() => self.core.send(key, opcode, payload, self.received_ns),
+            rooms => {
+                let core = &mut *self.core;
+                core.send_behind(key, rooms, opcode, payload, self.received_ns);
+            }
+        }
+    }
+
+    /// The rooms of this connection that it was published to.
+    #[inline]
+    fn own_rooms_published_to(&self) -> Vec<RoomId> {
+        let Published { last, others } = &self.published;
+        let own = |room: &PublishedTo| {
+            let place = match room {
+                PublishedTo::Room(room) => self.core.room_place(*room),
+                PublishedTo::Named(key) => self.core.exchange.find(key),
+            };
+            let rooms = &self.core.connections[self.key.index as usize].rooms;
+            let place = place.filter(|place| rooms.contains(*place))?;
+            Some(self.core.room_id(place))
+        };
+        last.iter().chain(others).filter_map(own).collect()
     }
 
     /// Has nothing more of the client read until [`Client::release`], so that TCP slows it down.

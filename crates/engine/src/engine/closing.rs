@@ -162,6 +162,7 @@ impl Clients {
         }
         if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
+            self.core.send_all_behind(key);
         }
         self.core.leave_rooms(key);
         self.core.stats().closed[reason.label_index()].add(1);

@@ -130,6 +130,15 @@ impl Memberships {
         }
     }
 
+    /// The seat in the room.
+    pub(super) fn seat_in(&self, room: u32) -> Option<u32> {
+        match self {
+            Memberships::One(one) => (one.room == room).then_some(one.place),
+            Memberships::Many(many) => many.get(&room).copied(),
+            Memberships::None => None,
+        }
+    }
+
     pub(super) fn add(&mut self, membership: Membership) {
         debug_assert!(!self.contains(membership.room));
         match self {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::behind::BehindRooms;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Membership, Phase};
 use super::control::{Doors, Live};
@@ -66,6 +67,7 @@ pub(super) struct Core {
     pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
     pub(super) starved: Vec<Key>,
+    pub(super) behind: BehindRooms,
     /// Connections for which little waits, and whose endpoints want to be told.
     pub(super) drained: Vec<Key>,
     pub(super) doomed: VecDeque<(Key, CloseReason)>,
@@ -118,6 +120,7 @@ impl Core {
             dirty: Lanes::default(),
             lagging: Vec::new(),
             starved: Vec::new(),
+            behind: BehindRooms::new(&meter),
             drained: Vec::new(),
             doomed: VecDeque::new(),
             leaving: VecDeque::new(),

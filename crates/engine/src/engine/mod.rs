@@ -10,6 +10,7 @@ mod admission;
 mod answer;
 mod asking;
 mod attachments;
+mod behind;
 mod bodies;
 mod busy;
 mod client;

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::behind::Behind;
 use super::connection::Phase;
 use super::core::Core;
-use super::ids::Key;
+use super::ids::{Key, RoomId};
 use super::settings::Deflate;
 use super::slow;
 use super::stats::SlowAction;
+use crate::exchange::Until;
 use crate::fanout::outbox::Origin;
 use crate::fanout::segment::{Buffer, Segment};
 use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
@@ -42,8 +44,15 @@ impl Core {
         self.mark_dirty(key);
     }
 
-    /// Sends a message to one connection alone.
+    /// Sends a message to one connection alone, behind what was sent to it before.
     pub(super) fn send(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
+        match self.behind.has_any_for(key) {
+            true => self.send_behind(key, Vec::new(), opcode, payload, received_ns),
+            false => self.send_now(key, opcode, payload, received_ns),
+        }
+    }
+
+    pub(super) fn send_now(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
         let settings = Arc::clone(&self.endpoint_settings);
         let Some(connection) = self
             .connection(key)
@@ -96,5 +105,80 @@ impl Core {
         let stats = self.stats();
         stats.slow_actions[SlowAction::DropNewest as usize].add(1);
         stats.dropped_frames.add(frames);
+    }
+}
+
+/// What follows what was published: see [`super::behind`].
+impl Core {
+    /// Sends a message to one client behind what was published to these rooms of it in this turn.
+    pub(super) fn send_behind(
+        &mut self,
+        key: Key,
+        rooms: Vec<RoomId>,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) {
+        let rooms = rooms.into_iter().map(|room| (room, Until::Sealed));
+        self.behind.push(Behind {
+            key,
+            rooms: rooms.collect(),
+            opcode,
+            payload: payload.into(),
+            received_ns,
+        });
+    }
+
+    /// Notes the tickets that those wait for that were sent in this turn. Called once it is sealed.
+    pub(super) fn note_sealed(&mut self) {
+        for behind in self.behind.iter_mut() {
+            for (room, until) in &mut behind.rooms {
+                self.exchange.note_sealed(room.place, until);
+            }
+        }
+    }
+
+    /// Sends what waits for nothing any more. Called after the delivery.
+    pub(super) fn send_those_behind(&mut self) {
+        if self.behind.is_empty() {
+            return;
+        }
+        for index in self.behind.clients() {
+            let Some(mut waiting) = self.behind.take(index) else {
+                continue;
+            };
+            while let Some(mut first) = waiting.pop_front() {
+                if self.is_behind(&mut first) {
+                    waiting.push_front(first);
+                    break;
+                }
+                self.send_now(first.key, first.opcode, &first.payload, first.received_ns);
+            }
+            waiting.into_iter().for_each(|each| self.behind.push(each));
+        }
+    }
+
+    /// Sends all that waits for a client that is about to be closed.
+    pub(super) fn send_all_behind(&mut self, key: Key) {
+        if !self.behind.has_any_for(key) {
+            return;
+        }
+        for each in self.behind.take(key.index).into_iter().flatten() {
+            self.send_now(each.key, each.opcode, &each.payload, each.received_ns);
+        }
+    }
+
+    /// Whether something of its rooms is yet to come to the client.
+    fn is_behind(&self, behind: &mut Behind) -> bool {
+        let connection = self.connections.get(behind.key.index as usize);
+        let Some(connection) = connection.filter(|each| each.generation == behind.key.generation)
+        else {
+            return false;
+        };
+        behind.rooms.iter_mut().any(|(room, until)| {
+            let seat = connection.rooms.seat_in(room.place);
+            let is_there = self.room_place(*room).is_some();
+            seat.is_some_and(|seat| is_there && !self.exchange.has_got(room.place, seat, until))
+        })
     }
 }

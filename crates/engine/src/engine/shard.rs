@@ -98,6 +98,7 @@ impl Shard {
         self.seal();
         self.check_stop();
         self.clients.deliver();
+        self.clients.core.send_those_behind();
         self.edge.close_doomed(&mut self.clients);
         self.clients.flush();
         self.clients.tell_of_low_water();
@@ -366,10 +367,11 @@ impl Shard {
     /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
     /// other shards first, so that the cores work side by side.
     pub(super) fn seal(&mut self) {
-        self.clients
-            .core
-            .exchange
-            .seal(self.clients.core.clock.tick());
+        let core = &mut self.clients.core;
+        core.exchange.seal(core.clock.tick());
+        if !core.behind.is_empty() {
+            core.note_sealed();
+        }
     }
 
     /// Looks once a turn at what the process may hold, and at clients that lag behind.

@@ -44,6 +44,17 @@ pub(crate) use self::wake::{Sleeper, Wake};
 #[cfg(test)]
 mod simulation;
 
+/// How far a member has to be served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// All that was published, which is not sealed.
+    Sealed,
+    /// What is before this ticket.
+    Ticket(u64),
+    /// What is before this run of the room on this shard.
+    Run(u32),
+}
+
 /// One shard's part of the rooms and of the mail.
 pub(crate) struct Exchange {
     id: u16,
@@ -593,6 +604,27 @@ impl Exchange {
         let visits = local.deliver(visits_max, visit);
         self.pending_bytes -= pending_before - local.pending_bytes();
         visits
+    }
+
+    /// Notes the ticket that has to come before what was published and sealed has all come.
+    pub(crate) fn note_sealed(&self, place: u32, until: &mut Until) {
+        if let (Until::Sealed, Some(room)) = (&*until, self.get_room(place)) {
+            *until = Until::Ticket(room.tickets.next());
+        }
+    }
+
+    /// Whether the member at `seat` has got all of the room's frames until then.
+    pub(crate) fn has_got(&self, place: u32, seat: u32, until: &mut Until) -> bool {
+        let local = &self.rooms[place as usize];
+        if let Until::Ticket(ticket) = *until
+            && local.next_ticket() >= ticket
+        {
+            *until = Until::Run(local.next_run());
+        }
+        match *until {
+            Until::Run(run) => local.has_got(seat, run),
+            Until::Sealed | Until::Ticket(_) => false,
+        }
     }
 
     /// Visits one member alone, out of turn.

@@ -179,6 +179,17 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.members.iter().map(|member| member.connection)
     }
 
+    /// The ticket of the run that is accepted next.
+    pub fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
+    /// Whether the member at `place` has got what came before the run of that number.
+    pub fn has_got(&self, place: u32, run: u32) -> bool {
+        let next_run = self.members[place as usize].next_run;
+        next_run.wrapping_sub(run).cast_signed() >= 0
+    }
+
     /// Whether some member has frames to get.
     pub fn is_pending(&self) -> bool {
         self.visits_pending > 0
@@ -382,7 +393,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
     }
 
-    fn next_run(&self) -> u32 {
+    /// The number that the next run gets.
+    pub fn next_run(&self) -> u32 {
         self.first_run.wrapping_add(self.runs.len() as u32)
     }
 

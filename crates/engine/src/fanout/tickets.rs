@@ -85,6 +85,11 @@ impl Tickets {
         (first, self.shards())
     }
 
+    /// The ticket that is taken next.
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// Enters `shard` and returns the ticket from which on it gets every frame.
     pub fn enter(&self, shard: u16) -> u64 {
         self.shards[usize::from(shard) / 64].fetch_or(bit(shard), Ordering::Relaxed);

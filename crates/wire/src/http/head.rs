@@ -1,11 +1,9 @@
 //! Request heads: parsed once, strictly, borrowed from the receive buffer (RFC 9112 §2 to §6).
 
-use std::mem::MaybeUninit;
-
 use httparse::Status;
 
 use super::HttpError;
-use super::headers::{HEADERS_MAX, Header, HeaderSpace};
+use super::headers::{HeaderSpace, Headers};
 
 /// The methods that a path may answer (RFC 9110 §9.3, RFC 5789). CONNECT is for proxies.
 const METHODS: [&str; 8] = [
@@ -51,7 +49,7 @@ pub struct Head<'b> {
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub version: u8,
     /// As sent, values without the white space around them.
-    pub headers: &'b [Header<'b>],
+    pub headers: Headers<'b>,
     /// What follows the head.
     pub body: BodyLength,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
@@ -87,9 +85,8 @@ impl<'b> Head<'b> {
         // No more is looked at than may belong to the head, whatever follows it in the buffer.
         let text = &bytes[..bytes.len().min(limits.head_bytes)];
         let text = text.get(skipped..).unwrap_or_default();
-        let mut found = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
-        let status = request.parse_with_uninit_headers(text, &mut found);
+        let status = request.parse_with_uninit_headers(text, &mut space.slots);
         if let Some(method) = request.method {
             let target_len = request.path.map_or_else(
                 || open_target_len(text.get(method.len() + 1..).unwrap_or_default()),
@@ -104,25 +101,22 @@ impl<'b> Head<'b> {
             Status::Partial if bytes.len() >= limits.head_bytes => Err(HttpError::HeadTooLarge),
             Status::Partial => Ok(None),
             Status::Complete(len) if has_bare_lf(&text[..len]) => Err(HttpError::BadLineEnd),
-            Status::Complete(len) => Ok(Some((Head::judge(&request, space)?, skipped + len))),
+            Status::Complete(len) => Ok(Some((Head::judge(request)?, skipped + len))),
         }
     }
 
     /// What httparse has no opinion on: method, target, Host, and where the body ends.
-    fn judge(
-        request: &httparse::Request<'_, 'b>,
-        space: &'b mut HeaderSpace<'b>,
-    ) -> Result<Head<'b>, HttpError> {
-        let &httparse::Request {
+    fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
+        let httparse::Request {
             method: Some(method),
             path: Some(target),
             version: Some(version),
-            ref headers,
+            headers,
         } = request
         else {
             return Err(HttpError::BadRequestLine);
         };
-        let headers = space.keep(headers);
+        let headers = Headers(headers);
         if !METHODS.contains(&method) {
             return Err(HttpError::UnknownMethod);
         }
@@ -179,7 +173,7 @@ impl<'b> Head<'b> {
 }
 
 fn headers_named<'b, 'n>(
-    headers: &'b [Header<'b>],
+    headers: Headers<'b>,
     name: &'n str,
 ) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
     headers
@@ -191,7 +185,7 @@ fn headers_named<'b, 'n>(
 /// The items of a comma-separated header over all its occurrences, without empty ones
 /// (RFC 9110 §5.6.1).
 pub(crate) fn list_items<'b, 'n>(
-    headers: &'b [Header<'b>],
+    headers: Headers<'b>,
     name: &'n str,
 ) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
     headers_named(headers, name)
@@ -260,11 +254,11 @@ fn has_bare_lf_before_offence(text: &[u8]) -> bool {
         .windows(2)
         .position(|pair| pair[1] == b'\n' && pair[0] != b'\r');
     bare_lf.is_some_and(|before| {
-        let mut found = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut space = HeaderSpace::new();
         let mut request = httparse::Request::new(&mut []);
         let up_to_it = &text[..before + 2];
         request
-            .parse_with_uninit_headers(up_to_it, &mut found)
+            .parse_with_uninit_headers(up_to_it, &mut space.slots)
             .is_ok()
     })
 }
@@ -345,7 +339,7 @@ struct Framing<'b> {
 }
 
 impl<'b> Framing<'b> {
-    fn read(headers: &[Header<'b>]) -> Result<Framing<'b>, HttpError> {
+    fn read(headers: Headers<'b>) -> Result<Framing<'b>, HttpError> {
         let mut framing = Framing::default();
         for header in headers {
             if header.name.eq_ignore_ascii_case("host") {
@@ -406,7 +400,7 @@ impl<'b> Framing<'b> {
 }
 
 /// Whether a 100 is awaited. HTTP/1.0 knows no expectations and no 100 (RFC 9110 §10.1.1).
-fn expects_continue(headers: &[Header<'_>], version: u8) -> Result<bool, HttpError> {
+fn expects_continue(headers: Headers<'_>, version: u8) -> Result<bool, HttpError> {
     if version == 0 {
         return Ok(false);
     }

@@ -16,7 +16,7 @@ mod response;
 pub use chunked::{ChunkedDecoder, Progress};
 pub use error::HttpError;
 pub use head::{BodyLength, Head, HeadLimits};
-pub use headers::{HEADERS_MAX, Header, HeaderSpace};
+pub use headers::{HEADERS_MAX, Header, HeaderSpace, Headers, HeadersIter};
 pub use percent::{form_decode, percent_decode, query_value};
 pub use response::Response;
 

@@ -3,6 +3,7 @@
 use HttpError::*;
 use proptest::prelude::*;
 
+use super::super::HEADERS_MAX;
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits {
