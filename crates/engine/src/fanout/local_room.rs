@@ -169,6 +169,11 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
     }
 
+    /// The ticket of the next run that is to be accepted.
+    pub fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
     /// Members on this shard.
     pub fn members(&self) -> usize {
         self.members.len()
