@@ -45,6 +45,8 @@ pub struct Port {
     own: FxHashMap<u64, VecDeque<u64>>,
     /// Who has to make room before what was published can be sealed.
     waits_for: Option<u16>,
+    /// The embedder was told that it may not publish, and is to be told when it may.
+    is_refused: bool,
 }
 
 /// What is to be done after a turn of a [`Port`].
@@ -61,7 +63,8 @@ pub enum PortTurn {
 /// Why a [`Port`] did not publish: nothing has happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PortError {
-    /// Too much of what was published before is yet to be sent. After a turn it may be tried again.
+    /// Too much of what was published before is yet to be sent. It may be tried again after a turn
+    /// that has found [`PortTurn::More`].
     #[error("the port has too much to send already")]
     Busy,
     /// The message is larger than [`MESSAGE_BYTES_MAX`].
@@ -84,6 +87,7 @@ impl Port {
             work: Work::default(),
             own: FxHashMap::default(),
             waits_for: None,
+            is_refused: false,
         }
     }
 
@@ -122,8 +126,9 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`PortError::Busy`], until a turn has sent what was published before; a message that is too
-    /// large; an engine that has stopped.
+    /// [`PortError::Busy`], until turns have sent what was published before: the first turn by which
+    /// there is room again returns [`PortTurn::More`]. A message that is too large; an engine that
+    /// has stopped.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -138,8 +143,8 @@ impl Port {
         if self.is_over() {
             return Err(PortError::Ended);
         }
-        let is_full = self.exchange.published_bytes() >= TURN_BYTES_MAX;
-        if is_full || self.waits_for.is_some() || !self.exchange.may_publish() {
+        self.is_refused = !self.may_publish();
+        if self.is_refused {
             return Err(PortError::Busy);
         }
         let key = key(endpoint, room);
@@ -156,6 +161,11 @@ impl Port {
 
 /// Turns.
 impl Port {
+    fn may_publish(&self) -> bool {
+        let is_full = self.exchange.published_bytes() >= TURN_BYTES_MAX;
+        !is_full && self.waits_for.is_none() && self.exchange.may_publish()
+    }
+
     /// Takes what has come, within a bound; sends what was published; gives `visit` every run of
     /// frames that is next in its room. If `visit` panics, the rest of the turn's runs is lost.
     pub fn turn(&mut self, mut visit: impl FnMut(Delivery<'_>)) -> PortTurn {
@@ -168,7 +178,9 @@ impl Port {
         self.take_mail();
         self.seal();
         self.deliver(&mut visit);
-        match (self.has_more(), has_ended) {
+        let has_more = self.has_more();
+        self.is_refused &= !self.may_publish();
+        match (has_more, has_ended) {
             (true, _) => PortTurn::More,
             (false, false) => {
                 self.exchange.shrink();
@@ -204,7 +216,8 @@ impl Port {
             }
             None => self.exchange.has_published(),
         };
-        may_seal || self.exchange.has_pending() || self.exchange.has_mail()
+        let may_publish = self.is_refused && self.may_publish();
+        may_seal || may_publish || self.exchange.has_pending() || self.exchange.has_mail()
     }
 
     /// Whether it gets nothing more, but for what is there.
@@ -256,6 +269,11 @@ impl Port {
         }
         debug_assert!(!self.exchange.is_blocked(), "there was room for it");
         next
+    }
+
+    #[cfg(test)]
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
     }
 
     /// `visit` is called when all is put in order, so that a panic in it breaks nothing.
