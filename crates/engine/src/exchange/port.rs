@@ -27,8 +27,37 @@ use crate::work::{TurnPhase, Work};
 /// published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
 /// ports are in exists: it is listed, with no members.
 ///
-/// Its thread calls [`Port::turn`] for as long as there is more to do, then [`Port::sleep`], as the
-/// example in `docs/embedding.md` does.
+/// Its thread calls [`Port::turn`] for as long as there is more to do, then [`Port::sleep`]:
+///
+/// ```no_run
+/// use corecast_engine::engine::{Builder, PortTurn, StartError};
+/// use corecast_engine::fanout::room::EndpointId;
+///
+/// fn start(mut builder: Builder, chat: EndpointId) -> Result<(), StartError> {
+///     let (waker, woken) = std::sync::mpsc::sync_channel(1);
+///     let seat = builder.port(waker); // before the engine starts
+///     let engine = builder.start()?;
+///     let keeper = std::thread::spawn(move || {
+///         let Ok(mut port) = seat.open() else { return };
+///         port.join(chat, "everybody");
+///         loop {
+///             let turn = port.turn(|delivery| {
+///                 for frame in delivery.frames() {
+///                     println!("{}: {} bytes", delivery.room(), frame.payload.len());
+///                 }
+///             });
+///             match turn {
+///                 PortTurn::More => {}
+///                 PortTurn::Idle => port.sleep(|| drop(woken.recv())),
+///                 PortTurn::Ended => return,
+///             }
+///         }
+///     });
+///     # engine.stop();
+///     # let _ = keeper.join();
+///     # Ok(())
+/// }
+/// ```
 ///
 /// A port holds up what a shard would hold up: if it does not take its mail, its mailboxes fill
 /// (`MAILBOX_BATCHES_MAX` and `MAILBOX_BYTES_MAX` in [`crate::limits`], from each shard), and the
