@@ -21,7 +21,7 @@ use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
-use crate::exchange::{Interconnect, Wake};
+use crate::exchange::{Interconnect, Link, Wake};
 use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
@@ -275,6 +275,11 @@ impl Doors {
         let shards = self.shards();
         let participants = room.tickets.shards().iter();
         participants.filter(move |participant| *participant < shards)
+    }
+
+    /// Lets seats become ports from now on.
+    pub(super) fn admit_ports(&self, link: &Link) {
+        link.started(&self.interconnect, self.shards(), self.origin);
     }
 
     /// Lets go of the ports that some shard waits for: they get nothing more.

@@ -203,10 +203,8 @@ impl Builder {
                 }
             }
         }
-        let doors = &engine.doors;
-        self.link
-            .started(&doors.interconnect, doors.shards(), doors.origin);
-        doors.is_ready.store(true, Ordering::Release);
+        engine.doors.admit_ports(&self.link);
+        engine.doors.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
 }
