@@ -93,8 +93,8 @@ impl Driven {
         })
     }
 
-    fn sleep(&self) {
-        self.port.sleep(|| {
+    fn park(&self) {
+        self.port.park(|| {
             let woken = self.woken.recv_timeout(DEADLINE);
             woken.expect("something to do before the deadline");
         });
@@ -105,7 +105,7 @@ impl Driven {
             let turn = self.turn();
             assert_ne!(turn, PortTurn::Ended);
             if turn == PortTurn::Idle && self.got.len() < frames {
-                self.sleep();
+                self.park();
             }
         }
     }
@@ -193,7 +193,7 @@ fn what_a_port_publishes_reaches_everybody_in_one_order() {
             Err(error) => {
                 assert_eq!(error, PortError::Busy);
                 if driven.turn() == PortTurn::Idle {
-                    driven.sleep();
+                    driven.park();
                 }
             }
         }
@@ -331,7 +331,7 @@ fn a_room_that_only_a_port_is_in_exists_and_has_no_members() {
             got.extend(frames.map(|each| (each.kind, each.payload.len(), each.is_restricted)));
         });
         if turn == PortTurn::Idle && got.len() < 2 {
-            port.sleep(|| woken.recv_timeout(DEADLINE).expect("a wake"));
+            port.park(|| woken.recv_timeout(DEADLINE).expect("a wake"));
         }
     }
     assert_eq!(
@@ -361,7 +361,7 @@ fn an_engine_stops_with_a_port_that_takes_its_mail() {
         loop {
             match driven.turn() {
                 PortTurn::More => {}
-                PortTurn::Idle => driven.sleep(),
+                PortTurn::Idle => driven.park(),
                 PortTurn::Ended => break,
             }
         }

@@ -35,7 +35,7 @@ pub struct RoomEntry {
 }
 
 impl Handle {
-    /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 where there
+    /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 if there
     /// is no such room. It does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
         let room = self.doors.interconnect.directory.find(&key(endpoint, room));

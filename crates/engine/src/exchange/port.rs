@@ -27,7 +27,7 @@ use crate::work::{TurnPhase, Work};
 /// published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
 /// ports are in exists: it is listed, with no members.
 ///
-/// Its thread calls [`Port::turn`] for as long as there is more to do, then [`Port::sleep`]:
+/// Its thread calls [`Port::turn`] for as long as there is more to do, then [`Port::park`]:
 ///
 /// ```no_run
 /// use corecast_engine::engine::{Builder, PortTurn, StartError};
@@ -48,7 +48,7 @@ use crate::work::{TurnPhase, Work};
 ///             });
 ///             match turn {
 ///                 PortTurn::More => {}
-///                 PortTurn::Idle => port.sleep(|| drop(woken.recv())),
+///                 PortTurn::Idle => port.park(|| drop(woken.recv())),
 ///                 PortTurn::Ended => return,
 ///             }
 ///         }
@@ -83,7 +83,7 @@ pub struct Port {
 pub enum PortTurn {
     /// Another turn, at once: there is more.
     More,
-    /// Nothing, until the port is woken: [`Port::sleep`].
+    /// Nothing, until the port is woken: [`Port::park`].
     Idle,
     /// The engine has stopped, and the port has got all that it gets: it is to be dropped.
     Ended,
@@ -155,9 +155,9 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`PortError::Busy`], until turns have sent what was published before: the first turn by which
-    /// there is room again returns [`PortTurn::More`]. A message that is too large; an engine that
-    /// has stopped.
+    /// [`PortError::Busy`], until turns have sent what was published before: the first turn by
+    /// which there is room again returns [`PortTurn::More`]. A message that is too large; an engine
+    /// that has stopped.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -219,14 +219,14 @@ impl Port {
         }
     }
 
-    /// Says that the port sleeps, looks once more, and calls `park` unless there is something to
-    /// do. `park` waits until the [`super::Wake`] of the port is called; it may also return earlier
-    /// for any reason. A wake that comes before it waits has to end the wait.
-    pub fn sleep(&self, park: impl FnOnce()) {
+    /// Says that the port sleeps, looks once more, and calls `wait` unless there is something to
+    /// do. `wait` returns when the [`Wake`](super::Wake) of the port is called; it may also return
+    /// earlier for any reason. A wake that comes before it waits has to end the wait.
+    pub fn park(&self, wait: impl FnOnce()) {
         let sleeping = &self.interconnect.sleeper(self.id).sleeping;
         sleeping.announce();
         if !self.has_work() {
-            park();
+            wait();
         }
         sleeping.withdraw();
     }

@@ -38,9 +38,9 @@ impl Link {
     }
 }
 
-/// The place of a [`Port`] in an engine that is yet to start. It goes to the thread that is to drive
-/// the port, and is opened there. A seat that is never opened is in no room, so it costs nobody
-/// anything.
+/// The place of a [`Port`] in an engine that is yet to start. It goes to the thread that is to
+/// drive the port, and is opened there. A seat that is never opened is in no room, so it costs
+/// nobody anything.
 pub struct Seat {
     link: Link,
     number: u16,
