@@ -308,7 +308,9 @@ impl Exchange {
             .then(|| Sealing::new(self.batch.seal()))
     }
 
-    /// One step of it. Returns the next one.
+    /// One step of it. Returns the next one. In the loop of [`Exchange::seal`] the steps are to be
+    /// one piece of code, which moves nothing from step to step.
+    #[inline(always)]
     fn go_on_sealing(&mut self, sealing: Sealing, tick: Tick) -> Option<Sealing> {
         match sealing {
             Sealing::Tickets {

@@ -319,25 +319,21 @@ impl Port {
     }
 
     fn collect_runs(&mut self, place: u32, next_runs: &mut Vec<NextRun>) {
-        let Some(local) = self.exchange.rooms.get(place as usize) else {
+        let Some(local) = self.exchange.rooms.get_mut(place as usize) else {
             return;
         };
-        let (room, behind_all) = (Arc::clone(&local.room), local.next_ticket());
-        let own = &mut self.own;
-        self.exchange.visit(place, 1, |_, runs| {
-            let frames: u64 = runs.clone().map(|run| u64::from(run.frames)).sum();
-            let mut first_ticket = behind_all - frames;
-            for run in runs {
-                next_runs.push(NextRun {
-                    room: Arc::clone(&room),
-                    run: run.clone(),
-                    first_ticket,
-                    is_own: is_own(own, room.epoch, first_ticket),
-                });
-                first_ticket += u64::from(run.frames);
-            }
-            true
-        });
+        self.exchange.pending_bytes -= local.pending_bytes();
+        let (mut first_ticket, runs) = local.take_runs();
+        for run in runs {
+            let frames = u64::from(run.frames);
+            next_runs.push(NextRun {
+                room: Arc::clone(&local.room),
+                run,
+                first_ticket,
+                is_own: is_own(&mut self.own, local.room.epoch, first_ticket),
+            });
+            first_ticket += frames;
+        }
     }
 
     /// Leaves all rooms, and says that nothing needs to come any more.

@@ -6,7 +6,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use super::sleep::SleepFlag;
 
 /// Ends the sleep of one thread, from any thread. It is called where a thread of the engine has
-/// something else to do, so it must not wait: it writes to an `eventfd`, say, or unparks.
+/// something else to do, so it must not wait: it writes to an `eventfd`, say, or unparks. A panic
+/// in it ends the process, as any panic of a shard does.
 ///
 /// A wake that comes before the thread sleeps has to end its next sleep. One that comes for nothing
 /// does no harm.
