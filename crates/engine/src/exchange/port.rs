@@ -291,7 +291,8 @@ impl Port {
         let next = self.exchange.go_on_sealing(sealing, 0);
         if let Some(Sealing::Tickets { batch, next, .. }) = &next
             && let Some(run) = batch.runs.get(next - 1)
-            && self.exchange.rooms.of_epoch(run.room.epoch).is_some()
+            && let Some(place) = self.exchange.find(&run.room.key)
+            && self.exchange.room(place).epoch == run.room.epoch
         {
             let own = self.own.entry(run.room.epoch).or_default();
             own.push_back(run.first_ticket);
