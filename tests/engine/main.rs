@@ -17,6 +17,7 @@ mod memory;
 mod messages;
 mod order;
 mod paced_endpoints;
+mod ports;
 mod proxies;
 mod rates;
 mod refusals;

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
-//! | `exchange` | rooms, tickets and mail between shards. No sockets, no connections |
+//! | `exchange` | rooms, tickets and mail between shards, and ports. No sockets, no connections |
 //! | [`engine`] | shards: the loop, connections, timers. Knows endpoints as a trait |
 //! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
 //! | [`limits`] | every bound that is not configured, with its reason |

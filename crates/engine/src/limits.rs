@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Shards of one process, the admin shard included: the width of a room's shard bitmap.
+/// Shards and ports of one process, the admin shard included: the width of a room's bitmap.
 pub const SHARDS_MAX: usize = 256;
 
 /// Events taken from the operating system by one poll. More only wait for the next turn.
@@ -272,6 +272,9 @@ pub const HEALTH_CHECK_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a stopping shard waits for the last batches of the others.
 pub const STOP_MARKER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long shards that stop wait for a port that takes no mail.
+pub const STOP_PORT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a stopping shard waits for requests that may be under way on silent connections.
 pub const STOP_REQUEST_WAIT: Duration = Duration::from_millis(300);

@@ -105,6 +105,17 @@ pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     append(out, FIN | opcode as u8, payload);
 }
 
+/// The opcode and the payload of one whole frame that [`append_frame`] made; `None` if it is none.
+pub fn split_frame(frame: &[u8]) -> Option<(Opcode, &[u8])> {
+    let (first, length) = (*frame.first()?, *frame.get(1)?);
+    let header = match length {
+        LEN16_MARK => 4,
+        LEN64_MARK => 10,
+        _ => 2,
+    };
+    Some((Opcode::from_first_byte(first)?, frame.get(header..)?))
+}
+
 /// Appends the same with a payload that was deflated (RFC 7692 §6.1).
 pub(super) fn append_deflated_frame(out: &mut Vec<u8>, opcode: Opcode, deflated: &[u8]) {
     debug_assert!(!opcode.is_control());
@@ -172,6 +183,17 @@ mod tests {
         append_frame(&mut out, MessageKind::Binary.into(), b"");
         append_frame(&mut out, Opcode::Pong, b"!");
         assert_eq!(out, b"\x81\x02hi\x82\x00\x8A\x01!");
+    }
+
+    #[test]
+    fn a_frame_is_split_as_it_was_appended() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let (mut frame, payload) = (Vec::new(), vec![7; len]);
+            append_frame(&mut frame, Opcode::Binary, &payload);
+            assert_eq!(split_frame(&frame), Some((Opcode::Binary, &payload[..])));
+        }
+        assert_eq!(split_frame(b""), None);
+        assert_eq!(split_frame(b"\x82\x7E\x01"), None);
     }
 
     #[test]

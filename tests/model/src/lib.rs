@@ -16,6 +16,7 @@ mod tickets;
 mod sleep;
 
 pub mod blocked;
+pub mod closed;
 pub mod join;
 mod sync;
 pub mod wake;

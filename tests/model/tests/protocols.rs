@@ -1,7 +1,7 @@
 //! Every model holds, and each of them fails where the protocol lacks what it rests on.
 
 use model::blocked::{self, LastLook};
-use model::{check, check_without_fences, join, wake};
+use model::{check, check_without_fences, closed, join, wake};
 
 #[test]
 fn a_joiner_misses_nothing_of_two_publishers() {
@@ -67,4 +67,26 @@ fn a_blocked_sender_that_does_not_look_once_more_sleeps_for_good() {
 #[should_panic(expected = "deadlock")]
 fn a_blocked_sender_that_looks_for_room_alone_sleeps_for_good() {
     check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Room));
+}
+
+#[test]
+fn mail_to_a_participant_that_is_gone_is_discarded() {
+    check(closed::two_senders);
+}
+
+#[test]
+fn a_blocked_sender_is_woken_by_a_participant_that_goes() {
+    check(closed::blocked_sender);
+}
+
+#[test]
+#[should_panic(expected = "mail is kept")]
+fn without_fences_mail_to_a_participant_that_is_gone_is_kept() {
+    check_without_fences(closed::two_senders);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_fences_a_sender_waits_for_a_participant_that_is_gone() {
+    check_without_fences(closed::blocked_sender);
 }

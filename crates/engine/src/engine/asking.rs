@@ -30,13 +30,14 @@ use crate::wire::frame::MessageKind;
 pub struct RoomEntry {
     /// Its name.
     pub name: String,
-    /// Its members on all shards, as far as is known at this moment.
+    /// Its members on all shards, as far as is known at this moment. It may have none: a
+    /// [`super::Port`] is not counted.
     pub members: u32,
 }
 
 impl Handle {
-    /// Members of a room on all shards, as far as is known at this moment; 0 where there is no such
-    /// room. It does not wait.
+    /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 if there
+    /// is no such room. It does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
         let room = self.doors.interconnect.directory.find(&key(endpoint, room));
         room.map_or(0, |room| room.members())
@@ -80,7 +81,7 @@ impl Handle {
         };
         let from = after.map_or(0, |after| after.shard);
         let mut found = Vec::new();
-        for shard in room.tickets.shards().iter().filter(|each| *each >= from) {
+        for shard in self.doors.shards_of(&room).filter(|each| *each >= from) {
             let after = after.filter(|after| after.shard == shard);
             let mut next = Some(after.map_or(0, |after| after.index.saturating_add(1)));
             while let Some(from) = next.filter(|_| found.len() < limit) {
@@ -187,7 +188,7 @@ impl Handle {
             return Ok(0);
         };
         let mut closed = 0;
-        for shard in room.tickets.shards().iter() {
+        for shard in self.doors.shards_of(&room) {
             let mut next = Some(0);
             while let Some(from) = next {
                 let (key, reason) = (key.clone(), reason.to_owned());

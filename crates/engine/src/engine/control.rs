@@ -21,8 +21,8 @@ use super::spare::SpareFile;
 use super::stats::ShardStats;
 use super::stream::Stream;
 use super::tls::Tls;
-use crate::exchange::{EndpointMail, Interconnect, Wake};
-use crate::fanout::room::RoomKey;
+use crate::exchange::{EndpointMail, Interconnect, Link, Wake};
+use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
 use crate::wire::frame::MessageKind;
@@ -240,7 +240,8 @@ impl Doors {
         tls_listeners: Vec<String>,
     ) -> io::Result<Doors> {
         let count = doors.len();
-        debug_assert!(usize::from(interconnect.shards()) == count);
+        // The ports are behind the shards, and have no doors.
+        debug_assert!(usize::from(interconnect.participants()) >= count);
         Ok(Doors {
             doors,
             interconnect: Arc::new(interconnect),
@@ -272,9 +273,32 @@ impl Doors {
         self.doors.len() as u16
     }
 
+    /// The shards that have members of the room; ports, which are no shards, aside.
+    pub(super) fn shards_of(&self, room: &Room) -> impl Iterator<Item = u16> + use<> {
+        let shards = self.shards();
+        let participants = room.tickets.shards().iter();
+        participants.filter(move |participant| *participant < shards)
+    }
+
+    /// Lets seats become ports from now on.
+    pub(super) fn admit_ports(&self, link: &Link) {
+        link.started(&self.interconnect, self.shards(), self.origin);
+    }
+
+    /// Lets go of the ports that some shard waits for: they get nothing more.
+    pub(super) fn close_blocking_ports(&self) {
+        let interconnect = &self.interconnect;
+        for port in self.shards()..interconnect.participants() {
+            if interconnect.blocks_others(port) {
+                tracing::warn!("a port that took no mail was let go of, since the engine stops");
+                interconnect.close(port);
+            }
+        }
+    }
+
     /// Wakes a shard where it sleeps, after there is something for it.
     pub(super) fn wake(&self, shard: u16) {
-        self.interconnect.sleeper(shard).wake();
+        self.interconnect.wake(shard);
     }
 
     /// Gives `shard` something to do.
@@ -313,6 +337,15 @@ impl Doors {
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())
+    }
+
+    /// Tells `shard` to stop, or finds that it has ended. Returns whether that was possible before
+    /// the deadline.
+    pub(super) fn stop_until(&self, shard: u16, deadline: Instant) -> bool {
+        let door = &self.doors[usize::from(shard)];
+        let told = door.control.send_deadline(Control::Stop, deadline);
+        self.wake(shard);
+        !told.is_err_and(|error| error.is_timeout())
     }
 
     /// Hands an accepted connection over, or gives it back where the other has too many waiting.

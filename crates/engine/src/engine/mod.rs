@@ -2,7 +2,8 @@
 //! every room.
 //!
 //! It knows endpoints only as a trait. [`Engine::builder`] puts one together; [`Engine`] is how it
-//! is stopped; a [`Handle`] reaches it from any thread. The hot path is `shard.rs`, top to bottom.
+//! is stopped; a [`Handle`] reaches it from any thread, and a [`Port`] is a member of rooms on a
+//! thread of the embedder's. The hot path is `shard.rs`, top to bottom.
 
 mod accepting;
 mod addresses;
@@ -110,5 +111,7 @@ pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::tries::Throttled;
 pub use self::view::View;
 pub use crate::counter::Counter;
-pub use crate::exchange::ExchangeStats;
+pub use crate::exchange::{
+    Delivery, ExchangeStats, Frame, OpenError, Port, PortError, PortTurn, Seat, Wake,
+};
 pub use crate::work::TurnPhase;

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::busy::BusyWindow;
 use super::clients::Clients;
-use super::control::{Control, Door, Doors, Inbox, Live};
+use super::control::{Door, Doors, Inbox, Live};
 use super::core::Core;
 use super::edge::Edge;
 use super::endpoint::Endpoint;
@@ -26,10 +26,11 @@ use super::stop::Stop;
 use super::tls::Tls;
 use super::view::View;
 use crate::clock::Clock;
-use crate::exchange::{Interconnect, Sleeper};
+use crate::exchange::{Interconnect, Link, Seat, Sleeper, Wake};
 use crate::fanout::room::EndpointId;
 use crate::limits::{
-    EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, TLS_KEPT_BYTES_MAX,
+    EVENTS_PER_POLL, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES_MIN, SHARDS_MAX, STOP_PORT_WAIT,
+    TLS_KEPT_BYTES_MAX,
 };
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 
@@ -43,6 +44,8 @@ pub struct Builder {
     admin_router: Router,
     inherited: Vec<(Inherited, bool)>,
     pub(super) tls: Option<Arc<Tls>>,
+    ports: Vec<Sleeper>,
+    link: Link,
 }
 
 impl Builder {
@@ -82,11 +85,26 @@ impl Builder {
         self.admin_router.add(path, endpoint)
     }
 
+    /// Adds a port: a member of rooms that is no connection, driven by a thread of the embedder's,
+    /// which `waker` wakes. The seat goes to that thread, which opens it when the engine has
+    /// started. There can be [`SHARDS_MAX`] shards and ports together. [`Engine::reload`] adds
+    /// none: what this returns for it stays closed.
+    pub fn port(&mut self, waker: impl Wake + 'static) -> Seat {
+        let seat = self.link.seat(self.ports.len() as u16);
+        self.ports.push(Sleeper::new(waker));
+        seat
+    }
+
     /// Whether the settings can work.
     pub(super) fn check(&self) -> Result<(), StartError> {
         let shards = self.settings.shards;
         if shards == 0 || shards >= SHARDS_MAX {
             return Err(StartError::Shards(shards));
+        }
+        let shards = shards + usize::from(!self.settings.admin_listen.is_empty());
+        let ports = self.ports.len();
+        if shards + ports > SHARDS_MAX {
+            return Err(StartError::Ports { shards, ports });
         }
         if self.settings.read_buffer_bytes < READ_BUFFER_BYTES_MIN {
             return Err(StartError::ReadBuffer(self.settings.read_buffer_bytes));
@@ -136,12 +154,12 @@ impl Builder {
         let mut listeners = relays.of_shards;
         listeners.extend(admins.of_shards);
         let names = tls_names(&listening);
-        let (doors, parts) = make_doors(listeners.len(), self.endpoints.len(), relaying, names)?;
+        let endpoints = self.endpoints.len();
+        let (doors, parts) = make_doors(listeners.len(), endpoints, self.ports, relaying, names)?;
         let doors = Arc::new(doors);
         let handle = Handle::new(Arc::clone(&doors));
         for (number, endpoint) in self.endpoints.iter().enumerate() {
-            let id = EndpointId(number as u16);
-            let started = endpoint.started(&handle, id);
+            let started = endpoint.started(&handle, EndpointId(number as u16));
             started.map_err(StartError::Endpoint)?;
         }
         let live = Live {
@@ -187,6 +205,7 @@ impl Builder {
                 }
             }
         }
+        engine.doors.admit_ports(&self.link);
         engine.doors.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
@@ -218,10 +237,12 @@ fn listen(
     Ok((relays, admins))
 }
 
-/// The doors of so many shards for so many endpoints, and what each shard has for its door.
+/// The doors of so many shards for so many endpoints, beside these ports, and what each shard has
+/// for its door.
 fn make_doors(
     shards: usize,
     endpoints: usize,
+    ports: Vec<Sleeper>,
     relaying: u16,
     tls_listeners: Vec<String>,
 ) -> io::Result<(Doors, Vec<(Poll, Inbox)>)> {
@@ -233,6 +254,7 @@ fn make_doors(
         doors.push(door);
         parts.push((poll, inbox));
     }
+    sleepers.extend(ports);
     let interconnect = Interconnect::new(sleepers);
     let doors = Doors::new(doors, interconnect, relaying, tls_listeners)?;
     Ok((doors, parts))
@@ -410,33 +432,67 @@ impl Engine {
     pub fn stop(self) -> bool {
         self.doors.is_ready.store(false, Ordering::Release);
         std::thread::sleep(self.live.settings.shutdown_delay);
-        let deadline = Instant::now() + self.live.settings.shutdown_timeout;
-        let relaying = self.doors.relaying;
-        let stop = |shard| {
-            // A shard that takes no message any more has ended, or is given up at the deadline.
-            let _ = self.doors.control_until(shard, Control::Stop, deadline);
+        let (now, timeout) = (Instant::now(), self.live.settings.shutdown_timeout);
+        let stopping = Stopping {
+            doors: &self.doors,
+            ports_until: now + STOP_PORT_WAIT.min(timeout / 2),
+            deadline: now + timeout,
         };
-        (0..relaying).for_each(stop);
+        let relaying = self.doors.relaying;
+        (0..relaying).for_each(|shard| stopping.tell(shard));
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
-        let mut is_graceful = join_until(relays, deadline);
+        let mut is_graceful = stopping.join(relays);
         // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(stop);
-        is_graceful &= join_until(threads.collect(), deadline);
+        (relaying..self.doors.shards()).for_each(|shard| stopping.tell(shard));
+        is_graceful &= stopping.join(threads.collect());
         self.doors.is_aborted.store(true, Ordering::Relaxed);
+        self.doors.interconnect.end(self.doors.shards());
         is_graceful
     }
 }
 
-/// Waits for the threads until the deadline. Returns whether all have ended.
-fn join_until(mut threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
+/// A graceful stop under way.
+struct Stopping<'d> {
+    doors: &'d Doors,
+    /// Until then shards may wait for ports.
+    ports_until: Instant,
+    deadline: Instant,
+}
+
+impl Stopping<'_> {
+    /// How long to wait between two looks.
     const LOOK: Duration = Duration::from_millis(5);
-    while !threads.is_empty() {
-        threads.retain(|thread| !thread.is_finished());
-        if Instant::now() >= deadline {
-            return threads.is_empty();
+
+    /// Tells a shard to stop. One that takes no message until the deadline is given up.
+    fn tell(&self, shard: u16) {
+        loop {
+            let next_look = self.deadline.min(Instant::now() + Stopping::LOOK);
+            let is_told = self.doors.stop_until(shard, next_look);
+            if is_told || Instant::now() >= self.deadline {
+                return;
+            }
+            self.look_at_ports();
         }
-        std::thread::sleep(LOOK);
     }
-    true
+
+    /// Waits for the threads until the deadline. Returns whether all have ended.
+    fn join(&self, mut threads: Vec<JoinHandle<()>>) -> bool {
+        while !threads.is_empty() {
+            threads.retain(|thread| !thread.is_finished());
+            if Instant::now() >= self.deadline {
+                return threads.is_empty();
+            }
+            self.look_at_ports();
+            std::thread::sleep(Stopping::LOOK);
+        }
+        true
+    }
+
+    /// A shard that waits for a port does not even hear that it is to stop.
+    fn look_at_ports(&self) {
+        if Instant::now() >= self.ports_until {
+            self.doors.close_blocking_ports();
+        }
+    }
 }

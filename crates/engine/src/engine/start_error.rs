@@ -17,6 +17,14 @@ pub enum StartError {
     /// The number of shards is out of bounds.
     #[error("{0} shards: there must be 1 to {max}", max = SHARDS_MAX - 1)]
     Shards(usize),
+    /// There are more shards and ports than a room can tell apart.
+    #[error("{shards} shards and {ports} ports: there must be at most {SHARDS_MAX} together")]
+    Ports {
+        /// The shards, with the admin shard if there is one.
+        shards: usize,
+        /// The ports.
+        ports: usize,
+    },
     /// The receive buffer is too small to be of use.
     #[error("a receive buffer of {0} bytes: it must have at least {READ_BUFFER_BYTES_MIN}")]
     ReadBuffer(usize),

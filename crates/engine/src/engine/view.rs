@@ -70,7 +70,7 @@ impl View {
         self.doors.connects.len()
     }
 
-    /// Rooms that have members, those of the admin shard's own endpoints aside.
+    /// Rooms that have members or ports, those of the admin shard's own endpoints aside.
     pub fn rooms(&self) -> usize {
         let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
         let own: u64 = admins

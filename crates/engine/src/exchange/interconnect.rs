@@ -1,24 +1,29 @@
 //! What the exchanges of a process share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Credit, Mailbox};
 use super::wake::Sleeper;
 use crate::fanout::directory::Directory;
 use crate::fanout::segment::LiveBytes;
+use crate::sync::fence;
 
-/// The directory, and a mailbox from each shard to each.
+/// The directory, and a mailbox from each participant to each. The participants are the shards, and
+/// behind them the ports.
 pub(crate) struct Interconnect {
     pub(crate) directory: Directory,
     /// Bytes of buffers and batches.
     pub(crate) live: Arc<LiveBytes>,
     sleepers: Box<[Sleeper]>,
-    /// From shard `from` to shard `to` at `from * shards + to`.
+    /// From participant `from` to participant `to` at `from * participants + to`.
     mailboxes: Box<[Arc<Mailbox>]>,
+    /// The shards are gone: no more mail comes.
+    has_ended: AtomicBool,
 }
 
 impl Interconnect {
-    /// For a shard each.
+    /// For a participant each.
     pub(crate) fn new(sleepers: Vec<Sleeper>) -> Interconnect {
         Interconnect::with_mailboxes(sleepers, Mailbox::new)
     }
@@ -33,10 +38,11 @@ impl Interconnect {
             live: Arc::default(),
             sleepers: sleepers.into(),
             mailboxes: (0..count * count).map(|_| Arc::new(mailbox())).collect(),
+            has_ended: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn shards(&self) -> u16 {
+    pub(crate) fn participants(&self) -> u16 {
         self.sleepers.len() as u16
     }
 
@@ -44,13 +50,91 @@ impl Interconnect {
         &self.mailboxes[usize::from(from) * self.sleepers.len() + usize::from(to)]
     }
 
-    /// Mails that wait for a shard in all its mailboxes together.
-    pub(crate) fn mailbox_depth(&self, shard: u16) -> usize {
-        let mailboxes = (0..self.shards()).map(|from| self.mailbox(from, shard));
-        mailboxes.map(|mailbox| mailbox.depth()).sum()
+    /// The mailboxes to a participant.
+    fn mailboxes_to(&self, to: u16) -> impl Iterator<Item = (u16, &Arc<Mailbox>)> {
+        (0..self.participants()).map(move |from| (from, self.mailbox(from, to)))
     }
 
-    pub(crate) fn sleeper(&self, shard: u16) -> &Sleeper {
-        &self.sleepers[usize::from(shard)]
+    /// Mails that wait for a participant in all its mailboxes together.
+    pub(crate) fn mailbox_depth(&self, to: u16) -> usize {
+        let mailboxes = self.mailboxes_to(to);
+        mailboxes.map(|(_, mailbox)| mailbox.depth()).sum()
+    }
+
+    pub(crate) fn sleeper(&self, participant: u16) -> &Sleeper {
+        &self.sleepers[usize::from(participant)]
+    }
+
+    /// Wakes a participant if it sleeps. Called after there is something for it. Returns whether it
+    /// had to be woken.
+    pub(crate) fn wake(&self, participant: u16) -> bool {
+        let sleeper = self.sleeper(participant);
+        let asleep = sleeper.sleeping.must_wake();
+        if asleep {
+            // Whoever was closed says that it sleeps, after it has said that it is closed.
+            fence(Ordering::Acquire);
+            match self.is_closed(participant) {
+                true => self.discard_mail(participant),
+                false => sleeper.rouse(),
+            }
+        }
+        asleep
+    }
+}
+
+/// Participants that are gone while the others go on.
+impl Interconnect {
+    /// Whether [`Interconnect::close`] was called for it.
+    pub(super) fn is_closed(&self, participant: u16) -> bool {
+        self.mailbox(participant, participant).is_closed()
+    }
+
+    /// Discards what waits for a participant and whatever comes for it from now on: it holds up
+    /// nobody any more. It is woken, and finds that it is closed.
+    pub(crate) fn close(&self, participant: u16) {
+        for (_, mailbox) in self.mailboxes_to(participant) {
+            mailbox.close();
+        }
+        fence(Ordering::SeqCst);
+        let sleeper = self.sleeper(participant);
+        let was_asleep = sleeper.sleeping.must_wake();
+        self.discard_mail(participant);
+        if was_asleep {
+            sleeper.rouse();
+        }
+    }
+
+    /// A participant that is closed counts as one that sleeps: whoever has pushed mail to it is
+    /// told to wake it, and discards the mail instead. So pushing costs the same whether anybody
+    /// is closed or not, and no mail stays that was pushed while the mailbox was closed.
+    fn discard_mail(&self, participant: u16) {
+        self.sleeper(participant).sleeping.announce();
+        for (from, mailbox) in self.mailboxes_to(participant) {
+            while let Some(mail) = mailbox.pop() {
+                drop(Credit::new(mailbox, &mail));
+            }
+            if mailbox.blocked.must_wake() {
+                self.wake(from);
+            }
+        }
+    }
+
+    /// Whether some other participant waits until this one takes mail.
+    pub(crate) fn blocks_others(&self, participant: u16) -> bool {
+        let mut mailboxes = self.mailboxes_to(participant);
+        mailboxes.any(|(_, mailbox)| mailbox.blocked.is_announced())
+    }
+
+    /// Says that the shards, of which there are so many, are gone, and wakes the ports.
+    pub(crate) fn end(&self, shards: u16) {
+        self.has_ended.store(true, Ordering::Release);
+        for port in shards..self.participants() {
+            self.wake(port);
+        }
+    }
+
+    /// Whether the shards are gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 }

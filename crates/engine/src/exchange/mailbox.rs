@@ -1,4 +1,4 @@
-//! A mailbox: the bounded lock-free queue from one shard to one other.
+//! A mailbox: the bounded lock-free queue from one participant to one other.
 //!
 //! What was pushed counts against the bound until the receiver has delivered it, so that frames
 //! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
@@ -64,6 +64,8 @@ pub(crate) struct Mailbox {
     bytes_max: usize,
     /// Set by a sender that has a batch which does not fit.
     pub(crate) blocked: SleepFlag,
+    /// The receiver is gone for good: what is pushed is discarded.
+    is_closed: AtomicBool,
 }
 
 impl Mailbox {
@@ -81,22 +83,56 @@ impl Mailbox {
             mails_max,
             bytes_max,
             blocked: SleepFlag::default(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
     /// Pushes `mail`, or gives it back where it does not fit. An empty mailbox takes any one batch.
     /// Called by the sending shard alone, so what it reads here can only shrink meanwhile.
     pub(crate) fn push(&self, mail: Mail) -> Result<(), Mail> {
-        let mails = self.mails.load(Ordering::Acquire);
-        let bytes = self.bytes.load(Ordering::Relaxed) + mail.bytes();
-        if mails > 0 && (mails >= self.mails_max || bytes > self.bytes_max) {
-            return Err(mail);
+        if self.lacks_room_for(mail.bytes()) {
+            // Nobody will make room any more where the receiver is gone.
+            return if self.is_closed() { Ok(()) } else { Err(mail) };
         }
         self.reserve(mail.bytes());
         self.sender.try_send(mail).map_err(|refused| {
             debug_assert!(false, "a mailbox below its bound took no mail");
             refused.into_inner()
         })
+    }
+
+    #[inline]
+    fn lacks_room_for(&self, bytes: usize) -> bool {
+        let mails = self.mails.load(Ordering::Acquire);
+        let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
+        mails > 0 && (mails >= self.mails_max || bytes > self.bytes_max)
+    }
+
+    /// Whether mail of so many bytes would be taken now. If not, the sender is announced as
+    /// blocked, as by [`Mailbox::push_all`].
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        let takes = |mailbox: &Mailbox| !mailbox.lacks_room_for(bytes) || mailbox.is_closed();
+        if !takes(self) {
+            self.blocked.announce();
+            if !takes(self) {
+                return false;
+            }
+        }
+        if self.blocked.is_announced() {
+            self.blocked.withdraw();
+        }
+        true
+    }
+
+    /// Says that the receiver is gone. A fence, and a look at what was pushed and at who is
+    /// blocked, have to follow.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the receiver is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     /// Pushes what waits in `unsent`, in order, as far as it fits. Where something is left, the

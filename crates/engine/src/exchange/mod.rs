@@ -1,5 +1,6 @@
 //! What shards do with each other: each shard's part of the rooms, what it publishes to them, and
-//! the mail that carries it from shard to shard.
+//! the mail that carries it from shard to shard. A [`Port`] is one more participant, which is no
+//! shard: what is said of shards here holds of it, too.
 //!
 //! An [`Exchange`] has no thread, no socket, no clock and no connection: members are numbers that
 //! whoever drives it gives to them. It wakes others by [`wake::Wake`], and it never waits. So the
@@ -10,7 +11,9 @@ mod interconnect;
 mod invariants;
 mod local_rooms;
 mod mailbox;
+mod port;
 mod sealing;
+mod seat;
 mod sleep;
 mod stats;
 mod wake;
@@ -38,8 +41,12 @@ use crate::work::Work;
 
 pub(crate) use self::interconnect::Interconnect;
 pub(crate) use self::mailbox::EndpointMail;
+pub use self::port::{Delivery, Frame, Port, PortError, PortTurn};
+pub(crate) use self::seat::Link;
+pub use self::seat::{OpenError, Seat};
 pub use self::stats::ExchangeStats;
-pub(crate) use self::wake::{Sleeper, Wake};
+pub(crate) use self::wake::Sleeper;
+pub use self::wake::Wake;
 
 #[cfg(test)]
 mod simulation;
@@ -96,7 +103,7 @@ impl Exchange {
             pending: VecDeque::new(),
             pending_bytes: 0,
             batch: BatchBuilder::new(Arc::clone(&interconnect.live)),
-            unsent: (0..interconnect.shards())
+            unsent: (0..interconnect.participants())
                 .map(|_| VecDeque::new())
                 .collect(),
             own_mailbox: Arc::clone(interconnect.mailbox(id, id)),
@@ -109,7 +116,7 @@ impl Exchange {
 
     fn others(&self) -> impl Iterator<Item = u16> + use<> {
         let own = self.id;
-        (0..self.interconnect.shards()).filter(move |shard| *shard != own)
+        (0..self.interconnect.participants()).filter(move |shard| *shard != own)
     }
 
     /// Gives back memory that grew under load.
@@ -187,9 +194,15 @@ impl Exchange {
     /// Makes a connection a member of the room, of which it is none. The room exists from now on
     /// if it did not. Returns its place, and the member's seat in it.
     pub(crate) fn join(&mut self, key: &RoomKey, connection: u32, can_inflate: bool) -> (u32, u32) {
+        self.join_as(key, connection, |room| room.member_joined(can_inflate))
+    }
+
+    /// Likewise; `count` counts the member among those of the room, or does not.
+    #[inline]
+    fn join_as(&mut self, key: &RoomKey, connection: u32, count: impl Fn(&Room)) -> (u32, u32) {
         let place = self.enter(key);
         let local = &mut self.rooms[place as usize];
-        local.room.member_joined(can_inflate);
+        count(&local.room);
         let seat = local.join(connection);
         self.check_invariants();
         (place, seat)
@@ -198,11 +211,17 @@ impl Exchange {
     /// Ends the membership at `seat`. Returns those members that have another seat now. The room is
     /// gone with its last member.
     pub(crate) fn leave(&mut self, place: u32, seat: u32, can_inflate: bool) -> [Option<Moved>; 2] {
+        self.leave_as(place, seat, |room| room.member_left(can_inflate))
+    }
+
+    /// Likewise; `count` undoes what it did when the member joined.
+    #[inline]
+    fn leave_as(&mut self, place: u32, seat: u32, count: impl Fn(&Room)) -> [Option<Moved>; 2] {
         let local = &mut self.rooms[place as usize];
         let pending_before = local.pending_bytes();
         let moved = local.leave(seat);
         self.pending_bytes -= pending_before - local.pending_bytes();
-        local.room.member_left(can_inflate);
+        count(&local.room);
         if local.members() == 0 {
             let local = self.rooms.remove(place);
             self.has_freed_mail |= local.held_runs() > 0;
@@ -304,7 +323,9 @@ impl Exchange {
             .then(|| Sealing::new(self.batch.seal()))
     }
 
-    /// One step of it. Returns the next one.
+    /// One step of it. Returns the next one. In the loop of [`Exchange::seal`] the steps are to be
+    /// one piece of code, which moves nothing from step to step.
+    #[inline(always)]
     fn go_on_sealing(&mut self, sealing: Sealing, tick: Tick) -> Option<Sealing> {
         match sealing {
             Sealing::Tickets {
@@ -391,7 +412,7 @@ impl Exchange {
     pub(crate) fn has_mail(&self) -> bool {
         let has_mail = |from: u16| !self.interconnect.mailbox(from, self.id).is_empty();
         self.others().any(has_mail)
-            || (0..self.interconnect.shards()).any(|to| self.may_push_again(to))
+            || (0..self.interconnect.participants()).any(|to| self.may_push_again(to))
     }
 
     /// Whether a receiver has said that there is room again.
@@ -465,7 +486,7 @@ impl Exchange {
     fn wake_blocked_senders(&self) {
         for from in self.others() {
             if self.interconnect.mailbox(from, self.id).blocked.must_wake() {
-                self.interconnect.sleeper(from).wake();
+                self.interconnect.wake(from);
             }
         }
     }
@@ -485,7 +506,7 @@ impl Exchange {
     /// Tries again to push what did not fit.
     #[inline]
     pub(crate) fn push_unsent(&mut self) {
-        for shard in 0..self.interconnect.shards() {
+        for shard in 0..self.interconnect.participants() {
             if !self.unsent[usize::from(shard)].is_empty() && self.push_unsent_to(shard) {
                 self.wake(shard);
             }
@@ -500,7 +521,7 @@ impl Exchange {
 
     /// Wakes another shard where it sleeps, after mail was pushed to it.
     fn wake(&self, shard: u16) {
-        if self.interconnect.sleeper(shard).wake() {
+        if self.interconnect.wake(shard) {
             self.stats.wakes_sent.add(1);
         } else {
             self.stats.wakes_elided.add(1);

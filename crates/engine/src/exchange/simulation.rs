@@ -4,7 +4,7 @@
 //! only write down what they get. Other shards may go on between any two steps of a turn, and
 //! between any two of a sealing. The mailboxes are tiny, so that senders block all the time. A
 //! shard that sleeps is run again only when it is woken: there is no tick that would hide a lost
-//! wake.
+//! wake. Ports take part in some runs (`simulation/ports.rs`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
+use self::ports::{Driven, Fate};
 use super::mailbox::Mailbox;
 use super::sealing::Sealing;
 use super::{EndpointMail, Exchange, ExchangeStats, Interconnect, Sleeper, Wake};
@@ -27,6 +28,7 @@ use crate::wire::frame::Opcode;
 use crate::work::{TurnPhase, Work};
 
 mod faults;
+mod ports;
 
 const ROOMS: u64 = 3;
 /// Header and payload, the frame's number.
@@ -100,7 +102,14 @@ impl Wake for Waker {
 struct World {
     random: Random,
     interconnect: Arc<Interconnect>,
+    /// Of each participant.
     is_woken: Vec<Arc<AtomicBool>>,
+    /// The participants that are shards. The others are ports.
+    shards: u16,
+    /// How all ports end, if that is not left to chance.
+    fate: Option<Fate>,
+    /// A fault: ports that are dropped do not close.
+    forgets_ports: bool,
     mails_max: usize,
     /// Shards say when they have published all. That wakes everybody, so they say it in some runs
     /// alone.
@@ -113,7 +122,11 @@ struct World {
 
 impl World {
     fn new(seed: u64, shards: u16, mails_max: usize, bytes_max: usize) -> World {
-        let is_woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
+        World::with_ports(seed, shards, 0, mails_max, bytes_max)
+    }
+
+    fn with_ports(seed: u64, shards: u16, ports: u16, mails_max: usize, bytes_max: usize) -> World {
+        let is_woken: Vec<Arc<AtomicBool>> = (0..shards + ports).map(|_| Arc::default()).collect();
         let sleepers = is_woken.iter();
         let sleepers = sleepers.map(|each| Sleeper::new(Waker(Arc::clone(each))));
         let mailbox = || Mailbox::bounded(mails_max, bytes_max);
@@ -123,6 +136,9 @@ impl World {
             random,
             interconnect: Arc::new(Interconnect::with_mailboxes(sleepers.collect(), mailbox)),
             is_woken,
+            shards,
+            fate: None,
+            forgets_ports: false,
             mails_max,
             published: Vec::new(),
             order: BTreeMap::new(),
@@ -153,11 +169,13 @@ impl World {
 
     /// Whether no credit is left out or given back twice: what every mailbox counts is queued in it
     /// or held by the shard that took it.
-    fn check_credits(&self, shards: &[Shard]) {
-        for to in shards {
-            let held = to.exchange.held_credits();
-            for from in shards {
-                let mailbox = self.interconnect.mailbox(from.id, to.id);
+    fn check_credits(&self, shards: &[Shard], ports: &[Driven]) {
+        let shards = shards.iter().map(|shard| (shard.id, Some(&shard.exchange)));
+        let ports = ports.iter().map(Driven::exchange);
+        for (to, exchange) in shards.chain(ports) {
+            let held = exchange.map_or(Vec::new(), Exchange::held_credits);
+            for from in 0..self.interconnect.participants() {
+                let mailbox = self.interconnect.mailbox(from, to);
                 let of_it = held.iter().filter(|credit| credit.is_of(mailbox)).count();
                 assert_eq!(
                     mailbox.depth(),
@@ -257,7 +275,7 @@ impl Shard {
 
     /// Sends mail of an endpoint to some shard: who sends it, and how much went before.
     fn send_mail(&mut self, world: &mut World) {
-        let to = world.random.below(world.is_woken.len() as u64) as u16;
+        let to = world.random.below(u64::from(world.shards)) as u16;
         let sent = &mut self.mail_sent[usize::from(to)];
         let mail = EndpointMail {
             endpoint: EndpointId(0),
@@ -300,7 +318,7 @@ impl Shard {
         let has_all = self.to_publish == 0 && !self.exchange.has_published();
         if world.has_ends && has_all && !self.has_ended {
             self.has_ended = true;
-            for shard in self.exchange.others() {
+            for shard in self.exchange.others().filter(|each| *each < world.shards) {
                 self.exchange.end_mail_to(shard);
             }
         }
@@ -457,22 +475,36 @@ impl Shard {
         );
         let held = self.exchange.held_credits().len();
         assert_eq!(held, 0, "shard {id} waits for a ticket that does not come");
-        for other in self.exchange.others() {
+        for other in self.exchange.others().filter(|each| *each < world.shards) {
             let is_told = self.exchange.has_ended(other);
             assert_eq!(is_told, world.has_ends, "shard {id} missed an end");
         }
     }
 }
 
-/// Runs until everybody sleeps, with `disturb` called before each step. Returns how often a sender
-/// was blocked.
-fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> u64 {
-    let shards = world.is_woken.len() as u16;
+/// What happened in a run.
+struct Happened {
+    /// How often a shard was blocked.
+    blocked: u64,
+    /// Frames that ports got.
+    to_ports: usize,
+}
+
+/// Runs until everybody sleeps, with `disturb` called before each step of a shard.
+fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> Happened {
+    let (shards, participants) = (world.shards, world.interconnect.participants());
+    let mut ports: Vec<Driven> = (shards..participants)
+        .map(|id| Driven::new(&mut world, id))
+        .collect();
     let mut all: Vec<Shard> = (0..shards).map(|id| Shard::new(&world, id, 150)).collect();
     let mut steps = 0;
     loop {
-        let awake: Vec<usize> = (0..all.len())
-            .filter(|id| !all[*id].is_asleep(&world))
+        let is_asleep = |id: &usize| match all.get(*id) {
+            Some(shard) => shard.is_asleep(&world),
+            None => ports[*id - all.len()].is_asleep(&world),
+        };
+        let awake: Vec<usize> = (0..all.len() + ports.len())
+            .filter(|id| !is_asleep(id))
             .collect();
         if awake.is_empty() {
             break;
@@ -480,11 +512,16 @@ fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> u64
         // A shard often gets no further for a while.
         let chosen = awake[world.random.below(awake.len() as u64) as usize];
         for _ in 0..1 + world.random.below(12) {
-            disturb(&mut all[chosen], &mut world);
-            all[chosen].go_on(&mut world);
+            if let Some(shard) = all.get_mut(chosen) {
+                disturb(shard, &mut world);
+                shard.go_on(&mut world);
+            } else {
+                let port = chosen - all.len();
+                ports[port].go_on(&mut world);
+            }
             steps += 1;
         }
-        world.check_credits(&all);
+        world.check_credits(&all, &ports);
         assert!(steps < STEPS_MAX, "some shard never sleeps");
     }
     for (from, to) in all
@@ -499,20 +536,35 @@ fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> u64
         shard.check_end(&world);
         shard.check(&world);
     }
+    ports.iter().for_each(|port| port.check(&world));
     let interconnect = &world.interconnect;
-    assert!((0..shards).all(|shard| interconnect.mailbox_depth(shard) == 0));
+    assert!((0..participants).all(|shard| interconnect.mailbox_depth(shard) == 0));
     assert_eq!(
         interconnect.live.now(),
         0,
         "frames that everybody has are held"
     );
-    all.iter()
-        .map(|shard| shard.exchange.stats.blocked.get())
-        .sum()
+    let blocked = all.iter().map(|shard| shard.exchange.stats.blocked.get());
+    Happened {
+        blocked: blocked.sum(),
+        to_ports: ports.iter().map(Driven::got).sum(),
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn every_schedule_with_ports_ends_with_one_order_for_everybody(
+        seed in any::<u64>(),
+        shards in 1..4_u16,
+        ports in 1..3_u16,
+        mails_max in 1..4_usize,
+        frames_max in 1..12_usize,
+    ) {
+        let bytes_max = frames_max * FRAME_BYTES;
+        run(World::with_ports(seed, shards, ports, mails_max, bytes_max), |_, _| {});
+    }
 
     #[test]
     fn every_schedule_ends_with_one_order_for_everybody(
@@ -528,9 +580,23 @@ proptest! {
 #[test]
 fn senders_block_in_the_simulation() {
     let world = |seed| World::new(seed, 4, 1, 4 * FRAME_BYTES);
-    let blocked: u64 = (0..20).map(|seed| run(world(seed), |_, _| {})).sum();
+    let blocked = |seed| run(world(seed), |_, _| {}).blocked;
+    let blocked: u64 = (0..20).map(blocked).sum();
     assert!(
         blocked > 100,
         "only {blocked} times: the bounds were not put to the test"
     );
+}
+
+#[test]
+fn ports_get_frames_and_block_a_lone_shard_in_the_simulation() {
+    let world = |seed| World::with_ports(seed, 1, 1, 1, 4 * FRAME_BYTES);
+    let (mut blocked, mut to_ports) = (0, 0);
+    for seed in 0..20 {
+        let happened = run(world(seed), |_, _| {});
+        blocked += happened.blocked;
+        to_ports += happened.to_ports;
+    }
+    assert!(blocked > 50, "only {blocked} times");
+    assert!(to_ports > 500, "only {to_ports} frames");
 }

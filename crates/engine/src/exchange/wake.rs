@@ -1,15 +1,32 @@
 //! Waking whoever sleeps until there is mail.
 
 use std::io;
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use super::sleep::SleepFlag;
 
-/// Ends the sleep of one thread, from any thread.
-pub(crate) trait Wake: Send + Sync {
+/// Ends the sleep of one thread, from any thread. It is called where a thread of the engine has
+/// something else to do, so it must not wait: it writes to an `eventfd`, say, or unparks. A panic
+/// in it ends the process, as any panic of a shard does.
+///
+/// A wake that comes before the thread sleeps has to end its next sleep. One that comes for nothing
+/// does no harm.
+pub trait Wake: Send + Sync {
     /// # Errors
     ///
     /// The sleeper could not be told: it finds its mail when it wakes by itself.
     fn wake(&self) -> io::Result<()>;
+}
+
+/// Wakes a thread that waits for a message: the channel holds one at the least
+/// (`std::sync::mpsc::sync_channel(1)`). If it is full, the thread has yet to see an earlier wake.
+impl Wake for SyncSender<()> {
+    fn wake(&self) -> io::Result<()> {
+        match self.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(())) => Ok(()),
+            Err(TrySendError::Disconnected(())) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
 }
 
 /// One who sleeps now and then.
@@ -26,14 +43,11 @@ impl Sleeper {
         }
     }
 
-    /// Wakes it if it sleeps. Called after there is something for it. Returns whether it had to be
-    /// woken.
-    pub(crate) fn wake(&self) -> bool {
-        let asleep = self.sleeping.must_wake();
-        if asleep && let Err(error) = self.waker.wake() {
+    /// Ends its sleep.
+    pub(super) fn rouse(&self) {
+        if let Err(error) = self.waker.wake() {
             // An eventfd that cannot be written to: the sleeper's own timeout will have to do.
-            tracing::error!(%error, "a shard could not be woken");
+            tracing::error!(%error, "a shard or a port could not be woken");
         }
-        asleep
     }
 }

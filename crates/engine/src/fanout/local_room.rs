@@ -370,6 +370,22 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
     }
 
+    /// Gives the only member all that it has not got. Returns the ticket of the first frame, too.
+    pub fn take_runs(&mut self) -> (u64, VecDeque<LocalRun>) {
+        debug_assert!(self.members.len() == 1, "whose runs?");
+        let next_run = self.next_run();
+        let runs = std::mem::take(&mut self.runs);
+        self.members
+            .iter_mut()
+            .for_each(|member| member.next_run = next_run);
+        (self.first_run, self.lap_run) = (next_run, next_run);
+        (self.visits_pending, self.pending_bytes) = (0, 0);
+        self.charge = None;
+        self.check_invariants();
+        let frames: u64 = runs.iter().map(|run| u64::from(run.frames)).sum();
+        (self.next_ticket - frames, runs)
+    }
+
     /// The cursor is at the first member again: what was there a lap ago, everybody has.
     fn begin_lap(&mut self) {
         self.cursor = 0;

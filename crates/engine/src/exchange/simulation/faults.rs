@@ -38,9 +38,13 @@ enum Fault {
     BlockedSenderNotWoken,
     /// A shard leaves a room that it has members of.
     RoomLeftTooEarly,
+    /// A port goes without a word.
+    PortGoneInSilence,
+    /// Whoever has mail for a port that is gone does not discard it.
+    MailToClosedPortKept,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 17] = [
     Fault::CreditLost,
     Fault::LeftTwice,
     Fault::LeftInSilence,
@@ -56,12 +60,22 @@ const FAULTS: [Fault; 15] = [
     Fault::EndpointMailForgotten,
     Fault::BlockedSenderNotWoken,
     Fault::RoomLeftTooEarly,
+    Fault::PortGoneInSilence,
+    Fault::MailToClosedPortKept,
 ];
 
 impl Fault {
     /// Whether it is planted again and again: one lost wake is made good by the next.
     fn lasts(self) -> bool {
-        matches!(self, Fault::WakeNotSent | Fault::BlockedSenderNotWoken)
+        matches!(
+            self,
+            Fault::WakeNotSent | Fault::BlockedSenderNotWoken | Fault::MailToClosedPortKept
+        )
+    }
+
+    /// Whether it takes a port.
+    fn is_of_ports(self) -> bool {
+        matches!(self, Fault::PortGoneInSilence | Fault::MailToClosedPortKept)
     }
 
     /// Plants it before a step of the shard. Returns whether that step gives occasion to it.
@@ -100,6 +114,18 @@ impl Fault {
                 room.is_some_and(|room| {
                     directory.leave(&room, shard.id);
                     true
+                })
+            }
+            Fault::PortGoneInSilence => {
+                let is_new = !world.forgets_ports;
+                world.forgets_ports = true;
+                is_new
+            }
+            Fault::MailToClosedPortKept => {
+                let interconnect = &world.interconnect;
+                let mut ports = world.shards..interconnect.participants();
+                ports.any(|port| {
+                    interconnect.is_closed(port) && interconnect.sleeper(port).sleeping.must_wake()
                 })
             }
             _ => self.plant_in_sealing(shard, world),
@@ -198,7 +224,9 @@ const SEEDS: u64 = 30;
 fn plant(fault: Fault) -> (u32, u32) {
     let (mut planted, mut caught) = (0, 0);
     for seed in 0..SEEDS {
-        let world = World::new(seed, 3, 2, 8 * FRAME_BYTES);
+        let ports = u16::from(fault.is_of_ports());
+        let mut world = World::with_ports(seed, 3, ports, 2, 8 * FRAME_BYTES);
+        world.fate = Some(Fate::IsDropped);
         let (mut wait, mut is_planted) = (100 + 7 * seed, false);
         let disturb = |shard: &mut Shard, world: &mut World| {
             wait = wait.saturating_sub(1);
