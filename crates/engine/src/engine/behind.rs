@@ -39,6 +39,7 @@ impl BehindRooms {
         }
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.by_client.is_empty()
     }

@@ -21,7 +21,14 @@ pub(super) struct Edge {
 impl Edge {
     /// Closes connections that their client, endpoint code, a policy or a timer has doomed. It is
     /// called after delivery, so that what was published before goes out before the Close.
+    #[inline]
     pub(super) fn close_doomed(&self, clients: &mut Clients) {
+        if !clients.core.doomed.is_empty() {
+            self.close_all_doomed(clients);
+        }
+    }
+
+    fn close_all_doomed(&self, clients: &mut Clients) {
         while let Some((key, reason)) = clients.core.doomed.pop_front() {
             if let Some((refusal, response)) = clients.close(key, &reason) {
                 self.refuse_unfinished(clients, key, refusal, &response);

@@ -60,9 +60,6 @@ impl Clients {
 
     /// Tells endpoints of clients for which little waits by now.
     pub(super) fn tell_of_low_water(&mut self) {
-        if self.core.drained.is_empty() {
-            return;
-        }
         for key in std::mem::take(&mut self.core.drained) {
             if self.core.connection(key).is_none() || !self.core.is_open(key) {
                 continue;

@@ -11,11 +11,15 @@ const CONNECTIONS_LOOKED_AT_MAX: usize = 32;
 
 impl Clients {
     /// Panics if something does not hold. It does nothing in a release build.
+    #[inline(always)]
     pub(super) fn check_invariants(&self) {
-        let connections = &self.core.connections;
-        if !cfg!(debug_assertions) || connections.len() > CONNECTIONS_LOOKED_AT_MAX {
-            return;
+        if cfg!(debug_assertions) && self.core.connections.len() <= CONNECTIONS_LOOKED_AT_MAX {
+            self.assert_invariants();
         }
+    }
+
+    fn assert_invariants(&self) {
+        let connections = &self.core.connections;
         for (index, connection) in connections.iter() {
             let key = Key {
                 index: index as u32,

@@ -140,9 +140,6 @@ impl Core {
 
     /// Sends what waits for nothing any more. Called after the delivery.
     pub(super) fn send_those_behind(&mut self) {
-        if self.behind.is_empty() {
-            return;
-        }
         for index in self.behind.clients() {
             let Some(mut waiting) = self.behind.take(index) else {
                 continue;

@@ -94,14 +94,20 @@ impl Shard {
         self.take_mail();
         self.accept();
         self.read();
-        self.clients.endpoints_work();
+        if self.clients.have_endpoints_work() {
+            self.clients.endpoints_work();
+        }
         self.seal();
         self.check_stop();
         self.clients.deliver();
-        self.clients.core.send_those_behind();
+        if !self.clients.core.behind.is_empty() {
+            self.clients.core.send_those_behind();
+        }
         self.edge.close_doomed(&mut self.clients);
         self.clients.flush();
-        self.clients.tell_of_low_water();
+        if !self.clients.core.drained.is_empty() {
+            self.clients.tell_of_low_water();
+        }
         self.edge.close_doomed(&mut self.clients);
         self.timers();
         self.keep_within_memory();

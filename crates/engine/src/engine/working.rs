@@ -15,12 +15,15 @@ impl Clients {
         });
     }
 
+    /// Whether mail of endpoints has come, or some have work left.
+    #[inline]
+    pub(super) fn have_endpoints_work(&self) -> bool {
+        self.core.exchange.has_arrived() || !self.core.at_work.is_empty()
+    }
+
     /// Hands out the mail of endpoints that has come, and has those do a bit of their work that
     /// have some left, each once.
     pub(super) fn endpoints_work(&mut self) {
-        if !self.core.exchange.has_arrived() && self.core.at_work.is_empty() {
-            return;
-        }
         self.core.work.begin(TurnPhase::Endpoint);
         while !self.core.work.is_spent()
             && let Some(mail) = self.core.exchange.next_arrived()
@@ -39,8 +42,7 @@ impl Clients {
                 self.core.ask_for_turn(id);
             }
         }
-        let more = self.core.exchange.has_arrived() || !self.core.at_work.is_empty();
-        self.core.note_cut(more);
+        self.core.note_cut(self.have_endpoints_work());
     }
 
     /// Hands one mail to its endpoint.

@@ -10,10 +10,22 @@ const ROOMS_LOOKED_AT_MAX: usize = 32;
 
 impl Exchange {
     /// Panics if something does not hold. It does nothing in a release build.
+    #[inline(always)]
     pub(super) fn check_invariants(&self) {
-        if !self.is_checked() {
-            return;
+        if cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX {
+            self.assert_invariants();
         }
+    }
+
+    /// The same of what holds but for a pass over the rooms.
+    #[inline(always)]
+    pub(super) fn check_pending(&self) {
+        if cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX {
+            self.assert_pending();
+        }
+    }
+
+    fn assert_invariants(&self) {
         let mut pending_bytes = 0;
         for (place, local) in self.rooms.iter() {
             let room = &local.room;
@@ -51,11 +63,7 @@ impl Exchange {
         );
     }
 
-    /// The same of what holds but for a pass over the rooms.
-    pub(super) fn check_pending(&self) {
-        if !self.is_checked() {
-            return;
-        }
+    fn assert_pending(&self) {
         for (place, local) in self.rooms.iter() {
             let is_queued = self.pending.contains(&place);
             assert!(
@@ -63,10 +71,6 @@ impl Exchange {
                 "a pending room that nobody serves"
             );
         }
-    }
-
-    fn is_checked(&self) -> bool {
-        cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX
     }
 
     /// The credits of runs that wait for a ticket, and of mail that was not handled, each once.
