@@ -12,7 +12,7 @@
 //! offence counts, has a [`Refusal`] for the metrics and the log, and no secret is in either.
 //!
 //! [`Request::context`]: crate::engine::Request::context
-//! [`Session::context`]: crate::engine::Session::context
+//! [`Session::context`]: crate::engine::Client::context
 //! [`Refusal`]: crate::engine::Refusal
 
 mod credentials;

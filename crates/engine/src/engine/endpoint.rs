@@ -95,7 +95,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
         let _ = (session, reason);
     }
 
-    /// No more waits for the client than [`Client::await_low_water`] has said: more may be sent.
+    /// No more waits for the client than [`await_low_water`](super::Client::await_low_water) has
+    /// said: more may be sent.
     /// Called once each time that it was asked for.
     fn drained(&self, session: &mut Session<'_, Self::State, Self::Local>) {
         let _ = session;
