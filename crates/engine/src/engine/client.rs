@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::answer::Terms;
 use super::close_reason::CloseReason;
-use super::core::Core;
+use super::core::{Core, PublishedTo};
 use super::handle::Handle;
 use super::ids::{JoinError, Key, RoomId, is_sendable};
 use crate::fanout::room::{EndpointId, RoomKey};
@@ -21,39 +21,16 @@ pub struct Client<'c> {
     received_ns: u64,
     /// Who of the recipients may get what is published.
     veto: Option<Filter>,
-    /// The rooms that were published to, but for those whose recipients were all but this client.
-    published: Published,
-}
-
-/// Rooms that were published to: one, as a rule.
-#[derive(Default)]
-struct Published {
-    last: Option<PublishedTo>,
-    others: Vec<PublishedTo>,
-}
-
-enum PublishedTo {
-    Room(RoomId),
-    Named(RoomKey),
-}
-
-impl Published {
-    #[inline]
-    fn note(&mut self, room: PublishedTo) {
-        if let Some(before) = self.last.replace(room) {
-            self.others.push(before);
-        }
-    }
 }
 
 impl<'c> Client<'c> {
     pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Client<'c> {
+        core.published.clear();
         Client {
             core,
             key,
             received_ns,
             veto: None,
-            published: Published::default(),
         }
     }
 
@@ -188,7 +165,7 @@ impl<'c> Client<'c> {
         payload: &[u8],
     ) {
         if self.is_for_it(&recipients) {
-            self.published.note(PublishedTo::Room(room));
+            self.core.published.rooms.push(room);
         }
         let recipients = self.unvetoed(recipients);
         if let Some(place) = self.core.room_place(room) {
@@ -229,7 +206,7 @@ impl<'c> Client<'c> {
             self.core
                 .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns);
         if has_members && is_for_it {
-            self.published.note(PublishedTo::Named(key));
+            self.core.published.names.push(key);
         }
         has_members
     }
@@ -256,20 +233,18 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// The rooms of this connection that it was published to.
+    /// The rooms of this connection that this callback has published to.
     #[inline]
     fn own_rooms_published_to(&self) -> Vec<RoomId> {
-        let Published { last, others } = &self.published;
-        let own = |room: &PublishedTo| {
-            let place = match room {
-                PublishedTo::Room(room) => self.core.room_place(*room),
-                PublishedTo::Named(key) => self.core.exchange.find(key),
-            };
+        let PublishedTo { rooms, names } = &self.core.published;
+        let own = |place: Option<u32>| {
             let rooms = &self.core.connections[self.key.index as usize].rooms;
             let place = place.filter(|place| rooms.contains(*place))?;
             Some(self.core.room_id(place))
         };
-        last.iter().chain(others).filter_map(own).collect()
+        let by_id = rooms.iter().map(|room| self.core.room_place(*room));
+        let by_name = names.iter().map(|key| self.core.exchange.find(key));
+        by_id.chain(by_name).filter_map(own).collect()
     }
 
     /// Has nothing more of the client read until [`Client::release`], so that TCP slows it down.

@@ -36,6 +36,25 @@ use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame::Opcode;
 use crate::work::Work;
 
+/// The rooms that the callback which runs has published to, but for those whose recipients were all
+/// but its client.
+#[derive(Default)]
+pub(super) struct PublishedTo {
+    pub(super) rooms: Vec<RoomId>,
+    pub(super) names: Vec<RoomKey>,
+}
+
+impl PublishedTo {
+    /// A callback begins.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.rooms.clear();
+        if !self.names.is_empty() {
+            self.names.clear();
+        }
+    }
+}
+
 /// A shard's state.
 pub(super) struct Core {
     pub(super) id: u16,
@@ -67,6 +86,7 @@ pub(super) struct Core {
     pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
     pub(super) starved: Vec<Key>,
+    pub(super) published: PublishedTo,
     pub(super) behind: BehindRooms,
     /// Connections for which little waits, and whose endpoints want to be told.
     pub(super) drained: Vec<Key>,
@@ -120,6 +140,7 @@ impl Core {
             dirty: Lanes::default(),
             lagging: Vec::new(),
             starved: Vec::new(),
+            published: PublishedTo::default(),
             behind: BehindRooms::new(&meter),
             drained: Vec::new(),
             doomed: VecDeque::new(),

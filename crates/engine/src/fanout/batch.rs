@@ -257,6 +257,7 @@ impl BatchBuilder {
             deflated: &self.deflated,
             live: &self.live,
         };
+        let mut of_run = Vec::new();
         while let Some(frame) = frames.next() {
             let room = Arc::clone(&self.rooms[frame.room as usize]);
             let run = match frame.place {
@@ -266,15 +267,18 @@ impl BatchBuilder {
                     large_run(room, buffer, deflated, frame.received_ns, frame.recipients)
                 }
                 Place::Shared { .. } => {
-                    let mut of_run = vec![frame];
-                    let place = of_run[0].room;
+                    let place = frame.room;
+                    of_run.push(frame);
                     let same = |next: &Pending| next.room == place && next.place.is_shared();
                     while let Some(next) = frames.next_if(same) {
                         of_run.push(next);
                     }
-                    match gather.run(room, of_run) {
+                    match gather.run(room, &mut of_run) {
                         Some(run) => run,
-                        None => continue,
+                        None => {
+                            of_run.clear();
+                            continue;
+                        }
                     }
                 }
             };
@@ -363,7 +367,8 @@ struct Gather<'a> {
 }
 
 impl Gather<'_> {
-    fn run(&mut self, room: Arc<Room>, frames: Vec<Pending>) -> Option<Run> {
+    /// Takes the frames out, and leaves the memory for those of the next run.
+    fn run(&mut self, room: Arc<Room>, frames: &mut Vec<Pending>) -> Option<Run> {
         let buffer = Arc::clone(self.shared?);
         let bytes: u32 = frames.iter().map(|frame| frame.place.shared_bytes()).sum();
         let received_ns = frames.iter().map(|frame| frame.received_ns).min()?;
@@ -377,12 +382,12 @@ impl Gather<'_> {
             frames: count,
             first_frame: self.first_frame,
             bytes: self.position..self.position + bytes,
-            deflated: self.variant(&frames, &buffer, self.first_frame),
+            deflated: self.variant(frames, &buffer, self.first_frame),
             buffer,
             received_ns,
-            recipients: selective
-                .then(|| frames.into_iter().map(|frame| frame.recipients).collect()),
+            recipients: selective.then(|| frames.drain(..).map(|frame| frame.recipients).collect()),
         };
+        frames.clear();
         self.first_frame += count;
         self.position += bytes;
         Some(run)
