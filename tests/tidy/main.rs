@@ -122,6 +122,29 @@ fn files_are_not_long() {
     hold(long, "src/long.rs", &"//\n".repeat(801), 1);
 }
 
+/// Where the links of a text lead, those to other sites and within a page aside.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1);
+    let targets = targets.filter_map(|rest| rest.split([')', '#', ' ', '\n']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains(':'))
+}
+
+#[test]
+fn links_of_pages_lead_somewhere() {
+    let page = "[a](docs/a.md#b) [c](https://c.d) [e](#f)";
+    assert!(links(page).eq(["docs/a.md"]));
+    let mut looked_at = 0;
+    for path in files(&[".md"]) {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let folder = path.parent().expect("a folder");
+        for link in links(&text) {
+            looked_at += 1;
+            assert!(folder.join(link).exists(), "{}: {link}", relative(&path));
+        }
+    }
+    assert!(looked_at > 10, "only {looked_at} links found");
+}
+
 /// How many methods the blocks `impl Shard` of a file have.
 fn methods_of_the_loop(code: &str) -> usize {
     let blocks = code.split("\nimpl Shard {\n").skip(1);

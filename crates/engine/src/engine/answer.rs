@@ -164,7 +164,7 @@ impl Terms {
     }
 }
 
-/// What an endpoint keeps for a connection, without its type.
+/// An endpoint's state of a connection, with its type erased.
 pub(super) type ErasedState = Box<dyn Any + Send>;
 
 /// The terms on which a client gets its WebSocket, and what its endpoint keeps for it.
@@ -215,7 +215,7 @@ impl<S> Accept<S> {
         self
     }
 
-    /// What everybody may know about the client: see [`Client::context`](super::Client::context).
+    /// Facts about the client for all to read: see [`Client::context`](super::Client::context).
     pub fn context(mut self, context: Arc<Context>) -> Accept<S> {
         self.terms.get_or_insert_default().context = Some(context);
         self

@@ -37,7 +37,7 @@ pub struct RoomEntry {
 
 impl Handle {
     /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 if there
-    /// is no such room. It does not wait.
+    /// is no such room. Returns at once.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
         let room = self.doors.interconnect.directory.find(&key(endpoint, room));
         room.map_or(0, |room| room.members())

@@ -1,4 +1,4 @@
-//! What code around an endpoint may do with the connection that it is called for.
+//! A connection, as code around its endpoint sees it during a callback.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -247,9 +247,9 @@ impl<'c> Client<'c> {
         by_id.chain(by_name).filter_map(own).collect()
     }
 
-    /// Has nothing more of the client read until [`Client::release`], so that TCP slows it down.
-    /// What it has sent already waits; its silence is not minded meanwhile. Whoever holds it
-    /// releases it: while it is held, not even its end is noticed.
+    /// Stops reading the client until [`Client::release`], so that TCP slows it down. Data that has
+    /// already arrived waits, and the ping timeout does not run. A client that is held has to be
+    /// released: until then, not even its disconnect is noticed.
     pub fn hold(&mut self) {
         self.core.hold(self.key);
     }

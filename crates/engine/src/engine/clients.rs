@@ -59,7 +59,7 @@ impl Clients {
 
     pub(super) fn refused(&mut self, key: Key, refusal: Refusal) {
         let connection = self.core.connection(key);
-        // Who is over a limit was counted when that was found.
+        // A client over a limit was counted when it was found to be.
         if connection.is_none_or(|connection| connection.over_limit.is_none()) {
             self.core.stats().refused[refusal as usize].add(1);
         }

@@ -139,7 +139,7 @@ impl Clients {
             Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),
         }
-        // What it sent after the reason for its end was not read.
+        // Data that came after the reason for the close has not been read yet.
         if self
             .core
             .connection(key)

@@ -197,7 +197,7 @@ pub enum HandleError {
 /// All that the shards share.
 pub(super) struct Doors {
     pub(super) doors: Vec<Door>,
-    /// What their exchanges share.
+    /// The state that the shards' exchanges share.
     pub(super) interconnect: Arc<Interconnect>,
     /// What the shards hold beside those, as each has published it.
     pub(super) metered: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What an endpoint may do with the connection that it is called for.
+//! A connection, as its endpoint sees it during a callback.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};

@@ -1,4 +1,4 @@
-//! What the exchanges of a process share.
+//! The state that the exchanges of a process share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
