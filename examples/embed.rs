@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use corecast::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Engine,
-    Handle, Message, MessageKind, Recipients, Request, Responder, Response, Session, Settings,
-    StartError,
+    Handle, Message, MessageKind, Recipients, Refused, Request, Responder, Response, Service,
+    Session, Settings, StartError,
 };
 
 const ROOM: &str = "everybody";
@@ -39,7 +39,8 @@ impl Endpoint for Chat {
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<User> {
         let query = request.head.query.unwrap_or_default();
         let Some(token) = query.strip_prefix("token=") else {
-            return Admission::refuse(401, "Say who you are: /chat?token=…\n");
+            let told = "Say who you are: /chat?token=…";
+            return Admission::Refuse(Refused::new(401, "no_token", told));
         };
         let (admission, answer) = responder.admission(Duration::from_secs(5));
         let doorkeeper = self.doorkeeper.lock().expect("the door is whole");
@@ -76,7 +77,9 @@ impl Endpoint for Chat {
         self.users.fetch_sub(1, Ordering::Relaxed);
         say(session, &format!("left ({})", reason.label()));
     }
+}
 
+impl Service for Chat {
     fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         let users = self.users.load(Ordering::Relaxed);
         Answer::Now(Response::json(200, format!("{{\"users\":{users}}}\n")))
@@ -95,7 +98,7 @@ fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission<User>)>) {
     for (token, answer) in waiting {
         match token.strip_suffix("-secret") {
             Some(name) => answer.accept(Accept::new().state(User(name.to_owned()))),
-            None => answer.refuse(Response::text(403, "Nobody knows you.\n")),
+            None => answer.refuse(Refused::new(403, "stranger", "Nobody knows you.")),
         }
     }
 }
@@ -113,7 +116,7 @@ pub fn start(listen: SocketAddr) -> Result<(Engine, Handle), StartError> {
         shards: 2,
         ..Settings::default()
     });
-    let id = builder.endpoint(EndpointSettings::default(), chat);
+    let id = builder.endpoint_and_service(EndpointSettings::default(), chat);
     builder.route("/chat", id)?;
     let engine = builder.start()?;
     let handle = engine.handle();

@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use corecast::engine::{EndpointSettings, Engine, Settings, StartError};
-use corecast::hooks::{Hooks, Rejection};
+use corecast::engine::{EndpointSettings, Engine, Refused, Settings, StartError};
+use corecast::hooks::{Hooks, rejection};
 use corecast::relay::hub::Hub;
-use corecast::wire::http::Response;
 
 /// Starts it on `listen` with room for so many guests.
 pub fn start(listen: SocketAddr, guests_max: usize) -> Result<Engine, StartError> {
@@ -19,14 +18,14 @@ pub fn start(listen: SocketAddr, guests_max: usize) -> Result<Engine, StartError
     let (inside, comes, goes) = (Arc::clone(&guests), Arc::clone(&guests), guests);
     let hub = Hooks::around(Hub { echo: true })
         .reject_connection(|request| match request.head.header("x-bot") {
-            Some(_) => Err(Rejection::with(Response::text(403, "People only.\n"))),
+            Some(_) => Err(Refused::new(403, "no_bots", "People only.")),
             None => Ok(()),
         })
         .reject_connection(move |_| {
             if inside.load(Ordering::Relaxed) < guests_max {
                 return Ok(());
             }
-            Err(Rejection::new("All seats are taken.\n"))
+            Err(rejection("All seats are taken."))
         })
         .on_connect(move |_, _| {
             comes.fetch_add(1, Ordering::Relaxed);

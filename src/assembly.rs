@@ -15,12 +15,13 @@ use crate::engine::{
     ListenAddress, PatternError, Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate,
     TrustedProxies,
 };
-use crate::guard::Guarded;
+use crate::fanout::room::EndpointId;
+use crate::guard::{Guard, Guarded};
 use crate::relay::api_keys::ApiKeys;
 use crate::relay::cors::{Cors, CorsHeaders};
 use crate::relay::named::{Named, NamedSettings};
 use crate::relay::push::{Push, PushApi, PushSettings};
-use crate::relay::{api, hub, pages, pubsub, users};
+use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
 
 /// Why a config makes no engine.
 #[derive(Debug, thiserror::Error)]
@@ -69,20 +70,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
     for (name, guard) in config.guards()? {
         let endpoint = &config.endpoints[name];
         let settings = endpoint_settings(&config.settings_of(endpoint));
-        let echo = endpoint.echo;
-        let mut users = None;
-        let id = match endpoint.kind {
-            EndpointKind::Hub => builder.endpoint(settings, Guarded::new(hub::Hub { echo }, guard)),
-            EndpointKind::Named => {
-                let named = named(config, endpoint);
-                users = Some(Arc::clone(named.users()));
-                builder.endpoint(settings, Guarded::new(named, guard))
-            }
-            EndpointKind::Push => builder.endpoint(settings, Guarded::new(Push, guard)),
-            EndpointKind::PubSub => {
-                builder.endpoint(settings, Guarded::new(pubsub::PubSub { echo }, guard))
-            }
-        };
+        let (id, users) = add_endpoint(&mut builder, config, endpoint, settings, guard);
         builder.route(&endpoint.path, id)?;
         if endpoint.kind == EndpointKind::Push
             && let Some(path) = &endpoint.push_path
@@ -109,12 +97,44 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
     }
     admin::routes(&mut builder, pages)?;
     if config.pages.enabled {
-        let served = builder.endpoint(EndpointSettings::default(), pages::Pages::default());
+        let served = builder.service(pages::Pages::default());
+        builder.render_refusals(served, json_error::rendered);
         for path in DEMO_PATHS {
             builder.route(path, served)?;
         }
     }
     Ok(builder)
+}
+
+/// Adds an endpoint behind its guard. Returns its users too, if they have names.
+fn add_endpoint(
+    builder: &mut Builder,
+    config: &Config,
+    endpoint: &EndpointConfig,
+    settings: EndpointSettings,
+    guard: Arc<Guard>,
+) -> (EndpointId, Option<Arc<users::Users>>) {
+    let echo = endpoint.echo;
+    let id = match endpoint.kind {
+        EndpointKind::Named => {
+            let named = named_of(config, endpoint);
+            let users = Arc::clone(named.users());
+            let id = builder.endpoint_and_service(settings, Guarded::new(named, guard));
+            let cors = cors(&config.cors_of(endpoint));
+            builder.render_refusals(id, move |refused| named::rendered(refused, &cors));
+            return (id, Some(users));
+        }
+        EndpointKind::Hub => {
+            builder.endpoint_and_service(settings, Guarded::new(hub::Hub { echo }, guard))
+        }
+        EndpointKind::Push => builder.endpoint_and_service(settings, Guarded::new(Push, guard)),
+        EndpointKind::PubSub => {
+            let pubsub = pubsub::PubSub { echo };
+            builder.endpoint_and_service(settings, Guarded::new(pubsub, guard))
+        }
+    };
+    builder.render_refusals(id, json_error::rendered);
+    (id, None)
 }
 
 /// Who is told the names of an endpoint's users.
@@ -138,7 +158,7 @@ fn listed_users(
     }
 }
 
-fn named(config: &Config, endpoint: &EndpointConfig) -> Named {
+fn named_of(config: &Config, endpoint: &EndpointConfig) -> Named {
     Named::new(NamedSettings {
         on_duplicate: endpoint.on_duplicate,
         echo: endpoint.echo,
@@ -167,7 +187,8 @@ fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
 }
 
 fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), PatternError> {
-    let api = builder.endpoint(EndpointSettings::default(), api);
+    let api = builder.service(api);
+    builder.render_refusals(api, push::rendered);
     for path in PushApi::paths(path) {
         builder.route(&path, api)?;
     }

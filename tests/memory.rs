@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use corecast::engine::{
     Answer, Builder, Deflate, Endpoint, EndpointSettings, Engine, Keepalive, Listen, Request,
-    Responder, Session, Settings, SlowClient, SlowPolicy, View,
+    Responder, Service, Session, Settings, SlowClient, SlowPolicy, View,
 };
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
@@ -115,7 +115,9 @@ impl Endpoint for Large {
     type Local = ();
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+}
 
+impl Service for Large {
     fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, "y".repeat(300_000)))
     }
@@ -160,7 +162,7 @@ fn engine(authority: &Authority) -> Engine {
         },
         ..EndpointSettings::default()
     };
-    let large = builder.endpoint(endpoint, Large);
+    let large = builder.endpoint_and_service(endpoint, Large);
     builder.route("/large", large).expect("a path");
     let hub = builder.endpoint(endpoint, Hub { echo: false });
     builder.route("/**", hub).expect("a path");

@@ -43,8 +43,8 @@ impl Benchmark {
 impl Page for Benchmark {
     const METHODS: &'static [&'static str] = &["GET", "HEAD", "POST", "OPTIONS"];
 
-    fn cors(&self) -> Option<&Cors> {
-        Some(&self.cors)
+    fn cors(&self) -> &Cors {
+        &self.cors
     }
 
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response {

@@ -93,8 +93,8 @@ impl Page for Health {
     const METHODS: &'static [&'static str] =
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-    fn cors(&self) -> Option<&Cors> {
-        Some(&self.cors)
+    fn cors(&self) -> &Cors {
+        &self.cors
     }
 
     /// Whose names are told: a door that is shut from now on shuts this one as well.

@@ -16,7 +16,7 @@ use super::page::{Page, Pages, Running};
 #[cfg(target_os = "linux")]
 use super::process::Process;
 use crate::engine::{
-    CloseReason, Counter, RatePolicy, Refusal, Request, ShardStats, SlowAction, TurnPhase, View,
+    CloseReason, Counter, RatePolicy, Request, ShardStats, SlowAction, TurnPhase, View,
 };
 use crate::fanout::room::EndpointId;
 use crate::logging;
@@ -199,7 +199,7 @@ fn connections(families: &mut Families, view: &View) {
         "corecast_refused_total",
         "Requests and connections that were refused before a WebSocket was open, by why.",
         "reason",
-        sum_each(view, Refusal::LABELS, |stats| &stats.refused),
+        refusals(view),
     );
     families.counters(
         "corecast_tls_handshakes_total",
@@ -264,7 +264,7 @@ fn received(families: &mut Families, view: &View) {
     );
 }
 
-/// Clients that send more than they may. The refusals of [`Refusal::ConnectRate`] and the closed
+/// Clients that send more than they may. The refusals of `connect_rate` and the closed
 /// connections are with the others of their kind.
 fn rates(families: &mut Families, view: &View) {
     families.counters(
@@ -586,6 +586,13 @@ fn sum_each<'v, const N: usize>(
 ) -> impl Iterator<Item = (&'static str, f64)> + 'v {
     let labels = labels.into_iter().enumerate();
     labels.map(move |(place, label)| (label, sum(view, |stats| &of(stats)[place])))
+}
+
+/// Why connections were refused, of all shards together.
+fn refusals(view: &View) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+    view.refusals()
+        .into_iter()
+        .map(|(label, count)| (label, count as f64))
 }
 
 /// The largest of the shards' gauges in milliseconds, in seconds.

@@ -27,13 +27,11 @@ use self::dashboard::Dashboard;
 pub use self::page::{ListedUsers, Pages};
 use self::page::{Page, Running};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
-    PatternError, Refusal, Request, Responder, Session,
+    Answer, Builder, EndpointError, Handle, PatternError, Refused, Request, Responder, Service,
 };
 use crate::fanout::room::EndpointId;
-use crate::relay::json_error::{json_error, worded};
-use crate::wire::decoder::Message;
-use crate::wire::http::Response;
+use crate::guard;
+use crate::relay::json_error::{json_error, rendered};
 
 /// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
 /// the deployment.
@@ -44,7 +42,9 @@ use crate::wire::http::Response;
 pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternError> {
     if let Some(settings) = pages.dashboard.take() {
         let dashboard = Dashboard::new(settings, pages.endpoints.clone());
-        let dashboard = builder.endpoint(Dashboard::endpoint_settings(), dashboard);
+        let settings = Dashboard::endpoint_settings();
+        let dashboard = builder.endpoint_and_service(settings, dashboard);
+        builder.render_refusals(dashboard, rendered);
         for path in dashboard::PATHS {
             builder.route_admin(path, dashboard)?;
         }
@@ -69,25 +69,26 @@ pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternErro
 }
 
 fn serve(builder: &mut Builder, page: impl Page) -> EndpointId {
-    let served = Served {
-        page,
-        running: OnceLock::new(),
-        is_for_admins: false,
-    };
-    builder.endpoint(EndpointSettings::default(), served)
+    add(builder, page, false)
 }
 
 /// Serves a page of the admin listener that tells more than a probe does: not to pages of others.
 fn serve_admins(builder: &mut Builder, page: impl Page) -> EndpointId {
-    let served = Served {
-        page,
-        running: OnceLock::new(),
-        is_for_admins: true,
-    };
-    builder.endpoint(EndpointSettings::default(), served)
+    add(builder, page, true)
 }
 
-/// A page as an endpoint.
+fn add(builder: &mut Builder, page: impl Page, is_for_admins: bool) -> EndpointId {
+    let cors = page.cors().clone();
+    let service = builder.service(Served {
+        page,
+        running: OnceLock::new(),
+        is_for_admins,
+    });
+    builder.render_refusals(service, move |refused| cors.on(rendered(refused)));
+    service
+}
+
+/// A page as a service.
 struct Served<P> {
     page: P,
     running: OnceLock<Running>,
@@ -98,30 +99,20 @@ struct Served<P> {
 impl<P: Page> Served<P> {
     fn answer(&self, request: &Request<'_>) -> Answer {
         if self.is_for_admins && rebinding::is_rebound(request.peer, request.head) {
-            let response = json_error(403, "bad_host", rebinding::TEXT);
-            return Answer::RefuseFor(Refusal::Forbidden, response);
+            let refused = Refused::new(403, "bad_host", rebinding::TEXT);
+            let refused = refused.counted_as(guard::FORBIDDEN);
+            return Answer::Refuse(refused.ending_connection());
         }
         let response = match self.running.get() {
             Some(running) => self.page.answer(request, running),
             None => json_error(503, "starting", "The relay is starting."),
         };
-        let response = self.readable(response);
+        let response = self.page.cors().on(response);
         Answer::Now(response.with_header("Cache-Control", "no-store"))
-    }
-
-    /// The answer with what browsers are told.
-    fn readable(&self, response: Response) -> Response {
-        match self.page.cors() {
-            Some(cors) => cors.on(response),
-            None => response,
-        }
     }
 }
 
-impl<P: Page> Endpoint for Served<P> {
-    type State = ();
-    type Local = ();
-
+impl<P: Page> Service for Served<P> {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.running.get_or_init(|| Running {
             view: handle.view(),
@@ -134,30 +125,20 @@ impl<P: Page> Endpoint for Served<P> {
         self.page.take_over(&next.page);
     }
 
-    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
-        let response = json_error(400, "no_websocket", "There is no WebSocket here.");
-        Admission::Refuse(self.readable(response))
-    }
-
-    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
-    }
-
     fn methods(&self) -> &'static [&'static str] {
         P::METHODS
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        self.readable(worded(response, code))
+    fn reasons(&self) -> Vec<&'static str> {
+        vec![guard::FORBIDDEN.label()]
     }
 
     fn is_probe(&self) -> bool {
         P::IS_PROBE
     }
 
-    /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(self.answer(request))
+    fn wants_body(&self) -> bool {
+        false
     }
 
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {

@@ -54,8 +54,8 @@ pub(super) trait Page: Send + Sync + 'static {
     const IS_PROBE: bool = false;
 
     /// What browsers are told with every answer.
-    fn cors(&self) -> Option<&Cors> {
-        None
+    fn cors(&self) -> &Cors {
+        &Cors(None)
     }
 
     /// The configuration was read again, and asks for `next`.

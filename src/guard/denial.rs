@@ -1,65 +1,106 @@
-//! Why somebody is not let in: the answer, and the word for metrics and log. Neither has a secret.
+//! Why somebody is not let in: the reasons that a guard has, and what the client is told. Neither
+//! has a secret.
+
+use std::borrow::Cow;
 
 use super::token::TokenError;
-use crate::engine::{Refusal, Throttled};
-use crate::wire::http::Response;
+use crate::engine::{Refusal, Refused};
 
-/// Why a client is not let in, and what it is told.
-#[derive(Debug)]
-pub struct Denial {
-    /// For metrics and log.
-    pub refusal: Refusal,
-    /// The answer.
-    pub response: Response,
+/// The page that asks has an origin that may not.
+pub const ORIGIN: Refusal = Refusal::Own("origin");
+/// There is neither a key nor a token.
+pub const NO_CREDENTIALS: Refusal = Refusal::Own("no_credentials");
+/// The key is none of those that are known.
+pub const BAD_KEY: Refusal = Refusal::Own("bad_key");
+/// The token is none: it cannot be read, or lacks what it must have.
+pub const TOKEN_MALFORMED: Refusal = Refusal::Own("token_malformed");
+/// The token is signed by another algorithm than its key is for.
+pub const TOKEN_ALGORITHM: Refusal = Refusal::Own("token_algorithm");
+/// The token names a key that is not known.
+pub const TOKEN_KEY: Refusal = Refusal::Own("token_key");
+/// The token's signature is not one of its key.
+pub const TOKEN_SIGNATURE: Refusal = Refusal::Own("token_signature");
+/// The token is not good any more.
+pub const TOKEN_EXPIRED: Refusal = Refusal::Own("token_expired");
+/// The token is not good yet.
+pub const TOKEN_NOT_YET_VALID: Refusal = Refusal::Own("token_not_yet_valid");
+/// The token is by somebody else.
+pub const TOKEN_ISSUER: Refusal = Refusal::Own("token_issuer");
+/// The token is for somebody else.
+pub const TOKEN_AUDIENCE: Refusal = Refusal::Own("token_audience");
+/// It is known who the client is, and that it may not do this.
+pub const FORBIDDEN: Refusal = Refusal::Own("forbidden");
+
+/// All of them.
+pub const REASONS: [Refusal; 12] = [
+    ORIGIN,
+    NO_CREDENTIALS,
+    BAD_KEY,
+    TOKEN_MALFORMED,
+    TOKEN_ALGORITHM,
+    TOKEN_KEY,
+    TOKEN_SIGNATURE,
+    TOKEN_EXPIRED,
+    TOKEN_NOT_YET_VALID,
+    TOKEN_ISSUER,
+    TOKEN_AUDIENCE,
+    FORBIDDEN,
+];
+
+/// Their labels, for an endpoint or a service that judges as a guard does.
+pub fn reasons() -> Vec<&'static str> {
+    REASONS.iter().map(|reason| reason.label()).collect()
 }
 
-pub(super) fn refusal_of(error: TokenError) -> Refusal {
+fn reason_of(error: TokenError) -> Refusal {
     match error {
-        TokenError::Malformed => Refusal::TokenMalformed,
-        TokenError::Algorithm => Refusal::TokenAlgorithm,
-        TokenError::UnknownKey => Refusal::TokenKey,
-        TokenError::Signature => Refusal::TokenSignature,
-        TokenError::Expired => Refusal::TokenExpired,
-        TokenError::NotYetValid => Refusal::TokenNotYetValid,
-        TokenError::Issuer => Refusal::TokenIssuer,
-        TokenError::Audience => Refusal::TokenAudience,
+        TokenError::Malformed => TOKEN_MALFORMED,
+        TokenError::Algorithm => TOKEN_ALGORITHM,
+        TokenError::UnknownKey => TOKEN_KEY,
+        TokenError::Signature => TOKEN_SIGNATURE,
+        TokenError::Expired => TOKEN_EXPIRED,
+        TokenError::NotYetValid => TOKEN_NOT_YET_VALID,
+        TokenError::Issuer => TOKEN_ISSUER,
+        TokenError::Audience => TOKEN_AUDIENCE,
     }
+}
+
+pub(super) fn origin() -> Refused {
+    Refused::of(ORIGIN, 403, "This origin may not connect.")
+}
+
+pub(super) fn no_credentials() -> Refused {
+    unauthorized(NO_CREDENTIALS, "A key or a token is needed.", "Bearer")
+}
+
+pub(super) fn bad_key() -> Refused {
+    unauthorized(BAD_KEY, "The key is not good.", "Bearer")
+}
+
+pub(super) fn bad_token(error: TokenError) -> Refused {
+    let told = format!("The token is not good: {error}.");
+    let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{error}\"");
+    unauthorized(reason_of(error), told, challenge)
 }
 
 /// 401, with what would let the client in (RFC 6750 §3).
-pub(super) fn unauthorized(refusal: Refusal, error: Option<TokenError>) -> Denial {
-    let (text, challenge) = match error {
-        Some(error) => (
-            format!("The token is not good: {error}.\n"),
-            format!("Bearer error=\"invalid_token\", error_description=\"{error}\""),
-        ),
-        None if refusal == Refusal::BadKey => {
-            ("The key is not good.\n".to_owned(), "Bearer".to_owned())
-        }
-        None => (
-            "A key or a token is needed.\n".to_owned(),
-            "Bearer".to_owned(),
-        ),
-    };
-    Denial {
-        refusal,
-        response: Response::text(401, text).with_header("WWW-Authenticate", challenge),
-    }
+fn unauthorized(
+    reason: Refusal,
+    told: impl Into<Cow<'static, str>>,
+    challenge: impl Into<String>,
+) -> Refused {
+    let refused = Refused::of(reason, 401, told).ending_connection();
+    refused.with_header("WWW-Authenticate", challenge)
 }
 
 /// 403, for a key that is good and does not open this (RFC 6750 §3.1).
-pub(super) fn out_of_scope() -> Denial {
-    let text = "The key is not for this: it lacks the scope connect.\n";
+pub(super) fn out_of_scope() -> Refused {
+    let told = "The key is not for this: it lacks the scope connect.";
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"connect\"";
-    Denial {
-        refusal: Refusal::Forbidden,
-        response: Response::text(403, text).with_header("WWW-Authenticate", challenge),
-    }
+    forbidden(told).with_header("WWW-Authenticate", challenge)
 }
 
-pub(super) fn throttled(throttled: Throttled) -> Denial {
-    Denial {
-        refusal: Refusal::CredentialRate,
-        response: throttled.response(),
-    }
+/// 403, for a client that is known and may not do this.
+pub(crate) fn forbidden(told: impl Into<Cow<'static, str>>) -> Refused {
+    Refused::of(FORBIDDEN, 403, told).ending_connection()
 }

@@ -1,27 +1,27 @@
-//! A guard in front of an endpoint.
+//! A guard in front of an endpoint or a service.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use super::denial::Denial;
+use super::denial;
 use super::judge::{Guard, Trier};
 use super::revoked::Door;
 use crate::engine::{
     Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Local, Mailer,
-    OnShard, Pulse, Refusal, Request, Responder, Session, Terms,
+    OnShard, Pulse, Refused, Request, Responder, Service, Session, Terms,
 };
 use crate::wire::decoder::Message;
-use crate::wire::http::Response;
 
-/// An endpoint with a guard in front. A reload replaces the guard. Who is connected stays, but for
-/// those who came in by what is good no more ([`CloseRevoked`](super::CloseRevoked)).
+/// An endpoint or a service with a guard in front. A reload replaces the guard. Who is connected
+/// stays, but for those who came in by what is good no more
+/// ([`CloseRevoked`](super::CloseRevoked)).
 pub struct Guarded<E> {
     door: Arc<Door>,
     handle: OnceLock<Handle>,
     inner: E,
 }
 
-impl<E: Endpoint> Guarded<E> {
+impl<E> Guarded<E> {
     /// Puts `guard` in front of `inner`.
     pub fn new(inner: E, guard: Arc<Guard>) -> Guarded<E> {
         Guarded {
@@ -31,20 +31,31 @@ impl<E: Endpoint> Guarded<E> {
         }
     }
 
-    /// As [`Guard::judge`], a refusal in the endpoint's words. It counts who fails.
+    /// As [`Guard::judge`]. It counts who fails.
     fn judge(
         &self,
         request: &Request<'_>,
         responder: &mut Responder<'_>,
-    ) -> Result<Terms, (Refusal, Response)> {
+    ) -> Result<Terms, Refused> {
         let trier = Trier(Some((responder, request.peer.ip())));
         let guard = self.door.guard();
-        let judged = guard.judge_try(request.head, SystemTime::now(), trier);
-        let terms = judged.map_err(|Denial { refusal, response }| {
-            let response = self.inner.refusal(response, refusal.label());
-            (refusal, response)
-        })?;
+        let terms = guard.judge_try(request.head, SystemTime::now(), trier)?;
         Ok(self.door.keep(terms))
+    }
+
+    fn begin(&self, handle: &Handle) {
+        self.handle.get_or_init(|| handle.clone());
+        self.door.guard().watch(handle);
+    }
+
+    /// Takes the guard of `next`.
+    fn replace_guard(&self, next: &Guarded<E>) {
+        let guard = next.door.guard();
+        let before = self.door.replace(Arc::clone(&guard));
+        if let Some(handle) = self.handle.get() {
+            guard.watch(handle);
+            guard.recheck_after(&before, handle);
+        }
     }
 }
 
@@ -60,8 +71,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     type Local = E::Local;
 
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
-        self.handle.get_or_init(|| handle.clone());
-        self.door.guard().watch(handle);
+        self.begin(handle);
         self.inner.started(handle)
     }
 
@@ -74,12 +84,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     }
 
     fn take_over(&self, next: &Self) {
-        let guard = next.door.guard();
-        let before = self.door.replace(Arc::clone(&guard));
-        if let Some(handle) = self.handle.get() {
-            guard.watch(handle);
-            guard.recheck_after(&before, handle);
-        }
+        self.replace_guard(next);
         self.inner.take_over(&next.inner);
     }
 
@@ -89,7 +94,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
                 .inner
                 .admit(&known(request, &terms), responder)
                 .on(terms),
-            Err((refusal, response)) => Admission::RefuseFor(refusal, response),
+            Err(refused) => Admission::Refuse(refused),
         }
     }
 
@@ -115,12 +120,36 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.drained(session);
     }
 
+    fn reasons(&self) -> Vec<&'static str> {
+        [denial::reasons(), self.inner.reasons()].concat()
+    }
+}
+
+impl<S: Service> Service for Guarded<S> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.begin(handle);
+        self.inner.started(handle)
+    }
+
+    fn take_over(&self, next: &Self) {
+        self.replace_guard(next);
+        self.inner.take_over(&next.inner);
+    }
+
     fn methods(&self) -> &'static [&'static str] {
         self.inner.methods()
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        self.inner.refusal(response, code)
+    fn is_probe(&self) -> bool {
+        self.inner.is_probe()
+    }
+
+    fn wants_body(&self) -> bool {
+        self.inner.wants_body()
+    }
+
+    fn reasons(&self) -> Vec<&'static str> {
+        [denial::reasons(), self.inner.reasons()].concat()
     }
 
     fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
@@ -132,7 +161,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
                 answered @ HeadVerdict::Answered(_) => answered,
                 _ => HeadVerdict::Admitted(terms.context),
             },
-            Err((refusal, response)) => HeadVerdict::Answered(Answer::RefuseFor(refusal, response)),
+            Err(refused) => HeadVerdict::Answered(Answer::Refuse(refused)),
         }
     }
 
@@ -148,7 +177,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
         match self.judge(request, responder) {
             Ok(terms) => self.inner.request(&known(request, &terms), responder),
-            Err((refusal, response)) => Answer::RefuseFor(refusal, response),
+            Err(refused) => Answer::Refuse(refused),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::credentials::{self, Credential};
-use super::denial::{Denial, out_of_scope, refusal_of, throttled, unauthorized};
+use super::denial;
 use super::files::{FileError, Stamps};
 use super::good::{self, GoodTokens};
 use super::identity::{By, Identity};
@@ -14,8 +14,8 @@ use super::keys::{ApiKey, ApiKeys, Scope};
 use super::origin::Origins;
 use super::settings::{AuthSettings, GuardSettings};
 use super::token::{Claims, TokenError, TokenKeys};
-use crate::engine::{Context, Refusal, Responder, Terms};
-use crate::wire::http::{Head, Response};
+use crate::engine::{Context, Refused, Responder, Terms, Throttled};
+use crate::wire::http::Head;
 
 /// The subprotocol that is selected where a client offers it and the endpoint selects none: so a
 /// browser, which can send a key or a token only as a subprotocol, gets one that is none.
@@ -60,21 +60,21 @@ pub(super) struct TokenHalf {
 pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, IpAddr)>);
 
 impl Trier<'_, '_> {
-    fn may_try(&self) -> Result<(), Denial> {
+    fn may_try(&self) -> Result<(), Refused> {
         let Some((responder, client)) = &self.0 else {
             return Ok(());
         };
-        responder.may_try(*client).map_err(throttled)
+        responder.may_try(*client).map_err(Throttled::refused)
     }
 
-    /// What becomes of this denial of credentials that were no good.
-    fn failed(&mut self, denial: Denial) -> Denial {
+    /// What the client of credentials is told that were no good.
+    fn failed(&mut self, refused: Refused) -> Refused {
         let Some((responder, client)) = &mut self.0 else {
-            return denial;
+            return refused;
         };
         responder
             .failed(*client)
-            .map_or_else(throttled, |()| denial)
+            .map_or_else(Throttled::refused, |()| refused)
     }
 
     fn spent(&mut self, work_ns: u64) {
@@ -128,7 +128,7 @@ impl Guard {
     /// # Errors
     ///
     /// The first offence.
-    pub fn judge(&self, head: &Head<'_>, now: SystemTime) -> Result<Terms, Denial> {
+    pub fn judge(&self, head: &Head<'_>, now: SystemTime) -> Result<Terms, Refused> {
         self.judge_try(head, now, Trier::default())
     }
 
@@ -137,12 +137,9 @@ impl Guard {
         head: &Head<'_>,
         now: SystemTime,
         trier: Trier<'_, '_>,
-    ) -> Result<Terms, Denial> {
+    ) -> Result<Terms, Refused> {
         if !self.origins.admit(head) {
-            return Err(Denial {
-                refusal: Refusal::Origin,
-                response: Response::text(403, "This origin may not connect.\n"),
-            });
+            return Err(denial::origin());
         }
         let terms = Terms {
             protocol: Some(PROTOCOL),
@@ -173,11 +170,11 @@ impl Auth {
         head: &Head<'_>,
         now: SystemTime,
         mut trier: Trier<'_, '_>,
-    ) -> Result<(Identity, Option<SystemTime>), Denial> {
+    ) -> Result<(Identity, Option<SystemTime>), Refused> {
         let keys = self.keys();
         let (tokens, api) = (!keys.token.keys.is_empty(), !keys.api.is_empty());
         match credentials::find(head, tokens, api) {
-            None => Err(unauthorized(Refusal::NoCredentials, None)),
+            None => Err(denial::no_credentials()),
             Some(Credential::ApiKey(key)) => match keys.api.find(key.as_bytes()) {
                 Some((key, scopes)) if scopes.contain(Scope::Connect) => {
                     let identity = Identity {
@@ -186,8 +183,8 @@ impl Auth {
                     };
                     Ok((identity, None))
                 }
-                Some(_) => Err(out_of_scope()),
-                None => Err(trier.failed(unauthorized(Refusal::BadKey, None))),
+                Some(_) => Err(denial::out_of_scope()),
+                None => Err(trier.failed(denial::bad_key())),
             },
             Some(Credential::Token(token)) => {
                 let claims = self.claims(&keys.token, &token, now, &mut trier)?;
@@ -207,7 +204,7 @@ impl Auth {
         token: &str,
         now: SystemTime,
         trier: &mut Trier<'_, '_>,
-    ) -> Result<Claims, Denial> {
+    ) -> Result<Claims, Refused> {
         let (keys, checks) = (&half.keys, &self.settings.token_checks);
         let hash = good::hash_of(token);
         let known = half.good.find(&hash);
@@ -228,7 +225,7 @@ impl Auth {
             }
             Ok(claims)
         });
-        claims.map_err(|error| trier.failed(unauthorized(refusal_of(error), Some(error))))
+        claims.map_err(|error| trier.failed(denial::bad_token(error)))
     }
 }
 

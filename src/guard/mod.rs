@@ -29,7 +29,12 @@ mod settings;
 pub mod token;
 mod watch;
 
-pub use self::denial::Denial;
+pub(crate) use self::denial::forbidden;
+pub use self::denial::{
+    BAD_KEY, FORBIDDEN, NO_CREDENTIALS, ORIGIN, REASONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE,
+    TOKEN_EXPIRED, TOKEN_ISSUER, TOKEN_KEY, TOKEN_MALFORMED, TOKEN_NOT_YET_VALID, TOKEN_SIGNATURE,
+    reasons,
+};
 pub use self::files::{FileError, FileProblem, Files};
 pub(crate) use self::files::{Watched, look_again_and_again, taken};
 pub use self::guarded::Guarded;

@@ -52,11 +52,11 @@ pub(crate) enum KeyDenial {
 
 impl KeyDenial {
     /// What it counts as.
-    pub(crate) fn refusal(self) -> Refusal {
+    pub(crate) fn reason(self) -> Refusal {
         match self {
-            KeyDenial::Missing => Refusal::NoCredentials,
-            KeyDenial::Bad => Refusal::BadKey,
-            KeyDenial::Scope(_) => Refusal::Forbidden,
+            KeyDenial::Missing => guard::NO_CREDENTIALS,
+            KeyDenial::Bad => guard::BAD_KEY,
+            KeyDenial::Scope(_) => guard::FORBIDDEN,
             KeyDenial::Throttled(_) => Refusal::CredentialRate,
         }
     }

@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::{
-    Accept, Admission, Answer, Endpoint, HeadVerdict, Refusal, Request, Responder, Session,
-    upgrade_required,
-};
+use crate::engine::{Accept, Admission, Endpoint, Request, Responder, Service, Session};
 use crate::fanout::Recipients;
-use crate::guard::Identity;
-use crate::relay::json_error::{json_error, worded};
+use crate::guard::{self, Identity};
 use crate::wire::decoder::Message;
-use crate::wire::http::Response;
 
 /// Rooms by path. `/` is the default room; names keep their leading slash and are taken as sent.
 ///
@@ -47,9 +42,7 @@ impl Endpoint for Hub {
             Some((true, false)) => Accept::new().state(Access::ReadOnly),
             Some((false, true)) => Accept::new().state(Access::WriteOnly(room.into())),
             Some((false, false)) => {
-                let error = "You may neither read nor write here.";
-                let response = json_error(403, "forbidden", error);
-                return Admission::RefuseFor(Refusal::Forbidden, response);
+                return Admission::Refuse(guard::forbidden("You may neither read nor write here."));
             }
         })
     }
@@ -82,13 +75,10 @@ impl Endpoint for Hub {
         };
         session.publish(room, recipients, message.kind, message.payload);
     }
+}
 
-    /// No body changes the answer.
-    fn judge_head(&self, _: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(Answer::Now(upgrade_required()))
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
+impl Service for Hub {
+    fn wants_body(&self) -> bool {
+        false
     }
 }

@@ -9,7 +9,7 @@ pub mod api_keys;
 pub mod cors;
 pub(crate) mod files;
 pub mod hub;
-pub(crate) mod json_error;
+pub mod json_error;
 pub mod named;
 pub mod pages;
 pub mod pubsub;

@@ -15,15 +15,15 @@
 use std::sync::{Arc, OnceLock};
 
 use super::cors::Cors;
-use super::json_error::{json_error, worded};
+use super::json_error;
 use super::users::{Claim, ClaimError, Users};
 use crate::config::OnDuplicate;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, EndpointError, Handle, HeadVerdict, Refusal, Request,
-    Responder, Session, upgrade_required,
+    Accept, Admission, Answer, Endpoint, EndpointError, Handle, Refused, Request, Responder,
+    Service, Session, upgrade_required,
 };
 use crate::fanout::{ConnectionId, Recipients};
-use crate::guard::Identity;
+use crate::guard::{self, Identity};
 use crate::limits::USER_NAME_BYTES_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
@@ -35,6 +35,9 @@ const ROOM: &str = "/";
 /// What a connection is closed with whose name a newcomer has taken over: a code of our own
 /// (RFC 6455 §7.4.2), so that its client can tell that coming back would throw the newcomer out.
 const REPLACED: (u16, &str) = (4001, "replaced: a newer connection has this name");
+
+/// The code of the refusal of a name that somebody has.
+const TAKEN: &str = "username_taken";
 
 /// What a [`Named`] does; the default is what the binary does.
 #[derive(Clone, Debug, Default)]
@@ -103,12 +106,9 @@ impl Named {
         let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
         let response = match name_of(request) {
             _ if request.head.method == "OPTIONS" => Response::new(200),
-            Ok(name) if is_refusing && self.users.is_held(name) => taken(),
+            Ok(name) if is_refusing && self.users.is_held(name) => taken().to_text(),
             Ok(_) => upgrade_required(),
-            Err(error) => {
-                let (refusal, response) = bad_name(error);
-                return Answer::RefuseFor(refusal, self.settings.cors.on(response));
-            }
+            Err(error) => return Answer::Refuse(bad_name(error)),
         };
         Answer::Now(self.settings.cors.on(response))
     }
@@ -129,13 +129,9 @@ impl Endpoint for Named {
         request: &Request<'_>,
         _responder: &mut Responder<'_>,
     ) -> Admission<Self::State> {
-        let refuse = |response| Admission::Refuse(self.settings.cors.on(response));
         let name = match name_of(request) {
             Ok(name) => name,
-            Err(error) => {
-                let (refusal, response) = bad_name(error);
-                return Admission::RefuseFor(refusal, self.settings.cors.on(response));
-            }
+            Err(error) => return Admission::Refuse(bad_name(error)),
         };
         let (connection, how) = (request.connection, self.settings.on_duplicate);
         match self
@@ -143,10 +139,9 @@ impl Endpoint for Named {
             .claim(name, connection, how, |older| self.tell_to_go(older))
         {
             Ok(claim) => Admission::Accept(Accept::new().state(Some(claim))),
-            Err(ClaimError::Taken) => refuse(taken()),
+            Err(ClaimError::Taken) => Admission::Refuse(taken()),
             Err(ClaimError::Busy) => {
-                let response = json_error(503, "busy", "The relay is busy.");
-                refuse(response.with_header("Retry-After", "1"))
+                Admission::Refuse(Refused::new(503, "busy", "The relay is busy.").retry_after(1))
             }
         }
     }
@@ -188,18 +183,15 @@ impl Endpoint for Named {
             }
         }
     }
+}
 
+impl Service for Named {
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD", "OPTIONS"]
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        self.settings.cors.on(worded(response, code))
-    }
-
-    /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(self.answer(request))
+    fn wants_body(&self) -> bool {
+        false
     }
 
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
@@ -231,14 +223,22 @@ fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
     }
 }
 
-fn bad_name(error: NameError) -> (Refusal, Response) {
-    let (refusal, status, code) = match error {
-        NameError::Foreign => (Refusal::Forbidden, 403, "forbidden"),
-        _ => (Refusal::Endpoint, 400, "bad_username"),
-    };
-    (refusal, json_error(status, code, &error.to_string()))
+fn bad_name(error: NameError) -> Refused {
+    match error {
+        NameError::Foreign => guard::forbidden(error.to_string()),
+        _ => Refused::new(400, "bad_username", error.to_string()),
+    }
 }
 
-fn taken() -> Response {
-    Response::text(409, "Username already connected\n")
+fn taken() -> Refused {
+    Refused::new(409, TAKEN, "Username already connected")
+}
+
+/// What clients of a [`Named`] with these headers are told: a line of text about a name that is
+/// taken, as they have always been, else JSON.
+pub fn rendered(refused: &Refused, cors: &Cors) -> Response {
+    cors.on(match refused.code {
+        TAKEN => refused.to_text(),
+        _ => json_error::rendered(refused),
+    })
 }

@@ -6,9 +6,8 @@
 //! ordinary endpoints, so a relay that serves them does nothing else for them.
 
 use super::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
-use crate::engine::{Admission, Answer, Endpoint, HeadVerdict, Request, Responder, Session};
-use crate::relay::json_error::{json_error, worded};
-use crate::wire::decoder::Message;
+use crate::engine::{Answer, Request, Responder, Service};
+use crate::relay::json_error::json_error;
 use crate::wire::http::{Head, Response};
 
 /// What their addresses begin with, as in [`crate::config::DEMO_PATHS`].
@@ -43,7 +42,7 @@ const FILES: [File; 12] = [
 /// What their scripts may use of a browser's devices.
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(self)";
 
-/// The endpoint that serves them. It takes no WebSockets.
+/// The service that has them.
 pub struct Pages(Files);
 
 impl Default for Pages {
@@ -68,30 +67,13 @@ impl Pages {
     }
 }
 
-impl Endpoint for Pages {
-    type State = ();
-    type Local = ();
-
-    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
-        let error = "There is no WebSocket here.";
-        Admission::Refuse(json_error(400, "no_websocket", error))
-    }
-
-    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
-    }
-
-    /// No body changes the answer.
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(self.page(request))
+impl Service for Pages {
+    fn wants_body(&self) -> bool {
+        false
     }
 
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         self.page(request)
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
     }
 }
 

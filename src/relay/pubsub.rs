@@ -9,13 +9,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::engine::{self, Answer, Endpoint, HeadVerdict, JoinError, Session, upgrade_required};
+use crate::engine::{Endpoint, JoinError, Service, Session};
 use crate::fanout::Recipients;
 use crate::guard::Identity;
-use crate::relay::json_error::worded;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::Response;
 
 /// Longest `id` of a request, as JSON, in bytes: it comes back in the answer.
 const ID_BYTES_MAX: usize = 128;
@@ -44,14 +42,11 @@ impl Endpoint for PubSub {
             Err(offence) => send(session, &Reply::error(request.id, offence)),
         }
     }
+}
 
-    /// No body changes the answer.
-    fn judge_head(&self, _: &engine::Request<'_>, _: &mut engine::Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(Answer::Now(upgrade_required()))
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
+impl Service for PubSub {
+    fn wants_body(&self) -> bool {
+        false
     }
 }
 

@@ -25,20 +25,19 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use self::api::PushApi;
+pub(crate) use self::api::rendered;
 use self::order::{Text, object};
 pub(crate) use self::refusal::Refusal as PushRefusal;
 pub use self::settings::PushSettings;
 pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{
-    Accept, Admission, Answer, Endpoint, HeadVerdict, JoinError, Refusal, Request, Responder,
-    RoomId, Session, upgrade_required,
+    Accept, Admission, Endpoint, JoinError, Request, Responder, RoomId, Service, Session,
 };
 use crate::guard;
-use crate::relay::json_error::{json_error, worded};
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::{Response, query_value};
+use crate::wire::http::query_value;
 
 /// The room of all connections of a push endpoint. No token is empty, so no group has this name.
 const EVERYBODY: &str = "";
@@ -83,9 +82,8 @@ impl Endpoint for Push {
         let identity = request.context::<guard::Identity>();
         let token = token_of(request).unwrap_or_default();
         if identity.is_some_and(|identity| !token.is_empty() && !identity.may_read(&token)) {
-            let error = "You may not read what is pushed to this token.";
-            let response = json_error(403, "forbidden", error);
-            return Admission::RefuseFor(Refusal::Forbidden, response);
+            let told = "You may not read what is pushed to this token.";
+            return Admission::Refuse(guard::forbidden(told));
         }
         Admission::Accept(Accept::new())
     }
@@ -107,14 +105,11 @@ impl Endpoint for Push {
             enter(session, &token);
         }
     }
+}
 
-    /// No body changes the answer.
-    fn judge_head(&self, _: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
-        HeadVerdict::Answered(Answer::Now(upgrade_required()))
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
+impl Service for Push {
+    fn wants_body(&self) -> bool {
+        false
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use corecast::config::ConnectionLimit;
 use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction, TurnPhase};
+use corecast::guard;
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
@@ -90,7 +91,7 @@ const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
         "counter",
         "corecast_refused_total",
         "reason",
-        &Refusal::LABELS,
+        Refusal::LABELS,
     ),
     (
         "counter",
@@ -235,12 +236,19 @@ fn every_series_is_there_from_the_start_with_0() {
             assert!(scrape.value(name) == 0.0 || is_about_time(name), "{name}");
         }
     }
+    let guard_reasons = guard::reasons();
     for (kind, name, label, values) in LABELLED {
         expect(name, kind);
+        let of_guard = (name == "corecast_refused_total").then_some(&guard_reasons);
+        let values: Vec<&str> = values
+            .iter()
+            .chain(of_guard.into_iter().flatten())
+            .copied()
+            .collect();
         let samples = &scrape.0[name].samples;
         assert_eq!(samples.len(), values.len(), "{name}");
         for value in values {
-            let labels = vec![(label.to_owned(), (*value).to_owned())];
+            let labels = vec![(label.to_owned(), value.to_owned())];
             let sample = samples.iter().find(|sample| sample.labels == labels);
             let sample = sample.unwrap_or_else(|| panic!("no {name} {labels:?}"));
             assert!(sample.value == 0.0 || is_about_time(name), "{sample:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use corecast::engine::Refusal;
-use corecast::guard::{ApiKey, Scopes};
+use corecast::guard::{self, ApiKey, Scopes};
 
 use crate::support::eventually;
 use crate::{KEY, Relay, json};
@@ -41,9 +41,7 @@ fn say(relay: &Relay, door: usize, key: &str) -> (u16, serde_json::Value) {
 fn refused(relay: &Relay, refusal: Refusal) -> u64 {
     let engine = relay.engine.as_ref().expect("it runs");
     let view = engine.view();
-    view.shards()
-        .map(|shard| shard.refused[refusal as usize].get())
-        .sum()
+    view.shards().map(|shard| shard.refused.get(refusal)).sum()
 }
 
 #[test]
@@ -71,7 +69,7 @@ fn a_key_opens_what_its_scopes_say_on_every_path() {
             assert_eq!(body["error"], format!("the key lacks the scope {needed}"));
         }
     }
-    assert_eq!(refused(&relay, Refusal::Forbidden), forbidden);
+    assert_eq!(refused(&relay, guard::FORBIDDEN), forbidden);
 }
 
 #[test]
@@ -81,7 +79,7 @@ fn bad_keys_are_counted_on_every_path_and_too_many_are_429() {
         let (status, body) = say(&relay, door, "");
         assert_eq!((status, &body["code"]), (401, &"unauthorized".into()));
     }
-    assert_eq!(refused(&relay, Refusal::NoCredentials), DOORS.len() as u64);
+    assert_eq!(refused(&relay, guard::NO_CREDENTIALS), DOORS.len() as u64);
     let doors = (0..200).map(|number| number % DOORS.len());
     let judged = doors.take_while(|door| {
         let (status, body) = say(&relay, *door, "a-guess");
@@ -90,7 +88,7 @@ fn bad_keys_are_counted_on_every_path_and_too_many_are_429() {
     });
     let judged = judged.count() as u64;
     assert!(judged >= 20, "{judged}");
-    assert_eq!(refused(&relay, Refusal::BadKey), judged);
+    assert_eq!(refused(&relay, guard::BAD_KEY), judged);
     assert_eq!(refused(&relay, Refusal::CredentialRate), 1);
     for door in 0..DOORS.len() {
         assert_eq!(say(&relay, door, KEY).0, 200);

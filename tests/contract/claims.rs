@@ -9,12 +9,11 @@ use std::time::Duration;
 use corecast::config::OnDuplicate;
 use corecast::engine::{
     Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointError, EndpointSettings,
-    Handle, Request, Responder, Session,
+    Handle, Refused, Request, Responder, Session,
 };
 use corecast::relay::named::{Named, NamedSettings};
 use corecast::relay::users::Users;
 use corecast::wire::decoder::Message;
-use corecast::wire::http::Response;
 
 use crate::support::client::{Client, TEXT, frame, upgrade};
 use crate::support::{Server, eventually, settings};
@@ -73,7 +72,7 @@ impl Endpoint for Around {
         match &*self.fault.lock().expect("no panic") {
             Fault::RefusesAfterwards => {
                 assert!(matches!(admission, Admission::Accept(_)));
-                Admission::Refuse(Response::text(403, "Not today.\n"))
+                Admission::Refuse(Refused::new(403, "closed", "Not today."))
             }
             Fault::Defers(tokens, timeout) => {
                 let (pending, token) = responder.admission(*timeout);
@@ -225,7 +224,7 @@ fn an_admission_that_waits_holds_the_name_and_frees_it_where_nothing_comes_of_it
     second.send(request.as_bytes());
     let (refused, nothing) = next();
     assert!(nothing.is_none(), "the name is held");
-    refused.refuse(Response::text(409, "Taken.\n"));
+    refused.refuse(Refused::new(409, "taken", "Taken."));
     assert_eq!(second.answer().status, 409);
     token.accept(accept.expect("it was free"));
     assert_eq!(first.answer().status, 101);
@@ -235,7 +234,7 @@ fn an_admission_that_waits_holds_the_name_and_frees_it_where_nothing_comes_of_it
     // Refused late, and not answered at all.
     second.send(request.as_bytes());
     let (token, accept) = next();
-    token.refuse(Response::text(403, "No.\n"));
+    token.refuse(Refused::new(403, "no", "No."));
     assert_eq!(second.answer().status, 403);
     drop(accept);
     second.send(request.as_bytes());

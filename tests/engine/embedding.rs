@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, CloseReason, DeferredAdmission, DeferredResponse, Endpoint,
-    EndpointSettings, HandleError, Keepalive, Local, Request, Responder, Session, Settings,
-    SlowClient, SlowPolicy,
+    EndpointSettings, HandleError, Keepalive, Local, Refused, Request, Responder, Service, Session,
+    Settings, SlowClient, SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -62,7 +62,7 @@ impl Endpoint for Lab {
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<String> {
         let name = request.parameter.expect("a name");
         let timeout = match name {
-            "refused" => return Admission::refuse(403, "not you\n"),
+            "refused" => return Admission::Refuse(Refused::new(403, "stranger", "not you")),
             "panic-admit" => panic!("as asked"),
             "deferred" | "dropped" => Duration::from_secs(60),
             "overdue" => Duration::from_millis(100),
@@ -112,7 +112,9 @@ impl Endpoint for Lab {
         self.notes().closed.push((name, reason.label()));
         assert!(!panics, "as asked");
     }
+}
 
+impl Service for Lab {
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "POST"]
     }
@@ -149,7 +151,7 @@ impl Rig {
                 notes: Arc::clone(&notes),
                 release: Mutex::new(released),
             };
-            let lab = builder.endpoint(endpoint, lab);
+            let lab = builder.endpoint_and_service(endpoint, lab);
             builder.route("/lab/{name}", lab).unwrap();
             builder.route("/now", lab).unwrap();
             id = Some(lab);
@@ -226,7 +228,7 @@ fn an_admission_may_be_accepted_or_refused_later() {
     assert_eq!(client.answer().status, 101);
     assert_eq!(other.expect_text(), "came with the request");
     let mut refused = rig.ask(&upgrade("/lab/deferred"));
-    rig.take_admission().refuse(Response::text(403, "no\n"));
+    rig.take_admission().refuse(Refused::new(403, "no", "no"));
     assert_eq!(refused.answer().status, 403);
     assert_eq!(rig.ask(&upgrade("/lab/refused")).answer().status, 403);
     // The same connection may ask again.

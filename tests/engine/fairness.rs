@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Session,
-    TurnPhase,
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Service,
+    Session, TurnPhase,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -89,7 +89,9 @@ impl Endpoint for Noted {
     fn closed(&self, _: &mut Session<'_>, _: &CloseReason) {
         self.0.note(b'c');
     }
+}
 
+impl Service for Noted {
     fn request(&self, _: &Request<'_>, _: &mut Responder<'_>) -> Answer {
         self.0.note(b'r');
         Answer::Now(Response::text(200, "ok\n"))
@@ -106,7 +108,7 @@ impl Scene {
         let log = Arc::new(Log::default());
         let noted = Noted(Arc::clone(&log));
         let server = Server::start(settings(), |builder| {
-            let noted = builder.endpoint(EndpointSettings::default(), noted);
+            let noted = builder.endpoint_and_service(EndpointSettings::default(), noted);
             builder.route("/**", noted).expect("a path");
         });
         Scene { server, log }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use corecast::engine::{Answer, Endpoint, EndpointSettings, Request, Responder, Session, Settings};
+use corecast::engine::{
+    Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Service, Session, Settings,
+};
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
 
@@ -21,7 +23,9 @@ impl Endpoint for Mirror {
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         session.send(message.kind, message.payload);
     }
+}
 
+impl Service for Mirror {
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD", "POST"]
     }
@@ -38,7 +42,7 @@ fn mirror() -> Server {
 
 fn mirror_with(settings: Settings) -> Server {
     Server::start(settings, |builder| {
-        let id = builder.endpoint(EndpointSettings::default(), Mirror);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), Mirror);
         builder.route("/**", id).unwrap();
         builder.route("/one/{name}", id).unwrap();
     })
@@ -215,7 +219,10 @@ fn a_head_that_is_too_large_is_431_and_a_body_413() {
     let chunk = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
     assert_eq!(status(post.to_owned() + &chunk), 413);
     assert_eq!(status("nonsense\r\n\r\n".to_owned()), 400);
-    assert_eq!(server.sum(|stats| stats.refused[0].get()), 4);
+    assert_eq!(
+        server.sum(|stats| stats.refused.get(Refusal::BadRequest)),
+        4
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-use corecast::engine::{Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Session};
+use corecast::engine::{
+    Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Service, Session,
+};
 use corecast::limits::BODY_BYTES_MAX;
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -24,7 +26,9 @@ impl Endpoint for Mirror {
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         session.send(message.kind, message.payload);
     }
+}
 
+impl Service for Mirror {
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD", "POST"]
     }
@@ -47,7 +51,7 @@ fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     Server::start(settings, |builder| {
         let hub = corecast::relay::hub::Hub { echo: true };
         let hub = builder.endpoint(EndpointSettings::default(), hub);
-        let mirror = builder.endpoint(EndpointSettings::default(), Mirror);
+        let mirror = builder.endpoint_and_service(EndpointSettings::default(), Mirror);
         builder.route("/hub", hub).unwrap();
         builder.route("/", mirror).unwrap();
         builder.route("/large", mirror).unwrap();
@@ -504,7 +508,7 @@ fn bodies_count_among_what_was_received_in_part_and_the_largest_goes() {
             server.view.inbound_bytes() < 30_000
         });
     }
-    let refused = server.sum(|stats| stats.refused[Refusal::InboundBudget as usize].get());
+    let refused = server.sum(|stats| stats.refused.get(Refusal::InboundBudget));
     assert_eq!(refused, 2);
     small.send("s".repeat(10_000).as_bytes());
     assert_eq!(small.answer().body.len(), "POST /in/a ".len() + 20_000);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Request, Responder,
-    Session, Settings, ShardStats,
+    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Refused, Request,
+    Responder, Service, Session, Settings, ShardStats,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -45,7 +45,9 @@ impl Endpoint for Stage {
             payload => session.send(message.kind, payload),
         }
     }
+}
 
+impl Service for Stage {
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(match request.head.path {
             "/large" => Response::text(200, "x".repeat(LARGE_BYTES)),
@@ -80,7 +82,7 @@ impl Scene {
             tokens: Arc::clone(&tokens),
         };
         let server = Server::start(settings, |builder| {
-            let id = builder.endpoint(EndpointSettings::default(), stage);
+            let id = builder.endpoint_and_service(EndpointSettings::default(), stage);
             builder.route("/**", id).expect("a path");
         });
         Scene { server, tokens }
@@ -164,7 +166,7 @@ fn deferred_to_request_when_the_answer_comes() {
     let mut client = scene.deferred();
     client.send(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
     let token = scene.tokens.lock().unwrap().pop().expect("a token");
-    token.refuse(Response::text(403, "no\n"));
+    token.refuse(Refused::new(403, "no", "no"));
     assert_eq!(client.answer().status, 403);
     assert_eq!(client.answer().body, b"/next", "the next request is read");
     scene.expect(1, 0, 0);

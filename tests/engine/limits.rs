@@ -9,7 +9,7 @@ use crate::support::client::{BINARY, Client, FIN, TEXT, fragment, frame, upgrade
 use crate::support::{Server, eventually, settings};
 
 fn refused(server: &Server, refusal: Refusal) -> u64 {
-    server.sum(|stats| stats.refused[refusal as usize].get())
+    server.sum(|stats| stats.refused.get(refusal))
 }
 
 #[test]

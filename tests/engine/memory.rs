@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Session,
-    Settings, SlowAction, SlowClient, SlowPolicy,
+    Answer, CloseReason, Endpoint, EndpointSettings, HandleError, Request, Responder, Service,
+    Session, Settings, SlowAction, SlowClient, SlowPolicy,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -449,7 +449,7 @@ fn unread_answers_to_requests_count_and_go() {
     settings.process_bytes_max = MAX;
     settings.timeouts.close = DEADLINE;
     let server = Server::start(settings, |builder| {
-        let id = builder.endpoint(EndpointSettings::default(), Large);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), Large);
         builder.route("/**", id).expect("a path");
     });
     let mut clients = Vec::new();
@@ -476,7 +476,9 @@ impl Endpoint for Large {
     type Local = ();
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+}
 
+impl Service for Large {
     fn request(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, "y".repeat(500_000)))
     }

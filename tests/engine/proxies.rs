@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corecast::engine::{
     Accept, Admission, Answer, Endpoint, EndpointSettings, Listen, ListenAddress, Network, Refusal,
-    Request, Responder, Session, Settings, TokenRate, TrustedProxies,
+    Refused, Request, Responder, Service, Session, Settings, TokenRate, TrustedProxies,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -25,10 +25,10 @@ impl Endpoint for Mirror {
 
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         match request.head.path {
-            "/refused" => Admission::refuse(403, "no\n"),
+            "/refused" => Admission::Refuse(Refused::new(403, "no", "no")),
             "/refused/later" => {
                 let (admission, token) = responder.admission(Duration::from_secs(10));
-                token.refuse(Response::text(403, "no\n"));
+                token.refuse(Refused::new(403, "no", "no"));
                 admission
             }
             "/later" => {
@@ -44,7 +44,9 @@ impl Endpoint for Mirror {
         let peer = session.peer().to_string();
         session.send(message.kind, peer.as_bytes());
     }
+}
 
+impl Service for Mirror {
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
         Answer::Now(Response::text(200, request.peer.to_string()))
     }
@@ -59,7 +61,7 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
     };
     change(&mut settings);
     Server::start(settings, |builder| {
-        let id = builder.endpoint(EndpointSettings::default(), Mirror);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), Mirror);
         builder.route("/**", id).unwrap();
     })
 }
@@ -89,7 +91,7 @@ fn peer_of(client: &mut Client) -> String {
 }
 
 fn refused(server: &Server, refusal: Refusal) -> u64 {
-    server.sum(|stats| stats.refused[refusal as usize].get())
+    server.sum(|stats| stats.refused.get(refusal))
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -281,7 +281,7 @@ fn connects(rate: TokenRate) -> Settings {
 }
 
 fn refused(server: &Server) -> u64 {
-    server.sum(|stats| stats.refused[Refusal::ConnectRate as usize].get())
+    server.sum(|stats| stats.refused.get(Refusal::ConnectRate))
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Session, Settings,
+    Answer, Endpoint, EndpointSettings, Refusal, Request, Responder, Service, Session, Settings,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -26,7 +26,7 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
 }
 
 fn refused(server: &Server, refusal: Refusal) -> u64 {
-    server.sum(|stats| stats.refused[refusal as usize].get())
+    server.sum(|stats| stats.refused.get(refusal))
 }
 
 /// Connections before and without a WebSocket.
@@ -101,11 +101,9 @@ impl Endpoint for Probe {
     type Local = ();
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+}
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        response.with_header("Code", code)
-    }
-
+impl Service for Probe {
     fn is_probe(&self) -> bool {
         true
     }
@@ -122,7 +120,10 @@ fn who_asks_is_answered_however_many_wait_in_silence() {
     settings.connections_max = Some(1);
     settings.refusing_max = 8;
     let server = Server::start(settings, |builder| {
-        let probe = builder.endpoint(EndpointSettings::default(), Probe);
+        let probe = builder.endpoint_and_service(EndpointSettings::default(), Probe);
+        builder.render_refusals(probe, |refused| {
+            refused.to_text().with_header("Code", refused.code)
+        });
         builder.route("/**", probe).expect("a path");
     });
     let mut member = server.open("/");

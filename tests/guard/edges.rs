@@ -1,7 +1,7 @@
 //! What is judged before anybody is known: networks and origins.
 
 use corecast::engine::{EndpointSettings, Network, Networks, Refusal, Settings};
-use corecast::guard::{GuardSettings, Origins};
+use corecast::guard::{self, GuardSettings, Origins};
 
 use super::support::client::{Client, upgrade, upgrade_with};
 use super::support::{Server, eventually, settings};
@@ -194,11 +194,11 @@ fn a_page_of_another_origin_is_refused_before_the_upgrade() {
         ("http://app.example", 403),
         ("null", 403),
     ] {
-        let before = refused(&server, Refusal::Origin);
+        let before = refused(&server, guard::ORIGIN);
         let (_client, answer) = ask(&server, "/", &format!("Origin: {origin}\r\n"));
         assert_eq!(answer.status, status, "{origin}");
         let counted = u64::from(status == 403);
-        assert_eq!(refused(&server, Refusal::Origin), before + counted);
+        assert_eq!(refused(&server, guard::ORIGIN), before + counted);
     }
     assert_eq!(ask(&server, "/", "").1.status, 101);
 }
@@ -213,7 +213,7 @@ fn who_sends_no_origin_is_refused_where_only_pages_may() {
         auth: None,
     });
     assert_eq!(ask(&server, "/", "").1.status, 403);
-    assert_eq!(refused(&server, Refusal::Origin), 1);
+    assert_eq!(refused(&server, guard::ORIGIN), 1);
     assert_eq!(
         ask(&server, "/", "Origin: https://any.example\r\n")
             .1

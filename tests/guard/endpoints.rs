@@ -2,10 +2,10 @@
 //! that is made from a config.
 
 use corecast::config::{Config, EndpointConfig, EndpointKind};
-use corecast::engine::{CloseReason, Refusal};
-use corecast::guard::Pattern;
+use corecast::engine::CloseReason;
 use corecast::guard::Secret;
 use corecast::guard::token::NewToken;
+use corecast::guard::{self, Pattern};
 
 use super::support::client::{Answer, Client};
 use super::support::{Server, config};
@@ -41,7 +41,7 @@ fn a_name_is_for_its_user_alone() {
     let server = relay();
     let ada = signed(&plain_token());
     assert_eq!(status(&server, "/ws/bob", &ada), 403);
-    assert_eq!(refused(&server, Refusal::Forbidden), 1);
+    assert_eq!(refused(&server, guard::FORBIDDEN), 1);
     let mut bob = open(&server, "/ws/bob", &token("bob", &["/"], &["/"]));
     let mut ada = open(&server, "/ws/ada", &ada);
     ada.text("from ada");
@@ -63,7 +63,7 @@ fn a_token_without_a_name_is_for_no_user_and_a_key_for_any() {
             ..plain_token()
         });
         assert_eq!(status(&server, "/ws/bob", &token), 403);
-        assert_eq!(refused(&server, Refusal::Forbidden), number);
+        assert_eq!(refused(&server, guard::FORBIDDEN), number);
         // Where names do not matter it is as good as any.
         assert_eq!(status(&server, "/room", &token), 101);
     }
@@ -114,7 +114,7 @@ fn a_group_of_pushes_is_for_those_who_may_read_it() {
     let server = relay();
     let ada = token("ada", &["orders-*"], &[]);
     assert_eq!(status(&server, "/ws?token=secrets", &ada), 403);
-    assert_eq!(refused(&server, Refusal::Forbidden), 1);
+    assert_eq!(refused(&server, guard::FORBIDDEN), 1);
     let _in_its_group = open(&server, "/ws?token=orders-7", &ada);
     let mut later = open(&server, "/ws", &ada);
     later.text(r#"{"event":"identify","data":{"token":"orders-8"}}"#);
@@ -186,9 +186,9 @@ fn who_may_not_come_in_is_not_told_who_is_there() {
         }
     }
     for refusal in [
-        Refusal::NoCredentials,
-        Refusal::TokenMalformed,
-        Refusal::Forbidden,
+        guard::NO_CREDENTIALS,
+        guard::TOKEN_MALFORMED,
+        guard::FORBIDDEN,
     ] {
         assert_eq!(refused(&server, refusal), 2, "{}", refusal.label());
     }

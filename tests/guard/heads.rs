@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corecast::engine::{
-    Answer, Endpoint, EndpointSettings, HeadVerdict, Refusal, Request, Responder, Session,
+    Answer, Endpoint, EndpointSettings, HeadVerdict, Request, Responder, Service, Session,
 };
-use corecast::guard::{Guard, GuardSettings, Guarded, Identity};
+use corecast::guard::{self, Guard, GuardSettings, Guarded, Identity};
 use corecast::hooks::Hooks;
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -27,7 +27,9 @@ impl Endpoint for Reader {
     type Local = ();
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
+}
 
+impl Service for Reader {
     fn methods(&self) -> &'static [&'static str] {
         &["POST"]
     }
@@ -57,7 +59,7 @@ fn server(reader: &Reader) -> Server {
     Server::start(settings(), |builder| {
         let inner = Hooks::around(reader.clone());
         let guarded = Guarded::new(inner, guard.expect("no files"));
-        let id = builder.endpoint(EndpointSettings::default(), guarded);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), guarded);
         builder.route("/**", id).expect("a path");
     })
 }
@@ -83,7 +85,7 @@ fn without_credentials_no_body_is_waited_for() {
             client.expect_end();
         }
     }
-    assert_eq!(refused(&server, Refusal::NoCredentials), 4);
+    assert_eq!(refused(&server, guard::NO_CREDENTIALS), 4);
     assert_eq!(reader.heads.load(Ordering::Relaxed), 0);
     // A body that is there changes nothing: there is no other try on the connection.
     for body in [
@@ -96,7 +98,7 @@ fn without_credentials_no_body_is_waited_for() {
         assert_eq!(client.answer().status, 401);
         client.expect_end();
     }
-    assert_eq!(refused(&server, Refusal::NoCredentials), 6);
+    assert_eq!(refused(&server, guard::NO_CREDENTIALS), 6);
 }
 
 #[test]

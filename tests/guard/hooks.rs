@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use corecast::engine::{EndpointSettings, Refusal};
-use corecast::guard::{Guard, GuardSettings, Guarded, Identity};
-use corecast::hooks::{Hooks, Rejection, Verdict};
+use corecast::engine::{EndpointSettings, Refusal, Refused};
+use corecast::guard::{self, Guard, GuardSettings, Guarded, Identity};
+use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
-use corecast::wire::http::Response;
 
 use crate::support::Server;
 use crate::{ask, bearer, open, plain_token, refused, secret_auth, settings, signed};
@@ -22,7 +21,7 @@ fn hooks_are_asked_for_whom_the_guard_lets_in_and_know_who_it_is() {
             match request.context::<Identity>() {
                 Some(Identity {
                     user: Some(user), ..
-                }) if **user == *"eve" => Err(Rejection::with(Response::text(403, "Not eve.\n"))),
+                }) if **user == *"eve" => Err(Refused::new(403, "eve", "Not eve.")),
                 _ => Ok(()),
             }
         })
@@ -46,7 +45,7 @@ fn hooks_are_asked_for_whom_the_guard_lets_in_and_know_who_it_is() {
     let mut eve = plain_token();
     eve.user = Some("eve".to_owned());
     assert_eq!(ask(&server, "/", &bearer(&signed(&eve))).1.status, 403);
-    assert_eq!(refused(&server, Refusal::NoCredentials), 1);
+    assert_eq!(refused(&server, guard::NO_CREDENTIALS), 1);
     assert_eq!(refused(&server, Refusal::Endpoint), 1);
     let mut ada = open(&server, "/", &signed(&plain_token()));
     ada.text("hello");

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use corecast::engine::Refusal;
 use corecast::guard::token::SigningKey;
-use corecast::guard::{ApiKey, AuthSettings, Files, Secret};
+use corecast::guard::{self, ApiKey, AuthSettings, Files, Secret};
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::json;
 
@@ -51,10 +50,10 @@ fn each_of_several_keys_lets_in_and_another_does_not() {
         // What is shown first decides.
         (&query, header("another-key-0123456")),
     ] {
-        let before = refused(&server, Refusal::BadKey);
+        let before = refused(&server, guard::BAD_KEY);
         let (_client, answer) = ask(&server, path, &headers);
         assert_eq!(answer.status, 401);
-        assert_eq!(refused(&server, Refusal::BadKey), before + 1);
+        assert_eq!(refused(&server, guard::BAD_KEY), before + 1);
     }
 }
 

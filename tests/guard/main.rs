@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use corecast::engine::{CloseReason, EndpointSettings, Network, Refusal, Settings};
 use corecast::guard::token::{NewToken, SigningKey};
-use corecast::guard::{AuthSettings, Guard, GuardSettings, Guarded, Secret};
+use corecast::guard::{self, AuthSettings, Guard, GuardSettings, Guarded, Secret};
 use corecast::relay::hub::Hub;
 
 use support::client::{Answer, Client, upgrade_with};
@@ -40,7 +40,7 @@ fn guarded_with(settings: Settings, guard: GuardSettings) -> Server {
     Server::start(settings, |builder| {
         let guard = Guard::new(guard).expect("files that can be used");
         let hub = Guarded::new(Hub { echo: true }, guard);
-        let id = builder.endpoint(EndpointSettings::default(), hub);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), hub);
         builder.route("/**", id).expect("a path");
     })
 }
@@ -109,10 +109,20 @@ fn signed(token: &NewToken) -> String {
 
 /// How many were refused for this reason.
 fn refused(server: &Server, refusal: Refusal) -> u64 {
-    server.sum(|stats| stats.refused[refusal as usize].get())
+    server.sum(|stats| stats.refused.get(refusal))
 }
 
 /// How many were closed for this reason.
 fn closed(server: &Server, reason: &CloseReason) -> u64 {
     server.sum(|stats| stats.closed[reason.label_index()].get())
+}
+
+#[test]
+fn the_page_has_every_reason_of_the_guard() {
+    let page = include_str!("../../crates/engine/src/engine/HANDSHAKE.md").lines();
+    let mut rows = page.skip_while(|line| !line.starts_with("| refused by the guard |"));
+    let header = (rows.next(), rows.next());
+    assert!(header.1.is_some(), "the page has no such table");
+    let labels = rows.map_while(|row| row.strip_prefix("| `")?.split('`').next());
+    assert_eq!(labels.collect::<Vec<_>>(), guard::reasons());
 }

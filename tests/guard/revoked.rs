@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use corecast::engine::{
     Accept, Admission, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Request,
-    Responder, Session,
+    Responder, Service, Session,
 };
 use corecast::guard::{ApiKey, AuthSettings, CloseRevoked, Files, Guard, GuardSettings, Guarded};
 use corecast::wire::decoder::Message;
@@ -167,6 +167,8 @@ impl Endpoint for Patient {
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {}
 }
 
+impl Service for Patient {}
+
 #[test]
 fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -186,7 +188,7 @@ fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
     let (patient, guard) = (Patient::default(), guard.expect("a file that can be used"));
     let server = Server::start(settings(), |builder| {
         let guarded = Guarded::new(patient.clone(), guard);
-        let id = builder.endpoint(EndpointSettings::default(), guarded);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), guarded);
         builder.route("/**", id).expect("a path");
     });
     let mut client = Client::connect(server.address);

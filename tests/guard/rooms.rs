@@ -1,8 +1,8 @@
 //! What a token says about rooms, held by the hub: joining is reading, publishing is writing.
 
-use corecast::engine::{CloseReason, Refusal};
-use corecast::guard::Pattern;
+use corecast::engine::CloseReason;
 use corecast::guard::token::NewToken;
+use corecast::guard::{self, Pattern};
 
 use super::support::eventually;
 use super::{ask, bearer, closed, guarded_by_secret, open, plain_token, refused, signed};
@@ -34,11 +34,11 @@ fn a_room_that_the_token_does_not_name_is_403() {
         // Names of rooms are taken as sent, by the hub and by the guard.
         ("/%63hat/a", 403),
     ] {
-        let before = refused(&server, Refusal::Forbidden);
+        let before = refused(&server, guard::FORBIDDEN);
         let (_client, answer) = ask(&server, path, &bearer(&token));
         assert_eq!(answer.status, status, "{path}");
         let counted = u64::from(status == 403);
-        assert_eq!(refused(&server, Refusal::Forbidden), before + counted);
+        assert_eq!(refused(&server, guard::FORBIDDEN), before + counted);
     }
 }
 

@@ -2,7 +2,7 @@
 //! them is refused unseen, but for what is known to be good.
 
 use corecast::engine::{Network, Refusal, Settings};
-use corecast::guard::{ApiKey, AuthSettings, GuardSettings};
+use corecast::guard::{self, ApiKey, AuthSettings, GuardSettings};
 
 use super::support::client::{Answer, Client, upgrade_with};
 use super::support::{Server, eventually, settings};
@@ -84,7 +84,7 @@ fn an_address_that_fails_too_often_gets_429_before_anything_is_verified() {
     });
     assert!(unseen.next().is_some(), "it was verified each time");
     assert!(refused(&server, Refusal::CredentialRate) >= 2);
-    assert!(refused(&server, Refusal::TokenSignature) >= BURST as u64);
+    assert!(refused(&server, guard::TOKEN_SIGNATURE) >= BURST as u64);
     // Others are judged on.
     assert_eq!(ask_from(2, &server, &forged).status, 401);
     assert_eq!(ask_from(2, &server, &fresh_token(1_000)).status, 101);
@@ -107,7 +107,7 @@ fn guessing_keys_gets_429_and_asking_without_one_does_not() {
     assert!(exhaust(1, &server, "X-API-Key: a-guess\r\n") >= BURST);
     assert_eq!(ask_from(1, &server, "").status, 401);
     assert_eq!(
-        refused(&server, Refusal::NoCredentials),
+        refused(&server, guard::NO_CREDENTIALS),
         2 * BURST as u64 + 1
     );
     let good = format!("X-API-Key: {KEY}\r\n");
@@ -144,5 +144,5 @@ fn a_bad_token_in_a_plain_request_ends_the_connection_with_all_that_follows() {
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("Connection"), Some("close"));
     client.expect_end();
-    assert_eq!(refused(&server, Refusal::TokenMalformed), 1);
+    assert_eq!(refused(&server, guard::TOKEN_MALFORMED), 1);
 }

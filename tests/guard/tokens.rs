@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use corecast::engine::{CloseReason, Refusal};
 use corecast::guard::token::NewToken;
-use corecast::guard::{AuthSettings, Files};
+use corecast::guard::{self, AuthSettings, Files};
 
 use super::support::Server;
 use super::{
@@ -21,11 +21,11 @@ fn without_a_key_or_a_token_nobody_comes_in() {
         "Authorization: Basic YWRhOnB3\r\n",
         "X-API-Key: whatever\r\n",
     ] {
-        let before = refused(&server, Refusal::NoCredentials);
+        let before = refused(&server, guard::NO_CREDENTIALS);
         let (_client, answer) = ask(&server, "/?token=x", headers);
         assert_eq!(answer.status, 401);
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        assert_eq!(refused(&server, Refusal::NoCredentials), before + 1);
+        assert_eq!(refused(&server, guard::NO_CREDENTIALS), before + 1);
     }
 }
 
@@ -122,20 +122,20 @@ fn bad_tokens() -> Vec<(String, Refusal, &'static str)> {
     vec![
         (
             "no.token".to_owned(),
-            Refusal::TokenMalformed,
+            guard::TOKEN_MALFORMED,
             "it cannot be read",
         ),
-        (none, Refusal::TokenAlgorithm, algorithm),
-        (rs256, Refusal::TokenAlgorithm, algorithm),
-        (unknown, Refusal::TokenKey, "its key is not known"),
-        (tampered, Refusal::TokenSignature, wrong),
-        (forged, Refusal::TokenSignature, wrong),
-        (expired, Refusal::TokenExpired, "it has expired"),
-        (early, Refusal::TokenNotYetValid, "it is not valid yet"),
-        (by_others, Refusal::TokenIssuer, "it is by another issuer"),
+        (none, guard::TOKEN_ALGORITHM, algorithm),
+        (rs256, guard::TOKEN_ALGORITHM, algorithm),
+        (unknown, guard::TOKEN_KEY, "its key is not known"),
+        (tampered, guard::TOKEN_SIGNATURE, wrong),
+        (forged, guard::TOKEN_SIGNATURE, wrong),
+        (expired, guard::TOKEN_EXPIRED, "it has expired"),
+        (early, guard::TOKEN_NOT_YET_VALID, "it is not valid yet"),
+        (by_others, guard::TOKEN_ISSUER, "it is by another issuer"),
         (
             for_others,
-            Refusal::TokenAudience,
+            guard::TOKEN_AUDIENCE,
             "it is for another audience",
         ),
     ]

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corecast::engine::{
     Answer, CloseReason, Endpoint, EndpointError, EndpointSettings, Engine, Handle, Refusal,
-    Request, Responder, Session, Settings, StartError, TokenRate,
+    Refused, Request, Responder, Service, Session, Settings, StartError, TokenRate,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{Filter, Recipients};
 use corecast::hooks::policies::{ConnectRate, Excess, MessageBytes, MessageRate, khatru};
-use corecast::hooks::{Hook, Hooks, Rejection, Verdict};
+use corecast::hooks::{Hook, Hooks, Verdict, rejection};
 use corecast::relay::cors::{Cors, CorsHeaders};
 use corecast::relay::hub::Hub;
-use corecast::relay::named::{Named, NamedSettings};
+use corecast::relay::named::{self, Named, NamedSettings};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 use corecast::wire::http::Response;
@@ -70,8 +70,7 @@ fn the_example_rejects() {
         (answer.status, answer.header("retry-after")),
         (429, Some("1"))
     );
-    let body = br#"{"code":"endpoint","error":"All seats are taken."}"#;
-    assert_eq!(answer.body, body);
+    assert_eq!(answer.body, b"All seats are taken.\n");
     drop(guests);
     eventually("a seat is free", || status(&engine, "") == 101);
     assert!(engine.stop());
@@ -303,10 +302,10 @@ fn lock(log: &Log) -> MutexGuard<'_, Vec<String>> {
 }
 
 impl Hook for Witness {
-    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         self.note("reject");
         match request.head.header("x-refused-by") {
-            Some(name) if name == self.name => Err(Rejection::new("no\n")),
+            Some(name) if name == self.name => Err(rejection("no")),
             _ => Ok(()),
         }
     }
@@ -517,13 +516,11 @@ impl Endpoint for Particular {
     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
         session.publish_to("all", Recipients::All, message.kind, message.payload);
     }
+}
 
+impl Service for Particular {
     fn methods(&self) -> &'static [&'static str] {
         &["POST"]
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        Response::json(response.status, format!("{{\"code\":\"{code}\"}}"))
     }
 
     /// Publishes the body.
@@ -545,6 +542,17 @@ fn one_endpoint(endpoint: impl Endpoint) -> Server {
     })
 }
 
+/// A server of one path with everything, whose refusals are told in JSON.
+fn particular(both: impl Endpoint + Service) -> Server {
+    Server::start(settings(), |builder| {
+        let id = builder.endpoint_and_service(EndpointSettings::default(), both);
+        builder.render_refusals(id, |refused| {
+            Response::json(refused.status, format!("{{\"code\":\"{}\"}}", refused.code))
+        });
+        builder.route("/**", id).unwrap();
+    })
+}
+
 fn answer(server: &Server, request: &str) -> (u16, String) {
     let mut client = Client::connect(server.address);
     client.send(request.as_bytes());
@@ -555,8 +563,7 @@ fn answer(server: &Server, request: &str) -> (u16, String) {
 
 #[test]
 fn an_endpoint_with_hooks_is_otherwise_as_without() {
-    let particular = Particular::new("published\n");
-    let server = one_endpoint(Hooks::around(Hooks::around(particular)));
+    let server = particular(Hooks::around(Hooks::around(Particular::new("published\n"))));
     let bad_upgrade = upgrade("/").replace("Version: 13", "Version: 12");
     for (request, status, body) in [
         ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "published\n"),
@@ -570,11 +577,11 @@ fn an_endpoint_with_hooks_is_otherwise_as_without() {
         assert_eq!(answer(&server, request), (status, body.to_owned()));
     }
     let mut builder = Engine::builder().settings(settings());
-    let particular = Particular {
+    let never = Particular {
         may_start: false,
         ..Particular::new("")
     };
-    builder.endpoint(EndpointSettings::default(), Hooks::around(particular));
+    builder.endpoint(EndpointSettings::default(), Hooks::around(never));
     match builder.start() {
         Err(error @ StartError::Endpoint(_)) => {
             assert!(format!("{error:?}").contains("its file is not there"));
@@ -588,7 +595,7 @@ fn a_reload_reaches_an_endpoint_through_its_hooks() {
     let built = |answer| {
         let mut builder = Engine::builder().settings(settings());
         let hooks = Hooks::around(Hooks::around(Particular::new(answer)));
-        let id = builder.endpoint(EndpointSettings::default(), hooks);
+        let id = builder.endpoint_and_service(EndpointSettings::default(), hooks);
         builder.route("/**", id).unwrap();
         builder
     };
@@ -605,17 +612,17 @@ fn a_reload_reaches_an_endpoint_through_its_hooks() {
 }
 
 #[test]
-fn hooks_refuse_in_the_words_of_the_endpoint() {
-    let particular = Hooks::around(Particular::new("published\n"))
+fn hooks_refuse_in_the_form_of_the_path() {
+    let hooks = Hooks::around(Particular::new("published\n"))
         .with(ConnectRate::new(TokenRate::new(1, 1)))
         .reject_connection(|request| match request.head.path {
-            "/never" => Err(Rejection::new("not here\n")),
+            "/never" => Err(rejection("not here")),
             _ => Ok(()),
         });
-    let server = one_endpoint(particular);
+    let server = particular(hooks);
     assert_eq!(
         answer(&server, &upgrade("/never")),
-        (429, "{\"code\":\"endpoint\"}".to_owned())
+        (429, "{\"code\":\"rejected\"}".to_owned())
     );
     let too_often = (0..100).find_map(|_| {
         let (status, body) = answer(&server, &upgrade("/"));
@@ -623,7 +630,7 @@ fn hooks_refuse_in_the_words_of_the_endpoint() {
     });
     let in_json = "{\"code\":\"connect_rate\"}".to_owned();
     assert_eq!(too_often, Some((429, in_json)));
-    let refused = |refusal| server.sum(|stats| stats.refused[refusal as usize].get());
+    let refused = |refusal| server.sum(|stats| stats.refused.get(refusal));
     assert_eq!(refused(Refusal::Endpoint), 1);
     assert_eq!(refused(Refusal::ConnectRate), 1);
 }
@@ -638,10 +645,12 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
         })),
         ..NamedSettings::default()
     };
+    let cors = settings.cors.clone();
     let named = Hooks::around(Named::new(settings))
-        .reject_connection(|_| Err(Rejection::with(Response::text(403, "Closed today.\n"))));
+        .reject_connection(|_| Err(Refused::new(403, "closed", "Closed today.")));
     let server = Server::start(support::settings(), |builder| {
         let id = builder.endpoint(EndpointSettings::default(), named);
+        builder.render_refusals(id, move |refused| named::rendered(refused, &cors));
         builder.route("/ws/{name}", id).unwrap();
     });
     let mut client = Client::connect(server.address);
@@ -649,7 +658,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
     let answer = client.answer();
     assert_eq!(
         (answer.status, &*answer.body),
-        (403, &br#"{"code":"endpoint","error":"Closed today."}"#[..])
+        (403, &br#"{"code":"closed","error":"Closed today."}"#[..])
     );
     let origin = answer.header("access-control-allow-origin");
     assert_eq!(origin, Some("https://chat.example"));
@@ -657,9 +666,9 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
 
 #[test]
 fn what_is_published_for_a_plain_request_is_not_vetoed() {
-    let particular = Hooks::around(Particular::new("published\n")).veto(|_, _| Some(not("ada")));
-    let particular = particular.on_connect(|session, _| session.attach("ada".to_owned()));
-    let server = one_endpoint(particular);
+    let hooks = Hooks::around(Particular::new("published\n")).veto(|_, _| Some(not("ada")));
+    let hooks = hooks.on_connect(|session, _| session.attach("ada".to_owned()));
+    let server = particular(hooks);
     let mut ada = server.open("/");
     ada.text("by a member");
     ada.round_trip();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use corecast::config::{Config, Shards};
 use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
 use corecast::relay::hub::Hub;
+use corecast::relay::json_error;
 
 use client::Client;
 
@@ -104,7 +105,8 @@ impl Server {
     /// A hub at every path.
     pub(crate) fn hub(settings: Settings, endpoint: EndpointSettings) -> Server {
         Server::start(settings, |builder| {
-            let hub = builder.endpoint(endpoint, Hub { echo: true });
+            let hub = builder.endpoint_and_service(endpoint, Hub { echo: true });
+            builder.render_refusals(hub, json_error::rendered);
             builder.route("/**", hub).expect("a path");
         })
     }

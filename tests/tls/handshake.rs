@@ -16,8 +16,7 @@ use crate::client::{
 use crate::support::{self, client as raw, eventually};
 
 pub(crate) fn refused(secure: &Secure, refusal: Refusal) -> u64 {
-    let place = refusal as usize;
-    secure.server.sum(|stats| stats.refused[place].get())
+    secure.server.sum(|stats| stats.refused.get(refusal))
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_handshake_without_the_header_that_is_due_ends_at_once() {
     let refusals = || {
         secure
             .server
-            .sum(|stats| stats.refused[Refusal::BadProxyHeader as usize].get())
+            .sum(|stats| stats.refused.get(Refusal::BadProxyHeader))
     };
     eventually("it is counted", || refusals() == 1);
     secure.server.expect_empty();

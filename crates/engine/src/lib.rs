@@ -76,7 +76,7 @@ pub use self::fanout::room::EndpointId;
 #[doc(inline)]
 pub use self::fanout::{ConnectionId, ConnectionIdError, Filter, Recipient, Recipients};
 #[doc(inline)]
-pub use self::hooks::{Hook, Hooks, Rejection, Verdict};
+pub use self::hooks::{Hook, Hooks, Verdict, rejection};
 #[doc(inline)]
 pub use self::wire::decoder::{Message, ProtocolError};
 #[doc(inline)]

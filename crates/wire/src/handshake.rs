@@ -84,20 +84,35 @@ impl HandshakeError {
         }
     }
 
-    /// The answer, with the header that says what would have been accepted.
-    pub fn response(self) -> Response {
-        let (status, name, value) = match self {
-            Self::MethodNotGet => (405, "Allow", "GET"),
-            Self::NotAnUpgrade => (426, "Upgrade", "websocket"),
-            Self::UnsupportedVersion => (426, "Sec-WebSocket-Version", VERSION),
-            _ => (400, "Sec-WebSocket-Version", VERSION),
-        };
-        let response = Response::text(status, format!("{self}\n")).with_header(name, value);
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
         match self {
-            // RFC 9110 §15.5.22: a 426 names the protocol.
-            Self::UnsupportedVersion => response.with_header("Upgrade", "websocket"),
-            _ => response,
+            Self::MethodNotGet => 405,
+            Self::NotAnUpgrade | Self::UnsupportedVersion => 426,
+            _ => 400,
         }
+    }
+
+    /// The headers of the answer that say what would have been accepted.
+    pub fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::MethodNotGet => &[("Allow", "GET")],
+            Self::NotAnUpgrade => &[("Upgrade", "websocket")],
+            // RFC 9110 §15.5.22: a 426 names the protocol.
+            Self::UnsupportedVersion => {
+                &[("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket")]
+            }
+            _ => &[("Sec-WebSocket-Version", VERSION)],
+        }
+    }
+
+    /// The answer as a line of text, with the headers.
+    pub fn response(self) -> Response {
+        let response = Response::text(self.status(), format!("{self}\n"));
+        let headers = self.headers().iter();
+        headers.fold(response, |response, (name, value)| {
+            response.with_header(*name, *value)
+        })
     }
 }
 

@@ -25,13 +25,13 @@ pub use snapshot::{
 use crate::config::Config;
 use crate::engine::{
     Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    HeadVerdict, Keeper, Pulse, Refusal, Request, Responder, Session,
-    SlowClient as SlowClientSettings, SlowPolicy, Terms, View,
+    HeadVerdict, Keeper, Pulse, Refused, Request, Responder, Service, Session,
+    SlowClient as SlowClientSettings, SlowPolicy, Terms, Throttled, View,
 };
 use crate::fanout::room::EndpointId;
-use crate::guard::recheck_soon;
+use crate::guard::{self, recheck_soon};
 use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
-use crate::relay::json_error::{json_error, worded};
+use crate::relay::json_error::{json_error, rendered};
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Head, Response};
@@ -205,7 +205,7 @@ impl Dashboard {
             Some(denied) if head.path == "/" => {
                 Response::text(denied.status(), format!("{}\n", denied.text()))
             }
-            Some(denied) => refusal(denied),
+            Some(denied) => rendered(&refused(denied)),
             None => {
                 let file = self.files.answer(head.path, head);
                 file.unwrap_or_else(|| json_error(404, "no_page", "There is no such page."))
@@ -236,17 +236,17 @@ impl Endpoint for Dashboard {
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let head = request.head;
         if head.path != STREAM {
-            let error = "There is no WebSocket here.";
-            return Admission::Refuse(json_error(400, "no_websocket", error));
+            let told = "There is no WebSocket here.";
+            return Admission::Refuse(Refused::new(400, "no_websocket", told));
         }
         if !access::is_own_page(head) {
-            let error = "Only the dashboard's own page may connect.";
-            return Admission::RefuseFor(Refusal::Origin, json_error(403, "bad_origin", error));
+            let told = "Only the dashboard's own page may connect.";
+            let refused = Refused::new(403, "bad_origin", told).counted_as(guard::ORIGIN);
+            return Admission::Refuse(refused);
         }
         let settings = self.settings();
         if let Err(denied) = settings.access.judge(head) {
-            let (reason, response) = refused(denied, request, responder);
-            return Admission::RefuseFor(reason, response);
+            return Admission::Refuse(refused_try(denied, request, responder));
         }
         let accept = Accept::new().keeper(Arc::new(Seat {
             settings: self.settings.clone(),
@@ -288,6 +288,12 @@ impl Endpoint for Dashboard {
         }
     }
 
+    fn reasons(&self) -> Vec<&'static str> {
+        guard::reasons()
+    }
+}
+
+impl Service for Dashboard {
     fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
@@ -295,9 +301,7 @@ impl Endpoint for Dashboard {
         }
         match self.settings().access.judge(head) {
             Ok(()) => HeadVerdict::Open,
-            Err(denied) => {
-                HeadVerdict::Answered(Answer::RefuseFor(reason(denied), refusal(denied)))
-            }
+            Err(denied) => HeadVerdict::Answered(Answer::Refuse(refused(denied))),
         }
     }
 
@@ -308,8 +312,7 @@ impl Endpoint for Dashboard {
         }
         let settings = self.settings();
         if let Err(denied) = settings.access.judge(head) {
-            let (reason, response) = refused(denied, request, responder);
-            return Answer::RefuseFor(reason, response);
+            return Answer::Refuse(refused_try(denied, request, responder));
         }
         match head.path {
             SNAPSHOT => {
@@ -323,10 +326,6 @@ impl Endpoint for Dashboard {
             _ => Answer::Now(crate::engine::upgrade_required()),
         }
     }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
-    }
 }
 
 /// It is about this moment, and not for everybody: nobody may keep it.
@@ -336,40 +335,28 @@ fn unkept(response: Response) -> Response {
         .with_header("X-Content-Type-Options", "nosniff")
 }
 
-fn refusal(denied: Denied) -> Response {
-    let response = json_error(denied.status(), denied.code(), denied.text());
+fn refused(denied: Denied) -> Refused {
+    let refused = Refused::new(denied.status(), denied.code(), denied.text()).ending_connection();
     match denied {
-        Denied::Token => response.with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
-        Denied::Closed | Denied::Host | Denied::Proxied => response,
+        Denied::Token => refused
+            .counted_as(guard::BAD_KEY)
+            .with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
+        Denied::Closed | Denied::Host | Denied::Proxied => refused.counted_as(guard::FORBIDDEN),
     }
 }
 
-/// A refusal, and what it counts as. An address that has shown too many bad tokens is told so.
-fn refused(
-    denied: Denied,
-    request: &Request<'_>,
-    responder: &mut Responder<'_>,
-) -> (Refusal, Response) {
-    let shows_token = access::shows_token(request.head);
-    if denied == Denied::Token && !shows_token {
-        return (Refusal::NoCredentials, refusal(denied));
+/// A refusal of a request that may have tried a token. An address that has shown too many bad ones
+/// is told so.
+fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<'_>) -> Refused {
+    let refused = refused(denied);
+    if denied != Denied::Token {
+        return refused;
     }
-    if denied == Denied::Token
-        && let Err(throttled) = responder.failed(request.peer.ip())
-    {
-        let error = "This address has shown too many tokens that are not good.";
-        let response = json_error(429, "credential_rate", error);
-        return (Refusal::CredentialRate, throttled.tell(response));
+    if !access::shows_token(request.head) {
+        return refused.counted_as(guard::NO_CREDENTIALS);
     }
-    (reason(denied), refusal(denied))
-}
-
-/// What a refusal counts as.
-fn reason(denied: Denied) -> Refusal {
-    match denied {
-        Denied::Token => Refusal::BadKey,
-        Denied::Closed | Denied::Host | Denied::Proxied => Refusal::Forbidden,
-    }
+    let failed = responder.failed(request.peer.ip());
+    failed.map_or_else(Throttled::refused, |()| refused)
 }
 
 #[cfg(test)]

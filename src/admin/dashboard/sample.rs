@@ -8,7 +8,7 @@ use super::snapshot::{
     Bucket, FORMAT, FramesPerSend, Latency, Now, Process, Reason, Shard, SlowClient, Snapshot,
     Totals,
 };
-use crate::engine::{CloseReason, Counter, Refusal, ShardStats, View};
+use crate::engine::{CloseReason, Counter, ShardStats, View};
 use crate::fanout::room::EndpointId;
 
 /// Upper bounds, and what is below each and not below the one before.
@@ -23,8 +23,8 @@ pub(super) struct Sample {
     shards: Vec<[u64; 3]>,
     latency: Buckets,
     frames_per_send: Buckets,
-    closes: Vec<u64>,
-    refusals: Vec<u64>,
+    closes: Vec<(&'static str, u64)>,
+    refusals: Vec<(&'static str, u64)>,
 }
 
 impl Sample {
@@ -33,7 +33,11 @@ impl Sample {
             view.shards().map(|stats| of(stats).get()).sum()
         };
         let closes = sum_each(view, |stats| &stats.closed);
-        let refusals = sum_each(view, |stats| &stats.refused);
+        let closes = CloseReason::LABELS
+            .into_iter()
+            .zip(closes)
+            .collect::<Vec<_>>();
+        let refusals = view.refusals();
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Sample {
             at: Instant::now(),
@@ -45,8 +49,8 @@ impl Sample {
                 sent_bytes: sum(|stats| &stats.sent_bytes),
                 sends: sum(|stats| &stats.sends),
                 opened: sum(|stats| &stats.opened),
-                closed: closes.iter().sum(),
-                refused: refusals.iter().sum(),
+                closed: closes.iter().map(|(_, count)| count).sum(),
+                refused: refusals.iter().map(|(_, count)| count).sum(),
                 dropped: sum(|stats| &stats.dropped_frames),
             },
             shards: view
@@ -115,8 +119,8 @@ impl Sample {
             shards: self.shards(before, view, rate),
             slow_clients_total,
             slow_clients: slow_clients.collect(),
-            closes: reasons(&CloseReason::LABELS, &self.closes, &before.closes),
-            refusals: reasons(&Refusal::LABELS, &self.refusals, &before.refusals),
+            closes: reasons(&self.closes, &before.closes),
+            refusals: reasons(&self.refusals, &before.refusals),
             process: Process {
                 cpu_cores: rounded_to(
                     (self.cpu.saturating_sub(before.cpu)).as_secs_f64() / window_s,
@@ -230,9 +234,9 @@ fn latency(buckets: Vec<Bucket>) -> Latency {
 }
 
 /// The reasons that there were at all.
-fn reasons(labels: &[&'static str], now: &[u64], before: &[u64]) -> Vec<Reason> {
-    let counts = labels.iter().zip(now).zip(before);
-    let reasons = counts.map(|((label, now), before)| Reason {
+fn reasons(now: &[(&'static str, u64)], before: &[(&'static str, u64)]) -> Vec<Reason> {
+    let counts = now.iter().zip(before);
+    let reasons = counts.map(|((label, now), (_, before))| Reason {
         reason: (*label).into(),
         total: *now,
         recent: now - before,
@@ -304,7 +308,10 @@ mod tests {
             count: 1,
         };
         assert_eq!(difference(&now, &before), [bucket(2, 3), endless]);
-        let reasons = reasons(&["a", "b", "c"], &[2, 0, 7], &[1, 0, 7]);
+        let reasons = reasons(
+            &[("a", 2), ("b", 0), ("c", 7)],
+            &[("a", 1), ("b", 0), ("c", 7)],
+        );
         let counts: Vec<_> = reasons
             .iter()
             .map(|each| (&*each.reason, each.total, each.recent))

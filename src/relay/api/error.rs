@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::engine::HandleError;
+use crate::engine::{HandleError, Refused};
 use crate::relay::api_keys::KeyDenial;
 use crate::relay::json_error::json_error;
 use crate::wire::http::Response;
@@ -12,12 +12,6 @@ use crate::wire::http::Response;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
-    /// No key, or none that is good.
-    Unauthorized,
-    /// The key does not open this.
-    Forbidden,
-    /// The key is not good, and its address has shown too many of those.
-    CredentialRate,
     /// The body is no JSON object.
     BadJson,
     /// A field of the body is missing, unknown, or has a value that it cannot have.
@@ -30,8 +24,6 @@ pub(super) enum Code {
     NoUsers,
     /// The message is larger than the endpoint's connections may send themselves.
     MessageTooLarge,
-    /// A WebSocket was asked for.
-    NoWebsocket,
     /// There is too much to do; nothing has happened, and it may be tried again.
     Busy,
     /// Some shard did not answer in time; part of it may have happened.
@@ -41,10 +33,7 @@ pub(super) enum Code {
 impl Code {
     fn status(self) -> u16 {
         match self {
-            Code::BadJson | Code::BadField | Code::BadQuery | Code::NoWebsocket => 400,
-            Code::Unauthorized => 401,
-            Code::Forbidden => 403,
-            Code::CredentialRate => 429,
+            Code::BadJson | Code::BadField | Code::BadQuery => 400,
             Code::UnknownEndpoint | Code::NoUsers => 404,
             Code::MessageTooLarge => 413,
             Code::Busy | Code::Timeout => 503,
@@ -77,7 +66,6 @@ impl ApiError {
     pub(super) fn response(&self) -> Response {
         let response = json_error(self.code.status(), self.code, &self.text);
         match self.code {
-            Code::Unauthorized => response.with_header("WWW-Authenticate", "Bearer"),
             Code::Busy | Code::Timeout => response.with_header("Retry-After", "1"),
             _ => response,
         }
@@ -85,20 +73,21 @@ impl ApiError {
 }
 
 /// A refusal for the key that a request has, or has not.
-pub(super) fn of_key(denial: KeyDenial) -> Response {
+pub(super) fn of_key(denial: KeyDenial) -> Refused {
+    let refused = |status, code, told: String| {
+        let refused = Refused::new(status, code, told).counted_as(denial.reason());
+        refused.ending_connection()
+    };
     match denial {
         KeyDenial::Missing | KeyDenial::Bad => {
-            let text = "a good key is needed, in X-API-KEY or as a bearer token";
-            ApiError::new(Code::Unauthorized, text).response()
+            let told = "a good key is needed, in X-API-KEY or as a bearer token".to_owned();
+            refused(401, "unauthorized", told).with_header("WWW-Authenticate", "Bearer")
         }
         KeyDenial::Scope(scope) => {
-            let text = format!("the key lacks the scope {}", scope.name());
-            ApiError::new(Code::Forbidden, text).response()
+            let told = format!("the key lacks the scope {}", scope.name());
+            refused(403, "forbidden", told)
         }
-        KeyDenial::Throttled(throttled) => {
-            let text = "this address has shown too many keys that are not good";
-            throttled.tell(ApiError::new(Code::CredentialRate, text).response())
-        }
+        KeyDenial::Throttled(throttled) => throttled.refused(),
     }
 }
 

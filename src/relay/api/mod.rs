@@ -7,7 +7,7 @@
 //!
 //! To publish to a room takes a moment of the shard that the request came to. What has to look at
 //! other shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer
-//! comes later. Every refusal, also one by the engine, has one form (`error.rs`).
+//! comes later. Every refusal, also one by the engine, has one form (`json_error.rs`).
 
 mod disconnect;
 mod error;
@@ -25,17 +25,16 @@ use serde::Serialize;
 use self::error::{ApiError, Code};
 use self::worker::Worker;
 use super::api_keys::{ApiKeys, KeyDenial, header_key};
-use super::json_error::worded;
+use super::json_error::rendered;
 use super::users::{Claim, Users};
 use crate::config::{API_PATHS, EndpointKind};
 use crate::engine::{
-    Admission, Answer, Builder, Endpoint, EndpointError, EndpointSettings, Handle, HeadVerdict,
-    PatternError, Request, Responder, Session, View,
+    Answer, Builder, EndpointError, Handle, HeadVerdict, PatternError, Request, Responder, Service,
+    View,
 };
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
-use crate::guard::Scope;
-use crate::wire::decoder::Message;
+use crate::guard::{self, Scope};
 use crate::wire::http::{Head, Response};
 
 /// An endpoint that back ends can reach.
@@ -100,7 +99,8 @@ pub fn routes(
     ];
     for (path, call) in API_PATHS.into_iter().zip(calls) {
         let api = Arc::clone(&api);
-        let route = builder.endpoint(EndpointSettings::default(), Route { call, api });
+        let route = builder.service(Route { call, api });
+        builder.render_refusals(route, rendered);
         builder.route(path, route)?;
     }
     Ok(())
@@ -198,10 +198,7 @@ impl Route {
     }
 }
 
-impl Endpoint for Route {
-    type State = ();
-    type Local = ();
-
+impl Service for Route {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.api.keys.watch(handle);
         if self.api.running.get().is_none() {
@@ -221,15 +218,6 @@ impl Endpoint for Route {
         self.api.keys.take_over(&next.api.keys);
     }
 
-    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
-        let error = ApiError::new(Code::NoWebsocket, "there is no WebSocket here");
-        Admission::Refuse(error.response())
-    }
-
-    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
-    }
-
     fn methods(&self) -> &'static [&'static str] {
         match self.call {
             Call::Publish | Call::Disconnect => &["POST"],
@@ -237,23 +225,20 @@ impl Endpoint for Route {
         }
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        worded(response, code)
-    }
-
     fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         match self.api.authorize(request, self.call.scope(), responder) {
             Ok(()) => HeadVerdict::Admitted(None),
-            Err(denial) => {
-                let refusal = denial.refusal();
-                HeadVerdict::Answered(Answer::RefuseFor(refusal, error::of_key(denial)))
-            }
+            Err(denial) => HeadVerdict::Answered(Answer::Refuse(error::of_key(denial))),
         }
     }
 
     fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let answer = self.answer(request, responder);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
+    }
+
+    fn reasons(&self) -> Vec<&'static str> {
+        guard::reasons()
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {

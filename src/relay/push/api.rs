@@ -23,16 +23,14 @@ use super::schedule::{Schedule, now_ms};
 use super::settings::PushSettings;
 use super::stats::PushStats;
 use crate::engine::{
-    Admission, Answer, DeferredResponse, Endpoint, EndpointError, Handle, HeadVerdict, Request,
-    Responder, Session,
+    Answer, DeferredResponse, EndpointError, Handle, HeadVerdict, Refused, Request, Responder,
+    Service,
 };
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
-use crate::guard::Scope;
+use crate::guard::{self, Scope};
 use crate::limits::{PENDING_PER_PAGE_MAX, SCHEDULE_ANSWER_TIMEOUT};
 use crate::relay::api_keys::{ApiKeys, KeyDenial, header_key};
-use crate::relay::json_error::with_json;
-use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
 
@@ -111,12 +109,11 @@ impl PushApi {
             KeyDenial::Throttled(_) => Refusal::KeyRate,
         };
         self.stats.count_refused(refusal);
-        let response = refusal.response(None);
-        let response = match denial {
-            KeyDenial::Throttled(throttled) => throttled.tell(response),
-            _ => response,
-        };
-        Some(Answer::RefuseFor(denial.refusal(), response))
+        let refused = refusal.refused().counted_as(denial.reason());
+        Some(Answer::Refuse(match denial {
+            KeyDenial::Throttled(throttled) => refused.retry_after(throttled.retry_after_s),
+            _ => refused,
+        }))
     }
 
     /// Says once that private pushes may go to everybody, if there is somebody who can push.
@@ -311,10 +308,17 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
     })
 }
 
-impl Endpoint for PushApi {
-    type State = ();
-    type Local = ();
+/// A refusal in the form of the relay that is replaced: `msg` is the code.
+pub(crate) fn rendered(refused: &Refused) -> Response {
+    let message = match refused.code {
+        "no_websocket" => "no websocket here",
+        code => code,
+    };
+    let body = format!("{{\"code\":-1,\"msg\":\"{message}\"}}");
+    refused.with_headers_on(Response::json(refused.status, body))
+}
 
+impl Service for PushApi {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         if self.keys.contains(PUBLISHED_KEY) {
             tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
@@ -334,18 +338,8 @@ impl Endpoint for PushApi {
         self.tell_of_fallback();
     }
 
-    fn admit(&self, _request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
-        let body = "{\"code\":-1,\"msg\":\"no websocket here\"}";
-        Admission::Refuse(Response::json(400, body))
-    }
-
-    fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
-    }
-
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        let body = format!("{{\"code\":-1,\"msg\":\"{code}\"}}");
-        with_json(response, body)
+    fn reasons(&self) -> Vec<&'static str> {
+        guard::reasons()
     }
 
     /// All of them: what a path does not answer is refused in JSON.

@@ -1,6 +1,7 @@
 //! Why the push API refuses a request: the status, the message that clients may rely on, and the
 //! label in the metrics.
 
+use crate::engine::Refused;
 use crate::wire::http::Response;
 
 /// An offence, or what the relay lacks.
@@ -86,6 +87,16 @@ impl Refusal {
         }
     }
 
+    /// The refusal for a key: its message is what clients rely on.
+    pub(super) fn refused(self) -> Refused {
+        let message = self.message();
+        let refused = Refused::new(self.status(), message, message).ending_connection();
+        match self {
+            Refusal::InvalidKey => refused.with_header("WWW-Authenticate", "X-API-KEY"),
+            _ => refused,
+        }
+    }
+
     /// The answer; `index` is the order's place in its batch, from 0.
     pub(super) fn response(self, index: Option<usize>) -> Response {
         let message = self.message();
@@ -93,7 +104,6 @@ impl Refusal {
         let body = format!("{{\"code\":-1,\"msg\":\"{message}\"{index}}}");
         let response = Response::json(self.status(), body);
         match self {
-            Refusal::InvalidKey => response.with_header("WWW-Authenticate", "X-API-KEY"),
             Refusal::TooManyPending | Refusal::Journal => response.with_header("Retry-After", "1"),
             _ => response,
         }

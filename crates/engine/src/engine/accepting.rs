@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 
 use super::addresses::counted_as;
-use super::close_reason::Refusal;
 use super::closing::gauge;
 use super::connection::Connection;
 use super::control::Handover;
 use super::ids::Key;
 use super::over_limit::OverLimit;
+use super::refusal::Refusal;
 use super::refusing::is_out_of_files;
 use super::shard::{Listening, Shard};
 use super::stream::Stream;
@@ -107,7 +107,7 @@ impl Shard {
         let own = self.clients.core.id;
         if !self.clients.may_come_in(peer) {
             let refusal = Refusal::Network;
-            self.clients.core.stats().refused[refusal as usize].add(1);
+            self.clients.core.stats().refused.add(refusal);
             return tracing::debug!(%peer, reason = refusal.label(), "refused");
         }
         let is_counted = match self.clients.judge(peer) {
@@ -248,7 +248,7 @@ impl Shard {
                 self.clients.tell_unasked(&stream, OverLimit::Connections);
             }
         } else {
-            self.clients.core.stats().refused[Refusal::Network as usize].add(1);
+            self.clients.core.stats().refused.add(Refusal::Network);
         }
         self.clients.core.close_file(stream.into());
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::close_reason::Refusal;
+use super::refusal::{Refusal, Refused};
 use crate::fanout::ConnectionId;
 use crate::wire::http::{Head, Response};
 
@@ -91,25 +91,17 @@ impl OwnedRequest {
 pub enum Admission<S = ()> {
     /// Yes.
     Accept(Accept<S>),
-    /// No, and this is the answer. Its status must not be 101.
-    Refuse(Response),
-    /// The same, counted under another reason than [`Refusal::Endpoint`].
-    RefuseFor(Refusal, Response),
+    /// No, and this is what the client is told.
+    Refuse(Refused),
     /// It will be said later: see [`Responder::admission`](super::Responder::admission).
     Later(Pending),
 }
 
 impl<S> Admission<S> {
-    /// Refuses with `status` and a line of text.
-    pub fn refuse(status: u16, text: impl Into<String>) -> Admission<S> {
-        Admission::Refuse(Response::text(status, text))
-    }
-
     pub(super) fn map<T>(self, accept: impl FnOnce(Accept<S>) -> Accept<T>) -> Admission<T> {
         match self {
             Admission::Accept(accepted) => Admission::Accept(accept(accepted)),
-            Admission::Refuse(response) => Admission::Refuse(response),
-            Admission::RefuseFor(refusal, response) => Admission::RefuseFor(refusal, response),
+            Admission::Refuse(refused) => Admission::Refuse(refused),
             Admission::Later(pending) => Admission::Later(pending),
         }
     }
@@ -123,7 +115,7 @@ impl<S> Admission<S> {
             Admission::Later(pending) => {
                 pending.terms.get_or_insert(terms);
             }
-            Admission::Refuse(_) | Admission::RefuseFor(..) => {}
+            Admission::Refuse(_) => {}
         }
         self
     }
@@ -238,8 +230,8 @@ impl<S> Accept<S> {
 pub enum Answer {
     /// This one.
     Now(Response),
-    /// The same, and it is a refusal that is counted under this reason.
-    RefuseFor(Refusal, Response),
+    /// None: the client is told why.
+    Refuse(Refused),
     /// It will be said later: see [`Responder::response`](super::Responder::response).
     Later(Pending),
 }
@@ -269,6 +261,7 @@ pub(super) struct AnswerSlot(Mutex<Option<LateAnswer>>);
 pub(super) enum LateAnswer {
     Accept(Accept<ErasedState>),
     Respond(Response),
+    Refuse(Refused),
 }
 
 impl AnswerSlot {
@@ -281,7 +274,7 @@ impl AnswerSlot {
     }
 }
 
-/// The answer to a client whose deferred answer never came.
-pub(super) fn unanswered() -> Response {
-    Response::text(503, "The answer took too long.\n").with_header("Retry-After", "1")
+/// What a client is told whose deferred answer never came.
+pub(super) fn unanswered() -> Refused {
+    Refused::of(Refusal::AnswerTimeout, 503, "The answer took too long.").retry_after(1)
 }

@@ -72,9 +72,9 @@ impl Edge {
         if verdict_on(clients, key).is_some_and(|verdict| verdict.is_some()) {
             return None;
         }
-        let endpoint = clients.endpoint_of(key);
+        let service = self.service_of(clients, key);
         let mut responder = clients.responder(key);
-        let call = AssertUnwindSafe(|| endpoint.judge_head(request, &mut responder));
+        let call = AssertUnwindSafe(|| service.judge_head(request, &mut responder));
         match catch_unwind(call) {
             Ok(HeadVerdict::Answered(answer)) => {
                 Some(self.give(clients, key, request.head, answer, None))
@@ -179,6 +179,15 @@ impl Edge {
                 .enqueue(key, CONTINUE.to_vec(), Origin::Control, now_ns);
         }
     }
+}
+
+pub(super) fn has_body(head: &Head<'_>) -> bool {
+    !matches!(head.body, BodyLength::None | BodyLength::Length(0))
+}
+
+/// Where a request ends whose body is not awaited; `None`: its body is on its way.
+pub(super) fn end_without_body(head: &Head<'_>, head_len: usize) -> Option<usize> {
+    (!has_body(head)).then_some(head_len)
 }
 
 fn verdict_on(clients: &mut Clients, key: Key) -> Option<&mut Option<HeadVerdict>> {

@@ -8,12 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::core::Core;
 use super::endpoint::Responder;
 use super::erased::ErasedEndpoint;
 use super::ids::Key;
+use super::refusal::Refusal;
 use super::tls::TlsBuffers;
 use crate::clock::{Tick, ticks_of};
 use crate::fanout::room::EndpointId;
@@ -61,7 +61,7 @@ impl Clients {
         let connection = self.core.connection(key);
         // A client over a limit was counted when it was found to be.
         if connection.is_none_or(|connection| connection.over_limit.is_none()) {
-            self.core.stats().refused[refusal as usize].add(1);
+            self.core.stats().refused.add(refusal);
         }
         let connection = self.core.connection_id(key);
         tracing::debug!(%connection, reason = refusal.label(), "refused");

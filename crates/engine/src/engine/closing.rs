@@ -10,18 +10,18 @@ use std::sync::atomic::Ordering;
 
 use super::client::Client;
 use super::clients::Clients;
-use super::close_reason::{CloseReason, Refusal};
+use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::core::Core;
 use super::delivery;
 use super::ids::Key;
+use super::refusal::{Refusal, Refused};
 use super::stats::ShardStats;
 use crate::clock::ticks_of;
 use crate::counter::Counter;
 use crate::fanout::outbox::{Origin, Outbox};
 use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT, REFUSING_WAIT};
 use crate::wire::close::append_close;
-use crate::wire::http::Response;
 
 impl Core {
     /// Ends the memberships of a connection that is not open any more: as many as the turn's work
@@ -112,7 +112,7 @@ impl Clients {
 
     /// Ends a connection, gracefully where the reason allows it. Returns what the client of an
     /// unfinished request is to be told.
-    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) -> Option<(Refusal, Response)> {
+    pub(super) fn close(&mut self, key: Key, reason: &CloseReason) -> Option<Refused> {
         let connection = self.core.connection(key)?;
         connection.is_doomed = false;
         self.core.work.spend(PRICE_CLOSING);
@@ -128,13 +128,13 @@ impl Clients {
                 _ => self.drain(key),
             },
             Phase::Request | Phase::Deferred if *reason == CloseReason::Shutdown => {
-                let response = Response::text(503, "The relay is shutting down.\n");
-                owed = Some((Refusal::Shutdown, response));
+                let told = "The relay is shutting down.";
+                owed = Some(Refused::of(Refusal::Shutdown, 503, told));
             }
             Phase::Request | Phase::Deferred if *reason == CloseReason::InboundBudget => {
-                let response = Response::text(503, "The relay is short of memory.\n")
-                    .with_header("Retry-After", "5");
-                owed = Some((Refusal::InboundBudget, response));
+                let told = "The relay is short of memory.";
+                let refused = Refused::of(Refusal::InboundBudget, 503, told);
+                owed = Some(refused.retry_after(5));
             }
             Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),

@@ -18,7 +18,7 @@ use super::questions::Ask;
 use super::reload_stats::ReloadStats;
 use super::settings::{EndpointSettings, Settings};
 use super::spare::SpareFile;
-use super::stats::ShardStats;
+use super::stats::{Counted, ShardStats};
 use super::stream::Stream;
 use super::tls::Tls;
 use crate::exchange::{EndpointMail, Interconnect, Link, Wake};
@@ -138,8 +138,8 @@ impl Inbox {
 }
 
 impl Door {
-    /// Its shard has connections of so many endpoints.
-    pub(super) fn new(endpoints: usize) -> (Door, Inbox) {
+    /// The door of a shard that counts this.
+    pub(super) fn new(counted: &Counted) -> (Door, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
         let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
@@ -148,7 +148,7 @@ impl Door {
             control_bytes: Arc::clone(&control_bytes),
             handover,
             load: AtomicU32::new(0),
-            stats: ShardStats::new(endpoints),
+            stats: ShardStats::new(counted),
             lagging: Mutex::default(),
         };
         (

@@ -8,14 +8,26 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::connection::{Connection, Phase};
+use super::erased::ErasedService;
 use super::ids::Key;
+use super::refusal::Renderer;
 use super::router::Router;
 use super::stop::Stop;
 
-/// What the edge of a shard knows: paths, and whether anybody may still come in.
+/// What the edge of a shard knows: paths, what answers plain requests for them, and whether anybody
+/// may still come in.
 pub(super) struct Edge {
     pub(super) router: Arc<Router>,
+    /// By the number of the endpoint.
+    pub(super) plain: Arc<[Plain]>,
     pub(super) stop: Stop,
+}
+
+/// What an endpoint's paths do with plain requests, and the form of what they refuse.
+pub(super) struct Plain {
+    pub(super) service: Arc<dyn ErasedService>,
+    /// `None`: a line of text.
+    pub(super) renderer: Option<Box<Renderer>>,
 }
 
 impl Edge {
@@ -30,8 +42,8 @@ impl Edge {
 
     fn close_all_doomed(&self, clients: &mut Clients) {
         while let Some((key, reason)) = clients.core.doomed.pop_front() {
-            if let Some((refusal, response)) = clients.close(key, &reason) {
-                self.refuse_unfinished(clients, key, refusal, &response);
+            if let Some(refused) = clients.close(key, &reason) {
+                self.refuse_unfinished(clients, key, &refused);
             }
             if clients.core.work.is_spent() {
                 return;

@@ -1,5 +1,5 @@
-//! What a path does with its connections: the trait that the relay's own endpoints implement, and
-//! an embedder's.
+//! What a path does with its WebSockets: the trait that the relay's own endpoints implement, and an
+//! embedder's. Plain requests are for a [`Service`](super::Service).
 //!
 //! Everything here is called on the connection's own shard and must not wait. What has to wait (a
 //! database, a key server) is deferred: [`Responder`] hands out a token that may be answered from
@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{
-    Accept, Admission, Answer, AnswerSlot, EndpointError, HeadVerdict, LateAnswer, Pending,
-    Request, unanswered,
+    Accept, Admission, Answer, AnswerSlot, EndpointError, LateAnswer, Pending, Request, unanswered,
 };
 use super::close_reason::CloseReason;
 use super::control::{Control, Doors};
@@ -20,6 +19,7 @@ use super::handle::Handle;
 use super::ids::is_sendable;
 use super::local::{Local, Mailer, OnShard};
 use super::pulse::Pulse;
+use super::refusal::Refused;
 use super::session::Session;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
@@ -27,7 +27,7 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 
-/// What a path does with its connections. One value serves all shards, so what it changes it has
+/// What a path does with its WebSockets. One value serves all shards, so what it changes it has
 /// to share by itself; what belongs to one connection goes into its [`Endpoint::State`], what
 /// belongs to one shard into its [`Endpoint::Local`].
 ///
@@ -108,62 +108,13 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
         let _ = pulse;
     }
 
-    /// The methods of plain requests that it answers: for another one the engine itself says 405,
-    /// with these and OPTIONS in `Allow`, and it answers OPTIONS where that is not among them. What
-    /// is no method of [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-9.3) or PATCH is a
-    /// 501 everywhere.
-    fn methods(&self) -> &'static [&'static str] {
-        &["GET", "HEAD"]
+    /// The labels of the reasons of its own for which it refuses clients
+    /// ([`Refusal::Own`](super::Refusal::Own)): each
+    /// is counted apart. An endpoint around another one has that one's too. They are asked for
+    /// once, before the engine starts.
+    fn reasons(&self) -> Vec<&'static str> {
+        Vec::new()
     }
-
-    /// The engine refuses a request for a path of this endpoint by itself: its head, its method,
-    /// its body or its upgrade is wrong, or it comes at a bad time. `code` is a fixed word for the
-    /// reason, `response` says it in a line of text. An endpoint whose clients look for another
-    /// form of error gives it another body or more headers; the status should stay. An endpoint
-    /// around another one passes this on to it, and has its own refusals worded so as well.
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        let _ = code;
-        response
-    }
-
-    /// Whether its plain requests ask if the relay lives: without a body they are answered even if
-    /// the client is over a limit or the relay is full. The answer must cost next to nothing.
-    fn is_probe(&self) -> bool {
-        false
-    }
-
-    /// The head of a plain request is there, its body still to come. What the head alone decides
-    /// is said here: then nothing of the body is waited for or kept. It is called once for such a
-    /// request, before [`Endpoint::request`] or [`Endpoint::judged_request`], and not for one that
-    /// is whole. An endpoint around another one passes both on; one that does not has all judged
-    /// in `request`.
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
-        let _ = (request, responder);
-        HeadVerdict::Open
-    }
-
-    /// As [`Endpoint::request`], for a request that [`Endpoint::judge_head`] has admitted: nothing
-    /// is judged again. What is known about the client is its context.
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        self.request(request, responder)
-    }
-
-    /// A plain HTTP request with one of [`Endpoint::methods`]. The default says that this is a
-    /// WebSocket endpoint (426).
-    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        let _ = (request, responder);
-        Answer::Now(upgrade_required())
-    }
-}
-
-/// 426, with a line that says what this is (RFC 9110 §15.5.22).
-pub fn upgrade_required() -> Response {
-    Response::text(
-        426,
-        "This is a WebSocket endpoint: connect to it with a WebSocket client.\n",
-    )
-    .with_header("Upgrade", "websocket")
-    .with_header("Sec-WebSocket-Version", "13")
 }
 
 /// What may be done besides giving an answer: promise it for later, and publish.
@@ -258,7 +209,7 @@ impl Token {
 impl Drop for Token {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.answer(LateAnswer::Respond(unanswered()));
+            self.answer(LateAnswer::Refuse(unanswered()));
         }
     }
 }
@@ -275,9 +226,9 @@ impl<S: Send + 'static> DeferredAdmission<S> {
         self.token.answer(LateAnswer::Accept(accept.erase()));
     }
 
-    /// Refuses it with this answer.
-    pub fn refuse(mut self, response: Response) {
-        self.token.answer(LateAnswer::Respond(response));
+    /// Refuses it.
+    pub fn refuse(mut self, refused: Refused) {
+        self.token.answer(LateAnswer::Refuse(refused));
     }
 }
 
@@ -288,5 +239,10 @@ impl DeferredResponse {
     /// Answers.
     pub fn respond(mut self, response: Response) {
         self.0.answer(LateAnswer::Respond(response));
+    }
+
+    /// Refuses it.
+    pub fn refuse(mut self, refused: Refused) {
+        self.0.answer(LateAnswer::Refuse(refused));
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoints without their types: how the engine calls them.
+//! Endpoints and services without their types: how the engine calls them.
 //!
 //! What an endpoint keeps for a connection and on a shard is of types of its own. The engine keeps
 //! both without them, and [`Typed`] is the one place that gives them their types back.
@@ -15,11 +15,12 @@ use super::endpoint::{Endpoint, Responder};
 use super::handle::Handle;
 use super::local::{Local, Mailer, OnShard};
 use super::pulse::Pulse;
+use super::refusal::Refused;
+use super::service::Service;
 use super::session::Session;
 use crate::exchange::EndpointMail;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Message;
-use crate::wire::http::Response;
 
 /// [`Endpoint`], whatever its types are.
 pub(super) trait ErasedEndpoint: Send + Sync {
@@ -39,15 +40,43 @@ pub(super) trait ErasedEndpoint: Send + Sync {
     fn closed(&self, client: Client<'_>, reason: &CloseReason);
     fn drained(&self, client: Client<'_>);
     fn pulse(&self, pulse: &mut Pulse<'_>);
+    fn reasons(&self) -> Vec<&'static str>;
+}
+
+/// [`Service`], whatever its type is.
+pub(super) trait ErasedService: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError>;
+    fn take_over(&self, next: &dyn ErasedService);
     fn methods(&self) -> &'static [&'static str];
-    fn refusal(&self, response: Response, code: &'static str) -> Response;
     fn is_probe(&self) -> bool;
     fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict;
     fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
+    fn reasons(&self) -> Vec<&'static str>;
 }
 
-/// An endpoint with its types.
+/// The endpoint of a path that has none: nobody gets a WebSocket.
+pub(super) struct NoWebSocket;
+
+impl Endpoint for NoWebSocket {
+    type State = ();
+    type Local = ();
+
+    fn admit(&self, _: &Request<'_>, _: &mut Responder<'_>) -> Admission {
+        Admission::Refuse(Refused::new(
+            400,
+            "no_websocket",
+            "There is no WebSocket here.",
+        ))
+    }
+
+    fn message(&self, _: &mut Session<'_>, _: Message<'_>) {
+        debug_assert!(false, "nobody is let in");
+    }
+}
+
+/// An endpoint or a service with its types.
 pub(super) struct Typed<E>(pub(super) E);
 
 impl<E: Endpoint> ErasedEndpoint for Typed<E> {
@@ -120,12 +149,28 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
         self.0.pulse(pulse);
     }
 
-    fn methods(&self) -> &'static [&'static str] {
-        self.0.methods()
+    fn reasons(&self) -> Vec<&'static str> {
+        self.0.reasons()
+    }
+}
+
+impl<S: Service> ErasedService for Typed<S> {
+    fn as_any(&self) -> &dyn Any {
+        &self.0
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        self.0.refusal(response, code)
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.0.started(handle)
+    }
+
+    fn take_over(&self, next: &dyn ErasedService) {
+        if let Some(next) = next.as_any().downcast_ref() {
+            self.0.take_over(next);
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        self.0.methods()
     }
 
     fn is_probe(&self) -> bool {
@@ -142,6 +187,10 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         self.0.request(request, responder)
+    }
+
+    fn reasons(&self) -> Vec<&'static str> {
+        self.0.reasons()
     }
 }
 

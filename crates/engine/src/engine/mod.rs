@@ -52,13 +52,14 @@ mod proxied;
 mod pulse;
 mod questions;
 mod rate;
-
+mod refusal;
 mod refusing;
 mod reload;
 mod reload_stats;
 mod requests;
 mod router;
 mod sending;
+mod service;
 mod session;
 mod settings;
 mod shard;
@@ -82,12 +83,10 @@ pub use self::answer::{
 };
 pub use self::asking::RoomEntry;
 pub use self::client::Client;
-pub use self::close_reason::{CloseReason, Refusal};
+pub use self::close_reason::CloseReason;
 pub use self::connects::AddressBuckets;
 pub use self::control::HandleError;
-pub use self::endpoint::{
-    DeferredAdmission, DeferredResponse, Endpoint, Responder, upgrade_required,
-};
+pub use self::endpoint::{DeferredAdmission, DeferredResponse, Endpoint, Responder};
 pub use self::files::{FileBudget, FileNeeds};
 pub use self::handle::Handle;
 pub use self::ids::{JoinError, RoomId};
@@ -97,8 +96,10 @@ pub use self::local::{Ended, Local, Mailer, OnShard};
 pub use self::network::{Network, NetworkError, Networks};
 pub use self::pulse::Pulse;
 pub use self::rate::{TokenBucket, TokenRate};
+pub use self::refusal::{Refusal, Refusals, Refused};
 pub use self::reload::ReloadError;
 pub use self::router::PatternError;
+pub use self::service::{Service, upgrade_required};
 pub use self::session::Session;
 pub use self::settings::{
     Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,

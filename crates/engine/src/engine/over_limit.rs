@@ -1,8 +1,7 @@
 //! The limits on connections past which a client is let in only to be told so.
 
-use super::close_reason::Refusal;
+use super::refusal::{Refusal, Refused};
 use super::settings::Settings;
-use crate::wire::http::Response;
 
 /// Why a connection was let in only to be told that it cannot stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,19 +21,17 @@ impl OverLimit {
         }
     }
 
-    /// The reason, and what the client is told.
-    pub(super) fn refusal(self, settings: &Settings) -> (Refusal, Response) {
+    /// What the client is told.
+    pub(super) fn refused(self, settings: &Settings) -> Refused {
         let retry_after_s = match (self, &settings.connects_per_ip) {
             (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),
             _ => 5,
         };
         let (status, text) = match self {
-            OverLimit::Connections => (503, "The relay is full.\n"),
-            OverLimit::Address => (429, "Too many connections from this address.\n"),
-            OverLimit::Rate => (429, "This address connects too often.\n"),
+            OverLimit::Connections => (503, "The relay is full."),
+            OverLimit::Address => (429, "Too many connections from this address."),
+            OverLimit::Rate => (429, "This address connects too often."),
         };
-        let response = Response::text(status, text);
-        let response = response.with_header("Retry-After", retry_after_s.to_string());
-        (self.reason(), response)
+        Refused::of(self.reason(), status, text).retry_after(retry_after_s)
     }
 }

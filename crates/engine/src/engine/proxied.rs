@@ -14,14 +14,14 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use super::bodies::Step;
+use super::bodies::{Step, end_without_body};
 use super::clients::Clients;
-use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::edge::Edge;
 use super::ids::Key;
+use super::refusal::{Refusal, Refused};
 use crate::wire::forwarded::{self, ForwardedError};
-use crate::wire::http::{Head, Response};
+use crate::wire::http::Head;
 use crate::wire::proxy;
 
 /// Whose request it is.
@@ -123,17 +123,21 @@ impl Edge {
         // A proxy at a Unix socket has no address of its own to be judged by.
         let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
         let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
-            let text = "The proxy does not say whose request this is.\n";
+            let text = "The proxy does not say whose request this is.";
             (Refusal::UnknownClient, text)
         } else if !is_unknown && !networks.admit(client.address.ip()) {
-            (Refusal::Network, "Your network may not come in.\n")
+            (Refusal::Network, "Your network may not come in.")
         } else {
             return None;
         };
-        clients.refused(key, refusal);
-        let response = Response::text(403, text);
-        let response = self.worded(clients, head.path, response, refusal.label());
-        Some(self.answer_head(clients, key, head, &response, head_len))
+        let refused = Refused::of(refusal, 403, text);
+        Some(self.refuse(
+            clients,
+            key,
+            head,
+            &refused,
+            end_without_body(head, head_len),
+        ))
     }
 
     /// A trusted proxy has said whose connection this is.
@@ -253,7 +257,7 @@ impl Edge {
         clients: &mut Clients,
         key: Key,
         client: ClientAddress,
-    ) -> Result<(), (Refusal, Response)> {
+    ) -> Result<(), Refused> {
         let connection = &clients.core.connections[key.index as usize];
         let proxy = connection.peer();
         let is_counted_by_now = client.address == proxy && !client.is_unknown;
@@ -266,11 +270,7 @@ impl Edge {
         };
         match judged {
             Ok(is_counted) => clients.count_for(key, client.address, is_counted),
-            Err(over_limit) => {
-                let (refusal, response) = over_limit.refusal(&clients.core.settings);
-                clients.refused(key, refusal);
-                return Err((refusal, response));
-            }
+            Err(over_limit) => return Err(over_limit.refused(&clients.core.settings)),
         }
         let connection = &mut clients.core.connections[key.index as usize];
         connection.cold.get_or_insert_default().proxy = Some(proxy);

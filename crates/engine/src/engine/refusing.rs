@@ -122,7 +122,7 @@ impl Clients {
     /// The answer that nobody has asked for. If the client's request is under way, or was not read,
     /// it may be lost with the end of the connection: then the end says the same.
     pub(super) fn tell_unasked(&self, stream: &Stream, over_limit: OverLimit) {
-        let (_, response) = over_limit.refusal(&self.core.settings);
+        let response = over_limit.refused(&self.core.settings).to_text();
         let mut bytes = Vec::with_capacity(256);
         response.append_to(&mut bytes, SystemTime::now(), false, false);
         let _ = stream.write(&bytes);
@@ -130,7 +130,7 @@ impl Clients {
 
     pub(super) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
         let refusal = over_limit.reason();
-        self.core.stats().refused[refusal as usize].add(1);
+        self.core.stats().refused.add(refusal);
         let notices = &self.core.doors.notices;
         let (now_ns, reason) = (self.core.clock.turn_ns(), refusal.label());
         if over_limit == OverLimit::Connections {

@@ -64,6 +64,9 @@ impl Engine {
         for (running, next) in self.endpoints.iter().zip(&builder.endpoints) {
             running.take_over(&**next);
         }
+        for (running, next) in self.plain.iter().zip(&builder.plain) {
+            running.service.take_over(&*next.service);
+        }
         for shard in 0..self.doors.shards() {
             let message = Control::Reload(live.clone());
             self.doors.control_until(shard, message, deadline)?;

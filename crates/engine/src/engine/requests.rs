@@ -11,22 +11,23 @@ use std::time::SystemTime;
 use super::answer::{
     Accept, Admission, Answer, ErasedState, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
-use super::bodies::{Body, CONTINUE, Step};
+use super::bodies::{Body, CONTINUE, Step, end_without_body, has_body};
 use super::client::Client;
 use super::clients::Clients;
-use super::close_reason::Refusal;
 use super::connection::Phase;
 use super::edge::Edge;
+use super::erased::ErasedService;
 use super::ids::Key;
 use super::proxied::ClientAddress;
+use super::refusal::{Refusal, Refused};
 use super::router::Route;
 use crate::clock::{Tick, ticks_of};
 use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_REQUEST, RESPONSES_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::deflate::offer::Agreement;
 use crate::wire::forwarded::ForwardedError;
-use crate::wire::handshake::{self, Upgrade};
-use crate::wire::http::{BodyLength, Head, HeadLimits, HeaderSpace, HttpError, Response};
+use crate::wire::handshake::{self, HandshakeError, Upgrade};
+use crate::wire::http::{Head, HeadLimits, HeaderSpace, HttpError, Response};
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
@@ -99,9 +100,14 @@ impl Edge {
             clients.core.stats().requests.add(1);
             return self.answer_head(clients, key, head, &response, head_len);
         }
-        clients.refused(key, Refusal::NotFound);
-        let response = Response::text(404, "There is nothing here.\n");
-        self.answer_head(clients, key, head, &response, head_len)
+        let refused = Refused::of(Refusal::NotFound, 404, "There is nothing here.");
+        self.refuse(
+            clients,
+            key,
+            head,
+            &refused,
+            end_without_body(head, head_len),
+        )
     }
 
     /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
@@ -112,28 +118,26 @@ impl Edge {
         head: &Head<'_>,
         head_len: usize,
     ) -> Option<Step> {
-        let methods = clients.endpoint_of(key).methods();
+        let methods = self.service_of(clients, key).methods();
         if methods.contains(&head.method) {
             return None;
         }
-        let response = if head.method == "OPTIONS" {
-            Response::new(204)
-        } else {
-            Response::text(405, "This path does not answer that method.\n")
-        };
         let options = ["OPTIONS"].into_iter().filter(|own| !methods.contains(own));
         let allow: Vec<&str> = methods.iter().copied().chain(options).collect();
+        let allow = allow.join(", ");
         clients.core.stats().requests.add(1);
-        let response = response.with_header("Allow", allow.join(", "));
-        let response = match response.status {
-            405 => self.worded(clients, head.path, response, "method_not_allowed"),
-            _ => response,
+        let response = if head.method == "OPTIONS" {
+            Response::new(204).with_header("Allow", allow)
+        } else {
+            let told = "This path does not answer that method.";
+            let refused = Refused::new(405, "method_not_allowed", told);
+            self.render(head.path, &refused.with_header("Allow", allow))
         };
         Some(self.answer_head(clients, key, head, &response, head_len))
     }
 
     /// Answers before the body is there. A connection with a body on its way is not kept.
-    pub(super) fn answer_head(
+    fn answer_head(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -141,53 +145,73 @@ impl Edge {
         response: &Response,
         head_len: usize,
     ) -> Step {
-        if matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
-            return self.respond(clients, key, head, response, head_len);
-        }
-        self.send_response(clients, key, response, false, head.method == "HEAD");
-        Step::Ended
+        self.answer_up_to(
+            clients,
+            key,
+            head,
+            response,
+            end_without_body(head, head_len),
+        )
     }
 
     /// Answers a connection that was let in only to be told that it cannot stay.
     fn turn_away(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
-        let (refusal, response) = if self.stop.is_accepting() {
+        let refused = if self.stop.is_accepting() {
             let over_limit = clients.core.connection(key)?.over_limit?;
-            if self.is_probe(clients, head) {
+            if self.is_probe(head) {
                 return None;
             }
-            over_limit.refusal(&clients.core.settings)
+            over_limit.refused(&clients.core.settings)
         } else {
-            let response = Response::text(503, "The relay is shutting down.\n");
-            (Refusal::Shutdown, response.with_header("Retry-After", "5"))
+            let told = "The relay is shutting down.";
+            Refused::of(Refusal::Shutdown, 503, told).retry_after(5)
         };
-        clients.refused(key, refusal);
-        let response = self.worded(clients, head.path, response, refusal.label());
-        self.send_response(clients, key, &response, false, head.method == "HEAD");
-        Some(Step::Ended)
+        Some(self.refuse(clients, key, head, &refused, None))
     }
 
     /// Whether the request is one that is answered however full the relay is.
-    fn is_probe(&self, clients: &Clients, head: &Head<'_>) -> bool {
-        let has_no_body = matches!(head.body, BodyLength::None | BodyLength::Length(0));
+    fn is_probe(&self, head: &Head<'_>) -> bool {
         let route = self.router.find(head.path);
-        let endpoint = route.map(|route| &clients.endpoints[usize::from(route.endpoint.0)]);
-        has_no_body && !head.is_upgrade() && endpoint.is_some_and(|endpoint| endpoint.is_probe())
+        let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
+        !has_body(head) && !head.is_upgrade() && plain.is_some_and(|plain| plain.service.is_probe())
     }
 
-    /// A refusal of ours in the words of the endpoint that has this path, if any has.
-    pub(super) fn worded(
+    pub(super) fn service_of(&self, clients: &Clients, key: Key) -> Arc<dyn ErasedService> {
+        let endpoint = clients.core.connections[key.index as usize].endpoint;
+        Arc::clone(&self.plain[usize::from(endpoint.0)].service)
+    }
+
+    /// A refusal in the form that the path has for them.
+    fn render(&self, path: &str, refused: &Refused) -> Response {
+        let route = self.router.find(path);
+        let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
+        let render = plain.and_then(|plain| plain.renderer.as_ref());
+        let rendered = render.map(|render| catch_unwind(AssertUnwindSafe(|| render(refused))));
+        rendered
+            .and_then(Result::ok)
+            .unwrap_or_else(|| refused.to_text())
+    }
+
+    /// Refuses the request, which ends at `end`; `None`: the connection is not kept.
+    pub(super) fn refuse(
         &self,
-        clients: &Clients,
-        path: &str,
-        response: Response,
-        code: &'static str,
-    ) -> Response {
-        let Some(route) = self.router.find(path) else {
-            return response;
-        };
-        let endpoint = &clients.endpoints[usize::from(route.endpoint.0)];
-        let call = AssertUnwindSafe(|| endpoint.refusal(response.clone(), code));
-        catch_unwind(call).unwrap_or(response)
+        clients: &mut Clients,
+        key: Key,
+        head: &Head<'_>,
+        refused: &Refused,
+        end: Option<usize>,
+    ) -> Step {
+        clients.refused(key, refused.counts_as);
+        let response = self.render(head.path, refused);
+        let end = end.filter(|_| !refused.ends_connection);
+        self.answer_up_to(clients, key, head, &response, end)
+    }
+
+    /// Refuses what may be malformed or cut short.
+    fn refuse_unparsed(&self, clients: &mut Clients, key: Key, bytes: &[u8], refused: &Refused) {
+        clients.refused(key, refused.counts_as);
+        let response = self.render(asked_path(bytes), refused);
+        self.send_response(clients, key, &response, false, asks_for_head(bytes));
     }
 
     pub(super) fn bad_request(
@@ -197,22 +221,25 @@ impl Edge {
         error: HttpError,
         bytes: &[u8],
     ) -> Step {
-        clients.refused(key, Refusal::BadRequest);
         let connection = clients.core.connection_id(key);
-        tracing::debug!(%connection, error = error.name(), "refused");
-        let response = Response::text(error.status(), format!("{}\n", error.message()));
-        let response = self.worded(clients, asked_path(bytes), response, error.name());
-        self.send_response(clients, key, &response, false, asks_for_head(bytes));
+        tracing::debug!(%connection, error = error.name(), "bad request");
+        let refused = Refused::new(error.status(), error.name(), error.message());
+        let refused = refused.counted_as(Refusal::BadRequest);
+        self.refuse_unparsed(clients, key, bytes, &refused);
         Step::Ended
     }
 
     /// Whose request it is cannot be told: a proxy passes on what it should not.
     fn conflict(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Step {
-        clients.refused(key, Refusal::BadRequest);
-        let response = Response::text(400, format!("{}\n", ForwardedError::Conflict));
-        let response = self.worded(clients, head.path, response, "forwarded_conflict");
-        self.send_response(clients, key, &response, false, head.method == "HEAD");
-        Step::Ended
+        let told = ForwardedError::Conflict.to_string();
+        let refused = Refused::new(400, "forwarded_conflict", told);
+        self.refuse(
+            clients,
+            key,
+            head,
+            &refused.counted_as(Refusal::BadRequest),
+            None,
+        )
     }
 
     fn take_upgrade(
@@ -227,19 +254,13 @@ impl Edge {
         let upgrade = match handshake::check(request.head) {
             Ok(upgrade) => upgrade,
             Err(error) => {
-                clients.refused(key, Refusal::BadUpgrade);
                 let connection = clients.core.connection_id(key);
                 tracing::debug!(%connection, error = error.name(), "no upgrade");
-                let head_only = request.head.method == "HEAD";
-                let response =
-                    self.worded(clients, request.head.path, error.response(), error.name());
-                self.send_response(clients, key, &response, false, head_only);
-                return Step::Ended;
+                return self.refuse(clients, key, request.head, &no_upgrade(error), None);
             }
         };
-        if let Err((refusal, response)) = self.identify(clients, key, client) {
-            let response = self.worded(clients, request.head.path, response, refusal.label());
-            return self.respond(clients, key, request.head, &response, end);
+        if let Err(refused) = self.identify(clients, key, client) {
+            return self.refuse(clients, key, request.head, &refused, Some(end));
         }
         let endpoint = clients.endpoint_of(key);
         let mut responder = clients.responder(key);
@@ -249,19 +270,15 @@ impl Edge {
                 self.open(clients, key, request, &upgrade, accept, received_ns);
                 Step::Done(end)
             }
-            Ok(Admission::Refuse(response)) => {
-                clients.refused(key, Refusal::Endpoint);
-                self.respond(clients, key, request.head, &response, end)
-            }
-            Ok(Admission::RefuseFor(refusal, response)) => {
-                self.refuse_for(clients, key, request.head, refusal, &response, Some(end))
+            Ok(Admission::Refuse(refused)) => {
+                self.refuse(clients, key, request.head, &refused, Some(end))
             }
             Ok(Admission::Later(pending)) => self.defer(clients, key, pending),
             Err(_) => self.failed(clients, key, request.head),
         }
     }
 
-    /// Asks the endpoint for the answer to a request that is whole.
+    /// Asks the service for the answer to a request that is whole.
     pub(super) fn take_plain(
         &self,
         clients: &mut Clients,
@@ -270,12 +287,12 @@ impl Edge {
         verdict: Option<&HeadVerdict>,
         end: usize,
     ) -> Step {
-        let endpoint = clients.endpoint_of(key);
+        let service = self.service_of(clients, key);
         let mut responder = clients.responder(key);
         let call = AssertUnwindSafe(|| match verdict {
             Some(HeadVerdict::Admitted(context)) => {
                 let context = context.as_deref();
-                endpoint.judged_request(
+                service.judged_request(
                     &Request {
                         context,
                         ..*request
@@ -283,33 +300,12 @@ impl Edge {
                     &mut responder,
                 )
             }
-            _ => endpoint.request(request, &mut responder),
+            _ => service.request(request, &mut responder),
         });
         match catch_unwind(call) {
             Ok(answer) => self.give(clients, key, request.head, answer, Some(end)),
             Err(_) => self.failed(clients, key, request.head),
         }
-    }
-
-    /// Refuses a request on behalf of its endpoint; `end` as for [`Edge::give`]. Whoever showed
-    /// something that is no good gets no other try on this connection.
-    fn refuse_for(
-        &self,
-        clients: &mut Clients,
-        key: Key,
-        head: &Head<'_>,
-        refusal: Refusal,
-        response: &Response,
-        end: Option<usize>,
-    ) -> Step {
-        clients.refused(key, refusal);
-        self.answer_up_to(
-            clients,
-            key,
-            head,
-            response,
-            end.filter(|_| !refusal.is_of_credentials()),
-        )
     }
 
     /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
@@ -327,11 +323,13 @@ impl Edge {
                 clients.core.stats().requests.add(1);
                 response
             }
-            (Answer::RefuseFor(refusal, response), _) => {
-                return self.refuse_for(clients, key, head, refusal, &response, end);
+            (Answer::Refuse(refused), _) => {
+                return self.refuse(clients, key, head, &refused, end);
             }
             (Answer::Later(pending), Some(_)) => return self.defer(clients, key, pending),
-            (Answer::Later(_), None) => unanswered(),
+            (Answer::Later(_), None) => {
+                return self.refuse(clients, key, head, &unanswered(), None);
+            }
         };
         self.answer_up_to(clients, key, head, &response, end)
     }
@@ -356,11 +354,8 @@ impl Edge {
     pub(super) fn failed(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Step {
         clients.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %clients.core.connection_id(key), "endpoint code panicked");
-        clients.refused(key, Refusal::Endpoint);
-        let response = Response::text(500, "The endpoint failed.\n");
-        let response = self.worded(clients, head.path, response, "endpoint_failed");
-        self.send_response(clients, key, &response, false, head.method == "HEAD");
-        Step::Ended
+        let refused = Refused::new(500, "endpoint_failed", "The endpoint failed.");
+        self.refuse(clients, key, head, &refused, None)
     }
 
     fn defer(&self, clients: &mut Clients, key: Key, pending: Pending) -> Step {
@@ -393,14 +388,7 @@ impl Edge {
 
     /// The answer to a deferred request did not come in time.
     pub(super) fn answer_overdue(&self, clients: &mut Clients, key: Key) {
-        clients.refused(key, Refusal::AnswerTimeout);
-        let cold = clients
-            .core
-            .connection(key)
-            .and_then(|each| each.cold.as_ref());
-        let path = cold.map_or_else(String::new, |cold| asked_path(&cold.received).to_owned());
-        let response = self.worded(clients, &path, unanswered(), Refusal::AnswerTimeout.label());
-        self.take_answer(clients, key, LateAnswer::Respond(response));
+        self.take_answer(clients, key, LateAnswer::Refuse(unanswered()));
     }
 
     fn take_answer(&self, clients: &mut Clients, key: Key, answer: LateAnswer) {
@@ -417,7 +405,7 @@ impl Edge {
                 accept.terms = accept.terms.or(terms);
                 LateAnswer::Accept(accept)
             }
-            respond @ LateAnswer::Respond(_) => respond,
+            other => other,
         };
         let mut kept = std::mem::take(&mut cold.received);
         if let Some(used) = self.give_answer(clients, key, &kept, answer, received_ns) {
@@ -457,12 +445,11 @@ impl Edge {
         };
         match answer {
             LateAnswer::Respond(response) => {
-                if head.is_upgrade() {
-                    clients.refused(key, Refusal::Endpoint);
-                } else {
-                    clients.core.stats().requests.add(1);
-                }
+                clients.core.stats().requests.add(1);
                 self.respond(clients, key, &head, &response, end);
+            }
+            LateAnswer::Refuse(refused) => {
+                self.refuse(clients, key, &head, &refused, Some(end));
             }
             LateAnswer::Accept(accept) => {
                 let upgrade = handshake::check(&head).ok()?;
@@ -584,25 +571,17 @@ impl Edge {
 
     /// Answers a connection whose request is not there, or not answered, and ends it; silently
     /// where nothing of a request is there.
-    pub(super) fn refuse_unfinished(
-        &self,
-        clients: &mut Clients,
-        key: Key,
-        refusal: Refusal,
-        response: &Response,
-    ) {
+    pub(super) fn refuse_unfinished(&self, clients: &mut Clients, key: Key, refused: &Refused) {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let received = connection.cold.as_ref().map(|cold| &cold.received[..]);
-        let Some(received) = received.filter(|received| !received.is_empty()) else {
-            return clients.drain(key);
-        };
-        let head_only = asks_for_head(received);
-        let path = asked_path(received).to_owned();
-        let response = self.worded(clients, &path, response.clone(), refusal.label());
-        clients.refused(key, refusal);
-        self.send_response(clients, key, &response, false, head_only);
+        // Nothing of it is of use after the answer.
+        let cold = connection.cold.as_mut();
+        let received = cold.map(|cold| std::mem::take(&mut cold.received));
+        match received.filter(|received| !received.is_empty()) {
+            Some(received) => self.refuse_unparsed(clients, key, &received, refused),
+            None => clients.drain(key),
+        }
     }
 
     /// The time for a request is over.
@@ -621,9 +600,20 @@ impl Edge {
         if is_silent || !connection.outbox.is_empty() {
             return clients.client_gone(key);
         }
-        let response = Response::text(408, "The request took too long.\n");
-        self.refuse_unfinished(clients, key, Refusal::HandshakeTimeout, &response);
+        let told = "The request took too long.";
+        let refused = Refused::of(Refusal::HandshakeTimeout, 408, told);
+        self.refuse_unfinished(clients, key, &refused);
     }
+}
+
+/// What a client is told whose upgrade is none.
+fn no_upgrade(error: HandshakeError) -> Refused {
+    let refused = Refused::new(error.status(), error.name(), error.to_string());
+    let refused = refused.counted_as(Refusal::BadUpgrade);
+    let headers = error.headers().iter();
+    headers.fold(refused, |refused, (name, value)| {
+        refused.with_header(*name, *value)
+    })
 }
 
 /// The path that a request asks for which may be malformed or cut short; empty where none can be
@@ -653,7 +643,6 @@ fn spread(interval: Tick, number: u32) -> Tick {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::handshake::HandshakeError;
 
     /// The rows of the page's table whose first column has this name, each as its cells.
     fn rows_on_page(table: &str) -> Vec<Vec<&'static str>> {
@@ -674,7 +663,7 @@ mod tests {
     fn the_page_has_every_reason_to_refuse() {
         let rows = rows_on_page("refused");
         let labels = rows.iter().map(|row| row[0].trim_matches('`'));
-        assert!(labels.eq(Refusal::LABELS));
+        assert!(labels.eq(Refusal::LABELS.iter().copied()));
     }
 
     #[test]
@@ -694,7 +683,7 @@ mod tests {
         let rows = rows_on_page("offence");
         assert_eq!(rows.len(), offences.len());
         for (offence, row) in offences.iter().zip(rows) {
-            let status = offence.response().status.to_string();
+            let status = offence.status().to_string();
             assert_eq!(row[..2], [format!("`{}`", offence.name()), status]);
         }
     }

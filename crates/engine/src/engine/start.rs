@@ -13,15 +13,18 @@ use super::busy::BusyWindow;
 use super::clients::Clients;
 use super::control::{Door, Doors, Inbox, Live};
 use super::core::Core;
-use super::edge::Edge;
+use super::edge::{Edge, Plain};
 use super::endpoint::Endpoint;
-use super::erased::{ErasedEndpoint, Typed};
+use super::erased::{ErasedEndpoint, ErasedService, NoWebSocket, Typed};
 use super::handle::Handle;
 use super::listener::{Bound, Inherited, Listeners};
+use super::refusal::{Refusal, Refused};
 use super::router::{PatternError, Router};
+use super::service::{Service, UpgradeRequired};
 use super::settings::{EndpointSettings, Listen, Settings};
 use super::shard::{Listening, Shard, WAKER};
 use super::start_error::StartError;
+use super::stats::Counted;
 use super::stop::Stop;
 use super::tls::Tls;
 use super::view::View;
@@ -33,6 +36,7 @@ use crate::limits::{
     TLS_KEPT_BYTES_MAX,
 };
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
+use crate::wire::http::Response;
 
 /// Puts an engine together.
 #[derive(Default)]
@@ -40,6 +44,7 @@ pub struct Builder {
     pub(super) settings: Settings,
     pub(super) endpoints: Vec<Arc<dyn ErasedEndpoint>>,
     pub(super) endpoint_settings: Vec<EndpointSettings>,
+    pub(super) plain: Vec<Plain>,
     router: Router,
     admin_router: Router,
     inherited: Vec<(Inherited, bool)>,
@@ -66,12 +71,60 @@ impl Builder {
         self.inherited.push((listener, tls));
     }
 
-    /// Adds an endpoint. It serves nothing until [`Builder::route`] gives it a path.
+    /// Adds an endpoint: WebSockets alone. It serves nothing until [`Builder::route`] gives it a
+    /// path.
     pub fn endpoint(&mut self, settings: EndpointSettings, endpoint: impl Endpoint) -> EndpointId {
+        let service = Arc::new(Typed(UpgradeRequired));
+        self.add(settings, Arc::new(Typed(endpoint)), service)
+    }
+
+    /// Adds a service: plain requests alone. Its number is one of the endpoints'.
+    pub fn service(&mut self, service: impl Service) -> EndpointId {
+        let endpoint = Arc::new(Typed(NoWebSocket));
+        self.add(
+            EndpointSettings::default(),
+            endpoint,
+            Arc::new(Typed(service)),
+        )
+    }
+
+    /// Adds what is both: its paths take WebSockets and plain requests.
+    pub fn endpoint_and_service(
+        &mut self,
+        settings: EndpointSettings,
+        both: impl Endpoint + Service,
+    ) -> EndpointId {
+        let both = Arc::new(Typed(both));
+        self.add(settings, Arc::clone(&both) as Arc<_>, both)
+    }
+
+    fn add(
+        &mut self,
+        settings: EndpointSettings,
+        endpoint: Arc<dyn ErasedEndpoint>,
+        service: Arc<dyn ErasedService>,
+    ) -> EndpointId {
         let id = EndpointId(self.endpoints.len() as u16);
-        self.endpoints.push(Arc::new(Typed(endpoint)));
+        self.endpoints.push(endpoint);
         self.endpoint_settings.push(settings);
+        self.plain.push(Plain {
+            service,
+            renderer: None,
+        });
         id
+    }
+
+    /// Gives what is refused for the endpoint's paths another form than a line of text: what the
+    /// engine refuses by itself as well as what endpoints, services and hooks refuse. The status
+    /// should stay. If `render` panics, it is a line of text. [`Engine::reload`] keeps the first.
+    pub fn render_refusals(
+        &mut self,
+        endpoint: EndpointId,
+        render: impl Fn(&Refused) -> Response + Send + Sync + 'static,
+    ) {
+        if let Some(plain) = self.plain.get_mut(usize::from(endpoint.0)) {
+            plain.renderer = Some(Box::new(render));
+        }
     }
 
     /// Gives the endpoint a path of the relaying shards: `/ws` is that path alone, `/ws/{name}` one
@@ -93,6 +146,19 @@ impl Builder {
         let seat = self.link.seat(self.ports.len() as u16);
         self.ports.push(Sleeper::new(waker));
         seat
+    }
+
+    /// The reasons to refuse that endpoints and services have of their own, each once.
+    fn reasons(&self) -> Arc<[&'static str]> {
+        let endpoints = self.endpoints.iter().map(|each| each.reasons());
+        let services = self.plain.iter().map(|each| each.service.reasons());
+        let mut reasons = Vec::new();
+        for reason in endpoints.chain(services).flatten() {
+            if !reasons.contains(&reason) && !Refusal::LABELS.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        reasons.into()
     }
 
     /// Whether the settings can work.
@@ -141,27 +207,26 @@ impl Builder {
     /// running then.
     pub fn start(self) -> Result<Engine, StartError> {
         self.check()?;
+        let reasons = self.reasons();
         let settings = Arc::new(self.settings);
         let relaying = settings.shards as u16;
-        let (relays, admins) = listen(&settings, self.inherited)?;
-        if let Some(place) = relays.places.iter().find(|place| place.tls)
-            && self.tls.is_none()
-        {
-            return Err(StartError::NoCertificate(place.address.clone()));
-        }
+        let (relays, admins) = listen(&settings, self.inherited, self.tls.is_some())?;
         let (addresses, admin_addresses) = (relays.addresses(), admins.addresses());
         let listening = relays.places;
         let mut listeners = relays.of_shards;
         listeners.extend(admins.of_shards);
         let names = tls_names(&listening);
-        let endpoints = self.endpoints.len();
-        let (doors, parts) = make_doors(listeners.len(), endpoints, self.ports, relaying, names)?;
+        let counted = Counted {
+            endpoints: self.endpoints.len(),
+            reasons,
+        };
+        let (doors, parts) = make_doors(listeners.len(), &counted, self.ports, relaying, names)?;
         let doors = Arc::new(doors);
-        let handle = Handle::new(Arc::clone(&doors));
-        for (number, endpoint) in self.endpoints.iter().enumerate() {
-            let started = endpoint.started(&handle, EndpointId(number as u16));
-            started.map_err(StartError::Endpoint)?;
-        }
+        tell_started(
+            &self.endpoints,
+            &self.plain,
+            &Handle::new(Arc::clone(&doors)),
+        )?;
         let live = Live {
             settings,
             endpoint_settings: self.endpoint_settings.into(),
@@ -170,15 +235,17 @@ impl Builder {
         doors.reloads.note(live.tls.as_deref());
         let shared = Shared {
             endpoints: self.endpoints.into(),
+            plain: self.plain.into(),
             doors: Arc::clone(&doors),
             live: live.clone(),
         };
-        let endpoints = Arc::clone(&shared.endpoints);
+        let (endpoints, plain) = (Arc::clone(&shared.endpoints), Arc::clone(&shared.plain));
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             doors,
             live,
             endpoints,
+            plain,
             addresses,
             listening,
             admin_addresses,
@@ -186,7 +253,6 @@ impl Builder {
         };
         for (id, ((poll, inbox), listeners)) in parts.into_iter().zip(listeners).enumerate() {
             let router = Arc::clone(&routers[usize::from(id >= usize::from(relaying))]);
-            let shared = shared.clone();
             let spawned = register(&poll, listeners).and_then(|listeners| {
                 spawn(Parts {
                     id: id as u16,
@@ -194,7 +260,7 @@ impl Builder {
                     inbox,
                     listeners,
                     router,
-                    shared,
+                    shared: shared.clone(),
                 })
             });
             match spawned {
@@ -211,6 +277,23 @@ impl Builder {
     }
 }
 
+/// Tells endpoints and services that the engine is about to start.
+fn tell_started(
+    endpoints: &[Arc<dyn ErasedEndpoint>],
+    plain: &[Plain],
+    handle: &Handle,
+) -> Result<(), StartError> {
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let started = endpoint.started(handle, EndpointId(number as u16));
+        started.map_err(StartError::Endpoint)?;
+    }
+    for plain in plain {
+        let started = plain.service.started(handle);
+        started.map_err(StartError::Endpoint)?;
+    }
+    Ok(())
+}
+
 /// The names of the listeners that speak TLS.
 fn tls_names(listening: &[Listen]) -> Vec<String> {
     let listening = listening.iter().filter(|place| place.tls);
@@ -221,6 +304,7 @@ fn tls_names(listening: &[Listen]) -> Vec<String> {
 fn listen(
     settings: &Settings,
     inherited: Vec<(Inherited, bool)>,
+    has_certificate: bool,
 ) -> Result<(Listeners, Listeners), StartError> {
     let mut relays = Listeners::new(settings.shards);
     for listen in &settings.listen {
@@ -229,6 +313,11 @@ fn listen(
     for (listener, tls) in inherited {
         let taken = relays.inherit(listener, tls, settings);
         taken.map_err(StartError::Inherited)?;
+    }
+    if let Some(place) = relays.places.iter().find(|place| place.tls)
+        && !has_certificate
+    {
+        return Err(StartError::NoCertificate(place.address.clone()));
     }
     let mut admins = Listeners::new(usize::from(!settings.admin_listen.is_empty()));
     for listen in &settings.admin_listen {
@@ -241,7 +330,7 @@ fn listen(
 /// for its door.
 fn make_doors(
     shards: usize,
-    endpoints: usize,
+    counted: &Counted,
     ports: Vec<Sleeper>,
     relaying: u16,
     tls_listeners: Vec<String>,
@@ -250,7 +339,7 @@ fn make_doors(
     for _ in 0..shards {
         let poll = Poll::new()?;
         sleepers.push(Sleeper::new(Waker::new(poll.registry(), WAKER)?));
-        let (door, inbox) = Door::new(endpoints);
+        let (door, inbox) = Door::new(counted);
         doors.push(door);
         parts.push((poll, inbox));
     }
@@ -280,6 +369,7 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 #[derive(Clone)]
 struct Shared {
     endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
+    plain: Arc<[Plain]>,
     doors: Arc<Doors>,
     live: Live,
 }
@@ -299,6 +389,7 @@ impl Parts {
     fn assemble(self) -> Shard {
         let Shared {
             endpoints,
+            plain,
             doors,
             live,
         } = self.shared;
@@ -315,6 +406,7 @@ impl Parts {
             inbox: self.inbox,
             edge: Edge {
                 router: self.router,
+                plain,
                 stop: Stop::Running,
             },
             clients: Clients::new(core, endpoints),
@@ -376,6 +468,7 @@ pub struct Engine {
     pub(super) doors: Arc<Doors>,
     pub(super) live: Live,
     pub(super) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
+    pub(super) plain: Arc<[Plain]>,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listen>,
     admin_addresses: Vec<SocketAddr>,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::close_reason::{CloseReason, Refusal};
+use super::close_reason::CloseReason;
+use super::refusal::Refusals;
 use super::settings::RatePolicy;
 use crate::counter::Counter;
 use crate::exchange::ExchangeStats;
@@ -155,8 +156,8 @@ pub struct ShardStats {
     pub opened: Counter,
     /// WebSocket connections that ended, by [`CloseReason::label_index`].
     pub closed: [Counter; CloseReason::LABELS.len()],
-    /// Connections refused before they were open, by [`Refusal`].
-    pub refused: [Counter; Refusal::LABELS.len()],
+    /// Connections refused before they were open, by [`Refusal`](super::Refusal).
+    pub refused: Refusals,
     /// TLS handshakes that were finished: in full, and by a ticket.
     pub tls_handshakes: [Counter; 2],
     /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
@@ -229,11 +230,18 @@ pub struct ShardStats {
     pub last_turn_ns: Counter,
 }
 
+/// What an engine has that is counted apart.
+pub(super) struct Counted {
+    pub(super) endpoints: usize,
+    /// Reasons of endpoints to refuse clients.
+    pub(super) reasons: Arc<[&'static str]>,
+}
+
 impl ShardStats {
-    /// For an engine with so many endpoints.
-    pub(super) fn new(endpoints: usize) -> ShardStats {
+    pub(super) fn new(counted: &Counted) -> ShardStats {
         ShardStats {
-            endpoint_open: (0..endpoints).map(|_| Counter::default()).collect(),
+            refused: Refusals::new(Arc::clone(&counted.reasons)),
+            endpoint_open: (0..counted.endpoints).map(|_| Counter::default()).collect(),
             ..ShardStats::default()
         }
     }

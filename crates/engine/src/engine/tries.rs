@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use super::core::Core;
 use super::endpoint::Responder;
 use super::rate::TokenRate;
+use super::refusal::{Refusal, Refused};
 use crate::limits::{FAILED_CREDENTIALS_MAX, FAILED_CREDENTIALS_TIME};
-use crate::wire::http::Response;
 
 const RATE: TokenRate = TokenRate::new(
     FAILED_CREDENTIALS_MAX / FAILED_CREDENTIALS_TIME.as_secs(),
@@ -28,15 +28,12 @@ pub struct Throttled {
 }
 
 impl Throttled {
-    /// 429, with a line of text.
-    pub fn response(self) -> Response {
-        let text = "This address has shown too many keys or tokens that are not good.\n";
-        self.tell(Response::text(429, text))
-    }
-
-    /// The response, with when to come again (RFC 6585 §4, RFC 9110 §10.2.3).
-    pub fn tell(self, response: Response) -> Response {
-        response.with_header("Retry-After", self.retry_after_s.to_string())
+    /// 429, with when to come again (RFC 6585 §4, RFC 9110 §10.2.3). The connection ends with it.
+    pub fn refused(self) -> Refused {
+        let text = "This address has shown too many keys or tokens that are not good.";
+        Refused::of(Refusal::CredentialRate, 429, text)
+            .retry_after(self.retry_after_s)
+            .ending_connection()
     }
 
     fn after(wait_ns: u64) -> Throttled {

@@ -28,6 +28,22 @@ impl View {
             .map(|door| &door.stats)
     }
 
+    /// Why connections were refused on the relaying shards: each reason's label, and how many there
+    /// were.
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for stats in self.shards() {
+            let counts = stats.refused.iter().enumerate();
+            for (place, (label, count)) in counts {
+                match sums.get_mut(place) {
+                    Some((_, sum)) => *sum += count,
+                    None => sums.push((label, count)),
+                }
+            }
+        }
+        sums
+    }
+
     /// Mails that wait for a shard in all its mailboxes together.
     pub fn mailbox_depth(&self, shard: usize) -> usize {
         self.doors.interconnect.mailbox_depth(shard as u16)

@@ -57,21 +57,21 @@
 
 pub mod policies;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::{
     Admission, Answer, Client, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Local,
-    Mailer, OnShard, Pulse, Refusal, Request, Responder, Session,
+    Mailer, OnShard, Pulse, Refused, Request, Responder, Service, Session,
 };
 use crate::fanout::Filter;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::Response;
 
 /// What may be done around an endpoint. Each of them does nothing unless it is written.
 pub trait Hook: Send + Sync + 'static {
     /// A client asks for a WebSocket. With an error it does not get one, and nobody else is asked.
-    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         let _ = request;
         Ok(())
     }
@@ -107,33 +107,9 @@ pub enum Verdict {
     Binary(Vec<u8>),
 }
 
-/// How a connection is refused. The endpoint words it as it words what the engine refuses
-/// ([`Endpoint::refusal`]): with headers for pages of other origins, or in JSON.
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    response: Response,
-    refusal: Refusal,
-}
-
-impl Rejection {
-    /// 429 with a line of text and `Retry-After: 1`.
-    pub fn new(text: impl Into<String>) -> Rejection {
-        Rejection::with(Response::text(429, text).with_header("Retry-After", "1"))
-    }
-
-    /// Another answer. Its status must not be 101.
-    pub fn with(response: Response) -> Rejection {
-        Rejection {
-            response,
-            refusal: Refusal::Endpoint,
-        }
-    }
-
-    /// Counted and named under this reason, in place of [`Refusal::Endpoint`].
-    pub fn counted_as(mut self, refusal: Refusal) -> Rejection {
-        self.refusal = refusal;
-        self
-    }
+/// 429 with `Retry-After: 1`: how khatru refuses. Any other [`Refused`] does as well.
+pub fn rejection(message: impl Into<Cow<'static, str>>) -> Refused {
+    Refused::new(429, "rejected", message).retry_after(1)
 }
 
 /// An endpoint with hooks around it.
@@ -160,7 +136,7 @@ impl<E: Endpoint> Hooks<E> {
     /// Refuses clients before their WebSocket is open.
     pub fn reject_connection<F>(self, reject: F) -> Hooks<E>
     where
-        F: Fn(&Request<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+        F: Fn(&Request<'_>) -> Result<(), Refused> + Send + Sync + 'static,
     {
         self.with(Reject(reject))
     }
@@ -228,9 +204,8 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
 
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
         for hook in &self.hooks {
-            if let Err(Rejection { response, refusal }) = hook.reject(request) {
-                let response = self.inner.refusal(response, refusal.label());
-                return Admission::RefuseFor(refusal, response);
+            if let Err(refused) = hook.reject(request) {
+                return Admission::Refuse(refused);
             }
         }
         self.inner.admit(request, responder)
@@ -280,12 +255,31 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.drained(session);
     }
 
+    fn reasons(&self) -> Vec<&'static str> {
+        self.inner.reasons()
+    }
+}
+
+/// The endpoint's own: hooks are about WebSockets.
+impl<S: Service> Service for Hooks<S> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.inner.started(handle)
+    }
+
+    fn take_over(&self, next: &Self) {
+        self.inner.take_over(&next.inner);
+    }
+
     fn methods(&self) -> &'static [&'static str] {
         self.inner.methods()
     }
 
-    fn refusal(&self, response: Response, code: &'static str) -> Response {
-        self.inner.refusal(response, code)
+    fn is_probe(&self) -> bool {
+        self.inner.is_probe()
+    }
+
+    fn wants_body(&self) -> bool {
+        self.inner.wants_body()
     }
 
     fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
@@ -298,6 +292,10 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         self.inner.request(request, responder)
+    }
+
+    fn reasons(&self) -> Vec<&'static str> {
+        self.inner.reasons()
     }
 }
 
@@ -316,9 +314,9 @@ struct Reject<F>(F);
 
 impl<F> Hook for Reject<F>
 where
-    F: Fn(&Request<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+    F: Fn(&Request<'_>) -> Result<(), Refused> + Send + Sync + 'static,
 {
-    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         (self.0)(request)
     }
 }

@@ -7,14 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Hook, Rejection, Verdict};
+use super::{Hook, Verdict};
 use crate::engine::{
-    AddressBuckets, Client, EndpointSettings, Keepalive, Refusal, Request, SlowClient, SlowPolicy,
-    TokenBucket, TokenRate,
+    AddressBuckets, Client, EndpointSettings, Keepalive, Refusal, Refused, Request, SlowClient,
+    SlowPolicy, TokenBucket, TokenRate,
 };
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
-use crate::wire::http::Response;
 
 /// khatru's numbers for an endpoint: a ping every 30 s, 60 s for an answer, 10 s for a write (here
 /// for the oldest frame that a client does not take), messages of at most 512,000 bytes.
@@ -62,15 +61,14 @@ impl Default for ConnectRate {
 }
 
 impl Hook for ConnectRate {
-    fn reject(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         let now_ns = self.origin.elapsed().as_nanos() as u64;
         if self.buckets.take(request.peer.ip(), &self.rate, now_ns) {
             return Ok(());
         }
-        let response = Response::text(429, "This address connects too often.\n");
-        let retry_after_s = self.rate.retry_after_s().to_string();
-        let response = response.with_header("Retry-After", retry_after_s);
-        Err(Rejection::with(response).counted_as(Refusal::ConnectRate))
+        let told = "This address connects too often.";
+        let refused = Refused::of(Refusal::ConnectRate, 429, told);
+        Err(refused.retry_after(self.rate.retry_after_s()))
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use super::session::Progress;
 use crate::engine::clients::Clients;
-use crate::engine::close_reason::{CloseReason, Refusal};
+use crate::engine::close_reason::CloseReason;
 use crate::engine::connection::{Connection, Phase};
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
+use crate::engine::refusal::Refusal;
 use crate::limits::PRICE_HANDSHAKE;
 use crate::wire::http::Response;
 

@@ -1,0 +1,296 @@
+//! Requests and connections that are refused before a WebSocket is open: why, and what their
+//! clients are told.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::counter::Counter;
+use crate::wire::http::Response;
+
+/// Why a connection was refused before it was open: what it counts as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request could not be parsed, or broke a limit.
+    BadRequest,
+    /// The request is no valid WebSocket upgrade.
+    BadUpgrade,
+    /// No endpoint has this path.
+    NotFound,
+    /// The process has as many connections as it may have.
+    Connections,
+    /// The client's address has as many connections as it may have.
+    ConnectionsPerAddress,
+    /// The endpoint refused.
+    Endpoint,
+    /// The request was not finished in time.
+    HandshakeTimeout,
+    /// A deferred answer did not come in time.
+    AnswerTimeout,
+    /// The relay shuts down.
+    Shutdown,
+    /// Partial messages and requests took more memory than `limits.inbound_bytes` allows, this
+    /// request the most.
+    InboundBudget,
+    /// A PROXY protocol header was awaited, and what came is none.
+    BadProxyHeader,
+    /// The TLS handshake failed.
+    Tls,
+    /// The client's network may not come in.
+    Network,
+    /// The client's address connects more often than it may.
+    ConnectRate,
+    /// The client's address has shown too many credentials that were no good: these were not even
+    /// looked at, or are no good either.
+    CredentialRate,
+    /// A proxy does not say whose request it is, and not everybody's network may come in.
+    UnknownClient,
+    /// A reason of an endpoint's own, by its label: one of [`Endpoint::reasons`], or it counts as
+    /// [`Refusal::Endpoint`].
+    ///
+    /// [`Endpoint::reasons`]: super::Endpoint::reasons
+    Own(&'static str),
+}
+
+impl Refusal {
+    /// The labels of the engine's own reasons in metrics and logs.
+    pub const LABELS: &'static [&'static str] = &[
+        "bad_request",
+        "bad_upgrade",
+        "not_found",
+        "connections",
+        "connections_per_ip",
+        "endpoint",
+        "handshake_timeout",
+        "answer_timeout",
+        "shutdown",
+        "inbound_budget",
+        "bad_proxy_header",
+        "tls",
+        "network",
+        "connect_rate",
+        "credential_rate",
+        "unknown_client",
+    ];
+
+    /// The label in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::BadRequest => "bad_request",
+            Refusal::BadUpgrade => "bad_upgrade",
+            Refusal::NotFound => "not_found",
+            Refusal::Connections => "connections",
+            Refusal::ConnectionsPerAddress => "connections_per_ip",
+            Refusal::Endpoint => "endpoint",
+            Refusal::HandshakeTimeout => "handshake_timeout",
+            Refusal::AnswerTimeout => "answer_timeout",
+            Refusal::Shutdown => "shutdown",
+            Refusal::InboundBudget => "inbound_budget",
+            Refusal::BadProxyHeader => "bad_proxy_header",
+            Refusal::Tls => "tls",
+            Refusal::Network => "network",
+            Refusal::ConnectRate => "connect_rate",
+            Refusal::CredentialRate => "credential_rate",
+            Refusal::UnknownClient => "unknown_client",
+            Refusal::Own(label) => label,
+        }
+    }
+}
+
+/// A request that is refused: what its client is told, before it has a form. It is given its form
+/// once, where it is sent: in a line of text, or as
+/// [`Builder::render_refusals`](super::Builder::render_refusals) says for the path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Refused {
+    /// 300 to 599.
+    pub status: u16,
+    /// A fixed word for programs.
+    pub code: &'static str,
+    /// A sentence for people, without a line end.
+    pub message: Cow<'static, str>,
+    /// Headers that belong to it, such as `Retry-After`.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// What it counts as.
+    pub counts_as: Refusal,
+    /// Whether the connection ends with the answer even if the client would keep it: then guessing
+    /// takes a connection for each guess.
+    pub ends_connection: bool,
+}
+
+impl Refused {
+    /// A refusal that counts as [`Refusal::Endpoint`] and leaves the connection to its client.
+    pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Refused {
+        Refused {
+            status,
+            code,
+            message: message.into(),
+            headers: Vec::new(),
+            counts_as: Refusal::Endpoint,
+            ends_connection: false,
+        }
+    }
+
+    /// A refusal that counts as `refusal`, with its label for a code.
+    pub fn of(refusal: Refusal, status: u16, message: impl Into<Cow<'static, str>>) -> Refused {
+        Refused::new(status, refusal.label(), message).counted_as(refusal)
+    }
+
+    /// Adds a header. One that would break out of its line is left out when it is sent.
+    #[must_use]
+    pub fn with_header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Refused {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// When to come again, in seconds (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Refused {
+        self.with_header("Retry-After", seconds.to_string())
+    }
+
+    /// Counted under this reason.
+    #[must_use]
+    pub fn counted_as(mut self, refusal: Refusal) -> Refused {
+        self.counts_as = refusal;
+        self
+    }
+
+    /// For credentials that are no good: see [`Refused::ends_connection`].
+    #[must_use]
+    pub fn ending_connection(mut self) -> Refused {
+        self.ends_connection = true;
+        self
+    }
+
+    /// The message as a line of text, with the headers: the form that a refusal has unless the path
+    /// has another one.
+    pub fn to_text(&self) -> Response {
+        self.with_headers_on(Response::text(self.status, format!("{}\n", self.message)))
+    }
+
+    /// `response` with the headers.
+    pub fn with_headers_on(&self, response: Response) -> Response {
+        let headers = self.headers.iter().cloned();
+        headers.fold(response, |response, (name, value)| {
+            response.with_header(name, value)
+        })
+    }
+}
+
+/// How a path's refusals are given their form.
+pub(super) type Renderer = dyn Fn(&Refused) -> Response + Send + Sync;
+
+/// Connections refused before they were open, by why. The reasons of endpoints follow those of the
+/// engine.
+#[derive(Debug)]
+pub struct Refusals {
+    own_labels: Arc<[&'static str]>,
+    counts: Box<[Counter]>,
+}
+
+impl Default for Refusals {
+    fn default() -> Refusals {
+        Refusals::new(Arc::default())
+    }
+}
+
+impl Refusals {
+    pub(super) fn new(own_labels: Arc<[&'static str]>) -> Refusals {
+        let count = Refusal::LABELS.len() + own_labels.len();
+        Refusals {
+            own_labels,
+            counts: (0..count).map(|_| Counter::default()).collect(),
+        }
+    }
+
+    pub(super) fn add(&self, refusal: Refusal) {
+        self.counts[self.place(refusal)].add(1);
+    }
+
+    /// How many there were for this reason.
+    pub fn get(&self, refusal: Refusal) -> u64 {
+        self.counts[self.place(refusal)].get()
+    }
+
+    /// Each reason's label, and how many there were.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.counts.iter().map(Counter::get);
+        self.labels().zip(counts)
+    }
+
+    /// The labels of all reasons.
+    fn labels(&self) -> impl Iterator<Item = &'static str> {
+        Refusal::LABELS.iter().chain(&*self.own_labels).copied()
+    }
+
+    fn place(&self, refusal: Refusal) -> usize {
+        let place_of = |label| self.labels().position(|each| each == label);
+        let place = place_of(refusal.label());
+        place
+            .or_else(|| place_of(Refusal::Endpoint.label()))
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_label_in_the_list() {
+        let reasons = [
+            Refusal::BadRequest,
+            Refusal::BadUpgrade,
+            Refusal::NotFound,
+            Refusal::Connections,
+            Refusal::ConnectionsPerAddress,
+            Refusal::Endpoint,
+            Refusal::HandshakeTimeout,
+            Refusal::AnswerTimeout,
+            Refusal::Shutdown,
+            Refusal::InboundBudget,
+            Refusal::BadProxyHeader,
+            Refusal::Tls,
+            Refusal::Network,
+            Refusal::ConnectRate,
+            Refusal::CredentialRate,
+            Refusal::UnknownClient,
+        ];
+        assert!(
+            reasons
+                .iter()
+                .map(|reason| reason.label())
+                .eq(Refusal::LABELS.iter().copied())
+        );
+        assert_eq!(Refusal::Own("bad_moon").label(), "bad_moon");
+    }
+
+    #[test]
+    fn a_reason_of_an_endpoint_is_counted_if_it_was_registered() {
+        let refusals = Refusals::new(["bad_moon"].into());
+        refusals.add(Refusal::Own("bad_moon"));
+        refusals.add(Refusal::Own("bad_sun"));
+        refusals.add(Refusal::UnknownClient);
+        let counted: Vec<_> = refusals.iter().filter(|(_, count)| *count > 0).collect();
+        let expected = [("endpoint", 1), ("unknown_client", 1), ("bad_moon", 1)];
+        assert_eq!(counted, expected);
+        assert_eq!(refusals.get(Refusal::Own("bad_moon")), 1);
+    }
+
+    #[test]
+    fn the_text_is_a_line_with_the_headers() {
+        let refused = Refused::new(429, "slow_down", "Not so fast.").retry_after(7);
+        let response = refused.to_text();
+        assert_eq!(
+            (response.status, &response.body[..]),
+            (429, &b"Not so fast.\n"[..])
+        );
+        let last = response.headers.last();
+        assert_eq!(last, Some(&("Retry-After".into(), "7".to_owned())));
+    }
+}
