@@ -102,6 +102,11 @@ impl Drop for Batch {
     }
 }
 
+/// The largest payload whose frame is in the turn's buffer.
+const SHARED_PAYLOAD_BYTES_MAX: usize = SHARED_FRAME_BYTES_MAX - 4;
+
+const _: () = assert!(server_frame_bytes(SHARED_PAYLOAD_BYTES_MAX) == SHARED_FRAME_BYTES_MAX);
+
 /// Where the bytes of frames are until the batch is sealed.
 enum Place {
     /// In the turn's buffer, from the frame of that number on.
@@ -210,7 +215,7 @@ impl BatchBuilder {
         let room = self.room_place(room);
         // Endpoint code may publish more in a turn than its connections sent.
         let is_full = self.bytes.len() > MESSAGE_BYTES_MAX;
-        if is_full || server_frame_bytes(payload.len()) > SHARED_FRAME_BYTES_MAX {
+        if is_full || payload.len() > SHARED_PAYLOAD_BYTES_MAX {
             let place = self.append_large(opcode, payload);
             return self.begin_stretch(room, place, recipients, received_ns);
         }
@@ -369,6 +374,7 @@ impl BatchBuilder {
         } else if self.bytes.len() <= SHARED_FRAME_BYTES_MAX {
             (self.bytes.as_slice().to_vec(), self.frame_ends())
         } else {
+            // All the room that turns needed so far, so that no frame is moved while it grows.
             let next = Vec::with_capacity(self.bytes.capacity());
             let bytes = std::mem::replace(&mut self.bytes, next);
             (bytes, self.frame_ends())
