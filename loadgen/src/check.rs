@@ -182,7 +182,7 @@ impl Receiver {
         let place = if self.share.silent_publisher == Some(stamp.publisher) {
             Place::Again
         } else {
-            self.place(in_room, stamp.seq as u32)
+            self.place(in_room, stamp.seq)
         };
         let counts = &mut self.counts[usize::from(stamp.measured)];
         if place == Place::Again {
@@ -260,7 +260,7 @@ const ORDER_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 mod tests {
     use super::*;
 
-    fn give(receiver: &mut Receiver, publisher: u32, seq: u64) -> bool {
+    fn give(receiver: &mut Receiver, publisher: u32, seq: u32) -> bool {
         let stamp = Stamp {
             measured: true,
             publisher,
@@ -268,7 +268,7 @@ mod tests {
             due_ns: 0,
             sent_ns: 0,
         };
-        let checksum = u64::from(publisher) << 32 | seq;
+        let checksum = u64::from(publisher) << 32 | u64::from(seq);
         receiver
             .accept(Reading::Intact(stamp, checksum), 10, true)
             .is_some()

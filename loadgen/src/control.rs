@@ -35,7 +35,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(plan: &Plan, address: SocketAddr) -> Self {
+    /// For one run, which `run_id` tells from all others.
+    pub(crate) fn new(plan: &Plan, address: SocketAddr, run_id: u64) -> Self {
         Self {
             target: plan.target.clone(),
             address,
@@ -49,7 +50,7 @@ impl Shared {
                 Work::Relay(relay) => Joint::new(relay, plan.threads),
                 Work::Handshakes(_) => None,
             },
-            payloads: Payloads::new(plan.size, plan.form, plan.seed),
+            payloads: Payloads::new(plan.size, plan.form, plan.seed, run_id),
             seed: plan.seed,
             clock: Clock::new(),
             times: Times::default(),

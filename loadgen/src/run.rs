@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use rustix::rand::GetRandomFlags;
+
 use crate::clock::process_cpu;
 use crate::control::Shared;
 use crate::coordinator::Coordinator;
@@ -55,7 +57,15 @@ pub fn run(
 fn shared(plan: &Plan) -> Result<Arc<Shared>, RunError> {
     let address = plan.target.resolve();
     let address = address.map_err(|error| RunError::new(error.to_string()))?;
-    Ok(Arc::new(Shared::new(plan, address)))
+    Ok(Arc::new(Shared::new(plan, address, random_id()?)))
+}
+
+/// 64 bits from the system, so that no two runs have the same.
+fn random_id() -> Result<u64, RunError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|error| RunError::new(format!("no random number: {error}")))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn run_relay(

@@ -211,7 +211,7 @@ impl Spread {
     /// A measured message arrived at one more receiver of this thread, by `now_ns`.
     #[inline]
     pub(crate) fn note(&mut self, stamp: &Stamp, now_ns: u64, joint: Option<&Joint>) {
-        let number = stamp.seq * self.publishers + u64::from(stamp.publisher);
+        let number = u64::from(stamp.seq) * self.publishers + u64::from(stamp.publisher);
         let at = (number & (self.awaited.len() as u64 - 1)) as usize;
         let lap = (number >> self.slot_bits) as u32;
         let awaited = &mut self.awaited[at];
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
     use crate::plan::tests::relay;
 
-    fn stamp(publisher: u32, seq: u64) -> Stamp {
+    fn stamp(publisher: u32, seq: u32) -> Stamp {
         Stamp {
             measured: true,
             publisher,

@@ -84,7 +84,7 @@ impl Worker {
                 let stamp = Stamp {
                     measured,
                     publisher: publisher.number,
-                    seq: publisher.seq,
+                    seq: publisher.seq as u32,
                     due_ns,
                     sent_ns: now_ns,
                 };
