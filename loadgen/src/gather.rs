@@ -550,9 +550,10 @@ impl HandshakeReport {
         elapsed: Duration,
         cpu: Duration,
     ) -> Self {
-        let mut connect = histogram::new();
+        let (mut connect, mut uncorrected) = (histogram::new(), histogram::new());
         for outcome in outcomes {
             histogram::merge(&mut connect, &outcome.connect_times);
+            histogram::merge(&mut uncorrected, &outcome.uncorrected_connect_times);
         }
         let completed = outcomes.iter().map(|outcome| outcome.completed).sum();
         let seconds = elapsed.as_secs_f64().max(1e-9);
@@ -567,6 +568,7 @@ impl HandshakeReport {
             elapsed_ms: seconds * 1e3,
             handshakes_per_second: completed as f64 / seconds,
             connect_ns: Distribution::of(&connect),
+            uncorrected_connect_ns: Distribution::of(&uncorrected),
             cpu_share: cpu.as_secs_f64() / seconds,
         }
     }

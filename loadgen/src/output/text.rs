@@ -225,6 +225,10 @@ impl HandshakeReport {
         out.blank();
         out.row("", &table_head());
         out.row("connect", &table_row(&self.connect_ns.quantiles));
+        out.row(
+            "uncorrected",
+            &table_row(&self.uncorrected_connect_ns.quantiles),
+        );
         out.blank();
         out.row(
             "generator",
