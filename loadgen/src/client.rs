@@ -260,9 +260,14 @@ impl Client {
         publisher.is_some_and(|publisher| publisher.is_held)
     }
 
+    /// True after the end.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
     /// The connection is over; only the first reason counts.
     pub(crate) fn close(&mut self, reason: impl Into<String>) {
-        if !matches!(self.phase, Phase::Closed(_)) {
+        if !self.is_closed() {
             self.phase = Phase::Closed(reason.into());
             self.readable = false;
             self.outbox.clear();

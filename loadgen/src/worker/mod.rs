@@ -219,7 +219,12 @@ impl Worker {
 
     fn note_event(&mut self, event: &mio::event::Event) {
         let place = event.token().0;
-        let Some(client) = self.clients.get_mut(place) else {
+        // Of a connection that is over the system has more to tell, and nobody wants to know.
+        let Some(client) = self
+            .clients
+            .get_mut(place)
+            .filter(|client| !client.is_closed())
+        else {
             return;
         };
         client.read_closed |= event.is_read_closed() || event.is_error();
@@ -266,7 +271,7 @@ impl Worker {
     /// A connection broke. Before the upgrade that ends the run, unless it was to come and go.
     fn lost(&mut self, place: usize, reason: &str) {
         let client = &mut self.clients[place];
-        if matches!(client.phase, Phase::Closed(_)) {
+        if client.is_closed() {
             return;
         }
         let was_opening = client.is_opening();
