@@ -447,6 +447,7 @@ pub fn expect(report: &Value, truth: &Truth, clients: u64, counts: &[(&str, [u64
         "reordered",
         "damaged",
         "misrouted",
+        "early",
     ] {
         let wanted = counts.iter().find(|count| count.0 == name);
         let wanted = wanted.map_or([0; 2], |count| count.1);
