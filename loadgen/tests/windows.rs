@@ -221,3 +221,30 @@ fn the_servers_share_is_that_of_the_measured_time() {
     assert!(share > 0.02, "{share}: the drain is in it");
     assert!(number(&report, "/server/between_ms") >= 1000.0);
 }
+
+#[test]
+fn messages_name_the_times_at_which_they_were_due() {
+    let (due, dues) = std::sync::mpsc::channel();
+    let server = StandIn::with(move |hub, message| {
+        let bytes = message.payload[24..32].try_into();
+        let due_ns = u64::from_le_bytes(bytes.expect("eight bytes"));
+        let _ = due.send((due_ns, message.phase(), message.publisher()));
+        hub.broadcast(message);
+    });
+    let load = "--clients 4 --rate 400 --duration 300 --warmup 100ms";
+    let (code, report) = report(&server.url, load);
+    assert_eq!(code, 0, "{report:#}");
+    let mut dues: Vec<_> = dues.try_iter().collect();
+    dues.sort_unstable();
+    assert_eq!(dues.len(), 160);
+    let gaps = dues.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(gaps.clone().all(|gap| gap == 2_500_000), "{dues:?}");
+    let phases: Vec<_> = dues.iter().map(|one| one.1).collect();
+    assert_eq!(phases, [vec![0; 40], vec![1; 120]].concat());
+    let in_turn = dues.iter().zip((0..4).cycle());
+    assert!(
+        in_turn
+            .into_iter()
+            .all(|(one, publisher)| one.2 == publisher)
+    );
+}
