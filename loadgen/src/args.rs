@@ -36,7 +36,7 @@ Examples:
   loadgen --abort-if 'p99>5ms,lost>0' --compare before.json
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries or
-a condition of --abort-if, 4 worse than the report of --compare.";
+a condition of --abort-if, 4 worse than the report of --compare, 5 the relay went away.";
 
 /// Loads a WebSocket relay and checks every delivery.
 ///

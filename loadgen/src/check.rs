@@ -23,6 +23,8 @@ pub(crate) struct Counts {
     pub(crate) damaged: u64,
     /// Arrived in a room that it was not sent to.
     pub(crate) misrouted: u64,
+    /// Arrived before it was due: nobody had sent it.
+    pub(crate) early: u64,
 }
 
 impl Counts {
@@ -32,6 +34,32 @@ impl Counts {
         self.reordered += other.reordered;
         self.damaged += other.damaged;
         self.misrouted += other.misrouted;
+        self.early += other.early;
+    }
+
+    /// All that arrived: each message is in one of these.
+    pub(crate) fn seen(&self) -> u64 {
+        self.delivered + self.damaged + self.faults_beside()
+    }
+
+    /// Repeated, reordered, damaged, misrouted and early.
+    pub(crate) fn faults(&self) -> u64 {
+        self.reordered + self.damaged + self.faults_beside()
+    }
+
+    /// A fault was counted since they were `before`.
+    #[inline]
+    pub(crate) fn has_more_faults(&self, before: &Self) -> bool {
+        let all_but_delivered = |counts: &Self| Self {
+            delivered: 0,
+            ..*counts
+        };
+        all_but_delivered(self) != all_but_delivered(before)
+    }
+
+    /// Faults that are no first arrivals.
+    fn faults_beside(&self) -> u64 {
+        self.repeated + self.misrouted + self.early
     }
 }
 
@@ -63,6 +91,8 @@ impl Default for Share {
     }
 }
 
+/// Between two reads there is a pause if there is so much time between them.
+const PAUSE_NS_MIN: u64 = 5_000_000;
 /// In place of a sequence number: none was seen yet.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -78,9 +108,21 @@ pub(crate) struct Receiver {
     pub(crate) counts: [Counts; 2],
     /// Messages that were not of this run.
     pub(crate) foreign: u64,
+    /// Of the damaged: those that cannot be told which they were.
+    pub(crate) unplaced: u64,
+    /// Of the repeated: the publisher's own messages, where the server should not echo.
+    pub(crate) echoed: u64,
+    /// Gaps that were forgotten, see [`GAPS_MAX`].
+    pub(crate) gaps_forgotten: u64,
     /// Hash over all first arrivals in their order: two receivers with everything have the same
     /// hash if and only if they saw the same order (but for a collision of 64 bits).
     pub(crate) order_hash: u64,
+    /// Reads that brought something whole, those without a pause between them taken as one.
+    pub(crate) bursts: u64,
+    /// Sum of the pauses between these.
+    pub(crate) pauses_ns: u64,
+    /// When the last read was that brought something whole.
+    pub(crate) last_read_ns: u64,
     /// Sum over the measured messages, from due to received.
     pub(crate) latency_sum_ns: u64,
     /// The largest of them.
@@ -119,12 +161,27 @@ impl Receiver {
         self.latency_max_ns = self.latency_max_ns.max(latency_ns);
     }
 
-    /// Repeated, reordered, damaged and misrouted so far.
-    pub(crate) fn faults(&self) -> u64 {
-        let of = |counts: &Counts| {
-            counts.repeated + counts.reordered + counts.damaged + counts.misrouted
-        };
-        self.counts.iter().map(of).sum()
+    /// By publisher, in its room: one more than the last sequence number that was seen, 0 for a
+    /// publisher of which nothing came. Publishers behind the last one that was seen are left out.
+    pub(crate) fn heard(self) -> Vec<u32> {
+        self.next_seq
+    }
+
+    /// Takes note of a message that came before it was due.
+    #[cold]
+    pub(crate) fn early(&mut self, stamp: &Stamp) {
+        self.counts[usize::from(stamp.measured)].early += 1;
+    }
+
+    /// Takes note of a read that brought something whole.
+    pub(crate) fn note_read(&mut self, now_ns: u64) {
+        let pause_ns = now_ns - self.last_read_ns;
+        if pause_ns >= PAUSE_NS_MIN {
+            // Nobody knows how long the first one was.
+            self.pauses_ns += if self.bursts > 0 { pause_ns } else { 0 };
+            self.bursts += 1;
+        }
+        self.last_read_ns = now_ns;
     }
 
     /// Takes note of an arrival. Gives back the stamp of a message that arrived for the first time
@@ -150,6 +207,7 @@ impl Receiver {
             }
             Reading::Intact(..) | Reading::BodyDamaged(..) | Reading::StampDamaged => {
                 self.counts[usize::from(measuring)].damaged += 1;
+                self.unplaced += 1;
                 None
             }
             Reading::Foreign => {
@@ -157,14 +215,6 @@ impl Receiver {
                 None
             }
         }
-    }
-
-    /// First arrivals so far, damaged ones included.
-    pub(crate) fn arrivals(&self) -> u64 {
-        self.counts
-            .iter()
-            .map(|counts| counts.delivered + counts.damaged)
-            .sum()
     }
 
     /// True for a first arrival.
@@ -180,9 +230,10 @@ impl Receiver {
             return false;
         }
         let place = if self.share.silent_publisher == Some(stamp.publisher) {
+            self.echoed += 1;
             Place::Again
         } else {
-            self.place(in_room, stamp.seq as u32)
+            self.place(in_room, stamp.seq)
         };
         let counts = &mut self.counts[usize::from(stamp.measured)];
         if place == Place::Again {
@@ -226,6 +277,7 @@ impl Receiver {
         if seq > next {
             if self.gaps.len() == GAPS_MAX {
                 self.gaps.remove(0);
+                self.gaps_forgotten += 1;
             }
             self.gaps.push(Gap {
                 publisher,
@@ -260,7 +312,7 @@ const ORDER_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 mod tests {
     use super::*;
 
-    fn give(receiver: &mut Receiver, publisher: u32, seq: u64) -> bool {
+    fn give(receiver: &mut Receiver, publisher: u32, seq: u32) -> bool {
         let stamp = Stamp {
             measured: true,
             publisher,
@@ -268,7 +320,7 @@ mod tests {
             due_ns: 0,
             sent_ns: 0,
         };
-        let checksum = u64::from(publisher) << 32 | seq;
+        let checksum = u64::from(publisher) << 32 | u64::from(seq);
         receiver
             .accept(Reading::Intact(stamp, checksum), 10, true)
             .is_some()

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::check::Receiver;
 use crate::control::Shared;
-use crate::frames::Fragments;
+use crate::frames::{Fragments, FrameError};
 use crate::handshake::Handshake;
 use crate::pacing::Publisher;
 use crate::plan::Role;
@@ -31,8 +31,65 @@ pub(crate) enum Phase {
     Connecting,
     Upgrading(Handshake),
     Open,
-    /// Why, in a few words.
-    Closed(String),
+    Closed(End),
+}
+
+/// Why a connection ended before the run did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) cause: Cause,
+    /// In a few words.
+    pub(crate) reason: String,
+    /// On the run's clock; 0 while that is not known.
+    pub(crate) at_ns: u64,
+}
+
+/// Whose doing the end of a connection was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The server said goodbye with this code (RFC 6455 §7.4).
+    Closed(u16),
+    /// The connection ended without a goodbye, or broke.
+    Broken,
+    /// The server broke the protocol, and the generator closed.
+    Offence,
+    /// The upgrade or a push was refused, or not answered in time.
+    Refused,
+    /// The generator closed it to open another one.
+    Replaced,
+}
+
+impl End {
+    pub(crate) fn new(cause: Cause, reason: impl Into<String>) -> Self {
+        Self {
+            cause,
+            reason: reason.into(),
+            at_ns: 0,
+        }
+    }
+
+    /// After a server's Close.
+    pub(crate) fn closed(code: u16, reason: &str) -> Self {
+        let reason = format!("the server closed: {code} {}", reason.escape_debug());
+        Self::new(Cause::Closed(code), reason.trim_end())
+    }
+
+    /// After the last byte.
+    pub(crate) fn broken() -> Self {
+        Self::new(Cause::Broken, "the server closed the connection")
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::new(Cause::Broken, error.to_string())
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::new(Cause::Offence, error.to_string())
+    }
 }
 
 /// One connection.
@@ -260,10 +317,18 @@ impl Client {
         publisher.is_some_and(|publisher| publisher.is_held)
     }
 
-    /// The connection is over; only the first reason counts.
-    pub(crate) fn close(&mut self, reason: impl Into<String>) {
-        if !matches!(self.phase, Phase::Closed(_)) {
-            self.phase = Phase::Closed(reason.into());
+    /// True after the end.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// The connection is over at `now_ns`; only the first end counts.
+    pub(crate) fn close(&mut self, end: End, now_ns: u64) {
+        if !self.is_closed() {
+            self.phase = Phase::Closed(End {
+                at_ns: now_ns,
+                ..end
+            });
             self.readable = false;
             self.outbox.clear();
             self.outbox_sent = 0;

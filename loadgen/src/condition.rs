@@ -21,9 +21,11 @@ enum Figure {
     Latency(QuantileOf),
     Lateness(QuantileOf),
     Count(fn(&Deliveries) -> u64),
+    /// Clients with another order than most.
+    Order,
     Unsent,
     Disconnects,
-    /// All that is wrong about deliveries.
+    /// All that is wrong about deliveries, of the warm-up too.
     Errors,
     DeliveriesPerSecond,
     MessagesPerSecond,
@@ -53,12 +55,14 @@ const QUANTILES: [(&str, QuantileOf); 8] = [
 ];
 
 /// By name: the other figures.
-const FIGURES: [(&str, Figure); 11] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("lost", Figure::Count(|sums| sums.lost)),
     ("repeated", Figure::Count(|sums| sums.repeated)),
     ("reordered", Figure::Count(|sums| sums.reordered)),
     ("damaged", Figure::Count(|sums| sums.damaged)),
     ("misrouted", Figure::Count(|sums| sums.misrouted)),
+    ("early", Figure::Count(|sums| sums.early)),
+    ("order", Figure::Order),
     ("unsent", Figure::Unsent),
     ("disconnects", Figure::Disconnects),
     ("errors", Figure::Errors),
@@ -89,7 +93,7 @@ const UNITS: [(&str, f64); 5] = [
 pub(crate) struct Running {
     pub(crate) latency: Quantiles,
     pub(crate) lateness: Quantiles,
-    /// Repeated, reordered, damaged and misrouted.
+    /// Repeated, reordered, damaged, misrouted and early.
     pub(crate) faults: u64,
 }
 
@@ -152,9 +156,10 @@ impl Condition {
             Figure::Latency(of) => of(&report.latency_ns),
             Figure::Lateness(of) => of(&report.lateness_ns.quantiles),
             Figure::Count(of) => of(&report.measured) as f64,
+            Figure::Order => report.order.differing as f64,
             Figure::Unsent => report.unsent as f64,
             Figure::Disconnects => report.disconnects.reading as f64,
-            Figure::Errors => report.measured.errors() as f64,
+            Figure::Errors => report.wrong_deliveries() as f64,
             Figure::DeliveriesPerSecond => report.throughput.deliveries_per_second,
             Figure::MessagesPerSecond => report.throughput.messages_per_second,
             Figure::Recovery => report.recovery_ns().unwrap_or(0.0),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::plan::{Plan, Target, Work};
+use crate::plan::{Plan, Relay, Role, Target, Work};
 use crate::push::Push;
 use crate::spread::Joint;
 use crate::stamp::Payloads;
@@ -35,7 +35,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(plan: &Plan, address: SocketAddr) -> Self {
+    /// For one run, which `run_id` tells from all others.
+    pub(crate) fn new(plan: &Plan, address: SocketAddr, run_id: u64) -> Self {
         Self {
             target: plan.target.clone(),
             address,
@@ -49,7 +50,7 @@ impl Shared {
                 Work::Relay(relay) => Joint::new(relay, plan.threads),
                 Work::Handshakes(_) => None,
             },
-            payloads: Payloads::new(plan.size, plan.form, plan.seed),
+            payloads: Payloads::new(plan.size, plan.form, plan.seed, run_id),
             seed: plan.seed,
             clock: Clock::new(),
             times: Times::default(),
@@ -129,10 +130,44 @@ impl Times {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) connected: AtomicU64,
+    /// Of these, clients that read all the time.
+    pub(crate) readers: AtomicU64,
+    /// Of these, connections that publish.
+    pub(crate) publishers: AtomicU64,
     pub(crate) sent: AtomicU64,
     /// First arrivals that these messages should come to.
     pub(crate) expected: AtomicU64,
     pub(crate) arrivals: AtomicU64,
+    /// Messages of the run at any client, whatever was wrong with them.
+    pub(crate) seen: AtomicU64,
+}
+
+impl Progress {
+    /// Connection number `index` is up.
+    pub(crate) fn came(&self, relay: &Relay, index: u32) {
+        for count in self.counts_of(relay, index) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Connection number `index` was up, and is over.
+    pub(crate) fn left(&self, relay: &Relay, index: u32) {
+        for count in self.counts_of(relay, index) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counts_of(&self, relay: &Relay, index: u32) -> impl Iterator<Item = &AtomicU64> {
+        let is_reader = relay.role(index) == Role::Full;
+        let publishes = relay.publisher_at(index).is_some();
+        [
+            Some(&self.connected),
+            is_reader.then_some(&self.readers),
+            publishes.then_some(&self.publishers),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// What a thread tells the coordinator while it runs.

@@ -1,6 +1,8 @@
 //! The coordinator of one relay run: starts the threads, sets the times, waits for the deliveries,
 //! adds up.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,10 +16,10 @@ use crate::control::{Notice, Progress, Shared};
 use crate::error::{RunError, joined};
 use crate::gather::Gathered;
 use crate::interval::Cell;
-use crate::outcome::Outcome;
+use crate::outcome::{Course, Deserted, Outcome};
 use crate::plan::{Plan, Relay};
-use crate::report::{Head, RelayReport, Server};
-use crate::scrape::Scrape;
+use crate::report::{Head, RelayReport};
+use crate::scrape::{Scrape, Scrapes};
 use crate::snapshot::{Snapshot, Turn};
 use crate::watch::Watch;
 use crate::worker::Worker;
@@ -29,6 +31,10 @@ const TICK: Duration = Duration::from_millis(50);
 const DRAIN_TICK: Duration = Duration::from_millis(5);
 /// After the last message was sent, deliveries are awaited until none has come for this long.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// When all are there, what comes once more is awaited until nothing has for this long.
+const REPEAT_PATIENCE: Duration = Duration::from_millis(250);
+/// A relay that is gone is asked once more whether it listens, and given this long.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A relay run under way.
 pub(crate) struct Coordinator<'a> {
@@ -42,8 +48,8 @@ pub(crate) struct Coordinator<'a> {
     /// Threads that have not sent everything yet.
     sending: usize,
     watch: Watch<'a>,
-    /// Of the server, when the measurement began and when the last delivery was in.
-    scrapes: Vec<Scrape>,
+    scrapes: Scrapes,
+    course: Course,
 }
 
 impl<'a> Coordinator<'a> {
@@ -87,13 +93,14 @@ impl<'a> Coordinator<'a> {
             sending: threads.len(),
             threads,
             watch,
-            scrapes: Vec::new(),
+            scrapes: Scrapes::default(),
+            course: Course::default(),
         })
     }
 
     pub(crate) fn run(mut self, interrupt: &AtomicBool) -> Result<RelayReport, RunError> {
         let result = self.steer(interrupt);
-        let connected = self.watch.connected();
+        let connected = self.watch.totals().connected;
         self.shared.finish();
         self.wake();
         let threads = std::mem::take(&mut self.threads);
@@ -101,7 +108,7 @@ impl<'a> Coordinator<'a> {
             .into_iter()
             .map(|thread| joined(thread.join()))
             .collect();
-        let (interrupted, cpu_share) = result?;
+        let cpu_share = result?;
         let mut outcomes = outcomes?;
         if let (Some(joint), Some(outcome)) = (&self.shared.joint, outcomes.first_mut()) {
             joint.finish(&mut outcome.ends);
@@ -110,29 +117,31 @@ impl<'a> Coordinator<'a> {
         let measured_ns = times.end_ns().saturating_sub(times.measure_ns());
         let last_arrivals = outcomes.iter().map(|outcome| outcome.last_arrival_ns);
         let last_arrival_ns = last_arrivals.max().unwrap_or(0);
-        self.watch.recorder.finish(measured_ns, connected);
+        let drained_ns = last_arrival_ns.saturating_sub(times.end_ns());
+        let recorder = &mut self.watch.recorder;
+        let drain = recorder.finish(measured_ns, drained_ns, connected);
+        self.course.measure_ns = times.measure_ns();
+        self.course.silence = self.watch.silence.longest;
         let mut report = RelayReport::new(Gathered {
             plan: self.plan,
             relay: self.relay,
             head: self.head,
             outcomes,
             recorder: self.watch.recorder,
+            drain,
             measured_ns,
-            until_last_ns: last_arrival_ns
-                .saturating_sub(times.measure_ns())
-                .max(measured_ns),
             cpu_share,
-            interrupted,
+            course: self.course,
         });
         report.aborted = self.watch.aborted;
-        if let (Some(url), [before, after]) = (&self.plan.metrics_url, &self.scrapes[..]) {
-            report.server = Some(Server::between(url, before, after, &report));
+        if let Some(url) = &self.plan.metrics_url {
+            self.scrapes.tell(url, &mut report);
         }
         Ok(report)
     }
 
-    /// Gives back whether the run was interrupted, and the CPU share of the measured time.
-    fn steer(&mut self, interrupt: &AtomicBool) -> Result<(bool, f64), RunError> {
+    /// Gives back the CPU share of the measured time.
+    fn steer(&mut self, interrupt: &AtomicBool) -> Result<f64, RunError> {
         self.await_connected(interrupt)?;
         if interrupt.load(Ordering::Relaxed) {
             return Err(RunError::new(
@@ -144,26 +153,43 @@ impl<'a> Coordinator<'a> {
         self.shared.times.set(start_ns, before, self.relay.duration);
         self.wake();
         let cpu = self.sleep_until(self.shared.times.measure_ns(), interrupt)?;
-        self.scrape()?;
+        if let Some(url) = &self.plan.metrics_url {
+            let before = Scrape::of(url).map_err(RunError::new)?;
+            self.scrapes.before = Some(before);
+        }
         let cpu_until = self.sleep_until(self.shared.times.end_ns(), interrupt)?;
-        let interrupted = interrupt.load(Ordering::Relaxed);
-        if interrupted || self.watch.aborted.is_some() {
-            self.shared.times.end_at(self.shared.clock.now_ns());
+        self.course.interrupted = interrupt.load(Ordering::Relaxed);
+        if self.is_over(interrupt) {
+            let now_ns = self.shared.clock.now_ns();
+            self.shared.times.end_at(now_ns);
             self.wake();
         }
+        if self.is_deserted() {
+            self.course.deserted = Some(Deserted {
+                at_ns: self.shared.clock.now_ns(),
+                sent: self.watch.totals().sent,
+                probe: probe(self.shared.address),
+            });
+        }
+        self.scrapes.at_end = self.plan.metrics_url.as_deref().map(Scrape::of);
         let times = &self.shared.times;
         let measured_ns = times.end_ns().saturating_sub(times.measure_ns()).max(1);
         let cpu_share = cpu_until.saturating_sub(cpu).as_nanos() as f64 / measured_ns as f64;
         self.drain()?;
-        self.scrape()?;
-        Ok((interrupted, cpu_share))
+        self.scrapes.after = self.plan.metrics_url.as_deref().map(Scrape::of);
+        Ok(cpu_share)
     }
 
-    fn scrape(&mut self) -> Result<(), RunError> {
-        if let Some(url) = &self.plan.metrics_url {
-            self.scrapes.push(Scrape::of(url).map_err(RunError::new)?);
-        }
-        Ok(())
+    /// The run is not to go on.
+    fn is_over(&self, interrupt: &AtomicBool) -> bool {
+        interrupt.load(Ordering::Relaxed) || self.watch.aborted.is_some() || self.is_deserted()
+    }
+
+    /// Nobody is left who reads, or nobody who publishes.
+    fn is_deserted(&self) -> bool {
+        let totals = self.watch.totals();
+        self.relay.full() > 0 && totals.readers == 0
+            || self.relay.publishers > 0 && totals.publishers == 0
     }
 
     /// Waits until every client is upgraded, or for the interrupt.
@@ -186,8 +212,7 @@ impl<'a> Coordinator<'a> {
     fn sleep_until(&mut self, until_ns: u64, interrupt: &AtomicBool) -> Result<Duration, RunError> {
         loop {
             let now_ns = self.shared.clock.now_ns();
-            let is_over = interrupt.load(Ordering::Relaxed) || self.watch.aborted.is_some();
-            if now_ns >= until_ns || is_over {
+            if now_ns >= until_ns || self.is_over(interrupt) {
                 return Ok(process_cpu());
             }
             let next_ns = until_ns.min(self.watch.look_next_ns).max(now_ns + 1);
@@ -209,18 +234,28 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Waits until everything that was sent has arrived, or nothing has come for too long.
+    /// Waits until everything that was sent has arrived, and nothing comes once more; or until
+    /// nothing has come for too long.
     fn drain(&mut self) -> Result<(), RunError> {
-        let mut last = (0, Instant::now());
+        let (mut moved, mut last_move) = (0, Instant::now());
+        let (mut seen, mut last_seen) = (0, Instant::now());
         loop {
             self.hear()?;
-            let (sent, expected, arrivals) = self.watch.totals();
-            if self.sending == 0 && arrivals >= expected {
+            let totals = self.watch.totals();
+            if totals.sent + totals.arrivals != moved {
+                (moved, last_move) = (totals.sent + totals.arrivals, Instant::now());
+            }
+            if totals.seen != seen {
+                (seen, last_seen) = (totals.seen, Instant::now());
+            }
+            let is_quiet = totals.sent == 0 || last_seen.elapsed() > REPEAT_PATIENCE;
+            let is_all = self.sending == 0 && totals.arrivals >= totals.expected;
+            let has_waited = last_move.elapsed() > DRAIN_PATIENCE;
+            if is_all && (is_quiet || has_waited) || self.relay.full() > 0 && totals.readers == 0 {
                 return Ok(());
             }
-            if sent + arrivals != last.0 {
-                last = (sent + arrivals, Instant::now());
-            } else if last.1.elapsed() > DRAIN_PATIENCE {
+            if has_waited {
+                self.course.gave_up = true;
                 return Ok(());
             }
             std::thread::sleep(DRAIN_TICK);
@@ -236,6 +271,19 @@ impl<'a> Coordinator<'a> {
         for waker in &self.wakers {
             // A thread that cannot be woken looks at the flag at its next event.
             let _ = waker.wake();
+        }
+    }
+}
+
+/// Whether the relay takes connections, be it after a restart.
+fn probe(address: SocketAddr) -> Result<(), ErrorKind> {
+    let until = Instant::now() + PROBE_PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).max(TICK);
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= until => return Err(error.kind()),
+            Err(_) => std::thread::sleep(TICK),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) enum Incoming<'a> {
     },
     /// A data frame larger than anything that was sent: of somebody else. Its payload is not looked
     /// at.
-    Large { is_final: bool },
+    Large { kind: Data, is_final: bool },
     /// To be answered with the same payload (RFC 6455 §5.5.2).
     Ping(&'a [u8]),
     /// Nobody asked for it; allowed (RFC 6455 §5.5.3).
@@ -54,18 +54,33 @@ pub(crate) enum FrameError {
     Masked,
     /// A control frame that is fragmented or over 125 bytes (RFC 6455 §5.5).
     Control,
+    /// A length that takes more bytes than it must, or too many for any frame (RFC 6455 §5.2).
+    Length,
+    /// A Close with half a status code (RFC 6455 §5.5.1).
+    Close,
+    /// A continuation of no message (RFC 6455 §5.4).
+    Unbegun,
+    /// A new message before the last one's final frame (RFC 6455 §5.4).
+    Unfinished,
+    /// A compressed message that is none, or is larger than any that was sent (RFC 7692 §7.2.2).
+    Compressed,
 }
 
 impl std::fmt::Display for FrameError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Reserved => write!(out, "the server sent a frame with a reserved bit or opcode"),
-            Self::Masked => write!(out, "the server sent a masked frame"),
-            Self::Control => write!(
-                out,
-                "the server sent a control frame that is too long or split"
-            ),
-        }
+        write!(out, "the server sent ")?;
+        out.write_str(match self {
+            Self::Reserved => "a frame with a reserved bit or opcode",
+            Self::Masked => "a masked frame",
+            Self::Control => "a control frame that is too long or split",
+            Self::Length => "a frame whose length is not written as short as it can be",
+            Self::Close => "a Close with half a status code",
+            Self::Unbegun => "a continuation of no message",
+            Self::Unfinished => "a new message before the end of the last one",
+            Self::Compressed => {
+                "a message that cannot be inflated, or is larger than any that was sent"
+            }
+        })
     }
 }
 
@@ -122,12 +137,14 @@ impl Walk<'_> {
         let Some((header, payload_bytes)) = parsed else {
             return Ok(None);
         };
-        check(&header, payload_bytes, self.allows_compressed)?;
         let from = cursor.position() as usize;
-        if payload_bytes > self.payload_bytes_max && matches!(header.opcode, OpCode::Data(_)) {
+        check(&header, from, payload_bytes, self.allows_compressed)?;
+        if let OpCode::Data(kind) = header.opcode
+            && payload_bytes > self.payload_bytes_max
+        {
             let is_final = header.is_final;
             let until = from.saturating_add(payload_bytes as usize);
-            return Ok(Some((Incoming::Large { is_final }, until)));
+            return Ok(Some((Incoming::Large { kind, is_final }, until)));
         }
         let until = from + payload_bytes as usize;
         let Some(payload) = bytes.get(from..until) else {
@@ -146,10 +163,11 @@ impl Walk<'_> {
                     code: u16::from_be_bytes(*code),
                     reason,
                 },
-                None => Incoming::Close {
+                None if payload.is_empty() => Incoming::Close {
                     code: 1005,
                     reason: &[],
                 },
+                None => return Err(FrameError::Close),
             },
             OpCode::Control(_) => Incoming::Pong,
         };
@@ -159,6 +177,7 @@ impl Walk<'_> {
 
 fn check(
     header: &FrameHeader,
+    header_bytes: usize,
     payload_bytes: u64,
     allows_compressed: bool,
 ) -> Result<(), FrameError> {
@@ -169,17 +188,19 @@ fn check(
     if header.mask.is_some() {
         return Err(FrameError::Masked);
     }
+    let shortest_bytes = match payload_bytes {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    };
+    if header_bytes > shortest_bytes || payload_bytes > i64::MAX as u64 {
+        return Err(FrameError::Length);
+    }
     let is_control = matches!(header.opcode, OpCode::Control(_));
     if is_control && (!header.is_final || payload_bytes > 125) {
         return Err(FrameError::Control);
     }
     Ok(())
-}
-
-/// A server's Close in words.
-pub(crate) fn close_text(code: u16, reason: &[u8]) -> String {
-    let reason = String::from_utf8_lossy(reason);
-    format!("the server closed: {code} {}", reason.escape_debug())
 }
 
 /// Appends a masked control frame; `payload` has at most 125 bytes.
@@ -272,6 +293,10 @@ mod tests {
         assert_eq!(error(&[0x82, 0x80, 0, 0, 0, 0]), FrameError::Masked);
         assert_eq!(error(&[0x09, 0]), FrameError::Control);
         assert_eq!(error(&[0x89, 126, 0, 126]), FrameError::Control);
+        assert_eq!(error(&[0x82, 126, 0, 125]), FrameError::Length);
+        assert_eq!(error(&[0x88, 1, 3]), FrameError::Close);
+        let endless = [&[0x82, 127][..], &[0xff; 8]].concat();
+        assert_eq!(error(&endless), FrameError::Length);
     }
 
     #[test]
@@ -279,7 +304,7 @@ mod tests {
         let mut seen = Vec::new();
         let bytes = [0x89, 0, 0x82, 126, 0x03, 0xe9, 1, 2];
         let taken = WALK.each(&bytes, |frame| {
-            seen.push(matches!(frame, Incoming::Large { is_final: true }));
+            seen.push(matches!(frame, Incoming::Large { is_final: true, .. }));
         });
         assert_eq!((taken, seen), (Ok(2 + 4 + 1001), vec![false, true]));
         assert!(WALK.each(&[0x89, 126, 0xff, 0xff], |_| {}).is_err());

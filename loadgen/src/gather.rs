@@ -7,15 +7,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::check::Counts;
+use crate::client::Cause;
+use crate::findings::{Evidence, findings};
 use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::interval::Recorder;
-use crate::outcome::{ClientOutcome, Outcome};
+use crate::outcome::{ClientOutcome, Course, Outcome};
 use crate::plan::{self, Expect, Handshakes, Pace, Plan, Relay, Role};
 use crate::report::{
-    ByReceiver, Churn, ClientFigures, Clients, Deliveries, Disconnect, Disconnects, Distribution,
-    ErrorCount, Generator, HandshakeReport, Head, Latency, Machine, Order, Quantiles, RelayConfig,
-    RelayReport, Storm, Throughput, VERSION, Wire,
+    ByReceiver, Churn, ClientFigures, Clients, DISCONNECTS_LISTED_MAX, Deliveries, Disconnect,
+    Disconnects, Distribution, ErrorCount, Generator, HandshakeReport, Head, Latency, Machine,
+    Order, Quantiles, RelayConfig, RelayReport, Second, Storm, Throughput, Unsent, VERSION, Wire,
 };
 use crate::spread::Ends;
 use crate::stamp::Form;
@@ -23,8 +25,8 @@ use crate::units::time;
 
 /// Clients that are listed one by one; of more, every n-th.
 const CLIENTS_LISTED_MAX: usize = 1000;
-/// Lost connections that are listed one by one.
-const DISCONNECTS_LISTED_MAX: usize = 10;
+/// Reasons of failed connections that are kept.
+const REASONS_MAX: usize = 10;
 /// A thread that is busy for a larger share of the time is a bottleneck.
 const BUSY_SHARE_MAX: f64 = 0.95;
 /// Lateness at p99 above this makes an open loop's run invalid.
@@ -42,11 +44,11 @@ pub(crate) struct Gathered<'a> {
     pub(crate) head: Head,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) recorder: Recorder,
+    /// What came after the measured time.
+    pub(crate) drain: Second,
     pub(crate) measured_ns: u64,
-    /// From the begin of the measurement to the last arrival.
-    pub(crate) until_last_ns: u64,
     pub(crate) cpu_share: f64,
-    pub(crate) interrupted: bool,
+    pub(crate) course: Course,
 }
 
 /// The sums over all threads.
@@ -63,12 +65,15 @@ struct Sums {
 
 /// The sums over all clients that come and go.
 struct Churned {
+    due: u64,
     replaced: u64,
+    skipped: u64,
     failed: u64,
     reasons: Vec<String>,
     connect: Histogram<u64>,
     storms: Vec<Storm>,
     counts: [Counts; 2],
+    foreign: u64,
 }
 
 impl Sums {
@@ -82,12 +87,15 @@ impl Sums {
             shares: Vec::new(),
             compressed: 0,
             churn: Churned {
+                due: 0,
                 replaced: 0,
+                skipped: 0,
                 failed: 0,
                 reasons: Vec::new(),
                 connect: histogram::new(),
                 storms: Vec::new(),
                 counts: [Counts::default(); 2],
+                foreign: 0,
             },
         };
         for outcome in outcomes {
@@ -104,7 +112,10 @@ impl Sums {
         self.shares.push(outcome.busy);
         self.compressed += outcome.compressed;
         let churn = &mut self.churn;
+        churn.due += outcome.churn.due;
         churn.replaced += outcome.churn.replaced;
+        churn.skipped += outcome.churn.skipped;
+        churn.foreign += outcome.churn.foreign;
         churn.failed += outcome.churn.failed;
         churn.reasons.extend(outcome.churn.reasons);
         histogram::merge(&mut churn.connect, &outcome.churn.connect_times);
@@ -164,33 +175,38 @@ impl RelayReport {
         let mut sums = Sums::of(gathered.outcomes);
         let latency = Distribution::of(&gathered.recorder.total.latency.histogram());
         let [warmup, measured] = deliveries(&sums, &relay);
+        let unsent_by = unsent(&sums.clients);
+        let is_timeline_full = gathered.recorder.is_full();
         let count = |of: fn(&ClientOutcome) -> u64| sums.clients.iter().map(of).sum();
         let mut report = Self {
             head: gathered.head,
             config: RelayConfig::of(plan, relay),
             measured_ms: gathered.measured_ns as f64 / 1e6,
-            interrupted: gathered.interrupted,
+            interrupted: gathered.course.interrupted,
             measured,
             warmup,
             unsent: count(|client| client.unsent),
+            unsent_by,
             held_up: count(|client| client.held_up),
-            foreign: count(|client| client.foreign),
+            foreign: count(|client| client.foreign) + sums.churn.foreign,
             order: order(&sums.clients, &relay),
-            disconnects: disconnects(&sums.clients),
+            disconnects: disconnects(&sums.clients, gathered.course.measure_ns),
             errors: Vec::new(),
+            findings: Vec::new(),
             throughput: throughput(
-                &measured,
+                measured.sent,
+                gathered.recorder.received_in_window,
                 plan.size,
                 gathered.measured_ns,
-                gathered.until_last_ns,
             ),
             wire: wire(&sums, warmup.delivered + measured.delivered),
             connect_ns: Distribution::of(&sums.connect),
             tcp_connect_ns: Quantiles::of(&sums.tcp_connect),
             latency_ns: latency.quantiles,
             lateness_ns: Distribution::of(&gathered.recorder.total.lateness),
-            latency: Latency::of(latency, &sums),
+            latency: Latency::of(latency, &sums, &relay),
             timeline: gathered.recorder.seconds,
+            drain: gathered.drain,
             clients: Clients::of(&sums.clients),
             churn: (relay.churning > 0).then(|| Churn::of(&mut sums.churn)),
             server: None,
@@ -206,13 +222,19 @@ impl RelayReport {
         };
         report.errors = report.errors();
         report.judge();
+        report.findings = findings(&Evidence {
+            relay: &relay,
+            clients: &sums.clients,
+            course: &gathered.course,
+            report: &report,
+            is_timeline_full,
+        });
         report
     }
 
     fn judge(&mut self) {
-        self.right = self.measured.is_right()
-            && self.warmup.is_right()
-            && self.order.differing == 0
+        self.right = self.wrong_deliveries() == 0
+            && self.unsent_by.held == 0
             && self.disconnects.reading == 0;
         // A closed loop is meant to keep somebody busy all the time.
         if self.latency_comparable {
@@ -229,8 +251,11 @@ impl RelayReport {
             ("reordered", self.measured.reordered + self.warmup.reordered),
             ("damaged", self.measured.damaged + self.warmup.damaged),
             ("misrouted", self.measured.misrouted + self.warmup.misrouted),
+            ("early", self.measured.early + self.warmup.early),
+            ("order", self.order.differing),
             ("unsent", self.unsent),
             ("disconnected", self.disconnects.reading),
+            ("protocol", self.disconnects.protocol),
         ]
         .map(|(error, count)| ErrorCount {
             error: error.to_owned(),
@@ -247,7 +272,8 @@ impl RelayReport {
         let latency_ns = self.latency_ns.p99;
         if late_ns > LATENESS_NS_MAX {
             reasons.push(format!("it sent {} late at p99", time(late_ns as f64)));
-        } else if late_ns > LATENESS_NS_NEGLIGIBLE
+        } else if self.latency_ns.count > 0
+            && late_ns > LATENESS_NS_NEGLIGIBLE
             && late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64
         {
             reasons.push(format!(
@@ -259,10 +285,10 @@ impl RelayReport {
             let share = self.generator.busiest_thread_share * 100.0;
             reasons.push(format!("a thread was busy {share:.0} % of the time"));
         }
-        if self.unsent > 0 {
+        if self.unsent_by.own > 0 {
             reasons.push(format!(
                 "the schedule could not be kept, {} messages were not sent",
-                self.unsent
+                self.unsent_by.own
             ));
         }
         reasons
@@ -280,7 +306,12 @@ impl Generator {
 }
 
 impl Latency {
-    fn of(each: Distribution, sums: &Sums) -> Self {
+    fn of(each: Distribution, sums: &Sums, relay: &Relay) -> Self {
+        let has_receivers = |publisher: &u32| relay.receivers_of(*publisher) > 0;
+        let sent = sums.clients.iter().filter_map(|client| {
+            let publisher = relay.publisher_at(client.index).filter(has_receivers);
+            publisher.map(|_| client.sent[1])
+        });
         Self {
             corrected: ByReceiver {
                 first: Distribution::of(&sums.ends.first),
@@ -292,7 +323,7 @@ impl Latency {
                 each: Distribution::of(&sums.uncorrected),
                 last: Distribution::of(&sums.ends.last_uncorrected),
             },
-            untracked: sums.ends.untracked,
+            untracked: sent.sum::<u64>().saturating_sub(sums.ends.last.len()),
         }
     }
 }
@@ -334,9 +365,11 @@ impl Clients {
 impl Churn {
     fn of(churned: &mut Churned) -> Self {
         let mut reasons = std::mem::take(&mut churned.reasons);
-        reasons.truncate(DISCONNECTS_LISTED_MAX);
+        reasons.truncate(REASONS_MAX);
         Self {
+            due: churned.due,
             replaced: churned.replaced,
+            skipped: churned.skipped,
             failed: churned.failed,
             reasons,
             delivered: churned.counts[1].delivered,
@@ -419,19 +452,20 @@ fn sent_by_room(clients: &[ClientOutcome], relay: &Relay) -> Vec<[u64; 2]> {
 }
 
 impl Deliveries {
-    fn add(&mut self, expected: u64, counts: &Counts) {
+    fn add_client(&mut self, expected: u64, counts: &Counts) {
         self.expected += expected;
         self.delivered += counts.delivered;
         self.repeated += counts.repeated;
         self.reordered += counts.reordered;
         self.damaged += counts.damaged;
         self.misrouted += counts.misrouted;
+        self.early += counts.early;
         self.lost += expected.saturating_sub(counts.delivered + counts.damaged);
     }
 }
 
 /// Adds up `[warm-up, measured]` over all clients that read all the time, and what was wrong at
-/// those that come and go.
+/// those that come and go or read slowly.
 fn deliveries(sums: &Sums, relay: &Relay) -> [Deliveries; 2] {
     let rooms = sent_by_room(&sums.clients, relay);
     [0, 1].map(|phase| {
@@ -450,13 +484,20 @@ fn deliveries(sums: &Sums, relay: &Relay) -> [Deliveries; 2] {
                 Expect::Others => sent - client.sent[phase],
                 Expect::Nobody => 0,
             };
-            all.add(expected, &client.counts[phase]);
+            all.add_client(expected, &client.counts[phase]);
         }
-        let churned = Counts {
-            delivered: 0,
-            ..sums.churn.counts[phase]
-        };
-        all.add(0, &churned);
+        let slow = sums
+            .clients
+            .iter()
+            .filter(|client| client.role == Role::Slow);
+        let others = slow.map(|client| client.counts[phase]);
+        for counts in others.chain([sums.churn.counts[phase]]) {
+            let faults = Counts {
+                delivered: 0,
+                ..counts
+            };
+            all.add_client(0, &faults);
+        }
         all
     })
 }
@@ -472,8 +513,9 @@ fn order(clients: &[ClientOutcome], relay: &Relay) -> Order {
             .sum();
         let sent: u64 = rooms[client.room as usize].iter().sum();
         let own: u64 = client.sent.iter().sum();
+        // Of those that lost their stamp the place in the order is not known.
         client.role == Role::Full
-            && arrived == sent
+            && arrived - client.unplaced == sent
             && sent > 0
             && (relay.expect != Expect::Others || own == 0)
     };
@@ -496,14 +538,31 @@ fn order(clients: &[ClientOutcome], relay: &Relay) -> Order {
     }
 }
 
-fn disconnects(clients: &[ClientOutcome]) -> Disconnects {
+/// What was not sent, by whose doing that was.
+fn unsent(clients: &[ClientOutcome]) -> Unsent {
+    let mut sums = Unsent::default();
+    for client in clients {
+        let sum = match (&client.end, client.is_blocked) {
+            (Some(_), _) => &mut sums.disconnected,
+            (None, true) => &mut sums.held,
+            (None, false) => &mut sums.own,
+        };
+        *sum += client.unsent;
+    }
+    sums
+}
+
+fn disconnects(clients: &[ClientOutcome], measure_ns: u64) -> Disconnects {
     let mut sums = Disconnects::default();
     for client in clients {
-        let Some(reason) = &client.closed else {
+        let Some(end) = &client.end else {
             continue;
         };
         match client.role {
-            Role::Full | Role::Pusher => sums.reading += 1,
+            Role::Full | Role::Pusher => {
+                sums.reading += 1;
+                sums.protocol += u64::from(end.cause == Cause::Offence);
+            }
             Role::Slow => sums.slow += 1,
             Role::Stalled => sums.stalled += 1,
             // They have a record of their own.
@@ -512,18 +571,19 @@ fn disconnects(clients: &[ClientOutcome]) -> Disconnects {
         if sums.listed.len() < DISCONNECTS_LISTED_MAX {
             sums.listed.push(Disconnect {
                 client: client.index,
-                reason: reason.clone(),
+                reason: end.reason.clone(),
+                at_ms: (end.at_ns as f64 - measure_ns as f64) / 1e6,
             });
         }
     }
     sums
 }
 
-fn throughput(sums: &Deliveries, size: usize, sent_ns: u64, received_ns: u64) -> Throughput {
-    let per_second = |count: u64, over_ns: u64| count as f64 * 1e9 / over_ns.max(1) as f64;
-    let deliveries_per_second = per_second(sums.delivered, received_ns);
+fn throughput(sent: u64, received: u64, size: usize, measured_ns: u64) -> Throughput {
+    let per_second = |count: u64| count as f64 * 1e9 / measured_ns.max(1) as f64;
+    let deliveries_per_second = per_second(received);
     Throughput {
-        messages_per_second: per_second(sums.sent, sent_ns),
+        messages_per_second: per_second(sent),
         deliveries_per_second,
         delivered_bytes_per_second: deliveries_per_second * size as f64,
     }
@@ -550,9 +610,10 @@ impl HandshakeReport {
         elapsed: Duration,
         cpu: Duration,
     ) -> Self {
-        let mut connect = histogram::new();
+        let (mut connect, mut uncorrected) = (histogram::new(), histogram::new());
         for outcome in outcomes {
             histogram::merge(&mut connect, &outcome.connect_times);
+            histogram::merge(&mut uncorrected, &outcome.uncorrected_connect_times);
         }
         let completed = outcomes.iter().map(|outcome| outcome.completed).sum();
         let seconds = elapsed.as_secs_f64().max(1e-9);
@@ -567,6 +628,7 @@ impl HandshakeReport {
             elapsed_ms: seconds * 1e3,
             handshakes_per_second: completed as f64 / seconds,
             connect_ns: Distribution::of(&connect),
+            uncorrected_connect_ns: Distribution::of(&uncorrected),
             cpu_share: cpu.as_secs_f64() / seconds,
         }
     }

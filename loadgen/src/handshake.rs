@@ -70,9 +70,11 @@ impl Handshake {
             return Err("the answer is not HTTP/1.1".to_owned());
         };
         if !rest.starts_with("101") {
+            let status = rest.trim();
+            let hint = hint(status.split(' ').next().unwrap_or_default());
             return Err(format!(
-                "the server answered {}",
-                rest.trim().escape_debug()
+                "the server answered {}{hint}",
+                status.escape_debug()
             ));
         }
         let deflate = self.check_headers(lines)?;
@@ -128,6 +130,20 @@ impl Handshake {
                 || bits.is_some_and(|bits: u8| (8..=15).contains(&bits))
         });
         self.offers_deflate && is_deflate && no_takeover && all_known
+    }
+}
+
+/// What a status that refuses the upgrade usually means.
+fn hint(status: &str) -> &'static str {
+    match status {
+        "401" | "403" => {
+            ": it wants to know who connects; --url may hold the token, or the origin is wrong"
+        }
+        "404" => ": there is nothing at the path of --url",
+        "200" | "400" | "405" | "426" => ": there is no WebSocket at the path of --url",
+        "429" => ": too many connections from one address; --source-ips names more",
+        "502" | "504" => ": a proxy does not reach the relay",
+        _ => "",
     }
 }
 

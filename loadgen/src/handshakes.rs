@@ -27,15 +27,25 @@ pub(crate) struct HandshakeOutcome {
     pub(crate) completed: u64,
     /// Closing handshakes that the server did not finish in time.
     pub(crate) not_closed: u64,
-    /// Nanoseconds from connect to upgraded.
+    /// Nanoseconds until upgraded, from when the connection was due.
     pub(crate) connect_times: Histogram<u64>,
+    /// The same from connect.
+    pub(crate) uncorrected_connect_times: Histogram<u64>,
+}
+
+/// A connection under way.
+struct Attempt {
+    client: Client,
+    /// With a rate, when it was due to be opened; without, when it was.
+    due_ns: u64,
 }
 
 struct Batch<'a> {
     shared: &'a Shared,
     work: Handshakes,
     poll: Poll,
-    slots: Vec<Option<Client>>,
+    slots: Vec<Option<Attempt>>,
+    started_ns: u64,
     opened: u32,
     buffer: Vec<u8>,
     outcome: HandshakeOutcome,
@@ -54,6 +64,7 @@ pub(crate) fn run(
         completed: 0,
         not_closed: 0,
         connect_times: histogram::new(),
+        uncorrected_connect_times: histogram::new(),
     };
     let buffer = vec![0; READ_BYTES];
     let mut batch = Batch {
@@ -61,6 +72,7 @@ pub(crate) fn run(
         work,
         poll: Poll::new()?,
         slots,
+        started_ns: shared.clock.now_ns(),
         opened: 0,
         buffer,
         outcome,
@@ -69,9 +81,8 @@ pub(crate) fn run(
     let mut indexes = mine(work.count);
     let mut swept_ns = 0;
     let total = mine(work.count).count();
-    let started_ns = shared.clock.now_ns();
     while !interrupt.load(Ordering::Relaxed) {
-        let elapsed_ns = shared.clock.now_ns() - started_ns;
+        let elapsed_ns = shared.clock.now_ns() - batch.started_ns;
         batch.fill(&mut indexes, elapsed_ns)?;
         if batch.opened as usize == total && batch.slots.iter().all(Option::is_none) {
             break;
@@ -138,17 +149,22 @@ impl Batch<'_> {
         self.poll
             .registry()
             .register(&mut client.stream, Token(slot), interest)?;
-        self.slots[slot] = Some(client);
+        let due_ns = match self.work.per_second {
+            // It may have waited for a slot: a server that is slow must not hide that.
+            Some(_) => self.started_ns + self.open_ns(),
+            None => now_ns,
+        };
+        self.slots[slot] = Some(Attempt { client, due_ns });
         Ok(())
     }
 
     fn step(&mut self, slot: usize) -> Result<(), RunError> {
-        let Some(client) = &mut self.slots[slot] else {
+        let Some(attempt) = &mut self.slots[slot] else {
             return Ok(());
         };
-        let index = client.index;
+        let index = attempt.client.index;
         let done = advance(
-            client,
+            attempt,
             self.shared,
             self.work,
             &mut self.buffer,
@@ -164,7 +180,9 @@ impl Batch<'_> {
 
     fn sweep(&mut self, now_ns: u64) -> Result<(), RunError> {
         for slot in &mut self.slots {
-            let Some(client) = slot else { continue };
+            let Some(Attempt { client, .. }) = slot else {
+                continue;
+            };
             let age = Duration::from_nanos(now_ns.saturating_sub(client.started_ns));
             if client.is_opening() && age > self.shared.connect_timeout {
                 return Err(RunError::new(format!(
@@ -184,12 +202,13 @@ impl Batch<'_> {
 
 /// Takes a connection as far as it goes. True when it is done with.
 fn advance(
-    client: &mut Client,
+    attempt: &mut Attempt,
     shared: &Shared,
     work: Handshakes,
     buffer: &mut [u8],
     outcome: &mut HandshakeOutcome,
 ) -> Result<bool, String> {
+    let client = &mut attempt.client;
     if matches!(client.phase, Phase::Connecting) {
         if !client.connected().map_err(|error| error.to_string())? {
             return Ok(false);
@@ -219,7 +238,9 @@ fn advance(
         client.inbox.clear();
         client.upgraded(answer.deflate);
         let now_ns = shared.clock.now_ns();
-        histogram::record(&mut outcome.connect_times, now_ns - client.started_ns);
+        histogram::record(&mut outcome.connect_times, now_ns - attempt.due_ns);
+        let connect_ns = now_ns - client.started_ns;
+        histogram::record(&mut outcome.uncorrected_connect_times, connect_ns);
         if work.reset {
             return Ok(true);
         }

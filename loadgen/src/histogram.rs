@@ -34,6 +34,11 @@ pub(crate) fn merge(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
     let _ = sum.add(other);
 }
 
+/// How many values were a minute or more, and count as one.
+pub(crate) fn clamped(histogram: &Histogram<u64>) -> u64 {
+    histogram.count_between(HIGHEST_NS, u64::MAX)
+}
+
 /// An empty histogram for numbers that are no times.
 pub(crate) fn of_counts() -> Histogram<u64> {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"))
@@ -139,8 +144,16 @@ mod tests {
     #[test]
     fn more_than_a_minute_is_a_minute() {
         let mut buckets = Buckets::new();
+        buckets.record(59_000_000_000, 1);
+        assert_eq!(clamped(&buckets.histogram()), 0);
         buckets.record(u64::MAX, 1);
         let longest_ns = buckets.histogram().max();
+        assert_eq!(clamped(&buckets.histogram()), 1);
+        let mut histogram = new();
+        for value_ns in [59_000_000_000, HIGHEST_NS, u64::MAX] {
+            record(&mut histogram, value_ns);
+        }
+        assert_eq!(clamped(&histogram), 2);
         assert!(longest_ns.abs_diff(HIGHEST_NS) < HIGHEST_NS / 1000);
     }
 }

@@ -116,7 +116,7 @@ mod tests {
         compressed
     }
 
-    fn payload(payloads: &Payloads, seq: u64) -> (Stamp, Vec<u8>) {
+    fn payload(payloads: &Payloads, seq: u32) -> (Stamp, Vec<u8>) {
         let stamp = Stamp {
             measured: true,
             publisher: 1,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_compressed_is_read_as_it_was_sent_the_first_time_and_again() {
-        let payloads = Payloads::new(512, Form::Json, 3);
+        let payloads = Payloads::new(512, Form::Json, 3, 9);
         let mut inflater = Inflater::new(512);
         for seq in 0..100 {
             let (stamp, message) = payload(&payloads, seq);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn another_message_of_the_same_length_is_inflated_anew() {
-        let payloads = Payloads::new(512, Form::Json, 3);
+        let payloads = Payloads::new(512, Form::Json, 3, 9);
         let mut inflater = Inflater::new(512);
         let (_, mut message) = payload(&payloads, 0);
         assert!(inflater.read(&deflate(&message), &payloads).is_some());
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_too_large_or_no_deflate_at_all_is_refused() {
-        let payloads = Payloads::new(512, Form::Json, 3);
+        let payloads = Payloads::new(512, Form::Json, 3, 9);
         let mut inflater = Inflater::new(512);
         assert_eq!(inflater.read(&deflate(&[b'a'; 513]), &payloads), None);
         assert_eq!(inflater.read(&[0xff; 20], &payloads), None);

@@ -1,13 +1,14 @@
 //! What the threads measure, as time goes by.
 //!
-//! Each thread has one [`Interval`] behind a lock of its own, which it holds while it works and
-//! lets go before it sleeps. A few times a second the [`Recorder`] swaps in an empty one: so the
+//! Each thread has its [`Spans`] behind a lock of its own, which it holds while it works and
+//! lets go before it sleeps. A few times a second the [`Recorder`] swaps in empty ones: so the
 //! figures of every second are at hand while the run goes on, for the price of one lock a turn.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 
+use crate::control::Times;
 use crate::histogram::{self, Buckets};
 use crate::report::{Distribution, Quantiles, Second};
 
@@ -15,18 +16,20 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Seconds that a timeline lists; a day.
 const SECONDS_MAX: usize = 86_400;
 
-/// What one thread measured since somebody looked. Measured messages only.
+/// What one thread measured since somebody looked.
 #[derive(Debug)]
 pub(crate) struct Interval {
-    /// Nanoseconds from due to received.
+    /// Nanoseconds from due to received, of measured messages.
     pub(crate) latency: Buckets,
-    /// Nanoseconds from due to sent.
+    /// Nanoseconds from due to sent, of measured messages.
     pub(crate) lateness: Histogram<u64>,
+    /// Measured messages.
     pub(crate) sent: u64,
+    /// Deliveries since the measurement began, those of late messages of the warm-up too.
     pub(crate) received: u64,
     /// Off the sockets of clients that read all the time.
     pub(crate) received_bytes: u64,
-    /// Repeated, reordered, damaged, misrouted; of the warm-up too.
+    /// Repeated, reordered, damaged, misrouted, early; of the warm-up too.
     pub(crate) faults: u64,
 }
 
@@ -51,6 +54,26 @@ impl Interval {
         self.faults += other.faults;
     }
 
+    /// Adds up what `other` has, and empties it.
+    fn take(&mut self, other: &mut Self) {
+        if !other.is_empty() {
+            self.add(other);
+            other.clear();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self {
+            latency: _,
+            lateness: _,
+            sent,
+            received,
+            received_bytes,
+            faults,
+        } = self;
+        [sent, received, received_bytes, faults] == [&0; 4]
+    }
+
     fn clear(&mut self) {
         self.latency.clear();
         self.lateness.reset();
@@ -58,8 +81,28 @@ impl Interval {
     }
 }
 
-/// One thread's interval.
-pub(crate) type Cell = Arc<Mutex<Interval>>;
+/// One thread's intervals, by when something arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    /// Up to the end of the measured time; all that was sent, too.
+    pub(crate) window: Interval,
+    /// From then on.
+    pub(crate) drain: Interval,
+}
+
+impl Spans {
+    /// The interval of what arrives at `now_ns`.
+    #[inline]
+    pub(crate) fn at(&mut self, now_ns: u64, times: &Times) -> &mut Interval {
+        match now_ns < times.end_ns() {
+            true => &mut self.window,
+            false => &mut self.drain,
+        }
+    }
+}
+
+/// One thread's intervals, shared with the recorder.
+pub(crate) type Cell = Arc<Mutex<Spans>>;
 
 impl Default for Interval {
     fn default() -> Self {
@@ -71,11 +114,15 @@ impl Default for Interval {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     cells: Vec<Cell>,
-    spare: Interval,
+    spare: Spans,
     /// Since the last look.
     pub(crate) fresh: Interval,
     /// Since the second began.
     second: Interval,
+    /// Deliveries in all seconds.
+    pub(crate) received_in_window: u64,
+    /// After the end of the measured time.
+    drain: Interval,
     /// Since the run began.
     pub(crate) total: Interval,
     pub(crate) seconds: Vec<Second>,
@@ -85,9 +132,11 @@ impl Recorder {
     pub(crate) fn new(cells: Vec<Cell>) -> Self {
         Self {
             cells,
-            spare: Interval::new(),
+            spare: Spans::default(),
             fresh: Interval::new(),
             second: Interval::new(),
+            received_in_window: 0,
+            drain: Interval::new(),
             total: Interval::new(),
             seconds: Vec::new(),
         }
@@ -101,11 +150,16 @@ impl Recorder {
             let mut own = cell.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut *own, &mut self.spare);
             drop(own);
-            self.fresh.add(&self.spare);
-            self.spare.clear();
+            let Spans { window, drain } = &mut self.spare;
+            self.received_in_window += window.received;
+            for (interval, span) in [(window, &mut self.second), (drain, &mut self.drain)] {
+                if !interval.is_empty() {
+                    span.add(interval);
+                    self.total.add(interval);
+                    self.fresh.take(interval);
+                }
+            }
         }
-        self.second.add(&self.fresh);
-        self.total.add(&self.fresh);
     }
 
     /// Ends a second of the timeline if one is over, `measured_ns` after the begin of the
@@ -124,8 +178,9 @@ impl Recorder {
         self.seconds.last()
     }
 
-    /// Ends the last second: `measured_ns` were measured in all.
-    pub(crate) fn finish(&mut self, measured_ns: u64, connected: u64) {
+    /// Ends the last second: `measured_ns` were measured in all, and the last delivery was in
+    /// `drained_ns` later. Gives back what came in that time.
+    pub(crate) fn finish(&mut self, measured_ns: u64, drained_ns: u64, connected: u64) -> Second {
         self.look();
         self.end_second(measured_ns, connected);
         let at_ms = self.seconds.len() as u64 * 1000;
@@ -134,19 +189,23 @@ impl Recorder {
         if has_rest && self.seconds.len() < SECONDS_MAX {
             self.push_second(for_ms, connected);
         }
+        Second::of(
+            &self.drain,
+            measured_ns / 1_000_000,
+            drained_ns.div_ceil(1_000_000),
+            connected,
+        )
+    }
+
+    /// The timeline has no room for all that was measured.
+    pub(crate) fn is_full(&self) -> bool {
+        self.seconds.len() == SECONDS_MAX
     }
 
     fn push_second(&mut self, for_ms: u64, connected: u64) {
-        self.seconds.push(Second {
-            at_ms: self.seconds.len() as u64 * 1000,
-            for_ms,
-            sent: self.second.sent,
-            received: self.second.received,
-            received_bytes: self.second.received_bytes,
-            connected,
-            latency: Distribution::of(&self.second.latency.histogram()),
-            lateness_ns: Quantiles::of(&self.second.lateness),
-        });
+        let at_ms = self.seconds.len() as u64 * 1000;
+        let second = Second::of(&self.second, at_ms, for_ms, connected);
+        self.seconds.push(second);
         self.second.clear();
     }
 
@@ -163,17 +222,39 @@ impl Recorder {
     }
 }
 
+impl Second {
+    /// What `interval` has, which began `at_ms` after the measurement.
+    fn of(interval: &Interval, at_ms: u64, for_ms: u64, connected: u64) -> Self {
+        Self {
+            at_ms,
+            for_ms,
+            sent: interval.sent,
+            received: interval.received,
+            received_bytes: interval.received_bytes,
+            connected,
+            latency: Distribution::of(&interval.latency.histogram()),
+            lateness_ns: Quantiles::of(&interval.lateness),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn recorder() -> (Cell, Recorder) {
-        let cell = Arc::new(Mutex::new(Interval::new()));
+        let cell = Cell::default();
         (Arc::clone(&cell), Recorder::new(vec![cell]))
     }
 
     fn note(cell: &Cell, latency_ns: u64) {
-        let mut interval = cell.lock().expect("nobody panicked");
+        let interval = &mut cell.lock().expect("nobody panicked").window;
+        interval.latency.record(latency_ns, 1);
+        interval.received += 1;
+    }
+
+    fn note_drained(cell: &Cell, latency_ns: u64) {
+        let interval = &mut cell.lock().expect("nobody panicked").drain;
         interval.latency.record(latency_ns, 1);
         interval.received += 1;
     }
@@ -191,7 +272,11 @@ mod tests {
             .map(|one| one.received);
         assert_eq!(received, Some(2));
         note(&cell, 3000);
-        recorder.finish(1_500_000_000, 1);
+        note_drained(&cell, 9000);
+        let drain = recorder.finish(1_500_000_000, 20_000_001, 1);
+        let times = (drain.at_ms, drain.for_ms, drain.received);
+        assert_eq!(times, (1500, 21, 1));
+        assert_eq!(recorder.received_in_window, 3);
         let each: Vec<_> = recorder
             .seconds
             .iter()
@@ -204,7 +289,7 @@ mod tests {
                 recorder.total.received,
                 recorder.total.latency.histogram().len()
             ),
-            (3, 3)
+            (4, 4)
         );
     }
 

@@ -8,6 +8,7 @@
 //!                  │          └ watch: snapshots, the timeline, conditions that end the run
 //!                  └ search: the next rate of a walk
 //!
+//! outcome ─▶ findings ─▶ gather: what the counts come from
 //! snapshot ─▶ live        report ─▶ output: text, json, csv, markdown, hdr, page ─▶ history
 //! ```
 //!
@@ -37,6 +38,7 @@ mod clock;
 mod control;
 mod coordinator;
 mod error;
+mod findings;
 mod frames;
 mod gather;
 mod handshake;

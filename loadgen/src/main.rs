@@ -19,6 +19,8 @@ const USAGE_OR_CONNECTION: u8 = 2;
 const WRONG_DELIVERIES: u8 = 3;
 /// Than the report of `--compare`.
 const WORSE: u8 = 4;
+/// Nobody was left who reads, or nobody who publishes.
+const RELAY_GONE: u8 = 5;
 const SECOND_SIGNAL: i32 = 130;
 
 fn main() -> ExitCode {
@@ -73,6 +75,7 @@ fn interrupt_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
 
 fn exit_code(report: &Report) -> u8 {
     match report {
+        Report::Relay(report) if report.is_gone() => RELAY_GONE,
         Report::Relay(report) if !report.right || report.aborted.is_some() => WRONG_DELIVERIES,
         Report::Relay(report) => match &report.comparison {
             Some(comparison) if comparison.verdict == Change::Worse => WORSE,

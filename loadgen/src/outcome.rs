@@ -1,12 +1,39 @@
 //! What a thread hands in at the end.
 
+use std::io::ErrorKind;
+
 use hdrhistogram::Histogram;
 
 use crate::check::Counts;
-use crate::client::{Client, Phase};
+use crate::client::{Client, End, Phase};
 use crate::plan::Role;
 use crate::report::Storm;
 use crate::spread::Ends;
+use crate::watch::Span;
+
+/// How a run went as a whole. Times are on the run's clock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Course {
+    pub(crate) measure_ns: u64,
+    /// Ended by a signal.
+    pub(crate) interrupted: bool,
+    /// Ended because nobody was left.
+    pub(crate) deserted: Option<Deserted>,
+    /// The longest time in which messages were sent and none arrived.
+    pub(crate) silence: Option<Span>,
+    /// The drain ended before everything was in.
+    pub(crate) gave_up: bool,
+}
+
+/// Nobody was left who reads, or nobody who publishes.
+#[derive(Clone, Debug)]
+pub(crate) struct Deserted {
+    pub(crate) at_ns: u64,
+    /// Messages until then, the warm-up's included.
+    pub(crate) sent: u64,
+    /// What one more connection came to.
+    pub(crate) probe: Result<(), ErrorKind>,
+}
 
 /// One thread's part of the result.
 #[derive(Debug)]
@@ -32,11 +59,18 @@ pub(crate) struct Outcome {
 /// What became of one thread's clients that come and go.
 #[derive(Debug)]
 pub(crate) struct ChurnOutcome {
+    /// Replacements that came due.
+    pub(crate) due: u64,
+    /// Of these, upgraded again.
     pub(crate) replaced: u64,
+    /// Of the due: not made, because the connection had not come up since the last one.
+    pub(crate) skipped: u64,
     pub(crate) failed: u64,
     pub(crate) reasons: Vec<String>,
     /// Of connections that are gone: `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
+    /// Messages to them that were not of this run.
+    pub(crate) foreign: u64,
     /// Nanoseconds from when a connection was due to be replaced until it was upgraded again.
     pub(crate) connect_times: Histogram<u64>,
     pub(crate) storms: Vec<Storm>,
@@ -50,13 +84,29 @@ pub(crate) struct ClientOutcome {
     pub(crate) room: u32,
     /// `[warm-up, measured]`.
     pub(crate) sent: [u64; 2],
-    /// Due, and not sent because the connection was gone or blocked.
+    /// Due, and not sent.
     pub(crate) unsent: u64,
+    /// The socket took no more at the end.
+    pub(crate) is_blocked: bool,
     /// Measured messages that were late because the socket took no more.
     pub(crate) held_up: u64,
     /// `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
     pub(crate) foreign: u64,
+    /// Of the damaged: those that cannot be told which they were.
+    pub(crate) unplaced: u64,
+    /// Of the repeated: its own messages, where the server should not echo.
+    pub(crate) echoed: u64,
+    /// Gaps that its receiver has forgotten.
+    pub(crate) gaps_forgotten: u64,
+    /// By publisher, in its room: one more than the last sequence number that came; shorter where
+    /// nothing came of the last ones.
+    pub(crate) heard: Vec<u32>,
+    /// Reads that brought something whole, those without a pause between them taken as one; the
+    /// sum of the pauses; and when the last one was.
+    pub(crate) bursts: u64,
+    pub(crate) pauses_ns: u64,
+    pub(crate) last_read_ns: u64,
     pub(crate) order_hash: u64,
     /// Of measured messages, from due to received.
     pub(crate) latency_sum_ns: u64,
@@ -64,27 +114,37 @@ pub(crate) struct ClientOutcome {
     /// Taken off the socket since the upgrade.
     pub(crate) received_bytes: u64,
     /// Why the connection ended before the run did.
-    pub(crate) closed: Option<String>,
+    pub(crate) end: Option<End>,
 }
 
 impl ClientOutcome {
     pub(crate) fn of(client: Client) -> Self {
+        let is_blocked = client.is_blocked() || client.is_held();
         let publisher = client.publisher.unwrap_or_default();
+        let receiver = client.receiver;
         Self {
             index: client.index,
             role: client.role,
             room: client.room,
             sent: publisher.sent,
             unsent: publisher.scheduled.saturating_sub(publisher.seq),
+            is_blocked,
             held_up: publisher.held_up,
-            counts: client.receiver.counts,
-            foreign: client.receiver.foreign,
-            order_hash: client.receiver.order_hash,
-            latency_sum_ns: client.receiver.latency_sum_ns,
-            latency_max_ns: client.receiver.latency_max_ns,
+            counts: receiver.counts,
+            foreign: receiver.foreign,
+            unplaced: receiver.unplaced,
+            echoed: receiver.echoed,
+            gaps_forgotten: receiver.gaps_forgotten,
+            bursts: receiver.bursts,
+            pauses_ns: receiver.pauses_ns,
+            last_read_ns: receiver.last_read_ns,
+            order_hash: receiver.order_hash,
+            latency_sum_ns: receiver.latency_sum_ns,
+            latency_max_ns: receiver.latency_max_ns,
+            heard: receiver.heard(),
             received_bytes: client.received_bytes,
-            closed: match client.phase {
-                Phase::Closed(reason) => Some(reason),
+            end: match client.phase {
+                Phase::Closed(end) => Some(end),
                 _ => None,
             },
         }

@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_request_is_whole_json_and_its_subject_is_the_payload() {
-        let payloads = Payloads::new(300, Form::Json, 1);
+        let payloads = Payloads::new(300, Form::Json, 1, 9);
         let stamp = Stamp {
             measured: true,
             publisher: 3,

@@ -2,10 +2,10 @@
 
 use tungstenite::protocol::frame::coding::{Control, Data};
 
-use crate::check::Receiver;
+use crate::check::{Counts, Receiver};
 use crate::client::{Client, Credit};
 use crate::control::Shared;
-use crate::frames::{Fragments, Incoming, Walk, append_control, close_text};
+use crate::frames::{Fragments, FrameError, Incoming, Walk, append_control};
 use crate::histogram::Buckets;
 use crate::inflate::Inflater;
 use crate::interval::Interval;
@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) compressed: u64,
     /// First arrivals at clients that read all the time, in both phases.
     pub(crate) arrivals: u64,
+    /// Messages of this run at any client, whatever was wrong with them.
+    pub(crate) seen: u64,
     /// From sent to the end of the `recv`, of measured messages.
     pub(crate) uncorrected: Buckets,
     pub(crate) spread: Spread,
@@ -39,6 +41,7 @@ impl Tally {
             inflater: Inflater::new(message_bytes_max(payloads)),
             compressed: 0,
             arrivals: 0,
+            seen: 0,
             uncorrected: Buckets::new(),
             spread,
             last_arrival_ns: 0,
@@ -69,8 +72,8 @@ pub(crate) struct Taken {
     pub(crate) credits: u32,
     /// Frames to send back.
     pub(crate) replies: Vec<u8>,
-    /// The server said goodbye, with this.
-    pub(crate) closed: Option<String>,
+    /// The server said goodbye, with this code and reason.
+    pub(crate) closed: Option<(u16, String)>,
 }
 
 /// Measured messages in a row that were due and sent together: in one read they have one latency.
@@ -132,7 +135,7 @@ impl<'a> Arrivals<'a> {
         bytes: &[u8],
         tally: &mut Tally,
         interval: &mut Interval,
-    ) -> Result<Taken, String> {
+    ) -> Result<Taken, FrameError> {
         let mut taken = Taken {
             bytes: 0,
             credits: 0,
@@ -141,9 +144,12 @@ impl<'a> Arrivals<'a> {
         };
         let mut offence = None;
         let walk = walk_of(self.payloads, self.deflate);
-        let before = (self.receiver.arrivals(), self.receiver.faults());
-        let delivered_before = self.receiver.counts[1].delivered;
+        let before = self.receiver.counts;
         let walked = walk.each(bytes, |frame| match frame {
+            _ if offence.is_some() => {}
+            Incoming::Message(_) if self.fragments.is_some() => {
+                offence = Some(FrameError::Unfinished);
+            }
             Incoming::Message(payload) => {
                 self.message(self.payloads.read(payload), &mut taken, tally, interval);
             }
@@ -157,30 +163,57 @@ impl<'a> Arrivals<'a> {
                 Ok(None) => {}
                 Err(what) => offence = Some(what),
             },
-            Incoming::Large { is_final } => self.large(is_final),
+            Incoming::Large { kind, is_final } => match self.follows(kind) {
+                Ok(()) => self.large(is_final),
+                Err(what) => offence = Some(what),
+            },
             Incoming::Ping(payload) => {
                 let mask = self.payloads.mask();
                 append_control(&mut taken.replies, Control::Pong, mask, payload);
             }
             Incoming::Pong => {}
             Incoming::Close { code, reason } => {
-                taken.closed = Some(close_text(code, reason));
+                let reason = String::from_utf8_lossy(reason);
+                taken.closed = Some((code, reason.into_owned()));
             }
         });
-        if self.is_full {
-            self.end_burst(tally, interval);
-            tally.arrivals += self.receiver.arrivals() - before.0;
-            let delivered = self.receiver.counts[1].delivered - delivered_before;
-            interval.received += delivered;
-            if delivered > 0 {
-                tally.last_arrival_ns = tally.last_arrival_ns.max(self.now_ns);
-            }
+        self.end_burst(tally, interval);
+        self.note_progress(&before, tally, interval);
+        taken.bytes = walked?;
+        offence.map_or(Ok(taken), Err)
+    }
+
+    /// Adds up what one read has changed.
+    fn note_progress(&mut self, before: &[Counts; 2], tally: &mut Tally, interval: &mut Interval) {
+        let after = self.receiver.counts;
+        let [warmup, measured] =
+            [0, 1].map(|phase| after[phase].delivered - before[phase].delivered);
+        let delivered = warmup + measured;
+        let mut arrivals = delivered;
+        tally.seen += delivered;
+        if after
+            .iter()
+            .zip(before)
+            .any(|(after, before)| after.has_more_faults(before))
+        {
+            let sum = |of: fn(&Counts) -> u64| {
+                after.iter().map(of).sum::<u64>() - before.iter().map(of).sum::<u64>()
+            };
+            arrivals += sum(|counts| counts.damaged);
+            tally.seen += sum(Counts::seen) - delivered;
+            interval.faults += sum(Counts::faults);
         }
-        interval.faults += self.receiver.faults() - before.1;
-        taken.bytes = walked.map_err(|error| error.to_string())?;
-        match offence {
-            Some(what) => Err(format!("the server sent a message {what}")),
-            None => Ok(taken),
+        if delivered > 0 {
+            self.receiver.note_read(self.now_ns);
+        }
+        if self.is_full {
+            tally.arrivals += arrivals;
+            if self.measuring {
+                interval.received += delivered;
+            }
+            if measured > 0 {
+                tally.last_arrival_ns = self.now_ns;
+            }
         }
     }
 
@@ -192,6 +225,11 @@ impl<'a> Arrivals<'a> {
         tally: &mut Tally,
         interval: &mut Interval,
     ) {
+        if let Reading::Intact(stamp, _) = &reading
+            && stamp.due_ns > self.now_ns
+        {
+            return self.receiver.early(stamp);
+        }
         let Some(stamp) = self
             .receiver
             .accept(reading, self.publishers, self.measuring)
@@ -227,6 +265,15 @@ impl<'a> Arrivals<'a> {
         }
     }
 
+    /// Whether a data frame may come now (RFC 6455 §5.4).
+    fn follows(&self, kind: Data) -> Result<(), FrameError> {
+        match (kind == Data::Continue, self.fragments.is_some()) {
+            (true, false) => Err(FrameError::Unbegun),
+            (false, true) => Err(FrameError::Unfinished),
+            _ => Ok(()),
+        }
+    }
+
     /// A frame that nobody of this run has sent. What belongs to it is not kept.
     fn large(&mut self, is_final: bool) {
         if is_final {
@@ -251,7 +298,8 @@ impl<'a> Arrivals<'a> {
         is_compressed: bool,
         payload: &[u8],
         tally: &mut Tally,
-    ) -> Result<Option<Reading>, &'static str> {
+    ) -> Result<Option<Reading>, FrameError> {
+        self.follows(kind)?;
         if is_final && self.fragments.is_none() {
             let is_kind_kept = self.is_kind_kept(kind);
             return self
@@ -290,14 +338,14 @@ impl<'a> Arrivals<'a> {
         is_kind_kept: bool,
         is_compressed: bool,
         tally: &mut Tally,
-    ) -> Result<Reading, &'static str> {
+    ) -> Result<Reading, FrameError> {
         let reading = if self.is_pushed {
             let subject = push::subject_of(message, self.payloads.size());
             subject.map_or(Reading::Foreign, |subject| self.payloads.read(subject))
         } else if is_compressed {
             tally.compressed += 1;
             let inflated = tally.inflater.read(message, self.payloads);
-            inflated.ok_or("that cannot be inflated, or is larger than any that was sent")?
+            inflated.ok_or(FrameError::Compressed)?
         } else {
             self.payloads.read(message)
         };

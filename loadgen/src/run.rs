@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use rustix::rand::GetRandomFlags;
+
 use crate::clock::process_cpu;
 use crate::control::Shared;
 use crate::coordinator::Coordinator;
 use crate::error::{RunError, joined};
 use crate::plan::{Handshakes, Pace, Plan, Relay, Series, Work};
-use crate::report::{Aborted, Comparison, HandshakeReport, RelayReport, Report};
+use crate::report::{
+    Aborted, Comparison, Culprit, Finding, FindingKind, HandshakeReport, RelayReport, Report,
+};
 use crate::search::Search;
 use crate::snapshot::{Snapshot, Turn};
 use crate::{handshakes, limits};
@@ -55,7 +59,15 @@ pub fn run(
 fn shared(plan: &Plan) -> Result<Arc<Shared>, RunError> {
     let address = plan.target.resolve();
     let address = address.map_err(|error| RunError::new(error.to_string()))?;
-    Ok(Arc::new(Shared::new(plan, address)))
+    Ok(Arc::new(Shared::new(plan, address, random_id()?)))
+}
+
+/// 64 bits from the system, so that no two runs have the same.
+fn random_id() -> Result<u64, RunError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|error| RunError::new(format!("no random number: {error}")))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn run_relay(
@@ -87,6 +99,21 @@ fn rate_of(relay: &Relay) -> Option<f64> {
     }
 }
 
+/// After this run there is no other.
+fn is_over(report: &RelayReport, interrupt: &AtomicBool) -> bool {
+    report.aborted.is_some() || report.is_gone() || interrupt.load(Ordering::Relaxed)
+}
+
+/// Run `number` of several came to nothing.
+fn not_run(number: u32, error: &RunError) -> Finding {
+    Finding {
+        kind: FindingKind::NotRun,
+        culprit: Culprit::Relay,
+        text: format!("run {number} and later ones came to nothing: {error}"),
+        at_ms: None,
+    }
+}
+
 /// The same run several times. An interrupt or a condition of `--abort-if` ends them all.
 fn repeat(
     plan: &Plan,
@@ -102,10 +129,17 @@ fn repeat(
             of: Some(times),
             rate: rate_of(&relay),
         };
-        let report = run_relay(plan, relay, Some(turn), interrupt, observe)?;
-        let is_over = report.aborted.is_some() || interrupt.load(Ordering::Relaxed);
-        reports.push(report);
-        if is_over {
+        match run_relay(plan, relay, Some(turn), interrupt, observe) {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                // What was found so far is not thrown away.
+                let last: &mut RelayReport = reports.last_mut().ok_or_else(|| error.clone())?;
+                last.findings.push(not_run(number, &error));
+                last.right = false;
+                break;
+            }
+        }
+        if reports.last().is_some_and(|last| is_over(last, interrupt)) {
             break;
         }
     }
@@ -120,7 +154,7 @@ fn run_search(
     interrupt: &AtomicBool,
     observe: &mut dyn FnMut(&Snapshot),
 ) -> Result<RelayReport, RunError> {
-    let mut number = 0;
+    let (mut number, mut ends) = (0, Vec::new());
     while let Some(rate) = search.next() {
         number += 1;
         let turn = Turn {
@@ -129,16 +163,33 @@ fn run_search(
             rate: Some(rate),
         };
         let step = relay.at_rate(rate);
-        let report = run_relay(plan, step, Some(turn), interrupt, observe)?;
-        let is_over = report.aborted.is_some() || interrupt.load(Ordering::Relaxed);
+        let report = match run_relay(plan, step, Some(turn), interrupt, observe) {
+            Ok(report) => report,
+            Err(error) if number == 1 => return Err(error),
+            Err(error) => {
+                ends.push(not_run(number, &error));
+                break;
+            }
+        };
+        let is_over = is_over(&report, interrupt);
+        if report.is_gone() {
+            // The report that is given back may be that of another step.
+            ends.extend(report.findings.iter().map(|finding| Finding {
+                text: format!("at {rate:.0} messages/s: {}", finding.text),
+                ..finding.clone()
+            }));
+        }
         search.took(report);
         if is_over {
             break;
         }
     }
-    search
+    let mut report = search
         .finish()
-        .ok_or_else(|| RunError::new("nothing was run"))
+        .ok_or_else(|| RunError::new("nothing was run"))?;
+    report.right &= ends.is_empty();
+    report.findings.extend(ends);
+    Ok(report)
 }
 
 fn run_handshakes(

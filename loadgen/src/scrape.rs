@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::report::{Part, Quantiles, RelayReport, Server};
+use crate::report::{Culprit, Finding, FindingKind, Part, Quantiles, RelayReport, Server};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 /// More than any relay has to say.
@@ -80,21 +80,65 @@ impl Scrape {
     }
 }
 
+/// All scrapes of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Scrapes {
+    /// When the measurement began.
+    pub(crate) before: Option<Scrape>,
+    /// At its end.
+    pub(crate) at_end: Option<Result<Scrape, String>>,
+    /// When the last delivery was in.
+    pub(crate) after: Option<Result<Scrape, String>>,
+}
+
+impl Scrapes {
+    /// Puts into `report` what `url` said. A server that says nothing at the end is a finding, and
+    /// costs no more than its own part of the report.
+    pub(crate) fn tell(self, url: &str, report: &mut RelayReport) {
+        let (Some(before), Some(at_end), Some(after)) = (self.before, self.at_end, self.after)
+        else {
+            return;
+        };
+        let problem = [&at_end, &after]
+            .iter()
+            .find_map(|one| one.as_ref().err().cloned());
+        if let Some(why) = problem {
+            report.findings.push(Finding {
+                kind: FindingKind::NoMetrics,
+                culprit: Culprit::Relay,
+                text: format!("the metrics could not be read at the end: {why}"),
+                at_ms: None,
+            });
+        }
+        // Either of the two will do for the whole.
+        let (at_end, after) = (at_end.ok(), after.ok());
+        if let Some(last) = after.as_ref().or(at_end.as_ref()) {
+            let window = at_end.as_ref().unwrap_or(last);
+            let server = Server::between(url, &before, window, last, report);
+            report.server = Some(server);
+        }
+    }
+}
+
 /// A sample's name without its labels.
 fn family(key: &str) -> &str {
     key.split('{').next().unwrap_or(key)
 }
 
 impl Server {
-    /// What happened between two scrapes of `url`, around the run that `report` tells of.
-    pub(crate) fn between(
+    /// What happened between two scrapes of `url`, around the run that `report` tells of; its
+    /// measured time ended with that of `at_end`.
+    fn between(
         url: &str,
         before: &Scrape,
+        at_end: &Scrape,
         after: &Scrape,
         report: &RelayReport,
     ) -> Self {
         let grown = |name: &str| Some(after.sum(name)? - before.sum(name).unwrap_or(0.0));
         let between = after.at.duration_since(before.at);
+        let window = at_end.at.duration_since(before.at);
+        let cpu_in_window = at_end.sum(CPU).unwrap_or(0.0) - before.sum(CPU).unwrap_or(0.0);
         let cpu_seconds = grown(CPU).unwrap_or(0.0);
         let delivered = grown(DELIVERIES).unwrap_or(report.measured.delivered as f64);
         let latency = buckets(before, after);
@@ -110,7 +154,7 @@ impl Server {
             url: url.to_owned(),
             between_ms: between.as_secs_f64() * 1e3,
             cpu_ms: cpu_seconds * 1e3,
-            cpu_share: cpu_seconds / between.as_secs_f64().max(1e-9),
+            cpu_share: cpu_in_window / window.as_secs_f64().max(1e-9),
             cpu_ns_per_delivery: match delivered >= 1.0 {
                 true => cpu_seconds * 1e9 / delivered,
                 false => 0.0,

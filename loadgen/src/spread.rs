@@ -26,8 +26,6 @@ pub(crate) struct Ends {
     pub(crate) last: Histogram<u64>,
     pub(crate) first_uncorrected: Histogram<u64>,
     pub(crate) last_uncorrected: Histogram<u64>,
-    /// Messages whose last receiver is not known.
-    pub(crate) untracked: u64,
 }
 
 impl Ends {
@@ -37,7 +35,6 @@ impl Ends {
             last: histogram::new(),
             first_uncorrected: histogram::new(),
             last_uncorrected: histogram::new(),
-            untracked: 0,
         }
     }
 
@@ -46,7 +43,6 @@ impl Ends {
         histogram::merge(&mut self.last, &other.last);
         histogram::merge(&mut self.first_uncorrected, &other.first_uncorrected);
         histogram::merge(&mut self.last_uncorrected, &other.last_uncorrected);
-        self.untracked += other.untracked;
     }
 
     /// A message of which nothing more is awaited.
@@ -59,8 +55,6 @@ impl Ends {
         if is_complete {
             record(&mut self.last, slot.last_ns, slot.due_ns);
             record(&mut self.last_uncorrected, slot.last_ns, slot.sent_ns);
-        } else {
-            self.untracked += 1;
         }
     }
 }
@@ -112,7 +106,6 @@ impl Joint {
         if slot.number != part.number {
             if slot.number != u64::MAX {
                 if slot.number > part.number {
-                    ends.untracked += 1;
                     return;
                 }
                 ends.record(slot, false);
@@ -211,7 +204,7 @@ impl Spread {
     /// A measured message arrived at one more receiver of this thread, by `now_ns`.
     #[inline]
     pub(crate) fn note(&mut self, stamp: &Stamp, now_ns: u64, joint: Option<&Joint>) {
-        let number = stamp.seq * self.publishers + u64::from(stamp.publisher);
+        let number = u64::from(stamp.seq) * self.publishers + u64::from(stamp.publisher);
         let at = (number & (self.awaited.len() as u64 - 1)) as usize;
         let lap = (number >> self.slot_bits) as u32;
         let awaited = &mut self.awaited[at];
@@ -236,7 +229,6 @@ impl Spread {
             if before.lap != NO_LAP {
                 if before.lap > lap {
                     // A later message has the slot.
-                    self.ends.untracked += u64::from(joint.is_none());
                     return;
                 }
                 self.done(at, None, joint);
@@ -312,7 +304,7 @@ mod tests {
     use super::*;
     use crate::plan::tests::relay;
 
-    fn stamp(publisher: u32, seq: u64) -> Stamp {
+    fn stamp(publisher: u32, seq: u32) -> Stamp {
         Stamp {
             measured: true,
             publisher,
@@ -343,10 +335,7 @@ mod tests {
         let mut spread = Spread::new(&relay, 0, 1);
         spread.note(&stamp(1, 0), 3_000_000, None);
         let ends = spread.finish(None);
-        assert_eq!(
-            (ends.first.len(), ends.last.len(), ends.untracked),
-            (1, 0, 1)
-        );
+        assert_eq!((ends.first.len(), ends.last.len()), (1, 0));
     }
 
     #[test]
@@ -362,10 +351,7 @@ mod tests {
         let mut ends = one;
         ends.merge(&other);
         joint.finish(&mut ends);
-        assert_eq!(
-            (ends.first.len(), ends.last.len(), ends.untracked),
-            (1, 1, 0)
-        );
+        assert_eq!((ends.first.len(), ends.last.len()), (1, 1));
         assert!(ends.first.max() < 2_100_000 && ends.last.max() > 4_900_000);
     }
 }

@@ -1,4 +1,4 @@
-//! What became of the clients that never read, or slowly.
+//! What became of the clients that never read.
 //!
 //! While a socket's receive buffer is full, not even the end of the connection arrives. So when the
 //! measurement is over their backlog is read at last: behind it is the server's Close, or the end,
@@ -6,25 +6,29 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
-use crate::frames::{Incoming, Walk, close_text};
+use crate::client::{Client, End};
+use crate::frames::{Incoming, Walk};
 use crate::plan::Role;
 
 /// All these clients of a thread together are given this long.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Reads the backlogs, and closes those clients whose server has closed.
-pub(crate) fn look_for_ends(clients: &mut [Client], buffer: &mut [u8], walk: Walk<'_>) {
+/// Reads the backlogs, and closes those clients whose server has closed, as of `now_ns`.
+pub(crate) fn look_for_ends(
+    clients: &mut [Client],
+    buffer: &mut [u8],
+    walk: Walk<'_>,
+    now_ns: u64,
+) {
     let until = Instant::now() + PATIENCE;
-    let is_pending =
-        |client: &Client| matches!(client.role, Role::Stalled | Role::Slow) && client.is_open();
+    let is_pending = |client: &Client| client.role == Role::Stalled && client.is_open();
     while clients.iter().any(is_pending) && Instant::now() < until {
         let mut is_quiet = true;
         for client in clients.iter_mut().filter(|client| is_pending(client)) {
             match read_backlog(client, buffer, walk) {
                 Ok(something) => is_quiet &= !something,
-                Err(reason) => client.close(reason),
+                Err(end) => client.close(end, now_ns),
             }
         }
         if is_quiet {
@@ -34,23 +38,22 @@ pub(crate) fn look_for_ends(clients: &mut [Client], buffer: &mut [u8], walk: Wal
 }
 
 /// Reads once. True when there was something; an error when it was the end.
-fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Result<bool, String> {
+fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Result<bool, End> {
     let kept = client.inbox.len();
     buffer[..kept].copy_from_slice(&client.inbox);
     let count = match client.read(buffer, kept) {
         Ok(None) => return Ok(false),
-        Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
+        Ok(Some(0)) => return Err(End::broken()),
         Ok(Some(count)) => count,
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
     let mut closed = None;
     let bytes = client.unskipped(&buffer[..kept + count]);
     let walked = walk.each(bytes, |frame| {
         if let Incoming::Close { code, reason } = frame {
-            closed = Some(close_text(code, reason));
+            closed = Some(End::closed(code, &String::from_utf8_lossy(reason)));
         }
     });
-    let taken = walked.map_err(|error| error.to_string())?;
-    client.keep(bytes, taken);
+    client.keep(bytes, walked?);
     closed.map_or(Ok(true), Err)
 }

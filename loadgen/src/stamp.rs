@@ -10,15 +10,19 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | magic `CLG`, then the phase: 0 warm-up, 1 measured |
-//! | 4 | run id |
-//! | 8 | publisher |
-//! | 12 | how late it was sent, in units of 16 ns |
-//! | 16 | sequence number within the publisher, from 0 |
+//! | 4 | publisher |
+//! | 8 | run id: 64 bits that are drawn for each run |
+//! | 16 | sequence number within the publisher, from 0; the lower 32 bits of it |
+//! | 20 | how late it was sent, in units of 16 ns |
 //! | 24 | due time, nanoseconds since the origin of the [`Clock`](crate::clock::Clock) |
 //! | 32 | checksum of the bytes before |
 //!
-//! The body is a stretch of a template of the run's own. Where it starts depends on the checksum,
-//! so that the body of another message is seen as damage; comparing it is one `memcmp`.
+//! The body is a stretch of a template that the seed decides. Where it starts depends on the
+//! checksum, so that the body of another message is seen as damage; comparing it is one `memcmp`.
+//!
+//! What has the run id of another run is foreign, and so is what cannot be read and has neither
+//! nearly our run id nor one of our bodies. So a message of which less than the run id and no whole
+//! body came through is foreign, and lost.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -28,11 +32,15 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::book;
 
 const MAGIC: [u8; 3] = *b"CLG";
-const MAGIC_HEX: &[u8] = b"434c47";
 /// The magic as the lowest three bytes of a little-endian word.
 const MAGIC_WORD: u32 = u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0]);
 const STAMP_WORDS: usize = 5;
 const STAMP_BYTES: usize = STAMP_WORDS * 8;
+/// Where the stamp has the run id.
+const RUN_ID: Range<usize> = 8..16;
+/// A run id with no more bits changed than this is still ours: those of two runs differ in 32 on
+/// average, and one pair in a thousand million in so few.
+const RUN_ID_BITS_CHANGED_MAX: u32 = 8;
 
 /// What the time between due and sent is counted in: 32 bits of it are more than a minute.
 const LATENESS_UNIT_NS: u64 = 16;
@@ -43,6 +51,9 @@ const HEX_BYTES: usize = 2 * STAMP_BYTES;
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 /// Largest payload in JSON, of which the template holds many.
 const JSON_BYTES_MAX: usize = 64 << 10;
+
+/// A body with fewer bytes is found in what others send by chance.
+const BODY_BYTES_TELLING: usize = 8;
 
 /// Places in the template at which the body of a message may start.
 const OFFSETS: u64 = 64;
@@ -100,7 +111,7 @@ pub(crate) struct Stamp {
     /// False in the warm-up.
     pub(crate) measured: bool,
     pub(crate) publisher: u32,
-    pub(crate) seq: u64,
+    pub(crate) seq: u32,
     pub(crate) due_ns: u64,
     /// When it was sent; exact to 16 ns, and at most a minute after it was due.
     pub(crate) sent_ns: u64,
@@ -124,7 +135,9 @@ pub(crate) enum Reading {
 pub(crate) struct Payloads {
     size: usize,
     form: Form,
-    run_id: u32,
+    run_id: u64,
+    /// The run id as payloads have it.
+    run_id_sent: Vec<u8>,
     mask: [u8; 4],
     /// Header and mask of every frame that is sent: they are all alike.
     sent_head: Vec<u8>,
@@ -137,10 +150,10 @@ pub(crate) struct Payloads {
 }
 
 impl Payloads {
-    /// Payloads of `size` bytes, which the form allows ([`Form::sizes`]).
-    pub(crate) fn new(size: usize, form: Form, seed: u64) -> Self {
+    /// Payloads of `size` bytes, which the form allows ([`Form::sizes`]). The seed decides what
+    /// they hold, the run id whose they are.
+    pub(crate) fn new(size: usize, form: Form, seed: u64, run_id: u64) -> Self {
         let mut random = SplitMix(seed);
-        let run_id = random.next() as u32;
         // A mask of zeros would leave the unmasking of the server untested.
         let mask = ((random.next() as u32) | 0x0101_0101).to_le_bytes();
         let opcode = OpCode::Data(match form.is_text() {
@@ -157,6 +170,10 @@ impl Payloads {
             size,
             form,
             run_id,
+            run_id_sent: match form.is_text() {
+                true => to_hex::<16>(&run_id.to_le_bytes()).to_vec(),
+                false => run_id.to_le_bytes().to_vec(),
+            },
             mask,
             sent_head: head(opcode, Some(mask), size),
             expected_head: head(opcode, None, size),
@@ -214,7 +231,7 @@ impl Payloads {
         let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(self.form.opening());
         if self.form.is_text() {
-            out.extend_from_slice(&to_hex(&plain));
+            out.extend_from_slice(&to_hex::<HEX_BYTES>(&plain));
         } else {
             out.extend_from_slice(&plain);
         }
@@ -229,20 +246,20 @@ impl Payloads {
             return self.unreadable(payload);
         };
         let words = words_of(&stamp);
-        let [first, second, seq, due_ns, checksum] = words;
+        let [first, run_id, third, due_ns, checksum] = words;
         let phase = (first >> 24) as u8;
         if first as u32 & 0xff_ffff != MAGIC_WORD || phase > 1 || checksum != checksum_of(&words) {
             return self.unreadable(payload);
         }
-        if (first >> 32) as u32 != self.run_id {
+        if run_id != self.run_id {
             return Reading::Foreign;
         }
         let read = Stamp {
             measured: phase == 1,
-            publisher: second as u32,
-            seq,
+            publisher: (first >> 32) as u32,
+            seq: third as u32,
             due_ns,
-            sent_ns: due_ns + (second >> 32) * LATENESS_UNIT_NS,
+            sent_ns: due_ns + (third >> 32) * LATENESS_UNIT_NS,
         };
         let from = self.body_offset(checksum);
         if payload.len() == self.size && *body == self.template[from..from + body.len()] {
@@ -252,17 +269,40 @@ impl Payloads {
         }
     }
 
-    /// Something of our length, or with our magic, was ours.
+    /// What has no readable stamp is still ours if it has nearly our run id, or one of our bodies.
+    #[cold]
     fn unreadable(&self, payload: &[u8]) -> Reading {
-        let magic: &[u8] = match self.form {
-            Form::Binary => &MAGIC,
-            Form::Text => MAGIC_HEX,
-            Form::Json => book::OPENING,
-        };
-        if payload.starts_with(magic) || payload.len() == self.size {
+        let from = self.form.body_from() - self.stamp_bytes();
+        let scale = self.stamp_bytes() / STAMP_BYTES;
+        let run_id = payload.get(from + RUN_ID.start * scale..from + RUN_ID.end * scale);
+        let is_near = run_id.is_some_and(|run_id| {
+            let pairs = run_id.iter().zip(&self.run_id_sent);
+            let changed: u32 = pairs.map(|(one, other)| (one ^ other).count_ones()).sum();
+            changed <= RUN_ID_BITS_CHANGED_MAX
+        });
+        if is_near || self.has_body(payload) {
             Reading::StampDamaged
         } else {
             Reading::Foreign
+        }
+    }
+
+    /// The end of a payload of our length is a body that some message of ours may have.
+    fn has_body(&self, payload: &[u8]) -> bool {
+        let body_bytes = self.size - self.form.body_from();
+        payload.len() == self.size
+            && body_bytes >= BODY_BYTES_TELLING
+            && (0..OFFSETS).any(|offset| {
+                let from = self.body_offset(offset);
+                payload[self.form.body_from()..] == self.template[from..from + body_bytes]
+            })
+    }
+
+    /// Bytes of the stamp as payloads have it.
+    fn stamp_bytes(&self) -> usize {
+        match self.form.is_text() {
+            true => HEX_BYTES,
+            false => STAMP_BYTES,
         }
     }
 
@@ -283,9 +323,9 @@ impl Payloads {
         let late_ns = stamp.sent_ns.saturating_sub(stamp.due_ns);
         let late = (late_ns / LATENESS_UNIT_NS).min(u32::MAX.into());
         let mut words = [
-            u64::from(MAGIC_WORD | phase) | u64::from(self.run_id) << 32,
-            u64::from(stamp.publisher) | late << 32,
-            stamp.seq,
+            u64::from(MAGIC_WORD | phase) | u64::from(stamp.publisher) << 32,
+            self.run_id,
+            u64::from(stamp.seq) | late << 32,
             stamp.due_ns,
             0,
         ];
@@ -354,9 +394,10 @@ fn words_of(stamp: &[u8; STAMP_BYTES]) -> [u64; STAMP_WORDS] {
     std::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
 }
 
-fn to_hex(bytes: &[u8; STAMP_BYTES]) -> [u8; HEX_BYTES] {
+fn to_hex<const HEX: usize>(bytes: &[u8]) -> [u8; HEX] {
+    debug_assert_eq!(2 * bytes.len(), HEX);
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let mut hex = [0; HEX_BYTES];
+    let mut hex = [0; HEX];
     for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
@@ -399,10 +440,12 @@ mod tests {
     const STAMP: Stamp = Stamp {
         measured: true,
         publisher: 7,
-        seq: 1 << 33,
+        seq: 1 << 31,
         due_ns: 123_456_789,
         sent_ns: 123_456_789 + 16 * 1000,
     };
+
+    const RUN: u64 = 0x0123_4567_89ab_cdef;
 
     /// The payload of a frame, unmasked as a server does it.
     fn payload_of(payloads: &Payloads, stamp: &Stamp) -> Vec<u8> {
@@ -427,7 +470,7 @@ mod tests {
             (Form::Json, [256, 257, 514, 65_536]),
         ] {
             for size in sizes {
-                let payloads = Payloads::new(size, form, 42);
+                let payloads = Payloads::new(size, form, 42, RUN);
                 let payload = payload_of(&payloads, &STAMP);
                 assert!(
                     matches!(payloads.read(&payload), Reading::Intact(read, _) if read == STAMP)
@@ -442,7 +485,7 @@ mod tests {
     #[test]
     fn no_flipped_bit_is_read_as_intact() {
         for (form, size) in [(Form::Binary, 120), (Form::Text, 120), (Form::Json, 256)] {
-            let payloads = Payloads::new(size, form, 42);
+            let payloads = Payloads::new(size, form, 42, RUN);
             let payload = payload_of(&payloads, &STAMP);
             for bit in 0..payload.len() * 8 {
                 let mut damaged = payload.clone();
@@ -458,7 +501,7 @@ mod tests {
 
     #[test]
     fn the_body_of_another_message_is_damage() {
-        let payloads = Payloads::new(400, Form::Binary, 42);
+        let payloads = Payloads::new(400, Form::Binary, 42, RUN);
         let other = (0..64).map(|seq| payload_of(&payloads, &Stamp { seq, ..STAMP }));
         let mut mixed = payload_of(&payloads, &STAMP);
         let own_body = mixed[STAMP_BYTES..].to_vec();
@@ -472,17 +515,41 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_another_run_is_foreign_and_the_seed_decides_the_run() {
-        let (one, other) = (
-            Payloads::new(64, Form::Binary, 1),
-            Payloads::new(64, Form::Binary, 2),
-        );
-        let payload = payload_of(&one, &STAMP);
-        assert_eq!(other.read(&payload), Reading::Foreign);
-        assert_eq!(
-            payload,
-            payload_of(&Payloads::new(64, Form::Binary, 1), &STAMP)
-        );
-        assert_eq!(one.read(b"welcome"), Reading::Foreign);
+    fn a_message_of_another_run_is_foreign_whatever_the_seed() {
+        for form in [Form::Binary, Form::Text, Form::Json] {
+            let one = Payloads::new(256, form, 1, RUN);
+            let other = Payloads::new(256, form, 1, !RUN);
+            let payload = payload_of(&one, &STAMP);
+            assert_eq!(other.read(&payload), Reading::Foreign);
+            assert_eq!(one.read(b"welcome"), Reading::Foreign);
+            assert_eq!(one.read(&[0xee; 256]), Reading::Foreign, "of our size");
+            // The seed decides all but the identity.
+            let body = form.body_from()..;
+            assert_eq!(one.template, other.template);
+            assert_ne!(one.template, Payloads::new(256, form, 2, RUN).template);
+            assert_ne!(payload[body.clone()], payload_of(&other, &STAMP)[body]);
+        }
+    }
+
+    #[test]
+    fn what_has_lost_its_stamp_is_known_by_its_run_or_its_body() {
+        for form in [Form::Binary, Form::Text, Form::Json] {
+            let payloads = Payloads::new(300, form, 42, RUN);
+            let payload = payload_of(&payloads, &STAMP);
+            let stamp_from = form.body_from() - payloads.stamp_bytes();
+            let mut stampless = payload.clone();
+            stampless[stamp_from..form.body_from()].fill(0xee);
+            assert_eq!(payloads.read(&stampless), Reading::StampDamaged);
+            let mut bodyless = payload.clone();
+            bodyless[form.body_from() - 1..].fill(0xee);
+            assert_eq!(payloads.read(&bodyless), Reading::StampDamaged);
+            let run_id_until = stamp_from + RUN_ID.end * payloads.stamp_bytes() / STAMP_BYTES;
+            assert_eq!(
+                payloads.read(&payload[..run_id_until]),
+                Reading::StampDamaged
+            );
+            let less = &payload[..run_id_until - 1];
+            assert_eq!(payloads.read(less), Reading::Foreign);
+        }
     }
 }

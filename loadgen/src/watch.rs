@@ -8,7 +8,7 @@ use crate::clock::{Clock, process_cpu};
 use crate::condition::{Condition, Running};
 use crate::control::{Progress, Times};
 use crate::interval::{Cell, Recorder};
-use crate::plan::{Plan, Relay};
+use crate::plan::{Pace, Plan, Relay};
 use crate::report::{Aborted, Quantiles};
 use crate::snapshot::{Phase, Snapshot, Turn};
 
@@ -26,7 +26,77 @@ pub(crate) struct Watch<'a> {
     pub(crate) aborted: Option<Aborted>,
     /// When to look next, on the run's clock.
     pub(crate) look_next_ns: u64,
+    /// When nothing arrived for long.
+    pub(crate) silence: Silence,
     last: Look,
+}
+
+/// What all threads together have come to; messages of the warm-up are included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Connections that are open.
+    pub(crate) connected: u64,
+    /// Of these, clients that read all the time.
+    pub(crate) readers: u64,
+    /// Of these, connections that publish.
+    pub(crate) publishers: u64,
+    pub(crate) sent: u64,
+    /// First arrivals that these messages should come to.
+    pub(crate) expected: u64,
+    pub(crate) arrivals: u64,
+    /// Messages of the run at any client, whatever was wrong with them.
+    pub(crate) seen: u64,
+}
+
+/// Finds the longest time in which messages were sent and none arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Silence {
+    /// In a closed loop nothing more is sent while nothing arrives.
+    is_closed_loop: bool,
+    last: Totals,
+    last_look_ns: u64,
+    /// Since when something is awaited in vain.
+    since_ns: Option<u64>,
+    /// The longest one: from and until when, and whether it had an end.
+    pub(crate) longest: Option<Span>,
+}
+
+/// A time in which nothing arrived, on the run's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from_ns: u64,
+    pub(crate) until_ns: u64,
+    /// Something arrived after it.
+    pub(crate) is_over: bool,
+}
+
+impl Silence {
+    fn look(&mut self, now_ns: u64, totals: &Totals) {
+        let last = std::mem::replace(&mut self.last, *totals);
+        let last_look_ns = std::mem::replace(&mut self.last_look_ns, now_ns);
+        if totals.arrivals > last.arrivals {
+            if let (Some(since_ns), Some(longest)) = (self.since_ns, &mut self.longest) {
+                longest.is_over |= longest.from_ns == since_ns;
+            }
+            self.since_ns = None;
+        } else if totals.expected > last.expected
+            || self.since_ns.is_some()
+            || self.is_closed_loop && totals.expected > totals.arrivals
+        {
+            let from_ns = *self.since_ns.get_or_insert(last_look_ns);
+            let span = Span {
+                from_ns,
+                until_ns: now_ns,
+                is_over: false,
+            };
+            let length_ns = |span: &Span| span.until_ns - span.from_ns;
+            if self.longest.as_ref().is_none_or(|longest| {
+                longest.from_ns == from_ns || length_ns(longest) < length_ns(&span)
+            }) {
+                self.longest = Some(span);
+            }
+        }
+    }
 }
 
 /// What the rates of the next look are counted from.
@@ -56,6 +126,10 @@ impl<'a> Watch<'a> {
             recorder: Recorder::new(cells),
             aborted: None,
             look_next_ns: 0,
+            silence: Silence {
+                is_closed_loop: matches!(relay.pace, Pace::Closed { .. }),
+                ..Silence::default()
+            },
             last: Look {
                 cpu: process_cpu(),
                 ..Look::default()
@@ -63,22 +137,21 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Messages sent, deliveries that they should come to, and deliveries; the warm-up included.
-    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+    /// How far the threads are.
+    pub(crate) fn totals(&self) -> Totals {
         let sum = |of: fn(&Progress) -> &AtomicU64| {
             let counters = self.progress.iter().map(|one| of(one));
             counters.map(|one| one.load(Ordering::Relaxed)).sum()
         };
-        (
-            sum(|one| &one.sent),
-            sum(|one| &one.expected),
-            sum(|one| &one.arrivals),
-        )
-    }
-
-    pub(crate) fn connected(&self) -> u64 {
-        let counters = self.progress.iter().map(|one| &one.connected);
-        counters.map(|one| one.load(Ordering::Relaxed)).sum()
+        Totals {
+            connected: sum(|one| &one.connected),
+            readers: sum(|one| &one.readers),
+            publishers: sum(|one| &one.publishers),
+            sent: sum(|one| &one.sent),
+            expected: sum(|one| &one.expected),
+            arrivals: sum(|one| &one.arrivals),
+            seen: sum(|one| &one.seen),
+        }
     }
 
     /// Looks, if it is time to.
@@ -106,7 +179,11 @@ impl<'a> Watch<'a> {
     }
 
     fn snapshot(&mut self, now_ns: u64, times: &Times) -> Snapshot {
-        let (sent, _, received) = self.totals();
+        let totals = self.totals();
+        let (sent, received) = (totals.sent, totals.arrivals);
+        if times.start_ns().is_some() {
+            self.silence.look(now_ns, &totals);
+        }
         let (phase, until_ns) = match times.start_ns() {
             None => (Phase::Connecting, None),
             Some(_) if now_ns < times.measure_ns() => (Phase::WarmUp, Some(times.measure_ns())),
@@ -130,7 +207,7 @@ impl<'a> Watch<'a> {
             turn: self.turn,
             elapsed_ms: now_ns / 1_000_000,
             remaining_ms: until_ns.map(|until_ns| (until_ns - now_ns) / 1_000_000),
-            connected: self.connected(),
+            connected: totals.connected,
             clients: self.clients,
             sent,
             received,

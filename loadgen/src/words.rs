@@ -36,6 +36,12 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
         (true, _) => Verdict::new(Mood::Good, "every delivery right"),
         (false, _) => Verdict::new(Mood::Bad, wrong(report)),
     }];
+    let mood = match report.right {
+        true => Mood::Doubtful,
+        false => Mood::Bad,
+    };
+    let told = report.findings.iter();
+    found.extend(told.map(|finding| Verdict::new(mood, finding.text.clone())));
     if !report.valid {
         let reasons = report.invalid_reasons.join("; ");
         let text = format!("not valid, the generator was the bottleneck: {reasons}");
@@ -53,7 +59,7 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
         found.push(Verdict::new(Mood::Doubtful, "ended early by a signal"));
     }
     if let Some(comparison) = &report.comparison {
-        let mood = mood(comparison.verdict);
+        let mood = self::mood(comparison.verdict);
         let text = format!("{} than the earlier run", change(comparison.verdict));
         let text = text.replace("same than", "the same as");
         found.push(Verdict::new(mood, text));
@@ -66,14 +72,11 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
 }
 
 fn wrong(report: &RelayReport) -> String {
-    let mut kinds: Vec<String> = report
+    let kinds: Vec<String> = report
         .errors
         .iter()
         .map(|kind| format!("{} {}", grouped(kind.count), kind.error))
         .collect();
-    if report.order.differing > 0 {
-        kinds.push(format!("{} with another order", report.order.differing));
-    }
     format!("wrong deliveries: {}", kinds.join(", "))
 }
 

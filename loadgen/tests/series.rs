@@ -187,10 +187,16 @@ fn every_message_is_in_the_timeline_and_has_a_first_and_a_last_receiver() {
         let seconds = list(&report, "/timeline");
         let sum = |path: &str| seconds.iter().map(|one| number(one, path)).sum::<f64>();
         assert_eq!(sum("/sent"), number(&report, "/sent"));
-        assert_eq!(sum("/received"), number(&report, "/delivered"));
-        assert_eq!(sum("/latency/count"), number(&report, "/latency_ns/count"));
+        let drained = |path: &str| number(&report, &format!("/drain{path}"));
+        // Late messages of the warm-up arrive in the first second.
+        let received = sum("/received") + drained("/received");
+        let spilled = received - number(&report, "/delivered");
+        assert!((0.0..=200.0).contains(&spilled), "{report:#}");
+        let latencies = sum("/latency/count") + drained("/latency/count");
+        assert_eq!(latencies, number(&report, "/latency_ns/count"));
         assert_eq!(sum("/for_ms"), 1200.0);
-        assert!(sum("/received_bytes") > 512.0 * number(&report, "/delivered"));
+        let bytes = sum("/received_bytes") + drained("/received_bytes");
+        assert!(bytes > 512.0 * number(&report, "/delivered"));
         let latency = |path: &str| number(&report, &format!("/latency/{path}"));
         assert_eq!(
             (latency("corrected/first/count"), latency("untracked")),

@@ -1,13 +1,14 @@
 //! The report as one table (RFC 4180): the column `row` says what a row is about.
 //!
-//! `run` is the whole run; `second` a second of it, `step` a step of a walk over rates, `repeat`
-//! one of several runs. A cell that a row has nothing to say about is empty. Every row begins with
-//! what tells runs apart, so tables of several runs can be put together.
+//! `run` is the whole run; `second` a second of it, `drain` the time after it, `step` a step of a
+//! walk over rates, `repeat` one of several runs. A cell that a row has nothing to say about is
+//! empty. Every row begins with what tells runs apart, so tables of several runs can be put
+//! together.
 
 use crate::report::{Deliveries, HandshakeReport, Head, Quantiles, RelayReport, Report, Second};
 use crate::report::{Step, Summary};
 
-const COLUMNS: [&str; 32] = [
+const COLUMNS: [&str; 33] = [
     "row",
     "started_at",
     "scenario",
@@ -24,6 +25,7 @@ const COLUMNS: [&str; 32] = [
     "reordered",
     "damaged",
     "misrouted",
+    "early",
     "messages_per_second",
     "deliveries_per_second",
     "received_bytes",
@@ -57,6 +59,9 @@ fn relay(table: &mut Table, report: &RelayReport) {
     table.push(&whole(row("run"), report));
     for second in &report.timeline {
         table.push(&one_second(row("second"), second));
+    }
+    if report.drain.received > 0 {
+        table.push(&one_second(row("drain"), &report.drain));
     }
     for step in report.walk.iter().flat_map(|walk| &walk.steps) {
         let Step { summary, met, .. } = step;
@@ -121,6 +126,7 @@ fn deliveries(row: Row, sums: &Deliveries) -> Row {
         .set("reordered", &sums.reordered)
         .set("damaged", &sums.damaged)
         .set("misrouted", &sums.misrouted)
+        .set("early", &sums.early)
 }
 
 /// A run of handshakes has connections where others have messages, and connect times for latency.

@@ -1,8 +1,8 @@
 //! The report as a log of `HdrHistogram`, which its own tools read: nanoseconds, three digits.
 //!
-//! Lines without a tag are the latency second by second, so that adding them up gives the latency
-//! of the run. A line with a tag is the whole run by another measure: `first` and `last` receiver,
-//! the `uncorrected` ones, `lateness`, `connect`.
+//! Lines without a tag are the latency second by second, and that of the time after the measured
+//! one, so that adding them up gives the latency of the run. A line with a tag is the whole run by
+//! another measure: `first` and `last` receiver, the `uncorrected` ones, `lateness`, `connect`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -50,6 +50,10 @@ fn relay(log: &mut Writer<'_, '_>, report: &RelayReport) -> anyhow::Result<()> {
     }
     for second in &report.timeline {
         line(log, None, second.at_ms, second.for_ms, &second.latency)?;
+    }
+    let drain = &report.drain;
+    if drain.received > 0 {
+        line(log, None, drain.at_ms, drain.for_ms, &drain.latency)?;
     }
     for (tag, distribution) in [
         ("first", &corrected.first),

@@ -73,6 +73,7 @@ fn figures(report: &RelayReport) -> Vec<Vec<String>> {
         ("reordered", grouped(sums.reordered)),
         ("damaged", grouped(sums.damaged)),
         ("misrouted", grouped(sums.misrouted)),
+        ("early", grouped(sums.early)),
         ("messages/s", amount(rates.messages_per_second, "1/s")),
         ("deliveries/s", amount(rates.deliveries_per_second, "1/s")),
         (

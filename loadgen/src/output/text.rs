@@ -5,7 +5,7 @@ use std::fmt::Write;
 mod page;
 mod series;
 
-use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report};
+use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};
 use crate::units::{grouped, time};
 use page::Page;
 
@@ -36,7 +36,7 @@ impl RelayReport {
         out.0
     }
 
-    /// Latencies with coordinated omission corrected and, below, as they would be without that.
+    /// Latencies from when messages were due and, below, from when they were sent.
     fn times(&self, out: &mut Page) {
         let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
         out.row("", &table_head());
@@ -90,13 +90,24 @@ impl RelayReport {
     fn messages(&self, out: &mut Page) {
         let sums = &self.measured;
         let mut sent = grouped(sums.sent);
-        if self.unsent > 0 {
-            let _ = write!(sent, "   unsent {}", grouped(self.unsent));
-        }
         if self.held_up > 0 {
             let _ = write!(sent, "   held up by the relay {}", grouped(self.held_up));
         }
         out.row("sent", &sent);
+        if self.unsent > 0 {
+            let Unsent {
+                disconnected,
+                held,
+                own,
+            } = self.unsent_by;
+            let [disconnected, held, own] = [disconnected, held, own].map(grouped);
+            out.row(
+                "unsent",
+                &format!(
+                    "disconnected {disconnected}   held back by the relay {held}   other {own}"
+                ),
+            );
+        }
         let (expected, delivered) = (grouped(sums.expected), grouped(sums.delivered));
         out.row("expected", &format!("{expected}   delivered {delivered}"));
         out.row("faults", &faults(sums));
@@ -120,6 +131,13 @@ impl RelayReport {
                 rates.delivered_bytes_per_second / 1e6,
             ),
         );
+        if self.drain.received > 0 {
+            let (count, lasted) = (grouped(self.drain.received), self.drain.for_ms as f64 * 1e6);
+            out.row(
+                "drain",
+                &format!("{count} deliveries in {} after that", time(lasted)),
+            );
+        }
         let mut wire = format!("{:.0} bytes a delivery", self.wire.bytes_per_delivery);
         if self.config.deflate {
             let _ = write!(wire, "   compressed {}", grouped(self.wire.compressed));
@@ -158,7 +176,7 @@ impl RelayReport {
             );
         }
         for one in &lost.listed {
-            out.row("", &format!("client {}: {}", one.client, one.reason));
+            out.wrapped("", &format!("client {}: {}", one.client, one.reason));
         }
         if self.interrupted {
             out.row("note", "ended early by a signal");
@@ -190,6 +208,9 @@ impl RelayReport {
                 right
             },
         );
+        for finding in &self.findings {
+            out.wrapped("", &format!("! {}", finding.text));
+        }
         if !self.valid {
             out.row("", "INVALID: the generator was the bottleneck:");
         }
@@ -225,6 +246,10 @@ impl HandshakeReport {
         out.blank();
         out.row("", &table_head());
         out.row("connect", &table_row(&self.connect_ns.quantiles));
+        out.row(
+            "uncorrected",
+            &table_row(&self.uncorrected_connect_ns.quantiles),
+        );
         out.blank();
         out.row(
             "generator",
@@ -242,8 +267,10 @@ fn faults(sums: &Deliveries) -> String {
         grouped(sums.reordered),
         grouped(sums.damaged)
     );
-    if sums.misrouted > 0 {
-        let _ = write!(all, "   misrouted {}", grouped(sums.misrouted));
+    for (name, count) in [("misrouted", sums.misrouted), ("early", sums.early)] {
+        if count > 0 {
+            let _ = write!(all, "   {name} {}", grouped(count));
+        }
     }
     all
 }

@@ -1,7 +1,10 @@
 //! Runs in short, and held against each other: repeats among themselves, a run against an earlier
 //! one.
 
-use super::{Baseline, Change, Compared, Comparison, RelayReport, Repeated, Repeats, Summary};
+use super::{
+    Aborted, Baseline, Change, Compared, Comparison, Deliveries, Disconnects, ErrorCount, Finding,
+    Order, RelayReport, Repeated, Repeats, Summary, Unsent,
+};
 
 impl Summary {
     pub(crate) fn of(report: &RelayReport) -> Self {
@@ -47,19 +50,16 @@ impl Summary {
 }
 
 impl RelayReport {
-    /// The report of the run in the middle, with all of them in it. `None` for none.
+    /// The report of the run in the middle, with all of them in it: what was counted is the sum
+    /// over the runs. `None` for none.
     pub(crate) fn of_repeats(reports: Vec<Self>) -> Option<Self> {
         let runs: Vec<_> = reports.iter().map(Summary::of).collect();
-        let is_right = reports.iter().all(|report| report.right);
-        let interrupted = reports.iter().any(|report| report.interrupted);
-        let aborted = reports.iter().find_map(|report| report.aborted.clone());
+        let sums = Sums::of(&reports);
         let mut sorted = reports;
         sorted.sort_by(|one, other| one.rank().total_cmp(&other.rank()));
         let middle = sorted.len().checked_sub(1)? / 2;
         let mut report = sorted.swap_remove(middle);
-        report.right = is_right;
-        report.interrupted = interrupted;
-        report.aborted = aborted;
+        sums.put_into(&mut report);
         let figures = repeated(&runs);
         report.repeats = Some(Repeats { runs, figures });
         Some(report)
@@ -71,6 +71,87 @@ impl RelayReport {
             true => self.latency_ns.p99 as f64,
             false => self.throughput.deliveries_per_second,
         }
+    }
+}
+
+/// What was counted and said in several runs, together.
+#[derive(Default)]
+struct Sums {
+    measured: Deliveries,
+    warmup: Deliveries,
+    unsent: u64,
+    unsent_by: Unsent,
+    held_up: u64,
+    foreign: u64,
+    order: Order,
+    disconnects: Disconnects,
+    errors: Vec<ErrorCount>,
+    untracked: u64,
+    findings: Vec<Finding>,
+    invalid_reasons: Vec<String>,
+    is_wrong: bool,
+    interrupted: bool,
+    aborted: Option<Aborted>,
+}
+
+impl Sums {
+    fn of(reports: &[RelayReport]) -> Self {
+        let mut sums = Self::default();
+        for (run, report) in (1..).zip(reports) {
+            sums.add(run, report);
+        }
+        sums
+    }
+
+    fn add(&mut self, run: usize, report: &RelayReport) {
+        self.measured.add(&report.measured);
+        self.warmup.add(&report.warmup);
+        self.unsent += report.unsent;
+        self.unsent_by.disconnected += report.unsent_by.disconnected;
+        self.unsent_by.held += report.unsent_by.held;
+        self.unsent_by.own += report.unsent_by.own;
+        self.held_up += report.held_up;
+        self.foreign += report.foreign;
+        self.order.compared += report.order.compared;
+        self.order.differing += report.order.differing;
+        self.disconnects.add(&report.disconnects);
+        self.untracked += report.latency.untracked;
+        for one in &report.errors {
+            match self.errors.iter_mut().find(|sum| sum.error == one.error) {
+                Some(sum) => sum.count += one.count,
+                None => self.errors.push(one.clone()),
+            }
+        }
+        let told = report.findings.iter().map(|finding| Finding {
+            text: format!("run {run}: {}", finding.text),
+            ..finding.clone()
+        });
+        self.findings.extend(told);
+        let reasons = report.invalid_reasons.iter();
+        self.invalid_reasons
+            .extend(reasons.map(|reason| format!("run {run}: {reason}")));
+        self.is_wrong |= !report.right;
+        self.interrupted |= report.interrupted;
+        self.aborted = self.aborted.take().or_else(|| report.aborted.clone());
+    }
+
+    fn put_into(self, report: &mut RelayReport) {
+        report.measured = self.measured;
+        report.warmup = self.warmup;
+        report.unsent = self.unsent;
+        report.unsent_by = self.unsent_by;
+        report.held_up = self.held_up;
+        report.foreign = self.foreign;
+        report.order = self.order;
+        report.disconnects = self.disconnects;
+        report.errors = self.errors;
+        report.latency.untracked = self.untracked;
+        report.findings = self.findings;
+        report.valid = self.invalid_reasons.is_empty();
+        report.invalid_reasons = self.invalid_reasons;
+        report.right = !self.is_wrong;
+        report.interrupted = self.interrupted;
+        report.aborted = self.aborted;
     }
 }
 
@@ -141,8 +222,8 @@ impl Comparison {
             })
             .collect();
         let errors = (
-            before.measured.errors() as f64,
-            after.measured.errors() as f64,
+            then.wrong_deliveries() as f64,
+            now.wrong_deliveries() as f64,
         );
         figures.push(compared(
             "wrong deliveries",

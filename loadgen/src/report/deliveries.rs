@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Deliveries {
     /// Messages published.
     pub sent: u64,
-    /// Deliveries that they should come to: delivered + damaged + lost.
+    /// Deliveries that they should come to, at the clients that read all the time.
     pub expected: u64,
     /// Arrived intact, each counted once for a receiver.
     pub delivered: u64,
@@ -21,16 +21,32 @@ pub struct Deliveries {
     pub damaged: u64,
     /// Arrived in a room that it was not sent to.
     pub misrouted: u64,
+    /// Arrived before it was due: nobody had sent it.
+    #[serde(default)]
+    pub early: u64,
 }
 
 impl Deliveries {
-    /// Nothing lost, repeated, reordered, damaged or misrouted.
+    /// Nothing lost, repeated, reordered, damaged, misrouted or early.
     pub fn is_right(&self) -> bool {
         self.errors() == 0
     }
 
-    /// How many were lost, repeated, reordered, damaged or misrouted.
+    /// How many were lost, repeated, reordered, damaged, misrouted or early.
     pub fn errors(&self) -> u64 {
-        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted
+        self.lost + self.repeated + self.reordered + self.damaged + self.misrouted + self.early
+    }
+
+    /// Those of another run come to these.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.expected += other.expected;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.reordered += other.reordered;
+        self.damaged += other.damaged;
+        self.misrouted += other.misrouted;
+        self.early += other.early;
     }
 }

@@ -26,8 +26,11 @@ pub struct HandshakeReport {
     pub elapsed_ms: f64,
     /// Completed over elapsed.
     pub handshakes_per_second: f64,
-    /// From connect to upgraded.
+    /// Until upgraded: with `--per-second` from when the connection was due, without from connect.
     pub connect_ns: Distribution,
+    /// From connect to upgraded.
+    #[serde(default)]
+    pub uncorrected_connect_ns: Distribution,
     /// CPU time of the process over wall time: 1.0 is one core.
     pub cpu_share: f64,
 }

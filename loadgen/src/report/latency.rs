@@ -105,10 +105,11 @@ pub struct Latency {
     /// From the time at which a message was due: a relay or a generator that stalls cannot hide it.
     pub corrected: ByReceiver,
     /// From the time at which it was handed to the socket: without the generator's own lateness,
-    /// and blind to what a stall held up. Beside the other it shows how much that is.
+    /// and without the time for which the relay's socket took no more. It is no view of a
+    /// generator that waits: what was sent into a stall still has all of it.
     pub uncorrected: ByReceiver,
-    /// Messages for which `last` is not known: somebody did not get them, or they were under way
-    /// together with too many later ones.
+    /// Measured messages for which `last` is not known: somebody did not get them, or they were
+    /// under way together with too many later ones.
     pub untracked: u64,
 }
 

@@ -7,6 +7,7 @@
 
 mod compare;
 mod deliveries;
+mod finding;
 mod handshakes;
 mod head;
 mod latency;
@@ -19,13 +20,15 @@ mod timeline;
 use serde::{Deserialize, Serialize};
 
 pub use deliveries::Deliveries;
+pub use finding::{Culprit, Finding, FindingKind};
 pub use handshakes::HandshakeReport;
 pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
+pub(crate) use relay::DISCONNECTS_LISTED_MAX;
 pub use relay::{
     Churn, ClientFigures, Clients, Disconnect, Disconnects, ErrorCount, Generator, Order,
-    RelayConfig, RelayReport, Storm, Throughput, Wire,
+    RelayConfig, RelayReport, Storm, Throughput, Unsent, Wire,
 };
 pub use series::{
     Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aborted, Comparison, Deliveries, Distribution, Head, Latency, Quantiles, Repeats, Second,
-    Server, Walk,
+    Aborted, Comparison, Deliveries, Distribution, Finding, FindingKind, Head, Latency, Quantiles,
+    Repeats, Second, Server, Walk,
 };
 
 /// The result of a relay run.
@@ -26,6 +26,9 @@ pub struct RelayReport {
     pub warmup: Deliveries,
     /// Messages that came due and could not be sent.
     pub unsent: u64,
+    /// Whose doing that was.
+    #[serde(default)]
+    pub unsent_by: Unsent,
     /// Measured messages that were late because the relay's socket took no more.
     pub held_up: u64,
     /// Messages that were not of this run.
@@ -38,9 +41,12 @@ pub struct RelayReport {
     pub throughput: Throughput,
     /// What the deliveries took.
     pub wire: Wire,
-    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `unsent`,
-    /// `disconnected`. Kinds that did not happen are left out.
+    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `early`,
+    /// `order`, `unsent`, `disconnected`, `protocol`. Kinds that did not happen are left out.
     pub errors: Vec<ErrorCount>,
+    /// What that comes from, and what could not be counted.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// From connect to upgraded.
     pub connect_ns: Distribution,
     /// From connect to the connection of TCP.
@@ -53,6 +59,9 @@ pub struct RelayReport {
     pub latency: Latency,
     /// Second by second.
     pub timeline: Vec<Second>,
+    /// From the end of the measured time until the last delivery was in.
+    #[serde(default)]
+    pub drain: Second,
     /// How evenly the clients were served.
     pub clients: Clients,
     /// Of `--churn` and `--storm-every`.
@@ -151,6 +160,17 @@ impl RelayConfig {
     }
 }
 
+/// Messages that came due and could not be sent, by whose doing that was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsent {
+    /// The publisher's connection was gone.
+    pub disconnected: u64,
+    /// The relay took no more bytes.
+    pub held: u64,
+    /// Neither: the generator's own.
+    pub own: u64,
+}
+
 /// Comparison of the whole order of messages, over all publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -163,14 +183,32 @@ pub struct Order {
 /// Connections that ended early.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Disconnects {
-    /// Of reading clients: an error.
+    /// Of reading clients and of connections that push: an error.
     pub reading: u64,
+    /// Of these: the generator closed, because the relay broke the protocol.
+    #[serde(default)]
+    pub protocol: u64,
     /// Of stalled clients: what a relay may do with them.
     pub stalled: u64,
     /// Of slow readers: likewise.
     pub slow: u64,
     /// The first ones.
     pub listed: Vec<Disconnect>,
+}
+
+/// Of those that ended early, so many are listed.
+pub(crate) const DISCONNECTS_LISTED_MAX: usize = 10;
+
+impl Disconnects {
+    /// Those of another run come to these.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.reading += other.reading;
+        self.protocol += other.protocol;
+        self.stalled += other.stalled;
+        self.slow += other.slow;
+        let room = DISCONNECTS_LISTED_MAX.saturating_sub(self.listed.len());
+        self.listed.extend(other.listed.iter().take(room).cloned());
+    }
 }
 
 /// One connection that ended early.
@@ -180,6 +218,9 @@ pub struct Disconnect {
     pub client: u32,
     /// In a few words.
     pub reason: String,
+    /// Milliseconds after the begin of the measurement, negative in the warm-up.
+    #[serde(default)]
+    pub at_ms: f64,
 }
 
 /// Rates over the measured time.
@@ -187,9 +228,9 @@ pub struct Disconnect {
 pub struct Throughput {
     /// Messages published.
     pub messages_per_second: f64,
-    /// Deliveries, until the last one arrived.
+    /// Deliveries that arrived in the measured time, those of late messages of the warm-up too.
     pub deliveries_per_second: f64,
-    /// Payload bytes of the deliveries.
+    /// Payload bytes of these.
     pub delivered_bytes_per_second: f64,
 }
 
@@ -255,8 +296,14 @@ pub struct ClientFigures {
 /// What became of the connections of `--churn` and `--storm-every`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
-    /// Connections that were closed by the generator and opened again.
+    /// Replacements that came due.
+    #[serde(default)]
+    pub due: u64,
+    /// Of these: the old connection was closed, and the new one is up.
     pub replaced: u64,
+    /// Of the due: not made, because the connection had not come up since the last time.
+    #[serde(default)]
+    pub skipped: u64,
     /// Connections that did not come up again.
     pub failed: u64,
     /// The first reasons for that.
@@ -272,6 +319,17 @@ pub struct Churn {
 }
 
 impl RelayReport {
+    /// The run ended early because nobody was left, or a later one of several could not connect.
+    pub fn is_gone(&self) -> bool {
+        let mut kinds = self.findings.iter().map(|finding| finding.kind);
+        kinds.any(|kind| matches!(kind, FindingKind::RelayGone | FindingKind::NotRun))
+    }
+
+    /// Deliveries of both phases that were not right, clients with another order included.
+    pub fn wrong_deliveries(&self) -> u64 {
+        self.measured.errors() + self.warmup.errors() + self.order.differing
+    }
+
     /// Nanoseconds until all connections of a storm were back, of the storm that took longest;
     /// infinite where they never were, `None` without storms.
     pub fn recovery_ns(&self) -> Option<f64> {

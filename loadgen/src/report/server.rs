@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::Quantiles;
 
-/// The server's share of the run, from the difference of two scrapes of `--metrics-url`. They are
-/// taken when the measurement begins and when the last delivery is in.
+/// The server's share of the run, from the difference of scrapes of `--metrics-url`. They are taken
+/// when the measurement begins, when it ends, and when the last delivery is in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// `--metrics-url`.
     pub url: String,
-    /// Time between the two scrapes.
+    /// Time between the first scrape and the last.
     pub between_ms: f64,
-    /// CPU time of the server's process.
+    /// CPU time of the server's process between these two.
     pub cpu_ms: f64,
-    /// The same over the time: 1.0 is one core.
+    /// CPU time over time while it was measured, without what came after: 1.0 is one core.
     pub cpu_share: f64,
     /// CPU time for each delivery, in nanoseconds, by the server's own count of deliveries where it
     /// has one.

@@ -1,19 +1,24 @@
 //! Clients that come and go, and clients that read slowly: what a worker does by the clock beside
 //! sending.
 
+use std::time::{Duration, Instant};
+
 use tungstenite::protocol::frame::coding::Control;
 
 use super::Worker;
 use super::turns::SLOW_TICK;
-use crate::check::Counts;
+use crate::client::{Cause, Client, End};
 use crate::frames::append_control;
-use crate::interval::Interval;
+use crate::interval::Spans;
 use crate::plan::Churn;
 use crate::report::Storm;
 
 /// Of a storm, so many connections are replaced before other work gets its turn: what is due
 /// meanwhile must not be late.
 const STORM_BATCH: usize = 8;
+/// At the end the backlogs of all slow readers of a thread are read for so long at most.
+const BACKLOG_PATIENCE: Duration = Duration::from_millis(500);
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 /// Over TLS a read has room for whole records, whatever it was to take.
 const SLOW_BYTES_MIN: usize = 96 << 10;
 
@@ -49,7 +54,7 @@ impl Worker {
                 comings.outcome.storms.push(Storm::default());
             } else {
                 let place = comings.places[comings.done as usize % comings.places.len()];
-                self.replace(place, due_ns);
+                self.come(place, due_ns);
             }
             self.comings.done += 1;
         }
@@ -60,7 +65,7 @@ impl Worker {
         let (left, due_ns) = self.comings.storm.clone();
         for at in left.take(STORM_BATCH) {
             self.comings.storm.0.start += 1;
-            if self.replace(self.comings.places[at], due_ns)
+            if self.come(self.comings.places[at], due_ns)
                 && let Some(storm) = self.comings.outcome.storms.last_mut()
             {
                 storm.dropped += 1;
@@ -69,6 +74,15 @@ impl Worker {
         if !self.comings.storm.0.is_empty() {
             self.comings.next_ns = now_ns;
         }
+    }
+
+    /// It is the turn of the connection at `place`. False where it has not come up yet since the
+    /// last time, so that nothing can be done.
+    fn come(&mut self, place: usize, due_ns: u64) -> bool {
+        let is_replaced = self.replace(place, due_ns);
+        self.comings.outcome.due += 1;
+        self.comings.outcome.skipped += u64::from(!is_replaced);
+        is_replaced
     }
 
     /// Ends the connection at `place` and opens another one there, which was due at `due_ns`. False
@@ -81,7 +95,7 @@ impl Worker {
                 return false;
             }
             let reason = format!("not upgraded within {:?}", self.shared.connect_timeout);
-            self.lost(place, &reason);
+            self.lost(place, End::new(Cause::Refused, reason));
         }
         let client = &mut self.clients[place];
         if client.is_open() {
@@ -95,20 +109,9 @@ impl Worker {
             }
             // Whoever closes first keeps the port for a minute; a reset does not.
             client.reset_on_drop();
-            self.progress
-                .connected
-                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.progress.left(&self.relay, client.index);
         }
-        for (sum, counts) in self
-            .comings
-            .outcome
-            .counts
-            .iter_mut()
-            .zip(client.receiver.counts)
-        {
-            sum.add(&counts);
-        }
-        client.receiver.counts = [Counts::default(); 2];
+        self.comings.gone(&std::mem::take(&mut client.receiver));
         let opened = self.open(place).and_then(|mut client| {
             client.started_ns = due_ns;
             self.watch(place, &mut client)?;
@@ -116,14 +119,15 @@ impl Worker {
             Ok(())
         });
         if let Err(error) = opened {
-            self.clients[place].close("replaced");
+            let now_ns = self.shared.clock.now_ns();
+            self.clients[place].close(End::new(Cause::Replaced, "replaced"), now_ns);
             self.comings.failed(&error.to_string());
         }
         true
     }
 
     /// Lets the slow readers take what they may.
-    pub(super) fn receive_slowly(&mut self, interval: &mut Interval) {
+    pub(super) fn receive_slowly(&mut self, spans: &mut Spans) {
         if self.slow.next_ns == u64::MAX {
             return;
         }
@@ -147,11 +151,39 @@ impl Worker {
             if self.shared.tls.is_some() {
                 until = until.max(client.inbox.len() + SLOW_BYTES_MIN);
             }
-            if let Err(reason) = self.receive(place, until, interval) {
-                self.lost(place, &reason);
+            if let Err(end) = self.receive(place, until, spans) {
+                self.lost(place, end);
             }
             let took = self.clients[place].received_bytes - before;
             self.slow.credits[at] -= took as i64;
+        }
+    }
+
+    /// At the end: takes what is left for the slow readers, whose faults count like all others.
+    /// Behind it is the server's Close, or the end, or nothing.
+    pub(super) fn receive_backlogs(&mut self, spans: &mut Spans) {
+        let until = Instant::now() + BACKLOG_PATIENCE;
+        let places = std::mem::take(&mut self.slow.places);
+        let is_open = |client: &Client| client.is_open();
+        while places
+            .iter()
+            .any(|place| self.clients.get(*place).is_some_and(is_open))
+            && Instant::now() < until
+        {
+            let mut is_quiet = true;
+            for place in &places {
+                let Some(client) = self.clients.get(*place).filter(|client| is_open(client)) else {
+                    continue;
+                };
+                let before = client.received_bytes;
+                if let Err(end) = self.receive(*place, self.buffer.len(), spans) {
+                    self.lost(*place, end);
+                }
+                is_quiet &= self.clients[*place].received_bytes == before;
+            }
+            if is_quiet {
+                std::thread::sleep(BACKLOG_PAUSE);
+            }
         }
     }
 }

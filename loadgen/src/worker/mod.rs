@@ -17,12 +17,12 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token, Waker};
 use tungstenite::protocol::frame::coding::Control;
 
-use crate::client::{Client, Credit, Phase};
+use crate::client::{Cause, Client, Credit, End, Phase};
 use crate::clock::{Timer, thread_cpu};
 use crate::control::{Notice, Progress, Shared};
 use crate::frames::append_control;
 use crate::histogram;
-use crate::interval::{Cell, Interval};
+use crate::interval::{Cell, Interval, Spans};
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
 use crate::plan::{Relay, Role};
@@ -160,10 +160,10 @@ impl Worker {
                 }
             }
             {
-                let mut interval = cell.lock().unwrap_or_else(PoisonError::into_inner);
-                self.receive_ready(&mut interval);
-                self.receive_slowly(&mut interval);
-                self.send_ready(&mut interval);
+                let mut spans = cell.lock().unwrap_or_else(PoisonError::into_inner);
+                self.receive_ready(&mut spans);
+                self.receive_slowly(&mut spans);
+                self.send_ready(&mut spans);
             }
             self.come_and_go();
             self.note_progress();
@@ -219,14 +219,19 @@ impl Worker {
 
     fn note_event(&mut self, event: &mio::event::Event) {
         let place = event.token().0;
-        let Some(client) = self.clients.get_mut(place) else {
+        // Of a connection that is over the system has more to tell, and nobody wants to know.
+        let Some(client) = self
+            .clients
+            .get_mut(place)
+            .filter(|client| !client.is_closed())
+        else {
             return;
         };
         client.read_closed |= event.is_read_closed() || event.is_error();
         if (event.is_writable() || event.is_error())
             && let Err(error) = self.go_on_writing(place)
         {
-            return self.lost(place, &error.to_string());
+            return self.lost(place, error.into());
         }
         let client = &mut self.clients[place];
         if client.role == Role::Slow && client.is_open() {
@@ -263,25 +268,26 @@ impl Worker {
         Ok(())
     }
 
-    /// A connection broke. Before the upgrade that ends the run, unless it was to come and go.
-    fn lost(&mut self, place: usize, reason: &str) {
+    /// A connection is over. Before the upgrade that ends the run, unless it was to come and go,
+    /// and so does a push that is refused.
+    fn lost(&mut self, place: usize, end: End) {
         let client = &mut self.clients[place];
-        if matches!(client.phase, Phase::Closed(_)) {
+        if client.is_closed() {
             return;
         }
         let was_opening = client.is_opening();
-        client.close(reason);
-        if was_opening {
-            self.opening -= 1;
-        } else {
-            self.progress.connected.fetch_sub(1, Ordering::Relaxed);
+        let is_refused = end.cause == Cause::Refused;
+        let reason = end.reason.clone();
+        client.close(end, self.shared.clock.now_ns());
+        let (index, role) = (client.index, client.role);
+        match was_opening {
+            true => self.opening -= 1,
+            false => self.progress.left(&self.relay, index),
         }
-        let client = &self.clients[place];
-        if client.role == Role::Churning && self.told_connected {
-            self.comings.failed(reason);
-        } else if was_opening || client.role == Role::Pusher {
-            let message = format!("client {}: {reason}", client.index);
-            self.fail(message);
+        if role == Role::Churning && self.told_connected {
+            self.comings.failed(&reason);
+        } else if was_opening || is_refused {
+            self.fail(format!("client {index}: {reason}"));
         }
     }
 
@@ -295,18 +301,18 @@ impl Worker {
 
     // ---- receiving ----
 
-    fn receive_ready(&mut self, interval: &mut Interval) {
+    fn receive_ready(&mut self, spans: &mut Spans) {
         // One read each, so that no client keeps the others waiting.
         for at in 0..self.ready.len() {
             let place = self.ready[at];
             if self.clients[place].readable
-                && let Err(reason) = self.receive(place, self.buffer.len(), interval)
+                && let Err(end) = self.receive(place, self.buffer.len(), spans)
             {
-                self.lost(place, &reason);
+                self.lost(place, end);
             }
             // Reading from many clients takes its time; what comes due meanwhile must not wait.
             if self.received_ns >= self.next_due_ns {
-                self.send_ready(interval);
+                self.send_ready(spans);
             }
         }
         let clients = &self.clients;
@@ -317,12 +323,7 @@ impl Worker {
     }
 
     /// Reads once, at most up to `until` in the buffer, and takes what came.
-    fn receive(
-        &mut self,
-        place: usize,
-        until: usize,
-        interval: &mut Interval,
-    ) -> Result<(), String> {
+    fn receive(&mut self, place: usize, until: usize, spans: &mut Spans) -> Result<(), End> {
         let client = &mut self.clients[place];
         let kept = client.inbox.len();
         self.buffer[..kept].copy_from_slice(&client.inbox);
@@ -330,16 +331,18 @@ impl Worker {
         let bytes_before = client.received_bytes;
         let count = match client.read(&mut self.buffer[..until], kept) {
             Ok(None) => return Ok(()),
-            Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
+            Ok(Some(0)) => return Err(End::broken()),
             Ok(Some(count)) => count,
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         };
         let now_ns = self.shared.clock.now_ns();
         self.received_ns = now_ns;
+        let interval = spans.at(now_ns, &self.shared.times);
         let bytes = &self.buffer[..kept + count];
         let mut from = 0;
         if let Phase::Upgrading(handshake) = &client.phase {
-            let Some(answer) = handshake.answer(bytes)? else {
+            let answer = handshake.answer(bytes);
+            let Some(answer) = answer.map_err(|why| End::new(Cause::Refused, why))? else {
                 client.inbox.clear();
                 client.inbox.extend_from_slice(bytes);
                 return Ok(());
@@ -361,11 +364,12 @@ impl Worker {
         range: Range<usize>,
         now_ns: u64,
         interval: &mut Interval,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         let client = &mut self.clients[place];
         let bytes = client.unskipped(&self.buffer[range]);
         if client.role == Role::Pusher {
-            let (count, taken) = push::answers(bytes)?;
+            let answers = push::answers(bytes);
+            let (count, taken) = answers.map_err(|why| End::new(Cause::Refused, why))?;
             client.keep(bytes, taken);
             let publisher = client.index;
             self.complete(Some(Credit { publisher, place }), count);
@@ -380,12 +384,10 @@ impl Worker {
         let taken = arrivals.take(bytes, &mut self.tally, interval)?;
         client.keep(bytes, taken.bytes);
         if !taken.replies.is_empty() {
-            client
-                .write(&taken.replies)
-                .map_err(|error| error.to_string())?;
+            client.write(&taken.replies)?;
         }
-        if let Some(reason) = taken.closed {
-            return Err(reason);
+        if let Some((code, reason)) = taken.closed {
+            return Err(End::closed(code, &reason));
         }
         let credit = client.credits;
         // Over TLS a read sends what waited, and no further edge tells.
@@ -427,11 +429,15 @@ impl Worker {
         self.progress
             .arrivals
             .store(self.tally.arrivals, Ordering::Relaxed);
+        self.progress.seen.store(self.tally.seen, Ordering::Relaxed);
     }
 
     fn hand_in(mut self) -> Outcome {
+        let cell = Arc::clone(&self.cell);
+        self.receive_backlogs(&mut cell.lock().unwrap_or_else(PoisonError::into_inner));
         let walk = walk_of(&self.shared.payloads, self.shared.deflate);
-        look_for_ends(&mut self.clients, &mut self.buffer, walk);
+        let now_ns = self.shared.clock.now_ns();
+        look_for_ends(&mut self.clients, &mut self.buffer, walk, now_ns);
         let mut goodbye = Vec::new();
         let code = 1000_u16.to_be_bytes();
         append_control(

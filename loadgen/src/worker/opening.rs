@@ -1,13 +1,12 @@
 //! The opening side of a worker: connections up to its share, upgraded in time.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use mio::{Interest, Token};
 
 use super::Worker;
 use crate::check::{Receiver, Share};
-use crate::client::{Client, Credit};
+use crate::client::{Cause, Client, Credit, End};
 use crate::control::Notice;
 use crate::histogram;
 use crate::pacing::Publisher;
@@ -105,7 +104,7 @@ impl Worker {
     pub(super) fn upgraded(&mut self, place: usize, now_ns: u64) {
         let started_ns = self.clients[place].started_ns;
         self.opening -= 1;
-        self.progress.connected.fetch_add(1, Ordering::Relaxed);
+        self.progress.came(&self.relay, self.clients[place].index);
         if self.told_connected {
             return self.comings.replaced(started_ns, now_ns);
         }
@@ -130,7 +129,7 @@ impl Worker {
             && let Some(place) = self.clients.iter().position(is_late)
         {
             let reason = format!("not upgraded within {:?}", self.shared.connect_timeout);
-            self.lost(place, &reason);
+            self.lost(place, End::new(Cause::Refused, reason));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Worker;
 use crate::client::Client;
 use crate::control::{Notice, Shared};
 use crate::histogram;
-use crate::interval::Interval;
+use crate::interval::{Interval, Spans};
 use crate::plan::{Pace, Relay};
 use crate::push;
 use crate::stamp::Stamp;
@@ -15,7 +15,7 @@ use crate::stamp::Stamp;
 const SEND_BYTES: usize = 256 << 10;
 
 impl Worker {
-    pub(super) fn send_ready(&mut self, interval: &mut Interval) {
+    pub(super) fn send_ready(&mut self, spans: &mut Spans) {
         let Some(start_ns) = self.shared.times.start_ns() else {
             return self.time_out();
         };
@@ -34,8 +34,8 @@ impl Worker {
         for at in 0..self.sending.len() {
             let place = self.sending[at];
             self.clients[place].is_sending = false;
-            if let Err(error) = self.send(place, start_ns, interval) {
-                self.lost(place, &error.to_string());
+            if let Err(error) = self.send(place, start_ns, &mut spans.window) {
+                self.lost(place, error.into());
             }
         }
         self.sending.clear();
@@ -84,7 +84,7 @@ impl Worker {
                 let stamp = Stamp {
                     measured,
                     publisher: publisher.number,
-                    seq: publisher.seq,
+                    seq: publisher.seq as u32,
                     due_ns,
                     sent_ns: now_ns,
                 };

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::check::Counts;
+use crate::check::{Counts, Receiver};
 use crate::histogram;
 use crate::outcome::ChurnOutcome;
 use crate::plan::{Churn, Relay, Role};
@@ -45,10 +45,13 @@ impl Comings {
             storm: (0..0, 0),
             next_ns: u64::MAX,
             outcome: ChurnOutcome {
+                due: 0,
                 replaced: 0,
+                skipped: 0,
                 failed: 0,
                 reasons: Vec::new(),
                 counts: [Counts::default(); 2],
+                foreign: 0,
                 connect_times: histogram::new(),
                 storms: Vec::new(),
             },
@@ -67,6 +70,14 @@ impl Comings {
             storm.back += 1;
             storm.recovery_ns = storm.recovery_ns.max(took_ns);
         }
+    }
+
+    /// A connection is replaced: what it got is kept.
+    pub(super) fn gone(&mut self, receiver: &Receiver) {
+        for (sum, counts) in self.outcome.counts.iter_mut().zip(receiver.counts) {
+            sum.add(&counts);
+        }
+        self.outcome.foreign += receiver.foreign;
     }
 
     /// A connection broke, or did not come up.

@@ -2,6 +2,8 @@
 
 /// Width of the labels at the left.
 const LABEL: usize = 12;
+/// Width of a line.
+const WIDTH: usize = 80;
 
 /// Lines with a label at the left.
 #[derive(Default)]
@@ -12,6 +14,22 @@ impl Page {
         let line = format!("{label:LABEL$}{text}");
         self.0.push_str(line.trim_end());
         self.0.push('\n');
+    }
+
+    /// As many lines as it takes, broken between words.
+    pub(super) fn wrapped(&mut self, label: &str, text: &str) {
+        let (mut label, mut line) = (label, String::new());
+        for word in text.split(' ') {
+            let has_room = line.chars().count() + 1 + word.chars().count() <= WIDTH - LABEL;
+            if !line.is_empty() && !has_room {
+                self.row(label, &line);
+                (label, line) = ("", "  ".to_owned());
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.row(label, &line);
     }
 
     pub(super) fn blank(&mut self) {

@@ -30,10 +30,11 @@ pub(super) fn all(out: &mut Page, report: &RelayReport) {
 }
 
 fn churn(out: &mut Page, churn: &Churn) {
-    let (replaced, failed) = (grouped(churn.replaced), grouped(churn.failed));
+    let (due, replaced) = (grouped(churn.due), grouped(churn.replaced));
+    let (skipped, failed) = (grouped(churn.skipped), grouped(churn.failed));
     out.row(
         "churn",
-        &format!("{replaced} connections replaced, {failed} failed"),
+        &format!("{replaced} of {due} connections replaced, {skipped} skipped, {failed} failed"),
     );
     for reason in &churn.reasons {
         out.row("", reason);
