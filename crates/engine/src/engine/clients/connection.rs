@@ -1,0 +1,481 @@
+//! One connection, as its shard keeps it. See `LIFECYCLE.md` beside this file for the phases.
+//!
+//! An idle connection is this entry and nothing else: what is needed only now and then is boxed
+//! while it is needed.
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
+
+use super::extras::Extras;
+use super::held::Held;
+use super::pace::Pace;
+use super::peer::Peer;
+use crate::clock::Tick;
+use crate::engine::answer::{AnswerSlot, HeadVerdict, Terms};
+use crate::engine::over_limit::OverLimit;
+use crate::engine::stream::Stream;
+use crate::engine::tls::TlsSession;
+use crate::fanout::outbox::Outbox;
+use crate::fanout::room::EndpointId;
+use crate::fanout::segment::Segment;
+use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
+use crate::sparse::Sparse as _;
+use crate::wire::decoder::Decoder;
+use crate::wire::http::ChunkedDecoder;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) enum Phase {
+    /// The TLS handshake is under way.
+    Handshake,
+    /// An HTTP request is expected, or part of it is there.
+    Request,
+    /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
+    Deferred,
+    /// A WebSocket.
+    Open,
+    /// Our Close frame is on its way; the client's is awaited, and its data is ignored.
+    Closing,
+    /// Nothing follows what is in the outbox. Then the stream is finished.
+    Draining,
+    /// All was sent and the stream finished; the client's end of it is awaited.
+    Lingering,
+    /// To be removed at the end of a turn, as soon as it has left its rooms.
+    Dead,
+}
+
+impl Phase {
+    /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
+    #[rustfmt::skip]
+    pub(in crate::engine) const TRANSITIONS: &[(Phase, Phase)] = &[
+        (Phase::Handshake, Phase::Request),
+        (Phase::Handshake, Phase::Draining),
+        (Phase::Handshake, Phase::Dead),
+        (Phase::Request, Phase::Deferred),
+        (Phase::Request, Phase::Open),
+        (Phase::Request, Phase::Draining),
+        (Phase::Request, Phase::Dead),
+        (Phase::Deferred, Phase::Request),
+        (Phase::Deferred, Phase::Draining),
+        (Phase::Deferred, Phase::Dead),
+        (Phase::Open, Phase::Closing),
+        (Phase::Open, Phase::Draining),
+        (Phase::Open, Phase::Dead),
+        (Phase::Closing, Phase::Draining),
+        (Phase::Closing, Phase::Dead),
+        (Phase::Draining, Phase::Lingering),
+        (Phase::Draining, Phase::Dead),
+        (Phase::Lingering, Phase::Dead),
+    ];
+}
+
+/// A membership: the room's place on this shard, and the connection's place among its members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) struct Membership {
+    pub(in crate::engine) room: u32,
+    pub(in crate::engine) place: u32,
+}
+
+/// Places by rooms, in the order of joining until one is left: the last one takes its place then.
+type Places = IndexMap<u32, u32, FxBuildHasher>;
+
+/// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
+/// and left in constant time.
+#[derive(Debug, Default)]
+pub(in crate::engine) enum Memberships {
+    #[default]
+    None,
+    One(Membership),
+    Many(Box<Places>),
+}
+
+impl Memberships {
+    pub(in crate::engine) fn len(&self) -> usize {
+        match self {
+            Memberships::None => 0,
+            Memberships::One(_) => 1,
+            Memberships::Many(many) => many.len(),
+        }
+    }
+
+    /// The membership at `index`, of [`Memberships::len`].
+    pub(in crate::engine) fn at(&self, index: usize) -> Option<Membership> {
+        match self {
+            Memberships::One(one) => Some(*one).filter(|_| index == 0),
+            Memberships::Many(many) => {
+                let (room, place) = many.get_index(index)?;
+                Some(Membership {
+                    room: *room,
+                    place: *place,
+                })
+            }
+            Memberships::None => None,
+        }
+    }
+
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = Membership> {
+        (0..self.len()).filter_map(|index| self.at(index))
+    }
+
+    pub(in crate::engine) fn contains(&self, room: u32) -> bool {
+        match self {
+            Memberships::None => false,
+            Memberships::One(one) => one.room == room,
+            Memberships::Many(many) => many.contains_key(&room),
+        }
+    }
+
+    /// The seat in the room.
+    pub(in crate::engine) fn seat_in(&self, room: u32) -> Option<u32> {
+        match self {
+            Memberships::One(one) => (one.room == room).then_some(one.place),
+            Memberships::Many(many) => many.get(&room).copied(),
+            Memberships::None => None,
+        }
+    }
+
+    pub(in crate::engine) fn add(&mut self, membership: Membership) {
+        debug_assert!(!self.contains(membership.room));
+        match self {
+            Memberships::None => *self = Memberships::One(membership),
+            Memberships::One(one) => {
+                let both = [*one, membership].map(|each| (each.room, each.place));
+                *self = Memberships::Many(Box::new(both.into_iter().collect()));
+            }
+            Memberships::Many(many) => {
+                many.insert(membership.room, membership.place);
+            }
+        }
+    }
+
+    /// Takes the membership of `room` out. Returns the connection's place in it.
+    pub(in crate::engine) fn remove(&mut self, room: u32) -> Option<u32> {
+        match self {
+            Memberships::One(one) if one.room == room => {
+                let place = one.place;
+                *self = Memberships::None;
+                Some(place)
+            }
+            Memberships::Many(many) => {
+                let place = many.swap_remove(&room);
+                many.shrink_sparse();
+                place
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes that the connection's place in `room` has changed.
+    pub(in crate::engine) fn moved(&mut self, room: u32, place: u32) {
+        match self {
+            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::Many(many) => {
+                if let Some(known) = many.get_mut(&room) {
+                    *known = place;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a connection needs before it is open.
+#[derive(Default)]
+pub(in crate::engine) struct Cold {
+    /// Received and not yet used: the request so far, or what followed it.
+    pub(in crate::engine) received: Vec<u8>,
+    /// How much has to be there before it is worth looking at, where the head is whole; zero: it
+    /// is not.
+    pub(in crate::engine) wanted_bytes: usize,
+    /// The body so far, where it is chunked.
+    pub(in crate::engine) chunked: Option<Chunked>,
+    /// What the head decides of a request whose body is awaited.
+    pub(in crate::engine) verdict: Option<HeadVerdict>,
+    /// Where a deferred answer will be.
+    pub(in crate::engine) answer: Option<Arc<AnswerSlot>>,
+    /// What holds for the client where that answer lets it in.
+    pub(in crate::engine) terms: Option<Terms>,
+    /// The proxy whose connection it is, once [`Connection::peer`] is its client.
+    pub(in crate::engine) proxy: Option<SocketAddr>,
+    /// What all of this takes.
+    pub(in crate::engine) held: Held,
+    /// The client was told to send the body.
+    pub(in crate::engine) is_body_invited: bool,
+    /// What was received has not been looked at to its end, since others had their turn.
+    pub(in crate::engine) is_left: bool,
+    /// What waited to be sent when the client was last found to be late.
+    pub(in crate::engine) unsent_bytes: Option<usize>,
+}
+
+/// A chunked body that is being read.
+pub(in crate::engine) struct Chunked {
+    pub(in crate::engine) decoder: ChunkedDecoder,
+    pub(in crate::engine) body: Vec<u8>,
+    /// How much of what was received is the head, and chunks that were read.
+    pub(in crate::engine) consumed: usize,
+}
+
+/// One connection.
+pub(in crate::engine) struct Connection {
+    pub(in crate::engine) stream: Stream,
+    pub(in crate::engine) tls: Option<Box<TlsSession>>,
+    pub(in crate::engine) outbox: Outbox,
+    pub(in crate::engine) decoder: Decoder,
+    /// What the endpoint keeps for it.
+    pub(in crate::engine) state: Option<Box<dyn Any + Send>>,
+    pub(in crate::engine) extras: Extras,
+    pub(in crate::engine) rooms: Memberships,
+    pub(in crate::engine) cold: Option<Box<Cold>>,
+    peer: Peer,
+    pub(in crate::engine) generation: u32,
+    /// When something was last heard, on the clock of reading.
+    pub(in crate::engine) heard_tick: Tick,
+    /// When the phase ends at the latest (request and deferred: on the clock of reading).
+    pub(in crate::engine) deadline_tick: Tick,
+    pub(in crate::engine) next_ping_tick: Tick,
+    /// Since when a message is unfinished, on the clock of reading; zero: none is.
+    pub(in crate::engine) message_since_tick: Tick,
+    pub(in crate::engine) endpoint: EndpointId,
+    pub(in crate::engine) phase: Phase,
+    /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
+    /// not agreed on. It stays as it is while the connection is open.
+    pub(in crate::engine) window_bits: u8,
+    pub(in crate::engine) over_limit: Option<OverLimit>,
+    /// The last read may have left something.
+    pub(in crate::engine) is_readable: bool,
+    /// The last send did not block.
+    pub(in crate::engine) is_writable: bool,
+    /// The operating system said that nothing more will come: read on to the end.
+    pub(in crate::engine) is_read_closed: bool,
+    /// It is in the list of connections to be read.
+    pub(in crate::engine) is_queued_to_read: bool,
+    /// It is in the list of connections to be flushed.
+    pub(in crate::engine) is_dirty: bool,
+    /// It is in the list of connections whose last send would have blocked.
+    pub(in crate::engine) is_lagging: bool,
+    /// It is about to be closed: the reason is noted.
+    pub(in crate::engine) is_doomed: bool,
+    /// What it was being sent was dropped within a frame, so nothing can follow.
+    pub(in crate::engine) is_cut: bool,
+    /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
+    pub(in crate::engine) is_counted: bool,
+    /// It has one of the places for those who are refused or linger, and no other.
+    pub(in crate::engine) is_apart: bool,
+    /// A header of the PROXY protocol has to come first.
+    pub(in crate::engine) awaits_proxy_header: bool,
+    /// Its endpoint wants nothing more of it to be read for now.
+    pub(in crate::engine) is_held: bool,
+    /// Its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
+    pub(in crate::engine) awaits_low_water: bool,
+    /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
+    pub(in crate::engine) is_of_unknown_client: bool,
+}
+
+/// A page of 64 of them is 12 KiB, which is a size that the allocator has. In a build for
+/// debugging mio keeps a number for each socket.
+const _: () =
+    assert!(size_of::<Option<Connection>>() <= if cfg!(debug_assertions) { 216 } else { 192 });
+
+impl Connection {
+    pub(in crate::engine) fn new(
+        stream: Stream,
+        tls: Option<TlsSession>,
+        peer: SocketAddr,
+        generation: u32,
+    ) -> Connection {
+        let phase = match tls {
+            Some(_) => Phase::Handshake,
+            None => Phase::Request,
+        };
+        Connection {
+            stream,
+            tls: tls.map(Box::new),
+            outbox: Outbox::default(),
+            decoder: Decoder::new(),
+            state: None,
+            extras: Extras::default(),
+            rooms: Memberships::None,
+            cold: None,
+            peer: peer.into(),
+            generation,
+            heard_tick: 0,
+            deadline_tick: 0,
+            next_ping_tick: 0,
+            message_since_tick: 0,
+            endpoint: EndpointId(0),
+            phase,
+            window_bits: 0,
+            over_limit: None,
+            is_readable: false,
+            is_writable: true,
+            is_read_closed: false,
+            is_queued_to_read: false,
+            is_dirty: false,
+            is_lagging: false,
+            is_doomed: false,
+            is_cut: false,
+            is_counted: false,
+            is_apart: false,
+            awaits_proxy_header: false,
+            is_held: false,
+            awaits_low_water: false,
+            is_of_unknown_client: false,
+        }
+    }
+
+    /// The client's address; the proxy's until it has said whose connection it is.
+    pub(in crate::engine) fn peer(&self) -> SocketAddr {
+        self.peer.into()
+    }
+
+    /// The IP address of [`Connection::peer`].
+    pub(in crate::engine) fn ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    pub(in crate::engine) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer.into();
+    }
+
+    /// Whether there is any use in reading it now.
+    pub(in crate::engine) fn may_be_read(&self) -> bool {
+        let is_stopped = match self.phase {
+            Phase::Open => self.is_held || self.is_paused(),
+            phase => matches!(phase, Phase::Deferred | Phase::Dead),
+        };
+        !is_stopped && !self.is_doomed
+    }
+
+    /// Whether so much waits for it that it has to be sent before more comes to it, though its
+    /// socket takes what it is given.
+    #[inline]
+    pub(in crate::engine) fn is_flushed_first(&self) -> bool {
+        self.is_writable
+            && (self.outbox.slices() >= SLICES_PER_WRITE
+                || self.outbox.bytes() >= FLUSH_AHEAD_BYTES)
+    }
+
+    /// Whether others are sent to before it, turn by turn.
+    #[inline]
+    pub(in crate::engine) fn has_much_to_send(&self) -> bool {
+        self.outbox.bytes() > LARGE_OUTBOX_BYTES
+    }
+
+    /// Whether something was received and left when others had their turn.
+    pub(in crate::engine) fn has_kept(&self) -> bool {
+        let cold = self.cold.as_ref();
+        self.has_rest() || cold.is_some_and(|cold| cold.is_left)
+    }
+
+    /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.
+    pub(in crate::engine) fn was_open(&self) -> bool {
+        self.next_ping_tick > 0
+    }
+
+    /// What was received of a message or a request that is not whole.
+    pub(in crate::engine) fn held_bytes(&self) -> usize {
+        let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
+        let rest = self.extras.pace().map_or(0, Pace::held_bytes);
+        let records = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
+        self.decoder.held_bytes() + cold + rest + records
+    }
+
+    /// Lets go of what was received and not yet used, all but what an answer to an unfinished
+    /// request needs. Nothing that comes is of any use then.
+    pub(in crate::engine) fn forget_received(&mut self, inbound: &Arc<AtomicUsize>) {
+        let held = std::mem::take(&mut self.decoder).held_bytes();
+        inbound.fetch_sub(held, Ordering::Relaxed);
+        if let Some(cold) = &mut self.cold {
+            let is_end = |byte: &u8| *byte == b'\r' || *byte == b'\n';
+            let line = cold.received.iter().position(is_end);
+            cold.received.truncate(line.map_or(0, |end| end + 1));
+            cold.received.shrink_to_fit();
+            cold.chunked = None;
+            cold.held.set(inbound, cold.received.capacity());
+        }
+        if let Some(pace) = self.extras.pace_mut() {
+            pace.forget_rest();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.forget_kept(inbound);
+        }
+    }
+
+    /// What closing it would free of what waits for it, on average.
+    pub(in crate::engine) fn waiting_share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
+        self.outbox.share(shards) + self.unsent_bytes()
+    }
+
+    /// Records that the socket did not take, in bytes.
+    pub(in crate::engine) fn unsent_bytes(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes())
+    }
+
+    /// What has to be sent before anything else can be: the rest of a frame, and of records.
+    pub(in crate::engine) fn open_bytes(&self) -> usize {
+        self.outbox.open_bytes() + self.unsent_bytes()
+    }
+
+    /// Whether its endpoint is to be told now that little waits for it.
+    #[inline]
+    pub(in crate::engine) fn is_at_low_water(&self) -> bool {
+        self.awaits_low_water
+            && self.outbox.bytes() + self.unsent_bytes() <= self.extras.low_water_bytes()
+    }
+
+    /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
+    pub(in crate::engine) fn has_to_send(&self) -> bool {
+        let is_last = self.phase == Phase::Draining;
+        let tls = self.tls.as_ref();
+        !self.outbox.is_empty() || tls.is_some_and(|tls| tls.has_to_send(is_last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_has_exactly_these_transitions() {
+        let rows = include_str!("LIFECYCLE.md").lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let is_phase = |cell: &&str| cell.starts_with(char::is_uppercase);
+            Some((
+                cells.next().filter(is_phase)?,
+                cells.next().filter(is_phase)?,
+            ))
+        });
+        let on_page: BTreeSet<String> = rows.map(|(from, to)| format!("{from} {to}")).collect();
+        let in_code = Phase::TRANSITIONS.iter();
+        let in_code: BTreeSet<String> = in_code
+            .map(|(from, to)| format!("{from:?} {to:?}"))
+            .collect();
+        assert_eq!(on_page, in_code);
+    }
+
+    #[test]
+    fn memberships_are_found_moved_and_removed() {
+        let mut rooms = Memberships::default();
+        for room in 0..3 {
+            rooms.add(Membership {
+                room,
+                place: room * 10,
+            });
+        }
+        rooms.moved(1, 7);
+        assert_eq!(rooms.remove(1), Some(7));
+        assert_eq!(rooms.remove(1), None);
+        assert_eq!(rooms.len(), 2);
+        assert!(rooms.contains(0) && !rooms.contains(1));
+        assert_eq!(rooms.remove(0), Some(0));
+        assert_eq!(rooms.remove(2), Some(20));
+        assert_eq!((rooms.len(), rooms.at(0)), (0, None));
+    }
+}
