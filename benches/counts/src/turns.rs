@@ -24,6 +24,10 @@ const PAYLOAD_BYTES: u8 = 128;
 /// What a frame from a client and one to a client have in front of such a payload.
 const MASKED_HEADER_BYTES: usize = 8;
 const HEADER_BYTES: usize = 4;
+/// Frames that a flood has in one turn: little enough that one read takes them all.
+const FLOOD_FRAMES: usize = 250;
+const FLOOD_PAYLOAD_BYTES: u8 = 100;
+const FLOOD_HEADER_BYTES: usize = 6;
 
 const UPGRADE: &[u8] = b"GET /rooms/lobby HTTP/1.1\r\nHost: relay.example.com\r\n\
     Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://app.example.com\r\n\
@@ -48,7 +52,7 @@ pub(crate) const IDLE: Turns = Turns {
 };
 
 /// Every other kind.
-pub(crate) const BUSY: [Turns; 2] = [
+pub(crate) const BUSY: [Turns; 3] = [
     Turns {
         name: "turn: a handshake",
         few: 100,
@@ -61,6 +65,12 @@ pub(crate) const BUSY: [Turns; 2] = [
         many: 600,
         work: messages,
     },
+    Turns {
+        name: "turn: 250 frames of a flood",
+        few: 100,
+        many: 600,
+        work: floods,
+    },
 ];
 
 /// The kind that is called so.
@@ -70,7 +80,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Turns> {
 }
 
 /// An engine with one shard and without keepalive, so that nothing happens by itself.
-fn start() -> Result<Engine> {
+fn start(hub: Hub) -> Result<Engine> {
     let mut builder = Engine::builder().settings(Settings::default());
     let settings = EndpointSettings {
         keepalive: Keepalive {
@@ -79,7 +89,7 @@ fn start() -> Result<Engine> {
         },
         ..EndpointSettings::default()
     };
-    let hub = builder.endpoint(settings, Hub { echo: true });
+    let hub = builder.endpoint(settings, hub);
     builder.route("/**", hub)?;
     Ok(builder.start()?)
 }
@@ -127,7 +137,7 @@ fn members(engine: &Engine) -> Result<Vec<TcpStream>> {
 /// The clients stay to the end, and the process ends without closing them: closings are no part
 /// of what is counted.
 fn handshakes(times: u64) -> Result<u64> {
-    let engine = start()?;
+    let engine = start(Hub { echo: true })?;
     let count = WARMUP + times;
     let clients: Result<Vec<_>> = (0..count).map(|_| connect(&engine)).collect();
     std::mem::forget(clients?);
@@ -136,7 +146,7 @@ fn handshakes(times: u64) -> Result<u64> {
 
 /// One message at a time, which everybody has before the next.
 fn messages(times: u64) -> Result<u64> {
-    let engine = start()?;
+    let engine = start(Hub { echo: true })?;
     let mut members = members(&engine)?;
     let mut message = vec![0x82, 0x80 | 126, 0, PAYLOAD_BYTES, 0, 0, 0, 0];
     message.resize(MASKED_HEADER_BYTES + usize::from(PAYLOAD_BYTES), b'a');
@@ -153,9 +163,25 @@ fn messages(times: u64) -> Result<u64> {
     Ok(turns(&engine))
 }
 
+/// Many small messages at a time, which nobody is to get: what is counted is their publishing.
+fn floods(times: u64) -> Result<u64> {
+    let engine = start(Hub { echo: false })?;
+    let mut client = connect(&engine)?;
+    let mut frame = vec![0x82, 0x80 | FLOOD_PAYLOAD_BYTES, 0, 0, 0, 0];
+    frame.resize(FLOOD_HEADER_BYTES + usize::from(FLOOD_PAYLOAD_BYTES), b'a');
+    let frames = frame.repeat(FLOOD_FRAMES);
+    for _ in 0..WARMUP + times {
+        let before = turns(&engine);
+        client.write_all(&frames)?;
+        wait_for_turns(&engine, before + 1)?;
+    }
+    std::mem::forget(client);
+    Ok(turns(&engine))
+}
+
 /// Nothing happens but ticks.
 fn idle_turns(times: u64) -> Result<u64> {
-    let engine = start()?;
+    let engine = start(Hub { echo: true })?;
     let members = members(&engine)?;
     wait_for_turns(&engine, turns(&engine) + WARMUP)?;
     wait_for_turns(&engine, turns(&engine) + times)?;

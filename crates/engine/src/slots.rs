@@ -63,15 +63,24 @@ const PAGE: usize = 64;
 /// Some places in a row, with what is there. The memory is there while something is.
 #[derive(Debug)]
 struct Page<T> {
-    things: Box<[Option<T>]>,
+    things: Option<Box<[Option<T>; PAGE]>>,
     /// Which of them are there, a bit each.
     taken: u64,
+}
+
+/// On the heap at once: a page may be larger than what a stack should take.
+fn vacant_page<T>() -> Box<[Option<T>; PAGE]> {
+    let things: Box<[Option<T>]> = (0..PAGE).map(|_| None).collect();
+    let Ok(things) = things.try_into() else {
+        unreachable!("as many as there are places")
+    };
+    things
 }
 
 impl<T> Default for Page<T> {
     fn default() -> Self {
         Page {
-            things: Box::default(),
+            things: None,
             taken: 0,
         }
     }
@@ -116,15 +125,12 @@ impl<'p, T> VacantSlot<'p, T> {
             slots.vacant.insert(number);
         }
         let page = &mut slots.pages[number];
-        if page.things.is_empty() {
-            page.things = (0..PAGE).map(|_| None).collect();
-        }
         page.taken |= bit(at);
         if page.taken == u64::MAX {
             slots.vacant.remove(number);
         }
         slots.len += 1;
-        page.things[at].insert(thing)
+        page.things.get_or_insert_with(vacant_page)[at].insert(thing)
     }
 }
 
@@ -141,13 +147,13 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<&T> {
         let page = self.pages.get(place / PAGE)?;
-        page.things.get(place % PAGE)?.as_ref()
+        page.things.as_ref()?[place % PAGE].as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         let page = self.pages.get_mut(place / PAGE)?;
-        page.things.get_mut(place % PAGE)?.as_mut()
+        page.things.as_mut()?[place % PAGE].as_mut()
     }
 
     /// The lowest place that is vacant.
@@ -172,15 +178,15 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let (number, at) = (place / PAGE, place % PAGE);
         let page = &mut self.pages[number];
-        let thing = page.things[at].take().expect("something is there");
+        let thing = page.things.as_mut().and_then(|things| things[at].take());
         page.taken &= !bit(at);
         if page.taken == 0 {
-            page.things = Box::default();
+            page.things = None;
         }
         self.vacant.insert(number);
         self.len -= 1;
         self.give_back();
-        thing
+        thing.expect("something is there")
     }
 
     /// Gives back the vacant pages at the end.
@@ -213,8 +219,10 @@ impl<T> Slots<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let pages = self.pages.iter().enumerate();
         pages.flat_map(|(number, page)| {
-            let things = page.things.iter().enumerate();
-            things.filter_map(move |(at, thing)| Some((number * PAGE + at, thing.as_ref()?)))
+            let things = page.things.iter().flat_map(|things| things.iter());
+            things
+                .enumerate()
+                .filter_map(move |(at, thing)| Some((number * PAGE + at, thing.as_ref()?)))
         })
     }
 }
@@ -297,7 +305,7 @@ mod tests {
             slots.remove(place);
         });
         assert_eq!(slots.get(MANY), Some(&MANY));
-        let pages = slots.pages.iter().filter(|page| !page.things.is_empty());
+        let pages = slots.pages.iter().filter(|page| page.things.is_some());
         assert_eq!((slots.len(), pages.count()), (1, 1));
         assert_eq!(slots.next_from(0), Some(MANY));
         slots.remove(MANY);

@@ -98,7 +98,7 @@ pub const fn server_frame_bytes(payload_len: usize) -> usize {
 
 /// Appends one unfragmented, unmasked frame.
 ///
-/// Exactly [`server_frame_bytes`] are appended; they are reserved at once.
+/// Exactly [`server_frame_bytes`] are appended.
 #[inline]
 pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     debug_assert!(!opcode.is_control() || payload.len() <= CONTROL_PAYLOAD_BYTES_MAX);
@@ -124,11 +124,20 @@ pub(super) fn append_deflated_frame(out: &mut Vec<u8>, opcode: Opcode, deflated:
 
 #[inline]
 fn append(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
-    out.reserve(server_frame_bytes(payload.len()));
     // Arrays of a known size become single stores.
     match payload.len() {
         len @ 0..=LEN7_MAX => out.extend_from_slice(&[first, len as u8]),
-        len @ 126..=LEN16_MAX => {
+        len => append_long_header(out, first, len),
+    }
+    out.extend_from_slice(payload);
+}
+
+/// The header of a payload of more than [`LEN7_MAX`] bytes, for which there is room then.
+#[inline(never)]
+fn append_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
+    out.reserve(server_frame_bytes(payload_len));
+    match payload_len {
+        len @ ..=LEN16_MAX => {
             let [high, low] = (len as u16).to_be_bytes();
             out.extend_from_slice(&[first, LEN16_MARK, high, low]);
         }
@@ -137,7 +146,6 @@ fn append(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(payload);
 }
 
 #[cfg(test)]

@@ -263,6 +263,7 @@ impl Exchange {
 
     /// Publishes to the room at `place`. Returns the room if some of its members can inflate:
     /// [`Exchange::deflate_last`] may follow.
+    #[inline]
     pub(crate) fn publish(
         &mut self,
         place: u32,

@@ -439,15 +439,13 @@ impl<'a> Delivery<'a> {
             let bytes = run.plain.bytes_of(&(number..number + 1));
             let buffer = run.plain.segment.buffer.bytes();
             let (opcode, payload) = split_frame(&buffer[bytes.start as usize..bytes.end as usize])?;
-            let recipients = run.recipients.as_deref();
-            let of_frame = recipients.and_then(|each| each.get(number as usize));
             Some(Frame {
                 kind: match opcode {
                     Opcode::Text => MessageKind::Text,
                     _ => MessageKind::Binary,
                 },
                 payload,
-                is_restricted: of_frame.is_some_and(|each| !matches!(each, Recipients::All)),
+                is_restricted: !matches!(run.recipients_of(number), Recipients::All),
             })
         })
     }

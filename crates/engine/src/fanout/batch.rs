@@ -1,5 +1,6 @@
 //! A batch: all that one shard publishes in one turn, encoded once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -24,15 +25,24 @@ pub struct Run {
     /// The first frame's number in the buffer.
     pub first_frame: u32,
     /// Where the frames are in the buffer.
-    pub bytes: std::ops::Range<u32>,
+    pub bytes: Range<u32>,
     /// The buffer.
     pub buffer: Arc<Buffer>,
     /// The same frames for members that can inflate, where that makes any of them smaller.
     pub deflated: Option<Deflated>,
     /// When the oldest frame had been received, in nanoseconds of the process's clock.
     pub received_ns: u64,
-    /// Who gets each frame; `None` where all of them go to everybody.
-    pub recipients: Option<Arc<[Recipients]>>,
+    /// Who gets the frames; `None` where all of them go to everybody.
+    pub recipients: Option<Arc<[Addressed]>>,
+}
+
+/// Frames in a row with the same recipients. The first of them comes where those before end.
+#[derive(Clone)]
+pub struct Addressed {
+    /// Where they end, as a number of frames of the run.
+    pub end: u32,
+    /// Who gets each of them.
+    pub recipients: Recipients,
 }
 
 /// The variant of a run for members that can inflate. Frame by frame it stands for the plain run;
@@ -92,34 +102,68 @@ impl Drop for Batch {
     }
 }
 
-/// Where a frame's bytes are until the batch is sealed.
+/// The largest payload whose frame is in the turn's buffer.
+const SHARED_PAYLOAD_BYTES_MAX: usize = SHARED_FRAME_BYTES_MAX - 4;
+
+const _: () = assert!(server_frame_bytes(SHARED_PAYLOAD_BYTES_MAX) == SHARED_FRAME_BYTES_MAX);
+
+/// Where the bytes of frames are until the batch is sealed.
 enum Place {
-    /// In the turn's buffer.
-    Shared { start: u32, end: u32 },
-    /// In a buffer of its own.
+    /// In the turn's buffer, from the frame of that number on.
+    Shared { first_frame: u32 },
+    /// In a buffer of its own: one frame.
     Large(Vec<u8>),
 }
 
 /// The deflated form of a frame, until the batch is sealed.
 struct DeflatedFrame {
-    bytes: std::ops::Range<usize>,
+    bytes: Range<usize>,
     window_bits: u8,
 }
 
-struct Pending {
+/// Frames that were published in a row to one room and for the same recipients.
+struct Stretch {
     room: u32,
+    frames: u32,
     place: Place,
+    /// Of the only frame.
     deflated: Option<DeflatedFrame>,
+    /// When the oldest of them had been received.
     received_ns: u64,
     recipients: Recipients,
 }
 
+impl Stretch {
+    /// Whether a small frame belongs to it that follows.
+    #[inline]
+    fn takes(&self, room: u32, recipients: &Recipients) -> bool {
+        self.room == room
+            && self.is_shared()
+            && self.deflated.is_none()
+            && self.recipients.are_surely(recipients)
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self.place, Place::Shared { .. })
+    }
+
+    /// Whether it is of one run with the next stretch.
+    fn is_of_run_with(&self, next: &Stretch) -> bool {
+        self.room == next.room && self.is_shared() && next.is_shared()
+    }
+}
+
 /// Gathers what a shard publishes in a turn.
 pub struct BatchBuilder {
+    /// The turn's buffer: small frames in the order in which they were published.
     bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<u32>,
     /// Deflated frames.
     deflated: Vec<u8>,
-    frames: Vec<Pending>,
+    /// Bytes of frames in buffers of their own.
+    large_bytes: usize,
+    stretches: Vec<Stretch>,
     rooms: Vec<Arc<Room>>,
     /// The place of each room in `rooms`, by epoch.
     places: FxHashMap<u64, u32>,
@@ -127,7 +171,6 @@ pub struct BatchBuilder {
     last_place: u32,
     /// Whether some room's frames are not side by side.
     interleaved: bool,
-    bytes_pending: usize,
     live: Arc<LiveBytes>,
 }
 
@@ -136,28 +179,30 @@ impl BatchBuilder {
     pub fn new(live: Arc<LiveBytes>) -> BatchBuilder {
         BatchBuilder {
             bytes: Vec::new(),
+            ends: Vec::new(),
             deflated: Vec::new(),
-            frames: Vec::new(),
+            large_bytes: 0,
+            stretches: Vec::new(),
             rooms: Vec::new(),
             places: FxHashMap::default(),
             last_place: 0,
             interleaved: false,
-            bytes_pending: 0,
             live,
         }
     }
 
     /// Whether nothing was published in this turn.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.stretches.is_empty()
     }
 
     /// The bytes that were published in this turn.
     pub fn bytes_pending(&self) -> usize {
-        self.bytes_pending
+        self.bytes.len() + self.deflated.len() + self.large_bytes
     }
 
     /// Encodes a frame: the only copy of its payload that is made for the whole room.
+    #[inline]
     pub fn append(
         &mut self,
         room: &Arc<Room>,
@@ -166,26 +211,43 @@ impl BatchBuilder {
         payload: &[u8],
         received_ns: u64,
     ) {
-        let room = self.room_place(room);
-        let frame_bytes = server_frame_bytes(payload.len());
-        self.bytes_pending += frame_bytes;
         debug_assert!(payload.len() <= MESSAGE_BYTES_MAX);
+        let room = self.room_place(room);
         // Endpoint code may publish more in a turn than its connections sent.
         let is_full = self.bytes.len() > MESSAGE_BYTES_MAX;
-        let place = if frame_bytes > SHARED_FRAME_BYTES_MAX || is_full {
-            let mut own = Vec::with_capacity(frame_bytes);
-            append_frame(&mut own, opcode, payload);
-            Place::Large(own)
-        } else {
-            let start = self.bytes.len() as u32;
-            append_frame(&mut self.bytes, opcode, payload);
-            Place::Shared {
-                start,
-                end: self.bytes.len() as u32,
+        if is_full || payload.len() > SHARED_PAYLOAD_BYTES_MAX {
+            let place = self.append_large(opcode, payload);
+            return self.begin_stretch(room, place, recipients, received_ns);
+        }
+        let first_frame = self.ends.len() as u32;
+        append_frame(&mut self.bytes, opcode, payload);
+        self.ends.push(self.bytes.len() as u32);
+        match self.stretches.last_mut() {
+            Some(last) if last.takes(room, &recipients) => {
+                last.frames += 1;
+                last.received_ns = last.received_ns.min(received_ns);
             }
-        };
-        self.frames.push(Pending {
+            _ => {
+                let place = Place::Shared { first_frame };
+                self.begin_stretch(room, place, recipients, received_ns);
+            }
+        }
+    }
+
+    #[cold]
+    fn append_large(&mut self, opcode: Opcode, payload: &[u8]) -> Place {
+        let mut own = Vec::with_capacity(server_frame_bytes(payload.len()));
+        append_frame(&mut own, opcode, payload);
+        self.large_bytes += own.len();
+        Place::Large(own)
+    }
+
+    /// Begins a stretch with its first frame.
+    #[inline(never)]
+    fn begin_stretch(&mut self, room: u32, place: Place, recipients: Recipients, received_ns: u64) {
+        self.stretches.push(Stretch {
             room,
+            frames: 1,
             place,
             deflated: None,
             received_ns,
@@ -204,28 +266,44 @@ impl BatchBuilder {
         payload: &[u8],
     ) -> bool {
         let start = self.deflated.len();
-        let Some(last) = self.frames.last_mut() else {
-            return false;
-        };
         if !deflater.append(&mut self.deflated, opcode, payload, level) {
             return false;
         }
-        self.bytes_pending += self.deflated.len() - start;
-        last.deflated = Some(DeflatedFrame {
-            bytes: start..self.deflated.len(),
-            window_bits: window_bits_for(payload.len()),
-        });
+        self.part_last_frame();
+        if let Some(last) = self.stretches.last_mut() {
+            last.deflated = Some(DeflatedFrame {
+                bytes: start..self.deflated.len(),
+                window_bits: window_bits_for(payload.len()),
+            });
+        }
         true
     }
 
-    fn room_place(&mut self, room: &Arc<Room>) -> u32 {
-        if self
-            .rooms
-            .get(self.last_place as usize)
-            .is_some_and(|last| last.epoch == room.epoch)
+    /// Gives the frame that was appended last a stretch of its own.
+    fn part_last_frame(&mut self) {
+        if let Some(last) = self.stretches.last_mut()
+            && last.frames > 1
         {
-            return self.last_place;
+            last.frames -= 1;
+            let (room, received_ns) = (last.room, last.received_ns);
+            let recipients = last.recipients.clone();
+            let first_frame = self.ends.len() as u32 - 1;
+            let place = Place::Shared { first_frame };
+            self.begin_stretch(room, place, recipients, received_ns);
         }
+    }
+
+    #[inline]
+    fn room_place(&mut self, room: &Arc<Room>) -> u32 {
+        let last = self.rooms.get(self.last_place as usize);
+        match last.is_some_and(|last| last.epoch == room.epoch) {
+            true => self.last_place,
+            false => self.enter_room(room),
+        }
+    }
+
+    #[inline(never)]
+    fn enter_room(&mut self, room: &Arc<Room>) -> u32 {
         let place = self.rooms.len() as u32;
         let known = *self.places.entry(room.epoch).or_insert(place);
         if known == place {
@@ -241,10 +319,9 @@ impl BatchBuilder {
     /// were published, in buffers of their exact size. The tickets are yet to be taken.
     pub fn seal(&mut self) -> Batch {
         if self.interleaved {
-            self.frames.sort_by_key(|frame| frame.room);
+            self.stretches.sort_by_key(|stretch| stretch.room);
         }
         let shared = self.freeze_shared();
-        let mut frames = self.frames.drain(..).peekable();
         let mut batch = Batch {
             runs: Vec::new(),
             bytes: 0,
@@ -253,39 +330,27 @@ impl BatchBuilder {
         let mut gather = Gather {
             first_frame: 0,
             position: 0,
-            shared: shared.as_ref(),
+            shared,
             deflated: &self.deflated,
             live: &self.live,
         };
-        let mut of_run = Vec::new();
-        while let Some(frame) = frames.next() {
-            let room = Arc::clone(&self.rooms[frame.room as usize]);
-            let run = match frame.place {
-                Place::Large(own) => {
-                    let buffer = Arc::new(Buffer::new(own, Box::default(), &self.live));
-                    let deflated = frame.deflated.map(|deflated| gather.alone(&deflated));
-                    large_run(room, buffer, deflated, frame.received_ns, frame.recipients)
+        for stretches in self.stretches.chunk_by_mut(Stretch::is_of_run_with) {
+            let room = Arc::clone(&self.rooms[stretches[0].room as usize]);
+            let run = match stretches {
+                [
+                    Stretch {
+                        place: Place::Large(own),
+                        ..
+                    },
+                ] => {
+                    let own = std::mem::take(own);
+                    gather.large_run(room, own, stretches)
                 }
-                Place::Shared { .. } => {
-                    let place = frame.room;
-                    of_run.push(frame);
-                    let same = |next: &Pending| next.room == place && next.place.is_shared();
-                    while let Some(next) = frames.next_if(same) {
-                        of_run.push(next);
-                    }
-                    match gather.run(room, &mut of_run) {
-                        Some(run) => run,
-                        None => {
-                            of_run.clear();
-                            continue;
-                        }
-                    }
-                }
+                _ => gather.run(room, stretches),
             };
             batch.bytes += run.held_bytes();
             batch.runs.push(run);
         }
-        drop(frames);
         self.live.add(batch.cost());
         self.reset();
         batch
@@ -293,64 +358,76 @@ impl BatchBuilder {
 
     /// What it holds from one turn to the next, in bytes.
     pub fn held_bytes(&self) -> usize {
-        let frames = self.frames.capacity() * size_of::<Pending>();
+        let ends = self.ends.capacity() * size_of::<u32>();
+        let stretches = self.stretches.capacity() * size_of::<Stretch>();
         let rooms = self.rooms.capacity() * size_of::<Arc<Room>>();
         let places = self.places.capacity() * size_of::<(u64, u32)>();
-        self.bytes.capacity() + self.deflated.capacity() + frames + rooms + places
+        self.bytes.capacity() + ends + self.deflated.capacity() + stretches + rooms + places
     }
 
-    /// The turn's buffer with the frames in the order of `self.frames`. A small one is copied, so
-    /// that the builder's own memory stays warm; a large one is handed over where it is in order.
-    fn freeze_shared(&mut self) -> Option<Arc<Buffer>> {
-        if self.bytes.is_empty() {
-            return None;
-        }
-        let mut ends = Vec::with_capacity(self.frames.len());
-        let mut total = 0;
-        for frame in &self.frames {
-            if let Place::Shared { start, end } = frame.place {
-                total += end - start;
-                ends.push(total);
-            }
-        }
-        debug_assert_eq!(total as usize, self.bytes.len());
-        let bytes = if self.interleaved {
-            let mut gathered = Vec::with_capacity(self.bytes.len());
-            for frame in &self.frames {
-                if let Place::Shared { start, end } = frame.place {
-                    gathered.extend_from_slice(&self.bytes[start as usize..end as usize]);
-                }
-            }
-            gathered
+    /// The turn's buffer with the frames in the order of `self.stretches`. A small one is copied,
+    /// so that the builder's own memory stays warm; a large one is handed over where it is in
+    /// order.
+    fn freeze_shared(&mut self) -> Arc<Buffer> {
+        let (bytes, ends) = if self.interleaved {
+            self.gathered()
         } else if self.bytes.len() <= SHARED_FRAME_BYTES_MAX {
-            self.bytes.as_slice().to_vec()
+            (self.bytes.as_slice().to_vec(), self.frame_ends())
         } else {
-            let next = Vec::with_capacity(self.bytes.len());
-            std::mem::replace(&mut self.bytes, next)
+            // All the room that turns needed so far, so that no frame is moved while it grows.
+            let next = Vec::with_capacity(self.bytes.capacity());
+            let bytes = std::mem::replace(&mut self.bytes, next);
+            (bytes, self.frame_ends())
         };
-        let ends = if ends.len() == 1 {
-            Box::default()
-        } else {
-            ends.into_boxed_slice()
-        };
-        Some(Arc::new(Buffer::new(bytes, ends, &self.live)))
+        Arc::new(Buffer::new(bytes, ends, &self.live))
+    }
+
+    /// The index of the turn's buffer; empty where that is one frame.
+    fn frame_ends(&self) -> Box<[u32]> {
+        match self.ends.len() {
+            1 => Box::default(),
+            _ => self.ends.as_slice().into(),
+        }
+    }
+
+    /// The small frames in the order of `self.stretches`, and where each of them ends.
+    fn gathered(&self) -> (Vec<u8>, Box<[u32]>) {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut ends = Vec::with_capacity(self.ends.len());
+        for stretch in &self.stretches {
+            let Place::Shared { first_frame } = stretch.place else {
+                continue;
+            };
+            let first = first_frame as usize;
+            let start = first.checked_sub(1).map_or(0, |before| self.ends[before]);
+            let own = &self.ends[first..first + stretch.frames as usize];
+            let end = own.last().map_or(start, |end| *end);
+            let before = bytes.len() as u32;
+            ends.extend(own.iter().map(|end| end - start + before));
+            bytes.extend_from_slice(&self.bytes[start as usize..end as usize]);
+        }
+        debug_assert_eq!(bytes.len(), self.bytes.len());
+        (bytes, ends.into_boxed_slice())
     }
 
     fn reset(&mut self) {
         self.bytes.clear();
+        self.ends.clear();
         self.deflated.clear();
+        self.large_bytes = 0;
+        self.stretches.clear();
         self.rooms.clear();
         self.places.clear();
         self.interleaved = false;
-        self.bytes_pending = 0;
     }
 
     /// Gives back memory that grew under load. Called every few seconds, between turns.
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.bytes = Vec::new();
+            self.ends = Vec::new();
             self.deflated = Vec::new();
-            self.frames = Vec::new();
+            self.stretches = Vec::new();
             self.rooms = Vec::new();
             self.places = FxHashMap::default();
         }
@@ -361,51 +438,67 @@ impl BatchBuilder {
 struct Gather<'a> {
     first_frame: u32,
     position: u32,
-    shared: Option<&'a Arc<Buffer>>,
+    shared: Arc<Buffer>,
     deflated: &'a [u8],
     live: &'a Arc<LiveBytes>,
 }
 
 impl Gather<'_> {
-    /// Takes the frames out, and leaves the memory for those of the next run.
-    fn run(&mut self, room: Arc<Room>, frames: &mut Vec<Pending>) -> Option<Run> {
-        let buffer = Arc::clone(self.shared?);
-        let bytes: u32 = frames.iter().map(|frame| frame.place.shared_bytes()).sum();
-        let received_ns = frames.iter().map(|frame| frame.received_ns).min()?;
-        let count = frames.len() as u32;
-        let selective = frames
-            .iter()
-            .any(|frame| !matches!(frame.recipients, Recipients::All));
-        let run = Run {
+    /// The next run in the shared buffer.
+    fn run(&mut self, room: Arc<Room>, stretches: &mut [Stretch]) -> Run {
+        let frames = stretches.iter().map(|stretch| stretch.frames).sum();
+        let first_frame = self.first_frame;
+        self.first_frame += frames;
+        let start = self.position;
+        self.position = self.shared.frame_range(self.first_frame - 1).end;
+        Run {
             room,
             first_ticket: 0,
-            frames: count,
-            first_frame: self.first_frame,
-            bytes: self.position..self.position + bytes,
-            deflated: self.variant(frames, &buffer, self.first_frame),
-            buffer,
-            received_ns,
-            recipients: selective.then(|| frames.drain(..).map(|frame| frame.recipients).collect()),
-        };
-        frames.clear();
-        self.first_frame += count;
-        self.position += bytes;
-        Some(run)
+            frames,
+            first_frame,
+            bytes: start..self.position,
+            deflated: self.variant(stretches, first_frame..first_frame + frames),
+            buffer: Arc::clone(&self.shared),
+            received_ns: received_ns(stretches),
+            recipients: take_recipients(stretches),
+        }
     }
 
-    /// The variant of a run in the shared buffer, whose frames begin with number `first_frame`
-    /// there: frame by frame what was deflated, or a copy of what was not.
-    fn variant(&self, frames: &[Pending], plain: &Buffer, first_frame: u32) -> Option<Deflated> {
-        let deflated = frames.iter().flat_map(|frame| &frame.deflated);
+    /// A run of one frame in a buffer of its own.
+    fn large_run(&self, room: Arc<Room>, own: Vec<u8>, stretches: &mut [Stretch]) -> Run {
+        let buffer = Arc::new(Buffer::new(own, Box::default(), self.live));
+        let deflated = stretches
+            .iter()
+            .find_map(|stretch| stretch.deflated.as_ref());
+        Run {
+            room,
+            first_ticket: 0,
+            frames: 1,
+            first_frame: 0,
+            bytes: 0..buffer.bytes().len() as u32,
+            buffer,
+            deflated: deflated.map(|deflated| self.alone(deflated)),
+            received_ns: received_ns(stretches),
+            recipients: take_recipients(stretches),
+        }
+    }
+
+    /// The variant of a run in the shared buffer, where its frames have these numbers: frame by
+    /// frame what was deflated, or a copy of what was not.
+    fn variant(&self, stretches: &[Stretch], numbers: Range<u32>) -> Option<Deflated> {
+        let deflated = stretches.iter().flat_map(|stretch| &stretch.deflated);
         let window_bits = deflated.map(|deflated| deflated.window_bits).max()?;
-        let encoded = |(number, frame): (u32, &Pending)| match &frame.deflated {
+        let each_frame = stretches
+            .iter()
+            .flat_map(|stretch| (0..stretch.frames).map(|_| &stretch.deflated));
+        let encoded = |(number, deflated): (u32, &Option<DeflatedFrame>)| match deflated {
             Some(deflated) => &self.deflated[deflated.bytes.clone()],
             None => {
-                let range = plain.frame_range(number);
-                &plain.bytes()[range.start as usize..range.end as usize]
+                let range = self.shared.frame_range(number);
+                &self.shared.bytes()[range.start as usize..range.end as usize]
             }
         };
-        let encoded: Vec<&[u8]> = (first_frame..).zip(frames).map(encoded).collect();
+        let encoded: Vec<&[u8]> = numbers.zip(each_frame).map(encoded).collect();
         let ends = encoded.iter().scan(0, |end, bytes| {
             *end += bytes.len() as u32;
             Some(*end)
@@ -431,42 +524,25 @@ impl Gather<'_> {
     }
 }
 
-impl Place {
-    fn is_shared(&self) -> bool {
-        matches!(self, Place::Shared { .. })
-    }
-
-    fn shared_bytes(&self) -> u32 {
-        match self {
-            Place::Shared { start, end } => end - start,
-            Place::Large(_) => 0,
-        }
-    }
+/// When the oldest frame had been received.
+fn received_ns(stretches: &[Stretch]) -> u64 {
+    let received_ns = stretches.iter().map(|stretch| stretch.received_ns);
+    received_ns.min().unwrap_or(0)
 }
 
-fn large_run(
-    room: Arc<Room>,
-    buffer: Arc<Buffer>,
-    deflated: Option<Deflated>,
-    received_ns: u64,
-    recipients: Recipients,
-) -> Run {
-    let bytes = 0..buffer.bytes().len() as u32;
-    let recipients = match recipients {
-        Recipients::All => None,
-        some => Some(Arc::from([some])),
-    };
-    Run {
-        room,
-        first_ticket: 0,
-        frames: 1,
-        first_frame: 0,
-        bytes,
-        buffer,
-        deflated,
-        received_ns,
-        recipients,
+/// Takes out who gets the frames; `None` where all of them go to everybody.
+fn take_recipients(stretches: &mut [Stretch]) -> Option<Arc<[Addressed]>> {
+    let mut each = stretches.iter().map(|stretch| &stretch.recipients);
+    if each.all(|recipients| matches!(recipients, Recipients::All)) {
+        return None;
     }
+    let mut end = 0;
+    let addressed = stretches.iter_mut().map(|stretch| {
+        end += stretch.frames;
+        let recipients = std::mem::take(&mut stretch.recipients);
+        Addressed { end, recipients }
+    });
+    Some(addressed.collect())
 }
 
 #[cfg(test)]

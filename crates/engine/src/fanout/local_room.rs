@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Recipients;
-use super::batch::Run;
+use super::batch::{Addressed, Run};
 use super::meter::{Charge, Meter};
 use super::room::Room;
 use super::segment::Segment;
@@ -27,8 +27,8 @@ pub struct LocalRun {
     pub deflated: Option<(Encoding, u8)>,
     /// How many there are.
     pub frames: u32,
-    /// Who gets each frame; `None` where all of them go to everybody.
-    pub recipients: Option<Arc<[Recipients]>>,
+    /// Who gets the frames; `None` where all of them go to everybody.
+    pub recipients: Option<Arc<[Addressed]>>,
 }
 
 /// The frames of a run in one of their forms.
@@ -69,21 +69,43 @@ impl LocalRun {
         self.plain.bytes.len() + deflated.map_or(0, |(deflated, _)| deflated.bytes.len())
     }
 
+    /// Who gets the frame of that number.
+    pub fn recipients_of(&self, frame: u32) -> &Recipients {
+        let mut addressed = self.addressed_from(frame);
+        addressed
+            .next()
+            .map_or(&Recipients::All, |each| &each.recipients)
+    }
+
+    /// The frames with recipients of their own that end behind the frame of that number.
+    fn addressed_from(&self, frame: u32) -> std::slice::Iter<'_, Addressed> {
+        let all = self.recipients.as_deref().unwrap_or_default();
+        all[all.partition_point(|each| each.end <= frame)..].iter()
+    }
+
     /// The next frames side by side that one member gets, among those from number `from` on.
-    /// `is_for` says of each frame whether it does. It has then been asked about the frame behind
+    /// `is_for` says of frames whether it does. It has then been asked about the frame behind
     /// them, too: the search goes on after that one.
     pub fn next_stretch(
         &self,
         from: u32,
         mut is_for: impl FnMut(&Recipients) -> bool,
     ) -> Option<Range<u32>> {
-        let Some(recipients) = &self.recipients else {
+        if self.recipients.is_none() {
             return (from < self.frames).then_some(from..self.frames);
-        };
-        let mut is_for = |frame: u32| is_for(&recipients[frame as usize]);
-        let start = (from..self.frames).find(|frame| is_for(*frame))?;
-        let end = (start + 1..self.frames).find(|frame| !is_for(*frame));
-        Some(start..end.unwrap_or(self.frames))
+        }
+        let mut is_for = |each: &&Addressed| is_for(&each.recipients);
+        let mut start = from;
+        let mut addressed = self.addressed_from(from);
+        let first = addressed.find(|each| {
+            let is_first = is_for(each);
+            if !is_first {
+                start = each.end;
+            }
+            is_first
+        })?;
+        let last = addressed.take_while(is_for).last().unwrap_or(first);
+        Some(start..last.end)
     }
 }
 

@@ -108,6 +108,17 @@ pub enum Recipients {
 }
 
 impl Recipients {
+    /// Whether both are the same members. A filter is asked about every frame, so it may say
+    /// something else of the next one.
+    #[inline]
+    pub(crate) fn are_surely(&self, others: &Recipients) -> bool {
+        match (self, others) {
+            (Recipients::All, Recipients::All) => true,
+            (Recipients::Except(sender), Recipients::Except(other)) => sender == other,
+            _ => false,
+        }
+    }
+
     /// Of these, those for which `filter` says so as well.
     pub fn only(self, filter: Filter) -> Recipients {
         match self {

@@ -342,6 +342,12 @@ impl Connection {
         self.peer = peer.into();
     }
 
+    /// Whether its messages still count.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open && !self.is_doomed
+    }
+
     /// Whether there is any use in reading it now.
     pub(in crate::engine) fn may_be_read(&self) -> bool {
         let is_stopped = match self.phase {

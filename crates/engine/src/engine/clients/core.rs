@@ -50,8 +50,13 @@ impl PublishedTo {
     pub(in crate::engine) fn clear(&mut self) {
         self.rooms.clear();
         if !self.names.is_empty() {
-            self.names.clear();
+            self.clear_names();
         }
+    }
+
+    #[cold]
+    fn clear_names(&mut self) {
+        self.names.clear();
     }
 }
 
@@ -282,8 +287,7 @@ impl Core {
 
     /// Whether messages of the connection, which is there, still count.
     pub(in crate::engine) fn is_open(&self, key: Key) -> bool {
-        let connection = &self.connections[key.index as usize];
-        connection.phase == Phase::Open && !connection.is_doomed
+        self.connections[key.index as usize].is_open()
     }
 
     /// Whether nothing more of the connection, which is there, is to be read for now.
@@ -410,7 +414,9 @@ impl Core {
         (room.epoch == id.epoch).then_some(id.place)
     }
 
-    /// Publishes to a room that this shard has members of.
+    /// Publishes to a room that this shard has members of. Whoever has just looked the room up is
+    /// to be one piece of code with this, which finds it without looking again.
+    #[inline(always)]
     pub(in crate::engine) fn publish(
         &mut self,
         place: u32,
@@ -419,10 +425,10 @@ impl Core {
         payload: &[u8],
         received_ns: u64,
     ) {
-        self.work.spend(PRICE_PUBLISH);
         let room = self
             .exchange
             .publish(place, recipients, opcode, payload, received_ns);
+        self.work.spend(PRICE_PUBLISH);
         if let Some(room) = room {
             self.deflate_published(&room, opcode, payload);
         }

@@ -22,7 +22,7 @@ use crate::wire::frame::{Opcode, append_frame};
 
 /// One connection while what it sent is decoded.
 struct Hearing<'h> {
-    endpoint: &'h Arc<dyn ErasedEndpoint>,
+    endpoint: &'h dyn ErasedEndpoint,
     meter: Meter<'h>,
     message_bytes_max: usize,
     received_ns: u64,
@@ -74,7 +74,7 @@ impl Clients {
             key,
             (&mut decoder, &mut pace),
             bytes,
-            &endpoint,
+            &*endpoint,
             received_ns,
         );
         let held = decoder.held_bytes();
@@ -112,7 +112,7 @@ impl Clients {
         key: Key,
         (decoder, pace): (&mut Decoder, &mut Option<Box<Pace>>),
         bytes: &mut [u8],
-        endpoint: &Arc<dyn ErasedEndpoint>,
+        endpoint: &dyn ErasedEndpoint,
         received_ns: u64,
     ) -> Option<Stopped> {
         let (limits, rate) = self.bounds_of(key);
@@ -127,14 +127,13 @@ impl Clients {
         let mut input = Input::new(bytes);
         let mut has_begun = false;
         loop {
-            let is_open = self.core.is_open(key);
-            if is_open && hearing.meter.must_wait() && !input.is_empty() {
-                break;
-            }
+            let connection = &self.core.connections[key.index as usize];
+            let is_open = connection.is_open();
+            let must_wait = is_open && (connection.is_held || hearing.meter.must_wait());
             // One frame gets through in any case, so that this comes to an end. Of a connection
             // that is doomed nothing is kept: it is decoded to the end, so that its Close is found.
-            let is_over = self.core.work.is_quantum_spent() && has_begun && !input.is_empty();
-            if is_over && !self.core.is_doomed(key) {
+            let is_over = has_begun && self.core.work.is_quantum_spent() && !connection.is_doomed;
+            if (must_wait || is_over) && !input.is_empty() {
                 break;
             }
             has_begun = true;
@@ -147,12 +146,7 @@ impl Clients {
                     self.core.doom(key, CloseReason::ClientClosed(code));
                     break;
                 }
-                Ok(Some(item)) if is_open => {
-                    self.take_item(key, item, &mut hearing);
-                    if self.core.is_held(key) && !input.is_empty() {
-                        break;
-                    }
-                }
+                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
                 Ok(Some(_)) => {}
                 Err(error) => {
                     self.core.doom(key, CloseReason::Protocol(error));
@@ -226,10 +220,11 @@ impl Clients {
         (limits, settings.rate)
     }
 
+    #[inline]
     fn call_message(
         &mut self,
         key: Key,
-        endpoint: &Arc<dyn ErasedEndpoint>,
+        endpoint: &dyn ErasedEndpoint,
         message: Message<'_>,
         received_ns: u64,
     ) {

@@ -70,6 +70,14 @@ impl<'p> Meter<'p> {
     /// Judges one more message, and takes its tokens where it gets through.
     #[inline]
     pub(in crate::engine) fn judge(&mut self, bytes: usize) -> Judgement {
+        match self.pace {
+            None => Judgement::Pass,
+            Some(_) => self.judge_paced(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn judge_paced(&mut self, bytes: usize) -> Judgement {
         let Some(pace) = &mut self.pace else {
             return Judgement::Pass;
         };

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use super::super::ConnectionId;
 use super::super::directory::Directory;
 use super::super::room::{EndpointId, RoomKey};
+use super::super::{ConnectionId, Filter};
 use super::*;
 
 const SENDER: ConnectionId = ConnectionId {
@@ -177,20 +177,15 @@ fn recipients_stay_with_their_frames() {
     let (mut builder, _) = builder();
     append(&mut builder, &a, "to all");
     append(&mut builder, &b, "plain");
-    builder.append(
-        &a,
-        Recipients::Except(SENDER),
-        Opcode::Text,
-        b"not to the sender",
-        0,
-    );
-    builder.append(
-        &a,
-        Recipients::If(Arc::new(|_| false)),
-        Opcode::Text,
-        b"to none",
-        0,
-    );
+    for payload in ["not to the sender", "nor this"] {
+        let recipients = Recipients::Except(SENDER);
+        builder.append(&a, recipients, Opcode::Text, payload.as_bytes(), 0);
+    }
+    let nobody: Filter = Arc::new(|_| false);
+    for payload in ["to none", "nor this"] {
+        let recipients = Recipients::If(Arc::clone(&nobody));
+        builder.append(&a, recipients, Opcode::Text, payload.as_bytes(), 0);
+    }
     builder.append(
         &b,
         Recipients::Except(SENDER),
@@ -199,13 +194,18 @@ fn recipients_stay_with_their_frames() {
         0,
     );
     let batch = builder.seal();
-    let recipients = batch.runs[0].recipients.as_deref().unwrap_or_default();
+    let addressed = batch.runs[0].recipients.as_deref().unwrap_or_default();
+    let addressed: Vec<_> = addressed
+        .iter()
+        .map(|each| (each.end, &each.recipients))
+        .collect();
     assert!(matches!(
-        recipients,
+        addressed[..],
         [
-            Recipients::All,
-            Recipients::Except(SENDER),
-            Recipients::If(_)
+            (1, Recipients::All),
+            (3, Recipients::Except(SENDER)),
+            (4, Recipients::If(_)),
+            (5, Recipients::If(_)),
         ]
     ));
     assert!(
@@ -213,7 +213,8 @@ fn recipients_stay_with_their_frames() {
         "plain frames need no list"
     );
     let large = batch.runs[2].recipients.as_deref().unwrap_or_default();
-    assert!(matches!(large, [Recipients::Except(SENDER)]));
+    let [large] = large else { panic!("one frame") };
+    assert!(matches!(large.recipients, Recipients::Except(SENDER)));
 }
 
 #[test]
