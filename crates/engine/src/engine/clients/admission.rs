@@ -14,7 +14,7 @@ impl Clients {
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(in crate::engine) fn count_out(&self, shard: u16) {
+    pub(super) fn count_out(&self, shard: u16) {
         self.core.doors.doors[usize::from(shard)]
             .load
             .fetch_sub(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::any::Any;
 
 /// Values of different types. Without any it is one word.
 #[derive(Default)]
-pub(in crate::engine) struct Attachments(
+pub(super) struct Attachments(
     #[allow(
         clippy::box_collection,
         reason = "8 bytes in every slab entry instead of 24"
@@ -14,19 +14,19 @@ pub(in crate::engine) struct Attachments(
 
 impl Attachments {
     /// Keeps a value, in place of the one of its type.
-    pub(in crate::engine) fn set<T: Any + Send>(&mut self, value: T) {
+    pub(super) fn set<T: Any + Send>(&mut self, value: T) {
         match self.get_mut() {
             Some(earlier) => *earlier = value,
             None => self.0.get_or_insert_default().push(Box::new(value)),
         }
     }
 
-    pub(in crate::engine) fn get_mut<T: Any + Send>(&mut self) -> Option<&mut T> {
+    pub(super) fn get_mut<T: Any + Send>(&mut self) -> Option<&mut T> {
         let values = self.0.as_mut()?;
         values.iter_mut().find_map(|each| each.downcast_mut())
     }
 
-    pub(in crate::engine) fn as_slice(&self) -> &[Box<dyn Any + Send>] {
+    pub(super) fn as_slice(&self) -> &[Box<dyn Any + Send>] {
         self.0.as_ref().map_or(&[], |values| values)
     }
 }

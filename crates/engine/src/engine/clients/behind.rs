@@ -13,17 +13,17 @@ use crate::fanout::meter::{Charge, Meter};
 use crate::wire::frame::Opcode;
 
 /// A message that waits.
-pub(in crate::engine) struct Behind {
-    pub(in crate::engine) key: Key,
+pub(super) struct Behind {
+    pub(super) key: Key,
     /// The rooms whose frames it follows, and until when.
-    pub(in crate::engine) rooms: Vec<(RoomId, Until)>,
-    pub(in crate::engine) opcode: Opcode,
-    pub(in crate::engine) payload: Box<[u8]>,
-    pub(in crate::engine) received_ns: u64,
+    pub(super) rooms: Vec<(RoomId, Until)>,
+    pub(super) opcode: Opcode,
+    pub(super) payload: Box<[u8]>,
+    pub(super) received_ns: u64,
 }
 
 /// The messages that wait on a shard.
-pub(in crate::engine) struct BehindRooms {
+pub(super) struct BehindRooms {
     /// In the order in which they were sent, by the place of the client.
     by_client: FxHashMap<u32, VecDeque<Behind>>,
     bytes: usize,
@@ -31,7 +31,7 @@ pub(in crate::engine) struct BehindRooms {
 }
 
 impl BehindRooms {
-    pub(in crate::engine) fn new(meter: &Rc<Meter>) -> BehindRooms {
+    pub(super) fn new(meter: &Rc<Meter>) -> BehindRooms {
         BehindRooms {
             by_client: FxHashMap::default(),
             bytes: 0,
@@ -40,17 +40,17 @@ impl BehindRooms {
     }
 
     #[inline]
-    pub(in crate::engine) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.by_client.is_empty()
     }
 
     /// Whether any wait for the client: what is sent to it now has to wait, too.
     #[inline]
-    pub(in crate::engine) fn has_any_for(&self, key: Key) -> bool {
+    pub(super) fn has_any_for(&self, key: Key) -> bool {
         !self.is_empty() && self.by_client.contains_key(&key.index)
     }
 
-    pub(in crate::engine) fn push(&mut self, behind: Behind) {
+    pub(super) fn push(&mut self, behind: Behind) {
         self.bytes += behind.cost();
         self.charge.set(self.bytes);
         let waiting = self.by_client.entry(behind.key.index).or_default();
@@ -58,7 +58,7 @@ impl BehindRooms {
     }
 
     /// Those that wait for the client at this place.
-    pub(in crate::engine) fn take(&mut self, index: u32) -> Option<VecDeque<Behind>> {
+    pub(super) fn take(&mut self, index: u32) -> Option<VecDeque<Behind>> {
         let waiting = self.by_client.remove(&index)?;
         self.bytes -= waiting.iter().map(Behind::cost).sum::<usize>();
         self.charge.set(self.bytes);
@@ -67,12 +67,12 @@ impl BehindRooms {
 }
 
 impl BehindRooms {
-    pub(in crate::engine) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Behind> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Behind> {
         self.by_client.values_mut().flatten()
     }
 
     /// The places of the clients for which any wait.
-    pub(in crate::engine) fn clients(&self) -> Vec<u32> {
+    pub(super) fn clients(&self) -> Vec<u32> {
         self.by_client.keys().copied().collect()
     }
 }

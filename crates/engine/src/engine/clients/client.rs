@@ -16,15 +16,15 @@ use crate::wire::frame::MessageKind;
 /// An open connection, as code around its endpoint sees it during a callback: it does not know what
 /// the endpoint keeps.
 pub struct Client<'c> {
-    pub(in crate::engine) core: &'c mut Core,
-    pub(in crate::engine) key: Key,
+    pub(super) core: &'c mut Core,
+    pub(super) key: Key,
     received_ns: u64,
     /// Who of the recipients may get what is published.
     veto: Option<Filter>,
 }
 
 impl<'c> Client<'c> {
-    pub(in crate::engine) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Client<'c> {
+    pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Client<'c> {
         core.published.clear();
         Client {
             core,

@@ -13,12 +13,10 @@ use super::connection::Phase;
 use super::core::Core;
 use super::delivery;
 use crate::clock::ticks_of;
-use crate::counter::Counter;
 use crate::engine::clients::Clients;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::ids::Key;
 use crate::engine::refusal::{Refusal, Refused};
-use crate::engine::stats::ShardStats;
 use crate::fanout::outbox::{Origin, Outbox};
 use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT, REFUSING_WAIT};
 use crate::wire::close::append_close;
@@ -73,7 +71,7 @@ impl Clients {
     }
 
     /// Removes a connection that has just died, for whoever needs its file before the turn ends.
-    pub(in crate::engine) fn remove_at_once(&mut self, key: Key) {
+    pub(super) fn remove_at_once(&mut self, key: Key) {
         if self.core.dead.last() == Some(&key) {
             self.core.dead.pop();
             self.remove(key);
@@ -98,7 +96,7 @@ impl Clients {
         }
     }
 
-    pub(in crate::engine) fn remove(&mut self, key: Key) {
+    pub(super) fn remove(&mut self, key: Key) {
         self.core.work.spend(PRICE_CLOSING);
         let connection = self.core.connections.remove(key.index as usize);
         debug_assert!(connection.phase == Phase::Dead && connection.generation == key.generation);
@@ -150,7 +148,7 @@ impl Clients {
         owed
     }
 
-    pub(in crate::engine) fn close_open(&mut self, key: Key, reason: &CloseReason) {
+    pub(super) fn close_open(&mut self, key: Key, reason: &CloseReason) {
         let received_ns = self.core.clock.turn_ns();
         let endpoint = self.core.connections[key.index as usize].endpoint;
         let endpoint = Arc::clone(&self.endpoints[usize::from(endpoint.0)]);
@@ -226,7 +224,7 @@ impl Clients {
     }
 
     /// The outbox has become empty.
-    pub(in crate::engine) fn all_sent(&mut self, key: Key) {
+    pub(super) fn all_sent(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
             return;
         };
@@ -284,10 +282,10 @@ impl Clients {
             "from {:?} to {phase:?}",
             connection.phase
         );
-        if let Some(gauge) = gauge(stats, connection.phase) {
+        if let Some(gauge) = connection.phase.gauge(stats) {
             gauge.set(gauge.get().saturating_sub(1));
         }
-        if let Some(gauge) = gauge(stats, phase) {
+        if let Some(gauge) = phase.gauge(stats) {
             gauge.add(1);
         }
         let deflates = (connection.window_bits > 0).then_some(&stats.deflate_open);
@@ -332,15 +330,5 @@ impl Clients {
         } else {
             self.client_ended(key);
         }
-    }
-}
-
-/// The gauge that counts connections in a phase.
-pub(in crate::engine) fn gauge(stats: &ShardStats, phase: Phase) -> Option<&Counter> {
-    match phase {
-        Phase::Handshake | Phase::Request | Phase::Deferred => Some(&stats.connecting),
-        Phase::Open => Some(&stats.open),
-        Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
-        Phase::Dead => None,
     }
 }

@@ -4,11 +4,13 @@
 //! while it is needed.
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
+use mio::event::Event;
 use rustc_hash::FxBuildHasher;
 
 use super::extras::Extras;
@@ -16,14 +18,19 @@ use super::held::Held;
 use super::pace::Pace;
 use super::peer::Peer;
 use crate::clock::Tick;
+use crate::counter::Counter;
 use crate::engine::answer::{AnswerSlot, HeadVerdict, Terms};
 use crate::engine::over_limit::OverLimit;
+use crate::engine::stats::ShardStats;
 use crate::engine::stream::Stream;
 use crate::engine::tls::TlsSession;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
-use crate::limits::{FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, SLICES_PER_WRITE};
+use crate::limits::{
+    COMPRESSED_READ_BYTES_MAX, FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, READ_QUANTUM_BYTES,
+    SLICES_PER_WRITE,
+};
 use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
 use crate::wire::http::ChunkedDecoder;
@@ -52,7 +59,7 @@ pub(in crate::engine) enum Phase {
 impl Phase {
     /// Every transition: the table of `LIFECYCLE.md`, which a test compares with this.
     #[rustfmt::skip]
-    pub(in crate::engine) const TRANSITIONS: &[(Phase, Phase)] = &[
+    pub(super) const TRANSITIONS: &[(Phase, Phase)] = &[
         (Phase::Handshake, Phase::Request),
         (Phase::Handshake, Phase::Draining),
         (Phase::Handshake, Phase::Dead),
@@ -72,13 +79,23 @@ impl Phase {
         (Phase::Draining, Phase::Dead),
         (Phase::Lingering, Phase::Dead),
     ];
+
+    /// The gauge that counts connections in this phase.
+    pub(super) fn gauge(self, stats: &ShardStats) -> Option<&Counter> {
+        match self {
+            Phase::Handshake | Phase::Request | Phase::Deferred => Some(&stats.connecting),
+            Phase::Open => Some(&stats.open),
+            Phase::Closing | Phase::Draining | Phase::Lingering => Some(&stats.closing),
+            Phase::Dead => None,
+        }
+    }
 }
 
 /// A membership: the room's place on this shard, and the connection's place among its members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::engine) struct Membership {
-    pub(in crate::engine) room: u32,
-    pub(in crate::engine) place: u32,
+pub(super) struct Membership {
+    pub(super) room: u32,
+    pub(super) place: u32,
 }
 
 /// Places by rooms, in the order of joining until one is left: the last one takes its place then.
@@ -87,7 +104,7 @@ type Places = IndexMap<u32, u32, FxBuildHasher>;
 /// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
 /// and left in constant time.
 #[derive(Debug, Default)]
-pub(in crate::engine) enum Memberships {
+pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
@@ -95,7 +112,7 @@ pub(in crate::engine) enum Memberships {
 }
 
 impl Memberships {
-    pub(in crate::engine) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Memberships::None => 0,
             Memberships::One(_) => 1,
@@ -104,7 +121,7 @@ impl Memberships {
     }
 
     /// The membership at `index`, of [`Memberships::len`].
-    pub(in crate::engine) fn at(&self, index: usize) -> Option<Membership> {
+    pub(super) fn at(&self, index: usize) -> Option<Membership> {
         match self {
             Memberships::One(one) => Some(*one).filter(|_| index == 0),
             Memberships::Many(many) => {
@@ -118,11 +135,11 @@ impl Memberships {
         }
     }
 
-    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = Membership> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Membership> {
         (0..self.len()).filter_map(|index| self.at(index))
     }
 
-    pub(in crate::engine) fn contains(&self, room: u32) -> bool {
+    pub(super) fn contains(&self, room: u32) -> bool {
         match self {
             Memberships::None => false,
             Memberships::One(one) => one.room == room,
@@ -131,7 +148,7 @@ impl Memberships {
     }
 
     /// The seat in the room.
-    pub(in crate::engine) fn seat_in(&self, room: u32) -> Option<u32> {
+    pub(super) fn seat_in(&self, room: u32) -> Option<u32> {
         match self {
             Memberships::One(one) => (one.room == room).then_some(one.place),
             Memberships::Many(many) => many.get(&room).copied(),
@@ -139,7 +156,7 @@ impl Memberships {
         }
     }
 
-    pub(in crate::engine) fn add(&mut self, membership: Membership) {
+    pub(super) fn add(&mut self, membership: Membership) {
         debug_assert!(!self.contains(membership.room));
         match self {
             Memberships::None => *self = Memberships::One(membership),
@@ -154,7 +171,7 @@ impl Memberships {
     }
 
     /// Takes the membership of `room` out. Returns the connection's place in it.
-    pub(in crate::engine) fn remove(&mut self, room: u32) -> Option<u32> {
+    pub(super) fn remove(&mut self, room: u32) -> Option<u32> {
         match self {
             Memberships::One(one) if one.room == room => {
                 let place = one.place;
@@ -171,7 +188,7 @@ impl Memberships {
     }
 
     /// Notes that the connection's place in `room` has changed.
-    pub(in crate::engine) fn moved(&mut self, room: u32, place: u32) {
+    pub(super) fn moved(&mut self, room: u32, place: u32) {
         match self {
             Memberships::One(one) if one.room == room => one.place = place,
             Memberships::Many(many) => {
@@ -220,60 +237,92 @@ pub(in crate::engine) struct Chunked {
     pub(in crate::engine) consumed: usize,
 }
 
+/// A socket that is to become a connection.
+pub(in crate::engine) struct Arrival {
+    pub(in crate::engine) stream: Stream,
+    pub(in crate::engine) tls: Option<TlsSession>,
+    pub(in crate::engine) peer: SocketAddr,
+    /// It is let in only to be told so.
+    pub(in crate::engine) over_limit: Option<OverLimit>,
+    pub(in crate::engine) is_counted: bool,
+    pub(in crate::engine) awaits_proxy_header: bool,
+    /// When its first request has to be there, on the clock of reading.
+    pub(in crate::engine) deadline_tick: Tick,
+}
+
+/// The outcome of one `recv`.
+pub(in crate::engine) enum Received {
+    /// The buffer is filled up to `end`, what was kept in front included, with `new` bytes of it
+    /// just received. Where `is_drained`, the socket has nothing more for now.
+    Bytes {
+        end: usize,
+        new: usize,
+        is_drained: bool,
+    },
+    /// A signal came instead.
+    Interrupted,
+    /// There is nothing for now.
+    Nothing,
+    /// The client has finished its stream.
+    End,
+    /// The connection is gone.
+    Gone,
+}
+
 /// One connection.
 pub(in crate::engine) struct Connection {
-    pub(in crate::engine) stream: Stream,
-    pub(in crate::engine) tls: Option<Box<TlsSession>>,
-    pub(in crate::engine) outbox: Outbox,
-    pub(in crate::engine) decoder: Decoder,
+    pub(super) stream: Stream,
+    pub(super) tls: Option<Box<TlsSession>>,
+    pub(super) outbox: Outbox,
+    pub(super) decoder: Decoder,
     /// What the endpoint keeps for it.
-    pub(in crate::engine) state: Option<Box<dyn Any + Send>>,
-    pub(in crate::engine) extras: Extras,
-    pub(in crate::engine) rooms: Memberships,
-    pub(in crate::engine) cold: Option<Box<Cold>>,
+    pub(super) state: Option<Box<dyn Any + Send>>,
+    pub(super) extras: Extras,
+    pub(super) rooms: Memberships,
+    pub(super) cold: Option<Box<Cold>>,
     peer: Peer,
-    pub(in crate::engine) generation: u32,
+    pub(super) generation: u32,
     /// When something was last heard, on the clock of reading.
-    pub(in crate::engine) heard_tick: Tick,
+    pub(super) heard_tick: Tick,
     /// When the phase ends at the latest (request and deferred: on the clock of reading).
-    pub(in crate::engine) deadline_tick: Tick,
-    pub(in crate::engine) next_ping_tick: Tick,
+    pub(super) deadline_tick: Tick,
+    pub(super) next_ping_tick: Tick,
     /// Since when a message is unfinished, on the clock of reading; zero: none is.
-    pub(in crate::engine) message_since_tick: Tick,
-    pub(in crate::engine) endpoint: EndpointId,
-    pub(in crate::engine) phase: Phase,
+    pub(super) message_since_tick: Tick,
+    pub(super) endpoint: EndpointId,
+    pub(super) phase: Phase,
     /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
     /// not agreed on. It stays as it is while the connection is open.
-    pub(in crate::engine) window_bits: u8,
-    pub(in crate::engine) over_limit: Option<OverLimit>,
+    pub(super) window_bits: u8,
+    pub(super) over_limit: Option<OverLimit>,
     /// The last read may have left something.
-    pub(in crate::engine) is_readable: bool,
+    pub(super) is_readable: bool,
     /// The last send did not block.
-    pub(in crate::engine) is_writable: bool,
+    pub(super) is_writable: bool,
     /// The operating system said that nothing more will come: read on to the end.
-    pub(in crate::engine) is_read_closed: bool,
+    pub(super) is_read_closed: bool,
     /// It is in the list of connections to be read.
-    pub(in crate::engine) is_queued_to_read: bool,
+    pub(super) is_queued_to_read: bool,
     /// It is in the list of connections to be flushed.
-    pub(in crate::engine) is_dirty: bool,
+    pub(super) is_dirty: bool,
     /// It is in the list of connections whose last send would have blocked.
-    pub(in crate::engine) is_lagging: bool,
+    pub(super) is_lagging: bool,
     /// It is about to be closed: the reason is noted.
-    pub(in crate::engine) is_doomed: bool,
+    pub(super) is_doomed: bool,
     /// What it was being sent was dropped within a frame, so nothing can follow.
-    pub(in crate::engine) is_cut: bool,
+    pub(super) is_cut: bool,
     /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
-    pub(in crate::engine) is_counted: bool,
+    pub(super) is_counted: bool,
     /// It has one of the places for those who are refused or linger, and no other.
-    pub(in crate::engine) is_apart: bool,
+    pub(super) is_apart: bool,
     /// A header of the PROXY protocol has to come first.
-    pub(in crate::engine) awaits_proxy_header: bool,
+    pub(super) awaits_proxy_header: bool,
     /// Its endpoint wants nothing more of it to be read for now.
-    pub(in crate::engine) is_held: bool,
+    pub(super) is_held: bool,
     /// Its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
-    pub(in crate::engine) awaits_low_water: bool,
+    pub(super) awaits_low_water: bool,
     /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
-    pub(in crate::engine) is_of_unknown_client: bool,
+    pub(super) is_of_unknown_client: bool,
 }
 
 /// A page of 64 of them is 12 KiB, which is a size that the allocator has. In a build for
@@ -282,35 +331,30 @@ const _: () =
     assert!(size_of::<Option<Connection>>() <= if cfg!(debug_assertions) { 216 } else { 192 });
 
 impl Connection {
-    pub(in crate::engine) fn new(
-        stream: Stream,
-        tls: Option<TlsSession>,
-        peer: SocketAddr,
-        generation: u32,
-    ) -> Connection {
-        let phase = match tls {
+    pub(super) fn new(arrival: Arrival, generation: u32) -> Connection {
+        let phase = match arrival.tls {
             Some(_) => Phase::Handshake,
             None => Phase::Request,
         };
         Connection {
-            stream,
-            tls: tls.map(Box::new),
+            stream: arrival.stream,
+            tls: arrival.tls.map(Box::new),
             outbox: Outbox::default(),
             decoder: Decoder::new(),
             state: None,
             extras: Extras::default(),
             rooms: Memberships::None,
             cold: None,
-            peer: peer.into(),
+            peer: arrival.peer.into(),
             generation,
             heard_tick: 0,
-            deadline_tick: 0,
+            deadline_tick: arrival.deadline_tick,
             next_ping_tick: 0,
             message_since_tick: 0,
             endpoint: EndpointId(0),
             phase,
             window_bits: 0,
-            over_limit: None,
+            over_limit: arrival.over_limit,
             is_readable: false,
             is_writable: true,
             is_read_closed: false,
@@ -319,12 +363,169 @@ impl Connection {
             is_lagging: false,
             is_doomed: false,
             is_cut: false,
-            is_counted: false,
-            is_apart: false,
-            awaits_proxy_header: false,
+            is_counted: arrival.is_counted,
+            is_apart: arrival.over_limit.is_some(),
+            awaits_proxy_header: arrival.awaits_proxy_header,
             is_held: false,
             awaits_low_water: false,
             is_of_unknown_client: false,
+        }
+    }
+
+    #[inline]
+    pub(in crate::engine) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    #[inline]
+    pub(in crate::engine) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    #[inline]
+    pub(in crate::engine) fn endpoint(&self) -> EndpointId {
+        self.endpoint
+    }
+
+    /// The request that is being read is for a path of this endpoint.
+    pub(in crate::engine) fn set_endpoint(&mut self, endpoint: EndpointId) {
+        self.endpoint = endpoint;
+    }
+
+    /// The limit past which it was let in only to be told so.
+    #[inline]
+    pub(in crate::engine) fn over_limit(&self) -> Option<OverLimit> {
+        self.over_limit
+    }
+
+    /// When the phase ends at the latest.
+    #[inline]
+    pub(in crate::engine) fn deadline_tick(&self) -> Tick {
+        self.deadline_tick
+    }
+
+    pub(in crate::engine) fn set_deadline(&mut self, tick: Tick) {
+        self.deadline_tick = tick;
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    pub(in crate::engine) fn outbox_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    #[inline]
+    pub(in crate::engine) fn tls(&self) -> Option<&TlsSession> {
+        self.tls.as_deref()
+    }
+
+    #[inline]
+    pub(in crate::engine) fn tls_mut(&mut self) -> Option<&mut TlsSession> {
+        self.tls.as_deref_mut()
+    }
+
+    /// What it needs before it is open, if anything is kept of it.
+    pub(in crate::engine) fn cold(&self) -> Option<&Cold> {
+        self.cold.as_deref()
+    }
+
+    /// As [`Connection::cold`].
+    pub(in crate::engine) fn cold_if_any(&mut self) -> Option<&mut Cold> {
+        self.cold.as_deref_mut()
+    }
+
+    /// What it needs before it is open: from now on kept.
+    pub(in crate::engine) fn cold_mut(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+
+    /// Takes that out: the request is over.
+    pub(in crate::engine) fn take_cold(&mut self) -> Option<Box<Cold>> {
+        self.cold.take()
+    }
+
+    #[inline]
+    pub(in crate::engine) fn awaits_proxy_header(&self) -> bool {
+        self.awaits_proxy_header
+    }
+
+    /// The header of the PROXY protocol has come.
+    pub(in crate::engine) fn note_proxy_header(&mut self) {
+        self.awaits_proxy_header = false;
+    }
+
+    /// Whether it is somebody's whom the proxy does not name.
+    #[inline]
+    pub(in crate::engine) fn is_of_unknown_client(&self) -> bool {
+        self.is_of_unknown_client
+    }
+
+    /// The proxy has said that it does not know whose it is.
+    pub(in crate::engine) fn note_unknown_client(&mut self) {
+        self.is_of_unknown_client = true;
+    }
+
+    /// Notes what the operating system says of its socket. Returns whether there is something to be
+    /// read, and whether the socket takes something again that waits.
+    #[inline]
+    pub(in crate::engine) fn note_event(&mut self, event: &Event) -> (bool, bool) {
+        let is_over = event.is_read_closed() || event.is_error();
+        self.is_read_closed |= is_over;
+        let readable = event.is_readable() || is_over;
+        self.is_readable |= readable;
+        let writable = event.is_writable() && !self.is_writable;
+        self.is_writable |= event.is_writable();
+        (readable, writable && self.has_to_send())
+    }
+
+    /// Whether nothing will come after what is there.
+    #[inline]
+    pub(in crate::engine) fn is_read_closed(&self) -> bool {
+        self.is_read_closed
+    }
+
+    /// It has its turn to be read.
+    #[inline]
+    pub(in crate::engine) fn leave_read_queue(&mut self) {
+        self.is_queued_to_read = false;
+    }
+
+    /// Reads once, behind the incomplete TLS record that was kept, if one was: at most `paced_max`
+    /// bytes, and less while others wait or what comes is compressed. Inlined for the sake of
+    /// [`Stream::read`].
+    #[inline(always)]
+    pub(in crate::engine) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        is_alone: bool,
+        paced_max: usize,
+    ) -> Received {
+        let kept = self.tls.as_ref().map_or(0, |tls| tls.restore(buffer));
+        let most_at_once = match self.window_bits {
+            0 if is_alone => paced_max,
+            0 => READ_QUANTUM_BYTES.min(paced_max),
+            _ => COMPRESSED_READ_BYTES_MAX.min(paced_max),
+        };
+        let most = kept.saturating_add(most_at_once).min(buffer.len());
+        match self.stream.read(&mut buffer[kept..most]) {
+            Ok(0) => Received::End,
+            Ok(new) => {
+                // A short read has drained the socket; where the end is near, read up to it.
+                let end = kept + new;
+                let is_drained = end < most && !self.is_read_closed;
+                self.is_readable = !is_drained;
+                Received::Bytes {
+                    end,
+                    new,
+                    is_drained,
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                Received::Nothing
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Received::Interrupted,
+            Err(_) => Received::Gone,
         }
     }
 
@@ -338,6 +539,7 @@ impl Connection {
         self.peer.ip()
     }
 
+    /// A proxy has said whose connection it is.
     pub(in crate::engine) fn set_peer(&mut self, peer: SocketAddr) {
         self.peer = peer.into();
     }
@@ -368,23 +570,23 @@ impl Connection {
 
     /// Whether others are sent to before it, turn by turn.
     #[inline]
-    pub(in crate::engine) fn has_much_to_send(&self) -> bool {
+    pub(super) fn has_much_to_send(&self) -> bool {
         self.outbox.bytes() > LARGE_OUTBOX_BYTES
     }
 
     /// Whether something was received and left when others had their turn.
-    pub(in crate::engine) fn has_kept(&self) -> bool {
+    pub(super) fn has_kept(&self) -> bool {
         let cold = self.cold.as_ref();
         self.has_rest() || cold.is_some_and(|cold| cold.is_left)
     }
 
     /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.
-    pub(in crate::engine) fn was_open(&self) -> bool {
+    pub(super) fn was_open(&self) -> bool {
         self.next_ping_tick > 0
     }
 
     /// What was received of a message or a request that is not whole.
-    pub(in crate::engine) fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
         let rest = self.extras.pace().map_or(0, Pace::held_bytes);
         let records = self.tls.as_ref().map_or(0, |tls| tls.held_bytes());
@@ -393,7 +595,7 @@ impl Connection {
 
     /// Lets go of what was received and not yet used, all but what an answer to an unfinished
     /// request needs. Nothing that comes is of any use then.
-    pub(in crate::engine) fn forget_received(&mut self, inbound: &Arc<AtomicUsize>) {
+    pub(super) fn forget_received(&mut self, inbound: &Arc<AtomicUsize>) {
         let held = std::mem::take(&mut self.decoder).held_bytes();
         inbound.fetch_sub(held, Ordering::Relaxed);
         if let Some(cold) = &mut self.cold {
@@ -413,29 +615,29 @@ impl Connection {
     }
 
     /// What closing it would free of what waits for it, on average.
-    pub(in crate::engine) fn waiting_share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
+    pub(super) fn waiting_share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
         self.outbox.share(shards) + self.unsent_bytes()
     }
 
     /// Records that the socket did not take, in bytes.
-    pub(in crate::engine) fn unsent_bytes(&self) -> usize {
+    pub(super) fn unsent_bytes(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes())
     }
 
     /// What has to be sent before anything else can be: the rest of a frame, and of records.
-    pub(in crate::engine) fn open_bytes(&self) -> usize {
+    pub(super) fn open_bytes(&self) -> usize {
         self.outbox.open_bytes() + self.unsent_bytes()
     }
 
     /// Whether its endpoint is to be told now that little waits for it.
     #[inline]
-    pub(in crate::engine) fn is_at_low_water(&self) -> bool {
+    pub(super) fn is_at_low_water(&self) -> bool {
         self.awaits_low_water
             && self.outbox.bytes() + self.unsent_bytes() <= self.extras.low_water_bytes()
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
-    pub(in crate::engine) fn has_to_send(&self) -> bool {
+    pub(super) fn has_to_send(&self) -> bool {
         let is_last = self.phase == Phase::Draining;
         let tls = self.tls.as_ref();
         !self.outbox.is_empty() || tls.is_some_and(|tls| tls.has_to_send(is_last))

@@ -7,13 +7,16 @@
 use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mio::{Registry, Token};
+
 use super::behind::BehindRooms;
-use super::connection::{Connection, Membership, Phase};
+use super::connection::{Arrival, Connection, Membership, Phase};
 use super::lanes::Lanes;
 use crate::clock::{Clock, Tick};
 use crate::engine::close_reason::CloseReason;
@@ -23,7 +26,7 @@ use crate::engine::lagging::Sweep;
 use crate::engine::settings::{EndpointSettings, Settings};
 use crate::engine::spare::SpareFile;
 use crate::engine::stats::ShardStats;
-use crate::engine::tls::Tls;
+use crate::engine::tls::{Tls, TlsSession};
 use crate::exchange::Exchange;
 use crate::fanout::local_room::Moved;
 use crate::fanout::meter::{Charge, Meter};
@@ -34,20 +37,20 @@ use crate::slots::Slots;
 use crate::sparse::Sparse as _;
 use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame::Opcode;
-use crate::work::Work;
+use crate::work::{TurnPhase, Work};
 
 /// The rooms that the callback which runs has published to, but for those whose recipients were all
 /// but its client.
 #[derive(Default)]
-pub(in crate::engine) struct PublishedTo {
-    pub(in crate::engine) rooms: Vec<RoomId>,
-    pub(in crate::engine) names: Vec<RoomKey>,
+pub(super) struct PublishedTo {
+    pub(super) rooms: Vec<RoomId>,
+    pub(super) names: Vec<RoomKey>,
 }
 
 impl PublishedTo {
     /// A callback begins.
     #[inline]
-    pub(in crate::engine) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.rooms.clear();
         if !self.names.is_empty() {
             self.clear_names();
@@ -62,55 +65,55 @@ impl PublishedTo {
 
 /// A shard's state.
 pub(in crate::engine) struct Core {
-    pub(in crate::engine) id: u16,
-    pub(in crate::engine) doors: Arc<Doors>,
-    pub(in crate::engine) settings: Arc<Settings>,
-    pub(in crate::engine) endpoint_settings: Arc<[EndpointSettings]>,
+    pub(super) id: u16,
+    pub(super) doors: Arc<Doors>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) endpoint_settings: Arc<[EndpointSettings]>,
     /// What each endpoint keeps on this shard.
-    pub(in crate::engine) locals: Vec<Box<dyn Any>>,
+    pub(super) locals: Vec<Box<dyn Any>>,
     /// Endpoints that have work left.
-    pub(in crate::engine) at_work: VecDeque<EndpointId>,
+    pub(super) at_work: VecDeque<EndpointId>,
     /// For connections that are still to come.
-    pub(in crate::engine) tls: Option<Arc<Tls>>,
-    pub(in crate::engine) clock: Clock,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) clock: Clock,
     /// What may still be done in this turn.
-    pub(in crate::engine) work: Work,
-    pub(in crate::engine) connections: Slots<Connection>,
+    pub(super) work: Work,
+    pub(super) connections: Slots<Connection>,
     next_generation: u32,
-    pub(in crate::engine) exchange: Exchange,
-    pub(in crate::engine) deflater: Deflater,
-    pub(in crate::engine) inflater: Inflater,
-    pub(in crate::engine) to_read: Lanes,
+    pub(super) exchange: Exchange,
+    pub(super) deflater: Deflater,
+    pub(super) inflater: Inflater,
+    pub(super) to_read: Lanes,
     /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
     /// are almost there come first.
-    pub(in crate::engine) to_handshake: VecDeque<Key>,
+    pub(super) to_handshake: VecDeque<Key>,
     /// Those that have sent more than they may, by when they have their turn, in nanoseconds:
     /// place and generation of each.
-    pub(in crate::engine) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    pub(in crate::engine) dirty: Lanes,
-    pub(in crate::engine) lagging: Vec<Key>,
+    pub(super) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    pub(super) dirty: Lanes,
+    pub(super) lagging: Vec<Key>,
     /// Connections whose last send failed for want of memory in the kernel.
-    pub(in crate::engine) starved: Vec<Key>,
-    pub(in crate::engine) published: PublishedTo,
-    pub(in crate::engine) behind: BehindRooms,
+    pub(super) starved: Vec<Key>,
+    pub(super) published: PublishedTo,
+    pub(super) behind: BehindRooms,
     /// Connections for which little waits, and whose endpoints want to be told.
-    pub(in crate::engine) drained: Vec<Key>,
-    pub(in crate::engine) doomed: VecDeque<(Key, CloseReason)>,
+    pub(super) drained: Vec<Key>,
+    pub(super) doomed: VecDeque<(Key, CloseReason)>,
     /// Connections that are not open any more and have rooms to leave.
-    pub(in crate::engine) leaving: VecDeque<Key>,
+    pub(super) leaving: VecDeque<Key>,
     /// Those that are out of all rooms and are to be removed.
-    pub(in crate::engine) dead: Vec<Key>,
+    pub(super) dead: Vec<Key>,
     /// What the shard holds beside the buffers that shards share.
-    pub(in crate::engine) meter: Rc<Meter>,
+    pub(super) meter: Rc<Meter>,
     /// Of that, the buffers of the shard itself.
     own_buffers: Charge,
     /// Of those, the ones for TLS, which the shard has.
     tls_bytes: usize,
     /// What of it is in the process's sum.
     metered: usize,
-    pub(in crate::engine) sweep: Sweep,
+    pub(super) sweep: Sweep,
     /// When what lagging clients wait for was copied out last.
-    pub(in crate::engine) copied_out_tick: Tick,
+    pub(super) copied_out_tick: Tick,
 }
 
 impl Core {
@@ -195,6 +198,196 @@ impl Core {
         }
     }
 
+    /// The shard's number.
+    #[inline]
+    pub(in crate::engine) fn id(&self) -> u16 {
+        self.id
+    }
+
+    #[inline]
+    pub(in crate::engine) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A turn begins: the clock goes on, and the one of reading as well if clients are read.
+    #[inline]
+    pub(in crate::engine) fn advance_clock(&mut self, may_read: bool) {
+        self.clock.advance(may_read);
+    }
+
+    #[inline]
+    pub(in crate::engine) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[inline]
+    pub(in crate::engine) fn doors(&self) -> &Arc<Doors> {
+        &self.doors
+    }
+
+    /// What may still be done in this turn.
+    #[inline]
+    pub(in crate::engine) fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    /// Tickets, mailboxes and what was published. What is done to it is done by an entry of this.
+    #[inline]
+    pub(in crate::engine) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// All connections, by their places.
+    #[inline]
+    pub(in crate::engine) fn connections(&self) -> &Slots<Connection> {
+        &self.connections
+    }
+
+    /// The connection of that key, which is there.
+    #[inline]
+    pub(in crate::engine) fn known(&self, key: Key) -> &Connection {
+        &self.connections[key.index as usize]
+    }
+
+    /// As [`Core::known`].
+    #[inline]
+    pub(in crate::engine) fn known_mut(&mut self, key: Key) -> &mut Connection {
+        &mut self.connections[key.index as usize]
+    }
+
+    /// Makes a connection of a socket, and has the poll tell of it.
+    ///
+    /// # Errors
+    ///
+    /// The poll does not take it. The connection is there all the same.
+    pub(in crate::engine) fn insert(
+        &mut self,
+        arrival: Arrival,
+        registry: &Registry,
+    ) -> (Key, io::Result<()>) {
+        let generation = self.next_generation();
+        let mut connection = Connection::new(arrival, generation);
+        let entry = self.connections.vacant_entry();
+        let key = Key {
+            index: entry.key() as u32,
+            generation,
+        };
+        let token = Token((generation as usize) << 32 | entry.key());
+        let registered = connection.stream.register(registry, token);
+        let phase = entry.insert(connection).phase;
+        if let Some(gauge) = phase.gauge(self.stats()) {
+            gauge.add(1);
+        }
+        (key, registered)
+    }
+
+    /// A TLS session for a connection that is about to be made; `None` without a certificate.
+    pub(in crate::engine) fn new_tls_session(&self) -> Option<TlsSession> {
+        let tls = self.tls.as_deref()?;
+        TlsSession::new(tls, &self.meter)
+    }
+
+    /// The next connection to be read, if any is left for this turn.
+    #[inline]
+    pub(in crate::engine) fn next_to_read(&mut self) -> Option<Key> {
+        self.to_read.pop()
+    }
+
+    /// How many are to be read.
+    #[inline]
+    pub(in crate::engine) fn to_read(&self) -> usize {
+        self.to_read.len()
+    }
+
+    /// The next connection whose TLS handshake is to go on.
+    #[inline]
+    pub(in crate::engine) fn next_to_handshake(&mut self) -> Option<Key> {
+        self.to_handshake.pop_front()
+    }
+
+    /// Whether connections are to go on with their TLS handshake.
+    #[inline]
+    pub(in crate::engine) fn has_to_handshake(&self) -> bool {
+        !self.to_handshake.is_empty()
+    }
+
+    /// Whether a connection is to be closed.
+    #[inline]
+    pub(in crate::engine) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
+    /// The next connection that is to be closed, and why.
+    pub(in crate::engine) fn next_doomed(&mut self) -> Option<(Key, CloseReason)> {
+        self.doomed.pop_front()
+    }
+
+    /// Whether endpoints are to be told that little waits for clients of theirs.
+    #[inline]
+    pub(in crate::engine) fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
+    }
+
+    /// Whether anything waits that needs no event, reading aside.
+    #[inline]
+    pub(in crate::engine) fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+            || self.exchange.has_pending()
+            || self.exchange.has_published()
+            || self.exchange.has_arrived()
+            || !self.at_work.is_empty()
+            || !self.drained.is_empty()
+            || !self.doomed.is_empty()
+            || !self.leaving.is_empty()
+            || !self.dead.is_empty()
+            || self.sweep.is_under_way()
+    }
+
+    /// Hands mail over again that other shards did not take.
+    pub(in crate::engine) fn push_unsent(&mut self) {
+        self.exchange.push_unsent();
+    }
+
+    /// Takes what other shards have sent, as far as the work allows.
+    pub(in crate::engine) fn take_mail(&mut self) {
+        self.work.begin(TurnPhase::Mail);
+        let more = self.exchange.take_mail(&mut self.work, self.clock.tick());
+        self.note_cut(more);
+    }
+
+    /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
+    /// other shards first, so that the cores work side by side.
+    pub(in crate::engine) fn seal(&mut self) {
+        self.exchange.seal(self.clock.tick());
+        if !self.behind.is_empty() {
+            self.note_sealed();
+        }
+    }
+
+    /// Sends what was to follow what was published, if anything was.
+    #[inline]
+    pub(in crate::engine) fn send_what_follows(&mut self) {
+        if !self.behind.is_empty() {
+            self.send_those_behind();
+        }
+    }
+
+    /// Says to another shard that nothing more comes from this one.
+    pub(in crate::engine) fn end_mail_to(&mut self, shard: u16) {
+        self.exchange.end_mail_to(shard);
+    }
+
+    /// The place of a room here, if it has members.
+    pub(in crate::engine) fn find_room(&self, room: &RoomKey) -> Option<u32> {
+        self.exchange.find(room)
+    }
+
+    /// The shard has ended: others do not count on it any more.
+    pub(in crate::engine) fn ended(&self) {
+        self.doors.inbound_holders.ended(self.id);
+        self.doors.waiting_holders.ended(self.id);
+    }
+
     /// The file that is held open for when there are none left.
     pub(in crate::engine) fn spare_file(&self) -> &SpareFile {
         let [relaying, admin] = &self.doors.spare_files;
@@ -204,7 +397,7 @@ impl Core {
         }
     }
 
-    pub(in crate::engine) fn next_generation(&mut self) -> u32 {
+    pub(super) fn next_generation(&mut self) -> u32 {
         // The last value belongs to the tokens of listeners and wakers.
         self.next_generation = (self.next_generation + 1) % (u32::MAX - 1);
         self.next_generation
@@ -286,25 +479,25 @@ impl Core {
     }
 
     /// Whether messages of the connection, which is there, still count.
-    pub(in crate::engine) fn is_open(&self, key: Key) -> bool {
+    pub(super) fn is_open(&self, key: Key) -> bool {
         self.connections[key.index as usize].is_open()
     }
 
     /// Whether nothing more of the connection, which is there, is to be read for now.
     #[inline]
-    pub(in crate::engine) fn is_held(&self, key: Key) -> bool {
+    pub(super) fn is_held(&self, key: Key) -> bool {
         self.connections[key.index as usize].is_held
     }
 
     /// Has nothing more of a connection read, until it is released.
-    pub(in crate::engine) fn hold(&mut self, key: Key) {
+    pub(super) fn hold(&mut self, key: Key) {
         if let Some(connection) = self.connection(key) {
             connection.is_held = true;
         }
     }
 
     /// Has it read on. Its deadlines that depend on reading begin anew.
-    pub(in crate::engine) fn release(&mut self, key: Key) {
+    pub(super) fn release(&mut self, key: Key) {
         let reading_tick = self.clock.reading_tick();
         if let Some(connection) = self.connection(key)
             && std::mem::take(&mut connection.is_held)
@@ -318,7 +511,7 @@ impl Core {
     }
 
     /// Has its endpoint told, once, when no more than `bytes` wait for it.
-    pub(in crate::engine) fn await_low_water(&mut self, key: Key, bytes: usize) {
+    pub(super) fn await_low_water(&mut self, key: Key, bytes: usize) {
         if let Some(connection) = self.connection(key) {
             connection.awaits_low_water = true;
             connection.extras.set_low_water_bytes(bytes);
@@ -328,7 +521,7 @@ impl Core {
 
     /// Notes if that is so by now.
     #[inline]
-    pub(in crate::engine) fn note_low_water(&mut self, key: Key) {
+    pub(super) fn note_low_water(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
             && connection.is_at_low_water()
         {
@@ -380,7 +573,7 @@ impl Core {
         Ok(self.room_id(place))
     }
 
-    pub(in crate::engine) fn room_id(&self, place: u32) -> RoomId {
+    pub(super) fn room_id(&self, place: u32) -> RoomId {
         RoomId {
             place,
             epoch: self.exchange.room(place).epoch,
@@ -409,7 +602,7 @@ impl Core {
     }
 
     /// The room's place on this shard, if the id is still good.
-    pub(in crate::engine) fn room_place(&self, id: RoomId) -> Option<u32> {
+    pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
         let room = self.exchange.get_room(id.place)?;
         (room.epoch == id.epoch).then_some(id.place)
     }
@@ -417,7 +610,7 @@ impl Core {
     /// Publishes to a room that this shard has members of. Whoever has just looked the room up is
     /// to be one piece of code with this, which finds it without looking again.
     #[inline(always)]
-    pub(in crate::engine) fn publish(
+    pub(super) fn publish(
         &mut self,
         place: u32,
         recipients: Recipients,
@@ -479,7 +672,7 @@ impl Core {
         self.count_deflated(is_smaller);
     }
 
-    pub(in crate::engine) fn count_deflated(&self, is_smaller: bool) {
+    pub(super) fn count_deflated(&self, is_smaller: bool) {
         let stats = self.stats();
         match is_smaller {
             true => stats.deflated.add(1),
@@ -489,7 +682,7 @@ impl Core {
 
     /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
     /// take, which are not in here.
-    pub(in crate::engine) fn publish_held(&mut self, tls_bytes: usize) {
+    pub(super) fn publish_held(&mut self, tls_bytes: usize) {
         self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
         let own_bytes = self.exchange.batch_bytes() + streams + tls_bytes;
@@ -498,7 +691,7 @@ impl Core {
     }
 
     /// Gives back what the shard keeps from one turn to the next only to be quick.
-    pub(in crate::engine) fn shrink_buffers(&mut self) {
+    pub(super) fn shrink_buffers(&mut self) {
         self.exchange.shrink_batch();
         self.deflater.shrink();
         self.inflater.shrink();
@@ -506,7 +699,7 @@ impl Core {
     }
 
     /// The same after something was let go of.
-    pub(in crate::engine) fn publish_metered(&mut self) {
+    pub(super) fn publish_metered(&mut self) {
         let now = self.meter.bytes();
         if now != self.metered {
             // Wraps where it shrinks, and so does the sum.

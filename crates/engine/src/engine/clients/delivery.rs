@@ -156,7 +156,7 @@ fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
 }
 
 /// Gives a member that is about to leave all its rooms what it has not got.
-pub(in crate::engine) fn deliver_rest(core: &mut Core, key: Key) {
+pub(super) fn deliver_rest(core: &mut Core, key: Key) {
     let Core {
         id,
         exchange,

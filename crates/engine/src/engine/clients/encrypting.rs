@@ -8,13 +8,13 @@ use crate::fanout::outbox::Outbox;
 use crate::limits::SLICES_PER_WRITE;
 
 /// The result of one send of a TLS connection.
-pub(in crate::engine) struct Sent {
+pub(super) struct Sent {
     /// Bytes that the socket took, or why it took none.
-    pub(in crate::engine) result: io::Result<usize>,
+    pub(super) result: io::Result<usize>,
     /// Bytes that it was given.
-    pub(in crate::engine) tried: usize,
+    pub(super) tried: usize,
     /// Plaintext that was encrypted: it is off the outbox, whatever the socket took.
-    pub(in crate::engine) encrypted: usize,
+    pub(super) encrypted: usize,
 }
 
 /// Encrypts the front of the outbox with one call, and sends it with one. Where nothing can be
@@ -22,7 +22,7 @@ pub(in crate::engine) struct Sent {
 ///
 /// [`Stream::write`]: crate::engine::stream::Stream::write
 #[inline(always)]
-pub(in crate::engine) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
+pub(super) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sent {
     let encrypted = encrypt(connection, buffers);
     let records = &buffers.encrypted;
     let tried = records.bytes().len();

@@ -119,8 +119,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
 
 /// What may be done besides giving an answer: promise it for later, and publish.
 pub struct Responder<'a> {
-    pub(in crate::engine) core: &'a mut Core,
-    pub(in crate::engine) connection: ConnectionId,
+    pub(super) core: &'a mut Core,
+    pub(super) connection: ConnectionId,
 }
 
 impl Responder<'_> {

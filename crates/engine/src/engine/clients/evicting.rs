@@ -23,7 +23,7 @@ enum Missed {
 }
 
 impl Missed {
-    pub(in crate::engine) fn of(connection: &Connection) -> Missed {
+    pub(super) fn of(connection: &Connection) -> Missed {
         let received = connection.cold.as_ref().map(|cold| &cold.received);
         let has_asked = received.is_some_and(|received| !received.is_empty());
         match connection.phase {

@@ -9,7 +9,7 @@ use crate::engine::answer::Terms;
 /// Parts of a connection behind one word of its slab entry. A connection without any of them has
 /// no memory for them.
 #[derive(Default)]
-pub(in crate::engine) struct Extras(Option<Box<Parts>>);
+pub(super) struct Extras(Option<Box<Parts>>);
 
 #[derive(Default)]
 struct Parts {
@@ -21,67 +21,67 @@ struct Parts {
 
 impl Extras {
     /// Who the client is, and for how long.
-    pub(in crate::engine) fn terms(&self) -> Option<&Terms> {
+    pub(super) fn terms(&self) -> Option<&Terms> {
         self.0.as_ref()?.terms.as_deref()
     }
 
-    pub(in crate::engine) fn set_terms(&mut self, terms: Option<Terms>) {
+    pub(super) fn set_terms(&mut self, terms: Option<Terms>) {
         if terms.is_some() || self.0.is_some() {
             self.0.get_or_insert_default().terms = terms.map(Box::new);
         }
     }
 
     /// What it has sent of what it may; none where it may send any amount.
-    pub(in crate::engine) fn pace(&self) -> Option<&Pace> {
+    pub(super) fn pace(&self) -> Option<&Pace> {
         self.0.as_ref()?.pace.as_deref()
     }
 
-    pub(in crate::engine) fn pace_mut(&mut self) -> Option<&mut Pace> {
+    pub(super) fn pace_mut(&mut self) -> Option<&mut Pace> {
         self.0.as_mut()?.pace.as_deref_mut()
     }
 
-    pub(in crate::engine) fn pace_or_default(&mut self) -> &mut Pace {
+    pub(super) fn pace_or_default(&mut self) -> &mut Pace {
         let parts = self.0.get_or_insert_default();
         parts.pace.get_or_insert_default()
     }
 
     #[inline]
-    pub(in crate::engine) fn take_pace(&mut self) -> Option<Box<Pace>> {
+    pub(super) fn take_pace(&mut self) -> Option<Box<Pace>> {
         self.0.as_mut()?.pace.take()
     }
 
     #[inline]
-    pub(in crate::engine) fn set_pace(&mut self, pace: Option<Box<Pace>>) {
+    pub(super) fn set_pace(&mut self, pace: Option<Box<Pace>>) {
         if pace.is_some() || self.0.is_some() {
             self.0.get_or_insert_default().pace = pace;
         }
     }
 
     /// What others than the endpoint keep for it.
-    pub(in crate::engine) fn attachments(&self) -> &[Box<dyn Any + Send>] {
+    pub(super) fn attachments(&self) -> &[Box<dyn Any + Send>] {
         let parts = self.0.as_ref();
         parts.map_or(&[], |parts| parts.attachments.as_slice())
     }
 
-    pub(in crate::engine) fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
+    pub(super) fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
         self.0.as_mut()?.attachments.get_mut()
     }
 
-    pub(in crate::engine) fn attach<T: Any + Send>(&mut self, value: T) {
+    pub(super) fn attach<T: Any + Send>(&mut self, value: T) {
         self.0.get_or_insert_default().attachments.set(value);
     }
 
     /// How much may wait for it when its endpoint is told.
-    pub(in crate::engine) fn low_water_bytes(&self) -> usize {
+    pub(super) fn low_water_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |parts| parts.low_water_bytes)
     }
 
-    pub(in crate::engine) fn set_low_water_bytes(&mut self, bytes: usize) {
+    pub(super) fn set_low_water_bytes(&mut self, bytes: usize) {
         self.0.get_or_insert_default().low_water_bytes = bytes;
     }
 
     /// Drops what others than the endpoint keep.
-    pub(in crate::engine) fn clear_attachments(&mut self) {
+    pub(super) fn clear_attachments(&mut self) {
         if let Some(parts) = &mut self.0 {
             parts.attachments = Attachments::default();
         }

@@ -77,13 +77,13 @@ impl Clients {
 
     /// Writes to one connection ahead of the flush of the turn.
     #[inline(never)]
-    pub(in crate::engine) fn flush_now(&mut self, key: Key) {
+    pub(super) fn flush_now(&mut self, key: Key) {
         self.flush_connection(key);
     }
 
     /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
     #[inline(always)]
-    pub(in crate::engine) fn write(&mut self, key: Key) -> bool {
+    pub(super) fn write(&mut self, key: Key) -> bool {
         let Core {
             connections,
             clock,

@@ -33,7 +33,7 @@ struct Hearing<'h> {
 
 impl Hearing<'_> {
     #[inline]
-    pub(in crate::engine) fn count(&mut self, message_bytes: usize) {
+    pub(super) fn count(&mut self, message_bytes: usize) {
         self.messages += 1;
         self.message_bytes += message_bytes as u64;
     }
@@ -259,7 +259,7 @@ impl Clients {
         bytes.ok()
     }
 
-    pub(in crate::engine) fn endpoint_panicked(&mut self, key: Key) {
+    pub(super) fn endpoint_panicked(&mut self, key: Key) {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         self.core.doom(key, CloseReason::EndpointPanic);
@@ -280,7 +280,7 @@ impl Clients {
     /// Where partial messages and requests of the process take more than they may, the largest of
     /// all shards goes. Called where they grow, and once a turn: another shard may have said that
     /// the largest is here.
-    pub(in crate::engine) fn relieve_inbound(&mut self) {
+    pub(super) fn relieve_inbound(&mut self) {
         if self.is_inbound_over() {
             self.forget_largest();
         }

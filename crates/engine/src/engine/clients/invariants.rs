@@ -1,6 +1,5 @@
 //! What holds of the clients of a shard between two turns.
 
-use super::closing::gauge;
 use super::connection::{Connection, Membership, Phase};
 use crate::counter::Counter;
 use crate::engine::clients::Clients;
@@ -29,8 +28,8 @@ impl Clients {
             self.check_rooms(key, connection);
         }
         for phase in [Phase::Handshake, Phase::Open, Phase::Closing] {
-            let gauge_of = |phase| gauge(self.core.stats(), phase).map(std::ptr::from_ref);
-            let counted = gauge(self.core.stats(), phase).map_or(0, Counter::get);
+            let gauge_of = |phase: Phase| phase.gauge(self.core.stats()).map(std::ptr::from_ref);
+            let counted = phase.gauge(self.core.stats()).map_or(0, Counter::get);
             let there = connections.iter().map(|(_, connection)| connection.phase);
             let there = there.filter(|each| gauge_of(*each) == gauge_of(phase));
             assert_eq!(

@@ -15,7 +15,7 @@ const SERVED_MAX: usize = 1_024;
 
 /// The two lanes.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Lanes {
+pub(super) struct Lanes {
     light: Vec<Key>,
     /// Where the first of `light` is that was not served.
     light_from: usize,
@@ -27,18 +27,18 @@ pub(in crate::engine) struct Lanes {
 impl Lanes {
     /// Queues a connection that wants little, as far as is known.
     #[inline]
-    pub(in crate::engine) fn push(&mut self, key: Key) {
+    pub(super) fn push(&mut self, key: Key) {
         self.light.push(key);
     }
 
     /// Queues one that wants more than others are to wait for.
-    pub(in crate::engine) fn push_heavy(&mut self, key: Key) {
+    pub(super) fn push_heavy(&mut self, key: Key) {
         self.heavy.push_back(key);
     }
 
     /// The next one.
     #[inline]
-    pub(in crate::engine) fn pop(&mut self) -> Option<Key> {
+    pub(super) fn pop(&mut self) -> Option<Key> {
         if (self.was_heavy || self.heavy.is_empty())
             && let Some(key) = self.pop_light()
         {
@@ -69,21 +69,21 @@ impl Lanes {
     }
 
     /// Gives back memory that grew under load.
-    pub(in crate::engine) fn shrink_sparse(&mut self) {
+    pub(super) fn shrink_sparse(&mut self) {
         self.light.shrink_sparse();
         self.heavy.shrink_sparse();
     }
 
-    pub(in crate::engine) fn contains(&self, key: Key) -> bool {
+    pub(super) fn contains(&self, key: Key) -> bool {
         self.light[self.light_from..].contains(&key) || self.heavy.contains(&key)
     }
 
-    pub(in crate::engine) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.light.len() - self.light_from + self.heavy.len()
     }
 
     #[inline]
-    pub(in crate::engine) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.light.is_empty() && self.heavy.is_empty()
     }
 }

@@ -55,7 +55,7 @@ pub struct OnShard<'a, L: Local> {
 }
 
 impl<'a, L: Local> OnShard<'a, L> {
-    pub(in crate::engine) fn new(core: &'a mut Core, endpoint: EndpointId) -> OnShard<'a, L> {
+    pub(super) fn new(core: &'a mut Core, endpoint: EndpointId) -> OnShard<'a, L> {
         OnShard {
             core,
             endpoint,
@@ -142,7 +142,7 @@ impl<'a, L: Local> OnShard<'a, L> {
 }
 
 impl Core {
-    pub(in crate::engine) fn send_mail<M: Send + Sync + 'static>(
+    pub(super) fn send_mail<M: Send + Sync + 'static>(
         &mut self,
         endpoint: EndpointId,
         shard: u16,
@@ -153,7 +153,7 @@ impl Core {
         }
     }
 
-    pub(in crate::engine) fn ask_for_turn(&mut self, endpoint: EndpointId) {
+    pub(super) fn ask_for_turn(&mut self, endpoint: EndpointId) {
         if !self.at_work.contains(&endpoint) {
             self.at_work.push_back(endpoint);
         }
@@ -179,7 +179,7 @@ impl<M> Clone for Mailer<M> {
 }
 
 impl<M> Mailer<M> {
-    pub(in crate::engine) fn new(doors: Arc<Doors>, endpoint: EndpointId) -> Mailer<M> {
+    pub(super) fn new(doors: Arc<Doors>, endpoint: EndpointId) -> Mailer<M> {
         Mailer {
             doors,
             endpoint,

@@ -25,6 +25,7 @@ pub(super) mod held;
 pub(super) mod invariants;
 pub(super) mod lanes;
 pub(super) mod local;
+pub(super) mod opening;
 pub(super) mod pace;
 pub(super) mod pausing;
 pub(super) mod peer;
@@ -34,6 +35,7 @@ pub(super) mod sending;
 pub(super) mod service;
 pub(super) mod session;
 pub(super) mod slow;
+pub(super) mod sweeping;
 pub(super) mod tries;
 pub(super) mod working;
 
@@ -49,7 +51,7 @@ use crate::engine::ids::Key;
 use crate::engine::refusal::Refusal;
 use crate::engine::tls::TlsBuffers;
 use crate::fanout::room::EndpointId;
-use crate::limits::STOP_REQUEST_WAIT;
+use crate::limits::{PRICE_HANDSHAKE, STOP_REQUEST_WAIT, TLS_HANDSHAKES_PER_TURN};
 
 /// The connections of a shard.
 pub(in crate::engine) struct Clients {
@@ -71,6 +73,41 @@ impl Clients {
             tls_buffers: TlsBuffers::default(),
             costly_handshakes: 0,
         }
+    }
+
+    /// Forgets the costly handshakes of the turn before.
+    pub(in crate::engine) fn begin_handshakes(&mut self) {
+        self.costly_handshakes = 0;
+    }
+
+    /// Counts a handshake that exchanged, signed or verified keys, and charges the turn with it.
+    pub(in crate::engine) fn note_costly_handshake(&mut self) {
+        self.costly_handshakes += 1;
+        self.core.work().spend(PRICE_HANDSHAKE);
+    }
+
+    /// Whether no more handshakes that are costly fit into this turn.
+    pub(in crate::engine) fn has_shaken_enough(&self) -> bool {
+        self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN
+    }
+
+    /// The buffer for what is decrypted, empty. It is given back with [`Clients::keep_plaintext`].
+    pub(in crate::engine) fn take_plaintext(&mut self) -> Vec<u8> {
+        let mut plaintext = std::mem::take(&mut self.tls_buffers.received);
+        plaintext.clear();
+        plaintext
+    }
+
+    pub(in crate::engine) fn keep_plaintext(&mut self, plaintext: Vec<u8>) {
+        self.tls_buffers.received = plaintext;
+    }
+
+    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    pub(in crate::engine) fn keep_within_memory(&mut self) {
+        slow::sweep_lagging(&mut self.core);
+        self.core.publish_held(self.tls_buffers.held_bytes());
+        slow::relieve_memory(&mut self.core);
+        self.relieve_inbound();
     }
 
     pub(in crate::engine) fn endpoint(&self, id: EndpointId) -> Arc<dyn ErasedEndpoint> {

@@ -9,26 +9,26 @@ use crate::engine::settings::{Rate, RatePolicy};
 /// What one connection has sent of what it may, and what is kept of it. It is there once the first
 /// frame has come, where there is a bound, and while something is kept.
 #[derive(Default)]
-pub(in crate::engine) struct Pace {
-    pub(in crate::engine) messages: TokenBucket,
-    pub(in crate::engine) bytes: TokenBucket,
+pub(super) struct Pace {
+    pub(super) messages: TokenBucket,
+    pub(super) bytes: TokenBucket,
     /// Received, and not yet its turn.
-    pub(in crate::engine) rest: Vec<u8>,
+    pub(super) rest: Vec<u8>,
     /// Counts it.
-    pub(in crate::engine) held: Held,
+    pub(super) held: Held,
     /// Since when it waits, on the clock of reading.
-    pub(in crate::engine) paused_since: Option<Tick>,
+    pub(super) paused_since: Option<Tick>,
 }
 
 /// What becomes of a message.
-pub(in crate::engine) enum Judgement {
+pub(super) enum Judgement {
     Pass,
     Drop,
     Close(CloseReason),
 }
 
 /// The pace of a connection while what it sent is decoded.
-pub(in crate::engine) struct Meter<'p> {
+pub(super) struct Meter<'p> {
     pace: Option<&'p mut Pace>,
     rate: Rate,
     now_ns: u64,
@@ -37,11 +37,7 @@ pub(in crate::engine) struct Meter<'p> {
 impl<'p> Meter<'p> {
     /// Without a limit there is no pace either.
     #[inline]
-    pub(in crate::engine) fn new(
-        pace: &'p mut Option<Box<Pace>>,
-        rate: Rate,
-        now_ns: u64,
-    ) -> Meter<'p> {
+    pub(super) fn new(pace: &'p mut Option<Box<Pace>>, rate: Rate, now_ns: u64) -> Meter<'p> {
         let pace = match rate.is_on() {
             true => Some(&mut **pace.get_or_insert_default()),
             false => {
@@ -54,14 +50,14 @@ impl<'p> Meter<'p> {
 
     /// Whether the next message has to wait.
     #[inline]
-    pub(in crate::engine) fn must_wait(&self) -> bool {
+    pub(super) fn must_wait(&self) -> bool {
         let pace = self.pace.as_ref();
         pace.is_some_and(|pace| pace.must_wait(&self.rate, self.now_ns))
     }
 
     /// Takes tokens for the payload of a message that got through, as far as that was not done.
     #[inline]
-    pub(in crate::engine) fn spend_bytes(&mut self, bytes: usize) {
+    pub(super) fn spend_bytes(&mut self, bytes: usize) {
         if let (Some(pace), Some(rate)) = (&mut self.pace, &self.rate.bytes) {
             pace.bytes.spend(rate, self.now_ns, bytes as u64);
         }
@@ -69,7 +65,7 @@ impl<'p> Meter<'p> {
 
     /// Judges one more message, and takes its tokens where it gets through.
     #[inline]
-    pub(in crate::engine) fn judge(&mut self, bytes: usize) -> Judgement {
+    pub(super) fn judge(&mut self, bytes: usize) -> Judgement {
         match self.pace {
             None => Judgement::Pass,
             Some(_) => self.judge_paced(bytes),
@@ -100,7 +96,7 @@ impl<'p> Meter<'p> {
 
 impl Pace {
     #[inline]
-    pub(in crate::engine) fn must_wait(&self, rate: &Rate, now_ns: u64) -> bool {
+    pub(super) fn must_wait(&self, rate: &Rate, now_ns: u64) -> bool {
         rate.policy == RatePolicy::Delay && self.excess(rate, now_ns).is_some()
     }
 
@@ -116,19 +112,19 @@ impl Pace {
     }
 
     /// When the next message may come, as far as that is known.
-    pub(in crate::engine) fn next_ns(&self, rate: &Rate) -> u64 {
+    pub(super) fn next_ns(&self, rate: &Rate) -> u64 {
         let messages = rate.messages.as_ref();
         let messages = messages.map_or(0, |rate| self.messages.next_token_ns(rate));
         let bytes = rate.bytes.as_ref();
         messages.max(bytes.map_or(0, |rate| self.bytes.next_token_ns(rate)))
     }
 
-    pub(in crate::engine) fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
 
     /// Lets go of what was not its turn.
-    pub(in crate::engine) fn forget_rest(&mut self) {
+    pub(super) fn forget_rest(&mut self) {
         self.rest = Vec::new();
         self.held = Held::default();
     }

@@ -22,7 +22,7 @@ use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 
 impl Connection {
     /// Whether it is not read, since it has sent more than it may.
-    pub(in crate::engine) fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         let pace = self.extras.pace();
         self.phase == Phase::Open && pace.is_some_and(|pace| pace.paused_since.is_some())
     }
@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Keeps what was received and is not its turn.
-    pub(in crate::engine) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
+    pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
         let inbound = Arc::clone(&self.doors.inbound);
         if let Some(connection) = self.connection(key) {
             let pace = connection.extras.pace_or_default();
@@ -71,7 +71,7 @@ impl Core {
     }
 
     /// Leaves a connection alone that has sent more than it may.
-    pub(in crate::engine) fn pause(&mut self, key: Key, now_ns: u64) {
+    pub(super) fn pause(&mut self, key: Key, now_ns: u64) {
         let reading_tick = self.clock.reading_tick();
         let Some(connection) = self.connection(key) else {
             return;
@@ -143,12 +143,7 @@ impl Clients {
     /// Judges a message of so many bytes. Returns whether it gets through; where it does not, what
     /// has to be done about it is done.
     #[inline]
-    pub(in crate::engine) fn gets_through(
-        &mut self,
-        key: Key,
-        meter: &mut Meter<'_>,
-        bytes: usize,
-    ) -> bool {
+    pub(super) fn gets_through(&mut self, key: Key, meter: &mut Meter<'_>, bytes: usize) -> bool {
         match meter.judge(bytes) {
             Judgement::Pass => return true,
             Judgement::Drop => self.core.stats().rate_actions[RatePolicy::Drop as usize].add(1),
@@ -159,7 +154,7 @@ impl Clients {
 
     /// The same of a control frame or a fragment, which are never dropped: a ping is answered
     /// unless the connection is closed for it.
-    pub(in crate::engine) fn control_gets_through(
+    pub(super) fn control_gets_through(
         &mut self,
         key: Key,
         meter: &mut Meter<'_>,

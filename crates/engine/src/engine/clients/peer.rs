@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// A [`SocketAddr`] without the flow label of IPv6, which nothing here looks at.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Peer {
+pub(super) struct Peer {
     scope_id: u32,
     port: u16,
     ip: IpAddr,
@@ -13,7 +13,7 @@ pub(in crate::engine) struct Peer {
 const _: () = assert!(size_of::<Peer>() == 24);
 
 impl Peer {
-    pub(in crate::engine) fn ip(self) -> IpAddr {
+    pub(super) fn ip(self) -> IpAddr {
         self.ip
     }
 }

@@ -13,7 +13,7 @@ pub struct Pulse<'a> {
 }
 
 impl<'a> Pulse<'a> {
-    pub(in crate::engine) fn new(core: &'a mut Core, endpoint: EndpointId) -> Pulse<'a> {
+    pub(super) fn new(core: &'a mut Core, endpoint: EndpointId) -> Pulse<'a> {
         Pulse { core, endpoint }
     }
 

@@ -101,7 +101,7 @@ impl Clients {
 
     /// A connection that was told all, and that only has to end its side, takes no place of those
     /// who are served, if there is one of those apart for it.
-    pub(in crate::engine) fn linger_apart(&mut self, key: Key) {
+    pub(super) fn linger_apart(&mut self, key: Key) {
         let connection = &self.core.connections[key.index as usize];
         if connection.is_apart || self.is_admin() {
             return;
@@ -152,7 +152,7 @@ impl Clients {
     }
 
     /// Gives back the places that a connection has: in the process, on its shard, of its address.
-    pub(in crate::engine) fn give_place_back(&self, connection: &Connection) {
+    pub(super) fn give_place_back(&self, connection: &Connection) {
         let (doors, own) = (&self.core.doors, self.core.id);
         let address = connection.ip();
         if connection.is_apart {

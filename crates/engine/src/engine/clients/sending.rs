@@ -64,13 +64,7 @@ impl Core {
         }
     }
 
-    pub(in crate::engine) fn send_now(
-        &mut self,
-        key: Key,
-        opcode: Opcode,
-        payload: &[u8],
-        received_ns: u64,
-    ) {
+    pub(super) fn send_now(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
         let settings = Arc::clone(&self.endpoint_settings);
         let Some(connection) = self
             .connection(key)
@@ -129,7 +123,7 @@ impl Core {
 /// What follows what was published: see [`super::behind`].
 impl Core {
     /// Sends a message to one client behind what was published to these rooms of it in this turn.
-    pub(in crate::engine) fn send_behind(
+    pub(super) fn send_behind(
         &mut self,
         key: Key,
         rooms: Vec<RoomId>,
@@ -148,7 +142,7 @@ impl Core {
     }
 
     /// Notes the tickets that those wait for that were sent in this turn. Called once it is sealed.
-    pub(in crate::engine) fn note_sealed(&mut self) {
+    pub(super) fn note_sealed(&mut self) {
         for behind in self.behind.iter_mut() {
             for (room, until) in &mut behind.rooms {
                 self.exchange.note_sealed(room.place, until);
@@ -157,7 +151,7 @@ impl Core {
     }
 
     /// Sends what waits for nothing any more. Called after the delivery.
-    pub(in crate::engine) fn send_those_behind(&mut self) {
+    pub(super) fn send_those_behind(&mut self) {
         for index in self.behind.clients() {
             let Some(mut waiting) = self.behind.take(index) else {
                 continue;
@@ -174,7 +168,7 @@ impl Core {
     }
 
     /// Sends all that waits for a client that is about to be closed.
-    pub(in crate::engine) fn send_all_behind(&mut self, key: Key) {
+    pub(super) fn send_all_behind(&mut self, key: Key) {
         if !self.behind.has_any_for(key) {
             return;
         }

@@ -18,7 +18,7 @@ pub struct Session<'c, S = (), L = ()> {
 
 impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
     /// `S` and `L` are the types of the client's endpoint.
-    pub(in crate::engine) fn new(client: Client<'c>) -> Session<'c, S, L> {
+    pub(super) fn new(client: Client<'c>) -> Session<'c, S, L> {
         Session {
             client,
             kept: PhantomData,

@@ -26,11 +26,7 @@ use crate::limits::{
 };
 
 /// Whether `drop_newest` keeps `more_bytes` from being queued.
-pub(in crate::engine) fn refuses(
-    connection: &Connection,
-    slow: &SlowClient,
-    more_bytes: usize,
-) -> bool {
+pub(super) fn refuses(connection: &Connection, slow: &SlowClient, more_bytes: usize) -> bool {
     slow.policy == SlowPolicy::DropNewest
         && !connection.is_writable
         && connection.outbox.cost() + more_bytes > slow.outbox_bytes
@@ -44,7 +40,7 @@ enum Over {
 }
 
 /// Whether the connection is over a bound for which it is closed.
-pub(in crate::engine) fn is_to_be_closed(core: &Core, key: Key) -> bool {
+pub(super) fn is_to_be_closed(core: &Core, key: Key) -> bool {
     let connection = core.connections.get(key.index as usize);
     let connection = connection.filter(|each| each.generation == key.generation);
     connection.is_some_and(|connection| {
@@ -57,14 +53,14 @@ pub(in crate::engine) fn is_to_be_closed(core: &Core, key: Key) -> bool {
 
 /// Acts on the connection where its outbox is over the bound in bytes. The sweep looks at its age:
 /// that has the resolution of a tick.
-pub(in crate::engine) fn enforce(core: &mut Core, key: Key) {
+pub(super) fn enforce(core: &mut Core, key: Key) {
     note_growth(core, key);
     let bounds = |connection: &Connection, slow: &SlowClient| over_bytes(connection, slow);
     enforce_bounds(core, key, bounds);
 }
 
 /// Notes what waits for the connection, which may be more than for any other.
-pub(in crate::engine) fn note_growth(core: &Core, key: Key) {
+pub(super) fn note_growth(core: &Core, key: Key) {
     let connection = core.connections.get(key.index as usize);
     let connection = connection.filter(|each| !each.is_writable && !each.is_doomed);
     if let Some(connection) = connection {
@@ -174,7 +170,7 @@ pub(in crate::engine) fn begin_sweep(core: &mut Core) {
 
 /// Goes on with the sweep: merges what waits in small pieces, and acts on who is over a bound.
 /// Called once a turn.
-pub(in crate::engine) fn sweep_lagging(core: &mut Core) {
+pub(super) fn sweep_lagging(core: &mut Core) {
     let Some(mut next) = core.sweep.next else {
         return;
     };
@@ -266,7 +262,7 @@ pub(in crate::engine) fn note_lagging(core: &Core) {
 /// shard has published what it holds. Over half of it, what lagging connections wait for is copied
 /// out, so that it no longer holds larger buffers; over the whole, whoever holds most goes, of all
 /// shards.
-pub(in crate::engine) fn relieve_memory(core: &mut Core) {
+pub(super) fn relieve_memory(core: &mut Core) {
     if core.doors.process_bytes() <= core.settings.process_bytes_max / 2 {
         return;
     }

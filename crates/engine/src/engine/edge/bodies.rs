@@ -81,7 +81,7 @@ impl Edge {
             }
             Ok(verdict) => {
                 if let Some(connection) = clients.core.connection(key) {
-                    connection.cold.get_or_insert_default().verdict = Some(verdict);
+                    connection.cold_mut().verdict = Some(verdict);
                 }
                 None
             }
@@ -114,7 +114,7 @@ impl Edge {
             });
         }
         if let Some(connection) = clients.core.connection(key) {
-            connection.cold.get_or_insert_default().wanted_bytes = end;
+            connection.cold_mut().wanted_bytes = end;
         }
         Ok(Body::Incomplete)
     }
@@ -129,7 +129,7 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return Ok(Body::Incomplete);
         };
-        let cold = connection.cold.get_or_insert_default();
+        let cold = connection.cold_mut();
         let chunked = cold.chunked.get_or_insert_with(|| Chunked {
             decoder: ChunkedDecoder::new(),
             body: Vec::new(),
@@ -168,12 +168,12 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let cold = connection.cold.get_or_insert_default();
+        let cold = connection.cold_mut();
         if !head.expects_continue || std::mem::replace(&mut cold.is_body_invited, true) {
             return;
         }
         if received_body_bytes == 0 {
-            let now_ns = clients.core.clock.turn_ns();
+            let now_ns = clients.core.clock().turn_ns();
             clients
                 .core
                 .enqueue(key, CONTINUE.to_vec(), Origin::Control, now_ns);
@@ -192,5 +192,5 @@ pub(in crate::engine) fn end_without_body(head: &Head<'_>, head_len: usize) -> O
 
 fn verdict_on(clients: &mut Clients, key: Key) -> Option<&mut Option<HeadVerdict>> {
     let connection = clients.core.connection(key)?;
-    Some(&mut connection.cold.as_mut()?.verdict)
+    Some(&mut connection.cold_if_any()?.verdict)
 }

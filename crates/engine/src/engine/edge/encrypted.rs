@@ -10,8 +10,8 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 use crate::engine::refusal::Refusal;
+use crate::engine::tls::TlsSession;
 use crate::engine::tls::session::Progress;
-use crate::limits::PRICE_HANDSHAKE;
 use crate::wire::http::Response;
 
 impl Edge {
@@ -26,11 +26,14 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let Some(tls) = &mut connection.tls else {
+        if connection.tls().is_none() {
+            return;
+        }
+        let mut plaintext = clients.take_plaintext();
+        let connection = clients.core.known_mut(key);
+        let Some(tls) = connection.tls_mut() else {
             return;
         };
-        let mut plaintext = std::mem::take(&mut clients.tls_buffers.received);
-        plaintext.clear();
         let begins_like_http =
             !tls.has_answered() && bytes.first().is_some_and(u8::is_ascii_uppercase);
         let progress = tls.receive(bytes, &mut plaintext);
@@ -47,7 +50,7 @@ impl Edge {
         if !plaintext.is_empty() {
             self.take_bytes(clients, key, &mut plaintext, received_ns);
         }
-        clients.tls_buffers.received = plaintext;
+        clients.keep_plaintext(plaintext);
         match progress {
             Ok(progress) if progress.is_end => self.end_announced(clients, key),
             Ok(_) => {}
@@ -57,9 +60,9 @@ impl Edge {
 
     /// Keeps account of records that are not whole.
     fn count_kept(&self, clients: &mut Clients, key: Key) {
-        let inbound = Arc::clone(&clients.core.doors.inbound);
+        let inbound = Arc::clone(&clients.core.doors().inbound);
         let connection = clients.core.connection(key);
-        if let Some(tls) = connection.and_then(|connection| connection.tls.as_mut())
+        if let Some(tls) = connection.and_then(|connection| connection.tls_mut())
             && tls.count_kept(&inbound)
         {
             clients.core.inbound_grown(key);
@@ -70,7 +73,7 @@ impl Edge {
     /// what it sent too fast still has its turn.
     fn end_announced(&self, clients: &mut Clients, key: Key) {
         let connection = clients.core.connection(key);
-        let is_end = |each: &Connection| each.phase != Phase::Deferred && !each.has_rest();
+        let is_end = |each: &Connection| each.phase() != Phase::Deferred && !each.has_rest();
         if connection.is_some_and(|connection| is_end(connection)) {
             clients.client_ended(key);
         }
@@ -78,16 +81,15 @@ impl Edge {
 
     fn note_progress(&self, clients: &mut Clients, key: Key, progress: Progress) {
         if progress.is_costly {
-            clients.costly_handshakes += 1;
-            clients.core.work.spend(PRICE_HANDSHAKE);
+            clients.note_costly_handshake();
         }
         if !progress.is_established {
             return;
         }
-        let connection = &clients.core.connections[key.index as usize];
-        let is_resumed = connection.tls.as_ref().is_some_and(|tls| tls.is_resumed());
+        let connection = clients.core.known(key);
+        let is_resumed = connection.tls().is_some_and(TlsSession::is_resumed);
         clients.core.stats().tls_handshakes[usize::from(is_resumed)].add(1);
-        if connection.phase == Phase::Handshake {
+        if connection.phase() == Phase::Handshake {
             clients.enter_phase(key, Phase::Request);
         }
     }
@@ -103,8 +105,8 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let (phase, peer) = (connection.phase, connection.peer());
-        if begins_like_http && let Some(tls) = &mut connection.tls {
+        let (phase, peer) = (connection.phase(), connection.peer());
+        if begins_like_http && let Some(tls) = connection.tls_mut() {
             let mut answer = Vec::new();
             Response::text(400, "This port speaks TLS: https and wss.\n").append_to(
                 &mut answer,
@@ -132,11 +134,7 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        if connection
-            .tls
-            .as_ref()
-            .is_some_and(|tls| tls.is_in_handshake())
-        {
+        if connection.tls().is_some_and(TlsSession::is_in_handshake) {
             clients.refused(key, Refusal::HandshakeTimeout);
         }
         clients.die(key);

@@ -20,6 +20,7 @@ use crate::engine::clients::erased::ErasedService;
 use crate::engine::ids::Key;
 use crate::engine::refusal::Renderer;
 use crate::engine::shard::stop::Stop;
+use crate::engine::tls::TlsSession;
 
 /// What the edge of a shard knows: paths, what answers plain requests for them, and whether anybody
 /// may still come in.
@@ -42,17 +43,17 @@ impl Edge {
     /// called after delivery, so that what was published before goes out before the Close.
     #[inline]
     pub(in crate::engine) fn close_doomed(&self, clients: &mut Clients) {
-        if !clients.core.doomed.is_empty() {
+        if clients.core.has_doomed() {
             self.close_all_doomed(clients);
         }
     }
 
     fn close_all_doomed(&self, clients: &mut Clients) {
-        while let Some((key, reason)) = clients.core.doomed.pop_front() {
+        while let Some((key, reason)) = clients.core.next_doomed() {
             if let Some(refused) = clients.close(key, &reason) {
                 self.refuse_unfinished(clients, key, &refused);
             }
-            if clients.core.work.is_spent() {
+            if clients.core.work().is_spent() {
                 return;
             }
         }
@@ -69,7 +70,7 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        match connection.phase {
+        match connection.phase() {
             Phase::Request => self.take_request(clients, key, bytes, received_ns),
             Phase::Open | Phase::Closing => clients.take_frames(key, bytes, received_ns),
             Phase::Handshake
@@ -91,13 +92,13 @@ impl Edge {
     }
 
     fn take_rest(&self, clients: &mut Clients, key: Key, rest: &mut [u8]) {
-        let now_ns = clients.core.clock.now_ns();
+        let now_ns = clients.core.clock().now_ns();
         self.take_bytes(clients, key, rest, now_ns);
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let tls = connection.tls.as_ref();
-        if tls.is_some_and(|tls| tls.has_received_end()) && !connection.has_rest() {
+        let tls = connection.tls();
+        if tls.is_some_and(TlsSession::has_received_end) && !connection.has_rest() {
             clients.client_ended(key);
         }
     }
@@ -112,10 +113,10 @@ impl Edge {
         received_ns: u64,
     ) {
         match clients.core.connection(key) {
-            Some(connection) if connection.awaits_proxy_header => {
+            Some(connection) if connection.awaits_proxy_header() => {
                 self.take_proxy_header(clients, key, bytes, received_ns);
             }
-            Some(connection) if connection.tls.is_some() => {
+            Some(connection) if connection.tls().is_some() => {
                 self.take_encrypted(clients, key, bytes, received_ns);
             }
             _ => self.take_bytes(clients, key, bytes, received_ns),

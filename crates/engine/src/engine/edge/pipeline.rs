@@ -18,11 +18,11 @@ impl Edge {
         bytes: &mut [u8],
         received_ns: u64,
     ) {
-        let head_bytes_max = clients.core.settings.head_bytes;
+        let head_bytes_max = clients.core.settings().head_bytes;
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let cold = connection.cold.as_mut();
+        let cold = connection.cold_if_any();
         let Some(cold) = cold.filter(|cold| !cold.received.is_empty()) else {
             if let Some(rest) = self.take_requests(clients, key, bytes, received_ns) {
                 self.keep(clients, key, bytes[rest..].to_vec());
@@ -56,7 +56,7 @@ impl Edge {
     ) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
-            match clients.core.connection(key)?.phase {
+            match clients.core.connection(key)?.phase() {
                 Phase::Request => {}
                 Phase::Open => {
                     clients.take_frames(key, &mut bytes[at..], received_ns);
@@ -70,7 +70,7 @@ impl Edge {
                 Step::Ended => return None,
             }
             if at < bytes.len()
-                && clients.core.work.is_quantum_spent()
+                && clients.core.work().is_quantum_spent()
                 && self.cut_requests(clients, key)
             {
                 return Some(at);
@@ -83,10 +83,10 @@ impl Edge {
     /// requests.
     fn cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
-        let Some(connection) = connection.filter(|each| each.phase == Phase::Request) else {
+        let Some(connection) = connection.filter(|each| each.phase() == Phase::Request) else {
             return false;
         };
-        connection.cold.get_or_insert_default().is_left = true;
+        connection.cold_mut().is_left = true;
         clients.core.queue_read_on(key);
         true
     }
@@ -95,13 +95,13 @@ impl Edge {
     /// any.
     pub(in crate::engine) fn take_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
-        let cold = connection.and_then(|connection| connection.cold.as_mut());
+        let cold = connection.and_then(|connection| connection.cold_if_any());
         let Some(cold) = cold.filter(|cold| cold.is_left) else {
             return false;
         };
         cold.is_left = false;
         let mut kept = std::mem::take(&mut cold.received);
-        let now_ns = clients.core.clock.now_ns();
+        let now_ns = clients.core.clock().now_ns();
         if let Some(rest) = self.take_requests(clients, key, &mut kept, now_ns) {
             kept.drain(..rest);
             self.keep(clients, key, kept);
@@ -117,7 +117,7 @@ impl Edge {
             bytes.shrink_to_fit();
         }
         if let Some(connection) = clients.core.connection(key) {
-            connection.cold.get_or_insert_default().received = bytes;
+            connection.cold_mut().received = bytes;
             clients.count_held(key);
         }
     }

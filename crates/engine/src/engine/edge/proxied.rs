@@ -46,7 +46,7 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let mut kept = match &mut connection.cold {
+        let mut kept = match connection.cold_if_any() {
             Some(cold) => std::mem::take(&mut cold.received),
             None => Vec::new(),
         };
@@ -57,21 +57,21 @@ impl Edge {
             &mut kept[..]
         };
         match proxy::parse(bytes) {
-            Ok(None) => connection.cold.get_or_insert_default().received = bytes.to_vec(),
+            Ok(None) => connection.cold_mut().received = bytes.to_vec(),
             Ok(Some(header)) => {
-                connection.awaits_proxy_header = false;
+                connection.note_proxy_header();
                 match header.client {
                     Some(client) => self.proxied_for(clients, key, client),
                     None if header.is_local => {}
                     None => self.proxied_for_somebody(clients, key),
                 }
-                if clients.core.connections[key.index as usize].phase == Phase::Dead {
+                if clients.core.known(key).phase() == Phase::Dead {
                     return;
                 }
                 let deadline = clients.request_deadline();
-                let connection = &mut clients.core.connections[key.index as usize];
-                if connection.over_limit.is_none() {
-                    connection.deadline_tick = deadline;
+                let connection = clients.core.known_mut(key);
+                if connection.over_limit().is_none() {
+                    connection.set_deadline(deadline);
                 }
                 let rest = &mut bytes[header.len..];
                 if !rest.is_empty() {
@@ -83,9 +83,9 @@ impl Edge {
                     clients.core.connection_id(key),
                     connection_peer(clients, key),
                 );
-                let (error, now_ns) = (error.name(), clients.core.clock.turn_ns());
+                let (error, now_ns) = (error.name(), clients.core.clock().turn_ns());
                 let told = "no PROXY header";
-                match clients.core.doors.notices.no_proxy_header.due(now_ns) {
+                match clients.core.doors().notices.no_proxy_header.due(now_ns) {
                     Some(suppressed) => {
                         tracing::info!(connection = %id, %peer, error, suppressed, "{told}");
                     }
@@ -119,7 +119,7 @@ impl Edge {
         if !clients.is_trusted_proxy(peer) || is_own && !head.is_upgrade() {
             return None;
         }
-        let networks = &clients.core.settings.networks;
+        let networks = &clients.core.settings().networks;
         // A proxy at a Unix socket has no address of its own to be judged by.
         let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
         let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
@@ -148,9 +148,8 @@ impl Edge {
             return clients.die(key);
         }
         // Where the relay is full it stays so.
-        let connection = &mut clients.core.connections[key.index as usize];
-        if connection.over_limit.is_some() {
-            debug_assert!(!connection.is_counted, "a proxy is exempt");
+        let connection = clients.core.known_mut(key);
+        if connection.over_limit().is_some() {
             connection.set_peer(client);
             return;
         }
@@ -163,9 +162,9 @@ impl Edge {
     /// A trusted proxy has said that it does not know whose connection this is.
     fn proxied_for_somebody(&self, clients: &mut Clients, key: Key) {
         let proxy = connection_peer(clients, key);
-        let connection = &mut clients.core.connections[key.index as usize];
-        connection.is_of_unknown_client = true;
-        if connection.over_limit.is_some() {
+        let connection = clients.core.known_mut(key);
+        connection.note_unknown_client();
+        if connection.over_limit().is_some() {
             return;
         }
         match clients.count_address(proxy.ip()) {
@@ -185,7 +184,7 @@ impl Edge {
         key: Key,
         head: &Head<'_>,
     ) -> Result<ClientAddress, ForwardedError> {
-        let connection = &clients.core.connections[key.index as usize];
+        let connection = clients.core.known(key);
         let peer = connection.peer();
         let client = |address, is_unknown| ClientAddress {
             address,
@@ -195,11 +194,11 @@ impl Edge {
             self.warn_of_untrusted(clients, peer, head);
             return Ok(client(peer, false));
         }
-        if connection.is_of_unknown_client {
+        if connection.is_of_unknown_client() {
             // What the proxy passes on may be what the client wrote.
             return Ok(client(peer, true));
         }
-        let trusted = &clients.core.settings.trusted_proxies;
+        let trusted = &clients.core.settings().trusted_proxies;
         match forwarded::client(head, |ip| trusted.contains(ip)) {
             Ok(forwarded::Client::Proxy) => Ok(client(peer, false)),
             Ok(forwarded::Client::Address(ip)) => Ok(client(SocketAddr::new(ip, 0), false)),
@@ -225,10 +224,10 @@ impl Edge {
     /// believes it: then no limit applies to them either.
     fn warn_of_untrusted(&self, clients: &Clients, peer: SocketAddr, head: &Head<'_>) {
         let ip = peer.ip().to_canonical();
-        let mut exempt = clients.core.settings.exempt_networks.iter();
+        let mut exempt = clients.core.settings().exempt_networks.iter();
         let is_relevant =
             (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
-        let is_relaying = clients.core.id < clients.core.doors.relaying;
+        let is_relaying = clients.core.id() < clients.core.doors().relaying;
         let names = ["forwarded", "x-forwarded-for"];
         let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
         if is_relevant
@@ -236,7 +235,7 @@ impl Edge {
             && head.headers.iter().any(|header| is_forwarded(header.name))
             && !clients
                 .core
-                .doors
+                .doors()
                 .notices
                 .untrusted_proxy
                 .swap(true, Ordering::Relaxed)
@@ -258,10 +257,10 @@ impl Edge {
         key: Key,
         client: ClientAddress,
     ) -> Result<(), Refused> {
-        let connection = &clients.core.connections[key.index as usize];
+        let connection = clients.core.known(key);
         let proxy = connection.peer();
         let is_counted_by_now = client.address == proxy && !client.is_unknown;
-        if is_counted_by_now || connection.is_of_unknown_client {
+        if is_counted_by_now || connection.is_of_unknown_client() {
             return Ok(());
         }
         let judged = match client.is_unknown {
@@ -270,10 +269,10 @@ impl Edge {
         };
         match judged {
             Ok(is_counted) => clients.count_for(key, client.address, is_counted),
-            Err(over_limit) => return Err(over_limit.refused(&clients.core.settings)),
+            Err(over_limit) => return Err(over_limit.refused(clients.core.settings())),
         }
-        let connection = &mut clients.core.connections[key.index as usize];
-        connection.cold.get_or_insert_default().proxy = Some(proxy);
+        let connection = clients.core.known_mut(key);
+        connection.cold_mut().proxy = Some(proxy);
         Ok(())
     }
 
@@ -285,5 +284,5 @@ impl Edge {
 }
 
 fn connection_peer(clients: &Clients, key: Key) -> SocketAddr {
-    clients.core.connections[key.index as usize].peer()
+    clients.core.known(key).peer()
 }

@@ -11,14 +11,14 @@ use std::time::SystemTime;
 use super::bodies::{Body, CONTINUE, Step, end_without_body, has_body};
 use super::proxied::ClientAddress;
 use super::router::Route;
-use crate::clock::{Tick, ticks_of};
+use crate::clock::ticks_of;
 use crate::engine::answer::{
     Accept, Admission, Answer, ErasedState, HeadVerdict, LateAnswer, Pending, Request, unanswered,
 };
 use crate::engine::clients::Clients;
-use crate::engine::clients::client::Client;
 use crate::engine::clients::connection::Phase;
 use crate::engine::clients::erased::ErasedService;
+use crate::engine::clients::opening::Opening;
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 use crate::engine::refusal::{Refusal, Refused};
@@ -41,10 +41,10 @@ impl Edge {
         received_ns: u64,
     ) -> Step {
         let limits = HeadLimits {
-            head_bytes: clients.core.settings.head_bytes,
+            head_bytes: clients.core.settings().head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
-        clients.core.work.spend(PRICE_REQUEST);
+        clients.core.work().spend(PRICE_REQUEST);
         let mut space = HeaderSpace::new();
         let (head, head_len) = match Head::parse(bytes, &mut space, &limits) {
             Ok(Some(parsed)) => parsed,
@@ -63,7 +63,7 @@ impl Edge {
         else {
             return self.answer_without_endpoint(clients, key, &head, head_len);
         };
-        clients.core.connections[key.index as usize].endpoint = endpoint;
+        clients.core.known_mut(key).set_endpoint(endpoint);
         let Ok(client) = self.client_of(clients, key, &head) else {
             return self.conflict(clients, key, &head);
         };
@@ -157,11 +157,11 @@ impl Edge {
     /// Answers a connection that was let in only to be told that it cannot stay.
     fn turn_away(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
         let refused = if self.stop.is_accepting() {
-            let over_limit = clients.core.connection(key)?.over_limit?;
+            let over_limit = clients.core.connection(key)?.over_limit()?;
             if self.is_probe(head) {
                 return None;
             }
-            over_limit.refused(&clients.core.settings)
+            over_limit.refused(clients.core.settings())
         } else {
             let told = "The relay is shutting down.";
             Refused::of(Refusal::Shutdown, 503, told).retry_after(5)
@@ -181,7 +181,7 @@ impl Edge {
         clients: &Clients,
         key: Key,
     ) -> Arc<dyn ErasedService> {
-        let endpoint = clients.core.connections[key.index as usize].endpoint;
+        let endpoint = clients.core.known(key).endpoint();
         Arc::clone(&self.plain[usize::from(endpoint.0)].service)
     }
 
@@ -368,11 +368,11 @@ impl Edge {
     }
 
     fn defer(&self, clients: &mut Clients, key: Key, pending: Pending) -> Step {
-        let deadline = clients.core.clock.tick() + ticks_of(pending.timeout);
+        let deadline = clients.core.clock().tick() + ticks_of(pending.timeout);
         clients.enter_phase(key, Phase::Deferred);
-        let connection = &mut clients.core.connections[key.index as usize];
-        connection.deadline_tick = deadline;
-        let cold = connection.cold.get_or_insert_default();
+        let connection = clients.core.known_mut(key);
+        connection.set_deadline(deadline);
+        let cold = connection.cold_mut();
         cold.answer = Some(pending.slot);
         cold.terms = pending.terms;
         Step::Deferred
@@ -383,13 +383,10 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        if connection.phase != Phase::Deferred {
+        if connection.phase() != Phase::Deferred {
             return;
         }
-        let slot = connection
-            .cold
-            .as_ref()
-            .and_then(|cold| cold.answer.clone());
+        let slot = connection.cold().and_then(|cold| cold.answer.clone());
         if let Some(answer) = slot.and_then(|slot| slot.take()) {
             self.take_answer(clients, key, answer);
         }
@@ -401,12 +398,12 @@ impl Edge {
     }
 
     fn take_answer(&self, clients: &mut Clients, key: Key, answer: LateAnswer) {
-        let received_ns = clients.core.clock.now_ns();
+        let received_ns = clients.core.clock().now_ns();
         clients.enter_phase(key, Phase::Request);
         let request_deadline = clients.request_deadline();
-        let connection = &mut clients.core.connections[key.index as usize];
-        connection.deadline_tick = request_deadline;
-        let cold = connection.cold.get_or_insert_default();
+        let connection = clients.core.known_mut(key);
+        connection.set_deadline(request_deadline);
+        let cold = connection.cold_mut();
         cold.answer = None;
         let terms = cold.terms.take();
         let answer = match answer {
@@ -438,7 +435,7 @@ impl Edge {
         received_ns: u64,
     ) -> Option<usize> {
         let limits = HeadLimits {
-            head_bytes: clients.core.settings.head_bytes,
+            head_bytes: clients.core.settings().head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
         let mut space = HeaderSpace::new();
@@ -468,7 +465,7 @@ impl Edge {
                     head: &head,
                     parameter: route.parameter.as_deref(),
                     body: &body,
-                    peer: clients.core.connections[key.index as usize].peer(),
+                    peer: clients.core.known(key).peer(),
                     connection: clients.core.connection_id(key),
                     context: None,
                 };
@@ -492,12 +489,9 @@ impl Edge {
         let own = accept.protocol.as_deref();
         let protocol = own.or(accept.terms.as_ref().and_then(|terms| terms.protocol));
         let protocol = protocol.filter(|protocol| offered(protocol));
-        let (tick, reading_tick) = (clients.core.clock.tick(), clients.core.clock.reading_tick());
-        let connection = &mut clients.core.connections[key.index as usize];
-        let settings = &clients.core.endpoint_settings[usize::from(connection.endpoint.0)];
-        let keepalive = settings.keepalive;
+        let endpoint = clients.core.known(key).endpoint();
+        let settings = clients.core.settings_of(endpoint);
         let deflate = upgrade.deflate.filter(|_| settings.deflate.enabled);
-        connection.window_bits = deflate.map_or(0, Agreement::window_bits);
         let extension = deflate.map(|deflate| deflate.to_string());
         let extension = extension.as_deref().map(|value| (EXTENSIONS, value));
         let mut response = Vec::with_capacity(256);
@@ -509,21 +503,14 @@ impl Edge {
         clients
             .core
             .enqueue(key, response, Origin::Control, received_ns);
-        clients.enter_phase(key, Phase::Open);
-        let connection = &mut clients.core.connections[key.index as usize];
-        connection.cold = None;
-        connection.state = accept.state;
-        let terms = accept.terms.filter(|terms| !terms.are_empty());
-        connection.extras.set_terms(terms);
-        connection.heard_tick = reading_tick;
-        connection.next_ping_tick = tick + spread(ticks_of(keepalive.ping), key.generation);
-        clients.core.stats().opened.add(1);
-        let endpoint = clients.endpoint_of(key);
-        let client = Client::new(&mut clients.core, key, received_ns);
-        let call = AssertUnwindSafe(|| endpoint.opened(client, request));
-        if catch_unwind(call).is_err() {
-            clients.endpoint_panicked(key);
-        }
+        let window_bits = deflate.map_or(0, Agreement::window_bits);
+        let opening = Opening {
+            state: accept.state,
+            terms: accept.terms,
+            window_bits,
+            received_ns,
+        };
+        clients.open(key, request, opening);
     }
 
     /// Answers a request. The connection stays open for the next one where both sides want that.
@@ -535,13 +522,13 @@ impl Edge {
         response: &Response,
         end: usize,
     ) -> Step {
-        let connection = &clients.core.connections[key.index as usize];
+        let connection = clients.core.known(key);
         // Who asks and asks and does not read is told that this was the last answer, and so is who
         // cannot stay.
         let keep_alive = head.keep_alive()
             && self.stop.is_accepting()
-            && connection.outbox.bytes() < RESPONSES_BYTES_MAX
-            && connection.over_limit.is_none();
+            && connection.outbox_bytes() < RESPONSES_BYTES_MAX
+            && connection.over_limit().is_none();
         self.send_response(clients, key, response, keep_alive, head.method == "HEAD");
         if keep_alive {
             Step::Done(end)
@@ -561,15 +548,15 @@ impl Edge {
     ) {
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         response.append_to(&mut bytes, SystemTime::now(), keep_alive, head_only);
-        let now_ns = clients.core.clock.turn_ns();
+        let now_ns = clients.core.clock().turn_ns();
         clients.core.enqueue(key, bytes, Origin::Control, now_ns);
         let deadline = clients.request_deadline();
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        let cold = connection.cold.take();
+        let cold = connection.take_cold();
         if keep_alive {
-            connection.deadline_tick = deadline;
+            connection.set_deadline(deadline);
             if let Some(proxy) = cold.and_then(|cold| cold.proxy) {
                 self.unidentify(clients, key, proxy);
             }
@@ -590,7 +577,7 @@ impl Edge {
             return;
         };
         // Nothing of it is of use after the answer.
-        let cold = connection.cold.as_mut();
+        let cold = connection.cold_if_any();
         let received = cold.map(|cold| std::mem::take(&mut cold.received));
         match received.filter(|received| !received.is_empty()) {
             Some(received) => self.refuse_unparsed(clients, key, &received, refused),
@@ -606,12 +593,12 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        if let Some(over_limit) = connection.over_limit {
+        if let Some(over_limit) = connection.over_limit() {
             return clients.refusal_overdue(key, over_limit);
         }
-        let cold = connection.cold.as_ref();
+        let cold = connection.cold();
         let is_silent = cold.is_none_or(|cold| cold.received.is_empty());
-        if is_silent || !connection.outbox.is_empty() {
+        if is_silent || connection.outbox_bytes() > 0 {
             return clients.client_gone(key);
         }
         let told = "The request took too long.";
@@ -645,13 +632,6 @@ fn asked_path(request: &[u8]) -> &str {
 /// Whether what may be an unfinished request is a HEAD, whose answer has no body.
 fn asks_for_head(request: &[u8]) -> bool {
     request.trim_ascii_start().starts_with(b"HEAD ")
-}
-
-/// A tick within `interval`, different for different connections: golden-ratio hashing spreads
-/// numbers in a row evenly.
-fn spread(interval: Tick, number: u32) -> Tick {
-    let hash = number.wrapping_mul(0x9E37_79B9);
-    ((u64::from(hash) * u64::from(interval.max(1))) >> 32) as Tick + 1
 }
 
 #[cfg(test)]
@@ -700,19 +680,5 @@ mod tests {
             let status = offence.status().to_string();
             assert_eq!(row[..2], [format!("`{}`", offence.name()), status]);
         }
-    }
-
-    #[test]
-    fn pings_are_spread_over_the_interval() {
-        let mut tenths = [0; 10];
-        for number in 0..10_000 {
-            let tick = spread(300, number);
-            assert!((1..=300).contains(&tick));
-            tenths[(tick as usize - 1) / 30] += 1;
-        }
-        assert!(
-            tenths.iter().all(|count| (900..1_100).contains(count)),
-            "{tenths:?}"
-        );
     }
 }

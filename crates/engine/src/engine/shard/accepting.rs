@@ -5,11 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mio::Token;
-
 use crate::engine::addresses::counted_as;
-use crate::engine::clients::closing::gauge;
-use crate::engine::clients::connection::Connection;
+use crate::engine::clients::connection::Arrival;
 use crate::engine::clients::refusing::is_out_of_files;
 use crate::engine::control::Handover;
 use crate::engine::ids::Key;
@@ -17,7 +14,6 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::refusal::Refusal;
 use crate::engine::shard::{Listening, Shard};
 use crate::engine::stream::Stream;
-use crate::engine::tls::TlsSession;
 use crate::limits::PRICE_ACCEPT;
 use crate::work::TurnPhase;
 
@@ -25,10 +21,10 @@ impl Shard {
     /// Takes over what other shards accepted for this one, and accepts what waits: as much as the
     /// work allows, and one of each listener at the least.
     pub(in crate::engine) fn accept(&mut self) {
-        self.clients.core.work.begin(TurnPhase::Accept);
+        self.clients.core.work().begin(TurnPhase::Accept);
         while let Ok(handover) = self.inbox.handover.try_recv() {
             self.adopt(handover);
-            if self.clients.core.work.is_spent() {
+            if self.clients.core.work().is_spent() {
                 break;
             }
         }
@@ -37,7 +33,7 @@ impl Shard {
         }
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].may_accept() {
-                let affordable = self.clients.core.work.left_ns().max(0) as u64 / PRICE_ACCEPT;
+                let affordable = self.clients.core.work().left_ns().max(0) as u64 / PRICE_ACCEPT;
                 let accepts_max = self
                     .clients
                     .accepts_per_turn()
@@ -69,8 +65,9 @@ impl Shard {
                     return self.clients.core.stats().accept_errors.add(1);
                 }
                 Err(error) => {
-                    let now_ns = self.clients.core.clock.turn_ns();
-                    if let Some(left_out) = self.clients.core.doors.notices.accept_error.due(now_ns)
+                    let now_ns = self.clients.core.clock().turn_ns();
+                    if let Some(left_out) =
+                        self.clients.core.doors().notices.accept_error.due(now_ns)
                     {
                         tracing::warn!(%error, left_out, "a connection cannot be accepted");
                     }
@@ -97,14 +94,14 @@ impl Shard {
 
     fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.clients.core.stats().accepted.add(1);
-        self.clients.core.work.spend(PRICE_ACCEPT);
+        self.clients.core.work().spend(PRICE_ACCEPT);
         if self.clients.is_admin() {
             return self.welcome_admin(stream, peer, tls);
         }
         if !self.clients.core.has_spare_files() {
             return self.turn_down(stream, peer, tls);
         }
-        let own = self.clients.core.id;
+        let own = self.clients.core.id();
         if !self.clients.may_come_in(peer) {
             let refusal = Refusal::Network;
             self.clients.core.stats().refused.add(refusal);
@@ -121,15 +118,15 @@ impl Shard {
             is_counted,
             tls,
         };
-        let least_loaded = self.clients.core.doors.least_loaded(own);
+        let least_loaded = self.clients.core.doors().least_loaded(own);
         // Once the relay goes away, a shard keeps what it accepts: the other may have ended.
-        let is_ready = self.clients.core.doors.is_ready.load(Ordering::Acquire);
+        let is_ready = self.clients.core.doors().is_ready.load(Ordering::Acquire);
         if least_loaded == own || !is_ready || !self.edge.stop.is_accepting() {
             self.clients.count_in(own);
             self.adopt(handover);
             return;
         }
-        if let Err(handover) = self.clients.core.doors.hand_over(least_loaded, handover) {
+        if let Err(handover) = self.clients.core.doors().hand_over(least_loaded, handover) {
             self.clients.count_in(own);
             self.adopt(handover);
         }
@@ -144,35 +141,28 @@ impl Shard {
             is_counted,
             tls,
         } = handover;
-        self.clients.core.work.spend(PRICE_ACCEPT);
-        let generation = self.clients.core.next_generation();
-        let session = self.clients.core.tls.as_deref().filter(|_| tls);
-        let session = session.and_then(|tls| TlsSession::new(tls, &self.clients.core.meter));
+        self.clients.core.work().spend(PRICE_ACCEPT);
+        let session = tls.then(|| self.clients.core.new_tls_session()).flatten();
         let has_session = session.is_some() == tls;
-        let mut connection = Connection::new(stream, session, peer, generation);
-        connection.over_limit = over_limit;
-        connection.is_apart = over_limit.is_some();
-        connection.is_counted = is_counted;
-        connection.awaits_proxy_header =
-            self.clients.core.settings.proxy_protocol && self.clients.is_trusted_proxy(peer);
-        connection.deadline_tick = if !self.edge.stop.is_accepting() {
+        let awaits_proxy_header =
+            self.clients.core.settings().proxy_protocol && self.clients.is_trusted_proxy(peer);
+        let deadline_tick = if !self.edge.stop.is_accepting() {
             self.clients.last_request_deadline()
         } else if over_limit.is_some() {
             self.clients.refusing_deadline()
         } else {
             self.clients.request_deadline()
         };
-        let entry = self.clients.core.connections.vacant_entry();
-        let key = Key {
-            index: entry.key() as u32,
-            generation,
+        let arrival = Arrival {
+            stream,
+            tls: session,
+            peer,
+            over_limit,
+            is_counted,
+            awaits_proxy_header,
+            deadline_tick,
         };
-        let token = Token((generation as usize) << 32 | entry.key());
-        let registered = connection.stream.register(self.poll.registry(), token);
-        let phase = entry.insert(connection).phase;
-        if let Some(gauge) = gauge(self.clients.core.stats(), phase) {
-            gauge.add(1);
-        }
+        let (key, registered) = self.clients.core.insert(arrival, self.poll.registry());
         if let Err(error) = registered {
             tracing::warn!(%error, "a connection could not be registered");
             self.clients.die(key);
@@ -194,8 +184,15 @@ impl Shard {
     ) {
         self.clients.count_over_limit(over_limit, peer);
         let address = (!self.clients.core.is_exempt(peer.ip())).then(|| peer.ip());
-        let max = self.clients.core.settings.refusing_max;
-        let enter = |shard: &Shard| shard.clients.core.doors.places.enter_refusing(address, max);
+        let max = self.clients.core.settings().refusing_max;
+        let enter = |shard: &Shard| {
+            shard
+                .clients
+                .core
+                .doors()
+                .places
+                .enter_refusing(address, max)
+        };
         let entered = enter(self).or_else(|taken| {
             self.clients.hurry_refused(taken);
             enter(self)
@@ -223,7 +220,7 @@ impl Shard {
             return spare(self) || (self.clients.evict(None) && spare(self));
         }
         // One shard at a time: the others wait for their turn rather than for the next tick.
-        let doors = Arc::clone(&self.clients.core.doors);
+        let doors = Arc::clone(self.clients.core.doors());
         let _turn = doors.spare_files[0].turn();
         if !self.clients.core.spare_file().spend() {
             return false;
@@ -256,16 +253,16 @@ impl Shard {
     /// Takes in a connection of the admin listener.
     fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         let address = counted_as(peer.ip());
-        let connections = self.clients.core.connections.iter();
+        let connections = self.clients.core.connections().iter();
         let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
         if of_address.count() >= self.clients.of_admin_address_max() {
             self.clients.evict(Some(address));
-        } else if self.clients.core.connections.len()
-            >= self.clients.core.settings.admin_connections_max
+        } else if self.clients.core.connections().len()
+            >= self.clients.core.settings().admin_connections_max
         {
             self.clients.evict(None);
         }
-        self.clients.count_in(self.clients.core.id);
+        self.clients.count_in(self.clients.core.id());
         self.adopt(Handover {
             stream,
             peer,

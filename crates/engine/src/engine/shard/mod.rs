@@ -21,16 +21,16 @@ use mio::{Events, Poll, Token};
 use self::busy::BusyWindow;
 use crate::clock::Tick;
 use crate::engine::clients::Clients;
-use crate::engine::clients::{asking, slow};
+use crate::engine::clients::asking;
+use crate::engine::clients::connection::Received;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::control::{Control, Inbox};
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 use crate::engine::listener::Listener;
 use crate::limits::{
-    COMPRESSED_READ_BYTES_MAX, PRICE_ASK, PRICE_KIB_READ, PRICE_READ, PRICE_RUN,
-    READ_QUANTUM_BYTES, READS_PER_CONNECTION, TLS_HANDSHAKE_READS_PER_TURN,
-    TLS_HANDSHAKES_PER_TURN, TURN_BYTES_MAX,
+    PRICE_ASK, PRICE_KIB_READ, PRICE_READ, PRICE_RUN, READS_PER_CONNECTION,
+    TLS_HANDSHAKE_READS_PER_TURN, TURN_BYTES_MAX,
 };
 use crate::work::TurnPhase;
 
@@ -86,55 +86,51 @@ impl Shard {
         while !self.is_finished() {
             self.turn();
         }
-        let core = &self.clients.core;
-        core.doors.inbound_holders.ended(core.id);
-        core.doors.waiting_holders.ended(core.id);
+        self.clients.core.ended();
     }
 
     fn turn(&mut self) {
         self.poll();
         let core = &mut self.clients.core;
-        let began_ns = core.clock.turn_ns();
+        let began_ns = core.clock().turn_ns();
         core.stats().last_turn_ns.set(began_ns);
-        core.work.begin_turn();
+        core.work().begin_turn();
         self.take_mail();
         self.accept();
         self.read();
         if self.clients.have_endpoints_work() {
             self.clients.endpoints_work();
         }
-        self.seal();
+        self.clients.core.seal();
         self.check_stop();
         self.clients.deliver();
-        if !self.clients.core.behind.is_empty() {
-            self.clients.core.send_those_behind();
-        }
+        self.clients.core.send_what_follows();
         self.edge.close_doomed(&mut self.clients);
         self.clients.flush();
-        if !self.clients.core.drained.is_empty() {
+        if self.clients.core.has_drained() {
             self.clients.tell_of_low_water();
         }
         self.edge.close_doomed(&mut self.clients);
         self.timers();
         self.keep_within_memory();
-        self.clients.core.work.begin(TurnPhase::Close);
+        self.clients.core.work().begin(TurnPhase::Close);
         self.edge.close_doomed(&mut self.clients);
         self.clients.reap();
         self.handshakes();
         self.clients.check_invariants();
         let core = &self.clients.core;
-        let took_ns = core.clock.now_ns().saturating_sub(began_ns);
+        let took_ns = core.clock().now_ns().saturating_sub(began_ns);
         core.stats().turns.record(took_ns, 1);
     }
 
     /// Waits for events, unless there is something to do already, and queues what they are about.
     fn poll(&mut self) {
-        let waited_from_ns = self.clients.core.clock.now_ns();
+        let waited_from_ns = self.clients.core.clock().now_ns();
         if self.has_work() || self.spins_into_work() {
             self.take_events(Duration::ZERO);
         } else {
-            let doors = Arc::clone(&self.clients.core.doors);
-            let sleeping = &doors.interconnect.sleeper(self.clients.core.id).sleeping;
+            let doors = Arc::clone(self.clients.core.doors());
+            let sleeping = &doors.interconnect.sleeper(self.clients.core.id()).sleeping;
             sleeping.announce();
             let has_mail = self.has_mail();
             let until_due = self.until_due();
@@ -143,14 +139,14 @@ impl Shard {
         }
         let may_read = self.may_read();
         let core = &mut self.clients.core;
-        core.clock.advance(may_read);
-        let waited_ns = core.clock.turn_ns().saturating_sub(waited_from_ns);
+        core.advance_clock(may_read);
+        let waited_ns = core.clock().turn_ns().saturating_sub(waited_from_ns);
         core.stats().idle_ns.add(waited_ns);
     }
 
     /// How long until the next tick, or until a connection that was made to wait has its turn.
     fn until_due(&self) -> Duration {
-        let clock = &self.clients.core.clock;
+        let clock = self.clients.core.clock();
         let until_tick = clock.until_next_tick();
         match self.clients.core.next_turn_ns().filter(|_| self.may_read()) {
             Some(at_ns) => {
@@ -187,14 +183,9 @@ impl Shard {
             let Some(connection) = self.clients.core.connection(key) else {
                 continue;
             };
-            connection.is_read_closed |= event.is_read_closed() || event.is_error();
-            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-            connection.is_readable |= readable;
-            let writable = event.is_writable() && !connection.is_writable;
-            connection.is_writable |= event.is_writable();
-            let is_waiting = writable && connection.has_to_send();
+            let (readable, is_waiting) = connection.note_event(event);
             // Whoever goes can wait for those who stay: they may be many at once.
-            if readable && connection.is_read_closed {
+            if readable && connection.is_read_closed() {
                 self.clients.core.queue_read_on(key);
             } else if readable {
                 self.clients.core.queue_read(key);
@@ -208,7 +199,7 @@ impl Shard {
     /// Polls for a while where the deployment gave the shard its core. Returns whether that found
     /// something to do; events are taken as they come.
     fn spins_into_work(&mut self) -> bool {
-        let spin = self.clients.core.settings.spin;
+        let spin = self.clients.core.settings().spin;
         if spin.is_zero() {
             return false;
         }
@@ -226,18 +217,9 @@ impl Shard {
     /// Whether something waits that needs no event.
     fn has_work(&self) -> bool {
         let core = &self.clients.core;
-        !core.dirty.is_empty()
-            || core.exchange.has_pending()
-            || core.exchange.has_published()
-            || core.exchange.has_arrived()
-            || !core.at_work.is_empty()
-            || !core.drained.is_empty()
-            || !core.doomed.is_empty()
-            || !core.leaving.is_empty()
-            || !core.dead.is_empty()
-            || core.sweep.is_under_way()
+        core.has_work()
             || self.sweep_left > 0
-            || (!(core.to_read.is_empty() && core.to_handshake.is_empty()) && self.may_read())
+            || ((core.to_read() > 0 || core.has_to_handshake()) && self.may_read())
             || (self.may_accept() && self.edge.stop.is_accepting())
     }
 
@@ -248,34 +230,30 @@ impl Shard {
     /// Whether other threads left something, or made room for what they are to get.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
-            || (!self.inbox.has_no_control() && !self.clients.core.exchange.is_blocked())
-            || self.clients.core.exchange.has_mail()
+            || (!self.inbox.has_no_control() && !self.clients.core.exchange().is_blocked())
+            || self.clients.core.exchange().has_mail()
     }
 
     /// Whether publishers may be read.
     fn may_read(&self) -> bool {
-        self.edge.stop.is_reading() && self.clients.core.exchange.may_publish()
+        self.edge.stop.is_reading() && self.clients.core.exchange().may_publish()
     }
 
     /// Takes what other threads left: control messages, batches.
     fn take_mail(&mut self) {
-        self.clients.core.exchange.push_unsent();
+        self.clients.core.push_unsent();
         self.take_controls();
-        self.clients.core.work.begin(TurnPhase::Mail);
-        let core = &mut self.clients.core;
-        let tick = core.clock.tick();
-        let more = core.exchange.take_mail(&mut core.work, tick);
-        core.note_cut(more);
+        self.clients.core.take_mail();
     }
 
     fn take_controls(&mut self) {
-        self.clients.core.work.begin(TurnPhase::Control);
-        while !self.clients.core.exchange.is_blocked()
-            && self.clients.core.exchange.published_bytes() < TURN_BYTES_MAX
+        self.clients.core.work().begin(TurnPhase::Control);
+        while !self.clients.core.exchange().is_blocked()
+            && self.clients.core.exchange().published_bytes() < TURN_BYTES_MAX
             && let Some(control) = self.inbox.take_control()
         {
             self.obey(control);
-            if self.clients.core.work.is_spent() {
+            if self.clients.core.work().is_spent() {
                 break;
             }
         }
@@ -287,34 +265,34 @@ impl Shard {
     /// when they were read last and those that had more take turns: so whoever sends now and then
     /// waits for one read of those that send without pause, however many they are.
     fn read(&mut self) {
-        self.clients.core.work.begin(TurnPhase::Read);
+        self.clients.core.work().begin(TurnPhase::Read);
         self.clients.core.resume_paused();
         let mut buffer = std::mem::take(&mut self.receive_buffer);
-        for _ in 0..self.clients.core.to_read.len() {
-            let is_full = self.clients.core.exchange.published_bytes() >= TURN_BYTES_MAX;
-            if is_full || self.clients.core.work.is_spent() || !self.may_read() {
+        for _ in 0..self.clients.core.to_read() {
+            let is_full = self.clients.core.exchange().published_bytes() >= TURN_BYTES_MAX;
+            if is_full || self.clients.core.work().is_spent() || !self.may_read() {
                 break;
             }
-            let Some(key) = self.clients.core.to_read.pop() else {
+            let Some(key) = self.clients.core.next_to_read() else {
                 break;
             };
             self.read_connection(key, READS_PER_CONNECTION, &mut buffer);
         }
         self.receive_buffer = buffer;
-        let more = !self.clients.core.to_read.is_empty();
+        let more = self.clients.core.to_read() > 0;
         self.clients.core.note_cut(more);
     }
 
     fn read_connection(&mut self, key: Key, reads_max: usize, buffer: &mut [u8]) {
-        self.clients.core.work.begin_quantum();
-        let is_alone = self.clients.core.to_read.is_empty();
+        self.clients.core.work().begin_quantum();
+        let is_alone = self.clients.core.to_read() == 0;
         let reads_max = if is_alone { reads_max } else { 1 };
         for _ in 0..reads_max {
             let paced_max = self.clients.core.read_bytes_max(key);
             let Some(connection) = self.clients.core.connection(key) else {
                 return;
             };
-            connection.is_queued_to_read = false;
+            connection.leave_read_queue();
             if !connection.may_be_read() {
                 return;
             }
@@ -322,7 +300,7 @@ impl Shard {
                 break;
             }
             if self.edge.take_kept(&mut self.clients, key) {
-                if self.clients.core.work.is_quantum_spent() {
+                if self.clients.core.work().is_quantum_spent() {
                     break;
                 }
                 continue;
@@ -330,77 +308,49 @@ impl Shard {
             let Some(connection) = self.clients.core.connection(key) else {
                 return;
             };
-            // An incomplete TLS record goes in front of what follows it.
-            let kept = connection.tls.as_ref();
-            let kept = kept.map_or(0, |tls| tls.restore(buffer));
-            let most_at_once = match connection.window_bits {
-                0 if is_alone => paced_max,
-                0 => READ_QUANTUM_BYTES.min(paced_max),
-                _ => COMPRESSED_READ_BYTES_MAX.min(paced_max),
-            };
-            let most = kept.saturating_add(most_at_once).min(buffer.len());
-            match connection.stream.read(&mut buffer[kept..most]) {
-                Ok(0) => return self.clients.stream_ended(key),
-                Ok(received) => {
-                    // A short read has drained the socket; where the end is near, read up to it.
-                    let end = kept + received;
-                    let is_drained = end < most && !connection.is_read_closed;
-                    connection.is_readable = !is_drained;
-                    let received_ns = self.clients.core.clock.now_ns();
-                    self.clients.core.work.spend(PRICE_READ);
-                    self.clients.core.work.spend_bytes(received, PRICE_KIB_READ);
+            match connection.receive(buffer, is_alone, paced_max) {
+                Received::Bytes {
+                    end,
+                    new,
+                    is_drained,
+                } => {
+                    let received_ns = self.clients.core.clock().now_ns();
+                    self.clients.core.work().spend(PRICE_READ);
+                    self.clients.core.work().spend_bytes(new, PRICE_KIB_READ);
                     self.edge
                         .take_stream(&mut self.clients, key, &mut buffer[..end], received_ns);
-                    if self.clients.core.is_doomed(key)
-                        || (is_drained && !self.clients.core.has_kept(key))
-                    {
+                    let core = &mut self.clients.core;
+                    if core.is_doomed(key) || (is_drained && !core.has_kept(key)) {
                         return;
                     }
-                    if self.clients.core.work.is_quantum_spent()
-                        || self.clients.core.exchange.published_bytes() >= TURN_BYTES_MAX
+                    if core.work().is_quantum_spent()
+                        || core.exchange().published_bytes() >= TURN_BYTES_MAX
                     {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    connection.is_readable = false;
-                    return;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.clients.client_gone(key),
+                Received::Interrupted => {}
+                Received::Nothing => return,
+                Received::End => return self.clients.stream_ended(key),
+                Received::Gone => return self.clients.client_gone(key),
             }
         }
-        if self.clients.core.work.is_quantum_spent() {
+        if self.clients.core.work().is_quantum_spent() {
             self.clients.core.stats().turn_cut[TurnPhase::Read as usize].add(1);
         }
         self.clients.core.queue_read_on(key);
     }
 
-    /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
-    /// other shards first, so that the cores work side by side.
-    pub(in crate::engine) fn seal(&mut self) {
-        let core = &mut self.clients.core;
-        core.exchange.seal(core.clock.tick());
-        if !core.behind.is_empty() {
-            core.note_sealed();
-        }
-    }
-
     /// Looks once a turn at what the process may hold, and at clients that lag behind.
     fn keep_within_memory(&mut self) {
-        slow::sweep_lagging(&mut self.clients.core);
-        self.clients
-            .core
-            .publish_held(self.clients.tls_buffers.held_bytes());
-        slow::relieve_memory(&mut self.clients.core);
-        self.clients.relieve_inbound();
+        self.clients.keep_within_memory();
         self.edge.close_doomed(&mut self.clients);
     }
 
     fn obey(&mut self, control: Control) {
         let core = &mut self.clients.core;
-        let now_ns = core.clock.now_ns();
-        core.work.spend(PRICE_RUN);
+        let now_ns = core.clock().now_ns();
+        core.work().spend(PRICE_RUN);
         match control {
             Control::Publish {
                 room,
@@ -436,13 +386,13 @@ impl Shard {
             }
             Control::Leave { connection, room } => {
                 if let Some(key) = core.key_of(connection)
-                    && let Some(place) = core.exchange.find(&room)
+                    && let Some(place) = core.find_room(&room)
                 {
                     core.leave(key, place);
                 }
             }
             Control::Ask(ask) => {
-                core.work.spend(PRICE_ASK);
+                core.work().spend(PRICE_ASK);
                 asking::answer(core, ask);
             }
             Control::Answered(connection) => {
@@ -460,21 +410,21 @@ impl Shard {
     /// open have been read and served. With the end of a handshake may come an upgrade, a message
     /// and the client's Close: the next turn seals the message before it closes anybody.
     fn handshakes(&mut self) {
-        self.clients.core.work.begin(TurnPhase::Handshake);
+        self.clients.core.work().begin(TurnPhase::Handshake);
         let mut buffer = std::mem::take(&mut self.receive_buffer);
-        self.clients.costly_handshakes = 0;
+        self.clients.begin_handshakes();
         for _ in 0..TLS_HANDSHAKE_READS_PER_TURN {
-            let is_spent = self.clients.costly_handshakes >= TLS_HANDSHAKES_PER_TURN;
-            if is_spent || self.clients.core.work.is_spent() || !self.may_read() {
+            let is_spent = self.clients.has_shaken_enough();
+            if is_spent || self.clients.core.work().is_spent() || !self.may_read() {
                 break;
             }
-            let Some(key) = self.clients.core.to_handshake.pop_front() else {
+            let Some(key) = self.clients.core.next_to_handshake() else {
                 break;
             };
             self.read_connection(key, 1, &mut buffer);
         }
         self.receive_buffer = buffer;
-        let more = !self.clients.core.to_handshake.is_empty();
+        let more = self.clients.core.has_to_handshake();
         self.clients.core.note_cut(more);
     }
 }

@@ -13,9 +13,10 @@ use crate::limits::{LISTEN_BACKLOG, STOP_MARKER_WAIT};
 impl Shard {
     /// Whether the thread may end.
     pub(in crate::engine) fn is_finished(&self) -> bool {
-        let aborted = self.clients.core.doors.is_aborted.load(Ordering::Relaxed);
+        let aborted = self.clients.core.doors().is_aborted.load(Ordering::Relaxed);
         aborted
-            || (matches!(self.edge.stop, Stop::Closing) && self.clients.core.connections.is_empty())
+            || (matches!(self.edge.stop, Stop::Closing)
+                && self.clients.core.connections().is_empty())
     }
 
     /// Stops accepting and reading, and says so to the other shards behind the last batch.
@@ -25,7 +26,7 @@ impl Shard {
         }
         // From here on this shard keeps what it accepts.
         self.edge.stop = Stop::Gathering {
-            since: self.clients.core.clock.tick(),
+            since: self.clients.core.clock().tick(),
         };
         // Whoever waits in the kernel's queue gets an answer, rather than a reset; or a successor,
         // where the queue outlives us.
@@ -40,15 +41,15 @@ impl Shard {
         }
         // What was read before this turn was sealed in its own turn; what handles published in
         // this one must go ahead of the marker.
-        self.seal();
+        self.clients.core.seal();
         for shard in self.co_relaying() {
-            self.clients.core.exchange.end_mail_to(shard);
+            self.clients.core.end_mail_to(shard);
         }
     }
 
     /// The shards whose batches may still come.
     fn co_relaying(&self) -> impl Iterator<Item = u16> + use<> {
-        let (own, relaying) = (self.clients.core.id, self.clients.core.doors.relaying);
+        let (own, relaying) = (self.clients.core.id(), self.clients.core.doors().relaying);
         (0..relaying).filter(move |shard| *shard != own && own < relaying)
     }
 
@@ -57,22 +58,22 @@ impl Shard {
         let Stop::Gathering { since } = self.edge.stop else {
             return;
         };
-        let waited = self.clients.core.clock.tick().saturating_sub(since);
+        let waited = self.clients.core.clock().tick().saturating_sub(since);
         let has_all = self
             .co_relaying()
-            .all(|shard| self.clients.core.exchange.has_ended(shard));
+            .all(|shard| self.clients.core.exchange().has_ended(shard));
         if !has_all && waited <= ticks_of(STOP_MARKER_WAIT) {
             return;
         }
         // Frames go ahead of the Close, so they have to be in the outboxes.
-        if self.clients.core.exchange.has_pending() {
+        if self.clients.core.exchange().has_pending() {
             return;
         }
         self.edge.stop = Stop::Closing;
-        let connections = self.clients.core.connections.iter();
+        let connections = self.clients.core.connections().iter();
         let key = |(index, each): (usize, &Connection)| Key {
             index: index as u32,
-            generation: each.generation,
+            generation: each.generation(),
         };
         let keys: Vec<Key> = connections.map(key).collect();
         for key in keys {
@@ -80,10 +81,10 @@ impl Shard {
                 continue;
             };
             // A request may be under way to us: it is read once more before it is turned away.
-            if matches!(connection.phase, Phase::Handshake | Phase::Request) {
+            if matches!(connection.phase(), Phase::Handshake | Phase::Request) {
                 let soon = self.clients.last_request_deadline();
-                let connection = &mut self.clients.core.connections[key.index as usize];
-                connection.deadline_tick = connection.deadline_tick.min(soon);
+                let connection = self.clients.core.known_mut(key);
+                connection.set_deadline(connection.deadline_tick().min(soon));
                 self.clients.core.queue_read(key);
             } else {
                 self.clients.core.doom(key, CloseReason::Shutdown);
@@ -91,7 +92,7 @@ impl Shard {
         }
         self.edge.close_doomed(&mut self.clients);
         tracing::debug!(
-            shard = self.clients.core.id,
+            shard = self.clients.core.id(),
             "everybody was told that the relay goes away"
         );
     }
