@@ -28,7 +28,7 @@
 //! | [`limits`] | every bound that is not configured, with its reason |
 //!
 //! Dependencies point downward only, and no files import each other in a circle; `tests/tidy` holds
-//! that. The hot path is `crates/engine/src/engine/shard.rs`: read it top to bottom.
+//! that. The hot path is `crates/engine/src/engine/shard/mod.rs`: read it top to bottom.
 //!
 //! # The life of a message
 //!

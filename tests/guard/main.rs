@@ -119,7 +119,7 @@ fn closed(server: &Server, reason: &CloseReason) -> u64 {
 
 #[test]
 fn the_page_has_every_reason_of_the_guard() {
-    let page = include_str!("../../crates/engine/src/engine/HANDSHAKE.md").lines();
+    let page = include_str!("../../crates/engine/src/engine/edge/HANDSHAKE.md").lines();
     let mut rows = page.skip_while(|line| !line.starts_with("| refused by the guard |"));
     let header = (rows.next(), rows.next());
     assert!(header.1.is_some(), "the page has no such table");

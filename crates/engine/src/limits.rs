@@ -12,7 +12,7 @@ pub const EVENTS_PER_POLL: usize = 1_024;
 pub const READS_PER_CONNECTION: usize = 4;
 
 /// Bytes taken by one `recv` while others wait to be read. Those that send without pause have a
-/// lane of their own (`engine/lanes.rs`), so whoever sends little waits for one such read: some
+/// lane of their own (`clients/lanes.rs`), so whoever sends little waits for one such read: some
 /// 30 µs. With less, 60 publishers that send all they can get a tenth less through, since every
 /// read is also a send.
 pub const READ_QUANTUM_BYTES: usize = 128 * 1024;

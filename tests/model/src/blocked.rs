@@ -1,7 +1,7 @@
 //! The blocked-sender flag: a sender whose mail does not fit is woken when it does.
 //!
 //! The mailbox counts like `exchange/mailbox.rs`, with room for two bytes; the steps of both sides
-//! are those of `Mailbox::push_all` and, in `engine/shard.rs`, of `poll`, `take_mail` and
+//! are those of `Mailbox::push_all` and, in `engine/shard/mod.rs`, of `poll`, `take_mail` and
 //! `wake_blocked_senders`.
 
 use std::sync::Arc;

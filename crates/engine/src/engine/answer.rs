@@ -28,9 +28,9 @@ pub struct Request<'r> {
     pub peer: SocketAddr,
     /// The connection.
     pub connection: ConnectionId,
-    /// In [`Endpoint::admit`](super::Endpoint::admit) and for plain requests: what a guard in front
+    /// In [`Endpoint::admit`](crate::Endpoint::admit) and for plain requests: what a guard in front
     /// of the endpoint found out about the client. Afterwards it is
-    /// [`Client::context`](super::Client::context).
+    /// [`Client::context`](crate::Client::context).
     pub context: Option<&'r Context>,
 }
 
@@ -93,7 +93,7 @@ pub enum Admission<S = ()> {
     Accept(Accept<S>),
     /// No, and this is what the client is told.
     Refuse(Refused),
-    /// It will be said later: see [`Responder::admission`](super::Responder::admission).
+    /// It will be said later: see [`Responder::admission`](crate::Responder::admission).
     Later(Pending),
 }
 
@@ -124,17 +124,17 @@ impl<S> Admission<S> {
 /// The identity of a client and when it expires: valid while its WebSocket is open.
 #[derive(Clone, Default)]
 pub struct Terms {
-    /// For [`Client::context`](super::Client::context).
+    /// For [`Client::context`](crate::Client::context).
     pub context: Option<Arc<Context>>,
     /// When the WebSocket is closed with 1008
-    /// ([`CloseReason::Expired`](super::CloseReason::Expired)), to within a second. It is the time
+    /// ([`CloseReason::Expired`](crate::CloseReason::Expired)), to within a second. It is the time
     /// of day that counts, so a machine that was suspended closes what has expired meanwhile.
     /// `None`: never.
     pub expires: Option<SystemTime>,
     /// The subprotocol that is selected where the client offers it and the endpoint selects none.
     pub protocol: Option<&'static str>,
     /// Who can say later whether the client may stay: see
-    /// [`Handle::recheck`](super::Handle::recheck).
+    /// [`Handle::recheck`](crate::Handle::recheck).
     pub keeper: Option<Arc<dyn Keeper>>,
 }
 
@@ -201,13 +201,13 @@ impl<S> Accept<S> {
     }
 
     /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
-    /// [`Endpoint::closed`](super::Endpoint::closed), or with these terms if they come to nothing.
+    /// [`Endpoint::closed`](crate::Endpoint::closed), or with these terms if they come to nothing.
     pub fn state(mut self, state: S) -> Accept<S> {
         self.state = Some(state);
         self
     }
 
-    /// Facts about the client for all to read: see [`Client::context`](super::Client::context).
+    /// Facts about the client for all to read: see [`Client::context`](crate::Client::context).
     pub fn context(mut self, context: Arc<Context>) -> Accept<S> {
         self.terms.get_or_insert_default().context = Some(context);
         self
@@ -232,7 +232,7 @@ pub enum Answer {
     Now(Response),
     /// None: the client is told why.
     Refuse(Refused),
-    /// It will be said later: see [`Responder::response`](super::Responder::response).
+    /// It will be said later: see [`Responder::response`](crate::Responder::response).
     Later(Pending),
 }
 

@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::addresses::counted_as;
-use super::rate::{TokenBucket, TokenRate};
+use crate::engine::addresses::counted_as;
+use crate::engine::rate::{TokenBucket, TokenRate};
 use crate::limits::CONNECT_BUCKETS_MAX;
 use crate::sparse::Sparse as _;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 
-use super::control::{Control, Doors, HandleError};
-use super::view::View;
+use crate::engine::control::{Control, Doors, HandleError};
+use crate::engine::view::View;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::MESSAGE_BYTES_MAX;

@@ -13,9 +13,9 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::settings::{Listen, ListenAddress, Settings};
-use super::start_error::StartError;
-use super::stream::Stream;
+use crate::engine::settings::{Listen, ListenAddress, Settings};
+use crate::engine::start_error::StartError;
+use crate::engine::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 
 /// What the kernel may hold unsent for one connection before a send would block: the rest stays in

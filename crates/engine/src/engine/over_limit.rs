@@ -1,7 +1,7 @@
 //! The limits on connections past which a client is let in only to be told so.
 
-use super::refusal::{Refusal, Refused};
-use super::settings::Settings;
+use crate::engine::refusal::{Refusal, Refused};
+use crate::engine::settings::Settings;
 
 /// Why a connection was let in only to be told that it cannot stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

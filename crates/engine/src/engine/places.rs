@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::addresses::Addresses;
+use crate::engine::addresses::Addresses;
 use crate::limits::REFUSING_PER_ADDRESS_MAX;
 
 /// Places of the relaying shards.

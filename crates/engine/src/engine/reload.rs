@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::control::{Control, HandleError, Live};
-use super::settings::Settings;
-use super::start::{Builder, Engine};
-use super::start_error::StartError;
+use crate::engine::control::{Control, HandleError, Live};
+use crate::engine::settings::Settings;
+use crate::engine::start::{Builder, Engine};
+use crate::engine::start_error::StartError;
 
 /// How long a shard may take to take a message: one that does not turn for so long is in trouble.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::tls::Tls;
+use crate::engine::tls::Tls;
 
 /// Counters of reloads, and the expiry of the certificate in use.
 #[derive(Debug, Default)]

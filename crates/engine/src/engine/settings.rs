@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::network::{Network, Networks};
-use super::rate::TokenRate;
+use crate::engine::network::{Network, Networks};
+use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 
 /// What to do about a client that reads too slowly.

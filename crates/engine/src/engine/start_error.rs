@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::answer::EndpointError;
-use super::router::PatternError;
-use super::settings::ListenAddress;
+use crate::engine::answer::EndpointError;
+use crate::engine::edge::router::PatternError;
+use crate::engine::settings::ListenAddress;
 use crate::limits::{READ_BUFFER_BYTES_MIN, SHARDS_MAX};
 
 /// Why an engine does not start.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::close_reason::CloseReason;
-use super::refusal::Refusals;
-use super::settings::RatePolicy;
 use crate::counter::Counter;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::refusal::Refusals;
+use crate::engine::settings::RatePolicy;
 use crate::exchange::ExchangeStats;
 use crate::wire::deflate::InflateError;
 use crate::work::TurnPhase;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::control::Doors;
-use super::lagging::LaggingClient;
-use super::stats::ShardStats;
+use crate::engine::control::Doors;
+use crate::engine::lagging::LaggingClient;
+use crate::engine::stats::ShardStats;
 use crate::limits::LAGGING_SHOWN_MAX;
 
 /// A view of the engine's numbers. Reading it costs the shards nothing.

@@ -1,6 +1,6 @@
 //! Exchanges without sockets and threads: their steps, interleaved by a seeded scheduler.
 //!
-//! Each shard here is an [`Exchange`], driven as `engine/shard.rs` drives it, with members that
+//! Each shard here is an [`Exchange`], driven as `engine/shard/mod.rs` drives it, with members that
 //! only write down what they get. Other shards may go on between any two steps of a turn, and
 //! between any two of a sealing. The mailboxes are tiny, so that senders block all the time. A
 //! shard that sleeps is run again only when it is woken: there is no tick that would hide a lost

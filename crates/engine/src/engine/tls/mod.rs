@@ -1,7 +1,7 @@
 //! TLS 1.2 and 1.3 (RFC 5246, RFC 8446): everything that knows rustls.
 //!
 //! [`Tls`] is what handshakes are made with: certificate, key, client CA. A `TlsSession` is one
-//! connection's part of it, and `turn` is where the loop of a shard meets it.
+//! connection's part of it, and `edge/encrypted.rs` is where the loop of a shard meets it.
 //!
 //! What holds here:
 //!
@@ -13,10 +13,7 @@
 //! - A session is replaced by nothing: a reload gives new connections another [`Tls`].
 
 mod files;
-mod send;
-mod session;
-mod turn;
+pub(super) mod session;
 
 pub use files::{Tls, TlsError, TlsFiles};
-pub(super) use send::send;
 pub(super) use session::{TlsBuffers, TlsSession};

@@ -13,17 +13,17 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
-use super::Tls;
-use crate::engine::held::Held;
+use crate::engine::Tls;
+use crate::engine::clients::held::Held;
 use crate::fanout::meter::{Charge, Meter};
 use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_SEND_BYTES_MAX};
 
 /// A shard's buffers: what was decrypted, what is to be encrypted, what is encrypted.
 #[derive(Default)]
 pub(in crate::engine) struct TlsBuffers {
-    pub(super) received: Vec<u8>,
-    pub(super) gathered: Vec<u8>,
-    pub(super) encrypted: Encrypted,
+    pub(in crate::engine) received: Vec<u8>,
+    pub(in crate::engine) gathered: Vec<u8>,
+    pub(in crate::engine) encrypted: Encrypted,
 }
 
 impl TlsBuffers {
@@ -36,17 +36,17 @@ impl TlsBuffers {
 
 /// Records that are ready to be sent.
 #[derive(Default)]
-pub(super) struct Encrypted {
+pub(in crate::engine) struct Encrypted {
     buffer: Vec<u8>,
     used: usize,
 }
 
 impl Encrypted {
-    pub(super) fn clear(&mut self) {
+    pub(in crate::engine) fn clear(&mut self) {
         self.used = 0;
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::engine) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.used]
     }
 
@@ -66,13 +66,13 @@ impl Encrypted {
 
 /// What came of received bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Progress {
+pub(in crate::engine) struct Progress {
     /// Keys were exchanged, signed or verified: what the budget for handshakes counts.
-    pub(super) is_costly: bool,
+    pub(in crate::engine) is_costly: bool,
     /// The handshake was finished by them.
-    pub(super) is_established: bool,
+    pub(in crate::engine) is_established: bool,
     /// The client has said that nothing follows (`close_notify`).
-    pub(super) is_end: bool,
+    pub(in crate::engine) is_end: bool,
 }
 
 /// One connection's TLS.
@@ -124,7 +124,7 @@ impl TlsSession {
     }
 
     /// Whether anything was received of a handshake that is not finished.
-    pub(super) fn is_in_handshake(&self) -> bool {
+    pub(in crate::engine) fn is_in_handshake(&self) -> bool {
         self.connection.is_handshaking() && (self.has_answered || !self.kept.is_empty())
     }
 
@@ -143,7 +143,7 @@ impl TlsSession {
     }
 
     /// Whether the handshake found an earlier session again.
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(in crate::engine) fn is_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
@@ -199,7 +199,7 @@ impl TlsSession {
     ///
     /// The client broke the protocol. The alert for it is to be sent; what was decrypted before is
     /// in `plaintext`.
-    pub(super) fn receive(
+    pub(in crate::engine) fn receive(
         &mut self,
         bytes: &mut [u8],
         plaintext: &mut Vec<u8>,
@@ -272,20 +272,20 @@ impl TlsSession {
     }
 
     /// Gives another answer than the alert, to a client that does not speak TLS.
-    pub(super) fn answer_plain(&mut self, answer: Vec<u8>) {
+    pub(in crate::engine) fn answer_plain(&mut self, answer: Vec<u8>) {
         self.unsent = answer;
         self.count_unsent();
     }
 
     /// Moves what waits to be sent to `encrypted`.
-    pub(super) fn take_unsent(&mut self, encrypted: &mut Encrypted) {
+    pub(in crate::engine) fn take_unsent(&mut self, encrypted: &mut Encrypted) {
         encrypted.append(&std::mem::take(&mut self.unsent));
         self.count_unsent();
     }
 
     /// How many bytes of plaintext may be encrypted now: none while the socket has not taken what
     /// was encrypted before.
-    pub(super) fn room_bytes(&self) -> usize {
+    pub(in crate::engine) fn room_bytes(&self) -> usize {
         if self.is_blocked || !self.can_encrypt() {
             0
         } else {
@@ -295,12 +295,16 @@ impl TlsSession {
 
     /// Encrypts, behind what is in `encrypted`. Returns `false` where nothing can be encrypted any
     /// more, after 2^64 records as a rule.
-    pub(super) fn encrypt(&mut self, plaintext: &[u8], encrypted: &mut Encrypted) -> bool {
+    pub(in crate::engine) fn encrypt(
+        &mut self,
+        plaintext: &[u8],
+        encrypted: &mut Encrypted,
+    ) -> bool {
         self.write(plaintext.len(), encrypted, Write::Data(plaintext))
     }
 
     /// Says that nothing follows (`close_notify`).
-    pub(super) fn finish(&mut self, encrypted: &mut Encrypted) -> bool {
+    pub(in crate::engine) fn finish(&mut self, encrypted: &mut Encrypted) -> bool {
         self.has_sent_end = true;
         self.write(0, encrypted, Write::End)
     }
@@ -334,7 +338,7 @@ impl TlsSession {
     }
 
     /// Keeps what the socket did not take.
-    pub(super) fn keep_unsent(&mut self, bytes: &[u8]) {
+    pub(in crate::engine) fn keep_unsent(&mut self, bytes: &[u8]) {
         debug_assert!(self.unsent.is_empty());
         self.is_blocked = !bytes.is_empty();
         self.unsent = bytes.to_vec();

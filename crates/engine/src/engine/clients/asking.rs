@@ -1,0 +1,457 @@
+//! Questions to shards, and what is done to many of a room's members at once: a [`Handle`] from a
+//! thread that may wait.
+//!
+//! Which rooms there are is in the directory; who is in one only its shards know. A shard is asked
+//! by its control mailbox, does a bounded amount of work, and answers by a channel. No shard may
+//! ask: it could wait for itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::connection::Phase;
+use super::core::Core;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::control::{Control, HandleError};
+use crate::engine::handle::{Handle, sendable};
+use crate::engine::ids::Key;
+use crate::engine::questions::{Ask, Asked};
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Recipient};
+use crate::limits::{
+    CONNECTIONS_PER_ASK, MEMBERS_LOOKED_AT_PER_ASK, TERMS_PER_ASK, TURN_BYTES_MAX,
+};
+use crate::wire::frame::MessageKind;
+
+/// A room in a list of rooms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RoomEntry {
+    /// Its name.
+    pub name: String,
+    /// Its members on all shards, as far as is known at this moment. It may have none: a
+    /// [`crate::Port`] is not counted.
+    pub members: u32,
+}
+
+impl Handle {
+    /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 if there
+    /// is no such room. Returns at once.
+    pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
+        let room = self.doors.interconnect.directory.find(&key(endpoint, room));
+        room.map_or(0, |room| room.members())
+    }
+
+    /// Up to `limit` rooms of an endpoint by name, those behind `after` in byte order. Page after
+    /// page has every room once that is there all the time. It looks at about as many rooms as it
+    /// returns, whatever their number, and at a bounded number under each lock.
+    pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
+        let rooms = self
+            .doors
+            .interconnect
+            .directory
+            .rooms_after(endpoint, after, limit);
+        let entry = |room: &std::sync::Arc<crate::fanout::room::Room>| RoomEntry {
+            name: room.key.name.to_string(),
+            members: room.members(),
+        };
+        rooms.iter().map(entry).collect()
+    }
+
+    /// Up to `limit` members of a room, in the order of shards and of places on them, those behind
+    /// `after`; each as `describe` tells it on the member's own shard. Who stays is in exactly one
+    /// of several such pages. Waits for the shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A shard that does not answer in time.
+    pub fn members<T: Send + 'static>(
+        &self,
+        endpoint: EndpointId,
+        room: &str,
+        after: Option<ConnectionId>,
+        limit: usize,
+        deadline: Instant,
+        describe: impl Fn(&Recipient<'_>) -> T + Clone + Send + 'static,
+    ) -> Result<Vec<T>, HandleError> {
+        let key = key(endpoint, room);
+        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+            return Ok(Vec::new());
+        };
+        let from = after.map_or(0, |after| after.shard);
+        let mut found = Vec::new();
+        for shard in self.doors.shards_of(&room).filter(|each| *each >= from) {
+            let after = after.filter(|after| after.shard == shard);
+            let mut next = Some(after.map_or(0, |after| after.index.saturating_add(1)));
+            while let Some(from) = next.filter(|_| found.len() < limit) {
+                let most = (limit - found.len()).min(CONNECTIONS_PER_ASK);
+                let (key, describe) = (key.clone(), describe.clone());
+                let (more, rest) = self.ask(shard, deadline, move |asked| {
+                    let mut told = Vec::new();
+                    let mut tell = |member: &Recipient<'_>| told.push(describe(member));
+                    let next = asked.tell_members(&key, from, most, &mut tell);
+                    (told, next)
+                })?;
+                found.extend(more);
+                next = rest;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Closes those of these connections that are open WebSockets of this endpoint, as
+    /// [`Handle::close`] does. Returns how many. Waits for their shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer in time; some are closed then.
+    pub fn close_open(
+        &self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        code: u16,
+        reason: &str,
+        deadline: Instant,
+    ) -> Result<usize, HandleError> {
+        let reason = reason.to_owned();
+        let close = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
+            asked.close_open(endpoint, some, code, &reason)
+        };
+        self.each_shard(connections, CONNECTIONS_PER_ASK, deadline, close)
+    }
+
+    /// Sends to those of these connections that are open WebSockets of this endpoint. Returns how
+    /// many. Waits for their shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A message that is too large. A shard does not answer in time; some have it then.
+    pub fn send_open(
+        &self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+        deadline: Instant,
+    ) -> Result<usize, HandleError> {
+        let payload = sendable(payload)?;
+        // Each gets a frame of its own: a turn makes no more of them than it reads elsewhere.
+        let per_ask = TURN_BYTES_MAX / payload.len().max(1);
+        let per_ask = per_ask.clamp(1, CONNECTIONS_PER_ASK);
+        let send = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
+            asked.send_open(endpoint, some, kind, &payload)
+        };
+        self.each_shard(connections, per_ask, deadline, send)
+    }
+
+    /// Has something done to these connections by their shards, to `per_ask` of them in a turn.
+    /// Returns to how many it was done.
+    fn each_shard(
+        &self,
+        connections: &[ConnectionId],
+        per_ask: usize,
+        deadline: Instant,
+        act: impl Fn(&mut dyn Asked, &[ConnectionId]) -> usize + Clone + Send + 'static,
+    ) -> Result<usize, HandleError> {
+        let mut connections = connections.to_vec();
+        connections.retain(|each| each.shard < self.doors.relaying);
+        connections.sort_by_key(|each| each.shard);
+        let mut done = 0;
+        for of_shard in connections.chunk_by(|one, other| one.shard == other.shard) {
+            for some in of_shard.chunks(per_ask) {
+                let (shard, act) = (some[0].shard, act.clone());
+                let some = some.to_vec();
+                done += self.ask(shard, deadline, move |asked| act(asked, &some))?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Closes every member of a room, as [`Handle::close`] does, a bounded number in each turn of
+    /// their shards. Returns how many. Waits for the shards until `deadline`. Who joins meanwhile
+    /// may stay.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer in time; some are closed then.
+    pub fn close_members(
+        &self,
+        endpoint: EndpointId,
+        room: &str,
+        code: u16,
+        reason: &str,
+        deadline: Instant,
+    ) -> Result<usize, HandleError> {
+        let key = key(endpoint, room);
+        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+            return Ok(0);
+        };
+        let mut closed = 0;
+        for shard in self.doors.shards_of(&room) {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let (key, reason) = (key.clone(), reason.to_owned());
+                let (some, rest) = self.ask(shard, deadline, move |asked| {
+                    asked.close_members(&key, from, code, &reason)
+                })?;
+                closed += some;
+                next = rest;
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Has everybody who was let in by a [`crate::Keeper`] judged again
+    /// ([`crate::Terms::keeper`]), and closes open WebSockets of those who may not stay with
+    /// [`CloseReason::Revoked`], a bounded number in each turn of their shards. Returns how many.
+    /// Waits for the shards until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer in time; some are closed then.
+    pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
+        let mut closed = 0;
+        for shard in 0..self.doors.shards() {
+            let mut from = Some(0);
+            while let Some(index) = from {
+                let asked = self.ask(shard, deadline, move |asked| asked.recheck(index));
+                let (some, next) = asked?;
+                closed += some;
+                from = next;
+            }
+        }
+        Ok(closed)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        shard: u16,
+        deadline: Instant,
+        what: impl FnOnce(&mut dyn Asked) -> T + Send + 'static,
+    ) -> Result<T, HandleError> {
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        let ask: Ask = Box::new(move |asked| {
+            // Whoever asked may have given up.
+            let _ = answer.send(what(asked));
+        });
+        // Where one shard has no place for the question, others may have done their part.
+        let asked = self.doors.control_until(shard, Control::Ask(ask), deadline);
+        asked.map_err(|_| HandleError::Late)?;
+        answered
+            .recv_deadline(deadline)
+            .map_err(|_| HandleError::Late)
+    }
+}
+
+/// Does what is asked. A panic in it (of a description) is the asker's trouble alone.
+pub(in crate::engine) fn answer(core: &mut Core, ask: Ask) {
+    if catch_unwind(AssertUnwindSafe(|| ask(core))).is_err() {
+        core.stats().endpoint_panics.add(1);
+        tracing::error!("code that describes members panicked");
+    }
+}
+
+fn key(endpoint: EndpointId, name: &str) -> RoomKey {
+    RoomKey {
+        endpoint,
+        name: name.into(),
+    }
+}
+
+fn endpoint_close(code: u16, reason: &str) -> CloseReason {
+    let reason = reason.to_owned().into();
+    CloseReason::Endpoint { code, reason }
+}
+
+impl Asked for Core {
+    fn tell_members(
+        &self,
+        room: &RoomKey,
+        from: u32,
+        most: usize,
+        tell: &mut dyn FnMut(&Recipient<'_>),
+    ) -> Option<u32> {
+        let some = members_from(self, room, from, most);
+        let members = some.members.iter();
+        members.for_each(|index| tell(&recipient(self, *index)));
+        some.next
+    }
+
+    fn close_members(
+        &mut self,
+        room: &RoomKey,
+        from: u32,
+        code: u16,
+        reason: &str,
+    ) -> (usize, Option<u32>) {
+        close_from(self, room, from, code, reason)
+    }
+
+    fn close_open(
+        &mut self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        code: u16,
+        reason: &str,
+    ) -> usize {
+        let open = open_of(self, endpoint, connections);
+        let close = |key: &Key| self.doom(*key, endpoint_close(code, reason));
+        open.iter().for_each(close);
+        open.len()
+    }
+
+    fn send_open(
+        &mut self,
+        endpoint: EndpointId,
+        connections: &[ConnectionId],
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> usize {
+        let open = open_of(self, endpoint, connections);
+        for key in &open {
+            let now_ns = self.clock.now_ns();
+            self.send(*key, kind.into(), payload, now_ns);
+        }
+        open.len()
+    }
+
+    fn recheck(&mut self, from: usize) -> (usize, Option<usize>) {
+        recheck_some(self, from)
+    }
+}
+
+/// Those of the connections that are open WebSockets of this endpoint and stay so.
+fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) -> Vec<Key> {
+    let is_open = |id: &ConnectionId| {
+        let key = core.key_of(*id)?;
+        let found = core.connection(key)?;
+        let is_open = found.phase == Phase::Open && !found.is_doomed;
+        (is_open && found.endpoint == endpoint).then_some(key)
+    };
+    connections.iter().filter_map(is_open).collect()
+}
+
+/// Some of a room's members on a shard.
+#[derive(PartialEq, Eq, Debug)]
+struct Members {
+    /// Their places, in order.
+    members: Vec<u32>,
+    /// From which place on there may be more.
+    next: Option<u32>,
+}
+
+/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and dooms up to [`CONNECTIONS_PER_ASK`]
+/// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
+fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
+    let mut next = core.connections.next_from(from);
+    let mut over = Vec::new();
+    for _ in 0..TERMS_PER_ASK {
+        let Some(index) = next.filter(|_| over.len() < CONNECTIONS_PER_ASK) else {
+            break;
+        };
+        let connection = &core.connections[index];
+        if connection.phase == Phase::Open
+            && !connection.is_doomed
+            && connection.extras.terms().is_some_and(|terms| !terms.hold())
+        {
+            over.push(Key {
+                index: index as u32,
+                generation: connection.generation,
+            });
+        }
+        next = core.connections.next_from(index + 1);
+    }
+    for key in &over {
+        core.doom(*key, CloseReason::Revoked);
+    }
+    (over.len(), next)
+}
+
+/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded
+/// number of members or connections, so there may be more also if it finds none.
+fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
+    debug_assert!(most > 0);
+    let Some(room) = core.exchange.find(key) else {
+        return Members {
+            members: Vec::new(),
+            next: None,
+        };
+    };
+    let exchange = &core.exchange;
+    if exchange.local_members(room) > MEMBERS_LOOKED_AT_PER_ASK {
+        return members_among_connections(core, room, from, most);
+    }
+    // Who is closed may still have rooms to leave.
+    let is_open = |index: &u32| core.connections[*index as usize].phase == Phase::Open;
+    let behind = exchange.connections(room).filter(|index| *index >= from);
+    let behind = behind.filter(is_open);
+    let mut page: Vec<u32> = behind.collect();
+    let has_more = page.len() > most;
+    if has_more {
+        page.select_nth_unstable(most);
+        page.truncate(most);
+    }
+    page.sort_unstable();
+    let last = page.last().filter(|_| has_more);
+    Members {
+        next: last.map(|last| last + 1),
+        members: page,
+    }
+}
+
+/// The same for a large room: many of the shard's connections are members of it.
+fn members_among_connections(core: &Core, room: u32, from: u32, most: usize) -> Members {
+    let mut members = Vec::new();
+    let mut next = core.connections.next_from(from as usize);
+    for _ in 0..MEMBERS_LOOKED_AT_PER_ASK {
+        let Some(index) = next.filter(|_| members.len() < most) else {
+            break;
+        };
+        let connection = &core.connections[index];
+        if connection.phase == Phase::Open && connection.rooms.contains(room) {
+            members.push(index as u32);
+        }
+        next = core.connections.next_from(index + 1);
+    }
+    Members {
+        members,
+        next: next.map(|next| next as u32),
+    }
+}
+
+fn recipient(core: &Core, index: u32) -> Recipient<'_> {
+    let connection = &core.connections[index as usize];
+    Recipient {
+        id: ConnectionId {
+            index,
+            generation: connection.generation,
+            shard: core.id,
+        },
+        peer: connection.peer(),
+        state: connection.state.as_deref(),
+        attachments: connection.extras.attachments(),
+    }
+}
+
+/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
+/// Returns how many, and from where on there may be more.
+fn close_from(
+    core: &mut Core,
+    room: &RoomKey,
+    from: u32,
+    code: u16,
+    reason: &str,
+) -> (usize, Option<u32>) {
+    let some = members_from(core, room, from, CONNECTIONS_PER_ASK);
+    let mut closed = 0;
+    for index in some.members {
+        let connection = &core.connections[index as usize];
+        if !connection.is_doomed {
+            let generation = connection.generation;
+            core.doom(Key { index, generation }, endpoint_close(code, reason));
+            closed += 1;
+        }
+    }
+    (closed, some.next)
+}

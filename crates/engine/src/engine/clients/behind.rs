@@ -1,0 +1,84 @@
+//! Messages to one client that its endpoint sent after it had published to a room of that client's:
+//! they follow what was published, which goes to the members only when the turn's reading is over,
+//! and waits for the tickets of other shards.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use crate::engine::ids::{Key, RoomId};
+use crate::exchange::Until;
+use crate::fanout::meter::{Charge, Meter};
+use crate::wire::frame::Opcode;
+
+/// A message that waits.
+pub(super) struct Behind {
+    pub(super) key: Key,
+    /// The rooms whose frames it follows, and until when.
+    pub(super) rooms: Vec<(RoomId, Until)>,
+    pub(super) opcode: Opcode,
+    pub(super) payload: Box<[u8]>,
+    pub(super) received_ns: u64,
+}
+
+/// The messages that wait on a shard.
+pub(super) struct BehindRooms {
+    /// In the order in which they were sent, by the place of the client.
+    by_client: FxHashMap<u32, VecDeque<Behind>>,
+    bytes: usize,
+    charge: Charge,
+}
+
+impl BehindRooms {
+    pub(super) fn new(meter: &Rc<Meter>) -> BehindRooms {
+        BehindRooms {
+            by_client: FxHashMap::default(),
+            bytes: 0,
+            charge: Charge::new(meter),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_client.is_empty()
+    }
+
+    /// Whether any wait for the client: what is sent to it now has to wait, too.
+    #[inline]
+    pub(super) fn has_any_for(&self, key: Key) -> bool {
+        !self.is_empty() && self.by_client.contains_key(&key.index)
+    }
+
+    pub(super) fn push(&mut self, behind: Behind) {
+        self.bytes += behind.cost();
+        self.charge.set(self.bytes);
+        let waiting = self.by_client.entry(behind.key.index).or_default();
+        waiting.push_back(behind);
+    }
+
+    /// Those that wait for the client at this place.
+    pub(super) fn take(&mut self, index: u32) -> Option<VecDeque<Behind>> {
+        let waiting = self.by_client.remove(&index)?;
+        self.bytes -= waiting.iter().map(Behind::cost).sum::<usize>();
+        self.charge.set(self.bytes);
+        Some(waiting)
+    }
+}
+
+impl BehindRooms {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Behind> {
+        self.by_client.values_mut().flatten()
+    }
+
+    /// The places of the clients for which any wait.
+    pub(super) fn clients(&self) -> Vec<u32> {
+        self.by_client.keys().copied().collect()
+    }
+}
+
+impl Behind {
+    fn cost(&self) -> usize {
+        size_of::<Behind>() + self.payload.len()
+    }
+}

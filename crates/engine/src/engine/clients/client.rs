@@ -1,0 +1,301 @@
+//! A connection, as code around its endpoint sees it during a callback.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::core::{Core, PublishedTo};
+use crate::engine::answer::Terms;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::handle::Handle;
+use crate::engine::ids::{JoinError, Key, RoomId, is_sendable};
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Filter, Recipients};
+use crate::wire::frame::MessageKind;
+
+/// An open connection, as code around its endpoint sees it during a callback: it does not know what
+/// the endpoint keeps.
+pub struct Client<'c> {
+    pub(super) core: &'c mut Core,
+    pub(super) key: Key,
+    received_ns: u64,
+    /// Who of the recipients may get what is published.
+    veto: Option<Filter>,
+}
+
+impl<'c> Client<'c> {
+    pub(super) fn new(core: &'c mut Core, key: Key, received_ns: u64) -> Client<'c> {
+        core.published.clear();
+        Client {
+            core,
+            key,
+            received_ns,
+            veto: None,
+        }
+    }
+
+    /// The connection, for [`Handle`] and for [`Recipients::Except`].
+    pub fn id(&self) -> ConnectionId {
+        self.core.connection_id(self.key)
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.core.connections[self.key.index as usize].peer()
+    }
+
+    /// Who the client is, as [`crate::Accept::context`] or a guard has it; `None` where that is not
+    /// known, or of another type.
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let connection = &self.core.connections[self.key.index as usize];
+        connection
+            .extras
+            .terms()?
+            .context
+            .as_deref()?
+            .downcast_ref()
+    }
+
+    /// Replaces who the client is, and until when: for those who say it once they are connected, or
+    /// say it again. A subprotocol can no longer be selected.
+    pub fn set_terms(&mut self, terms: Terms) {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.extras.set_terms(Some(terms));
+    }
+
+    /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
+    /// around an endpoint that must not touch its state. It ends with the connection, after
+    /// [`crate::Endpoint::closed`].
+    pub fn attach<T: Any + Send>(&mut self, value: T) {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.extras.attach(value);
+    }
+
+    /// The value of that type that was attached last.
+    pub fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
+        let connection = &mut self.core.connections[self.key.index as usize];
+        connection.extras.attached()
+    }
+
+    /// Closes it with [`CloseReason::Revoked`] where whoever let it in does not let it stay
+    /// ([`Terms::keeper`]): for those who let in by an answer that came later.
+    pub fn recheck(&mut self) {
+        let connection = &self.core.connections[self.key.index as usize];
+        let terms = connection.extras.terms();
+        if terms.is_some_and(|terms| !terms.hold()) {
+            self.core.doom(self.key, CloseReason::Revoked);
+        }
+    }
+
+    /// Joins a room of this endpoint, which exists from now on if it did not. The connection gets
+    /// every frame that is published after this returns. Joining twice changes nothing.
+    pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {
+        let key = self.room_key(room);
+        self.core.join(self.key, &key)
+    }
+
+    /// The same with a room of another endpoint. The connection stays this endpoint's, with its
+    /// settings, and gets what is published there.
+    pub fn join_at(&mut self, endpoint: EndpointId, room: &str) -> Result<RoomId, JoinError> {
+        let name = room.into();
+        self.core.join(self.key, &RoomKey { endpoint, name })
+    }
+
+    /// Whether a room can have this name: it is not longer than the settings allow.
+    pub fn is_room_name(&self, name: &str) -> bool {
+        name.len() <= self.core.settings.room_name_bytes_max
+    }
+
+    /// The room of that name, if the connection is in it.
+    pub fn joined(&self, room: &str) -> Option<RoomId> {
+        let place = self.core.exchange.find(&self.room_key(room))?;
+        let connection = &self.core.connections[self.key.index as usize];
+        let is_member = connection.rooms.contains(place);
+        is_member.then(|| self.core.room_id(place))
+    }
+
+    /// Leaves a room, in constant time however many there are.
+    pub fn leave(&mut self, room: RoomId) {
+        if let Some(place) = self.core.room_place(room) {
+            self.core.leave(self.key, place);
+        }
+    }
+
+    /// The rooms that the connection is in, in the order in which it joined; in the place of one
+    /// that it leaves comes the last.
+    pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
+        let memberships = &self.core.connections[self.key.index as usize].rooms;
+        memberships
+            .iter()
+            .map(|membership| self.core.room_id(membership.room))
+    }
+
+    /// Members of a room on all shards, as far as is known at this moment.
+    pub fn members(&self, room: RoomId) -> u32 {
+        let place = self.core.room_place(room);
+        place.map_or(0, |place| self.core.exchange.room(place).members())
+    }
+
+    /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
+    /// goes only to those of its recipients for which `filter` says so as well. It holds until the
+    /// callback is over; several vetoes add up. What others publish is not concerned, neither
+    /// by handles nor for a plain request ([`crate::Responder::publish`]).
+    pub fn veto(&mut self, filter: Filter) {
+        let filter: Filter = match self.veto.take() {
+            Some(earlier) => Arc::new(move |each| earlier(each) && filter(each)),
+            None => filter,
+        };
+        self.veto = Some(filter);
+    }
+
+    fn unvetoed(&self, recipients: Recipients) -> Recipients {
+        match &self.veto {
+            Some(veto) => recipients.only(Arc::clone(veto)),
+            None => recipients,
+        }
+    }
+
+    /// Publishes to a room that this connection has joined. Where the shard has no member of it any
+    /// more, nothing happens.
+    pub fn publish(
+        &mut self,
+        room: RoomId,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) {
+        if self.is_for_it(&recipients) {
+            self.core.published.rooms.push(room);
+        }
+        let recipients = self.unvetoed(recipients);
+        if let Some(place) = self.core.room_place(room) {
+            self.core
+                .publish(place, recipients, kind.into(), payload, self.received_ns);
+        }
+    }
+
+    /// Publishes to any room of this endpoint, by name. Returns whether it has any members.
+    pub fn publish_to(
+        &mut self,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        let endpoint = self.core.connections[self.key.index as usize].endpoint;
+        self.publish_at(endpoint, room, recipients, kind, payload)
+    }
+
+    /// The same with a room of another endpoint.
+    pub fn publish_at(
+        &mut self,
+        endpoint: EndpointId,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        if !is_sendable(payload) {
+            return false;
+        }
+        let is_for_it = self.is_for_it(&recipients);
+        let recipients = self.unvetoed(recipients);
+        let name = room.into();
+        let key = RoomKey { endpoint, name };
+        let has_members =
+            self.core
+                .publish_by_name(&key, recipients, kind.into(), payload, self.received_ns);
+        if has_members && is_for_it {
+            self.core.published.names.push(key);
+        }
+        has_members
+    }
+
+    /// Whether what is published may be for this connection, too.
+    #[inline]
+    fn is_for_it(&self, recipients: &Recipients) -> bool {
+        !matches!(recipients, Recipients::Except(sender) if *sender == self.id())
+    }
+
+    /// Sends to this connection alone. What was published before, in the same callback and to a
+    /// room of this connection, comes before it.
+    pub fn send(&mut self, kind: MessageKind, payload: &[u8]) {
+        if !is_sendable(payload) {
+            return;
+        }
+        let (key, opcode) = (self.key, kind.into());
+        match self.own_rooms_published_to() {
+            rooms if rooms.is_empty() => self.core.send(key, opcode, payload, self.received_ns),
+            rooms => {
+                let core = &mut *self.core;
+                core.send_behind(key, rooms, opcode, payload, self.received_ns);
+            }
+        }
+    }
+
+    /// The rooms of this connection that this callback has published to.
+    #[inline]
+    fn own_rooms_published_to(&self) -> Vec<RoomId> {
+        let PublishedTo { rooms, names } = &self.core.published;
+        let own = |place: Option<u32>| {
+            let rooms = &self.core.connections[self.key.index as usize].rooms;
+            let place = place.filter(|place| rooms.contains(*place))?;
+            Some(self.core.room_id(place))
+        };
+        let by_id = rooms.iter().map(|room| self.core.room_place(*room));
+        let by_name = names.iter().map(|key| self.core.exchange.find(key));
+        by_id.chain(by_name).filter_map(own).collect()
+    }
+
+    /// Stops reading the client until [`Client::release`], so that TCP slows it down. Data that has
+    /// already arrived waits, and the ping timeout does not run. A client that is held has to be
+    /// released: until then, not even its disconnect is noticed.
+    pub fn hold(&mut self) {
+        self.core.hold(self.key);
+    }
+
+    /// Has it read on, what was held back first.
+    pub fn release(&mut self) {
+        self.core.release(self.key);
+    }
+
+    /// Bytes that wait to be sent to it.
+    pub fn outbox_bytes(&self) -> usize {
+        let connection = &self.core.connections[self.key.index as usize];
+        connection.outbox.bytes() + connection.unsent_bytes()
+    }
+
+    /// Has [`Endpoint::drained`](crate::Endpoint::drained) called, once, when no more than `bytes`
+    /// wait for the client: after the flush of this turn, if that is so already. Of several such
+    /// wishes the last counts.
+    pub fn await_low_water(&mut self, bytes: usize) {
+        self.core.await_low_water(self.key, bytes);
+    }
+
+    /// Closes the connection when the callback is over, with `code` (RFC 6455 §7.4) and a reason,
+    /// which is cut to 123 bytes. A code that must not be sent (1005, 1006, below 1000 and others)
+    /// makes an empty Close frame.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        let reason = reason.to_owned().into();
+        self.core
+            .doom(self.key, CloseReason::Endpoint { code, reason });
+    }
+
+    /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
+    pub fn forbid(&mut self) {
+        self.core.doom(self.key, CloseReason::Forbidden);
+    }
+
+    /// A handle to take along to other threads.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.core.doors))
+    }
+
+    fn room_key(&self, name: &str) -> RoomKey {
+        let endpoint = self.core.connections[self.key.index as usize].endpoint;
+        RoomKey {
+            endpoint,
+            name: name.into(),
+        }
+    }
+}

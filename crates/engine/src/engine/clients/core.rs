@@ -1,0 +1,738 @@
+//! A shard's state, and what may be done to it from anywhere: join, publish, send, doom.
+//!
+//! Nothing in here calls an endpoint or a socket, so an endpoint may be given all of it while one
+//! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
+//! connections to read, to flush and to close) and done by the phases in [`crate::engine::shard`].
+
+use std::any::Any;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mio::{Registry, Token};
+
+use super::behind::BehindRooms;
+use super::connection::{Arrival, Connection, Membership, Phase};
+use super::lanes::Lanes;
+use crate::clock::{Clock, Tick};
+use crate::engine::close_reason::CloseReason;
+use crate::engine::control::{Doors, Live};
+use crate::engine::ids::{JoinError, Key, RoomId};
+use crate::engine::lagging::Sweep;
+use crate::engine::settings::{EndpointSettings, Settings};
+use crate::engine::spare::SpareFile;
+use crate::engine::stats::ShardStats;
+use crate::engine::tls::{Tls, TlsSession};
+use crate::exchange::Exchange;
+use crate::fanout::local_room::Moved;
+use crate::fanout::meter::{Charge, Meter};
+use crate::fanout::room::{EndpointId, Room, RoomKey};
+use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
+use crate::slots::Slots;
+use crate::sparse::Sparse as _;
+use crate::wire::deflate::{Deflater, Inflater};
+use crate::wire::frame::Opcode;
+use crate::work::{TurnPhase, Work};
+
+/// The rooms that the callback which runs has published to, but for those whose recipients were all
+/// but its client.
+#[derive(Default)]
+pub(super) struct PublishedTo {
+    pub(super) rooms: Vec<RoomId>,
+    pub(super) names: Vec<RoomKey>,
+}
+
+impl PublishedTo {
+    /// A callback begins.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.rooms.clear();
+        if !self.names.is_empty() {
+            self.clear_names();
+        }
+    }
+
+    #[cold]
+    fn clear_names(&mut self) {
+        self.names.clear();
+    }
+}
+
+/// A shard's state.
+pub(in crate::engine) struct Core {
+    pub(super) id: u16,
+    pub(super) doors: Arc<Doors>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) endpoint_settings: Arc<[EndpointSettings]>,
+    /// What each endpoint keeps on this shard.
+    pub(super) locals: Vec<Box<dyn Any>>,
+    /// Endpoints that have work left.
+    pub(super) at_work: VecDeque<EndpointId>,
+    /// For connections that are still to come.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) clock: Clock,
+    /// What may still be done in this turn.
+    pub(super) work: Work,
+    pub(super) connections: Slots<Connection>,
+    next_generation: u32,
+    pub(super) exchange: Exchange,
+    pub(super) deflater: Deflater,
+    pub(super) inflater: Inflater,
+    pub(super) to_read: Lanes,
+    /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
+    /// are almost there come first.
+    pub(super) to_handshake: VecDeque<Key>,
+    /// Those that have sent more than they may, by when they have their turn, in nanoseconds:
+    /// place and generation of each.
+    pub(super) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    pub(super) dirty: Lanes,
+    pub(super) lagging: Vec<Key>,
+    /// Connections whose last send failed for want of memory in the kernel.
+    pub(super) starved: Vec<Key>,
+    pub(super) published: PublishedTo,
+    pub(super) behind: BehindRooms,
+    /// Connections for which little waits, and whose endpoints want to be told.
+    pub(super) drained: Vec<Key>,
+    pub(super) doomed: VecDeque<(Key, CloseReason)>,
+    /// Connections that are not open any more and have rooms to leave.
+    pub(super) leaving: VecDeque<Key>,
+    /// Those that are out of all rooms and are to be removed.
+    pub(super) dead: Vec<Key>,
+    /// What the shard holds beside the buffers that shards share.
+    pub(super) meter: Rc<Meter>,
+    /// Of that, the buffers of the shard itself.
+    own_buffers: Charge,
+    /// Of those, the ones for TLS, which the shard has.
+    tls_bytes: usize,
+    /// What of it is in the process's sum.
+    metered: usize,
+    pub(super) sweep: Sweep,
+    /// When what lagging clients wait for was copied out last.
+    pub(super) copied_out_tick: Tick,
+}
+
+impl Core {
+    pub(in crate::engine) fn new(
+        id: u16,
+        doors: Arc<Doors>,
+        live: Live,
+        locals: Vec<Box<dyn Any>>,
+        clock: Clock,
+    ) -> Core {
+        let meter = Rc::default();
+        let stats = &doors.doors[usize::from(id)].stats.exchange;
+        let (interconnect, stats) = (Arc::clone(&doors.interconnect), Arc::clone(stats));
+        Core {
+            id,
+            exchange: Exchange::new(id, interconnect, stats, Rc::clone(&meter)),
+            deflater: Deflater::default(),
+            inflater: Inflater::default(),
+            doors,
+            settings: live.settings,
+            endpoint_settings: live.endpoint_settings,
+            locals,
+            at_work: VecDeque::new(),
+            tls: live.tls,
+            clock,
+            work: Work::default(),
+            connections: Slots::default(),
+            next_generation: 0,
+            to_read: Lanes::default(),
+            to_handshake: VecDeque::new(),
+            paused: BinaryHeap::new(),
+            dirty: Lanes::default(),
+            lagging: Vec::new(),
+            starved: Vec::new(),
+            published: PublishedTo::default(),
+            behind: BehindRooms::new(&meter),
+            drained: Vec::new(),
+            doomed: VecDeque::new(),
+            leaving: VecDeque::new(),
+            dead: Vec::new(),
+            own_buffers: Charge::new(&meter),
+            tls_bytes: 0,
+            meter,
+            metered: 0,
+            sweep: Sweep::default(),
+            copied_out_tick: 0,
+        }
+    }
+
+    /// Replaces what can be replaced.
+    pub(in crate::engine) fn take_live(&mut self, live: Live) {
+        self.settings = live.settings;
+        self.endpoint_settings = live.endpoint_settings;
+        self.tls = live.tls;
+    }
+
+    pub(in crate::engine) fn stats(&self) -> &ShardStats {
+        &self.doors.doors[usize::from(self.id)].stats
+    }
+
+    /// Counts the phase of the turn, if it had to end while `more` waited.
+    pub(in crate::engine) fn note_cut(&self, more: bool) {
+        if let Some(phase) = self.work.cut(more) {
+            self.stats().turn_cut[phase as usize].add(1);
+        }
+    }
+
+    /// Whether the spare files are there, or can be had again.
+    pub(in crate::engine) fn has_spare_files(&self) -> bool {
+        let mut spare_files = self.doors.spare_files.iter();
+        spare_files.all(SpareFile::reopen)
+    }
+
+    /// Closes a socket, or makes it the spare file that is missing: our own one first.
+    pub(in crate::engine) fn close_file(&self, socket: OwnedFd) {
+        let own = self.spare_file();
+        let mut spare_files = self.doors.spare_files.iter();
+        let missing = spare_files.find(|each| each.is_spent());
+        match own.is_spent() {
+            true => own.close(socket),
+            false => missing.unwrap_or(own).close(socket),
+        }
+    }
+
+    /// The shard's number.
+    #[inline]
+    pub(in crate::engine) fn id(&self) -> u16 {
+        self.id
+    }
+
+    #[inline]
+    pub(in crate::engine) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A turn begins: the clock goes on, and the one of reading as well if clients are read.
+    #[inline]
+    pub(in crate::engine) fn advance_clock(&mut self, may_read: bool) {
+        self.clock.advance(may_read);
+    }
+
+    #[inline]
+    pub(in crate::engine) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[inline]
+    pub(in crate::engine) fn doors(&self) -> &Arc<Doors> {
+        &self.doors
+    }
+
+    /// What may still be done in this turn.
+    #[inline]
+    pub(in crate::engine) fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    /// Tickets, mailboxes and what was published. What is done to it is done by an entry of this.
+    #[inline]
+    pub(in crate::engine) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// All connections, by their places.
+    #[inline]
+    pub(in crate::engine) fn connections(&self) -> &Slots<Connection> {
+        &self.connections
+    }
+
+    /// The connection of that key, which is there.
+    #[inline]
+    pub(in crate::engine) fn known(&self, key: Key) -> &Connection {
+        &self.connections[key.index as usize]
+    }
+
+    /// As [`Core::known`].
+    #[inline]
+    pub(in crate::engine) fn known_mut(&mut self, key: Key) -> &mut Connection {
+        &mut self.connections[key.index as usize]
+    }
+
+    /// Makes a connection of a socket, and has the poll tell of it.
+    ///
+    /// # Errors
+    ///
+    /// The poll does not take it. The connection is there all the same.
+    pub(in crate::engine) fn insert(
+        &mut self,
+        arrival: Arrival,
+        registry: &Registry,
+    ) -> (Key, io::Result<()>) {
+        let generation = self.next_generation();
+        let mut connection = Connection::new(arrival, generation);
+        let entry = self.connections.vacant_entry();
+        let key = Key {
+            index: entry.key() as u32,
+            generation,
+        };
+        let token = Token((generation as usize) << 32 | entry.key());
+        let registered = connection.stream.register(registry, token);
+        let phase = entry.insert(connection).phase;
+        if let Some(gauge) = phase.gauge(self.stats()) {
+            gauge.add(1);
+        }
+        (key, registered)
+    }
+
+    /// A TLS session for a connection that is about to be made; `None` without a certificate.
+    pub(in crate::engine) fn new_tls_session(&self) -> Option<TlsSession> {
+        let tls = self.tls.as_deref()?;
+        TlsSession::new(tls, &self.meter)
+    }
+
+    /// The next connection to be read, if any is left for this turn.
+    #[inline]
+    pub(in crate::engine) fn next_to_read(&mut self) -> Option<Key> {
+        self.to_read.pop()
+    }
+
+    /// How many are to be read.
+    #[inline]
+    pub(in crate::engine) fn to_read(&self) -> usize {
+        self.to_read.len()
+    }
+
+    /// The next connection whose TLS handshake is to go on.
+    #[inline]
+    pub(in crate::engine) fn next_to_handshake(&mut self) -> Option<Key> {
+        self.to_handshake.pop_front()
+    }
+
+    /// Whether connections are to go on with their TLS handshake.
+    #[inline]
+    pub(in crate::engine) fn has_to_handshake(&self) -> bool {
+        !self.to_handshake.is_empty()
+    }
+
+    /// Whether a connection is to be closed.
+    #[inline]
+    pub(in crate::engine) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
+    /// The next connection that is to be closed, and why.
+    pub(in crate::engine) fn next_doomed(&mut self) -> Option<(Key, CloseReason)> {
+        self.doomed.pop_front()
+    }
+
+    /// Whether endpoints are to be told that little waits for clients of theirs.
+    #[inline]
+    pub(in crate::engine) fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
+    }
+
+    /// Whether anything waits that needs no event, reading aside.
+    #[inline]
+    pub(in crate::engine) fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+            || self.exchange.has_pending()
+            || self.exchange.has_published()
+            || self.exchange.has_arrived()
+            || !self.at_work.is_empty()
+            || !self.drained.is_empty()
+            || !self.doomed.is_empty()
+            || !self.leaving.is_empty()
+            || !self.dead.is_empty()
+            || self.sweep.is_under_way()
+    }
+
+    /// Hands mail over again that other shards did not take.
+    pub(in crate::engine) fn push_unsent(&mut self) {
+        self.exchange.push_unsent();
+    }
+
+    /// Takes what other shards have sent, as far as the work allows.
+    pub(in crate::engine) fn take_mail(&mut self) {
+        self.work.begin(TurnPhase::Mail);
+        let more = self.exchange.take_mail(&mut self.work, self.clock.tick());
+        self.note_cut(more);
+    }
+
+    /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
+    /// other shards first, so that the cores work side by side.
+    pub(in crate::engine) fn seal(&mut self) {
+        self.exchange.seal(self.clock.tick());
+        if !self.behind.is_empty() {
+            self.note_sealed();
+        }
+    }
+
+    /// Sends what was to follow what was published, if anything was.
+    #[inline]
+    pub(in crate::engine) fn send_what_follows(&mut self) {
+        if !self.behind.is_empty() {
+            self.send_those_behind();
+        }
+    }
+
+    /// Says to another shard that nothing more comes from this one.
+    pub(in crate::engine) fn end_mail_to(&mut self, shard: u16) {
+        self.exchange.end_mail_to(shard);
+    }
+
+    /// The place of a room here, if it has members.
+    pub(in crate::engine) fn find_room(&self, room: &RoomKey) -> Option<u32> {
+        self.exchange.find(room)
+    }
+
+    /// The shard has ended: others do not count on it any more.
+    pub(in crate::engine) fn ended(&self) {
+        self.doors.inbound_holders.ended(self.id);
+        self.doors.waiting_holders.ended(self.id);
+    }
+
+    /// The file that is held open for when there are none left.
+    pub(in crate::engine) fn spare_file(&self) -> &SpareFile {
+        let [relaying, admin] = &self.doors.spare_files;
+        match self.id < self.doors.relaying {
+            true => relaying,
+            false => admin,
+        }
+    }
+
+    pub(super) fn next_generation(&mut self) -> u32 {
+        // The last value belongs to the tokens of listeners and wakers.
+        self.next_generation = (self.next_generation + 1) % (u32::MAX - 1);
+        self.next_generation
+    }
+
+    /// The connection of that key, unless it is gone.
+    pub(in crate::engine) fn connection(&mut self, key: Key) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(key.index as usize)
+            .filter(|connection| connection.generation == key.generation)
+    }
+
+    pub(in crate::engine) fn connection_id(&self, key: Key) -> ConnectionId {
+        ConnectionId {
+            index: key.index,
+            generation: key.generation,
+            shard: self.id,
+        }
+    }
+
+    /// The key of a connection of this shard.
+    pub(in crate::engine) fn key_of(&self, id: ConnectionId) -> Option<Key> {
+        (id.shard == self.id).then_some(Key {
+            index: id.index,
+            generation: id.generation,
+        })
+    }
+
+    /// Has the connection read in this turn or the next.
+    pub(in crate::engine) fn queue_read(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_queued_to_read
+        {
+            connection.is_queued_to_read = true;
+            match (connection.phase, &connection.tls) {
+                (Phase::Handshake, Some(tls)) if tls.has_answered() => {
+                    self.to_handshake.push_front(key);
+                }
+                (Phase::Handshake, _) => self.to_handshake.push_back(key),
+                _ => self.to_read.push(key),
+            }
+        }
+    }
+
+    /// Has a connection read on that had its part of the reading.
+    pub(in crate::engine) fn queue_read_on(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_queued_to_read
+        {
+            if connection.phase == Phase::Handshake {
+                return self.queue_read(key);
+            }
+            connection.is_queued_to_read = true;
+            self.to_read.push_heavy(key);
+        }
+    }
+
+    /// Has the connection flushed at the end of the turn.
+    pub(in crate::engine) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            match connection.has_much_to_send() {
+                true => self.dirty.push_heavy(key),
+                false => self.dirty.push(key),
+            }
+        }
+    }
+
+    /// Has the connection closed as soon as no endpoint code runs. The first reason counts.
+    pub(in crate::engine) fn doom(&mut self, key: Key, reason: CloseReason) {
+        if let Some(connection) = self.connection(key)
+            && !connection.is_doomed
+        {
+            connection.is_doomed = true;
+            self.doomed.push_back((key, reason));
+        }
+    }
+
+    /// Whether messages of the connection, which is there, still count.
+    pub(super) fn is_open(&self, key: Key) -> bool {
+        self.connections[key.index as usize].is_open()
+    }
+
+    /// Whether nothing more of the connection, which is there, is to be read for now.
+    #[inline]
+    pub(super) fn is_held(&self, key: Key) -> bool {
+        self.connections[key.index as usize].is_held
+    }
+
+    /// Has nothing more of a connection read, until it is released.
+    pub(super) fn hold(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key) {
+            connection.is_held = true;
+        }
+    }
+
+    /// Has it read on. Its deadlines that depend on reading begin anew.
+    pub(super) fn release(&mut self, key: Key) {
+        let reading_tick = self.clock.reading_tick();
+        if let Some(connection) = self.connection(key)
+            && std::mem::take(&mut connection.is_held)
+        {
+            connection.heard_tick = reading_tick;
+            if connection.message_since_tick > 0 {
+                connection.message_since_tick = reading_tick.max(1);
+            }
+            self.queue_read(key);
+        }
+    }
+
+    /// Has its endpoint told, once, when no more than `bytes` wait for it.
+    pub(super) fn await_low_water(&mut self, key: Key, bytes: usize) {
+        if let Some(connection) = self.connection(key) {
+            connection.awaits_low_water = true;
+            connection.extras.set_low_water_bytes(bytes);
+            self.note_low_water(key);
+        }
+    }
+
+    /// Notes if that is so by now.
+    #[inline]
+    pub(super) fn note_low_water(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && connection.is_at_low_water()
+        {
+            connection.awaits_low_water = false;
+            self.drained.push(key);
+        }
+    }
+
+    /// Whether something that the connection sent was left when others had their turn.
+    pub(in crate::engine) fn has_kept(&mut self, key: Key) -> bool {
+        self.connection(key).is_some_and(|each| each.has_kept())
+    }
+
+    /// Whether the connection is about to be closed, or gone.
+    pub(in crate::engine) fn is_doomed(&mut self, key: Key) -> bool {
+        self.connection(key)
+            .is_none_or(|connection| connection.is_doomed || connection.phase == Phase::Dead)
+    }
+
+    /// Makes the connection a member of the room.
+    pub(in crate::engine) fn join(
+        &mut self,
+        key: Key,
+        room: &RoomKey,
+    ) -> Result<RoomId, JoinError> {
+        if room.name.len() > self.settings.room_name_bytes_max {
+            return Err(JoinError::NameTooLong);
+        }
+        let rooms_max = self.settings.rooms_per_connection_max;
+        let connection = self
+            .connection(key)
+            .filter(|each| each.phase == Phase::Open);
+        let joined = connection.ok_or(JoinError::Closed)?.rooms.len();
+        if let Some(place) = self.exchange.find(room)
+            && self.connections[key.index as usize].rooms.contains(place)
+        {
+            return Ok(self.room_id(place));
+        }
+        if joined >= rooms_max {
+            return Err(JoinError::TooManyRooms);
+        }
+        let connection = &mut self.connections[key.index as usize];
+        let can_inflate = connection.window_bits > 0;
+        let (place, seat) = self.exchange.join(room, key.index, can_inflate);
+        connection.rooms.add(Membership {
+            room: place,
+            place: seat,
+        });
+        Ok(self.room_id(place))
+    }
+
+    pub(super) fn room_id(&self, place: u32) -> RoomId {
+        RoomId {
+            place,
+            epoch: self.exchange.room(place).epoch,
+        }
+    }
+
+    /// Ends the connection's membership of the room at `place`.
+    pub(in crate::engine) fn leave(&mut self, key: Key, place: u32) {
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        let Some(seat) = connection.rooms.remove(place) else {
+            return;
+        };
+        let can_inflate = connection.window_bits > 0;
+        let moved = self.exchange.leave(place, seat, can_inflate);
+        for Moved {
+            connection,
+            place: seat,
+        } in moved.into_iter().flatten()
+        {
+            self.connections[connection as usize]
+                .rooms
+                .moved(place, seat);
+        }
+    }
+
+    /// The room's place on this shard, if the id is still good.
+    pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
+        let room = self.exchange.get_room(id.place)?;
+        (room.epoch == id.epoch).then_some(id.place)
+    }
+
+    /// Publishes to a room that this shard has members of. Whoever has just looked the room up is
+    /// to be one piece of code with this, which finds it without looking again.
+    #[inline(always)]
+    pub(super) fn publish(
+        &mut self,
+        place: u32,
+        recipients: Recipients,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) {
+        let room = self
+            .exchange
+            .publish(place, recipients, opcode, payload, received_ns);
+        self.work.spend(PRICE_PUBLISH);
+        if let Some(room) = room {
+            self.deflate_published(&room, opcode, payload);
+        }
+    }
+
+    /// Publishes to a room by name. Returns whether it has any members.
+    pub(in crate::engine) fn publish_by_name(
+        &mut self,
+        key: &RoomKey,
+        recipients: Recipients,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) -> bool {
+        if let Some(place) = self.exchange.find(key) {
+            self.publish(place, recipients, opcode, payload, received_ns);
+            return true;
+        }
+        let Some(room) = self.exchange.find_anywhere(key) else {
+            return false;
+        };
+        self.work.spend(PRICE_PUBLISH);
+        self.work.spend_bytes(payload.len(), PRICE_KIB_READ);
+        self.exchange
+            .publish_to(&room, recipients, opcode, payload, received_ns);
+        if room.deflate_members() > 0 {
+            self.deflate_published(&room, opcode, payload);
+        }
+        true
+    }
+
+    /// Deflates the message that was published last, once for all members that can inflate.
+    fn deflate_published(&mut self, room: &Room, opcode: Opcode, payload: &[u8]) {
+        let deflate = self.settings_of(room.key.endpoint).deflate;
+        let backoff = match opcode {
+            Opcode::Text => &room.text_backoff,
+            _ => &room.binary_backoff,
+        };
+        if payload.len() < deflate.min_bytes || !backoff.must_try() {
+            return;
+        }
+        self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
+        let deflater = &mut self.deflater;
+        let is_smaller = self
+            .exchange
+            .deflate_last(deflater, deflate.level, opcode, payload);
+        backoff.note(is_smaller);
+        self.count_deflated(is_smaller);
+    }
+
+    pub(super) fn count_deflated(&self, is_smaller: bool) {
+        let stats = self.stats();
+        match is_smaller {
+            true => stats.deflated.add(1),
+            false => stats.deflated_in_vain.add(1),
+        }
+    }
+
+    /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
+    /// take, which are not in here.
+    pub(super) fn publish_held(&mut self, tls_bytes: usize) {
+        self.tls_bytes = tls_bytes;
+        let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
+        let own_bytes = self.exchange.batch_bytes() + streams + tls_bytes;
+        self.own_buffers.set(own_bytes);
+        self.publish_metered();
+    }
+
+    /// Gives back what the shard keeps from one turn to the next only to be quick.
+    pub(super) fn shrink_buffers(&mut self) {
+        self.exchange.shrink_batch();
+        self.deflater.shrink();
+        self.inflater.shrink();
+        self.publish_held(self.tls_bytes);
+    }
+
+    /// The same after something was let go of.
+    pub(super) fn publish_metered(&mut self) {
+        let now = self.meter.bytes();
+        if now != self.metered {
+            // Wraps where it shrinks, and so does the sum.
+            let more = now.wrapping_sub(self.metered);
+            self.doors.metered.fetch_add(more, Ordering::Relaxed);
+            self.metered = now;
+        }
+    }
+
+    /// Notes that what was received in part of the connection has grown.
+    pub(in crate::engine) fn inbound_grown(&mut self, key: Key) {
+        let held = self.connection(key).map_or(0, |each| each.held_bytes());
+        self.doors.inbound_holders.grown(self.id, held);
+    }
+
+    /// Gives back memory that grew under load. Called between turns, at most once a tick.
+    pub(in crate::engine) fn shrink(&mut self) {
+        self.shrink_buffers();
+        self.exchange.shrink();
+        self.to_read.shrink_sparse();
+        self.to_handshake.shrink_sparse();
+        self.paused.shrink_sparse();
+        self.dirty.shrink_sparse();
+        self.lagging.shrink_sparse();
+        self.starved.shrink_sparse();
+        self.drained.shrink_sparse();
+        self.doomed.shrink_sparse();
+        self.leaving.shrink_sparse();
+        self.dead.shrink_sparse();
+    }
+
+    /// The endpoint's settings for the connection.
+    pub(in crate::engine) fn settings_of(&self, endpoint: EndpointId) -> &EndpointSettings {
+        &self.endpoint_settings[usize::from(endpoint.0)]
+    }
+}

@@ -1,0 +1,199 @@
+//! Outboxes into sockets: one call for each connection and turn, as a rule.
+
+use std::io;
+use std::io::{ErrorKind, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::io::Errno;
+
+use super::client::Client;
+use super::connection::{Connection, Phase};
+use super::core::Core;
+use super::encrypting;
+use super::slow;
+use crate::engine::clients::Clients;
+use crate::engine::ids::Key;
+use crate::engine::stats::ShardStats;
+use crate::fanout::outbox::{Outbox, Sent};
+use crate::limits::{
+    FLUSH_QUANTUM_NS, PRICE_KIB_ENCRYPTED, PRICE_KIB_SENT, PRICE_SEND, SLICES_PER_WRITE,
+};
+use crate::work::{TurnPhase, price_of_bytes};
+
+impl Clients {
+    /// Writes to every connection that has something to be sent: one call each, as a rule.
+    pub(in crate::engine) fn flush(&mut self) {
+        self.core.work.begin(TurnPhase::Flush);
+        while !self.core.work.is_spent()
+            && let Some(key) = self.core.dirty.pop()
+        {
+            self.flush_connection(key);
+        }
+        self.core.note_cut(!self.core.dirty.is_empty());
+    }
+
+    /// Writes to one connection until its socket takes no more, or others have their turn.
+    ///
+    /// It is inlined into the loop that calls it, down to the system call: see [`Stream::write`].
+    ///
+    /// [`Stream::write`]: crate::engine::stream::Stream::write
+    #[inline(always)]
+    fn flush_connection(&mut self, key: Key) {
+        let Some(connection) = self.core.connection(key) else {
+            return;
+        };
+        connection.is_dirty = false;
+        if !connection.is_writable || connection.phase == Phase::Dead {
+            return;
+        }
+        if !connection.has_to_send() {
+            self.core.note_low_water(key);
+            return self.all_sent(key);
+        }
+        let end_ns = self.core.work.left_ns() - FLUSH_QUANTUM_NS as i64;
+        // Where something is left to be sent, the connection is there and may be written to.
+        while self.write(key) {
+            if self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
+                return self.core.mark_dirty(key);
+            }
+        }
+    }
+
+    /// Tells endpoints of clients for which little waits by now.
+    pub(in crate::engine) fn tell_of_low_water(&mut self) {
+        for key in std::mem::take(&mut self.core.drained) {
+            if self.core.connection(key).is_none() || !self.core.is_open(key) {
+                continue;
+            }
+            let now_ns = self.core.clock.turn_ns();
+            let endpoint = self.endpoint_of(key);
+            let client = Client::new(&mut self.core, key, now_ns);
+            let call = AssertUnwindSafe(|| endpoint.drained(client));
+            if catch_unwind(call).is_err() {
+                self.endpoint_panicked(key);
+            }
+        }
+    }
+
+    /// Writes to one connection ahead of the flush of the turn.
+    #[inline(never)]
+    pub(super) fn flush_now(&mut self, key: Key) {
+        self.flush_connection(key);
+    }
+
+    /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
+    #[inline(always)]
+    pub(super) fn write(&mut self, key: Key) -> bool {
+        let Core {
+            connections,
+            clock,
+            doors,
+            id,
+            lagging,
+            starved,
+            drained,
+            work,
+            ..
+        } = &mut self.core;
+        let connection = &mut connections[key.index as usize];
+        let (result, tried, encrypted) = if connection.tls.is_some() {
+            let sent = encrypting::send(connection, &mut self.tls_buffers);
+            (sent.result, sent.tried, Some(sent.encrypted))
+        } else {
+            let (result, tried) = write_plain(connection);
+            (result, tried, None)
+        };
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) if is_shortage(&error) => {
+                starved.push(key);
+                doors.doors[usize::from(*id)].stats.send_errors.add(1);
+                0
+            }
+            Err(_) => {
+                self.client_gone(key);
+                return false;
+            }
+        };
+        work.spend(PRICE_SEND + price_of_bytes(sent, PRICE_KIB_SENT));
+        if let Some(encrypted) = encrypted {
+            work.spend_bytes(encrypted, PRICE_KIB_ENCRYPTED);
+        }
+        let stats = &doors.doors[usize::from(*id)].stats;
+        stats.sends.add(1);
+        stats.sent_bytes.add(sent as u64);
+        // What is encrypted counts as sent with the call that carried its first byte.
+        let sent_of_outbox = encrypted.unwrap_or(sent);
+        take_off(
+            &mut connection.outbox,
+            sent_of_outbox,
+            clock.now_ns(),
+            stats,
+        );
+        if connection.awaits_low_water {
+            note_low_water(connection, key, drained);
+        }
+        if sent < tried {
+            connection.is_writable = false;
+            if !connection.is_lagging {
+                connection.is_lagging = true;
+                lagging.push(key);
+            }
+            slow::note_growth(&self.core, key);
+            return false;
+        }
+        let has_more = connection.has_to_send();
+        if !has_more && connection.phase == Phase::Draining {
+            self.all_sent(key);
+        }
+        has_more
+    }
+}
+
+/// Notes that the connection's endpoint is to be told, if little waits for it by now.
+#[cold]
+fn note_low_water(connection: &mut Connection, key: Key, drained: &mut Vec<Key>) {
+    if connection.is_at_low_water() {
+        connection.awaits_low_water = false;
+        drained.push(key);
+    }
+}
+
+/// Takes what was sent off the outbox, and counts what was delivered.
+#[inline]
+fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) {
+    let mut deliveries = 0;
+    outbox.advance(bytes, |done: Sent| {
+        if done.is_delivery {
+            let frames = u64::from(done.frames);
+            deliveries += frames;
+            let latency_ns = now_ns.saturating_sub(done.received_ns);
+            stats.relay_latency.record(latency_ns, frames);
+        }
+    });
+    if deliveries > 0 {
+        stats.deliveries.add(deliveries);
+        stats.frames_per_send.record(deliveries);
+    }
+}
+
+/// One `send` or `writev` of the front of the outbox, and how many bytes that is.
+#[inline(always)]
+fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
+    if let Some(bytes) = connection.outbox.only_slice() {
+        return (connection.stream.write(bytes), bytes.len());
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+    let filled = connection.outbox.front(&mut slices);
+    let tried = slices[..filled].iter().map(|slice| slice.len()).sum();
+    (connection.stream.write_vectored(&slices[..filled]), tried)
+}
+
+/// Whether a send failed because the kernel is short of memory at the moment, which is no fault of
+/// the client's. Its socket may have room, so no edge would come: the next tick tries again.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM))
+}

@@ -1,0 +1,221 @@
+//! What an endpoint keeps on a shard, and does there besides answering its clients: its mail, work
+//! that it does bit by bit, and a tick a second.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::client::Client;
+use super::core::Core;
+use crate::engine::control::{Control, Doors};
+use crate::engine::ids::is_sendable;
+use crate::exchange::EndpointMail;
+use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::frame::MessageKind;
+
+/// What an endpoint keeps on each shard ([`Endpoint::Local`](crate::Endpoint::Local)). It is made
+/// on the shard's thread, never leaves it, and need not be `Send`. All of this is called there,
+/// between the callbacks for clients, and must not wait. A panic is counted, and nothing else
+/// happens.
+pub trait Local: Default + 'static {
+    /// What comes by mail: from any thread by a [`Mailer`], from the endpoint's own callbacks by
+    /// [`Session::mail`](crate::Session::mail) and [`OnShard::mail`].
+    type Mail: Send + Sync + 'static;
+
+    /// Mail has come. From each sender it comes in the order in which it was sent.
+    fn mail(&mut self, shard: &mut OnShard<'_, Self>, mail: &Arc<Self::Mail>) {
+        let _ = (shard, mail);
+    }
+
+    /// Does a bit of the work that [`OnShard::ask_for_turn`] or
+    /// [`Session::ask_for_turn`](crate::Session::ask_for_turn) has asked for. It is called once a
+    /// turn of the shard, after the clients were read, and ends when [`OnShard::is_spent`] says so.
+    /// Returns whether something is left for the next turn.
+    fn turn(&mut self, shard: &mut OnShard<'_, Self>) -> bool {
+        let _ = shard;
+        false
+    }
+
+    /// A second is over on this shard.
+    fn tick(&mut self, shard: &mut OnShard<'_, Self>) {
+        let _ = shard;
+    }
+}
+
+/// For endpoints that keep nothing on a shard.
+impl Local for () {
+    type Mail = ();
+}
+
+/// A shard, as an endpoint sees it while it is called for none of its clients.
+pub struct OnShard<'a, L: Local> {
+    core: &'a mut Core,
+    endpoint: EndpointId,
+    local: PhantomData<fn(L)>,
+}
+
+impl<'a, L: Local> OnShard<'a, L> {
+    pub(super) fn new(core: &'a mut Core, endpoint: EndpointId) -> OnShard<'a, L> {
+        OnShard {
+            core,
+            endpoint,
+            local: PhantomData,
+        }
+    }
+
+    /// Which of the shards it is.
+    pub fn shard(&self) -> u16 {
+        self.core.id
+    }
+
+    /// How many there are, the admin shard included.
+    pub fn shards(&self) -> u16 {
+        self.core.doors.shards()
+    }
+
+    /// A client of the endpoint, if it is on this shard and open.
+    pub fn client(&mut self, id: ConnectionId) -> Option<Client<'_>> {
+        let key = self.core.key_of(id)?;
+        let connection = self.core.connection(key)?;
+        if connection.endpoint != self.endpoint || !self.core.is_open(key) {
+            return None;
+        }
+        let now_ns = self.core.clock.now_ns();
+        Some(Client::new(self.core, key, now_ns))
+    }
+
+    /// Members of a room of this endpoint, on all shards, as far as is known at this moment.
+    pub fn members(&self, room: &str) -> u32 {
+        self.core.exchange.members(&self.room_key(room))
+    }
+
+    /// Publishes to a room of this endpoint. Returns whether it has any members.
+    pub fn publish(
+        &mut self,
+        room: &str,
+        recipients: Recipients,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        let (key, now_ns) = (self.room_key(room), self.core.clock.now_ns());
+        is_sendable(payload)
+            && self
+                .core
+                .publish_by_name(&key, recipients, kind.into(), payload, now_ns)
+    }
+
+    /// Sends mail to the endpoint on a shard, which may be this one. It is never lost; while a
+    /// shard does not take its mail, this one reads none of its clients.
+    pub fn mail(&mut self, shard: u16, mail: Arc<L::Mail>) {
+        self.core.send_mail(self.endpoint, shard, mail);
+    }
+
+    /// The same to all shards.
+    pub fn mail_all(&mut self, mail: &Arc<L::Mail>) {
+        for shard in 0..self.shards() {
+            self.mail(shard, Arc::<L::Mail>::clone(mail));
+        }
+    }
+
+    /// Has [`Local::turn`] called: in this turn of the shard if its reading is not over, otherwise
+    /// in the next.
+    pub fn ask_for_turn(&mut self) {
+        self.core.ask_for_turn(self.endpoint);
+    }
+
+    /// Pays for what was done, out of the turn's work: an estimate in nanoseconds of this thread.
+    pub fn spend(&mut self, ns: u64) {
+        self.core.work.spend(ns);
+    }
+
+    /// Whether the rest is to wait for the next turn.
+    pub fn is_spent(&self) -> bool {
+        self.core.work.is_spent()
+    }
+
+    fn room_key(&self, room: &str) -> RoomKey {
+        RoomKey {
+            endpoint: self.endpoint,
+            name: room.into(),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn send_mail<M: Send + Sync + 'static>(
+        &mut self,
+        endpoint: EndpointId,
+        shard: u16,
+        mail: Arc<M>,
+    ) {
+        if shard < self.doors.shards() {
+            self.exchange.send(shard, EndpointMail { endpoint, mail });
+        }
+    }
+
+    pub(super) fn ask_for_turn(&mut self, endpoint: EndpointId) {
+        if !self.at_work.contains(&endpoint) {
+            self.at_work.push_back(endpoint);
+        }
+    }
+}
+
+/// The engine has ended: nobody takes mail any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the engine has ended")]
+pub struct Ended;
+
+/// Sends mail to an endpoint on its shards, from any thread but theirs.
+pub struct Mailer<M> {
+    doors: Arc<Doors>,
+    endpoint: EndpointId,
+    mail: PhantomData<fn(M)>,
+}
+
+impl<M> Clone for Mailer<M> {
+    fn clone(&self) -> Self {
+        Mailer::new(Arc::clone(&self.doors), self.endpoint)
+    }
+}
+
+impl<M> Mailer<M> {
+    pub(super) fn new(doors: Arc<Doors>, endpoint: EndpointId) -> Mailer<M> {
+        Mailer {
+            doors,
+            endpoint,
+            mail: PhantomData,
+        }
+    }
+
+    /// How many shards there are, the admin shard included.
+    pub fn shards(&self) -> u16 {
+        self.doors.shards()
+    }
+}
+
+impl<M: Send + Sync + 'static> Mailer<M> {
+    /// Sends mail to the endpoint on a shard, behind all that this thread has sent there before.
+    /// Waits while the shard has too much to do: so it must not be called on a shard's thread,
+    /// where [`OnShard::mail`] and [`Session::mail`](crate::Session::mail) are for that.
+    ///
+    /// # Errors
+    ///
+    /// The shard has ended, or there is none of that number.
+    pub fn send(&self, shard: u16, mail: Arc<M>) -> Result<(), Ended> {
+        let mail = EndpointMail {
+            endpoint: self.endpoint,
+            mail,
+        };
+        let sent = self.doors.control_waiting(shard, Control::Mail(mail));
+        sent.map_err(|_| Ended)
+    }
+
+    /// The same to all shards, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// A shard has ended; some of the others may have got it.
+    pub fn send_all(&self, mail: &Arc<M>) -> Result<(), Ended> {
+        (0..self.shards()).try_for_each(|shard| self.send(shard, Arc::clone(mail)))
+    }
+}

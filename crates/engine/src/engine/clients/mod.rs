@@ -1,0 +1,173 @@
+//! The connections of a shard, with the endpoints that are called for them.
+//!
+//! What endpoint code may touch while it is called is [`Core`]; around it are the steps that call
+//! endpoints and sockets: frames in (`frames.rs`), frames out (`delivery.rs`, `flushing.rs`), and
+//! the way to the end (`closing.rs`). Nothing in here knows of HTTP or of listeners, and nothing
+//! calls the rooms that do (`edge/`, `shard/`).
+
+pub(super) mod admission;
+pub(super) mod asking;
+pub(super) mod attachments;
+pub(super) mod behind;
+pub(super) mod client;
+pub(super) mod closing;
+pub(super) mod connection;
+pub(super) mod core;
+pub(super) mod delivery;
+pub(super) mod encrypting;
+pub(super) mod endpoint;
+pub(super) mod erased;
+pub(super) mod evicting;
+pub(super) mod extras;
+pub(super) mod flushing;
+pub(super) mod frames;
+pub(super) mod held;
+pub(super) mod invariants;
+pub(super) mod lanes;
+pub(super) mod local;
+pub(super) mod opening;
+pub(super) mod pace;
+pub(super) mod pausing;
+pub(super) mod peer;
+pub(super) mod pulse;
+pub(super) mod refusing;
+pub(super) mod sending;
+pub(super) mod service;
+pub(super) mod session;
+pub(super) mod slow;
+pub(super) mod sweeping;
+pub(super) mod tries;
+pub(super) mod working;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use self::connection::Phase;
+use self::core::Core;
+use self::endpoint::Responder;
+use self::erased::ErasedEndpoint;
+use crate::clock::{Tick, ticks_of};
+use crate::engine::ids::Key;
+use crate::engine::refusal::Refusal;
+use crate::engine::tls::TlsBuffers;
+use crate::fanout::room::EndpointId;
+use crate::limits::{PRICE_HANDSHAKE, STOP_REQUEST_WAIT, TLS_HANDSHAKES_PER_TURN};
+
+/// The connections of a shard.
+pub(in crate::engine) struct Clients {
+    pub(in crate::engine) core: Core,
+    pub(in crate::engine) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
+    /// Connections with a place apart, each with the turn in which it got it. Some may be gone.
+    pub(in crate::engine) refusing: VecDeque<(Key, u64)>,
+    pub(in crate::engine) tls_buffers: TlsBuffers,
+    /// Handshakes of this turn that exchanged, signed or verified keys.
+    pub(in crate::engine) costly_handshakes: usize,
+}
+
+impl Clients {
+    pub(in crate::engine) fn new(core: Core, endpoints: Arc<[Arc<dyn ErasedEndpoint>]>) -> Clients {
+        Clients {
+            core,
+            endpoints,
+            refusing: VecDeque::new(),
+            tls_buffers: TlsBuffers::default(),
+            costly_handshakes: 0,
+        }
+    }
+
+    /// Forgets the costly handshakes of the turn before.
+    pub(in crate::engine) fn begin_handshakes(&mut self) {
+        self.costly_handshakes = 0;
+    }
+
+    /// Counts a handshake that exchanged, signed or verified keys, and charges the turn with it.
+    pub(in crate::engine) fn note_costly_handshake(&mut self) {
+        self.costly_handshakes += 1;
+        self.core.work().spend(PRICE_HANDSHAKE);
+    }
+
+    /// Whether no more handshakes that are costly fit into this turn.
+    pub(in crate::engine) fn has_shaken_enough(&self) -> bool {
+        self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN
+    }
+
+    /// The buffer for what is decrypted, empty. It is given back with [`Clients::keep_plaintext`].
+    pub(in crate::engine) fn take_plaintext(&mut self) -> Vec<u8> {
+        let mut plaintext = std::mem::take(&mut self.tls_buffers.received);
+        plaintext.clear();
+        plaintext
+    }
+
+    pub(in crate::engine) fn keep_plaintext(&mut self, plaintext: Vec<u8>) {
+        self.tls_buffers.received = plaintext;
+    }
+
+    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    pub(in crate::engine) fn keep_within_memory(&mut self) {
+        slow::sweep_lagging(&mut self.core);
+        self.core.publish_held(self.tls_buffers.held_bytes());
+        slow::relieve_memory(&mut self.core);
+        self.relieve_inbound();
+    }
+
+    pub(in crate::engine) fn endpoint(&self, id: EndpointId) -> Arc<dyn ErasedEndpoint> {
+        Arc::clone(&self.endpoints[usize::from(id.0)])
+    }
+
+    pub(in crate::engine) fn endpoint_of(&self, key: Key) -> Arc<dyn ErasedEndpoint> {
+        self.endpoint(self.core.connections[key.index as usize].endpoint)
+    }
+
+    pub(in crate::engine) fn responder(&mut self, key: Key) -> Responder<'_> {
+        let connection = self.core.connection_id(key);
+        Responder {
+            core: &mut self.core,
+            connection,
+        }
+    }
+
+    pub(in crate::engine) fn refused(&mut self, key: Key, refusal: Refusal) {
+        let connection = self.core.connection(key);
+        // A client over a limit was counted when it was found to be.
+        if connection.is_none_or(|connection| connection.over_limit.is_none()) {
+            self.core.stats().refused.add(refusal);
+        }
+        let connection = self.core.connection_id(key);
+        tracing::debug!(%connection, reason = refusal.label(), "refused");
+    }
+
+    /// Whether a client that is late takes in what it asked for, however slowly: then it gets as
+    /// much time again. What waits for it is bounded, so this ends. A WebSocket that is closed has
+    /// no such claim.
+    pub(in crate::engine) fn is_reading_answer(&mut self, key: Key) -> bool {
+        let clock = &self.core.clock;
+        let (tick, reading_tick) = (clock.tick(), clock.reading_tick());
+        let timeouts = self.core.settings.timeouts;
+        let Some(connection) = self.core.connection(key) else {
+            return false;
+        };
+        let unsent = connection.outbox.bytes();
+        if unsent == 0 || connection.was_open() || connection.over_limit.is_some() {
+            return false;
+        }
+        let cold = connection.cold.get_or_insert_default();
+        let has_progressed = cold.unsent_bytes.replace(unsent) != Some(unsent);
+        if has_progressed {
+            connection.deadline_tick = match connection.phase {
+                Phase::Request => reading_tick + ticks_of(timeouts.handshake),
+                _ => tick + ticks_of(timeouts.close),
+            };
+        }
+        has_progressed
+    }
+
+    /// When a request that begins now has to be there.
+    pub(in crate::engine) fn request_deadline(&self) -> Tick {
+        self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
+    }
+
+    /// When a request has to be there that is under way while the relay shuts down.
+    pub(in crate::engine) fn last_request_deadline(&self) -> Tick {
+        self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT)
+    }
+}

@@ -1,0 +1,131 @@
+//! The rate limit of one connection: its token buckets, and the bytes that wait for tokens.
+
+use super::held::Held;
+use crate::clock::Tick;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::rate::TokenBucket;
+use crate::engine::settings::{Rate, RatePolicy};
+
+/// What one connection has sent of what it may, and what is kept of it. It is there once the first
+/// frame has come, where there is a bound, and while something is kept.
+#[derive(Default)]
+pub(super) struct Pace {
+    pub(super) messages: TokenBucket,
+    pub(super) bytes: TokenBucket,
+    /// Received, and not yet its turn.
+    pub(super) rest: Vec<u8>,
+    /// Counts it.
+    pub(super) held: Held,
+    /// Since when it waits, on the clock of reading.
+    pub(super) paused_since: Option<Tick>,
+}
+
+/// What becomes of a message.
+pub(super) enum Judgement {
+    Pass,
+    Drop,
+    Close(CloseReason),
+}
+
+/// The pace of a connection while what it sent is decoded.
+pub(super) struct Meter<'p> {
+    pace: Option<&'p mut Pace>,
+    rate: Rate,
+    now_ns: u64,
+}
+
+impl<'p> Meter<'p> {
+    /// Without a limit there is no pace either.
+    #[inline]
+    pub(super) fn new(pace: &'p mut Option<Box<Pace>>, rate: Rate, now_ns: u64) -> Meter<'p> {
+        let pace = match rate.is_on() {
+            true => Some(&mut **pace.get_or_insert_default()),
+            false => {
+                *pace = None;
+                None
+            }
+        };
+        Meter { pace, rate, now_ns }
+    }
+
+    /// Whether the next message has to wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        let pace = self.pace.as_ref();
+        pace.is_some_and(|pace| pace.must_wait(&self.rate, self.now_ns))
+    }
+
+    /// Takes tokens for the payload of a message that got through, as far as that was not done.
+    #[inline]
+    pub(super) fn spend_bytes(&mut self, bytes: usize) {
+        if let (Some(pace), Some(rate)) = (&mut self.pace, &self.rate.bytes) {
+            pace.bytes.spend(rate, self.now_ns, bytes as u64);
+        }
+    }
+
+    /// Judges one more message, and takes its tokens where it gets through.
+    #[inline]
+    pub(super) fn judge(&mut self, bytes: usize) -> Judgement {
+        match self.pace {
+            None => Judgement::Pass,
+            Some(_) => self.judge_paced(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn judge_paced(&mut self, bytes: usize) -> Judgement {
+        let Some(pace) = &mut self.pace else {
+            return Judgement::Pass;
+        };
+        let policy = self.rate.policy;
+        if policy != RatePolicy::Delay
+            && let Some(reason) = pace.excess(&self.rate, self.now_ns)
+        {
+            return match policy {
+                RatePolicy::Close => Judgement::Close(reason),
+                _ => Judgement::Drop,
+            };
+        }
+        if let Some(rate) = &self.rate.messages {
+            pace.messages.spend(rate, self.now_ns, 1);
+        }
+        self.spend_bytes(bytes);
+        Judgement::Pass
+    }
+}
+
+impl Pace {
+    #[inline]
+    pub(super) fn must_wait(&self, rate: &Rate, now_ns: u64) -> bool {
+        rate.policy == RatePolicy::Delay && self.excess(rate, now_ns).is_some()
+    }
+
+    #[inline]
+    fn excess(&self, rate: &Rate, now_ns: u64) -> Option<CloseReason> {
+        let messages = rate.messages.as_ref();
+        if messages.is_some_and(|rate| !self.messages.has_token(rate, now_ns)) {
+            return Some(CloseReason::RateMessages);
+        }
+        let bytes = rate.bytes.as_ref();
+        let is_over = bytes.is_some_and(|rate| !self.bytes.has_token(rate, now_ns));
+        is_over.then_some(CloseReason::RateBytes)
+    }
+
+    /// When the next message may come, as far as that is known.
+    pub(super) fn next_ns(&self, rate: &Rate) -> u64 {
+        let messages = rate.messages.as_ref();
+        let messages = messages.map_or(0, |rate| self.messages.next_token_ns(rate));
+        let bytes = rate.bytes.as_ref();
+        messages.max(bytes.map_or(0, |rate| self.bytes.next_token_ns(rate)))
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Lets go of what was not its turn.
+    pub(super) fn forget_rest(&mut self) {
+        self.rest = Vec::new();
+        self.held = Held::default();
+    }
+}

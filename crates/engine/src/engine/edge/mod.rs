@@ -1,0 +1,125 @@
+//! The edge: what bytes mean before a connection is a WebSocket, and plain HTTP.
+//!
+//! PROXY headers and who stands behind a proxy are in `proxied.rs`, TLS records in `encrypted.rs`,
+//! requests in `pipeline.rs`, `requests.rs` and `bodies.rs`. What they find out is done to the
+//! [`Clients`] that they are lent.
+
+pub(super) mod bodies;
+pub(super) mod encrypted;
+pub(super) mod pipeline;
+pub(super) mod proxied;
+pub(super) mod requests;
+pub(super) mod router;
+
+use std::sync::Arc;
+
+use self::router::Router;
+use crate::engine::clients::Clients;
+use crate::engine::clients::connection::{Connection, Phase};
+use crate::engine::clients::erased::ErasedService;
+use crate::engine::ids::Key;
+use crate::engine::refusal::Renderer;
+use crate::engine::shard::stop::Stop;
+use crate::engine::tls::TlsSession;
+
+/// What the edge of a shard knows: paths, what answers plain requests for them, and whether anybody
+/// may still come in.
+pub(in crate::engine) struct Edge {
+    pub(in crate::engine) router: Arc<Router>,
+    /// By the number of the endpoint.
+    pub(in crate::engine) plain: Arc<[Plain]>,
+    pub(in crate::engine) stop: Stop,
+}
+
+/// What an endpoint's paths do with plain requests, and the form of what they refuse.
+pub(in crate::engine) struct Plain {
+    pub(in crate::engine) service: Arc<dyn ErasedService>,
+    /// `None`: a line of text.
+    pub(in crate::engine) renderer: Option<Box<Renderer>>,
+}
+
+impl Edge {
+    /// Closes connections that their client, endpoint code, a policy or a timer has doomed. It is
+    /// called after delivery, so that what was published before goes out before the Close.
+    #[inline]
+    pub(in crate::engine) fn close_doomed(&self, clients: &mut Clients) {
+        if clients.core.has_doomed() {
+            self.close_all_doomed(clients);
+        }
+    }
+
+    fn close_all_doomed(&self, clients: &mut Clients) {
+        while let Some((key, reason)) = clients.core.next_doomed() {
+            if let Some(refused) = clients.close(key, &reason) {
+                self.refuse_unfinished(clients, key, &refused);
+            }
+            if clients.core.work().is_spent() {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what a connection has sent.
+    pub(in crate::engine) fn take_bytes(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let Some(connection) = clients.core.connection(key) else {
+            return;
+        };
+        match connection.phase() {
+            Phase::Request => self.take_request(clients, key, bytes, received_ns),
+            Phase::Open | Phase::Closing => clients.take_frames(key, bytes, received_ns),
+            Phase::Handshake
+            | Phase::Deferred
+            | Phase::Draining
+            | Phase::Lingering
+            | Phase::Dead => {}
+        }
+    }
+
+    /// Goes on with what was received before and was not its turn. Returns whether there was any.
+    pub(in crate::engine) fn take_kept(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
+        if let Some(mut rest) = connection.and_then(Connection::take_rest) {
+            self.take_rest(clients, key, &mut rest);
+            return true;
+        }
+        self.take_cut_requests(clients, key)
+    }
+
+    fn take_rest(&self, clients: &mut Clients, key: Key, rest: &mut [u8]) {
+        let now_ns = clients.core.clock().now_ns();
+        self.take_bytes(clients, key, rest, now_ns);
+        let Some(connection) = clients.core.connection(key) else {
+            return;
+        };
+        let tls = connection.tls();
+        if tls.is_some_and(TlsSession::has_received_end) && !connection.has_rest() {
+            clients.client_ended(key);
+        }
+    }
+
+    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
+    /// the client says.
+    pub(in crate::engine) fn take_stream(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        match clients.core.connection(key) {
+            Some(connection) if connection.awaits_proxy_header() => {
+                self.take_proxy_header(clients, key, bytes, received_ns);
+            }
+            Some(connection) if connection.tls().is_some() => {
+                self.take_encrypted(clients, key, bytes, received_ns);
+            }
+            _ => self.take_bytes(clients, key, bytes, received_ns),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Requests as they come: in pieces, and several in a row (RFC 9112 §9.3.2).
+//!
+//! What is not whole is kept, and so is what has to wait until others had their turn: one
+//! connection that pipelines requests gets no more of a turn than any other.
+
+use super::bodies::Step;
+use crate::engine::clients::Clients;
+use crate::engine::clients::connection::Phase;
+use crate::engine::edge::Edge;
+use crate::engine::ids::Key;
+
+impl Edge {
+    /// Takes in bytes that belong to requests, and what follows them.
+    pub(in crate::engine) fn take_request(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
+        let head_bytes_max = clients.core.settings().head_bytes;
+        let Some(connection) = clients.core.connection(key) else {
+            return;
+        };
+        let cold = connection.cold_if_any();
+        let Some(cold) = cold.filter(|cold| !cold.received.is_empty()) else {
+            if let Some(rest) = self.take_requests(clients, key, bytes, received_ns) {
+                self.keep(clients, key, bytes[rest..].to_vec());
+            }
+            return;
+        };
+        cold.received.extend_from_slice(bytes);
+        let is_worth_it = match cold.wanted_bytes {
+            // A head ends with a line: without a new one there is nothing to look at yet.
+            0 => bytes.contains(&b'\n') || cold.received.len() > head_bytes_max,
+            wanted => cold.received.len() >= wanted,
+        };
+        if is_worth_it {
+            let mut kept = std::mem::take(&mut cold.received);
+            if let Some(rest) = self.take_requests(clients, key, &mut kept, received_ns) {
+                kept.drain(..rest);
+                self.keep(clients, key, kept);
+            }
+        } else {
+            clients.count_held(key);
+        }
+    }
+
+    /// Handles what is whole. Returns from where on the rest has to be kept, if at all.
+    pub(in crate::engine) fn take_requests(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match clients.core.connection(key)?.phase() {
+                Phase::Request => {}
+                Phase::Open => {
+                    clients.take_frames(key, &mut bytes[at..], received_ns);
+                    return None;
+                }
+                _ => return None,
+            }
+            match self.take_one(clients, key, &bytes[at..], received_ns) {
+                Step::Done(used) => at += used,
+                Step::Incomplete | Step::Deferred => return Some(at),
+                Step::Ended => return None,
+            }
+            if at < bytes.len()
+                && clients.core.work().is_quantum_spent()
+                && self.cut_requests(clients, key)
+            {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Leaves further requests of the connection to a later turn. Returns whether it is still about
+    /// requests.
+    fn cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
+        let Some(connection) = connection.filter(|each| each.phase() == Phase::Request) else {
+            return false;
+        };
+        connection.cold_mut().is_left = true;
+        clients.core.queue_read_on(key);
+        true
+    }
+
+    /// Goes on with requests that were left when others had their turn. Returns whether there were
+    /// any.
+    pub(in crate::engine) fn take_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
+        let connection = clients.core.connection(key);
+        let cold = connection.and_then(|connection| connection.cold_if_any());
+        let Some(cold) = cold.filter(|cold| cold.is_left) else {
+            return false;
+        };
+        cold.is_left = false;
+        let mut kept = std::mem::take(&mut cold.received);
+        let now_ns = clients.core.clock().now_ns();
+        if let Some(rest) = self.take_requests(clients, key, &mut kept, now_ns) {
+            kept.drain(..rest);
+            self.keep(clients, key, kept);
+        } else {
+            clients.count_held(key);
+        }
+        true
+    }
+
+    /// Keeps bytes for later, and no more memory than they need: a body may have been before them.
+    pub(in crate::engine) fn keep(&self, clients: &mut Clients, key: Key, mut bytes: Vec<u8>) {
+        if bytes.capacity() / 4 > bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        if let Some(connection) = clients.core.connection(key) {
+            connection.cold_mut().received = bytes;
+            clients.count_held(key);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A shard's way to its end: stop accepting, stop reading, deliver what was accepted, close.
+
+use std::sync::atomic::Ordering;
+
+use super::stop::Stop;
+use crate::clock::ticks_of;
+use crate::engine::clients::connection::{Connection, Phase};
+use crate::engine::close_reason::CloseReason;
+use crate::engine::ids::Key;
+use crate::engine::shard::Shard;
+use crate::limits::{LISTEN_BACKLOG, STOP_MARKER_WAIT};
+
+impl Shard {
+    /// Whether the thread may end.
+    pub(in crate::engine) fn is_finished(&self) -> bool {
+        let aborted = self.clients.core.doors().is_aborted.load(Ordering::Relaxed);
+        aborted
+            || (matches!(self.edge.stop, Stop::Closing)
+                && self.clients.core.connections().is_empty())
+    }
+
+    /// Stops accepting and reading, and says so to the other shards behind the last batch.
+    pub(in crate::engine) fn begin_stop(&mut self) {
+        if !self.edge.stop.is_accepting() {
+            return;
+        }
+        // From here on this shard keeps what it accepts.
+        self.edge.stop = Stop::Gathering {
+            since: self.clients.core.clock().tick(),
+        };
+        // Whoever waits in the kernel's queue gets an answer, rather than a reset; or a successor,
+        // where the queue outlives us.
+        for listener in 0..self.listeners.len() {
+            if !self.listeners[listener].is_inherited {
+                self.accept_from(listener, LISTEN_BACKLOG as usize);
+            }
+        }
+        self.listeners.clear();
+        while let Ok(handover) = self.inbox.handover.try_recv() {
+            self.adopt(handover);
+        }
+        // What was read before this turn was sealed in its own turn; what handles published in
+        // this one must go ahead of the marker.
+        self.clients.core.seal();
+        for shard in self.co_relaying() {
+            self.clients.core.end_mail_to(shard);
+        }
+    }
+
+    /// The shards whose batches may still come.
+    fn co_relaying(&self) -> impl Iterator<Item = u16> + use<> {
+        let (own, relaying) = (self.clients.core.id(), self.clients.core.doors().relaying);
+        (0..relaying).filter(move |shard| *shard != own && own < relaying)
+    }
+
+    /// Goes on where what is awaited has come, or has had its time.
+    pub(in crate::engine) fn check_stop(&mut self) {
+        let Stop::Gathering { since } = self.edge.stop else {
+            return;
+        };
+        let waited = self.clients.core.clock().tick().saturating_sub(since);
+        let has_all = self
+            .co_relaying()
+            .all(|shard| self.clients.core.exchange().has_ended(shard));
+        if !has_all && waited <= ticks_of(STOP_MARKER_WAIT) {
+            return;
+        }
+        // Frames go ahead of the Close, so they have to be in the outboxes.
+        if self.clients.core.exchange().has_pending() {
+            return;
+        }
+        self.edge.stop = Stop::Closing;
+        let connections = self.clients.core.connections().iter();
+        let key = |(index, each): (usize, &Connection)| Key {
+            index: index as u32,
+            generation: each.generation(),
+        };
+        let keys: Vec<Key> = connections.map(key).collect();
+        for key in keys {
+            let Some(connection) = self.clients.core.connection(key) else {
+                continue;
+            };
+            // A request may be under way to us: it is read once more before it is turned away.
+            if matches!(connection.phase(), Phase::Handshake | Phase::Request) {
+                let soon = self.clients.last_request_deadline();
+                let connection = self.clients.core.known_mut(key);
+                connection.set_deadline(connection.deadline_tick().min(soon));
+                self.clients.core.queue_read(key);
+            } else {
+                self.clients.core.doom(key, CloseReason::Shutdown);
+            }
+        }
+        self.edge.close_doomed(&mut self.clients);
+        tracing::debug!(
+            shard = self.clients.core.id(),
+            "everybody was told that the relay goes away"
+        );
+    }
+}
