@@ -175,8 +175,8 @@ impl<'b> Head<'b> {
     }
 }
 
-/// Whether a comma-separated value has this item in any case. It is looked at as bytes, so that what
-/// else is in it need not be UTF-8.
+/// Whether a comma-separated value has this item in any case. It is looked at as bytes: what else
+/// is in it need not be UTF-8.
 fn has_item(value: &[u8], wanted: &[u8]) -> bool {
     let mut items = value.split(|byte| *byte == b',');
     let is_it = |item: &[u8]| {
