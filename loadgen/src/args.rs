@@ -107,8 +107,8 @@ pub struct Args {
     #[arg(long, value_name = "RATES", value_parser = parse_steps, conflicts_with = "repeat")]
     pub rate_steps: Option<Steps>,
 
-    /// Find the highest rate that meets these conditions, 'p99<5ms' for example; without
-    /// --rate-steps by doubling --rate and then narrowing down
+    /// Find the highest rate that meets these conditions, 'p99<5ms' for example, in every one of 8
+    /// runs; without --rate-steps by doubling --rate and then narrowing down
     #[arg(long, value_name = "CONDITIONS", conflicts_with = "repeat")]
     pub find_max: Option<String>,
 

@@ -71,7 +71,7 @@ pub enum Series {
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// These, in this order; where there are none they are searched from `first` on: doubled until
-    /// one fails three times in a row, then halved in between.
+    /// one fails in two of three runs, then halved in between.
     pub listed: Vec<f64>,
     /// Where a search begins.
     pub first: f64,

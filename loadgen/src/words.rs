@@ -1,6 +1,6 @@
 //! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
-use crate::report::{Change, Machine, Quantiles, RelayReport, Storm};
+use crate::report::{Bound, Change, Machine, Quantiles, RelayReport, Storm, Walk};
 use crate::units::{amount, bytes, grouped, time};
 
 /// Whether something is good news.
@@ -92,6 +92,31 @@ pub(crate) fn change(change: Change) -> &'static str {
         Change::Better => "better",
         Change::Same => "same",
         Change::Worse => "worse",
+    }
+}
+
+/// What a walk came to: the highest rate that meets its target, and how sure that is.
+pub(crate) fn knee(walk: &Walk) -> String {
+    let Some(knee) = walk.knee else {
+        return match walk.bound {
+            Bound::Target => "none: no rate met the target",
+            Bound::Generator => "none: limited by the generator",
+            Bound::HighestTried | Bound::Unfinished => {
+                "none: the walk ended before a rate was confirmed"
+            }
+        }
+        .to_owned();
+    };
+    let knee = amount(knee, "1/s");
+    let rate = match walk.bound {
+        Bound::Target => format!("{knee} messages/s"),
+        Bound::Generator => format!("≥ {knee} messages/s, limited by the generator"),
+        Bound::HighestTried => format!("≥ {knee} messages/s (highest tried)"),
+        Bound::Unfinished => format!("≥ {knee} messages/s, ended early"),
+    };
+    match walk.confirmed_by {
+        0 => format!("{rate}, in one run"),
+        runs => format!("{rate}, in {runs} runs of {runs}"),
     }
 }
 

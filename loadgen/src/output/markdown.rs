@@ -122,9 +122,7 @@ fn quantiles(name: &str, of: &Quantiles) -> Vec<String> {
 fn steps(out: &mut Page, walk: &Walk) {
     out.heading("Rates");
     let target = walk.target.as_deref().unwrap_or("right and valid");
-    let knee = walk
-        .knee
-        .map_or("none".to_owned(), |rate| amount(rate, "1/s"));
+    let knee = crate::words::knee(walk);
     out.line(&format!(
         "Target {}; the highest rate that met it: {knee}.",
         escape(target)

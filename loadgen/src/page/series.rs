@@ -16,13 +16,9 @@ pub(super) fn walk(walk: &Walk) -> String {
     let times = steps.iter().map(|step| &step.summary.latency_ns);
     let least = times.clone().map(|times| times.p50).min().unwrap_or(1);
     let most = times.map(|times| times.p99).max().unwrap_or(1);
-    let knee = walk
-        .knee
-        .map_or("no rate met the target".to_owned(), |knee| {
-            format!("knee at {} messages/s", amount(knee, "1/s"))
-        });
+    let knee = format!("knee {}", words::knee(walk));
     let target = walk.target.as_deref().unwrap_or("right and valid");
-    let said = format!("{} rates with the target {target}: {knee}.", steps.len());
+    let said = format!("{} runs with the target {target}: {knee}.", steps.len());
     let highest = steps.last().map_or(1.0, |step| rate(step));
     let x = Scale::from_zero(highest, short);
     let y = Scale::log(least as f64, most as f64, tick);

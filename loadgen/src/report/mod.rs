@@ -28,7 +28,7 @@ pub use relay::{
     RelayConfig, RelayReport, Storm, Throughput, Wire,
 };
 pub use series::{
-    Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
+    Aborted, Baseline, Bound, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
 };
 pub use server::{Part, Server};
 pub use timeline::Second;

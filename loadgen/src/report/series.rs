@@ -33,16 +33,38 @@ pub struct Summary {
     pub right: bool,
 }
 
-/// A walk over rates, by `--rate-steps` or `--find-max`. The report around it is that of the
-/// highest rate that met the target, or of the first step where none did.
+/// A walk over rates, by `--rate-steps` or `--find-max`. The report around it is that of the last
+/// run at the knee, or where there is none of the last step that was the best so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Walk {
     /// What a step has to meet: `p99<5ms`. Absent where steps were only to be right and valid.
     pub target: Option<String>,
     /// In the order in which they ran.
     pub steps: Vec<Step>,
-    /// The highest rate that met the target with no lower one failing, in messages a second.
+    /// The highest rate that met the target with no lower one failing, in messages a second. With
+    /// `--find-max` it met the target in all runs that confirm it; otherwise in one run.
     pub knee: Option<f64>,
+    /// Runs that confirmed the knee, all of which met the target; 0 without `--find-max`.
+    #[serde(default)]
+    pub confirmed_by: u32,
+    /// Why there is no higher knee.
+    #[serde(default)]
+    pub bound: Bound,
+}
+
+/// Why a walk went no higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// A higher rate missed the target.
+    #[default]
+    Target,
+    /// At a higher rate the generator was the bottleneck: what the relay bears is not known.
+    Generator,
+    /// Every rate that was tried met the target.
+    HighestTried,
+    /// The walk ended before a rate was confirmed.
+    Unfinished,
 }
 
 /// One step of a walk.
@@ -55,6 +77,9 @@ pub struct Step {
     pub met: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// A run that was to confirm a rate.
+    #[serde(default)]
+    pub confirms: bool,
 }
 
 /// The runs of `--repeat`. The report around them is that of the run in the middle, by its latency

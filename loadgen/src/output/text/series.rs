@@ -3,7 +3,7 @@
 use super::page::Page;
 use crate::report::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
-use crate::words::{change, storms};
+use crate::words::{change, knee, storms};
 
 /// All that the run has of it, each part after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {
@@ -95,10 +95,7 @@ fn walk(out: &mut Page, walk: &Walk) {
             ),
         );
     }
-    match walk.knee {
-        Some(knee) => out.row("knee", &format!("{} messages/s", amount(knee, "1/s"))),
-        None => out.row("knee", "none: no rate met the target"),
-    }
+    out.row("knee", &knee(walk));
 }
 
 fn repeats(out: &mut Page, repeats: &Repeats) {
