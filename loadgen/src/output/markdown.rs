@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::report::{
-    Comparison, HandshakeReport, Head, Quantiles, RelayReport, Repeats, Report, Walk,
+    Compared, Comparison, HandshakeReport, Head, PairsReport, Quantiles, RelayReport, Repeats,
+    Report, Walk,
 };
 use crate::units::{amount, grouped, ratio, time};
 use crate::words::verdicts;
@@ -192,21 +193,47 @@ fn compared(out: &mut Page, comparison: &Comparison) {
     for caveat in &comparison.caveats {
         out.line(&format!("- {}", escape(caveat)));
     }
-    let rows: Vec<_> = comparison
-        .figures
-        .iter()
-        .map(|figure| {
-            vec![
-                figure.name.clone(),
-                amount(figure.before, &figure.unit),
-                amount(figure.after, &figure.unit),
-                ratio(figure.ratio),
-                crate::words::change(figure.change).to_owned(),
-            ]
-        })
-        .collect();
     out.line("");
-    out.table(&["figure", "before", "after", "change", "verdict"], &rows);
+    out.table(
+        &["figure", "before", "after", "change", "interval", "verdict"],
+        &rows(&comparison.figures),
+    );
+}
+
+fn rows(figures: &[Compared]) -> Vec<Vec<String>> {
+    let row = |figure: &Compared| {
+        vec![
+            figure.name.clone(),
+            amount(figure.before, &figure.unit),
+            amount(figure.after, &figure.unit),
+            ratio(figure.ratio),
+            crate::words::interval(figure.interval),
+            crate::words::change(figure.change).to_owned(),
+        ]
+    };
+    figures.iter().map(row).collect()
+}
+
+/// A comparison of two servers.
+pub(super) fn pairs(report: &PairsReport) -> String {
+    let mut out = Page(String::new());
+    head(&mut out, &report.head, &report.a);
+    let verdict = crate::words::change(report.verdict);
+    out.line(&format!(
+        "**{verdict}**: B, `{}`, against A in {} pairs of runs.",
+        report.b.replace('`', "'"),
+        report.pairs.len()
+    ));
+    out.line("");
+    for caveat in &report.caveats {
+        out.line(&format!("- {}", escape(caveat)));
+    }
+    out.line("");
+    out.table(
+        &["figure", "A", "B", "B over A", "interval", "verdict"],
+        &rows(&report.figures),
+    );
+    out.0
 }
 
 fn handshakes(out: &mut Page, report: &HandshakeReport) {

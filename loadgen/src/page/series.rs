@@ -94,16 +94,18 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     }
     out += "<div class=\"wide\" tabindex=\"0\"><table><thead><tr><td></td>\
             <th scope=\"col\">before</th><th scope=\"col\">now</th>\
-            <th scope=\"col\">change</th></tr></thead><tbody>";
+            <th scope=\"col\">change</th><th scope=\"col\">interval</th></tr></thead><tbody>";
     for figure in &comparison.figures {
         out += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"{}\">{} {}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"{}\">{} {}</td>\
+             <td>{}</td></tr>",
             escape(&figure.name),
             escape(&amount(figure.before, &figure.unit)),
             escape(&amount(figure.after, &figure.unit)),
             class(words::mood(figure.change)),
             escape(&ratio(figure.ratio)),
-            words::change(figure.change)
+            words::change(figure.change),
+            escape(&words::interval(figure.interval))
         );
     }
     out + "</tbody></table></div>"

@@ -11,10 +11,12 @@ mod handshakes;
 mod head;
 mod latency;
 mod machine;
+mod pairs;
 mod relay;
 mod series;
 mod server;
 mod timeline;
+mod verdict;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,8 @@ pub use handshakes::HandshakeReport;
 pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
+pub(crate) use pairs::Tally;
+pub use pairs::{Pair, PairsReport, Side};
 pub use relay::{
     Churn, ClientFigures, Clients, Disconnect, Disconnects, ErrorCount, Generator, Order,
     RelayConfig, RelayReport, Storm, Throughput, Wire,

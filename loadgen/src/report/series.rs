@@ -114,11 +114,12 @@ pub struct Repeated {
 pub struct Comparison {
     /// The earlier run.
     pub baseline: Baseline,
-    /// Why the figures should not be held against each other: another machine, another load.
+    /// Why the comparison decides nothing: another machine, another load, too few runs.
     pub caveats: Vec<String>,
     /// Figure by figure.
     pub figures: Vec<Compared>,
-    /// Of all figures together: worse where one is worse, else better where one is better.
+    /// Of all figures together: worse where one is worse, else better where one is better, the same
+    /// where all are; undecided otherwise, and with any caveat.
     pub verdict: Change,
 }
 
@@ -142,12 +143,15 @@ pub struct Compared {
     pub unit: String,
     /// True where less is better.
     pub lower_is_better: bool,
-    /// Then.
+    /// Then, or of A: the median of the runs.
     pub before: f64,
-    /// Now.
+    /// Now, or of B.
     pub after: f64,
-    /// Now over then; absent where then was 0.
+    /// Now over then: the median over all pairs of runs; absent where then was 0.
     pub ratio: Option<f64>,
+    /// Where the ratio lies in 95 % of cases (with 5 pairs in 93.75 %); absent with too few runs.
+    #[serde(default)]
+    pub interval: Option<[f64; 2]>,
     /// What that is.
     pub change: Change,
 }
@@ -156,12 +160,14 @@ pub struct Compared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// By more than the tolerance, to the good.
+    /// By more than the tolerance, to the good, and not by chance.
     Better,
-    /// Within the tolerance.
+    /// The interval lies within the tolerance.
     Same,
-    /// By more than the tolerance, to the bad.
+    /// By more than the tolerance, to the bad, and not by chance.
     Worse,
+    /// None of these: the runs cannot tell, or must not be compared.
+    Undecided,
 }
 
 /// Why a run ended early, by `--abort-if`.
