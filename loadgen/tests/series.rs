@@ -35,7 +35,9 @@ fn a_walk_finds_the_knee_among_its_steps() {
         assert_eq!(met.count() as f64, runs);
         assert_eq!(number(&report, "/config/rate"), knee);
     }
-    assert_eq!(report["walk"]["bound"], "target");
+    // A machine that was too busy at 400 leaves open what the relay bears.
+    let bound = report["walk"]["bound"].as_str();
+    assert!(matches!(bound, Some("target" | "generator")), "{bound:?}");
     assert_eq!(report["walk"]["target"], "messages/s<300");
 }
 
