@@ -12,10 +12,12 @@ mod handshakes;
 mod head;
 mod latency;
 mod machine;
+mod pairs;
 mod relay;
 mod series;
 mod server;
 mod timeline;
+mod verdict;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +27,15 @@ pub use handshakes::HandshakeReport;
 pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
+pub(crate) use pairs::Tally;
+pub use pairs::{Pair, PairsReport, Side};
 pub(crate) use relay::DISCONNECTS_LISTED_MAX;
 pub use relay::{
     Churn, ClientFigures, Clients, Disconnect, Disconnects, ErrorCount, Generator, Order,
     RelayConfig, RelayReport, Storm, Throughput, Unsent, Wire,
 };
 pub use series::{
-    Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
+    Aborted, Baseline, Bound, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
 };
 pub use server::{Part, Server};
 pub use timeline::Second;

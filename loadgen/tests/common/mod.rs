@@ -286,3 +286,9 @@ pub fn number(report: &Value, path: &str) -> f64 {
         .and_then(Value::as_f64)
         .unwrap_or_else(|| panic!("no number at {path} in {report:#}"))
 }
+
+/// A list in a report, by its path.
+pub fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
+    let found = report.pointer(path).and_then(Value::as_array);
+    found.unwrap_or_else(|| panic!("no list at {path} in {report:#}"))
+}
