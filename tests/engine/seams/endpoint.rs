@@ -489,7 +489,9 @@ impl Kept {
             self.clock.calls == 1 || !self.clock.is_running,
             "two calls in a turn of the shard"
         );
+        // It keeps the shard awake, so that work has to do without it in the end.
         if !self.clock.is_running
+            && !self.shared.is_over()
             && let Some(mut client) = self.clock.client.and_then(|id| shard.client(id))
         {
             (self.clock.is_running, self.clock.was_asked) = (true, false);
