@@ -7,12 +7,13 @@
 //! A client owns its socket and the bytes that a read or a write cut in two, and nothing else: the
 //! receive buffer belongs to the thread. Over TLS the bytes go through a [`Session`].
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::arrival;
 use crate::check::Receiver;
 use crate::control::Shared;
 use crate::frames::{Fragments, FrameError};
@@ -153,6 +154,8 @@ impl Client {
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        // A system that has no receive times gives none, and the report says so.
+        let _ = arrival::ask_for_times(&socket);
         if matches!(role, Role::Stalled | Role::Slow) {
             socket.set_recv_buffer_size(STALLED_RECV_BYTES)?;
         }
@@ -230,15 +233,16 @@ impl Client {
     }
 
     /// Reads once, behind the `kept` bytes of `buffer`. `None`: nothing there.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<Opened>> {
         loop {
             let free = &mut buffer[kept..];
             let read = match &mut self.session {
-                None => self.stream.read(free).map(|count| {
+                None => arrival::read(&self.stream, free).map(|(count, arrived_ns)| {
                     self.received_bytes += count as u64;
                     Opened {
                         bytes: count,
                         is_drained: count < free.len(),
+                        arrived_ns,
                     }
                 }),
                 Some(session) => session.read(&mut self.stream, free, &mut self.received_bytes),
@@ -247,7 +251,7 @@ impl Client {
                 Ok(opened) => {
                     // A short read has drained the socket, unless the end is still to come.
                     self.readable = !opened.is_drained || self.read_closed;
-                    Ok(Some(opened.bytes))
+                    Ok(Some(opened))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;

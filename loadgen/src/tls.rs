@@ -18,6 +18,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
+use crate::arrival;
 use crate::error::PlanError;
 
 /// A record is never larger (RFC 8446 §5.2, RFC 5246 §6.2.3), its header included.
@@ -109,6 +110,8 @@ pub(crate) struct Opened {
     pub(crate) bytes: usize,
     /// The socket had no more.
     pub(crate) is_drained: bool,
+    /// When the last of them arrived, by the kernel's time of day in nanoseconds since 1970.
+    pub(crate) arrived_ns: Option<u64>,
 }
 
 impl Session {
@@ -130,9 +133,11 @@ impl Session {
         let mut opened = Opened {
             bytes: 0,
             is_drained: false,
+            arrived_ns: None,
         };
         loop {
-            let count = stream.read(sealed)?;
+            let count;
+            (count, opened.arrived_ns) = arrival::read(stream, sealed)?;
             *received_bytes += count as u64;
             opened.is_drained = count < sealed.len();
             let is_ended = self.open(&sealed[..count], plain, &mut opened.bytes)?;

@@ -12,6 +12,7 @@ mod handshakes;
 mod head;
 mod latency;
 mod machine;
+mod mark;
 mod relay;
 mod series;
 mod server;
@@ -25,6 +26,7 @@ pub use handshakes::HandshakeReport;
 pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
+pub use mark::{Mark, MarkCause};
 pub(crate) use relay::DISCONNECTS_LISTED_MAX;
 pub use relay::{
     Churn, ClientFigures, Clients, Disconnect, Disconnects, ErrorCount, Generator, Order,
