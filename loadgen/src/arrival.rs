@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::sockopt::ReceiveTimestampns;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use rustix::net::{RecvFlags, recv};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Clock;
@@ -36,13 +37,28 @@ pub(crate) fn ask_for_times(socket: &impl AsFd) -> bool {
     setsockopt(socket, ReceiveTimestampns, &true).is_ok()
 }
 
+/// Reads once, and takes no time.
+///
+/// The system call is inlined: where a call of a function returns after it, the processor has
+/// forgotten where to, which costs a good part of a short call.
+///
+/// # Errors
+/// Those of the socket, `WouldBlock` among them.
+#[inline(always)]
+pub(crate) fn read(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = recv(socket, buffer, RecvFlags::empty())?;
+    Ok(count)
+}
+
 /// Reads once. Gives back how many bytes, and the kernel's time of the last ones, in nanoseconds
 /// since 1970; `None` where it was not asked for, and at the end.
 ///
 /// # Errors
 /// Those of the socket, `WouldBlock` among them.
-#[inline]
-pub(crate) fn read(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+pub(crate) fn read_timed(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<u64>)> {
     let mut control = Control([0; CONTROL_BYTES]);
     let mut into = [IoSliceMut::new(buffer)];
     let (fd, none) = (socket.as_raw_fd(), MsgFlags::empty());
@@ -54,6 +70,54 @@ pub(crate) fn read(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usiz
         _ => None,
     };
     Ok((message.bytes, at_ns))
+}
+
+/// Which reads take a receive time: a read that does costs a tenth more.
+///
+/// After a pause all do, so that none is missed of what came while the thread was not there; while
+/// there is much to do, one in four by chance. Each stands for as many as it was chosen from, so
+/// that no kind of read counts for more than it should.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    random: u32,
+    last_turn_ns: u64,
+    is_after_pause: bool,
+}
+
+/// Turns that begin so long after the last one come after a pause.
+const PAUSE_NS: u64 = 1_000_000;
+/// Otherwise one read in so many takes a time; a power of two.
+const CHOSEN_FROM: u32 = 4;
+
+impl Choice {
+    pub(crate) fn new(seed: u32) -> Self {
+        Self {
+            random: seed,
+            last_turn_ns: 0,
+            is_after_pause: true,
+        }
+    }
+
+    /// A turn begins at `now_ns`.
+    #[inline]
+    pub(crate) fn turn(&mut self, now_ns: u64) {
+        self.is_after_pause = now_ns - self.last_turn_ns >= PAUSE_NS;
+        self.last_turn_ns = now_ns;
+    }
+
+    /// For how many reads the next one stands; `None`: it takes no time.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<u64> {
+        if self.is_after_pause {
+            return Some(1);
+        }
+        // The linear congruence of Numerical Recipes: its highest bits are good enough.
+        self.random = self
+            .random
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        (self.random < u32::MAX / CHOSEN_FROM).then_some(CHOSEN_FROM.into())
+    }
 }
 
 /// How far the time of day is ahead of a run's clock.
@@ -170,7 +234,7 @@ mod tests {
             while clock.now_ns() < sent_ns + 10_000_000 {
                 std::hint::spin_loop();
             }
-            let (count, at_ns) = read(&socket, &mut buffer).expect("read");
+            let (count, at_ns) = read_timed(&socket, &mut buffer).expect("read");
             assert_eq!(&buffer[..count], b"onetwo two");
             if let Some(at_ns) = at_ns {
                 break (before_ns..=sent_ns, at_ns);
@@ -181,7 +245,25 @@ mod tests {
         let range = range.start() - exact_ns..=range.end() + exact_ns;
         assert!(range.contains(&at_ns), "{at_ns} in {range:?}");
         drop(peer);
-        assert_eq!(read(&socket, &mut buffer).expect("the end"), (0, None));
+        let end = read_timed(&socket, &mut buffer).expect("the end");
+        assert_eq!(end, (0, None));
+    }
+
+    #[test]
+    fn after_a_pause_all_reads_take_a_time_and_else_a_part_that_stands_for_all() {
+        let mut choice = Choice::new(7);
+        let told = |choice: &mut Choice| -> u64 {
+            let each = (0..4000).map(|_| choice.next());
+            each.flatten().sum()
+        };
+        choice.turn(5_000_000);
+        assert_eq!(told(&mut choice), 4000);
+        choice.turn(5_900_000);
+        let chosen = (0..4000).filter(|_| choice.next().is_some()).count();
+        assert!((900..1100).contains(&chosen), "{chosen}");
+        assert!((3600..4400).contains(&told(&mut choice)));
+        choice.turn(6_900_000);
+        assert_eq!(told(&mut choice), 4000);
     }
 
     #[test]

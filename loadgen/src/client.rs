@@ -232,20 +232,23 @@ impl Client {
         self.received_bytes = 0;
     }
 
-    /// Reads once, behind the `kept` bytes of `buffer`. `None`: nothing there.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<Opened>> {
+    /// Reads once, behind the `kept` bytes of `buffer`, and takes a receive time if it `is_timed`.
+    /// `None`: nothing there.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        kept: usize,
+        is_timed: bool,
+    ) -> io::Result<Option<Opened>> {
         loop {
             let free = &mut buffer[kept..];
             let read = match &mut self.session {
-                None => arrival::read(&self.stream, free).map(|(count, arrived_ns)| {
-                    self.received_bytes += count as u64;
-                    Opened {
-                        bytes: count,
-                        is_drained: count < free.len(),
-                        arrived_ns,
-                    }
-                }),
-                Some(session) => session.read(&mut self.stream, free, &mut self.received_bytes),
+                None => read_once(&self.stream, free, is_timed)
+                    .inspect(|opened| self.received_bytes += opened.bytes as u64),
+                Some(session) => {
+                    session.read(&mut self.stream, free, is_timed, &mut self.received_bytes)
+                }
             };
             return match read {
                 Ok(opened) => {
@@ -357,4 +360,17 @@ fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(written)
+}
+
+#[inline(always)]
+fn read_once(stream: &TcpStream, free: &mut [u8], is_timed: bool) -> io::Result<Opened> {
+    let (bytes, arrived_ns) = match is_timed {
+        true => arrival::read_timed(stream, free)?,
+        false => (arrival::read(stream, free)?, None),
+    };
+    Ok(Opened {
+        bytes,
+        is_drained: bytes < free.len(),
+        arrived_ns,
+    })
 }

@@ -219,7 +219,7 @@ fn advance(
     loop {
         let kept = client.inbox.len();
         buffer[..kept].copy_from_slice(&client.inbox);
-        let count = match client.read(buffer, kept) {
+        let count = match client.read(buffer, kept, false) {
             Ok(None) => return Ok(false),
             Ok(Some(opened)) if opened.bytes == 0 && client.is_open() => return Ok(true),
             Ok(Some(opened)) if opened.bytes == 0 => {

@@ -32,6 +32,8 @@ pub(crate) struct Moment {
     pub(crate) now_ns: u64,
     /// The kernel's receive time; `None` where it tells none.
     pub(crate) arrived_ns: Option<u64>,
+    /// For how many reads this one stands, if it has a receive time.
+    pub(crate) stands_for: u64,
 }
 
 /// Messages that were due and sent together: in one read they have one latency.
@@ -74,6 +76,7 @@ impl Measures {
             self.sent.record(from_sent_ns, count);
         }
         if let Some(told_ns) = moment.arrived_ns {
+            let count = count * moment.stands_for;
             let arrived_ns = told_ns.max(sent_ns).min(now_ns);
             if told_ns.abs_diff(arrived_ns) > EXACT_NS {
                 self.clamped += count;
@@ -134,6 +137,7 @@ mod tests {
         let moment = Moment {
             now_ns: 9_000_000,
             arrived_ns,
+            stands_for: 1,
         };
         measures.record(&burst, &moment);
         measures

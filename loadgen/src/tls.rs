@@ -124,6 +124,7 @@ impl Session {
         &mut self,
         stream: &mut TcpStream,
         out: &mut [u8],
+        is_timed: bool,
         received_bytes: &mut u64,
     ) -> io::Result<Opened> {
         debug_assert!(out.len() >= 2 * RECORD_BYTES_MAX, "{} bytes", out.len());
@@ -137,7 +138,10 @@ impl Session {
         };
         loop {
             let count;
-            (count, opened.arrived_ns) = arrival::read(stream, sealed)?;
+            (count, opened.arrived_ns) = match is_timed {
+                true => arrival::read_timed(stream, sealed)?,
+                false => (arrival::read(stream, sealed)?, None),
+            };
             *received_bytes += count as u64;
             opened.is_drained = count < sealed.len();
             let is_ended = self.open(&sealed[..count], plain, &mut opened.bytes)?;

@@ -17,7 +17,7 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token, Waker};
 use tungstenite::protocol::frame::coding::Control;
 
-use crate::arrival::TimeOfDay;
+use crate::arrival::{Choice, TimeOfDay};
 use crate::client::{Cause, Client, Credit, End, Phase};
 use crate::clock::{Timer, thread_cpu};
 use crate::control::{Notice, Progress, Shared};
@@ -84,6 +84,8 @@ pub(crate) struct Worker {
     next_due_ns: u64,
     /// What the kernel's receive times are counted from.
     day: TimeOfDay,
+    /// Which reads take one.
+    choice: Choice,
     /// The clock at the last `recv`.
     received_ns: u64,
     started: bool,
@@ -119,6 +121,7 @@ impl Worker {
             slow: SlowReaders::new(&relay, thread, shared.threads),
             // A frame and the header of the next one always fit.
             day: TimeOfDay::new(shared.clock),
+            choice: Choice::new(thread),
             buffer: vec![0; RECV_BYTES_MIN.max(2 * shared.payloads.frame_bytes() + 256)],
             shared,
             relay,
@@ -159,6 +162,7 @@ impl Worker {
                 self.fail(format!("poll: {error}"));
                 break;
             }
+            self.choice.turn(self.shared.clock.now_ns());
             for event in &events {
                 if event.token() != TIMER && event.token() != WAKER {
                     self.note_event(event);
@@ -347,7 +351,8 @@ impl Worker {
         self.buffer[..kept].copy_from_slice(&client.inbox);
         let until = until.clamp(kept + 1, self.buffer.len());
         let bytes_before = client.received_bytes;
-        let opened = match client.read(&mut self.buffer[..until], kept) {
+        let stands_for = self.choice.next();
+        let opened = match client.read(&mut self.buffer[..until], kept, stands_for.is_some()) {
             Ok(None) => return Ok(()),
             Ok(Some(opened)) if opened.bytes == 0 => return Err(End::broken()),
             Ok(Some(opened)) => opened,
@@ -356,6 +361,7 @@ impl Worker {
         let moment = Moment {
             now_ns: self.shared.clock.now_ns(),
             arrived_ns: opened.arrived_ns.map(|at_ns| self.day.on_run_clock(at_ns)),
+            stands_for: stands_for.unwrap_or(0),
         };
         let (count, now_ns) = (opened.bytes, moment.now_ns);
         self.received_ns = now_ns;
