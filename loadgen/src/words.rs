@@ -85,6 +85,21 @@ pub(crate) fn marks(report: &RelayReport) -> Option<String> {
     (!all.is_empty()).then(|| format!("the generator's own: {}", all.join(", ")))
 }
 
+/// What may help if a run is not valid.
+pub(crate) fn hint(report: &RelayReport) -> Option<String> {
+    let url = &report.config.url;
+    let is_here = ["://127.", "://localhost", "://[::1]"]
+        .iter()
+        .any(|host| url.contains(host));
+    (!report.valid && is_here).then(|| {
+        format!(
+            "generator and relay share the {} core(s) of this machine: fewer threads of the relay, \
+             or cores for each (taskset), may help",
+            report.head.machine.cores
+        )
+    })
+}
+
 fn wrong(report: &RelayReport) -> String {
     let kinds: Vec<String> = report
         .errors

@@ -8,6 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{Behaviour, loadgen, number, report, serve};
+use loadgen::report::Report;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use stand_in::{Hub, StandIn, stall};
@@ -30,8 +31,8 @@ fn go_on(child: &Child) {
     kill_process(Pid::from_child(child), Signal::CONT).expect("it stands still");
 }
 
-/// The report of a run in which the generator was stopped for 50 ms.
-fn stopped() -> Value {
+/// The report of a run in which the generator was stopped for 50 ms, in JSON.
+fn stopped() -> Vec<u8> {
     let (sender, reached) = channel();
     let mut measured = 0;
     let server = StandIn::with(move |hub: &mut Hub, message| {
@@ -49,12 +50,14 @@ fn stopped() -> Value {
     go_on(&child);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
-    serde_json::from_slice(&output.stdout).expect("a report")
+    output.stdout
 }
 
 #[test]
 fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
-    let report = stopped();
+    let json = stopped();
+    let text = Report::read(&json).expect("a report").text();
+    let report: Value = serde_json::from_slice(&json).expect("JSON");
     let found = report["findings"].as_array().expect("a list");
     let told = found
         .iter()
@@ -73,6 +76,15 @@ fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
     assert_eq!(report["valid"], false);
     let reasons = report["invalid_reasons"].to_string();
     assert!(reasons.contains("it sent late"), "{reasons}");
+    for told in [
+        "receive lag  ",
+        "without lag  ",
+        "INVALID: the generator was the bottleneck",
+        "! the generator's own: ",
+        "generator and relay share the",
+    ] {
+        assert!(text.contains(told), "no {told:?} in {text}");
+    }
     // Sent in time, they would not have taken so long.
     let [corrected, in_time] = ["/latency_ns/max", "/latency/in_time/p99"];
     assert!(number(&report, corrected) >= 40e6);

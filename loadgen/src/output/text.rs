@@ -7,7 +7,7 @@ mod series;
 
 use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};
 use crate::units::{grouped, time};
-use crate::words::marks;
+use crate::words::{hint, marks};
 use page::Page;
 
 impl Report {
@@ -228,6 +228,9 @@ impl RelayReport {
         }
         for reason in &self.invalid_reasons {
             out.row("", &format!("- {reason}"));
+        }
+        if let Some(hint) = hint(self) {
+            out.wrapped("", &hint);
         }
     }
 }
