@@ -7,10 +7,12 @@ use clap::{Parser, ValueEnum};
 
 use crate::plan::{Arrivals, Expect};
 
+mod ab;
 mod parse;
 mod resolve;
 mod scenario;
 
+pub use ab::Ab;
 pub use parse::{Quota, Rate, SourceIps, Steps};
 pub use scenario::Scenario;
 
@@ -18,6 +20,10 @@ use parse::{
     parse_count_or_share, parse_duration, parse_per_second, parse_rate, parse_share,
     parse_source_ips, parse_steps,
 };
+
+const URL_DEFAULT: &str = "ws://127.0.0.1:8443/";
+/// By how much a figure may differ and be the same.
+const TOLERANCE_DEFAULT: f64 = 0.1;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -33,10 +39,12 @@ Examples:
   loadgen --scenario named --repeat 3
   loadgen --report run.html --report run.json  a page with charts, and the figures
   loadgen --find-max 'p99<5ms' --duration 3s   the highest rate that the relay bears
-  loadgen --abort-if 'p99>5ms,lost>0' --compare before.json
+  loadgen --abort-if 'p99>5ms,lost>0' --repeat 5 --compare before.json
+  loadgen ab ws://old.test/ ws://new.test/ --pairs 10   is the second one worse?
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries or
-a condition of --abort-if, 4 worse than the report of --compare, 5 the relay went away.";
+a condition of --abort-if, 4 worse than the report of --compare, or B than A of ab,
+5 the relay went away.";
 
 /// Loads a WebSocket relay and checks every delivery.
 ///
@@ -50,7 +58,7 @@ pub struct Args {
 
     /// Where the clients connect; {i} is replaced by the client's number, {room} by that of its
     /// room; without a path, the scenario's
-    #[arg(long, default_value = "ws://127.0.0.1:8443/")]
+    #[arg(long, default_value = URL_DEFAULT)]
     pub url: String,
 
     /// With a wss:// URL: trust the certificates that an authority in this PEM file has signed
@@ -107,8 +115,8 @@ pub struct Args {
     #[arg(long, value_name = "RATES", value_parser = parse_steps, conflicts_with = "repeat")]
     pub rate_steps: Option<Steps>,
 
-    /// Find the highest rate that meets these conditions, 'p99<5ms' for example; without
-    /// --rate-steps by doubling --rate and then narrowing down
+    /// Find the highest rate that meets these conditions, 'p99<5ms' for example, in every one of 8
+    /// runs; without --rate-steps by doubling --rate and then narrowing down
     #[arg(long, value_name = "CONDITIONS", conflicts_with = "repeat")]
     pub find_max: Option<String>,
 
@@ -120,13 +128,14 @@ pub struct Args {
     #[arg(long, value_name = "CONDITIONS")]
     pub abort_if: Option<String>,
 
-    /// Compare with an earlier report in JSON; exit code 4 when a figure is worse
+    /// Compare with an earlier report in JSON; exit code 4 when a figure is worse. Takes --repeat 5
+    /// on both sides; what two servers differ by, `loadgen ab` finds better
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 
-    /// With --compare: by how much a figure may differ and be the same; repeats may widen it
-    #[arg(long, default_value = "10%", value_parser = parse_share, requires = "compare")]
-    pub tolerance: f64,
+    /// With --compare and ab: by how much a figure may differ and be the same [default: 10%]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub tolerance: Option<f64>,
 
     /// With --rate max: messages of one publisher that may be under way
     #[arg(long, default_value_t = 64)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::args::{Args, EXAMPLES};
+use crate::args::{Ab, Args, EXAMPLES};
 use crate::history::{Dashboard, History};
 use crate::output::Forms;
 
@@ -42,21 +42,10 @@ pub struct Cli {
 /// What can be done beside a run.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Compares two servers in pairs of runs
+    Ab(Box<Ab>),
     /// Lists, shows, compares and charts the runs of a history
     History(History),
     /// Writes the performance dashboard: a page over all runs of a history, and one for each
     Dashboard(Dashboard),
-}
-
-impl Command {
-    /// Does what was asked for.
-    ///
-    /// # Errors
-    /// In words for the person who typed it.
-    pub fn run(&self) -> anyhow::Result<()> {
-        match self {
-            Self::History(history) => history.run(),
-            Self::Dashboard(dashboard) => dashboard.run(),
-        }
-    }
 }

@@ -7,6 +7,7 @@
 //!                  │          │              └   pacing: when to send
 //!                  │          └ watch: snapshots, the timeline, conditions that end the run
 //!                  └ search: the next rate of a walk
+//! pairs: run against two servers in turn ─▶ stats: whether they differ
 //!
 //! outcome ─▶ findings ─▶ gather: what the counts come from
 //! snapshot ─▶ live        report ─▶ output: text, json, csv, markdown, hdr, page ─▶ history
@@ -25,6 +26,7 @@ pub mod condition;
 pub mod history;
 pub mod live;
 pub mod output;
+pub mod pairs;
 pub mod plan;
 pub mod push;
 pub mod report;
@@ -59,6 +61,7 @@ mod search;
 mod spread;
 mod stalled;
 mod stamp;
+mod stats;
 mod tls;
 mod units;
 mod watch;

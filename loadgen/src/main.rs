@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use loadgen::cli::Cli;
+use loadgen::args::Ab;
+use loadgen::cli::{Cli, Command};
 use loadgen::history::Store;
 use loadgen::live::Live;
+use loadgen::pairs::run_pairs;
 use loadgen::report::{Change, Report};
 use loadgen::run::run;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,7 +19,7 @@ use signal_hook::iterator::Signals;
 const USAGE_OR_CONNECTION: u8 = 2;
 /// Wrong deliveries, or a condition of `--abort-if`.
 const WRONG_DELIVERIES: u8 = 3;
-/// Than the report of `--compare`.
+/// Than the report of `--compare`, or B than A.
 const WORSE: u8 = 4;
 /// Nobody was left who reads, or nobody who publishes.
 const RELAY_GONE: u8 = 5;
@@ -26,7 +28,9 @@ const SECOND_SIGNAL: i32 = 130;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Some(Command::Ab(ab)) => compare(ab),
+        Some(Command::History(history)) => history.run().map(|()| ExitCode::SUCCESS),
+        Some(Command::Dashboard(dashboard)) => dashboard.run().map(|()| ExitCode::SUCCESS),
         None => load(&cli),
     };
     done.unwrap_or_else(|error| {
@@ -52,6 +56,23 @@ fn load(cli: &Cli) -> anyhow::Result<ExitCode> {
         history.add(&report)?;
     }
     Ok(ExitCode::from(exit_code(&report)))
+}
+
+fn compare(ab: &Ab) -> anyhow::Result<ExitCode> {
+    let plan = ab.plan()?;
+    ab.forms.check_pairs()?;
+    let interrupt = interrupt_on_signals()?;
+    let mut live = Live::new(ab.no_live);
+    let report = run_pairs(&plan, &interrupt, &mut |snapshot| live.show(snapshot));
+    drop(live);
+    let report = report?;
+    ab.forms.tell_pairs(&report)?;
+    Ok(ExitCode::from(match report.verdict {
+        _ if report.gone.is_some() => RELAY_GONE,
+        _ if !report.right || report.aborted.is_some() => WRONG_DELIVERIES,
+        Change::Worse => WORSE,
+        _ => 0,
+    }))
 }
 
 /// A flag that the first signal sets. The second one ends the process, and leaves the terminal as

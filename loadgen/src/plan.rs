@@ -56,6 +56,19 @@ pub struct Plan {
     pub work: Work,
 }
 
+/// A checked plan for two servers under the same load.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    /// For the server that is compared with.
+    pub a: Plan,
+    /// For the server that is judged.
+    pub b: Plan,
+    /// Pairs of runs.
+    pub count: u32,
+    /// By how much a figure may differ and still be the same: 0.05 is 5 %.
+    pub tolerance: f64,
+}
+
 /// How many runs.
 #[derive(Clone, Debug)]
 pub enum Series {
@@ -71,7 +84,7 @@ pub enum Series {
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// These, in this order; where there are none they are searched from `first` on: doubled until
-    /// one fails three times in a row, then halved in between.
+    /// one fails in two of three runs, then halved in between.
     pub listed: Vec<f64>,
     /// Where a search begins.
     pub first: f64,

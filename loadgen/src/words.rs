@@ -1,7 +1,7 @@
 //! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
-use crate::report::{Change, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm};
-use crate::units::{amount, bytes, grouped, time};
+use crate::report::{Bound, Change, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm, Walk};
+use crate::units::{amount, bytes, grouped, ratio, time};
 
 /// Whether something is good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,12 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
     }
     if let Some(comparison) = &report.comparison {
         let mood = self::mood(comparison.verdict);
-        let text = format!("{} than the earlier run", change(comparison.verdict));
-        let text = text.replace("same than", "the same as");
+        let text = match comparison.verdict {
+            Change::Better => "better than the earlier run",
+            Change::Same => "the same as the earlier run",
+            Change::Worse => "worse than the earlier run",
+            Change::Undecided => "not decided against the earlier run",
+        };
         found.push(Verdict::new(mood, text));
     }
     if !report.latency_comparable && report.config.publishers > 0 {
@@ -114,6 +118,7 @@ pub(crate) fn mood(change: Change) -> Mood {
     match change {
         Change::Better => Mood::Good,
         Change::Same => Mood::Neutral,
+        Change::Undecided => Mood::Doubtful,
         Change::Worse => Mood::Bad,
     }
 }
@@ -124,7 +129,42 @@ pub(crate) fn change(change: Change) -> &'static str {
         Change::Better => "better",
         Change::Same => "same",
         Change::Worse => "worse",
+        Change::Undecided => "undecided",
     }
+}
+
+/// What a walk came to: the highest rate that meets its target, and how sure that is.
+pub(crate) fn knee(walk: &Walk) -> String {
+    let Some(knee) = walk.knee else {
+        return match walk.bound {
+            Bound::Target => "none: no rate met the target",
+            Bound::Generator => "none: limited by the generator",
+            Bound::HighestTried | Bound::Unfinished => {
+                "none: the walk ended before a rate was confirmed"
+            }
+        }
+        .to_owned();
+    };
+    let knee = amount(knee, "1/s");
+    let rate = match walk.bound {
+        Bound::Target => format!("{knee} messages/s"),
+        Bound::Generator => format!("≥ {knee} messages/s, limited by the generator"),
+        Bound::HighestTried => format!("≥ {knee} messages/s (highest tried)"),
+        Bound::Unfinished => format!("≥ {knee} messages/s, ended early"),
+    };
+    match walk.confirmed_by {
+        0 => format!("{rate}, in one run"),
+        runs => format!("{rate}, in {runs} runs of {runs}"),
+    }
+}
+
+/// From and to by how much a figure changed: `-1.0…+12.3 %`.
+pub(crate) fn interval(interval: Option<[f64; 2]>) -> String {
+    let Some([low, high]) = interval else {
+        return "–".to_owned();
+    };
+    let (low, high) = (ratio(Some(low)), ratio(Some(high)));
+    format!("{}…{high}", low.trim_end_matches(" %"))
 }
 
 /// Where it ran.

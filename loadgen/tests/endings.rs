@@ -4,6 +4,7 @@
 mod common;
 mod stand_in;
 
+use std::process::Command;
 use std::time::Duration;
 
 use common::{number, report};
@@ -68,6 +69,26 @@ fn a_relay_that_restarts_ends_the_run_and_is_told_as_that() {
         "it is not the generator's doing"
     );
     assert_eq!(number(&report, "/unsent_by/own"), 0.0);
+}
+
+#[test]
+fn of_two_servers_one_that_goes_away_ends_the_comparison() {
+    let (stays, leaves) = (
+        StandIn::with(Hub::broadcast),
+        StandIn::with(leaving(Hub::close)),
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["ab", &stays.url, &leaves.url, "--output", "json"])
+        .args("--clients 8 --rate 400 --duration 2s --warmup 100ms".split(' '))
+        .output()
+        .expect("the generator starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(output.status.code(), Some(5), "{report:#}");
+    assert_eq!(
+        (&report["gone"], &report["verdict"]),
+        (&"b".into(), &"undecided".into())
+    );
+    assert_eq!(report["caveats"], serde_json::json!(["B went away"]));
 }
 
 #[test]

@@ -2,18 +2,11 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{Behaviour, number, report, run, serve};
+use common::{Behaviour, list, number, report, run, serve};
 use loadgen::report::{Quantiles, Report};
 use serde_json::Value;
 
 const SHORT: &str = "--clients 2 --duration 100 --warmup 0";
-
-fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
-    let found = report.pointer(path).and_then(Value::as_array);
-    found.unwrap_or_else(|| panic!("no list at {path} in {report:#}"))
-}
 
 #[test]
 fn a_walk_finds_the_knee_among_its_steps() {
@@ -23,15 +16,28 @@ fn a_walk_finds_the_knee_among_its_steps() {
     assert_eq!(code, 0, "{report:#}");
     let steps = list(&report, "/walk/steps");
     let rates: Vec<_> = steps.iter().map(|step| number(step, "/rate")).collect();
-    assert_eq!(rates, [100.0, 200.0, 400.0]);
+    assert_eq!(rates[..3], [100.0, 200.0, 400.0]);
     let met: Vec<_> = steps.iter().map(|step| step["met"].as_bool()).collect();
     // A machine that is too busy to send on time may cost a step.
     assert_eq!(met[2], Some(false), "{report:#}");
     assert_eq!(steps[2]["reasons"][0], "messages/s<300: 400");
-    if met == [Some(true), Some(true), Some(false)] {
-        assert_eq!(number(&report, "/walk/knee"), 200.0);
-        assert_eq!(number(&report, "/config/rate"), 200.0);
+    // Each rate below is confirmed by fresh runs, until one met the target in all of them.
+    let confirming: Vec<_> = steps[3..].iter().map(|step| &step["confirms"]).collect();
+    assert!(confirming.iter().all(|one| **one == true), "{report:#}");
+    if let Some(knee) = report["walk"]["knee"].as_f64() {
+        assert!(knee < 300.0);
+        let runs = number(&report, "/walk/confirmed_by");
+        let of_knee = |step: &&Value| step["confirms"] == true && number(step, "/rate") == knee;
+        let met = steps
+            .iter()
+            .filter(of_knee)
+            .filter(|step| step["met"] == true);
+        assert_eq!(met.count() as f64, runs);
+        assert_eq!(number(&report, "/config/rate"), knee);
     }
+    // A machine that was too busy at 400 leaves open what the relay bears.
+    let bound = report["walk"]["bound"].as_str();
+    assert!(matches!(bound, Some("target" | "generator")), "{bound:?}");
     assert_eq!(report["walk"]["target"], "messages/s<300");
 }
 
@@ -106,77 +112,6 @@ fn what_is_known_at_the_end_only_is_judged_there() {
     assert!(String::from_utf8_lossy(&told).contains("--abort-if"));
 }
 
-/// A report whose latencies were multiplied.
-fn with_latency(report: &Value, factor: f64, file: &Path) {
-    let mut changed = report.clone();
-    for quantile in ["p50", "p99", "p99_9", "max"] {
-        let was = number(report, &format!("/latency_ns/{quantile}"));
-        changed["latency_ns"][quantile] = ((was * factor) as u64).into();
-    }
-    std::fs::write(file, changed.to_string()).expect("written");
-}
-
-#[test]
-fn what_differs_by_less_than_the_tolerance_is_the_same() {
-    let url = serve(Behaviour::default());
-    let load = format!("{SHORT} --rate 100");
-    let (_, mut first) = report(&url, &load);
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("before.json");
-    // A third less than it was.
-    let was = number(&first, "/throughput/deliveries_per_second");
-    first["throughput"]["deliveries_per_second"] = (1.5 * was).into();
-    std::fs::write(&file, first.to_string()).expect("written");
-    for (tolerance, change) in [("10%", "worse"), ("60%", "same")] {
-        let compare = format!(
-            "{load} --tolerance {tolerance} --compare {}",
-            file.display()
-        );
-        let (_, report) = report(&url, &compare);
-        let figures = list(&report, "/comparison/figures");
-        let throughput = figures.iter().find(|one| one["name"] == "throughput");
-        let seen = throughput.map(|figure| &figure["change"]);
-        assert_eq!(seen, Some(&Value::from(change)), "{tolerance}");
-    }
-}
-
-#[test]
-fn a_comparison_has_a_verdict_and_exit_code_4_where_it_is_worse() {
-    let url = serve(Behaviour::default());
-    let load = format!("{SHORT} --rate 100 --label before");
-    let (_, first) = report(&url, &load);
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("before.json");
-    let compare = format!(
-        "{SHORT} --rate 100 --tolerance 90% --compare {}",
-        file.display()
-    );
-    // A thousand times as fast or as slow is beyond what a busy machine does.
-    for (factor, code, verdict) in [(0.0001, 4, "worse"), (10_000.0, 0, "better")] {
-        with_latency(&first, factor, &file);
-        let (exit, report) = report(&url, &compare);
-        assert_eq!(
-            (exit, &report["comparison"]["verdict"]),
-            (code, &Value::from(verdict))
-        );
-        assert_eq!(report["comparison"]["baseline"]["label"], "before");
-        let figures = list(&report, "/comparison/figures");
-        let p99 = figures
-            .iter()
-            .find(|figure| figure["name"] == "latency p99");
-        assert_eq!(
-            p99.map(|figure| &figure["change"]),
-            Some(&Value::from(verdict))
-        );
-    }
-    let other = format!("{compare} --size 100");
-    let (_, report) = report(&url, &other);
-    assert!(list(&report, "/comparison/caveats").contains(&Value::from("the loads differ")));
-    std::fs::write(&file, "{}").expect("written");
-    let told = run(&url, &compare).stderr;
-    assert!(String::from_utf8_lossy(&told).contains("--compare"));
-}
-
 #[test]
 fn every_message_is_in_the_timeline_and_has_a_first_and_a_last_receiver() {
     let url = serve(Behaviour::default());
@@ -249,6 +184,7 @@ fn every_option_is_named_by_some_test() {
     let help = String::from_utf8(help).expect("text");
     let tests = [
         include_str!("command_line.rs"),
+        include_str!("comparisons.rs"),
         include_str!("deliveries.rs"),
         include_str!("loads.rs"),
         include_str!("outputs.rs"),

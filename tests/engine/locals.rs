@@ -331,6 +331,50 @@ fn who_waits_for_nothing_is_told_at_once_and_a_held_one_may_be_closed() {
     server.expect_empty();
 }
 
+#[test]
+fn low_water_is_told_of_once_and_only_if_little_waits_after_the_flush() {
+    /// Wishes to be told of low water before more waits than that, behind a room.
+    struct Hasty;
+
+    impl Endpoint for Hasty {
+        type State = u32;
+        type Local = ();
+
+        fn opened(&self, session: &mut Session<'_, u32>, _request: &Request<'_>) {
+            session.join("room").expect("a room");
+        }
+
+        fn message(&self, session: &mut Session<'_, u32>, message: Message<'_>) {
+            if message.payload == b"much" {
+                session.await_low_water(MUCH);
+                session.await_low_water(LITTLE);
+                session.publish_to("room", Recipients::All, message.kind, b"published");
+                session.send(MessageKind::Binary, &vec![0; MUCH]);
+                assert!(session.outbox_bytes() > MUCH);
+            }
+            let calls = session.state().to_string();
+            session.send(message.kind, calls.as_bytes());
+        }
+
+        fn drained(&self, session: &mut Session<'_, u32>) {
+            *session.state() += 1;
+            let bytes = session.outbox_bytes();
+            assert!(bytes <= LITTLE, "{bytes}");
+        }
+    }
+
+    let server = Server::start(settings(), |builder| {
+        let id = builder.endpoint(EndpointSettings::default(), Hasty);
+        builder.route("/", id).expect("a path");
+    });
+    let mut client = server.open("/");
+    assert_eq!(ask(&mut client, "much"), "published");
+    assert_eq!(client.frame().payload.len(), MUCH);
+    assert_eq!(client.expect_text(), "0");
+    eventually("it is called", || ask(&mut client, "calls") != "0");
+    assert_eq!(ask(&mut client, "calls"), "1");
+}
+
 /// Publishes what it is told and acknowledges it; acknowledges what begins with `-` alone.
 struct Acknowledging;
 

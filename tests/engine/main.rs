@@ -21,6 +21,7 @@ mod ports;
 mod proxies;
 mod rates;
 mod refusals;
+mod seams;
 mod service_manager;
 mod shards;
 mod shutdown;

@@ -303,6 +303,7 @@ fn ends(client: &mut Client) -> bool {
 #[test]
 fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
     const MAX: usize = 8 << 20;
+    const ROUNDS: usize = 18;
     for hog_shard in 0..SHARDS {
         let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
         let (mut hog, hog_room) = stage.one_on_each_shard("/hog/").remove(hog_shard);
@@ -317,8 +318,9 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
         }
         eventually("the hog has most", || stage.outbox_bytes() > 5_000_000);
         assert_eq!(stage.disconnects(), 0);
-        // A little more on the other shards is too much.
-        for _ in 0..8 {
+        // A little more on the other shards is too much, however much the kernel takes of all that.
+        // What is left without the hog is not.
+        for _ in 0..ROUNDS {
             for (shard, (_, room)) in small.iter().enumerate() {
                 if shard != hog_shard {
                     stage.publish(room, 100_000);
@@ -331,7 +333,7 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
         assert_eq!(closed, 1, "{held} bytes are held, {waiting} wait");
         assert_eq!(stage.disconnects(), 1, "one close is counted once");
         for (shard, (mut client, _)) in small.into_iter().enumerate() {
-            let messages = if shard == hog_shard { 1 } else { 9 };
+            let messages = if shard == hog_shard { 1 } else { 1 + ROUNDS };
             for _ in 0..messages {
                 assert!(client.frame().payload.len() >= 100_000);
             }

@@ -326,12 +326,19 @@ impl Client {
 
     /// The whole frames that have arrived, pings aside, without waiting for more.
     pub(crate) fn arrived(&mut self) -> Vec<Frame> {
+        self.arrived_by(usize::MAX)
+    }
+
+    /// The same, with so many reads of 16 KiB at most.
+    pub(crate) fn arrived_by(&mut self, mut reads: usize) -> Vec<Frame> {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 16 * 1024];
-        while let Ok(count) = self.stream.read(&mut buffer)
+        while reads > 0
+            && let Ok(count) = self.stream.read(&mut buffer)
             && count > 0
         {
             self.received.extend_from_slice(&buffer[..count]);
+            reads -= 1;
         }
         self.stream.set_nonblocking(false).expect("a socket");
         let mut frames = Vec::new();

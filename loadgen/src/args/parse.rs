@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::stats::RUNS_MIN;
+
 /// `--rate` as it was typed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
@@ -46,6 +48,9 @@ pub struct SourceIps(pub Vec<IpAddr>);
 
 /// Steps and addresses of one option, at most.
 const LISTED_MAX: usize = 4096;
+
+/// Of pairs of runs: more of them would take weeks.
+const PAIRS_MAX: usize = 1000;
 
 /// Longest time that an option may say: keeps all sums of nanoseconds far from overflow.
 const DURATION_SECONDS_MAX: f64 = 30.0 * 86_400.0;
@@ -117,6 +122,14 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     match number.parse::<f64>().map(|number| number * scale) {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("expected a share from 0% to 100%".to_owned()),
+    }
+}
+
+/// As many pairs of runs as it takes to decide anything, or more.
+pub(super) fn parse_pairs(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pairs) if (RUNS_MIN..=PAIRS_MAX).contains(&(pairs as usize)) => Ok(pairs),
+        _ => Err(format!("expected {RUNS_MIN} to {PAIRS_MAX} pairs")),
     }
 }
 

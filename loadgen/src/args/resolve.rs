@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, Payload, Quota, Rate};
+use super::{Args, Payload, Quota, Rate, TOLERANCE_DEFAULT};
 use crate::args::scenario::Preset;
 use crate::condition::Condition;
 use crate::error::PlanError;
@@ -84,9 +84,16 @@ impl Args {
             abort_if: conditions("--abort-if", self.abort_if.as_deref(), &work)?,
             series: self.series(&work)?,
             baseline: self.compare.as_deref().map(baseline).transpose()?,
-            tolerance: self.tolerance,
+            tolerance: self.tolerance()?,
             work,
         })
+    }
+
+    fn tolerance(&self) -> Result<f64, PlanError> {
+        match self.tolerance {
+            Some(_) if self.compare.is_none() => Err(PlanError::new("--tolerance needs --compare")),
+            tolerance => Ok(tolerance.unwrap_or(TOLERANCE_DEFAULT)),
+        }
     }
 
     fn form(&self, preset: &Preset) -> Result<Form, PlanError> {

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::report::{
-    Comparison, HandshakeReport, Head, Quantiles, RelayReport, Repeats, Report, Walk,
+    Compared, Comparison, HandshakeReport, Head, PairsReport, Quantiles, RelayReport, Repeats,
+    Report, Walk,
 };
 use crate::units::{amount, grouped, ratio, time};
 use crate::words::verdicts;
@@ -123,9 +124,7 @@ fn quantiles(name: &str, of: &Quantiles) -> Vec<String> {
 fn steps(out: &mut Page, walk: &Walk) {
     out.heading("Rates");
     let target = walk.target.as_deref().unwrap_or("right and valid");
-    let knee = walk
-        .knee
-        .map_or("none".to_owned(), |rate| amount(rate, "1/s"));
+    let knee = crate::words::knee(walk);
     out.line(&format!(
         "Target {}; the highest rate that met it: {knee}.",
         escape(target)
@@ -195,21 +194,47 @@ fn compared(out: &mut Page, comparison: &Comparison) {
     for caveat in &comparison.caveats {
         out.line(&format!("- {}", escape(caveat)));
     }
-    let rows: Vec<_> = comparison
-        .figures
-        .iter()
-        .map(|figure| {
-            vec![
-                figure.name.clone(),
-                amount(figure.before, &figure.unit),
-                amount(figure.after, &figure.unit),
-                ratio(figure.ratio),
-                crate::words::change(figure.change).to_owned(),
-            ]
-        })
-        .collect();
     out.line("");
-    out.table(&["figure", "before", "after", "change", "verdict"], &rows);
+    out.table(
+        &["figure", "before", "after", "change", "interval", "verdict"],
+        &rows(&comparison.figures),
+    );
+}
+
+fn rows(figures: &[Compared]) -> Vec<Vec<String>> {
+    let row = |figure: &Compared| {
+        vec![
+            figure.name.clone(),
+            amount(figure.before, &figure.unit),
+            amount(figure.after, &figure.unit),
+            ratio(figure.ratio),
+            crate::words::interval(figure.interval),
+            crate::words::change(figure.change).to_owned(),
+        ]
+    };
+    figures.iter().map(row).collect()
+}
+
+/// A comparison of two servers.
+pub(super) fn pairs(report: &PairsReport) -> String {
+    let mut out = Page(String::new());
+    head(&mut out, &report.head, &report.a);
+    let verdict = crate::words::change(report.verdict);
+    out.line(&format!(
+        "**{verdict}**: B, `{}`, against A in {} pairs of runs.",
+        report.b.replace('`', "'"),
+        report.pairs.len()
+    ));
+    out.line("");
+    for caveat in &report.caveats {
+        out.line(&format!("- {}", escape(caveat)));
+    }
+    out.line("");
+    out.table(
+        &["figure", "A", "B", "B over A", "interval", "verdict"],
+        &rows(&report.figures),
+    );
+    out.0
 }
 
 fn handshakes(out: &mut Page, report: &HandshakeReport) {

@@ -14,11 +14,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 
 use crate::page;
-use crate::report::{RelayReport, Report};
+use crate::report::{PairsReport, RelayReport, Report};
+
+const NOT_OF_PAIRS: &str = "ab reports as text, json or markdown (.txt, .json, .md)";
 
 /// Form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +53,19 @@ impl Format {
             Self::Markdown => markdown::render(report),
             Self::Hdr => hdr::render(report)?,
             Self::Html => page::render(report, earlier),
+        })
+    }
+
+    /// The report of two servers in this form.
+    ///
+    /// # Errors
+    /// The form has no room for it.
+    fn render_pairs(self, report: &PairsReport) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Text => report.text(),
+            Self::Json => report.json()?,
+            Self::Markdown => markdown::pairs(report),
+            Self::Csv | Self::Hdr | Self::Html => bail!(NOT_OF_PAIRS),
         })
     }
 
@@ -119,6 +134,11 @@ impl ReportFile {
         fs::write(&self.path, text).with_context(|| self.cannot())
     }
 
+    fn write_pairs(&self, report: &PairsReport) -> anyhow::Result<()> {
+        let text = self.format.render_pairs(report)?;
+        fs::write(&self.path, text).with_context(|| self.cannot())
+    }
+
     fn cannot(&self) -> String {
         format!("the report cannot be written to {}", self.path.display())
     }
@@ -154,6 +174,29 @@ impl Forms {
         let text = self.output.render(report, earlier)?;
         let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
         results.extend(self.reports.iter().map(|file| file.write(report, earlier)));
+        results.into_iter().collect()
+    }
+
+    /// Whether the report of two servers can be told so: as text, JSON or Markdown.
+    ///
+    /// # Errors
+    /// A form has no room for it, or a file cannot be written.
+    pub fn check_pairs(&self) -> anyhow::Result<()> {
+        let others = [Format::Csv, Format::Hdr, Format::Html];
+        let mut forms = self.reports.iter().map(|file| file.format);
+        let is_other = forms.any(|form| others.contains(&form)) || others.contains(&self.output);
+        ensure!(!is_other, NOT_OF_PAIRS);
+        self.check()
+    }
+
+    /// Tells the report of two servers in every form that was asked for.
+    ///
+    /// # Errors
+    /// Standard output or a file cannot be written. What could be written is.
+    pub fn tell_pairs(&self, report: &PairsReport) -> anyhow::Result<()> {
+        let text = self.output.render_pairs(report)?;
+        let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
+        results.extend(self.reports.iter().map(|file| file.write_pairs(report)));
         results.into_iter().collect()
     }
 }

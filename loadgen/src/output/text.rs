@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 mod page;
+mod pairs;
 mod series;
 
 use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};

@@ -16,13 +16,9 @@ pub(super) fn walk(walk: &Walk) -> String {
     let times = steps.iter().map(|step| &step.summary.latency_ns);
     let least = times.clone().map(|times| times.p50).min().unwrap_or(1);
     let most = times.map(|times| times.p99).max().unwrap_or(1);
-    let knee = walk
-        .knee
-        .map_or("no rate met the target".to_owned(), |knee| {
-            format!("knee at {} messages/s", amount(knee, "1/s"))
-        });
+    let knee = format!("knee {}", words::knee(walk));
     let target = walk.target.as_deref().unwrap_or("right and valid");
-    let said = format!("{} rates with the target {target}: {knee}.", steps.len());
+    let said = format!("{} runs with the target {target}: {knee}.", steps.len());
     let highest = steps.last().map_or(1.0, |step| rate(step));
     let x = Scale::from_zero(highest, short);
     let y = Scale::log(least as f64, most as f64, tick);
@@ -98,16 +94,18 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     }
     out += "<div class=\"wide\" tabindex=\"0\"><table><thead><tr><td></td>\
             <th scope=\"col\">before</th><th scope=\"col\">now</th>\
-            <th scope=\"col\">change</th></tr></thead><tbody>";
+            <th scope=\"col\">change</th><th scope=\"col\">interval</th></tr></thead><tbody>";
     for figure in &comparison.figures {
         out += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"{}\">{} {}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"{}\">{} {}</td>\
+             <td>{}</td></tr>",
             escape(&figure.name),
             escape(&amount(figure.before, &figure.unit)),
             escape(&amount(figure.after, &figure.unit)),
             class(words::mood(figure.change)),
             escape(&ratio(figure.ratio)),
-            words::change(figure.change)
+            words::change(figure.change),
+            escape(&words::interval(figure.interval))
         );
     }
     out + "</tbody></table></div>"

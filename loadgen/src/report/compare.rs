@@ -1,9 +1,8 @@
-//! Runs in short, and held against each other: repeats among themselves, a run against an earlier
-//! one.
+//! Runs in short, and repeats among themselves.
 
 use super::{
-    Aborted, Baseline, Change, Compared, Comparison, Deliveries, Disconnects, ErrorCount, Finding,
-    Order, RelayReport, Repeated, Repeats, Summary, Unsent,
+    Aborted, Deliveries, Disconnects, ErrorCount, Finding, Order, RelayReport, Repeated, Repeats,
+    Summary, Unsent,
 };
 
 impl Summary {
@@ -25,7 +24,7 @@ impl Summary {
     }
 
     /// The figures that runs are compared by: name, unit, whether less is better, value.
-    fn figures(&self) -> Vec<(&'static str, &'static str, bool, f64)> {
+    pub(super) fn figures(&self) -> Vec<(&'static str, &'static str, bool, f64)> {
         let latency = &self.latency_ns;
         let mut figures = vec![
             ("latency p50", "ns", true, latency.p50 as f64),
@@ -179,117 +178,4 @@ fn repeated(runs: &[Summary]) -> Vec<Repeated> {
             }
         })
         .collect()
-}
-
-/// Figures that are compared between repeats only.
-const TAILS: [&str; 2] = ["latency p99.9", "latency max"];
-
-impl Comparison {
-    /// Of `now` against `then`. A figure is the same where it moved by no more than `tolerance`, or
-    /// than the repeats of either run differ among themselves.
-    pub(crate) fn of(then: &RelayReport, now: &RelayReport, tolerance: f64) -> Self {
-        let (before, after) = (Summary::of(then), Summary::of(now));
-        let spread = |report: &RelayReport, name: &str| {
-            let repeats = report.repeats.as_ref()?;
-            let figure = repeats.figures.iter().find(|figure| figure.name == name)?;
-            Some((figure.spread, figure.median))
-        };
-        let mut figures: Vec<_> = before
-            .figures()
-            .into_iter()
-            .filter_map(|(name, unit, lower_is_better, before)| {
-                let after = after
-                    .figures()
-                    .into_iter()
-                    .find(|figure| figure.0 == name)?
-                    .3;
-                let (was, is) = (spread(then, name), spread(now, name));
-                // One run's tail is chance.
-                if TAILS.contains(&name) && (was.is_none() || is.is_none()) {
-                    return None;
-                }
-                let noise = [was, is].into_iter().flatten().map(|one| one.0);
-                let tolerance = noise.fold(tolerance, f64::max);
-                let before = was.map_or(before, |one| one.1);
-                let after = is.map_or(after, |one| one.1);
-                Some(compared(
-                    name,
-                    unit,
-                    lower_is_better,
-                    (before, after),
-                    tolerance,
-                ))
-            })
-            .collect();
-        let errors = (
-            then.wrong_deliveries() as f64,
-            now.wrong_deliveries() as f64,
-        );
-        figures.push(compared(
-            "wrong deliveries",
-            "deliveries",
-            true,
-            errors,
-            0.0,
-        ));
-        let any = |change| figures.iter().any(|figure| figure.change == change);
-        let verdict = match (any(Change::Worse), any(Change::Better)) {
-            (true, _) => Change::Worse,
-            (false, true) => Change::Better,
-            (false, false) => Change::Same,
-        };
-        Self {
-            baseline: Baseline {
-                label: then.head.label.clone(),
-                started_at: then.head.started_at.clone(),
-                program: then.head.program.clone(),
-            },
-            caveats: caveats(then, now),
-            figures,
-            verdict,
-        }
-    }
-}
-
-fn compared(
-    name: &str,
-    unit: &str,
-    lower_is_better: bool,
-    (before, after): (f64, f64),
-    tolerance: f64,
-) -> Compared {
-    let change = match (after - before).abs() <= tolerance * before {
-        true => Change::Same,
-        false if (after < before) == lower_is_better => Change::Better,
-        false => Change::Worse,
-    };
-    Compared {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        lower_is_better,
-        before,
-        after,
-        ratio: (before > 0.0).then(|| after / before),
-        change,
-    }
-}
-
-/// Why two runs should not be held against each other.
-fn caveats(then: &RelayReport, now: &RelayReport) -> Vec<String> {
-    let mut caveats = Vec::new();
-    if then.head.machine != now.head.machine {
-        caveats.push("the machines differ".to_owned());
-    }
-    if then.config.load() != now.config.load() {
-        caveats.push("the loads differ".to_owned());
-    }
-    for (run, name) in [(then, "the earlier run"), (now, "this run")] {
-        if !run.valid {
-            caveats.push(format!("the generator was the bottleneck of {name}"));
-        }
-        if run.interrupted || run.aborted.is_some() {
-            caveats.push(format!("{name} ended early"));
-        }
-    }
-    caveats
 }

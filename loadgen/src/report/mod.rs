@@ -13,10 +13,12 @@ mod head;
 mod latency;
 mod machine;
 mod mark;
+mod pairs;
 mod relay;
 mod series;
 mod server;
 mod timeline;
+mod verdict;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,13 +29,15 @@ pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
 pub use mark::{Mark, MarkCause};
+pub(crate) use pairs::Tally;
+pub use pairs::{Pair, PairsReport, Side};
 pub(crate) use relay::DISCONNECTS_LISTED_MAX;
 pub use relay::{
     Churn, ClientFigures, Clients, Disconnect, Disconnects, ErrorCount, Generator, Order,
     RelayConfig, RelayReport, Storm, Throughput, Unsent, Wire,
 };
 pub use series::{
-    Aborted, Baseline, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
+    Aborted, Baseline, Bound, Change, Compared, Comparison, Repeated, Repeats, Step, Summary, Walk,
 };
 pub use server::{Part, Server};
 pub use timeline::Second;

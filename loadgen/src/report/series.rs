@@ -33,16 +33,38 @@ pub struct Summary {
     pub right: bool,
 }
 
-/// A walk over rates, by `--rate-steps` or `--find-max`. The report around it is that of the
-/// highest rate that met the target, or of the first step where none did.
+/// A walk over rates, by `--rate-steps` or `--find-max`. The report around it is that of the last
+/// run at the knee, or where there is none of the last step that was the best so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Walk {
     /// What a step has to meet: `p99<5ms`. Absent where steps were only to be right and valid.
     pub target: Option<String>,
     /// In the order in which they ran.
     pub steps: Vec<Step>,
-    /// The highest rate that met the target with no lower one failing, in messages a second.
+    /// The highest rate that met the target with no lower one failing, in messages a second. With
+    /// `--find-max` it met the target in all runs that confirm it; otherwise in one run.
     pub knee: Option<f64>,
+    /// Runs that confirmed the knee, all of which met the target; 0 without `--find-max`.
+    #[serde(default)]
+    pub confirmed_by: u32,
+    /// Why there is no higher knee.
+    #[serde(default)]
+    pub bound: Bound,
+}
+
+/// Why a walk went no higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// A higher rate missed the target.
+    #[default]
+    Target,
+    /// At a higher rate the generator was the bottleneck: what the relay bears is not known.
+    Generator,
+    /// Every rate that was tried met the target.
+    HighestTried,
+    /// The walk ended before a rate was confirmed.
+    Unfinished,
 }
 
 /// One step of a walk.
@@ -55,6 +77,9 @@ pub struct Step {
     pub met: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// A run that was to confirm a rate.
+    #[serde(default)]
+    pub confirms: bool,
 }
 
 /// The runs of `--repeat`. The report around them is that of the run in the middle, by its latency
@@ -89,11 +114,12 @@ pub struct Repeated {
 pub struct Comparison {
     /// The earlier run.
     pub baseline: Baseline,
-    /// Why the figures should not be held against each other: another machine, another load.
+    /// Why the comparison decides nothing: another machine, another load, too few runs.
     pub caveats: Vec<String>,
     /// Figure by figure.
     pub figures: Vec<Compared>,
-    /// Of all figures together: worse where one is worse, else better where one is better.
+    /// Of all figures together: worse where one is worse, else better where one is better, the same
+    /// where all are; undecided otherwise, and with any caveat.
     pub verdict: Change,
 }
 
@@ -117,12 +143,15 @@ pub struct Compared {
     pub unit: String,
     /// True where less is better.
     pub lower_is_better: bool,
-    /// Then.
+    /// Then, or of A: the median of the runs.
     pub before: f64,
-    /// Now.
+    /// Now, or of B.
     pub after: f64,
-    /// Now over then; absent where then was 0.
+    /// Now over then: the median over all pairs of runs; absent where then was 0.
     pub ratio: Option<f64>,
+    /// Where the ratio lies in 95 % of cases (with 5 pairs in 93.75 %); absent with too few runs.
+    #[serde(default)]
+    pub interval: Option<[f64; 2]>,
     /// What that is.
     pub change: Change,
 }
@@ -131,12 +160,14 @@ pub struct Compared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// By more than the tolerance, to the good.
+    /// By more than the tolerance, to the good, and not by chance.
     Better,
-    /// Within the tolerance.
+    /// The interval lies within the tolerance.
     Same,
-    /// By more than the tolerance, to the bad.
+    /// By more than the tolerance, to the bad, and not by chance.
     Worse,
+    /// None of these: the runs cannot tell, or must not be compared.
+    Undecided,
 }
 
 /// Why a run ended early, by `--abort-if`.

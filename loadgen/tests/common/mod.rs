@@ -293,3 +293,9 @@ pub fn findings(report: &Value) -> Vec<&Value> {
     all.filter(|finding| finding["kind"] != "generator_held_up")
         .collect()
 }
+
+/// A list in a report, by its path.
+pub fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
+    let found = report.pointer(path).and_then(Value::as_array);
+    found.unwrap_or_else(|| panic!("no list at {path} in {report:#}"))
+}

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,50 @@ pub struct Request<'r> {
 /// Facts about a client, shared by everybody who asks for them.
 pub type Context = dyn Any + Send + Sync;
 
-impl Request<'_> {
+impl<'r> Request<'r> {
+    /// A request with this head and nothing else, for tests of endpoints and hooks: what it has
+    /// besides is set afterwards.
+    ///
+    /// ```
+    /// use corecast_engine::wire::http::{Head, HeadLimits, HeaderSpace};
+    /// use corecast_engine::{Hook, Refused, Request};
+    ///
+    /// struct Members;
+    ///
+    /// impl Hook for Members {
+    ///     fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
+    ///         match request.parameter {
+    ///             Some("ada") => Ok(()),
+    ///             _ => Err(Refused::new(403, "stranger", "Members only.")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut space = HeaderSpace::new();
+    /// let bytes = b"GET /ws/ada HTTP/1.1\r\nHost: a\r\n\r\n";
+    /// let limits = HeadLimits { head_bytes: 1_024, target_bytes: 256 };
+    /// let parsed = Head::parse(bytes, &mut space, &limits);
+    /// let (head, _) = parsed.unwrap().unwrap();
+    /// let mut request = Request::new(&head);
+    /// assert_eq!(Members.reject(&request).unwrap_err().status, 403);
+    /// request.parameter = Some("ada");
+    /// assert!(Members.reject(&request).is_ok());
+    /// ```
+    pub fn new(head: &'r Head<'r>) -> Request<'r> {
+        Request {
+            head,
+            parameter: None,
+            body: &[],
+            peer: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            connection: ConnectionId {
+                index: 0,
+                generation: 0,
+                shard: 0,
+            },
+            context: None,
+        }
+    }
+
     /// [`Request::context`], if it is of this type.
     pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.context?.downcast_ref()

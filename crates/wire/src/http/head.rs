@@ -155,7 +155,10 @@ impl<'b> Head<'b> {
 
     /// Whether a comma-separated header, or several of that name, has this token in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        list_items(self.headers, name).any(|item| item.eq_ignore_ascii_case(token))
+        let mut headers = self.headers.iter();
+        headers.any(|header| {
+            header.name.eq_ignore_ascii_case(name) && has_item(header.value, token.as_bytes())
+        })
     }
 
     /// Whether another request may follow on the connection (RFC 9112 §9.3).
@@ -170,6 +173,24 @@ impl<'b> Head<'b> {
     pub fn is_upgrade(&self) -> bool {
         self.has_token("upgrade", "websocket")
     }
+}
+
+/// Whether a comma-separated value has this item in any case. It is looked at as bytes: what else
+/// is in it need not be UTF-8.
+fn has_item(value: &[u8], wanted: &[u8]) -> bool {
+    let mut items = value.split(|byte| *byte == b',');
+    let is_it = |item: &[u8]| {
+        item.len() >= wanted.len() && trim_white_space(item).eq_ignore_ascii_case(wanted)
+    };
+    !wanted.is_empty() && items.any(is_it)
+}
+
+/// Without the white space around it (RFC 9110 §5.6.3).
+fn trim_white_space(mut item: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = item {
+        item = rest;
+    }
+    item
 }
 
 fn headers_named<'b, 'n>(

@@ -32,6 +32,12 @@ impl Page {
         self.row(label, &line);
     }
 
+    /// One that takes the whole width.
+    pub(super) fn line(&mut self, text: &str) {
+        self.0.push_str(text.trim_end());
+        self.0.push('\n');
+    }
+
     pub(super) fn blank(&mut self) {
         self.0.push('\n');
     }

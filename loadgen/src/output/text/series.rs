@@ -1,9 +1,9 @@
 //! What the report for people says about the server, and about several runs.
 
 use super::page::Page;
-use crate::report::{Churn, Comparison, RelayReport, Repeats, Server, Walk};
+use crate::report::{Change, Churn, Compared, Comparison, RelayReport, Repeats, Server, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
-use crate::words::{change, storms};
+use crate::words::{change, interval, knee, storms};
 
 /// All that the run has of it, each part after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {
@@ -96,10 +96,7 @@ fn walk(out: &mut Page, walk: &Walk) {
             ),
         );
     }
-    match walk.knee {
-        Some(knee) => out.row("knee", &format!("{} messages/s", amount(knee, "1/s"))),
-        None => out.row("knee", "none: no rate met the target"),
-    }
+    out.row("knee", &knee(walk));
 }
 
 fn repeats(out: &mut Page, repeats: &Repeats) {
@@ -126,22 +123,29 @@ fn comparison(out: &mut Page, comparison: &Comparison) {
         "compared",
         &format!("with {label} of {}", baseline.started_at),
     );
-    for caveat in &comparison.caveats {
-        out.row("", &format!("CAUTION: {caveat}"));
-    }
-    for figure in &comparison.figures {
-        let (before, after) = (
-            amount(figure.before, &figure.unit),
-            amount(figure.after, &figure.unit),
-        );
+    compared(out, &comparison.figures);
+    judged(out, "", comparison.verdict, &comparison.caveats);
+}
+
+/// Figures of two sides, one a line.
+pub(super) fn compared(out: &mut Page, figures: &[Compared]) {
+    for figure in figures {
+        let value = |value| amount(value, &figure.unit);
+        let (before, after) = (value(figure.before), value(figure.after));
         let (name, ratio) = (&figure.name, ratio(figure.ratio));
-        let change = change(figure.change);
-        out.row(
-            "",
-            &format!("{name:18}{before:>12}{after:>12}{ratio:>11}  {change}"),
-        );
+        let (interval, change) = (interval(figure.interval), change(figure.change));
+        let line = format!("{name:22}{before:>10}{after:>10}{ratio:>10}{interval:>17}  {change}");
+        out.line(&line);
     }
-    out.row("", change(comparison.verdict));
+}
+
+/// The verdict of a comparison, and why it is none.
+pub(super) fn judged(out: &mut Page, label: &str, verdict: Change, caveats: &[String]) {
+    let colon = if caveats.is_empty() { "" } else { ":" };
+    out.row(label, &format!("{}{colon}", change(verdict)));
+    for caveat in caveats {
+        out.row("", &format!("- {caveat}"));
+    }
 }
 
 impl Comparison {

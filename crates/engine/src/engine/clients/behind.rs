@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::engine::ids::{Key, RoomId};
 use crate::exchange::Until;
 use crate::fanout::meter::{Charge, Meter};
-use crate::wire::frame::Opcode;
+use crate::wire::frame::{Opcode, server_frame_bytes};
 
 /// A message that waits.
 pub(super) struct Behind {
@@ -22,10 +22,18 @@ pub(super) struct Behind {
     pub(super) received_ns: u64,
 }
 
+/// Those of one client, in the order in which they were sent.
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Behind>,
+    /// What their frames take.
+    frame_bytes: usize,
+}
+
 /// The messages that wait on a shard.
 pub(super) struct BehindRooms {
-    /// In the order in which they were sent, by the place of the client.
-    by_client: FxHashMap<u32, VecDeque<Behind>>,
+    /// By the place of the client.
+    by_client: FxHashMap<u32, Waiting>,
     bytes: usize,
     charge: Charge,
 }
@@ -54,12 +62,26 @@ impl BehindRooms {
         self.bytes += behind.cost();
         self.charge.set(self.bytes);
         let waiting = self.by_client.entry(behind.key.index).or_default();
-        waiting.push_back(behind);
+        waiting.frame_bytes += server_frame_bytes(behind.payload.len());
+        waiting.messages.push_back(behind);
+    }
+
+    /// How much waits for the client: the bytes of its frames, before they are compressed.
+    #[inline]
+    pub(super) fn bytes_for(&self, key: Key) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let waiting = self.by_client.get(&key.index);
+        // Some may be left of who was at this place before.
+        let waiting =
+            waiting.filter(|each| each.messages.back().is_some_and(|last| last.key == key));
+        waiting.map_or(0, |waiting| waiting.frame_bytes)
     }
 
     /// Those that wait for the client at this place.
     pub(super) fn take(&mut self, index: u32) -> Option<VecDeque<Behind>> {
-        let waiting = self.by_client.remove(&index)?;
+        let waiting = self.by_client.remove(&index)?.messages;
         self.bytes -= waiting.iter().map(Behind::cost).sum::<usize>();
         self.charge.set(self.bytes);
         Some(waiting)
@@ -68,7 +90,8 @@ impl BehindRooms {
 
 impl BehindRooms {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Behind> {
-        self.by_client.values_mut().flatten()
+        let waiting = self.by_client.values_mut();
+        waiting.flat_map(|waiting| &mut waiting.messages)
     }
 
     /// The places of the clients for which any wait.

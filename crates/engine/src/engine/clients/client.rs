@@ -262,11 +262,12 @@ impl<'c> Client<'c> {
     /// Bytes that wait to be sent to it.
     pub fn outbox_bytes(&self) -> usize {
         let connection = &self.core.connections[self.key.index as usize];
-        connection.outbox.bytes() + connection.unsent_bytes()
+        let behind_bytes = self.core.behind.bytes_for(self.key);
+        connection.outbox.bytes() + connection.unsent_bytes() + behind_bytes
     }
 
     /// Has [`Endpoint::drained`](crate::Endpoint::drained) called, once, when no more than `bytes`
-    /// wait for the client: after the flush of this turn, if that is so already. Of several such
+    /// wait for the client: after the flush of this turn, if that is so by then. Of several such
     /// wishes the last counts.
     pub fn await_low_water(&mut self, bytes: usize) {
         self.core.await_low_water(self.key, bytes);

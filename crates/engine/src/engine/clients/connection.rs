@@ -269,6 +269,15 @@ pub(in crate::engine) enum Received {
     Gone,
 }
 
+/// Whether an endpoint wants to be told when little waits for its client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LowWater {
+    Unasked,
+    Awaited,
+    /// Little was in the outbox: it is looked at again after the flush of the turn.
+    Noted,
+}
+
 /// One connection.
 pub(in crate::engine) struct Connection {
     pub(super) stream: Stream,
@@ -319,8 +328,8 @@ pub(in crate::engine) struct Connection {
     pub(super) awaits_proxy_header: bool,
     /// Its endpoint wants nothing more of it to be read for now.
     pub(super) is_held: bool,
-    /// Its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
-    pub(super) awaits_low_water: bool,
+    /// Whether its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
+    pub(super) low_water: LowWater,
     /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
     pub(super) is_of_unknown_client: bool,
 }
@@ -367,7 +376,7 @@ impl Connection {
             is_apart: arrival.over_limit.is_some(),
             awaits_proxy_header: arrival.awaits_proxy_header,
             is_held: false,
-            awaits_low_water: false,
+            low_water: LowWater::Unasked,
             is_of_unknown_client: false,
         }
     }
@@ -629,11 +638,11 @@ impl Connection {
         self.outbox.open_bytes() + self.unsent_bytes()
     }
 
-    /// Whether its endpoint is to be told now that little waits for it.
+    /// Whether so little is in its outbox, and waits elsewhere, that its endpoint wants to be told.
     #[inline]
-    pub(super) fn is_at_low_water(&self) -> bool {
-        self.awaits_low_water
-            && self.outbox.bytes() + self.unsent_bytes() <= self.extras.low_water_bytes()
+    pub(super) fn is_at_low_water(&self, elsewhere_bytes: usize) -> bool {
+        let bytes = self.outbox.bytes() + self.unsent_bytes() + elsewhere_bytes;
+        bytes <= self.extras.low_water_bytes()
     }
 
     /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.

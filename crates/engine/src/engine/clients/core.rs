@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use mio::{Registry, Token};
 
 use super::behind::BehindRooms;
-use super::connection::{Arrival, Connection, Membership, Phase};
+use super::connection::{Arrival, Connection, LowWater, Membership, Phase};
 use super::lanes::Lanes;
 use crate::clock::{Clock, Tick};
 use crate::engine::close_reason::CloseReason;
@@ -513,21 +513,39 @@ impl Core {
     /// Has its endpoint told, once, when no more than `bytes` wait for it.
     pub(super) fn await_low_water(&mut self, key: Key, bytes: usize) {
         if let Some(connection) = self.connection(key) {
-            connection.awaits_low_water = true;
+            if connection.low_water == LowWater::Unasked {
+                connection.low_water = LowWater::Awaited;
+            }
             connection.extras.set_low_water_bytes(bytes);
             self.note_low_water(key);
         }
     }
 
-    /// Notes if that is so by now.
+    /// Notes if that may be so by now.
     #[inline]
     pub(super) fn note_low_water(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
-            && connection.is_at_low_water()
+            && connection.low_water == LowWater::Awaited
+            && connection.is_at_low_water(0)
         {
-            connection.awaits_low_water = false;
+            connection.low_water = LowWater::Noted;
             self.drained.push(key);
         }
+    }
+
+    /// Whether the endpoint of a connection that was noted is to be told. More may wait since then,
+    /// also behind rooms: the next write notes it again.
+    pub(super) fn take_low_water(&mut self, key: Key) -> bool {
+        let behind_bytes = self.behind.bytes_for(key);
+        let Some(connection) = self.connection(key).filter(|each| each.is_open()) else {
+            return false;
+        };
+        let is_low = connection.is_at_low_water(behind_bytes);
+        connection.low_water = match is_low {
+            true => LowWater::Unasked,
+            false => LowWater::Awaited,
+        };
+        is_low
     }
 
     /// Whether something that the connection sent was left when others had their turn.

@@ -96,8 +96,7 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     }
 
     /// No more waits for the client than [`await_low_water`](crate::Client::await_low_water) has
-    /// said: more may be sent.
-    /// Called once each time that it was asked for.
+    /// said: more may be sent. Called once, however often it was asked for before.
     fn drained(&self, session: &mut Session<'_, Self::State, Self::Local>) {
         let _ = session;
     }

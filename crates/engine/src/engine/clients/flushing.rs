@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::io::Errno;
 
 use super::client::Client;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, LowWater, Phase};
 use super::core::Core;
 use super::encrypting;
 use super::slow;
@@ -62,7 +62,7 @@ impl Clients {
     /// Tells endpoints of clients for which little waits by now.
     pub(in crate::engine) fn tell_of_low_water(&mut self) {
         for key in std::mem::take(&mut self.core.drained) {
-            if self.core.connection(key).is_none() || !self.core.is_open(key) {
+            if !self.core.take_low_water(key) {
                 continue;
             }
             let now_ns = self.core.clock.turn_ns();
@@ -132,7 +132,7 @@ impl Clients {
             clock.now_ns(),
             stats,
         );
-        if connection.awaits_low_water {
+        if connection.low_water == LowWater::Awaited {
             note_low_water(connection, key, drained);
         }
         if sent < tried {
@@ -155,8 +155,8 @@ impl Clients {
 /// Notes that the connection's endpoint is to be told, if little waits for it by now.
 #[cold]
 fn note_low_water(connection: &mut Connection, key: Key, drained: &mut Vec<Key>) {
-    if connection.is_at_low_water() {
-        connection.awaits_low_water = false;
+    if connection.is_at_low_water(0) {
+        connection.low_water = LowWater::Noted;
         drained.push(key);
     }
 }

@@ -1,7 +1,7 @@
 //! How much a connection may send: its token buckets, and the wait of one that sends more.
 //!
 //! Called by `frames.rs` for every frame, where its endpoint has a bound at all
-//! ([`Rate`](crate::Rate)); by `shard.rs` when a wait is over. A connection that has to wait is
+//! ([`Rate`](crate::Rate)); by the loop when a wait is over. A connection that has to wait is
 //! not read, so that TCP slows its client down; what was received and is not yet its turn is kept
 //! here, bounded by [`PACED_READ_BYTES_MAX`] and counted with the partial messages of the process.
 //! Nobody else waits for it, and none of its deadlines that depend on reading runs meanwhile.

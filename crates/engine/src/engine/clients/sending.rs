@@ -162,6 +162,8 @@ impl Core {
                     break;
                 }
                 self.send_now(first.key, first.opcode, &first.payload, first.received_ns);
+                // A policy may have kept it out of the outbox, so that nothing is written.
+                self.note_low_water(first.key);
             }
             waiting.into_iter().for_each(|each| self.behind.push(each));
         }

@@ -55,7 +55,7 @@ impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
         }
     }
 
-    /// Has [`Local::turn`] called before this turn of the shard is over.
+    /// Has [`Local::turn`] called: see [`OnShard::ask_for_turn`](crate::OnShard::ask_for_turn).
     pub fn ask_for_turn(&mut self) {
         let endpoint = self.endpoint();
         self.client.core.ask_for_turn(endpoint);

@@ -422,6 +422,14 @@ fn a_header_that_is_not_utf8_reads_as_absent() {
 }
 
 #[test]
+fn a_token_is_found_beside_what_is_not_utf8() {
+    let mut space = HeaderSpace::new();
+    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: \xFF,\t Close \r\n\r\n";
+    let (head, _) = Head::parse(bytes, &mut space, &LIMITS).unwrap().unwrap();
+    assert!(head.has_token("connection", "close") && !head.keep_alive());
+}
+
+#[test]
 fn http11_stays_open_unless_told_otherwise_and_http10_never_does() {
     for (version, headers, keep_alive) in [
         ("1.1", "", true),
