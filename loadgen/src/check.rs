@@ -319,6 +319,7 @@ mod tests {
             seq,
             due_ns: 0,
             sent_ns: 0,
+            is_held: false,
         };
         let checksum = u64::from(publisher) << 32 | u64::from(seq);
         receiver

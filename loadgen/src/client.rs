@@ -7,12 +7,13 @@
 //! A client owns its socket and the bytes that a read or a write cut in two, and nothing else: the
 //! receive buffer belongs to the thread. Over TLS the bytes go through a [`Session`].
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::arrival;
 use crate::check::Receiver;
 use crate::control::Shared;
 use crate::frames::{Fragments, FrameError};
@@ -153,6 +154,8 @@ impl Client {
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        // A system that has no receive times gives none, and the report says so.
+        let _ = arrival::ask_for_times(&socket);
         if matches!(role, Role::Stalled | Role::Slow) {
             socket.set_recv_buffer_size(STALLED_RECV_BYTES)?;
         }
@@ -229,25 +232,29 @@ impl Client {
         self.received_bytes = 0;
     }
 
-    /// Reads once, behind the `kept` bytes of `buffer`. `None`: nothing there.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], kept: usize) -> io::Result<Option<usize>> {
+    /// Reads once, behind the `kept` bytes of `buffer`, and takes a receive time if it `is_timed`.
+    /// `None`: nothing there.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        kept: usize,
+        is_timed: bool,
+    ) -> io::Result<Option<Opened>> {
         loop {
             let free = &mut buffer[kept..];
             let read = match &mut self.session {
-                None => self.stream.read(free).map(|count| {
-                    self.received_bytes += count as u64;
-                    Opened {
-                        bytes: count,
-                        is_drained: count < free.len(),
-                    }
-                }),
-                Some(session) => session.read(&mut self.stream, free, &mut self.received_bytes),
+                None => read_once(&self.stream, free, is_timed)
+                    .inspect(|opened| self.received_bytes += opened.bytes as u64),
+                Some(session) => {
+                    session.read(&mut self.stream, free, is_timed, &mut self.received_bytes)
+                }
             };
             return match read {
                 Ok(opened) => {
                     // A short read has drained the socket, unless the end is still to come.
                     self.readable = !opened.is_drained || self.read_closed;
-                    Ok(Some(opened.bytes))
+                    Ok(Some(opened))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
@@ -353,4 +360,17 @@ fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(written)
+}
+
+#[inline(always)]
+fn read_once(stream: &TcpStream, free: &mut [u8], is_timed: bool) -> io::Result<Opened> {
+    let (bytes, arrived_ns) = match is_timed {
+        true => arrival::read_timed(stream, free)?,
+        false => (arrival::read(stream, free)?, None),
+    };
+    Ok(Opened {
+        bytes,
+        is_drained: bytes < free.len(),
+        arrived_ns,
+    })
 }

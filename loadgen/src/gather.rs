@@ -12,6 +12,7 @@ use crate::findings::{Evidence, findings};
 use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::interval::Recorder;
+use crate::measures::Measures;
 use crate::outcome::{ClientOutcome, Course, Outcome};
 use crate::plan::{self, Expect, Handshakes, Pace, Plan, Relay, Role};
 use crate::report::{
@@ -21,21 +22,11 @@ use crate::report::{
 };
 use crate::spread::Ends;
 use crate::stamp::Form;
-use crate::units::time;
 
 /// Clients that are listed one by one; of more, every n-th.
 const CLIENTS_LISTED_MAX: usize = 1000;
 /// Reasons of failed connections that are kept.
 const REASONS_MAX: usize = 10;
-/// A thread that is busy for a larger share of the time is a bottleneck.
-const BUSY_SHARE_MAX: f64 = 0.95;
-/// Lateness at p99 above this makes an open loop's run invalid.
-const LATENESS_NS_MAX: u64 = 1_000_000;
-/// So does lateness at p99 above this share of the latency at p99.
-const LATENESS_SHARE_MAX: f64 = 0.1;
-/// But not where it is below this: so long a kernel may take to wake a thread that sleeps.
-const LATENESS_NS_NEGLIGIBLE: u64 = 100_000;
-
 /// Everything that a run has left behind.
 #[derive(Debug)]
 pub(crate) struct Gathered<'a> {
@@ -56,7 +47,8 @@ struct Sums {
     clients: Vec<ClientOutcome>,
     connect: Histogram<u64>,
     tcp_connect: Histogram<u64>,
-    uncorrected: Histogram<u64>,
+    measures: Measures,
+    clock_steps: u64,
     ends: Ends,
     shares: Vec<f64>,
     compressed: u64,
@@ -82,7 +74,8 @@ impl Sums {
             clients: Vec::new(),
             connect: histogram::new(),
             tcp_connect: histogram::new(),
-            uncorrected: histogram::new(),
+            measures: Measures::new(),
+            clock_steps: 0,
             ends: Ends::new(),
             shares: Vec::new(),
             compressed: 0,
@@ -107,7 +100,9 @@ impl Sums {
     fn add(&mut self, outcome: Outcome) {
         histogram::merge(&mut self.connect, &outcome.connect_times);
         histogram::merge(&mut self.tcp_connect, &outcome.tcp_connect_times);
-        histogram::merge(&mut self.uncorrected, &outcome.uncorrected);
+        self.measures.add(&outcome.measures);
+        // All threads have seen the same.
+        self.clock_steps = self.clock_steps.max(outcome.clock_steps);
         self.ends.merge(&outcome.ends);
         self.shares.push(outcome.busy);
         self.compressed += outcome.compressed;
@@ -204,6 +199,8 @@ impl RelayReport {
             tcp_connect_ns: Quantiles::of(&sums.tcp_connect),
             latency_ns: latency.quantiles,
             lateness_ns: Distribution::of(&gathered.recorder.total.lateness),
+            receive_lag_ns: Distribution::of(&sums.measures.lag()),
+            marks: Vec::new(),
             latency: Latency::of(latency, &sums, &relay),
             timeline: gathered.recorder.seconds,
             drain: gathered.drain,
@@ -228,19 +225,10 @@ impl RelayReport {
             course: &gathered.course,
             report: &report,
             is_timeline_full,
+            clock_steps: sums.clock_steps,
+            clamped: sums.measures.clamped,
         });
         report
-    }
-
-    fn judge(&mut self) {
-        self.right = self.wrong_deliveries() == 0
-            && self.unsent_by.held == 0
-            && self.disconnects.reading == 0;
-        // A closed loop is meant to keep somebody busy all the time.
-        if self.latency_comparable {
-            self.invalid_reasons = self.bottlenecks();
-            self.valid = self.invalid_reasons.is_empty();
-        }
     }
 
     /// What went wrong, by kind.
@@ -264,34 +252,6 @@ impl RelayReport {
         .to_vec();
         kinds.retain(|kind| kind.count > 0);
         kinds
-    }
-
-    fn bottlenecks(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        let late_ns = self.lateness_ns.quantiles.p99;
-        let latency_ns = self.latency_ns.p99;
-        if late_ns > LATENESS_NS_MAX {
-            reasons.push(format!("it sent {} late at p99", time(late_ns as f64)));
-        } else if self.latency_ns.count > 0
-            && late_ns > LATENESS_NS_NEGLIGIBLE
-            && late_ns as f64 > LATENESS_SHARE_MAX * latency_ns as f64
-        {
-            reasons.push(format!(
-                "it sent {} late at p99, more than a tenth of the latency",
-                time(late_ns as f64)
-            ));
-        }
-        if self.generator.busiest_thread_share > BUSY_SHARE_MAX {
-            let share = self.generator.busiest_thread_share * 100.0;
-            reasons.push(format!("a thread was busy {share:.0} % of the time"));
-        }
-        if self.unsent_by.own > 0 {
-            reasons.push(format!(
-                "the schedule could not be kept, {} messages were not sent",
-                self.unsent_by.own
-            ));
-        }
-        reasons
     }
 }
 
@@ -320,9 +280,11 @@ impl Latency {
             },
             uncorrected: ByReceiver {
                 first: Distribution::of(&sums.ends.first_uncorrected),
-                each: Distribution::of(&sums.uncorrected),
+                each: Distribution::of(&sums.measures.uncorrected()),
                 last: Distribution::of(&sums.ends.last_uncorrected),
             },
+            in_time: Distribution::of(&sums.measures.in_time()),
+            arrived: Distribution::of(&sums.measures.arrived()),
             untracked: sent.sum::<u64>().saturating_sub(sums.ends.last.len()),
         }
     }

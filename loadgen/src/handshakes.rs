@@ -219,11 +219,13 @@ fn advance(
     loop {
         let kept = client.inbox.len();
         buffer[..kept].copy_from_slice(&client.inbox);
-        let count = match client.read(buffer, kept) {
+        let count = match client.read(buffer, kept, false) {
             Ok(None) => return Ok(false),
-            Ok(Some(0)) if client.is_open() => return Ok(true),
-            Ok(Some(0)) => return Err("the server closed the connection".to_owned()),
-            Ok(Some(count)) => count,
+            Ok(Some(opened)) if opened.bytes == 0 && client.is_open() => return Ok(true),
+            Ok(Some(opened)) if opened.bytes == 0 => {
+                return Err("the server closed the connection".to_owned());
+            }
+            Ok(Some(opened)) => opened.bytes,
             Err(_) if client.is_open() => return Ok(true),
             Err(error) => return Err(error.to_string()),
         };

@@ -123,6 +123,7 @@ mod tests {
             seq,
             due_ns: 5,
             sent_ns: 5,
+            is_held: false,
         };
         let mut frame = Vec::new();
         payloads.append(&mut frame, &stamp);

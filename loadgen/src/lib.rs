@@ -33,6 +33,7 @@ pub mod report;
 pub mod run;
 pub mod snapshot;
 
+mod arrival;
 mod book;
 mod check;
 mod client;
@@ -48,7 +49,9 @@ mod handshakes;
 mod histogram;
 mod inflate;
 mod interval;
+mod judge;
 mod limits;
+mod measures;
 mod outcome;
 mod pacing;
 mod page;

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::check::Counts;
 use crate::client::{Client, End, Phase};
+use crate::measures::Measures;
 use crate::plan::Role;
 use crate::report::Storm;
 use crate::spread::Ends;
@@ -39,8 +40,10 @@ pub(crate) struct Deserted {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) clients: Vec<ClientOutcome>,
-    /// Nanoseconds from sent to received.
-    pub(crate) uncorrected: Histogram<u64>,
+    /// How much of the latency was the generator's own.
+    pub(crate) measures: Measures,
+    /// How often somebody has set the system's clock.
+    pub(crate) clock_steps: u64,
     /// First and last receivers.
     pub(crate) ends: Ends,
     /// Nanoseconds from connect to upgraded.

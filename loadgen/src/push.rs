@@ -131,6 +131,7 @@ mod tests {
             seq: 9,
             due_ns: 16,
             sent_ns: 32,
+            is_held: false,
         };
         let push = Push {
             path: "/api/push".to_owned(),

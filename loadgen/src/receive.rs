@@ -6,9 +6,9 @@ use crate::check::{Counts, Receiver};
 use crate::client::{Client, Credit};
 use crate::control::Shared;
 use crate::frames::{Fragments, FrameError, Incoming, Walk, append_control};
-use crate::histogram::Buckets;
 use crate::inflate::Inflater;
 use crate::interval::Interval;
+use crate::measures::{Burst, Measures, Moment};
 use crate::plan::Role;
 use crate::push;
 use crate::spread::{Joint, Spread};
@@ -28,8 +28,7 @@ pub(crate) struct Tally {
     pub(crate) arrivals: u64,
     /// Messages of this run at any client, whatever was wrong with them.
     pub(crate) seen: u64,
-    /// From sent to the end of the `recv`, of measured messages.
-    pub(crate) uncorrected: Buckets,
+    pub(crate) measures: Measures,
     pub(crate) spread: Spread,
     /// When the last measured message arrived.
     pub(crate) last_arrival_ns: u64,
@@ -42,7 +41,7 @@ impl Tally {
             compressed: 0,
             arrivals: 0,
             seen: 0,
-            uncorrected: Buckets::new(),
+            measures: Measures::new(),
             spread,
             last_arrival_ns: 0,
         }
@@ -76,14 +75,6 @@ pub(crate) struct Taken {
     pub(crate) closed: Option<(u16, String)>,
 }
 
-/// Measured messages in a row that were due and sent together: in one read they have one latency.
-#[derive(Clone, Copy, Debug, Default)]
-struct Burst {
-    due_ns: u64,
-    sent_ns: u64,
-    count: u64,
-}
-
 /// The frames of one read of one client.
 pub(crate) struct Arrivals<'a> {
     receiver: &'a mut Receiver,
@@ -97,18 +88,19 @@ pub(crate) struct Arrivals<'a> {
     is_pushed: bool,
     joint: Option<&'a Joint>,
     publishers: u32,
-    now_ns: u64,
+    moment: Moment,
     measuring: bool,
+    /// Measured messages in a row.
     burst: Burst,
 }
 
 impl<'a> Arrivals<'a> {
-    /// For bytes of `client` that were read by `now_ns`.
+    /// For bytes of `client` that were read at `moment`.
     pub(crate) fn of(
         client: &'a mut Client,
         shared: &'a Shared,
         publishers: u32,
-        now_ns: u64,
+        moment: Moment,
     ) -> Self {
         Self {
             receiver: &mut client.receiver,
@@ -120,8 +112,8 @@ impl<'a> Arrivals<'a> {
             is_pushed: shared.push.is_some(),
             joint: shared.joint.as_ref(),
             publishers,
-            now_ns,
-            measuring: now_ns >= shared.times.measure_ns(),
+            moment,
+            measuring: moment.now_ns >= shared.times.measure_ns(),
             burst: Burst::default(),
         }
     }
@@ -204,7 +196,7 @@ impl<'a> Arrivals<'a> {
             interval.faults += sum(Counts::faults);
         }
         if delivered > 0 {
-            self.receiver.note_read(self.now_ns);
+            self.receiver.note_read(self.moment.now_ns);
         }
         if self.is_full {
             tally.arrivals += arrivals;
@@ -212,7 +204,7 @@ impl<'a> Arrivals<'a> {
                 interval.received += delivered;
             }
             if measured > 0 {
-                tally.last_arrival_ns = self.now_ns;
+                tally.last_arrival_ns = self.moment.now_ns;
             }
         }
     }
@@ -226,7 +218,7 @@ impl<'a> Arrivals<'a> {
         interval: &mut Interval,
     ) {
         if let Reading::Intact(stamp, _) = &reading
-            && stamp.due_ns > self.now_ns
+            && stamp.due_ns > self.moment.now_ns
         {
             return self.receiver.early(stamp);
         }
@@ -241,9 +233,10 @@ impl<'a> Arrivals<'a> {
                 self.end_burst(tally, interval);
                 self.burst.due_ns = stamp.due_ns;
                 self.burst.sent_ns = stamp.sent_ns;
+                self.burst.is_held = stamp.is_held;
             }
             self.burst.count += 1;
-            tally.spread.note(&stamp, self.now_ns, self.joint);
+            tally.spread.note(&stamp, self.moment.now_ns, self.joint);
         }
         if self
             .credit
@@ -257,11 +250,10 @@ impl<'a> Arrivals<'a> {
     fn end_burst(&mut self, tally: &mut Tally, interval: &mut Interval) {
         let burst = std::mem::take(&mut self.burst);
         if burst.count > 0 {
-            let latency_ns = self.now_ns.saturating_sub(burst.due_ns);
+            let latency_ns = self.moment.now_ns.saturating_sub(burst.due_ns);
             interval.latency.record(latency_ns, burst.count);
             self.receiver.note_latency(latency_ns, burst.count);
-            let uncorrected_ns = self.now_ns.saturating_sub(burst.sent_ns);
-            tally.uncorrected.record(uncorrected_ns, burst.count);
+            tally.measures.record(&burst, &self.moment);
         }
     }
 

@@ -223,10 +223,12 @@ fn parts(server_ns: f64, report: &RelayReport) -> Vec<Part> {
         return Vec::new();
     }
     let client_ns = report.lateness_ns.quantiles.mean;
+    let lag_ns = report.receive_lag_ns.quantiles.mean;
     [
         ("client", client_ns),
         ("server", server_ns),
-        ("rest", all_ns - client_ns - server_ns),
+        ("receive", lag_ns),
+        ("rest", all_ns - client_ns - server_ns - lag_ns),
     ]
     .map(|(name, mean_ns)| Part {
         name: name.to_owned(),

@@ -311,6 +311,7 @@ mod tests {
             seq,
             due_ns: 1_000_000,
             sent_ns: 2_000_000,
+            is_held: false,
         }
     }
 

@@ -41,10 +41,10 @@ pub(crate) fn look_for_ends(
 fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Result<bool, End> {
     let kept = client.inbox.len();
     buffer[..kept].copy_from_slice(&client.inbox);
-    let count = match client.read(buffer, kept) {
+    let count = match client.read(buffer, kept, false) {
         Ok(None) => return Ok(false),
-        Ok(Some(0)) => return Err(End::broken()),
-        Ok(Some(count)) => count,
+        Ok(Some(opened)) if opened.bytes == 0 => return Err(End::broken()),
+        Ok(Some(opened)) => opened.bytes,
         Err(error) => return Err(error.into()),
     };
     let mut closed = None;

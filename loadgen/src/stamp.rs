@@ -9,7 +9,7 @@
 //!
 //! | offset | what |
 //! |---|---|
-//! | 0 | magic `CLG`, then the phase: 0 warm-up, 1 measured |
+//! | 0 | magic `CLG`, then bits: 1 measured (not in the warm-up), 2 it had waited for the socket |
 //! | 4 | publisher |
 //! | 8 | run id: 64 bits that are drawn for each run |
 //! | 16 | sequence number within the publisher, from 0; the lower 32 bits of it |
@@ -115,6 +115,8 @@ pub(crate) struct Stamp {
     pub(crate) due_ns: u64,
     /// When it was sent; exact to 16 ns, and at most a minute after it was due.
     pub(crate) sent_ns: u64,
+    /// The socket took no more when it was due.
+    pub(crate) is_held: bool,
 }
 
 /// What a payload turned out to be.
@@ -248,18 +250,19 @@ impl Payloads {
         let words = words_of(&stamp);
         let [first, run_id, third, due_ns, checksum] = words;
         let phase = (first >> 24) as u8;
-        if first as u32 & 0xff_ffff != MAGIC_WORD || phase > 1 || checksum != checksum_of(&words) {
+        if first as u32 & 0xff_ffff != MAGIC_WORD || phase > 3 || checksum != checksum_of(&words) {
             return self.unreadable(payload);
         }
         if run_id != self.run_id {
             return Reading::Foreign;
         }
         let read = Stamp {
-            measured: phase == 1,
+            measured: phase & 1 == 1,
             publisher: (first >> 32) as u32,
             seq: third as u32,
             due_ns,
             sent_ns: due_ns + (third >> 32) * LATENESS_UNIT_NS,
+            is_held: phase & 2 == 2,
         };
         let from = self.body_offset(checksum);
         if payload.len() == self.size && *body == self.template[from..from + body.len()] {
@@ -319,7 +322,7 @@ impl Payloads {
     }
 
     fn encode(&self, stamp: &Stamp) -> ([u8; STAMP_BYTES], u64) {
-        let phase = u32::from(stamp.measured) << 24;
+        let phase = u32::from(stamp.measured) << 24 | u32::from(stamp.is_held) << 25;
         let late_ns = stamp.sent_ns.saturating_sub(stamp.due_ns);
         let late = (late_ns / LATENESS_UNIT_NS).min(u32::MAX.into());
         let mut words = [
@@ -443,6 +446,7 @@ mod tests {
         seq: 1 << 31,
         due_ns: 123_456_789,
         sent_ns: 123_456_789 + 16 * 1000,
+        is_held: true,
     };
 
     const RUN: u64 = 0x0123_4567_89ab_cdef;

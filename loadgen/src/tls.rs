@@ -18,6 +18,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
+use crate::arrival;
 use crate::error::PlanError;
 
 /// A record is never larger (RFC 8446 §5.2, RFC 5246 §6.2.3), its header included.
@@ -109,6 +110,8 @@ pub(crate) struct Opened {
     pub(crate) bytes: usize,
     /// The socket had no more.
     pub(crate) is_drained: bool,
+    /// When the last of them arrived, by the kernel's time of day in nanoseconds since 1970.
+    pub(crate) arrived_ns: Option<u64>,
 }
 
 impl Session {
@@ -121,6 +124,7 @@ impl Session {
         &mut self,
         stream: &mut TcpStream,
         out: &mut [u8],
+        is_timed: bool,
         received_bytes: &mut u64,
     ) -> io::Result<Opened> {
         debug_assert!(out.len() >= 2 * RECORD_BYTES_MAX, "{} bytes", out.len());
@@ -130,9 +134,14 @@ impl Session {
         let mut opened = Opened {
             bytes: 0,
             is_drained: false,
+            arrived_ns: None,
         };
         loop {
-            let count = stream.read(sealed)?;
+            let count;
+            (count, opened.arrived_ns) = match is_timed {
+                true => arrival::read_timed(stream, sealed)?,
+                false => (arrival::read(stream, sealed)?, None),
+            };
             *received_bytes += count as u64;
             opened.is_drained = count < sealed.len();
             let is_ended = self.open(&sealed[..count], plain, &mut opened.bytes)?;

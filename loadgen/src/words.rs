@@ -1,6 +1,6 @@
 //! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
-use crate::report::{Bound, Change, Machine, Quantiles, RelayReport, Storm, Walk};
+use crate::report::{Bound, Change, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
 
 /// Whether something is good news.
@@ -42,6 +42,7 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
     };
     let told = report.findings.iter();
     found.extend(told.map(|finding| Verdict::new(mood, finding.text.clone())));
+    found.extend(marks(report).map(|text| Verdict::new(Mood::Doubtful, text)));
     if !report.valid {
         let reasons = report.invalid_reasons.join("; ");
         let text = format!("not valid, the generator was the bottleneck: {reasons}");
@@ -73,6 +74,34 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
         found.push(Verdict::new(Mood::Neutral, text));
     }
     found
+}
+
+/// The quantiles of which the generator has made more than a tenth; `None` without any.
+pub(crate) fn marks(report: &RelayReport) -> Option<String> {
+    let of = |mark: &Mark| {
+        let cause = match mark.cause {
+            MarkCause::Lateness => "sent late",
+            MarkCause::ReceiveLag => "handled late",
+        };
+        format!("{} ({cause}, {:.0} %)", mark.quantile, mark.share * 100.0)
+    };
+    let all: Vec<_> = report.marks.iter().map(of).collect();
+    (!all.is_empty()).then(|| format!("the generator's own: {}", all.join(", ")))
+}
+
+/// What may help if a run is not valid.
+pub(crate) fn hint(report: &RelayReport) -> Option<String> {
+    let url = &report.config.url;
+    let is_here = ["://127.", "://localhost", "://[::1]"]
+        .iter()
+        .any(|host| url.contains(host));
+    (!report.valid && is_here).then(|| {
+        format!(
+            "generator and relay share the {} core(s) of this machine: fewer threads of the relay, \
+             or cores for each (taskset), may help",
+            report.head.machine.cores
+        )
+    })
 }
 
 fn wrong(report: &RelayReport) -> String {
@@ -162,7 +191,13 @@ pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantile
         ("each, uncorrected", uncorrected.each.quantiles),
         ("first, uncorrected", uncorrected.first.quantiles),
         ("last, uncorrected", uncorrected.last.quantiles),
+        ("each, sent in time", report.latency.in_time.quantiles),
+        (
+            "each, without receive lag",
+            report.latency.arrived.quantiles,
+        ),
         ("lateness of sending", report.lateness_ns.quantiles),
+        ("receive lag", report.receive_lag_ns.quantiles),
     ];
     if let Some(within) = report
         .server

@@ -4,7 +4,7 @@
 mod common;
 mod stand_in;
 
-use common::{number, report};
+use common::{findings, number, report};
 use serde_json::Value;
 use stand_in::{Hub, Message, StandIn, both, expect, frame};
 use tungstenite::protocol::frame::coding::Data;
@@ -163,7 +163,7 @@ fn allowed(form: impl Fn(&Message) -> Vec<u8> + Send + 'static) {
     let truth = server.truth();
     expect(&report, &truth, 8, &[("delivered", truth.faults)]);
     assert_eq!((code, number(&report, "/foreign")), (0, 0.0));
-    assert_eq!(report["findings"], serde_json::json!([]));
+    assert!(findings(&report).is_empty(), "{report:#}");
 }
 
 #[test]

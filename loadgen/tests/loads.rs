@@ -540,7 +540,7 @@ fn metrics_split_the_way_of_a_delivery() {
     );
     let parts = report["server"]["parts"].as_array().expect("parts");
     let names: Vec<_> = parts.iter().map(|part| text(part, "/name")).collect();
-    assert_eq!(names, ["client", "server", "rest"]);
+    assert_eq!(names, ["client", "server", "receive", "rest"]);
     let sum: f64 = parts.iter().map(|part| number(part, "/mean_ns")).sum();
     let mean = number(&report, "/latency_ns/mean");
     assert!((sum - mean).abs() < 1.0, "{sum} of {mean}");

@@ -6,7 +6,7 @@ mod stand_in;
 
 use std::time::Duration;
 
-use common::{number, report};
+use common::{findings, number, report};
 use serde_json::Value;
 use stand_in::{Hub, Message, StandIn, both};
 
@@ -23,7 +23,7 @@ fn only(
 ) -> (i32, Value, StandIn) {
     let server = StandIn::with(mode);
     let (code, report) = report(&server.url, &format!("{LOAD} {arguments}"));
-    let findings = report["findings"].as_array().expect("a list");
+    let findings = findings(&report);
     let kinds: Vec<_> = findings.iter().map(|finding| &finding["kind"]).collect();
     assert_eq!(kinds, [kind], "{report:#}");
     let text = findings[0]["text"].as_str().expect("a text");

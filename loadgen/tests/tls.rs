@@ -105,6 +105,7 @@ fn deliveries_are_checked_wherever_records_are_cut() {
             (0, 40.0),
             "{report:#}"
         );
+        assert!(number(&report, "/receive_lag_ns/count") > 0.0);
         let bytes = number(&report, "/wire/bytes_per_delivery");
         // A record adds 22 bytes, a frame at most 10; the tickets of the start are spread over 40.
         assert!(

@@ -12,8 +12,8 @@ use crate::units::{grouped, time};
 
 /// Messages that are sent for so long with nothing arriving are a stall.
 const STALL_NS_MIN: u64 = 1_000_000_000;
-/// In a closed loop a thread that is busy for a larger share of the time bounds the rate.
-const BUSY_SHARE_MAX: f64 = 0.95;
+/// The generator is told to have been held up if it did something so late.
+const HELD_UP_NS_MIN: u64 = 20_000_000;
 /// A Close that says "policy violation" (RFC 6455 §7.4.1).
 const POLICY: u16 = 1008;
 
@@ -27,7 +27,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.extend(held_back(evidence));
     found.extend(churn_missed(evidence));
     found.extend(clamped(evidence));
-    found.extend(busy(evidence));
     found
 }
 
@@ -191,6 +190,7 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     for (name, of) in [
         ("latencies", &report.latency.corrected.each),
         ("times of sending", &report.lateness_ns),
+        ("receive lags", &report.receive_lag_ns),
         ("times of connecting", &report.connect_ns),
     ] {
         match over(of) {
@@ -210,6 +210,14 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
             grouped(count)
         )),
     }
+    if evidence.clock_steps > 0 || evidence.clamped > 0 {
+        cut.push(format!(
+            "the system's clock was set {} times, and {} receive times were clamped between sent \
+             and received",
+            evidence.clock_steps,
+            grouped(evidence.clamped)
+        ));
+    }
     if evidence.is_timeline_full {
         cut.push("the timeline ends after a day".to_owned());
     }
@@ -217,13 +225,16 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     (!cut.is_empty()).then(|| finding(FindingKind::Clamped, Culprit::Generator, text))
 }
 
-/// An open loop is not valid then; a closed one is meant to keep somebody busy.
-fn busy(evidence: &Evidence<'_>) -> Option<Finding> {
-    let share = evidence.report.generator.busiest_thread_share;
-    let is_bound = !evidence.report.latency_comparable && share > BUSY_SHARE_MAX;
+/// The generator itself stood still, or so much was done on its cores that it may as well have.
+pub(super) fn held_up(evidence: &Evidence<'_>) -> Option<Finding> {
+    let report = evidence.report;
+    let late_ns = report.lateness_ns.quantiles.max;
+    let lag_ns = report.receive_lag_ns.quantiles.max;
+    let (late, lag) = (time(late_ns as f64), time(lag_ns as f64));
     let text = format!(
-        "a thread of the generator was busy {:.0} % of the time: the relay may bear more",
-        share * 100.0
+        "the generator itself was held up: it sent up to {late} late, and handled deliveries up to \
+         {lag} after they had arrived"
     );
-    is_bound.then(|| finding(FindingKind::GeneratorBusy, Culprit::Generator, text))
+    (late_ns.max(lag_ns) >= HELD_UP_NS_MIN)
+        .then(|| finding(FindingKind::GeneratorHeldUp, Culprit::Generator, text))
 }

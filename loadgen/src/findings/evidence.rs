@@ -17,6 +17,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) report: &'a RelayReport,
     /// The timeline has no room for all that was measured.
     pub(crate) is_timeline_full: bool,
+    /// How often somebody has set the system's clock.
+    pub(crate) clock_steps: u64,
+    /// Deliveries whose receive time was clamped because of that.
+    pub(crate) clamped: u64,
 }
 
 /// A publisher that sent something.

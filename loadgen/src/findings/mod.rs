@@ -15,5 +15,6 @@ use crate::report::Finding;
 pub(crate) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = course::findings(evidence);
     found.extend(patterns::findings(evidence));
+    found.extend(course::held_up(evidence));
     found
 }

@@ -8,7 +8,7 @@
 use crate::report::{Deliveries, HandshakeReport, Head, Quantiles, RelayReport, Report, Second};
 use crate::report::{Step, Summary};
 
-const COLUMNS: [&str; 33] = [
+const COLUMNS: [&str; 34] = [
     "row",
     "started_at",
     "scenario",
@@ -40,6 +40,7 @@ const COLUMNS: [&str; 33] = [
     "latency_p99_99_ns",
     "latency_max_ns",
     "lateness_p99_ns",
+    "receive_lag_p99_ns",
     "valid",
     "right",
 ];
@@ -73,6 +74,8 @@ fn relay(table: &mut Table, report: &RelayReport) {
 }
 
 fn whole(row: Row, report: &RelayReport) -> Row {
+    let lag = &report.receive_lag_ns.quantiles;
+    let receive_lag = (lag.count > 0).then_some(lag.p99);
     deliveries(row, &report.measured)
         .set("for_ms", &report.measured_ms)
         .set_some("rate", report.config.rate)
@@ -88,6 +91,7 @@ fn whole(row: Row, report: &RelayReport) -> Row {
         .set("connected", &report.connect_ns.quantiles.count)
         .latency(&report.latency_ns)
         .set("lateness_p99_ns", &report.lateness_ns.quantiles.p99)
+        .set_some("receive_lag_p99_ns", receive_lag)
         .set("valid", &report.valid)
         .set("right", &report.right)
 }

@@ -2,7 +2,8 @@
 //!
 //! Lines without a tag are the latency second by second, and that of the time after the measured
 //! one, so that adding them up gives the latency of the run. A line with a tag is the whole run by
-//! another measure: `first` and `last` receiver, the `uncorrected` ones, `lateness`, `connect`.
+//! another measure: `first` and `last` receiver, the `uncorrected` ones, `in-time`, `without-lag`,
+//! `lateness`, `receive-lag`, `connect`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -61,7 +62,10 @@ fn relay(log: &mut Writer<'_, '_>, report: &RelayReport) -> anyhow::Result<()> {
         ("uncorrected", &uncorrected.each),
         ("uncorrected-first", &uncorrected.first),
         ("uncorrected-last", &uncorrected.last),
+        ("in-time", &report.latency.in_time),
+        ("without-lag", &report.latency.arrived),
         ("lateness", &report.lateness_ns),
+        ("receive-lag", &report.receive_lag_ns),
         ("connect", &report.connect_ns),
     ] {
         line(log, Some(tag), 0, whole_ms, distribution)?;

@@ -8,6 +8,7 @@ mod series;
 
 use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};
 use crate::units::{grouped, time};
+use crate::words::{hint, marks};
 use page::Page;
 
 impl Report {
@@ -47,10 +48,18 @@ impl RelayReport {
             ("  last", &corrected.last.quantiles),
             ("uncorrected", &uncorrected.each.quantiles),
             ("lateness", &self.lateness_ns.quantiles),
+            ("receive lag", &self.receive_lag_ns.quantiles),
+            ("without lag", &self.latency.arrived.quantiles),
         ] {
             if of.count > 0 {
                 out.row(name, &table_row(of));
             }
+        }
+        if self.latency_ns.count > 0 && self.receive_lag_ns.quantiles.count == 0 {
+            out.row(
+                "receive lag",
+                "not known: the system tells no receive times",
+            );
         }
         out.row("connect", &table_row(&self.connect_ns.quantiles));
     }
@@ -212,11 +221,17 @@ impl RelayReport {
         for finding in &self.findings {
             out.wrapped("", &format!("! {}", finding.text));
         }
+        if let Some(marks) = marks(self) {
+            out.wrapped("", &format!("! {marks}"));
+        }
         if !self.valid {
             out.row("", "INVALID: the generator was the bottleneck:");
         }
         for reason in &self.invalid_reasons {
             out.row("", &format!("- {reason}"));
+        }
+        if let Some(hint) = hint(self) {
+            out.wrapped("", &hint);
         }
     }
 }

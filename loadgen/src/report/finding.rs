@@ -72,8 +72,8 @@ pub enum FindingKind {
     ChurnMissed,
     /// The metrics could not be read at the end.
     NoMetrics,
+    /// The generator itself stood still, or handled data late.
+    GeneratorHeldUp,
     /// A bound of the generator cut something off.
     Clamped,
-    /// A closed loop was bounded by the generator.
-    GeneratorBusy,
 }

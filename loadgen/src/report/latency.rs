@@ -108,6 +108,14 @@ pub struct Latency {
     /// and without the time for which the relay's socket took no more. It is no view of a
     /// generator that waits: what was sent into a stall still has all of it.
     pub uncorrected: ByReceiver,
+    /// From due to received, as it would be if the generator had sent in time: what had to wait for
+    /// the relay's socket counts from when it was due, all else from when it was sent.
+    #[serde(default)]
+    pub in_time: Distribution,
+    /// From due to the kernel's receive time: without the receive lag. Empty if the system tells
+    /// none.
+    #[serde(default)]
+    pub arrived: Distribution,
     /// Measured messages for which `last` is not known: somebody did not get them, or they were
     /// under way together with too many later ones.
     pub untracked: u64,

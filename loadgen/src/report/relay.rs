@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aborted, Comparison, Deliveries, Distribution, Finding, FindingKind, Head, Latency, Quantiles,
-    Repeats, Second, Server, Walk,
+    Aborted, Comparison, Deliveries, Distribution, Finding, FindingKind, Head, Latency, Mark,
+    Quantiles, Repeats, Second, Server, Walk,
 };
 
 /// The result of a relay run.
@@ -55,6 +55,13 @@ pub struct RelayReport {
     pub latency_ns: Quantiles,
     /// From due to sent.
     pub lateness_ns: Distribution,
+    /// From when the kernel had a delivery to when the generator handled it; empty if the system
+    /// tells no receive times.
+    #[serde(default)]
+    pub receive_lag_ns: Distribution,
+    /// Quantiles of the latency of which more than a tenth is the generator's own.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
     /// Corrected and uncorrected, of the first, each and the last receiver.
     pub latency: Latency,
     /// Second by second.

@@ -4,7 +4,8 @@
 //! open more ─▶ poll ─▶ connects and writes ─▶ receive ─▶ send what is due ─▶ come and go
 //! ```
 //! Sockets are registered once, edge-triggered. Between two messages the thread sleeps in `poll`,
-//! woken by a timer of nanosecond resolution, so that it takes no CPU from the relay.
+//! woken by a timer of nanosecond resolution, so that it takes no CPU from the relay. It wakes as
+//! much before a message is due as waking up mostly takes, and spins for what is left.
 
 use std::io;
 use std::ops::Range;
@@ -17,12 +18,14 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token, Waker};
 use tungstenite::protocol::frame::coding::Control;
 
+use crate::arrival::{Choice, TimeOfDay};
 use crate::client::{Cause, Client, Credit, End, Phase};
 use crate::clock::{Timer, thread_cpu};
 use crate::control::{Notice, Progress, Shared};
 use crate::frames::append_control;
 use crate::histogram;
 use crate::interval::{Cell, Interval, Spans};
+use crate::measures::Moment;
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
 use crate::plan::{Relay, Role};
@@ -80,6 +83,10 @@ pub(crate) struct Worker {
     slow: SlowReaders,
     /// When the schedule has the next message, as the last look at it said.
     next_due_ns: u64,
+    /// What the kernel's receive times are counted from.
+    day: TimeOfDay,
+    /// Which reads take one.
+    choice: Choice,
     /// The clock at the last `recv`.
     received_ns: u64,
     started: bool,
@@ -114,6 +121,8 @@ impl Worker {
             comings: Comings::new(&relay, thread, shared.threads),
             slow: SlowReaders::new(&relay, thread, shared.threads),
             // A frame and the header of the next one always fit.
+            day: TimeOfDay::new(shared.clock),
+            choice: Choice::new(thread),
             buffer: vec![0; RECV_BYTES_MIN.max(2 * shared.payloads.frame_bytes() + 256)],
             shared,
             relay,
@@ -154,9 +163,13 @@ impl Worker {
                 self.fail(format!("poll: {error}"));
                 break;
             }
+            let now_ns = self.shared.clock.now_ns();
+            self.choice.turn(now_ns);
             for event in &events {
-                if event.token() != TIMER && event.token() != WAKER {
-                    self.note_event(event);
+                match event.token() {
+                    TIMER => self.timer.woke(now_ns),
+                    WAKER => {}
+                    _ => self.note_event(event),
                 }
             }
             {
@@ -183,8 +196,9 @@ impl Worker {
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.shared.clock.now_ns();
+        self.day.keep_up(now_ns);
         let wake_ns = self.wake_ns(now_ns);
-        let timeout = if !self.ready.is_empty() || wake_ns <= now_ns {
+        let timeout = if !self.ready.is_empty() || wake_ns <= now_ns + self.timer.early_ns() {
             Some(Duration::ZERO)
         } else {
             if wake_ns != u64::MAX {
@@ -192,9 +206,21 @@ impl Worker {
             }
             (self.opening > 0).then_some(OPENING_TICK)
         };
-        match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            polled => polled,
+        let is_interrupted = |polled: &io::Result<()>| {
+            let kind = polled.as_ref().err().map(io::Error::kind);
+            kind == Some(io::ErrorKind::Interrupted)
+        };
+        let polled = self.poll.poll(events, timeout);
+        if !is_interrupted(&polled) {
+            return polled;
+        }
+        // A process that was stopped goes on here. What came meanwhile is read before anything is
+        // sent: of a read that has the answers to that too, the kernel tells the last time alone.
+        let polled = self.poll.poll(events, Some(Duration::ZERO));
+        if is_interrupted(&polled) {
+            Ok(())
+        } else {
+            polled
         }
     }
 
@@ -329,13 +355,19 @@ impl Worker {
         self.buffer[..kept].copy_from_slice(&client.inbox);
         let until = until.clamp(kept + 1, self.buffer.len());
         let bytes_before = client.received_bytes;
-        let count = match client.read(&mut self.buffer[..until], kept) {
+        let stands_for = self.choice.next();
+        let opened = match client.read(&mut self.buffer[..until], kept, stands_for.is_some()) {
             Ok(None) => return Ok(()),
-            Ok(Some(0)) => return Err(End::broken()),
-            Ok(Some(count)) => count,
+            Ok(Some(opened)) if opened.bytes == 0 => return Err(End::broken()),
+            Ok(Some(opened)) => opened,
             Err(error) => return Err(error.into()),
         };
-        let now_ns = self.shared.clock.now_ns();
+        let moment = Moment {
+            now_ns: self.shared.clock.now_ns(),
+            arrived_ns: opened.arrived_ns.map(|at_ns| self.day.on_run_clock(at_ns)),
+            stands_for: stands_for.unwrap_or(0),
+        };
+        let (count, now_ns) = (opened.bytes, moment.now_ns);
         self.received_ns = now_ns;
         let interval = spans.at(now_ns, &self.shared.times);
         let bytes = &self.buffer[..kept + count];
@@ -354,7 +386,7 @@ impl Worker {
         {
             interval.received_bytes += self.clients[place].received_bytes - bytes_before;
         }
-        self.take(place, from..kept + count, now_ns, interval)
+        self.take(place, from..kept + count, moment, interval)
     }
 
     /// Takes the frames that lie there in the buffer.
@@ -362,7 +394,7 @@ impl Worker {
         &mut self,
         place: usize,
         range: Range<usize>,
-        now_ns: u64,
+        moment: Moment,
         interval: &mut Interval,
     ) -> Result<(), End> {
         let client = &mut self.clients[place];
@@ -380,7 +412,7 @@ impl Worker {
             client.keep(bytes, 0);
             return Ok(());
         }
-        let mut arrivals = Arrivals::of(client, &self.shared, self.relay.publishers, now_ns);
+        let mut arrivals = Arrivals::of(client, &self.shared, self.relay.publishers, moment);
         let taken = arrivals.take(bytes, &mut self.tally, interval)?;
         client.keep(bytes, taken.bytes);
         if !taken.replies.is_empty() {
@@ -459,7 +491,8 @@ impl Worker {
         };
         Outcome {
             clients: self.clients.into_iter().map(ClientOutcome::of).collect(),
-            uncorrected: self.tally.uncorrected.histogram(),
+            measures: self.tally.measures,
+            clock_steps: self.day.steps,
             ends: self.tally.spread.finish(self.shared.joint.as_ref()),
             connect_times: self.connect_times,
             tcp_connect_times: self.tcp_connect_times,

@@ -87,6 +87,7 @@ impl Worker {
                     seq: publisher.seq as u32,
                     due_ns,
                     sent_ns: now_ns,
+                    is_held: publisher.is_held,
                 };
                 append(&mut self.scratch, &self.shared, &self.relay, &stamp);
                 publisher.seq += 1;

@@ -287,6 +287,13 @@ pub fn number(report: &Value, path: &str) -> f64 {
         .unwrap_or_else(|| panic!("no number at {path} in {report:#}"))
 }
 
+/// What a report found, but for what a machine with other work does to the generator.
+pub fn findings(report: &Value) -> Vec<&Value> {
+    let all = report["findings"].as_array().expect("a list").iter();
+    all.filter(|finding| finding["kind"] != "generator_held_up")
+        .collect()
+}
+
 /// A list in a report, by its path.
 pub fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
     let found = report.pointer(path).and_then(Value::as_array);

@@ -1,0 +1,127 @@
+//! Quantiles of the latency that the generator itself has made longer.
+
+use serde::{Deserialize, Serialize};
+
+use super::Quantiles;
+
+/// The generator's own part of a quantile beyond which it is marked.
+const OWN_SHARE_MAX: f64 = 0.1;
+
+/// Picks one of a distribution's quantiles.
+type QuantileOf = fn(&Quantiles) -> u64;
+
+/// Quantiles that are judged, by name.
+const JUDGED: [(&str, QuantileOf); 6] = [
+    ("p50", |times| times.p50),
+    ("p90", |times| times.p90),
+    ("p99", |times| times.p99),
+    ("p99.9", |times| times.p99_9),
+    ("p99.99", |times| times.p99_99),
+    ("max", |times| times.max),
+];
+/// Of these: a run in which one is marked is not valid.
+const DECISIVE: [&str; 2] = ["p50", "p99"];
+
+/// A quantile of the latency of which more than a tenth is the generator's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// `p50`, `p90`, `p99`, `p99.9`, `p99.99` or `max`.
+    pub quantile: String,
+    /// How the generator made it longer.
+    pub cause: MarkCause,
+    /// The generator's part of the quantile, from 0 to 1.
+    pub share: f64,
+}
+
+/// How the generator made latencies longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkCause {
+    /// It sent messages late: by so much less the quantile is if they count from when they were
+    /// sent. Those that had to wait for the relay count from when they were due.
+    Lateness,
+    /// It handled data late: the receive lag at that quantile.
+    ReceiveLag,
+}
+
+impl Mark {
+    /// It makes the whole run invalid.
+    pub fn is_decisive(&self) -> bool {
+        DECISIVE.contains(&self.quantile.as_str())
+    }
+}
+
+impl Mark {
+    /// Of latencies, of the same with messages sent in time, and of the receive lag.
+    pub(crate) fn all_of(latency: &Quantiles, in_time: &Quantiles, lag: &Quantiles) -> Vec<Self> {
+        let mut marks = Vec::new();
+        for (name, of) in JUDGED {
+            let all_ns = of(latency);
+            let late_ns = all_ns.saturating_sub(of(in_time));
+            for (cause, own_ns) in [
+                (MarkCause::Lateness, late_ns),
+                (MarkCause::ReceiveLag, of(lag)),
+            ] {
+                let share = own_ns as f64 / all_ns.max(1) as f64;
+                if share > OWN_SHARE_MAX {
+                    marks.push(Self {
+                        quantile: name.to_owned(),
+                        cause,
+                        share: share.min(1.0),
+                    });
+                }
+            }
+        }
+        marks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantiles(p50: u64, p90: u64, p99: u64, max: u64) -> Quantiles {
+        Quantiles {
+            count: 1000,
+            p50,
+            p90,
+            p99,
+            p99_9: max,
+            p99_99: max,
+            max,
+            ..Quantiles::default()
+        }
+    }
+
+    fn told(marks: &[Mark]) -> Vec<(&str, MarkCause, u32)> {
+        let percent = |mark: &Mark| (mark.share * 100.0).round() as u32;
+        let each = marks.iter();
+        each.map(|mark| (mark.quantile.as_str(), mark.cause, percent(mark)))
+            .collect()
+    }
+
+    #[test]
+    fn a_quantile_is_marked_by_itself_for_either_side_of_the_generator() {
+        let latency = quantiles(200, 400, 1000, 9000);
+        let none = Quantiles::default();
+        assert_eq!(Mark::all_of(&latency, &latency, &none), []);
+        // A tenth is allowed.
+        let (in_time, lag) = (quantiles(180, 360, 900, 8100), quantiles(20, 40, 100, 900));
+        assert_eq!(Mark::all_of(&latency, &in_time, &lag), []);
+        let (in_time, lag) = (quantiles(180, 300, 900, 8100), quantiles(50, 40, 100, 900));
+        let marks = Mark::all_of(&latency, &in_time, &lag);
+        let expected = [
+            ("p50", MarkCause::ReceiveLag, 25),
+            ("p90", MarkCause::Lateness, 25),
+        ];
+        assert_eq!(told(&marks), expected);
+        let decisive: Vec<_> = marks.iter().map(Mark::is_decisive).collect();
+        assert_eq!(decisive, [true, false]);
+    }
+
+    #[test]
+    fn a_lag_without_a_latency_marks_nothing() {
+        let none = Quantiles::default();
+        assert_eq!(Mark::all_of(&none, &none, &none), []);
+    }
+}

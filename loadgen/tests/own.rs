@@ -1,0 +1,149 @@
+//! What the generator itself adds to latencies is told, and a run with too much of it is marked.
+
+mod common;
+mod stand_in;
+
+use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use common::{Behaviour, loadgen, number, report, serve};
+use loadgen::report::Report;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde_json::Value;
+use stand_in::{Hub, StandIn, stall};
+
+const LOAD: &str = "--clients 8 --rate 400 --duration 2s --warmup 100ms --output json";
+/// Messages of the measured time after which the generator is stopped.
+const STOP_AFTER: u64 = 100;
+const STOPPED: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Stops the generator, and comes back when all its threads stand still.
+fn stop(child: &Child) {
+    let id = Pid::from_child(child);
+    kill_process(id, Signal::STOP).expect("the generator runs");
+    let stopped = waitpid(Some(id), WaitOptions::UNTRACED).expect("a child");
+    assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+}
+
+fn go_on(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::CONT).expect("it stands still");
+}
+
+/// The report of a run in which the generator was stopped for 50 ms, in JSON.
+fn stopped() -> Vec<u8> {
+    let (sender, reached) = channel();
+    let mut measured = 0;
+    let server = StandIn::with(move |hub: &mut Hub, message| {
+        hub.broadcast(message);
+        measured += message.phase() as u64;
+        if measured == STOP_AFTER {
+            let _ = sender.send(());
+        }
+    });
+    let mut command = loadgen(&server.url, LOAD);
+    let child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    reached.recv_timeout(PATIENCE).expect("messages");
+    stop(&child);
+    stall(STOPPED);
+    go_on(&child);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    output.stdout
+}
+
+#[test]
+fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
+    let json = stopped();
+    let text = Report::read(&json).expect("a report").text();
+    let report: Value = serde_json::from_slice(&json).expect("JSON");
+    let found = report["findings"].as_array().expect("a list");
+    let told = found
+        .iter()
+        .find(|finding| finding["kind"] == "generator_held_up");
+    assert_eq!(told.expect("it is named")["culprit"], "generator");
+    // Of 800 messages 20 came due meanwhile: more than one in a hundred.
+    assert!(number(&report, "/lateness_ns/max") >= 40e6, "{report:#}");
+    let marks = report["marks"].as_array().expect("a list");
+    let is_marked = |quantile: &str, cause: &str| {
+        let mut of = marks.iter().filter(|mark| mark["quantile"] == quantile);
+        of.any(|mark| cause.is_empty() || mark["cause"] == cause)
+    };
+    assert!(is_marked("p99", "lateness"), "{marks:#?}");
+    // What was under way when it was stopped took longest: that was the other side.
+    assert!(is_marked("max", ""), "{marks:#?}");
+    assert_eq!(report["valid"], false);
+    let reasons = report["invalid_reasons"].to_string();
+    assert!(reasons.contains("it sent late"), "{reasons}");
+    for told in [
+        "receive lag  ",
+        "without lag  ",
+        "INVALID: the generator was the bottleneck",
+        "! the generator's own: ",
+        "generator and relay share the",
+    ] {
+        assert!(text.contains(told), "no {told:?} in {text}");
+    }
+    // Sent in time, they would not have taken so long.
+    let [corrected, in_time] = ["/latency_ns/max", "/latency/in_time/p99"];
+    assert!(number(&report, corrected) >= 40e6);
+    assert!(number(&report, in_time) < number(&report, "/latency_ns/p99"));
+}
+
+#[test]
+fn every_delivery_has_a_receive_lag() {
+    for option in ["", "--threads 3", "--payload json --size 512 --deflate"] {
+        let url = serve(Behaviour {
+            deflate: option.ends_with("deflate"),
+            ..Behaviour::default()
+        });
+        let load = "--clients 8 --rate 400 --duration 500ms --warmup 100ms";
+        let (code, report) = report(&url, &format!("{load} {option}"));
+        assert_eq!(code, 0, "{report:#}");
+        let count = number(&report, "/latency_ns/count");
+        assert!(count > 0.0);
+        // Where there is much to do one read in four is looked at, and stands for all.
+        for path in ["/receive_lag_ns/count", "/latency/arrived/count"] {
+            let told = number(&report, path);
+            assert!((0.5..1.5).contains(&(told / count)), "{told} of {count}");
+        }
+        assert_eq!(number(&report, "/latency/in_time/count"), count);
+        let [lag, arrived] = ["/receive_lag_ns/mean", "/latency/arrived/mean"];
+        assert!(number(&report, lag) > 0.0 && number(&report, arrived) > 0.0);
+    }
+}
+
+#[test]
+fn data_that_lay_in_the_kernel_while_the_generator_stood_still_is_its_lag() {
+    let (reached, is_reached) = channel();
+    let (stopped, is_stopped) = channel();
+    let (delivered, is_delivered) = channel();
+    let mut measured = 0;
+    let server = StandIn::with(move |hub: &mut Hub, message| {
+        measured += message.phase() as u64;
+        if measured == STOP_AFTER {
+            let _ = reached.send(());
+            let _ = is_stopped.recv_timeout(PATIENCE);
+            measured += 1;
+            hub.broadcast(message);
+            let _ = delivered.send(());
+        } else {
+            hub.broadcast(message);
+        }
+    });
+    let mut command = loadgen(&server.url, LOAD);
+    let child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    is_reached.recv_timeout(PATIENCE).expect("messages");
+    stop(&child);
+    stopped.send(()).expect("the server waits");
+    is_delivered.recv_timeout(PATIENCE).expect("deliveries");
+    stall(STOPPED);
+    go_on(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let lag_ns = number(&report, "/receive_lag_ns/max");
+    assert!(lag_ns >= STOPPED.as_nanos() as f64 * 0.99, "{report:#}");
+    let marks = report["marks"].to_string();
+    assert!(marks.contains("receive_lag"), "{marks}");
+}
