@@ -12,8 +12,8 @@ impl RelayReport {
         self.right = self.wrong_deliveries() == 0
             && self.unsent_by.held == 0
             && self.disconnects.reading == 0;
-        let (in_time, lag) = (&self.latency.in_time, &self.receive_lag_ns);
-        self.marks = Mark::all_of(&self.latency_ns, &in_time.quantiles, &lag.quantiles);
+        let (in_time, arrived) = (&self.latency.in_time, &self.latency.arrived);
+        self.marks = Mark::all_of(&self.latency_ns, &in_time.quantiles, &arrived.quantiles);
         self.invalid_reasons = self.bottlenecks();
         self.valid = self.invalid_reasons.is_empty();
     }

@@ -19,7 +19,7 @@ const JUDGED: [(&str, QuantileOf); 6] = [
     ("p99.99", |times| times.p99_99),
     ("max", |times| times.max),
 ];
-/// Of these: a run in which one is marked is not valid.
+/// Of these: a run that sent so late that one is marked is not valid.
 const DECISIVE: [&str; 2] = ["p50", "p99"];
 
 /// A quantile of the latency of which more than a tenth is the generator's own.
@@ -40,28 +40,35 @@ pub enum MarkCause {
     /// It sent messages late: by so much less the quantile is if they count from when they were
     /// sent. Those that had to wait for the relay count from when they were due.
     Lateness,
-    /// It handled data late: the receive lag at that quantile.
+    /// It handled data late: by so much less the quantile is without the receive lag.
     ReceiveLag,
 }
 
 impl Mark {
-    /// It makes the whole run invalid.
+    /// It makes the whole run invalid: messages that were sent late were another load. What was
+    /// handled late is told by itself, and the latency without it.
     pub fn is_decisive(&self) -> bool {
-        DECISIVE.contains(&self.quantile.as_str())
+        self.cause == MarkCause::Lateness && DECISIVE.contains(&self.quantile.as_str())
     }
 }
 
 impl Mark {
-    /// Of latencies, of the same with messages sent in time, and of the receive lag.
-    pub(crate) fn all_of(latency: &Quantiles, in_time: &Quantiles, lag: &Quantiles) -> Vec<Self> {
+    /// Of latencies, of the same with messages sent in time, and of the same without the receive
+    /// lag, if that is known.
+    pub(crate) fn all_of(
+        latency: &Quantiles,
+        in_time: &Quantiles,
+        arrived: &Quantiles,
+    ) -> Vec<Self> {
+        let arrived = if arrived.count > 0 { arrived } else { latency };
         let mut marks = Vec::new();
         for (name, of) in JUDGED {
             let all_ns = of(latency);
-            let late_ns = all_ns.saturating_sub(of(in_time));
-            for (cause, own_ns) in [
-                (MarkCause::Lateness, late_ns),
-                (MarkCause::ReceiveLag, of(lag)),
+            for (cause, without) in [
+                (MarkCause::Lateness, in_time),
+                (MarkCause::ReceiveLag, arrived),
             ] {
+                let own_ns = all_ns.saturating_sub(of(without));
                 let share = own_ns as f64 / all_ns.max(1) as f64;
                 if share > OWN_SHARE_MAX {
                     marks.push(Self {
@@ -106,21 +113,25 @@ mod tests {
         let none = Quantiles::default();
         assert_eq!(Mark::all_of(&latency, &latency, &none), []);
         // A tenth is allowed.
-        let (in_time, lag) = (quantiles(180, 360, 900, 8100), quantiles(20, 40, 100, 900));
-        assert_eq!(Mark::all_of(&latency, &in_time, &lag), []);
-        let (in_time, lag) = (quantiles(180, 300, 900, 8100), quantiles(50, 40, 100, 900));
-        let marks = Mark::all_of(&latency, &in_time, &lag);
+        let least = quantiles(180, 360, 900, 8100);
+        assert_eq!(Mark::all_of(&latency, &least, &least), []);
+        let (in_time, arrived) = (
+            quantiles(150, 300, 900, 8100),
+            quantiles(150, 360, 900, 8100),
+        );
+        let marks = Mark::all_of(&latency, &in_time, &arrived);
         let expected = [
+            ("p50", MarkCause::Lateness, 25),
             ("p50", MarkCause::ReceiveLag, 25),
             ("p90", MarkCause::Lateness, 25),
         ];
         assert_eq!(told(&marks), expected);
         let decisive: Vec<_> = marks.iter().map(Mark::is_decisive).collect();
-        assert_eq!(decisive, [true, false]);
+        assert_eq!(decisive, [true, false, false]);
     }
 
     #[test]
-    fn a_lag_without_a_latency_marks_nothing() {
+    fn nothing_is_marked_where_nothing_was_measured() {
         let none = Quantiles::default();
         assert_eq!(Mark::all_of(&none, &none, &none), []);
     }
