@@ -154,6 +154,10 @@ for (const name of ['run', 'full']) {
     const [needed, given] = await page.locator('.sheet').evaluate((sheet) => (
       [sheet.scrollHeight, sheet.clientHeight]));
     assert.ok(needed <= given, `${needed} of ${given} pixels`);
+    const tooWide = await page.locator('.wide').evaluateAll((all) => all
+      .filter((each) => each.scrollWidth > each.clientWidth)
+      .map((each) => each.innerText));
+    assert.deepEqual(tooWide, []);
     await picture(page, `report-${name}-print`);
   });
 }
