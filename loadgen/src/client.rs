@@ -45,7 +45,7 @@ pub(crate) struct End {
     pub(crate) at_ns: u64,
 }
 
-/// Whose doing the end of a connection was.
+/// The cause of the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The server said goodbye with this code (RFC 6455 §7.4).

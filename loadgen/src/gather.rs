@@ -35,7 +35,7 @@ pub(crate) struct Gathered<'a> {
     pub(crate) head: Head,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) recorder: Recorder,
-    /// What came after the measured time.
+    /// Deliveries after the measured time.
     pub(crate) drain: Second,
     pub(crate) measured_ns: u64,
     pub(crate) cpu_share: f64,
@@ -500,7 +500,7 @@ fn order(clients: &[ClientOutcome], relay: &Relay) -> Order {
     }
 }
 
-/// What was not sent, by whose doing that was.
+/// Messages that were not sent, by cause.
 fn unsent(clients: &[ClientOutcome]) -> Unsent {
     let mut sums = Unsent::default();
     for client in clients {

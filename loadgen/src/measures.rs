@@ -1,4 +1,4 @@
-//! What is recorded of every delivery beside its latency: how much of that was the generator's own.
+//! The generator's own part of each latency: how late it sent, and how late it received.
 
 use hdrhistogram::Histogram;
 

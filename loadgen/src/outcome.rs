@@ -32,7 +32,7 @@ pub(crate) struct Deserted {
     pub(crate) at_ns: u64,
     /// Messages until then, the warm-up's included.
     pub(crate) sent: u64,
-    /// What one more connection came to.
+    /// The outcome of one more connection.
     pub(crate) probe: Result<(), ErrorKind>,
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn marks(report: &RelayReport) -> Option<String> {
     (!all.is_empty()).then(|| format!("the generator's own: {}", all.join(", ")))
 }
 
-/// What may help if a run is not valid.
+/// Advice for a run that is not valid.
 pub(crate) fn hint(report: &RelayReport) -> Option<String> {
     let url = &report.config.url;
     let is_here = ["://127.", "://localhost", "://[::1]"]
@@ -133,7 +133,7 @@ pub(crate) fn change(change: Change) -> &'static str {
     }
 }
 
-/// What a walk came to: the highest rate that meets its target, and how sure that is.
+/// The result of a walk: the highest rate that meets its target, and how sure that is.
 pub(crate) fn knee(walk: &Walk) -> String {
     let Some(knee) = walk.knee else {
         return match walk.bound {

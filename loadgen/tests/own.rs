@@ -1,4 +1,4 @@
-//! What the generator itself adds to latencies is told, and a run with too much of it is marked.
+//! The report tells the generator's own part of latencies, and marks quantiles that have too much.
 
 mod common;
 mod stand_in;

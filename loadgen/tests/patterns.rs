@@ -1,4 +1,4 @@
-//! What the counts have in common is recognised, and named with the option to use or the part that
+//! Patterns in the counts are recognised, and named with the option to use or the part that
 //! is to be looked at.
 
 mod common;

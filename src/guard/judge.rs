@@ -67,7 +67,7 @@ impl Trier<'_, '_> {
         responder.may_try(*client).map_err(Throttled::refused)
     }
 
-    /// What the client of credentials is told that were no good.
+    /// The refusal for a client whose credentials were no good.
     fn failed(&mut self, refused: Refused) -> Refused {
         let Some((responder, client)) = &mut self.0 else {
             return refused;

@@ -51,7 +51,7 @@ pub(crate) enum KeyDenial {
 }
 
 impl KeyDenial {
-    /// What it counts as.
+    /// The reason that it is counted under.
     pub(crate) fn reason(self) -> Refusal {
         match self {
             KeyDenial::Missing => guard::NO_CREDENTIALS,

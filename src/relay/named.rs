@@ -234,8 +234,8 @@ fn taken() -> Refused {
     Refused::new(409, TAKEN, "Username already connected")
 }
 
-/// What clients of a [`Named`] with these headers are told: a line of text about a name that is
-/// taken, as they have always been, else JSON.
+/// The form of a [`Named`]'s refusals, with these headers: a line of text for a name that is taken,
+/// as clients have always got it, else JSON.
 pub fn rendered(refused: &Refused, cors: &Cors) -> Response {
     cors.on(match refused.code {
         TAKEN => refused.to_text(),

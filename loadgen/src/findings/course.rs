@@ -182,7 +182,7 @@ fn churn_missed(evidence: &Evidence<'_>) -> Option<Finding> {
     Some(finding(FindingKind::ChurnMissed, Culprit::Relay, text))
 }
 
-/// What the generator's own bounds have cut off.
+/// Values that the generator's own bounds have cut off.
 fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     let report = evidence.report;
     let over = |of: &Distribution| of.histogram().map_or(0, |all| histogram::clamped(&all));

@@ -1,4 +1,4 @@
-//! What findings are made of: who read, who published, who heard whom.
+//! The evidence for findings: who read, who published, who heard whom.
 
 use crate::outcome::{ClientOutcome, Course};
 use crate::plan::{Expect, Relay, Role};

@@ -94,7 +94,8 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     }
     out += "<div class=\"wide\" tabindex=\"0\"><table><thead><tr><td></td>\
             <th scope=\"col\">before</th><th scope=\"col\">now</th>\
-            <th scope=\"col\">change</th><th class=\"interval\" scope=\"col\">interval</th></tr></thead><tbody>";
+            <th scope=\"col\">change</th>\
+            <th class=\"interval\" scope=\"col\">interval</th></tr></thead><tbody>";
     for figure in &comparison.figures {
         out += &format!(
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"{}\">{} {}</td>\

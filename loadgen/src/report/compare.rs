@@ -73,7 +73,7 @@ impl RelayReport {
     }
 }
 
-/// What was counted and said in several runs, together.
+/// The counts and findings of several runs together.
 #[derive(Default)]
 struct Sums {
     measured: Deliveries,

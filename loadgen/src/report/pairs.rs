@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Aborted, Change, Compared, Head, Summary};
 
-/// What pairs of runs against two servers came to.
+/// The result of pairs of runs against two servers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PairsReport {
     /// [`Self::KIND`].
     pub kind: String,
-    /// What every report begins with: that of the first run.
+    /// The head of every report: that of the first run.
     #[serde(flatten)]
     pub head: Head,
     /// URL of the server that is compared with.
@@ -73,7 +73,7 @@ impl PairsReport {
     }
 }
 
-/// What was counted over all runs, those that ran again included.
+/// Counts over all runs, those that ran again included.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Pairs that ran again.

@@ -1,7 +1,7 @@
 //! By which ratio two sides differ, with an interval: Hodges and Lehmann's estimates, which a few
 //! wild values do not move, and the intervals that belong to the signed-rank and the rank-sum test.
 
-/// What an interval misses the truth by chance, where there are values enough.
+/// The share of intervals that miss the truth by chance, given enough values.
 const MISSED_MAX: f64 = 0.05;
 /// The same in standard deviations of the normal distribution.
 const MISSED_DEVIATIONS: f64 = 1.959_964;

@@ -83,7 +83,7 @@ pub(crate) struct Worker {
     slow: SlowReaders,
     /// When the schedule has the next message, as the last look at it said.
     next_due_ns: u64,
-    /// What the kernel's receive times are counted from.
+    /// The origin of the kernel's receive times.
     day: TimeOfDay,
     /// Which reads take one.
     choice: Choice,

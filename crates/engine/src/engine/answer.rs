@@ -317,7 +317,7 @@ impl AnswerSlot {
     }
 }
 
-/// What a client is told whose deferred answer never came.
+/// The refusal for a client whose deferred answer did not come in time.
 pub(super) fn unanswered() -> Refused {
     Refused::of(Refusal::AnswerTimeout, 503, "The answer took too long.").retry_after(1)
 }

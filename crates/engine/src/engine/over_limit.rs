@@ -21,7 +21,7 @@ impl OverLimit {
         }
     }
 
-    /// What the client is told.
+    /// The refusal.
     pub(super) fn refused(self, settings: &Settings) -> Refused {
         let retry_after_s = match (self, &settings.connects_per_ip) {
             (OverLimit::Rate, Some(rate)) => rate.retry_after_s(),

@@ -111,7 +111,7 @@ pub struct Refused {
     pub message: Cow<'static, str>,
     /// Headers that belong to it, such as `Retry-After`.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// What it counts as.
+    /// The reason that it is counted under.
     pub counts_as: Refusal,
     /// Whether the connection ends with the answer even if the client would keep it: then guessing
     /// takes a connection for each guess.
@@ -182,7 +182,7 @@ impl Refused {
     }
 }
 
-/// How a path's refusals are given their form.
+/// Gives a path's refusals their form.
 pub(super) type Renderer = dyn Fn(&Refused) -> Response + Send + Sync;
 
 /// Connections refused before they were open, by why. The reasons of endpoints follow those of the

@@ -230,7 +230,7 @@ pub struct ShardStats {
     pub last_turn_ns: Counter,
 }
 
-/// What an engine has that is counted apart.
+/// The endpoints and reasons that an engine counts apart.
 pub(super) struct Counted {
     pub(super) endpoints: usize,
     /// Reasons of endpoints to refuse clients.

@@ -36,8 +36,8 @@ pub struct RoomEntry {
 }
 
 impl Handle {
-    /// Members of a room on all shards, ports aside, as far as is known at this moment; 0 if there
-    /// is no such room. Returns at once.
+    /// Counts the members of a room on all shards, without ports, as far as is known at this
+    /// moment. There are 0 if the room does not exist. It does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
         let room = self.doors.interconnect.directory.find(&key(endpoint, room));
         room.map_or(0, |room| room.members())

@@ -26,7 +26,7 @@ pub(super) struct Behind {
 #[derive(Default)]
 struct Waiting {
     messages: VecDeque<Behind>,
-    /// What their frames take.
+    /// Bytes of their frames.
     frame_bytes: usize,
 }
 

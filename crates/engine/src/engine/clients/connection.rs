@@ -201,7 +201,7 @@ impl Memberships {
     }
 }
 
-/// What a connection needs before it is open.
+/// The state of a connection before it is open.
 #[derive(Default)]
 pub(in crate::engine) struct Cold {
     /// Received and not yet used: the request so far, or what followed it.
@@ -211,15 +211,15 @@ pub(in crate::engine) struct Cold {
     pub(in crate::engine) wanted_bytes: usize,
     /// The body so far, where it is chunked.
     pub(in crate::engine) chunked: Option<Chunked>,
-    /// What the head decides of a request whose body is awaited.
+    /// The verdict on the head of a request whose body is awaited.
     pub(in crate::engine) verdict: Option<HeadVerdict>,
-    /// Where a deferred answer will be.
+    /// The slot for a deferred answer.
     pub(in crate::engine) answer: Option<Arc<AnswerSlot>>,
-    /// What holds for the client where that answer lets it in.
+    /// The terms on which that answer lets the client in.
     pub(in crate::engine) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
     pub(in crate::engine) proxy: Option<SocketAddr>,
-    /// What all of this takes.
+    /// The memory that all of this takes.
     pub(in crate::engine) held: Held,
     /// The client was told to send the body.
     pub(in crate::engine) is_body_invited: bool,
@@ -433,7 +433,7 @@ impl Connection {
         self.tls.as_deref_mut()
     }
 
-    /// What it needs before it is open, if anything is kept of it.
+    /// Its state before it is open, if there is any.
     pub(in crate::engine) fn cold(&self) -> Option<&Cold> {
         self.cold.as_deref()
     }
@@ -443,12 +443,12 @@ impl Connection {
         self.cold.as_deref_mut()
     }
 
-    /// What it needs before it is open: from now on kept.
+    /// Its state before it is open. It is made if there is none.
     pub(in crate::engine) fn cold_mut(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }
 
-    /// Takes that out: the request is over.
+    /// Takes that state out: the request is over.
     pub(in crate::engine) fn take_cold(&mut self) -> Option<Box<Cold>> {
         self.cold.take()
     }

@@ -69,14 +69,14 @@ pub(in crate::engine) struct Core {
     pub(super) doors: Arc<Doors>,
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
-    /// What each endpoint keeps on this shard.
+    /// The local state of each endpoint on this shard.
     pub(super) locals: Vec<Box<dyn Any>>,
     /// Endpoints that have work left.
     pub(super) at_work: VecDeque<EndpointId>,
     /// For connections that are still to come.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
-    /// What may still be done in this turn.
+    /// The work that is left in this turn.
     pub(super) work: Work,
     pub(super) connections: Slots<Connection>,
     next_generation: u32,
@@ -225,7 +225,7 @@ impl Core {
         &self.doors
     }
 
-    /// What may still be done in this turn.
+    /// The work that is left in this turn.
     #[inline]
     pub(in crate::engine) fn work(&mut self) -> &mut Work {
         &mut self.work

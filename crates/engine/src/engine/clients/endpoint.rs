@@ -1,8 +1,8 @@
-//! What a path does with its WebSockets: the trait that the relay's own endpoints implement, and an
-//! embedder's. Plain requests are for a [`Service`](crate::Service).
+//! Endpoints: the trait for the WebSockets of a path. The relay's own endpoints implement it, and
+//! so do an embedder's. Plain requests are for a [`Service`](crate::Service).
 //!
-//! Everything here is called on the connection's own shard and must not wait. What has to wait (a
-//! database, a key server) is deferred: [`Responder`] hands out a token that may be answered from
+//! All methods are called on the connection's own shard and must not wait. Defer work that has to
+//! wait (for a database, a key server): [`Responder`] hands out a token that may be answered from
 //! any thread.
 
 use std::marker::PhantomData;
@@ -27,18 +27,18 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 
-/// What a path does with its WebSockets. One value serves all shards, so what it changes it has
-/// to share by itself; what belongs to one connection goes into its [`Endpoint::State`], what
-/// belongs to one shard into its [`Endpoint::Local`].
+/// An endpoint handles the WebSockets of a path. One value serves all shards, so data that it
+/// changes needs a lock or an atomic, unless it belongs to one connection ([`Endpoint::State`]) or
+/// to one shard ([`Endpoint::Local`]).
 ///
-/// Where one of these panics, that connection is closed with 1011 and nothing else happens.
+/// If a method panics, that connection is closed with 1011 and nothing else happens.
 pub trait Endpoint: Sized + Send + Sync + 'static {
-    /// What is kept for each connection: [`Accept::state`], [`Session::state`]. Nothing is until it
-    /// is asked for. `()` if nothing ever is.
+    /// The state of a connection: [`Accept::state`], [`Session::state`]. It is made when it is
+    /// first asked for. `()` if there is none.
     type State: Default + Send + 'static;
 
-    /// What is kept on each shard and never leaves it, and what is done there besides answering
-    /// clients: [`Session::local`]. `()` if nothing is.
+    /// The state of a shard, which never leaves it, and the work that is done there besides
+    /// answering clients: [`Session::local`]. `()` if there is none.
     type Local: Local;
 
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
@@ -46,7 +46,7 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the endpoint cannot work without is not to be had: the engine does not start.
+    /// The endpoint cannot work, for example for want of a file: the engine does not start.
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())

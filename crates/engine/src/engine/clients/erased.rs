@@ -58,7 +58,7 @@ pub(in crate::engine) trait ErasedService: Send + Sync {
     fn reasons(&self) -> Vec<&'static str>;
 }
 
-/// The endpoint of a path that has none: nobody gets a WebSocket.
+/// The default endpoint of a path: nobody gets a WebSocket.
 pub(in crate::engine) struct NoWebSocket;
 
 impl Endpoint for NoWebSocket {

@@ -11,7 +11,7 @@ use crate::engine::ids::Key;
 
 /// The terms on which a connection becomes a WebSocket.
 pub(in crate::engine) struct Opening {
-    /// What its endpoint keeps for it; `None`: the default, once it is asked for.
+    /// The state that its endpoint keeps for it; `None`: the default, once it is asked for.
     pub(in crate::engine) state: Option<ErasedState>,
     pub(in crate::engine) terms: Option<Terms>,
     /// The window with which the client inflates, as a power of two; zero: permessage-deflate was

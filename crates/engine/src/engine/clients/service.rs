@@ -5,7 +5,7 @@ use crate::engine::answer::{Answer, EndpointError, HeadVerdict, Request};
 use crate::engine::handle::Handle;
 use crate::wire::http::Response;
 
-/// What a path does with plain HTTP requests. One value serves all shards.
+/// A service answers the plain HTTP requests of a path. One value serves all shards.
 ///
 /// As an [`Endpoint`](crate::Endpoint) it is called on the connection's own shard and must not
 /// wait; if it panics, that one request is answered with 500. A path without a service answers GET
@@ -16,7 +16,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the service cannot work without is not to be had: the engine does not start.
+    /// The service cannot work, for example for want of a file: the engine does not start.
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())
@@ -79,7 +79,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     }
 }
 
-/// The service of a path that has none: 426.
+/// The default service of a path: 426.
 pub(in crate::engine) struct UpgradeRequired;
 
 impl Service for UpgradeRequired {

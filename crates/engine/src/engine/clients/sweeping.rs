@@ -1,4 +1,4 @@
-//! What of an open connection is due, and what is tried again once a tick.
+//! Deadlines of open connections, and sends that are tried again once a tick.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -185,7 +185,7 @@ pub(in crate::engine) fn has_body(head: &Head<'_>) -> bool {
     !matches!(head.body, BodyLength::None | BodyLength::Length(0))
 }
 
-/// Where a request ends whose body is not awaited; `None`: its body is on its way.
+/// The end of a request whose body is not awaited; `None` if its body is still on its way.
 pub(in crate::engine) fn end_without_body(head: &Head<'_>, head_len: usize) -> Option<usize> {
     (!has_body(head)).then_some(head_len)
 }

@@ -22,8 +22,7 @@ use crate::engine::refusal::Renderer;
 use crate::engine::shard::stop::Stop;
 use crate::engine::tls::TlsSession;
 
-/// What the edge of a shard knows: paths, what answers plain requests for them, and whether anybody
-/// may still come in.
+/// The edge of a shard: paths, the services behind them, and whether anybody may still come in.
 pub(in crate::engine) struct Edge {
     pub(in crate::engine) router: Arc<Router>,
     /// By the number of the endpoint.
@@ -31,7 +30,7 @@ pub(in crate::engine) struct Edge {
     pub(in crate::engine) stop: Stop,
 }
 
-/// What an endpoint's paths do with plain requests, and the form of what they refuse.
+/// How an endpoint's paths answer plain requests, and which form their refusals have.
 pub(in crate::engine) struct Plain {
     pub(in crate::engine) service: Arc<dyn ErasedService>,
     /// `None`: a line of text.

@@ -607,7 +607,7 @@ impl Edge {
     }
 }
 
-/// What a client is told whose upgrade is none.
+/// The refusal of an upgrade that is not valid.
 fn no_upgrade(error: HandshakeError) -> Refused {
     let refused = Refused::new(error.status(), error.name(), error.to_string());
     let refused = refused.counted_as(Refusal::BadUpgrade);
