@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::plan::{Arrivals, Expect};
+use crate::plan::{Arrivals, Expect, Priority};
 
 mod ab;
 mod parse;
@@ -219,6 +219,12 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
 
+    /// How these threads are scheduled: real-time (SCHED_RR), so that a delivery is taken when it
+    /// arrives and not when the relay pauses, or as any other thread. It takes CAP_SYS_NICE or
+    /// `ulimit -r 1`; auto asks for it in an open loop, and does without it if it has to
+    #[arg(long, value_enum, default_value_t = Priority::Auto)]
+    pub priority: Priority,
+
     /// Give up on a connection that is not upgraded after this time
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -227,7 +233,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text", "payload", "repeat"])]
     #[arg(conflicts_with_all = ["rate_steps", "find_max", "abort_if", "compare", "churn"])]
-    #[arg(conflicts_with = "storm_every")]
+    #[arg(conflicts_with_all = ["storm_every", "priority"])]
     pub handshakes: Option<u32>,
 
     /// With --handshakes: connections in flight [default: 64]

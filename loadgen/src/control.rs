@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::plan::{Plan, Relay, Role, Target, Work};
+use crate::plan::{Plan, Priority, Relay, Role, Target, Work};
 use crate::push::Push;
 use crate::spread::Joint;
 use crate::stamp::Payloads;
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     /// Offer permessage-deflate (RFC 7692).
     pub(crate) deflate: bool,
     pub(crate) threads: u32,
+    pub(crate) priority: Priority,
     pub(crate) connect_timeout: Duration,
     /// Addresses to connect from, in turn.
     source_ips: Vec<IpAddr>,
@@ -43,6 +44,7 @@ impl Shared {
             tls: plan.tls.clone(),
             deflate: plan.deflate,
             threads: plan.threads,
+            priority: plan.priority,
             connect_timeout: plan.connect_timeout,
             push: plan.push.clone(),
             source_ips: plan.source_ips.clone(),

@@ -51,6 +51,8 @@ struct Sums {
     clock_steps: u64,
     ends: Ends,
     shares: Vec<f64>,
+    /// Threads that had real-time scheduling.
+    realtime: usize,
     compressed: u64,
     churn: Churned,
 }
@@ -78,6 +80,7 @@ impl Sums {
             clock_steps: 0,
             ends: Ends::new(),
             shares: Vec::new(),
+            realtime: 0,
             compressed: 0,
             churn: Churned {
                 due: 0,
@@ -105,6 +108,7 @@ impl Sums {
         self.clock_steps = self.clock_steps.max(outcome.clock_steps);
         self.ends.merge(&outcome.ends);
         self.shares.push(outcome.busy);
+        self.realtime += usize::from(outcome.is_realtime);
         self.compressed += outcome.compressed;
         let churn = &mut self.churn;
         churn.due += outcome.churn.due;
@@ -211,7 +215,7 @@ impl RelayReport {
             repeats: None,
             comparison: None,
             aborted: None,
-            generator: Generator::of(gathered.cpu_share, sums.shares),
+            generator: Generator::of(gathered.cpu_share, sums.shares, sums.realtime),
             valid: true,
             invalid_reasons: Vec::new(),
             latency_comparable: matches!(relay.pace, Pace::Open { .. }),
@@ -256,9 +260,10 @@ impl RelayReport {
 }
 
 impl Generator {
-    fn of(cpu_share: f64, thread_shares: Vec<f64>) -> Self {
+    fn of(cpu_share: f64, thread_shares: Vec<f64>, realtime: usize) -> Self {
         Self {
             cpu_share,
+            is_realtime: realtime == thread_shares.len(),
             busiest_thread_share: thread_shares.iter().copied().fold(0.0, f64::max),
             thread_shares,
         }

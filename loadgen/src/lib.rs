@@ -55,6 +55,7 @@ mod measures;
 mod outcome;
 mod pacing;
 mod page;
+mod priority;
 mod receive;
 mod scrape;
 mod search;

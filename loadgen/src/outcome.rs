@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) compressed: u64,
     /// CPU time over wall time while measuring.
     pub(crate) busy: f64,
+    /// It had real-time scheduling.
+    pub(crate) is_realtime: bool,
 }
 
 /// What became of one thread's clients that come and go.

@@ -30,6 +30,8 @@ pub struct Plan {
     pub deflate: bool,
     /// Threads that share the connections.
     pub threads: u32,
+    /// How these threads are scheduled.
+    pub priority: Priority,
     /// A connection that is not upgraded after this time fails the run.
     pub connect_timeout: Duration,
     /// Payload bytes of every message.
@@ -312,6 +314,17 @@ pub enum Pace {
         /// Messages of one publisher under way.
         window: u32,
     },
+}
+
+/// How the threads that load are scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Priority {
+    /// Real-time in an open loop, if the system permits it.
+    Auto,
+    /// Real-time, or the run fails.
+    Realtime,
+    /// As every other thread.
+    Normal,
 }
 
 /// How far apart messages are due in an open loop.

@@ -1,6 +1,8 @@
 //! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
-use crate::report::{Bound, Change, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm, Walk};
+use crate::report::{
+    Bound, Change, Generator, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm, Walk,
+};
 use crate::units::{amount, bytes, grouped, ratio, time};
 
 /// Whether something is good news.
@@ -96,12 +98,27 @@ pub(crate) fn hint(report: &RelayReport) -> Option<String> {
         .iter()
         .any(|host| url.contains(host));
     (!report.valid && is_here).then(|| {
+        // A closed loop does not ask for it.
+        let can_be_realtime = !report.generator.is_realtime && report.config.rate.is_some();
         format!(
-            "generator and relay share the {} core(s) of this machine: fewer threads of the relay, \
-             or cores for each (taskset), may help",
-            report.head.machine.cores
+            "generator and relay share the {} core(s) of this machine: {}fewer threads of the \
+             relay, or cores for each (taskset), may help",
+            report.head.machine.cores,
+            if can_be_realtime {
+                "real-time scheduling of the generator (CAP_SYS_NICE, or ulimit -r 1), "
+            } else {
+                ""
+            },
         )
     })
+}
+
+/// That of the generator's threads.
+pub(crate) fn scheduling(generator: &Generator) -> &'static str {
+    match generator.is_realtime {
+        true => "real-time",
+        false => "normal",
+    }
 }
 
 fn wrong(report: &RelayReport) -> String {
@@ -271,7 +288,14 @@ pub(crate) fn load(report: &RelayReport) -> Vec<Vec<String>> {
         ("warm-up", seconds(config.warmup_ms)),
         ("duration", seconds(config.duration_ms)),
         ("measured", time(report.measured_ms * 1e6)),
-        ("threads", config.threads.to_string()),
+        (
+            "threads",
+            format!(
+                "{}, {} scheduling",
+                config.threads,
+                scheduling(&report.generator)
+            ),
+        ),
         ("seed", config.seed.to_string()),
     ];
     rows.extend(special(report));

@@ -157,6 +157,11 @@ fn what_cannot_be_compared_is_undecided_with_its_reason() {
     invalid["repeats"]["runs"][3]["valid"] = false.into();
     let invalid_file = folder.path().join("invalid.json");
     with_latencies(&invalid, &[900, 1000, 1100, 1000, 1000], &invalid_file);
+    let mut other = before.clone();
+    let is_realtime = before["generator"]["is_realtime"].as_bool().expect("known");
+    other["generator"]["is_realtime"] = (!is_realtime).into();
+    let other_file = folder.path().join("other.json");
+    with_latencies(&other, &[900, 1000, 1100, 1000, 1000], &other_file);
     for (options, file, reason) in [
         ("--repeat 5 --size 100", &file, "the loads differ"),
         (
@@ -168,6 +173,11 @@ fn what_cannot_be_compared_is_undecided_with_its_reason() {
             "--repeat 5",
             &invalid_file,
             "the generator was the bottleneck of the earlier run",
+        ),
+        (
+            "--repeat 5",
+            &other_file,
+            "one generator had real-time scheduling",
         ),
     ] {
         let load = format!("{SHORT} {options} --compare {}", file.display());

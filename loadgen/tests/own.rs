@@ -3,11 +3,11 @@
 mod common;
 mod stand_in;
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{Behaviour, loadgen, number, report, serve};
+use common::{Behaviour, loadgen, number, report, run, serve};
 use loadgen::report::Report;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
@@ -16,6 +16,8 @@ use stand_in::{Hub, StandIn, stall};
 const LOAD: &str = "--clients 8 --rate 400 --duration 2s --warmup 100ms --output json";
 /// Messages of the measured time after which the generator is stopped.
 const STOP_AFTER: u64 = 100;
+/// Messages of 800 that a server holds back until the generator stands still.
+const HELD: u64 = 16;
 const TRIES_MAX: usize = 5;
 const STOPPED: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,17 +134,20 @@ fn data_that_lay_in_the_kernel_while_the_generator_stood_still_is_its_lag() {
     let (reached, is_reached) = channel();
     let (stopped, is_stopped) = channel();
     let (delivered, is_delivered) = channel();
-    let mut measured = 0;
+    let (mut measured, mut held) = (0, Vec::new());
     let server = StandIn::with(move |hub: &mut Hub, message| {
         measured += message.phase() as u64;
-        if measured == STOP_AFTER {
+        if !(STOP_AFTER..STOP_AFTER + HELD).contains(&measured) {
+            return hub.broadcast(message);
+        }
+        held.push(message.clone());
+        if held.len() as u64 == HELD {
             let _ = reached.send(());
             let _ = is_stopped.recv_timeout(PATIENCE);
-            measured += 1;
-            hub.broadcast(message);
+            for message in held.drain(..) {
+                hub.broadcast(&message);
+            }
             let _ = delivered.send(());
-        } else {
-            hub.broadcast(message);
         }
     });
     let mut command = loadgen(&server.url, LOAD);
@@ -159,4 +164,64 @@ fn data_that_lay_in_the_kernel_while_the_generator_stood_still_is_its_lag() {
     assert!(lag_ns >= STOPPED.as_nanos() as f64 * 0.99, "{report:#}");
     let marks = report["marks"].to_string();
     assert!(marks.contains("receive_lag"), "{marks}");
+    // That is more than one delivery in a hundred, so that it reaches a quantile that decides.
+    assert!(is_marked(&report, "p99", "receive_lag"), "{marks}");
+    assert_eq!(report["valid"], false);
+    let reasons = report["invalid_reasons"].to_string();
+    assert!(reasons.contains("it handled data late"), "{reasons}");
+}
+
+/// The generator as a user whom the system permits no real-time scheduling.
+fn without_permission(url: &str, arguments: &str) -> Command {
+    let own = loadgen(url, arguments);
+    let (dropper, options): (_, &[&str]) = if rustix::process::getuid().is_root() {
+        (
+            "setpriv",
+            &["--bounding-set=-sys_nice", "--inh-caps=-sys_nice"],
+        )
+    } else {
+        ("prlimit", &["--rtprio=0:0"])
+    };
+    let mut command = Command::new(dropper);
+    command
+        .args(options)
+        .arg(own.get_program())
+        .args(own.get_args());
+    command
+}
+
+#[test]
+fn a_system_that_permits_no_real_time_scheduling_is_told() {
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --rate 100 --duration 100ms --warmup 0 --output json";
+    let output = without_permission(&url, load).output().expect("it starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(report["generator"]["is_realtime"], false);
+    let load = format!("{load} --priority realtime");
+    let output = without_permission(&url, &load).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("--priority realtime: Operation not permitted"),
+        "{told}"
+    );
+}
+
+#[test]
+fn real_time_scheduling_is_asked_for_in_an_open_loop() {
+    let url = serve(Behaviour::default());
+    let load = "--clients 2 --duration 100ms --warmup 0 --threads 2";
+    let of = |option: &str| {
+        report(&url, &format!("{load} {option}")).1["generator"]["is_realtime"].clone()
+    };
+    for option in ["--rate max --window 1", "--rate 100 --priority normal"] {
+        assert_eq!(of(option), false, "{option}");
+    }
+    let insists = run(
+        &url,
+        &format!("{load} --rate max --window 1 --priority realtime"),
+    );
+    let is_permitted = insists.status.success();
+    assert_eq!(of("--rate 100"), is_permitted);
 }

@@ -149,7 +149,9 @@ impl Generator {
     pub(crate) fn start_nice(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]).arg(&self.program);
-        self.spawn(command, url, args, self.own_cpu(pinned).as_slice())
+        let mut all = strings(&["--priority", "normal"]);
+        all.extend_from_slice(args);
+        self.spawn(command, url, &all, self.own_cpu(pinned).as_slice())
     }
 
     fn own_cpu(&self, pinned: bool) -> Option<usize> {

@@ -70,6 +70,7 @@ impl Args {
             tls: self.tls(&target)?,
             target,
             deflate: self.deflate,
+            priority: self.priority,
             threads: self.threads.min(match work {
                 Work::Handshakes(handshakes) => handshakes.concurrency,
                 Work::Relay(relay) => relay.clients,

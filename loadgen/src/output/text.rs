@@ -8,7 +8,7 @@ mod series;
 
 use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};
 use crate::units::{grouped, time};
-use crate::words::{hint, marks};
+use crate::words::{hint, marks, scheduling};
 use page::Page;
 
 impl Report {
@@ -169,10 +169,11 @@ impl RelayReport {
         out.row(
             "generator",
             &format!(
-                "{:.1} % of a core, busiest of {} thread(s) {:.1} %",
+                "{:.1} % of a core, busiest of {} thread(s) {:.1} %, {} scheduling",
                 generator.cpu_share * 100.0,
                 self.config.threads,
-                generator.busiest_thread_share * 100.0
+                generator.busiest_thread_share * 100.0,
+                scheduling(generator)
             ),
         );
         let lost = &self.disconnects;

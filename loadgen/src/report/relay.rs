@@ -261,6 +261,9 @@ pub struct Generator {
     pub busiest_thread_share: f64,
     /// The same of each thread.
     pub thread_shares: Vec<f64>,
+    /// All threads had real-time scheduling.
+    #[serde(default)]
+    pub is_realtime: bool,
 }
 
 /// Something that went wrong, and how often.

@@ -165,6 +165,9 @@ fn caveats(then: (&RelayReport, &[Summary]), now: (&RelayReport, &[Summary])) ->
     if then.0.config.load() != now.0.config.load() {
         caveats.push("the loads differ".to_owned());
     }
+    if then.0.generator.is_realtime != now.0.generator.is_realtime {
+        caveats.push("one generator had real-time scheduling".to_owned());
+    }
     for ((report, runs), name) in [(then, "the earlier run"), (now, "this run")] {
         if !report.valid || runs.iter().any(|run| !run.valid) {
             caveats.push(format!("the generator was the bottleneck of {name}"));

@@ -28,7 +28,8 @@ use crate::interval::{Cell, Interval, Spans};
 use crate::measures::Moment;
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
-use crate::plan::{Relay, Role};
+use crate::plan::{Priority, Relay, Role};
+use crate::priority::become_realtime;
 use crate::push;
 use crate::receive::{Arrivals, Tally, walk_of};
 use crate::spread::Spread;
@@ -94,6 +95,7 @@ pub(crate) struct Worker {
     told_sent: bool,
     cpu_at_measure: Option<(u64, Duration)>,
     cpu_at_end: Option<(u64, Duration)>,
+    is_realtime: bool,
 }
 
 impl Worker {
@@ -149,6 +151,7 @@ impl Worker {
             told_sent: false,
             cpu_at_measure: None,
             cpu_at_end: None,
+            is_realtime: false,
         };
         Ok((worker, waker))
     }
@@ -157,6 +160,7 @@ impl Worker {
     pub(crate) fn run(mut self) -> Outcome {
         let mut events = Events::with_capacity(EVENTS);
         let cell = Arc::clone(&self.cell);
+        self.take_priority();
         while !self.shared.is_finished() {
             self.open_more();
             if let Err(error) = self.wait(&mut events) {
@@ -182,6 +186,21 @@ impl Worker {
             self.note_progress();
         }
         self.hand_in()
+    }
+
+    /// On the thread itself, before it has anything to do.
+    fn take_priority(&mut self) {
+        let priority = self.shared.priority;
+        if !priority.asks(&self.relay) {
+            return;
+        }
+        match become_realtime() {
+            Ok(()) => self.is_realtime = true,
+            Err(why) if priority == Priority::Realtime => {
+                self.fail(format!("--priority realtime: {why}"));
+            }
+            Err(_) => {}
+        }
     }
 
     // ---- failing ----
@@ -500,6 +519,7 @@ impl Worker {
             last_arrival_ns: self.tally.last_arrival_ns,
             compressed: self.tally.compressed,
             busy,
+            is_realtime: self.is_realtime,
         }
     }
 }
