@@ -166,16 +166,14 @@ impl RelayReport {
 
     fn verdict(&self, out: &mut Page) {
         let generator = &self.generator;
-        out.row(
-            "generator",
-            &format!(
-                "{:.1} % of a core, busiest of {} thread(s) {:.1} %, {} scheduling",
-                generator.cpu_share * 100.0,
-                self.config.threads,
-                generator.busiest_thread_share * 100.0,
-                scheduling(generator)
-            ),
+        let own = format!(
+            "{:.1} % of a core, busiest of {} thread(s) {:.1} %, {} scheduling",
+            generator.cpu_share * 100.0,
+            self.config.threads,
+            generator.busiest_thread_share * 100.0,
+            scheduling(generator)
         );
+        out.row("generator", &own);
         let lost = &self.disconnects;
         if lost.reading + lost.stalled + lost.slow > 0 {
             out.row(
