@@ -443,7 +443,7 @@ impl Connection {
         self.cold.as_deref_mut()
     }
 
-    /// Its state before it is open. It is made if there is none.
+    /// The state before the connection is open, created on first use.
     pub(in crate::engine) fn cold_mut(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }

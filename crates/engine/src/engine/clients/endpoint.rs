@@ -33,12 +33,12 @@ use crate::wire::http::Response;
 ///
 /// If a method panics, that connection is closed with 1011 and nothing else happens.
 pub trait Endpoint: Sized + Send + Sync + 'static {
-    /// The state of a connection: [`Accept::state`], [`Session::state`]. It is made when it is
-    /// first asked for. `()` if there is none.
+    /// The state of a connection: [`Accept::state`], [`Session::state`]. The engine creates it on
+    /// first use. An endpoint without such state uses `()`.
     type State: Default + Send + 'static;
 
     /// The state of a shard, which never leaves it, and the work that is done there besides
-    /// answering clients: [`Session::local`]. `()` if there is none.
+    /// answering clients: [`Session::local`]. An endpoint without such state uses `()`.
     type Local: Local;
 
     /// The engine is about to start. An endpoint that publishes or reports by itself keeps a clone
