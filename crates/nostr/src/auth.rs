@@ -1,0 +1,201 @@
+//! How a client proves that it has a key (NIP-42).
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::event::{EventError, ParsedEvent};
+use crate::hex::{Bytes32, to_hex};
+use crate::kind::CLIENT_AUTH;
+
+/// How far `created_at` may be off, in seconds.
+const WINDOW_S: u64 = 600;
+
+/// What a client has to sign: random, and one for each connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Challenge(String);
+
+impl Challenge {
+    /// 16 random bytes, as hexadecimal digits. `None`: the system has no randomness.
+    pub fn random() -> Option<Challenge> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).ok()?;
+        Some(Challenge(to_hex(&bytes)))
+    }
+
+    /// The text that is sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a proof is not taken. The text follows the prefix that NIP-01 asks for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The event is none that the relay could take.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// It is an event of another kind.
+    #[error("invalid: an AUTH event has kind 22242")]
+    Kind,
+    /// It was made too long ago, or for later.
+    #[error("invalid: created_at is more than ten minutes off")]
+    Time,
+    /// The connection has not been asked anything.
+    #[error("invalid: this connection has no challenge")]
+    NotAsked,
+    /// It answers another question.
+    #[error("invalid: the challenge is not this connection's")]
+    Challenge,
+    /// It is for another relay.
+    #[error("invalid: the event is for another relay than {0}")]
+    Relay(String),
+}
+
+/// The URLs by which a relay is known, in the form in which they are compared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RelayUrls {
+    urls: Vec<String>,
+    normal: Vec<String>,
+}
+
+impl RelayUrls {
+    /// The URLs that the operator has given: the first is the canonical one.
+    pub fn new(urls: Vec<String>) -> RelayUrls {
+        let normal = urls.iter().map(|url| normal(url)).collect();
+        RelayUrls { urls, normal }
+    }
+
+    /// Whether there are none: then nobody can prove a key.
+    pub fn is_empty(&self) -> bool {
+        self.urls.is_empty()
+    }
+
+    /// Whether `url` is one of them, but for the default port and a slash at the end.
+    fn contains(&self, url: &str) -> bool {
+        self.normal.contains(&normal(url))
+    }
+
+    /// Checks a proof. Returns the key that is proven.
+    ///
+    /// # Errors
+    ///
+    /// It does not hold: the first reason.
+    pub fn prove(
+        &self,
+        json: &str,
+        challenge: Option<&Challenge>,
+        now: u64,
+    ) -> Result<Bytes32, AuthError> {
+        let event = ParsedEvent::parse(json)?;
+        if event.kind != CLIENT_AUTH {
+            return Err(AuthError::Kind);
+        }
+        if event.created_at.abs_diff(now) > WINDOW_S {
+            return Err(AuthError::Time);
+        }
+        let challenge = challenge.ok_or(AuthError::NotAsked)?;
+        if event.tag("challenge") != Some(challenge.as_str()) {
+            return Err(AuthError::Challenge);
+        }
+        if !event.tag("relay").is_some_and(|url| self.contains(url)) {
+            let own = self.urls.first().cloned().unwrap_or_default();
+            return Err(AuthError::Relay(own));
+        }
+        event.check_id()?;
+        let event = event.into_unverified().verify()?;
+        Ok(*event.pubkey())
+    }
+}
+
+/// A URL without what says nothing: its default port, slashes at the end, and the case of scheme
+/// and host.
+fn normal(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (host, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, ""),
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    let port = match &*scheme {
+        "wss" => ":443",
+        _ => ":80",
+    };
+    let host = host.strip_suffix(port).unwrap_or(&host);
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Draft, Signer};
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn draft(challenge: &str, relay: &str) -> Draft {
+        let tag = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
+        Draft {
+            created_at: NOW,
+            kind: CLIENT_AUTH,
+            tags: vec![tag("relay", relay), tag("challenge", challenge)],
+            content: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_proof_names_relay_and_challenge() {
+        let signer = Signer::new([9; 32]).expect("a key");
+        let urls = RelayUrls::new(vec!["wss://relay.example/nostr".into()]);
+        let challenge = Challenge("abc".into());
+        let prove = |draft: Draft| urls.prove(signer.sign(draft).json(), Some(&challenge), NOW);
+        let own = "wss://relay.example/nostr";
+        assert_eq!(prove(draft("abc", own)), Ok(signer.public_key()));
+        for same in [
+            "wss://RELAY.example:443/nostr/",
+            "WSS://relay.example/nostr",
+        ] {
+            assert_eq!(prove(draft("abc", same)), Ok(signer.public_key()), "{same}");
+        }
+        for other in [
+            "ws://relay.example/nostr",
+            "wss://relay.example",
+            "wss://evil.example/nostr",
+            "wss://relay.example:80/nostr",
+            "",
+            "wss://relay.example.evil/nostr",
+        ] {
+            let error = AuthError::Relay(own.into());
+            assert_eq!(prove(draft("abc", other)), Err(error), "{other}");
+        }
+        assert_eq!(prove(draft("abd", own)), Err(AuthError::Challenge));
+        let other = Draft {
+            kind: 1,
+            ..draft("abc", own)
+        };
+        assert_eq!(prove(other), Err(AuthError::Kind));
+        for created_at in [NOW - 601, NOW + 601] {
+            let late = Draft {
+                created_at,
+                ..draft("abc", own)
+            };
+            assert_eq!(prove(late), Err(AuthError::Time));
+        }
+        let event = signer.sign(draft("abc", own));
+        assert_eq!(
+            urls.prove(event.json(), None, NOW),
+            Err(AuthError::NotAsked)
+        );
+        let forged = event
+            .json()
+            .replace("\"content\":\"\"", "\"content\":\"x\"");
+        let forged = urls.prove(&forged, Some(&challenge), NOW);
+        assert_eq!(forged, Err(AuthError::Event(EventError::WrongId)));
+    }
+
+    #[test]
+    fn challenges_differ() {
+        let [one, other] = [(); 2].map(|()| Challenge::random().expect("randomness"));
+        assert_ne!(one, other);
+        assert_eq!(one.as_str().len(), 32);
+    }
+}

@@ -1,0 +1,297 @@
+use super::*;
+
+fn signer() -> Signer {
+    Signer::new([7; 32]).expect("a key")
+}
+
+fn draft(content: &str) -> Draft {
+    Draft {
+        created_at: 1_700_000_000,
+        kind: 1,
+        tags: vec![vec!["t".into(), "\u{1}ä".into()], vec!["-".into()]],
+        content: content.into(),
+    }
+}
+
+fn limits() -> EventLimits {
+    EventLimits {
+        bytes: 1 << 18,
+        tags: 5,
+        content_chars: None,
+        future_s: 900,
+        past_s: None,
+        pow: 0,
+        kinds: None,
+    }
+}
+
+#[test]
+fn what_is_signed_is_verified_and_keeps_its_form() {
+    let event = signer().sign(draft("a\n\"\\/\u{0}\u{1f}\u{7f}\u{fdd1}😀"));
+    let json = event.json();
+    let parsed = ParsedEvent::parse(json).expect("an event");
+    assert_eq!(parsed.check_id(), Ok(()));
+    let again = parsed.into_unverified().verify().expect("a signature");
+    assert_eq!(again.json(), json);
+    assert_eq!(again.body()[..], [json.as_bytes(), b"]"].concat());
+    assert!(again.is_protected());
+    assert_eq!(
+        again.single_letter_tags().collect::<Vec<_>>(),
+        [(b't', "\u{1}ä")]
+    );
+}
+
+#[test]
+fn another_spelling_is_the_same_event() {
+    let event = signer().sign(draft("a/é\u{1}"));
+    let spelled = event
+        .json()
+        .replace("a/é", " \\u0061\\/\\u00e9")
+        .replace(" \\u0061", "\\u0061");
+    let spelled = spelled
+        .replace("[[", "[ [")
+        .replace(",\"sig\"", ", \"x\":{\"y\":[1]},\n\"sig\"");
+    assert_ne!(spelled, event.json());
+    let parsed = ParsedEvent::parse(&spelled).expect("an event");
+    assert_eq!(parsed.check_id(), Ok(()));
+    assert_eq!(parsed.into_unverified().event().json(), event.json());
+}
+
+/// An event that others have made, with its id and signature.
+#[test]
+fn an_event_from_elsewhere_holds() {
+    let json = r#"{"id":"dc90c95f09947507c1044e8f48bcf6350aa6bff1507dd4acfc755b9239b5c962","pubkey":"3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d","created_at":1644271588,"kind":1,"tags":[],"content":"now that https://blueskyweb.org/blog/2-7-2022-overview was announced we can stop working on nostr?","sig":"230e9d8f0ddaf7eb70b5f7741ccfa37e87a455c9a469282e3464e2052d3192cd63a167e196e381ef9d7e69e9ea43af2443b839974dc85d8aaab9efe1d9296524"}"#;
+    let parsed = ParsedEvent::parse(json).expect("an event");
+    assert_eq!(parsed.check_id(), Ok(()));
+    assert_eq!(
+        parsed
+            .into_unverified()
+            .verify()
+            .expect("a signature")
+            .json(),
+        json
+    );
+}
+
+#[test]
+fn what_is_not_an_event_is_refused_by_name() {
+    let event = signer().sign(draft("x"));
+    let id = hex::to_hex(event.id());
+    let cases = [
+        ("{", "[", "an event is an object"),
+        (",\"kind\":1", "", "missing field `kind`"),
+        (
+            "\"kind\":1",
+            "\"kind\":1,\"kind\":1",
+            "duplicate field `kind`",
+        ),
+        ("\"kind\":1", "\"kind\":65536", "invalid value"),
+        ("\"kind\":1", "\"kind\":1.0", "invalid type"),
+        ("1700000000", "17e8", "invalid type"),
+        ("1700000000", "-1", "invalid value"),
+        (
+            "1700000000",
+            "1099511627776",
+            "created_at must be below 2^40",
+        ),
+        (
+            &id,
+            &id.to_uppercase(),
+            "id must be 64 lower-case hex digits",
+        ),
+        (&id, &id[1..], "id must be 64 lower-case hex digits"),
+        ("[\"-\"]", "[1]", "tags must be arrays of strings"),
+        ("[\"-\"]", "\"-\"", "tags must be arrays of strings"),
+        (
+            "\"content\":\"x\"",
+            "\"content\":null",
+            "content must be a string",
+        ),
+        (
+            "\"content\":\"x\"",
+            "\"content\":\"\\ud800\"",
+            "content has a lone surrogate",
+        ),
+        (
+            "\"content\":\"x\"",
+            "\"content\":\"\\udc00\\ud800\"",
+            "content has a lone surrogate",
+        ),
+    ];
+    for (from, to, told) in cases {
+        let json = event.json().replacen(from, to, 1);
+        let error = ParsedEvent::parse(&json).expect_err(&json).to_string();
+        assert!(
+            error.starts_with("invalid: ") && error.contains(told),
+            "{error} for {json}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_id_and_a_wrong_signature_are_told_apart() {
+    let event = signer().sign(draft("x"));
+    let json = event
+        .json()
+        .replace("\"content\":\"x\"", "\"content\":\"y\"");
+    let parsed = ParsedEvent::parse(&json).expect("an event");
+    assert_eq!(parsed.check_id(), Err(EventError::WrongId));
+    let other = signer().sign(draft("y"));
+    let sig = |event: &Event| event.json()[event.json().len() - 130..].to_owned();
+    let json = event.json().replace(&sig(&event), &sig(&other));
+    let verify = |json: &str| {
+        ParsedEvent::parse(json)
+            .expect("an event")
+            .into_unverified()
+            .verify()
+    };
+    assert_eq!(verify(&json).err(), Some(EventError::WrongSignature));
+    let json = event
+        .json()
+        .replace(&hex::to_hex(event.pubkey()), &"f".repeat(64));
+    assert_eq!(verify(&json).err(), Some(EventError::NoKey));
+}
+
+#[test]
+fn limits_are_checked_cheapest_first() {
+    let now = 1_700_000_000;
+    let check = |draft: Draft, limits: &EventLimits| {
+        let event = signer().sign(draft);
+        let parsed = ParsedEvent::parse(event.json()).expect("an event");
+        let checked = parsed.check(limits, now);
+        checked
+            .and_then(|()| parsed.check_further(limits, now))
+            .err()
+    };
+    let with = |change: fn(&mut Draft)| {
+        let mut draft = draft("x");
+        change(&mut draft);
+        check(draft, &limits())
+    };
+    let tag = |items: &[&str]| {
+        items
+            .iter()
+            .map(|item| (*item).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with(|_| {}), None);
+    assert_eq!(with(|draft| draft.created_at += 900), None);
+    assert_eq!(
+        with(|draft| draft.created_at += 901),
+        Some(EventError::TooNew)
+    );
+    assert_eq!(
+        with(|draft| draft.kind = 22_242),
+        Some(EventError::ForAuth(22_242))
+    );
+    assert_eq!(
+        with(|draft| draft.tags = vec![vec![]; 6]),
+        Some(EventError::TooManyTags(5))
+    );
+    let expiring = |time: &str| {
+        let mut draft = draft("x");
+        draft.tags.push(tag(&["expiration", time]));
+        check(draft, &limits())
+    };
+    assert_eq!(expiring("1700000000"), Some(EventError::Expired));
+    assert_eq!(expiring("1700000001"), None);
+    assert!(matches!(expiring("soon"), Some(EventError::Form(_))));
+    let content = |text: &str, chars| {
+        let limits = EventLimits {
+            content_chars: Some(chars),
+            ..limits()
+        };
+        check(draft(text), &limits)
+    };
+    assert_eq!(content("a\\\n\\\"é", 6), None);
+    assert_eq!(
+        content("a\\\n\\\"é", 5),
+        Some(EventError::ContentTooLong(5))
+    );
+    assert_eq!(content("\u{1}b", 1), Some(EventError::ContentTooLong(1)));
+    let old = EventLimits {
+        past_s: Some(10),
+        ..limits()
+    };
+    let aged = Draft {
+        created_at: now - 11,
+        ..draft("x")
+    };
+    assert_eq!(check(aged, &old), Some(EventError::TooOld));
+    let kinds = EventLimits {
+        kinds: Some([7].into()),
+        ..limits()
+    };
+    assert_eq!(check(draft("x"), &kinds), Some(EventError::KindNotTaken(1)));
+    let large = check(
+        draft(&"x".repeat(200)),
+        &EventLimits {
+            bytes: 400,
+            ..limits()
+        },
+    );
+    assert_eq!(large, Some(EventError::TooLarge(400)));
+}
+
+#[test]
+fn work_counts_if_it_was_aimed_at() {
+    let needs = |pow| EventLimits { pow, ..limits() };
+    let mined = |target: Option<&str>| {
+        (0..).find_map(|nonce: u32| {
+            let mut tag = vec!["nonce".to_owned(), nonce.to_string()];
+            tag.extend(target.map(str::to_owned));
+            let event = signer().sign(Draft {
+                tags: vec![tag],
+                ..draft("x")
+            });
+            (event.id()[0] == 0).then_some(event)
+        })
+    };
+    let check = |event: &Event, pow| {
+        let parsed = ParsedEvent::parse(event.json()).expect("an event");
+        parsed.check_further(&needs(pow), 0)
+    };
+    let aimed = mined(Some("8")).expect("a number");
+    assert_eq!(check(&aimed, 8), Ok(()));
+    let lucky = mined(Some("7")).expect("a number");
+    assert_eq!(
+        check(&lucky, 8),
+        Err(EventError::TooLittleWork {
+            needed: 8,
+            found: 7
+        })
+    );
+    assert_eq!(check(&mined(None).expect("a number"), 8), Ok(()));
+    assert!(matches!(
+        check(&lucky, 255),
+        Err(EventError::TooLittleWork { .. })
+    ));
+}
+
+#[test]
+fn a_repost_of_a_protected_event_is_refused() {
+    let protected = signer().sign(draft("x"));
+    let repost = |kind, content: &str| {
+        let event = signer().sign(Draft {
+            kind,
+            content: content.into(),
+            ..Draft::default()
+        });
+        let parsed = ParsedEvent::parse(event.json()).expect("an event");
+        parsed.check_further(&limits(), 0)
+    };
+    assert_eq!(
+        repost(6, protected.json()),
+        Err(EventError::EmbedsProtected)
+    );
+    assert_eq!(
+        repost(16, protected.json()),
+        Err(EventError::EmbedsProtected)
+    );
+    assert_eq!(repost(1, protected.json()), Ok(()));
+    assert_eq!(repost(6, "not JSON"), Ok(()));
+    assert_eq!(
+        repost(6, &protected.json().replace("[\"-\"]", "[\"+\"]")),
+        Ok(())
+    );
+}

@@ -1,0 +1,35 @@
+//! Lower-case hexadecimal, the only form that ids, keys and signatures have (NIP-01).
+
+use faster_hex::{CheckCase, hex_decode_with_case, hex_string};
+
+/// An id or a public key.
+pub type Bytes32 = [u8; 32];
+
+/// The bytes that `hex` stands for, if it is `2 * N` lower-case digits.
+pub(crate) fn parse<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    if hex.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    hex_decode_with_case(hex.as_bytes(), &mut bytes, CheckCase::Lower).ok()?;
+    Some(bytes)
+}
+
+/// Lower-case hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    hex_string(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lower_case_of_the_right_length_is_taken() {
+        assert_eq!(parse::<2>("0aff"), Some([0x0a, 0xff]));
+        for wrong in ["0aFF", "0af", "0aff0", "0ag0", "", "ßß"] {
+            assert_eq!(parse::<2>(wrong), None, "{wrong}");
+        }
+        assert_eq!(to_hex(&[0x0a, 0xff]), "0aff");
+    }
+}

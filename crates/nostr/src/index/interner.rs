@@ -1,0 +1,134 @@
+//! Small numbers for values that many filters have.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Values by numbers that are used again.
+pub(super) struct Slab<T> {
+    places: Vec<Option<T>>,
+    vacant: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Slab<T> {
+        Slab {
+            places: Vec::new(),
+            vacant: Vec::new(),
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        match self.vacant.pop() {
+            Some(number) => {
+                self.places[number as usize] = Some(value);
+                number
+            }
+            None => {
+                self.places.push(Some(value));
+                self.places.len() as u32 - 1
+            }
+        }
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.places.get(number as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.places.get_mut(number as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+        let value = self.places.get_mut(number as usize)?.take()?;
+        self.vacant.push(number);
+        Some(value)
+    }
+}
+
+struct Entry<K> {
+    key: K,
+    /// How many filters have it.
+    users: u32,
+    /// The filters that are listed under it.
+    listed: Vec<u32>,
+}
+
+/// Numbers for values that filters have, with the filters that are listed under each.
+pub(super) struct Interner<K> {
+    numbers: HashMap<K, u32>,
+    entries: Slab<Entry<K>>,
+}
+
+impl<K> Default for Interner<K> {
+    fn default() -> Interner<K> {
+        Interner {
+            numbers: HashMap::new(),
+            entries: Slab::default(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Interner<K> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// The number of a value, which has one more user from now on.
+    pub(super) fn intern(&mut self, key: K) -> u32 {
+        if let Some(number) = self.numbers.get(&key) {
+            let number = *number;
+            if let Some(entry) = self.entries.get_mut(number) {
+                entry.users += 1;
+            }
+            return number;
+        }
+        let entry = Entry {
+            key: key.clone(),
+            users: 1,
+            listed: Vec::new(),
+        };
+        let number = self.entries.insert(entry);
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// A value has one user less.
+    pub(super) fn release(&mut self, number: u32) {
+        let Some(entry) = self.entries.get_mut(number) else {
+            return;
+        };
+        entry.users -= 1;
+        if entry.users == 0
+            && let Some(entry) = self.entries.remove(number)
+        {
+            debug_assert!(entry.listed.is_empty(), "a list that nobody has");
+            self.numbers.remove(&entry.key);
+            // Sparse tables give memory back: a peak of subscriptions is not held for ever.
+            if self.numbers.len() * 4 < self.numbers.capacity() {
+                self.numbers.shrink_to(self.numbers.len() * 2);
+            }
+        }
+    }
+
+    pub(super) fn number(&self, key: &K) -> Option<u32> {
+        self.numbers.get(key).copied()
+    }
+
+    pub(super) fn listed(&self, number: u32) -> &[u32] {
+        self.entries.get(number).map_or(&[], |entry| &entry.listed)
+    }
+
+    pub(super) fn each_list(
+        &mut self,
+        numbers: Option<&[u32]>,
+        mut act: impl FnMut(&mut Vec<u32>),
+    ) {
+        for number in numbers.unwrap_or_default() {
+            if let Some(entry) = self.entries.get_mut(*number) {
+                act(&mut entry.listed);
+            }
+        }
+    }
+}

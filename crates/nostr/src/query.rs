@@ -1,0 +1,189 @@
+//! A query of stored events, page by page: newest first, ties by the lower id (NIP-01).
+//!
+//! Each filter has a limit of its own. A query goes on behind the last row that was looked at, so
+//! that a store keeps nothing for it between two pages; rows that were stored after its snapshot
+//! are not for it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::hex::Bytes32;
+use crate::store::Seq;
+use crate::visibility::{PrivateKinds, Viewer};
+
+/// Where an event is in the order of answers: newest first, then the lower id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    created_at: Reverse<u64>,
+    id: Bytes32,
+}
+
+impl Position {
+    /// The event's.
+    pub fn of(event: &Event) -> Position {
+        Position {
+            created_at: Reverse(event.created_at()),
+            id: *event.id(),
+        }
+    }
+
+    /// The first that an event of that second can have.
+    pub(crate) fn first_of(created_at: u64) -> Position {
+        Position {
+            created_at: Reverse(created_at),
+            id: [0; 32],
+        }
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn created_at(&self) -> u64 {
+        self.created_at.0
+    }
+}
+
+/// Bounds on the answers to a query.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueryLimits {
+    /// Most rows of a filter, whatever it asks for.
+    pub limit_max: u64,
+    /// Rows of a filter that does not say how many.
+    pub limit_default: u64,
+    /// Where it is our bound that cuts, the second it cuts in is finished with so many rows more at
+    /// the most: a client goes on from there by `until`.
+    pub second_max: u64,
+}
+
+/// One filter of a query, and how far it has got.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) filter: Arc<Filter>,
+    /// Rows that are still to come.
+    left: u64,
+    /// Rows past the limit that may still come: of the second in which our own bound has cut.
+    spare: u64,
+    last_second: Option<u64>,
+    is_done: bool,
+}
+
+/// What is to become of a row that a filter matches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// It is an answer.
+    Yes,
+    /// It is past the limit, so that there is more.
+    Past,
+}
+
+impl Part {
+    fn new(filter: Arc<Filter>, limits: &QueryLimits) -> Part {
+        let asked = filter.limit.unwrap_or(u64::MAX);
+        let ours = match filter.limit {
+            Some(_) => limits.limit_max,
+            None => limits.limit_default.min(limits.limit_max),
+        };
+        let left = asked.min(ours);
+        Part {
+            is_done: filter.is_empty(),
+            spare: if left < asked { limits.second_max } else { 0 },
+            last_second: None,
+            left,
+            filter,
+        }
+    }
+
+    /// Whether no more rows are wanted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Takes a row that matches.
+    pub(crate) fn take(&mut self, created_at: u64) -> Taken {
+        if self.left > 0 {
+            self.left -= 1;
+            self.last_second = Some(created_at);
+            return Taken::Yes;
+        }
+        if self.spare > 0 && self.last_second == Some(created_at) {
+            self.spare -= 1;
+            return Taken::Yes;
+        }
+        self.is_done = true;
+        Taken::Past
+    }
+}
+
+/// A query under way.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub(crate) parts: Vec<Part>,
+    /// Rows up to this one are done.
+    pub(crate) cursor: Option<Position>,
+    /// Later rows are not for it.
+    pub(crate) snapshot: Seq,
+    pub(crate) viewer: Viewer,
+    pub(crate) private: Arc<PrivateKinds>,
+    has_more: bool,
+}
+
+/// A part of the answers.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Events, newest first.
+    pub rows: Vec<Arc<Event>>,
+    /// Rows that were looked at.
+    pub looked_at: usize,
+    /// Whether these were the last.
+    pub is_last: bool,
+}
+
+impl Query {
+    /// A query of what is stored at `snapshot`, by `viewer`.
+    pub fn new(
+        filters: impl IntoIterator<Item = Arc<Filter>>,
+        limits: &QueryLimits,
+        snapshot: Seq,
+        viewer: Viewer,
+        private: Arc<PrivateKinds>,
+    ) -> Query {
+        let parts = filters.into_iter().map(|filter| Part::new(filter, limits));
+        Query {
+            parts: parts.collect(),
+            cursor: None,
+            snapshot,
+            viewer,
+            private,
+            has_more: false,
+        }
+    }
+
+    /// The last change that it sees.
+    pub fn snapshot(&self) -> Seq {
+        self.snapshot
+    }
+
+    /// Whether older events match that were not asked for (NIP-67). It is known with the last page.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Whether every filter has what it asked for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.parts.iter().all(Part::is_done)
+    }
+
+    /// Offers a stored row to filter number `part`. Returns whether it is an answer.
+    pub(crate) fn offer(&mut self, part: usize, event: &Event, seq: Seq, now: u64) -> bool {
+        let is_seen = seq <= self.snapshot
+            && !event.is_expired(now)
+            && self.viewer.may_see(event, &self.private);
+        let part = &mut self.parts[part];
+        if !is_seen || part.is_done || !part.filter.matches(event) {
+            return false;
+        }
+        let taken = part.take(event.created_at());
+        self.has_more |= taken == Taken::Past;
+        taken == Taken::Yes
+    }
+}

@@ -1,0 +1,389 @@
+//! A store in memory: what any other store is compared with.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Outcome, Seq, Store, StoreError};
+use crate::event::{Event, EventAddress};
+use crate::filter::Filter;
+use crate::hex::Bytes32;
+use crate::query::{Page, Position, Query};
+
+/// Rows that a page looks at under one lock.
+const ROWS_LOOKED_AT_MAX: usize = 4_096;
+
+/// Expired events that are removed under one lock.
+const EXPIRED_PER_LOCK: usize = 1_024;
+
+/// Up to so many events; past them the oldest go first.
+pub struct MemoryStore {
+    events_max: usize,
+    tables: RwLock<Tables>,
+}
+
+/// An event with the number of its change.
+#[derive(Clone)]
+struct Row {
+    seq: Seq,
+    event: Arc<Event>,
+}
+
+type Rows = BTreeMap<Position, Row>;
+
+/// A list of events that have something in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Author(Bytes32),
+    Kind(u16),
+    AuthorKind(Bytes32, u16),
+    Tag(u8, Box<str>),
+}
+
+#[derive(Default)]
+struct Tables {
+    last_seq: Seq,
+    bytes: usize,
+    all: Rows,
+    by_id: HashMap<Bytes32, Row>,
+    by_seq: BTreeMap<Seq, Arc<Event>>,
+    by_key: HashMap<Key, Rows>,
+    by_address: HashMap<EventAddress, Arc<Event>>,
+    by_expiry: BTreeSet<(u64, Position)>,
+}
+
+impl MemoryStore {
+    /// An empty store of up to `events_max` events.
+    pub fn new(events_max: usize) -> MemoryStore {
+        MemoryStore {
+            events_max,
+            tables: RwLock::default(),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, events: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {
+        let mut tables = self.write();
+        let outcomes = events.iter().map(|event| tables.store(event)).collect();
+        while tables.all.len() > self.events_max {
+            tables.remove_oldest();
+        }
+        Ok(outcomes)
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.read().last_seq
+    }
+
+    fn page(
+        &self,
+        query: &mut Query,
+        rows: usize,
+        bytes: usize,
+        now: u64,
+    ) -> Result<Page, StoreError> {
+        Ok(self.read().page(query, rows, bytes, now))
+    }
+
+    fn since(&self, after: Seq, rows: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError> {
+        let tables = self.read();
+        let later = tables
+            .by_seq
+            .range((Bound::Excluded(after), Bound::Unbounded));
+        let found: Vec<_> = later
+            .take(rows)
+            .map(|(seq, event)| (*seq, Arc::clone(event)))
+            .collect();
+        let end = match found.last() {
+            Some((seq, _)) if found.len() == rows => *seq,
+            _ => tables.last_seq.max(after),
+        };
+        Ok((found, end))
+    }
+
+    fn contains(&self, id: &Bytes32) -> bool {
+        self.read().by_id.contains_key(id)
+    }
+
+    fn remove_expired(&self, now: u64) -> usize {
+        let mut tables = self.write();
+        let expired = tables.by_expiry.iter().take_while(|(end, _)| *end <= now);
+        let expired: Vec<Position> = expired
+            .take(EXPIRED_PER_LOCK)
+            .map(|(_, position)| *position)
+            .collect();
+        for position in &expired {
+            tables.remove(position);
+        }
+        expired.len()
+    }
+
+    fn size(&self) -> (usize, usize) {
+        let tables = self.read();
+        (tables.all.len(), tables.bytes)
+    }
+}
+
+/// The lists that an event is in.
+fn keys_of(event: &Event) -> impl Iterator<Item = Key> {
+    let tags: BTreeSet<(u8, &str)> = event.single_letter_tags().collect();
+    let tags = tags
+        .into_iter()
+        .map(|(letter, value)| Key::Tag(letter, value.into()));
+    let (author, kind) = (*event.pubkey(), event.kind());
+    [
+        Key::Author(author),
+        Key::Kind(kind),
+        Key::AuthorKind(author, kind),
+    ]
+    .into_iter()
+    .chain(tags)
+}
+
+impl Tables {
+    fn store(&mut self, event: &Arc<Event>) -> Outcome {
+        if self.by_id.contains_key(event.id()) {
+            return Outcome::Duplicate;
+        }
+        if let Some(address) = event.address() {
+            if let Some(other) = self.by_address.get(&address) {
+                let other = Position::of(other);
+                // Positions are in the order newest first, then the lower id.
+                if other < Position::of(event) {
+                    return Outcome::Superseded;
+                }
+                self.remove(&other);
+            }
+            self.by_address.insert(address, Arc::clone(event));
+        }
+        self.insert(event)
+    }
+
+    fn insert(&mut self, event: &Arc<Event>) -> Outcome {
+        self.last_seq += 1;
+        self.bytes += event.held_bytes();
+        let position = Position::of(event);
+        let row = Row {
+            seq: self.last_seq,
+            event: Arc::clone(event),
+        };
+        for key in keys_of(event) {
+            self.by_key
+                .entry(key)
+                .or_default()
+                .insert(position, row.clone());
+        }
+        if let Some(end) = event.expires_at() {
+            self.by_expiry.insert((end, position));
+        }
+        self.by_seq.insert(row.seq, Arc::clone(event));
+        self.by_id.insert(*event.id(), row.clone());
+        self.all.insert(position, row);
+        Outcome::Stored(self.last_seq)
+    }
+
+    fn remove_oldest(&mut self) {
+        if let Some((oldest, _)) = self.all.last_key_value() {
+            let oldest = *oldest;
+            self.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, position: &Position) {
+        let Some(Row { seq, event }) = self.all.remove(position) else {
+            return;
+        };
+        self.bytes -= event.held_bytes();
+        self.by_id.remove(event.id());
+        self.by_seq.remove(&seq);
+        if let Some(end) = event.expires_at() {
+            self.by_expiry.remove(&(end, *position));
+        }
+        if let Some(address) = event.address() {
+            self.by_address.remove(&address);
+        }
+        for key in keys_of(&event) {
+            if let hash_map::Entry::Occupied(mut rows) = self.by_key.entry(key) {
+                rows.get_mut().remove(position);
+                if rows.get().is_empty() {
+                    rows.remove();
+                }
+            }
+        }
+    }
+
+    fn page(&self, query: &mut Query, rows: usize, bytes: usize, now: u64) -> Page {
+        let mut page = Page::default();
+        let mut bytes_left = bytes;
+        let mut sources = self.sources(query);
+        let mut heads = BinaryHeap::new();
+        for (index, (_, source)) in sources.iter_mut().enumerate() {
+            heads.extend(
+                source
+                    .next()
+                    .map(|(position, row)| Reverse(Head(*position, index, row))),
+            );
+        }
+        let mut last_offered = None;
+        while let Some(Reverse(Head(position, index, row))) = heads.pop() {
+            let (part, source) = &mut sources[index];
+            let since = query.parts[*part].filter.since.unwrap_or(0);
+            let is_live = !query.parts[*part].is_done() && position.created_at() >= since;
+            if is_live {
+                let is_full = page.rows.len() == rows || bytes_left == 0;
+                let is_next = query.cursor != Some(position);
+                if is_next && (is_full || page.looked_at >= ROWS_LOOKED_AT_MAX) {
+                    return page;
+                }
+                heads.extend(
+                    source
+                        .next()
+                        .map(|(at, row)| Reverse(Head(*at, index, row))),
+                );
+                page.looked_at += 1;
+                query.cursor = Some(position);
+                // Two lists of one filter may both have it.
+                if last_offered != Some((position, *part)) {
+                    last_offered = Some((position, *part));
+                    let is_known = page
+                        .rows
+                        .last()
+                        .is_some_and(|last| Position::of(last) == position);
+                    if query.offer(*part, &row.event, row.seq, now) && !is_known {
+                        bytes_left = bytes_left.saturating_sub(row.event.body().len());
+                        page.rows.push(Arc::clone(&row.event));
+                    }
+                }
+            }
+            if query.is_done() {
+                break;
+            }
+        }
+        page.is_last = true;
+        page
+    }
+
+    /// Lists that together hold all that the query's filters can match, each from where the query
+    /// goes on.
+    fn sources<'t>(&'t self, query: &Query) -> Vec<(usize, Source<'t>)> {
+        let mut sources = Vec::new();
+        for (index, part) in query.parts.iter().enumerate() {
+            if part.is_done() {
+                continue;
+            }
+            let from = match (query.cursor, part.filter.until.map(Position::first_of)) {
+                (Some(cursor), Some(until)) if until > cursor => Bound::Included(until),
+                (Some(cursor), _) => Bound::Excluded(cursor),
+                (None, Some(until)) => Bound::Included(until),
+                (None, None) => Bound::Unbounded,
+            };
+            self.sources_of(&part.filter, from, |source| sources.push((index, source)));
+        }
+        sources
+    }
+
+    /// The shortest lists for one filter.
+    fn sources_of<'t>(
+        &'t self,
+        filter: &Filter,
+        from: Bound<Position>,
+        mut add: impl FnMut(Source<'t>),
+    ) {
+        let range = (from, Bound::Unbounded);
+        if let Some(ids) = &filter.ids {
+            let rows = ids.iter().filter_map(|id| self.by_id.get(id));
+            let rows = rows.map(|row| (Position::of(&row.event), row));
+            let is_ahead = |position: &Position| match from {
+                Bound::Included(from) => *position >= from,
+                Bound::Excluded(from) => *position > from,
+                Bound::Unbounded => true,
+            };
+            return rows
+                .filter(|(position, _)| is_ahead(position))
+                .for_each(|(position, _)| {
+                    add(self
+                        .all
+                        .range((Bound::Included(position), Bound::Included(position))));
+                });
+        }
+        let Some(keys) = self.plan(filter) else {
+            return add(self.all.range(range));
+        };
+        let lists = keys.into_iter().filter_map(|key| self.by_key.get(&key));
+        lists.for_each(|rows| add(rows.range(range)));
+    }
+
+    /// The keys of the lists with the fewest rows, of those that do. `None`: all rows.
+    fn plan(&self, filter: &Filter) -> Option<Vec<Key>> {
+        let tags = filter.tags.iter().map(|(letter, values)| {
+            let keys = values.iter().map(|value| Key::Tag(*letter, value.clone()));
+            keys.collect::<Vec<_>>()
+        });
+        let authors = filter
+            .authors
+            .as_deref()
+            .map(|authors| match &filter.kinds {
+                Some(kinds) if authors.len() * kinds.len() <= 1_000 => authors
+                    .iter()
+                    .flat_map(|author| kinds.iter().map(|kind| Key::AuthorKind(*author, *kind)))
+                    .collect(),
+                _ => authors
+                    .iter()
+                    .map(|author| Key::Author(*author))
+                    .collect::<Vec<_>>(),
+            });
+        let kinds = filter.kinds.as_deref();
+        let kinds = kinds.map(|kinds| kinds.iter().map(|kind| Key::Kind(*kind)).collect());
+        let rows = |keys: &Vec<Key>| -> usize {
+            keys.iter()
+                .filter_map(|key| self.by_key.get(key))
+                .map(BTreeMap::len)
+                .sum()
+        };
+        tags.chain(authors).chain(kinds).min_by_key(rows)
+    }
+}
+
+type Source<'t> = std::collections::btree_map::Range<'t, Position, Row>;
+
+/// The next row of a list, and the number of that.
+struct Head<'t>(Position, usize, &'t Row);
+
+impl Head<'_> {
+    fn order(&self) -> (Position, usize) {
+        (self.0, self.1)
+    }
+}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Head<'_> {}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+#[cfg(test)]
+mod tests;
