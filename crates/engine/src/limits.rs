@@ -78,6 +78,17 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// does not hold the small frames of its turn, nor they it.
 pub const SHARED_FRAME_BYTES_MAX: usize = 64 * 1024;
 
+/// A body that clients share from this size on is not copied behind their heads: each of them is
+/// sent two pieces. With less, to write the second one costs more than the copy.
+pub const SHARED_BODY_BYTES_MIN: usize = 256;
+
+/// Bytes of frames to single connections that a turn gathers in one buffer. A client that lags
+/// behind holds no more of others' than that with each of its own.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// The same with the bodies that the frames share: what it takes to go on is indexed with 32 bits.
+pub const GATHERED_WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Batches in one mailbox, those included that wait for an earlier ticket.
 pub const MAILBOX_BATCHES_MAX: usize = 128;
 
@@ -331,6 +342,8 @@ pub const PRICE_RUN: u64 = 200;
 pub const PRICE_ACCEPT: u64 = 20_000;
 /// A member that gets its runs.
 pub const PRICE_VISIT: u64 = 200;
+/// An acknowledgement that is sent at once.
+pub const PRICE_ACKNOWLEDGE: u64 = 2_000;
 /// A `send`.
 pub const PRICE_SEND: u64 = 4_000;
 /// 1,024 bytes of it.
@@ -349,6 +362,10 @@ const _: () = {
     assert!(TURN_AGE_MAX.as_millis() >= 20 * TICK.as_millis());
     assert!(SHARED_FRAME_BYTES_MAX < TURN_BYTES_MAX);
     assert!(TURN_BYTES_MAX < MAILBOX_BYTES_MAX);
+    // Positions have 32 bits, and the last frame may be one of the largest.
+    assert!(
+        GATHERED_WHOLE_BYTES_MAX + GATHERED_BYTES_MAX + 2 * MESSAGE_BYTES_MAX < u32::MAX as usize
+    );
     assert!(CONNECTIONS_PER_ASK <= MEMBERS_LOOKED_AT_PER_ASK);
     assert!(BATCHES_PER_MAILBOX <= MAILBOX_BATCHES_MAX);
     assert!(READ_QUANTUM_BYTES < TURN_BYTES_MAX);

@@ -14,7 +14,7 @@ pub mod offer;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::decoder::{Message, ProtocolError};
-use super::frame::{MessageKind, Opcode, append_deflated_frame};
+use super::frame::{MessageKind, Opcode, append_deflated_frame, append_deflated_header};
 use super::utf8;
 
 /// The smallest and the largest window, as powers of two (RFC 7692 §7.1.2).
@@ -42,6 +42,32 @@ pub fn window_bits_for(message_bytes: usize) -> u8 {
     (bits as u8).clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end())
 }
 
+/// The longest part of a message that one stored block takes, in bytes (RFC 1951 §3.2.4).
+const STORED_BYTES_MAX: usize = u16::MAX as usize;
+/// What a stored block has in front of its bytes: three bits and what fills up their byte, the
+/// length, and its complement.
+const STORED_HEADER_BYTES: usize = 5;
+
+/// What `head_bytes` take in stored blocks.
+pub fn stored_bytes(head_bytes: usize) -> usize {
+    head_bytes + head_bytes.div_ceil(STORED_BYTES_MAX) * STORED_HEADER_BYTES
+}
+
+/// Appends the beginning of the frame of a compressed message: its header, and `head` in stored
+/// blocks, which leaves its bytes as they are. The last `body_bytes` of the frame are to follow:
+/// the end of the message, as [`Deflater::deflate_body`] has made it. A stored block ends with a
+/// byte (RFC 1951 §3.2.4), so what follows may have been deflated by itself, for whatever head.
+pub fn append_stored_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_bytes: usize) {
+    debug_assert!(!opcode.is_control());
+    append_deflated_header(out, opcode, stored_bytes(head.len()) + body_bytes);
+    for block in head.chunks(STORED_BYTES_MAX) {
+        let length = (block.len() as u16).to_le_bytes();
+        let [low, high] = length;
+        out.extend_from_slice(&[0x00, low, high, !low, !high]);
+        out.extend_from_slice(block);
+    }
+}
+
 /// Deflates messages for sending.
 #[derive(Default, Debug)]
 pub struct Deflater {
@@ -62,6 +88,13 @@ impl Deflater {
             }
             _ => false,
         }
+    }
+
+    /// Deflates the end of messages that have heads of their own: see [`append_stored_head`]. `None`
+    /// where the block for a head takes more than that saves.
+    pub fn deflate_body(&mut self, body: &[u8], level: u8) -> Option<&[u8]> {
+        let deflated = self.deflate(body, level)?;
+        (deflated.len() + STORED_HEADER_BYTES < body.len()).then_some(deflated)
     }
 
     /// The payload as RFC 7692 §7.2.1 wants it; `None` where it did not become small enough.

@@ -105,6 +105,20 @@ pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     append(out, FIN | opcode as u8, payload);
 }
 
+/// Appends the beginning of a frame like that: its header, and `head`. The last `body_bytes` of its
+/// payload are to follow.
+#[inline]
+pub fn append_frame_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_bytes: usize) {
+    debug_assert!(!opcode.is_control());
+    append_header(out, FIN | opcode as u8, head.len() + body_bytes);
+    out.extend_from_slice(head);
+}
+
+/// Appends the header alone of a frame whose payload was deflated (RFC 7692 §6.1).
+pub(super) fn append_deflated_header(out: &mut Vec<u8>, opcode: Opcode, deflated_bytes: usize) {
+    append_header(out, FIN | RSV1 | opcode as u8, deflated_bytes);
+}
+
 /// The opcode and the payload of one whole frame that [`append_frame`] made; `None` if it is none.
 pub fn split_frame(frame: &[u8]) -> Option<(Opcode, &[u8])> {
     let (first, length) = (*frame.first()?, *frame.get(1)?);
@@ -132,11 +146,9 @@ fn append(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The header of a payload of more than [`LEN7_MAX`] bytes, for which there is room then.
-#[inline(never)]
-fn append_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
-    out.reserve(server_frame_bytes(payload_len));
+fn append_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
     match payload_len {
+        len @ 0..=LEN7_MAX => out.extend_from_slice(&[first, len as u8]),
         len @ ..=LEN16_MAX => {
             let [high, low] = (len as u16).to_be_bytes();
             out.extend_from_slice(&[first, LEN16_MARK, high, low]);
@@ -146,6 +158,13 @@ fn append_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
+}
+
+/// The header of a payload of more than [`LEN7_MAX`] bytes, for which there is room then.
+#[inline(never)]
+fn append_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
+    out.reserve(server_frame_bytes(payload_len));
+    append_header(out, first, payload_len);
 }
 
 #[cfg(test)]
@@ -191,6 +210,27 @@ mod tests {
         append_frame(&mut out, MessageKind::Binary.into(), b"");
         append_frame(&mut out, Opcode::Pong, b"!");
         assert_eq!(out, b"\x81\x02hi\x82\x00\x8A\x01!");
+    }
+
+    #[test]
+    fn a_head_and_its_body_are_the_frame_of_both() {
+        for (head, body) in [
+            (0, 0),
+            (0, 5),
+            (40, 85),
+            (40, 86),
+            (40, 65_495),
+            (40, 65_496),
+            (70_000, 1),
+        ] {
+            let (head, body) = (vec![1; head], vec![2; body]);
+            let (mut whole, mut parted) = (Vec::new(), Vec::new());
+            append_frame(&mut whole, Opcode::Text, &[&head[..], &body].concat());
+            append_frame_head(&mut parted, Opcode::Text, &head, body.len());
+            assert_eq!(parted.len(), whole.len() - body.len());
+            parted.extend_from_slice(&body);
+            assert_eq!(parted, whole);
+        }
     }
 
     #[test]

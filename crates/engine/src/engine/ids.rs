@@ -33,12 +33,14 @@ pub enum JoinError {
 
 /// Whether a payload is within [`MESSAGE_BYTES_MAX`]. What is not is an error of the endpoint's.
 pub(super) fn is_sendable(payload: &[u8]) -> bool {
-    let is_sendable = payload.len() <= MESSAGE_BYTES_MAX;
+    is_sendable_size(payload.len())
+}
+
+/// The same of one that has so many bytes.
+pub(super) fn is_sendable_size(bytes: usize) -> bool {
+    let is_sendable = bytes <= MESSAGE_BYTES_MAX;
     if !is_sendable {
-        tracing::error!(
-            bytes = payload.len(),
-            "a message that is too large was not sent"
-        );
+        tracing::error!(bytes, "a message that is too large was not sent");
     }
     is_sendable
 }

@@ -8,6 +8,7 @@
 //! [pass](pass::deliver_pass).
 
 pub mod batch;
+pub mod bodies;
 pub mod directory;
 pub mod local_room;
 pub mod meter;
@@ -15,6 +16,7 @@ pub mod outbox;
 pub mod pass;
 pub mod room;
 pub mod segment;
+pub mod shared_body;
 pub mod tickets;
 
 use std::any::Any;

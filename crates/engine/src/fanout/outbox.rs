@@ -55,6 +55,8 @@ pub struct Outbox {
     /// The others. Boxed, since most outboxes never need it.
     rest: Option<Box<Rest>>,
     bytes: usize,
+    /// Bytes that are about to be pushed.
+    announced: u32,
     /// Whether the first frame of `first` is partly sent.
     is_front_partial: bool,
 }
@@ -68,6 +70,24 @@ impl Outbox {
     /// The bytes that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that are gathered elsewhere, and not pushed yet.
+    #[inline]
+    pub fn announced(&self) -> usize {
+        self.announced as usize
+    }
+
+    /// Counts a frame that is gathered and will be pushed.
+    #[inline]
+    pub fn announce(&mut self, bytes: u32) {
+        self.announced = self.announced.saturating_add(bytes);
+    }
+
+    /// A frame that was announced is pushed now, or was refused.
+    #[inline]
+    pub fn arrive(&mut self, bytes: u32) {
+        self.announced = self.announced.saturating_sub(bytes);
     }
 
     /// The slices that wait: what a flush has to hand to the operating system.
@@ -91,8 +111,10 @@ impl Outbox {
     /// frees, on average. `shards` says how many shards hold a segment's buffer. Looks at every
     /// slice.
     pub fn share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
-        let sharers = |slice: &Slice| Rc::strong_count(&slice.segment) * shards(&slice.segment);
-        let share = |slice: &Slice| slice.len() / sharers(slice).max(1);
+        let share = |slice: &Slice| {
+            let segment = &slice.segment;
+            Segment::share(segment, slice.start, slice.end, shards(segment))
+        };
         let bytes: usize = self.waiting().map(share).sum();
         bytes + self.queued() * size_of::<Slice>()
     }
@@ -161,8 +183,19 @@ impl Outbox {
     /// since only the newest is owed (RFC 6455 §5.5.3); a ping that waits is always replaced.
     /// Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
+        let end = segment.buffer.len() as u32;
+        self.push_control_at(segment, 0..end, origin);
+    }
+
+    /// The same with the one frame that is in these bytes of `segment`.
+    pub fn push_control_at(
+        &mut self,
+        segment: &Rc<Segment>,
+        bytes: std::ops::Range<u32>,
+        origin: Origin,
+    ) {
         debug_assert!(origin.goes_ahead());
-        let control = Slice::whole(segment, origin);
+        let control = Slice::frame(segment, bytes, origin);
         self.bytes += control.len();
         let controls = self.rest.as_ref().map_or(0, |rest| rest.ahead());
         if origin.is_replaced(controls)
@@ -203,17 +236,31 @@ impl Outbox {
     pub fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (place, slice) in slices.iter_mut().zip(self.waiting()) {
-            *place = IoSlice::new(slice.bytes());
+            let Some(bytes) = slice.bytes() else {
+                return self.front_in_pieces(slices);
+            };
+            *place = IoSlice::new(bytes);
             filled += 1;
         }
         filled
     }
 
-    /// The front as one piece, where it is all that waits.
+    /// The same where frames end with bodies that lie elsewhere.
+    fn front_in_pieces<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pieces = self.waiting().flat_map(Slice::pieces);
+        let mut filled = 0;
+        for (place, piece) in slices.iter_mut().zip(pieces) {
+            *place = IoSlice::new(piece);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// The front as one piece, where it is all that waits and lies in one piece.
     pub fn only_slice(&self) -> Option<&[u8]> {
         match &self.rest {
             Some(_) => None,
-            None => self.first.as_ref().map(Slice::bytes),
+            None => self.first.as_ref().and_then(Slice::bytes),
         }
     }
 
@@ -431,7 +478,7 @@ impl Outbox {
 pub fn join(parts: &[Part]) -> Option<Rc<Segment>> {
     let (first, ..) = parts.first()?;
     let copy = first.with_copy(Buffer::join(parts)?);
-    debug_assert!(copy.buffer.bytes().len() <= COALESCED_BYTES_MAX);
+    debug_assert!(copy.buffer.len() <= COALESCED_BYTES_MAX);
     Some(copy)
 }
 
@@ -445,3 +492,6 @@ fn sent_of(slice: &Slice, frames: u32) -> Sent {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod body_tests;

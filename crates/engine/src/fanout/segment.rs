@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::bodies::{Bodies, Pieces};
 use super::meter::Meter;
 
 /// What a reference count adds to what it counts references of: two words.
@@ -31,12 +32,16 @@ impl LiveBytes {
     }
 }
 
-/// Encoded frames in one piece of memory, with an index of where they end.
+/// Encoded frames in one piece of memory, with an index of where they end. Frames may end with
+/// bodies that they share with others ([`super::bodies`]): those count in all positions.
 #[derive(Debug)]
 pub struct Buffer {
+    /// The frames, without the bodies that they share.
     bytes: Bytes,
     /// Where each frame ends; empty where the whole is one frame.
     frame_ends: Box<[u32]>,
+    /// The shared bodies; `None`: no frame has one.
+    bodies: Option<Box<Bodies>>,
     live: Arc<LiveBytes>,
 }
 
@@ -44,38 +49,106 @@ impl Buffer {
     /// Takes over encoded frames. `frame_ends` is where each of them ends, in order; empty where
     /// `bytes` is one frame.
     pub fn new(bytes: Vec<u8>, frame_ends: Box<[u32]>, live: &Arc<LiveBytes>) -> Buffer {
-        debug_assert!(
-            frame_ends
-                .last()
-                .is_none_or(|end| *end as usize == bytes.len())
-        );
-        debug_assert!(frame_ends.is_sorted());
+        Buffer::with_bodies(bytes, frame_ends, None, live)
+    }
+
+    /// The same with the bodies that some of the frames end with.
+    #[inline]
+    pub(super) fn with_bodies(
+        bytes: Vec<u8>,
+        frame_ends: Box<[u32]>,
+        bodies: Option<Box<Bodies>>,
+        live: &Arc<LiveBytes>,
+    ) -> Buffer {
         // The exact size: a boxed slice has no spare capacity, and so has what is counted.
         let bytes = Bytes::from(bytes.into_boxed_slice());
         let buffer = Buffer {
             bytes,
             frame_ends,
+            bodies,
             live: Arc::clone(live),
         };
+        let last_end = buffer.frame_ends.last();
+        debug_assert!(last_end.is_none_or(|end| *end as usize == buffer.len()));
+        debug_assert!(buffer.frame_ends.is_sorted());
         live.add(buffer.cost());
         buffer
     }
 
-    /// What it takes, shared: its bytes, the index, and itself with the counts of references.
+    /// What it takes, shared: its bytes, the index, and itself with the counts of references. The
+    /// bodies count by themselves.
     pub fn cost(&self) -> usize {
-        let index = self.frame_ends.len() * size_of::<u32>();
+        let bodies = self.bodies.as_ref().map_or(0, |bodies| bodies.cost());
+        let index = self.frame_ends.len() * size_of::<u32>() + bodies;
         self.bytes.len() + index + size_of::<Buffer>() + COUNTS_BYTES
     }
 
-    /// All of it.
+    /// All that it has by itself: without the bodies that its frames share.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The bytes of all its frames, with their bodies: where the last one ends.
+    #[inline]
+    pub fn len(&self) -> usize {
+        let bodies = self.bodies.as_ref().map_or(0, |bodies| bodies.bytes());
+        self.bytes.len() + bodies
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is in `start..end`, in the pieces in which it lies in memory.
+    pub fn pieces(&self, start: u32, end: u32) -> Pieces<'_> {
+        Pieces::new(&self.bytes, self.bodies.as_deref(), start, end)
+    }
+
+    /// What is in `start..end`, if it lies in one piece.
+    #[inline]
+    pub fn slice(&self, start: u32, end: u32) -> Option<&[u8]> {
+        match &self.bodies {
+            None => Some(&self.bytes[start as usize..end as usize]),
+            Some(_) => self.slice_among_bodies(start, end),
+        }
+    }
+
+    fn slice_among_bodies(&self, start: u32, end: u32) -> Option<&[u8]> {
+        let first = self.pieces(start, end).next()?;
+        (first.len() == (end - start) as usize).then_some(first)
+    }
+
+    /// Whether some of `start..end` is in shared bodies.
+    #[inline]
+    pub fn has_body_in(&self, start: u32, end: u32) -> bool {
+        let bodies = self.bodies.as_ref();
+        bodies.is_some_and(|bodies| bodies.has_any_in(start, end))
+    }
+
+    /// How much of `start..end` is not in shared bodies.
+    pub fn own_bytes_in(&self, start: u32, end: u32) -> usize {
+        match &self.bodies {
+            None => (end - start) as usize,
+            Some(bodies) => bodies.heads_in(start, end).len(),
+        }
+    }
+
+    /// What dropping the bodies in `start..end` frees on average: each divided among the buffers
+    /// that hold it, and again among those who wait for this one.
+    pub fn body_share(&self, start: u32, end: u32, waiting: usize) -> usize {
+        let Some(bodies) = &self.bodies else {
+            return 0;
+        };
+        let shared = bodies.shared_in(start, end);
+        let share = |(body, bytes): (&Arc<Buffer>, usize)| bytes / Arc::strong_count(body);
+        shared.map(share).sum::<usize>() / waiting.max(1)
     }
 
     /// Where the frame that holds the byte at `position` ends.
     pub fn frame_end_after(&self, position: u32) -> u32 {
         if self.frame_ends.is_empty() {
-            return self.bytes.len() as u32;
+            return self.len() as u32;
         }
         let index = self.frame_ends.partition_point(|end| *end <= position);
         debug_assert!(
@@ -98,7 +171,7 @@ impl Buffer {
     /// The bytes of frame number `index`.
     pub fn frame_range(&self, index: u32) -> std::ops::Range<u32> {
         if self.frame_ends.is_empty() {
-            return 0..self.bytes.len() as u32;
+            return 0..self.len() as u32;
         }
         let index = index as usize;
         let start = if index == 0 {
@@ -119,11 +192,15 @@ impl Buffer {
         (last - first) as u32
     }
 
-    /// A copy of `start..end`, which holds none of the rest.
+    /// A copy of `start..end`, which holds none of the rest. Bodies are not copied, but shared.
     pub fn copy_out(&self, start: u32, end: u32) -> Buffer {
         let frame_ends = self.ends_within(start, end).map(|end| end - start);
-        let bytes = self.bytes[start as usize..end as usize].to_vec();
-        Buffer::new(bytes, frame_ends.collect(), &self.live)
+        let (own, bodies) = match &self.bodies {
+            None => (start as usize..end as usize, None),
+            Some(bodies) => (bodies.heads_in(start, end), bodies.copy_out(start, end)),
+        };
+        let bytes = self.bytes[own].to_vec();
+        Buffer::with_bodies(bytes, frame_ends.collect(), bodies, &self.live)
     }
 
     /// Copies of these parts, whole frames each, side by side; `None` if there are none.
@@ -142,7 +219,8 @@ impl Buffer {
                     frame_ends.extend(ends.map(|end| before + end - start));
                 }
             }
-            bytes.extend_from_slice(&buffer.bytes[*start as usize..*end as usize]);
+            let pieces = buffer.pieces(*start, *end);
+            pieces.for_each(|piece| bytes.extend_from_slice(piece));
         }
         Some(Buffer::new(bytes, frame_ends.into(), &first.buffer.live))
     }
@@ -171,6 +249,8 @@ pub struct Segment {
     pub received_ns: u64,
     /// When this shard accepted them, in ticks of its clock.
     pub accepted_tick: u32,
+    /// Whether each of the frames is for one connection, so that nobody shares their own bytes.
+    is_apart: bool,
     /// What the shard holds: the handle itself, and the queues that it is put into.
     pub(super) meter: Rc<Meter>,
 }
@@ -186,13 +266,53 @@ impl Segment {
         accepted_tick: u32,
         meter: &Rc<Meter>,
     ) -> Rc<Segment> {
-        meter.add(Segment::BYTES);
-        Rc::new(Segment {
+        Rc::new(Segment::not_shared(
             buffer,
             received_ns,
             accepted_tick,
+            meter,
+        ))
+    }
+
+    /// A handle to frames of which each is for one connection alone.
+    pub fn apart(
+        buffer: Arc<Buffer>,
+        received_ns: u64,
+        accepted_tick: u32,
+        meter: &Rc<Meter>,
+    ) -> Rc<Segment> {
+        let mut segment = Segment::not_shared(buffer, received_ns, accepted_tick, meter);
+        segment.is_apart = true;
+        Rc::new(segment)
+    }
+
+    #[inline]
+    fn not_shared(
+        buffer: Arc<Buffer>,
+        received_ns: u64,
+        accepted_tick: u32,
+        meter: &Rc<Meter>,
+    ) -> Segment {
+        meter.add(Segment::BYTES);
+        Segment {
+            buffer,
+            received_ns,
+            accepted_tick,
+            is_apart: false,
             meter: Rc::clone(meter),
-        })
+        }
+    }
+
+    /// What dropping `start..end` of it frees on average, if so many shards hold the buffer.
+    pub fn share(segment: &Rc<Segment>, start: u32, end: u32, shards: usize) -> usize {
+        let waiting = Rc::strong_count(segment) * shards;
+        let own = segment.buffer.own_bytes_in(start, end);
+        let own = if segment.is_apart {
+            own
+        } else {
+            own / waiting.max(1)
+        };
+        own + segment.buffer.body_share(start, end, waiting)
     }
 
     /// The same shard's handle to a copy of these frames, or of these and some that came with them.

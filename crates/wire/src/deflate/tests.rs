@@ -484,3 +484,55 @@ fn append_masked(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(payload);
 }
+
+#[test]
+fn a_stored_head_and_a_body_deflated_by_itself_are_one_message() {
+    let mut deflater = Deflater::default();
+    for body_bytes in [100, 600, 70_000] {
+        let body = words(body_bytes);
+        for head_bytes in [0, 1, 40, 65_535, 65_536, 140_000] {
+            let head = noise(head_bytes);
+            let deflated = deflater.deflate_body(&body, 6).expect("smaller").to_vec();
+            let mut frame = Vec::new();
+            append_stored_head(&mut frame, Opcode::Binary, &head, deflated.len());
+            let whole_bytes = frame.len() + deflated.len();
+            frame.extend_from_slice(&deflated);
+            let payload = payload_of(&frame, 0xC2);
+            assert_eq!(payload.len(), stored_bytes(head_bytes) + deflated.len());
+            assert_eq!(frame.len(), whole_bytes);
+            let whole = [&head[..], &body].concat();
+            let mut inflater = Inflater::default();
+            let message = inflater.inflate(binary(payload), 1 << 20).expect("DEFLATE");
+            assert!(message.payload == whole, "{head_bytes} and {body_bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_body_refers_to_nothing_before_itself() {
+    // Of a window of 256 bytes nothing is left of the head when the body comes.
+    let mut deflater = Deflater::default();
+    let body = words(256);
+    let deflated = deflater.deflate_body(&body, 9).expect("smaller");
+    let mut alone = Decompress::new_with_window_bits(false, 9);
+    let mut out = Vec::with_capacity(1_000);
+    let flush = FlushDecompress::Sync;
+    alone
+        .decompress_vec(deflated, &mut out, flush)
+        .expect("DEFLATE");
+    assert_eq!(out, body);
+    assert_eq!(window_bits_for(body.len()), 8);
+}
+
+#[test]
+fn a_body_that_a_stored_head_would_eat_up_stays_plain() {
+    let mut deflater = Deflater::default();
+    assert!(deflater.deflate_body(&noise(600), 6).is_none());
+    for bytes in 0..64 {
+        let body = vec![b'a'; bytes];
+        if let Some(deflated) = deflater.deflate_body(&body, 6) {
+            let message = [b"h", &body[..]].concat();
+            assert!(stored_bytes(1) + deflated.len() < message.len());
+        }
+    }
+}

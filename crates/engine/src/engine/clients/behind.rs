@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::engine::ids::{Key, RoomId};
 use crate::exchange::Until;
 use crate::fanout::meter::{Charge, Meter};
+use crate::fanout::shared_body::SharedBody;
 use crate::wire::frame::{Opcode, server_frame_bytes};
 
 /// A message that waits.
@@ -18,8 +19,31 @@ pub(super) struct Behind {
     /// The rooms whose frames it follows, and until when.
     pub(super) rooms: Vec<(RoomId, Until)>,
     pub(super) opcode: Opcode,
-    pub(super) payload: Box<[u8]>,
+    pub(super) payload: Payload,
     pub(super) received_ns: u64,
+}
+
+/// What the message says.
+pub(super) enum Payload {
+    Whole(Box<[u8]>),
+    /// A head of its own and a body that others share.
+    Shared(Box<[u8]>, SharedBody),
+}
+
+impl Payload {
+    fn len(&self) -> usize {
+        match self {
+            Payload::Whole(payload) => payload.len(),
+            Payload::Shared(head, body) => head.len() + body.len(),
+        }
+    }
+
+    /// The bytes that are nobody else's.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Payload::Whole(own) | Payload::Shared(own, _) => own.len(),
+        }
+    }
 }
 
 /// Those of one client, in the order in which they were sent.
@@ -102,6 +126,6 @@ impl BehindRooms {
 
 impl Behind {
     fn cost(&self) -> usize {
-        size_of::<Behind>() + self.payload.len()
+        size_of::<Behind>() + self.payload.own_bytes()
     }
 }

@@ -4,12 +4,14 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::behind::Payload;
 use super::core::{Core, PublishedTo};
 use crate::engine::answer::Terms;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::handle::Handle;
-use crate::engine::ids::{JoinError, Key, RoomId, is_sendable};
+use crate::engine::ids::{JoinError, Key, RoomId, is_sendable, is_sendable_size};
 use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::shared_body::SharedBody;
 use crate::fanout::{ConnectionId, Filter, Recipients};
 use crate::wire::frame::MessageKind;
 
@@ -227,9 +229,54 @@ impl<'c> Client<'c> {
         match self.own_rooms_published_to() {
             rooms if rooms.is_empty() => self.core.send(key, opcode, payload, self.received_ns),
             rooms => {
-                let core = &mut *self.core;
+                let (core, payload) = (&mut *self.core, Payload::Whole(payload.into()));
                 core.send_behind(key, rooms, opcode, payload, self.received_ns);
             }
+        }
+    }
+
+    /// Sends a message to this connection alone that is `head` with `body` behind it, in order with
+    /// [`Client::send`]. The body is not copied, however many get it: only from a few hundred bytes
+    /// on does that pay, and a shorter one is. A client that [inflates](Client::inflates) gets it
+    /// deflated, if that was made, with its head as it is. Together they have as many bytes as a
+    /// message may, and a text is UTF-8 as a whole.
+    pub fn send_shared(&mut self, kind: MessageKind, head: &[u8], body: &SharedBody) {
+        if !is_sendable_size(head.len() + body.len()) {
+            return;
+        }
+        let (key, opcode) = (self.key, kind.into());
+        match self.own_rooms_published_to() {
+            rooms if rooms.is_empty() => {
+                let core = &mut *self.core;
+                core.send_shared(key, opcode, head, body, self.received_ns);
+            }
+            rooms => {
+                let (core, payload) = (&mut *self.core, Payload::Shared(head.into(), body.clone()));
+                core.send_behind(key, rooms, opcode, payload, self.received_ns);
+            }
+        }
+    }
+
+    /// Copies the end of messages for [`Client::send_shared`], of this connection and of any other.
+    /// With `deflate` it is deflated for those that inflate, if the endpoint's settings have
+    /// compression and it is not too short for them: once, here and now.
+    pub fn shared_body(&mut self, payload: &[u8], deflate: bool) -> SharedBody {
+        let endpoint = self.core.connections[self.key.index as usize].endpoint;
+        self.core.shared_body(endpoint, payload, deflate)
+    }
+
+    /// Whether the client has agreed to compressed messages (RFC 7692).
+    pub fn inflates(&self) -> bool {
+        self.core.connections[self.key.index as usize].window_bits > 0
+    }
+
+    /// Says that what the client sent gets no answer, so that TCP is to tell it at once that it has
+    /// come. Otherwise that is put off for up to 40 ms, and a client with Nagle's algorithm waits
+    /// as long before it sends the next message. Once a turn at the most, and only where nothing is
+    /// sent to the client anyway. On Linux and over TCP; elsewhere nothing happens.
+    pub fn acknowledge(&mut self) {
+        if self.core.unanswered.last() != Some(&self.key) {
+            self.core.unanswered.push(self.key);
         }
     }
 
@@ -263,7 +310,7 @@ impl<'c> Client<'c> {
     pub fn outbox_bytes(&self) -> usize {
         let connection = &self.core.connections[self.key.index as usize];
         let behind_bytes = self.core.behind.bytes_for(self.key);
-        connection.outbox.bytes() + connection.unsent_bytes() + behind_bytes
+        connection.all_bytes() + behind_bytes
     }
 
     /// Has [`Endpoint::drained`](crate::Endpoint::drained) called, once, when no more than `bytes`

@@ -158,9 +158,11 @@ impl Clients {
             self.core.stats().endpoint_panics.add(1);
             tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
         }
+        self.core.settle();
         if !reason.is_slow() && !reason.is_unreachable() {
             delivery::deliver_rest(&mut self.core, key);
             self.core.send_all_behind(key);
+            self.core.settle();
         }
         self.core.leave_rooms(key);
         self.core.stats().closed[reason.label_index()].add(1);

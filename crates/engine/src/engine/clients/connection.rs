@@ -574,7 +574,7 @@ impl Connection {
     pub(in crate::engine) fn is_flushed_first(&self) -> bool {
         self.is_writable
             && (self.outbox.slices() >= SLICES_PER_WRITE
-                || self.outbox.bytes() >= FLUSH_AHEAD_BYTES)
+                || self.outbox.bytes() + self.outbox.announced() >= FLUSH_AHEAD_BYTES)
     }
 
     /// Whether others are sent to before it, turn by turn.
@@ -633,6 +633,12 @@ impl Connection {
         self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes())
     }
 
+    /// All that is to be sent to it: what waits, records, and what is gathered for it.
+    #[inline]
+    pub(super) fn all_bytes(&self) -> usize {
+        self.outbox.bytes() + self.outbox.announced() + self.unsent_bytes()
+    }
+
     /// What has to be sent before anything else can be: the rest of a frame, and of records.
     pub(super) fn open_bytes(&self) -> usize {
         self.outbox.open_bytes() + self.unsent_bytes()
@@ -641,7 +647,7 @@ impl Connection {
     /// Whether so little is in its outbox, and waits elsewhere, that its endpoint wants to be told.
     #[inline]
     pub(super) fn is_at_low_water(&self, elsewhere_bytes: usize) -> bool {
-        let bytes = self.outbox.bytes() + self.unsent_bytes() + elsewhere_bytes;
+        let bytes = self.all_bytes() + elsewhere_bytes;
         bytes <= self.extras.low_water_bytes()
     }
 

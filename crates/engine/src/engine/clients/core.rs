@@ -17,6 +17,7 @@ use mio::{Registry, Token};
 
 use super::behind::BehindRooms;
 use super::connection::{Arrival, Connection, LowWater, Membership, Phase};
+use super::gathered::Gathered;
 use super::lanes::Lanes;
 use crate::clock::{Clock, Tick};
 use crate::engine::close_reason::CloseReason;
@@ -96,6 +97,9 @@ pub(in crate::engine) struct Core {
     pub(super) starved: Vec<Key>,
     pub(super) published: PublishedTo,
     pub(super) behind: BehindRooms,
+    pub(super) gathered: Gathered,
+    /// Connections that sent what gets no answer, and are to know at once that it has come.
+    pub(super) unanswered: Vec<Key>,
     /// Connections for which little waits, and whose endpoints want to be told.
     pub(super) drained: Vec<Key>,
     pub(super) doomed: VecDeque<(Key, CloseReason)>,
@@ -150,6 +154,8 @@ impl Core {
             starved: Vec::new(),
             published: PublishedTo::default(),
             behind: BehindRooms::new(&meter),
+            gathered: Gathered::default(),
+            unanswered: Vec::new(),
             drained: Vec::new(),
             doomed: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -332,6 +338,8 @@ impl Core {
     #[inline]
     pub(in crate::engine) fn has_work(&self) -> bool {
         !self.dirty.is_empty()
+            || !self.gathered.is_empty()
+            || !self.unanswered.is_empty()
             || self.exchange.has_pending()
             || self.exchange.has_published()
             || self.exchange.has_arrived()
@@ -703,7 +711,8 @@ impl Core {
     pub(super) fn publish_held(&mut self, tls_bytes: usize) {
         self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
-        let own_bytes = self.exchange.batch_bytes() + streams + tls_bytes;
+        let gathered = self.gathered.held_bytes();
+        let own_bytes = self.exchange.batch_bytes() + gathered + streams + tls_bytes;
         self.own_buffers.set(own_bytes);
         self.publish_metered();
     }
@@ -711,6 +720,7 @@ impl Core {
     /// Gives back what the shard keeps from one turn to the next only to be quick.
     pub(super) fn shrink_buffers(&mut self) {
         self.exchange.shrink_batch();
+        self.gathered.shrink();
         self.deflater.shrink();
         self.inflater.shrink();
         self.publish_held(self.tls_bytes);
@@ -743,6 +753,7 @@ impl Core {
         self.dirty.shrink_sparse();
         self.lagging.shrink_sparse();
         self.starved.shrink_sparse();
+        self.unanswered.shrink_sparse();
         self.drained.shrink_sparse();
         self.doomed.shrink_sparse();
         self.leaving.shrink_sparse();

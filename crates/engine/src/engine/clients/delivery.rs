@@ -41,6 +41,7 @@ struct Outcome {
 impl Clients {
     /// Gives members their frames: room by room, round robin, a share of the work each.
     pub(in crate::engine) fn deliver(&mut self) {
+        self.core.settle();
         self.core.work.begin(TurnPhase::Deliver);
         // Nothing in here accepts runs, which is what adds to the queue.
         let mut pending = self.core.exchange.begin_pass();

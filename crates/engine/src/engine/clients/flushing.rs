@@ -16,20 +16,38 @@ use crate::engine::ids::Key;
 use crate::engine::stats::ShardStats;
 use crate::fanout::outbox::{Outbox, Sent};
 use crate::limits::{
-    FLUSH_QUANTUM_NS, PRICE_KIB_ENCRYPTED, PRICE_KIB_SENT, PRICE_SEND, SLICES_PER_WRITE,
+    FLUSH_QUANTUM_NS, PRICE_ACKNOWLEDGE, PRICE_KIB_ENCRYPTED, PRICE_KIB_SENT, PRICE_SEND,
+    SLICES_PER_WRITE,
 };
 use crate::work::{TurnPhase, price_of_bytes};
 
 impl Clients {
     /// Writes to every connection that has something to be sent: one call each, as a rule.
     pub(in crate::engine) fn flush(&mut self) {
+        self.core.settle();
         self.core.work.begin(TurnPhase::Flush);
+        if !self.core.unanswered.is_empty() {
+            self.acknowledge_unanswered();
+        }
         while !self.core.work.is_spent()
             && let Some(key) = self.core.dirty.pop()
         {
             self.flush_connection(key);
         }
         self.core.note_cut(!self.core.dirty.is_empty());
+    }
+
+    /// Has those told by TCP that what they sent has come for which nothing goes out that would.
+    #[cold]
+    fn acknowledge_unanswered(&mut self) {
+        for key in self.core.unanswered.drain(..) {
+            let connection = self.core.connections.get(key.index as usize);
+            let connection = connection.filter(|each| each.generation == key.generation);
+            if let Some(connection) = connection.filter(|each| !each.has_to_send()) {
+                connection.stream.acknowledge();
+                self.core.work.spend(PRICE_ACKNOWLEDGE);
+            }
+        }
     }
 
     /// Writes to one connection until its socket takes no more, or others have their turn.

@@ -15,10 +15,9 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::holders::Turn;
 use crate::engine::ids::Key;
 use crate::engine::settings::Rate;
-use crate::fanout::outbox::Origin;
 use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message, Passive};
-use crate::wire::frame::{Opcode, append_frame};
+use crate::wire::frame::Opcode;
 
 /// One connection while what it sent is decoded.
 struct Hearing<'h> {
@@ -191,10 +190,9 @@ impl Clients {
             }
             Item::Ping(payload) => {
                 if self.control_gets_through(key, &mut hearing.meter, payload.len()) {
-                    let mut pong = Vec::with_capacity(2 + payload.len());
-                    append_frame(&mut pong, Opcode::Pong, payload);
                     let received_ns = hearing.received_ns;
-                    self.core.enqueue(key, pong, Origin::Pong, received_ns);
+                    self.core
+                        .enqueue_control(key, Opcode::Pong, payload, received_ns);
                 }
             }
             Item::Passive(frame) => {

@@ -10,7 +10,9 @@ use crate::engine::control::{Control, Doors};
 use crate::engine::ids::is_sendable;
 use crate::exchange::EndpointMail;
 use crate::fanout::room::{EndpointId, RoomKey};
+use crate::fanout::shared_body::SharedBody;
 use crate::fanout::{ConnectionId, Recipients};
+use crate::wire::deflate::Deflater;
 use crate::wire::frame::MessageKind;
 
 /// What an endpoint keeps on each shard ([`Endpoint::Local`](crate::Endpoint::Local)). It is made
@@ -104,6 +106,12 @@ impl<'a, L: Local> OnShard<'a, L> {
                 .publish_by_name(&key, recipients, kind.into(), payload, now_ns)
     }
 
+    /// Copies the end of messages that clients of this shard and of others get: see
+    /// [`Client::shared_body`].
+    pub fn shared_body(&mut self, payload: &[u8], deflate: bool) -> SharedBody {
+        self.core.shared_body(self.endpoint, payload, deflate)
+    }
+
     /// Sends mail to the endpoint on a shard, which may be this one. It is never lost; while a
     /// shard does not take its mail, this one reads none of its clients.
     pub fn mail(&mut self, shard: u16, mail: Arc<L::Mail>) {
@@ -190,6 +198,13 @@ impl<M> Mailer<M> {
     /// How many shards there are, the admin shard included.
     pub fn shards(&self) -> u16 {
         self.doors.shards()
+    }
+
+    /// Copies the end of messages for [`Client::send_shared`], on a thread that is no shard's:
+    /// whoever gets it by mail need not. With `deflater`, and a level of 1 to 9, it is deflated for
+    /// clients that inflate, where that makes it smaller.
+    pub fn shared_body(&self, payload: &[u8], deflater: Option<(&mut Deflater, u8)>) -> SharedBody {
+        SharedBody::new(payload, deflater, &self.doors.interconnect.live)
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) mod evicting;
 pub(super) mod extras;
 pub(super) mod flushing;
 pub(super) mod frames;
+pub(super) mod gathered;
 pub(super) mod held;
 pub(super) mod invariants;
 pub(super) mod lanes;
@@ -104,6 +105,7 @@ impl Clients {
 
     /// Looks once a turn at what the process may hold, and at clients that lag behind.
     pub(in crate::engine) fn keep_within_memory(&mut self) {
+        self.core.settle();
         slow::sweep_lagging(&mut self.core);
         self.core.publish_held(self.tls_buffers.held_bytes());
         slow::relieve_memory(&mut self.core);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::behind::Behind;
+use super::behind::{Behind, Payload};
 use super::connection::Phase;
 use super::core::Core;
 use super::slow;
@@ -11,7 +11,9 @@ use crate::engine::settings::Deflate;
 use crate::engine::stats::SlowAction;
 use crate::exchange::Until;
 use crate::fanout::outbox::Origin;
+use crate::fanout::room::EndpointId;
 use crate::fanout::segment::{Buffer, Segment};
+use crate::fanout::shared_body::SharedBody;
 use crate::limits::{PRICE_KIB_DEFLATED, PRICE_KIB_READ, PRICE_PUBLISH};
 use crate::wire::deflate::window_bits_for;
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
@@ -26,6 +28,7 @@ impl Core {
         received_ns: u64,
     ) {
         debug_assert!(!bytes.is_empty());
+        self.settle();
         self.work.spend(PRICE_PUBLISH);
         self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
         let end = bytes.len() as u32;
@@ -50,6 +53,25 @@ impl Core {
         self.mark_dirty(key);
     }
 
+    /// Puts a control frame behind those of the connection, before data.
+    pub(super) fn enqueue_control(
+        &mut self,
+        key: Key,
+        opcode: Opcode,
+        payload: &[u8],
+        received_ns: u64,
+    ) {
+        let own_bytes = server_frame_bytes(payload.len());
+        self.begin_gathered(own_bytes);
+        append_frame(self.gathered.bundle.frame(), opcode, payload);
+        self.gathered.bundle.end_frame(None);
+        let origin = match opcode {
+            Opcode::Ping => Origin::Ping,
+            _ => Origin::Pong,
+        };
+        self.end_gathered(key, origin, own_bytes, received_ns);
+    }
+
     /// Sends a message to one connection alone, behind what was sent to it before.
     pub(in crate::engine) fn send(
         &mut self,
@@ -59,61 +81,126 @@ impl Core {
         received_ns: u64,
     ) {
         match self.behind.has_any_for(key) {
-            true => self.send_behind(key, Vec::new(), opcode, payload, received_ns),
+            true => {
+                let payload = Payload::Whole(payload.into());
+                self.send_behind(key, Vec::new(), opcode, payload, received_ns);
+            }
             false => self.send_now(key, opcode, payload, received_ns),
         }
     }
 
     pub(super) fn send_now(&mut self, key: Key, opcode: Opcode, payload: &[u8], received_ns: u64) {
-        let settings = Arc::clone(&self.endpoint_settings);
-        let Some(connection) = self
-            .connection(key)
-            .filter(|each| each.phase == Phase::Open)
-        else {
+        let Some((window_bits, deflate)) = self.encoding_for(key) else {
             return;
         };
-        let window_bits = connection.window_bits;
-        let settings = &settings[usize::from(connection.endpoint.0)];
-        let frame = self.encode_for(window_bits, settings.deflate, opcode, payload);
-        let Some(connection) = self.connection(key) else {
-            return;
-        };
-        let slow = &settings.slow_client;
-        if !connection.is_writable && slow::refuses(connection, slow, frame.len()) {
-            self.count_refused(1);
-            return;
-        }
-        self.enqueue(key, frame, Origin::Direct, received_ns);
-        slow::enforce(self, key);
+        self.begin_gathered(server_frame_bytes(payload.len()));
+        let before = self.gathered.bundle.own_bytes();
+        let mut frames = std::mem::take(self.gathered.bundle.frame());
+        self.encode_for(window_bits, deflate, opcode, payload, &mut frames);
+        let own_bytes = frames.len() - before;
+        *self.gathered.bundle.frame() = frames;
+        self.gathered.bundle.end_frame(None);
+        self.end_gathered(key, Origin::Direct, own_bytes, received_ns);
     }
 
-    /// The frame of a message for one connection that inflates with this window.
+    /// The window with which the connection inflates, and how it is to be deflated for; `None`
+    /// where messages do not count any more.
+    #[inline]
+    fn encoding_for(&mut self, key: Key) -> Option<(u8, Deflate)> {
+        let connection = self.connection(key)?;
+        let (phase, endpoint) = (connection.phase, connection.endpoint);
+        let window_bits = connection.window_bits;
+        (phase == Phase::Open).then(|| (window_bits, self.settings_of(endpoint).deflate))
+    }
+
+    /// Appends the frame of a message for one connection that inflates with this window.
     fn encode_for(
         &mut self,
         window_bits: u8,
         deflate: Deflate,
         opcode: Opcode,
         payload: &[u8],
-    ) -> Vec<u8> {
-        let plain_bytes = server_frame_bytes(payload.len());
-        let mut frame = Vec::with_capacity(plain_bytes);
+        frames: &mut Vec<u8>,
+    ) {
         if payload.len() >= deflate.min_bytes && window_bits_for(payload.len()) <= window_bits {
             self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
-            let is_smaller = self
-                .deflater
-                .append(&mut frame, opcode, payload, deflate.level);
+            let before = frames.len();
+            let deflater = &mut self.deflater;
+            let is_smaller = deflater.append(frames, opcode, payload, deflate.level);
             self.count_deflated(is_smaller);
             if is_smaller {
-                let saved = plain_bytes - frame.len();
+                let bytes = frames.len() - before;
+                let saved = server_frame_bytes(payload.len()) - bytes;
                 self.stats().deflate_saved_bytes.add(saved as u64);
-                return frame;
+                return;
             }
         }
-        append_frame(&mut frame, opcode, payload);
-        frame
+        append_frame(frames, opcode, payload);
     }
 
-    fn count_refused(&self, frames: u64) {
+    /// Sends a message to one connection alone that begins with `head` and ends with a body which
+    /// others share, behind what was sent to it before.
+    pub(super) fn send_shared(
+        &mut self,
+        key: Key,
+        opcode: Opcode,
+        head: &[u8],
+        body: &SharedBody,
+        received_ns: u64,
+    ) {
+        match self.behind.has_any_for(key) {
+            true => {
+                let payload = Payload::Shared(head.into(), body.clone());
+                self.send_behind(key, Vec::new(), opcode, payload, received_ns);
+            }
+            false => self.send_shared_now(key, opcode, head, body, received_ns),
+        }
+    }
+
+    fn send_shared_now(
+        &mut self,
+        key: Key,
+        opcode: Opcode,
+        head: &[u8],
+        body: &SharedBody,
+        received_ns: u64,
+    ) {
+        let Some((window_bits, _)) = self.encoding_for(key) else {
+            return;
+        };
+        self.begin_gathered(head.len());
+        let before = self.gathered.bundle.own_bytes();
+        let saved = body.gather(&mut self.gathered.bundle, opcode, head, window_bits);
+        let own_bytes = self.gathered.bundle.own_bytes() - before;
+        if saved > 0 {
+            self.stats().deflate_saved_bytes.add(saved as u64);
+        }
+        self.end_gathered(key, Origin::Direct, own_bytes, received_ns);
+    }
+
+    /// Copies the end of messages for many clients, and deflates it if that is wanted and the
+    /// endpoint's settings ask for it.
+    pub(super) fn shared_body(
+        &mut self,
+        endpoint: EndpointId,
+        payload: &[u8],
+        deflate: bool,
+    ) -> SharedBody {
+        let settings = self.settings_of(endpoint).deflate;
+        let is_deflated = deflate && settings.enabled && payload.len() >= settings.min_bytes;
+        self.work.spend_bytes(payload.len(), PRICE_KIB_READ);
+        let live = &self.doors.interconnect.live;
+        if !is_deflated {
+            return SharedBody::new(payload, None, live);
+        }
+        self.work.spend_bytes(payload.len(), PRICE_KIB_DEFLATED);
+        let deflater = (&mut self.deflater, settings.level);
+        let body = SharedBody::new(payload, Some(deflater), live);
+        self.count_deflated(body.is_deflated());
+        body
+    }
+
+    pub(super) fn count_refused(&self, frames: u64) {
         let stats = self.stats();
         stats.slow_actions[SlowAction::DropNewest as usize].add(1);
         stats.dropped_frames.add(frames);
@@ -128,7 +215,7 @@ impl Core {
         key: Key,
         rooms: Vec<RoomId>,
         opcode: Opcode,
-        payload: &[u8],
+        payload: Payload,
         received_ns: u64,
     ) {
         let rooms = rooms.into_iter().map(|room| (room, Until::Sealed));
@@ -136,7 +223,7 @@ impl Core {
             key,
             rooms: rooms.collect(),
             opcode,
-            payload: payload.into(),
+            payload,
             received_ns,
         });
     }
@@ -161,7 +248,7 @@ impl Core {
                     waiting.push_front(first);
                     break;
                 }
-                self.send_now(first.key, first.opcode, &first.payload, first.received_ns);
+                self.send_one_behind(&first);
                 // A policy may have kept it out of the outbox, so that nothing is written.
                 self.note_low_water(first.key);
             }
@@ -175,7 +262,17 @@ impl Core {
             return;
         }
         for each in self.behind.take(key.index).into_iter().flatten() {
-            self.send_now(each.key, each.opcode, &each.payload, each.received_ns);
+            self.send_one_behind(&each);
+        }
+    }
+
+    fn send_one_behind(&mut self, behind: &Behind) {
+        let (key, opcode, received_ns) = (behind.key, behind.opcode, behind.received_ns);
+        match &behind.payload {
+            Payload::Whole(payload) => self.send_now(key, opcode, payload, received_ns),
+            Payload::Shared(head, body) => {
+                self.send_shared_now(key, opcode, head, body, received_ns);
+            }
         }
     }
 

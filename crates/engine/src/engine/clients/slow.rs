@@ -435,7 +435,7 @@ fn gains(core: &Core) -> FxHashSet<usize> {
                 // The others do not let go of it.
                 let whole = segment.buffer.bytes().len() / spread.shards(segment);
                 let left = left.entry(address).or_insert(whole);
-                *left = left.saturating_sub((end - start) as usize);
+                *left = left.saturating_sub(segment.buffer.own_bytes_in(start, end));
             }
         }
     }

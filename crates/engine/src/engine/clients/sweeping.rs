@@ -9,10 +9,9 @@ use super::pulse::Pulse;
 use crate::clock::{Tick, ticks_of};
 use crate::engine::close_reason::CloseReason;
 use crate::engine::ids::Key;
-use crate::fanout::outbox::Origin;
 use crate::fanout::room::EndpointId;
 use crate::limits::TICK;
-use crate::wire::frame::{Opcode, append_frame};
+use crate::wire::frame::Opcode;
 
 impl Clients {
     /// Has what addresses did forgotten that is long past, a few of them in every tick.
@@ -59,10 +58,8 @@ impl Clients {
         } else if keepalive.ping > Duration::ZERO && tick >= connection.next_ping_tick {
             self.core.connections[key.index as usize].next_ping_tick =
                 tick + ticks_of(keepalive.ping);
-            let mut ping = Vec::with_capacity(2);
-            append_frame(&mut ping, Opcode::Ping, &[]);
             let now_ns = self.core.clock.turn_ns();
-            self.core.enqueue(key, ping, Origin::Ping, now_ns);
+            self.core.enqueue_control(key, Opcode::Ping, &[], now_ns);
         }
     }
 

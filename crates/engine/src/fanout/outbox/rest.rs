@@ -215,6 +215,8 @@ impl Group {
             && (is_mixed || last.origin == slice.origin)
             && last.len().max(slice.len()) < SMALL_SLICE_BYTES
             && last.segment.accepted_tick == slice.segment.accepted_tick
+            // Each client that lags behind would get a copy of the body.
+            && !(last.has_body() || slice.has_body())
             && self.bytes + slice.len() <= COALESCED_BYTES_MAX
     }
 
@@ -236,7 +238,7 @@ impl Group {
                 };
                 let merged = Slice {
                     start: 0,
-                    end: segment.buffer.bytes().len() as u32,
+                    end: segment.buffer.len() as u32,
                     frames: self.slices.iter().map(|slice| slice.frames).sum(),
                     segment,
                     origin,

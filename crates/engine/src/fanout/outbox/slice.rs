@@ -1,7 +1,9 @@
 //! The slices that an outbox is made of.
 
+use std::ops::Range;
 use std::rc::Rc;
 
+use crate::fanout::bodies::Pieces;
 use crate::fanout::segment::Segment;
 use crate::limits::CONTROLS_MAX;
 
@@ -61,12 +63,12 @@ const CLOSE: u32 = u32::MAX - 3;
 const PING: u32 = u32::MAX - 4;
 
 impl Slice {
-    /// All of a segment that is one frame.
-    pub(super) fn whole(segment: &Rc<Segment>, origin: Origin) -> Slice {
+    /// One frame.
+    pub(super) fn frame(segment: &Rc<Segment>, bytes: Range<u32>, origin: Origin) -> Slice {
         Slice {
             segment: Rc::clone(segment),
-            start: 0,
-            end: segment.buffer.bytes().len() as u32,
+            start: bytes.start,
+            end: bytes.end,
             frames: 1,
             origin: origin.into(),
         }
@@ -83,8 +85,20 @@ impl Slice {
         }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.segment.buffer.bytes()[self.start as usize..self.end as usize]
+    /// Its bytes, if they lie in one piece.
+    #[inline]
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.segment.buffer.slice(self.start, self.end)
+    }
+
+    /// Its bytes in the pieces in which they lie: heads, and the bodies behind them.
+    pub(super) fn pieces(&self) -> Pieces<'_> {
+        self.segment.buffer.pieces(self.start, self.end)
+    }
+
+    /// Whether a frame in it shares its body with others.
+    pub(super) fn has_body(&self) -> bool {
+        self.segment.buffer.has_body_in(self.start, self.end)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,7 +107,7 @@ impl Slice {
 
     /// Whether it holds a larger buffer than it needs.
     pub(super) fn is_part(&self) -> bool {
-        self.len() < self.segment.buffer.bytes().len()
+        self.len() < self.segment.buffer.len()
     }
 
     /// Takes the bytes up to `at` off the front, with the `frames` that end there.
