@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub mod hub;
 pub mod json_error;
 pub mod named;
+pub mod nostr;
 pub mod pages;
 pub mod pubsub;
 pub mod push;

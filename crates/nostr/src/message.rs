@@ -156,7 +156,12 @@ pub mod reply {
 
     /// `["CLOSED",sub,reason]`.
     pub fn closed(subscription: &str, reason: &str) -> String {
-        array("CLOSED", [&*string(subscription), &string(reason)])
+        closed_json(&string(subscription), reason)
+    }
+
+    /// The same with the name of the subscription as JSON.
+    pub fn closed_json(subscription_json: &str, reason: &str) -> String {
+        array("CLOSED", [subscription_json, &string(reason)])
     }
 
     /// `["NEG-ERR",sub,reason]`.

@@ -294,6 +294,12 @@ impl<'c> Client<'c> {
         by_id.chain(by_name).filter_map(own).collect()
     }
 
+    /// Pays for work beside that of taking its messages, out of the turn's: an estimate in
+    /// nanoseconds of this thread.
+    pub fn spend(&mut self, ns: u64) {
+        self.core.work.spend(ns);
+    }
+
     /// Stops reading the client until [`Client::release`], so that TCP slows it down. Data that has
     /// already arrived waits, and the ping timeout does not run. A client that is held has to be
     /// released: until then, not even its disconnect is noticed.

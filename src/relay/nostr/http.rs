@@ -1,0 +1,181 @@
+//! What the path says over plain HTTP: the relay's information document (NIP-11) for clients, a
+//! page for people.
+
+use serde_json::{Map, Value, json};
+
+use super::settings::{NostrInfo, NostrSettings};
+use crate::engine::Refused;
+use crate::relay::{files, json_error};
+use crate::wire::http::{Head, Response};
+
+const DOCUMENT: &str = "application/nostr+json";
+
+/// Gift wraps (NIP-59).
+const GIFT_WRAP: u16 = 1_059;
+
+/// Longest name of a subscription, in characters (NIP-01).
+const SUBSCRIPTION_CHARS_MAX: u64 = 64;
+
+/// Both, made once.
+pub(super) struct Documents {
+    information: String,
+    page: String,
+}
+
+impl Documents {
+    pub(super) fn of(settings: &NostrSettings) -> Documents {
+        Documents {
+            information: information(settings).to_string(),
+            page: page(settings),
+        }
+    }
+
+    pub(super) fn answer(&self, head: &Head<'_>) -> Response {
+        with_cors(match head.method {
+            "OPTIONS" => Response::new(204),
+            "POST" => Response::text(415, "This relay has no management API.\n"),
+            _ if accepts(head, DOCUMENT) => of_type(DOCUMENT, &self.information),
+            _ => of_type(files::HTML, &self.page)
+                .with_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        })
+    }
+}
+
+/// Pages of others may read all that is said here (NIP-11).
+fn with_cors(response: Response) -> Response {
+    response
+        .with_header("Access-Control-Allow-Origin", "*")
+        .with_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
+        .with_header("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type")
+        .with_header("Vary", "Accept")
+}
+
+/// A refusal, in JSON as everywhere, and readable for pages of others.
+pub fn rendered(refused: &Refused) -> Response {
+    with_cors(json_error::rendered(refused))
+}
+
+fn of_type(media_type: &str, body: &str) -> Response {
+    let mut response = Response::new(200).with_header("Content-Type", media_type);
+    response.body = body.to_owned().into();
+    response
+}
+
+/// Whether the client takes this type by name; parameters and case do not count.
+fn accepts(head: &Head<'_>, media_type: &str) -> bool {
+    let types = head.headers_named("accept").flat_map(|value| value.split(','));
+    let mut names = types.map(|each| each.split(';').next().unwrap_or_default().trim());
+    names.any(|name| name.eq_ignore_ascii_case(media_type))
+}
+
+/// NIP-11. What is off is not in it.
+fn information(settings: &NostrSettings) -> Value {
+    let NostrInfo {
+        name,
+        description,
+        icon,
+        banner,
+        pubkey,
+        self_key,
+        contact,
+        terms_of_service,
+        payments_url,
+    } = &settings.info;
+    let mut document = Map::new();
+    for (key, value) in [
+        ("name", name),
+        ("description", description),
+        ("icon", icon),
+        ("banner", banner),
+        ("pubkey", pubkey),
+        ("self", self_key),
+        ("contact", contact),
+        ("terms_of_service", terms_of_service),
+        ("payments_url", payments_url),
+    ] {
+        if let Some(value) = value {
+            document.insert(key.to_owned(), json!(value));
+        }
+    }
+    document.insert("supported_nips".to_owned(), json!(nips(settings)));
+    document.insert("software".to_owned(), json!(env!("CARGO_PKG_NAME")));
+    document.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+    document.insert("limitation".to_owned(), limitation(settings));
+    Value::Object(document)
+}
+
+/// The NIPs that a client can count on, as this relay is configured.
+fn nips(settings: &NostrSettings) -> Vec<u16> {
+    let has_auth = settings.has_auth();
+    let supported = [
+        (1, true),
+        (11, true),
+        (13, settings.events.pow > 0),
+        (40, true),
+        (42, has_auth),
+        (45, true),
+        (59, has_auth && settings.private.contains(GIFT_WRAP)),
+        (67, true),
+        (70, has_auth),
+    ];
+    supported.into_iter().filter_map(|(nip, is_on)| is_on.then_some(nip)).collect()
+}
+
+fn limitation(settings: &NostrSettings) -> Value {
+    let events = &settings.events;
+    let mut limitation = json!({
+        "max_message_length": settings.message_bytes,
+        "max_subscriptions": settings.subscriptions_max,
+        "max_limit": settings.queries.limit_max,
+        "default_limit": settings.queries.limit_default,
+        "max_subid_length": SUBSCRIPTION_CHARS_MAX,
+        "max_event_tags": events.tags,
+        "min_pow_difficulty": events.pow,
+        "auth_required": settings.auth_read,
+        "payment_required": false,
+        "restricted_writes": settings.auth_write || events.kinds.is_some() || events.pow > 0,
+        "created_at_upper_limit": events.future_s,
+    });
+    if let Some(chars) = events.content_chars {
+        limitation["max_content_length"] = json!(chars);
+    }
+    if let Some(past_s) = events.past_s {
+        limitation["created_at_lower_limit"] = json!(past_s);
+    }
+    limitation
+}
+
+/// What a person sees who opens the address in a browser.
+fn page(settings: &NostrSettings) -> String {
+    let text = |text: &Option<String>| escaped(text.as_deref().unwrap_or_default());
+    let name = match text(&settings.info.name) {
+        name if name.is_empty() => "A Nostr relay".to_owned(),
+        name => name,
+    };
+    let nips: Vec<String> = nips(settings).iter().map(|nip| format!("{nip:02}")).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title>\
+         <style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;\
+         max-width:40em;margin:4em auto;padding:0 1em}}</style></head><body><h1>{name}</h1>\
+         <p>{description}</p><p>This address is a <a href=\"https://nostr.com\">Nostr</a> relay: \
+         add it to the relays of your client, with <code>wss://</code> in place of \
+         <code>https://</code>.</p><p>NIPs: {nips}</p></body></html>\n",
+        description = text(&settings.info.description),
+        nips = nips.join(", "),
+    )
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

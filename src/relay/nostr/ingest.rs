@@ -1,0 +1,310 @@
+//! Events from clients: checked, verified a few at a time, and handed to the store.
+//!
+//! A signature takes as long as ten deliveries, so events wait for theirs in a queue, of which each
+//! turn of the shard takes a few: whoever floods the relay with events delays others by no more.
+//! A client whose event finds the queue full is not read until half of it is empty.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use corecast_nostr::{
+    Bytes32, Class, Event, EventError, ParsedEvent, UnverifiedEvent, claimed_id, reply, to_hex,
+};
+
+use super::mail::{Batch, Fate, Live, Mail, Owed, Submission};
+use super::shard::{Effects, Inner, NostrShard};
+use super::stats::EventResult;
+use super::unix_now;
+use crate::engine::OnShard;
+use crate::fanout::ConnectionId;
+use crate::wire::frame::MessageKind;
+
+/// Events that wait on a shard, and bytes of their JSON.
+const QUEUE_EVENTS_MAX: usize = 256;
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Signatures that are verified in one turn.
+const VERIFIED_PER_TURN: usize = 4;
+
+/// Events of a shard that are on their way to the store and back.
+pub(super) const IN_FLIGHT_MAX: usize = 1_024;
+
+/// Ids of events that a shard has seen accepted, so that they are not verified again.
+const KNOWN_IDS_MAX: usize = 8_192;
+
+/// What an answer to an event of a shard costs it, in nanoseconds.
+const ANSWER_NS: u64 = 3_000;
+
+const DUPLICATE: &str = "duplicate: already have this event";
+
+/// An event whose signature is yet to be verified, and who has sent it.
+struct Waiting {
+    event: UnverifiedEvent,
+    from: ConnectionId,
+}
+
+/// The events that wait on a shard.
+#[derive(Default)]
+pub(super) struct Ingest {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    in_flight: usize,
+    /// Clients that are not read since the queue was full.
+    held: Vec<ConnectionId>,
+    known: HashSet<Bytes32>,
+    /// The same, the oldest first.
+    known_order: VecDeque<Bytes32>,
+}
+
+impl Ingest {
+    fn is_full(&self) -> bool {
+        self.queue.len() >= QUEUE_EVENTS_MAX || self.bytes >= QUEUE_BYTES_MAX
+    }
+
+    fn is_half_empty(&self) -> bool {
+        self.queue.len() <= QUEUE_EVENTS_MAX / 2 && self.bytes <= QUEUE_BYTES_MAX / 2
+    }
+
+    pub(super) fn holds(&self, client: ConnectionId) -> bool {
+        self.held.contains(&client)
+    }
+
+    fn remember(&mut self, id: &Bytes32) {
+        if self.known.insert(*id) {
+            self.known_order.push_back(*id);
+        }
+        if self.known_order.len() > KNOWN_IDS_MAX
+            && let Some(oldest) = self.known_order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+/// Why an event is refused, before anything is known of its signature.
+enum Refused {
+    Reason(String),
+    /// The client has to prove a key first.
+    NeedsKey(&'static str),
+    Known,
+}
+
+impl From<EventError> for Refused {
+    fn from(error: EventError) -> Refused {
+        Refused::Reason(error.to_string())
+    }
+}
+
+impl Inner {
+    /// An EVENT has come.
+    pub(super) fn take_event(&mut self, from: ConnectionId, json: &str, effects: &mut Effects) {
+        let refused = match self.checked(from, json) {
+            Ok(event) => return self.queue_event(from, event, effects),
+            Err(refused) => refused,
+        };
+        let stats = &self.shared.common.stats;
+        let (is_accepted, reason) = match refused {
+            Refused::Known => {
+                stats.count_event(EventResult::Duplicate);
+                (true, DUPLICATE.to_owned())
+            }
+            Refused::Reason(reason) => {
+                stats.count_event(EventResult::of_reason(&reason));
+                (false, reason)
+            }
+            Refused::NeedsKey(reason) => {
+                stats.count_event(EventResult::AuthRequired);
+                if let Some(challenge) = self.challenge(from) {
+                    effects.reply(challenge);
+                }
+                (false, reason.to_owned())
+            }
+        };
+        match claimed_id(json) {
+            Some(id) => effects.reply(reply::ok(&id, is_accepted, &reason)),
+            None => {
+                self.shared.common.stats.notices.add(1);
+                effects.reply(reply::notice(&reason));
+            }
+        }
+    }
+
+    /// All checks but the signature, the cheapest first.
+    fn checked(&self, from: ConnectionId, json: &str) -> Result<UnverifiedEvent, Refused> {
+        let settings = &self.shared.settings;
+        if json.len() > settings.events.bytes {
+            return Err(EventError::TooLarge(settings.events.bytes).into());
+        }
+        let now = unix_now();
+        let event = ParsedEvent::parse(json)?;
+        let client = self.clients.get(&from);
+        let has_key = client.is_some_and(|client| !client.viewer.keys.is_empty());
+        if settings.auth_write && !has_key {
+            return Err(Refused::NeedsKey("auth-required: this relay takes events of known keys"));
+        }
+        event.check(&settings.events, now)?;
+        if self.ingest.known.contains(&event.id) {
+            return Err(Refused::Known);
+        }
+        event.check_further(&settings.events, now)?;
+        let event = event.into_unverified();
+        if !settings.has_auth() && settings.private.contains(event.event().kind()) {
+            let told = "blocked: events of this kind are for their recipients alone, and nobody can \
+                        prove to be one here";
+            return Err(Refused::Reason(told.to_owned()));
+        }
+        if event.event().is_protected() {
+            let is_author = client.is_some_and(|client| client.has_key(event.event().pubkey()));
+            self.check_protected(is_author, has_key)?;
+        }
+        Ok(event)
+    }
+
+    /// NIP-70: a protected event is taken from its author alone.
+    fn check_protected(&self, is_author: bool, has_key: bool) -> Result<(), Refused> {
+        if is_author {
+            return Ok(());
+        }
+        if !self.shared.settings.has_auth() {
+            let told = "blocked: protected events are taken from their authors alone, and nobody \
+                        can prove to be one here";
+            return Err(Refused::Reason(told.to_owned()));
+        }
+        if !has_key {
+            let told = "auth-required: a protected event is taken from its author alone";
+            return Err(Refused::NeedsKey(told));
+        }
+        let told = "restricted: a protected event is taken from its author alone";
+        Err(Refused::Reason(told.to_owned()))
+    }
+
+    fn queue_event(
+        &mut self,
+        from: ConnectionId,
+        event: UnverifiedEvent,
+        effects: &mut Effects,
+    ) {
+        self.ingest.bytes += event.event().body().len();
+        self.ingest.queue.push_back(Waiting { event, from });
+        self.shared.common.stats.waiting.add(1);
+        effects.wants_turn = true;
+        effects.is_answered_later = true;
+        if self.ingest.is_full() && !self.ingest.holds(from) {
+            self.ingest.held.push(from);
+            effects.holds = true;
+        }
+    }
+
+    /// Verifies a few of the events that wait. Returns whether it could go on.
+    pub(super) fn verify(&mut self, shard: &mut OnShard<'_, NostrShard>) -> bool {
+        for _ in 0..VERIFIED_PER_TURN {
+            if self.ingest.in_flight >= IN_FLIGHT_MAX || shard.is_spent() {
+                break;
+            }
+            let Some(Waiting { event, from }) = self.ingest.queue.pop_front() else {
+                break;
+            };
+            self.ingest.bytes -= event.event().body().len();
+            self.shared.common.stats.waiting.sub(1);
+            let id = *event.event().id();
+            let begin = Instant::now();
+            let verified = event.verify();
+            let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.durations.verify.record(took_ns, 1);
+            shard.spend(took_ns);
+            match verified {
+                Ok(event) => self.take_verified(shard, from, Arc::new(event)),
+                Err(error) => {
+                    self.shared.common.stats.count_event(EventResult::Invalid);
+                    answer(shard, from, &id, false, &error.to_string());
+                }
+            }
+        }
+        self.release_held(shard);
+        !self.ingest.queue.is_empty() && self.ingest.in_flight < IN_FLIGHT_MAX
+    }
+
+    fn take_verified(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        from: ConnectionId,
+        event: Arc<Event>,
+    ) {
+        if event.class() == Class::Ephemeral {
+            self.shared.common.stats.count_event(EventResult::Ephemeral);
+            self.ingest.remember(event.id());
+            answer(shard, from, event.id(), true, "");
+            return self.publish_ephemeral(shard, event);
+        }
+        self.ingest.in_flight += 1;
+        // There is room for all that may be in flight, and the thread ends only with the engine.
+        let _ = self.shared.submissions.try_send(Submission { event, from });
+    }
+
+    fn publish_ephemeral(&mut self, shard: &mut OnShard<'_, NostrShard>, event: Arc<Event>) {
+        let common = Arc::clone(&self.shared.common);
+        let shards: Vec<u16> =
+            (0..shard.shards()).filter(|each| common.is_subscribed(*each)).collect();
+        if shards.is_empty() {
+            return;
+        }
+        let body = shard.shared_body(event.body(), common.deflates());
+        let live = vec![Live { event, seq: None, body }];
+        let mail = Mail::batch(Batch { live, owed: Vec::new() });
+        for each in shards {
+            shard.mail(each, Arc::clone(&mail));
+        }
+    }
+
+    /// Answers those events of a commit that came from this shard.
+    pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, owed: &[Owed]) {
+        let own = shard.shard();
+        for Owed { event, from, fate } in owed.iter().filter(|owed| owed.from.shard == own) {
+            self.ingest.in_flight = self.ingest.in_flight.saturating_sub(1);
+            let (result, is_accepted, reason) = match fate {
+                Fate::Stored => (EventResult::Stored, true, ""),
+                Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
+                Fate::Superseded => {
+                    let told = "duplicate: a newer version of this event is here";
+                    (EventResult::Superseded, false, told)
+                }
+                Fate::Failed(error) => {
+                    tracing::error!(%error, "the store took no events");
+                    (EventResult::Error, false, "error: the store takes no events at the moment")
+                }
+            };
+            self.shared.common.stats.count_event(result);
+            if is_accepted {
+                self.ingest.remember(event.id());
+            }
+            answer(shard, *from, event.id(), is_accepted, reason);
+            shard.spend(ANSWER_NS);
+        }
+    }
+
+    fn release_held(&mut self, shard: &mut OnShard<'_, NostrShard>) {
+        if self.ingest.held.is_empty() || !self.ingest.is_half_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.ingest.held) {
+            let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
+            if !is_held && let Some(mut client) = shard.client(id) {
+                client.release();
+            }
+        }
+    }
+}
+
+fn answer(
+    shard: &mut OnShard<'_, NostrShard>,
+    to: ConnectionId,
+    id: &Bytes32,
+    is_accepted: bool,
+    reason: &str,
+) {
+    if let Some(mut client) = shard.client(to) {
+        let text = reply::ok(&to_hex(id), is_accepted, reason);
+        client.send(MessageKind::Text, text.as_bytes());
+    }
+}

@@ -1,0 +1,155 @@
+//! Events to those whose subscriptions they are for, a bounded number of deliveries at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::mail::{Live, Mail};
+use super::shard::{Inner, NostrShard};
+use super::unix_now;
+use crate::engine::OnShard;
+use crate::wire::frame::MessageKind;
+
+/// What a delivery costs: to find out whether it is one, to queue it and to send it, in nanoseconds.
+const DELIVERY_NS: u64 = 3_500;
+
+/// What it costs to compare an event with a filter, in nanoseconds.
+const COMPARED_NS: u64 = 20;
+
+/// What it costs to look for the filters that an event may match, in nanoseconds.
+const FOUND_NS: u64 = 1_000;
+
+/// Batches of events that may wait on a shard: it takes no more mail before they are fewer.
+const BATCHES_MAX: usize = 64;
+
+/// Events that are yet to be delivered.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    batches: VecDeque<Arc<Mail>>,
+    /// The event of the first batch that is under way.
+    event: usize,
+    /// The subscriptions that this event is for, and the next of them. Empty: they are yet to be
+    /// found.
+    found: Option<Vec<u32>>,
+    next: usize,
+    /// Its number on this shard: it is for subscriptions that are older.
+    number: u64,
+    /// Kept for its capacity.
+    spare: Vec<u32>,
+}
+
+impl Inner {
+    /// The number of the event that was looked up last: subscriptions from now on are younger.
+    pub(super) fn events_found(&self) -> u64 {
+        self.deliveries.number
+    }
+
+    /// Events have come. They are delivered in turns of the shard, unless too many wait.
+    pub(super) fn deliver_later(&mut self, shard: &mut OnShard<'_, NostrShard>, mail: &Arc<Mail>) {
+        if !mail.live().is_empty() {
+            self.deliveries.batches.push_back(Arc::clone(mail));
+        }
+        while self.deliveries.batches.len() > BATCHES_MAX {
+            self.deliver_first(shard, false);
+        }
+    }
+
+    /// Delivers until the turn's work is done. Returns whether more waits.
+    pub(super) fn deliver(&mut self, shard: &mut OnShard<'_, NostrShard>) -> bool {
+        while !self.deliveries.batches.is_empty() {
+            if shard.is_spent() || !self.deliver_first(shard, true) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Goes on with the first batch. Returns whether it is done.
+    fn deliver_first(&mut self, shard: &mut OnShard<'_, NostrShard>, is_bounded: bool) -> bool {
+        let Some(mail) = self.deliveries.batches.front().map(Arc::clone) else {
+            return true;
+        };
+        while let Some(live) = mail.live().get(self.deliveries.event) {
+            if !self.deliver_event(shard, live, is_bounded) {
+                return false;
+            }
+            self.deliveries.event += 1;
+        }
+        self.deliveries.event = 0;
+        self.deliveries.batches.pop_front();
+        true
+    }
+
+    /// Goes on with an event. Returns whether it is done.
+    fn deliver_event(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        live: &Live,
+        is_bounded: bool,
+    ) -> bool {
+        let found = match self.deliveries.found.take() {
+            Some(found) => found,
+            None => self.find(shard, live),
+        };
+        let mut delivered = 0;
+        while let Some(slot) = found.get(self.deliveries.next) {
+            if is_bounded && shard.is_spent() {
+                break;
+            }
+            self.deliveries.next += 1;
+            if self.deliver_to(shard, *slot, live) {
+                delivered += 1;
+                shard.spend(DELIVERY_NS);
+            }
+        }
+        self.shared.common.stats.deliveries.add(delivered);
+        if self.deliveries.next < found.len() {
+            self.deliveries.found = Some(found);
+            return false;
+        }
+        self.deliveries.next = 0;
+        self.deliveries.spare = found;
+        true
+    }
+
+    /// The subscriptions that an event is for.
+    fn find(&mut self, shard: &mut OnShard<'_, NostrShard>, live: &Live) -> Vec<u32> {
+        let mut found = std::mem::take(&mut self.deliveries.spare);
+        found.clear();
+        self.deliveries.number += 1;
+        if live.event.is_expired(unix_now()) {
+            return found;
+        }
+        let compared = self.subscriptions.find(&live.event, &mut found);
+        shard.spend(FOUND_NS + compared as u64 * COMPARED_NS);
+        found
+    }
+
+    /// Gives an event to a subscription. Returns whether it was sent.
+    fn deliver_to(&mut self, shard: &mut OnShard<'_, NostrShard>, slot: u32, live: &Live) -> bool {
+        let number = self.deliveries.number;
+        let Some(subscription) = self.subscriptions.get_mut(slot) else {
+            return false;
+        };
+        if subscription.born >= number || live.seq.is_some_and(|seq| seq <= subscription.snapshot) {
+            return false;
+        }
+        let id = subscription.client;
+        let private = &self.shared.settings.private;
+        if private.contains(live.event.kind())
+            && !self.clients.get(&id).is_some_and(|each| each.viewer.may_see(&live.event, private))
+        {
+            return false;
+        }
+        if let Some(catch_up) = &mut subscription.catch_up {
+            if catch_up.keep(live) {
+                self.shared.common.stats.catch_up_overflows.add(1);
+            }
+            return false;
+        }
+        let Some(mut client) = shard.client(id) else {
+            return false;
+        };
+        client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &live.body);
+        true
+    }
+}

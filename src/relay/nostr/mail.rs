@@ -1,0 +1,120 @@
+//! What goes between the shards of an endpoint and its threads.
+
+use std::sync::{Arc, Mutex};
+
+use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
+
+use crate::fanout::ConnectionId;
+use crate::fanout::shared_body::SharedBody;
+
+/// An event on its way to the store, and who has sent it.
+pub(super) struct Submission {
+    pub(super) event: Arc<Event>,
+    pub(super) from: ConnectionId,
+}
+
+/// An event that subscriptions may be for.
+pub(super) struct Live {
+    pub(super) event: Arc<Event>,
+    /// Its number in the store; `None`: it is not stored.
+    pub(super) seq: Option<Seq>,
+    pub(super) body: SharedBody,
+}
+
+/// What became of a submission.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    Stored,
+    Duplicate,
+    Superseded,
+    Failed(StoreError),
+}
+
+/// The answer that a submission is owed.
+pub(super) struct Owed {
+    pub(super) event: Arc<Event>,
+    pub(super) from: ConnectionId,
+    pub(super) fate: Fate,
+}
+
+/// What one commit has brought, in the order of the store.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) live: Vec<Live>,
+    pub(super) owed: Vec<Owed>,
+}
+
+/// A subscription of a shard, and the REQ that it is about: a later one takes the place over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) slot: u32,
+    pub(super) generation: u64,
+}
+
+/// Work for a thread that reads the store. Each gets one answer.
+pub(super) struct Job {
+    pub(super) client: ConnectionId,
+    pub(super) task: Task,
+}
+
+pub(super) enum Task {
+    /// Makes the query of a new subscription, and reads its first page.
+    Begin { place: Place, request: Box<Request> },
+    /// Reads the next page.
+    Go { place: Place, query: Box<Query> },
+    /// Reads what was stored after a number.
+    Later { place: Place, after: Seq, request: Box<Request> },
+    /// Counts, and names the subscription in its answer, as JSON.
+    Count { subscription: Box<str>, request: Box<Request> },
+}
+
+/// What is asked for, by whom.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) filters: Arc<[Arc<Filter>]>,
+    pub(super) viewer: corecast_nostr::Viewer,
+}
+
+/// The answer to a [`Job`].
+pub(super) struct Answer {
+    pub(super) client: ConnectionId,
+    pub(super) what: Told,
+}
+
+pub(super) enum Told {
+    /// Rows of the store. Behind the last are none.
+    Page { place: Place, rows: Vec<Arc<Event>>, query: Box<Query>, is_last: bool },
+    /// Events that were stored later, up to `end`. There were no more then if `is_level`.
+    Later { place: Place, rows: Vec<Arc<Event>>, end: Seq, is_level: bool },
+    /// How many there are.
+    Count { subscription: Box<str>, count: u64, is_approximate: bool },
+    /// The store failed.
+    Failed { place: Option<Place>, subscription: Box<str>, error: StoreError },
+}
+
+/// Mail to a shard.
+pub struct Mail(pub(super) Letter);
+
+pub(super) enum Letter {
+    Batch(Batch),
+    /// Taken by the only one that gets it.
+    Answer(Mutex<Option<Answer>>),
+}
+
+impl Mail {
+    pub(super) fn batch(batch: Batch) -> Arc<Mail> {
+        Arc::new(Mail(Letter::Batch(batch)))
+    }
+
+    pub(super) fn answer(answer: Answer) -> Arc<Mail> {
+        Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
+    }
+
+    /// The events in it.
+    pub(super) fn live(&self) -> &[Live] {
+        match &self.0 {
+            Letter::Batch(batch) => &batch.live,
+            Letter::Answer(_) => &[],
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A Nostr relay: signed events in, and out to whose subscriptions they are for.
+//!
+//! `docs/nostr.md` is for operators. The protocol itself is in `crates/nostr`; here it meets the
+//! engine. A message is parsed on its client's shard (`ingest.rs`, `subscriptions.rs`). Signatures
+//! are verified there too, a few a turn. One thread writes the store and several read it
+//! (`threads.rs`); they answer by mail. What is stored goes to all shards that have subscriptions,
+//! each of which finds in its own index whom it is for (`live.rs`), and is encoded once.
+
+mod http;
+mod ingest;
+mod live;
+mod mail;
+mod settings;
+mod shard;
+mod stats;
+mod subscriptions;
+mod threads;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use self::http::Documents;
+pub use self::http::rendered;
+use self::mail::{Job, Mail, Submission};
+pub use self::settings::{NostrInfo, NostrSettings};
+use self::shard::{Effects, Inner, NostrShard, Shared};
+pub use self::stats::NostrStats;
+pub(crate) use self::stats::{EventResult, QueryResult};
+use self::threads::Common;
+use crate::engine::{
+    Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request,
+    Responder, Service, Session,
+};
+use crate::fanout::ConnectionId;
+use crate::limits::SHARDS_MAX;
+use crate::wire::decoder::Message;
+use crate::wire::frame::MessageKind;
+
+/// Events that are on their way to the thread that writes: as many as all shards may have.
+const SUBMISSIONS_MAX: usize = ingest::IN_FLIGHT_MAX * SHARDS_MAX;
+
+/// A Nostr relay at an exact path.
+pub struct Nostr {
+    shared: Arc<Shared>,
+    documents: Documents,
+    /// What the threads begin with; they have it from the start on.
+    queues: Mutex<Option<Queues>>,
+    mailers: Mutex<Vec<Sender<Mailer<Mail>>>>,
+}
+
+/// The other ends of a relay's queues.
+struct Queues {
+    jobs: Receiver<Job>,
+    submissions: Receiver<Submission>,
+}
+
+impl Nostr {
+    /// A relay with an empty store in memory.
+    pub fn new(settings: NostrSettings) -> Nostr {
+        let store = Arc::new(MemoryStore::new(settings.memory_events));
+        Nostr::with_store(settings, store)
+    }
+
+    /// A relay with this store.
+    pub fn with_store(settings: NostrSettings, store: Arc<dyn Store>) -> Nostr {
+        let (job_sender, jobs) = unbounded();
+        let (submission_sender, submissions) = bounded(SUBMISSIONS_MAX);
+        let common = Common {
+            store,
+            stats: Arc::default(),
+            private: Arc::clone(&settings.private),
+            queries: settings.queries,
+            count_max: settings.count_max,
+            deflate: settings.deflate,
+            subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
+            inflating: AtomicUsize::new(0),
+        };
+        Nostr {
+            documents: Documents::of(&settings),
+            shared: Arc::new(Shared {
+                settings,
+                common: Arc::new(common),
+                jobs: job_sender,
+                submissions: submission_sender,
+            }),
+            queues: Mutex::new(Some(Queues { jobs, submissions })),
+            mailers: Mutex::default(),
+        }
+    }
+
+    /// What it counts.
+    pub fn stats(&self) -> &Arc<NostrStats> {
+        &self.shared.common.stats
+    }
+
+    /// Starts the threads. They wait for the way to the shards.
+    fn start(&self, queues: &Queues) -> Result<(), EndpointError> {
+        let mut mailers = self.mailers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut begin = |name: &str, run: Box<dyn Run>| {
+            let (sender, receiver) = bounded(1);
+            mailers.push(sender);
+            threads::start(name, receiver, run)
+        };
+        let (common, submissions) = (Arc::clone(&self.shared.common), queues.submissions.clone());
+        begin(
+            "nostr-writer",
+            Box::new(move |mailer| threads::write(&common, &submissions, mailer)),
+        )?;
+        for number in 0..self.shared.settings.readers {
+            let (common, jobs) = (Arc::clone(&self.shared.common), queues.jobs.clone());
+            begin(
+                &format!("nostr-reader-{number}"),
+                Box::new(move |mailer| threads::read(&common, &jobs, mailer)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What a thread does, with the way to the shards.
+trait Run: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send {}
+
+impl<F: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send> Run for F {}
+
+/// Seconds since 1970.
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+impl Endpoint for Nostr {
+    type State = ();
+    type Local = NostrShard;
+
+    fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).take();
+        queues.map_or(Ok(()), |queues| self.start(&queues))
+    }
+
+    fn mailer(&self, mailer: Mailer<Mail>) {
+        let mut waiting = self.mailers.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in waiting.drain(..) {
+            // It waits for just this.
+            let _ = thread.send(mailer.clone());
+        }
+    }
+
+    fn started_on(&self, _shard: &mut OnShard<'_, NostrShard>, local: &mut NostrShard) {
+        local.0 = Some(Box::new(Inner::new(Arc::clone(&self.shared))));
+    }
+
+    fn opened(&self, session: &mut Session<'_, (), NostrShard>, _request: &Request<'_>) {
+        if session.inflates() {
+            self.shared.common.inflating.fetch_add(1, Ordering::Relaxed);
+        }
+        let settings = &self.shared.settings;
+        if settings.challenges_all && settings.has_auth() {
+            let id = session.id();
+            let local = session.local().0.as_mut();
+            if let Some(challenge) = local.and_then(|local| local.challenge(id)) {
+                session.send(MessageKind::Text, challenge.as_bytes());
+            }
+        }
+    }
+
+    fn message(&self, session: &mut Session<'_, (), NostrShard>, message: Message<'_>) {
+        let id = session.id();
+        let mut effects = Effects::default();
+        if let Some(local) = &mut session.local().0 {
+            local.take_message(id, &message, &mut effects);
+        }
+        if effects.wants_turn {
+            session.ask_for_turn();
+        }
+        effects.apply(session);
+    }
+
+    fn drained(&self, session: &mut Session<'_, (), NostrShard>) {
+        let id = session.id();
+        if let Some(local) = &mut session.local().0 {
+            local.drained(id);
+        }
+    }
+
+    fn closed(&self, session: &mut Session<'_, (), NostrShard>, _reason: &CloseReason) {
+        if session.inflates() {
+            self.shared.common.inflating.fetch_sub(1, Ordering::Relaxed);
+        }
+        let id = session.id();
+        if let Some(local) = &mut session.local().0 {
+            local.forget(id);
+        }
+    }
+}
+
+impl Service for Nostr {
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD", "OPTIONS", "POST"]
+    }
+
+    fn wants_body(&self) -> bool {
+        false
+    }
+
+    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
+        Answer::Now(self.documents.answer(request.head))
+    }
+}
+
+impl Inner {
+    fn take_message(&mut self, id: ConnectionId, message: &Message<'_>, effects: &mut Effects) {
+        let text = match message.kind {
+            MessageKind::Text => std::str::from_utf8(message.payload).ok(),
+            MessageKind::Binary => None,
+        };
+        let Some(text) = text else {
+            return self.notice("invalid: messages are text", effects);
+        };
+        let message = match ClientMessage::parse(text) {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(error) => return self.refuse_message(&error, text, effects),
+        };
+        match message {
+            ClientMessage::Event(json) => self.take_event(id, json, effects),
+            ClientMessage::Auth(json) => self.take_auth(id, json, effects),
+            ClientMessage::Req(name, filters) => self.take_req(id, name, &filters, effects),
+            ClientMessage::Count(name, filters) => self.take_count(id, &name, &filters, effects),
+            ClientMessage::Close(name) => self.close_subscription(id, &name),
+            ClientMessage::NegOpen(name) | ClientMessage::NegMsg(name) => {
+                let told = "error: this relay does not synchronize by sets";
+                effects.reply(reply::neg_err(&name, told));
+            }
+            ClientMessage::NegClose(_) => {}
+        }
+    }
+
+    fn refuse_message(&mut self, error: &MessageError, text: &str, effects: &mut Effects) {
+        match error {
+            // An answer that carries the name says which query it is about.
+            MessageError::SubscriptionId(Some(name)) if !text.contains("\"CLOSE\"") => {
+                effects.reply(reply::closed(name, &error.to_string()));
+            }
+            _ => self.notice(&error.to_string(), effects),
+        }
+    }
+
+    fn notice(&mut self, text: &str, effects: &mut Effects) {
+        self.shared.common.stats.notices.add(1);
+        effects.reply(reply::notice(text));
+    }
+
+    /// An AUTH has come: it is verified at once, so that what follows finds the key proven.
+    fn take_auth(&mut self, id: ConnectionId, json: &str, effects: &mut Effects) {
+        let settings = &self.shared.settings;
+        let client = self.clients.get(&id);
+        let challenge = client.and_then(|client| client.challenge.as_ref());
+        let begin = std::time::Instant::now();
+        let proven = match settings.has_auth() {
+            true => settings.urls.prove(json, challenge, unix_now()).map_err(|e| e.to_string()),
+            false => Err("restricted: nobody can prove a key here".to_owned()),
+        };
+        effects.spent_ns += u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let keys_max = settings.keys_max;
+        let outcome = proven.and_then(|key| {
+            let keys = &mut self.clients.entry(id).or_default().viewer.keys;
+            if keys.contains(&key) {
+                return Ok(());
+            }
+            if keys.len() >= keys_max {
+                return Err(format!("restricted: a connection has at most {keys_max} keys"));
+            }
+            keys.push(key);
+            Ok(())
+        });
+        self.shared.common.stats.count_auth(outcome.is_ok());
+        let reason = outcome.as_ref().err().map_or("", String::as_str);
+        match claimed_id(json) {
+            Some(event) => effects.reply(reply::ok(&event, outcome.is_ok(), reason)),
+            None => self.notice(reason, effects),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a [`Nostr`](super::Nostr) does, decided.
+
+use std::sync::Arc;
+
+use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
+
+use crate::engine::Deflate;
+
+/// What a relay of an endpoint does; its public face is [`NostrInfo`].
+#[derive(Clone, Debug)]
+pub struct NostrSettings {
+    /// Its own URLs; without any nobody can prove a key (NIP-42).
+    pub urls: RelayUrls,
+    /// Most events in memory; past them the oldest go first.
+    pub memory_events: usize,
+    /// What it says of itself (NIP-11).
+    pub info: NostrInfo,
+    /// Whether the challenge is sent to whoever connects, or only when a key is needed.
+    pub challenges_all: bool,
+    /// Whether queries need a key.
+    pub auth_read: bool,
+    /// Whether events are taken only from those who have proven a key.
+    pub auth_write: bool,
+    /// Kinds that only those get whom an event names.
+    pub private: Arc<PrivateKinds>,
+    /// Most keys of one connection.
+    pub keys_max: usize,
+    /// The events that are taken.
+    pub events: EventLimits,
+    /// Most filters of a REQ.
+    pub filters_max: usize,
+    /// Most subscriptions of a connection.
+    pub subscriptions_max: usize,
+    /// Most items of the lists of a REQ.
+    pub values_max: usize,
+    /// Bounds on the answers to a REQ.
+    pub queries: QueryLimits,
+    /// Rows that a COUNT looks at.
+    pub count_max: u64,
+    /// Threads that answer queries.
+    pub readers: usize,
+    /// How what goes to many is compressed.
+    pub deflate: Deflate,
+    /// The largest message of a client, bytes.
+    pub message_bytes: usize,
+}
+
+/// What the relay says of itself; what is `None` is left out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NostrInfo {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// URL of a small picture.
+    pub icon: Option<String>,
+    /// URL of a large picture.
+    pub banner: Option<String>,
+    /// The operator's public key, as 64 hexadecimal digits.
+    pub pubkey: Option<String>,
+    /// The relay's own public key, as 64 hexadecimal digits.
+    pub self_key: Option<String>,
+    /// How else the operator can be reached.
+    pub contact: Option<String>,
+    /// URL of the terms of service.
+    pub terms_of_service: Option<String>,
+    /// URL at which one pays.
+    pub payments_url: Option<String>,
+}
+
+impl NostrSettings {
+    /// Whether clients can prove keys at all.
+    pub(super) fn has_auth(&self) -> bool {
+        !self.urls.is_empty()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a Nostr endpoint counts, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::Durations;
+
+/// A number that any thread changes and any thread reads.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn sub(&self, less: u64) {
+        self.0.fetch_sub(less, Ordering::Relaxed);
+    }
+}
+
+/// What became of an EVENT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EventResult {
+    Stored,
+    Ephemeral,
+    Duplicate,
+    Superseded,
+    Invalid,
+    Blocked,
+    AuthRequired,
+    Error,
+}
+
+impl EventResult {
+    pub(crate) const LABELS: [&'static str; 8] = [
+        "stored",
+        "ephemeral",
+        "duplicate",
+        "superseded",
+        "invalid",
+        "blocked",
+        "auth_required",
+        "error",
+    ];
+
+    /// The result that a reason stands for, by its prefix.
+    pub(super) fn of_reason(reason: &str) -> EventResult {
+        match reason.split(':').next() {
+            Some("invalid" | "pow") => EventResult::Invalid,
+            Some("auth-required" | "restricted") => EventResult::AuthRequired,
+            Some("error") => EventResult::Error,
+            _ => EventResult::Blocked,
+        }
+    }
+}
+
+/// What became of a REQ or a COUNT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum QueryResult {
+    Answered,
+    Refused,
+}
+
+impl QueryResult {
+    pub(crate) const LABELS: [&'static str; 2] = ["answered", "refused"];
+}
+
+/// Counters of all shards and threads. What is counted for each delivery is added up before.
+#[derive(Debug, Default)]
+pub struct NostrStats {
+    /// EVENTs, by [`EventResult`].
+    pub(crate) events: [Count; EventResult::LABELS.len()],
+    /// REQs, by [`QueryResult`].
+    pub(crate) reqs: [Count; QueryResult::LABELS.len()],
+    /// COUNTs, likewise.
+    pub(crate) counts: [Count; QueryResult::LABELS.len()],
+    /// Proofs of keys: taken, and refused.
+    pub(crate) auths: [Count; 2],
+    /// Messages that were none: each got a NOTICE.
+    pub(crate) notices: Count,
+    /// Events that wait for their signature to be verified, or for the store.
+    pub(crate) waiting: Count,
+    /// Subscriptions.
+    pub(crate) subscriptions: Count,
+    /// Live events that were sent to subscriptions.
+    pub(crate) deliveries: Count,
+    /// Rows that queries looked at.
+    pub(crate) rows_read: Count,
+    /// Subscriptions that got more while they caught up than was kept for them.
+    pub(crate) catch_up_overflows: Count,
+    /// Events in the stores.
+    pub(crate) store_events: Count,
+    /// Memory that these take, bytes.
+    pub(crate) store_bytes: Count,
+    /// How long the store took for a batch; its writer alone writes it.
+    pub(crate) commit: Durations,
+    shards: Mutex<Vec<Arc<ShardDurations>>>,
+}
+
+impl NostrStats {
+    pub(super) fn count_event(&self, result: EventResult) {
+        self.events[result as usize].add(1);
+    }
+
+    /// The durations of a shard that has begun.
+    pub(super) fn add_shard(&self) -> Arc<ShardDurations> {
+        let shard = Arc::default();
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.push(Arc::clone(&shard));
+        shard
+    }
+
+    /// Those of all shards.
+    pub(crate) fn shards(&self) -> Vec<Arc<ShardDurations>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_store_size(&self, (events, bytes): (usize, usize)) {
+        self.store_events.set(events as u64);
+        self.store_bytes.set(bytes as u64);
+    }
+
+    pub(super) fn count_auth(&self, is_taken: bool) {
+        self.auths[usize::from(!is_taken)].add(1);
+    }
+}
+
+/// What one shard measures: nobody else writes it.
+#[derive(Debug, Default)]
+pub(crate) struct ShardDurations {
+    /// How long signatures took.
+    pub(crate) verify: Durations,
+    /// From a REQ to its EOSE, what its client did not read fast enough included.
+    pub(crate) query: Durations,
+}

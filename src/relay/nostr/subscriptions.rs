@@ -1,0 +1,430 @@
+//! Subscriptions: from the REQ over what is stored to what comes.
+//!
+//! A subscription is in the index before a thread reads what is stored, and that thread notes the
+//! number of the last change it sees. What is sent to all shards after that commit has a later
+//! number: it is kept until the stored events are sent, and then follows. What has an earlier one
+//! is among those. So each event comes once, whichever way. Where too much comes meanwhile it is
+//! dropped and read from the store as well, by its number, until nothing is left.
+
+mod catch_up;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use corecast_nostr::{Event, Filter, FilterError, LiveIndex, Query, Seq, SubscriptionId, reply};
+use slab::Slab;
+
+pub(super) use self::catch_up::CatchUp;
+use super::mail::{Answer, Job, Place, Request, Task, Told};
+use super::shard::{Effects, Inner, NostrShard, next_generation, send_stored};
+use super::stats::QueryResult;
+use crate::engine::{Client, OnShard};
+use crate::fanout::ConnectionId;
+use crate::wire::frame::MessageKind;
+
+/// The next page is read when no more waits for the client.
+const LOW_WATER_BYTES: usize = 64 << 10;
+
+/// What a row that was read costs a shard, in nanoseconds.
+const ROW_NS: u64 = 1_000;
+
+/// A subscription of a client.
+pub(super) struct Subscription {
+    pub(super) client: ConnectionId,
+    /// Its name, as JSON.
+    name: Box<str>,
+    /// What comes before each event.
+    pub(super) head: Box<str>,
+    /// The REQ that it is about.
+    generation: u64,
+    /// Of the events that the shard has looked up, later ones are for it.
+    pub(super) born: u64,
+    /// Events up to this number it gets from the store.
+    pub(super) snapshot: Seq,
+    /// What it has not got of the store, if anything.
+    pub(super) catch_up: Option<Box<CatchUp>>,
+    begun: Instant,
+}
+
+/// The subscriptions of a shard.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    slots: Slab<Subscription>,
+    index: LiveIndex,
+}
+
+impl Subscriptions {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Subscription> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// The subscription of that REQ, unless another one has taken its place.
+    fn at(&mut self, place: Place) -> Option<&mut Subscription> {
+        let subscription = self.get_mut(place.slot)?;
+        (subscription.generation == place.generation).then_some(subscription)
+    }
+
+    /// Adds those that an event is for. Returns how many filters were compared with it.
+    pub(super) fn find(&mut self, event: &Event, found: &mut Vec<u32>) -> usize {
+        self.index.find(event, |slot| found.push(slot))
+    }
+}
+
+/// Why a query is refused.
+enum Refused {
+    Reason(String),
+    NeedsKey(&'static str),
+}
+
+impl From<FilterError> for Refused {
+    fn from(error: FilterError) -> Refused {
+        Refused::Reason(error.to_string())
+    }
+}
+
+impl Inner {
+    /// A REQ has come.
+    pub(super) fn take_req(
+        &mut self,
+        client: ConnectionId,
+        id: SubscriptionId,
+        filters: &[&str],
+        effects: &mut Effects,
+    ) {
+        // Whatever becomes of this one, the one before of that name is over.
+        self.close_subscription(client, &id);
+        let request = self.requested(client, filters).and_then(|request| {
+            let count = self.clients.get(&client).map_or(0, |each| each.subscriptions.len());
+            let most = self.shared.settings.subscriptions_max;
+            match count < most {
+                true => Ok(request),
+                false => {
+                    let told = format!("blocked: a connection has at most {most} subscriptions");
+                    Err(Refused::Reason(told))
+                }
+            }
+        });
+        match request {
+            Ok(request) => {
+                self.shared.common.stats.reqs[QueryResult::Answered as usize].add(1);
+                effects.is_answered_later = true;
+                self.subscribe(client, id, request);
+                effects.holds |= self.holds_for_jobs(client);
+            }
+            Err(refused) => {
+                self.shared.common.stats.reqs[QueryResult::Refused as usize].add(1);
+                self.refuse(client, &id, refused, effects);
+            }
+        }
+    }
+
+    /// A COUNT has come.
+    pub(super) fn take_count(
+        &mut self,
+        client: ConnectionId,
+        id: &SubscriptionId,
+        filters: &[&str],
+        effects: &mut Effects,
+    ) {
+        match self.requested(client, filters) {
+            Ok(mut request) => {
+                // All are counted, however few a REQ would get.
+                let unlimited = |filter: &Arc<Filter>| {
+                    Arc::new(Filter { limit: None, ..Filter::clone(filter) })
+                };
+                request.filters = request.filters.iter().map(unlimited).collect();
+                self.shared.common.stats.counts[QueryResult::Answered as usize].add(1);
+                effects.is_answered_later = true;
+                self.clients.entry(client).or_default();
+                let subscription = id.json().into();
+                let task = Task::Count { subscription, request: Box::new(request) };
+                self.start(Job { client, task });
+                effects.holds |= self.holds_for_jobs(client);
+            }
+            Err(refused) => {
+                self.shared.common.stats.counts[QueryResult::Refused as usize].add(1);
+                self.refuse(client, id, refused, effects);
+            }
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        client: ConnectionId,
+        id: &SubscriptionId,
+        refused: Refused,
+        effects: &mut Effects,
+    ) {
+        let reason = match refused {
+            Refused::Reason(reason) => reason,
+            Refused::NeedsKey(reason) => {
+                if let Some(challenge) = self.challenge(client) {
+                    effects.reply(challenge);
+                }
+                reason.to_owned()
+            }
+        };
+        effects.reply(reply::closed(id.as_str(), &reason));
+    }
+
+    /// What a REQ or COUNT asks for, if the client may ask for that.
+    fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
+        let settings = &self.shared.settings;
+        let viewer = self.clients.get(&client).map(|each| each.viewer.clone()).unwrap_or_default();
+        if settings.auth_read && viewer.keys.is_empty() {
+            return Err(Refused::NeedsKey("auth-required: this relay answers known keys"));
+        }
+        if filters.is_empty() {
+            return Err(Refused::Reason("invalid: there is no filter".to_owned()));
+        }
+        if filters.len() > settings.filters_max {
+            let told = format!("blocked: a query has at most {} filters", settings.filters_max);
+            return Err(Refused::Reason(told));
+        }
+        let filters: Vec<Arc<Filter>> = filters
+            .iter()
+            .map(|json| Filter::parse(json).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let values: usize = filters.iter().map(|filter| filter.values()).sum();
+        if values > settings.values_max {
+            let most = settings.values_max;
+            let told = format!("blocked: the lists of a query have at most {most} items");
+            return Err(Refused::Reason(told));
+        }
+        if viewer.keys.is_empty()
+            && filters.iter().any(|filter| settings.private.are_all_of(filter))
+        {
+            return Err(match settings.has_auth() {
+                true => Refused::NeedsKey("auth-required: these events are for their recipients"),
+                false => Refused::Reason(
+                    "restricted: these events are for their recipients, and nobody can prove to be \
+                     one here"
+                        .to_owned(),
+                ),
+            });
+        }
+        Ok(Request { filters: filters.into(), viewer })
+    }
+
+    fn subscribe(&mut self, client: ConnectionId, id: SubscriptionId, request: Request) {
+        let generation = next_generation();
+        let born = self.events_found();
+        let name: Box<str> = id.json().into();
+        let slot = self.subscriptions.slots.insert(Subscription {
+            client,
+            head: reply::event_head(&name).into(),
+            name,
+            generation,
+            born,
+            snapshot: 0,
+            catch_up: Some(Box::new(CatchUp::new(request.clone()))),
+            begun: Instant::now(),
+        }) as u32;
+        let filters = request.filters.iter().map(|filter| &**filter);
+        self.subscriptions.index.insert(slot, filters);
+        self.shared.common.stats.subscriptions.add(1);
+        let counts = &self.shared.common.subscriptions;
+        if let Some(count) = counts.get(usize::from(client.shard)) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        self.clients.entry(client).or_default().subscriptions.insert(id, slot);
+        let place = Place { slot, generation };
+        self.start(Job { client, task: Task::Begin { place, request: Box::new(request) } });
+    }
+
+    /// Ends the client's subscription of that name, if there is one.
+    pub(super) fn close_subscription(&mut self, client: ConnectionId, id: &SubscriptionId) {
+        let client = self.clients.get_mut(&client);
+        let slot = client.and_then(|client| client.subscriptions.remove(id));
+        if let Some(slot) = slot {
+            self.end_subscription(slot);
+        }
+    }
+
+    pub(super) fn end_subscription(&mut self, slot: u32) {
+        let Some(ended) = self.subscriptions.slots.try_remove(slot as usize) else {
+            return;
+        };
+        self.subscriptions.index.remove(slot);
+        self.shared.common.stats.subscriptions.sub(1);
+        let counts = &self.shared.common.subscriptions;
+        if let Some(count) = counts.get(usize::from(ended.client.shard)) {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A thread has answered.
+    pub(super) fn take_answer(&mut self, shard: &mut OnShard<'_, NostrShard>, answer: Answer) {
+        let Answer { client, what } = answer;
+        match what {
+            Told::Page { place, rows, query, is_last } => {
+                self.take_page(shard, place, &rows, query, is_last);
+            }
+            Told::Later { place, rows, end, is_level } => {
+                self.take_later(shard, place, &rows, (end, is_level));
+            }
+            Told::Count { subscription, count, is_approximate } => {
+                if let Some(mut client) = shard.client(client) {
+                    let text = reply::count(&subscription, count, is_approximate);
+                    client.send(MessageKind::Text, text.as_bytes());
+                }
+            }
+            Told::Failed { place, subscription, error } => {
+                tracing::error!(%error, "a query was not answered");
+                self.fail(shard, client, place, subscription);
+            }
+        }
+    }
+
+    /// Closes a subscription whose stored events cannot be read.
+    fn fail(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        id: ConnectionId,
+        place: Option<Place>,
+        subscription: Box<str>,
+    ) {
+        let name = match place {
+            None => subscription,
+            Some(place) => match self.subscriptions.at(place) {
+                Some(subscription) => subscription.name.clone(),
+                None => return,
+            },
+        };
+        if let Some(place) = place {
+            self.end_subscription(place.slot);
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.subscriptions.retain(|_, slot| *slot != place.slot);
+            }
+        }
+        if let Some(mut client) = shard.client(id) {
+            let text = reply::closed_json(&name, "error: the store cannot be read at the moment");
+            client.send(MessageKind::Text, text.as_bytes());
+        }
+    }
+
+    fn take_page(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        place: Place,
+        rows: &[Arc<Event>],
+        query: Box<Query>,
+        is_last: bool,
+    ) {
+        let Some(subscription) = self.subscriptions.at(place) else {
+            return;
+        };
+        let id = subscription.client;
+        subscription.see(query.snapshot());
+        let Some(mut client) = shard.client(id) else {
+            return;
+        };
+        send_rows(&mut client, &subscription.head, rows);
+        if is_last {
+            let text = reply::eose(&subscription.name, query.has_more());
+            client.send(MessageKind::Text, text.as_bytes());
+            let took_ns = subscription.begun.elapsed().as_nanos();
+            self.durations.query.record(u64::try_from(took_ns).unwrap_or(u64::MAX), 1);
+            self.catch_up(shard, place);
+        } else {
+            self.go_on(client, Job { client: id, task: Task::Go { place, query } });
+        }
+        shard.spend(rows.len() as u64 * ROW_NS);
+    }
+
+    fn take_later(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        place: Place,
+        rows: &[Arc<Event>],
+        (end, is_level): (Seq, bool),
+    ) {
+        let Some(subscription) = self.subscriptions.at(place) else {
+            return;
+        };
+        let id = subscription.client;
+        subscription.see(end);
+        let Some(mut client) = shard.client(id) else {
+            return;
+        };
+        send_rows(&mut client, &subscription.head, rows);
+        shard.spend(rows.len() as u64 * ROW_NS);
+        match is_level {
+            true => self.catch_up(shard, place),
+            false => self.read_later(shard, place),
+        }
+    }
+
+    /// What is stored was sent: what has come meanwhile follows.
+    fn catch_up(&mut self, shard: &mut OnShard<'_, NostrShard>, place: Place) {
+        let Some(subscription) = self.subscriptions.at(place) else {
+            return;
+        };
+        let Some(catch_up) = &mut subscription.catch_up else {
+            return;
+        };
+        if catch_up.has_overflowed() {
+            return self.read_later(shard, place);
+        }
+        let kept = catch_up.take_kept();
+        subscription.catch_up = None;
+        let Some(mut client) = shard.client(subscription.client) else {
+            return;
+        };
+        let mut delivered = 0;
+        for (_, body) in kept {
+            client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &body);
+            delivered += 1;
+        }
+        self.shared.common.stats.deliveries.add(delivered);
+    }
+
+    /// Has read what was stored behind the snapshot, and keeps what comes from now on.
+    fn read_later(&mut self, shard: &mut OnShard<'_, NostrShard>, place: Place) {
+        let Some(subscription) = self.subscriptions.at(place) else {
+            return;
+        };
+        let (id, after) = (subscription.client, subscription.snapshot);
+        let Some(catch_up) = &mut subscription.catch_up else {
+            return;
+        };
+        catch_up.begin_again();
+        let mut request = catch_up.request().clone();
+        if let Some(client) = self.clients.get(&id) {
+            request.viewer = client.viewer.clone();
+        }
+        let task = Task::Later { place, after, request: Box::new(request) };
+        if let Some(client) = shard.client(id) {
+            self.go_on(client, Job { client: id, task });
+        }
+    }
+
+    /// Starts a job for a client, or has it wait until little is left to be sent to it.
+    fn go_on(&mut self, mut client: Client<'_>, job: Job) {
+        if client.outbox_bytes() <= LOW_WATER_BYTES {
+            return self.start(job);
+        }
+        if let Some(state) = self.clients.get_mut(&job.client) {
+            state.later.push(job);
+            client.await_low_water(LOW_WATER_BYTES);
+        }
+    }
+}
+
+impl Subscription {
+    /// It has got from the store what has numbers up to this one.
+    fn see(&mut self, snapshot: Seq) {
+        self.snapshot = self.snapshot.max(snapshot);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.drop_until(snapshot);
+        }
+    }
+}
+
+fn send_rows(client: &mut Client<'_>, head: &str, rows: &[Arc<Event>]) {
+    let mut text = Vec::new();
+    for row in rows {
+        send_stored(client, head, row, &mut text);
+    }
+}

@@ -1,0 +1,66 @@
+//! What comes for a subscription while it gets what is stored.
+
+use std::collections::VecDeque;
+
+use corecast_nostr::Seq;
+
+use super::super::mail::{Live, Request};
+use crate::fanout::shared_body::SharedBody;
+
+/// Most events that are kept for a subscription, and most bytes of them.
+const KEPT_EVENTS_MAX: usize = 256;
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// A subscription that is not level with the store.
+pub(in super::super) struct CatchUp {
+    request: Request,
+    /// Number and body of each, in the order in which they came.
+    kept: VecDeque<(Option<Seq>, SharedBody)>,
+    bytes: usize,
+    has_overflowed: bool,
+}
+
+impl CatchUp {
+    pub(super) fn new(request: Request) -> CatchUp {
+        CatchUp { request, kept: VecDeque::new(), bytes: 0, has_overflowed: false }
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Keeps an event. Returns whether it is the one that is too much: then none are kept, until it
+    /// begins again.
+    pub(in super::super) fn keep(&mut self, live: &Live) -> bool {
+        if self.has_overflowed {
+            return false;
+        }
+        self.bytes += live.event.body().len();
+        self.kept.push_back((live.seq, live.body.clone()));
+        if self.kept.len() <= KEPT_EVENTS_MAX && self.bytes <= KEPT_BYTES_MAX {
+            return false;
+        }
+        self.has_overflowed = true;
+        self.kept = VecDeque::new();
+        self.bytes = 0;
+        true
+    }
+
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.has_overflowed
+    }
+
+    /// Keeps what comes from now on; what was dropped is read from the store.
+    pub(super) fn begin_again(&mut self) {
+        self.has_overflowed = false;
+    }
+
+    /// Drops stored events up to that number: they are among those that were read.
+    pub(super) fn drop_until(&mut self, snapshot: Seq) {
+        self.kept.retain(|(seq, _)| seq.is_none_or(|seq| seq > snapshot));
+    }
+
+    pub(super) fn take_kept(&mut self) -> VecDeque<(Option<Seq>, SharedBody)> {
+        std::mem::take(&mut self.kept)
+    }
+}

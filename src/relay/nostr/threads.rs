@@ -1,0 +1,253 @@
+//! The threads of an endpoint: one writes the store, several read it. Nothing of this runs on a
+//! shard, and all of it may wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corecast_nostr::{Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::mail::{Answer, Batch, Fate, Job, Live, Mail, Owed, Request, Submission, Task, Told};
+use super::stats::NostrStats;
+use super::unix_now;
+use crate::engine::{Deflate, Ended, EndpointError, Mailer};
+use crate::wire::deflate::Deflater;
+
+/// Most events of one commit, and most bytes of their JSON.
+const BATCH_EVENTS_MAX: usize = 1_000;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// How often expired events are looked for.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
+
+/// Most events of a page, and most bytes of their JSON.
+const PAGE_ROWS: usize = 64;
+const PAGE_BYTES: usize = 64 << 10;
+
+/// Rows that a COUNT reads at a time.
+const COUNT_ROWS: usize = 4_096;
+
+/// What the threads share with the endpoint.
+pub(super) struct Common {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) stats: Arc<NostrStats>,
+    pub(super) private: Arc<PrivateKinds>,
+    pub(super) queries: QueryLimits,
+    pub(super) count_max: u64,
+    pub(super) deflate: Deflate,
+    /// Subscriptions of each shard: one without any gets no events.
+    pub(super) subscriptions: Box<[AtomicUsize]>,
+    /// Connections that have agreed to compression.
+    pub(super) inflating: AtomicUsize,
+}
+
+impl Common {
+    /// Whether a shard has subscriptions.
+    pub(super) fn is_subscribed(&self, shard: u16) -> bool {
+        let count = self.subscriptions.get(usize::from(shard));
+        count.is_some_and(|count| count.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Whether any client would get the smaller form of a body.
+    pub(super) fn deflates(&self) -> bool {
+        self.inflating.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Starts a thread that runs until its shards are gone. It waits for the way to reach them.
+pub(super) fn start(
+    name: &str,
+    mailers: Receiver<Mailer<Mail>>,
+    run: impl FnOnce(&Mailer<Mail>) -> Result<(), Ended> + Send + 'static,
+) -> Result<(), EndpointError> {
+    let body = move || {
+        if let Ok(mailer) = mailers.recv() {
+            // Both ways the engine has ended, and so does this.
+            let _ = run(&mailer);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(body)?;
+    Ok(())
+}
+
+/// Commits what is submitted, tells all shards, and only then whoever submitted it.
+pub(super) fn write(
+    common: &Common,
+    submissions: &Receiver<Submission>,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    let mut looked_at = Instant::now();
+    let mut deflater = Deflater::default();
+    loop {
+        let first = match submissions.recv_timeout(EXPIRY_LOOK) {
+            Ok(first) => Some(first),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        if let Some(first) = first {
+            commit(common, gather(first, submissions), &mut deflater, mailer)?;
+        }
+        if looked_at.elapsed() >= EXPIRY_LOOK {
+            looked_at = Instant::now();
+            while common.store.remove_expired(unix_now()) > 0 {}
+        }
+        common.stats.set_store_size(common.store.size());
+    }
+}
+
+fn gather(first: Submission, submissions: &Receiver<Submission>) -> Vec<Submission> {
+    let mut bytes = first.event.body().len();
+    let mut gathered = vec![first];
+    while gathered.len() < BATCH_EVENTS_MAX
+        && bytes < BATCH_BYTES_MAX
+        && let Ok(next) = submissions.try_recv()
+    {
+        bytes += next.event.body().len();
+        gathered.push(next);
+    }
+    gathered
+}
+
+fn commit(
+    common: &Common,
+    submissions: Vec<Submission>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    let events: Vec<_> = submissions.iter().map(|each| Arc::clone(&each.event)).collect();
+    let begin = Instant::now();
+    let outcomes = common.store.commit(&events);
+    let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    common.stats.commit.record(took_ns, 1);
+    // After the commit: a shard that subscribes from now on finds the events in the store.
+    let shards = 0..mailer.shards();
+    let subscribed: Vec<u16> = shards.filter(|shard| common.is_subscribed(*shard)).collect();
+    let fate = |index: usize| match &outcomes {
+        Ok(outcomes) => match outcomes[index] {
+            Outcome::Stored(_) => Fate::Stored,
+            Outcome::Duplicate => Fate::Duplicate,
+            Outcome::Superseded => Fate::Superseded,
+        },
+        Err(error) => Fate::Failed(error.clone()),
+    };
+    let mut batch = Batch::default();
+    for (index, outcome) in outcomes.iter().flatten().enumerate() {
+        if let Outcome::Stored(seq) = outcome
+            && !subscribed.is_empty()
+        {
+            let event = Arc::clone(&events[index]);
+            let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
+            let deflater = deflates.then_some((&mut *deflater, common.deflate.level));
+            let body = mailer.shared_body(event.body(), deflater);
+            batch.live.push(Live { event, seq: Some(*seq), body });
+        }
+    }
+    for (index, Submission { event, from }) in submissions.into_iter().enumerate() {
+        batch.owed.push(Owed { event, from, fate: fate(index) });
+    }
+    let is_owed = |shard: u16| batch.owed.iter().any(|owed| owed.from.shard == shard);
+    let owed: Vec<bool> = (0..mailer.shards()).map(is_owed).collect();
+    let mail = Mail::batch(batch);
+    for shard in 0..mailer.shards() {
+        if owed[usize::from(shard)] || subscribed.contains(&shard) {
+            mailer.send(shard, Arc::clone(&mail))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads for queries, a page at a time, so that a large one does not hold up the others.
+pub(super) fn read(
+    common: &Common,
+    jobs: &Receiver<Job>,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    while let Ok(Job { client, task }) = jobs.recv() {
+        let what = work(common, task);
+        let answer = Mail::answer(Answer { client, what });
+        mailer.send(client.shard, answer)?;
+    }
+    Ok(())
+}
+
+fn work(common: &Common, task: Task) -> Told {
+    match task {
+        Task::Begin { place, request } => {
+            let query = Box::new(query(common, &request, &common.queries));
+            next_page(common, place, query)
+        }
+        Task::Go { place, query } => next_page(common, place, query),
+        Task::Later { place, after, request } => {
+            later(common, place, after, &request).unwrap_or_else(|error| failed(place, error))
+        }
+        Task::Count { subscription, request } => match count(common, &request) {
+            Ok((count, is_approximate)) => Told::Count { subscription, count, is_approximate },
+            Err(error) => Told::Failed { place: None, subscription, error },
+        },
+    }
+}
+
+fn failed(place: super::mail::Place, error: StoreError) -> Told {
+    Told::Failed { place: Some(place), subscription: Box::default(), error }
+}
+
+/// A query of what is stored by now. The subscription is in the index of its shard already, so
+/// that every later event reaches it there.
+fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
+    Query::new(
+        request.filters.iter().map(Arc::clone),
+        limits,
+        common.store.last_seq(),
+        request.viewer.clone(),
+        Arc::clone(&common.private),
+    )
+}
+
+fn next_page(common: &Common, place: super::mail::Place, mut query: Box<Query>) -> Told {
+    match common.store.page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now()) {
+        Ok(Page { rows, looked_at, is_last }) => {
+            common.stats.rows_read.add(looked_at as u64);
+            Told::Page { place, rows, query, is_last }
+        }
+        Err(error) => failed(place, error),
+    }
+}
+
+fn later(
+    common: &Common,
+    place: super::mail::Place,
+    after: u64,
+    request: &Request,
+) -> Result<Told, StoreError> {
+    let (found, end) = common.store.since(after, PAGE_ROWS)?;
+    common.stats.rows_read.add(found.len() as u64);
+    let now = unix_now();
+    let is_wanted = |event: &Event| {
+        !event.is_expired(now)
+            && request.viewer.may_see(event, &common.private)
+            && request.filters.iter().any(|filter| filter.matches(event))
+    };
+    let is_level = found.len() < PAGE_ROWS;
+    let rows = found.into_iter().map(|(_, event)| event);
+    let rows = rows.filter(|event| is_wanted(event)).collect();
+    Ok(Told::Later { place, rows, end, is_level })
+}
+
+/// Counts what the filters match, each event once. Past the bound on rows it is what was found
+/// until then.
+fn count(common: &Common, request: &Request) -> Result<(u64, bool), StoreError> {
+    let all = QueryLimits { limit_max: u64::MAX, limit_default: u64::MAX, second_max: 0 };
+    let mut query = query(common, request, &all);
+    let (mut count, mut looked_at) = (0, 0);
+    loop {
+        let page = common.store.page(&mut query, COUNT_ROWS, usize::MAX, unix_now())?;
+        count += page.rows.len() as u64;
+        looked_at += page.looked_at as u64;
+        common.stats.rows_read.add(page.looked_at as u64);
+        if page.is_last || looked_at >= common.count_max {
+            return Ok((count, !page.is_last));
+        }
+    }
+}
