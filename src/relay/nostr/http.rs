@@ -35,8 +35,10 @@ impl Documents {
             "OPTIONS" => Response::new(204),
             "POST" => Response::text(415, "This relay has no management API.\n"),
             _ if accepts(head, DOCUMENT) => of_type(DOCUMENT, &self.information),
-            _ => of_type(files::HTML, &self.page)
-                .with_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+            _ => of_type(files::HTML, &self.page).with_header(
+                "Content-Security-Policy",
+                "default-src 'none'; style-src 'unsafe-inline'",
+            ),
         })
     }
 }
@@ -46,7 +48,10 @@ fn with_cors(response: Response) -> Response {
     response
         .with_header("Access-Control-Allow-Origin", "*")
         .with_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-        .with_header("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type")
+        .with_header(
+            "Access-Control-Allow-Headers",
+            "Accept, Authorization, Content-Type",
+        )
         .with_header("Vary", "Accept")
 }
 
@@ -63,7 +68,9 @@ fn of_type(media_type: &str, body: &str) -> Response {
 
 /// Whether the client takes this type by name; parameters and case do not count.
 fn accepts(head: &Head<'_>, media_type: &str) -> bool {
-    let types = head.headers_named("accept").flat_map(|value| value.split(','));
+    let types = head
+        .headers_named("accept")
+        .flat_map(|value| value.split(','));
     let mut names = types.map(|each| each.split(';').next().unwrap_or_default().trim());
     names.any(|name| name.eq_ignore_ascii_case(media_type))
 }
@@ -118,7 +125,10 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
         (67, true),
         (70, has_auth),
     ];
-    supported.into_iter().filter_map(|(nip, is_on)| is_on.then_some(nip)).collect()
+    supported
+        .into_iter()
+        .filter_map(|(nip, is_on)| is_on.then_some(nip))
+        .collect()
 }
 
 fn limitation(settings: &NostrSettings) -> Value {
@@ -152,7 +162,10 @@ fn page(settings: &NostrSettings) -> String {
         name if name.is_empty() => "A Nostr relay".to_owned(),
         name => name,
     };
-    let nips: Vec<String> = nips(settings).iter().map(|nip| format!("{nip:02}")).collect();
+    let nips: Vec<String> = nips(settings)
+        .iter()
+        .map(|nip| format!("{nip:02}"))
+        .collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title>\

@@ -70,9 +70,12 @@ impl Ingest {
         self.held.contains(&client)
     }
 
-    fn remember(&mut self, id: &Bytes32) {
-        if self.known.insert(*id) {
-            self.known_order.push_back(*id);
+    /// Notes an event that will be known for as long as it is remembered: not one that a newer
+    /// version may replace.
+    fn remember(&mut self, event: &Event) {
+        let is_replaced = matches!(event.class(), Class::Replaceable | Class::Addressable);
+        if !is_replaced && self.known.insert(*event.id()) {
+            self.known_order.push_back(*event.id());
         }
         if self.known_order.len() > KNOWN_IDS_MAX
             && let Some(oldest) = self.known_order.pop_front()
@@ -141,7 +144,9 @@ impl Inner {
         let client = self.clients.get(&from);
         let has_key = client.is_some_and(|client| !client.viewer.keys.is_empty());
         if settings.auth_write && !has_key {
-            return Err(Refused::NeedsKey("auth-required: this relay takes events of known keys"));
+            return Err(Refused::NeedsKey(
+                "auth-required: this relay takes events of known keys",
+            ));
         }
         event.check(&settings.events, now)?;
         if self.ingest.known.contains(&event.id) {
@@ -179,12 +184,7 @@ impl Inner {
         Err(Refused::Reason(told.to_owned()))
     }
 
-    fn queue_event(
-        &mut self,
-        from: ConnectionId,
-        event: UnverifiedEvent,
-        effects: &mut Effects,
-    ) {
+    fn queue_event(&mut self, from: ConnectionId, event: UnverifiedEvent, effects: &mut Effects) {
         self.ingest.bytes += event.event().body().len();
         self.ingest.queue.push_back(Waiting { event, from });
         self.shared.common.stats.waiting.add(1);
@@ -233,7 +233,7 @@ impl Inner {
     ) {
         if event.class() == Class::Ephemeral {
             self.shared.common.stats.count_event(EventResult::Ephemeral);
-            self.ingest.remember(event.id());
+            self.ingest.remember(&event);
             answer(shard, from, event.id(), true, "");
             return self.publish_ephemeral(shard, event);
         }
@@ -244,14 +244,22 @@ impl Inner {
 
     fn publish_ephemeral(&mut self, shard: &mut OnShard<'_, NostrShard>, event: Arc<Event>) {
         let common = Arc::clone(&self.shared.common);
-        let shards: Vec<u16> =
-            (0..shard.shards()).filter(|each| common.is_subscribed(*each)).collect();
+        let shards: Vec<u16> = (0..shard.shards())
+            .filter(|each| common.is_subscribed(*each))
+            .collect();
         if shards.is_empty() {
             return;
         }
         let body = shard.shared_body(event.body(), common.deflates());
-        let live = vec![Live { event, seq: None, body }];
-        let mail = Mail::batch(Batch { live, owed: Vec::new() });
+        let live = vec![Live {
+            event,
+            seq: None,
+            body,
+        }];
+        let mail = Mail::batch(Batch {
+            live,
+            owed: Vec::new(),
+        });
         for each in shards {
             shard.mail(each, Arc::clone(&mail));
         }
@@ -271,12 +279,16 @@ impl Inner {
                 }
                 Fate::Failed(error) => {
                     tracing::error!(%error, "the store took no events");
-                    (EventResult::Error, false, "error: the store takes no events at the moment")
+                    (
+                        EventResult::Error,
+                        false,
+                        "error: the store takes no events at the moment",
+                    )
                 }
             };
             self.shared.common.stats.count_event(result);
             if is_accepted {
-                self.ingest.remember(event.id());
+                self.ingest.remember(event);
             }
             answer(shard, *from, event.id(), is_accepted, reason);
             shard.spend(ANSWER_NS);

@@ -136,7 +136,10 @@ impl Inner {
         let id = subscription.client;
         let private = &self.shared.settings.private;
         if private.contains(live.event.kind())
-            && !self.clients.get(&id).is_some_and(|each| each.viewer.may_see(&live.event, private))
+            && !self
+                .clients
+                .get(&id)
+                .is_some_and(|each| each.viewer.may_see(&live.event, private))
         {
             return false;
         }

@@ -63,9 +63,16 @@ pub(super) enum Task {
     /// Reads the next page.
     Go { place: Place, query: Box<Query> },
     /// Reads what was stored after a number.
-    Later { place: Place, after: Seq, request: Box<Request> },
+    Later {
+        place: Place,
+        after: Seq,
+        request: Box<Request>,
+    },
     /// Counts, and names the subscription in its answer, as JSON.
-    Count { subscription: Box<str>, request: Box<Request> },
+    Count {
+        subscription: Box<str>,
+        request: Box<Request>,
+    },
 }
 
 /// What is asked for, by whom.
@@ -83,13 +90,31 @@ pub(super) struct Answer {
 
 pub(super) enum Told {
     /// Rows of the store. Behind the last are none.
-    Page { place: Place, rows: Vec<Arc<Event>>, query: Box<Query>, is_last: bool },
+    Page {
+        place: Place,
+        rows: Vec<Arc<Event>>,
+        query: Box<Query>,
+        is_last: bool,
+    },
     /// Events that were stored later, up to `end`. There were no more then if `is_level`.
-    Later { place: Place, rows: Vec<Arc<Event>>, end: Seq, is_level: bool },
+    Later {
+        place: Place,
+        rows: Vec<Arc<Event>>,
+        end: Seq,
+        is_level: bool,
+    },
     /// How many there are.
-    Count { subscription: Box<str>, count: u64, is_approximate: bool },
+    Count {
+        subscription: Box<str>,
+        count: u64,
+        is_approximate: bool,
+    },
     /// The store failed.
-    Failed { place: Option<Place>, subscription: Box<str>, error: StoreError },
+    Failed {
+        place: Option<Place>,
+        subscription: Box<str>,
+        error: StoreError,
+    },
 }
 
 /// Mail to a shard.

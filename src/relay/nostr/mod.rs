@@ -32,8 +32,8 @@ pub use self::stats::NostrStats;
 pub(crate) use self::stats::{EventResult, QueryResult};
 use self::threads::Common;
 use crate::engine::{
-    Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request,
-    Responder, Service, Session,
+    Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request, Responder,
+    Service, Session,
 };
 use crate::fanout::ConnectionId;
 use crate::limits::SHARDS_MAX;
@@ -137,7 +137,11 @@ impl Endpoint for Nostr {
     type Local = NostrShard;
 
     fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let queues = self
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         queues.map_or(Ok(()), |queues| self.start(&queues))
     }
 
@@ -261,7 +265,10 @@ impl Inner {
         let challenge = client.and_then(|client| client.challenge.as_ref());
         let begin = std::time::Instant::now();
         let proven = match settings.has_auth() {
-            true => settings.urls.prove(json, challenge, unix_now()).map_err(|e| e.to_string()),
+            true => settings
+                .urls
+                .prove(json, challenge, unix_now())
+                .map_err(|e| e.to_string()),
             false => Err("restricted: nobody can prove a key here".to_owned()),
         };
         effects.spent_ns += u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -272,7 +279,9 @@ impl Inner {
                 return Ok(());
             }
             if keys.len() >= keys_max {
-                return Err(format!("restricted: a connection has at most {keys_max} keys"));
+                return Err(format!(
+                    "restricted: a connection has at most {keys_max} keys"
+                ));
             }
             keys.push(key);
             Ok(())

@@ -74,3 +74,40 @@ impl NostrSettings {
         !self.urls.is_empty()
     }
 }
+
+impl Default for NostrSettings {
+    /// The documented defaults.
+    fn default() -> NostrSettings {
+        NostrSettings {
+            urls: RelayUrls::default(),
+            memory_events: 100_000,
+            info: NostrInfo::default(),
+            challenges_all: false,
+            auth_read: false,
+            auth_write: false,
+            private: Arc::new([4, 1_059, 21_059].into_iter().collect()),
+            keys_max: 16,
+            events: EventLimits {
+                bytes: 256 << 10,
+                tags: 5_000,
+                content_chars: None,
+                future_s: 15 * 60,
+                past_s: None,
+                pow: 0,
+                kinds: None,
+            },
+            filters_max: 100,
+            subscriptions_max: 200,
+            values_max: 10_000,
+            queries: QueryLimits {
+                limit_max: 5_000,
+                limit_default: 500,
+                second_max: 500,
+            },
+            count_max: 1_000_000,
+            readers: 2,
+            deflate: Deflate::default(),
+            message_bytes: 512_000,
+        }
+    }
+}

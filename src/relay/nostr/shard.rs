@@ -1,8 +1,8 @@
 //! What an endpoint keeps on a shard: its clients, their subscriptions, and events that wait.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use corecast_nostr::{Bytes32, Challenge, Event, SubscriptionId, Viewer, reply};
 use crossbeam_channel::Sender;
@@ -116,7 +116,10 @@ impl Inner {
         if client.challenge.is_none() {
             client.challenge = Challenge::random();
         }
-        client.challenge.as_ref().map(|challenge| reply::auth(challenge.as_str()))
+        client
+            .challenge
+            .as_ref()
+            .map(|challenge| reply::auth(challenge.as_str()))
     }
 
     /// A client has gone, or is about to.

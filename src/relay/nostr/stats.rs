@@ -111,6 +111,21 @@ impl NostrStats {
         self.events[result as usize].add(1);
     }
 
+    /// Subscriptions that are open.
+    pub fn open_subscriptions(&self) -> u64 {
+        self.subscriptions.get()
+    }
+
+    /// Subscriptions that got more while they caught up than was kept for them.
+    pub fn overflows(&self) -> u64 {
+        self.catch_up_overflows.get()
+    }
+
+    /// Events in the store, and the memory that they take, in bytes.
+    pub fn store_size(&self) -> (u64, u64) {
+        (self.store_events.get(), self.store_bytes.get())
+    }
+
     /// The durations of a shard that has begun.
     pub(super) fn add_shard(&self) -> Arc<ShardDurations> {
         let shard = Arc::default();
@@ -121,7 +136,10 @@ impl NostrStats {
 
     /// Those of all shards.
     pub(crate) fn shards(&self) -> Vec<Arc<ShardDurations>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_store_size(&self, (events, bytes): (usize, usize)) {

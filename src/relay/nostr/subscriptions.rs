@@ -95,7 +95,10 @@ impl Inner {
         // Whatever becomes of this one, the one before of that name is over.
         self.close_subscription(client, &id);
         let request = self.requested(client, filters).and_then(|request| {
-            let count = self.clients.get(&client).map_or(0, |each| each.subscriptions.len());
+            let count = self
+                .clients
+                .get(&client)
+                .map_or(0, |each| each.subscriptions.len());
             let most = self.shared.settings.subscriptions_max;
             match count < most {
                 true => Ok(request),
@@ -131,14 +134,20 @@ impl Inner {
             Ok(mut request) => {
                 // All are counted, however few a REQ would get.
                 let unlimited = |filter: &Arc<Filter>| {
-                    Arc::new(Filter { limit: None, ..Filter::clone(filter) })
+                    Arc::new(Filter {
+                        limit: None,
+                        ..Filter::clone(filter)
+                    })
                 };
                 request.filters = request.filters.iter().map(unlimited).collect();
                 self.shared.common.stats.counts[QueryResult::Answered as usize].add(1);
                 effects.is_answered_later = true;
                 self.clients.entry(client).or_default();
                 let subscription = id.json().into();
-                let task = Task::Count { subscription, request: Box::new(request) };
+                let task = Task::Count {
+                    subscription,
+                    request: Box::new(request),
+                };
                 self.start(Job { client, task });
                 effects.holds |= self.holds_for_jobs(client);
             }
@@ -171,15 +180,24 @@ impl Inner {
     /// What a REQ or COUNT asks for, if the client may ask for that.
     fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
         let settings = &self.shared.settings;
-        let viewer = self.clients.get(&client).map(|each| each.viewer.clone()).unwrap_or_default();
+        let viewer = self
+            .clients
+            .get(&client)
+            .map(|each| each.viewer.clone())
+            .unwrap_or_default();
         if settings.auth_read && viewer.keys.is_empty() {
-            return Err(Refused::NeedsKey("auth-required: this relay answers known keys"));
+            return Err(Refused::NeedsKey(
+                "auth-required: this relay answers known keys",
+            ));
         }
         if filters.is_empty() {
             return Err(Refused::Reason("invalid: there is no filter".to_owned()));
         }
         if filters.len() > settings.filters_max {
-            let told = format!("blocked: a query has at most {} filters", settings.filters_max);
+            let told = format!(
+                "blocked: a query has at most {} filters",
+                settings.filters_max
+            );
             return Err(Refused::Reason(told));
         }
         let filters: Vec<Arc<Filter>> = filters
@@ -193,7 +211,9 @@ impl Inner {
             return Err(Refused::Reason(told));
         }
         if viewer.keys.is_empty()
-            && filters.iter().any(|filter| settings.private.are_all_of(filter))
+            && filters
+                .iter()
+                .any(|filter| settings.private.are_all_of(filter))
         {
             return Err(match settings.has_auth() {
                 true => Refused::NeedsKey("auth-required: these events are for their recipients"),
@@ -204,7 +224,10 @@ impl Inner {
                 ),
             });
         }
-        Ok(Request { filters: filters.into(), viewer })
+        Ok(Request {
+            filters: filters.into(),
+            viewer,
+        })
     }
 
     fn subscribe(&mut self, client: ConnectionId, id: SubscriptionId, request: Request) {
@@ -228,9 +251,19 @@ impl Inner {
         if let Some(count) = counts.get(usize::from(client.shard)) {
             count.fetch_add(1, Ordering::SeqCst);
         }
-        self.clients.entry(client).or_default().subscriptions.insert(id, slot);
+        self.clients
+            .entry(client)
+            .or_default()
+            .subscriptions
+            .insert(id, slot);
         let place = Place { slot, generation };
-        self.start(Job { client, task: Task::Begin { place, request: Box::new(request) } });
+        self.start(Job {
+            client,
+            task: Task::Begin {
+                place,
+                request: Box::new(request),
+            },
+        });
     }
 
     /// Ends the client's subscription of that name, if there is one.
@@ -258,19 +291,37 @@ impl Inner {
     pub(super) fn take_answer(&mut self, shard: &mut OnShard<'_, NostrShard>, answer: Answer) {
         let Answer { client, what } = answer;
         match what {
-            Told::Page { place, rows, query, is_last } => {
+            Told::Page {
+                place,
+                rows,
+                query,
+                is_last,
+            } => {
                 self.take_page(shard, place, &rows, query, is_last);
             }
-            Told::Later { place, rows, end, is_level } => {
+            Told::Later {
+                place,
+                rows,
+                end,
+                is_level,
+            } => {
                 self.take_later(shard, place, &rows, (end, is_level));
             }
-            Told::Count { subscription, count, is_approximate } => {
+            Told::Count {
+                subscription,
+                count,
+                is_approximate,
+            } => {
                 if let Some(mut client) = shard.client(client) {
                     let text = reply::count(&subscription, count, is_approximate);
                     client.send(MessageKind::Text, text.as_bytes());
                 }
             }
-            Told::Failed { place, subscription, error } => {
+            Told::Failed {
+                place,
+                subscription,
+                error,
+            } => {
                 tracing::error!(%error, "a query was not answered");
                 self.fail(shard, client, place, subscription);
             }
@@ -325,10 +376,18 @@ impl Inner {
             let text = reply::eose(&subscription.name, query.has_more());
             client.send(MessageKind::Text, text.as_bytes());
             let took_ns = subscription.begun.elapsed().as_nanos();
-            self.durations.query.record(u64::try_from(took_ns).unwrap_or(u64::MAX), 1);
+            self.durations
+                .query
+                .record(u64::try_from(took_ns).unwrap_or(u64::MAX), 1);
             self.catch_up(shard, place);
         } else {
-            self.go_on(client, Job { client: id, task: Task::Go { place, query } });
+            self.go_on(
+                client,
+                Job {
+                    client: id,
+                    task: Task::Go { place, query },
+                },
+            );
         }
         shard.spend(rows.len() as u64 * ROW_NS);
     }
@@ -394,7 +453,11 @@ impl Inner {
         if let Some(client) = self.clients.get(&id) {
             request.viewer = client.viewer.clone();
         }
-        let task = Task::Later { place, after, request: Box::new(request) };
+        let task = Task::Later {
+            place,
+            after,
+            request: Box::new(request),
+        };
         if let Some(client) = shard.client(id) {
             self.go_on(client, Job { client: id, task });
         }

@@ -116,14 +116,19 @@ fn commit(
     deflater: &mut Deflater,
     mailer: &Mailer<Mail>,
 ) -> Result<(), Ended> {
-    let events: Vec<_> = submissions.iter().map(|each| Arc::clone(&each.event)).collect();
+    let events: Vec<_> = submissions
+        .iter()
+        .map(|each| Arc::clone(&each.event))
+        .collect();
     let begin = Instant::now();
     let outcomes = common.store.commit(&events);
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
     let shards = 0..mailer.shards();
-    let subscribed: Vec<u16> = shards.filter(|shard| common.is_subscribed(*shard)).collect();
+    let subscribed: Vec<u16> = shards
+        .filter(|shard| common.is_subscribed(*shard))
+        .collect();
     let fate = |index: usize| match &outcomes {
         Ok(outcomes) => match outcomes[index] {
             Outcome::Stored(_) => Fate::Stored,
@@ -141,11 +146,19 @@ fn commit(
             let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
             let deflater = deflates.then_some((&mut *deflater, common.deflate.level));
             let body = mailer.shared_body(event.body(), deflater);
-            batch.live.push(Live { event, seq: Some(*seq), body });
+            batch.live.push(Live {
+                event,
+                seq: Some(*seq),
+                body,
+            });
         }
     }
     for (index, Submission { event, from }) in submissions.into_iter().enumerate() {
-        batch.owed.push(Owed { event, from, fate: fate(index) });
+        batch.owed.push(Owed {
+            event,
+            from,
+            fate: fate(index),
+        });
     }
     let is_owed = |shard: u16| batch.owed.iter().any(|owed| owed.from.shard == shard);
     let owed: Vec<bool> = (0..mailer.shards()).map(is_owed).collect();
@@ -179,18 +192,35 @@ fn work(common: &Common, task: Task) -> Told {
             next_page(common, place, query)
         }
         Task::Go { place, query } => next_page(common, place, query),
-        Task::Later { place, after, request } => {
-            later(common, place, after, &request).unwrap_or_else(|error| failed(place, error))
-        }
-        Task::Count { subscription, request } => match count(common, &request) {
-            Ok((count, is_approximate)) => Told::Count { subscription, count, is_approximate },
-            Err(error) => Told::Failed { place: None, subscription, error },
+        Task::Later {
+            place,
+            after,
+            request,
+        } => later(common, place, after, &request).unwrap_or_else(|error| failed(place, error)),
+        Task::Count {
+            subscription,
+            request,
+        } => match count(common, &request) {
+            Ok((count, is_approximate)) => Told::Count {
+                subscription,
+                count,
+                is_approximate,
+            },
+            Err(error) => Told::Failed {
+                place: None,
+                subscription,
+                error,
+            },
         },
     }
 }
 
 fn failed(place: super::mail::Place, error: StoreError) -> Told {
-    Told::Failed { place: Some(place), subscription: Box::default(), error }
+    Told::Failed {
+        place: Some(place),
+        subscription: Box::default(),
+        error,
+    }
 }
 
 /// A query of what is stored by now. The subscription is in the index of its shard already, so
@@ -206,10 +236,22 @@ fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
 }
 
 fn next_page(common: &Common, place: super::mail::Place, mut query: Box<Query>) -> Told {
-    match common.store.page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now()) {
-        Ok(Page { rows, looked_at, is_last }) => {
+    match common
+        .store
+        .page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now())
+    {
+        Ok(Page {
+            rows,
+            looked_at,
+            is_last,
+        }) => {
             common.stats.rows_read.add(looked_at as u64);
-            Told::Page { place, rows, query, is_last }
+            Told::Page {
+                place,
+                rows,
+                query,
+                is_last,
+            }
         }
         Err(error) => failed(place, error),
     }
@@ -232,17 +274,28 @@ fn later(
     let is_level = found.len() < PAGE_ROWS;
     let rows = found.into_iter().map(|(_, event)| event);
     let rows = rows.filter(|event| is_wanted(event)).collect();
-    Ok(Told::Later { place, rows, end, is_level })
+    Ok(Told::Later {
+        place,
+        rows,
+        end,
+        is_level,
+    })
 }
 
 /// Counts what the filters match, each event once. Past the bound on rows it is what was found
 /// until then.
 fn count(common: &Common, request: &Request) -> Result<(u64, bool), StoreError> {
-    let all = QueryLimits { limit_max: u64::MAX, limit_default: u64::MAX, second_max: 0 };
+    let all = QueryLimits {
+        limit_max: u64::MAX,
+        limit_default: u64::MAX,
+        second_max: 0,
+    };
     let mut query = query(common, request, &all);
     let (mut count, mut looked_at) = (0, 0);
     loop {
-        let page = common.store.page(&mut query, COUNT_ROWS, usize::MAX, unix_now())?;
+        let page = common
+            .store
+            .page(&mut query, COUNT_ROWS, usize::MAX, unix_now())?;
         count += page.rows.len() as u64;
         looked_at += page.looked_at as u64;
         common.stats.rows_read.add(page.looked_at as u64);

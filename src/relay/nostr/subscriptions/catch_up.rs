@@ -22,7 +22,12 @@ pub(in super::super) struct CatchUp {
 
 impl CatchUp {
     pub(super) fn new(request: Request) -> CatchUp {
-        CatchUp { request, kept: VecDeque::new(), bytes: 0, has_overflowed: false }
+        CatchUp {
+            request,
+            kept: VecDeque::new(),
+            bytes: 0,
+            has_overflowed: false,
+        }
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -57,7 +62,8 @@ impl CatchUp {
 
     /// Drops stored events up to that number: they are among those that were read.
     pub(super) fn drop_until(&mut self, snapshot: Seq) {
-        self.kept.retain(|(seq, _)| seq.is_none_or(|seq| seq > snapshot));
+        self.kept
+            .retain(|(seq, _)| seq.is_none_or(|seq| seq > snapshot));
     }
 
     pub(super) fn take_kept(&mut self) -> VecDeque<(Option<Seq>, SharedBody)> {

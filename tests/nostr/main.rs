@@ -1,0 +1,182 @@
+//! A Nostr relay, from outside: real sockets, events that are really signed.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the engine")]
+mod support;
+
+mod auth;
+mod events;
+mod hand_over;
+mod http;
+mod live;
+mod queries;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corecast::engine::EndpointSettings;
+use corecast::relay::nostr::{self, Nostr, NostrSettings, NostrStats};
+use corecast_nostr::{Draft, Event, Signer, to_hex};
+use serde_json::{Value, json};
+use support::client::Client;
+use support::{Server, settings};
+
+/// A relay at `/nostr` in this process.
+struct Relay {
+    server: Server,
+    stats: Arc<NostrStats>,
+}
+
+impl Relay {
+    fn start() -> Relay {
+        Relay::with(1, |_| {})
+    }
+
+    fn with(shards: usize, change: impl FnOnce(&mut NostrSettings)) -> Relay {
+        let mut settings = NostrSettings::default();
+        change(&mut settings);
+        Relay::of(shards, EndpointSettings::default(), Nostr::new(settings))
+    }
+
+    fn of(shards: usize, endpoint: EndpointSettings, nostr: Nostr) -> Relay {
+        let stats = Arc::clone(nostr.stats());
+        let settings = corecast::engine::Settings {
+            shards,
+            ..settings()
+        };
+        let server = Server::start(settings, |builder| {
+            let id = builder.endpoint_and_service(endpoint, nostr);
+            builder.render_refusals(id, nostr::rendered);
+            builder.route("/nostr", id).expect("a path");
+        });
+        Relay { server, stats }
+    }
+
+    fn open(&self) -> Nostrich {
+        Nostrich(self.server.open("/nostr"))
+    }
+}
+
+/// A client that speaks JSON.
+struct Nostrich(Client);
+
+impl Nostrich {
+    fn say(&mut self, message: &Value) {
+        self.0.text(&message.to_string());
+    }
+
+    fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.0.expect_text()).expect("JSON")
+    }
+
+    /// Publishes, and returns whether it was taken and why not.
+    fn publish(&mut self, event: &Event) -> (bool, String) {
+        self.publish_json(event.json())
+    }
+
+    fn publish_json(&mut self, event: &str) -> (bool, String) {
+        self.0.text(&format!("[\"EVENT\",{event}]"));
+        let answer = self.hear();
+        assert_eq!(answer[0], "OK", "{answer}");
+        let reason = answer[3].as_str().expect("a reason").to_owned();
+        (answer[2].as_bool().expect("a verdict"), reason)
+    }
+
+    fn expect_taken(&mut self, event: &Event) {
+        assert_eq!(
+            self.publish(event),
+            (true, String::new()),
+            "{}",
+            event.json()
+        );
+    }
+
+    fn req(&mut self, name: &str, filters: &[Value]) {
+        let mut message = vec![json!("REQ"), json!(name)];
+        message.extend_from_slice(filters);
+        self.say(&Value::Array(message));
+    }
+
+    /// The ids of what is stored, and the hint of the EOSE.
+    fn stored(&mut self, name: &str) -> (Vec<String>, Value) {
+        let mut ids = Vec::new();
+        loop {
+            let message = self.hear();
+            assert_eq!(message[1], name, "{message}");
+            match message[0].as_str() {
+                Some("EVENT") => ids.push(message[2]["id"].as_str().expect("an id").to_owned()),
+                Some("EOSE") => return (ids, message[2].clone()),
+                _ => panic!("{message}"),
+            }
+        }
+    }
+
+    /// Asks, and returns the ids of what is stored.
+    fn query(&mut self, filters: &[Value]) -> Vec<String> {
+        self.req("query", filters);
+        let (ids, _) = self.stored("query");
+        self.say(&json!(["CLOSE", "query"]));
+        ids
+    }
+
+    /// The answer to something that is refused.
+    fn refused(&mut self, message: &Value) -> Value {
+        self.say(message);
+        self.hear()
+    }
+
+    /// The id of the next live event of a subscription.
+    fn live(&mut self, name: &str) -> String {
+        let message = self.hear();
+        assert_eq!(
+            (&message[0], &message[1]),
+            (&json!("EVENT"), &json!(name)),
+            "{message}"
+        );
+        message[2]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What was sent before this has arrived, and there was nothing.
+    fn expect_nothing(&mut self) {
+        self.req("nothing before this", &[json!({"limit": 0, "ids": []})]);
+        let answer = self.hear();
+        assert_eq!(answer, json!(["EOSE", "nothing before this", ["finish"]]));
+        self.say(&json!(["CLOSE", "nothing before this"]));
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}
+
+fn signer(secret: u8) -> Signer {
+    Signer::new([secret; 32]).expect("a key")
+}
+
+fn key(secret: u8) -> String {
+    to_hex(&signer(secret).public_key())
+}
+
+fn id(event: &Event) -> String {
+    to_hex(event.id())
+}
+
+fn tags(tags: &[&[&str]]) -> Vec<Vec<String>> {
+    tags.iter()
+        .map(|tag| tag.iter().map(|item| (*item).to_owned()).collect())
+        .collect()
+}
+
+/// An event of that kind, a number of seconds ago.
+fn event(secret: u8, kind: u16, ago: u64, of: &[&[&str]]) -> Event {
+    let content = format!("{kind} {ago}");
+    signer(secret).sign(Draft {
+        created_at: now() - ago,
+        kind,
+        tags: tags(of),
+        content,
+    })
+}
