@@ -12,6 +12,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::families::Families;
+use super::nostr;
 use super::page::{Page, Pages, Running};
 #[cfg(target_os = "linux")]
 use super::process::Process;
@@ -20,6 +21,7 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::logging;
+use crate::relay::nostr::NostrStats;
 use crate::relay::push::{Count, PushRefusal, PushStats};
 use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
@@ -38,6 +40,7 @@ pub(super) struct Metrics {
 struct Relay {
     endpoints: Vec<(String, EndpointId)>,
     push: Arc<PushStats>,
+    nostr: Vec<Arc<NostrStats>>,
 }
 
 impl Metrics {
@@ -46,6 +49,7 @@ impl Metrics {
         let relay = Relay {
             endpoints: pages.endpoints.clone(),
             push: Arc::clone(&pages.push),
+            nostr: pages.nostr.clone(),
         };
         Metrics {
             registry: OnceLock::new(),
@@ -123,6 +127,7 @@ impl Collector for EngineCollector {
         between_shards(&mut families, view);
         memory(&mut families, view);
         pushes(&mut families, &self.relay.push);
+        nostr::nostr(&mut families, &self.relay.nostr);
         shards(&mut families, view);
         certificates(&mut families, view);
         about(&mut families, &self.running);

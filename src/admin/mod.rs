@@ -14,6 +14,7 @@ mod families;
 mod health;
 mod kept;
 mod metrics;
+mod nostr;
 mod page;
 mod probes;
 #[cfg(target_os = "linux")]

@@ -29,7 +29,7 @@ use self::mail::{Job, Mail, Submission};
 pub use self::settings::{NostrInfo, NostrSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};
 pub use self::stats::NostrStats;
-pub(crate) use self::stats::{EventResult, QueryResult};
+pub(crate) use self::stats::{Count, EventResult, QueryResult};
 use self::threads::Common;
 use crate::engine::{
     Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request, Responder,
