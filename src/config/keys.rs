@@ -442,7 +442,13 @@ pub(super) fn is_secret(path: &str) -> bool {
 }
 
 /// The path of the key that an environment variable sets, if one does.
-pub(super) fn path_of_environment(variable: &str) -> Option<String> {
+///
+/// `deflate.enabled` of one endpoint is written as `enabled` of another whose name ends in
+/// `_deflate`: the one that is there is meant, by `is_there`, and else the one with the longer key.
+pub(super) fn path_of_environment(
+    variable: &str,
+    is_there: impl Fn(&str) -> bool,
+) -> Option<String> {
     if let Some(key) = KEYS
         .iter()
         .find(|key| environment_name(key.path) == variable)
@@ -455,8 +461,7 @@ pub(super) fn path_of_environment(variable: &str) -> Option<String> {
         let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
         (name.to_ascii_uppercase() == below[..name.len()]).then_some((name, key))
     });
-    // `deflate.enabled` of one endpoint, not `enabled` of another that is named like that.
-    let (name, key) = named.max_by_key(|(_, key)| key.path.len())?;
+    let (name, key) = named.max_by_key(|(name, key)| (is_there(name), key.path.len()))?;
     Some(format!("endpoints.{name}.{}", key.path))
 }
 
@@ -572,7 +577,7 @@ mod tests {
                 "{path}"
             );
             let name = environment_name(&path);
-            assert_eq!(path_of_environment(&name), Some(path));
+            assert_eq!(path_of_environment(&name, |_| false), Some(path));
             assert!(!names.contains(&name), "{name}");
             names.push(name);
         }
@@ -594,7 +599,19 @@ mod tests {
             "CORECAST_ENDPOINTS_hub_ECHO",
             "CORECAST_",
         ] {
-            assert_eq!(path_of_environment(name), None);
+            assert_eq!(path_of_environment(name, |_| true), None);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_can_be_read_twice_is_about_the_endpoint_that_is_there() {
+        for (variable, there, path) in [
+            ("A_DEFLATE_ENABLED", "a", "a.deflate.enabled"),
+            ("A_DEFLATE_ENABLED", "a_deflate", "a_deflate.enabled"),
+        ] {
+            let variable = format!("CORECAST_ENDPOINTS_{variable}");
+            let read = path_of_environment(&variable, |name| name == there);
+            assert_eq!(read, Some(format!("endpoints.{path}")));
         }
     }
 

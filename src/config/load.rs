@@ -53,11 +53,14 @@ pub fn load(
         file,
         config: Config::default(),
         last_set_by: BTreeMap::new(),
+        added: BTreeSet::new(),
         unreadable: BTreeSet::new(),
         problems: Vec::new(),
     };
     loader.take_file();
-    loader.take_environment(environment.into_iter().collect());
+    let variables: Vec<_> = environment.into_iter().collect();
+    loader.added = added_endpoints(&variables, flags);
+    loader.take_environment(variables);
     for flag in flags {
         let origin = Origin::Flag(flag.flag.clone());
         if !loader.complain_of_nothing(&flag.path, &flag.value, &origin) {
@@ -82,6 +85,8 @@ struct Loader<'a> {
     file: Option<ConfigFile<'a>>,
     config: Config,
     last_set_by: BTreeMap<String, Origin>,
+    /// Endpoints to which environment or flags give a kind.
+    added: BTreeSet<String>,
     /// Paths that have a value that could not be read, so that nothing can be said about conflicts.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
@@ -186,7 +191,7 @@ impl Loader<'_> {
             let plain = keys::KEYS.iter();
             let mut plain = plain.filter(|key| key.plain_environment == Some(name.as_str()));
             let path = plain.next().map(|key| key.path.to_owned());
-            let path = path.or_else(|| keys::path_of_environment(name));
+            let path = path.or_else(|| self.path_of_environment(name));
             let origin = Origin::Environment(name.clone());
             let is_missing =
                 path.is_some_and(|path| self.complain_of_nothing(&path, value, &origin));
@@ -220,7 +225,7 @@ impl Loader<'_> {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
-            match keys::path_of_environment(name) {
+            match self.path_of_environment(name) {
                 Some(path) => self.assign(&path, &value_of_text(value), origin),
                 None => {
                     let message = self.unknown_variable(name);
@@ -228,6 +233,12 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    fn path_of_environment(&self, variable: &str) -> Option<String> {
+        let is_there =
+            |name: &str| self.config.endpoints.contains_key(name) || self.added.contains(name);
+        keys::path_of_environment(variable, is_there)
     }
 
     /// A secret that is set to nothing, such as by a variable that was to be filled in and was not.
@@ -428,6 +439,19 @@ impl Loader<'_> {
             None => format!("{} {path}", file.name),
         }
     }
+}
+
+/// The endpoints to which these variables or flags give a kind.
+fn added_endpoints(variables: &[(String, String)], flags: &[FlagValue]) -> BTreeSet<String> {
+    let flags = flags.iter().filter_map(|flag| {
+        let name = flag.path.strip_prefix("endpoints.")?;
+        name.strip_suffix(".kind").map(str::to_owned)
+    });
+    let variables = variables.iter().filter_map(|(variable, _)| {
+        let name = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
+        name.strip_suffix("_KIND").map(str::to_ascii_lowercase)
+    });
+    variables.chain(flags).collect()
 }
 
 /// The key of an earlier relay, which had one: whatever is in it, a comma too, is a part of it.
