@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_yaml::Value;
 
-use super::check::{self, Conflict};
+use super::check;
+use super::error::Conflict;
 use super::keys::{self, Found};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
-use super::{Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem};
+use super::{
+    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, NostrConfig, Problem,
+    nostr,
+};
 use crate::suggest;
 
 /// A config file that was read.
@@ -278,7 +282,7 @@ impl Loader<'_> {
     fn take_kinds(&mut self) {
         let mut endpoints = std::mem::take(&mut self.config.endpoints);
         for (name, endpoint) in &mut endpoints {
-            let defaults = self.defaults_of(endpoint);
+            let defaults = self.defaults_of(name, endpoint);
             for key in keys::ENDPOINT_KEYS {
                 let is_set = |key| self.is_set(&format!("endpoints.{name}.{key}"));
                 if !matches!(key.path, "kind" | "path") && !is_set(key.path) {
@@ -291,7 +295,7 @@ impl Loader<'_> {
 
     /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
     /// holds for it too, and a default must not be what does not go together with it.
-    fn defaults_of(&self, endpoint: &EndpointConfig) -> EndpointConfig {
+    fn defaults_of(&self, name: &str, endpoint: &EndpointConfig) -> EndpointConfig {
         let mut defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
         let mut tried = endpoint.clone();
         tried.limits.message_bytes = defaults.limits.message_bytes;
@@ -301,7 +305,26 @@ impl Loader<'_> {
         if self.is_set("keepalive.ping") || self.is_set("keepalive.pong") {
             defaults.keepalive = KeepaliveOverride::default();
         }
+        if endpoint.kind == EndpointKind::Nostr {
+            defaults.nostr = self.nostr_defaults_of(name, endpoint, &defaults);
+        }
         defaults
+    }
+
+    /// The same of what is below `nostr`; `endpoint` has no defaults of its kind yet.
+    fn nostr_defaults_of(
+        &self,
+        name: &str,
+        endpoint: &EndpointConfig,
+        defaults: &EndpointConfig,
+    ) -> NostrConfig {
+        let is_set = |key: &str| self.is_set(&format!("endpoints.{name}.{key}"));
+        let mut tried = endpoint.clone();
+        if !is_set("limits.message_bytes") {
+            tried.limits.message_bytes = defaults.limits.message_bytes;
+        }
+        let limit = is_set("nostr.queries.limit").then_some(endpoint.nostr.queries.limit);
+        nostr::defaults_beside(limit, &self.config.settings_of(&tried))
     }
 
     fn is_set(&self, path: &str) -> bool {
