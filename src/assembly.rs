@@ -1,6 +1,8 @@
 //! How a [`Config`] becomes an engine that has the relay's endpoints and the pages of the admin
 //! listener.
 
+mod nostr;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::guard::{Guard, Guarded};
 use crate::relay::api_keys::ApiKeys;
 use crate::relay::cors::{Cors, CorsHeaders};
 use crate::relay::named::{Named, NamedSettings};
+use crate::relay::nostr::{self as relay_nostr, Nostr, NostrStats};
 use crate::relay::push::{Push, PushApi, PushSettings};
 use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
 
@@ -64,13 +67,16 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         endpoints: Vec::new(),
         cors: cors(&config.cors),
         push: Arc::default(),
+        nostr: Vec::new(),
         dashboard: (config.admin.dashboard).then(|| DashboardSettings::new(config)),
     };
     let mut targets = Vec::new();
     for (name, guard) in config.guards()? {
         let endpoint = &config.endpoints[name];
         let settings = endpoint_settings(&config.settings_of(endpoint));
-        let (id, users) = add_endpoint(&mut builder, config, endpoint, settings, guard);
+        let added = add_endpoint(&mut builder, config, endpoint, settings, guard);
+        let Added { id, users, nostr } = added;
+        pages.nostr.extend(nostr);
         builder.route(&endpoint.path, id)?;
         if endpoint.kind == EndpointKind::Push
             && let Some(path) = &endpoint.push_path
@@ -106,23 +112,48 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
     Ok(builder)
 }
 
-/// Adds an endpoint behind its guard. Returns its users too, if they have names.
+/// An endpoint that was added, and what the pages tell about its kind.
+struct Added {
+    id: EndpointId,
+    /// If they have names.
+    users: Option<Arc<users::Users>>,
+    nostr: Option<Arc<NostrStats>>,
+}
+
+impl From<EndpointId> for Added {
+    fn from(id: EndpointId) -> Added {
+        Added {
+            id,
+            users: None,
+            nostr: None,
+        }
+    }
+}
+
+/// Adds an endpoint behind its guard.
 fn add_endpoint(
     builder: &mut Builder,
     config: &Config,
     endpoint: &EndpointConfig,
     settings: EndpointSettings,
     guard: Arc<Guard>,
-) -> (EndpointId, Option<Arc<users::Users>>) {
+) -> Added {
     let echo = endpoint.echo;
     let id = match endpoint.kind {
         EndpointKind::Named => {
             let named = named_of(config, endpoint);
-            let users = Arc::clone(named.users());
+            let users = Some(Arc::clone(named.users()));
             let id = builder.endpoint_and_service(settings, Guarded::new(named, guard));
             let cors = cors(&config.cors_of(endpoint));
             builder.render_refusals(id, move |refused| named::rendered(refused, &cors));
-            return (id, Some(users));
+            return Added { users, ..id.into() };
+        }
+        EndpointKind::Nostr => {
+            let relay = Nostr::new(nostr::settings(&endpoint.nostr, &settings));
+            let nostr = Some(Arc::clone(relay.stats()));
+            let id = builder.endpoint_and_service(settings, Guarded::new(relay, guard));
+            builder.render_refusals(id, relay_nostr::rendered);
+            return Added { nostr, ..id.into() };
         }
         EndpointKind::Hub => {
             builder.endpoint_and_service(settings, Guarded::new(hub::Hub { echo }, guard))
@@ -134,7 +165,7 @@ fn add_endpoint(
         }
     };
     builder.render_refusals(id, json_error::rendered);
-    (id, None)
+    id.into()
 }
 
 /// Who is told the names of an endpoint's users.

@@ -1,5 +1,7 @@
 //! What holds between keys: each value is fine by itself, but not with another one.
 
+use super::error::Conflict;
+use super::nostr;
 use super::quantity::{show_duration, show_size};
 use super::{AuthOverride, Config, EndpointConfig, EndpointKind, EndpointSettings, Listener, Need};
 
@@ -20,14 +22,6 @@ pub const API_PATHS: [&str; 5] = [
 /// Where the pages are, if they are served: no endpoint can have these patterns then.
 pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
 
-/// Keys that do not go together.
-pub(super) struct Conflict {
-    /// Their paths, the one to change first.
-    pub(super) paths: Vec<String>,
-    /// What is wrong and what to do.
-    pub(super) message: String,
-}
-
 /// All conflicts of a config, in the order of `config.yaml`.
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut found = Vec::new();
@@ -40,6 +34,10 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let named = enabled.map(|(name, endpoint)| (Some(name.as_str()), endpoint));
     for (name, endpoint) in std::iter::once((None, &common)).chain(named) {
         let settings = config.settings_of(endpoint);
+        found.extend(
+            name.into_iter()
+                .flat_map(|name| nostr::conflicts(name, endpoint, &settings)),
+        );
         found.extend(
             Subject {
                 config,

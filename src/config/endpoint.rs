@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::nostr::NostrConfig;
 use super::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, KeepaliveOverride,
     OriginsOverride, RateOverride, SlowClientOverride,
 };
 use super::quantity::MIB;
+use super::sections::SlowClientPolicy;
 
 /// `endpoints.<name>`: one path and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct EndpointConfig {
     pub pending_bytes: usize,
     /// Push: the longest delay.
     pub delay_max: Duration,
+    /// Nostr: the relay.
+    pub nostr: NostrConfig,
     /// Instead of `origins`.
     pub origins: OriginsOverride,
     /// Instead of `auth`.
@@ -67,6 +71,8 @@ pub enum EndpointKind {
     Push,
     /// One connection, many rooms, by JSON messages.
     PubSub,
+    /// A relay for clients of Nostr.
+    Nostr,
 }
 
 /// `endpoints.<name>.on_duplicate`.
@@ -88,6 +94,7 @@ impl EndpointKind {
         ("named", EndpointKind::Named),
         ("push", EndpointKind::Push),
         ("pubsub", EndpointKind::PubSub),
+        ("nostr", EndpointKind::Nostr),
     ];
 }
 
@@ -118,6 +125,7 @@ impl EndpointConfig {
             pending_max: 100_000,
             pending_bytes: 64 * MIB,
             delay_max: Duration::from_secs(7 * 24 * 3_600),
+            nostr: NostrConfig::default(),
             origins: OriginsOverride::default(),
             auth: AuthOverride::default(),
             limits: EndpointLimits::default(),
@@ -143,6 +151,18 @@ impl EndpointConfig {
             },
             EndpointKind::Push => EndpointConfig {
                 push_path: Some("/api/push".to_owned()),
+                ..common
+            },
+            // Clients rely on getting every event that they subscribe to, or being closed.
+            EndpointKind::Nostr => EndpointConfig {
+                limits: EndpointLimits {
+                    message_bytes: Some(512_000),
+                    frame_bytes: None,
+                },
+                slow_client: SlowClientOverride {
+                    policy: Some(SlowClientPolicy::Disconnect),
+                    ..SlowClientOverride::default()
+                },
                 ..common
             },
         }

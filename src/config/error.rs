@@ -19,6 +19,14 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Keys that do not go together.
+pub(super) struct Conflict {
+    /// Their paths, the one to change first.
+    pub(super) paths: Vec<String>,
+    /// What is wrong and what to do.
+    pub(super) message: String,
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)

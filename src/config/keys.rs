@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
+use super::nostr;
 use super::value::{
     Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, OneKey, Or, OrNull,
     Output, Port, Size, Span, Switch, Text, UrlPath, Word, describe,
@@ -64,6 +65,12 @@ const fn secret<S>(mut key: Key<S>) -> Key<S> {
 const fn discreet<S>(mut key: Key<S>) -> Key<S> {
     key.is_discreet = true;
     secret(key)
+}
+
+/// The same key under a path that is no field's, since `self` cannot be one.
+const fn at<S>(path: &'static str, mut key: Key<S>) -> Key<S> {
+    key.path = path;
+    key
 }
 
 /// Every key except those of endpoints, in the order of `config.yaml`.
@@ -163,6 +170,39 @@ pub static ENDPOINT_KEYS: &[Key<EndpointConfig>] = &[
     key!(pending_max, PENDING),
     key!(pending_bytes, MEMORY_BYTES),
     key!(delay_max, SPAN),
+    key!(nostr.urls, nostr::RELAY_URLS),
+    key!(nostr.memory_events, nostr::MEMORY_EVENTS),
+    key!(nostr.info.name, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.info.description, OrNull(nostr::PROSE)),
+    key!(nostr.info.icon, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.info.banner, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.info.pubkey, OrNull(nostr::HEX_KEY)),
+    at(
+        "nostr.info.self",
+        key!(nostr.info.self_key, OrNull(nostr::HEX_KEY)),
+    ),
+    key!(nostr.info.contact, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.info.terms_of_service, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.info.payments_url, OrNull(nostr::INFO_TEXT)),
+    key!(nostr.auth.challenge, nostr::CHALLENGE),
+    key!(nostr.auth.read, Switch),
+    key!(nostr.auth.write, Switch),
+    key!(nostr.auth.private_kinds, nostr::PRIVATE_KINDS),
+    key!(nostr.auth.keys, nostr::KEYS),
+    key!(nostr.events.bytes, MESSAGE_BYTES),
+    key!(nostr.events.tags, nostr::TAGS),
+    key!(nostr.events.content_chars, nostr::CONTENT_CHARS),
+    key!(nostr.events.future, nostr::AGE),
+    key!(nostr.events.past, nostr::OFF_OR_AGE),
+    key!(nostr.events.pow, nostr::BITS),
+    key!(nostr.events.kinds, nostr::EVENT_KINDS),
+    key!(nostr.queries.filters, nostr::FILTERS),
+    key!(nostr.queries.subscriptions, nostr::SUBSCRIPTIONS),
+    key!(nostr.queries.values, nostr::VALUES),
+    key!(nostr.queries.limit, nostr::ROWS),
+    key!(nostr.queries.limit_default, nostr::ROWS),
+    key!(nostr.queries.count, nostr::COUNTED),
+    key!(nostr.readers, nostr::READERS),
     key!(origins.allow, OrNull(ORIGINS)),
     key!(origins.allow_missing, OrNull(Switch)),
     key!(auth.enabled, OrNull(AUTH_ENABLED)),
@@ -350,6 +390,14 @@ const LEVEL: Word<LogLevel> = Word(&[
 
 const FORMAT: Word<LogFormat> = Word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
 
+impl Key<EndpointConfig> {
+    /// Whether it says something to an endpoint of this kind. Of the other keys of one kind there
+    /// are few, and they are shown for all.
+    fn is_for(&self, kind: EndpointKind) -> bool {
+        kind == EndpointKind::Nostr || !self.has_prefix("nostr")
+    }
+}
+
 impl<S> Key<S> {
     /// Sets the key's field, or says what is wrong with the value.
     pub(super) fn read(&self, scope: &mut S, value: &Value) -> Result<(), String> {
@@ -442,7 +490,13 @@ pub(super) fn is_secret(path: &str) -> bool {
 }
 
 /// The path of the key that an environment variable sets, if one does.
-pub(super) fn path_of_environment(variable: &str) -> Option<String> {
+///
+/// `deflate.enabled` of one endpoint is written as `enabled` of another whose name ends in
+/// `_deflate`: the one that is there is meant, by `is_there`, and else the one with the longer key.
+pub(super) fn path_of_environment(
+    variable: &str,
+    is_there: impl Fn(&str) -> bool,
+) -> Option<String> {
     if let Some(key) = KEYS
         .iter()
         .find(|key| environment_name(key.path) == variable)
@@ -455,8 +509,7 @@ pub(super) fn path_of_environment(variable: &str) -> Option<String> {
         let name = Some(name.to_ascii_lowercase()).filter(|name| is_endpoint_name(name))?;
         (name.to_ascii_uppercase() == below[..name.len()]).then_some((name, key))
     });
-    // `deflate.enabled` of one endpoint, not `enabled` of another that is named like that.
-    let (name, key) = named.max_by_key(|(_, key)| key.path.len())?;
+    let (name, key) = named.max_by_key(|(name, key)| (is_there(name), key.path.len()))?;
     Some(format!("endpoints.{name}.{}", key.path))
 }
 
@@ -521,8 +574,8 @@ pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
 }
 
 impl Config {
-    /// The config as YAML that loads to the same config. Secrets are hidden, and what an endpoint
-    /// does not override is left out where its kind does not either.
+    /// The config as YAML that loads to the same config. Secrets are hidden. What an endpoint does
+    /// not override is left out if its kind does not either, and so is what is for another kind.
     pub fn to_yaml(&self) -> String {
         let mut root = Mapping::new();
         for key in KEYS {
@@ -532,7 +585,8 @@ impl Config {
             let default = EndpointConfig::new(endpoint.kind, &endpoint.path);
             for key in ENDPOINT_KEYS {
                 let value = key.show(endpoint);
-                if !value.is_null() || key.differs(endpoint, &default) {
+                let is_told = !value.is_null() && key.is_for(endpoint.kind);
+                if is_told || key.differs(endpoint, &default) {
                     insert(&mut root, &format!("endpoints.{name}.{}", key.path), value);
                 }
             }
@@ -572,7 +626,7 @@ mod tests {
                 "{path}"
             );
             let name = environment_name(&path);
-            assert_eq!(path_of_environment(&name), Some(path));
+            assert_eq!(path_of_environment(&name, |_| false), Some(path));
             assert!(!names.contains(&name), "{name}");
             names.push(name);
         }
@@ -594,7 +648,21 @@ mod tests {
             "CORECAST_ENDPOINTS_hub_ECHO",
             "CORECAST_",
         ] {
-            assert_eq!(path_of_environment(name), None);
+            assert_eq!(path_of_environment(name, |_| true), None);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_can_be_read_twice_is_about_the_endpoint_that_is_there() {
+        for (variable, there, path) in [
+            ("A_DEFLATE_ENABLED", "a", "a.deflate.enabled"),
+            ("A_DEFLATE_ENABLED", "a_deflate", "a_deflate.enabled"),
+            ("A_NOSTR_AUTH_KEYS", "a", "a.nostr.auth.keys"),
+            ("A_NOSTR_AUTH_KEYS", "a_nostr", "a_nostr.auth.keys"),
+        ] {
+            let variable = format!("CORECAST_ENDPOINTS_{variable}");
+            let read = path_of_environment(&variable, |name| name == there);
+            assert_eq!(read, Some(format!("endpoints.{path}")));
         }
     }
 

@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_yaml::Value;
 
-use super::check::{self, Conflict};
+use super::check;
+use super::error::Conflict;
 use super::keys::{self, Found};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
-use super::{Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Problem};
+use super::{
+    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, NostrConfig, Problem,
+    nostr,
+};
 use crate::suggest;
 
 /// A config file that was read.
@@ -53,11 +57,14 @@ pub fn load(
         file,
         config: Config::default(),
         last_set_by: BTreeMap::new(),
+        added: BTreeSet::new(),
         unreadable: BTreeSet::new(),
         problems: Vec::new(),
     };
     loader.take_file();
-    loader.take_environment(environment.into_iter().collect());
+    let variables: Vec<_> = environment.into_iter().collect();
+    loader.added = added_endpoints(&variables, flags);
+    loader.take_environment(variables);
     for flag in flags {
         let origin = Origin::Flag(flag.flag.clone());
         if !loader.complain_of_nothing(&flag.path, &flag.value, &origin) {
@@ -82,6 +89,8 @@ struct Loader<'a> {
     file: Option<ConfigFile<'a>>,
     config: Config,
     last_set_by: BTreeMap<String, Origin>,
+    /// Endpoints to which environment or flags give a kind.
+    added: BTreeSet<String>,
     /// Paths that have a value that could not be read, so that nothing can be said about conflicts.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
@@ -186,7 +195,7 @@ impl Loader<'_> {
             let plain = keys::KEYS.iter();
             let mut plain = plain.filter(|key| key.plain_environment == Some(name.as_str()));
             let path = plain.next().map(|key| key.path.to_owned());
-            let path = path.or_else(|| keys::path_of_environment(name));
+            let path = path.or_else(|| self.path_of_environment(name));
             let origin = Origin::Environment(name.clone());
             let is_missing =
                 path.is_some_and(|path| self.complain_of_nothing(&path, value, &origin));
@@ -220,7 +229,7 @@ impl Loader<'_> {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
-            match keys::path_of_environment(name) {
+            match self.path_of_environment(name) {
                 Some(path) => self.assign(&path, &value_of_text(value), origin),
                 None => {
                     let message = self.unknown_variable(name);
@@ -228,6 +237,12 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    fn path_of_environment(&self, variable: &str) -> Option<String> {
+        let is_there =
+            |name: &str| self.config.endpoints.contains_key(name) || self.added.contains(name);
+        keys::path_of_environment(variable, is_there)
     }
 
     /// A secret that is set to nothing, such as by a variable that was to be filled in and was not.
@@ -267,7 +282,7 @@ impl Loader<'_> {
     fn take_kinds(&mut self) {
         let mut endpoints = std::mem::take(&mut self.config.endpoints);
         for (name, endpoint) in &mut endpoints {
-            let defaults = self.defaults_of(endpoint);
+            let defaults = self.defaults_of(name, endpoint);
             for key in keys::ENDPOINT_KEYS {
                 let is_set = |key| self.is_set(&format!("endpoints.{name}.{key}"));
                 if !matches!(key.path, "kind" | "path") && !is_set(key.path) {
@@ -280,7 +295,7 @@ impl Loader<'_> {
 
     /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
     /// holds for it too, and a default must not be what does not go together with it.
-    fn defaults_of(&self, endpoint: &EndpointConfig) -> EndpointConfig {
+    fn defaults_of(&self, name: &str, endpoint: &EndpointConfig) -> EndpointConfig {
         let mut defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
         let mut tried = endpoint.clone();
         tried.limits.message_bytes = defaults.limits.message_bytes;
@@ -290,7 +305,26 @@ impl Loader<'_> {
         if self.is_set("keepalive.ping") || self.is_set("keepalive.pong") {
             defaults.keepalive = KeepaliveOverride::default();
         }
+        if endpoint.kind == EndpointKind::Nostr {
+            defaults.nostr = self.nostr_defaults_of(name, endpoint, &defaults);
+        }
         defaults
+    }
+
+    /// The same of what is below `nostr`; `endpoint` has no defaults of its kind yet.
+    fn nostr_defaults_of(
+        &self,
+        name: &str,
+        endpoint: &EndpointConfig,
+        defaults: &EndpointConfig,
+    ) -> NostrConfig {
+        let is_set = |key: &str| self.is_set(&format!("endpoints.{name}.{key}"));
+        let mut tried = endpoint.clone();
+        if !is_set("limits.message_bytes") {
+            tried.limits.message_bytes = defaults.limits.message_bytes;
+        }
+        let limit = is_set("nostr.queries.limit").then_some(endpoint.nostr.queries.limit);
+        nostr::defaults_beside(limit, &self.config.settings_of(&tried))
     }
 
     fn is_set(&self, path: &str) -> bool {
@@ -428,6 +462,19 @@ impl Loader<'_> {
             None => format!("{} {path}", file.name),
         }
     }
+}
+
+/// The endpoints to which these variables or flags give a kind.
+fn added_endpoints(variables: &[(String, String)], flags: &[FlagValue]) -> BTreeSet<String> {
+    let flags = flags.iter().filter_map(|flag| {
+        let name = flag.path.strip_prefix("endpoints.")?;
+        name.strip_suffix(".kind").map(str::to_owned)
+    });
+    let variables = variables.iter().filter_map(|(variable, _)| {
+        let name = variable.strip_prefix("CORECAST_ENDPOINTS_")?;
+        name.strip_suffix("_KIND").map(str::to_ascii_lowercase)
+    });
+    variables.chain(flags).collect()
 }
 
 /// The key of an earlier relay, which had one: whatever is in it, a comma too, is a part of it.

@@ -25,6 +25,7 @@ pub mod keys;
 mod listener;
 mod load;
 mod model;
+mod nostr;
 mod overrides;
 mod quantity;
 mod reload;
@@ -44,6 +45,10 @@ pub use self::error::{ConfigError, Problem};
 pub use self::listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use self::load::{ConfigFile, FlagValue, load};
 pub use self::model::Config;
+pub use self::nostr::{
+    NostrAuthConfig, NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig,
+    NostrQueriesConfig, RelayUrl, RelayUrlError,
+};
 pub use self::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, JwtOverride, KeepaliveOverride,
     OriginsOverride, Override, RateOverride, SlowClientOverride,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::endpoint::EndpointConfig;
+use super::endpoint::{EndpointConfig, EndpointKind};
 use super::model::Config;
 use super::overrides::{CorsOverride, RateOverride};
 use super::sections::{CorsConfig, DeflateConfig, RateConfig, SlowClientPolicy};
@@ -62,10 +62,7 @@ impl Config {
         EndpointSettings {
             message_bytes,
             frame_bytes: frame_bytes.unwrap_or(message_bytes).min(message_bytes),
-            policy: endpoint
-                .slow_client
-                .policy
-                .unwrap_or(self.slow_client.policy),
+            policy: self.policy_of(endpoint),
             outbox_bytes: endpoint
                 .slow_client
                 .outbox_bytes
@@ -82,6 +79,15 @@ impl Config {
                 level: endpoint.deflate.level.unwrap_or(self.deflate.level),
             },
             rate: self.rate_of(&endpoint.rate),
+        }
+    }
+
+    /// Whatever is written, a relay for Nostr leaves out nothing: its clients could not know.
+    fn policy_of(&self, endpoint: &EndpointConfig) -> SlowClientPolicy {
+        let own = endpoint.slow_client.policy;
+        match endpoint.kind {
+            EndpointKind::Nostr => SlowClientPolicy::Disconnect,
+            _ => own.unwrap_or(self.slow_client.policy),
         }
     }
 

@@ -562,7 +562,7 @@ impl<C: Codec, T> Codec for Mapped<C, T> {
 }
 
 /// The text of a number or a text, without the space around it.
-fn plain_text(value: &Value) -> Option<String> {
+pub(super) fn plain_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),

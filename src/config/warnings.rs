@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ApiKey, AuthConfig, Config, Need};
+use super::{ApiKey, AuthConfig, Config, EndpointConfig, EndpointKind, Need, nostr};
 use crate::guard::Files;
 
 impl Config {
@@ -26,10 +26,28 @@ impl Config {
             found.extend(weak_keys(&format!("{place}.keys"), own.keys.as_deref()));
             let file = own.keys_file.as_deref();
             found.extend(weak_file(&format!("{place}.keys_file"), file));
+            found.extend(self.hidden_room(name, endpoint));
+            found.extend(nostr::warnings(name, endpoint));
         }
         found.extend(weak_keys("api.keys", self.api.keys.as_deref()));
         found.extend(weak_file("api.keys_file", self.api.keys_file.as_deref()));
         found
+    }
+
+    /// The room of a hub that nobody gets to, since another endpoint has its path: whoever connects
+    /// without one is meant to be in it.
+    fn hidden_room(&self, name: &str, endpoint: &EndpointConfig) -> Option<String> {
+        const DEFAULT_ROOM: &str = "/";
+        let mut others = self.endpoints.iter().filter(|(_, each)| each.enabled);
+        let (hub, _) = others.find(|(other, each)| {
+            *other != name && each.kind == EndpointKind::Hub && each.path == "/**"
+        })?;
+        (endpoint.path == DEFAULT_ROOM).then(|| {
+            format!(
+                "endpoints.{name}.path: endpoint {hub} loses its default room {DEFAULT_ROOM} to \
+                 endpoint {name}, since an exact path goes before {DEFAULT_ROOM}**"
+            )
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use corecast::config::{Config, LogLevel, Shards};
 use crate::from_file;
 
 /// Runs the binary in an empty directory, without the variables of this process that concern it.
-fn corecast(files: &[(&str, &str)], arguments: &[&str]) -> Output {
+pub(crate) fn corecast(files: &[(&str, &str)], arguments: &[&str]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, text) in files {
         std::fs::write(directory.path().join(name), text).expect("a file");
@@ -21,7 +21,7 @@ fn corecast(files: &[(&str, &str)], arguments: &[&str]) -> Output {
     command.output().expect("the binary runs")
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("UTF-8")
 }
 

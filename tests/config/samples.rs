@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use corecast::config::{
     Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
-    LogOutput, MIB, Network, OnDuplicate, Origin, RatePolicy, Shards, SlowClientPolicy,
-    TrustedProxy,
+    LogOutput, MIB, Network, NostrChallenge, NostrConfig, OnDuplicate, Origin, RatePolicy, Shards,
+    SlowClientPolicy, TrustedProxy,
 };
 use corecast::guard::{ApiKey, CloseRevoked, Secret};
 
@@ -245,6 +245,126 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.hub.delay_max", "1h", |c| {
         hub(c).delay_max = Duration::from_secs(3_600);
     }),
+    (
+        "endpoints.hub.nostr.urls",
+        "wss://relay.example.com/nostr, ws://127.0.0.1:8080",
+        |c| {
+            relay(c).urls = ["wss://relay.example.com/nostr", "ws://127.0.0.1:8080"]
+                .map(|url| url.parse().expect("a URL"))
+                .to_vec();
+        },
+    ),
+    ("endpoints.hub.nostr.memory_events", "7", |c| {
+        relay(c).memory_events = 7;
+    }),
+    ("endpoints.hub.nostr.info.name", "A relay", |c| {
+        relay(c).info.name = text("A relay");
+    }),
+    (
+        "endpoints.hub.nostr.info.description",
+        "\"One.\\n\\nTwo.\"",
+        |c| {
+            relay(c).info.description = text("One.\n\nTwo.");
+        },
+    ),
+    (
+        "endpoints.hub.nostr.info.icon",
+        "https://example.com/i.png",
+        |c| {
+            relay(c).info.icon = text("https://example.com/i.png");
+        },
+    ),
+    (
+        "endpoints.hub.nostr.info.banner",
+        "https://example.com/b.png",
+        |c| {
+            relay(c).info.banner = text("https://example.com/b.png");
+        },
+    ),
+    ("endpoints.hub.nostr.info.pubkey", HEX_KEY, |c| {
+        relay(c).info.pubkey = text(HEX_KEY);
+    }),
+    ("endpoints.hub.nostr.info.self", HEX_KEY, |c| {
+        relay(c).info.self_key = text(HEX_KEY);
+    }),
+    (
+        "endpoints.hub.nostr.info.contact",
+        "mailto:a@example.com",
+        |c| {
+            relay(c).info.contact = text("mailto:a@example.com");
+        },
+    ),
+    (
+        "endpoints.hub.nostr.info.terms_of_service",
+        "https://example.com/t",
+        |c| {
+            relay(c).info.terms_of_service = text("https://example.com/t");
+        },
+    ),
+    (
+        "endpoints.hub.nostr.info.payments_url",
+        "https://example.com/p",
+        |c| {
+            relay(c).info.payments_url = text("https://example.com/p");
+        },
+    ),
+    ("endpoints.hub.nostr.auth.challenge", "connect", |c| {
+        relay(c).auth.challenge = NostrChallenge::Connect;
+    }),
+    ("endpoints.hub.nostr.auth.read", "yes", |c| {
+        relay(c).auth.read = true;
+    }),
+    ("endpoints.hub.nostr.auth.write", "true", |c| {
+        relay(c).auth.write = true;
+    }),
+    ("endpoints.hub.nostr.auth.private_kinds", "[]", |c| {
+        relay(c).auth.private_kinds = Vec::new();
+    }),
+    ("endpoints.hub.nostr.auth.keys", "1", |c| {
+        relay(c).auth.keys = 1;
+    }),
+    ("endpoints.hub.nostr.events.bytes", "64KiB", |c| {
+        relay(c).events.bytes = 64 * KIB;
+    }),
+    ("endpoints.hub.nostr.events.tags", "10", |c| {
+        relay(c).events.tags = 10;
+    }),
+    ("endpoints.hub.nostr.events.content_chars", "280", |c| {
+        relay(c).events.content_chars = Some(280);
+    }),
+    ("endpoints.hub.nostr.events.future", "0", |c| {
+        relay(c).events.future = Duration::ZERO;
+    }),
+    ("endpoints.hub.nostr.events.past", "8760h", |c| {
+        relay(c).events.past = seconds(8_760 * 3_600);
+    }),
+    ("endpoints.hub.nostr.events.pow", "255", |c| {
+        relay(c).events.pow = 255;
+    }),
+    ("endpoints.hub.nostr.events.kinds", "0, 1, 65535", |c| {
+        relay(c).events.kinds = Some(vec![0, 1, 65_535]);
+    }),
+    ("endpoints.hub.nostr.queries.filters", "3", |c| {
+        relay(c).queries.filters = 3;
+    }),
+    ("endpoints.hub.nostr.queries.subscriptions", "4", |c| {
+        relay(c).queries.subscriptions = 4;
+    }),
+    ("endpoints.hub.nostr.queries.values", "5", |c| {
+        relay(c).queries.values = 5;
+    }),
+    ("endpoints.hub.nostr.queries.limit", "6000", |c| {
+        relay(c).queries.limit = 6_000;
+    }),
+    ("endpoints.hub.nostr.queries.limit_default", "8", |c| {
+        relay(c).queries.limit_default = 8;
+    }),
+    ("endpoints.hub.nostr.queries.count", "9", |c| {
+        relay(c).queries.count = 9;
+    }),
+    ("endpoints.hub.nostr.readers", "64", |c| {
+        relay(c).readers = Some(64);
+    }),
     ("endpoints.hub.origins.allow", "same", |c| {
         hub(c).origins.allow = Some(vec![Origin::Same]);
     }),
@@ -347,6 +467,17 @@ pub(crate) fn seconds(count: u64) -> Option<Duration> {
 
 fn hub(config: &mut Config) -> &mut EndpointConfig {
     endpoint(config, "hub")
+}
+
+fn relay(config: &mut Config) -> &mut NostrConfig {
+    &mut hub(config).nostr
+}
+
+/// A public key, as it is written.
+pub(crate) const HEX_KEY: &str = "82341f882b6eabcd2ba7f1ef90aad961cf074af15b9ef44a09f9d2a8fbfbe6a2";
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
 }
 
 fn named(config: &mut Config) -> &mut EndpointConfig {

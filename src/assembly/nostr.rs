@@ -1,0 +1,97 @@
+//! What a configuration says of a Nostr endpoint, as its settings.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use corecast_nostr::{EventLimits, QueryLimits, RelayUrls};
+
+use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig};
+use crate::engine::EndpointSettings;
+use crate::relay::nostr::{NostrInfo, NostrSettings};
+
+/// Threads that answer queries, if the configuration leaves it to us: more than a few wait for
+/// each other.
+const READERS_AUTO_MAX: usize = 4;
+
+/// Where our own bound cuts, the second it cuts in is finished with so many rows more at the most.
+const SECOND_ROWS_MAX: u64 = 500;
+
+/// The settings of an endpoint.
+pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> NostrSettings {
+    let urls = config.urls.iter().map(ToString::to_string).collect();
+    NostrSettings {
+        urls: RelayUrls::new(urls),
+        memory_events: config.memory_events,
+        info: info(&config.info),
+        challenges_all: config.auth.challenge == NostrChallenge::Connect,
+        auth_read: config.auth.read,
+        auth_write: config.auth.write,
+        private: Arc::new(config.auth.private_kinds.iter().copied().collect()),
+        keys_max: config.auth.keys,
+        events: events(&config.events),
+        filters_max: config.queries.filters,
+        subscriptions_max: config.queries.subscriptions,
+        values_max: config.queries.values,
+        queries: QueryLimits {
+            limit_max: config.queries.limit as u64,
+            limit_default: config.queries.limit_default as u64,
+            second_max: SECOND_ROWS_MAX,
+        },
+        count_max: config.queries.count as u64,
+        readers: config.readers.unwrap_or_else(readers),
+        deflate: endpoint.deflate,
+        message_bytes: endpoint.message_bytes,
+    }
+}
+
+fn readers() -> usize {
+    let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.min(READERS_AUTO_MAX)
+}
+
+fn info(config: &NostrInfoConfig) -> NostrInfo {
+    let config = config.clone();
+    NostrInfo {
+        name: config.name,
+        description: config.description,
+        icon: config.icon,
+        banner: config.banner,
+        pubkey: config.pubkey,
+        self_key: config.self_key,
+        contact: config.contact,
+        terms_of_service: config.terms_of_service,
+        payments_url: config.payments_url,
+    }
+}
+
+fn events(config: &NostrEventsConfig) -> EventLimits {
+    EventLimits {
+        bytes: config.bytes,
+        tags: config.tags,
+        content_chars: config.content_chars,
+        future_s: config.future.as_secs(),
+        past_s: config.past.map(|past| past.as_secs()),
+        pow: config.pow,
+        kinds: config.kinds.as_ref().map(|kinds| kinds.iter().copied().collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_endpoint() {
+        let config = NostrConfig {
+            readers: Some(2),
+            ..NostrConfig::default()
+        };
+        let endpoint = EndpointSettings {
+            message_bytes: 512_000,
+            ..EndpointSettings::default()
+        };
+        let made = settings(&config, &endpoint);
+        let default = NostrSettings::default();
+        assert_eq!(format!("{made:?}"), format!("{default:?}"));
+    }
+}

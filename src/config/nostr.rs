@@ -1,0 +1,263 @@
+//! `endpoints.<name>.nostr`: what a relay for Nostr does.
+
+mod check;
+mod values;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::quantity::KIB;
+use crate::guard::Origin;
+
+pub(super) use self::check::{conflicts, defaults_beside, warnings};
+pub(super) use self::values::{
+    AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT, KEYS,
+    MEMORY_EVENTS, OFF_OR_AGE, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS, SUBSCRIPTIONS,
+    TAGS, VALUES,
+};
+
+/// `endpoints.<name>.nostr`; endpoints of other kinds have no use for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NostrConfig {
+    /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
+    /// cannot prove that they have a key (NIP-42).
+    pub urls: Vec<RelayUrl>,
+    /// Events that are kept in memory; of more the oldest go first.
+    pub memory_events: usize,
+    /// What the relay says about itself.
+    pub info: NostrInfoConfig,
+    /// Who has to prove that it has a key.
+    pub auth: NostrAuthConfig,
+    /// The events that are taken.
+    pub events: NostrEventsConfig,
+    /// What clients may ask for.
+    pub queries: NostrQueriesConfig,
+    /// Threads that answer queries; `None` leaves it to the relay.
+    pub readers: Option<usize>,
+}
+
+/// `nostr.info`: what the relay says about itself (NIP-11). `None` is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NostrInfoConfig {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for, in paragraphs.
+    pub description: Option<String>,
+    /// The URL of a small picture.
+    pub icon: Option<String>,
+    /// The URL of a wide picture.
+    pub banner: Option<String>,
+    /// The operator's public key, 64 lower-case hexadecimal digits.
+    pub pubkey: Option<String>,
+    /// `nostr.info.self`: the relay's own public key, 64 lower-case hexadecimal digits.
+    pub self_key: Option<String>,
+    /// How else the operator can be reached.
+    pub contact: Option<String>,
+    /// The URL of the terms of service.
+    pub terms_of_service: Option<String>,
+    /// The URL at which one pays.
+    pub payments_url: Option<String>,
+}
+
+/// `nostr.auth`: who has to prove that it has a key (NIP-42).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NostrAuthConfig {
+    /// When a client gets its challenge.
+    pub challenge: NostrChallenge,
+    /// Whether queries need a key.
+    pub read: bool,
+    /// Whether events are taken only from clients with a key.
+    pub write: bool,
+    /// Kinds whose events go only to those whom they name.
+    pub private_kinds: Vec<u16>,
+    /// Keys that one connection can prove.
+    pub keys: usize,
+}
+
+/// `nostr.auth.challenge`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NostrChallenge {
+    /// When it needs a key for what it asks.
+    #[default]
+    Demand,
+    /// When it connects.
+    Connect,
+}
+
+/// `nostr.events`: the events that are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NostrEventsConfig {
+    /// Largest event, bytes of JSON; at most the endpoint's `limits.message_bytes`.
+    pub bytes: usize,
+    /// Most tags.
+    pub tags: usize,
+    /// Most characters of the content; `None` means no bound of its own.
+    pub content_chars: Option<usize>,
+    /// How far ahead of the relay's clock `created_at` may be; whole seconds count.
+    pub future: Duration,
+    /// How long ago `created_at` may be; `None` means any time.
+    pub past: Option<Duration>,
+    /// Leading zero bits that an id must have (NIP-13).
+    pub pow: u8,
+    /// The kinds that are taken; `None` means all.
+    pub kinds: Option<Vec<u16>>,
+}
+
+/// `nostr.queries`: what clients may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NostrQueriesConfig {
+    /// Filters of one REQ.
+    pub filters: usize,
+    /// Subscriptions of one connection.
+    pub subscriptions: usize,
+    /// Items of all lists of one REQ together.
+    pub values: usize,
+    /// Most stored events that a filter gets, whatever it asks for.
+    pub limit: usize,
+    /// Stored events of a filter that does not say how many; at most `limit`.
+    pub limit_default: usize,
+    /// Rows that a COUNT reads; what is beyond makes it approximate.
+    pub count: usize,
+}
+
+/// A URL by which clients know the relay, as it is written: `ws://` or `wss://`, a host, perhaps a
+/// port and a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayUrl(String);
+
+/// Why a text is not the URL of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RelayUrlError {
+    /// Its scheme is that of pages.
+    #[error("is for pages; clients of a relay use wss:// for https:// and ws:// for http://")]
+    Scheme,
+    /// It has a query or a fragment, or an empty one.
+    #[error("has a query or a fragment; the URL of a relay has neither")]
+    Query,
+    /// It is something else, or too long.
+    #[error(
+        "is not the URL of a relay; write wss://relay.example.com or \
+         wss://relay.example.com:8443/nostr"
+    )]
+    Form,
+}
+
+impl RelayUrl {
+    const BYTES_MAX: usize = KIB;
+
+    /// The URL as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RelayUrl {
+    type Err = RelayUrlError;
+
+    fn from_str(text: &str) -> Result<RelayUrl, RelayUrlError> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").ok_or(RelayUrlError::Form)?;
+        let is_plain = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c);
+        if text.len() > RelayUrl::BYTES_MAX || !text.chars().all(is_plain) {
+            return Err(RelayUrlError::Form);
+        }
+        match &*scheme.to_ascii_lowercase() {
+            "ws" | "wss" => {}
+            "http" | "https" => return Err(RelayUrlError::Scheme),
+            _ => return Err(RelayUrlError::Form),
+        }
+        if rest.contains(['?', '#']) {
+            return Err(RelayUrlError::Query);
+        }
+        let authority = rest.split('/').next().unwrap_or_default();
+        // What is before the path is an origin: a host and perhaps a port, and no user.
+        match format!("{scheme}://{authority}").parse() {
+            Ok(Origin::Exact(_)) => Ok(RelayUrl(text.to_owned())),
+            _ => Err(RelayUrlError::Form),
+        }
+    }
+}
+
+impl Default for NostrConfig {
+    /// What a relay does that only has a kind and a path.
+    fn default() -> NostrConfig {
+        NostrConfig {
+            urls: Vec::new(),
+            memory_events: 100_000,
+            info: NostrInfoConfig::default(),
+            auth: NostrAuthConfig {
+                challenge: NostrChallenge::Demand,
+                read: false,
+                write: false,
+                private_kinds: vec![4, 1_059, 21_059],
+                keys: 16,
+            },
+            events: NostrEventsConfig {
+                bytes: 256 * KIB,
+                tags: 5_000,
+                content_chars: None,
+                future: Duration::from_secs(15 * 60),
+                past: None,
+                pow: 0,
+                kinds: None,
+            },
+            queries: NostrQueriesConfig {
+                filters: 100,
+                subscriptions: 200,
+                values: 10_000,
+                limit: 5_000,
+                limit_default: 500,
+                count: 1_000_000,
+            },
+            readers: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_of_a_relay_has_a_scheme_and_a_host_and_ends_with_its_path() {
+        for good in [
+            "wss://relay.example.com",
+            "WS://Relay.Example.com:8443/",
+            "ws://127.0.0.1:8080/nostr",
+            "wss://[::1]:443/a/b%20c",
+            "ws://localhost",
+        ] {
+            let read: Result<RelayUrl, _> = good.parse();
+            assert_eq!(read.map(|url| url.to_string()), Ok(good.to_owned()));
+        }
+        for (bad, error) in [
+            ("https://relay.example.com", RelayUrlError::Scheme),
+            ("HTTP://relay.example.com", RelayUrlError::Scheme),
+            ("wss://relay.example.com/?a=b", RelayUrlError::Query),
+            ("wss://relay.example.com#", RelayUrlError::Query),
+            ("", RelayUrlError::Form),
+            ("relay.example.com", RelayUrlError::Form),
+            ("wss://", RelayUrlError::Form),
+            ("wss:///nostr", RelayUrlError::Form),
+            ("wss://:443/nostr", RelayUrlError::Form),
+            ("wss://user@relay.example.com", RelayUrlError::Form),
+            ("wss://*.example.com", RelayUrlError::Form),
+            ("wss://relay.example.com:99999", RelayUrlError::Form),
+            ("wss://relay example.com", RelayUrlError::Form),
+            ("wss://relay.example.com/ü", RelayUrlError::Form),
+            ("wss://relay.example.com/a b", RelayUrlError::Form),
+            ("ftp://relay.example.com", RelayUrlError::Form),
+        ] {
+            assert_eq!(bad.parse::<RelayUrl>(), Err(error), "{bad}");
+        }
+        let long = format!("wss://relay.example.com/{}", "x".repeat(KIB));
+        assert_eq!(long.parse::<RelayUrl>(), Err(RelayUrlError::Form));
+    }
+}

@@ -1,0 +1,168 @@
+//! What holds between the keys of `nostr`, and what an operator should hear about them.
+
+use super::{NostrChallenge, NostrConfig};
+use crate::config::endpoint::{EndpointConfig, EndpointKind};
+use crate::config::error::Conflict;
+use crate::config::quantity::show_size;
+use crate::config::sections::SlowClientPolicy;
+use crate::config::settings::EndpointSettings;
+
+/// What stands around an event on its way to a client, in bytes at the most: the header of a frame
+/// and `["EVENT",…]` with a subscription's name of 64 characters, each of which can take six bytes.
+const AROUND_BYTES_MAX: usize = 512;
+
+/// The defaults of a relay with these settings and this `queries.limit`, if that is set: a default
+/// must not be what does not go together with what is set.
+pub(crate) fn defaults_beside(limit: Option<usize>, settings: &EndpointSettings) -> NostrConfig {
+    let mut defaults = NostrConfig::default();
+    let (events, queries) = (&mut defaults.events, &mut defaults.queries);
+    events.bytes = events.bytes.min(event_bytes_max(settings));
+    queries.limit_default = queries.limit_default.min(limit.unwrap_or(queries.limit));
+    defaults
+}
+
+/// The largest event that can come in and go out.
+fn event_bytes_max(settings: &EndpointSettings) -> usize {
+    let sent_max = settings.outbox_bytes.saturating_sub(AROUND_BYTES_MAX);
+    settings.message_bytes.min(sent_max)
+}
+
+/// Keys of this endpoint that do not go together, if it is a relay.
+pub(crate) fn conflicts(
+    name: &str,
+    endpoint: &EndpointConfig,
+    settings: &EndpointSettings,
+) -> Vec<Conflict> {
+    if endpoint.kind != EndpointKind::Nostr {
+        return Vec::new();
+    }
+    let own = |key: &str| format!("endpoints.{name}.{key}");
+    let found = [
+        path(&own, endpoint),
+        policy(&own, endpoint),
+        needs_urls(&own, "nostr.auth.read", endpoint.nostr.auth.read, endpoint),
+        needs_urls(
+            &own,
+            "nostr.auth.write",
+            endpoint.nostr.auth.write,
+            endpoint,
+        ),
+        events(&own, endpoint, settings),
+        limits(&own, endpoint),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// The name of a key of the endpoint.
+type Own<'a> = &'a dyn Fn(&str) -> String;
+
+fn path(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
+    let path = &endpoint.path;
+    path.contains(['*', '{']).then(|| Conflict {
+        paths: vec![own("path"), own("kind")],
+        message: format!(
+            "{path} is not an exact path, and a Nostr relay has one; write one such as /nostr or /"
+        ),
+    })
+}
+
+fn policy(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
+    let policy = endpoint.slow_client.policy?;
+    let key = own("slow_client.policy");
+    (policy != SlowClientPolicy::Disconnect).then(|| Conflict {
+        message: format!(
+            "a Nostr relay must not leave out events in silence; set {key} to disconnect, or leave \
+             it out"
+        ),
+        paths: vec![key, own("kind")],
+    })
+}
+
+fn needs_urls(own: Own<'_>, key: &str, is_on: bool, endpoint: &EndpointConfig) -> Option<Conflict> {
+    let (key, urls) = (own(key), own("nostr.urls"));
+    (is_on && endpoint.nostr.urls.is_empty()).then(|| Conflict {
+        message: format!(
+            "{key} is true, and nobody could prove a key (NIP-42) while {urls} is empty; set \
+             {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to \
+             false",
+            endpoint.path
+        ),
+        paths: vec![key, urls],
+    })
+}
+
+fn events(
+    own: Own<'_>,
+    endpoint: &EndpointConfig,
+    settings: &EndpointSettings,
+) -> Option<Conflict> {
+    let bytes = endpoint.nostr.events.bytes;
+    let conflict = |key: &str, message: String| Conflict {
+        paths: vec![own("nostr.events.bytes"), own(key), key.to_owned()],
+        message,
+    };
+    if bytes > settings.message_bytes {
+        let message = format!(
+            "an event of {} is larger than the largest message, {}; lower nostr.events.bytes or \
+             raise limits.message_bytes",
+            show_size(bytes),
+            show_size(settings.message_bytes)
+        );
+        return Some(conflict("limits.message_bytes", message));
+    }
+    (bytes > event_bytes_max(settings)).then(|| {
+        let message = format!(
+            "an outbox of {} does not hold an event of {} with {AROUND_BYTES_MAX} bytes around it; \
+             raise outbox_bytes or lower nostr.events.bytes",
+            show_size(settings.outbox_bytes),
+            show_size(bytes)
+        );
+        conflict("slow_client.outbox_bytes", message)
+    })
+}
+
+fn limits(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
+    let queries = &endpoint.nostr.queries;
+    let keys = ["nostr.queries.limit_default", "nostr.queries.limit"].map(own);
+    (queries.limit_default > queries.limit).then(|| Conflict {
+        message: format!(
+            "a filter that asks for no number would get {} events, and the most is {}; lower {} or \
+             raise {}",
+            queries.limit_default, queries.limit, keys[0], keys[1]
+        ),
+        paths: keys.to_vec(),
+    })
+}
+
+/// What is odd about this endpoint, if it is a relay.
+pub(crate) fn warnings(name: &str, endpoint: &EndpointConfig) -> Vec<String> {
+    if endpoint.kind != EndpointKind::Nostr || !endpoint.nostr.urls.is_empty() {
+        return Vec::new();
+    }
+    let (auth, place) = (&endpoint.nostr.auth, format!("endpoints.{name}.nostr"));
+    let taken = |kind: &&u16| {
+        let kinds = endpoint.nostr.events.kinds.as_ref();
+        kinds.is_none_or(|kinds| kinds.contains(*kind))
+    };
+    let refused: Vec<String> = auth
+        .private_kinds
+        .iter()
+        .filter(taken)
+        .map(u16::to_string)
+        .collect();
+    let of_kinds = (!refused.is_empty()).then(|| {
+        format!(
+            "{place}.urls: it is empty, so nobody can prove a key (NIP-42), and events of private \
+             kinds ({}) are refused; set it to the URL that clients use, or set \
+             {place}.auth.private_kinds to [] if everybody may read them",
+            refused.join(", ")
+        )
+    });
+    let of_challenge = (auth.challenge == NostrChallenge::Connect).then(|| {
+        format!(
+            "{place}.auth.challenge: connect does nothing while {place}.urls is empty, since \
+             nobody can answer a challenge"
+        )
+    });
+    of_kinds.into_iter().chain(of_challenge).collect()
+}
