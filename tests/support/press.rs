@@ -18,17 +18,17 @@ pub(crate) const LAST_WORDS: u8 = b'l';
 /// See the module.
 pub(crate) struct Press;
 
-/// The clients of a shard.
+/// The clients of a shard, each with its head.
 #[derive(Default)]
-pub(crate) struct Readers(Vec<ConnectionId>);
+pub(crate) struct Readers(Vec<(ConnectionId, String)>);
 
 impl Local for Readers {
     type Mail = SharedBody;
 
     fn mail(&mut self, shard: &mut OnShard<'_, Readers>, body: &Arc<SharedBody>) {
-        for id in &self.0 {
+        for (id, head) in &self.0 {
             if let Some(mut client) = shard.client(*id) {
-                client.send_shared(MessageKind::Text, head_of(*id).as_bytes(), body);
+                client.send_shared(MessageKind::Text, head.as_bytes(), body);
             }
         }
     }
@@ -58,7 +58,7 @@ impl Endpoint for Press {
 
     fn opened(&self, session: &mut Visit<'_>, _request: &Request<'_>) {
         let id = session.id();
-        session.local().0.push(id);
+        session.local().0.push((id, head_of(id)));
         session.join("readers").expect("a room");
         session.send(MessageKind::Text, name_of(id).as_bytes());
     }
@@ -68,7 +68,6 @@ impl Endpoint for Press {
             return;
         };
         let kind = MessageKind::Text;
-        let head = head_of(session.id());
         let publish = |session: &mut Visit<'_>| {
             session.publish_to("readers", Recipients::All, kind, payload);
         };
@@ -84,12 +83,14 @@ impl Endpoint for Press {
             ROOM_AND_BEHIND => {
                 publish(session);
                 let body = session.shared_body(payload, false);
+                let head = head_of(session.id());
                 session.send_shared(kind, head.as_bytes(), &body);
                 session.send(kind, b"behind both");
             }
             _ => {
                 session.send(kind, b"first");
                 let body = session.shared_body(payload, false);
+                let head = head_of(session.id());
                 session.send_shared(kind, head.as_bytes(), &body);
                 session.close(4000, "said");
             }
@@ -98,6 +99,6 @@ impl Endpoint for Press {
 
     fn closed(&self, session: &mut Visit<'_>, _reason: &corecast::engine::CloseReason) {
         let id = session.id();
-        session.local().0.retain(|each| *each != id);
+        session.local().0.retain(|(each, _)| *each != id);
     }
 }

@@ -264,6 +264,16 @@ impl Outbox {
         }
     }
 
+    /// The front as one piece or two, where they are all that waits; the second is empty where it
+    /// is one.
+    #[inline]
+    pub fn only_pair(&self) -> Option<(&[u8], &[u8])> {
+        match &self.rest {
+            Some(_) => None,
+            None => self.first.as_ref().and_then(Slice::pair),
+        }
+    }
+
     /// Takes `sent` bytes off the front and reports every slice that is done.
     pub fn advance(&mut self, mut sent: usize, mut done: impl FnMut(Sent)) {
         debug_assert!(sent <= self.bytes);

@@ -91,6 +91,12 @@ impl Slice {
         self.segment.buffer.slice(self.start, self.end)
     }
 
+    /// Its bytes, if they lie in one piece or in two.
+    #[inline]
+    pub(super) fn pair(&self) -> Option<(&[u8], &[u8])> {
+        self.segment.buffer.pair(self.start, self.end)
+    }
+
     /// Its bytes in the pieces in which they lie: heads, and the bodies behind them.
     pub(super) fn pieces(&self) -> Pieces<'_> {
         self.segment.buffer.pieces(self.start, self.end)
