@@ -256,7 +256,8 @@ impl Outbox {
         filled
     }
 
-    /// The front as one piece, where it is all that waits and lies in one piece.
+    /// The front as one piece, where it is all that waits and surely lies in one.
+    #[inline]
     pub fn only_slice(&self) -> Option<&[u8]> {
         match &self.rest {
             Some(_) => None,

@@ -200,10 +200,10 @@ fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) 
 /// One `send` or `writev` of the front of the outbox, and how many bytes that is.
 #[inline(always)]
 fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
+    if let Some(bytes) = connection.outbox.only_slice() {
+        return (connection.stream.write(bytes), bytes.len());
+    }
     if let Some((bytes, body)) = connection.outbox.only_pair() {
-        if body.is_empty() {
-            return (connection.stream.write(bytes), bytes.len());
-        }
         let frame = [IoSlice::new(bytes), IoSlice::new(body)];
         let tried = bytes.len() + body.len();
         return (connection.stream.write_vectored(&frame), tried);

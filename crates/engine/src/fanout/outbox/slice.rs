@@ -85,7 +85,7 @@ impl Slice {
         }
     }
 
-    /// Its bytes, if they lie in one piece.
+    /// Its bytes, where they surely lie in one piece.
     #[inline]
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         self.segment.buffer.slice(self.start, self.end)
