@@ -7,14 +7,22 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use corecast::engine::Endpoint;
 use corecast::engine::{Deflate, EndpointSettings, Engine, Keepalive, Settings};
 use corecast::relay::hub::Hub;
+use press::{ANSWERED, EVENT, Press};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[path = "support/press.rs"]
+#[allow(dead_code, reason = "shared with the tests of the engine")]
+mod press;
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MESSAGES: usize = 200;
+/// Answers in one turn, as a rule.
+const ANSWERS: usize = 100;
 const PAYLOAD_BYTES: u8 = 100;
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -45,9 +53,8 @@ fn open(address: SocketAddr, has_deflate: bool) -> TcpStream {
     stream
 }
 
-/// Allocations of the whole process while `clients` members of a room get `MESSAGES` messages, one
-/// at a time. All that the test itself needs is allocated before.
-fn allocations_with(clients: usize, has_deflate: bool) -> usize {
+/// An engine on two shards where nothing comes but what the endpoint sends.
+fn start(endpoint: impl Endpoint, has_deflate: bool) -> Engine {
     let mut builder = Engine::builder().settings(Settings {
         shards: 2,
         ..Settings::default()
@@ -66,9 +73,15 @@ fn allocations_with(clients: usize, has_deflate: bool) -> usize {
         },
         ..EndpointSettings::default()
     };
-    let hub = builder.endpoint(settings, Hub { echo: true });
-    builder.route("/**", hub).expect("a path");
-    let engine = builder.start().expect("an engine");
+    let endpoint = builder.endpoint(settings, endpoint);
+    builder.route("/**", endpoint).expect("a path");
+    builder.start().expect("an engine")
+}
+
+/// Allocations of the whole process while `clients` members of a room get `MESSAGES` messages, one
+/// at a time. All that the test itself needs is allocated before.
+fn allocations_with(clients: usize, has_deflate: bool) -> usize {
+    let engine = start(Hub { echo: true }, has_deflate);
     let address = engine.addresses()[0];
     let mut members: Vec<TcpStream> = (0..clients).map(|_| open(address, has_deflate)).collect();
     // FIN and binary, masked with zeros; what comes back has two bytes of header, and RSV1 where it
@@ -99,13 +112,17 @@ fn allocations_with(clients: usize, has_deflate: bool) -> usize {
 fn a_delivery_allocates_nothing() {
     // One after the other: all of the process is counted.
     for has_deflate in [false, true] {
-        compare(has_deflate);
+        compare(|clients| allocations_with(clients, has_deflate));
+        compare(|clients| allocations_of_bodies(clients, has_deflate));
     }
+    let answers = allocations_of_answers();
+    println!("{answers} allocations for {MESSAGES} times {ANSWERS} answers");
+    assert!(answers < MESSAGES * ANSWERS / 5, "{answers} allocations");
 }
 
-fn compare(has_deflate: bool) {
-    let few = allocations_with(4, has_deflate);
-    let many = allocations_with(64, has_deflate);
+fn compare(allocations_with: impl Fn(usize) -> usize) {
+    let few = allocations_with(4);
+    let many = allocations_with(64);
     let more_deliveries = MESSAGES * 60;
     assert!(few >= MESSAGES, "the allocator is not counted: {few}");
     // A little for the sweeps and ticks that fall into one run and not into the other.
@@ -114,4 +131,90 @@ fn compare(has_deflate: bool) {
         "{few} allocations with 4 clients, {many} with 64"
     );
     println!("{few} allocations with 4 clients, {many} with 64, for {MESSAGES} messages");
+}
+
+/// A masked text with zeros as its mask.
+fn text(what: u8, payload: &[u8]) -> Vec<u8> {
+    let mut message = match payload.len() + 1 {
+        len @ ..=125 => vec![0x81, 0x80 | len as u8],
+        len => vec![0x81, 0x80 | 126, (len >> 8) as u8, len as u8],
+    };
+    message.extend([0, 0, 0, 0, what]);
+    message.extend(payload);
+    message
+}
+
+/// Reads a frame that is no longer than the room for it. Returns its first byte and its length.
+fn read_frame(stream: &mut TcpStream, room: &mut [u8]) -> (u8, usize) {
+    let mut header = [0; 2];
+    stream.read_exact(&mut header).expect("a frame");
+    let mut length = [0; 2];
+    let length = match header[1] {
+        126 => {
+            stream.read_exact(&mut length).expect("a length");
+            usize::from(u16::from_be_bytes(length))
+        }
+        length => usize::from(length),
+    };
+    stream.read_exact(&mut room[..length]).expect("a payload");
+    (header[0], length)
+}
+
+/// The same with messages that have a head of each client's own, and a body that all share.
+fn allocations_of_bodies(clients: usize, has_deflate: bool) -> usize {
+    let engine = start(Press, has_deflate);
+    let address = engine.addresses()[0];
+    let mut room = vec![0; 4_096];
+    let open = |_| {
+        let mut stream = open(address, has_deflate);
+        read_frame(&mut stream, &mut room);
+        stream
+    };
+    let mut readers: Vec<TcpStream> = (0..clients).map(open).collect();
+    // Digits without a pattern: DEFLATE makes about a half of them.
+    let mut state = 1_u32;
+    let mut digit = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b'0' + (state >> 24) as u8 % 10
+    };
+    let body: Vec<u8> = (0..2_000).map(|_| digit()).collect();
+    let message = text(EVENT, &body);
+    let mut exchange = || {
+        readers[0].write_all(&message).expect("a message");
+        for reader in &mut readers {
+            let (first, length) = read_frame(reader, &mut room);
+            assert_eq!(first, if has_deflate { 0xC1 } else { 0x81 });
+            let is_short = length < body.len();
+            assert_eq!(is_short, has_deflate);
+        }
+    };
+    (0..50).for_each(|_| exchange());
+    let region = Region::new(GLOBAL);
+    (0..MESSAGES).for_each(|_| exchange());
+    let allocations = region.change().allocations;
+    drop(readers);
+    assert!(engine.stop());
+    allocations
+}
+
+/// Allocations while one client asks for `ANSWERS` answers at a time.
+fn allocations_of_answers() -> usize {
+    let engine = start(Press, false);
+    let mut client = open(engine.addresses()[0], false);
+    let mut room = vec![0; 4_096];
+    read_frame(&mut client, &mut room);
+    let questions = text(ANSWERED, &[b'q'; 60]).repeat(ANSWERS);
+    let mut exchange = || {
+        client.write_all(&questions).expect("questions");
+        for _ in 0..ANSWERS {
+            assert_eq!(read_frame(&mut client, &mut room), (0x81, 60));
+        }
+    };
+    (0..50).for_each(|_| exchange());
+    let region = Region::new(GLOBAL);
+    (0..MESSAGES).for_each(|_| exchange());
+    let allocations = region.change().allocations;
+    drop(client);
+    assert!(engine.stop());
+    allocations
 }

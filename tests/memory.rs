@@ -32,6 +32,7 @@ use rustls::{ClientConfig, RootCertStore};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 use certificates::{Authority, Folder, tls_of};
+use press::{EVENT, Press};
 use support::client::{
     BINARY, CONTINUATION, Client, PING, PONG, TEXT, compressed, fragment, frame, raw_frame,
 };
@@ -40,6 +41,9 @@ use support::eventually;
 #[path = "tls/certificates.rs"]
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod certificates;
+#[path = "support/press.rs"]
+#[allow(dead_code, reason = "shared with the tests of the engine")]
+mod press;
 #[path = "support/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the engine")]
 mod support;
@@ -50,11 +54,12 @@ mod tls_client;
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const SEEDS: [(u64, Load); 4] = [
+const SEEDS: [(u64, Load); 5] = [
     (1, Load::Mixed),
     (20_261_128, Load::Mixed),
     (7, Load::Queued),
     (11, Load::Received),
+    (5, Load::Shared),
 ];
 const STEPS: usize = 48;
 
@@ -76,6 +81,8 @@ enum Load {
     Queued,
     /// What was received in part, and answers.
     Received,
+    /// Bodies that many wait for, behind heads of their own.
+    Shared,
 }
 
 /// Tells the other process what it is: the address without TLS, the one with it, and the authority.
@@ -164,6 +171,8 @@ fn engine(authority: &Authority) -> Engine {
     };
     let large = builder.endpoint_and_service(endpoint, Large);
     builder.route("/large", large).expect("a path");
+    let press = builder.endpoint(endpoint, Press);
+    builder.route("/press", press).expect("a path");
     let hub = builder.endpoint(endpoint, Hub { echo: false });
     builder.route("/**", hub).expect("a path");
     builder.start().expect("an engine")
@@ -262,6 +271,15 @@ fn step(load: Load, random: &mut Random, clients: &mut Clients) {
     let what = match load {
         Load::Mixed => random.below(10),
         Load::Received => 6 + random.below(4),
+        Load::Shared => {
+            let bytes = match random.below(3) {
+                0 => 1 + random.below(300),
+                1 => 600,
+                _ => 1_000 + random.below(50_000),
+            };
+            let count = 1 + random.below(200_000 / (bytes + 1_000));
+            return clients.tell(format_args!("press {count} {bytes}"));
+        }
         Load::Queued => {
             let (count, bytes) = (50 + random.below(200), 1_024 + random.below(100));
             return clients.tell(format_args!("pace {room} {count} {bytes}"));
@@ -370,6 +388,10 @@ struct Crowd {
     deflating: Vec<Client>,
     /// Of each room: without TLS, with compression, with TLS.
     stalled: Vec<Vec<Stalled>>,
+    /// The one who sends what all of the press's get, and reads it.
+    press: Client,
+    /// Those who do not read it.
+    pressed: Vec<Stalled>,
     uploaders: Vec<Client>,
     /// Those of them whose message has begun.
     has_begun: [bool; UPLOADERS],
@@ -391,12 +413,32 @@ fn read_on(mut stream: TcpStream) {
     });
 }
 
+/// Members of a room that do not read.
+fn stall(
+    plain: SocketAddr,
+    secure: SocketAddr,
+    config: &Arc<ClientConfig>,
+    path: &str,
+) -> Vec<Stalled> {
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        stalled.push(Stalled(narrow(plain).upgraded(path).stream));
+        stalled.push(Stalled(narrow(plain).deflating(path, "").stream));
+        let mut client = tls_client::Client::open(secure, config, path);
+        let socket = client.tls().sock.try_clone().expect("a socket");
+        stalled.push(Stalled(socket));
+    }
+    stalled
+}
+
 impl Crowd {
     fn gather(plain: SocketAddr, secure: SocketAddr, config: &Arc<ClientConfig>) -> Crowd {
         let mut crowd = Crowd {
             publishers: Vec::new(),
             deflating: Vec::new(),
             stalled: Vec::new(),
+            press: Client::connect(plain).deflating("/press", ""),
+            pressed: Vec::new(),
             uploaders: Vec::new(),
             has_begun: [false; UPLOADERS],
             askers: (0..ASKERS).map(|_| narrow(plain)).collect(),
@@ -413,16 +455,9 @@ impl Crowd {
             read_on(reader.stream.try_clone().expect("a socket"));
             let deflating = crowd.deflating[number].stream.try_clone();
             read_on(deflating.expect("a socket"));
-            let mut stalled = Vec::new();
-            for _ in 0..STALLED {
-                stalled.push(Stalled(narrow(plain).upgraded(&room).stream));
-                stalled.push(Stalled(narrow(plain).deflating(&room, "").stream));
-                let mut client = tls_client::Client::open(secure, config, &room);
-                let socket = client.tls().sock.try_clone().expect("a socket");
-                stalled.push(Stalled(socket));
-            }
-            crowd.stalled.push(stalled);
+            crowd.stalled.push(stall(plain, secure, config, &room));
         }
+        crowd.pressed = stall(plain, secure, config, "/press");
         let alone = |number: usize| Client::open(plain, &format!("/alone/{number}"));
         crowd.uploaders = (0..UPLOADERS).map(alone).collect();
         let path = "/alone/secure";
@@ -448,6 +483,16 @@ impl Crowd {
                 for number in 0..*count {
                     publisher.send(&frame(BINARY, &noise(number, *bytes)));
                     heard(publisher);
+                }
+            }
+            ("press", [count, bytes]) => {
+                let mut random = Random(7);
+                for _ in 0..*count {
+                    let letter = |_| b'a' + random.below(26) as u8;
+                    let body = (0..*bytes).map(letter);
+                    let event: Vec<u8> = std::iter::once(EVENT).chain(body).collect();
+                    self.press.send(&frame(TEXT, &event));
+                    heard(&mut self.press);
                 }
             }
             ("deflate", [room, count, bytes]) => {

@@ -18,12 +18,15 @@ mod messages;
 mod order;
 mod paced_endpoints;
 mod ports;
+#[path = "../support/press.rs"]
+mod press;
 mod proxies;
 mod rates;
 mod refusals;
 mod seams;
 mod service_manager;
 mod shards;
+mod shared_bodies;
 mod shutdown;
 mod slow_clients;
 #[path = "../tls/client.rs"]

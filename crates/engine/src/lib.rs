@@ -74,8 +74,6 @@ pub use self::engine::*;
 #[doc(inline)]
 pub use self::fanout::room::EndpointId;
 #[doc(inline)]
-pub use self::fanout::shared_body::SharedBody;
-#[doc(inline)]
 pub use self::fanout::{ConnectionId, ConnectionIdError, Filter, Recipient, Recipients};
 #[doc(inline)]
 pub use self::hooks::{Hook, Hooks, Verdict, rejection};

@@ -84,4 +84,5 @@ pub use crate::counter::Counter;
 pub use crate::exchange::{
     Delivery, ExchangeStats, Frame, OpenError, Port, PortError, PortTurn, Seat, Wake,
 };
+pub use crate::fanout::shared_body::SharedBody;
 pub use crate::work::TurnPhase;

@@ -104,6 +104,25 @@ impl Bodies {
         freeze(&spans, &table, before)
     }
 
+    /// What is in `start..end`, if that is one piece or two; the second is empty if it is one.
+    #[inline(never)]
+    pub(super) fn pair_in<'b>(
+        &'b self,
+        own: &'b [u8],
+        start: u32,
+        end: u32,
+    ) -> Option<(&'b [u8], &'b [u8])> {
+        let span = self.first_behind(start);
+        let first = self.piece(own, start, end, span);
+        let at = start + first.len() as u32;
+        if at == end {
+            return Some((first, &[]));
+        }
+        let is_over = self.spans.get(span).is_some_and(|span| span.end <= at);
+        let second = self.piece(own, at, end, span + usize::from(is_over));
+        (at + second.len() as u32 == end).then_some((first, second))
+    }
+
     /// The bytes of the buffer from `at` on, up to `end` or to where they go on elsewhere; `span`
     /// is the number of the first span that ends behind `at`.
     fn piece<'b>(&'b self, own: &'b [u8], at: u32, end: u32, span: usize) -> &'b [u8] {
@@ -348,6 +367,21 @@ mod tests {
     }
 
     #[test]
+    fn one_frame_is_a_pair() {
+        let live = Arc::default();
+        let x = body("XXX", &live);
+        let frames = [("a", None), ("bb", Some(&x)), ("c", None), ("dd", Some(&x))];
+        let buffer = bundled(&frames, &live);
+        assert_eq!(buffer.pair(1, 6), Some((&b"bb"[..], &b"XXX"[..])));
+        assert_eq!(buffer.pair(2, 6), Some((&b"b"[..], &b"XXX"[..])));
+        assert_eq!(buffer.pair(4, 6), Some((&b"XX"[..], &b""[..])));
+        assert_eq!(buffer.pair(4, 7), Some((&b"XX"[..], &b"c"[..])));
+        assert_eq!(buffer.pair(0, 6), Some((&b"abb"[..], &b"XXX"[..])));
+        assert_eq!(buffer.pair(1, 7), None);
+        assert_eq!(buffer.pair(7, 12), Some((&b"dd"[..], &b"XXX"[..])));
+    }
+
+    #[test]
     fn heads_without_bodies_are_one_piece() {
         let live = Arc::default();
         let x = body("X", &live);
@@ -355,9 +389,13 @@ mod tests {
         let buffer = bundled(&frames, &live);
         let pieces: Vec<&[u8]> = buffer.pieces(0, 5).collect();
         assert_eq!(pieces, [&b"abc"[..], b"X", b"d"]);
-        assert_eq!(buffer.slice(0, 3), Some(&b"abc"[..]));
-        assert_eq!(buffer.slice(3, 4), Some(&b"X"[..]), "what is left of it");
-        assert_eq!(buffer.slice(2, 4), None);
+        assert_eq!(buffer.pair(0, 3), Some((&b"abc"[..], &b""[..])));
+        assert_eq!(
+            buffer.pair(3, 4),
+            Some((&b"X"[..], &b""[..])),
+            "what is left"
+        );
+        assert_eq!(buffer.slice(0, 3), None, "it has bodies");
     }
 
     #[test]

@@ -256,11 +256,22 @@ impl Outbox {
         filled
     }
 
-    /// The front as one piece, where it is all that waits and lies in one piece.
+    /// The front as one piece, where it is all that waits and surely lies in one.
+    #[inline]
     pub fn only_slice(&self) -> Option<&[u8]> {
         match &self.rest {
             Some(_) => None,
             None => self.first.as_ref().and_then(Slice::bytes),
+        }
+    }
+
+    /// The front as one piece or two, where they are all that waits; the second is empty where it
+    /// is one.
+    #[inline]
+    pub fn only_pair(&self) -> Option<(&[u8], &[u8])> {
+        match &self.rest {
+            Some(_) => None,
+            None => self.first.as_ref().and_then(Slice::pair),
         }
     }
 

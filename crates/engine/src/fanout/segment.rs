@@ -105,18 +105,23 @@ impl Buffer {
         Pieces::new(&self.bytes, self.bodies.as_deref(), start, end)
     }
 
-    /// What is in `start..end`, if it lies in one piece.
+    /// What is in `start..end`, where that surely lies in one piece: no frame has a shared body.
     #[inline]
     pub fn slice(&self, start: u32, end: u32) -> Option<&[u8]> {
         match &self.bodies {
             None => Some(&self.bytes[start as usize..end as usize]),
-            Some(_) => self.slice_among_bodies(start, end),
+            Some(_) => None,
         }
     }
 
-    fn slice_among_bodies(&self, start: u32, end: u32) -> Option<&[u8]> {
-        let first = self.pieces(start, end).next()?;
-        (first.len() == (end - start) as usize).then_some(first)
+    /// What is in `start..end`, if it lies in one piece or in two; the second is empty if it is
+    /// one.
+    #[inline]
+    pub fn pair(&self, start: u32, end: u32) -> Option<(&[u8], &[u8])> {
+        match &self.bodies {
+            None => Some((&self.bytes[start as usize..end as usize], &[])),
+            Some(bodies) => bodies.pair_in(&self.bytes, start, end),
+        }
     }
 
     /// Whether some of `start..end` is in shared bodies.

@@ -203,6 +203,11 @@ fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
     if let Some(bytes) = connection.outbox.only_slice() {
         return (connection.stream.write(bytes), bytes.len());
     }
+    if let Some((bytes, body)) = connection.outbox.only_pair() {
+        let frame = [IoSlice::new(bytes), IoSlice::new(body)];
+        let tried = bytes.len() + body.len();
+        return (connection.stream.write_vectored(&frame), tried);
+    }
     let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
     let filled = connection.outbox.front(&mut slices);
     let tried = slices[..filled].iter().map(|slice| slice.len()).sum();

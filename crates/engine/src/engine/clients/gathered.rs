@@ -26,6 +26,8 @@ pub(super) struct Gathered {
     entries: Vec<Entry>,
     /// When the oldest had been received.
     received_ns: u64,
+    /// What it holds from one turn to the next, in bytes: as of the last time that it was settled.
+    held_bytes: usize,
 }
 
 /// One frame: it begins where the one before it ends.
@@ -50,8 +52,14 @@ impl Gathered {
     }
 
     /// What it holds from one turn to the next, in bytes.
+    #[inline]
     pub(super) fn held_bytes(&self) -> usize {
-        self.bundle.held_bytes() + self.entries.capacity() * size_of::<Entry>()
+        self.held_bytes
+    }
+
+    fn note_held(&mut self) {
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        self.held_bytes = self.bundle.held_bytes() + entries;
     }
 
     /// Gives back memory that a peak took. Called between turns.
@@ -59,6 +67,7 @@ impl Gathered {
         if self.is_empty() {
             self.bundle.shrink();
             self.entries.shrink_sparse();
+            self.note_held();
         }
     }
 }
@@ -144,6 +153,7 @@ impl Core {
             }
         }
         self.gathered.entries = entries;
+        self.gathered.note_held();
         if refused > 0 {
             self.count_refused(refused);
         }

@@ -102,6 +102,10 @@ fn send(outbox: &mut Outbox, bytes: usize, pieces: usize, out: &mut Vec<u8>) -> 
     if let Some(only) = outbox.only_slice() {
         assert_eq!(only.len(), outbox.bytes(), "all in one piece");
     }
+    if let Some((first, second)) = outbox.only_pair() {
+        assert_eq!(first.len() + second.len(), outbox.bytes());
+        assert!([first, second].concat().starts_with(&front));
+    }
     let sent = bytes.min(front.len());
     out.extend_from_slice(&front[..sent]);
     let mut frames = 0;

@@ -85,10 +85,16 @@ impl Slice {
         }
     }
 
-    /// Its bytes, if they lie in one piece.
+    /// Its bytes, where they surely lie in one piece.
     #[inline]
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         self.segment.buffer.slice(self.start, self.end)
+    }
+
+    /// Its bytes, if they lie in one piece or in two.
+    #[inline]
+    pub(super) fn pair(&self) -> Option<(&[u8], &[u8])> {
+        self.segment.buffer.pair(self.start, self.end)
     }
 
     /// Its bytes in the pieces in which they lie: heads, and the bodies behind them.

@@ -1,0 +1,104 @@
+//! An endpoint that gives each of its clients the same bodies behind a head of the client's own.
+
+use std::sync::Arc;
+
+use corecast::engine::{Endpoint, Local, OnShard, Request, Session, SharedBody};
+use corecast::fanout::{ConnectionId, Recipients};
+use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
+
+/// What the first byte of a message asks for; the rest is what is sent.
+pub(crate) const EVENT: u8 = b'e';
+pub(crate) const TO_ROOM: u8 = b'r';
+pub(crate) const ANSWERED: u8 = b'a';
+pub(crate) const UNANSWERED: u8 = b'u';
+pub(crate) const ROOM_AND_BEHIND: u8 = b'b';
+pub(crate) const LAST_WORDS: u8 = b'l';
+
+/// See the module.
+pub(crate) struct Press;
+
+/// The clients of a shard, each with its head.
+#[derive(Default)]
+pub(crate) struct Readers(Vec<(ConnectionId, String)>);
+
+impl Local for Readers {
+    type Mail = SharedBody;
+
+    fn mail(&mut self, shard: &mut OnShard<'_, Readers>, body: &Arc<SharedBody>) {
+        for (id, head) in &self.0 {
+            if let Some(mut client) = shard.client(*id) {
+                client.send_shared(MessageKind::Text, head.as_bytes(), body);
+            }
+        }
+    }
+}
+
+/// The head that a client gets its events with: of one length for most.
+pub(crate) fn head_of(id: ConnectionId) -> String {
+    format!("event for {id:>12}: ")
+}
+
+/// The name by which a client is told who it is: the first message.
+fn name_of(id: ConnectionId) -> String {
+    format!("you are {id}")
+}
+
+/// The head, from what a client was told.
+pub(crate) fn head_told(text: &str) -> String {
+    let id = text.strip_prefix("you are ").expect("a name");
+    head_of(id.parse().expect("an id"))
+}
+
+type Visit<'c> = Session<'c, (), Readers>;
+
+impl Endpoint for Press {
+    type State = ();
+    type Local = Readers;
+
+    fn opened(&self, session: &mut Visit<'_>, _request: &Request<'_>) {
+        let id = session.id();
+        session.local().0.push((id, head_of(id)));
+        session.join("readers").expect("a room");
+        session.send(MessageKind::Text, name_of(id).as_bytes());
+    }
+
+    fn message(&self, session: &mut Visit<'_>, message: Message<'_>) {
+        let Some((what, payload)) = message.payload.split_first() else {
+            return;
+        };
+        let kind = MessageKind::Text;
+        let publish = |session: &mut Visit<'_>| {
+            session.publish_to("readers", Recipients::All, kind, payload);
+        };
+        match *what {
+            EVENT => {
+                let deflate = session.inflates();
+                let body = session.shared_body(payload, deflate);
+                session.mail_all(&Arc::new(body));
+            }
+            TO_ROOM => publish(session),
+            ANSWERED => session.send(kind, payload),
+            UNANSWERED => session.acknowledge(),
+            ROOM_AND_BEHIND => {
+                publish(session);
+                let body = session.shared_body(payload, false);
+                let head = head_of(session.id());
+                session.send_shared(kind, head.as_bytes(), &body);
+                session.send(kind, b"behind both");
+            }
+            _ => {
+                session.send(kind, b"first");
+                let body = session.shared_body(payload, false);
+                let head = head_of(session.id());
+                session.send_shared(kind, head.as_bytes(), &body);
+                session.close(4000, "said");
+            }
+        }
+    }
+
+    fn closed(&self, session: &mut Visit<'_>, _reason: &corecast::engine::CloseReason) {
+        let id = session.id();
+        session.local().0.retain(|(each, _)| *each != id);
+    }
+}
