@@ -72,7 +72,10 @@ fn events(config: &NostrEventsConfig) -> EventLimits {
         future_s: config.future.as_secs(),
         past_s: config.past.map(|past| past.as_secs()),
         pow: config.pow,
-        kinds: config.kinds.as_ref().map(|kinds| kinds.iter().copied().collect()),
+        kinds: config
+            .kinds
+            .as_ref()
+            .map(|kinds| kinds.iter().copied().collect()),
     }
 }
 

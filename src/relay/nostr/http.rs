@@ -105,7 +105,6 @@ fn information(settings: &NostrSettings) -> Value {
         }
     }
     document.insert("supported_nips".to_owned(), json!(nips(settings)));
-    document.insert("software".to_owned(), json!(env!("CARGO_PKG_NAME")));
     document.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     document.insert("limitation".to_owned(), limitation(settings));
     Value::Object(document)
