@@ -3,6 +3,7 @@
 //!
 //! Nothing waits for silence. That no more comes is shown by a request whose answer must be next.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
@@ -152,6 +153,8 @@ pub(crate) struct Client {
     pub(crate) challenge: Option<String>,
     /// How many names of subscriptions were used up.
     names: u32,
+    /// Those of queries that are over.
+    over: BTreeSet<String>,
 }
 
 impl Client {
@@ -165,6 +168,7 @@ impl Client {
             target: target.clone(),
             challenge: None,
             names: 0,
+            over: BTreeSet::new(),
         })
     }
 
@@ -181,7 +185,8 @@ impl Client {
         sent.map_err(|error| format!("cannot send: {error}"))
     }
 
-    /// The next message but a challenge, which is kept.
+    /// The next message but a challenge, which is kept. NIP-01 lets a relay end a subscription at any
+    /// time, so that CLOSED of a query that is over means nothing if the NIPs alone count.
     pub(crate) fn next(&mut self) -> Result<Answer, String> {
         let within = self.target.deadline;
         self.next_within(within)?
@@ -211,6 +216,10 @@ impl Client {
                 Err(error) => return Err(format!("the connection is gone: {error}")),
             };
             let answer = Answer::new(text.to_string())?;
+            let is_late = answer.verb() == "CLOSED" && self.over.contains(answer.string(1));
+            if is_late && self.target.nips_only {
+                continue;
+            }
             if answer.verb() != "AUTH" {
                 return Ok(Some(answer));
             }
@@ -319,11 +328,14 @@ impl Client {
         self.send(&json!(["CLOSE", sub]))
     }
 
-    /// What is stored.
+    /// What is stored. When this returns, the relay has seen the CLOSE: what is published now on
+    /// another connection cannot overtake it.
     pub(crate) fn query(&mut self, filters: &[Value]) -> Result<Stored, String> {
         let sub = self.name();
         let stored = self.subscribe(&sub, filters)?;
+        self.over.insert(sub.clone());
         self.close(&sub)?;
+        self.expect_nothing()?;
         Ok(stored)
     }
 
@@ -379,6 +391,7 @@ impl Client {
         if answer.verb() != "EOSE" || answer.string(1) != sub {
             return Err(answer.unexpected("nothing"));
         }
+        self.over.insert(sub.clone());
         self.close(&sub)
     }
 }

@@ -266,6 +266,7 @@ fn replaces(context: &Context) -> Check {
     let due = stage.publish(Draft::new(7, "-"))?;
     stage.reader.expect_live("same", &due)?;
     stage.reader.close("same")?;
+    stage.reader.expect_nothing()?;
     stage.publish(Draft::new(7, "after"))?;
     stage.note(0)?;
     let mine = stage.mine(json!({"limit": 1}));
