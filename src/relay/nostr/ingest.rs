@@ -1,10 +1,10 @@
 //! Events from clients: checked, verified a few at a time, and handed to the store.
 //!
-//! A signature takes as long as ten deliveries, so events wait for theirs in a queue, of which each
-//! turn of the shard takes a few: whoever floods the relay with events delays others by no more.
-//! A client whose event finds the queue full is not read until half of it is empty.
+//! A signature takes as long as ten deliveries, so events wait for theirs, and each turn of the shard
+//! takes a few, of one client after the other: whoever floods the relay with events delays others by
+//! no more. A client for which many wait is not read until half of them are done.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,9 +20,12 @@ use crate::engine::OnShard;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// Events that wait on a shard, and bytes of their JSON.
-const QUEUE_EVENTS_MAX: usize = 256;
-const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Events of a client that wait, and bytes of their JSON: past these it is not read.
+const WAITING_EVENTS_MAX: usize = 64;
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// The bytes of all events that wait on a shard: past these nobody who sends more is read.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Signatures that are verified in one turn.
 const VERIFIED_PER_TURN: usize = 4;
@@ -38,36 +41,72 @@ const ANSWER_NS: u64 = 3_000;
 
 const DUPLICATE: &str = "duplicate: already have this event";
 
-/// An event whose signature is yet to be verified, and who has sent it.
+/// The events of a client that wait.
+#[derive(Default)]
 struct Waiting {
-    event: UnverifiedEvent,
-    from: ConnectionId,
+    events: VecDeque<UnverifiedEvent>,
+    bytes: usize,
+    /// Whether it is not read.
+    is_held: bool,
 }
 
 /// The events that wait on a shard.
 #[derive(Default)]
 pub(super) struct Ingest {
-    queue: VecDeque<Waiting>,
+    waiting: HashMap<ConnectionId, Waiting>,
+    /// Whose turn it is: each client has one event verified and goes to the back.
+    order: VecDeque<ConnectionId>,
     bytes: usize,
     in_flight: usize,
-    /// Clients that are not read since the queue was full.
-    held: Vec<ConnectionId>,
     known: HashSet<Bytes32>,
     /// The same, the oldest first.
     known_order: VecDeque<Bytes32>,
 }
 
 impl Ingest {
-    fn is_full(&self) -> bool {
-        self.queue.len() >= QUEUE_EVENTS_MAX || self.bytes >= QUEUE_BYTES_MAX
-    }
-
-    fn is_half_empty(&self) -> bool {
-        self.queue.len() <= QUEUE_EVENTS_MAX / 2 && self.bytes <= QUEUE_BYTES_MAX / 2
-    }
-
     pub(super) fn holds(&self, client: ConnectionId) -> bool {
-        self.held.contains(&client)
+        self.waiting
+            .get(&client)
+            .is_some_and(|waiting| waiting.is_held)
+    }
+
+    /// Queues an event. Returns whether its client is not to be read from now on.
+    fn push(&mut self, from: ConnectionId, event: UnverifiedEvent) -> bool {
+        let bytes = event.event().body().len();
+        self.bytes += bytes;
+        let waiting = self.waiting.entry(from).or_default();
+        if waiting.events.is_empty() {
+            self.order.push_back(from);
+        }
+        waiting.bytes += bytes;
+        waiting.events.push_back(event);
+        let is_full = waiting.events.len() >= WAITING_EVENTS_MAX
+            || waiting.bytes >= WAITING_BYTES_MAX
+            || self.bytes >= QUEUE_BYTES_MAX;
+        let begins = is_full && !waiting.is_held;
+        waiting.is_held |= is_full;
+        begins
+    }
+
+    /// The next event, who has sent it, and whether that client may be read again.
+    fn pop(&mut self) -> Option<(ConnectionId, UnverifiedEvent, bool)> {
+        let from = self.order.pop_front()?;
+        let waiting = self.waiting.get_mut(&from)?;
+        let event = waiting.events.pop_front()?;
+        let bytes = event.event().body().len();
+        self.bytes -= bytes;
+        waiting.bytes -= bytes;
+        let is_half_empty = waiting.events.len() <= WAITING_EVENTS_MAX / 2
+            && waiting.bytes <= WAITING_BYTES_MAX / 2;
+        let ends = waiting.is_held && is_half_empty;
+        waiting.is_held &= !is_half_empty;
+        match waiting.events.is_empty() {
+            true => {
+                self.waiting.remove(&from);
+            }
+            false => self.order.push_back(from),
+        }
+        Some((from, event, ends))
     }
 
     /// Notes an event that will be known for as long as it is remembered: not one that a newer
@@ -185,15 +224,10 @@ impl Inner {
     }
 
     fn queue_event(&mut self, from: ConnectionId, event: UnverifiedEvent, effects: &mut Effects) {
-        self.ingest.bytes += event.event().body().len();
-        self.ingest.queue.push_back(Waiting { event, from });
         self.shared.common.stats.waiting.add(1);
         effects.wants_turn = true;
         effects.is_answered_later = true;
-        if self.ingest.is_full() && !self.ingest.holds(from) {
-            self.ingest.held.push(from);
-            effects.holds = true;
-        }
+        effects.holds |= self.ingest.push(from, event);
     }
 
     /// Verifies a few of the events that wait. Returns whether it could go on.
@@ -202,10 +236,9 @@ impl Inner {
             if self.ingest.in_flight >= IN_FLIGHT_MAX || shard.is_spent() {
                 break;
             }
-            let Some(Waiting { event, from }) = self.ingest.queue.pop_front() else {
+            let Some((from, event, may_be_read)) = self.ingest.pop() else {
                 break;
             };
-            self.ingest.bytes -= event.event().body().len();
             self.shared.common.stats.waiting.sub(1);
             let id = *event.event().id();
             let begin = Instant::now();
@@ -213,6 +246,9 @@ impl Inner {
             let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.durations.verify.record(took_ns, 1);
             shard.spend(took_ns);
+            if may_be_read {
+                self.release(shard, from);
+            }
             match verified {
                 Ok(event) => self.take_verified(shard, from, Arc::new(event)),
                 Err(error) => {
@@ -221,8 +257,7 @@ impl Inner {
                 }
             }
         }
-        self.release_held(shard);
-        !self.ingest.queue.is_empty() && self.ingest.in_flight < IN_FLIGHT_MAX
+        !self.ingest.order.is_empty() && self.ingest.in_flight < IN_FLIGHT_MAX
     }
 
     fn take_verified(
@@ -295,15 +330,11 @@ impl Inner {
         }
     }
 
-    fn release_held(&mut self, shard: &mut OnShard<'_, NostrShard>) {
-        if self.ingest.held.is_empty() || !self.ingest.is_half_empty() {
-            return;
-        }
-        for id in std::mem::take(&mut self.ingest.held) {
-            let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
-            if !is_held && let Some(mut client) = shard.client(id) {
-                client.release();
-            }
+    /// Has a client read again whose events have become few, unless its queries are many.
+    fn release(&self, shard: &mut OnShard<'_, NostrShard>, id: ConnectionId) {
+        let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
+        if !is_held && let Some(mut client) = shard.client(id) {
+            client.release();
         }
     }
 }
