@@ -107,12 +107,14 @@ fn survives(context: &Context, texts: &[&str]) -> Check {
     let mine = stage.mine(json!({}));
     stage.reader.subscribe("live", &[mine])?;
     let all = texts.concat();
-    for text in texts.iter().copied().chain([all.as_str()]) {
-        let draft = Draft::new(1, &format!("a{text}b")).tag(&["t", text]).tag(&[
-            "alt",
-            &format!("{text}{text}"),
-            text,
-        ]);
+    let texts = texts.iter().copied().chain([all.as_str()]);
+    for (number, text) in texts.enumerate() {
+        let twice = format!("{text}{text}");
+        // The number makes each of them another event.
+        let draft = Draft::new(1, &format!("a{text}b"))
+            .tag(&["number", &number.to_string()])
+            .tag(&["alt", &twice, text])
+            .tag(&["t", text]);
         let event = stage
             .publish(draft)
             .map_err(|error| format!("{text:?}: {error}"))?;
