@@ -185,8 +185,9 @@ impl Client {
         sent.map_err(|error| format!("cannot send: {error}"))
     }
 
-    /// The next message but a challenge, which is kept. If the NIPs alone count, what still comes for
-    /// a query that is over means nothing: CLOSED at any time, an event both as stored and as new.
+    /// The next message but a challenge, which is kept. If the NIPs alone count, what still comes
+    /// for a query that is over means nothing: CLOSED at any time, an event both as stored and as
+    /// new.
     pub(crate) fn next(&mut self) -> Result<Answer, String> {
         let within = self.target.deadline;
         self.next_within(within)?

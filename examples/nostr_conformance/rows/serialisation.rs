@@ -100,8 +100,8 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// Events with each of these, and with all of them, are taken and come back as they were, stored and
-/// live.
+/// Events with each of these, and with all of them, are taken and come back as they were, stored
+/// and live.
 fn survives(context: &Context, texts: &[&str]) -> Check {
     let mut stage = context.stage()?;
     let mine = stage.mine(json!({}));

@@ -1,5 +1,5 @@
-//! A relay of a few lines: all that was published is a log, and whatever is asked is looked up in it.
-//! It does NIP-01 and, if a test wants that, one thing wrong.
+//! A relay of a few lines: all that was published is a log, and whatever is asked is looked up in
+//! it. It does NIP-01 and, if a test wants that, one thing wrong.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
