@@ -185,8 +185,9 @@ impl Client {
         sent.map_err(|error| format!("cannot send: {error}"))
     }
 
-    /// The next message but a challenge, which is kept. NIP-01 lets a relay end a subscription at any
-    /// time, so that CLOSED of a query that is over means nothing if the NIPs alone count.
+    /// The next message but a challenge, which is kept. If the NIPs alone count, what still comes
+    /// for a query that is over means nothing: CLOSED at any time, an event both as stored and as
+    /// new.
     pub(crate) fn next(&mut self) -> Result<Answer, String> {
         let within = self.target.deadline;
         self.next_within(within)?
@@ -216,7 +217,8 @@ impl Client {
                 Err(error) => return Err(format!("the connection is gone: {error}")),
             };
             let answer = Answer::new(text.to_string())?;
-            let is_late = answer.verb() == "CLOSED" && self.over.contains(answer.string(1));
+            let is_late =
+                matches!(answer.verb(), "CLOSED" | "EVENT") && self.over.contains(answer.string(1));
             if is_late && self.target.nips_only {
                 continue;
             }

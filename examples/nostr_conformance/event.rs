@@ -1,5 +1,5 @@
-//! Events as NIP-01 defines them, serialised, hashed, signed and checked by this suite alone, so that
-//! no mistake is shared with a relay.
+//! Events as NIP-01 defines them, serialised, hashed, signed and checked by this suite alone, so
+//! that no mistake is shared with a relay.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -142,7 +142,7 @@ impl Draft {
         }
     }
 
-    /// With a nonce that gives the id so many leading zero bits, and `target` as what it commits to.
+    /// With a nonce that gives the id so many leading zero bits; it commits to `target`.
     pub(crate) fn mined(self, key: &Key, bits: u32, target: u32) -> Event {
         let mut nonce = 0_u64;
         loop {

@@ -3,11 +3,11 @@
 //!
 //! `cargo run --example nostr_conformance -- ws://127.0.0.1:8080/nostr`
 //!
-//! Rows of optional NIPs run if the relay's document (NIP-11) lists them. Rows whose name begins with
-//! `corecast/` are what the NIPs leave open and Corecast promises; `--nips-only` leaves them out, and
-//! takes any standard prefix in a reason. NIP-42 needs the relay's own URL: `--auth-url`, if that is
-//! not the one that it is reached at. Keys are new in each run, so that a relay which keeps events
-//! can be asked again and again. NIP-13 is looked at if the relay wants proof of work.
+//! Rows of optional NIPs run if the relay's document (NIP-11) lists them. Rows whose name begins
+//! with `corecast/` are what the NIPs leave open and Corecast promises; `--nips-only` leaves them
+//! out, and takes any standard prefix in a reason. NIP-42 needs the relay's own URL: `--auth-url`,
+//! if that is not the one that it is reached at. Keys are new in each run, so that a relay which
+//! keeps events can be asked again and again. NIP-13 is looked at if the relay wants proof of work.
 //!
 //! Exit code: 0 if no row failed, 1 if one did, 2 if the relay cannot be reached.
 

@@ -93,7 +93,7 @@ fn noticed(context: &Context, texts: &[&str]) -> Check {
     for text in texts {
         client.send_text(text)?;
         let notice = client.expect_notice("invalid");
-        notice.map_err(|error| format!("{:.40}: {error}", text))?;
+        notice.map_err(|error| format!("{text:.40}: {error}"))?;
     }
     client.expect_nothing()?;
     Ok(())

@@ -100,19 +100,21 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// Events with each of these, and with all of them, are taken and come back as they were, stored and
-/// live.
+/// Events with each of these, and with all of them, are taken and come back as they were, stored
+/// and live.
 fn survives(context: &Context, texts: &[&str]) -> Check {
     let mut stage = context.stage()?;
     let mine = stage.mine(json!({}));
     stage.reader.subscribe("live", &[mine])?;
     let all = texts.concat();
-    for text in texts.iter().copied().chain([all.as_str()]) {
-        let draft = Draft::new(1, &format!("a{text}b")).tag(&["t", text]).tag(&[
-            "alt",
-            &format!("{text}{text}"),
-            text,
-        ]);
+    let texts = texts.iter().copied().chain([all.as_str()]);
+    for (number, text) in texts.enumerate() {
+        let twice = format!("{text}{text}");
+        // The number makes each of them another event.
+        let draft = Draft::new(1, &format!("a{text}b"))
+            .tag(&["number", &number.to_string()])
+            .tag(&["alt", &twice, text])
+            .tag(&["t", text]);
         let event = stage
             .publish(draft)
             .map_err(|error| format!("{text:?}: {error}"))?;
