@@ -56,7 +56,7 @@ impl Relay {
             "server.port=0",
             "metrics.enabled=false",
             "engine.shards=1",
-            "limits.connections=unlimited",
+            "limits.connections=0",
             "endpoints.nostr.kind=nostr",
             "endpoints.nostr.path=/nostr",
             "endpoints.nostr.nostr.auth.private_kinds=[]",
