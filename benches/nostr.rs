@@ -57,6 +57,8 @@ impl Relay {
             "metrics.enabled=false",
             "engine.shards=1",
             "limits.connections=0",
+            "keepalive.ping=off",
+            "keepalive.pong=off",
             "endpoints.nostr.kind=nostr",
             "endpoints.nostr.path=/nostr",
             "endpoints.nostr.nostr.auth.private_kinds=[]",
