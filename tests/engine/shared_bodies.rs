@@ -156,7 +156,7 @@ fn events_frames_of_rooms_pings_and_pongs_are_whole_on_all_kinds_of_connections(
         builder.route("/**", press).expect("a path");
     });
     let plain = server.engine().addresses()[1];
-    // The publisher inflates, so that bodies are deflated, and reads nothing before it has sent all.
+    // The publisher inflates, so that bodies are deflated. It reads nothing before it has sent all.
     let (mut publisher, head) = reader(Client::connect(plain).deflating("/", ""));
     let narrow = || Client::connect_narrow(plain, 8 * 1024);
     let readers = [

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::bodies::Bundle;
-use super::segment::{Buffer, LiveBytes};
+use super::bodies::Body;
+use super::bundle::Bundle;
+use super::segment::LiveBytes;
 use crate::limits::SHARED_BODY_BYTES_MIN;
 use crate::wire::deflate::{Deflater, append_stored_head, stored_bytes, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame_head};
@@ -14,14 +15,14 @@ use crate::wire::frame::{Opcode, append_frame_head};
 /// with the last clone of it and the last frame that waits.
 #[derive(Clone, Debug)]
 pub struct SharedBody {
-    plain: Arc<Buffer>,
+    plain: Arc<Body>,
     deflated: Option<DeflatedBody>,
 }
 
 /// The form for clients that can inflate.
 #[derive(Clone, Debug)]
 struct DeflatedBody {
-    buffer: Arc<Buffer>,
+    body: Arc<Body>,
     /// The smallest window that it can be inflated with, as a power of two.
     window_bits: u8,
 }
@@ -34,12 +35,11 @@ impl SharedBody {
         deflater: Option<(&mut Deflater, u8)>,
         live: &Arc<LiveBytes>,
     ) -> SharedBody {
-        let buffer = |bytes: &[u8]| Arc::new(Buffer::new(bytes.to_vec(), Box::default(), live));
         let deflated = deflater.and_then(|(deflater, level)| deflater.deflate_body(payload, level));
         SharedBody {
-            plain: buffer(payload),
+            plain: Body::new(payload, live),
             deflated: deflated.map(|deflated| DeflatedBody {
-                buffer: buffer(deflated),
+                body: Body::new(deflated, live),
                 window_bits: window_bits_for(payload.len()),
             }),
         }
@@ -52,7 +52,7 @@ impl SharedBody {
 
     /// How many those are.
     pub fn len(&self) -> usize {
-        self.plain.len()
+        self.plain.bytes().len()
     }
 
     /// Whether there are none.
@@ -76,15 +76,16 @@ impl SharedBody {
     ) -> usize {
         let (body, saved) = match self.deflated_for(head.len(), window_bits) {
             Some((deflated, saved)) => {
-                append_stored_head(bundle.frame(), opcode, head, deflated.len());
+                let bytes = deflated.bytes().len();
+                append_stored_head(bundle.frame(), opcode, head, bytes);
                 (deflated, saved)
             }
             None => {
-                append_frame_head(bundle.frame(), opcode, head, self.plain.len());
+                append_frame_head(bundle.frame(), opcode, head, self.len());
                 (&self.plain, 0)
             }
         };
-        if body.len() < SHARED_BODY_BYTES_MIN {
+        if body.bytes().len() < SHARED_BODY_BYTES_MIN {
             bundle.frame().extend_from_slice(body.bytes());
             bundle.end_frame(None);
         } else {
@@ -95,11 +96,12 @@ impl SharedBody {
 
     /// The deflated form, where the client can inflate it and all of the message becomes smaller;
     /// with how much smaller.
-    fn deflated_for(&self, head_bytes: usize, window_bits: u8) -> Option<(&Arc<Buffer>, usize)> {
+    fn deflated_for(&self, head_bytes: usize, window_bits: u8) -> Option<(&Arc<Body>, usize)> {
         let deflated = self.deflated.as_ref();
         let deflated = deflated.filter(|each| each.window_bits <= window_bits)?;
-        let plain_bytes = head_bytes + self.plain.len();
-        let saved = plain_bytes.checked_sub(stored_bytes(head_bytes) + deflated.buffer.len())?;
-        (saved > 0).then_some((&deflated.buffer, saved))
+        let plain_bytes = head_bytes + self.len();
+        let bytes = stored_bytes(head_bytes) + deflated.body.bytes().len();
+        let saved = plain_bytes.checked_sub(bytes)?;
+        (saved > 0).then_some((&deflated.body, saved))
     }
 }
