@@ -190,19 +190,10 @@ fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool
     push(&mut outbox, controls[0], "<P>");
     let before = outbox.bytes();
     let dropped = policy(&mut outbox);
-    assert_eq!(
-        before - outbox.bytes() >= dropped.bytes,
-        true,
-        "{name} at {cut}"
-    );
+    assert!(before - outbox.bytes() >= dropped.bytes, "{name} at {cut}");
     push(&mut outbox, controls[1], "<Q>");
     outbox.push(&press.control("<close>"), 0..7, 1, Origin::Close);
-    send_all(
-        &mut outbox,
-        step,
-        if step % 2 == 0 { 2 } else { 64 },
-        &mut out,
-    );
+    send_all(&mut outbox, step, if step == 2 { 2 } else { 64 }, &mut out);
     let frames = parse(&out);
     assert_eq!(frames.last(), Some(&"<close>"), "{name} at {cut}");
     let data: Vec<_> = frames
