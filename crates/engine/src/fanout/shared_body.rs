@@ -105,3 +105,92 @@ impl SharedBody {
         (saved > 0).then_some((&deflated.body, saved))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decoder::Message;
+    use crate::wire::deflate::Inflater;
+    use crate::wire::frame::MessageKind;
+
+    /// The frame that a client gets, and how many of its bytes are in a shared body.
+    fn frame(body: &SharedBody, head: &[u8], window_bits: u8) -> (Vec<u8>, usize, usize) {
+        let mut bundle = Bundle::default();
+        let saved = body.gather(&mut bundle, Opcode::Binary, head, window_bits);
+        let buffer = bundle.freeze(&Arc::default());
+        let frame: Vec<u8> = buffer
+            .pieces(0, buffer.len() as u32)
+            .flatten()
+            .copied()
+            .collect();
+        let shared = frame.len() - buffer.bytes().len();
+        (frame, shared, saved)
+    }
+
+    /// Letters without a pattern, of which DEFLATE makes less than they are.
+    fn letters(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + (state >> 24) as u8 % 16
+        };
+        (0..bytes).map(|_| letter()).collect()
+    }
+
+    #[test]
+    fn whoever_inflates_with_a_window_for_it_gets_the_deflated_form() {
+        let payload = letters(2_000);
+        let (live, mut deflater) = (Arc::default(), Deflater::default());
+        let body = SharedBody::new(&payload, Some((&mut deflater, 6)), &live);
+        let whole = [b"head", &payload[..]].concat();
+        for (window_bits, is_deflated) in
+            [(0, false), (8, false), (10, false), (11, true), (15, true)]
+        {
+            let (frame, shared, saved) = frame(&body, b"head", window_bits);
+            assert_eq!(frame[0], if is_deflated { 0xC2 } else { 0x82 });
+            assert_eq!(frame.len() + saved, 4 + whole.len());
+            assert_eq!(saved > 0, is_deflated);
+            assert!(shared > SHARED_BODY_BYTES_MIN, "not copied: {shared}");
+            if is_deflated {
+                let kind = MessageKind::Binary;
+                let message = Message {
+                    kind,
+                    payload: &frame[4..],
+                };
+                let mut inflater = Inflater::default();
+                let inflated = inflater.inflate(message, 10_000).expect("DEFLATE");
+                assert!(inflated.payload == whole);
+            } else {
+                assert!(frame[4..] == whole);
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_in_many_blocks_that_eat_up_what_is_saved_goes_plain() {
+        let payload = letters(200);
+        let live = Arc::default();
+        let mut deflater = Deflater::default();
+        let body = SharedBody::new(&payload, Some((&mut deflater, 9)), &live);
+        assert!(body.is_deflated());
+        let head = letters(20 * 65_535);
+        let (frame, _, saved) = frame(&body, &head, 15);
+        assert_eq!((frame[0], saved), (0x82, 0));
+    }
+
+    #[test]
+    fn a_short_body_is_copied_and_a_longer_one_is_not() {
+        let live = Arc::default();
+        for (bytes, is_shared) in [
+            (0, false),
+            (1, false),
+            (SHARED_BODY_BYTES_MIN - 1, false),
+            (SHARED_BODY_BYTES_MIN, true),
+        ] {
+            let body = SharedBody::new(&letters(bytes), None, &live);
+            let (frame, shared, _) = frame(&body, b"head", 15);
+            assert_eq!(shared, if is_shared { bytes } else { 0 });
+            assert!(frame.ends_with(&letters(bytes)));
+        }
+    }
+}
