@@ -487,13 +487,7 @@ impl Crowd {
             }
             ("press", [count, bytes]) => {
                 let mut random = Random(7);
-                for _ in 0..*count {
-                    let letter = |_| b'a' + random.below(26) as u8;
-                    let body = (0..*bytes).map(letter);
-                    let event: Vec<u8> = std::iter::once(EVENT).chain(body).collect();
-                    self.press.send(&frame(TEXT, &event));
-                    heard(&mut self.press);
-                }
+                (0..*count).for_each(|_| send_event(&mut self.press, &mut random, *bytes));
             }
             ("deflate", [room, count, bytes]) => {
                 for _ in 0..*count {
@@ -544,6 +538,14 @@ impl Crowd {
 fn noise(seed: usize, bytes: usize) -> Vec<u8> {
     let mut random = Random(seed as u64);
     (0..bytes).map(|_| random.below(256) as u8).collect()
+}
+
+/// Sends what all clients of the press get.
+fn send_event(press: &mut Client, random: &mut Random, bytes: usize) {
+    let body = (0..bytes).map(|_| b'a' + random.below(26) as u8);
+    let event: Vec<u8> = std::iter::once(EVENT).chain(body).collect();
+    press.send(&frame(TEXT, &event));
+    heard(press);
 }
 
 /// Waits until the relay has read what was sent.

@@ -9,6 +9,7 @@ use corecast::engine::{
 };
 use corecast::fanout::{ConnectionId, Recipients};
 use corecast::wire::decoder::Message;
+use corecast::wire::deflate::Deflater;
 use corecast::wire::frame::MessageKind;
 
 use crate::support::client::{Client, TEXT, frame};
@@ -150,6 +151,28 @@ impl Office {
 fn ask(client: &mut Client, question: &str) -> String {
     client.text(question);
     client.expect_text()
+}
+
+#[test]
+fn a_thread_makes_bodies_that_count_for_as_long_as_they_are_kept() {
+    let office = Office::open();
+    let before = office.server.view.live_bytes();
+    let payload = "all the same ".repeat(1_000);
+    let mut deflater = Deflater::default();
+    let plain = office.mailer.shared_body(payload.as_bytes(), None);
+    let deflater = Some((&mut deflater, 6));
+    let both = office.mailer.shared_body(payload.as_bytes(), deflater);
+    assert!(!plain.is_deflated() && both.is_deflated());
+    assert!(plain.bytes() == payload.as_bytes() && both.bytes() == payload.as_bytes());
+    let held = office.server.view.live_bytes() - before;
+    assert!(
+        (2 * payload.len()..3 * payload.len()).contains(&held),
+        "{held}"
+    );
+    let clones = [plain.clone(), both.clone()];
+    assert_eq!(office.server.view.live_bytes() - before, held);
+    drop((plain, both, clones));
+    assert_eq!(office.server.view.live_bytes(), before);
 }
 
 #[test]

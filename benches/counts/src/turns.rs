@@ -12,8 +12,14 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use corecast::engine::{EndpointSettings, Engine, Keepalive, Settings};
+use corecast::engine::{
+    Endpoint, EndpointSettings, Engine, Keepalive, Local, OnShard, Request, Session, Settings,
+    SharedBody,
+};
+use corecast::fanout::ConnectionId;
 use corecast::relay::hub::Hub;
+use corecast::wire::decoder::Message;
+use corecast::wire::frame::MessageKind;
 
 const MEMBERS: usize = 50;
 const WARMUP: u64 = 10;
@@ -24,6 +30,9 @@ const PAYLOAD_BYTES: u8 = 128;
 /// What a frame from a client and one to a client have in front of such a payload.
 const MASKED_HEADER_BYTES: usize = 8;
 const HEADER_BYTES: usize = 4;
+/// What is the same for everybody, and what is not.
+const BODY_BYTES: u16 = 600;
+const HEAD_BYTES: usize = 40;
 /// Frames that a flood has in one turn: little enough that one read takes them all.
 const FLOOD_FRAMES: usize = 250;
 const FLOOD_PAYLOAD_BYTES: u8 = 100;
@@ -52,7 +61,7 @@ pub(crate) const IDLE: Turns = Turns {
 };
 
 /// Every other kind.
-pub(crate) const BUSY: [Turns; 3] = [
+pub(crate) const BUSY: [Turns; 4] = [
     Turns {
         name: "turn: a handshake",
         few: 100,
@@ -64,6 +73,12 @@ pub(crate) const BUSY: [Turns; 3] = [
         few: 100,
         many: 600,
         work: messages,
+    },
+    Turns {
+        name: "turn: a body with a head for each of 50",
+        few: 100,
+        many: 600,
+        work: bodies,
     },
     Turns {
         name: "turn: 250 frames of a flood",
@@ -79,8 +94,50 @@ pub(crate) fn find(name: &str) -> Option<&'static Turns> {
     all.find(|turns| turns.name == name)
 }
 
+/// Gives every message to all its clients, each with a head of its own.
+struct Press;
+
+#[derive(Default)]
+struct Readers {
+    ids: Vec<ConnectionId>,
+    body: Option<SharedBody>,
+}
+
+impl Local for Readers {
+    type Mail = ();
+
+    fn turn(&mut self, shard: &mut OnShard<'_, Readers>) -> bool {
+        let mut head = [b'a'; HEAD_BYTES];
+        if let Some(body) = self.body.take() {
+            for (number, id) in self.ids.iter().enumerate() {
+                head[0] = number as u8;
+                if let Some(mut client) = shard.client(*id) {
+                    client.send_shared(MessageKind::Binary, &head, &body);
+                }
+            }
+        }
+        false
+    }
+}
+
+impl Endpoint for Press {
+    type State = ();
+    type Local = Readers;
+
+    fn opened(&self, session: &mut Session<'_, (), Readers>, _request: &Request<'_>) {
+        let id = session.id();
+        session.local().ids.push(id);
+    }
+
+    fn message(&self, session: &mut Session<'_, (), Readers>, message: Message<'_>) {
+        let body = session.shared_body(message.payload, false);
+        session.local().body = Some(body);
+        session.ask_for_turn();
+    }
+}
+
 /// An engine with one shard and without keepalive, so that nothing happens by itself.
-fn start(hub: Hub) -> Result<Engine> {
+fn start<E: Endpoint>(hub: E) -> Result<Engine> {
     let mut builder = Engine::builder().settings(Settings::default());
     let settings = EndpointSettings {
         keepalive: Keepalive {
@@ -151,6 +208,26 @@ fn messages(times: u64) -> Result<u64> {
     let mut message = vec![0x82, 0x80 | 126, 0, PAYLOAD_BYTES, 0, 0, 0, 0];
     message.resize(MASKED_HEADER_BYTES + usize::from(PAYLOAD_BYTES), b'a');
     let mut delivered = [0; HEADER_BYTES + PAYLOAD_BYTES as usize];
+    for _ in 0..WARMUP + times {
+        let before = turns(&engine);
+        members[0].write_all(&message)?;
+        for member in &mut members {
+            member.read_exact(&mut delivered).context("no delivery")?;
+        }
+        wait_for_turns(&engine, before + 1)?;
+    }
+    std::mem::forget(members);
+    Ok(turns(&engine))
+}
+
+/// The same with a body that is copied once, and a head for each of them.
+fn bodies(times: u64) -> Result<u64> {
+    let engine = start(Press)?;
+    let mut members = members(&engine)?;
+    let [high, low] = BODY_BYTES.to_be_bytes();
+    let mut message = vec![0x82, 0x80 | 126, high, low, 0, 0, 0, 0];
+    message.resize(MASKED_HEADER_BYTES + usize::from(BODY_BYTES), b'a');
+    let mut delivered = [0; HEADER_BYTES + HEAD_BYTES + BODY_BYTES as usize];
     for _ in 0..WARMUP + times {
         let before = turns(&engine);
         members[0].write_all(&message)?;

@@ -78,9 +78,13 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// does not hold the small frames of its turn, nor they it.
 pub const SHARED_FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// A body that clients share from this size on is not copied behind their heads: each of them is
-/// sent two pieces. With less, to write the second one costs more than the copy.
+/// A body that clients share from this size on is not copied behind their heads: a client that lags
+/// behind waits for two pieces. With less, the place of the second one is most of what that saves.
 pub const SHARED_BODY_BYTES_MIN: usize = 256;
+
+/// A frame of two slices up to this size is put together in the shard's own buffer when it is sent:
+/// one `send` of both takes less than a `writev`, by about a tenth at 640 bytes.
+pub const ASSEMBLED_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes of frames to single connections that a turn gathers in one buffer. A client that lags
 /// behind holds no more of others' than that with each of its own.

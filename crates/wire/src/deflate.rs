@@ -90,8 +90,8 @@ impl Deflater {
         }
     }
 
-    /// Deflates the end of messages that have heads of their own: see [`append_stored_head`]. `None`
-    /// where the block for a head takes more than that saves.
+    /// Deflates the end of messages that have heads of their own: see [`append_stored_head`].
+    /// `None` where the block for a head takes more than that saves.
     pub fn deflate_body(&mut self, body: &[u8], level: u8) -> Option<&[u8]> {
         let deflated = self.deflate(body, level)?;
         (deflated.len() + STORED_HEADER_BYTES < body.len()).then_some(deflated)

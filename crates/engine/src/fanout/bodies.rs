@@ -6,9 +6,44 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::segment::{Buffer, LiveBytes};
-use crate::limits::SHARED_FRAME_BYTES_MAX;
+use super::live::{COUNTS_BYTES, LiveBytes};
 use crate::sparse::Sparse as _;
+
+/// The end of frames that many share, in one piece of memory.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Box<[u8]>,
+    live: Arc<LiveBytes>,
+}
+
+impl Body {
+    /// A copy of these bytes.
+    pub fn new(bytes: &[u8], live: &Arc<LiveBytes>) -> Arc<Body> {
+        let body = Body {
+            bytes: bytes.into(),
+            live: Arc::clone(live),
+        };
+        live.add(body.cost());
+        Arc::new(body)
+    }
+
+    /// All of it.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it takes, shared.
+    pub fn cost(&self) -> usize {
+        self.bytes.len() + size_of::<Body>() + COUNTS_BYTES
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.live.subtract(self.cost());
+    }
+}
 
 /// Where a body lies among the positions of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +62,7 @@ struct Span {
 #[derive(Debug)]
 pub(super) struct Bodies {
     spans: Box<[Span]>,
-    table: Box<[Arc<Buffer>]>,
+    table: Box<[Arc<Body>]>,
     /// Bytes of all spans.
     bytes: u32,
 }
@@ -65,7 +100,7 @@ impl Bodies {
         &self,
         start: u32,
         end: u32,
-    ) -> impl Iterator<Item = (&Arc<Buffer>, usize)> {
+    ) -> impl Iterator<Item = (&Arc<Body>, usize)> {
         self.spans_in(start, end).map(move |span| {
             let bytes = span.end.min(end) - span.start.max(start);
             (&self.table[span.body as usize], bytes as usize)
@@ -87,21 +122,14 @@ impl Bodies {
 
     /// Those in `start..end`, for a copy of the heads there; `None` if there are none.
     pub(super) fn copy_out(&self, start: u32, end: u32) -> Option<Box<Bodies>> {
-        let (mut spans, mut table) = (Vec::new(), Vec::new());
-        let mut before = 0;
+        let mut copy = Placed::default();
         for span in self.spans_in(start, end) {
-            let body = enter(&mut table, &self.table[span.body as usize]);
-            let copy = Span {
-                start: span.start.max(start) - start,
-                end: span.end.min(end) - start,
-                before,
-                body,
-                from: span.from + start.saturating_sub(span.start),
-            };
-            before += copy.end - copy.start;
-            spans.push(copy);
+            let body = &self.table[span.body as usize];
+            let bytes = span.end.min(end) - span.start.max(start);
+            let from = span.from + start.saturating_sub(span.start);
+            copy.add(span.start.max(start) - start, body, from, bytes);
         }
-        freeze(&spans, &table, before)
+        copy.freeze()
     }
 
     /// What is in `start..end`, if that is one piece or two; the second is empty if it is one.
@@ -141,24 +169,72 @@ impl Bodies {
     }
 }
 
-/// Puts a body into a table, unless it is the last there. Returns its number.
-fn enter(table: &mut Vec<Arc<Buffer>>, body: &Arc<Buffer>) -> u32 {
-    if !table.last().is_some_and(|last| Arc::ptr_eq(last, body)) {
-        table.push(Arc::clone(body));
+/// Bodies that have their places in a buffer that is being made.
+#[derive(Default)]
+pub(super) struct Placed {
+    spans: Vec<Span>,
+    table: Vec<Arc<Body>>,
+    bytes: u32,
+}
+
+impl Placed {
+    /// Bytes of all of them, each as often as a frame ends with it.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
     }
-    table.len() as u32 - 1
+
+    /// Places so many bytes of a body, those at `from`, behind a head that ends at `start`.
+    pub(super) fn add(&mut self, start: u32, body: &Arc<Body>, from: u32, bytes: u32) {
+        if bytes == 0 {
+            return;
+        }
+        if !self
+            .table
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, body))
+        {
+            self.table.push(Arc::clone(body));
+        }
+        self.spans.push(Span {
+            start,
+            end: start + bytes,
+            before: self.bytes,
+            body: self.table.len() as u32 - 1,
+            from,
+        });
+        self.bytes += bytes;
+    }
+
+    /// Those that were placed; `None` if there are none. Its own memory stays warm.
+    pub(super) fn freeze(&mut self) -> Option<Box<Bodies>> {
+        if self.spans.is_empty() {
+            return None;
+        }
+        let bodies = Bodies {
+            spans: self.spans.as_slice().into(),
+            table: self.table.as_slice().into(),
+            bytes: std::mem::take(&mut self.bytes),
+        };
+        self.spans.clear();
+        self.table.clear();
+        Some(Box::new(bodies))
+    }
+
+    /// What it holds from one turn to the next, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let spans = self.spans.capacity() * size_of::<Span>();
+        spans + self.table.capacity() * size_of::<Arc<Body>>()
+    }
+
+    /// Gives back memory that a peak took.
+    pub(super) fn shrink(&mut self) {
+        self.spans.shrink_sparse();
+        self.table.shrink_sparse();
+    }
 }
 
-fn freeze(spans: &[Span], table: &[Arc<Buffer>], bytes: u32) -> Option<Box<Bodies>> {
-    let bodies = || Bodies {
-        spans: spans.into(),
-        table: table.into(),
-        bytes,
-    };
-    (!spans.is_empty()).then(|| Box::new(bodies()))
-}
-
-/// The pieces of a part of a buffer, in their order: see [`Buffer::pieces`].
+/// The pieces of a part of a buffer, in their order: see [`super::segment::Buffer::pieces`].
 pub struct Pieces<'b> {
     own: &'b [u8],
     bodies: Option<&'b Bodies>,
@@ -202,233 +278,5 @@ impl<'b> Iterator for Pieces<'b> {
         let span = bodies.spans.get(self.span);
         self.span += usize::from(span.is_some_and(|span| span.end <= self.at));
         Some(piece)
-    }
-}
-
-/// Gathers frames for one buffer, each with a body at its end or without one.
-#[derive(Default)]
-pub struct Bundle {
-    bytes: Vec<u8>,
-    /// Where each frame ends, its body included.
-    ends: Vec<u32>,
-    spans: Vec<Span>,
-    table: Vec<Arc<Buffer>>,
-    body_bytes: u32,
-}
-
-impl Bundle {
-    /// Whether there is no frame.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The bytes of all frames, without the bodies that they share.
-    #[inline]
-    pub fn own_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The same with the bodies: where the last frame ends.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.bytes.len() + self.body_bytes as usize
-    }
-
-    /// The buffer that the next frame is to be appended to. It is to be ended then.
-    #[inline]
-    pub fn frame(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-
-    /// Ends a frame, with a body behind what was appended, or as it is. Returns where it ends.
-    #[inline]
-    pub fn end_frame(&mut self, body: Option<&Arc<Buffer>>) -> u32 {
-        if let Some(body) = body {
-            self.add_body(body);
-        }
-        let end = self.len() as u32;
-        self.ends.push(end);
-        end
-    }
-
-    fn add_body(&mut self, body: &Arc<Buffer>) {
-        let start = self.len() as u32;
-        let end = start + body.bytes().len() as u32;
-        if start == end {
-            return;
-        }
-        self.spans.push(Span {
-            start,
-            end,
-            before: self.body_bytes,
-            body: enter(&mut self.table, body),
-            from: 0,
-        });
-        self.body_bytes += end - start;
-    }
-
-    /// What was gathered, in a buffer of the exact size. A small one is copied, so that this one's
-    /// own memory stays warm; a large one is handed over.
-    pub fn freeze(&mut self, live: &Arc<LiveBytes>) -> Buffer {
-        let bytes = match self.bytes.len() {
-            ..=SHARED_FRAME_BYTES_MAX => self.bytes.as_slice().to_vec(),
-            _ => std::mem::take(&mut self.bytes),
-        };
-        let ends = match self.ends.len() {
-            1 => Box::default(),
-            _ => self.ends.as_slice().into(),
-        };
-        let bodies = freeze(&self.spans, &self.table, self.body_bytes);
-        self.bytes.clear();
-        self.ends.clear();
-        self.spans.clear();
-        self.table.clear();
-        self.body_bytes = 0;
-        Buffer::with_bodies(bytes, ends, bodies, live)
-    }
-
-    /// What it holds from one turn to the next, in bytes.
-    pub fn held_bytes(&self) -> usize {
-        let ends = self.ends.capacity() * size_of::<u32>();
-        let spans = self.spans.capacity() * size_of::<Span>();
-        let table = self.table.capacity() * size_of::<Arc<Buffer>>();
-        self.bytes.capacity() + ends + spans + table
-    }
-
-    /// Gives back memory that a peak took.
-    pub fn shrink(&mut self) {
-        self.bytes.shrink_sparse();
-        self.ends.shrink_sparse();
-        self.spans.shrink_sparse();
-        self.table.shrink_sparse();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(text: &str, live: &Arc<LiveBytes>) -> Arc<Buffer> {
-        let buffer = Buffer::new(text.as_bytes().to_vec(), Box::default(), live);
-        Arc::new(buffer)
-    }
-
-    fn bundled(frames: &[(&str, Option<&Arc<Buffer>>)], live: &Arc<LiveBytes>) -> Buffer {
-        let mut bundle = Bundle::default();
-        for (head, body) in frames {
-            bundle.frame().extend_from_slice(head.as_bytes());
-            bundle.end_frame(*body);
-        }
-        bundle.freeze(live)
-    }
-
-    fn text(buffer: &Buffer, start: u32, end: u32) -> String {
-        let bytes: Vec<u8> = buffer.pieces(start, end).flatten().copied().collect();
-        String::from_utf8(bytes).expect("text")
-    }
-
-    #[test]
-    fn every_part_of_a_buffer_reads_as_if_bodies_lay_behind_their_heads() {
-        let live = Arc::default();
-        let (x, y) = (body("XXXX", &live), body("Y", &live));
-        let frames = [
-            ("aa", Some(&x)),
-            ("b", None),
-            ("c", None),
-            ("d", Some(&x)),
-            ("", Some(&y)),
-            ("ee", Some(&x)),
-            ("f", None),
-        ];
-        let buffer = bundled(&frames, &live);
-        let whole = "aaXXXXbcdXXXXYeeXXXXf";
-        assert_eq!(buffer.len(), whole.len());
-        assert_eq!(buffer.bytes(), b"aabcdeef", "heads alone");
-        let ends: Vec<u32> = (0..7).map(|frame| buffer.frame_range(frame).end).collect();
-        assert_eq!(ends, [6, 7, 8, 13, 14, 20, 21]);
-        for start in 0..=whole.len() {
-            for end in start..=whole.len() {
-                let part = &whole[start..end];
-                let (start, end) = (start as u32, end as u32);
-                assert_eq!(text(&buffer, start, end), part);
-                let heads = part.bytes().filter(u8::is_ascii_lowercase).count();
-                assert_eq!(buffer.own_bytes_in(start, end), heads);
-                if ends.contains(&end) {
-                    let copy = buffer.copy_out(start, end);
-                    assert_eq!(text(&copy, 0, copy.len() as u32), part);
-                    assert_eq!(copy.bytes().len(), heads, "no body is copied");
-                }
-                if start < end {
-                    assert_eq!(buffer.has_body_in(start, end), heads < part.len());
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn one_frame_is_a_pair() {
-        let live = Arc::default();
-        let x = body("XXX", &live);
-        let frames = [("a", None), ("bb", Some(&x)), ("c", None), ("dd", Some(&x))];
-        let buffer = bundled(&frames, &live);
-        assert_eq!(buffer.pair(1, 6), Some((&b"bb"[..], &b"XXX"[..])));
-        assert_eq!(buffer.pair(2, 6), Some((&b"b"[..], &b"XXX"[..])));
-        assert_eq!(buffer.pair(4, 6), Some((&b"XX"[..], &b""[..])));
-        assert_eq!(buffer.pair(4, 7), Some((&b"XX"[..], &b"c"[..])));
-        assert_eq!(buffer.pair(0, 6), Some((&b"abb"[..], &b"XXX"[..])));
-        assert_eq!(buffer.pair(1, 7), None);
-        assert_eq!(buffer.pair(7, 12), Some((&b"dd"[..], &b"XXX"[..])));
-    }
-
-    #[test]
-    fn heads_without_bodies_are_one_piece() {
-        let live = Arc::default();
-        let x = body("X", &live);
-        let frames = [("a", None), ("b", None), ("c", Some(&x)), ("d", None)];
-        let buffer = bundled(&frames, &live);
-        let pieces: Vec<&[u8]> = buffer.pieces(0, 5).collect();
-        assert_eq!(pieces, [&b"abc"[..], b"X", b"d"]);
-        assert_eq!(buffer.pair(0, 3), Some((&b"abc"[..], &b""[..])));
-        assert_eq!(
-            buffer.pair(3, 4),
-            Some((&b"X"[..], &b""[..])),
-            "what is left"
-        );
-        assert_eq!(buffer.slice(0, 3), None, "it has bodies");
-    }
-
-    #[test]
-    fn a_body_is_counted_once_and_freed_with_its_last_holder() {
-        let live: Arc<LiveBytes> = Arc::default();
-        let x = body(&"x".repeat(1_000), &live);
-        let before = live.now();
-        let frames: Vec<_> = (0..100).map(|_| ("head", Some(&x))).collect();
-        let first = bundled(&frames, &live);
-        let second = bundled(&frames, &live);
-        let heads = live.now() - before;
-        assert_eq!(heads, first.cost() + second.cost());
-        assert!(heads < 2 * 100 * 32, "heads and index: {heads}");
-        let copy = first.copy_out(500, 1_004);
-        drop((first, second, x));
-        assert_eq!(live.now(), before + copy.cost());
-        drop(copy);
-        assert_eq!(live.now(), 0);
-    }
-
-    #[test]
-    fn memory_that_a_peak_took_is_given_back() {
-        let live = Arc::default();
-        let x = body("X", &live);
-        let mut bundle = Bundle::default();
-        for _ in 0..1_000 {
-            bundle.frame().extend_from_slice(&[0; 50]);
-            bundle.end_frame(Some(&x));
-        }
-        drop(bundle.freeze(&live));
-        assert!(bundle.held_bytes() > 50_000, "it stays warm");
-        bundle.shrink();
-        assert_eq!(bundle.held_bytes(), 0);
-        assert_eq!(Arc::strong_count(&x), 1);
     }
 }

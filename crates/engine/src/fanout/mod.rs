@@ -9,7 +9,9 @@
 
 pub mod batch;
 pub mod bodies;
+pub mod bundle;
 pub mod directory;
+mod live;
 pub mod local_room;
 pub mod meter;
 pub mod outbox;

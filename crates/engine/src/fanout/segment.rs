@@ -2,35 +2,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::bodies::{Bodies, Pieces};
+use super::bodies::{Bodies, Body, Pieces};
+use super::live::COUNTS_BYTES;
 use super::meter::Meter;
 
-/// What a reference count adds to what it counts references of: two words.
-const COUNTS_BYTES: usize = 2 * size_of::<usize>();
-
-/// Bytes of live buffers and batches, of all shards, as they are allocated. Counted where one is
-/// made and dropped.
-#[derive(Debug, Default)]
-pub struct LiveBytes(AtomicUsize);
-
-impl LiveBytes {
-    /// The bytes that are held now.
-    pub fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn subtract(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
+pub use super::live::LiveBytes;
 
 /// Encoded frames in one piece of memory, with an index of where they end. Frames may end with
 /// bodies that they share with others ([`super::bodies`]): those count in all positions.
@@ -146,7 +125,7 @@ impl Buffer {
             return 0;
         };
         let shared = bodies.shared_in(start, end);
-        let share = |(body, bytes): (&Arc<Buffer>, usize)| bytes / Arc::strong_count(body);
+        let share = |(body, bytes): (&Arc<Body>, usize)| bytes / Arc::strong_count(body);
         shared.map(share).sum::<usize>() / waiting.max(1)
     }
 

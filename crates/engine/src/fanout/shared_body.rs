@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::bodies::Bundle;
-use super::segment::{Buffer, LiveBytes};
+use super::bodies::Body;
+use super::bundle::Bundle;
+use super::segment::LiveBytes;
 use crate::limits::SHARED_BODY_BYTES_MIN;
 use crate::wire::deflate::{Deflater, append_stored_head, stored_bytes, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame_head};
@@ -14,14 +15,14 @@ use crate::wire::frame::{Opcode, append_frame_head};
 /// with the last clone of it and the last frame that waits.
 #[derive(Clone, Debug)]
 pub struct SharedBody {
-    plain: Arc<Buffer>,
+    plain: Arc<Body>,
     deflated: Option<DeflatedBody>,
 }
 
 /// The form for clients that can inflate.
 #[derive(Clone, Debug)]
 struct DeflatedBody {
-    buffer: Arc<Buffer>,
+    body: Arc<Body>,
     /// The smallest window that it can be inflated with, as a power of two.
     window_bits: u8,
 }
@@ -34,12 +35,11 @@ impl SharedBody {
         deflater: Option<(&mut Deflater, u8)>,
         live: &Arc<LiveBytes>,
     ) -> SharedBody {
-        let buffer = |bytes: &[u8]| Arc::new(Buffer::new(bytes.to_vec(), Box::default(), live));
         let deflated = deflater.and_then(|(deflater, level)| deflater.deflate_body(payload, level));
         SharedBody {
-            plain: buffer(payload),
+            plain: Body::new(payload, live),
             deflated: deflated.map(|deflated| DeflatedBody {
-                buffer: buffer(deflated),
+                body: Body::new(deflated, live),
                 window_bits: window_bits_for(payload.len()),
             }),
         }
@@ -52,7 +52,7 @@ impl SharedBody {
 
     /// How many those are.
     pub fn len(&self) -> usize {
-        self.plain.len()
+        self.plain.bytes().len()
     }
 
     /// Whether there are none.
@@ -76,15 +76,16 @@ impl SharedBody {
     ) -> usize {
         let (body, saved) = match self.deflated_for(head.len(), window_bits) {
             Some((deflated, saved)) => {
-                append_stored_head(bundle.frame(), opcode, head, deflated.len());
+                let bytes = deflated.bytes().len();
+                append_stored_head(bundle.frame(), opcode, head, bytes);
                 (deflated, saved)
             }
             None => {
-                append_frame_head(bundle.frame(), opcode, head, self.plain.len());
+                append_frame_head(bundle.frame(), opcode, head, self.len());
                 (&self.plain, 0)
             }
         };
-        if body.len() < SHARED_BODY_BYTES_MIN {
+        if body.bytes().len() < SHARED_BODY_BYTES_MIN {
             bundle.frame().extend_from_slice(body.bytes());
             bundle.end_frame(None);
         } else {
@@ -95,11 +96,101 @@ impl SharedBody {
 
     /// The deflated form, where the client can inflate it and all of the message becomes smaller;
     /// with how much smaller.
-    fn deflated_for(&self, head_bytes: usize, window_bits: u8) -> Option<(&Arc<Buffer>, usize)> {
+    fn deflated_for(&self, head_bytes: usize, window_bits: u8) -> Option<(&Arc<Body>, usize)> {
         let deflated = self.deflated.as_ref();
         let deflated = deflated.filter(|each| each.window_bits <= window_bits)?;
-        let plain_bytes = head_bytes + self.plain.len();
-        let saved = plain_bytes.checked_sub(stored_bytes(head_bytes) + deflated.buffer.len())?;
-        (saved > 0).then_some((&deflated.buffer, saved))
+        let plain_bytes = head_bytes + self.len();
+        let bytes = stored_bytes(head_bytes) + deflated.body.bytes().len();
+        let saved = plain_bytes.checked_sub(bytes)?;
+        (saved > 0).then_some((&deflated.body, saved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decoder::Message;
+    use crate::wire::deflate::Inflater;
+    use crate::wire::frame::MessageKind;
+
+    /// The frame that a client gets, and how many of its bytes are in a shared body.
+    fn frame(body: &SharedBody, head: &[u8], window_bits: u8) -> (Vec<u8>, usize, usize) {
+        let mut bundle = Bundle::default();
+        let saved = body.gather(&mut bundle, Opcode::Binary, head, window_bits);
+        let buffer = bundle.freeze(&Arc::default());
+        let frame: Vec<u8> = buffer
+            .pieces(0, buffer.len() as u32)
+            .flatten()
+            .copied()
+            .collect();
+        let shared = frame.len() - buffer.bytes().len();
+        (frame, shared, saved)
+    }
+
+    /// Letters without a pattern, of which DEFLATE makes less than they are.
+    fn letters(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + (state >> 24) as u8 % 16
+        };
+        (0..bytes).map(|_| letter()).collect()
+    }
+
+    #[test]
+    fn whoever_inflates_with_a_window_for_it_gets_the_deflated_form() {
+        let payload = letters(2_000);
+        let (live, mut deflater) = (Arc::default(), Deflater::default());
+        let body = SharedBody::new(&payload, Some((&mut deflater, 6)), &live);
+        let whole = [b"head", &payload[..]].concat();
+        for (window_bits, is_deflated) in
+            [(0, false), (8, false), (10, false), (11, true), (15, true)]
+        {
+            let (frame, shared, saved) = frame(&body, b"head", window_bits);
+            assert_eq!(frame[0], if is_deflated { 0xC2 } else { 0x82 });
+            assert_eq!(frame.len() + saved, 4 + whole.len());
+            assert_eq!(saved > 0, is_deflated);
+            assert!(shared > SHARED_BODY_BYTES_MIN, "not copied: {shared}");
+            if is_deflated {
+                let kind = MessageKind::Binary;
+                let message = Message {
+                    kind,
+                    payload: &frame[4..],
+                };
+                let mut inflater = Inflater::default();
+                let inflated = inflater.inflate(message, 10_000).expect("DEFLATE");
+                assert!(inflated.payload == whole);
+            } else {
+                assert!(frame[4..] == whole);
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_in_many_blocks_that_eat_up_what_is_saved_goes_plain() {
+        let payload = letters(200);
+        let live = Arc::default();
+        let mut deflater = Deflater::default();
+        let body = SharedBody::new(&payload, Some((&mut deflater, 9)), &live);
+        assert!(body.is_deflated());
+        let head = letters(20 * 65_535);
+        let (frame, _, saved) = frame(&body, &head, 15);
+        assert_eq!((frame[0], saved), (0x82, 0));
+    }
+
+    #[test]
+    fn a_short_body_is_copied_and_a_longer_one_is_not() {
+        let live = Arc::default();
+        for (bytes, is_shared) in [
+            (0, false),
+            (1, false),
+            (SHARED_BODY_BYTES_MIN - 1, false),
+            (SHARED_BODY_BYTES_MIN, true),
+        ] {
+            let body = SharedBody::new(&letters(bytes), None, &live);
+            let (frame, shared, _) = frame(&body, b"head", 15);
+            assert_eq!(shared, if is_shared { bytes } else { 0 });
+            assert!(frame.ends_with(&letters(bytes)));
+        }
     }
 }

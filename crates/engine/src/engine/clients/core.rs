@@ -111,7 +111,7 @@ pub(in crate::engine) struct Core {
     pub(super) meter: Rc<Meter>,
     /// Of that, the buffers of the shard itself.
     own_buffers: Charge,
-    /// Of those, the ones for TLS, which the shard has.
+    /// Of those, the ones for sending and for TLS, which the shard has.
     tls_bytes: usize,
     /// What of it is in the process's sum.
     metered: usize,
@@ -707,7 +707,7 @@ impl Core {
     }
 
     /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
-    /// take, which are not in here.
+    /// and for sending take, which are not in here.
     pub(super) fn publish_held(&mut self, tls_bytes: usize) {
         self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();

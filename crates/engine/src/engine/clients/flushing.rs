@@ -16,8 +16,8 @@ use crate::engine::ids::Key;
 use crate::engine::stats::ShardStats;
 use crate::fanout::outbox::{Outbox, Sent};
 use crate::limits::{
-    FLUSH_QUANTUM_NS, PRICE_ACKNOWLEDGE, PRICE_KIB_ENCRYPTED, PRICE_KIB_SENT, PRICE_SEND,
-    SLICES_PER_WRITE,
+    ASSEMBLED_BYTES_MAX, FLUSH_QUANTUM_NS, PRICE_ACKNOWLEDGE, PRICE_KIB_ENCRYPTED, PRICE_KIB_SENT,
+    PRICE_SEND, SLICES_PER_WRITE,
 };
 use crate::work::{TurnPhase, price_of_bytes};
 
@@ -118,7 +118,7 @@ impl Clients {
             let sent = encrypting::send(connection, &mut self.tls_buffers);
             (sent.result, sent.tried, Some(sent.encrypted))
         } else {
-            let (result, tried) = write_plain(connection);
+            let (result, tried) = write_plain(connection, &mut self.assembled);
             (result, tried, None)
         };
         let sent = match result {
@@ -197,13 +197,20 @@ fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) 
     }
 }
 
-/// One `send` or `writev` of the front of the outbox, and how many bytes that is.
+/// One `send` or `writev` of the front of the outbox, and how many bytes that is. A short frame of
+/// two slices is put together for its `send`.
 #[inline(always)]
-fn write_plain(connection: &mut Connection) -> (io::Result<usize>, usize) {
+fn write_plain(connection: &mut Connection, assembled: &mut Vec<u8>) -> (io::Result<usize>, usize) {
     if let Some(bytes) = connection.outbox.only_slice() {
         return (connection.stream.write(bytes), bytes.len());
     }
     if let Some((bytes, body)) = connection.outbox.only_pair() {
+        if bytes.len() + body.len() <= ASSEMBLED_BYTES_MAX {
+            assembled.clear();
+            assembled.extend_from_slice(bytes);
+            assembled.extend_from_slice(body);
+            return (connection.stream.write(assembled), assembled.len());
+        }
         let frame = [IoSlice::new(bytes), IoSlice::new(body)];
         let tried = bytes.len() + body.len();
         return (connection.stream.write_vectored(&frame), tried);

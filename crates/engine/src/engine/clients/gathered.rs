@@ -1,21 +1,10 @@
-//! What a shard sends to single connections in a turn: gathered in one buffer, and put into the
-//! outboxes before anything looks at those.
-//!
-//! So the answers and the heads of a turn take a few allocations together, and a frame takes none.
-//! Whoever looks at an outbox of an open connection, or adds to one, settles first
-//! ([`Core::settle`]): then frames are queued in the order in which they were sent.
+//! What a shard sends to single connections in a turn, gathered in one buffer: see
+//! [`super::settling`].
 
-use std::sync::Arc;
-
-use super::connection::{Connection, Phase};
-use super::core::Core;
-use super::slow;
 use crate::engine::ids::Key;
-use crate::engine::settings::SlowClient;
-use crate::fanout::bodies::Bundle;
+use crate::fanout::bundle::Bundle;
 use crate::fanout::outbox::Origin;
-use crate::fanout::segment::Segment;
-use crate::limits::{GATHERED_BYTES_MAX, GATHERED_WHOLE_BYTES_MAX, PRICE_KIB_READ, PRICE_PUBLISH};
+use crate::limits::{GATHERED_BYTES_MAX, GATHERED_WHOLE_BYTES_MAX};
 use crate::sparse::Sparse as _;
 
 /// Frames to single connections that are in no outbox yet.
@@ -23,18 +12,18 @@ use crate::sparse::Sparse as _;
 pub(super) struct Gathered {
     pub(super) bundle: Bundle,
     /// Whose they are, in their order.
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// When the oldest had been received.
-    received_ns: u64,
+    pub(super) received_ns: u64,
     /// What it holds from one turn to the next, in bytes: as of the last time that it was settled.
     held_bytes: usize,
 }
 
 /// One frame: it begins where the one before it ends.
-struct Entry {
-    key: Key,
-    end: u32,
-    origin: Origin,
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) end: u32,
+    pub(super) origin: Origin,
 }
 
 impl Gathered {
@@ -45,10 +34,23 @@ impl Gathered {
 
     /// Whether a frame of so many bytes of its own is for the next buffer.
     #[inline]
-    fn is_full_for(&self, own_bytes: usize) -> bool {
+    pub(super) fn is_full_for(&self, own_bytes: usize) -> bool {
         !self.is_empty()
             && (self.bundle.own_bytes() + own_bytes > GATHERED_BYTES_MAX
                 || self.bundle.len() > GATHERED_WHOLE_BYTES_MAX)
+    }
+
+    /// Says whose the frame is that was added last. Returns how long it is, its body included.
+    #[inline]
+    pub(super) fn end_frame(&mut self, key: Key, origin: Origin, received_ns: u64) -> u32 {
+        let (start, oldest_ns) = match self.entries.last() {
+            Some(last) => (last.end, self.received_ns),
+            None => (0, received_ns),
+        };
+        self.received_ns = oldest_ns.min(received_ns);
+        let end = self.bundle.len() as u32;
+        self.entries.push(Entry { key, end, origin });
+        end - start
     }
 
     /// What it holds from one turn to the next, in bytes.
@@ -57,7 +59,8 @@ impl Gathered {
         self.held_bytes
     }
 
-    fn note_held(&mut self) {
+    /// Counts that anew.
+    pub(super) fn note_held(&mut self) {
         let entries = self.entries.capacity() * size_of::<Entry>();
         self.held_bytes = self.bundle.held_bytes() + entries;
     }
@@ -70,96 +73,4 @@ impl Gathered {
             self.note_held();
         }
     }
-}
-
-impl Core {
-    /// Begins a frame that is to be gathered, of about so many bytes without the body that it
-    /// shares: what is too large has a buffer of its own, so that a client that lags behind on it
-    /// does not hold the others.
-    #[inline]
-    pub(super) fn begin_gathered(&mut self, own_bytes: usize) {
-        if self.gathered.is_full_for(own_bytes) {
-            self.settle_all();
-        }
-    }
-
-    /// Ends a frame that was gathered, and says whose it is.
-    #[inline]
-    pub(super) fn end_gathered(
-        &mut self,
-        key: Key,
-        origin: Origin,
-        own_bytes: usize,
-        received_ns: u64,
-    ) {
-        self.work.spend(PRICE_PUBLISH);
-        self.work.spend_bytes(own_bytes, PRICE_KIB_READ);
-        let gathered = &mut self.gathered;
-        let (start, oldest_ns) = match gathered.entries.last() {
-            Some(last) => (last.end, gathered.received_ns),
-            None => (0, received_ns),
-        };
-        gathered.received_ns = oldest_ns.min(received_ns);
-        let end = gathered.bundle.len() as u32;
-        gathered.entries.push(Entry { key, end, origin });
-        if let Some(connection) = self.connection(key) {
-            connection.outbox.announce(end - start);
-        }
-    }
-
-    /// Puts what was gathered into the outboxes.
-    #[inline]
-    pub(in crate::engine) fn settle(&mut self) {
-        if !self.gathered.is_empty() {
-            self.settle_all();
-        }
-    }
-
-    #[inline(never)]
-    fn settle_all(&mut self) {
-        let buffer = self.gathered.bundle.freeze(&self.doors.interconnect.live);
-        let (buffer, tick) = (Arc::new(buffer), self.clock.tick());
-        let received_ns = self.gathered.received_ns;
-        let segment = Segment::apart(buffer, received_ns, tick, &self.meter);
-        let mut entries = std::mem::take(&mut self.gathered.entries);
-        let settings = Arc::clone(&self.endpoint_settings);
-        let (mut start, mut refused) = (0, 0);
-        for Entry { key, end, origin } in entries.drain(..) {
-            let bytes = std::mem::replace(&mut start, end)..end;
-            let Some(connection) = self.connection(key) else {
-                continue;
-            };
-            connection.outbox.arrive(bytes.end - bytes.start);
-            if connection.phase != Phase::Open {
-                continue;
-            }
-            let slow = &settings[usize::from(connection.endpoint.0)].slow_client;
-            if is_refused(connection, origin, bytes.len(), slow) {
-                refused += 1;
-                continue;
-            }
-            match origin {
-                Origin::Direct => connection.outbox.push(&segment, bytes, 1, origin),
-                _ => connection.outbox.push_control_at(&segment, bytes, origin),
-            }
-            if connection.is_writable {
-                self.mark_dirty(key);
-                continue;
-            }
-            slow::note_growth(self, key);
-            self.mark_dirty(key);
-            if origin == Origin::Direct {
-                slow::enforce(self, key);
-            }
-        }
-        self.gathered.entries = entries;
-        self.gathered.note_held();
-        if refused > 0 {
-            self.count_refused(refused);
-        }
-    }
-}
-
-fn is_refused(connection: &Connection, origin: Origin, bytes: usize, slow: &SlowClient) -> bool {
-    origin == Origin::Direct && !connection.is_writable && slow::refuses(connection, slow, bytes)
 }

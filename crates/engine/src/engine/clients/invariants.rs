@@ -56,6 +56,10 @@ impl Clients {
             !connection.is_lagging || core.lagging.contains(&key),
             "nobody minds its lag"
         );
+        assert!(
+            connection.outbox.announced() == 0 || !core.gathered.is_empty(),
+            "nothing comes of what was announced"
+        );
         let is_to_be_closed = core.doomed.iter().any(|(doomed, _)| *doomed == key);
         assert_eq!(connection.is_doomed, is_to_be_closed, "closed by half");
         let is_leaving = core.leaving.contains(&key) || core.dead.contains(&key);

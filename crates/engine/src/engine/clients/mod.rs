@@ -35,6 +35,7 @@ pub(super) mod refusing;
 pub(super) mod sending;
 pub(super) mod service;
 pub(super) mod session;
+pub(super) mod settling;
 pub(super) mod slow;
 pub(super) mod sweeping;
 pub(super) mod tries;
@@ -61,6 +62,8 @@ pub(in crate::engine) struct Clients {
     /// Connections with a place apart, each with the turn in which it got it. Some may be gone.
     pub(in crate::engine) refusing: VecDeque<(Key, u64)>,
     pub(in crate::engine) tls_buffers: TlsBuffers,
+    /// Where a short frame of two slices is put together for its `send`.
+    assembled: Vec<u8>,
     /// Handshakes of this turn that exchanged, signed or verified keys.
     pub(in crate::engine) costly_handshakes: usize,
 }
@@ -72,6 +75,7 @@ impl Clients {
             endpoints,
             refusing: VecDeque::new(),
             tls_buffers: TlsBuffers::default(),
+            assembled: Vec::new(),
             costly_handshakes: 0,
         }
     }
@@ -107,7 +111,8 @@ impl Clients {
     pub(in crate::engine) fn keep_within_memory(&mut self) {
         self.core.settle();
         slow::sweep_lagging(&mut self.core);
-        self.core.publish_held(self.tls_buffers.held_bytes());
+        let buffers = self.tls_buffers.held_bytes() + self.assembled.capacity();
+        self.core.publish_held(buffers);
         slow::relieve_memory(&mut self.core);
         self.relieve_inbound();
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fanout::bodies::Bundle;
+use crate::fanout::bodies::Body;
+use crate::fanout::bundle::Bundle;
 use crate::fanout::meter::Meter;
 use crate::fanout::segment::LiveBytes;
 
@@ -27,17 +28,14 @@ fn parse(bytes: &[u8]) -> Vec<&str> {
 struct Press {
     live: Arc<LiveBytes>,
     meter: Rc<Meter>,
-    large: Arc<Buffer>,
-    small: Arc<Buffer>,
+    large: Arc<Body>,
+    small: Arc<Body>,
 }
 
 impl Press {
     fn new() -> Press {
         let live = Arc::default();
-        let body = |text: &str| {
-            let buffer = Buffer::new(text.as_bytes().to_vec(), Box::default(), &live);
-            Arc::new(buffer)
-        };
+        let body = |text: &str| Body::new(text.as_bytes(), &live);
         let (large, small) = (body("XXXXX>"), body(">"));
         Press {
             live,
@@ -48,7 +46,7 @@ impl Press {
     }
 
     /// One segment with these frames: heads, and which of them have which body.
-    fn segment(&self, frames: &[(&str, Option<&Arc<Buffer>>)]) -> Rc<Segment> {
+    fn segment(&self, frames: &[(&str, Option<&Arc<Body>>)]) -> Rc<Segment> {
         let mut bundle = Bundle::default();
         for (head, body) in frames {
             bundle.frame().extend_from_slice(head.as_bytes());
@@ -157,6 +155,17 @@ const POLICIES: [Policy; 9] = [
     }),
 ];
 
+/// The frame that is partly sent after so many bytes.
+fn open_at(cut: usize) -> Option<&'static str> {
+    let mut ends = FRAMES.iter().scan(0, |end, frame| {
+        let start = *end;
+        *end += frame.len();
+        Some((start, *end, *frame))
+    });
+    let open = ends.find(|(start, end, _)| *start < cut && cut < *end);
+    open.map(|(_, _, frame)| frame)
+}
+
 /// What goes out where a policy, and control frames before or behind it, come between two bytes.
 fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool; 2], step: usize) {
     let press = Press::new();
@@ -181,19 +190,10 @@ fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool
     push(&mut outbox, controls[0], "<P>");
     let before = outbox.bytes();
     let dropped = policy(&mut outbox);
-    assert_eq!(
-        before - outbox.bytes() >= dropped.bytes,
-        true,
-        "{name} at {cut}"
-    );
+    assert!(before - outbox.bytes() >= dropped.bytes, "{name} at {cut}");
     push(&mut outbox, controls[1], "<Q>");
     outbox.push(&press.control("<close>"), 0..7, 1, Origin::Close);
-    send_all(
-        &mut outbox,
-        step,
-        if step % 2 == 0 { 2 } else { 64 },
-        &mut out,
-    );
+    send_all(&mut outbox, step, if step == 2 { 2 } else { 64 }, &mut out);
     let frames = parse(&out);
     assert_eq!(frames.last(), Some(&"<close>"), "{name} at {cut}");
     let data: Vec<_> = frames
@@ -210,13 +210,7 @@ fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool
     assert_eq!(data_bytes + dropped.bytes, all, "{name} at {cut}");
     let at = |text: &str| frames.iter().position(|frame| *frame == text);
     // Nothing comes between a head and its body; right behind it do control frames.
-    let open = FRAMES.iter().scan(0, |end, frame| {
-        let start = *end;
-        *end += frame.len();
-        Some((start, *end, frame))
-    });
-    let is_open = |(start, end, _): &(usize, usize, &&str)| *start < cut && cut < *end;
-    if let Some((_, _, frame)) = open.clone().find(is_open) {
+    if let Some(frame) = open_at(cut) {
         assert!(
             at(frame).is_some(),
             "{name} at {cut}: the open frame is not dropped"
@@ -341,9 +335,8 @@ proptest! {
         steps in prop::collection::vec((1_usize..20, 0_usize..POLICIES.len()), 0..12),
     ) {
         let press = Press::new();
-        let bodies: Vec<Arc<Buffer>> = (0..4_usize)
-            .map(|bytes| Buffer::new(vec![b'B'; bytes * 3], Box::default(), &press.live))
-            .map(Arc::new)
+        let bodies: Vec<Arc<Body>> = (0..4_usize)
+            .map(|bytes| Body::new(&vec![b'B'; bytes * 3], &press.live))
             .collect();
         let (mut outbox, mut model) = (Outbox::default(), Vec::new());
         for frames in &segments {
