@@ -4,9 +4,9 @@
 //! cargo bench --bench nostr [-- fanout|matching|nagle|flood|stalled]…
 //! ```
 //!
-//! Each part starts relays of its own, on one shard, and loads them over loopback from this process.
-//! Costs are those of the relay's process alone, in nanoseconds of CPU (`/proc/PID/task/*/schedstat`):
-//! ratios of runs that take turns can be trusted, single times cannot. It asks nothing of a test.
+//! Each part starts relays of its own, on one shard, and loads them over loopback from this
+//! process. Costs are those of the relay's process alone, in nanoseconds of CPU (`schedstat` of its
+//! threads): ratios of runs that take turns can be trusted, single times cannot.
 
 use std::alloc::System;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -339,6 +339,18 @@ fn nostr_cost(signer: &Signer) -> f64 {
     (relay.cpu_ns() - before) as f64 / (FANOUT_EVENTS * READERS) as f64
 }
 
+/// Numbers that are the same in each run (SplitMix64).
+fn random() -> impl FnMut() -> u64 {
+    let mut state: u64 = 42;
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
 /// 10,000 subscriptions of 500 authors each, drawn from 100,000 by Zipf's law.
 fn matching() {
     const SUBSCRIPTIONS: u32 = 10_000;
@@ -359,15 +371,7 @@ fn matching() {
         sum += 1.0 / (rank + 1) as f64;
         weights.push(sum);
     }
-    let mut state: u64 = 42;
-    let mut random = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
+    let mut random = random();
     let mut filter = || {
         let authors: std::collections::BTreeSet<[u8; 32]> = (0..AUTHORS)
             .map(|_| {

@@ -103,8 +103,8 @@ fn deliveries(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
     );
     families.counter(
         "corecast_nostr_catch_up_overflows_total",
-        "Subscriptions for which more came than is kept while they get what is stored: they got the \
-         rest from the store.",
+        "Subscriptions for which more came than is kept while they get what is stored: they got \
+         the rest from the store.",
         sum(endpoints, |stats| &stats.catch_up_overflows),
     );
 }

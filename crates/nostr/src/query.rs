@@ -10,8 +10,10 @@ use std::sync::Arc;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::hex::Bytes32;
-use crate::store::Seq;
 use crate::visibility::{PrivateKinds, Viewer};
+
+/// The number of a change: stored events are sent in its order. The first is 1.
+pub type Seq = u64;
 
 /// Where an event is in the order of answers: newest first, then the lower id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -7,10 +7,7 @@ use std::sync::Arc;
 pub use self::memory::MemoryStore;
 use crate::event::Event;
 use crate::hex::Bytes32;
-use crate::query::{Page, Query};
-
-/// The number of a change: stored events are sent in its order. The first is 1.
-pub type Seq = u64;
+use crate::query::{Page, Query, Seq};
 
 /// What became of an event that was to be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +39,8 @@ pub trait Store: Send + Sync + 'static {
     /// The number of the last change that is there to be read.
     fn last_seq(&self) -> Seq;
 
-    /// Goes on with a query: up to `rows` events or `bytes` of their JSON, one event at least, and a
-    /// bounded number of rows looked at.
+    /// Goes on with a query: up to `rows` events or `bytes` of their JSON, one event at least, and
+    /// a bounded number of rows looked at.
     ///
     /// # Errors
     ///

@@ -1,10 +1,9 @@
 //! Events from clients: checked, verified a few at a time, and handed to the store.
 //!
-//! A signature takes as long as ten deliveries, so events wait for theirs, and each turn of the shard
-//! takes a few, of one client after the other: whoever floods the relay with events delays others by
-//! no more. A client for which many wait is not read until half of them are done.
+//! A signature takes as long as ten deliveries, so events wait for theirs, and each turn of the
+//! shard takes a few, of one client after the other: whoever floods the relay with events delays
+//! others by no more. A client of which many wait is not read until half of them are done.
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,117 +11,22 @@ use corecast_nostr::{
     Bytes32, Class, Event, EventError, ParsedEvent, UnverifiedEvent, claimed_id, reply, to_hex,
 };
 
+use super::clock::unix_now;
 use super::mail::{Batch, Fate, Live, Mail, Owed, Submission};
 use super::shard::{Effects, Inner, NostrShard};
 use super::stats::EventResult;
-use super::unix_now;
+use super::waiting::IN_FLIGHT_MAX;
 use crate::engine::OnShard;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// Events of a client that wait, and bytes of their JSON: past these it is not read.
-const WAITING_EVENTS_MAX: usize = 64;
-const WAITING_BYTES_MAX: usize = 1 << 20;
-
-/// The bytes of all events that wait on a shard: past these nobody who sends more is read.
-const QUEUE_BYTES_MAX: usize = 16 << 20;
-
 /// Signatures that are verified in one turn.
 const VERIFIED_PER_TURN: usize = 4;
-
-/// Events of a shard that are on their way to the store and back.
-pub(super) const IN_FLIGHT_MAX: usize = 1_024;
-
-/// Ids of events that a shard has seen accepted, so that they are not verified again.
-const KNOWN_IDS_MAX: usize = 8_192;
 
 /// What an answer to an event of a shard costs it, in nanoseconds.
 const ANSWER_NS: u64 = 3_000;
 
 const DUPLICATE: &str = "duplicate: already have this event";
-
-/// The events of a client that wait.
-#[derive(Default)]
-struct Waiting {
-    events: VecDeque<UnverifiedEvent>,
-    bytes: usize,
-    /// Whether it is not read.
-    is_held: bool,
-}
-
-/// The events that wait on a shard.
-#[derive(Default)]
-pub(super) struct Ingest {
-    waiting: HashMap<ConnectionId, Waiting>,
-    /// Whose turn it is: each client has one event verified and goes to the back.
-    order: VecDeque<ConnectionId>,
-    bytes: usize,
-    in_flight: usize,
-    known: HashSet<Bytes32>,
-    /// The same, the oldest first.
-    known_order: VecDeque<Bytes32>,
-}
-
-impl Ingest {
-    pub(super) fn holds(&self, client: ConnectionId) -> bool {
-        self.waiting
-            .get(&client)
-            .is_some_and(|waiting| waiting.is_held)
-    }
-
-    /// Queues an event. Returns whether its client is not to be read from now on.
-    fn push(&mut self, from: ConnectionId, event: UnverifiedEvent) -> bool {
-        let bytes = event.event().body().len();
-        self.bytes += bytes;
-        let waiting = self.waiting.entry(from).or_default();
-        if waiting.events.is_empty() {
-            self.order.push_back(from);
-        }
-        waiting.bytes += bytes;
-        waiting.events.push_back(event);
-        let is_full = waiting.events.len() >= WAITING_EVENTS_MAX
-            || waiting.bytes >= WAITING_BYTES_MAX
-            || self.bytes >= QUEUE_BYTES_MAX;
-        let begins = is_full && !waiting.is_held;
-        waiting.is_held |= is_full;
-        begins
-    }
-
-    /// The next event, who has sent it, and whether that client may be read again.
-    fn pop(&mut self) -> Option<(ConnectionId, UnverifiedEvent, bool)> {
-        let from = self.order.pop_front()?;
-        let waiting = self.waiting.get_mut(&from)?;
-        let event = waiting.events.pop_front()?;
-        let bytes = event.event().body().len();
-        self.bytes -= bytes;
-        waiting.bytes -= bytes;
-        let is_half_empty = waiting.events.len() <= WAITING_EVENTS_MAX / 2
-            && waiting.bytes <= WAITING_BYTES_MAX / 2;
-        let ends = waiting.is_held && is_half_empty;
-        waiting.is_held &= !is_half_empty;
-        match waiting.events.is_empty() {
-            true => {
-                self.waiting.remove(&from);
-            }
-            false => self.order.push_back(from),
-        }
-        Some((from, event, ends))
-    }
-
-    /// Notes an event that will be known for as long as it is remembered: not one that a newer
-    /// version may replace.
-    fn remember(&mut self, event: &Event) {
-        let is_replaced = matches!(event.class(), Class::Replaceable | Class::Addressable);
-        if !is_replaced && self.known.insert(*event.id()) {
-            self.known_order.push_back(*event.id());
-        }
-        if self.known_order.len() > KNOWN_IDS_MAX
-            && let Some(oldest) = self.known_order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-}
 
 /// Why an event is refused, before anything is known of its signature.
 enum Refused {
@@ -188,14 +92,14 @@ impl Inner {
             ));
         }
         event.check(&settings.events, now)?;
-        if self.ingest.known.contains(&event.id) {
+        if self.ingest.knows(&event.id) {
             return Err(Refused::Known);
         }
         event.check_further(&settings.events, now)?;
         let event = event.into_unverified();
         if !settings.has_auth() && settings.private.contains(event.event().kind()) {
-            let told = "blocked: events of this kind are for their recipients alone, and nobody can \
-                        prove to be one here";
+            let told = "blocked: events of this kind are for their recipients alone, and nobody \
+                        can prove to be one here";
             return Err(Refused::Reason(told.to_owned()));
         }
         if event.event().is_protected() {
@@ -257,7 +161,7 @@ impl Inner {
                 }
             }
         }
-        !self.ingest.order.is_empty() && self.ingest.in_flight < IN_FLIGHT_MAX
+        !self.ingest.is_empty() && self.ingest.in_flight < IN_FLIGHT_MAX
     }
 
     fn take_verified(

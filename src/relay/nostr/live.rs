@@ -1,15 +1,15 @@
 //! Events to those whose subscriptions they are for, a bounded number of deliveries at a time.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::clock::unix_now;
 use super::mail::{Live, Mail};
 use super::shard::{Inner, NostrShard};
-use super::unix_now;
 use crate::engine::OnShard;
 use crate::wire::frame::MessageKind;
 
-/// What a delivery costs: to find out whether it is one, to queue it and to send it, in nanoseconds.
+/// What a delivery costs: to find out whether it is one, to queue it and to send it, in
+/// nanoseconds.
 const DELIVERY_NS: u64 = 3_500;
 
 /// What it costs to compare an event with a filter, in nanoseconds.
@@ -20,22 +20,6 @@ const FOUND_NS: u64 = 1_000;
 
 /// Batches of events that may wait on a shard: it takes no more mail before they are fewer.
 const BATCHES_MAX: usize = 64;
-
-/// Events that are yet to be delivered.
-#[derive(Default)]
-pub(super) struct Deliveries {
-    batches: VecDeque<Arc<Mail>>,
-    /// The event of the first batch that is under way.
-    event: usize,
-    /// The subscriptions that this event is for, and the next of them. Empty: they are yet to be
-    /// found.
-    found: Option<Vec<u32>>,
-    next: usize,
-    /// Its number on this shard: it is for subscriptions that are older.
-    number: u64,
-    /// Kept for its capacity.
-    spare: Vec<u32>,
-}
 
 impl Inner {
     /// The number of the event that was looked up last: subscriptions from now on are younger.

@@ -6,6 +6,9 @@
 //! (`threads.rs`); they answer by mail. What is stored goes to all shards that have subscriptions,
 //! each of which finds in its own index whom it is for (`live.rs`), and is encoded once.
 
+mod catch_up;
+mod clock;
+mod deliveries;
 mod http;
 mod ingest;
 mod live;
@@ -14,15 +17,17 @@ mod settings;
 mod shard;
 mod stats;
 mod subscriptions;
+mod table;
 mod threads;
+mod waiting;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use self::clock::unix_now;
 use self::http::Documents;
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
@@ -31,6 +36,7 @@ use self::shard::{Effects, Inner, NostrShard, Shared};
 pub use self::stats::NostrStats;
 pub(crate) use self::stats::{Count, EventResult, QueryResult};
 use self::threads::Common;
+use self::waiting::IN_FLIGHT_MAX;
 use crate::engine::{
     Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request, Responder,
     Service, Session,
@@ -41,7 +47,7 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
 /// Events that are on their way to the thread that writes: as many as all shards may have.
-const SUBMISSIONS_MAX: usize = ingest::IN_FLIGHT_MAX * SHARDS_MAX;
+const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
 
 /// A Nostr relay at an exact path.
 pub struct Nostr {
@@ -125,12 +131,6 @@ impl Nostr {
 trait Run: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send {}
 
 impl<F: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send> Run for F {}
-
-/// Seconds since 1970.
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
 
 impl Endpoint for Nostr {
     type State = ();

@@ -7,13 +7,13 @@ use std::sync::{Arc, PoisonError};
 use corecast_nostr::{Bytes32, Challenge, Event, SubscriptionId, Viewer, reply};
 use crossbeam_channel::Sender;
 
-use super::ingest::Ingest;
-use super::live::Deliveries;
+use super::deliveries::Deliveries;
 use super::mail::{Job, Letter, Mail, Submission};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
-use super::subscriptions::Subscriptions;
+use super::table::Subscriptions;
 use super::threads::Common;
+use super::waiting::Ingest;
 use crate::engine::{Client, Local, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;

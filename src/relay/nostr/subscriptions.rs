@@ -6,19 +6,17 @@
 //! is among those. So each event comes once, whichever way. Where too much comes meanwhile it is
 //! dropped and read from the store as well, by its number, until nothing is left.
 
-mod catch_up;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use corecast_nostr::{Event, Filter, FilterError, LiveIndex, Query, Seq, SubscriptionId, reply};
-use slab::Slab;
+use corecast_nostr::{Event, Filter, FilterError, Query, Seq, SubscriptionId, reply};
 
-pub(super) use self::catch_up::CatchUp;
+use super::catch_up::CatchUp;
 use super::mail::{Answer, Job, Place, Request, Task, Told};
 use super::shard::{Effects, Inner, NostrShard, next_generation, send_stored};
 use super::stats::QueryResult;
+use super::table::Subscription;
 use crate::engine::{Client, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
@@ -28,48 +26,6 @@ const LOW_WATER_BYTES: usize = 64 << 10;
 
 /// What a row that was read costs a shard, in nanoseconds.
 const ROW_NS: u64 = 1_000;
-
-/// A subscription of a client.
-pub(super) struct Subscription {
-    pub(super) client: ConnectionId,
-    /// Its name, as JSON.
-    name: Box<str>,
-    /// What comes before each event.
-    pub(super) head: Box<str>,
-    /// The REQ that it is about.
-    generation: u64,
-    /// Of the events that the shard has looked up, later ones are for it.
-    pub(super) born: u64,
-    /// Events up to this number it gets from the store.
-    pub(super) snapshot: Seq,
-    /// What it has not got of the store, if anything.
-    pub(super) catch_up: Option<Box<CatchUp>>,
-    begun: Instant,
-}
-
-/// The subscriptions of a shard.
-#[derive(Default)]
-pub(super) struct Subscriptions {
-    slots: Slab<Subscription>,
-    index: LiveIndex,
-}
-
-impl Subscriptions {
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Subscription> {
-        self.slots.get_mut(slot as usize)
-    }
-
-    /// The subscription of that REQ, unless another one has taken its place.
-    fn at(&mut self, place: Place) -> Option<&mut Subscription> {
-        let subscription = self.get_mut(place.slot)?;
-        (subscription.generation == place.generation).then_some(subscription)
-    }
-
-    /// Adds those that an event is for. Returns how many filters were compared with it.
-    pub(super) fn find(&mut self, event: &Event, found: &mut Vec<u32>) -> usize {
-        self.index.find(event, |slot| found.push(slot))
-    }
-}
 
 /// Why a query is refused.
 enum Refused {
@@ -471,16 +427,6 @@ impl Inner {
         if let Some(state) = self.clients.get_mut(&job.client) {
             state.later.push(job);
             client.await_low_water(LOW_WATER_BYTES);
-        }
-    }
-}
-
-impl Subscription {
-    /// It has got from the store what has numbers up to this one.
-    fn see(&mut self, snapshot: Seq) {
-        self.snapshot = self.snapshot.max(snapshot);
-        if let Some(catch_up) = &mut self.catch_up {
-            catch_up.drop_until(snapshot);
         }
     }
 }

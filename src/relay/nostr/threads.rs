@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use corecast_nostr::{Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::clock::unix_now;
 use super::mail::{Answer, Batch, Fate, Job, Live, Mail, Owed, Request, Submission, Task, Told};
 use super::stats::NostrStats;
-use super::unix_now;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 

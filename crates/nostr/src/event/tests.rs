@@ -60,7 +60,7 @@ fn another_spelling_is_the_same_event() {
 /// An event that others have made, with its id and signature.
 #[test]
 fn an_event_from_elsewhere_holds() {
-    let json = r#"{"id":"dc90c95f09947507c1044e8f48bcf6350aa6bff1507dd4acfc755b9239b5c962","pubkey":"3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d","created_at":1644271588,"kind":1,"tags":[],"content":"now that https://blueskyweb.org/blog/2-7-2022-overview was announced we can stop working on nostr?","sig":"230e9d8f0ddaf7eb70b5f7741ccfa37e87a455c9a469282e3464e2052d3192cd63a167e196e381ef9d7e69e9ea43af2443b839974dc85d8aaab9efe1d9296524"}"#;
+    let json = include_str!("elsewhere.json").trim_end();
     let parsed = ParsedEvent::parse(json).expect("an event");
     assert_eq!(parsed.check_id(), Ok(()));
     assert_eq!(
@@ -152,27 +152,24 @@ fn a_wrong_id_and_a_wrong_signature_are_told_apart() {
     assert_eq!(verify(&json).err(), Some(EventError::NoKey));
 }
 
+const NOW: u64 = 1_700_000_000;
+
+/// What the event of this draft is refused for.
+fn check(draft: Draft, limits: &EventLimits) -> Option<EventError> {
+    let event = signer().sign(draft);
+    let parsed = ParsedEvent::parse(event.json()).expect("an event");
+    let checked = parsed.check(limits, NOW);
+    checked
+        .and_then(|()| parsed.check_further(limits, NOW))
+        .err()
+}
+
 #[test]
 fn limits_are_checked_cheapest_first() {
-    let now = 1_700_000_000;
-    let check = |draft: Draft, limits: &EventLimits| {
-        let event = signer().sign(draft);
-        let parsed = ParsedEvent::parse(event.json()).expect("an event");
-        let checked = parsed.check(limits, now);
-        checked
-            .and_then(|()| parsed.check_further(limits, now))
-            .err()
-    };
     let with = |change: fn(&mut Draft)| {
         let mut draft = draft("x");
         change(&mut draft);
         check(draft, &limits())
-    };
-    let tag = |items: &[&str]| {
-        items
-            .iter()
-            .map(|item| (*item).to_owned())
-            .collect::<Vec<_>>()
     };
     assert_eq!(with(|_| {}), None);
     assert_eq!(with(|draft| draft.created_at += 900), None);
@@ -188,14 +185,6 @@ fn limits_are_checked_cheapest_first() {
         with(|draft| draft.tags = vec![vec![]; 6]),
         Some(EventError::TooManyTags(5))
     );
-    let expiring = |time: &str| {
-        let mut draft = draft("x");
-        draft.tags.push(tag(&["expiration", time]));
-        check(draft, &limits())
-    };
-    assert_eq!(expiring("1700000000"), Some(EventError::Expired));
-    assert_eq!(expiring("1700000001"), None);
-    assert!(matches!(expiring("soon"), Some(EventError::Form(_))));
     let content = |text: &str, chars| {
         let limits = EventLimits {
             content_chars: Some(chars),
@@ -214,7 +203,7 @@ fn limits_are_checked_cheapest_first() {
         ..limits()
     };
     let aged = Draft {
-        created_at: now - 11,
+        created_at: NOW - 11,
         ..draft("x")
     };
     assert_eq!(check(aged, &old), Some(EventError::TooOld));
@@ -231,6 +220,20 @@ fn limits_are_checked_cheapest_first() {
         },
     );
     assert_eq!(large, Some(EventError::TooLarge(400)));
+}
+
+#[test]
+fn what_has_expired_is_refused() {
+    let expiring = |time: &str| {
+        let mut draft = draft("x");
+        draft
+            .tags
+            .push(vec!["expiration".to_owned(), time.to_owned()]);
+        check(draft, &limits())
+    };
+    assert_eq!(expiring("1700000000"), Some(EventError::Expired));
+    assert_eq!(expiring("1700000001"), None);
+    assert!(matches!(expiring("soon"), Some(EventError::Form(_))));
 }
 
 #[test]

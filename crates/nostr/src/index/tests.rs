@@ -130,7 +130,7 @@ proptest! {
         prop_assert!(index.kinds.is_empty() && index.others.is_empty());
     }
 
-    /// Page by page, a query has what the filters say, newest first, and knows whether there is more.
+    /// Page by page, a query has what the filters say, newest first, and knows of more.
     #[test]
     fn a_query_has_what_the_filters_say(
         filters in vec(filters(&events()), 1..4),

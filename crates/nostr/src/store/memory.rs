@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Outcome, Seq, Store, StoreError};
+use super::{Outcome, Store, StoreError};
 use crate::event::{Event, EventAddress};
 use crate::filter::Filter;
 use crate::hex::Bytes32;
-use crate::query::{Page, Position, Query};
+use crate::query::{Page, Position, Query, Seq};
 
 /// Rows that a page looks at under one lock.
 const ROWS_LOOKED_AT_MAX: usize = 4_096;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use corecast_nostr::Seq;
 
-use super::super::mail::{Live, Request};
+use super::mail::{Live, Request};
 use crate::fanout::shared_body::SharedBody;
 
 /// Most events that are kept for a subscription, and most bytes of them.
@@ -12,7 +12,7 @@ const KEPT_EVENTS_MAX: usize = 256;
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
 /// A subscription that is not level with the store.
-pub(in super::super) struct CatchUp {
+pub(super) struct CatchUp {
     request: Request,
     /// Number and body of each, in the order in which they came.
     kept: VecDeque<(Option<Seq>, SharedBody)>,
@@ -36,7 +36,7 @@ impl CatchUp {
 
     /// Keeps an event. Returns whether it is the one that is too much: then none are kept, until it
     /// begins again.
-    pub(in super::super) fn keep(&mut self, live: &Live) -> bool {
+    pub(super) fn keep(&mut self, live: &Live) -> bool {
         if self.has_overflowed {
             return false;
         }

@@ -1,0 +1,62 @@
+//! The subscriptions of a shard.
+
+use std::time::Instant;
+
+use corecast_nostr::{Event, LiveIndex, Seq};
+use slab::Slab;
+
+use super::catch_up::CatchUp;
+use super::mail::Place;
+use crate::fanout::ConnectionId;
+
+/// A subscription of a client.
+pub(super) struct Subscription {
+    pub(super) client: ConnectionId,
+    /// Its name, as JSON.
+    pub(super) name: Box<str>,
+    /// What comes before each event.
+    pub(super) head: Box<str>,
+    /// The REQ that it is about.
+    pub(super) generation: u64,
+    /// Of the events that the shard has looked up, later ones are for it.
+    pub(super) born: u64,
+    /// Events up to this number it gets from the store.
+    pub(super) snapshot: Seq,
+    /// What it has not got of the store, if anything.
+    pub(super) catch_up: Option<Box<CatchUp>>,
+    pub(super) begun: Instant,
+}
+
+/// The subscriptions of a shard.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    pub(super) slots: Slab<Subscription>,
+    pub(super) index: LiveIndex,
+}
+
+impl Subscriptions {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Subscription> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// The subscription of that REQ, unless another one has taken its place.
+    pub(super) fn at(&mut self, place: Place) -> Option<&mut Subscription> {
+        let subscription = self.get_mut(place.slot)?;
+        (subscription.generation == place.generation).then_some(subscription)
+    }
+
+    /// Adds those that an event is for. Returns how many filters were compared with it.
+    pub(super) fn find(&mut self, event: &Event, found: &mut Vec<u32>) -> usize {
+        self.index.find(event, |slot| found.push(slot))
+    }
+}
+
+impl Subscription {
+    /// It has got from the store what has numbers up to this one.
+    pub(super) fn see(&mut self, snapshot: Seq) {
+        self.snapshot = self.snapshot.max(snapshot);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.drop_until(snapshot);
+        }
+    }
+}
