@@ -11,7 +11,7 @@ mod http;
 mod live;
 mod queries;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corecast::engine::EndpointSettings;
@@ -170,11 +170,14 @@ fn tags(tags: &[&[&str]]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// An event of that kind, a number of seconds ago.
+static BEGAN: OnceLock<u64> = OnceLock::new();
+
+/// An event of that kind, a number of seconds before the test began: so that two of them are as far
+/// apart as they say.
 fn event(secret: u8, kind: u16, ago: u64, of: &[&[&str]]) -> Event {
     let content = format!("{kind} {ago}");
     signer(secret).sign(Draft {
-        created_at: now() - ago,
+        created_at: *BEGAN.get_or_init(now) - ago,
         kind,
         tags: tags(of),
         content,
