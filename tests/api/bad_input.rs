@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::Shutdown;
 
-use corecast::config::API_PATHS;
+use corecast::config::{API_PATHS, EndpointConfig, EndpointKind};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
@@ -62,7 +62,7 @@ fn expect(path: &str, answer: &Answer, status: u16, code: &str) {
 
 fn status_of(code: &str) -> u16 {
     match code {
-        "unknown_endpoint" | "no_users" => 404,
+        "unknown_endpoint" | "no_users" | "no_rooms" => 404,
         _ => 400,
     }
 }
@@ -342,6 +342,7 @@ const PUBLISH: &[(&str, &str)] = &[
         "unknown_endpoint",
     ),
     (r#"{"endpoint":"hub","user":"u","text":"t"}"#, "no_users"),
+    (r#"{"endpoint":"nostr","room":"/x","text":"t"}"#, "no_rooms"),
 ];
 
 const DISCONNECT: &[(&str, &str)] = &[
@@ -371,7 +372,10 @@ const DISCONNECT: &[(&str, &str)] = &[
 
 #[test]
 fn every_wrong_body_has_a_code() {
-    let relay = Relay::start(1);
+    let relay = Relay::with(1, |config| {
+        let nostr = EndpointConfig::new(EndpointKind::Nostr, "/nostr");
+        config.endpoints.insert("nostr".to_owned(), nostr);
+    });
     let deep = "[".repeat(100_000);
     let reason = "r".repeat(124);
     let long = format!(r#"{{"endpoint":"hub","room":"/x","reason":"{reason}"}}"#);

@@ -22,6 +22,8 @@ pub(super) enum Code {
     UnknownEndpoint,
     /// The endpoint's connections have no user names.
     NoUsers,
+    /// The endpoint's connections are in no rooms that could be published to.
+    NoRooms,
     /// The message is larger than the endpoint's connections may send themselves.
     MessageTooLarge,
     /// There is too much to do; nothing has happened, and it may be tried again.
@@ -34,7 +36,7 @@ impl Code {
     fn status(self) -> u16 {
         match self {
             Code::BadJson | Code::BadField | Code::BadQuery => 400,
-            Code::UnknownEndpoint | Code::NoUsers => 404,
+            Code::UnknownEndpoint | Code::NoUsers | Code::NoRooms => 404,
             Code::MessageTooLarge => 413,
             Code::Busy | Code::Timeout => 503,
         }

@@ -121,6 +121,10 @@ fn message(
     content: Content<'_>,
 ) -> Result<(MessageKind, Vec<u8>), ApiError> {
     let (kind, payload) = match (target.kind, room) {
+        (EndpointKind::Nostr, _) => {
+            let text = "the endpoint has no rooms: its clients get signed events of each other";
+            return Err(ApiError::new(Code::NoRooms, text));
+        }
         (EndpointKind::PubSub, Some(room)) => (MessageKind::Text, event(room, content)?),
         _ => match content {
             Content::Text(text) => (MessageKind::Text, text.into_owned().into_bytes()),
