@@ -60,7 +60,14 @@ fn another_spelling_is_the_same_event() {
 /// An event that others have made, with its id and signature.
 #[test]
 fn an_event_from_elsewhere_holds() {
-    let json = r#"{"id":"dc90c95f09947507c1044e8f48bcf6350aa6bff1507dd4acfc755b9239b5c962","pubkey":"3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d","created_at":1644271588,"kind":1,"tags":[],"content":"now that https://blueskyweb.org/blog/2-7-2022-overview was announced we can stop working on nostr?","sig":"230e9d8f0ddaf7eb70b5f7741ccfa37e87a455c9a469282e3464e2052d3192cd63a167e196e381ef9d7e69e9ea43af2443b839974dc85d8aaab9efe1d9296524"}"#;
+    let json = concat!(
+        r#"{"id":"dc90c95f09947507c1044e8f48bcf6350aa6bff1507dd4acfc755b9239b5c962","pubkey":"3b"#,
+        r#"f0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d","created_at":16442715"#,
+        r#"88,"kind":1,"tags":[],"content":"now that https://blueskyweb.org/blog/2-7-2022-overvi"#,
+        r#"ew was announced we can stop working on nostr?","sig":"230e9d8f0ddaf7eb70b5f7741ccfa3"#,
+        r#"7e87a455c9a469282e3464e2052d3192cd63a167e196e381ef9d7e69e9ea43af2443b839974dc85d8aaab"#,
+        r#"9efe1d9296524"}"#,
+    );
     let parsed = ParsedEvent::parse(json).expect("an event");
     assert_eq!(parsed.check_id(), Ok(()));
     assert_eq!(
@@ -76,7 +83,13 @@ fn an_event_from_elsewhere_holds() {
 /// By nostr-tools, whose hash is of what `JSON.stringify` writes.
 #[test]
 fn an_id_may_be_the_hash_of_escaped_control_characters() {
-    let json = r#"{"id":"8f2475696578e5091929e578a751ef83d7884d532d2717da59d313589853a4c0","pubkey":"989c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f","created_at":1700000000,"kind":1,"tags":[["t","\u0001x"]],"content":"a\u0000b\u001fé","sig":"badfba9aeadea4a0965b111d33b761434ab7cee650ba6ca6498427bf3509a987f9c20fd59e94111cbeaf8320a46fa3da7782397edb40a2696ad6c5e4e9223674"}"#;
+    let json = concat!(
+        r#"{"id":"8f2475696578e5091929e578a751ef83d7884d532d2717da59d313589853a4c0","pubkey":"98"#,
+        r#"9c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f","created_at":17000000"#,
+        r#"00,"kind":1,"tags":[["t","\u0001x"]],"content":"a\u0000b\u001fé","sig":"badfba9aeadea"#,
+        r#"4a0965b111d33b761434ab7cee650ba6ca6498427bf3509a987f9c20fd59e94111cbeaf8320a46fa3da77"#,
+        r#"82397edb40a2696ad6c5e4e9223674"}"#,
+    );
     let parsed = ParsedEvent::parse(json).expect("an event");
     assert_eq!(parsed.check_id(), Ok(()));
     let event = parsed.into_unverified().verify().expect("a signature");

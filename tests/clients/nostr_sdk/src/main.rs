@@ -1,8 +1,8 @@
 //! The Nostr relay driven by the crate `nostr-sdk`: what its users see of it, over real sockets.
 //!
-//! `scripts/test-clients nostr-crate` builds and runs it; CORECAST_BIN is the relay. The tests share
-//! one relay, each with keys of its own. Nothing is awaited without a deadline, and nothing is
-//! slept for.
+//! `scripts/test-clients nostr-crate` builds and runs it; CORECAST_BIN is the relay. The tests
+//! share one relay, each with keys of its own. Nothing is awaited without a deadline, and nothing
+//! is slept for.
 
 mod relay;
 
