@@ -10,6 +10,8 @@ mod decoder;
 mod deflate;
 mod handshake;
 mod http_head;
+mod nostr_filter;
+mod nostr_message;
 mod pieces;
 mod proxy;
 mod readers;
@@ -29,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),
@@ -38,6 +40,9 @@ pub const TARGETS: [Target; 6] = [
     // A short YAML text of aliases may unfold to 131,072 values.
     Target::new("config", 96 * MIB, config::config),
     Target::new("proxy", MIB, proxy::proxy),
+    // Each of both reads its input several times, in several forms.
+    Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
+    Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
 ];
 
 const MIB: usize = 1 << 20;

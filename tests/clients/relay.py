@@ -12,11 +12,12 @@ DEADLINE_S = 30
 
 
 class Relay:
-    """A running relay. `settings` are values for --set; it listens on a free port of 127.0.0.1."""
+    """A running relay. `settings` are values for --set; it listens on 127.0.0.1, on a free port
+    unless one is given."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, port=0):
         self.directory = tempfile.TemporaryDirectory(prefix="corecast-clients-")
-        command = [os.environ["CORECAST_BIN"], "--port", "0"]
+        command = [os.environ["CORECAST_BIN"], "--port", str(port)]
         for setting in ("metrics.port=0", "server.host=127.0.0.1", "engine.shards=2", *settings):
             command += ["--set", setting]
         self.process = subprocess.Popen(

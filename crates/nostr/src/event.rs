@@ -109,11 +109,16 @@ impl<'m> ParsedEvent<'m> {
 
     /// Whether the id is the hash of the event.
     ///
+    /// NIP-01 hashes control characters as they are. What most clients sign with hashes the JSON
+    /// that its language writes, which escapes them, and that is taken as well.
+    ///
     /// # Errors
     ///
     /// It is another event's, or nobody's.
     pub fn check_id(&self) -> Result<(), EventError> {
-        match self.computed_id() == self.id {
+        let is_hash = self.computed_id() == self.id
+            || self.may_have_controls() && self.computed_id_as_json() == self.id;
+        match is_hash {
             true => Ok(()),
             false => Err(EventError::WrongId),
         }
@@ -121,6 +126,19 @@ impl<'m> ParsedEvent<'m> {
 
     fn computed_id(&self) -> Bytes32 {
         let tags = self.tags_hashed.as_ref().unwrap_or(&self.tags_json);
+        self.hash(tags, json::append_hashed)
+    }
+
+    fn computed_id_as_json(&self) -> Bytes32 {
+        self.hash(&self.tags_json, json::append_string)
+    }
+
+    /// In canonical JSON there are none but the seven.
+    fn may_have_controls(&self) -> bool {
+        self.tags_hashed.is_some() || matches!(self.content, Content::Other(_))
+    }
+
+    fn hash(&self, tags: &str, append: fn(&mut String, &str)) -> Bytes32 {
         let mut text = String::with_capacity(self.bytes.max(128));
         text.push_str("[0,\"");
         text.push_str(&hex::to_hex(&self.pubkey));
@@ -129,7 +147,7 @@ impl<'m> ParsedEvent<'m> {
         text.push(',');
         match &self.content {
             Content::Canonical(raw) => text.push_str(raw),
-            Content::Other(content) => json::append_hashed(&mut text, content),
+            Content::Other(content) => append(&mut text, content),
         }
         text.push(']');
         let hash = digest(&SHA256, text.as_bytes());

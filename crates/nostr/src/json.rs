@@ -37,7 +37,7 @@ pub(crate) fn is_canonical(raw: &str) -> bool {
 
 /// Appends a string as the hash of an event has it.
 pub(crate) fn append_hashed(to: &mut String, text: &str) {
-    append(to, text, |to, control| to.push(control));
+    append(to, text, String::push);
 }
 
 /// Appends a string as JSON.

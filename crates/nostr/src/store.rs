@@ -9,6 +9,9 @@ use crate::event::Event;
 use crate::hex::Bytes32;
 use crate::query::{Page, Query, Seq};
 
+/// An event, and its number.
+pub type Numbered = (Seq, Arc<Event>);
+
 /// What became of an event that was to be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -59,7 +62,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// The store cannot be read.
-    fn since(&self, after: Seq, rows: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError>;
+    fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError>;
 
     /// Whether an event with that id is there.
     fn contains(&self, id: &Bytes32) -> bool;

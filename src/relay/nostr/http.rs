@@ -169,10 +169,11 @@ fn page(settings: &NostrSettings) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title>\
          <style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;\
-         max-width:40em;margin:4em auto;padding:0 1em}}</style></head><body><h1>{name}</h1>\
+         background:Canvas;max-width:40em;margin:4em auto;padding:0 1em}}</style></head>\
+         <body><main><h1>{name}</h1>\
          <p>{description}</p><p>This address is a <a href=\"https://nostr.com\">Nostr</a> relay: \
          add it to the relays of your client, with <code>wss://</code> in place of \
-         <code>https://</code>.</p><p>NIPs: {nips}</p></body></html>\n",
+         <code>https://</code>.</p><p>NIPs: {nips}</p></main></body></html>\n",
         description = text(&settings.info.description),
         nips = nips.join(", "),
     )

@@ -73,6 +73,33 @@ fn an_event_from_elsewhere_holds() {
     );
 }
 
+/// By nostr-tools, whose hash is of what `JSON.stringify` writes.
+#[test]
+fn an_id_may_be_the_hash_of_escaped_control_characters() {
+    let json = concat!(
+        r#"{"id":"8f2475696578e5091929e578a751ef83d7884d532d2717da59d313589853a4c0","pubkey":"98"#,
+        r#"9c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f","created_at":17000000"#,
+        r#"00,"kind":1,"tags":[["t","\u0001x"]],"content":"a\u0000b\u001fé","sig":"badfba9aeadea"#,
+        r#"4a0965b111d33b761434ab7cee650ba6ca6498427bf3509a987f9c20fd59e94111cbeaf8320a46fa3da77"#,
+        r#"82397edb40a2696ad6c5e4e9223674"}"#,
+    );
+    let parsed = ParsedEvent::parse(json).expect("an event");
+    assert_eq!(parsed.check_id(), Ok(()));
+    let event = parsed.into_unverified().verify().expect("a signature");
+    assert_eq!(event.json(), json);
+    let other_spelling = json.replace("a\\u0000", "\\u0061\\u0000");
+    assert_ne!(other_spelling, json);
+    let parsed = ParsedEvent::parse(&other_spelling).expect("an event");
+    assert_eq!(parsed.check_id(), Ok(()));
+    // Neither form, nor one in the tags and the other in the content, is of another event.
+    for (of, wrong) in [("a\\u0000", "a"), ("\\u0001x", "x")] {
+        let changed = json.replace(of, wrong);
+        assert_ne!(changed, json);
+        let parsed = ParsedEvent::parse(&changed).expect("an event");
+        assert_eq!(parsed.check_id(), Err(EventError::WrongId));
+    }
+}
+
 #[test]
 fn what_is_not_an_event_is_refused_by_name() {
     let event = signer().sign(draft("x"));
