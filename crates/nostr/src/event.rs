@@ -77,7 +77,7 @@ impl<'m> ParsedEvent<'m> {
         if !json.trim_ascii_start().starts_with('{') {
             return Err(EventError::NoObject);
         }
-        let shape = |error: serde_json::Error| EventError::Shape(told(&error));
+        let shape = |error: serde_json::Error| EventError::Shape(json::told(&error));
         let fields: Fields<'m> = serde_json::from_str(json).map_err(shape)?;
         let tags: Vec<Vec<Text<'m>>> = serde_json::from_str(fields.tags.get())
             .map_err(|_| EventError::Form("tags must be arrays of strings"))?;
@@ -268,13 +268,6 @@ fn forms_of_tags(raw: &str, tags: &[Vec<Text<'_>>]) -> (String, Option<String>) 
         text
     };
     (form(json::append_string), Some(form(json::append_hashed)))
-}
-
-/// What serde says, without the place: clients see the event, not our view of it.
-fn told(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    text[..end].to_owned()
 }
 
 /// An event whose id is right, and whose signature is yet to be verified.

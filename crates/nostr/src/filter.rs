@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::event::{Event, letter_of};
 use crate::hex::{self, Bytes32};
-use crate::json::Text;
+use crate::json::{Text, cut, told};
 
 /// Why a filter is not taken. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -47,11 +47,7 @@ impl Filter {
     ///
     /// It is no filter, or one with an unknown key.
     pub fn parse(json: &str) -> Result<Filter, FilterError> {
-        let invalid = |error: serde_json::Error| {
-            let text = error.to_string();
-            let end = text.rfind(" at line ").unwrap_or(text.len());
-            FilterError::Invalid(text[..end].to_owned())
-        };
+        let invalid = |error: serde_json::Error| FilterError::Invalid(told(&error));
         let parsed: Parsed = serde_json::from_str(json).map_err(invalid)?;
         match parsed.unknown {
             Some(key) => Err(FilterError::Unsupported(key)),
@@ -148,7 +144,9 @@ impl<'de> Visitor<'de> for Keys {
                     }
                     None => {
                         map.next_value::<serde::de::IgnoredAny>()?;
-                        parsed.unknown.get_or_insert_with(|| format!("{key:?}"));
+                        parsed
+                            .unknown
+                            .get_or_insert_with(|| format!("{:?}", cut(key)));
                         true
                     }
                 },
@@ -216,7 +214,7 @@ mod tests {
     use super::*;
     use crate::event::{Draft, Signer};
 
-    fn told(json: &str) -> String {
+    fn refused(json: &str) -> String {
         Filter::parse(json).expect_err(json).to_string()
     }
 
@@ -278,7 +276,18 @@ mod tests {
                 "unsupported: the filter has an unknown key \"&t\"",
             ),
         ] {
-            assert!(told(json).contains(text), "{} for {json}", told(json));
+            assert!(refused(json).contains(text), "{} for {json}", refused(json));
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_repeat_all_that_a_client_says() {
+        let long = "é".repeat(10_000);
+        for json in [
+            format!("{{\"{long}\":1}}"),
+            format!("{{\"kinds\":\"{long}\"}}"),
+        ] {
+            assert!(refused(&json).len() < 600, "{json}");
         }
     }
 

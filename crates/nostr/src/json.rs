@@ -12,6 +12,24 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub(crate) struct Text<'m>(#[serde(borrow)] pub(crate) Cow<'m, str>);
 
+/// Most characters of a client's own text in an answer.
+const TOLD_CHARS_MAX: usize = 200;
+
+/// The beginning of a text of a client's, for an answer that says what is wrong with it.
+pub(crate) fn cut(text: &str) -> &str {
+    match text.char_indices().nth(TOLD_CHARS_MAX) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+/// What serde says of a text, without the place: what it counts from is not what was sent.
+pub(crate) fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    cut(&text[..end]).to_owned()
+}
+
 /// Whether `raw`, which is valid JSON of strings and arrays, is what both forms would be: no blanks
 /// outside strings, and within them no escapes but the seven.
 pub(crate) fn is_canonical(raw: &str) -> bool {
