@@ -112,7 +112,8 @@ fn every_offence_is_answered_with_its_name() {
     let relay = Relay::start();
     let mut client = relay.open();
     let good = event(1, 1, 0, &[&["t", "x"]]);
-    let cases: &[(&dyn Fn(&Event) -> String, &str)] = &[
+    type Spoil<'s> = &'s dyn Fn(&Event) -> String;
+    let cases: &[(Spoil<'_>, &str)] = &[
         (
             &|e| {
                 e.json()
