@@ -16,6 +16,9 @@ use tungstenite::protocol::frame::coding::Data;
 /// 100 events to 4 clients who want all of them.
 const FANOUT: &str = "--scenario nostr-fanout --clients 4 --publishers 2 --filters all \
                       --rate 200 --duration 500ms --warmup 0 --keys 5";
+/// 100 events of 4 clients.
+const PUBLISH: &str = "--scenario nostr-publish --clients 4 --rate 200 --duration 500ms \
+                       --warmup 0 --keys 5";
 const EVENTS: u64 = 100;
 const DELIVERIES: u64 = 400;
 
@@ -129,6 +132,12 @@ fn clients_publish_and_wait_for_the_answer() {
     assert_eq!(count(nostr, "/ok_ns/count"), count(&report, "/delivered"));
     assert_eq!(report["sent"], report["delivered"]);
     assert_eq!(report["config"]["window"], 1);
+    let stored = json!({"by": "count", "accepted": 200, "found": 200, "missing": 0});
+    assert_eq!(nostr["stored"], stored);
+    assert_eq!(
+        (&nostr["ran_out"], &nostr["sent"]),
+        (&json!(true), &json!(200))
+    );
     engine.stop();
 }
 
@@ -433,9 +442,95 @@ fn an_answer_that_does_not_come_is_lost_or_unanswered() {
         (3, error("unanswered", 1)),
         "{report:#}"
     );
-    let publish = "--scenario nostr-publish --clients 4 --rate 200 --duration 500ms --warmup 0";
-    let (code, report) = load(silent, publish);
+    let (code, report) = load(silent, PUBLISH);
     assert_eq!((code, errors(&report)), (3, error("lost", 1)), "{report:#}");
+}
+
+#[test]
+fn events_that_were_acknowledged_and_are_not_there_are_missing() {
+    // 60 are kept of 100.
+    let (engine, url) = relay(|settings| settings.memory_events = 60);
+    let (code, report) = common::report(&url, PUBLISH);
+    let stored = json!({"by": "count", "accepted": 100, "found": 60, "missing": 40});
+    assert_eq!(report["nostr"]["stored"], stored);
+    assert_eq!((code, errors(&report)), (3, error("missing", 40)));
+    engine.stop();
+}
+
+#[test]
+fn what_a_relay_without_count_has_is_asked_by_a_query() {
+    // Answers to COUNT and REQ, and what the report makes of them.
+    let stored = |by: &str, found: u64, missing: u64| json!({"by": by, "accepted": 100, "found": found, "missing": missing});
+    for (knows_count, kept, told) in [
+        (true, 30, stored("count", 30, 70)),
+        (false, 30, stored("query", 30, 0)),
+        (false, 0, stored("query", 0, 100)),
+    ] {
+        let mut events = Vec::new();
+        let server = StandIn::with(move |hub, message| {
+            let text = std::str::from_utf8(&message.payload).expect("text");
+            let items: Vec<Value> = serde_json::from_str(text).expect("a list");
+            let mut answers = Vec::new();
+            match items[0].as_str() {
+                Some("EVENT") => {
+                    let id = items[1]["id"].as_str().expect("an id");
+                    answers.push(reply::ok(id, true, ""));
+                    events.push(items[1].clone());
+                }
+                Some("COUNT") if knows_count => {
+                    answers.push(json!(["COUNT", items[1], {"count": kept}]).to_string());
+                }
+                Some("COUNT") => answers.push(reply::notice("unknown command")),
+                _ => {
+                    let kept = events.iter().take(kept);
+                    answers.extend(kept.map(|one| json!(["EVENT", items[1], one]).to_string()));
+                    answers.push(json!(["EOSE", items[1]]).to_string());
+                }
+            }
+            for text in answers {
+                say(hub, message.from, &text);
+            }
+        });
+        let (_, report) = common::report(&server.url, PUBLISH);
+        assert_eq!(report["nostr"]["stored"], told, "{report:#}");
+    }
+}
+
+#[test]
+fn the_text_says_what_the_relay_said() {
+    let (engine, url) = relay(|_| {});
+    let told = |arguments: &str| String::from_utf8(run(&url, arguments).stdout).expect("text");
+    let fanout = told(FANOUT);
+    for line in [
+        "answers     OK true 100   false 0   none 0   notices 0",
+        "subscribed  4   different filters 1   closed 0",
+        "order       the same at all 4 subscriptions with the same filter",
+        "every delivery right",
+    ] {
+        assert!(fanout.contains(line), "{line}: {fanout}");
+    }
+    let publish = told(PUBLISH);
+    let line = "stored      100 of 100 acknowledged events, by COUNT";
+    assert!(publish.contains(line), "{publish}");
+    let markdown = told(&format!("{PUBLISH} --output markdown"));
+    assert!(markdown.contains("| stored | 100 of 100"), "{markdown}");
+    engine.stop();
+}
+
+#[test]
+fn a_walk_and_repeats_sign_new_events_for_every_run() {
+    let (engine, url) = relay(|_| {});
+    let (code, repeated) = report(&url, &format!("{PUBLISH} --repeat 2"));
+    assert_eq!((code, errors(&repeated)), (0, Vec::new()), "{repeated:#}");
+    assert_eq!(count(&repeated, "/sent"), 200);
+    let fanout = "--scenario nostr-fanout --clients 4 --publishers 2 --filters all --keys 5 \
+                  --duration 200ms --warmup 0 --rate-steps 100,200";
+    let (code, walk) = report(&url, fanout);
+    assert_eq!((code, errors(&walk)), (0, Vec::new()), "{walk:#}");
+    let steps = walk["walk"]["steps"].as_array().expect("a list");
+    let sent: Vec<_> = steps.iter().map(|step| count(step, "/sent")).collect();
+    assert_eq!(sent, [20, 40]);
+    engine.stop();
 }
 
 #[test]

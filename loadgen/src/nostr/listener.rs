@@ -9,6 +9,7 @@ use tungstenite::protocol::frame::coding::{Control, Data};
 
 use super::bits::Bits;
 use super::script::{Answer, Script, Sending, append_text, id_part};
+use super::stored::{self, Question};
 use crate::check::Counts;
 use crate::client::Client;
 use crate::control::Shared;
@@ -41,6 +42,7 @@ pub(crate) struct Listener {
     /// Events as this relay writes them, where that is not as they were sent.
     forms: HashMap<u32, Box<[u8]>>,
     ok_times: Histogram<u64>,
+    question: Option<Question>,
     outcome: NostrOutcome,
 }
 
@@ -79,6 +81,8 @@ pub(crate) struct NostrOutcome {
     pub(super) notices: u64,
     pub(super) texts: Vec<String>,
     pub(super) ok_times: Option<Histogram<u64>>,
+    /// Of the thread that asked what is stored.
+    pub(super) question: Option<Question>,
 }
 
 /// What a read came to.
@@ -119,6 +123,7 @@ impl Listener {
             inflater: Inflater::new(MESSAGE_BYTES_MAX),
             forms: HashMap::new(),
             ok_times: histogram::new(),
+            question: None,
             outcome: NostrOutcome::default(),
         }
     }
@@ -157,6 +162,22 @@ impl Listener {
     /// Some subscription of the client at `place` is not live yet.
     pub(crate) fn awaits(&self, place: usize) -> bool {
         self.clients.get(place).is_some_and(|one| one.awaits > 0)
+    }
+
+    /// The frame that asks whether what was acknowledged is there, after a run in which clients
+    /// publish.
+    pub(crate) fn ask(&mut self, script: &Script) -> Option<Vec<u8>> {
+        if script.per_client > 0 {
+            return None;
+        }
+        let (question, frame) = Question::new(script);
+        self.question = Some(question);
+        Some(frame)
+    }
+
+    /// An answer to that is still to come.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.question.as_ref().is_some_and(|one| !one.is_over())
     }
 
     /// Takes all whole frames of `bytes`, which were read at `moment`.
@@ -343,12 +364,25 @@ impl Listener {
             }
             "EOSE" => self.eose(text(1), turn),
             "CLOSED" => self.closed(text(1), text(2), turn),
+            "COUNT" if self.is_asking() && text(1) == stored::NAME => {
+                if let (Some(question), Some(answer)) = (&mut self.question, items.get(2)) {
+                    question.counted(answer);
+                }
+            }
+            "NOTICE" if self.is_asking() => self.ask_otherwise(turn),
             "NOTICE" => {
                 self.outcome.notices += 1;
                 self.keep_text("NOTICE", text(1));
             }
             // Challenges, which nobody asked for, among them.
             _ => turn.client.receiver.foreign += 1,
+        }
+    }
+
+    /// The relay does not answer what was asked at the end.
+    fn ask_otherwise(&mut self, turn: &mut Turn<'_>) {
+        if let Some(question) = &mut self.question {
+            turn.said.replies.extend(question.refused(turn.script));
         }
     }
 
@@ -370,6 +404,9 @@ impl Listener {
     }
 
     fn eose(&mut self, name: &str, turn: &mut Turn<'_>) {
+        if let Some(question) = self.question.as_mut().filter(|_| name == stored::NAME) {
+            return question.ended();
+        }
         let is_first = match self.subscription(name, turn) {
             Some(subscription) => !std::mem::replace(&mut subscription.has_eose, true),
             None => false,
@@ -384,6 +421,9 @@ impl Listener {
     }
 
     fn closed(&mut self, name: &str, reason: &str, turn: &mut Turn<'_>) {
+        if self.is_asking() && name == stored::NAME {
+            return self.ask_otherwise(turn);
+        }
         let awaits = self.awaits(turn.place);
         match self.subscription(name, turn) {
             Some(subscription) if !subscription.is_closed => subscription.is_closed = true,
@@ -463,6 +503,9 @@ impl Listener {
                 return;
             }
         };
+        if let Some(question) = self.question.as_mut().filter(|_| name == stored::NAME) {
+            return question.came(number);
+        }
         let event = &script.events[number as usize];
         let phase = turn.phase_of(event.sending());
         let Some(sending) = event.sending() else {
@@ -569,6 +612,7 @@ impl Listener {
             }
         }
         outcome.ok_times = Some(self.ok_times);
+        outcome.question = self.question;
         self.outcome
     }
 }

@@ -10,6 +10,7 @@ mod bits;
 mod draw;
 mod listener;
 mod script;
+mod stored;
 mod tell;
 
 pub(crate) use listener::{Listener, NostrOutcome};

@@ -7,7 +7,7 @@ use super::script::Script;
 use crate::check::Counts;
 use crate::histogram;
 use crate::outcome::ClientOutcome;
-use crate::report::{Deliveries, Distribution, NostrFigures, Order, Reason};
+use crate::report::{Deliveries, Distribution, NostrFigures, Order, Reason, Stored};
 
 /// Texts of the relay that are told.
 const TEXTS_MAX: usize = 10;
@@ -95,11 +95,12 @@ impl NostrFigures {
             ..Self::default()
         };
         let (mut refused, mut closed) = (BTreeMap::new(), BTreeMap::new());
-        let mut ok_times = histogram::new();
+        let (mut ok_times, mut questions) = (histogram::new(), Vec::new());
         for outcome in outcomes {
             add(&mut refused, outcome.refused);
             add(&mut closed, outcome.closed);
             figures.notices += outcome.notices;
+            questions.extend(outcome.question);
             figures.texts.extend(outcome.texts);
             if let Some(times) = &outcome.ok_times {
                 histogram::merge(&mut ok_times, times);
@@ -115,6 +116,15 @@ impl NostrFigures {
             figures.accepted += u64::from(event.is_answered() && !event.is_refused());
             figures.unanswered += u64::from(!event.is_answered());
         }
+        figures.stored = questions.first().map(|question| {
+            let (by, found, missing) = question.told(figures.accepted);
+            Stored {
+                by: by.to_owned(),
+                accepted: figures.accepted,
+                found,
+                missing,
+            }
+        });
         figures.ran_out = is_closed && figures.sent == figures.signed;
         figures.refused = reasons(refused);
         figures.closed = reasons(closed);

@@ -64,7 +64,7 @@ pub struct Stored {
     pub by: String,
     /// Events that were acknowledged.
     pub accepted: u64,
-    /// Of these, found.
+    /// Events of the run that were found.
     pub found: u64,
     /// Of these, missing for sure: a query does not give back all.
     pub missing: u64,

@@ -493,6 +493,7 @@ impl Worker {
     }
 
     fn hand_in(mut self) -> Outcome {
+        self.ask_what_is_stored();
         let cell = Arc::clone(&self.cell);
         self.receive_backlogs(&mut cell.lock().unwrap_or_else(PoisonError::into_inner));
         let walk = walk_of(&self.shared.payloads, self.shared.deflate);

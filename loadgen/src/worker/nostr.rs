@@ -1,12 +1,21 @@
 //! What a worker does for a Nostr relay: subscribes, and hears what comes back.
 
 use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::Worker;
-use crate::client::{Cause, Credit, End};
+use mio::Events;
+
+use super::{EVENTS, TIMER, WAKER, Worker};
+use crate::client::{Cause, Client, Credit, End};
 use crate::interval::Interval;
 use crate::measures::Moment;
+use crate::nostr::Listener;
 use crate::plan::Pace;
+
+/// How long a relay may take to say how many events it has.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TICK: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Asks for what the client at `place` is to get, which was just upgraded. False if it asks for
@@ -24,6 +33,38 @@ impl Worker {
             self.lost(place, error.into());
         }
         true
+    }
+
+    /// Asks whether what was acknowledged is there, and waits for the answer: the run is over.
+    pub(super) fn ask_what_is_stored(&mut self) {
+        let (Some(listener), Some(script)) = (&mut self.listener, &self.shared.nostr) else {
+            return;
+        };
+        let open = self.clients.iter().position(Client::is_open);
+        let (0, Some(place)) = (self.thread, open) else {
+            return;
+        };
+        let Some(question) = listener.ask(script) else {
+            return;
+        };
+        if self.clients[place].write(&question).is_err() {
+            return;
+        }
+        let cell = Arc::clone(&self.cell);
+        let mut events = Events::with_capacity(EVENTS);
+        let until = Instant::now() + ANSWER_PATIENCE;
+        let is_asking = |worker: &Self| worker.listener.as_ref().is_some_and(Listener::is_asking);
+        while is_asking(self) && self.clients[place].is_open() && Instant::now() < until {
+            if self.poll.poll(&mut events, Some(ANSWER_TICK)).is_err() {
+                continue;
+            }
+            for event in &events {
+                if !matches!(event.token(), TIMER | WAKER) {
+                    self.note_event(event);
+                }
+            }
+            self.receive_ready(&mut cell.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Takes the frames that lie there in the buffer.
