@@ -180,13 +180,7 @@ impl RelayReport {
         let Gathered { plan, relay, .. } = gathered;
         let mut sums = Sums::of(gathered.outcomes);
         let latency = Distribution::of(&gathered.recorder.total.latency.histogram());
-        let ([warmup, measured], order) = match gathered.script {
-            Some(script) => (
-                nostr::counts(script, &sums.nostr, &sums.clients),
-                nostr::order(&sums.nostr),
-            ),
-            None => (deliveries(&sums, &relay), order(&sums.clients, &relay)),
-        };
+        let ([warmup, measured], order) = counted(gathered.script, &sums, &relay);
         let unsent_by = unsent(&sums.clients);
         let is_timeline_full = gathered.recorder.is_full();
         let count = |of: fn(&ClientOutcome) -> u64| sums.clients.iter().map(of).sum();
@@ -236,11 +230,7 @@ impl RelayReport {
             right: true,
         };
         if let Some(script) = gathered.script {
-            let awaited = nostr::awaited(script, gathered.course.measure_ns);
-            let last = report.latency.corrected.last.quantiles.count;
-            report.latency.untracked = awaited.saturating_sub(last);
-            let is_closed = matches!(relay.pace, Pace::Closed { .. });
-            report.nostr = Some(NostrFigures::of(script, is_closed, sums.nostr));
+            report.add_nostr(script, gathered.course.measure_ns, sums.nostr);
         }
         report.errors = report.errors();
         report.judge();
@@ -254,6 +244,14 @@ impl RelayReport {
             clamped: sums.measures.clamped,
         });
         report
+    }
+
+    /// What a Nostr relay said.
+    fn add_nostr(&mut self, script: &Script, measure_ns: u64, outcomes: Vec<NostrOutcome>) {
+        let last = self.latency.corrected.last.quantiles.count;
+        self.latency.untracked = nostr::awaited(script, measure_ns).saturating_sub(last);
+        let is_closed = self.config.window.is_some();
+        self.nostr = Some(NostrFigures::of(script, is_closed, outcomes));
     }
 
     /// What went wrong, by kind.
@@ -461,6 +459,17 @@ impl Deliveries {
         self.misrouted += counts.misrouted;
         self.early += counts.early;
         self.lost += expected.saturating_sub(counts.delivered + counts.damaged);
+    }
+}
+
+/// Deliveries `[warm-up, measured]` and their order.
+fn counted(script: Option<&Script>, sums: &Sums, relay: &Relay) -> ([Deliveries; 2], Order) {
+    match script {
+        Some(script) => (
+            nostr::counts(script, &sums.nostr, &sums.clients),
+            nostr::order(&sums.nostr),
+        ),
+        None => (deliveries(sums, relay), order(&sums.clients, relay)),
     }
 }
 

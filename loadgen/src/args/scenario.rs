@@ -59,6 +59,18 @@ pub(super) struct Preset {
     pub(super) window: Option<u32>,
 }
 
+impl Preset {
+    /// Of Nostr events, with so many subscriptions of each client.
+    fn nostr(subscriptions: u32) -> Self {
+        Self {
+            size: Some(EVENT_BYTES),
+            window: Some(1),
+            nostr: Some(subscriptions),
+            ..Self::default()
+        }
+    }
+}
+
 impl Scenario {
     /// As it is typed and reported.
     pub(super) fn name(self) -> String {
@@ -118,18 +130,12 @@ impl Scenario {
             Self::NostrFanout => Preset {
                 publishers: Some(4),
                 rate: Some(Rate::PerSecond(100.0)),
-                size: Some(EVENT_BYTES),
-                nostr: Some(1),
-                window: Some(1),
-                ..none
+                ..Preset::nostr(1)
             },
             Self::NostrPublish => Preset {
                 rate: Some(Rate::Max),
-                size: Some(EVENT_BYTES),
                 expect: Some(Expect::Own),
-                nostr: Some(0),
-                window: Some(1),
-                ..none
+                ..Preset::nostr(0)
             },
             Self::Audio => Preset {
                 path: Some("/ws/speaker{i}"),

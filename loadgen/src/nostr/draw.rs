@@ -210,8 +210,10 @@ pub(super) fn in_parallel<T: Sync, U: Send>(all: &[T], of: impl Fn(&T) -> U + Sy
         let parts: Vec<_> = parts
             .map(|part| scope.spawn(move || part.iter().map(of).collect::<Vec<_>>()))
             .collect();
-        let parts = parts.into_iter().map(|part| part.join());
-        parts.flat_map(Result::unwrap_or_default).collect()
+        let parts = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
+        parts
+            .flat_map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     })
 }
 

@@ -218,7 +218,7 @@ impl Listener {
         let mut offence = None;
         let walked = walk.each(bytes, |frame| {
             if offence.is_none() {
-                offence = self.frame(frame, &mut turn).err();
+                offence = self.frame(&frame, &mut turn).err();
             }
         });
         turn.note_progress(&before);
@@ -227,8 +227,8 @@ impl Listener {
         offence.map_or(Ok(said), Err)
     }
 
-    fn frame(&mut self, frame: Incoming<'_>, turn: &mut Turn<'_>) -> Result<(), FrameError> {
-        match frame {
+    fn frame(&mut self, frame: &Incoming<'_>, turn: &mut Turn<'_>) -> Result<(), FrameError> {
+        match *frame {
             Incoming::Message(_) | Incoming::Pong => {}
             Incoming::Ping(payload) => {
                 append_control(
@@ -546,8 +546,8 @@ impl Listener {
         let number = id_part(json).and_then(|id| script.number_of(&id));
         if let Some(number) = number {
             let sent = &script.events[number as usize].json;
-            let is_known = |form: &Box<[u8]>| **form == *json;
-            if **sent == *json || self.forms.get(&number).is_some_and(is_known) {
+            let form = self.forms.get(&number).map(|form| &**form);
+            if **sent == *json || form == Some(json) {
                 return Reading::Of(number, true);
             }
         }

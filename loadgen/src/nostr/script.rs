@@ -69,6 +69,9 @@ pub(super) struct Chosen {
     pub(super) events: Bits,
 }
 
+/// A filter, and how many subscriptions have it.
+type Wanted = (Filter, u32);
+
 /// The events of a run, and who is to get them.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -149,9 +152,9 @@ impl Script {
         draws: &Draws,
         wishes: Vec<Wish>,
         events: usize,
-    ) -> Result<(Vec<Wish>, Vec<(Filter, u32)>), RunError> {
+    ) -> Result<(Vec<Wish>, Vec<Wanted>), RunError> {
         let (mut known, mut different) = (HashMap::new(), Vec::new());
-        let mut wanted: Vec<(Filter, u32)> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         for wish in wishes {
             let number = match known.get(&wish) {
                 Some(number) => *number,
@@ -177,7 +180,7 @@ impl Script {
     }
 
     /// Signs all events, and finds out who is to get each.
-    fn sign(&mut self, draws: &Draws, count: u32, wishes: &[Wish], wanted: &[(Filter, u32)]) {
+    fn sign(&mut self, draws: &Draws, count: u32, wishes: &[Wish], wanted: &[Wanted]) {
         let askers = Askers::of(wishes);
         let numbers: Vec<u32> = (0..count).collect();
         let signed = in_parallel(&numbers, |number| {
@@ -451,7 +454,7 @@ mod tests {
                 receivers += u32::from(matches);
             }
             assert_eq!(receivers, signed.receivers);
-            assert_eq!(script.number_of(json[7..71].as_bytes()), Some(number));
+            assert_eq!(script.number_of(&json.as_bytes()[7..71]), Some(number));
         }
         assert!(script.events.iter().any(|event| event.receivers > 0));
     }
