@@ -214,6 +214,7 @@ pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantile
             "each, without receive lag",
             report.latency.arrived.quantiles,
         ),
+        ("answer", answers(report)),
         ("lateness of sending", report.lateness_ns.quantiles),
         ("receive lag", report.receive_lag_ns.quantiles),
     ];

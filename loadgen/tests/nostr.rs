@@ -4,7 +4,7 @@
 mod common;
 mod stand_in;
 
-use corecast::engine::{EndpointSettings, Engine, Settings};
+use corecast::engine::{Deflate, EndpointSettings, Engine, Settings};
 use corecast::relay::nostr::{self, Nostr, NostrSettings};
 use corecast_nostr::{Event, Filter, ParsedEvent, reply};
 use serde_json::{Value, json};
@@ -26,14 +26,19 @@ const DELIVERIES: u64 = 400;
 
 /// A Nostr relay in this process, as long as the engine lives.
 fn relay(change: impl FnOnce(&mut NostrSettings)) -> (Engine, String) {
-    let settings = Settings {
+    let mut settings = NostrSettings::default();
+    change(&mut settings);
+    let endpoint = EndpointSettings {
+        deflate: settings.deflate,
+        ..EndpointSettings::default()
+    };
+
+    let shards = Settings {
         shards: 2,
         ..Settings::default()
     };
-    let mut builder = Engine::builder().settings(settings);
-    let mut settings = NostrSettings::default();
-    change(&mut settings);
-    let id = builder.endpoint_and_service(EndpointSettings::default(), Nostr::new(settings));
+    let mut builder = Engine::builder().settings(shards);
+    let id = builder.endpoint_and_service(endpoint, Nostr::new(settings));
     builder.render_refusals(id, nostr::rendered);
     builder.route("/", id).expect("a path");
     let engine = builder.start().expect("an engine on a free port");
@@ -98,12 +103,31 @@ fn every_kind_of_filter_is_served() {
     let (engine, url) = relay(|_| {});
     for filters in ["all", "kinds", "authors", "tags"] {
         let load = "--scenario nostr-fanout --clients 10 --rate 200 --duration 300ms --warmup 0 \
-                    --keys 30 --authors 10 --deflate";
+                    --keys 30 --authors 10";
         let (code, report) = report(&url, &format!("{load} --filters {filters}"));
         assert_eq!((code, errors(&report)), (0, Vec::new()), "{report:#}");
         assert_eq!(report["config"]["nostr"]["filters"], filters);
         assert!(count(&report, "/delivered") > 0, "{filters}: {report:#}");
     }
+    engine.stop();
+}
+
+#[test]
+fn what_comes_compressed_is_checked_like_everything() {
+    let (engine, url) = relay(|settings| {
+        settings.deflate = Deflate {
+            enabled: true,
+            min_bytes: 0,
+            level: 1,
+        };
+    });
+    let (code, report) = report(&url, &format!("{FANOUT} --deflate"));
+    assert_eq!((code, errors(&report)), (0, Vec::new()), "{report:#}");
+    assert_eq!(count(&report, "/delivered"), DELIVERIES);
+    assert!(
+        count(&report, "/wire/compressed") >= DELIVERIES,
+        "{report:#}"
+    );
     engine.stop();
 }
 
@@ -514,6 +538,13 @@ fn the_text_says_what_the_relay_said() {
     assert!(publish.contains(line), "{publish}");
     let markdown = told(&format!("{PUBLISH} --output markdown"));
     assert!(markdown.contains("| stored | 100 of 100"), "{markdown}");
+    let page = told(&format!("{FANOUT} --output html"));
+    assert!(
+        page.contains("What the relay said") && page.contains("OK true 100"),
+        "{page}"
+    );
+    let log = told(&format!("{FANOUT} --output hdr"));
+    assert!(log.contains("Tag=answer,"), "{log}");
     engine.stop();
 }
 

@@ -566,7 +566,11 @@ impl Listener {
             (Some(number), Some(event)) if parsed_number == Some(number) => {
                 let is_intact =
                     event.check_id().is_ok() && event.into_unverified().verify().is_ok();
-                if is_intact && self.forms.len() < FORMS_MAX {
+                if is_intact {
+                    if self.forms.len() >= FORMS_MAX {
+                        // Those of one event come together: the others are over, or come anew.
+                        self.forms.clear();
+                    }
                     self.forms.insert(number, json.into());
                 }
                 Reading::Of(number, is_intact)
