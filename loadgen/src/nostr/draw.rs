@@ -27,20 +27,28 @@ pub(super) struct Draws {
     run: String,
 }
 
+impl std::fmt::Debug for Draws {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Draws")
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a subscription asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Wish {
     All,
     Kinds(Vec<u16>),
     /// Numbers of keys.
-    Authors(Vec<usize>),
+    Authors(Vec<u32>),
     Topic(u64),
 }
 
 /// What tells events apart for filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traits {
-    pub(super) key: usize,
+    pub(super) key: u32,
     pub(super) kind: u16,
     pub(super) topic: u64,
 }
@@ -80,7 +88,7 @@ impl Draws {
         let mut random = self.random(number);
         let below = |bound: u64, random: &mut SplitMix| random.next() % bound;
         Traits {
-            key: below(self.harmonic.len() as u64, &mut random) as usize,
+            key: below(self.harmonic.len() as u64, &mut random) as u32,
             kind: KINDS[below(KINDS.len() as u64, &mut random) as usize],
             topic: below(TOPICS, &mut random),
         }
@@ -97,7 +105,7 @@ impl Draws {
         let kind = traits.kind.to_string();
         let fill = self.fill_bytes.saturating_sub(kind.len());
         let tag = |name: &str, value: String| vec![name.to_owned(), value];
-        let key = &self.keys[traits.key % self.keys.len()];
+        let key = &self.keys[traits.key as usize % self.keys.len()];
         key.sign(Draft {
             created_at: self.created_at,
             kind: traits.kind,
@@ -136,7 +144,7 @@ impl Draws {
     }
 
     /// Different keys, by Zipf's law with the exponent 1.
-    fn authors(&self, random: &mut SplitMix) -> Vec<usize> {
+    fn authors(&self, random: &mut SplitMix) -> Vec<u32> {
         let keys = self.harmonic.len();
         let count = (self.nostr.authors as usize).min(keys);
         let sum = self.harmonic.last().copied().unwrap_or(0.0);
@@ -145,12 +153,12 @@ impl Draws {
         for _ in 0..20 * count {
             let at = (random.next() >> 11) as f64 / (1_u64 << 53) as f64 * sum;
             let key = self.harmonic.partition_point(|upto| *upto <= at);
-            chosen.insert(key.min(keys - 1));
+            chosen.insert(key.min(keys - 1) as u32);
             if chosen.len() == count {
                 break;
             }
         }
-        let rest = (0..keys).filter(|key| !chosen.contains(key));
+        let rest = (0..keys as u32).filter(|key| !chosen.contains(key));
         let rest: Vec<_> = rest.take(count - chosen.len()).collect();
         chosen.extend(rest);
         chosen.into_iter().collect()
@@ -162,7 +170,9 @@ impl Draws {
             Wish::All => json!({"kinds": KINDS, "limit": 0}),
             Wish::Kinds(kinds) => json!({"kinds": kinds, "limit": 0}),
             Wish::Authors(keys) => {
-                let keys = keys.iter().map(|key| &self.keys[*key % self.keys.len()]);
+                let keys = keys
+                    .iter()
+                    .map(|key| &self.keys[*key as usize % self.keys.len()]);
                 let keys: Vec<_> = keys.map(|key| to_hex(&key.public_key())).collect();
                 json!({"authors": keys, "limit": 0})
             }
@@ -268,7 +278,7 @@ pub(super) mod tests {
             let authors = draws.authors(random);
             assert_eq!(authors.len(), 5);
             assert!(authors.is_sorted_by(|one, next| one < next));
-            authors.iter().for_each(|key| chosen[*key] += 1);
+            authors.iter().for_each(|key| chosen[*key as usize] += 1);
         }
         assert!(chosen[0] > 3 * chosen[39].max(1), "{chosen:?}");
     }

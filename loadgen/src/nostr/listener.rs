@@ -142,7 +142,7 @@ impl Listener {
         let hearing = &mut self.clients[place];
         for number in first..first + script.per_client {
             let filter = script.subscriptions[number as usize];
-            let json = &script.filters[filter as usize].json;
+            let json = script.filter_of(number);
             let head = format!("[\"REQ\",\"{}\",", name_of(number));
             let mask = script.mask();
             append_text(&mut frames, mask, &[head.as_bytes(), json.as_bytes(), b"]"]);

@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::bits::Bits;
-use super::draw::{Draws, Wish, in_parallel};
+use super::draw::{Draws, Traits, Wish, in_parallel};
 use crate::error::RunError;
 use crate::histogram;
 use crate::pacing::Pacing;
@@ -26,6 +26,9 @@ pub(crate) const EVENTS_MAX: u64 = 500_000;
 const BYTES_MAX: u64 = 2 << 30;
 /// What an event takes beside its JSON, about.
 const AROUND_BYTES: u64 = 160;
+
+/// What a subscription takes beside its sets of events, about.
+const SUBSCRIPTION_BYTES: u64 = 128;
 
 /// What an event was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub(super) struct Sending {
 /// A filter, and the events that it matches.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub(super) json: String,
+    wish: Wish,
     pub(super) events: Bits,
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Script {
     /// By subscription, of all clients: its filter.
     pub(super) subscriptions: Vec<u32>,
     pub(super) filters: Vec<Chosen>,
+    draws: Draws,
     mask: [u8; 4],
 }
 
@@ -113,7 +117,8 @@ impl Script {
             false => 0,
         };
         let events_bytes = count * (size as u64 + AROUND_BYTES);
-        let sets_bytes = u64::from(subscriptions) * 2 * count / 8;
+        let each_bytes = SUBSCRIPTION_BYTES + 4 * u64::from(relay.publishers) + 2 * count / 8;
+        let sets_bytes = u64::from(subscriptions) * each_bytes;
         if events_bytes + sets_bytes > BYTES_MAX {
             return Err(RunError::new(format!(
                 "{count} events and who gets them take more than {} MiB: fewer of them, or fewer \
@@ -139,77 +144,66 @@ impl Script {
             by_id: HashMap::with_capacity(count as usize),
             subscriptions: Vec::with_capacity(wishes.len()),
             filters: Vec::new(),
+            draws,
             mask,
         };
-        let (wishes, wanted) = script.take_wishes(&draws, wishes, count as usize)?;
-        script.sign(&draws, count as u32, &wishes, &wanted);
+        let wanted = script.take_wishes(wishes, count as usize)?;
+        script.sign(count as u32, &wanted);
         Ok(script)
     }
 
     /// Numbers what is asked for. Gives back each once, parsed, and how many ask for it.
-    fn take_wishes(
-        &mut self,
-        draws: &Draws,
-        wishes: Vec<Wish>,
-        events: usize,
-    ) -> Result<(Vec<Wish>, Vec<Wanted>), RunError> {
-        let (mut known, mut different) = (HashMap::new(), Vec::new());
-        let mut wanted: Vec<Wanted> = Vec::new();
+    fn take_wishes(&mut self, wishes: Vec<Wish>, events: usize) -> Result<Vec<Wanted>, RunError> {
+        let (mut known, mut wanted) = (HashMap::new(), Vec::<Wanted>::new());
         for wish in wishes {
             let number = match known.get(&wish) {
                 Some(number) => *number,
                 None => {
-                    let number = different.len() as u32;
-                    let json = draws.filter(&wish);
-                    let filter = Filter::parse(&json);
+                    let filter = Filter::parse(&self.draws.filter(&wish));
                     let filter = filter.map_err(|error| RunError::new(error.to_string()))?;
+                    let number = wanted.len() as u32;
                     wanted.push((filter, 0));
+                    known.insert(wish.clone(), number);
                     self.filters.push(Chosen {
-                        json,
+                        wish,
                         events: Bits::new(events),
                     });
-                    known.insert(wish.clone(), number);
-                    different.push(wish);
                     number
                 }
             };
             wanted[number as usize].1 += 1;
             self.subscriptions.push(number);
         }
-        Ok((different, wanted))
+        Ok(wanted)
+    }
+
+    /// The filter of a subscription, in JSON.
+    pub(super) fn filter_of(&self, subscription: u32) -> String {
+        let filter = self.subscriptions[subscription as usize];
+        self.draws.filter(&self.filters[filter as usize].wish)
     }
 
     /// Signs all events, and finds out who is to get each.
-    fn sign(&mut self, draws: &Draws, count: u32, wishes: &[Wish], wanted: &[Wanted]) {
-        let askers = Askers::of(wishes);
+    fn sign(&mut self, count: u32, wanted: &[Wanted]) {
+        let askers = Askers::of(self.filters.iter().map(|filter| &filter.wish));
         let numbers: Vec<u32> = (0..count).collect();
+        let draws = &self.draws;
         let signed = in_parallel(&numbers, |number| {
             let event = draws.sign(*number);
-            let traits = draws.traits(*number);
-            let asking = askers.of_event(traits.key, traits.kind, traits.topic);
             // Who may ask for it is known by how it was drawn; whether it is theirs, the filter
             // itself says.
-            let matched: Vec<u32> = asking
+            let matched: Vec<u32> = askers
+                .of_event(draws.traits(*number))
                 .filter(|filter| wanted[*filter as usize].0.matches(&event))
                 .collect();
-            (event.json().as_bytes().into(), matched)
+            (Box::<[u8]>::from(event.json().as_bytes()), matched)
         });
-        for (number, (json, matched)) in (0..).zip::<Vec<(Box<[u8]>, Vec<u32>)>>(signed) {
-            let receivers = matched.iter().map(|filter| wanted[*filter as usize].1);
-            self.events.push(Signed {
-                receivers: receivers.sum(),
-                publisher: AtomicU32::new(0),
-                due_ns: AtomicU64::new(0),
-                sent_ns: AtomicU64::new(0),
-                answer: AtomicU8::new(Answer::None as u8),
-                first_ns: AtomicU64::new(u64::MAX),
-                last_ns: AtomicU64::new(0),
-                arrivals: AtomicU64::new(0),
-                json,
-            });
-            if let Some(id) = id_part(&self.events[number as usize].json) {
+        for (number, (json, matched)) in (0..).zip(signed) {
+            if let Some(id) = id_part(&json) {
                 self.by_id.insert(id, number);
             }
+            let receivers = matched.iter().map(|filter| wanted[*filter as usize].1);
+            self.events.push(Signed::new(json, receivers.sum()));
             for filter in matched {
                 self.filters[filter as usize].events.add(number);
             }
@@ -282,6 +276,20 @@ impl Script {
 }
 
 impl Signed {
+    fn new(json: Box<[u8]>, receivers: u32) -> Self {
+        Self {
+            json,
+            receivers,
+            publisher: AtomicU32::new(0),
+            due_ns: AtomicU64::new(0),
+            sent_ns: AtomicU64::new(0),
+            answer: AtomicU8::new(Answer::None as u8),
+            first_ns: AtomicU64::new(u64::MAX),
+            last_ns: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
+        }
+    }
+
     /// When it was sent; `None` if it was not.
     pub(super) fn sending(&self) -> Option<Sending> {
         let sent_ns = self.sent_ns.load(Ordering::Acquire);
@@ -325,13 +333,13 @@ impl Signed {
 #[derive(Default)]
 struct Askers {
     all: Vec<u32>,
-    by_key: HashMap<usize, Vec<u32>>,
+    by_key: HashMap<u32, Vec<u32>>,
     by_kind: HashMap<u16, Vec<u32>>,
     by_topic: HashMap<u64, Vec<u32>>,
 }
 
 impl Askers {
-    fn of(wishes: &[Wish]) -> Self {
+    fn of<'a>(wishes: impl Iterator<Item = &'a Wish>) -> Self {
         let mut askers = Self::default();
         for (filter, wish) in (0..).zip(wishes) {
             match wish {
@@ -348,12 +356,12 @@ impl Askers {
         askers
     }
 
-    fn of_event(&self, key: usize, kind: u16, topic: u64) -> impl Iterator<Item = u32> {
+    fn of_event(&self, traits: Traits) -> impl Iterator<Item = u32> {
         let by = [
             Some(&self.all),
-            self.by_key.get(&key),
-            self.by_kind.get(&kind),
-            self.by_topic.get(&topic),
+            self.by_key.get(&traits.key),
+            self.by_kind.get(&traits.kind),
+            self.by_topic.get(&traits.topic),
         ];
         by.into_iter().flatten().flatten().copied()
     }
@@ -445,12 +453,11 @@ mod tests {
             parsed.check_id().expect("its id");
             let event = parsed.into_unverified().verify().expect("signed");
             let mut receivers = 0;
-            for filter in &script.subscriptions {
+            for (subscription, filter) in (0..).zip(&script.subscriptions) {
                 let chosen = &script.filters[*filter as usize];
-                let matches = Filter::parse(&chosen.json)
-                    .expect("a filter")
-                    .matches(&event);
-                assert_eq!(matches, chosen.events.has(number), "{json} {}", chosen.json);
+                let asked = script.filter_of(subscription);
+                let matches = Filter::parse(&asked).expect("a filter").matches(&event);
+                assert_eq!(matches, chosen.events.has(number), "{json} {}", asked);
                 receivers += u32::from(matches);
             }
             assert_eq!(receivers, signed.receivers);
