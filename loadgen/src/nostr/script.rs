@@ -457,7 +457,7 @@ mod tests {
                 let chosen = &script.filters[*filter as usize];
                 let asked = script.filter_of(subscription);
                 let matches = Filter::parse(&asked).expect("a filter").matches(&event);
-                assert_eq!(matches, chosen.events.has(number), "{json} {}", asked);
+                assert_eq!(matches, chosen.events.has(number), "{json} {asked}");
                 receivers += u32::from(matches);
             }
             assert_eq!(receivers, signed.receivers);
