@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::plan::{Arrivals, Expect, Priority};
+use crate::plan::{Arrivals, Expect, Filters, Priority};
 
 mod ab;
+mod nostr;
 mod parse;
 mod resolve;
 mod scenario;
@@ -33,6 +34,7 @@ Examples:
   loadgen --publishers 0 --clients 15000       hold idle connections
   loadgen --handshakes 20000 --concurrency 100 open, upgrade, close
   loadgen --scenario storm --abort-if 'recovery>500ms'
+  loadgen --scenario nostr-fanout --clients 1000 --url ws://127.0.0.1:8443/nostr
   loadgen --deflate --payload json             messages that are worth compressing
   loadgen --url wss://relay.example/ --ca ca.pem
   loadgen --url 'ws://127.0.0.1:8443/ws/user{i}' --no-echo
@@ -138,8 +140,9 @@ pub struct Args {
     pub tolerance: Option<f64>,
 
     /// With --rate max: messages of one publisher that may be under way
-    #[arg(long, default_value_t = 64)]
-    pub window: u32,
+    /// [default: 64, of Nostr events 1]
+    #[arg(long)]
+    pub window: Option<u32>,
 
     /// Payload bytes; at least 40, with --text 80, which is the stamp's size, with json 256
     /// [default: 512]
@@ -184,6 +187,28 @@ pub struct Args {
         hide_env_values = true
     )]
     pub push_key: Option<String>,
+
+    /// With --scenario nostr-fanout: subscriptions of each client [default: 1]
+    #[arg(long, value_name = "N")]
+    pub subscriptions: Option<u32>,
+
+    /// With --scenario nostr-fanout: what they ask for, drawn by --seed [default: mixed]
+    #[arg(long, value_enum)]
+    pub filters: Option<Filters>,
+
+    /// With a Nostr scenario: keys that sign the events [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub keys: Option<u32>,
+
+    /// With --scenario nostr-fanout: keys of a filter that asks for authors, drawn from --keys by
+    /// Zipf's law [default: 20]
+    #[arg(long, value_name = "N")]
+    pub authors: Option<u32>,
+
+    /// With a Nostr scenario and --rate max: events that are signed before the run, which ends
+    /// when all are sent [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub events: Option<u32>,
 
     /// The relay's metrics, scraped before and after: http://127.0.0.1:9090/metrics
     #[arg(long, value_name = "URL")]

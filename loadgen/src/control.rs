@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::nostr::Script;
 use crate::plan::{Plan, Priority, Relay, Role, Target, Work};
 use crate::push::Push;
 use crate::spread::Joint;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// Of a relay run in several threads.
     pub(crate) joint: Option<Joint>,
     pub(crate) push: Option<Push>,
+    /// Of a Nostr relay.
+    pub(crate) nostr: Option<Script>,
     pub(crate) payloads: Payloads,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
@@ -47,6 +50,7 @@ impl Shared {
             priority: plan.priority,
             connect_timeout: plan.connect_timeout,
             push: plan.push.clone(),
+            nostr: None,
             source_ips: plan.source_ips.clone(),
             joint: match &plan.work {
                 Work::Relay(relay) => Joint::new(relay, plan.threads),

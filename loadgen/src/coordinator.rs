@@ -113,6 +113,9 @@ impl<'a> Coordinator<'a> {
         if let (Some(joint), Some(outcome)) = (&self.shared.joint, outcomes.first_mut()) {
             joint.finish(&mut outcome.ends);
         }
+        if let (Some(script), Some(outcome)) = (&self.shared.nostr, outcomes.first_mut()) {
+            script.finish(self.shared.times.measure_ns(), &mut outcome.ends);
+        }
         let times = &self.shared.times;
         let measured_ns = times.end_ns().saturating_sub(times.measure_ns());
         let last_arrivals = outcomes.iter().map(|outcome| outcome.last_arrival_ns);
@@ -131,6 +134,7 @@ impl<'a> Coordinator<'a> {
             drain,
             measured_ns,
             cpu_share,
+            script: self.shared.nostr.as_ref(),
             course: self.course,
         });
         report.aborted = self.watch.aborted;
@@ -212,6 +216,8 @@ impl<'a> Coordinator<'a> {
     fn sleep_until(&mut self, until_ns: u64, interrupt: &AtomicBool) -> Result<Duration, RunError> {
         loop {
             let now_ns = self.shared.clock.now_ns();
+            // The end moves where a thread has nothing left to send.
+            let until_ns = until_ns.min(self.shared.times.end_ns());
             if now_ns >= until_ns || self.is_over(interrupt) {
                 return Ok(process_cpu());
             }

@@ -13,12 +13,14 @@ use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::interval::Recorder;
 use crate::measures::Measures;
+use crate::nostr::{self, NostrOutcome, Script};
 use crate::outcome::{ClientOutcome, Course, Outcome};
 use crate::plan::{self, Expect, Handshakes, Pace, Plan, Relay, Role};
 use crate::report::{
     ByReceiver, Churn, ClientFigures, Clients, DISCONNECTS_LISTED_MAX, Deliveries, Disconnect,
     Disconnects, Distribution, ErrorCount, Generator, HandshakeReport, Head, Latency, Machine,
-    Order, Quantiles, RelayConfig, RelayReport, Second, Storm, Throughput, Unsent, VERSION, Wire,
+    NostrConfig, NostrFigures, Order, Quantiles, RelayConfig, RelayReport, Second, Storm,
+    Throughput, Unsent, VERSION, Wire,
 };
 use crate::spread::Ends;
 use crate::stamp::Form;
@@ -39,6 +41,8 @@ pub(crate) struct Gathered<'a> {
     pub(crate) drain: Second,
     pub(crate) measured_ns: u64,
     pub(crate) cpu_share: f64,
+    /// Of a Nostr relay: what was to be sent.
+    pub(crate) script: Option<&'a Script>,
     pub(crate) course: Course,
 }
 
@@ -54,6 +58,7 @@ struct Sums {
     /// Threads that had real-time scheduling.
     realtime: usize,
     compressed: u64,
+    nostr: Vec<NostrOutcome>,
     churn: Churned,
 }
 
@@ -82,6 +87,7 @@ impl Sums {
             shares: Vec::new(),
             realtime: 0,
             compressed: 0,
+            nostr: Vec::new(),
             churn: Churned {
                 due: 0,
                 replaced: 0,
@@ -110,6 +116,7 @@ impl Sums {
         self.shares.push(outcome.busy);
         self.realtime += usize::from(outcome.is_realtime);
         self.compressed += outcome.compressed;
+        self.nostr.extend(outcome.nostr);
         let churn = &mut self.churn;
         churn.due += outcome.churn.due;
         churn.replaced += outcome.churn.replaced;
@@ -173,7 +180,7 @@ impl RelayReport {
         let Gathered { plan, relay, .. } = gathered;
         let mut sums = Sums::of(gathered.outcomes);
         let latency = Distribution::of(&gathered.recorder.total.latency.histogram());
-        let [warmup, measured] = deliveries(&sums, &relay);
+        let ([warmup, measured], order) = counted(gathered.script, &sums, &relay);
         let unsent_by = unsent(&sums.clients);
         let is_timeline_full = gathered.recorder.is_full();
         let count = |of: fn(&ClientOutcome) -> u64| sums.clients.iter().map(of).sum();
@@ -188,7 +195,7 @@ impl RelayReport {
             unsent_by,
             held_up: count(|client| client.held_up),
             foreign: count(|client| client.foreign) + sums.churn.foreign,
-            order: order(&sums.clients, &relay),
+            order,
             disconnects: disconnects(&sums.clients, gathered.course.measure_ns),
             errors: Vec::new(),
             findings: Vec::new(),
@@ -209,6 +216,7 @@ impl RelayReport {
             timeline: gathered.recorder.seconds,
             drain: gathered.drain,
             clients: Clients::of(&sums.clients),
+            nostr: None,
             churn: (relay.churning > 0).then(|| Churn::of(&mut sums.churn)),
             server: None,
             walk: None,
@@ -221,6 +229,9 @@ impl RelayReport {
             latency_comparable: matches!(relay.pace, Pace::Open { .. }),
             right: true,
         };
+        if let Some(script) = gathered.script {
+            report.add_nostr(script, gathered.course.measure_ns, sums.nostr);
+        }
         report.errors = report.errors();
         report.judge();
         report.findings = findings(&Evidence {
@@ -233,6 +244,14 @@ impl RelayReport {
             clamped: sums.measures.clamped,
         });
         report
+    }
+
+    /// What a Nostr relay said.
+    fn add_nostr(&mut self, script: &Script, measure_ns: u64, outcomes: Vec<NostrOutcome>) {
+        let last = self.latency.corrected.last.quantiles.count;
+        self.latency.untracked = nostr::awaited(script, measure_ns).saturating_sub(last);
+        let is_closed = self.config.window.is_some();
+        self.nostr = Some(NostrFigures::of(script, is_closed, outcomes));
     }
 
     /// What went wrong, by kind.
@@ -254,6 +273,11 @@ impl RelayReport {
             count,
         })
         .to_vec();
+        let said = self.nostr.iter().flat_map(NostrFigures::errors);
+        kinds.extend(said.map(|(error, count)| ErrorCount {
+            error: error.to_owned(),
+            count,
+        }));
         kinds.retain(|kind| kind.count > 0);
         kinds
     }
@@ -361,6 +385,7 @@ impl RelayConfig {
             "binary"
         };
         let payload = match plan.form {
+            _ if relay.nostr.is_some() => "event",
             Form::Json => "json",
             Form::Binary | Form::Text => "pattern",
         };
@@ -399,6 +424,12 @@ impl RelayConfig {
             warmup_ms: relay.warmup.as_millis() as u64,
             duration_ms: relay.duration.as_millis() as u64,
             seed: plan.seed,
+            nostr: relay.nostr.map(|nostr| NostrConfig {
+                subscriptions: nostr.subscriptions,
+                filters: nostr.filters.name(),
+                keys: nostr.keys,
+                authors: nostr.authors,
+            }),
         }
     }
 }
@@ -428,6 +459,17 @@ impl Deliveries {
         self.misrouted += counts.misrouted;
         self.early += counts.early;
         self.lost += expected.saturating_sub(counts.delivered + counts.damaged);
+    }
+}
+
+/// Deliveries `[warm-up, measured]` and their order.
+fn counted(script: Option<&Script>, sums: &Sums, relay: &Relay) -> ([Deliveries; 2], Order) {
+    match script {
+        Some(script) => (
+            nostr::counts(script, &sums.nostr, &sums.clients),
+            nostr::order(&sums.nostr),
+        ),
+        None => (deliveries(sums, relay), order(&sums.clients, relay)),
     }
 }
 
@@ -526,7 +568,7 @@ fn disconnects(clients: &[ClientOutcome], measure_ns: u64) -> Disconnects {
             continue;
         };
         match client.role {
-            Role::Full | Role::Pusher => {
+            Role::Full | Role::Pusher | Role::Publisher => {
                 sums.reading += 1;
                 sums.protocol += u64::from(end.cause == Cause::Offence);
             }

@@ -56,6 +56,13 @@ impl Inflater {
         Some(reading)
     }
 
+    /// The message that was compressed, whatever it is. `None`: it cannot be inflated, or is too
+    /// large.
+    pub(crate) fn whole(&mut self, compressed: &[u8]) -> Option<&[u8]> {
+        let bytes = self.inflate(compressed)?;
+        Some(&self.message[..bytes])
+    }
+
     fn inflate(&mut self, compressed: &[u8]) -> Option<usize> {
         self.decompress.reset(false);
         let mut bytes = 0;

@@ -1,6 +1,6 @@
 //! Whether a run is worth its figures.
 
-use crate::report::{Mark, MarkCause, RelayReport};
+use crate::report::{Mark, MarkCause, NostrFigures, RelayReport};
 
 /// A thread that is busy for a larger share of the time is a bottleneck.
 const BUSY_SHARE_MAX: f64 = 0.95;
@@ -11,7 +11,8 @@ impl RelayReport {
     pub(crate) fn judge(&mut self) {
         self.right = self.wrong_deliveries() == 0
             && self.unsent_by.held == 0
-            && self.disconnects.reading == 0;
+            && self.disconnects.reading == 0
+            && self.nostr.as_ref().is_none_or(NostrFigures::is_right);
         let (in_time, arrived) = (&self.latency.in_time, &self.latency.arrived);
         self.marks = Mark::all_of(&self.latency_ns, &in_time.quantiles, &arrived.quantiles);
         self.invalid_reasons = self.bottlenecks();

@@ -52,6 +52,7 @@ mod interval;
 mod judge;
 mod limits;
 mod measures;
+mod nostr;
 mod outcome;
 mod pacing;
 mod page;

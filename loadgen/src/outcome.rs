@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use crate::check::Counts;
 use crate::client::{Client, End, Phase};
 use crate::measures::Measures;
+use crate::nostr::NostrOutcome;
 use crate::plan::Role;
 use crate::report::Storm;
 use crate::spread::Ends;
@@ -55,6 +56,8 @@ pub(crate) struct Outcome {
     pub(crate) last_arrival_ns: u64,
     /// Messages that came compressed, in both phases.
     pub(crate) compressed: u64,
+    /// Of a Nostr relay.
+    pub(crate) nostr: Option<NostrOutcome>,
     /// CPU time over wall time while measuring.
     pub(crate) busy: f64,
     /// It had real-time scheduling.

@@ -124,10 +124,12 @@ pub struct Relay {
     pub stalled: u32,
     /// So many publish.
     pub publishers: u32,
-    /// Messages go in over HTTP.
+    /// Messages go in by connections of their own, over HTTP unless they are Nostr events.
     pub is_pushed: bool,
     /// When messages are sent.
     pub pace: Pace,
+    /// Messages are Nostr events; where clients subscribe to them, others publish them.
+    pub nostr: Option<Nostr>,
     /// Who gets a message.
     pub expect: Expect,
     /// Rooms that the clients are spread over, in turn.
@@ -138,6 +140,44 @@ pub struct Relay {
     pub warmup: Duration,
     /// Load that is measured.
     pub duration: Duration,
+}
+
+/// Events and subscriptions of a Nostr relay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Nostr {
+    /// Subscriptions of each client; 0: the clients publish.
+    pub subscriptions: u32,
+    /// What they ask for.
+    pub filters: Filters,
+    /// Keys that sign events.
+    pub keys: u32,
+    /// Keys of a filter that has authors.
+    pub authors: u32,
+    /// Events that are signed for a closed loop.
+    pub events: u32,
+}
+
+/// What Nostr subscriptions ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Filters {
+    /// A third of the next three each.
+    Mixed,
+    /// One or two kinds of four.
+    Kinds,
+    /// Some authors, by Zipf's law.
+    Authors,
+    /// One topic of 64.
+    Tags,
+    /// Everything.
+    All,
+}
+
+impl Filters {
+    /// As it is typed and reported.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// When clients that come and go are replaced.
@@ -194,6 +234,8 @@ pub(crate) enum Role {
     Stalled,
     /// Pushes messages over HTTP.
     Pusher,
+    /// Publishes over a WebSocket of its own, and gets nothing but answers.
+    Publisher,
 }
 
 impl Relay {
@@ -235,6 +277,7 @@ impl Relay {
             _ if index < churning_from => Role::Slow,
             _ if index < stalled_from => Role::Churning,
             _ if index < self.clients => Role::Stalled,
+            _ if self.nostr.is_some() => Role::Publisher,
             _ => Role::Pusher,
         }
     }
@@ -460,6 +503,7 @@ pub(crate) mod tests {
             stalled: 0,
             publishers: clients,
             is_pushed: false,
+            nostr: None,
             pace: Pace::Open {
                 per_second: 1000.0,
                 arrivals: Arrivals::Constant,

@@ -10,7 +10,8 @@ use crate::clock::process_cpu;
 use crate::control::Shared;
 use crate::coordinator::Coordinator;
 use crate::error::{RunError, joined};
-use crate::plan::{Handshakes, Pace, Plan, Relay, Series, Work};
+use crate::nostr::Script;
+use crate::plan::{Handshakes, Nostr, Pace, Plan, Relay, Series, Work};
 use crate::report::{
     Aborted, Comparison, Culprit, Finding, FindingKind, HandshakeReport, RelayReport, Report,
 };
@@ -56,10 +57,17 @@ pub fn run(
     }
 }
 
-fn shared(plan: &Plan) -> Result<Arc<Shared>, RunError> {
+fn shared(plan: &Plan, nostr: Option<(&Relay, Nostr)>) -> Result<Arc<Shared>, RunError> {
     let address = plan.target.resolve();
     let address = address.map_err(|error| RunError::new(error.to_string()))?;
-    Ok(Arc::new(Shared::new(plan, address, random_id()?)))
+    let run_id = random_id()?;
+    let mut shared = Shared::new(plan, address, run_id);
+    if let Some((relay, nostr)) = nostr {
+        let mask = shared.payloads.mask();
+        let script = Script::new(relay, nostr, plan.seed, plan.size, run_id, mask)?;
+        shared.nostr = Some(script);
+    }
+    Ok(Arc::new(shared))
 }
 
 /// 64 bits from the system, so that no two runs have the same.
@@ -77,7 +85,8 @@ fn run_relay(
     interrupt: &AtomicBool,
     observe: &mut dyn FnMut(&Snapshot),
 ) -> Result<RelayReport, RunError> {
-    Coordinator::start(plan, shared(plan)?, relay, turn, observe)?.run(interrupt)
+    let shared = shared(plan, relay.nostr.map(|nostr| (&relay, nostr)))?;
+    Coordinator::start(plan, shared, relay, turn, observe)?.run(interrupt)
 }
 
 /// What some condition of `--abort-if` says about a whole run.
@@ -197,7 +206,7 @@ fn run_handshakes(
     work: Handshakes,
     interrupt: &AtomicBool,
 ) -> Result<HandshakeReport, RunError> {
-    let shared = &shared(plan)?;
+    let shared = &shared(plan, None)?;
     let cpu_before = process_cpu();
     let from = Instant::now();
     let results = std::thread::scope(|scope| {

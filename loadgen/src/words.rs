@@ -1,7 +1,8 @@
 //! Wording shared by all forms of a report: verdicts, names of figures, the load.
 
 use crate::report::{
-    Bound, Change, Generator, Machine, Mark, MarkCause, Quantiles, RelayReport, Storm, Walk,
+    Bound, Change, Generator, Machine, Mark, MarkCause, NostrFigures, Quantiles, Reason,
+    RelayReport, Storm, Walk,
 };
 use crate::units::{amount, bytes, grouped, ratio, time};
 
@@ -213,6 +214,7 @@ pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantile
             "each, without receive lag",
             report.latency.arrived.quantiles,
         ),
+        ("answer", answers(report)),
         ("lateness of sending", report.lateness_ns.quantiles),
         ("receive lag", report.receive_lag_ns.quantiles),
     ];
@@ -257,6 +259,57 @@ pub(crate) fn storms(storms: &[Storm]) -> Vec<Vec<String>> {
         time(times[times.len() / 2] as f64),
         time(*max as f64),
     ]]
+}
+
+/// What a Nostr relay said, row by row.
+pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
+    let told = |reasons: &[Reason]| {
+        let each = reasons.iter();
+        let each = each.map(|one| format!("{} {}", grouped(one.count), one.prefix));
+        match each.collect::<Vec<_>>() {
+            none if none.is_empty() => "0".to_owned(),
+            each => each.join(", "),
+        }
+    };
+    let mut rows = vec![(
+        "answers",
+        format!(
+            "OK true {}   false {}   none {}   notices {}",
+            grouped(figures.accepted),
+            told(&figures.refused),
+            grouped(figures.unanswered),
+            grouped(figures.notices)
+        ),
+    )];
+    if figures.subscriptions > 0 {
+        let [subscriptions, filters] = [figures.subscriptions, figures.filters].map(grouped);
+        let closed = told(&figures.closed);
+        rows.push((
+            "subscribed",
+            format!("{subscriptions}   different filters {filters}   closed {closed}"),
+        ));
+    }
+    if let Some(stored) = &figures.stored {
+        let [accepted, found] = [stored.accepted, stored.found].map(grouped);
+        let missing = grouped(stored.missing);
+        rows.push((
+            "stored",
+            match &*stored.by {
+                "count" => format!("{found} of {accepted} acknowledged events, by COUNT"),
+                "query" => format!("{found} of {accepted} were looked at, missing {missing}"),
+                _ => "not checked: the relay answers neither COUNT nor REQ".to_owned(),
+            },
+        ));
+    }
+    rows
+}
+
+/// From due to the answer, of events that others are to get: without subscriptions that is the
+/// latency itself. Empty of any other load.
+pub(crate) fn answers(report: &RelayReport) -> Quantiles {
+    let nostr = report.nostr.as_ref();
+    let nostr = nostr.filter(|nostr| nostr.subscriptions > 0);
+    nostr.map_or_else(Quantiles::default, |nostr| nostr.ok_ns.quantiles)
 }
 
 /// What was asked for, option by option.
@@ -323,6 +376,17 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
     }
     if config.deflate {
         rows.push(("deflate", "offered".to_owned()));
+    }
+    if let Some(nostr) = &config.nostr {
+        rows.push(("keys", grouped(nostr.keys.into())));
+        if nostr.subscriptions > 0 {
+            rows.push((
+                "subscriptions a client",
+                grouped(nostr.subscriptions.into()),
+            ));
+            rows.push(("filters", nostr.filters.clone()));
+            rows.push(("authors a filter", grouped(nostr.authors.into())));
+        }
     }
     if let Some(url) = &config.push_url {
         rows.push(("pushed to", url.clone()));

@@ -187,6 +187,7 @@ fn every_option_is_named_by_some_test() {
         include_str!("comparisons.rs"),
         include_str!("deliveries.rs"),
         include_str!("loads.rs"),
+        include_str!("nostr.rs"),
         include_str!("outputs.rs"),
         include_str!("own.rs"),
         include_str!("series.rs"),

@@ -17,6 +17,7 @@ const CLIENTS_DEFAULT: u32 = 50;
 const RATE_DEFAULT: f64 = 1000.0;
 const SIZE_DEFAULT: usize = 512;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+const WINDOW_DEFAULT: u32 = 64;
 const CONCURRENCY_DEFAULT: u32 = 64;
 /// Of the clients, with `--churn`.
 const CHURNING_DEFAULT: Quota = Quota::Share(0.2);
@@ -47,7 +48,7 @@ impl Args {
     pub fn plan(&self) -> Result<Plan, PlanError> {
         let preset = self.scenario.preset();
         let form = self.form(&preset)?;
-        let sizes = form.sizes();
+        let sizes = Self::sizes(form, &preset);
         let size = self.size.or(preset.size).unwrap_or(SIZE_DEFAULT);
         within(
             "--size",
@@ -101,6 +102,7 @@ impl Args {
         let asked = self.payload;
         let payload = asked.or(preset.payload).unwrap_or(Payload::Pattern);
         match (payload, self.text, self.binary) {
+            _ if preset.nostr.is_some() => Ok(Form::Text),
             (Payload::Json, _, true) if asked.is_some() => Err(PlanError::new(
                 "--payload json is text: it does not go with --binary",
             )),
@@ -144,12 +146,14 @@ impl Args {
                 "--reset, --per-second and --concurrency need --handshakes",
             ));
         }
-        within("--window", self.window.into(), 1, 1 << 20)?;
+        within("--window", self.window(preset).into(), 1, 1 << 20)?;
+        let nostr = self.nostr(preset)?;
+        let is_apart = preset.push || nostr.is_some_and(|nostr| nostr.subscriptions > 0);
         let crowd = self.crowd(preset)?;
         let full = crowd.clients - crowd.slow - crowd.churning - crowd.stalled;
         let publishers = self.publishers.or(preset.publishers);
         let publishers = publishers.unwrap_or(full.min(PUBLISHERS_DEFAULT_MAX));
-        let publishers_max = match preset.push {
+        let publishers_max = match is_apart {
             true => PUBLISHERS_DEFAULT_MAX,
             false => full,
         };
@@ -177,7 +181,8 @@ impl Args {
             churn: crowd.churn,
             stalled: crowd.stalled,
             publishers,
-            is_pushed: preset.push,
+            is_pushed: is_apart,
+            nostr,
             pace: self.pace(preset, publishers),
             expect: expect.unwrap_or(Expect::All),
             rooms,
@@ -247,7 +252,7 @@ impl Args {
             Rate::Each(per_second) => per_second * f64::from(publishers.max(1)),
             Rate::Max => {
                 return Pace::Closed {
-                    window: self.window,
+                    window: self.window(preset),
                 };
             }
         };
@@ -270,6 +275,8 @@ impl Args {
         }
         let threads = self.threads.clamp(1, relay.clients);
         match relay.expect {
+            // It goes on with answers, whoever gets the events.
+            _ if relay.nostr.is_some() => Ok(()),
             Expect::Nobody => Err(PlanError::new(
                 "--rate max needs messages that come back: not --expect nobody",
             )),
@@ -282,6 +289,10 @@ impl Args {
             }
             _ => Ok(()),
         }
+    }
+
+    fn window(&self, preset: &Preset) -> u32 {
+        self.window.or(preset.window).unwrap_or(WINDOW_DEFAULT)
     }
 
     fn push(&self, preset: &Preset, form: Form) -> Result<Option<Push>, PlanError> {
@@ -359,7 +370,7 @@ fn baseline(file: &Path) -> Result<Box<RelayReport>, PlanError> {
     }
 }
 
-fn within(option: &str, value: u64, min: u64, max: u64) -> Result<(), PlanError> {
+pub(super) fn within(option: &str, value: u64, min: u64, max: u64) -> Result<(), PlanError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

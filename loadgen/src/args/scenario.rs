@@ -7,6 +7,9 @@ use clap::ValueEnum;
 use super::{Payload, Rate};
 use crate::plan::Expect;
 
+/// JSON of a Nostr event that somebody wrote by hand, with its id and signature.
+const EVENT_BYTES: usize = 600;
+
 /// `--scenario`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
@@ -27,6 +30,10 @@ pub enum Scenario {
     Storm,
     /// A broadcast while 100 connections a second are replaced.
     Churn,
+    /// Nostr events of 4 publishers to 50 clients, each where its filter says.
+    NostrFanout,
+    /// 50 clients who each send a Nostr event and wait for its OK before the next.
+    NostrPublish,
     /// 10 speakers who each send 8 KiB of sound 12 times a second to all others.
     Audio,
 }
@@ -47,6 +54,21 @@ pub(super) struct Preset {
     pub(super) churn: Option<f64>,
     pub(super) storm_every: Option<Duration>,
     pub(super) push: bool,
+    /// Nostr events: with these subscriptions of each client, or 0 where the clients publish.
+    pub(super) nostr: Option<u32>,
+    pub(super) window: Option<u32>,
+}
+
+impl Preset {
+    /// Of Nostr events, with so many subscriptions of each client.
+    fn nostr(subscriptions: u32) -> Self {
+        Self {
+            size: Some(EVENT_BYTES),
+            window: Some(1),
+            nostr: Some(subscriptions),
+            ..Self::default()
+        }
+    }
 }
 
 impl Scenario {
@@ -104,6 +126,16 @@ impl Scenario {
                 clients: Some(100),
                 churn: Some(100.0),
                 ..none
+            },
+            Self::NostrFanout => Preset {
+                publishers: Some(4),
+                rate: Some(Rate::PerSecond(100.0)),
+                ..Preset::nostr(1)
+            },
+            Self::NostrPublish => Preset {
+                rate: Some(Rate::Max),
+                expect: Some(Expect::Own),
+                ..Preset::nostr(0)
             },
             Self::Audio => Preset {
                 path: Some("/ws/speaker{i}"),

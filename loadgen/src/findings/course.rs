@@ -35,7 +35,7 @@ fn ends<'a>(evidence: &'a Evidence<'_>) -> Vec<(&'a ClientOutcome, &'a End)> {
     let lasting = evidence
         .clients
         .iter()
-        .filter(|client| matches!(client.role, Role::Full | Role::Pusher));
+        .filter(|client| matches!(client.role, Role::Full | Role::Pusher | Role::Publisher));
     let mut ends: Vec<_> = lasting
         .filter_map(|client| Some((client, client.end.as_ref()?)))
         .collect();

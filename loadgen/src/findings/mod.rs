@@ -14,7 +14,10 @@ use crate::report::Finding;
 /// All that there is to say, the most important first.
 pub(crate) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = course::findings(evidence);
-    found.extend(patterns::findings(evidence));
+    // Who hears whom depends on what was asked for, and not on rooms.
+    if evidence.relay.nostr.is_none() {
+        found.extend(patterns::findings(evidence));
+    }
     found.extend(course::held_up(evidence));
     found
 }

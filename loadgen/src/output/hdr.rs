@@ -70,6 +70,9 @@ fn relay(log: &mut Writer<'_, '_>, report: &RelayReport) -> anyhow::Result<()> {
     ] {
         line(log, Some(tag), 0, whole_ms, distribution)?;
     }
+    if let Some(nostr) = &report.nostr {
+        line(log, Some("answer"), 0, whole_ms, &nostr.ok_ns)?;
+    }
     Ok(())
 }
 

@@ -86,6 +86,9 @@ fn figures(report: &RelayReport) -> Vec<Vec<String>> {
             format!("{:.1} % of a core", report.generator.cpu_share * 100.0),
         ),
     ];
+    if let Some(figures) = &report.nostr {
+        rows.extend(crate::words::nostr(figures));
+    }
     if let Some(server) = &report.server {
         rows.push((
             "server's CPU for a delivery",

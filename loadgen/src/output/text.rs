@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+mod nostr;
 mod page;
 mod pairs;
 mod series;
@@ -41,12 +42,14 @@ impl RelayReport {
     /// Latencies from when messages were due and, below, from when they were sent.
     fn times(&self, out: &mut Page) {
         let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
+        let answers = crate::words::answers(self);
         out.row("", &table_head());
         for (name, of) in [
             ("latency", &self.latency_ns),
             ("  first", &corrected.first.quantiles),
             ("  last", &corrected.last.quantiles),
             ("uncorrected", &uncorrected.each.quantiles),
+            ("answer", &answers),
             ("lateness", &self.lateness_ns.quantiles),
             ("receive lag", &self.receive_lag_ns.quantiles),
             ("without lag", &self.latency.arrived.quantiles),
@@ -124,6 +127,9 @@ impl RelayReport {
         if !self.warmup.is_right() {
             out.row("in warm-up", &faults(&self.warmup));
         }
+        if let Some(nostr) = &self.nostr {
+            nostr::rows(out, nostr);
+        }
         if self.foreign > 0 {
             out.row(
                 "foreign",
@@ -158,9 +164,19 @@ impl RelayReport {
     fn order_line(&self) -> String {
         let order = &self.order;
         match (order.compared, order.differing) {
+            (0, _) if self.nostr.is_some() => "not compared".to_owned(),
             (0, _) => "not compared (no client got everything that was sent)".to_owned(),
+            (compared, 0) if self.nostr.is_some() => {
+                format!("the same at all {compared} subscriptions with the same filter")
+            }
             (compared, 0) => format!("the same at all {compared} clients that were compared"),
-            (compared, differing) => format!("DIFFERS at {differing} of {compared} clients"),
+            (compared, differing) => {
+                let what = match self.nostr {
+                    Some(_) => "subscriptions",
+                    None => "clients",
+                };
+                format!("DIFFERS at {differing} of {compared} {what}")
+            }
         }
     }
 

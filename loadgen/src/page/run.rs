@@ -41,6 +41,11 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
         let storms = words::storms(&churn.storms);
         body += &panel(false, "Storms", &table(&words::STORMS, &storms));
     }
+    if let Some(figures) = &report.nostr {
+        let pair = |(name, value): (&str, String)| vec![name.to_owned(), value];
+        let said: Vec<_> = words::nostr(figures).into_iter().map(pair).collect();
+        body += &panel(false, "What the relay said", &table(&["", ""], &said));
+    }
     if let Some(server) = &report.server {
         body += &panel(false, "Where the time goes", &split(server));
     }

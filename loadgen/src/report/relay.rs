@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Aborted, Comparison, Deliveries, Distribution, Finding, FindingKind, Head, Latency, Mark,
-    Quantiles, Repeats, Second, Server, Walk,
+    NostrConfig, NostrFigures, Quantiles, Repeats, Second, Server, Walk,
 };
 
 /// The result of a relay run.
@@ -42,7 +42,8 @@ pub struct RelayReport {
     /// What the deliveries took.
     pub wire: Wire,
     /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `early`,
-    /// `order`, `unsent`, `disconnected`, `protocol`. Kinds that did not happen are left out.
+    /// `order`, `unsent`, `disconnected`, `protocol`, and of a Nostr relay `refused`, `unanswered`,
+    /// `closed`, `missing`. Kinds that did not happen are left out.
     pub errors: Vec<ErrorCount>,
     /// What that comes from, and what could not be counted.
     #[serde(default)]
@@ -71,6 +72,9 @@ pub struct RelayReport {
     pub drain: Second,
     /// How evenly the clients were served.
     pub clients: Clients,
+    /// Of a Nostr relay: what it said beside the deliveries.
+    #[serde(default)]
+    pub nostr: Option<NostrFigures>,
     /// Of `--churn` and `--storm-every`.
     pub churn: Option<Churn>,
     /// Of `--metrics-url`.
@@ -149,6 +153,9 @@ pub struct RelayConfig {
     pub duration_ms: u64,
     /// Repeats the payloads.
     pub seed: u64,
+    /// Of a Nostr relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nostr: Option<NostrConfig>,
 }
 
 impl RelayConfig {

@@ -26,6 +26,7 @@ use crate::frames::append_control;
 use crate::histogram;
 use crate::interval::{Cell, Interval, Spans};
 use crate::measures::Moment;
+use crate::nostr::Listener;
 use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
 use crate::plan::{Priority, Relay, Role};
@@ -37,6 +38,7 @@ use crate::stalled::look_for_ends;
 use turns::{Comings, SlowReaders};
 
 mod comings;
+mod nostr;
 mod opening;
 mod publish;
 mod turns;
@@ -82,6 +84,8 @@ pub(crate) struct Worker {
     expected: u64,
     comings: Comings,
     slow: SlowReaders,
+    /// Of a Nostr relay.
+    listener: Option<Listener>,
     /// When the schedule has the next message, as the last look at it said.
     next_due_ns: u64,
     /// The origin of the kernel's receive times.
@@ -122,6 +126,7 @@ impl Worker {
             pacing: Pacing::new(&relay, shared.seed, thread, shared.threads),
             comings: Comings::new(&relay, thread, shared.threads),
             slow: SlowReaders::new(&relay, thread, shared.threads),
+            listener: shared.nostr.as_ref().map(|_| Listener::new()),
             // A frame and the header of the next one always fit.
             day: TimeOfDay::new(shared.clock),
             choice: Choice::new(thread),
@@ -320,7 +325,8 @@ impl Worker {
         if client.is_closed() {
             return;
         }
-        let was_opening = client.is_opening();
+        let awaits = self.listener.as_ref().is_some_and(|one| one.awaits(place));
+        let was_opening = client.is_opening() || awaits;
         let is_refused = end.cause == Cause::Refused;
         let reason = end.reason.clone();
         client.close(end, self.shared.clock.now_ns());
@@ -416,6 +422,9 @@ impl Worker {
         moment: Moment,
         interval: &mut Interval,
     ) -> Result<(), End> {
+        if self.listener.is_some() {
+            return self.hear(place, range, moment, interval);
+        }
         let client = &mut self.clients[place];
         let bytes = client.unskipped(&self.buffer[range]);
         if client.role == Role::Pusher {
@@ -484,6 +493,7 @@ impl Worker {
     }
 
     fn hand_in(mut self) -> Outcome {
+        self.ask_what_is_stored();
         let cell = Arc::clone(&self.cell);
         self.receive_backlogs(&mut cell.lock().unwrap_or_else(PoisonError::into_inner));
         let walk = walk_of(&self.shared.payloads, self.shared.deflate);
@@ -518,6 +528,12 @@ impl Worker {
             churn: self.comings.outcome,
             last_arrival_ns: self.tally.last_arrival_ns,
             compressed: self.tally.compressed,
+            nostr: match (self.listener, &self.shared.nostr) {
+                (Some(listener), Some(script)) => {
+                    Some(listener.finish(script, self.shared.times.measure_ns()))
+                }
+                _ => None,
+            },
             busy,
             is_realtime: self.is_realtime,
         }

@@ -103,15 +103,23 @@ impl Worker {
     /// The connection at `place` is up.
     pub(super) fn upgraded(&mut self, place: usize, now_ns: u64) {
         let started_ns = self.clients[place].started_ns;
-        self.opening -= 1;
         self.progress.came(&self.relay, self.clients[place].index);
         if self.told_connected {
+            self.opening -= 1;
             return self.comings.replaced(started_ns, now_ns);
         }
         let took_ns = now_ns - started_ns;
         if self.clients[place].role != Role::Pusher {
             histogram::record(&mut self.connect_times, took_ns);
         }
+        if !self.subscribes(place) {
+            self.settled();
+        }
+    }
+
+    /// A connection is up, and all that it asked for before the run is there.
+    pub(super) fn settled(&mut self) {
+        self.opening -= 1;
         self.came_up += 1;
         if self.came_up == self.share {
             self.told_connected = true;
@@ -124,11 +132,18 @@ impl Worker {
     pub(super) fn time_out(&mut self) {
         let timeout_ns = self.shared.connect_timeout.as_nanos() as u64;
         let oldest_ns = self.shared.clock.now_ns().saturating_sub(timeout_ns);
-        let is_late = |client: &Client| client.is_opening() && client.started_ns < oldest_ns;
+        let awaits = |place| self.listener.as_ref().is_some_and(|one| one.awaits(place));
+        let is_late = |(place, client): &(usize, &Client)| {
+            (client.is_opening() || awaits(*place)) && client.started_ns < oldest_ns
+        };
         if self.opening > 0
-            && let Some(place) = self.clients.iter().position(is_late)
+            && let Some((place, client)) = self.clients.iter().enumerate().find(is_late)
         {
-            let reason = format!("not upgraded within {:?}", self.shared.connect_timeout);
+            let what = match client.is_opening() {
+                true => "not upgraded",
+                false => "no EOSE for every subscription",
+            };
+            let reason = format!("{what} within {:?}", self.shared.connect_timeout);
             self.lost(place, End::new(Cause::Refused, reason));
         }
     }

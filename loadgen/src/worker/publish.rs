@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::control::{Notice, Shared};
 use crate::histogram;
 use crate::interval::{Interval, Spans};
+use crate::pacing::Publisher;
 use crate::plan::{Pace, Relay};
 use crate::push;
 use crate::stamp::Stamp;
@@ -80,20 +81,24 @@ impl Worker {
                 let Some(due_ns) = permitted else {
                     break;
                 };
+                let Some(seq) = number_of(&self.shared, publisher) else {
+                    self.shared.times.end_at(now_ns);
+                    break;
+                };
                 let measured = due_ns >= self.shared.times.measure_ns();
                 let stamp = Stamp {
                     measured,
                     publisher: publisher.number,
-                    seq: publisher.seq as u32,
+                    seq,
                     due_ns,
                     sent_ns: now_ns,
                     is_held: publisher.is_held,
                 };
-                append(&mut self.scratch, &self.shared, &self.relay, &stamp);
+                let receivers = append(&mut self.scratch, &self.shared, &self.relay, &stamp);
                 publisher.seq += 1;
                 publisher.sent[usize::from(measured)] += 1;
                 self.sent += 1;
-                self.expected += u64::from(self.relay.receivers_of(publisher.number));
+                self.expected += u64::from(receivers);
                 interval.sent += u64::from(measured);
                 if measured && is_open_loop {
                     if publisher.is_held {
@@ -129,13 +134,30 @@ impl Worker {
     }
 }
 
-/// Appends a message to `out`, as a frame or as a request.
+/// The number of the publisher's next message, or of the event that it is. `None`: of those that
+/// were signed for a closed loop none is left.
 #[inline]
-fn append(out: &mut Vec<u8>, shared: &Shared, relay: &Relay, stamp: &Stamp) {
+fn number_of(shared: &Shared, publisher: &Publisher) -> Option<u32> {
+    match &shared.nostr {
+        None => Some(publisher.seq as u32),
+        Some(script) => script.next(publisher.number, publisher.seq),
+    }
+}
+
+/// Appends a message to `out`, as a frame or as a request. Gives back how many arrivals it should
+/// come to.
+#[inline]
+fn append(out: &mut Vec<u8>, shared: &Shared, relay: &Relay, stamp: &Stamp) -> u32 {
+    if let Some(script) = &shared.nostr {
+        return script.append(out, stamp);
+    }
+    let receivers = relay.receivers_of(stamp.publisher);
     let Some(push) = &shared.push else {
-        return shared.payloads.append(out, stamp);
+        shared.payloads.append(out, stamp);
+        return receivers;
     };
     let room = (relay.rooms > 1).then(|| relay.room_of(stamp.publisher));
     let authority = shared.target.authority();
     push::append_request(out, push, authority, room, &shared.payloads, stamp);
+    receivers
 }

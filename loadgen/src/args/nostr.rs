@@ -1,0 +1,108 @@
+//! The options of Nostr scenarios.
+
+use std::ops::RangeInclusive;
+
+use super::resolve::within;
+use super::scenario::Preset;
+use super::{Args, Quota, Rate};
+use crate::error::PlanError;
+use crate::nostr::EVENTS_MAX;
+use crate::plan::{Filters, Nostr};
+use crate::stamp::Form;
+
+const KEYS_DEFAULT: u32 = 1000;
+const KEYS_MAX: u32 = 1_000_000;
+const AUTHORS_DEFAULT: u32 = 20;
+const EVENTS_DEFAULT: u32 = 100_000;
+const SUBSCRIPTIONS_MAX: u32 = 10_000;
+/// JSON of an event with an empty content, and the largest that fits a message with its head.
+const EVENT_BYTES: RangeInclusive<usize> = 500..=100_000;
+
+impl Args {
+    /// Nostr's part of a plan; `None` for any other load.
+    pub(super) fn nostr(&self, preset: &Preset) -> Result<Option<Nostr>, PlanError> {
+        let Some(subscriptions) = preset.nostr else {
+            return self.refuse_nostr_options();
+        };
+        let is_fanout = subscriptions > 0;
+        if let Some(option) = self.not_of_nostr(is_fanout) {
+            let scenario = self.scenario.name();
+            let told = format!("--scenario {scenario} knows no {option}");
+            return Err(PlanError::new(told));
+        }
+        let is_closed = self.rate.or(preset.rate) == Some(Rate::Max);
+        if self.events.is_some() && !is_closed {
+            return Err(PlanError::new(
+                "--events needs --rate max: at a rate it is known how many there are",
+            ));
+        }
+        let nostr = Nostr {
+            subscriptions: self.subscriptions.unwrap_or(subscriptions),
+            filters: self.filters.unwrap_or(Filters::Mixed),
+            keys: self.keys.unwrap_or(KEYS_DEFAULT),
+            authors: self.authors.unwrap_or(AUTHORS_DEFAULT),
+            events: self.events.unwrap_or(EVENTS_DEFAULT),
+        };
+        let [subscriptions, keys, authors, events] =
+            [nostr.subscriptions, nostr.keys, nostr.authors, nostr.events].map(u64::from);
+        let subscriptions_max = u64::from(SUBSCRIPTIONS_MAX);
+        within(
+            "--subscriptions",
+            subscriptions,
+            is_fanout.into(),
+            subscriptions_max,
+        )?;
+        within("--keys", keys, 1, KEYS_MAX.into())?;
+        within("--authors", authors, 1, keys.max(AUTHORS_DEFAULT.into()))?;
+        within("--events", events, 1, EVENTS_MAX)?;
+        Ok(Some(nostr))
+    }
+
+    /// An option that was given and that the scenario has nothing for.
+    fn not_of_nostr(&self, is_fanout: bool) -> Option<&'static str> {
+        let given = [
+            (
+                "--subscriptions",
+                self.subscriptions.is_some() && !is_fanout,
+            ),
+            ("--filters", self.filters.is_some() && !is_fanout),
+            ("--authors", self.authors.is_some() && !is_fanout),
+            ("--publishers", self.publishers.is_some() && !is_fanout),
+            ("--expect", self.expect.is_some()),
+            ("--no-echo", self.no_echo),
+            ("--rooms", self.rooms.is_some()),
+            ("--binary", self.binary),
+            ("--payload", self.payload.is_some()),
+            ("--stalled", self.stalled != Quota::Count(0)),
+            ("--slow-readers", self.slow_readers != Quota::Count(0)),
+            ("--churn", self.churn.is_some()),
+            ("--storm-every", self.storm_every.is_some()),
+        ];
+        let mut given = given.iter().filter(|(_, is_given)| *is_given);
+        given.next().map(|(option, _)| *option)
+    }
+
+    fn refuse_nostr_options(&self) -> Result<Option<Nostr>, PlanError> {
+        let given = [
+            ("--subscriptions", self.subscriptions.is_some()),
+            ("--filters", self.filters.is_some()),
+            ("--keys", self.keys.is_some()),
+            ("--authors", self.authors.is_some()),
+            ("--events", self.events.is_some()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(None),
+            Some((option, _)) => Err(PlanError::new(format!(
+                "{option} needs --scenario nostr-fanout or nostr-publish"
+            ))),
+        }
+    }
+
+    /// The bytes that a message may have.
+    pub(super) fn sizes(form: Form, preset: &Preset) -> RangeInclusive<usize> {
+        match preset.nostr {
+            Some(_) => EVENT_BYTES,
+            None => form.sizes(),
+        }
+    }
+}

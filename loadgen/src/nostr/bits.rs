@@ -1,0 +1,65 @@
+//! Sets of events, by their numbers.
+
+/// A set of numbers below a bound.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bits(Box<[u64]>);
+
+impl Bits {
+    /// Empty, for numbers below `end`.
+    pub(super) fn new(end: usize) -> Self {
+        Self(vec![0; end.div_ceil(64)].into())
+    }
+
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.0[number as usize / 64] & bit(number) != 0
+    }
+
+    /// True if it was not there.
+    pub(super) fn add(&mut self, number: u32) -> bool {
+        let is_new = !self.has(number);
+        self.0[number as usize / 64] |= bit(number);
+        is_new
+    }
+
+    /// True unless it is empty.
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|word| *word != 0)
+    }
+
+    /// How many are in all of these.
+    pub(super) fn common(sets: [&Self; 2]) -> u64 {
+        let [one, other] = sets.map(|set| set.0.iter());
+        let pairs = one.zip(other);
+        pairs.map(|(a, b)| u64::from((a & b).count_ones())).sum()
+    }
+
+    /// How many are in both of `wanted`, and not in `got`.
+    pub(super) fn missing(wanted: [&Self; 2], got: &Self) -> u64 {
+        let [one, other] = wanted.map(|set| set.0.iter());
+        let each = one.zip(other).zip(&got.0);
+        each.map(|((a, b), got)| u64::from((a & b & !got).count_ones()))
+            .sum()
+    }
+}
+
+fn bit(number: u32) -> u64 {
+    1 << (number % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_say_what_they_have_in_common_and_what_one_of_them_misses() {
+        let of = |numbers: &[u32]| {
+            let mut bits = Bits::new(130);
+            assert!(numbers.iter().all(|number| bits.add(*number)));
+            bits
+        };
+        let (one, other) = (of(&[0, 1, 64, 129]), of(&[1, 63, 64, 129]));
+        assert_eq!(Bits::common([&one, &other]), 3);
+        assert_eq!(Bits::missing([&one, &other], &of(&[64])), 2);
+        assert!(one.has(129) && !one.has(128) && !one.clone().add(0));
+    }
+}

@@ -1,0 +1,18 @@
+//! Loads of a Nostr relay (NIP-01): events that were signed before the run, and what comes back.
+//!
+//! ```text
+//! draw: keys, filters, events ─▶ script: signed, and who is to get what ─▶ listener: who got it
+//!                                                                          └▶ tell: the figures
+//! ```
+//! Everything else (connections, pacing, times, the report) is that of any other run.
+
+mod bits;
+mod draw;
+mod listener;
+mod script;
+mod stored;
+mod tell;
+
+pub(crate) use listener::{Listener, NostrOutcome};
+pub(crate) use script::{EVENTS_MAX, Script};
+pub(crate) use tell::{awaited, counts, order};

@@ -1,0 +1,145 @@
+//! From what the threads heard to the figures of the report.
+
+use std::collections::BTreeMap;
+
+use super::listener::NostrOutcome;
+use super::script::Script;
+use crate::check::Counts;
+use crate::histogram;
+use crate::outcome::ClientOutcome;
+use crate::report::{Deliveries, Distribution, NostrFigures, Order, Reason, Stored};
+
+/// Texts of the relay that are told.
+const TEXTS_MAX: usize = 10;
+
+/// Deliveries in the warm-up and in the measured time; of a run without subscriptions the answers
+/// that said yes.
+pub(crate) fn counts(
+    script: &Script,
+    outcomes: &[NostrOutcome],
+    clients: &[ClientOutcome],
+) -> [Deliveries; 2] {
+    let is_fanout = script.per_client > 0;
+    let refused: u64 = outcomes
+        .iter()
+        .map(|one| one.refused.values().sum::<u64>())
+        .sum();
+    let mut all = [0, 1].map(|phase| {
+        let mut sums = Counts::default();
+        clients
+            .iter()
+            .for_each(|client| sums.add(&client.counts[phase]));
+        let sum = |of: fn(&NostrOutcome) -> [u64; 2]| -> u64 {
+            outcomes.iter().map(|one| of(one)[phase]).sum()
+        };
+        let sent = clients.iter().map(|client| client.sent[phase]).sum();
+        let unasked = sum(|one| one.refused_delivered);
+        Deliveries {
+            sent,
+            expected: sum(|one| one.expected),
+            delivered: sums.delivered.saturating_sub(unasked),
+            lost: sum(|one| one.lost),
+            repeated: sums.repeated,
+            reordered: sums.reordered,
+            damaged: sums.damaged,
+            misrouted: sums.misrouted + unasked,
+            early: sums.early,
+        }
+    });
+    if !is_fanout {
+        let mut refused = refused;
+        for phase in &mut all {
+            // Which of them were refused is told by kind, not by phase.
+            phase.lost = phase.sent.saturating_sub(phase.delivered);
+            let of_these = refused.min(phase.lost);
+            refused -= of_these;
+            phase.lost -= of_these;
+            phase.expected = phase.sent - of_these;
+        }
+    }
+    all
+}
+
+/// Whether all subscriptions with the same filter saw the same order.
+pub(crate) fn order(outcomes: &[NostrOutcome]) -> Order {
+    let mut all: Vec<(u32, u64)> = outcomes.iter().flat_map(|one| one.orders.clone()).collect();
+    all.sort_unstable();
+    let mut order = Order::default();
+    // Of a filter that only one has nothing can be compared.
+    let filters = all.chunk_by(|one, next| one.0 == next.0);
+    for filter in filters.filter(|filter| filter.len() > 1) {
+        let same = filter.chunk_by(|one, next| one == next);
+        let agreeing = same.map(<[_]>::len).max().unwrap_or(0);
+        order.compared += filter.len() as u64;
+        order.differing += (filter.len() - agreeing) as u64;
+    }
+    order
+}
+
+/// Measured events that somebody is to get.
+pub(crate) fn awaited(script: &Script, measure_ns: u64) -> u64 {
+    let is_awaited = |event: &&super::script::Signed| {
+        let is_measured = event.sending().is_some_and(|one| one.due_ns >= measure_ns);
+        is_measured && (event.receivers > 0 || script.per_client == 0)
+    };
+    script.events.iter().filter(is_awaited).count() as u64
+}
+
+impl NostrFigures {
+    pub(crate) fn of(script: &Script, is_closed: bool, outcomes: Vec<NostrOutcome>) -> Self {
+        let mut figures = Self {
+            subscriptions: script.subscriptions.len() as u64,
+            filters: script.filters.len() as u64,
+            signed: script.events.len() as u64,
+            ..Self::default()
+        };
+        let (mut refused, mut closed) = (BTreeMap::new(), BTreeMap::new());
+        let (mut ok_times, mut questions) = (histogram::new(), Vec::new());
+        for outcome in outcomes {
+            add(&mut refused, outcome.refused);
+            add(&mut closed, outcome.closed);
+            figures.notices += outcome.notices;
+            questions.extend(outcome.question);
+            figures.texts.extend(outcome.texts);
+            if let Some(times) = &outcome.ok_times {
+                histogram::merge(&mut ok_times, times);
+            }
+        }
+        figures.texts.truncate(TEXTS_MAX);
+        for event in script
+            .events
+            .iter()
+            .filter(|event| event.sending().is_some())
+        {
+            figures.sent += 1;
+            figures.accepted += u64::from(event.is_answered() && !event.is_refused());
+            figures.unanswered += u64::from(!event.is_answered());
+        }
+        figures.stored = questions.first().map(|question| {
+            let (by, found, missing) = question.told(figures.accepted);
+            Stored {
+                by: by.to_owned(),
+                accepted: figures.accepted,
+                found,
+                missing,
+            }
+        });
+        figures.ran_out = is_closed && figures.sent == figures.signed;
+        figures.refused = reasons(refused);
+        figures.closed = reasons(closed);
+        figures.ok_ns = Distribution::of(&ok_times);
+        figures
+    }
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, counts: BTreeMap<String, u64>) {
+    for (prefix, count) in counts {
+        *sums.entry(prefix).or_default() += count;
+    }
+}
+
+fn reasons(counts: BTreeMap<String, u64>) -> Vec<Reason> {
+    let each = counts.into_iter();
+    each.map(|(prefix, count)| Reason { prefix, count })
+        .collect()
+}

@@ -1,0 +1,21 @@
+//! What a Nostr relay said.
+
+use super::page::Page;
+use crate::report::NostrFigures;
+use crate::units::grouped;
+use crate::words::nostr;
+
+/// Rows of a report: answers, subscriptions, what is stored, and what else the relay said.
+pub(super) fn rows(out: &mut Page, figures: &NostrFigures) {
+    for (label, text) in nostr(figures) {
+        out.wrapped(label, &text);
+    }
+    for text in &figures.texts {
+        out.wrapped("", &format!("\"{text}\""));
+    }
+    if figures.ran_out {
+        let signed = grouped(figures.signed);
+        let text = format!("all {signed} events were sent, and the run ended: --events");
+        out.wrapped("note", &text);
+    }
+}
