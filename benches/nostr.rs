@@ -245,6 +245,23 @@ impl Readers {
         }
     }
 
+    /// Reads whatever comes, until the relay has gone.
+    fn drain(&mut self) {
+        let mut events = Events::with_capacity(4_096);
+        loop {
+            self.poll.poll(&mut events, None).expect("events");
+            for event in &events {
+                loop {
+                    match self.streams[event.token().0].read(&mut self.buffer) {
+                        Ok(1..) => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Ok(0) | Err(_) => return,
+                    }
+                }
+            }
+        }
+    }
+
     /// Reads until so many bytes have come.
     fn read(&mut self, bytes: usize) {
         let mut events = Events::with_capacity(4_096);
@@ -529,50 +546,77 @@ fn flood() {
     );
 }
 
-/// 1,000 subscribers that read nothing, beside one that does.
+/// Who is there beside the subscriber that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    None,
+    Read,
+    Stall,
+}
+
+/// 1,000 subscribers that read nothing, against the same ones reading, and against nobody.
 fn stalled() {
-    const STALLED: usize = 1_000;
-    let mut quantiles = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    let mut quantiles: [[Vec<f64>; 2]; 3] = Default::default();
     let mut held = Vec::new();
     for _ in 0..5 {
-        for is_stalled in [false, true] {
-            let relay = Relay::start(&["engine.send_buffer_bytes=4KiB"]);
-            let before = relay.rss();
-            let count = if is_stalled { STALLED } else { 0 };
-            let stalled: Vec<Client> = (0..count)
-                .map(|number| {
-                    let mut client = Client::open(&relay, "/nostr");
-                    let name = format!("stalled {number}");
-                    client.send(&format!(
-                        "[\"REQ\",\"{name}\",{{\"kinds\":[1],\"limit\":0}}]"
-                    ));
-                    client.until("[\"EOSE\"");
-                    client
-                })
-                .collect();
-            // Fills the sockets of those that do not read.
-            let signer = Signer::new([3; 32]).expect("a key");
-            let mut writer = Client::open(&relay, "/nostr");
-            for number in 0..40 {
-                let large = event(&signer, 1, number, 100_000);
-                writer.send(&format!("[\"EVENT\",{}]", large.json()));
-                writer.until("[\"OK\"");
+        for others in [Others::None, Others::Read, Others::Stall] {
+            let ([half, most], grown) = beside(others);
+            quantiles[others as usize][0].push(half);
+            quantiles[others as usize][1].push(most);
+            if others == Others::Stall {
+                held.push(grown);
             }
-            let [half, most] = latencies(&relay, 1);
-            quantiles[usize::from(is_stalled)][0].push(half);
-            quantiles[usize::from(is_stalled)][1].push(most);
-            if is_stalled {
-                held.push((relay.rss() - before) as f64 / 1e6);
-            }
-            drop(stalled);
         }
     }
-    let [[calm, calm_most], [slow, slow_most]] = quantiles.map(|each| each.map(median));
+    let [[alone, alone_most], [calm, calm_most], [slow, slow_most]] =
+        quantiles.map(|each| each.map(median));
     println!(
-        "stalled: p50 {calm:.0} us, p99 {calm_most:.0} us; beside {STALLED} stalled subscribers \
-         p50 {slow:.0} us, p99 {slow_most:.0} us; p99 ratio {:.2}; the relay grew by {:.0} MB for \
-         440 events of which 40 have 100 kB",
-        slow_most / calm_most,
+        "stalled: alone p50 {alone:.0} us, p99 {alone_most:.0} us; beside {OTHERS} subscribers \
+         that read {calm:.0} and {calm_most:.0} us; beside as many that stall {slow:.0} and \
+         {slow_most:.0} us; the relay grew by {:.0} MB for 440 events, of which 40 have 100 kB",
         median(held)
     );
+}
+
+const OTHERS: usize = 1_000;
+
+/// The latencies of one subscriber beside the others, and by how many MB the relay grew.
+fn beside(others: Others) -> ([f64; 2], f64) {
+    let relay = Relay::start(&["engine.send_buffer_bytes=4KiB"]);
+    let before = relay.rss();
+    let subscribe = |number: usize| {
+        let mut client = Client::open(&relay, "/nostr");
+        let name = format!("other {number:05}");
+        client.send(&format!(
+            "[\"REQ\",\"{name}\",{{\"kinds\":[1],\"limit\":0}}]"
+        ));
+        client.until("[\"EOSE\"");
+        client
+    };
+    let count = if others == Others::None { 0 } else { OTHERS };
+    let clients: Vec<Client> = (0..count).map(subscribe).collect();
+    let sockets: Vec<TcpStream> = clients
+        .iter()
+        .map(|client| client.0.try_clone().expect("a socket"))
+        .collect();
+    let reading = (others == Others::Read).then(|| {
+        let mut readers = Readers::of(clients);
+        std::thread::spawn(move || readers.drain())
+    });
+    // Fills the sockets of those that do not read.
+    let signer = Signer::new([3; 32]).expect("a key");
+    let mut writer = Client::open(&relay, "/nostr");
+    for number in 0..40 {
+        let large = event(&signer, 1, number, 100_000);
+        writer.send(&format!("[\"EVENT\",{}]", large.json()));
+        writer.until("[\"OK\"");
+    }
+    let quantiles = latencies(&relay, 1);
+    let grown = (relay.rss() - before) as f64 / 1e6;
+    drop(sockets);
+    drop(relay);
+    if let Some(reading) = reading {
+        reading.join().expect("readers");
+    }
+    (quantiles, grown)
 }
