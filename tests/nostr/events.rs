@@ -107,12 +107,14 @@ fn ephemeral_events_are_sent_and_not_stored() {
     assert_eq!(writer.query(&[json!({"kinds": [20_001]})]), [""; 0]);
 }
 
+/// What is made of the JSON of an event.
+type Spoil<'s> = &'s dyn Fn(&Event) -> String;
+
 #[test]
 fn every_offence_is_answered_with_its_name() {
     let relay = Relay::start();
     let mut client = relay.open();
     let good = event(1, 1, 0, &[&["t", "x"]]);
-    type Spoil<'s> = &'s dyn Fn(&Event) -> String;
     let cases: &[(Spoil<'_>, &str)] = &[
         (
             &|e| {
