@@ -76,7 +76,8 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         let settings = endpoint_settings(&config.settings_of(endpoint));
         let added = add_endpoint(&mut builder, config, endpoint, settings, guard);
         let Added { id, users, nostr } = added;
-        pages.nostr.extend(nostr);
+        let named = nostr.map(|stats| (name.to_owned(), stats));
+        pages.nostr.extend(named);
         builder.route(&endpoint.path, id)?;
         if endpoint.kind == EndpointKind::Push
             && let Some(path) = &endpoint.push_path

@@ -49,7 +49,11 @@ impl Metrics {
         let relay = Relay {
             endpoints: pages.endpoints.clone(),
             push: Arc::clone(&pages.push),
-            nostr: pages.nostr.clone(),
+            nostr: pages
+                .nostr
+                .iter()
+                .map(|(_, stats)| Arc::clone(stats))
+                .collect(),
         };
         Metrics {
             registry: OnceLock::new(),

@@ -7,7 +7,7 @@ use super::dashboard::DashboardSettings;
 use crate::engine::{Request, View};
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
-use crate::relay::nostr::NostrStats;
+use crate::relay::nostr::NamedStats;
 use crate::relay::push::PushStats;
 use crate::relay::users::Users;
 use crate::wire::http::Response;
@@ -25,8 +25,8 @@ pub struct Pages {
     pub cors: Cors,
     /// What the push APIs count.
     pub push: Arc<PushStats>,
-    /// What each Nostr endpoint counts.
-    pub nostr: Vec<Arc<NostrStats>>,
+    /// The Nostr endpoints, each with what it counts.
+    pub nostr: Vec<NamedStats>,
     /// The dashboard, where there is to be one.
     pub dashboard: Option<DashboardSettings>,
 }

@@ -8,8 +8,9 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use corecast::admin::dashboard::Snapshot;
-use corecast::config::{Config, KIB};
+use corecast::config::{Config, EndpointConfig, EndpointKind, KIB};
 use corecast::relay;
+use corecast_nostr::{Draft, Signer};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tungstenite::client::IntoClientRequest as _;
@@ -241,6 +242,58 @@ fn who_does_not_read_is_listed_and_its_address_only_where_that_is_wanted() {
             || snapshot(&relay).slow_clients_total,
             |total| *total == 0,
             "it is gone",
+        );
+    }
+}
+
+#[test]
+fn a_relay_for_nostr_has_figures_of_its_own() {
+    let none = Relay::start(&config());
+    assert!(!get(&none, "/dashboard/snapshot").body.contains("nostr"));
+    assert!(!get(&none, "/metrics").body.contains("corecast_nostr_"));
+    let mut config = config();
+    let notes = EndpointConfig::new(EndpointKind::Nostr, "/nostr");
+    config.endpoints.insert("notes".to_owned(), notes);
+    let relay = Relay::start(&config);
+    let mut client = relay.join("/nostr");
+    let signer = Signer::new([1; 32]).expect("a key");
+    let event = signer.sign(Draft::default());
+    for message in [
+        r#"["REQ","s",{"kinds":[0]}]"#.to_owned(),
+        format!("[\"EVENT\",{}]", event.json()),
+        format!(
+            "[\"EVENT\",{}]",
+            event.json().replace("\"kind\":0", "\"kind\":1")
+        ),
+    ] {
+        client.send(Message::text(message)).expect("sent");
+        client.read().expect("an answer");
+    }
+    let found = poll(
+        || snapshot(&relay).nostr,
+        |relays| relays.iter().any(|each| each.store_events == 1),
+        "the event is counted",
+    );
+    let [notes] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!((&*notes.endpoint, notes.subscriptions), ("notes", 1));
+    assert!(notes.store_bytes > event.json().len() as u64);
+    let metrics = get(&relay, "/metrics").body;
+    for line in [
+        r#"corecast_nostr_events_total{result="stored"} 1"#,
+        r#"corecast_nostr_events_total{result="invalid"} 1"#,
+        r#"corecast_nostr_reqs_total{result="answered"} 1"#,
+        "corecast_nostr_subscriptions 1",
+        "corecast_nostr_deliveries_total 1",
+        "corecast_nostr_store_events 1",
+        "corecast_nostr_verify_seconds_count 1",
+        "corecast_nostr_query_seconds_count 1",
+        "corecast_nostr_commit_seconds_count 1",
+    ] {
+        assert!(
+            metrics.lines().any(|each| each == line),
+            "{line} in {metrics}"
         );
     }
 }

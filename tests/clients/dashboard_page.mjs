@@ -14,7 +14,7 @@ const WebSocket = tool('ws');
 const TOKEN = 'a/token+for the dashboard='.replaceAll(' ', '-');
 const settings = [
   'engine.send_buffer_bytes=64KiB', 'slow_client.outbox_age=60s', 'keepalive.ping=off',
-  'keepalive.pong=off',
+  'keepalive.pong=off', 'endpoints.notes.kind=nostr', 'endpoints.notes.path=/nostr',
 ];
 let relay;
 let load;
@@ -74,6 +74,20 @@ async function until(locator, holds, what) {
     await locator.page().waitForTimeout(100);
   }
 }
+
+test('a relay for Nostr has a row of its own', async () => {
+  const context = await browser.newContext();
+  const page = await open(context);
+  const client = new WebSocket(relay.url('/nostr'));
+  await soon(once(client, 'open'));
+  client.send('["REQ","s",{}]');
+  const row = page.locator('#nostr tr');
+  await until(row, (text) => /^notes\s*1/.test(text), 'one subscription');
+  client.terminate();
+  await until(row, (text) => /^notes\s*0/.test(text), 'no subscription');
+  await finish(page);
+  await context.close();
+});
 
 test('it shows what the relay does while it does it', async () => {
   const context = await browser.newContext();

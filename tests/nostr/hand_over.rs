@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corecast::engine::EndpointSettings;
 use corecast::relay::nostr::{Nostr, NostrSettings};
-use corecast_nostr::{Bytes32, Event, MemoryStore, Outcome, Page, Query, Seq, Store, StoreError};
+use corecast_nostr::{Event, MemoryStore, Outcome, Page, Query, Seq, Store, StoreError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 use serde_json::json;
@@ -58,10 +58,6 @@ impl Store for Gated {
         self.pass();
         // As many as the engine asks for: fewer would say that there are no more.
         self.store.since(after, 64)
-    }
-
-    fn contains(&self, id: &Bytes32) -> bool {
-        self.store.contains(id)
     }
 
     fn remove_expired(&self, now: u64) -> usize {
@@ -232,9 +228,6 @@ fn a_store_that_fails_is_told_as_an_error() {
         }
         fn since(&self, _: Seq, _: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError> {
             Err(StoreError("no space".to_owned()))
-        }
-        fn contains(&self, _: &Bytes32) -> bool {
-            false
         }
         fn remove_expired(&self, _: u64) -> usize {
             0

@@ -61,7 +61,7 @@ pub enum MessageError {
     /// It has too few parts, or too many.
     #[error("invalid: {0}")]
     Parts(&'static str),
-    /// The name of the subscription cannot be one; it is given so that the answer can carry it.
+    /// The name of a query's subscription cannot be one; if it is a text the answer carries it.
     #[error("invalid: a subscription's name is a string of 1 to 64 characters")]
     SubscriptionId(Option<Box<str>>),
 }
@@ -91,10 +91,10 @@ impl<'m> ClientMessage<'m> {
                 let (id, filters) = named(parts)?;
                 ClientMessage::Count(id, filters)
             }
-            "CLOSE" => ClientMessage::Close(named(parts)?.0),
-            "NEG-OPEN" => ClientMessage::NegOpen(named(parts)?.0),
-            "NEG-MSG" => ClientMessage::NegMsg(named(parts)?.0),
-            "NEG-CLOSE" => ClientMessage::NegClose(named(parts)?.0),
+            "CLOSE" => ClientMessage::Close(name(parts)?),
+            "NEG-OPEN" => ClientMessage::NegOpen(name(parts)?),
+            "NEG-MSG" => ClientMessage::NegMsg(name(parts)?),
+            "NEG-CLOSE" => ClientMessage::NegClose(name(parts)?),
             _ => return Err(MessageError::UnknownVerb),
         };
         Ok(Some(message))
@@ -106,6 +106,14 @@ fn only<'m>(parts: &[&'m RawValue], told: &'static str) -> Result<&'m str, Messa
     match parts {
         [part] => Ok(part.get()),
         _ => Err(MessageError::Parts(told)),
+    }
+}
+
+/// The name of a subscription, of a message to which there is no answer that carries it.
+fn name(parts: &[&RawValue]) -> Result<SubscriptionId, MessageError> {
+    match named(parts) {
+        Ok((name, _)) => Ok(name),
+        Err(_) => Err(MessageError::SubscriptionId(None)),
     }
 }
 

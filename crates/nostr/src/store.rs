@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 pub use self::memory::MemoryStore;
 use crate::event::Event;
-use crate::hex::Bytes32;
 use crate::query::{Page, Query, Seq};
 
 /// An event, and its number.
@@ -63,9 +62,6 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// The store cannot be read.
     fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError>;
-
-    /// Whether an event with that id is there.
-    fn contains(&self, id: &Bytes32) -> bool;
 
     /// Removes what has expired (NIP-40), a bounded number. Returns how many that were.
     fn remove_expired(&self, now: u64) -> usize;

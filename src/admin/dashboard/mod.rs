@@ -32,6 +32,7 @@ use crate::fanout::room::EndpointId;
 use crate::guard::{self, recheck_soon};
 use crate::relay::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
 use crate::relay::json_error::{json_error, rendered};
+use crate::relay::nostr::NamedStats;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Head, Response};
@@ -91,6 +92,7 @@ pub(super) struct Dashboard {
     files: Files,
     /// The names of endpoints.
     endpoints: Vec<(String, EndpointId)>,
+    nostr: Vec<NamedStats>,
     settings: Shared,
     handle: OnceLock<Handle>,
     view: OnceLock<View>,
@@ -138,10 +140,12 @@ impl Dashboard {
     pub(super) fn new(
         settings: DashboardSettings,
         endpoints: Vec<(String, EndpointId)>,
+        nostr: Vec<NamedStats>,
     ) -> Dashboard {
         Dashboard {
             files: Files::new(&FILES),
             endpoints,
+            nostr,
             settings: Shared(Arc::new(RwLock::new(Arc::new(settings)))),
             handle: OnceLock::new(),
             view: OnceLock::new(),
@@ -179,7 +183,7 @@ impl Dashboard {
     /// Begins to count where nobody has looked so far.
     fn begin(&self, watched: &mut Watched) {
         if watched.before.is_none() {
-            watched.before = self.view.get().map(Sample::read);
+            watched.before = self.view.get().map(|view| Sample::read(view, &self.nostr));
         }
     }
 
@@ -190,9 +194,15 @@ impl Dashboard {
         if before.age() < WINDOW_MIN {
             return None;
         }
-        let now = Sample::read(view);
+        let now = Sample::read(view, &self.nostr);
         let shows_addresses = self.settings().shows_addresses;
-        let snapshot = now.since(before, view, |id| self.name_of(id), shows_addresses);
+        let snapshot = now.since(
+            before,
+            view,
+            &self.nostr,
+            |id| self.name_of(id),
+            shows_addresses,
+        );
         watched.before = Some(now);
         let json = serde_json::to_string(&snapshot);
         debug_assert!(json.is_ok(), "numbers and texts always have a form");

@@ -331,6 +331,15 @@ function drawSlow({ slow_clients: clients, slow_clients_total: total }) {
   at('slow').replaceChildren(...(rows.length ? rows : [none('Everybody keeps up.', 4)]));
 }
 
+function drawNostr({ nostr = [] }) {
+  at('nostr-panel').hidden = nostr.length === 0;
+  at('nostr').replaceChildren(...nostr.map((relay) => element('tr', {},
+    element('th', { scope: 'row' }, relay.endpoint),
+    ...[relay.subscriptions, relay.accepted, relay.refused, relay.queries, relay.deliveries,
+      relay.store_events].map((figure) => cell(text(count(figure)))),
+    cell(text(bytes(relay.store_bytes))))));
+}
+
 function drawEnds(snapshot) {
   const minute = seen.filter(({ second }) => second > newest - 60);
   const recent = (kind, reason) => minute.reduce((sum, each) =>
@@ -359,6 +368,7 @@ function draw() {
   drawPercentiles(snapshot);
   drawHeat(color);
   drawShards(snapshot, color);
+  drawNostr(snapshot);
   drawSlow(snapshot);
   drawEnds(snapshot);
 }

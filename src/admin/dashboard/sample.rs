@@ -5,11 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::snapshot::{
-    Bucket, FORMAT, FramesPerSend, Latency, Now, Process, Reason, Shard, SlowClient, Snapshot,
-    Totals,
+    Bucket, FORMAT, FramesPerSend, Latency, NostrRelay, Now, Process, Reason, Shard, SlowClient,
+    Snapshot, Totals,
 };
 use crate::engine::{CloseReason, Counter, ShardStats, View};
 use crate::fanout::room::EndpointId;
+use crate::relay::nostr::{NamedStats, NostrTotals};
 
 /// Upper bounds, and what is below each and not below the one before.
 type Buckets = Vec<(Option<u64>, u64)>;
@@ -25,10 +26,12 @@ pub(super) struct Sample {
     frames_per_send: Buckets,
     closes: Vec<(&'static str, u64)>,
     refusals: Vec<(&'static str, u64)>,
+    /// Of each relay for Nostr.
+    nostr: Vec<NostrTotals>,
 }
 
 impl Sample {
-    pub(super) fn read(view: &View) -> Sample {
+    pub(super) fn read(view: &View, nostr: &[NamedStats]) -> Sample {
         let sum = |of: fn(&ShardStats) -> &Counter| -> u64 {
             view.shards().map(|stats| of(stats).get()).sum()
         };
@@ -68,6 +71,7 @@ impl Sample {
             frames_per_send: merged(view.shards().map(|stats| stats.frames_per_send.buckets())),
             closes,
             refusals,
+            nostr: nostr.iter().map(|(_, stats)| stats.totals()).collect(),
         }
     }
 
@@ -82,6 +86,7 @@ impl Sample {
         &self,
         before: &Sample,
         view: &View,
+        nostr: &[NamedStats],
         name_of: impl Fn(EndpointId) -> String,
         shows_addresses: bool,
     ) -> Snapshot {
@@ -117,6 +122,7 @@ impl Sample {
                 buckets: frames,
             },
             shards: self.shards(before, view, rate),
+            nostr: self.nostr(before, nostr, rate),
             slow_clients_total,
             slow_clients: slow_clients.collect(),
             closes: reasons(&self.closes, &before.closes),
@@ -146,6 +152,34 @@ impl Sample {
                 messages: rate(now[1], before[1]),
                 deliveries: rate(now[2], before[2]),
                 turn_age_ms: turn_age_ns / 1_000_000,
+            })
+            .collect()
+    }
+}
+
+impl Sample {
+    fn nostr(
+        &self,
+        before: &Sample,
+        nostr: &[NamedStats],
+        rate: impl Fn(u64, u64) -> f64,
+    ) -> Vec<NostrRelay> {
+        let counted = self.nostr.iter().zip(&before.nostr);
+        let relays = nostr.iter().zip(counted);
+        relays
+            .map(|((name, stats), (now, before))| {
+                let (store_events, store_bytes) = stats.store_size();
+                NostrRelay {
+                    endpoint: name.clone(),
+                    subscriptions: stats.open_subscriptions(),
+                    store_events,
+                    store_bytes,
+                    verify_queue: stats.waiting.get(),
+                    accepted: rate(now.accepted, before.accepted),
+                    refused: rate(now.refused, before.refused),
+                    queries: rate(now.queries, before.queries),
+                    deliveries: rate(now.deliveries, before.deliveries),
+                }
             })
             .collect()
     }

@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub frames_per_send: FramesPerSend,
     /// Each relaying shard, in order.
     pub shards: Vec<Shard>,
+    /// Each relay for Nostr. Left out if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nostr: Vec<NostrRelay>,
     /// Clients whose last send would have blocked, in all.
     pub slow_clients_total: usize,
     /// Those of them that have waited longest, at most ten.
@@ -52,6 +55,30 @@ pub struct Snapshot {
     pub refusals: Vec<Reason>,
     /// The process.
     pub process: Process,
+}
+
+/// An endpoint of the kind `nostr`: what there is now, and what was counted in the window, by
+/// second.
+#[derive(Clone, Serialize, Deserialize, PartialEq, Debug)]
+pub struct NostrRelay {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Subscriptions that are open.
+    pub subscriptions: u64,
+    /// Events in its store.
+    pub store_events: u64,
+    /// Memory that they take, in bytes.
+    pub store_bytes: u64,
+    /// Events that wait for their signatures to be verified.
+    pub verify_queue: u64,
+    /// Events that were stored or sent on.
+    pub accepted: f64,
+    /// Events that were refused, or that were known already.
+    pub refused: f64,
+    /// Queries that began.
+    pub queries: f64,
+    /// Events that were sent to subscriptions as they came.
+    pub deliveries: f64,
 }
 
 /// What there is now.

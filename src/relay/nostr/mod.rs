@@ -33,8 +33,8 @@ pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
 pub use self::settings::{NostrInfo, NostrSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};
-pub use self::stats::NostrStats;
-pub(crate) use self::stats::{Count, EventResult, QueryResult};
+pub(crate) use self::stats::{Count, EventResult, NostrTotals, QueryResult};
+pub use self::stats::{NamedStats, NostrStats};
 use self::threads::Common;
 use self::waiting::IN_FLIGHT_MAX;
 use crate::engine::{
@@ -227,7 +227,7 @@ impl Inner {
         let message = match ClientMessage::parse(text) {
             Ok(Some(message)) => message,
             Ok(None) => return,
-            Err(error) => return self.refuse_message(&error, text, effects),
+            Err(error) => return self.refuse_message(&error, effects),
         };
         match message {
             ClientMessage::Event(json) => self.take_event(id, json, effects),
@@ -243,10 +243,10 @@ impl Inner {
         }
     }
 
-    fn refuse_message(&mut self, error: &MessageError, text: &str, effects: &mut Effects) {
+    fn refuse_message(&mut self, error: &MessageError, effects: &mut Effects) {
         match error {
             // An answer that carries the name says which query it is about.
-            MessageError::SubscriptionId(Some(name)) if !text.contains("\"CLOSE\"") => {
+            MessageError::SubscriptionId(Some(name)) => {
                 effects.reply(reply::closed(name, &error.to_string()));
             }
             _ => self.notice(&error.to_string(), effects),

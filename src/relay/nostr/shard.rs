@@ -56,7 +56,7 @@ pub(super) struct Effects {
     replies: Vec<String>,
     /// Not to be read until it is released.
     pub(super) holds: bool,
-    /// An answer comes, but not in this call.
+    /// An answer comes soon, but not in this call.
     pub(super) is_answered_later: bool,
     /// There is work for the shard's turn.
     pub(super) wants_turn: bool,
@@ -71,8 +71,8 @@ impl Effects {
 
     /// Does it.
     pub(super) fn apply(self, client: &mut Client<'_>) {
-        // Nothing goes back, so that no answer carries the acknowledgement of TCP.
-        if self.replies.is_empty() {
+        // Nothing goes back that could carry the acknowledgement of TCP.
+        if self.replies.is_empty() && !self.is_answered_later {
             client.acknowledge();
         }
         for reply in &self.replies {

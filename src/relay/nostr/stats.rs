@@ -74,6 +74,22 @@ impl QueryResult {
     pub(crate) const LABELS: [&'static str; 2] = ["answered", "refused"];
 }
 
+/// A Nostr endpoint's name in the configuration, and what it counts.
+pub type NamedStats = (String, Arc<NostrStats>);
+
+/// What was counted so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NostrTotals {
+    /// Events that were stored or sent on.
+    pub(crate) accepted: u64,
+    /// All others.
+    pub(crate) refused: u64,
+    /// REQs and COUNTs that were answered.
+    pub(crate) queries: u64,
+    /// Live events that were sent to subscriptions.
+    pub(crate) deliveries: u64,
+}
+
 /// Counters of all shards and threads. What is counted for each delivery is added up before.
 #[derive(Debug, Default)]
 pub struct NostrStats {
@@ -124,6 +140,20 @@ impl NostrStats {
     /// Events in the store, and the memory that they take, in bytes.
     pub fn store_size(&self) -> (u64, u64) {
         (self.store_events.get(), self.store_bytes.get())
+    }
+
+    /// The sums for the dashboard.
+    pub(crate) fn totals(&self) -> NostrTotals {
+        let of = |result: EventResult| self.events[result as usize].get();
+        let accepted = of(EventResult::Stored) + of(EventResult::Ephemeral);
+        let all: u64 = self.events.iter().map(Count::get).sum();
+        let answered = QueryResult::Answered as usize;
+        NostrTotals {
+            accepted,
+            refused: all.saturating_sub(accepted),
+            queries: self.reqs[answered].get() + self.counts[answered].get(),
+            deliveries: self.deliveries.get(),
+        }
     }
 
     /// The durations of a shard that has begun.

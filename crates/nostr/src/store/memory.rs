@@ -111,10 +111,6 @@ impl Store for MemoryStore {
         Ok((found, end))
     }
 
-    fn contains(&self, id: &Bytes32) -> bool {
-        self.read().by_id.contains_key(id)
-    }
-
     fn remove_expired(&self, now: u64) -> usize {
         let mut tables = self.write();
         let expired = tables.by_expiry.iter().take_while(|(end, _)| *end <= now);
