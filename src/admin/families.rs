@@ -38,6 +38,24 @@ impl Families {
         self.add(name, help, MetricType::COUNTER, metrics);
     }
 
+    /// A counter for each pair of values of two labels.
+    pub(super) fn counters_by_two(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        values: impl IntoIterator<Item = ([&'static str; 2], f64)>,
+    ) {
+        let labelled = |(of, value): ([&str; 2], f64)| {
+            let mut metric = counter(value);
+            let pairs = labels.iter().zip(of).map(|(label, of)| pair(label, of));
+            metric.set_label(pairs.collect());
+            metric
+        };
+        let metrics = values.into_iter().map(labelled).collect();
+        self.add(name, help, MetricType::COUNTER, metrics);
+    }
+
     /// A gauge for each value of one label.
     pub(super) fn gauges<L: ToString>(
         &mut self,

@@ -65,17 +65,15 @@ fn events(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
 }
 
 fn queries(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
-    families.counters(
-        "corecast_nostr_reqs_total",
-        "REQs of clients, by what became of them.",
-        "result",
-        by_label(endpoints, QueryResult::LABELS, |stats| &stats.reqs),
-    );
-    families.counters(
-        "corecast_nostr_counts_total",
-        "COUNTs of clients, by what became of them.",
-        "result",
-        by_label(endpoints, QueryResult::LABELS, |stats| &stats.counts),
+    let reqs = by_label(endpoints, QueryResult::LABELS, |stats| &stats.reqs);
+    let counts = by_label(endpoints, QueryResult::LABELS, |stats| &stats.counts);
+    let reqs = reqs.map(|(result, count)| (["req", result], count));
+    let counts = counts.map(|(result, count)| (["count", result], count));
+    families.counters_by_two(
+        "corecast_nostr_queries_total",
+        "REQs and COUNTs of clients, by what became of them.",
+        ["op", "result"],
+        reqs.chain(counts),
     );
     families.counter(
         "corecast_nostr_rows_read_total",
@@ -119,6 +117,11 @@ fn store(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
         "corecast_nostr_store_bytes",
         "Bytes that these take.",
         sum(endpoints, |stats| &stats.store_bytes),
+    );
+    families.gauge(
+        "corecast_nostr_writer_queue",
+        "Events that are on their way to the store, or back.",
+        sum(endpoints, |stats| &stats.writing),
     );
     families.durations(
         "corecast_nostr_commit_seconds",

@@ -283,7 +283,8 @@ fn a_relay_for_nostr_has_figures_of_its_own() {
     for line in [
         r#"corecast_nostr_events_total{result="stored"} 1"#,
         r#"corecast_nostr_events_total{result="invalid"} 1"#,
-        r#"corecast_nostr_reqs_total{result="answered"} 1"#,
+        r#"corecast_nostr_queries_total{op="req",result="answered"} 1"#,
+        "corecast_nostr_writer_queue 0",
         "corecast_nostr_subscriptions 1",
         "corecast_nostr_deliveries_total 1",
         "corecast_nostr_store_events 1",

@@ -1,6 +1,6 @@
 //! What comes after the stored events.
 
-use corecast::engine::{Deflate, EndpointSettings};
+use corecast::engine::{Deflate, EndpointSettings, SlowClient};
 use corecast::relay::nostr::{Nostr, NostrSettings};
 use serde_json::{Value, json};
 
@@ -107,6 +107,74 @@ fn a_client_that_goes_leaves_nothing_behind() {
         relay.stats.open_subscriptions() == 0
     });
     relay.open().expect_taken(&event(1, 1, 0, &[]));
+}
+
+/// An event of that number with 20,000 bytes.
+fn large(number: usize) -> corecast_nostr::Event {
+    crate::signer(1).sign(corecast_nostr::Draft {
+        created_at: now() - 5_000 + number as u64,
+        kind: 1,
+        content: format!("{number} {}", "x".repeat(20_000)),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn who_does_not_read_is_told_and_closed_and_others_get_it_all() {
+    let slow_client = SlowClient {
+        outbox_bytes: 256 << 10,
+        ..SlowClient::default()
+    };
+    let endpoint = EndpointSettings {
+        slow_client,
+        message_bytes: 128 << 10,
+        ..EndpointSettings::default()
+    };
+    let relay = Relay::of(1, endpoint, Nostr::new(NostrSettings::default()));
+    let narrow = Client::connect_narrow(relay.server.address, 4_096);
+    let mut stalled = Nostrich(narrow.upgraded("/nostr"));
+    let (mut reader, mut writer) = (relay.open(), relay.open());
+    for client in [&mut stalled, &mut reader] {
+        client.req("s", &[json!({"kinds": [1]})]);
+        client.stored("s");
+    }
+    let mut number = 0;
+    while relay.stats.open_subscriptions() > 1 {
+        number += 1;
+        assert!(number < 4_000, "it is never closed");
+        let sent = large(number);
+        writer.expect_taken(&sent);
+        assert_eq!(reader.live("s"), id(&sent));
+    }
+    let (texts, code, _) = stalled.0.until_close();
+    assert_eq!(code, 1013);
+    assert!(
+        texts
+            .iter()
+            .all(|text| text.starts_with("[\"EVENT\",\"s\",{"))
+    );
+}
+
+/// A slow reader gets its stored events a page at a time, as fast as it reads, and then the rest.
+#[test]
+fn who_reads_slowly_gets_all_that_is_stored() {
+    let relay = Relay::start();
+    let mut writer = relay.open();
+    let events: Vec<_> = (0..300).map(large).collect();
+    events.iter().for_each(|event| writer.expect_taken(event));
+    let narrow = Client::connect_narrow(relay.server.address, 4_096);
+    let mut slow = Nostrich(narrow.upgraded("/nostr"));
+    slow.req("s", &[json!({"kinds": [1]})]);
+    let after = large(300);
+    writer.expect_taken(&after);
+    let (got, _) = slow.stored("s");
+    let wanted: Vec<String> = events.iter().rev().map(id).collect();
+    let is_stored = got.first() == Some(&id(&after));
+    assert_eq!(got[usize::from(is_stored)..], wanted);
+    if !is_stored {
+        assert_eq!(slow.live("s"), id(&after));
+    }
+    slow.expect_nothing();
 }
 
 #[test]

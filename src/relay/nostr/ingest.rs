@@ -177,6 +177,7 @@ impl Inner {
             return self.publish_ephemeral(shard, event);
         }
         self.ingest.in_flight += 1;
+        self.shared.common.stats.writing.add(1);
         // There is room for all that may be in flight, and the thread ends only with the engine.
         let _ = self.shared.submissions.try_send(Submission { event, from });
     }
@@ -209,6 +210,7 @@ impl Inner {
         let own = shard.shard();
         for Owed { event, from, fate } in owed.iter().filter(|owed| owed.from.shard == own) {
             self.ingest.in_flight = self.ingest.in_flight.saturating_sub(1);
+            self.shared.common.stats.writing.sub(1);
             let (result, is_accepted, reason) = match fate {
                 Fate::Stored => (EventResult::Stored, true, ""),
                 Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),

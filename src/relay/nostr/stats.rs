@@ -103,8 +103,10 @@ pub struct NostrStats {
     pub(crate) auths: [Count; 2],
     /// Messages that were none: each got a NOTICE.
     pub(crate) notices: Count,
-    /// Events that wait for their signature to be verified, or for the store.
+    /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
+    /// Events that are on their way to the store, or back.
+    pub(crate) writing: Count,
     /// Subscriptions.
     pub(crate) subscriptions: Count,
     /// Live events that were sent to subscriptions.
