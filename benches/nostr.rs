@@ -4,6 +4,8 @@
 //! cargo bench --bench nostr [-- fanout|matching|nagle|flood|stalled]…
 //! ```
 //!
+//! `CORECAST_BIN` is the relay's binary, if it is not to be the one of this build.
+//!
 //! Each part starts relays of its own, on one shard, and loads them over loopback from this
 //! process. Costs are those of the relay's process alone, in nanoseconds of CPU (`schedstat` of its
 //! threads): ratios of runs that take turns can be trusted, single times cannot.
@@ -50,7 +52,11 @@ struct Relay {
 
 impl Relay {
     fn start(settings: &[&str]) -> Relay {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corecast"));
+        let binary = std::env::var_os("CORECAST_BIN");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_corecast").into());
+        let mut command = Command::new(binary);
+        // It would be a key of the relay.
+        command.env_remove("CORECAST_BIN");
         for setting in [
             "server.host=127.0.0.1",
             "server.port=0",
