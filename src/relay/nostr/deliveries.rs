@@ -17,6 +17,10 @@ pub(super) struct Deliveries {
     pub(super) next: usize,
     /// Its number on this shard: it is for subscriptions that are older.
     pub(super) number: u64,
+    /// Subscriptions of clients that are behind: they get it when what the others got is sent.
+    pub(super) behind: Vec<u32>,
+    /// Whether it is their turn.
+    pub(super) serves_behind: bool,
     /// Kept for its capacity.
     pub(super) spare: Vec<u32>,
 }

@@ -23,6 +23,15 @@ const FOUND_NS: u64 = 1_000;
 /// Batches of events that may wait on a shard: it takes no more mail before they are fewer.
 const BATCHES_MAX: usize = 64;
 
+/// What became of an event for a subscription.
+enum Delivery {
+    Sent,
+    /// Its client is behind, and comes later.
+    Behind,
+    /// It is not for it.
+    None,
+}
+
 impl Inner {
     /// The number of the event that was looked up last: subscriptions from now on are younger.
     pub(super) fn events_found(&self) -> u64 {
@@ -34,6 +43,7 @@ impl Inner {
         if !mail.live().is_empty() {
             self.deliveries.batches.push_back(Arc::clone(mail));
         }
+        // An event takes two goes if some are behind.
         while self.deliveries.batches.len() > BATCHES_MAX {
             self.deliver_first(shard, false);
         }
@@ -82,7 +92,11 @@ impl Inner {
                 break;
             }
             self.deliveries.next += 1;
-            delivered += u64::from(self.deliver_to(shard, *slot, live));
+            match self.deliver_to(shard, *slot, live) {
+                Delivery::Sent => delivered += 1,
+                Delivery::Behind => self.deliveries.behind.push(*slot),
+                Delivery::None => {}
+            }
         }
         self.shared.common.stats.deliveries.add(delivered);
         if self.deliveries.next < found.len() {
@@ -91,7 +105,15 @@ impl Inner {
         }
         self.deliveries.next = 0;
         self.deliveries.spare = found;
-        true
+        if self.deliveries.behind.is_empty() {
+            self.deliveries.serves_behind = false;
+            return true;
+        }
+        // Nobody waits for those who are behind: what the others got is sent first.
+        let behind = std::mem::take(&mut self.deliveries.behind);
+        self.deliveries.found = Some(behind);
+        self.deliveries.serves_behind = true;
+        false
     }
 
     /// The subscriptions that an event is for.
@@ -107,14 +129,19 @@ impl Inner {
         found
     }
 
-    /// Gives an event to a subscription. Returns whether it was sent.
-    fn deliver_to(&mut self, shard: &mut OnShard<'_, NostrShard>, slot: u32, live: &Live) -> bool {
+    /// Gives an event to a subscription, if its turn has come.
+    fn deliver_to(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        slot: u32,
+        live: &Live,
+    ) -> Delivery {
         let number = self.deliveries.number;
         let Some(subscription) = self.subscriptions.get_mut(slot) else {
-            return false;
+            return Delivery::None;
         };
         if subscription.born >= number || live.seq.is_some_and(|seq| seq <= subscription.snapshot) {
-            return false;
+            return Delivery::None;
         }
         let id = subscription.client;
         let private = &self.shared.settings.private;
@@ -124,20 +151,23 @@ impl Inner {
                 .get(&id)
                 .is_some_and(|each| each.viewer.may_see(&live.event, private))
         {
-            return false;
+            return Delivery::None;
         }
         if let Some(catch_up) = &mut subscription.catch_up {
             if catch_up.keep(live) {
                 self.shared.common.stats.catch_up_overflows.add(1);
             }
-            return false;
+            return Delivery::None;
         }
         let Some(mut client) = shard.client(id) else {
-            return false;
+            return Delivery::None;
         };
-        let is_behind = client.outbox_bytes() > 0;
+        let is_behind = client.is_behind();
+        if is_behind && !self.deliveries.serves_behind {
+            return Delivery::Behind;
+        }
         client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &live.body);
         shard.spend(QUEUED_NS + if is_behind { 0 } else { SENT_NS });
-        true
+        Delivery::Sent
     }
 }

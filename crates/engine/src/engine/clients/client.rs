@@ -312,6 +312,11 @@ impl<'c> Client<'c> {
         self.core.release(self.key);
     }
 
+    /// Whether its last send would have blocked: what is sent to it waits.
+    pub fn is_behind(&self) -> bool {
+        !self.core.connections[self.key.index as usize].is_writable
+    }
+
     /// Bytes that wait to be sent to it.
     pub fn outbox_bytes(&self) -> usize {
         let connection = &self.core.connections[self.key.index as usize];
