@@ -21,8 +21,9 @@ use crate::engine::{
 };
 use crate::fanout::room::EndpointId;
 use crate::logging;
+use crate::relay::count::Count;
 use crate::relay::nostr::NostrStats;
-use crate::relay::push::{Count, PushRefusal, PushStats};
+use crate::relay::push::{PushRefusal, PushStats};
 use crate::wire::deflate::InflateError;
 use crate::wire::http::Response;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::families::Families;
-use crate::relay::nostr::{Count, EventResult, NostrStats, QueryResult};
+use crate::relay::count::Count;
+use crate::relay::nostr::{EventResult, NostrStats, QueryResult};
 
 /// Adds them, if there are such endpoints.
 pub(super) fn nostr(families: &mut Families, endpoints: &[Arc<NostrStats>]) {

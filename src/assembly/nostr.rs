@@ -5,9 +5,9 @@ use std::thread::available_parallelism;
 
 use corecast_nostr::{EventLimits, QueryLimits, RelayUrls};
 
-use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig};
+use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
-use crate::relay::nostr::{NostrInfo, NostrSettings};
+use crate::relay::nostr::NostrSettings;
 
 /// Threads that answer queries, if the configuration leaves it to us: more than a few wait for
 /// each other.
@@ -22,7 +22,7 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
     NostrSettings {
         urls: RelayUrls::new(urls),
         memory_events: config.memory_events,
-        info: info(&config.info),
+        info: config.info.clone(),
         challenges_all: config.auth.challenge == NostrChallenge::Connect,
         auth_read: config.auth.read,
         auth_write: config.auth.write,
@@ -47,21 +47,6 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
 fn readers() -> usize {
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     cores.min(READERS_AUTO_MAX)
-}
-
-fn info(config: &NostrInfoConfig) -> NostrInfo {
-    let config = config.clone();
-    NostrInfo {
-        name: config.name,
-        description: config.description,
-        icon: config.icon,
-        banner: config.banner,
-        pubkey: config.pubkey,
-        self_key: config.self_key,
-        contact: config.contact,
-        terms_of_service: config.terms_of_service,
-        payments_url: config.payments_url,
-    }
 }
 
 fn events(config: &NostrEventsConfig) -> EventLimits {

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod api_keys;
 pub mod cors;
+pub(crate) mod count;
 pub(crate) mod files;
 pub mod hub;
 pub mod json_error;

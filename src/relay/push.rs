@@ -29,7 +29,6 @@ pub(crate) use self::api::rendered;
 use self::order::{Text, object};
 pub(crate) use self::refusal::Refusal as PushRefusal;
 pub use self::settings::PushSettings;
-pub(crate) use self::stats::Count;
 pub use self::stats::PushStats;
 use crate::engine::{
     Accept, Admission, Endpoint, JoinError, Request, Responder, RoomId, Service, Session,

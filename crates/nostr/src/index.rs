@@ -10,7 +10,9 @@ mod interner;
 
 use std::collections::{BTreeMap, HashMap};
 
-use self::interner::{Interner, Slab};
+use slab::Slab;
+
+use self::interner::Interner;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::hex::Bytes32;
@@ -83,7 +85,7 @@ impl LiveIndex {
                 true => {}
                 false => {
                     numbers.push(number);
-                    if let Some(listed) = self.filters.get_mut(number) {
+                    if let Some(listed) = self.filters.get_mut(number as usize) {
                         listed.subscriptions.push(subscription);
                     }
                 }
@@ -100,7 +102,7 @@ impl LiveIndex {
             .into_iter()
             .flatten()
         {
-            let Some(listed) = self.filters.get_mut(number) else {
+            let Some(listed) = self.filters.get_mut(number as usize) else {
                 continue;
             };
             take_out(&mut listed.subscriptions, subscription);
@@ -141,7 +143,7 @@ impl LiveIndex {
         let candidates = by_id.iter().chain(by_author).chain(by_kind).chain(by_value);
         let mut compared = 0;
         for number in candidates.chain(&self.others) {
-            let Some(listed) = self.filters.get(*number) else {
+            let Some(listed) = self.filters.get(*number as usize) else {
                 continue;
             };
             compared += 1;
@@ -171,7 +173,7 @@ impl LiveIndex {
             filter: interned.clone(),
             subscriptions: Vec::new(),
         };
-        let number = self.filters.insert(listed);
+        let number = self.filters.insert(listed) as u32;
         self.each_list(&interned, |list| list.push(number));
         self.numbers.insert(interned, number);
         number
@@ -179,7 +181,7 @@ impl LiveIndex {
 
     /// Forgets a filter that nobody has any more.
     fn forget(&mut self, number: u32) {
-        let Some(Listed { filter, .. }) = self.filters.remove(number) else {
+        let Some(Listed { filter, .. }) = self.filters.try_remove(number as usize) else {
             return;
         };
         self.numbers.remove(&filter);

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::settings::{NostrInfo, NostrSettings};
+use super::settings::NostrSettings;
+use crate::config::NostrInfoConfig;
 use crate::engine::Refused;
 use crate::relay::{files, json_error};
 use crate::wire::http::{Head, Response};
@@ -77,7 +78,7 @@ fn accepts(head: &Head<'_>, media_type: &str) -> bool {
 
 /// NIP-11. What is off is not in it.
 fn information(settings: &NostrSettings) -> Value {
-    let NostrInfo {
+    let NostrInfoConfig {
         name,
         description,
         icon,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
 
+use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
-/// What a relay of an endpoint does; its public face is [`NostrInfo`].
+/// What a relay of an endpoint does; its public face is [`NostrInfoConfig`].
 #[derive(Clone, Debug)]
 pub struct NostrSettings {
     /// Its own URLs; without any nobody can prove a key (NIP-42).
@@ -14,7 +15,7 @@ pub struct NostrSettings {
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// What it says of itself (NIP-11).
-    pub info: NostrInfo,
+    pub info: NostrInfoConfig,
     /// Whether the challenge is sent to whoever connects, or only when a key is needed.
     pub challenges_all: bool,
     /// Whether queries need a key.
@@ -45,29 +46,6 @@ pub struct NostrSettings {
     pub message_bytes: usize,
 }
 
-/// What the relay says of itself; what is `None` is left out.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct NostrInfo {
-    /// Its name.
-    pub name: Option<String>,
-    /// What it is for.
-    pub description: Option<String>,
-    /// URL of a small picture.
-    pub icon: Option<String>,
-    /// URL of a large picture.
-    pub banner: Option<String>,
-    /// The operator's public key, as 64 hexadecimal digits.
-    pub pubkey: Option<String>,
-    /// The relay's own public key, as 64 hexadecimal digits.
-    pub self_key: Option<String>,
-    /// How else the operator can be reached.
-    pub contact: Option<String>,
-    /// URL of the terms of service.
-    pub terms_of_service: Option<String>,
-    /// URL at which one pays.
-    pub payments_url: Option<String>,
-}
-
 impl NostrSettings {
     /// Whether clients can prove keys at all.
     pub(super) fn has_auth(&self) -> bool {
@@ -81,7 +59,7 @@ impl Default for NostrSettings {
         NostrSettings {
             urls: RelayUrls::default(),
             memory_events: 100_000,
-            info: NostrInfo::default(),
+            info: NostrInfoConfig::default(),
             challenges_all: false,
             auth_read: false,
             auth_write: false,

@@ -10,7 +10,9 @@ use corecast_nostr::{Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Sto
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::clock::unix_now;
-use super::mail::{Answer, Batch, Fate, Job, Live, Mail, Owed, Request, Submission, Task, Told};
+use super::mail::{
+    Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
+};
 use super::stats::NostrStats;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
@@ -215,7 +217,7 @@ fn work(common: &Common, task: Task) -> Told {
     }
 }
 
-fn failed(place: super::mail::Place, error: StoreError) -> Told {
+fn failed(place: Place, error: StoreError) -> Told {
     Told::Failed {
         place: Some(place),
         subscription: Box::default(),
@@ -235,7 +237,7 @@ fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
     )
 }
 
-fn next_page(common: &Common, place: super::mail::Place, mut query: Box<Query>) -> Told {
+fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
     match common
         .store
         .page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now())
@@ -257,12 +259,7 @@ fn next_page(common: &Common, place: super::mail::Place, mut query: Box<Query>) 
     }
 }
 
-fn later(
-    common: &Common,
-    place: super::mail::Place,
-    after: u64,
-    request: &Request,
-) -> Result<Told, StoreError> {
+fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result<Told, StoreError> {
     let (found, end) = common.store.since(after, PAGE_ROWS)?;
     common.stats.rows_read.add(found.len() as u64);
     let now = unix_now();

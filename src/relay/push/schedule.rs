@@ -26,13 +26,14 @@ use super::order::frame;
 use super::pending::Pending;
 use super::refusal::Refusal;
 use super::settings::PushSettings;
-use super::stats::{Count, PushStats};
+use super::stats::PushStats;
 use crate::engine::{DeferredResponse, EndpointError, Handle};
 use crate::fanout::Recipients;
 use crate::fanout::room::EndpointId;
 use crate::limits::{
     OVERDUE_PUSH_GRACE, PENDING_PER_PAGE_MAX, SCHEDULE_COMMANDS_PER_ROUND, SCHEDULE_MAILBOX_MAX,
 };
+use crate::relay::count::Count;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 

@@ -1,8 +1,7 @@
 //! What all push endpoints of a process count, for the metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::refusal::Refusal;
+use crate::relay::count::Count;
 
 /// Counters that any thread adds to, and two gauges.
 #[derive(Debug, Default)]
@@ -29,24 +28,5 @@ impl PushStats {
 
     pub(super) fn count_refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].add(1);
-    }
-}
-
-/// A number that many threads change and any thread reads.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Returns what it is now.
-    pub(super) fn add(&self, more: u64) -> u64 {
-        self.0.fetch_add(more, Ordering::Relaxed) + more
-    }
-
-    pub(super) fn sub(&self, less: u64) {
-        self.0.fetch_sub(less, Ordering::Relaxed);
     }
 }

@@ -3,49 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Values by numbers that are used again.
-pub(super) struct Slab<T> {
-    places: Vec<Option<T>>,
-    vacant: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Slab<T> {
-        Slab {
-            places: Vec::new(),
-            vacant: Vec::new(),
-        }
-    }
-}
-
-impl<T> Slab<T> {
-    pub(super) fn insert(&mut self, value: T) -> u32 {
-        match self.vacant.pop() {
-            Some(number) => {
-                self.places[number as usize] = Some(value);
-                number
-            }
-            None => {
-                self.places.push(Some(value));
-                self.places.len() as u32 - 1
-            }
-        }
-    }
-
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
-        self.places.get(number as usize)?.as_ref()
-    }
-
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        self.places.get_mut(number as usize)?.as_mut()
-    }
-
-    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
-        let value = self.places.get_mut(number as usize)?.take()?;
-        self.vacant.push(number);
-        Some(value)
-    }
-}
+use slab::Slab;
 
 struct Entry<K> {
     key: K,
@@ -79,7 +37,7 @@ impl<K: Clone + Eq + Hash> Interner<K> {
     pub(super) fn intern(&mut self, key: K) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
             let number = *number;
-            if let Some(entry) = self.entries.get_mut(number) {
+            if let Some(entry) = self.entries.get_mut(number as usize) {
                 entry.users += 1;
             }
             return number;
@@ -89,19 +47,19 @@ impl<K: Clone + Eq + Hash> Interner<K> {
             users: 1,
             listed: Vec::new(),
         };
-        let number = self.entries.insert(entry);
+        let number = self.entries.insert(entry) as u32;
         self.numbers.insert(key, number);
         number
     }
 
     /// A value has one user less.
     pub(super) fn release(&mut self, number: u32) {
-        let Some(entry) = self.entries.get_mut(number) else {
+        let Some(entry) = self.entries.get_mut(number as usize) else {
             return;
         };
         entry.users -= 1;
         if entry.users == 0
-            && let Some(entry) = self.entries.remove(number)
+            && let Some(entry) = self.entries.try_remove(number as usize)
         {
             debug_assert!(entry.listed.is_empty(), "a list that nobody has");
             self.numbers.remove(&entry.key);
@@ -117,7 +75,9 @@ impl<K: Clone + Eq + Hash> Interner<K> {
     }
 
     pub(super) fn listed(&self, number: u32) -> &[u32] {
-        self.entries.get(number).map_or(&[], |entry| &entry.listed)
+        self.entries
+            .get(number as usize)
+            .map_or(&[], |entry| &entry.listed)
     }
 
     pub(super) fn each_list(
@@ -126,7 +86,7 @@ impl<K: Clone + Eq + Hash> Interner<K> {
         mut act: impl FnMut(&mut Vec<u32>),
     ) {
         for number in numbers.unwrap_or_default() {
-            if let Some(entry) = self.entries.get_mut(*number) {
+            if let Some(entry) = self.entries.get_mut(*number as usize) {
                 act(&mut entry.listed);
             }
         }
