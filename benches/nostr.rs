@@ -1,4 +1,4 @@
-//! What a Nostr relay costs beside a plain room of the same size, and how it behaves under load.
+//! Measures a Nostr relay beside a plain room of the same size, and under load.
 //!
 //! ```text
 //! cargo bench --bench nostr [-- fanout|matching|nagle|flood|stalled]…
@@ -552,7 +552,7 @@ fn flood() {
     );
 }
 
-/// Who is there beside the subscriber that is looked at.
+/// The other subscribers while one is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
     None,

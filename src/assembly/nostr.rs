@@ -1,4 +1,4 @@
-//! What a configuration says of a Nostr endpoint, as its settings.
+//! The settings of a Nostr endpoint, from its configuration.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,7 +13,7 @@ use crate::relay::nostr::NostrSettings;
 /// each other.
 const READERS_AUTO_MAX: usize = 4;
 
-/// Where our own bound cuts, the second it cuts in is finished with so many rows more at the most.
+/// If our own bound cuts, the second in which it cuts is finished with at most so many rows.
 const SECOND_ROWS_MAX: u64 = 500;
 
 /// The settings of an endpoint.

@@ -186,7 +186,7 @@ impl FromStr for RelayUrl {
 }
 
 impl Default for NostrConfig {
-    /// What a relay does that only has a kind and a path.
+    /// The defaults of a relay that has only a kind and a path.
     fn default() -> NostrConfig {
         NostrConfig {
             urls: Vec::new(),

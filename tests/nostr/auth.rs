@@ -1,4 +1,4 @@
-//! Who proves a key, and what that opens.
+//! Proofs of keys, and the access that they give.
 
 use corecast_nostr::{Draft, Event, RelayUrls};
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ fn the_challenge_can_come_first() {
     assert_eq!(answer[2], true);
 }
 
-/// Who has proven this key gets of live events those that are for it, also what is not stored.
+/// A client with this key gets the live events that are for it, ephemeral ones too.
 fn expect_live(client: &mut Nostrich, writer: &mut Nostrich, secret: Option<u8>) {
     let (author, recipient) = (1, 2);
     client.req(

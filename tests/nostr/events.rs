@@ -1,4 +1,4 @@
-//! What becomes of an EVENT.
+//! Answers to an EVENT, and its effects.
 
 use corecast_nostr::{Draft, Event};
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ fn ephemeral_events_are_sent_and_not_stored() {
     assert_eq!(writer.query(&[json!({"kinds": [20_001]})]), [""; 0]);
 }
 
-/// What is made of the JSON of an event.
+/// Makes a wrong text of an event.
 type Spoil<'s> = &'s dyn Fn(&Event) -> String;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the path says over plain HTTP.
+//! Plain HTTP requests to the path.
 
 use corecast_nostr::RelayUrls;
 use serde_json::{Value, json};

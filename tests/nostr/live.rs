@@ -1,4 +1,4 @@
-//! What comes after the stored events.
+//! Live events.
 
 use corecast::engine::{Deflate, EndpointSettings, SlowClient};
 use corecast::relay::nostr::{Nostr, NostrSettings};

@@ -136,7 +136,7 @@ impl Nostrich {
         message[2]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// What was sent before this has arrived, and there was nothing.
+    /// Nothing was sent to it that is still unread.
     fn expect_nothing(&mut self) {
         self.req("nothing before this", &[json!({"limit": 0, "ids": []})]);
         let answer = self.hear();

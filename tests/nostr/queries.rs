@@ -1,4 +1,4 @@
-//! What a REQ and a COUNT get.
+//! Answers to REQ and COUNT.
 
 use serde_json::{Value, json};
 

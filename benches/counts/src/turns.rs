@@ -30,7 +30,7 @@ const PAYLOAD_BYTES: u8 = 128;
 /// What a frame from a client and one to a client have in front of such a payload.
 const MASKED_HEADER_BYTES: usize = 8;
 const HEADER_BYTES: usize = 4;
-/// What is the same for everybody, and what is not.
+/// The body that clients share, and the head that each has of its own, in bytes.
 const BODY_BYTES: u16 = 600;
 const HEAD_BYTES: usize = 40;
 /// Frames that a flood has in one turn: little enough that one read takes them all.

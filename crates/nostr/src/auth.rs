@@ -9,7 +9,7 @@ use crate::kind::CLIENT_AUTH;
 /// How far `created_at` may be off, in seconds.
 const WINDOW_S: u64 = 600;
 
-/// What a client has to sign: random, and one for each connection.
+/// The random text that a client has to sign: each connection has its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Challenge(String);
 

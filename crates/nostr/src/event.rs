@@ -312,7 +312,7 @@ pub struct Event {
     body: Bytes,
 }
 
-/// What only the latest event is kept of.
+/// The address of which only the latest event is kept.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct EventAddress {
     pub(crate) kind: u16,
@@ -341,7 +341,7 @@ impl Event {
         self.kind
     }
 
-    /// What becomes of it.
+    /// How the relay keeps it.
     pub fn class(&self) -> Class {
         class_of(self.kind)
     }
@@ -384,7 +384,7 @@ impl Event {
         &self.body
     }
 
-    /// What it replaces, and is replaced by.
+    /// The address that it has, if it is replaceable or addressable.
     pub(crate) fn address(&self) -> Option<EventAddress> {
         matches!(self.class(), Class::Replaceable | Class::Addressable).then(|| EventAddress {
             kind: self.kind,
@@ -393,7 +393,7 @@ impl Event {
         })
     }
 
-    /// What it takes.
+    /// Memory that it takes, in bytes.
     pub fn held_bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|(_, value)| value.len()).sum();
         let entries = self.tags.len() * size_of::<(u8, Box<str>)>();

@@ -21,7 +21,7 @@ pub enum FilterError {
     Unsupported(String),
 }
 
-/// What events must have: each of the fields that are there, and of each list one of the values.
+/// Conditions on events: all fields have to match, and of each list one of the values.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Filter {
     /// Ids, sorted.

@@ -61,7 +61,7 @@ struct Known {
     values: Vec<(u8, u32)>,
 }
 
-/// Where a filter is listed.
+/// The field under which a filter is listed.
 enum Field {
     Ids,
     Tag(usize),

@@ -23,7 +23,7 @@ pub(crate) fn cut(text: &str) -> &str {
     }
 }
 
-/// What serde says of a text, without the place: what it counts from is not what was sent.
+/// The message of serde's error, without the place, which counts from a part of the message.
 pub(crate) fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());

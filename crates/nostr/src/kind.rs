@@ -1,4 +1,4 @@
-//! What becomes of an event of a kind (NIP-01, "Kinds").
+//! Classes of kinds (NIP-01, "Kinds").
 
 /// How events of a kind are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,9 +27,9 @@ pub fn class_of(kind: u16) -> Class {
 pub(crate) const DIRECT_MESSAGE: u16 = 4;
 /// Reposts (NIP-18), which carry another event as their content.
 pub(crate) const REPOSTS: [u16; 2] = [6, 16];
-/// What a client proves its key with (NIP-42).
+/// Events by which clients prove a key (NIP-42).
 pub(crate) const CLIENT_AUTH: u16 = 22_242;
-/// What a client proves its key with over HTTP (NIP-98).
+/// Events by which clients prove a key over HTTP (NIP-98).
 pub(crate) const HTTP_AUTH: u16 = 27_235;
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ pub mod reply {
         array("COUNT", [subscription_json, &result])
     }
 
-    /// What comes before the body of an event: `["EVENT",sub,`.
+    /// The head of a message with an event: `["EVENT",sub,`.
     pub fn event_head(subscription_json: &str) -> String {
         format!("[\"EVENT\",{subscription_json},")
     }

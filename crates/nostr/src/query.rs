@@ -15,7 +15,7 @@ use crate::visibility::{PrivateKinds, Viewer};
 /// The number of a change: stored events are sent in its order. The first is 1.
 pub type Seq = u64;
 
-/// Where an event is in the order of answers: newest first, then the lower id.
+/// The place of an event in the order of answers: newest first, then the lower id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     created_at: Reverse<u64>,
@@ -52,7 +52,7 @@ pub struct QueryLimits {
     pub limit_max: u64,
     /// Rows of a filter that does not say how many.
     pub limit_default: u64,
-    /// Where it is our bound that cuts, the second it cuts in is finished with so many rows more at
+    /// If our bound cuts, the second in which it cuts is finished with so many rows more at
     /// the most: a client goes on from there by `until`.
     pub second_max: u64,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Part {
     is_done: bool,
 }
 
-/// What is to become of a row that a filter matches.
+/// The verdict on a row that a filter matches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
     /// It is an answer.

@@ -1,4 +1,4 @@
-//! Where events are kept.
+//! Stores of events.
 
 mod memory;
 
@@ -11,7 +11,7 @@ use crate::query::{Page, Query, Seq};
 /// An event, and its number.
 pub type Numbered = (Seq, Arc<Event>);
 
-/// What became of an event that was to be stored.
+/// The result of storing an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It is stored.

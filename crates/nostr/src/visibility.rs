@@ -1,4 +1,4 @@
-//! Who may see events of private kinds (NIP-04, NIP-59): whom they are for, and nobody else.
+//! Access to events of private kinds (NIP-04, NIP-59): only those whom they name may see them.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ impl PrivateKinds {
     }
 }
 
-/// Who looks at events.
+/// A client that reads events, by the keys that it has proven.
 #[derive(Clone, Debug, Default)]
 pub struct Viewer {
     /// The keys that it has proven to have (NIP-42).

@@ -1,4 +1,4 @@
-//! What comes for a subscription while it gets what is stored.
+//! Live events of a subscription that is still getting its stored events.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Where a shard is with the events that have come to it.
+//! The events that a shard has yet to deliver, and how far it has got.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

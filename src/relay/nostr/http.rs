@@ -1,4 +1,4 @@
-//! What the path says over plain HTTP: the relay's information document (NIP-11) for clients, a
+//! Answers to plain HTTP requests: the relay's information document (NIP-11) for clients, a
 //! page for people.
 
 use serde_json::{Map, Value, json};
@@ -155,7 +155,7 @@ fn limitation(settings: &NostrSettings) -> Value {
     limitation
 }
 
-/// What a person sees who opens the address in a browser.
+/// The page for people who open the address in a browser.
 fn page(settings: &NostrSettings) -> String {
     let text = |text: &Option<String>| escaped(text.as_deref().unwrap_or_default());
     let name = match text(&settings.info.name) {

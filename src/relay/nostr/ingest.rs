@@ -23,7 +23,7 @@ use crate::wire::frame::MessageKind;
 /// Signatures that are verified in one turn.
 const VERIFIED_PER_TURN: usize = 4;
 
-/// What an answer to an event of a shard costs it, in nanoseconds.
+/// Price of an answer to an event, in nanoseconds of the shard.
 const ANSWER_NS: u64 = 3_000;
 
 const DUPLICATE: &str = "duplicate: already have this event";

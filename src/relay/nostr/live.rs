@@ -8,22 +8,22 @@ use super::shard::{Inner, NostrShard};
 use crate::engine::OnShard;
 use crate::wire::frame::MessageKind;
 
-/// What a delivery costs, in nanoseconds: to find out whether it is one, and to queue it.
+/// Price of finding out whether a subscription gets an event, and of queuing it, in nanoseconds.
 const QUEUED_NS: u64 = 300;
 
-/// What it costs to send what is queued: of a client that is behind, nothing is sent now.
+/// Price of the send that follows, in nanoseconds. A client that is behind is sent nothing now.
 const SENT_NS: u64 = 3_500;
 
-/// What it costs to compare an event with a filter, in nanoseconds.
+/// Price of comparing an event with a filter, in nanoseconds.
 const COMPARED_NS: u64 = 20;
 
-/// What it costs to look for the filters that an event may match, in nanoseconds.
+/// Price of looking up the filters that an event may match, in nanoseconds.
 const FOUND_NS: u64 = 1_000;
 
 /// Batches of events that may wait on a shard: it takes no more mail before they are fewer.
 const BATCHES_MAX: usize = 64;
 
-/// What became of an event for a subscription.
+/// The result of offering an event to a subscription.
 enum Delivery {
     Sent,
     /// Its client is behind, and comes later.

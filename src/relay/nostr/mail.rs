@@ -1,4 +1,4 @@
-//! What goes between the shards of an endpoint and its threads.
+//! Messages between the shards of an endpoint and its threads.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ pub(super) struct Live {
     pub(super) body: SharedBody,
 }
 
-/// What became of a submission.
+/// The result of a submission.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
     Stored,
@@ -37,7 +37,7 @@ pub(super) struct Owed {
     pub(super) fate: Fate,
 }
 
-/// What one commit has brought, in the order of the store.
+/// The results of one commit, in the order of the store.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) live: Vec<Live>,
@@ -75,7 +75,7 @@ pub(super) enum Task {
     },
 }
 
-/// What is asked for, by whom.
+/// The filters of a query, and who asks.
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) filters: Arc<[Arc<Filter>]>,

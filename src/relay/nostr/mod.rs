@@ -53,7 +53,7 @@ const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
 pub struct Nostr {
     shared: Arc<Shared>,
     documents: Documents,
-    /// What the threads begin with; they have it from the start on.
+    /// The receiving ends of the queues, until the threads take them.
     queues: Mutex<Option<Queues>>,
     mailers: Mutex<Vec<Sender<Mailer<Mail>>>>,
 }
@@ -98,7 +98,7 @@ impl Nostr {
         }
     }
 
-    /// What it counts.
+    /// Its counters.
     pub fn stats(&self) -> &Arc<NostrStats> {
         &self.shared.common.stats
     }
@@ -127,7 +127,7 @@ impl Nostr {
     }
 }
 
-/// What a thread does, with the way to the shards.
+/// The work of a thread, which gets the way to the shards.
 trait Run: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send {}
 
 impl<F: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send> Run for F {}

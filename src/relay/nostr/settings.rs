@@ -1,4 +1,4 @@
-//! What a [`Nostr`](super::Nostr) does, decided.
+//! Settings of a [`Nostr`](super::Nostr).
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
-/// What a relay of an endpoint does; its public face is [`NostrInfoConfig`].
+/// Settings of a relay.
 #[derive(Clone, Debug)]
 pub struct NostrSettings {
     /// Its own URLs; without any nobody can prove a key (NIP-42).
     pub urls: RelayUrls,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
-    /// What it says of itself (NIP-11).
+    /// Its description of itself (NIP-11).
     pub info: NostrInfoConfig,
     /// Whether the challenge is sent to whoever connects, or only when a key is needed.
     pub challenges_all: bool,

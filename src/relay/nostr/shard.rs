@@ -1,4 +1,4 @@
-//! What an endpoint keeps on a shard: its clients, their subscriptions, and events that wait.
+//! An endpoint's state on a shard: its clients, their subscriptions, and events that wait.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::wire::frame::MessageKind;
 /// Queries of a client that may be under way: while there are so many it is not read.
 const JOBS_PER_CLIENT_MAX: usize = 64;
 
-/// What all shards of an endpoint share.
+/// State that all shards of an endpoint share.
 pub(super) struct Shared {
     pub(super) settings: NostrSettings,
     pub(super) common: Arc<Common>,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 /// A client, from its first message on.
 #[derive(Default)]
 pub(super) struct ClientState {
-    /// What it is to sign, once it was told.
+    /// The text that it is to sign, once it was sent.
     pub(super) challenge: Option<Challenge>,
     pub(super) viewer: Viewer,
     pub(super) subscriptions: HashMap<SubscriptionId, u32>,
@@ -50,7 +50,7 @@ impl ClientState {
     }
 }
 
-/// What is to be done for the client whose message was taken.
+/// Actions for the client whose message was taken.
 #[derive(Default)]
 pub(super) struct Effects {
     replies: Vec<String>,

@@ -1,11 +1,11 @@
-//! What a Nostr endpoint counts, for the metrics.
+//! Counters of a Nostr endpoint, for the metrics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Durations;
 use crate::relay::count::Count;
 
-/// What became of an EVENT.
+/// The result of an EVENT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum EventResult {
     Stored,
@@ -41,7 +41,7 @@ impl EventResult {
     }
 }
 
-/// What became of a REQ or a COUNT.
+/// The result of a REQ or a COUNT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum QueryResult {
     Answered,
@@ -55,7 +55,7 @@ impl QueryResult {
 /// A Nostr endpoint's name in the configuration, and what it counts.
 pub type NamedStats = (String, Arc<NostrStats>);
 
-/// What was counted so far.
+/// Sums since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NostrTotals {
     /// Events that were stored or sent on.
@@ -162,7 +162,7 @@ impl NostrStats {
     }
 }
 
-/// What one shard measures: nobody else writes it.
+/// Durations that one shard measures; nobody else writes them.
 #[derive(Debug, Default)]
 pub(crate) struct ShardDurations {
     /// How long signatures took.

@@ -24,7 +24,7 @@ use crate::wire::frame::MessageKind;
 /// The next page is read when no more waits for the client.
 const LOW_WATER_BYTES: usize = 64 << 10;
 
-/// What a row that was read costs a shard, in nanoseconds.
+/// Price of a stored event that is sent, in nanoseconds of the shard.
 const ROW_NS: u64 = 1_000;
 
 /// Why a query is refused.
@@ -133,7 +133,7 @@ impl Inner {
         effects.reply(reply::closed(id.as_str(), &reason));
     }
 
-    /// What a REQ or COUNT asks for, if the client may ask for that.
+    /// The query of a REQ or COUNT, if the client may ask for that.
     fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
         let settings = &self.shared.settings;
         let viewer = self
@@ -371,7 +371,7 @@ impl Inner {
         }
     }
 
-    /// What is stored was sent: what has come meanwhile follows.
+    /// The stored events are sent: those that have come meanwhile follow.
     fn catch_up(&mut self, shard: &mut OnShard<'_, NostrShard>, place: Place) {
         let Some(subscription) = self.subscriptions.at(place) else {
             return;

@@ -14,7 +14,7 @@ pub(super) struct Subscription {
     pub(super) client: ConnectionId,
     /// Its name, as JSON.
     pub(super) name: Box<str>,
-    /// What comes before each event.
+    /// The head of each message with an event.
     pub(super) head: Box<str>,
     /// The REQ that it is about.
     pub(super) generation: u64,
@@ -22,7 +22,7 @@ pub(super) struct Subscription {
     pub(super) born: u64,
     /// Events up to this number it gets from the store.
     pub(super) snapshot: Seq,
-    /// What it has not got of the store, if anything.
+    /// Its progress through the stored events, until it has them all.
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) begun: Instant,
 }

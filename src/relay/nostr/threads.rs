@@ -31,7 +31,7 @@ const PAGE_BYTES: usize = 64 << 10;
 /// Rows that a COUNT reads at a time.
 const COUNT_ROWS: usize = 4_096;
 
-/// What the threads share with the endpoint.
+/// State that the threads share with the endpoint.
 pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,

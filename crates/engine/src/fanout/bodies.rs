@@ -33,7 +33,7 @@ impl Body {
         &self.bytes
     }
 
-    /// What it takes, shared.
+    /// Memory of the body with its counts of references, in bytes.
     pub fn cost(&self) -> usize {
         self.bytes.len() + size_of::<Body>() + COUNTS_BYTES
     }
@@ -221,7 +221,7 @@ impl Placed {
         Some(Box::new(bodies))
     }
 
-    /// What it holds from one turn to the next, in bytes.
+    /// Memory that it keeps between turns, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         let spans = self.spans.capacity() * size_of::<Span>();
         spans + self.table.capacity() * size_of::<Arc<Body>>()

@@ -70,7 +70,7 @@ impl Bundle {
         Buffer::with_bodies(bytes, ends, bodies, live)
     }
 
-    /// What it holds from one turn to the next, in bytes.
+    /// Memory that it keeps between turns, in bytes.
     pub fn held_bytes(&self) -> usize {
         let ends = self.ends.capacity() * size_of::<u32>();
         self.bytes.capacity() + ends + self.bodies.held_bytes()

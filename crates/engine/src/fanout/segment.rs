@@ -54,7 +54,7 @@ impl Buffer {
         buffer
     }
 
-    /// What it takes, shared: its bytes, the index, and itself with the counts of references. The
+    /// Memory of its bytes, the index, and itself with the counts of references. The
     /// bodies count by themselves.
     pub fn cost(&self) -> usize {
         let bodies = self.bodies.as_ref().map_or(0, |bodies| bodies.cost());

@@ -1,4 +1,4 @@
-//! What an event is refused for before its signature is looked at.
+//! The reasons to refuse an event before its signature is verified.
 
 use std::collections::HashSet;
 
@@ -67,7 +67,7 @@ pub enum EventError {
     WrongSignature,
 }
 
-/// What the relay takes.
+/// Bounds on the events that the relay takes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventLimits {
     /// Most bytes of its JSON.

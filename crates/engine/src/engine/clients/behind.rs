@@ -23,7 +23,7 @@ pub(super) struct Behind {
     pub(super) received_ns: u64,
 }
 
-/// What the message says.
+/// The content of the message.
 pub(super) enum Payload {
     Whole(Box<[u8]>),
     /// A head of its own and a body that others share.

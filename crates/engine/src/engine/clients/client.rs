@@ -257,9 +257,9 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Copies the end of messages for [`Client::send_shared`], of this connection and of any other.
-    /// With `deflate` it is deflated for those that inflate, if the endpoint's settings have
-    /// compression and it is not too short for them: once, here and now.
+    /// Makes a body for [`Client::send_shared`], for this connection and any other: `payload` is
+    /// copied once. With `deflate` it is deflated at once for those that inflate, if the endpoint's
+    /// settings have compression and it is not too short for them.
     pub fn shared_body(&mut self, payload: &[u8], deflate: bool) -> SharedBody {
         let endpoint = self.core.connections[self.key.index as usize].endpoint;
         self.core.shared_body(endpoint, payload, deflate)

@@ -15,7 +15,7 @@ pub(super) struct Gathered {
     pub(super) entries: Vec<Entry>,
     /// When the oldest had been received.
     pub(super) received_ns: u64,
-    /// What it holds from one turn to the next, in bytes: as of the last time that it was settled.
+    /// Memory that it keeps between turns, in bytes, as counted when it was settled last.
     held_bytes: usize,
 }
 
@@ -53,7 +53,7 @@ impl Gathered {
         end - start
     }
 
-    /// What it holds from one turn to the next, in bytes.
+    /// Memory that it keeps between turns, in bytes.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes

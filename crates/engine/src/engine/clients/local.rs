@@ -106,8 +106,7 @@ impl<'a, L: Local> OnShard<'a, L> {
                 .publish_by_name(&key, recipients, kind.into(), payload, now_ns)
     }
 
-    /// Copies the end of messages that clients of this shard and of others get: see
-    /// [`Client::shared_body`].
+    /// Makes a body that clients of all shards can share: see [`Client::shared_body`].
     pub fn shared_body(&mut self, payload: &[u8], deflate: bool) -> SharedBody {
         self.core.shared_body(self.endpoint, payload, deflate)
     }
@@ -200,9 +199,9 @@ impl<M> Mailer<M> {
         self.doors.shards()
     }
 
-    /// Copies the end of messages for [`Client::send_shared`], on a thread that is no shard's:
-    /// whoever gets it by mail need not. With `deflater`, and a level of 1 to 9, it is deflated for
-    /// clients that inflate, where that makes it smaller.
+    /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, to be sent to the
+    /// shards by mail. With `deflater`, and a level of 1 to 9, it is deflated once for clients that
+    /// inflate, if that makes it smaller.
     pub fn shared_body(&self, payload: &[u8], deflater: Option<(&mut Deflater, u8)>) -> SharedBody {
         SharedBody::new(payload, deflater, &self.doors.interconnect.live)
     }
