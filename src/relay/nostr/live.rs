@@ -8,7 +8,7 @@ use super::shard::{Inner, NostrShard};
 use crate::engine::OnShard;
 use crate::wire::frame::MessageKind;
 
-/// Price of finding out whether a subscription gets an event, and of queuing it, in nanoseconds.
+/// Price of looking whether a subscription gets an event, and of queuing it, in nanoseconds.
 const QUEUED_NS: u64 = 300;
 
 /// Price of the send that follows, in nanoseconds. A client that is behind is sent nothing now.

@@ -199,9 +199,9 @@ impl<M> Mailer<M> {
         self.doors.shards()
     }
 
-    /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, to be sent to the
-    /// shards by mail. With `deflater`, and a level of 1 to 9, it is deflated once for clients that
-    /// inflate, if that makes it smaller.
+    /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, which sends it
+    /// to the shards by mail. With `deflater`, and a level of 1 to 9, it is deflated once for
+    /// clients that inflate, if that makes it smaller.
     pub fn shared_body(&self, payload: &[u8], deflater: Option<(&mut Deflater, u8)>) -> SharedBody {
         SharedBody::new(payload, deflater, &self.doors.interconnect.live)
     }
