@@ -98,7 +98,7 @@ impl Page for Health {
     }
 
     /// Whose names are told: a door that is shut from now on shuts this one as well.
-    fn take_over(&self, next: &Health) {
+    fn reload(&self, next: &Health) {
         for (listing, next) in self.users.iter().zip(&next.users) {
             let is_told = next.is_told.load(Ordering::Relaxed);
             listing.is_told.store(is_told, Ordering::Relaxed);

@@ -24,8 +24,8 @@ pub use snapshot::{
 
 use crate::config::Config;
 use crate::engine::{
-    Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    HeadVerdict, Keeper, Pulse, Refused, Request, Responder, Service, Session,
+    Accept, Admission, Answer, Authorizer, DeferredResponse, Endpoint, EndpointError,
+    EndpointSettings, Handle, HeadVerdict, Pulse, Refused, Request, Responder, Service, Session,
     SlowClient as SlowClientSettings, SlowPolicy, Terms, Throttled, View,
 };
 use crate::fanout::room::EndpointId;
@@ -121,8 +121,8 @@ struct Seat {
     let_in_by: Arc<DashboardSettings>,
 }
 
-impl Keeper for Seat {
-    fn keeps(&self, _terms: &Terms) -> bool {
+impl Authorizer for Seat {
+    fn still_allows(&self, _terms: &Terms) -> bool {
         self.settings.get().access == self.let_in_by.access
     }
 }
@@ -235,7 +235,7 @@ impl Endpoint for Dashboard {
         Ok(())
     }
 
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         let next = next.settings();
         let before = self.settings.replace(Arc::clone(&next));
         if let Some(handle) = self.handle.get().filter(|_| before.access != next.access) {
@@ -258,7 +258,7 @@ impl Endpoint for Dashboard {
         if let Err(denied) = settings.access.judge(head) {
             return Admission::Refuse(refused_try(denied, request, responder));
         }
-        let accept = Accept::new().keeper(Arc::new(Seat {
+        let accept = Accept::new().authorizer(Arc::new(Seat {
             settings: self.settings.clone(),
             let_in_by: settings,
         }));
@@ -304,7 +304,7 @@ impl Endpoint for Dashboard {
 }
 
 impl Service for Dashboard {
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return HeadVerdict::Answered(Answer::Now(self.file(head)));

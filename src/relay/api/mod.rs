@@ -214,8 +214,8 @@ impl Service for Route {
     }
 
     /// The keys. The five paths share them.
-    fn take_over(&self, next: &Self) {
-        self.api.keys.take_over(&next.api.keys);
+    fn reload(&self, next: &Self) {
+        self.api.keys.reload(&next.api.keys);
     }
 
     fn methods(&self) -> &'static [&'static str] {
@@ -225,14 +225,14 @@ impl Service for Route {
         }
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         match self.api.authorize(request, self.call.scope(), responder) {
             Ok(()) => HeadVerdict::Admitted(None),
             Err(denial) => HeadVerdict::Answered(Answer::Refuse(error::of_key(denial))),
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let answer = self.answer(request, responder);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
     }
@@ -242,9 +242,11 @@ impl Service for Route {
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        match self.judge_head(request, responder) {
+        match self.check_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => {
+                self.checked_request(request, responder)
+            }
         }
     }
 }

@@ -333,8 +333,8 @@ impl Service for PushApi {
     }
 
     /// The keys; settings hold until the next start.
-    fn take_over(&self, next: &Self) {
-        self.keys.take_over(&next.keys);
+    fn reload(&self, next: &Self) {
+        self.keys.reload(&next.keys);
         self.tell_of_fallback();
     }
 
@@ -347,7 +347,7 @@ impl Service for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
@@ -366,7 +366,7 @@ impl Service for PushApi {
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         match self.place(request) {
             Place::Push => self.push(request, responder),
             Place::List => self.list(request, responder),
@@ -375,9 +375,11 @@ impl Service for PushApi {
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        match self.judge_head(request, responder) {
+        match self.check_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => {
+                self.checked_request(request, responder)
+            }
         }
     }
 }

@@ -178,24 +178,26 @@ pub struct Terms {
     pub protocol: Option<&'static str>,
     /// Who can say later whether the client may stay: see
     /// [`Handle::recheck`](crate::Handle::recheck).
-    pub keeper: Option<Arc<dyn Keeper>>,
+    pub authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 /// Whoever has let a client in, and may change its mind.
-pub trait Keeper: Send + Sync {
+pub trait Authorizer: Send + Sync {
     /// Whether a client with these terms may stay. It is called on the client's own shard.
-    fn keeps(&self, terms: &Terms) -> bool;
+    fn still_allows(&self, terms: &Terms) -> bool;
 }
 
 impl Terms {
     /// Whether there is nothing in them to be kept for a WebSocket that is open.
     pub(super) fn are_empty(&self) -> bool {
-        self.context.is_none() && self.expires.is_none() && self.keeper.is_none()
+        self.context.is_none() && self.expires.is_none() && self.authorizer.is_none()
     }
 
     /// Whether whoever let the client in lets it stay.
     pub(super) fn hold(&self) -> bool {
-        self.keeper.as_ref().is_none_or(|keeper| keeper.keeps(self))
+        self.authorizer
+            .as_ref()
+            .is_none_or(|authorizer| authorizer.still_allows(self))
     }
 }
 
@@ -256,9 +258,9 @@ impl<S> Accept<S> {
         self
     }
 
-    /// Who can say later whether the client may stay: see [`Terms::keeper`].
-    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept<S> {
-        self.terms.get_or_insert_default().keeper = Some(keeper);
+    /// Who can say later whether the client may stay: see [`Terms::authorizer`].
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Accept<S> {
+        self.terms.get_or_insert_default().authorizer = Some(authorizer);
         self
     }
 

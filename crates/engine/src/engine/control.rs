@@ -1,4 +1,4 @@
-//! The doors of the shards: how other threads reach them.
+//! The handles of the shards: how other threads reach them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -99,8 +99,8 @@ impl Wake for mio::Waker {
     }
 }
 
-/// One shard's door.
-pub(super) struct Door {
+/// One shard's handle.
+pub(super) struct ShardHandle {
     control: Sender<Control>,
     /// Bytes of payload in `control`.
     control_bytes: Arc<AtomicUsize>,
@@ -113,7 +113,7 @@ pub(super) struct Door {
     pub(super) lagging: Mutex<Lagging>,
 }
 
-/// The receiving ends that belong to a [`Door`].
+/// The receiving ends that belong to a [`ShardHandle`].
 pub(super) struct Inbox {
     control: Receiver<Control>,
     control_bytes: Arc<AtomicUsize>,
@@ -122,7 +122,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// The next control message.
-    pub(super) fn take_control(&self) -> Option<Control> {
+    pub(super) fn next_control(&self) -> Option<Control> {
         let control = self.control.try_recv().ok()?;
         let bytes = control.payload_bytes();
         if bytes > 0 {
@@ -137,13 +137,13 @@ impl Inbox {
     }
 }
 
-impl Door {
-    /// The door of a shard that counts this.
-    pub(super) fn new(counted: &Counted) -> (Door, Inbox) {
+impl ShardHandle {
+    /// The handle of a shard that counts this.
+    pub(super) fn new(counted: &Counted) -> (ShardHandle, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
         let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
-        let door = Door {
+        let handle = ShardHandle {
             control,
             control_bytes: Arc::clone(&control_bytes),
             handover,
@@ -152,7 +152,7 @@ impl Door {
             lagging: Mutex::default(),
         };
         (
-            door,
+            handle,
             Inbox {
                 control: control_receiver,
                 control_bytes,
@@ -195,8 +195,8 @@ pub enum HandleError {
 }
 
 /// All that the shards share.
-pub(super) struct Doors {
-    pub(super) doors: Vec<Door>,
+pub(super) struct Shared {
+    pub(super) handles: Vec<ShardHandle>,
     /// The state that the shards' exchanges share.
     pub(super) interconnect: Arc<Interconnect>,
     /// What the shards hold beside those, as each has published it.
@@ -229,21 +229,21 @@ pub(super) struct Doors {
     pub(super) spare_files: [SpareFile; 2],
 }
 
-impl Doors {
+impl Shared {
     /// # Errors
     ///
     /// The open files are used up.
     pub(super) fn new(
-        doors: Vec<Door>,
+        handles: Vec<ShardHandle>,
         interconnect: Interconnect,
         relaying: u16,
         tls_listeners: Vec<String>,
-    ) -> io::Result<Doors> {
-        let count = doors.len();
-        // The ports are behind the shards, and have no doors.
+    ) -> io::Result<Shared> {
+        let count = handles.len();
+        // The ports are behind the shards, and have no handles.
         debug_assert!(usize::from(interconnect.participants()) >= count);
-        Ok(Doors {
-            doors,
+        Ok(Shared {
+            handles,
             interconnect: Arc::new(interconnect),
             metered: AtomicUsize::new(0),
             waiting_holders: Holders::new(count),
@@ -270,7 +270,7 @@ impl Doors {
     }
 
     pub(super) fn shards(&self) -> u16 {
-        self.doors.len() as u16
+        self.handles.len() as u16
     }
 
     /// The shards that have members of the room; ports, which are no shards, aside.
@@ -303,11 +303,11 @@ impl Doors {
 
     /// Gives `shard` something to do.
     pub(super) fn control(&self, shard: u16, control: Control) -> Result<(), HandleError> {
-        let door = self
-            .doors
+        let handle = self
+            .handles
             .get(usize::from(shard))
             .ok_or(HandleError::Busy)?;
-        door.leave_control(control)?;
+        handle.leave_control(control)?;
         self.wake(shard);
         Ok(())
     }
@@ -321,8 +321,8 @@ impl Doors {
         deadline: Instant,
     ) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
-        let door = &self.doors[usize::from(shard)];
-        let sent = door.control.send_deadline(control, deadline);
+        let handle = &self.handles[usize::from(shard)];
+        let sent = handle.control.send_deadline(control, deadline);
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())
@@ -332,8 +332,8 @@ impl Doors {
     /// mailbox.
     pub(super) fn control_waiting(&self, shard: u16, control: Control) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
-        let door = self.doors.get(usize::from(shard));
-        let sent = door.ok_or(HandleError::Busy)?.control.send(control);
+        let handle = self.handles.get(usize::from(shard));
+        let sent = handle.ok_or(HandleError::Busy)?.control.send(control);
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())
@@ -342,18 +342,18 @@ impl Doors {
     /// Tells `shard` to stop, or finds that it has ended. Returns whether that was possible before
     /// the deadline.
     pub(super) fn stop_until(&self, shard: u16, deadline: Instant) -> bool {
-        let door = &self.doors[usize::from(shard)];
-        let told = door.control.send_deadline(Control::Stop, deadline);
+        let handle = &self.handles[usize::from(shard)];
+        let told = handle.control.send_deadline(Control::Stop, deadline);
         self.wake(shard);
         !told.is_err_and(|error| error.is_timeout())
     }
 
     /// Hands an accepted connection over, or gives it back where the other has too many waiting.
     pub(super) fn hand_over(&self, shard: u16, handover: Handover) -> Result<(), Handover> {
-        let door = &self.doors[usize::from(shard)];
-        door.load.fetch_add(1, Ordering::Relaxed);
-        door.handover.try_send(handover).map_err(|refused| {
-            door.load.fetch_sub(1, Ordering::Relaxed);
+        let handle = &self.handles[usize::from(shard)];
+        handle.load.fetch_add(1, Ordering::Relaxed);
+        handle.handover.try_send(handover).map_err(|refused| {
+            handle.load.fetch_sub(1, Ordering::Relaxed);
             match refused {
                 TrySendError::Full(handover) | TrySendError::Disconnected(handover) => handover,
             }
@@ -364,7 +364,11 @@ impl Doors {
 
     /// The relaying shard with the fewest connections; `own` where it is among them.
     pub(super) fn least_loaded(&self, own: u16) -> u16 {
-        let load = |shard: u16| self.doors[usize::from(shard)].load.load(Ordering::Relaxed);
+        let load = |shard: u16| {
+            self.handles[usize::from(shard)]
+                .load
+                .load(Ordering::Relaxed)
+        };
         (0..self.relaying)
             .min_by_key(|shard| (load(*shard), *shard != own))
             .unwrap_or(own)
@@ -372,10 +376,10 @@ impl Doors {
 
     /// Connections of the relaying shards, those aside that they only refuse.
     pub(super) fn connections(&self) -> u64 {
-        let relaying = &self.doors[..usize::from(self.relaying)];
+        let relaying = &self.handles[..usize::from(self.relaying)];
         relaying
             .iter()
-            .map(|door| u64::from(door.load.load(Ordering::Relaxed)))
+            .map(|handle| u64::from(handle.load.load(Ordering::Relaxed)))
             .sum()
     }
 }

@@ -47,8 +47,8 @@ mod tls;
 mod view;
 
 pub use self::answer::{
-    Accept, Admission, Answer, Context, EndpointError, HeadVerdict, Keeper, OwnedRequest, Pending,
-    Request, Terms,
+    Accept, Admission, Answer, Authorizer, Context, EndpointError, HeadVerdict, OwnedRequest,
+    Pending, Request, Terms,
 };
 pub use self::clients::asking::RoomEntry;
 pub use self::clients::client::Client;

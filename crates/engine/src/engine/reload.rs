@@ -35,7 +35,7 @@ pub enum ReloadError {
 impl Engine {
     /// Takes the settings, the settings of endpoints and the TLS of `builder`, which has to have
     /// the same endpoints in the same order as the one that the engine was started from. Of those
-    /// the running ones take over what they can ([`super::Endpoint::take_over`]); routes are not
+    /// the running ones take over what they can ([`super::Endpoint::reload`]); routes are not
     /// used. Listeners, shards and buffers stay as they are. Connections that are open keep their
     /// TLS session and get the new limits.
     ///
@@ -62,24 +62,24 @@ impl Engine {
         };
         let deadline = Instant::now() + TAKEN_WITHIN;
         for (running, next) in self.endpoints.iter().zip(&builder.endpoints) {
-            running.take_over(&**next);
+            running.reload(&**next);
         }
         for (running, next) in self.plain.iter().zip(&builder.plain) {
-            running.service.take_over(&*next.service);
+            running.service.reload(&*next.service);
         }
-        for shard in 0..self.doors.shards() {
+        for shard in 0..self.shared.shards() {
             let message = Control::Reload(live.clone());
-            self.doors.control_until(shard, message, deadline)?;
+            self.shared.control_until(shard, message, deadline)?;
         }
-        self.doors.reloads.applied.fetch_add(1, Ordering::Relaxed);
-        self.doors.reloads.note(live.tls.as_deref());
+        self.shared.reloads.applied.fetch_add(1, Ordering::Relaxed);
+        self.shared.reloads.note(live.tls.as_deref());
         self.live = live;
         Ok(())
     }
 
     /// Counts a reload that failed: by [`Engine::reload`], or before it could be called.
     pub fn count_failed_reload(&self) {
-        self.doors.reloads.failed.fetch_add(1, Ordering::Relaxed);
+        self.shared.reloads.failed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::clients::core::Core;
 use crate::engine::clients::endpoint::Endpoint;
 use crate::engine::clients::erased::{ErasedEndpoint, ErasedService, NoWebSocket, Typed};
 use crate::engine::clients::service::{Service, UpgradeRequired};
-use crate::engine::control::{Door, Doors, Inbox, Live};
+use crate::engine::control::{Inbox, Live, ShardHandle, Shared};
 use crate::engine::edge::router::{PatternError, Router};
 use crate::engine::edge::{Edge, Plain};
 use crate::engine::handle::Handle;
@@ -220,29 +220,27 @@ impl Builder {
             endpoints: self.endpoints.len(),
             reasons,
         };
-        let (doors, parts) = make_doors(listeners.len(), &counted, self.ports, relaying, names)?;
-        let doors = Arc::new(doors);
-        tell_started(
-            &self.endpoints,
-            &self.plain,
-            &Handle::new(Arc::clone(&doors)),
-        )?;
+        let (shared, parts) =
+            share_handles(listeners.len(), &counted, self.ports, relaying, names)?;
+        let shared = Arc::new(shared);
+        let handle = Handle::new(Arc::clone(&shared));
+        tell_started(&self.endpoints, &self.plain, &handle)?;
         let live = Live {
             settings,
             endpoint_settings: self.endpoint_settings.into(),
             tls: self.tls,
         };
-        doors.reloads.note(live.tls.as_deref());
-        let shared = Shared {
+        shared.reloads.note(live.tls.as_deref());
+        let common = Common {
             endpoints: self.endpoints.into(),
             plain: self.plain.into(),
-            doors: Arc::clone(&doors),
+            shared: Arc::clone(&shared),
             live: live.clone(),
         };
-        let (endpoints, plain) = (Arc::clone(&shared.endpoints), Arc::clone(&shared.plain));
+        let (endpoints, plain) = (Arc::clone(&common.endpoints), Arc::clone(&common.plain));
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
-            doors,
+            shared,
             live,
             endpoints,
             plain,
@@ -260,7 +258,7 @@ impl Builder {
                     inbox,
                     listeners,
                     router,
-                    shared: shared.clone(),
+                    common: common.clone(),
                 })
             });
             match spawned {
@@ -271,8 +269,8 @@ impl Builder {
                 }
             }
         }
-        engine.doors.admit_ports(&self.link);
-        engine.doors.is_ready.store(true, Ordering::Release);
+        engine.shared.admit_ports(&self.link);
+        engine.shared.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
 }
@@ -326,27 +324,27 @@ fn listen(
     Ok((relays, admins))
 }
 
-/// The doors of so many shards for so many endpoints, beside these ports, and what each shard has
-/// for its door.
-fn make_doors(
+/// A handle for each of so many shards, beside these ports, and the parts from which each shard is
+/// made.
+fn share_handles(
     shards: usize,
     counted: &Counted,
     ports: Vec<Sleeper>,
     relaying: u16,
     tls_listeners: Vec<String>,
-) -> io::Result<(Doors, Vec<(Poll, Inbox)>)> {
-    let (mut doors, mut sleepers, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+) -> io::Result<(Shared, Vec<(Poll, Inbox)>)> {
+    let (mut handles, mut sleepers, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..shards {
         let poll = Poll::new()?;
         sleepers.push(Sleeper::new(Waker::new(poll.registry(), WAKER)?));
-        let (door, inbox) = Door::new(counted);
-        doors.push(door);
+        let (handle, inbox) = ShardHandle::new(counted);
+        handles.push(handle);
         parts.push((poll, inbox));
     }
     sleepers.extend(ports);
     let interconnect = Interconnect::new(sleepers);
-    let doors = Doors::new(doors, interconnect, relaying, tls_listeners)?;
-    Ok((doors, parts))
+    let shared = Shared::new(handles, interconnect, relaying, tls_listeners)?;
+    Ok((shared, parts))
 }
 
 fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
@@ -367,10 +365,10 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 
 /// What all shards are made from.
 #[derive(Clone)]
-struct Shared {
+struct Common {
     endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     plain: Arc<[Plain]>,
-    doors: Arc<Doors>,
+    shared: Arc<Shared>,
     live: Live,
 }
 
@@ -382,22 +380,22 @@ struct Parts {
     inbox: Inbox,
     listeners: Vec<Listening>,
     router: Arc<Router>,
-    shared: Shared,
+    common: Common,
 }
 
 impl Parts {
     fn assemble(self) -> Shard {
-        let Shared {
+        let Common {
             endpoints,
             plain,
-            doors,
+            shared,
             live,
-        } = self.shared;
+        } = self.common;
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
-        let clock = Clock::new(doors.origin);
+        let clock = Clock::new(shared.origin);
         let locals = endpoints.iter().map(|each| each.new_local()).collect();
         let receive_buffer = vec![0; live.settings.read_buffer_bytes + kept_bytes];
-        let core = Core::new(self.id, doors, live, locals, clock);
+        let core = Core::new(self.id, shared, live, locals, clock);
         Shard {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -434,7 +432,7 @@ impl Drop for EndsProcess {
 }
 
 fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
-    let (id, settings) = (parts.id, &parts.shared.live.settings);
+    let (id, settings) = (parts.id, &parts.common.live.settings);
     let is_relaying = usize::from(id) < settings.shards;
     let core = if settings.pin && is_relaying {
         core_of(id)
@@ -465,7 +463,7 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 
 /// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
 pub struct Engine {
-    pub(super) doors: Arc<Doors>,
+    pub(super) shared: Arc<Shared>,
     pub(super) live: Live,
     pub(super) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     pub(super) plain: Arc<[Plain]>,
@@ -499,19 +497,19 @@ impl Engine {
 
     /// A handle for any thread.
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.doors))
+        Handle::new(Arc::clone(&self.shared))
     }
 
     /// What the engine counts.
     pub fn view(&self) -> View {
-        View::new(Arc::clone(&self.doors))
+        View::new(Arc::clone(&self.shared))
     }
 
     /// Ends the shards that run already, without a word to anybody.
     fn abort(self) {
-        self.doors.is_aborted.store(true, Ordering::Relaxed);
-        for shard in 0..self.doors.shards() {
-            self.doors.wake(shard);
+        self.shared.is_aborted.store(true, Ordering::Relaxed);
+        for shard in 0..self.shared.shards() {
+            self.shared.wake(shard);
         }
         for thread in self.threads {
             // A shard that panics ends the process, so there is no error to be told.
@@ -523,31 +521,31 @@ impl Engine {
     /// delivers what it has accepted, and closes everybody with 1001. Returns as soon as the last
     /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
     pub fn stop(self) -> bool {
-        self.doors.is_ready.store(false, Ordering::Release);
+        self.shared.is_ready.store(false, Ordering::Release);
         std::thread::sleep(self.live.settings.shutdown_delay);
         let (now, timeout) = (Instant::now(), self.live.settings.shutdown_timeout);
         let stopping = Stopping {
-            doors: &self.doors,
+            shared: &self.shared,
             ports_until: now + STOP_PORT_WAIT.min(timeout / 2),
             deadline: now + timeout,
         };
-        let relaying = self.doors.relaying;
+        let relaying = self.shared.relaying;
         (0..relaying).for_each(|shard| stopping.tell(shard));
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
         let mut is_graceful = stopping.join(relays);
         // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(|shard| stopping.tell(shard));
+        (relaying..self.shared.shards()).for_each(|shard| stopping.tell(shard));
         is_graceful &= stopping.join(threads.collect());
-        self.doors.is_aborted.store(true, Ordering::Relaxed);
-        self.doors.interconnect.end(self.doors.shards());
+        self.shared.is_aborted.store(true, Ordering::Relaxed);
+        self.shared.interconnect.end(self.shared.shards());
         is_graceful
     }
 }
 
 /// A graceful stop under way.
 struct Stopping<'d> {
-    doors: &'d Doors,
+    shared: &'d Shared,
     /// Until then shards may wait for ports.
     ports_until: Instant,
     deadline: Instant,
@@ -561,7 +559,7 @@ impl Stopping<'_> {
     fn tell(&self, shard: u16) {
         loop {
             let next_look = self.deadline.min(Instant::now() + Stopping::LOOK);
-            let is_told = self.doors.stop_until(shard, next_look);
+            let is_told = self.shared.stop_until(shard, next_look);
             if is_told || Instant::now() >= self.deadline {
                 return;
             }
@@ -585,7 +583,7 @@ impl Stopping<'_> {
     /// A shard that waits for a port does not even hear that it is to stop.
     fn look_at_ports(&self) {
         if Instant::now() >= self.ports_until {
-            self.doors.close_blocking_ports();
+            self.shared.close_blocking_ports();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crate::engine::control::Doors;
+use crate::engine::control::Shared;
 use crate::engine::lagging::LaggingClient;
 use crate::engine::stats::ShardStats;
 use crate::limits::LAGGING_SHOWN_MAX;
@@ -13,19 +13,19 @@ use crate::limits::LAGGING_SHOWN_MAX;
 /// A view of the engine's numbers. Reading it costs the shards nothing.
 #[derive(Clone)]
 pub struct View {
-    doors: Arc<Doors>,
+    shared: Arc<Shared>,
 }
 
 impl View {
-    pub(super) fn new(doors: Arc<Doors>) -> View {
-        View { doors }
+    pub(super) fn new(shared: Arc<Shared>) -> View {
+        View { shared }
     }
 
     /// What each relaying shard counts, in their order.
     pub fn shards(&self) -> impl Iterator<Item = &ShardStats> {
-        self.doors.doors[..usize::from(self.doors.relaying)]
+        self.shared.handles[..usize::from(self.shared.relaying)]
             .iter()
-            .map(|door| &door.stats)
+            .map(|handle| &handle.stats)
     }
 
     /// Why connections were refused on the relaying shards: each reason's label, and how many there
@@ -46,54 +46,54 @@ impl View {
 
     /// Mails that wait for a shard in all its mailboxes together.
     pub fn mailbox_depth(&self, shard: usize) -> usize {
-        self.doors.interconnect.mailbox_depth(shard as u16)
+        self.shared.interconnect.mailbox_depth(shard as u16)
     }
 
     /// Connections of the relaying shards, of all kinds, those aside that are only refused.
     pub fn connections(&self) -> u64 {
-        self.doors.connections()
+        self.shared.connections()
     }
 
     /// Connections of one shard, those included that are on their way to it.
     pub fn shard_connections(&self, shard: usize) -> u32 {
-        self.doors.doors[shard].load.load(Ordering::Relaxed)
+        self.shared.handles[shard].load.load(Ordering::Relaxed)
     }
 
     /// Connections to the admin listener that had to make room for another one.
     pub fn evicted(&self) -> u64 {
-        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
-        admins.iter().map(|door| door.stats.evicted.get()).sum()
+        let admins = &self.shared.handles[usize::from(self.shared.relaying)..];
+        admins.iter().map(|handle| handle.stats.evicted.get()).sum()
     }
 
     /// Of [`View::process_bytes`], those of live buffers and batches.
     pub fn live_bytes(&self) -> usize {
-        self.doors.interconnect.live.now()
+        self.shared.interconnect.live.now()
     }
 
     /// Bytes of all that waits to be sent, and of what it takes to send it: buffers, queues, TLS,
     /// compression. It is what [`super::Settings::process_bytes_max`] bounds.
     pub fn process_bytes(&self) -> usize {
-        self.doors.process_bytes()
+        self.shared.process_bytes()
     }
 
     /// Bytes of partial messages.
     pub fn inbound_bytes(&self) -> usize {
-        self.doors.inbound.load(Ordering::Relaxed)
+        self.shared.inbound.load(Ordering::Relaxed)
     }
 
     /// Addresses whose connects are counted at the moment.
     pub fn rated_addresses(&self) -> usize {
-        self.doors.connects.len()
+        self.shared.connects.len()
     }
 
     /// Rooms that have members or ports, those of the admin shard's own endpoints aside.
     pub fn rooms(&self) -> usize {
-        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
+        let admins = &self.shared.handles[usize::from(self.shared.relaying)..];
         let own: u64 = admins
             .iter()
-            .map(|door| door.stats.exchange.rooms.get())
+            .map(|handle| handle.stats.exchange.rooms.get())
             .sum();
-        self.doors
+        self.shared
             .interconnect
             .directory
             .rooms()
@@ -105,8 +105,11 @@ impl View {
     /// shard's last sweep, so up to a second old.
     pub fn lagging(&self) -> (usize, Vec<LaggingClient>) {
         let (mut count, mut oldest) = (0, Vec::new());
-        for door in &self.doors.doors[..usize::from(self.doors.relaying)] {
-            let lagging = door.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+        for handle in &self.shared.handles[..usize::from(self.shared.relaying)] {
+            let lagging = handle
+                .lagging
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             count += lagging.count;
             oldest.extend_from_slice(&lagging.oldest);
         }
@@ -117,20 +120,20 @@ impl View {
 
     /// Whether the relay wants new connections: `false` once a shutdown has begun.
     pub fn is_ready(&self) -> bool {
-        self.doors.is_ready.load(Ordering::Acquire)
+        self.shared.is_ready.load(Ordering::Acquire)
     }
 
     /// How long ago each relaying shard's loop last began a turn, in nanoseconds. A healthy one is
     /// below a second even where nothing happens.
     pub fn turn_ages_ns(&self) -> impl Iterator<Item = u64> {
-        let now = self.doors.origin.elapsed().as_nanos() as u64;
+        let now = self.shared.origin.elapsed().as_nanos() as u64;
         self.shards()
             .map(move |stats| now.saturating_sub(stats.last_turn_ns.get()))
     }
 
     /// Reloads that were applied, and those that failed.
     pub fn reloads(&self) -> (u64, u64) {
-        let reloads = &self.doors.reloads;
+        let reloads = &self.shared.reloads;
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         (count(&reloads.applied), count(&reloads.failed))
     }
@@ -138,27 +141,27 @@ impl View {
     /// How often a file with keys that had changed was found which cannot be used. One that stays
     /// so is found once a minute.
     pub fn unusable_key_files(&self) -> u64 {
-        let count = &self.doors.reloads.unusable_key_files;
+        let count = &self.shared.reloads.unusable_key_files;
         count.load(Ordering::Relaxed)
     }
 
     /// When the settings that hold were taken, in seconds since 1970 (UTC).
     pub fn last_reload_unix_s(&self) -> u64 {
-        self.doors.reloads.last_unix_s.load(Ordering::Relaxed)
+        self.shared.reloads.last_unix_s.load(Ordering::Relaxed)
     }
 
     /// The listeners that speak TLS, each with when its certificate expires, in seconds since 1970
     /// (UTC); none without the feature `certificate-dates`.
     pub fn certificate_expiries(&self) -> impl Iterator<Item = (&str, i64)> {
-        let not_after = &self.doors.reloads.certificate_not_after_unix_s;
+        let not_after = &self.shared.reloads.certificate_not_after_unix_s;
         let not_after_unix_s = not_after.load(Ordering::Relaxed);
-        let listeners = self.doors.tls_listeners.iter();
+        let listeners = self.shared.tls_listeners.iter();
         let listeners = listeners.filter(move |_| cfg!(feature = "certificate-dates"));
         listeners.map(move |listener| (listener.as_str(), not_after_unix_s))
     }
 
     /// When the engine was started.
     pub fn started(&self) -> Instant {
-        self.doors.origin
+        self.shared.origin
     }
 }

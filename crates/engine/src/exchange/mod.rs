@@ -424,7 +424,7 @@ impl Exchange {
 
     /// Takes mail of the other shards, of each once at the least, unless too much is yet to be
     /// delivered. Returns whether some of them left more.
-    pub(crate) fn take_mail(&mut self, work: &mut Work, tick: Tick) -> bool {
+    pub(crate) fn receive_mail(&mut self, work: &mut Work, tick: Tick) -> bool {
         let (mut has_taken, mut has_left) = (false, false);
         for from in self.others() {
             if self.take_from(from, work, tick) {

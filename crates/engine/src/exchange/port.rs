@@ -37,7 +37,7 @@ use crate::work::{TurnPhase, Work};
 ///     let (waker, woken) = std::sync::mpsc::sync_channel(1);
 ///     let seat = builder.port(waker); // before the engine starts
 ///     let engine = builder.start()?;
-///     let keeper = std::thread::spawn(move || {
+///     let authorizer = std::thread::spawn(move || {
 ///         let Ok(mut port) = seat.open() else { return };
 ///         port.join(chat, "everybody");
 ///         loop {
@@ -54,7 +54,7 @@ use crate::work::{TurnPhase, Work};
 ///         }
 ///     });
 ///     # engine.stop();
-///     # let _ = keeper.join();
+///     # let _ = authorizer.join();
 ///     # Ok(())
 /// }
 /// ```
@@ -204,7 +204,7 @@ impl Port {
         }
         // What the shards have left is there before they are gone.
         let has_ended = self.interconnect.has_ended();
-        self.take_mail();
+        self.receive_mail();
         self.seal();
         self.deliver(&mut visit);
         let has_more = self.has_more();
@@ -254,12 +254,12 @@ impl Port {
         self.interconnect.has_ended() || self.interconnect.is_closed(self.id)
     }
 
-    pub(super) fn take_mail(&mut self) {
+    pub(super) fn receive_mail(&mut self) {
         self.exchange.push_unsent();
         self.work.begin_turn();
         self.work.begin(TurnPhase::Mail);
         // Ticks only tell for how long runs are held; nobody asks a port.
-        self.exchange.take_mail(&mut self.work, 0);
+        self.exchange.receive_mail(&mut self.work, 0);
     }
 
     fn seal(&mut self) {

@@ -219,7 +219,7 @@ impl Shard {
     fn go_on(&mut self, world: &mut World) {
         self.step = match std::mem::replace(&mut self.step, Step::Asleep) {
             Step::TakeMail => {
-                self.take_mail(world);
+                self.receive_mail(world);
                 Step::Publish
             }
             Step::Publish => {
@@ -260,13 +260,13 @@ impl Shard {
         matches!(self.step, Step::Asleep) && !is_woken.load(Ordering::Relaxed)
     }
 
-    fn take_mail(&mut self, world: &mut World) {
+    fn receive_mail(&mut self, world: &mut World) {
         self.exchange.push_unsent();
         self.work.begin_turn();
         self.work.begin(TurnPhase::Mail);
         let left_ns = world.random.below(4) * PRICE_RUN;
         self.work.spend(MAIL_WORK_NS - left_ns);
-        self.exchange.take_mail(&mut self.work, 0);
+        self.exchange.receive_mail(&mut self.work, 0);
         for from in 0..world.is_woken.len() as u16 {
             let depth = world.interconnect.mailbox(from, self.id).depth();
             assert!(depth <= world.mails_max, "held mail fills its mailbox");

@@ -23,7 +23,7 @@ impl Shard {
     pub(in crate::engine) fn accept(&mut self) {
         self.clients.core.work().begin(TurnPhase::Accept);
         while let Ok(handover) = self.inbox.handover.try_recv() {
-            self.adopt(handover);
+            self.register(handover);
             if self.clients.core.work().is_spent() {
                 break;
             }
@@ -51,7 +51,7 @@ impl Shard {
             match listening.listener.accept() {
                 Ok((stream, peer)) => {
                     let tls = listening.tls;
-                    self.welcome(stream, peer, tls);
+                    self.accept_stream(stream, peer, tls);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
@@ -67,7 +67,7 @@ impl Shard {
                 Err(error) => {
                     let now_ns = self.clients.core.clock().turn_ns();
                     if let Some(left_out) =
-                        self.clients.core.doors().notices.accept_error.due(now_ns)
+                        self.clients.core.shared().notices.accept_error.due(now_ns)
                     {
                         tracing::warn!(%error, left_out, "a connection cannot be accepted");
                     }
@@ -92,24 +92,24 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn accept_stream(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.clients.core.stats().accepted.add(1);
         self.clients.core.work().spend(PRICE_ACCEPT);
         if self.clients.is_admin() {
-            return self.welcome_admin(stream, peer, tls);
+            return self.accept_admin(stream, peer, tls);
         }
         if !self.clients.core.has_spare_files() {
             return self.turn_down(stream, peer, tls);
         }
         let own = self.clients.core.id();
-        if !self.clients.may_come_in(peer) {
+        if !self.clients.is_network_allowed(peer) {
             let refusal = Refusal::Network;
             self.clients.core.stats().refused.add(refusal);
             return tracing::debug!(%peer, reason = refusal.label(), "refused");
         }
-        let is_counted = match self.clients.judge(peer) {
+        let is_counted = match self.clients.check_limits(peer) {
             Ok(is_counted) => is_counted,
-            Err(over_limit) => return self.take_to_refuse(stream, peer, tls, over_limit),
+            Err(over_limit) => return self.accept_to_refuse(stream, peer, tls, over_limit),
         };
         let handover = Handover {
             stream,
@@ -118,22 +118,22 @@ impl Shard {
             is_counted,
             tls,
         };
-        let least_loaded = self.clients.core.doors().least_loaded(own);
+        let least_loaded = self.clients.core.shared().least_loaded(own);
         // Once the relay goes away, a shard keeps what it accepts: the other may have ended.
-        let is_ready = self.clients.core.doors().is_ready.load(Ordering::Acquire);
+        let is_ready = self.clients.core.shared().is_ready.load(Ordering::Acquire);
         if least_loaded == own || !is_ready || !self.edge.stop.is_accepting() {
             self.clients.count_in(own);
-            self.adopt(handover);
+            self.register(handover);
             return;
         }
-        if let Err(handover) = self.clients.core.doors().hand_over(least_loaded, handover) {
+        if let Err(handover) = self.clients.core.shared().hand_over(least_loaded, handover) {
             self.clients.count_in(own);
-            self.adopt(handover);
+            self.register(handover);
         }
     }
 
     /// Makes an accepted connection one of this shard's.
-    pub(in crate::engine) fn adopt(&mut self, handover: Handover) -> Key {
+    pub(in crate::engine) fn register(&mut self, handover: Handover) -> Key {
         let Handover {
             stream,
             peer,
@@ -175,7 +175,7 @@ impl Shard {
 
     /// Takes in a connection that is over a limit, to tell it so. It stays on this shard: it is not
     /// worth another one's time.
-    fn take_to_refuse(
+    fn accept_to_refuse(
         &mut self,
         stream: Stream,
         peer: SocketAddr,
@@ -189,7 +189,7 @@ impl Shard {
             shard
                 .clients
                 .core
-                .doors()
+                .shared()
                 .places
                 .enter_refusing(address, max)
         };
@@ -198,7 +198,7 @@ impl Shard {
             enter(self)
         });
         if entered.is_ok() {
-            let key = self.adopt(Handover {
+            let key = self.register(Handover {
                 stream,
                 peer,
                 over_limit: Some(over_limit),
@@ -220,8 +220,8 @@ impl Shard {
             return spare(self) || (self.clients.evict(None) && spare(self));
         }
         // One shard at a time: the others wait for their turn rather than for the next tick.
-        let doors = Arc::clone(self.clients.core.doors());
-        let _turn = doors.spare_files[0].turn();
+        let shared = Arc::clone(self.clients.core.shared());
+        let _turn = shared.spare_files[0].turn();
         if !self.clients.core.spare_file().spend() {
             return false;
         }
@@ -232,14 +232,14 @@ impl Shard {
             return false;
         };
         let tls = listening.tls;
-        self.welcome(stream, peer, tls);
+        self.accept_stream(stream, peer, tls);
         true
     }
 
     /// A connection that was accepted has the file that should be spare: it is told that the relay
     /// is full, and its file is the spare one again.
     fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
-        if self.clients.may_come_in(peer) {
+        if self.clients.is_network_allowed(peer) {
             self.clients.count_over_limit(OverLimit::Connections, peer);
             if !tls {
                 self.clients.tell_unasked(&stream, OverLimit::Connections);
@@ -251,7 +251,7 @@ impl Shard {
     }
 
     /// Takes in a connection of the admin listener.
-    fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn accept_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         let address = counted_as(peer.ip());
         let connections = self.clients.core.connections().iter();
         let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
@@ -263,7 +263,7 @@ impl Shard {
             self.clients.evict(None);
         }
         self.clients.count_in(self.clients.core.id());
-        self.adopt(Handover {
+        self.register(Handover {
             stream,
             peer,
             over_limit: None,

@@ -95,7 +95,7 @@ impl Shard {
         let began_ns = core.clock().turn_ns();
         core.stats().last_turn_ns.set(began_ns);
         core.work().begin_turn();
-        self.take_mail();
+        self.receive_mail();
         self.accept();
         self.read();
         if self.clients.have_endpoints_work() {
@@ -105,16 +105,16 @@ impl Shard {
         self.check_stop();
         self.clients.deliver();
         self.clients.core.send_what_follows();
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         self.clients.flush();
         if self.clients.core.has_drained() {
             self.clients.tell_of_low_water();
         }
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         self.timers();
         self.keep_within_memory();
         self.clients.core.work().begin(TurnPhase::Close);
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         self.clients.reap();
         self.handshakes();
         self.clients.check_invariants();
@@ -127,14 +127,14 @@ impl Shard {
     fn poll(&mut self) {
         let waited_from_ns = self.clients.core.clock().now_ns();
         if self.has_work() || self.spins_into_work() {
-            self.take_events(Duration::ZERO);
+            self.handle_events(Duration::ZERO);
         } else {
-            let doors = Arc::clone(self.clients.core.doors());
-            let sleeping = &doors.interconnect.sleeper(self.clients.core.id()).sleeping;
+            let shared = Arc::clone(self.clients.core.shared());
+            let sleeping = &shared.interconnect.sleeper(self.clients.core.id()).sleeping;
             sleeping.announce();
             let has_mail = self.has_mail();
             let until_due = self.until_due();
-            self.take_events(if has_mail { Duration::ZERO } else { until_due });
+            self.handle_events(if has_mail { Duration::ZERO } else { until_due });
             sleeping.withdraw();
         }
         let may_read = self.may_read();
@@ -157,7 +157,7 @@ impl Shard {
         }
     }
 
-    fn take_events(&mut self, timeout: Duration) {
+    fn handle_events(&mut self, timeout: Duration) {
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
             // Interrupted by a signal: the events come with the next poll.
             assert!(
@@ -205,7 +205,7 @@ impl Shard {
         }
         let began = Instant::now();
         while began.elapsed() < spin {
-            self.take_events(Duration::ZERO);
+            self.handle_events(Duration::ZERO);
             if self.has_work() || self.has_mail() || self.may_accept() {
                 return true;
             }
@@ -240,19 +240,19 @@ impl Shard {
     }
 
     /// Takes what other threads left: control messages, batches.
-    fn take_mail(&mut self) {
+    fn receive_mail(&mut self) {
         self.clients.core.push_unsent();
-        self.take_controls();
-        self.clients.core.take_mail();
+        self.handle_controls();
+        self.clients.core.receive_mail();
     }
 
-    fn take_controls(&mut self) {
+    fn handle_controls(&mut self) {
         self.clients.core.work().begin(TurnPhase::Control);
         while !self.clients.core.exchange().is_blocked()
             && self.clients.core.exchange().published_bytes() < TURN_BYTES_MAX
-            && let Some(control) = self.inbox.take_control()
+            && let Some(control) = self.inbox.next_control()
         {
-            self.obey(control);
+            self.handle_control(control);
             if self.clients.core.work().is_spent() {
                 break;
             }
@@ -299,7 +299,7 @@ impl Shard {
             if connection.is_flushed_first() {
                 break;
             }
-            if self.edge.take_kept(&mut self.clients, key) {
+            if self.edge.handle_kept(&mut self.clients, key) {
                 if self.clients.core.work().is_quantum_spent() {
                     break;
                 }
@@ -317,10 +317,14 @@ impl Shard {
                     let received_ns = self.clients.core.clock().now_ns();
                     self.clients.core.work().spend(PRICE_READ);
                     self.clients.core.work().spend_bytes(new, PRICE_KIB_READ);
-                    self.edge
-                        .take_stream(&mut self.clients, key, &mut buffer[..end], received_ns);
+                    self.edge.handle_stream(
+                        &mut self.clients,
+                        key,
+                        &mut buffer[..end],
+                        received_ns,
+                    );
                     let core = &mut self.clients.core;
-                    if core.is_doomed(key) || (is_drained && !core.has_kept(key)) {
+                    if core.is_close_scheduled(key) || (is_drained && !core.has_kept(key)) {
                         return;
                     }
                     if core.work().is_quantum_spent()
@@ -344,10 +348,10 @@ impl Shard {
     /// Looks once a turn at what the process may hold, and at clients that lag behind.
     fn keep_within_memory(&mut self) {
         self.clients.keep_within_memory();
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
     }
 
-    fn obey(&mut self, control: Control) {
+    fn handle_control(&mut self, control: Control) {
         let core = &mut self.clients.core;
         let now_ns = core.clock().now_ns();
         core.work().spend(PRICE_RUN);
@@ -375,7 +379,7 @@ impl Shard {
                         code,
                         reason: reason.into(),
                     };
-                    core.doom(key, reason);
+                    core.schedule_close(key, reason);
                 }
             }
             Control::Join { connection, room } => {
@@ -401,7 +405,7 @@ impl Shard {
                 }
             }
             Control::Mail(mail) => self.clients.endpoint_mail(mail),
-            Control::Reload(live) => core.take_live(live),
+            Control::Reload(live) => core.apply_live(live),
             Control::Stop => self.begin_stop(),
         }
     }

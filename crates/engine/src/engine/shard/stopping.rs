@@ -13,7 +13,12 @@ use crate::limits::{LISTEN_BACKLOG, STOP_MARKER_WAIT};
 impl Shard {
     /// Whether the thread may end.
     pub(in crate::engine) fn is_finished(&self) -> bool {
-        let aborted = self.clients.core.doors().is_aborted.load(Ordering::Relaxed);
+        let aborted = self
+            .clients
+            .core
+            .shared()
+            .is_aborted
+            .load(Ordering::Relaxed);
         aborted
             || (matches!(self.edge.stop, Stop::Closing)
                 && self.clients.core.connections().is_empty())
@@ -37,7 +42,7 @@ impl Shard {
         }
         self.listeners.clear();
         while let Ok(handover) = self.inbox.handover.try_recv() {
-            self.adopt(handover);
+            self.register(handover);
         }
         // What was read before this turn was sealed in its own turn; what handles published in
         // this one must go ahead of the marker.
@@ -49,7 +54,7 @@ impl Shard {
 
     /// The shards whose batches may still come.
     fn co_relaying(&self) -> impl Iterator<Item = u16> + use<> {
-        let (own, relaying) = (self.clients.core.id(), self.clients.core.doors().relaying);
+        let (own, relaying) = (self.clients.core.id(), self.clients.core.shared().relaying);
         (0..relaying).filter(move |shard| *shard != own && own < relaying)
     }
 
@@ -87,10 +92,10 @@ impl Shard {
                 connection.set_deadline(connection.deadline_tick().min(soon));
                 self.clients.core.queue_read(key);
             } else {
-                self.clients.core.doom(key, CloseReason::Shutdown);
+                self.clients.core.schedule_close(key, CloseReason::Shutdown);
             }
         }
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         tracing::debug!(
             shard = self.clients.core.id(),
             "everybody was told that the relay goes away"

@@ -24,7 +24,7 @@ impl Shard {
         if tick == self.timers_tick {
             if self.sweep_left > 0 {
                 self.sweep();
-                self.edge.close_doomed(&mut self.clients);
+                self.edge.close_scheduled(&mut self.clients);
             }
             return;
         }
@@ -39,7 +39,7 @@ impl Shard {
         self.sweep();
         self.clients.forget_addresses();
         self.pulse();
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
     }
 
     /// Looks at the connections that are due in this tick, a bounded number in each turn.
@@ -112,7 +112,7 @@ impl Shard {
         }
         self.next_pulse_tick = tick + ticks_of(PULSE);
         self.clients.tick_endpoints();
-        let is_admin = self.clients.core.id() >= self.clients.core.doors().relaying;
+        let is_admin = self.clients.core.id() >= self.clients.core.shared().relaying;
         if !is_admin || !self.edge.stop.is_accepting() {
             return;
         }

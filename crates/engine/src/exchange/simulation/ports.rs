@@ -108,11 +108,11 @@ impl Driven {
         let sleeping = &world.interconnect.sleeper(self.id).sleeping;
         self.step = match std::mem::replace(&mut self.step, PortStep::Asleep) {
             PortStep::TakeMail => {
-                port.take_mail();
+                port.receive_mail();
                 PortStep::Publish
             }
             PortStep::Publish => {
-                self.come_and_go(world);
+                self.join_and_leave(world);
                 self.publish(world);
                 self.begin_sealing()
             }
@@ -177,7 +177,7 @@ impl Driven {
         }
     }
 
-    fn come_and_go(&mut self, world: &mut World) {
+    fn join_and_leave(&mut self, world: &mut World) {
         let room = world.any_room();
         let Some(port) = &mut self.port else {
             return;
