@@ -377,7 +377,7 @@ fn compression_that_was_not_agreed_on_is_an_offence() {
     });
     let output = common::run(&url, LOAD);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("nobody offered"), "{told}");
+    assert!(told.contains("was not offered"), "{told}");
 }
 
 #[test]

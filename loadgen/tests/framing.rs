@@ -53,7 +53,7 @@ fn offended(offence: impl Fn(&Message) -> Vec<u8> + Send + 'static, told: &str) 
 fn a_continuation_of_nothing_is_an_offence() {
     offended(
         |message| frame(Data::Continue, true, &message.payload),
-        "a continuation of no message",
+        "a continuation without a message",
     );
 }
 
@@ -122,13 +122,13 @@ fn a_length_that_could_be_shorter_is_an_offence() {
             bytes.extend(&message.payload);
             bytes
         },
-        "not written as short as it can be",
+        "whose length is not minimal",
     );
 }
 
 #[test]
 fn a_control_frame_in_two_parts_and_half_a_close_are_offences() {
-    offended(|_| vec![0x09, 1, b'x'], "too long or split");
+    offended(|_| vec![0x09, 1, b'x'], "too long or fragmented");
     offended(|_| vec![0x88, 1, 3], "a Close with half a status code");
 }
 

@@ -541,7 +541,7 @@ fn the_text_says_what_the_relay_said() {
     assert!(markdown.contains("| stored | 100 of 100"), "{markdown}");
     let page = told(&format!("{FANOUT} --output html"));
     assert!(
-        page.contains("What the relay said") && page.contains("OK true 100"),
+        page.contains("Answers of the relay") && page.contains("OK true 100"),
         "{page}"
     );
     let log = told(&format!("{FANOUT} --output hdr"));

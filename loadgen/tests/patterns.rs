@@ -167,7 +167,7 @@ fn rooms_that_are_not_kept_apart_are_named() {
     let (code, report) = report(&url, &format!("{LOAD} --rooms 2"));
     assert_eq!(report["findings"][0]["kind"], "wrong_room", "{report:#}");
     let text = report["findings"][0]["text"].as_str().expect("a text");
-    assert!(text.contains("does not keep the rooms apart"), "{text}");
+    assert!(text.contains("does not separate the rooms"), "{text}");
     let misrouted = server.truth().messages.map(|messages| 4 * messages);
     assert_eq!((code, both(&report, "misrouted")), (3, misrouted));
 }
