@@ -48,7 +48,7 @@ impl Sleeper {
     pub(super) fn rouse(&self) {
         if let Err(error) = self.waker.wake() {
             // An eventfd that cannot be written to: the sleeper wakes at its own timeout.
-            tracing::error!(%error, "a shard or a port could not be woken");
+            tracing::error!(%error, "cannot wake a shard or port");
         }
     }
 }

@@ -45,7 +45,7 @@ impl std::fmt::Display for ConnectionId {
 
 /// The text is not the id of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("is no id of a connection")]
+#[error("is not a connection id")]
 pub struct ConnectionIdError;
 
 impl std::str::FromStr for ConnectionId {

@@ -69,7 +69,7 @@ impl Shard {
                     if let Some(left_out) =
                         self.clients.core.shared().notices.accept_error.due(now_ns)
                     {
-                        tracing::warn!(%error, left_out, "a connection cannot be accepted");
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
                     }
                     self.clients.core.stats().accept_errors.add(1);
                     if is_out_of_files(&error) && self.accept_by_spare_file(listener) {
@@ -164,7 +164,7 @@ impl Shard {
         };
         let (key, registered) = self.clients.core.insert(arrival, self.poll.registry());
         if let Err(error) = registered {
-            tracing::warn!(%error, "a connection could not be registered");
+            tracing::warn!(%error, "cannot register a connection");
             self.clients.die(key);
         } else if !has_session {
             debug_assert!(false, "checked when the engine was started");

@@ -385,7 +385,7 @@ impl Shard {
             Control::Join { connection, room } => {
                 let joined = core.key_of(connection).map(|key| core.join(key, &room));
                 if let Some(Err(error)) = joined {
-                    tracing::debug!(%connection, %error, "a handle's join was refused");
+                    tracing::debug!(%connection, %error, "a join requested by a handle was refused");
                 }
             }
             Control::Leave { connection, room } => {

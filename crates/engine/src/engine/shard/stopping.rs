@@ -98,7 +98,7 @@ impl Shard {
         self.edge.close_scheduled(&mut self.clients);
         tracing::debug!(
             shard = self.clients.core.id(),
-            "everybody was told that the relay goes away"
+            "sent Close 1001 to all connections"
         );
     }
 }
