@@ -14,11 +14,11 @@ use crate::wire::frame::MessageKind;
 
 static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
 
-/// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes. What
-/// it does takes effect a little later; nothing here waits. [`HandleError::Busy`] means that a
-/// shard has too much to do already: nothing has happened, and the caller may try again.
+/// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes.
+/// Requests take effect a little later; no method waits. [`HandleError::Busy`] means that a shard
+/// has too much to do already: nothing has happened, and the caller may try again.
 ///
-/// Everything that one handle publishes goes through one shard, so that it keeps its order.
+/// Everything that one handle publishes goes through one shard, so it keeps its order.
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
     shard: u16,
@@ -39,7 +39,7 @@ impl Handle {
         Handle { shared, shard }
     }
 
-    /// Publishes to the members of a room. Where the room has none, nothing happens.
+    /// Publishes to the members of a room. If the room has no members, nothing happens.
     pub fn publish(
         &self,
         endpoint: EndpointId,
@@ -64,7 +64,7 @@ impl Handle {
         )
     }
 
-    /// Sends to one connection. Where it is gone, nothing happens.
+    /// Sends to one connection. If it has ended, nothing happens.
     pub fn send(
         &self,
         to: ConnectionId,
@@ -100,7 +100,7 @@ impl Handle {
         )
     }
 
-    /// Lets a connection join a room of its endpoint.
+    /// Makes a connection join a room of its endpoint.
     pub fn join(
         &self,
         connection: ConnectionId,
@@ -115,7 +115,7 @@ impl Handle {
             .control(connection.shard, Control::Join { connection, room })
     }
 
-    /// Lets a connection leave a room.
+    /// Makes a connection leave a room.
     pub fn leave(
         &self,
         connection: ConnectionId,
@@ -130,14 +130,13 @@ impl Handle {
             .control(connection.shard, Control::Leave { connection, room })
     }
 
-    /// Counts that a file with keys was found which cannot be used
-    /// ([`View::unusable_key_files`]).
+    /// Counts a file of keys that cannot be used ([`View::unusable_key_files`]).
     pub fn count_unusable_key_file(&self) {
         let count = &self.shared.reloads.unusable_key_files;
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the engine counts.
+    /// The engine's counters.
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.shared))
     }

@@ -18,8 +18,11 @@ use crate::limits::PRICE_ACCEPT;
 use crate::work::TurnPhase;
 
 impl Shard {
-    /// Takes over what other shards accepted for this one, and accepts what waits: as much as the
-    /// work allows, and one of each listener at the least.
+    /// Takes over the connections that other shards accepted for this one, and then accepts those
+    /// that wait: as many as the work of the phase allows, and at least one from each listener.
+    ///
+    /// The bound keeps a storm of connects from delaying the clients that are connected already,
+    /// and the minimum keeps a shard that is always busy from accepting nothing at all.
     pub(in crate::engine) fn accept(&mut self) {
         self.clients.core.work().begin(TurnPhase::Accept);
         while let Ok(handover) = self.inbox.handover.try_recv() {
@@ -57,7 +60,7 @@ impl Shard {
                     listening.is_ready = false;
                     return;
                 }
-                // The client was gone before it was accepted.
+                // The client disconnected before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_out_of_files(&error) && !listening.listener.has_waiting() => {
@@ -69,14 +72,15 @@ impl Shard {
                     if let Some(left_out) =
                         self.clients.core.shared().notices.accept_error.due(now_ns)
                     {
-                        tracing::warn!(%error, left_out, "a connection cannot be accepted");
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
                     }
                     self.clients.core.stats().accept_errors.add(1);
                     if is_out_of_files(&error) && self.accept_by_spare_file(listener) {
                         continue;
                     }
-                    // No new edge would come for those who wait: the next tick tries again, and
-                    // nothing does before, however many more connect.
+                    // No new edge comes for connections that wait already, so the next tick tries
+                    // again. Until then nothing does, however many more connect: otherwise an error
+                    // that persists would keep the shard busy.
                     self.listeners[listener].is_failing = true;
                     return;
                 }
@@ -119,7 +123,7 @@ impl Shard {
             tls,
         };
         let least_loaded = self.clients.core.shared().least_loaded(own);
-        // Once the relay goes away, a shard keeps what it accepts: the other may have ended.
+        // During a shutdown a shard keeps what it accepts, since the other may have ended.
         let is_ready = self.clients.core.shared().is_ready.load(Ordering::Acquire);
         if least_loaded == own || !is_ready || !self.edge.stop.is_accepting() {
             self.clients.count_in(own);
@@ -132,7 +136,7 @@ impl Shard {
         }
     }
 
-    /// Makes an accepted connection one of this shard's.
+    /// Adds an accepted connection to this shard.
     pub(in crate::engine) fn register(&mut self, handover: Handover) -> Key {
         let Handover {
             stream,
@@ -164,7 +168,7 @@ impl Shard {
         };
         let (key, registered) = self.clients.core.insert(arrival, self.poll.registry());
         if let Err(error) = registered {
-            tracing::warn!(%error, "a connection could not be registered");
+            tracing::warn!(%error, "cannot register a connection");
             self.clients.die(key);
         } else if !has_session {
             debug_assert!(false, "checked when the engine was started");
@@ -173,8 +177,8 @@ impl Shard {
         key
     }
 
-    /// Takes in a connection that is over a limit, to tell it so. It stays on this shard: it is not
-    /// worth another one's time.
+    /// Accepts a connection that is over a limit, to tell it so. It stays on this shard, since it
+    /// is not worth the time of another.
     fn accept_to_refuse(
         &mut self,
         stream: Stream,
@@ -211,15 +215,15 @@ impl Shard {
         }
     }
 
-    /// The files are used up, and a client waits to be accepted. The spare file makes room: on the
-    /// admin shard for the client, since it may be a probe; on the others for as long as it takes
-    /// to tell the client that the relay is full. Returns whether accepting may go on.
+    /// Makes room for a client that waits when no file descriptor is left, by closing the spare
+    /// file: on the admin shard to serve the client, since it may be a probe; on the others to tell
+    /// it that the relay is full. Returns whether accepting may go on.
     fn accept_by_spare_file(&mut self, listener: usize) -> bool {
         if self.clients.is_admin() {
             let spare = |shard: &Shard| shard.clients.core.spare_file().spend();
             return spare(self) || (self.clients.evict(None) && spare(self));
         }
-        // One shard at a time: the others wait for their turn rather than for the next tick.
+        // One shard at a time. The others wait for the lock rather than for the next tick.
         let shared = Arc::clone(self.clients.core.shared());
         let _turn = shared.spare_files[0].turn();
         if !self.clients.core.spare_file().spend() {
@@ -236,8 +240,8 @@ impl Shard {
         true
     }
 
-    /// A connection that was accepted has the file that should be spare: it is told that the relay
-    /// is full, and its file is the spare one again.
+    /// Refuses a connection that was accepted with the descriptor of the spare file: tells it that
+    /// the relay is full, and turns its descriptor into the spare file again.
     fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
         if self.clients.is_network_allowed(peer) {
             self.clients.count_over_limit(OverLimit::Connections, peer);
@@ -250,7 +254,7 @@ impl Shard {
         self.clients.core.close_file(stream.into());
     }
 
-    /// Takes in a connection of the admin listener.
+    /// Accepts a connection of the admin listener.
     fn accept_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         let address = counted_as(peer.ip());
         let connections = self.clients.core.connections().iter();
