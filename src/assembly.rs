@@ -24,6 +24,7 @@ use crate::relay::cors::{Cors, CorsHeaders};
 use crate::relay::named::{Named, NamedSettings};
 use crate::relay::nostr::{self as relay_nostr, Nostr, NostrStats};
 use crate::relay::push::{Push, PushApi, PushSettings};
+use crate::relay::signpost::Signpost;
 use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
 
 /// How the limit on open files is raised.
@@ -67,6 +68,9 @@ pub enum BuildError {
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let budget = checked_budget(config, files_max)?;
     let mut builder = Engine::builder().settings(settings(config, &budget));
+    builder.render_other_refusals(json_error::rendered);
+    let signpost = Signpost::new(config);
+    builder.intercept(move |request| signpost.answer(request));
     let keys = ApiKeys::load(&config.api)?;
     let mut pages = admin::Pages {
         status_word: config.health.status_word.clone(),

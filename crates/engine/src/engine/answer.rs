@@ -279,6 +279,10 @@ pub enum Answer {
     Later(Pending),
 }
 
+/// Answers plain requests before the services of their paths do: see
+/// [`Builder::intercept`](crate::Builder::intercept).
+pub(super) type Interceptor = dyn Fn(&Request<'_>) -> Option<Answer> + Send + Sync;
+
 /// The decision that the head of a plain request allows without its body.
 pub enum HeadVerdict {
     /// Nothing: it is judged when its body is there.

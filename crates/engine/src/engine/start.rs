@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::Clock;
+use crate::engine::answer::{Answer, Request};
 use crate::engine::clients::Clients;
 use crate::engine::clients::core::Core;
 use crate::engine::clients::endpoint::Endpoint;
@@ -17,7 +18,7 @@ use crate::engine::clients::erased::{ErasedEndpoint, ErasedService, NoWebSocket,
 use crate::engine::clients::service::{Service, UpgradeRequired};
 use crate::engine::control::{Door, Doors, Inbox, Live};
 use crate::engine::edge::router::{PatternError, Router};
-use crate::engine::edge::{Edge, Plain};
+use crate::engine::edge::{Common, Edge, Plain};
 use crate::engine::handle::Handle;
 use crate::engine::listener::{Bound, Inherited, Listeners};
 use crate::engine::refusal::{Refusal, Refused};
@@ -47,6 +48,7 @@ pub struct Builder {
     pub(super) plain: Vec<Plain>,
     router: Router,
     admin_router: Router,
+    common: Common,
     inherited: Vec<(Inherited, bool)>,
     pub(super) tls: Option<Arc<Tls>>,
     ports: Vec<Sleeper>,
@@ -125,6 +127,26 @@ impl Builder {
         if let Some(plain) = self.plain.get_mut(usize::from(endpoint.0)) {
             plain.renderer = Some(Box::new(render));
         }
+    }
+
+    /// The same for refusals of paths that no endpoint has, and of endpoints without a form.
+    pub fn render_other_refusals(
+        &mut self,
+        render: impl Fn(&Refused) -> Response + Send + Sync + 'static,
+    ) {
+        self.common.renderer = Some(Arc::new(render));
+    }
+
+    /// Has plain requests to the relaying shards answered by `answer`, for whatever path, also one
+    /// that no endpoint has; `None` leaves a request to the service of its path. It is asked when
+    /// the head is there, before any service or guard, and not about upgrades or clients that are
+    /// turned away. It must not wait; if it panics, that one request is answered with 500.
+    /// [`Engine::reload`] keeps the first.
+    pub fn intercept(
+        &mut self,
+        answer: impl Fn(&Request<'_>) -> Option<Answer> + Send + Sync + 'static,
+    ) {
+        self.common.interceptor = Some(Arc::new(answer));
     }
 
     /// Gives the endpoint a path of the relaying shards: `/ws` is that path alone, `/ws/{name}` one
@@ -222,11 +244,8 @@ impl Builder {
         };
         let (doors, parts) = make_doors(listeners.len(), &counted, self.ports, relaying, names)?;
         let doors = Arc::new(doors);
-        tell_started(
-            &self.endpoints,
-            &self.plain,
-            &Handle::new(Arc::clone(&doors)),
-        )?;
+        let handle = Handle::new(Arc::clone(&doors));
+        tell_started(&self.endpoints, &self.plain, &handle)?;
         let live = Live {
             settings,
             endpoint_settings: self.endpoint_settings.into(),
@@ -236,6 +255,7 @@ impl Builder {
         let shared = Shared {
             endpoints: self.endpoints.into(),
             plain: self.plain.into(),
+            common: self.common,
             doors: Arc::clone(&doors),
             live: live.clone(),
         };
@@ -370,6 +390,7 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 struct Shared {
     endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     plain: Arc<[Plain]>,
+    common: Common,
     doors: Arc<Doors>,
     live: Live,
 }
@@ -390,9 +411,13 @@ impl Parts {
         let Shared {
             endpoints,
             plain,
+            mut common,
             doors,
             live,
         } = self.shared;
+        if usize::from(self.id) >= live.settings.shards {
+            common.interceptor = None;
+        }
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(doors.origin);
         let locals = endpoints.iter().map(|each| each.new_local()).collect();
@@ -407,6 +432,7 @@ impl Parts {
             edge: Edge {
                 router: self.router,
                 plain,
+                common,
                 stop: Stop::Running,
             },
             clients: Clients::new(core, endpoints),
