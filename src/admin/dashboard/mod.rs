@@ -347,10 +347,14 @@ fn unkept(response: Response) -> Response {
 
 fn refused(denied: Denied) -> Refused {
     let refused = Refused::new(denied.status(), denied.code(), denied.text()).ending_connection();
+    let challenge = ("WWW-Authenticate", "Bearer realm=\"corecast\"");
     match denied {
-        Denied::Token => refused
+        Denied::NoToken => refused
+            .counted_as(guard::NO_CREDENTIALS)
+            .with_header(challenge.0, challenge.1),
+        Denied::BadToken => refused
             .counted_as(guard::BAD_KEY)
-            .with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
+            .with_header(challenge.0, challenge.1),
         Denied::Closed | Denied::Host | Denied::Proxied => refused.counted_as(guard::FORBIDDEN),
     }
 }
@@ -359,11 +363,8 @@ fn refused(denied: Denied) -> Refused {
 /// is told so.
 fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<'_>) -> Refused {
     let refused = refused(denied);
-    if denied != Denied::Token {
+    if denied != Denied::BadToken {
         return refused;
-    }
-    if !access::shows_token(request.head) {
-        return refused.counted_as(guard::NO_CREDENTIALS);
     }
     let failed = responder.failed(request.peer.ip());
     failed.map_or_else(Throttled::refused, |()| refused)

@@ -35,7 +35,7 @@ use crate::engine::{
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
 use crate::guard::{self, Scope};
-use crate::wire::http::{Head, Response};
+use crate::wire::http::Response;
 
 /// An endpoint that back ends can reach.
 pub struct Target {
@@ -129,7 +129,7 @@ impl Api {
         scope: Scope,
         responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
-        let key = header_key(request.head).or_else(|| bearer(request.head));
+        let key = header_key(request.head).or_else(|| guard::bearer(request.head));
         self.keys.judge(key, scope, request.peer.ip(), responder)
     }
 
@@ -147,12 +147,6 @@ impl Api {
         let starting = || ApiError::new(Code::Busy, "the relay is starting");
         self.running.get().ok_or_else(starting)
     }
-}
-
-fn bearer<'r>(head: &'r Head<'r>) -> Option<&'r str> {
-    let (scheme, token) = head.header("Authorization")?.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// One of the paths.

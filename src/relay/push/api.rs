@@ -90,14 +90,15 @@ impl PushApi {
         }
     }
 
-    /// The key is in a header, else in the query: the first that is not empty decides. Returns the
-    /// refusal, if it is one.
+    /// The key is in a header of its own, else in the query, else a bearer: the first that is not
+    /// empty decides. Returns the refusal, if it is one.
     fn judge_key(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
         let key = match header_key(request.head) {
             Some(key) => Some(Cow::Borrowed(key)),
-            None => query_value(query, "api_key"),
+            None => query_value(query, "api_key").filter(|key| !key.is_empty()),
         };
+        let key = key.or_else(|| guard::bearer(request.head).map(Cow::Borrowed));
         let client = request.peer.ip();
         let judged = self
             .keys

@@ -283,6 +283,10 @@ pub enum Answer {
     Later(Pending),
 }
 
+/// Answers plain requests before the services of their paths do: see
+/// [`Builder::intercept`](crate::Builder::intercept).
+pub(super) type Interceptor = dyn Fn(&Request<'_>) -> Option<Answer> + Send + Sync;
+
 /// The decision that can be made from the head of a plain request, before its body is received.
 pub enum HeadVerdict {
     /// No decision: the request is checked when its body is complete.

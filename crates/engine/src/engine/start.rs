@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::Clock;
+use crate::engine::answer::{Answer, Request};
 use crate::engine::clients::Clients;
 use crate::engine::clients::core::Core;
 use crate::engine::clients::endpoint::Endpoint;
@@ -17,7 +18,7 @@ use crate::engine::clients::erased::{ErasedEndpoint, ErasedService, NoWebSocket,
 use crate::engine::clients::service::{Service, UpgradeRequired};
 use crate::engine::control::{Inbox, Live, ShardHandle, Shared};
 use crate::engine::edge::router::{PatternError, Router};
-use crate::engine::edge::{Edge, Plain};
+use crate::engine::edge::{Common, Edge, Plain};
 use crate::engine::handle::Handle;
 use crate::engine::listener::{Bound, Inherited, Listeners};
 use crate::engine::refusal::{Refusal, Refused};
@@ -47,6 +48,7 @@ pub struct Builder {
     pub(super) plain: Vec<Plain>,
     router: Router,
     admin_router: Router,
+    common: Common,
     inherited: Vec<(Inherited, bool)>,
     pub(super) tls: Option<Arc<Tls>>,
     ports: Vec<Sleeper>,
@@ -126,6 +128,26 @@ impl Builder {
         if let Some(plain) = self.plain.get_mut(usize::from(endpoint.0)) {
             plain.renderer = Some(Box::new(render));
         }
+    }
+
+    /// The same for refusals of paths that no endpoint has, and of endpoints without a form.
+    pub fn render_other_refusals(
+        &mut self,
+        render: impl Fn(&Refused) -> Response + Send + Sync + 'static,
+    ) {
+        self.common.renderer = Some(Arc::new(render));
+    }
+
+    /// Has plain requests to the relaying shards answered by `answer`, for whatever path, also one
+    /// that no endpoint has; `None` leaves a request to the service of its path. It is asked when
+    /// the head is there, before any service or guard, and not about upgrades or clients that are
+    /// turned away. It must not wait; if it panics, that one request is answered with 500.
+    /// [`Engine::reload`] keeps the first.
+    pub fn intercept(
+        &mut self,
+        answer: impl Fn(&Request<'_>) -> Option<Answer> + Send + Sync + 'static,
+    ) {
+        self.common.interceptor = Some(Arc::new(answer));
     }
 
     /// Gives the endpoint a path of the relaying shards. `/ws` is that path alone, `/ws/{name}`
@@ -233,13 +255,14 @@ impl Builder {
             tls: self.tls,
         };
         shared.reloads.note(live.tls.as_deref());
-        let common = Common {
+        let setup = Setup {
             endpoints: self.endpoints.into(),
             plain: self.plain.into(),
+            common: self.common,
             shared: Arc::clone(&shared),
             live: live.clone(),
         };
-        let (endpoints, plain) = (Arc::clone(&common.endpoints), Arc::clone(&common.plain));
+        let (endpoints, plain) = (Arc::clone(&setup.endpoints), Arc::clone(&setup.plain));
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
             shared,
@@ -260,7 +283,7 @@ impl Builder {
                     inbox,
                     listeners,
                     router,
-                    common: common.clone(),
+                    setup: setup.clone(),
                 })
             });
             match spawned {
@@ -366,9 +389,10 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
 
 /// The data that all shards are made from.
 #[derive(Clone)]
-struct Common {
+struct Setup {
     endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     plain: Arc<[Plain]>,
+    common: Common,
     shared: Arc<Shared>,
     live: Live,
 }
@@ -381,17 +405,21 @@ struct Parts {
     inbox: Inbox,
     listeners: Vec<Listening>,
     router: Arc<Router>,
-    common: Common,
+    setup: Setup,
 }
 
 impl Parts {
     fn assemble(self) -> Shard {
-        let Common {
+        let Setup {
             endpoints,
             plain,
+            mut common,
             shared,
             live,
-        } = self.common;
+        } = self.setup;
+        if usize::from(self.id) >= live.settings.shards {
+            common.interceptor = None;
+        }
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
         let clock = Clock::new(shared.origin);
         let locals = endpoints.iter().map(|each| each.new_local()).collect();
@@ -406,6 +434,7 @@ impl Parts {
             edge: Edge {
                 router: self.router,
                 plain,
+                common,
                 stop: Stop::Running,
             },
             clients: Clients::new(core, endpoints),
@@ -433,7 +462,7 @@ impl Drop for EndsProcess {
 }
 
 fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
-    let (id, settings) = (parts.id, &parts.common.live.settings);
+    let (id, settings) = (parts.id, &parts.setup.live.settings);
     let is_relaying = usize::from(id) < settings.shards;
     let core = if settings.pin && is_relaying {
         core_of(id)

@@ -14,6 +14,7 @@ pub(super) mod router;
 use std::sync::Arc;
 
 use self::router::Router;
+use crate::engine::answer::Interceptor;
 use crate::engine::clients::Clients;
 use crate::engine::clients::connection::{Connection, Phase};
 use crate::engine::clients::erased::ErasedService;
@@ -27,13 +28,23 @@ pub(in crate::engine) struct Edge {
     pub(in crate::engine) router: Arc<Router>,
     /// By the number of the endpoint.
     pub(in crate::engine) plain: Arc<[Plain]>,
+    pub(in crate::engine) common: Common,
     pub(in crate::engine) stop: Stop,
+}
+
+/// What holds for all paths, also for those that no endpoint has.
+#[derive(Clone, Default)]
+pub(in crate::engine) struct Common {
+    /// The form of refusals for which no endpoint has one; `None`: a line of text.
+    pub(in crate::engine) renderer: Option<Arc<Renderer>>,
+    /// Asked before the service of a path.
+    pub(in crate::engine) interceptor: Option<Arc<Interceptor>>,
 }
 
 /// How an endpoint's paths answer plain requests, and which form their refusals have.
 pub(in crate::engine) struct Plain {
     pub(in crate::engine) service: Arc<dyn ErasedService>,
-    /// `None`: a line of text.
+    /// `None`: the common one.
     pub(in crate::engine) renderer: Option<Box<Renderer>>,
 }
 

@@ -81,6 +81,9 @@ impl Edge {
         if head.is_upgrade() {
             return self.handle_upgrade(clients, key, &request, client, head_len, received_ns);
         }
+        if let Some(step) = self.intercept(clients, key, &request, head_len) {
+            return step;
+        }
         if let Some(step) = self.answer_method(clients, key, &head, head_len) {
             return step;
         }
@@ -100,6 +103,19 @@ impl Edge {
             clients.core.stats().requests.add(1);
             return self.answer_head(clients, key, head, &response, head_len);
         }
+        let Ok(client) = self.client_of(clients, key, head) else {
+            return self.conflict(clients, key, head);
+        };
+        let request = Request {
+            peer: client.address,
+            connection: clients.core.connection_id(key),
+            ..Request::new(head)
+        };
+        if !head.is_upgrade()
+            && let Some(step) = self.intercept(clients, key, &request, head_len)
+        {
+            return step;
+        }
         let refused = Refused::of(Refusal::NotFound, 404, "There is nothing here.");
         self.refuse(
             clients,
@@ -108,6 +124,24 @@ impl Edge {
             &refused,
             end_without_body(head, head_len),
         )
+    }
+
+    /// The answer of the interceptor, if it has one. It needs no body.
+    fn intercept(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        request: &Request<'_>,
+        head_len: usize,
+    ) -> Option<Step> {
+        let interceptor = self.common.interceptor.as_ref()?;
+        match catch_unwind(AssertUnwindSafe(|| interceptor(request))) {
+            Ok(answer) => {
+                let end = end_without_body(request.head, head_len);
+                Some(self.give(clients, key, request.head, answer?, end))
+            }
+            Err(_) => Some(self.failed(clients, key, request.head)),
+        }
     }
 
     /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
@@ -189,7 +223,8 @@ impl Edge {
     fn render(&self, path: &str, refused: &Refused) -> Response {
         let route = self.router.find(path);
         let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
-        let render = plain.and_then(|plain| plain.renderer.as_ref());
+        let own = plain.and_then(|plain| plain.renderer.as_deref());
+        let render = own.or(self.common.renderer.as_deref());
         let rendered = render.map(|render| catch_unwind(AssertUnwindSafe(|| render(refused))));
         rendered
             .and_then(Result::ok)
