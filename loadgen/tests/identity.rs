@@ -1,13 +1,10 @@
 //! A run takes no other run's messages for its own, whatever the two have in common.
 
-mod common;
-mod stand_in;
-
 use std::collections::VecDeque;
 use std::thread;
 
-use common::{number, report};
-use stand_in::{Plan, StandIn, expect};
+use corecast_test::generator::{number, report};
+use corecast_test::stand_in::{self, Plan, StandIn, expect};
 
 const LOAD: &str = "--clients 4 --rate 200 --duration 400 --warmup 100ms";
 

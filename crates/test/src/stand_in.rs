@@ -4,9 +4,6 @@
 //! a closure of the test: the hub calls it with every message, and it says by the hub's own means
 //! what becomes of it. The hub counts what it did, and a test holds that against the report.
 
-// Every test file takes what it needs of this.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,7 +19,7 @@ use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::common::number;
+use crate::generator::number;
 
 /// How long the hub looks for something to write later when nothing is planned.
 const IDLE: Duration = Duration::from_secs(3600);
