@@ -22,13 +22,15 @@ const END: &str = "<!-- made by scripts/bench report: end -->\n";
 /// What a report is made of and where it goes.
 pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
+    /// Where the report goes.
+    pub(crate) report: &'a Path,
     /// The run; without it the whole one, or the quick one where there is no other.
     pub(crate) name: Option<&'a str>,
     /// A text with the two markers, which gets the table between them.
     pub(crate) readme: Option<&'a Path>,
 }
 
-/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
+/// Writes `report.md`, `report.html` and `report.svg`, and the README's section.
 /// Says what it wrote.
 ///
 /// # Errors
@@ -44,6 +46,8 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let run = Run::read(&path(name))?;
     ensure!(!run.cases.is_empty(), "the run {name} has no case");
     let scalings = Scaling::read_all(folder)?;
+    let report = request.report;
+    fs::create_dir_all(report).context("making the folder for the report")?;
     let mut written = Vec::new();
     let mut put = |file: PathBuf, text: &str| -> Result<()> {
         write_whole(&file, text)?;
@@ -51,14 +55,14 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
         Ok(())
     };
     put(
-        folder.join("report.md"),
+        report.join("report.md"),
         &markdown::page(&run, &scalings, name),
     )?;
     put(
-        folder.join("report.html"),
+        report.join("report.html"),
         &html::page(&run, &scalings, name),
     )?;
-    put(folder.join("report.svg"), &chart::picture(&run))?;
+    put(report.join("report.svg"), &chart::picture(&run))?;
     if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
         let text = fs::read_to_string(readme).context("reading the README")?;
         let text = between_markers(&text, &markdown::section(&run))?;
@@ -98,6 +102,7 @@ mod tests {
             .expect("written");
         let request = Request {
             folder: folder.path(),
+            report: &folder.path().join("report"),
             name: None,
             readme: Some(&readme),
         };
