@@ -8,6 +8,7 @@
 mod circles;
 mod embedding;
 mod imports;
+mod jobs;
 mod modules;
 mod source;
 

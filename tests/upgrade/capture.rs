@@ -12,8 +12,8 @@
 //! | `answer STATUS` | the answer; behind it those headers that count, and the body |
 //! | `stop` | the relay is told to stop, and ends with 0 after the exchange |
 //!
-//! A line that is indented belongs to the one before: `  NAME: VALUE` is a header, `  | TEXT` the body.
-//! `\n` is a newline, and `{any}` in what is expected stands for any text.
+//! A line that is indented belongs to the one before: `  NAME: VALUE` is a header, `  | TEXT` the
+//! body. `\n` is a newline, and `{any}` in what is expected stands for any text.
 
 /// A captured exchange.
 pub(crate) struct Exchange {
