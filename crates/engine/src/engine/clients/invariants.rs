@@ -1,15 +1,16 @@
-//! What holds of the clients of a shard between two turns.
+//! The invariants of a shard's clients between two turns.
 
 use super::connection::{Connection, Membership, Phase};
 use crate::counter::Counter;
 use crate::engine::clients::Clients;
 use crate::engine::ids::Key;
 
-/// With more connections than this a look at all of them would take longer than what is tested.
+/// With more connections than this, checking all of them would take longer than the tests
+/// themselves.
 const CONNECTIONS_LOOKED_AT_MAX: usize = 32;
 
 impl Clients {
-    /// Panics if something does not hold. It does nothing in a release build.
+    /// Panics if an invariant does not hold. Does nothing in a release build.
     #[inline(always)]
     pub(in crate::engine) fn check_invariants(&self) {
         if cfg!(debug_assertions) && self.core.connections.len() <= CONNECTIONS_LOOKED_AT_MAX {
@@ -40,7 +41,7 @@ impl Clients {
         }
     }
 
-    /// Who has something to come is in the list of those for whom it does.
+    /// A connection with pending work is in the list for that work.
     fn check_queues(&self, key: Key, connection: &Connection) {
         let core = &self.core;
         let is_to_be_read = core.to_read.contains(key) || core.to_handshake.contains(&key);
@@ -77,7 +78,7 @@ impl Clients {
         );
     }
 
-    /// Whoever is in a room has the seat there that it remembers, and leaves it in the end.
+    /// A member of a room has the seat there that it remembers, and will leave it.
     fn check_rooms(&self, key: Key, connection: &Connection) {
         let (exchange, rooms) = (&self.core.exchange, &connection.rooms);
         for Membership { room, place } in rooms.iter() {

@@ -1,8 +1,8 @@
-//! The edge: what bytes mean before a connection is a WebSocket, and plain HTTP.
+//! The edge: bytes before a connection is a WebSocket, and plain HTTP.
 //!
-//! PROXY headers and who stands behind a proxy are in `proxied.rs`, TLS records in `encrypted.rs`,
-//! requests in `pipeline.rs`, `requests.rs` and `bodies.rs`. What they find out is done to the
-//! [`Clients`] that they are lent.
+//! `proxied.rs` handles PROXY headers and clients behind a proxy, `encrypted.rs` TLS records, and
+//! `pipeline.rs`, `requests.rs` and `bodies.rs` requests. They act on the [`Clients`] that they are
+//! passed.
 
 pub(super) mod bodies;
 pub(super) mod encrypted;
@@ -22,15 +22,15 @@ use crate::engine::refusal::Renderer;
 use crate::engine::shard::stop::Stop;
 use crate::engine::tls::TlsSession;
 
-/// The edge of a shard: paths, the services behind them, and whether anybody may still come in.
+/// The edge of a shard: paths, the services behind them, and the progress of a stop.
 pub(in crate::engine) struct Edge {
     pub(in crate::engine) router: Arc<Router>,
-    /// By the number of the endpoint.
+    /// By the endpoint's number.
     pub(in crate::engine) plain: Arc<[Plain]>,
     pub(in crate::engine) stop: Stop,
 }
 
-/// How an endpoint's paths answer plain requests, and which form their refusals have.
+/// How an endpoint's paths answer plain requests, and the form of their refusals.
 pub(in crate::engine) struct Plain {
     pub(in crate::engine) service: Arc<dyn ErasedService>,
     /// `None`: a line of text.
@@ -38,8 +38,8 @@ pub(in crate::engine) struct Plain {
 }
 
 impl Edge {
-    /// Closes the connections of which a client, endpoint code, a policy or a timer has scheduled
-    /// the close. Called after delivery, so that what was published before goes out first.
+    /// Closes the connections whose close was scheduled by a client, endpoint code, a policy or a
+    /// timer. Called after delivery, so that frames that were published before are sent first.
     #[inline]
     pub(in crate::engine) fn close_scheduled(&self, clients: &mut Clients) {
         if clients.core.has_scheduled_closes() {
@@ -58,7 +58,7 @@ impl Edge {
         }
     }
 
-    /// Takes in what a connection has sent.
+    /// Handles decrypted bytes of a connection.
     pub(in crate::engine) fn handle_bytes(
         &self,
         clients: &mut Clients,
@@ -80,7 +80,7 @@ impl Edge {
         }
     }
 
-    /// Goes on with what was received before and was not its turn. Returns whether there was any.
+    /// Handles bytes that were received before and left. Returns whether there were any.
     pub(in crate::engine) fn handle_kept(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
         if let Some(mut rest) = connection.and_then(Connection::take_rest) {
@@ -102,8 +102,8 @@ impl Edge {
         }
     }
 
-    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
-    /// the client says.
+    /// Handles bytes from the socket: the PROXY header if one comes first, then TLS, then HTTP or
+    /// frames.
     pub(in crate::engine) fn handle_stream(
         &self,
         clients: &mut Clients,
