@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_clock_of_the_standard_library() {
+    fn it_agrees_with_the_standard_clock() {
         let origin = Instant::now();
         let clock = Clock::new(origin);
         let before = nanoseconds(origin.elapsed());

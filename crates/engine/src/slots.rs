@@ -276,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_keeps_its_place_and_the_lowest_vacant_one_is_next(
+        fn values_keep_their_slots_and_the_lowest_vacant_one_is_used_next(
             steps in proptest::collection::vec(any::<u32>(), 0..600),
         ) {
             let (slots, model) = behaves_like_a_map(&steps);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_what_is_there_even_where_the_last_one_stays() {
+    fn memory_shrinks_even_if_the_last_value_stays() {
         const MANY: usize = 200_000;
         let mut slots = filled(MANY + 1);
         (0..MANY).for_each(|place| {

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_follows_what_is_left_and_what_is_small_is_left_alone() {
+    fn capacity_shrinks_with_the_entries_unless_it_is_small() {
         let mut map: HashMap<u32, u32> = (0..100_000).map(|number| (number, number)).collect();
         let mut shrunk = 0;
         for number in 0..100_000 {

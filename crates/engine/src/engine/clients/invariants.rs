@@ -36,7 +36,7 @@ impl Clients {
             assert_eq!(
                 counted,
                 there.count() as u64,
-                "connections like in {phase:?}"
+                "connections counted as {phase:?}"
             );
         }
     }
@@ -47,34 +47,34 @@ impl Clients {
         let is_to_be_read = core.to_read.contains(key) || core.to_handshake.contains(&key);
         assert!(
             !connection.is_queued_to_read || is_to_be_read,
-            "nobody reads it"
+            "not in the list to be read"
         );
         assert!(
             !connection.is_dirty || core.dirty.contains(key),
-            "nobody flushes it"
+            "not in the list to be flushed"
         );
         assert!(
             !connection.is_lagging || core.lagging.contains(&key),
-            "nobody minds its lag"
+            "not in the list of those that lag"
         );
         assert!(
             connection.outbox.announced() == 0 || !core.gathered.is_empty(),
-            "nothing comes of what was announced"
+            "announced bytes without a frame"
         );
         let is_to_be_closed = core.to_close.iter().any(|(to_close, _)| *to_close == key);
         assert_eq!(
             connection.is_close_scheduled, is_to_be_closed,
-            "closed by half"
+            "the mark of a scheduled close without its entry, or the reverse"
         );
         let is_leaving = core.leaving.contains(&key) || core.dead.contains(&key);
         assert!(
             connection.phase != Phase::Dead || is_leaving,
-            "nobody removes it"
+            "dead, but in no list to be removed"
         );
         let is_waiting = core.paused.iter().any(|each| each.0.1 == key.index);
         assert!(
             !connection.is_paused() || is_waiting,
-            "nobody lets it go on"
+            "paused, but never resumed"
         );
     }
 
@@ -83,12 +83,12 @@ impl Clients {
         let (exchange, rooms) = (&self.core.exchange, &connection.rooms);
         for Membership { room, place } in rooms.iter() {
             let seat = exchange.connections(room).nth(place as usize);
-            assert_eq!(seat, Some(key.index), "somebody else's seat");
+            assert_eq!(seat, Some(key.index), "the seat of another member");
         }
         let may_have_rooms = connection.phase == Phase::Open || self.core.leaving.contains(&key);
         assert!(
             rooms.len() == 0 || may_have_rooms,
-            "a member that is closed"
+            "a closed connection that stays a member"
         );
     }
 }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_served_takes_no_room() {
+    fn served_entries_are_freed() {
         let mut lanes = Lanes::default();
         lanes.push(key(0));
         for index in 1..100_000 {

@@ -44,8 +44,8 @@ impl Connection {
 }
 
 impl Core {
-    /// How many bytes may be received at once from a connection: if it can be paused, little more
-    /// than it may send.
+    /// The number of bytes that may be received at once from a connection: if it can be paused,
+    /// little more than it may send.
     pub(in crate::engine) fn read_bytes_max(&self, key: Key) -> usize {
         let Some(connection) = self.connections.get(key.index as usize) else {
             return usize::MAX;

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn below_a_parameter_there_is_nothing_else() {
+    fn nothing_else_matches_below_a_parameter() {
         let router = router(&["/**", "/ws/{username}"]);
         assert_eq!(id(&router, "/ws/"), None);
         assert_eq!(id(&router, "/ws/a/b"), None);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_work_is_an_error() {
+    fn an_invalid_pattern_is_an_error() {
         let mut router = router(&["/a"]);
         let mut add = |pattern| router.add(pattern, EndpointId(9));
         assert!(matches!(add("a"), Err(PatternError::NoSlash(_))));
