@@ -163,11 +163,10 @@ pub const SMALL_SLICE_BYTES: usize = 1024;
 /// The largest slice that merging makes, in bytes.
 pub const COALESCED_BYTES_MAX: usize = 64 * 1024;
 
-/// Slices of clients that lag behind that are visited in one turn: well under a millisecond's
-/// worth.
+/// Slices of lagging clients that are visited in one turn: well under a millisecond's worth.
 pub const LAGGING_SLICES_PER_TURN: usize = 16 * 1024;
 
-/// Clients that lag behind that are visited in one turn.
+/// Lagging clients that are visited in one turn.
 pub const LAGGING_CLIENTS_PER_TURN: usize = 1_024;
 
 /// A client under `latest_only` is closed if more slices than this wait for it and the latest

@@ -28,8 +28,8 @@ struct DeflatedBody {
 }
 
 impl SharedBody {
-    /// Copies `payload`, counted in `live`, and deflates it at the level of `deflater` if that makes
-    /// it smaller.
+    /// Copies `payload`, counted in `live`, and deflates it with `deflater` and its level if that
+    /// makes it smaller.
     pub(crate) fn new(
         payload: &[u8],
         deflater: Option<(&mut Deflater, u8)>,

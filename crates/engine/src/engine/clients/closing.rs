@@ -56,8 +56,10 @@ impl Clients {
         }
     }
 
-    /// Goes on with connections that leave their rooms, and removes those that are dead. Slots of
-    /// the slab become free only here and in [`Clients::remove_at_once`].
+    /// Goes on with connections that leave their rooms, and removes those that are dead. This is
+    /// bounded too: thousands of clients that disconnect at once, each in many rooms, must not
+    /// delay those that stay. Slots of the slab become free only here and in
+    /// [`Clients::remove_at_once`].
     pub(in crate::engine) fn reap(&mut self) {
         self.go_on_leaving();
         self.core.exchange.wake_if_freed();
@@ -268,7 +270,10 @@ impl Clients {
     /// The connection cannot be used any more.
     pub(in crate::engine) fn client_gone(&mut self, key: Key) {
         let owed = self.close(key, &CloseReason::ClientGone);
-        debug_assert!(owed.is_none(), "nobody is there to be told");
+        debug_assert!(
+            owed.is_none(),
+            "a client that disconnected is owed no answer"
+        );
     }
 
     /// Changes the phase, with its gauges and deadlines. Nothing else may change it.

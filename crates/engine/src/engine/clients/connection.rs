@@ -481,8 +481,8 @@ impl Connection {
     /// Events are edge-triggered, so readiness is remembered here until a call would block: nothing
     /// reports it again. An error counts as readable. There may be no other event for it, and the
     /// `recv` that follows returns it and ends the connection; were it ignored, the connection
-    /// would stay until a timeout. Every event reports the whole state of a socket, so only a
-    /// change from blocked to writable is worth a flush.
+    /// would stay until a timeout. With epoll an event reports the whole state of a socket, so only
+    /// a change from blocked to writable is worth a flush.
     #[inline]
     pub(in crate::engine) fn note_event(&mut self, event: &Event) -> (bool, bool) {
         let is_over = event.is_read_closed() || event.is_error();

@@ -238,7 +238,7 @@ impl Core {
         &mut self.work
     }
 
-    /// Tickets, mailboxes and unsealed frames. Entries of this type are the only way to change
+    /// Tickets, mailboxes and unsealed frames. Methods of this type are the only way to change
     /// them.
     #[inline]
     pub(in crate::engine) fn exchange(&self) -> &Exchange {
@@ -376,7 +376,8 @@ impl Core {
         }
     }
 
-    /// Sends messages that had to follow published frames.
+    /// Sends messages that had to follow published frames. It comes after the delivery: only then
+    /// are those frames in the outbox, and a message queued earlier would overtake them.
     #[inline]
     pub(in crate::engine) fn send_what_follows(&mut self) {
         if !self.behind.is_empty() {

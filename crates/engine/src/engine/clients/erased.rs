@@ -74,7 +74,7 @@ impl Endpoint for NoWebSocket {
     }
 
     fn message(&self, _: &mut Session<'_>, _: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
+        debug_assert!(false, "no client is admitted here");
     }
 }
 

@@ -260,7 +260,7 @@ impl Edge {
             Ok(upgrade) => upgrade,
             Err(error) => {
                 let connection = clients.core.connection_id(key);
-                tracing::debug!(%connection, error = error.name(), "no upgrade");
+                tracing::debug!(%connection, error = error.name(), "bad upgrade");
                 return self.refuse(clients, key, request.head, &no_upgrade(error), None);
             }
         };

@@ -281,6 +281,11 @@ impl Shard {
         self.clients.core.receive_mail();
     }
 
+    /// Handles control messages of other threads, within a share of the work.
+    ///
+    /// Handles that publish are held back like clients: while a mailbox is full, or once the turn
+    /// has gathered its payload, their messages stay in the control mailbox, which is bounded and
+    /// answers `Busy`. Otherwise a fast handle could make this shard's memory grow without bound.
     fn handle_controls(&mut self) {
         self.clients.core.work().begin(TurnPhase::Control);
         while !self.clients.core.exchange().is_blocked()
@@ -424,7 +429,7 @@ impl Shard {
             Control::Join { connection, room } => {
                 let joined = core.key_of(connection).map(|key| core.join(key, &room));
                 if let Some(Err(error)) = joined {
-                    tracing::debug!(%connection, %error, "a join requested by a handle was refused");
+                    tracing::debug!(%connection, %error, "refused a handle's request to join");
                 }
             }
             Control::Leave { connection, room } => {

@@ -94,7 +94,7 @@ pub enum TlsError {
     Expired {
         /// The file.
         path: PathBuf,
-        /// The end of its time.
+        /// The end of its validity.
         since: String,
     },
     /// The certificate is not valid yet.
@@ -102,7 +102,7 @@ pub enum TlsError {
     NotYetValid {
         /// The file.
         path: PathBuf,
-        /// The begin of its time.
+        /// The start of its validity.
         from: String,
     },
     /// The TLS settings contradict each other.
