@@ -145,10 +145,10 @@ impl Shard {
     /// about.
     ///
     /// A shard that sleeps is woken by other threads, but they spare themselves the wake if it is
-    /// awake ([`crate::exchange::sleep`]). So it announces the sleep first and then checks for mail
-    /// once more: mail that came before the announcement is seen here, and a thread that leaves
-    /// mail after it wakes the poll. Checked in the other order, mail could come in between without
-    /// a wake, and would wait for the next tick.
+    /// awake (`exchange/sleep.rs`). So it announces the sleep first and then checks for mail once
+    /// more: mail that came before the announcement is seen here, and a thread that leaves mail
+    /// after it wakes the poll. Checked in the other order, mail could come in between without a
+    /// wake, and would wait for the next tick.
     fn poll(&mut self) {
         let waited_from_ns = self.clients.core.clock().now_ns();
         if self.has_work() || self.spins_into_work() {
