@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_denied_stays_out_and_who_is_not_allowed_does_too() {
+    fn denied_networks_and_those_not_allowed_are_refused() {
         let (all, mut some) = (Networks::default(), Networks::default());
         some.allow = vec![network("10.0.0.0/8"), network("::1")];
         some.deny = vec![network("10.6.0.0/16")];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_network_is_refused_with_the_reason() {
+    fn an_invalid_network_is_refused_with_the_reason() {
         for text in ["", "/8", "localhost", "10.0.0/8"] {
             assert_eq!(
                 text.parse::<Network>(),

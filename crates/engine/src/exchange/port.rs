@@ -22,7 +22,7 @@ use crate::work::{TurnPhase, Work};
 /// A member of rooms that is not a connection, driven by a thread of the embedder. It gets every
 /// frame of its rooms in the rooms' order, and publishes to any room.
 ///
-/// It is a member and not a client. So it gets frames **whoever their recipients are**
+/// It is a member and not a client. So it gets frames **regardless of their recipients**
 /// ([`Frame::is_restricted`] marks those that not every member gets), including the frames that it
 /// has published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
 /// ports are in exists, and is listed with 0 members.

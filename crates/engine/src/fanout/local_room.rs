@@ -399,7 +399,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
 
     /// Returns all runs that the only member has not got, with the ticket of the first frame.
     pub fn take_runs(&mut self) -> (u64, VecDeque<LocalRun>) {
-        debug_assert!(self.members.len() == 1, "whose runs?");
+        debug_assert!(self.members.len() == 1, "the runs of several members");
         let next_run = self.next_run();
         let runs = std::mem::take(&mut self.runs);
         self.members

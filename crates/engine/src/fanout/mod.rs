@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_as_it_is_displayed_and_in_no_other_form() {
+    fn ids_parse_only_in_their_displayed_form() {
         let id = ConnectionId {
             shard: 3,
             index: 12,

@@ -1,4 +1,4 @@
-//! Whether a client has room: limits of the process and of its address, and what it counts as.
+//! Admission of clients by the limits of the process and of their address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -20,8 +20,9 @@ impl Clients {
             .fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether the connection may stay, and counts towards its address's limit: then it has its
-    /// place. That of the process is taken last, so that nobody takes it only to give it back.
+    /// Whether the connection may stay, and whether it counts towards its address's limit; if so it
+    /// has taken its place there. The place in the process is taken last, so that it is never taken
+    /// only to be given back.
     pub(in crate::engine) fn check_limits(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
         let (max, places) = (self.core.settings.connections_max, &self.core.shared.places);
         if places.are_taken(max) {
@@ -46,7 +47,7 @@ impl Clients {
         }
     }
 
-    /// The same for an address that counts whoever has it.
+    /// The same for an address that counts even if it is a proxy's.
     pub(in crate::engine) fn count_address(&self, address: IpAddr) -> Result<bool, OverLimit> {
         let (settings, shared) = (&self.core.settings, &self.core.shared);
         if let Some(rate) = &settings.connects_per_ip {
@@ -62,21 +63,22 @@ impl Clients {
         }
     }
 
-    /// Whether what this peer says about clients is believed. The admin shard has no proxies.
+    /// Whether this peer's statements about clients are trusted. The admin shard has no proxies.
     pub(in crate::engine) fn is_trusted_proxy(&self, peer: SocketAddr) -> bool {
         self.core.id < self.core.shared.relaying
             && self.core.settings.trusted_proxies.contains(peer.ip())
     }
 
-    /// Whether a client's network may come in. Trusted proxies always may: it is about their
-    /// clients. So may all clients of the admin shard.
+    /// Whether a client's network may connect. Trusted proxies always may, since the setting
+    /// applies to their clients. So may all clients of the admin shard.
     pub(in crate::engine) fn is_network_allowed(&self, client: SocketAddr) -> bool {
         self.is_admin()
             || self.core.settings.networks.admit(client.ip())
             || self.is_trusted_proxy(client)
     }
 
-    /// The connection is this client's from now on, and counts no longer for whom it did before.
+    /// From now on the connection belongs to this client, and counts for it instead of the address
+    /// that it counted for before.
     pub(in crate::engine) fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
         let connection = &mut self.core.connections[key.index as usize];
         let before = connection.ip();
