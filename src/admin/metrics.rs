@@ -215,7 +215,7 @@ fn connections(families: &mut Families, view: &View) {
         "corecast_tls_handshakes_total",
         "TLS handshakes that were finished, in full or by a ticket of an earlier connection.",
         "kind",
-        sum_each(view, ["full", "resumed"], |stats| &stats.tls_handshakes),
+        sum_each(view, &["full", "resumed"], |stats| &stats.tls_handshakes),
     );
     families.counter(
         "corecast_forwarded_malformed_total",
@@ -439,17 +439,17 @@ fn memory(families: &mut Families, view: &View) {
 
 fn pushes(families: &mut Families, push: &PushStats) {
     fn of<'c, const N: usize>(
-        labels: [&'static str; N],
+        labels: &'static [&'static str],
         counts: &'c [Count; N],
     ) -> impl Iterator<Item = (&'static str, f64)> + 'c {
         let counts = counts.iter().map(|count| count.get() as f64);
-        labels.into_iter().zip(counts)
+        labels.iter().copied().zip(counts)
     }
     families.counters(
         "corecast_pushes_total",
         "Pushes that the push API accepted: to be sent now, or delayed.",
         "kind",
-        of(PushStats::ACCEPTED, &push.accepted),
+        of(&PushStats::ACCEPTED, &push.accepted),
     );
     families.counter(
         "corecast_pushes_queued_total",
@@ -476,7 +476,7 @@ fn pushes(families: &mut Families, push: &PushStats) {
         "corecast_pushes_ended_total",
         "Delayed pushes that wait no more: sent, or cancelled.",
         "result",
-        of(PushStats::ENDED, &push.ended),
+        of(&PushStats::ENDED, &push.ended),
     );
 }
 
@@ -591,11 +591,11 @@ fn sum(view: &View, of: impl Fn(&ShardStats) -> &Counter) -> f64 {
 /// Counters of all shards together, each with its label.
 fn sum_each<'v, const N: usize>(
     view: &'v View,
-    labels: [&'static str; N],
+    labels: &'static [&'static str],
     of: impl Fn(&ShardStats) -> &[Counter; N] + 'v,
 ) -> impl Iterator<Item = (&'static str, f64)> + 'v {
-    let labels = labels.into_iter().enumerate();
-    labels.map(move |(place, label)| (label, sum(view, |stats| &of(stats)[place])))
+    let labels = labels.iter().enumerate();
+    labels.map(move |(place, label)| (*label, sum(view, |stats| &of(stats)[place])))
 }
 
 /// Why connections were refused, of all shards together.

@@ -25,13 +25,17 @@ fn sum(endpoints: &[Arc<NostrStats>], each: Each) -> f64 {
 
 fn by_label<const N: usize>(
     endpoints: &[Arc<NostrStats>],
-    labels: [&'static str; N],
+    labels: &'static [&'static str],
     each: fn(&NostrStats) -> &[Count; N],
 ) -> impl Iterator<Item = (&'static str, f64)> {
-    labels.into_iter().enumerate().map(move |(index, label)| {
-        let counts = endpoints.iter().map(|stats| each(stats)[index].get());
-        (label, counts.sum::<u64>() as f64)
-    })
+    labels
+        .iter()
+        .copied()
+        .enumerate()
+        .map(move |(index, label)| {
+            let counts = endpoints.iter().map(|stats| each(stats)[index].get());
+            (label, counts.sum::<u64>() as f64)
+        })
 }
 
 fn events(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
@@ -45,7 +49,7 @@ fn events(families: &mut Families, endpoints: &[Arc<NostrStats>]) {
         "corecast_nostr_auth_total",
         "Proofs of keys that clients sent (NIP-42), by what became of them.",
         "result",
-        by_label(endpoints, ["taken", "refused"], |stats| &stats.auths),
+        by_label(endpoints, &["taken", "refused"], |stats| &stats.auths),
     );
     families.counter(
         "corecast_nostr_notices_total",

@@ -85,7 +85,7 @@ const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
         "counter",
         "corecast_closed_total",
         "reason",
-        &CloseReason::LABELS,
+        CloseReason::LABELS,
     ),
     (
         "counter",
@@ -97,13 +97,13 @@ const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
         "counter",
         "corecast_rate_actions_total",
         "action",
-        &RatePolicy::LABELS,
+        RatePolicy::LABELS,
     ),
     (
         "counter",
         "corecast_slow_client_actions_total",
         "action",
-        &SlowAction::LABELS,
+        SlowAction::LABELS,
     ),
     (
         "counter",
@@ -187,7 +187,7 @@ const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
         "counter",
         "corecast_turn_cut_total",
         "phase",
-        &TurnPhase::LABELS,
+        TurnPhase::LABELS,
     ),
 ];
 

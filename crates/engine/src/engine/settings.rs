@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use strum::VariantNames;
+
 use crate::engine::network::{Network, Networks};
 use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
@@ -84,7 +86,8 @@ impl Default for Deflate {
 }
 
 /// What happens to a connection that sends more than it may.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum RatePolicy {
     /// It is not read until it may send again: nothing is lost, and TCP slows the client down. None
     /// of its deadlines runs meanwhile.
@@ -98,7 +101,7 @@ pub enum RatePolicy {
 
 impl RatePolicy {
     /// The labels in the metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 3] = ["delay", "drop", "close"];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
 /// How much one connection may send. A message gets through while there is a token for it of each
