@@ -10,15 +10,11 @@
 
 mod benchmark;
 pub mod dashboard;
-mod families;
 mod health;
 mod kept;
 mod metrics;
-mod nostr;
 mod page;
 mod probes;
-#[cfg(target_os = "linux")]
-mod process;
 mod rebinding;
 
 use std::sync::OnceLock;
