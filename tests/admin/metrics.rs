@@ -208,6 +208,19 @@ fn messages_and_deliveries_are_counted_exactly() {
 }
 
 #[test]
+fn pings_are_counted_and_are_not_messages() {
+    let relay = Relay::start(&config());
+    let mut client = relay.join("/");
+    for _ in 0..3 {
+        client.send(Message::Ping("?".into())).expect("sent");
+        assert!(client.read().expect("an answer").is_pong());
+    }
+    let scrape = relay.scrape();
+    assert_eq!(scrape.value("corecast_pings_received_total"), 3.0);
+    assert_eq!(scrape.value("corecast_messages_received_total"), 0.0);
+}
+
+#[test]
 fn connections_are_counted_by_endpoint_for_as_long_as_they_are_open() {
     let relay = Relay::start(&config());
     let count = |scrape: &Scrape| {

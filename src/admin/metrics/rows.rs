@@ -179,6 +179,11 @@ pub(super) const RECEIVED: Group = Group {
             "Payload of the messages received from clients, in bytes.",
             |it| Some(it.sum(|stats| &stats.message_bytes)),
         ),
+        Row::counter(
+            "corecast_pings_received_total",
+            "Ping frames received from clients, each of which costs the relay a Pong.",
+            |it| Some(it.sum(|stats| &stats.pings)),
+        ),
         Row::gauge("corecast_rooms", "Rooms that have members now.", |it| {
             Some(it.running.view.rooms() as f64)
         }),

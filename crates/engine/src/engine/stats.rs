@@ -175,6 +175,8 @@ pub struct ShardStats {
     pub messages: Counter,
     /// Their payload, in bytes.
     pub message_bytes: Counter,
+    /// Ping frames received.
+    pub pings: Counter,
     /// Frames sent to clients, control frames excepted.
     pub deliveries: Counter,
     /// Bytes sent to clients, headers and control frames included.
