@@ -70,7 +70,9 @@ macro_rules! close_reasons {
 
             fn row(&self) -> Row {
                 let (label, code, text, ending) = match self {
-                    CloseReason::ClientClosed(code) => ("client_closed", *code, "", Ending::Orderly),
+                    CloseReason::ClientClosed(code) => {
+                        ("client_closed", *code, "", Ending::Orderly)
+                    }
                     CloseReason::Protocol(error) => {
                         let code = error.close_code();
                         (protocol_label(code), Some(code), "protocol", Ending::Failure)
