@@ -15,6 +15,8 @@ mod kept;
 mod metrics;
 mod page;
 mod probes;
+#[cfg(target_os = "linux")]
+mod process;
 mod rebinding;
 
 use std::sync::OnceLock;

@@ -281,7 +281,7 @@ fn reasons(now: &[(&'static str, u64)], before: &[(&'static str, u64)]) -> Vec<R
 
 #[cfg(target_os = "linux")]
 fn resident_bytes() -> Option<u64> {
-    crate::admin::metrics::process::resident_bytes()
+    crate::admin::process::resident_bytes()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,8 +1,8 @@
 //! `/metrics`: what the shards count, in the text format of Prometheus.
 //!
-//! A metric is one [`row::Row`]: its name, type, help, labels, and how it is read. [`GROUPS`] holds all
-//! of them; `/metrics` and `docs/metrics.md` are written from it, so a new counter is a field of
-//! the stats, the line that counts, and a row.
+//! A metric is one [`row::Row`]: its name, type, help, labels, and how it is read. [`GROUPS`] has
+//! all of them; `/metrics` and the tables of `docs/metrics.md` are written from it, so a new
+//! counter is a field of the stats, the line that counts, and a row.
 //!
 //! Every series exists from the start, with 0. The values of a label come from fixed sets or from
 //! the config, or are the numbers of the shards: nothing that a client does adds a series.
@@ -13,7 +13,7 @@ mod nostr;
 #[cfg(all(test, target_os = "linux"))]
 mod page;
 #[cfg(target_os = "linux")]
-pub(super) mod process;
+mod process;
 mod row;
 mod rows;
 mod source;
@@ -55,7 +55,7 @@ impl Metrics {
             push: Arc::clone(&pages.push),
             nostr: nostr.collect(),
             #[cfg(target_os = "linux")]
-            process_started: process::start_time_seconds(),
+            process_started: super::process::start_time_seconds(),
         })
     }
 }

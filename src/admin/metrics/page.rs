@@ -1,4 +1,5 @@
-//! `docs/metrics.md`, written from the rows.
+//! The tables of `docs/metrics.md`, written from the rows; what stands above them is written by
+//! hand.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,17 +9,20 @@ use super::row::{Group, Names, Read, Row};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
-/// Set to write the page anew.
+/// If this variable is set, the tables are written anew.
 const UPDATE: &str = "CORECAST_UPDATE_DOCS";
 
-/// The part that is written by hand.
-const INTRO: &str = include_str!("intro.md");
+/// The end of the comment above the tables.
+const MARK: &str = "Change the rows, not the tables. -->\n";
 
-fn page() -> String {
-    let mut page = format!(
-        "<!-- Written by a test from src/admin/metrics/: change the rows or intro.md there, then run\n     \
-         {UPDATE}=1 cargo test --lib docs_page_of_metrics -->\n\n{INTRO}"
-    );
+fn committed() -> (String, String) {
+    let page = std::fs::read_to_string(PATH).expect("docs/metrics.md");
+    let (text, tables) = page.split_once(MARK).expect("the comment above the tables");
+    (text.to_owned(), tables.to_owned())
+}
+
+fn tables() -> String {
+    let mut page = String::new();
     for group in GROUPS {
         section(&mut page, group).expect("a string takes everything");
     }
@@ -54,14 +58,12 @@ fn labels(row: &Row) -> String {
             let each = each.map(|(name, values)| format!("`{name}`: {}", listed(values)));
             each.collect::<Vec<_>>().join("; ")
         }
-        Read::Named(
-            Names {
+        Read::Named(names, _) => {
+            let Names {
                 label,
                 known,
                 others,
-            },
-            _,
-        ) => {
+            } = names;
             format!("`{label}`: {}{others}", listed(&known()))
         }
         Read::Info(labels) => listed(&labels.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
@@ -69,35 +71,29 @@ fn labels(row: &Row) -> String {
 }
 
 #[test]
-fn the_docs_page_of_metrics_is_what_the_rows_say() {
-    let page = page();
+fn the_docs_page_of_metrics_has_the_tables_that_the_rows_give() {
+    let (text, committed) = committed();
+    let tables = tables();
     if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(PATH, &page).expect("docs/ can be written");
+        let page = format!("{text}{MARK}{tables}");
+        return std::fs::write(PATH, page).expect("docs/ can be written");
     }
-    let committed = std::fs::read_to_string(PATH).expect("docs/metrics.md");
-    let same = committed
-        .lines()
-        .zip(page.lines())
-        .take_while(|(a, b)| a == b);
-    let line = same.count() + 1;
+    let mut lines = committed.lines().zip(tables.lines());
+    let differ = lines.find(|(one, other)| one != other);
     assert!(
-        committed == page,
-        "line {line} differs: {UPDATE}=1 writes the page anew"
+        committed == tables,
+        "{UPDATE}=1 writes the tables anew: {differ:#?}"
     );
 }
 
 #[test]
-fn the_introduction_names_metrics_that_exist() {
-    let names: BTreeSet<&str> = GROUPS
-        .iter()
-        .flat_map(|group| group.rows)
-        .map(|row| row.name)
-        .collect();
-    let words = INTRO.split(|of: char| !of.is_ascii_alphanumeric() && of != '_');
-    let mut named = words
-        .filter(|word| word.starts_with("corecast_"))
-        .peekable();
-    assert!(named.peek().is_some(), "it names some");
+fn the_text_above_the_tables_names_metrics_that_exist() {
+    let (text, _) = committed();
+    let rows = GROUPS.iter().flat_map(|group| group.rows);
+    let names: BTreeSet<&str> = rows.map(|row| row.name).collect();
+    let words = text.split(|of: char| !of.is_ascii_alphanumeric() && of != '_');
+    let named: Vec<&str> = words.filter(|word| word.starts_with("corecast_")).collect();
+    assert!(named.len() > 5, "{named:?}");
     for word in named {
         let family = word.strip_suffix("_bucket").unwrap_or(word);
         assert!(names.contains(family), "{word} is not a metric");
@@ -113,9 +109,7 @@ fn a_row_keeps_the_conventions_of_prometheus() {
         assert!(names.insert(name), "{name} stands twice");
         assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
         let help = row.help;
-        assert!(
-            help.ends_with('.') && !help.contains(['|', '\n', '\\']),
-            "{name}: {help}"
-        );
+        let is_plain = help.ends_with('.') && !help.contains(['|', '\n', '\\']);
+        assert!(is_plain, "{name}: {help}");
     }
 }

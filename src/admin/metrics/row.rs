@@ -3,8 +3,8 @@
 use super::histogram::Histogram;
 use super::source::Source;
 
-/// Metrics that belong together. The title and the paragraph are for the documentation, which a test
-/// writes.
+/// Metrics that belong together. The title and the paragraph are for the documentation, which a
+/// test writes.
 #[allow(dead_code)]
 pub(super) struct Group {
     /// The heading in the documentation.
