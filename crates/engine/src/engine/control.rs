@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 use crate::engine::connects::AddressBuckets;
 use crate::engine::holders::Holders;
@@ -172,9 +172,12 @@ impl Door {
                 return Err(HandleError::Busy);
             }
         }
-        self.control.try_send(control).map_err(|_| {
+        self.control.try_send(control).map_err(|error| {
             self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            HandleError::Busy
+            match error {
+                TrySendError::Full(_) => HandleError::Busy,
+                TrySendError::Disconnected(_) => HandleError::Ended,
+            }
         })
     }
 }
@@ -183,9 +186,15 @@ impl Door {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError {
-    /// The shard has too many control messages waiting, or has ended. It may be tried again.
+    /// The shard has too many control messages waiting. It may be tried again.
     #[error("the shard has too many control messages waiting")]
     Busy,
+    /// The engine has stopped, or is about to: trying again is of no use.
+    #[error("the shard has ended")]
+    Ended,
+    /// The connection's id names a shard that this engine does not have.
+    #[error("no shard has this number")]
+    NoShard,
     /// A shard did not answer in time.
     #[error("a shard did not answer in time")]
     Late,
@@ -306,7 +315,7 @@ impl Doors {
         let door = self
             .doors
             .get(usize::from(shard))
-            .ok_or(HandleError::Busy)?;
+            .ok_or(HandleError::NoShard)?;
         door.leave_control(control)?;
         self.wake(shard);
         Ok(())
@@ -323,7 +332,10 @@ impl Doors {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
         let door = &self.doors[usize::from(shard)];
         let sent = door.control.send_deadline(control, deadline);
-        sent.map_err(|_| HandleError::Busy)?;
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => HandleError::Busy,
+            SendTimeoutError::Disconnected(_) => HandleError::Ended,
+        })?;
         self.wake(shard);
         Ok(())
     }
@@ -333,8 +345,8 @@ impl Doors {
     pub(super) fn control_waiting(&self, shard: u16, control: Control) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
         let door = self.doors.get(usize::from(shard));
-        let sent = door.ok_or(HandleError::Busy)?.control.send(control);
-        sent.map_err(|_| HandleError::Busy)?;
+        let sent = door.ok_or(HandleError::NoShard)?.control.send(control);
+        sent.map_err(|_| HandleError::Ended)?;
         self.wake(shard);
         Ok(())
     }
