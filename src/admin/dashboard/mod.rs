@@ -365,7 +365,7 @@ fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<
     if !access::shows_token(request.head) {
         return refused.counted_as(guard::NO_CREDENTIALS);
     }
-    let failed = responder.failed(request.peer.ip());
+    let failed = responder.failed(request.peer);
     failed.map_or_else(Throttled::refused, |()| refused)
 }
 

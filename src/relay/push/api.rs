@@ -98,7 +98,7 @@ impl PushApi {
             Some(key) => Some(Cow::Borrowed(key)),
             None => query_value(query, "api_key"),
         };
-        let client = request.peer.ip();
+        let client = request.peer;
         let judged = self
             .keys
             .judge(key.as_deref(), Scope::Push, client, responder);

@@ -25,6 +25,7 @@ use crate::exchange::{EndpointMail, Interconnect, Link, Wake};
 use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
+use crate::peer::Peer;
 use crate::wire::frame::MessageKind;
 
 /// What another thread asks of a shard.
@@ -86,7 +87,7 @@ pub(super) struct Live {
 /// A connection that was accepted by one shard for another.
 pub(super) struct Handover {
     pub(super) stream: Stream,
-    pub(super) peer: std::net::SocketAddr,
+    pub(super) peer: Peer,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,
     /// It speaks TLS.

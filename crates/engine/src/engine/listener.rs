@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::engine::settings::{Listen, ListenAddress, Settings};
 use crate::engine::start_error::StartError;
 use crate::engine::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
+use crate::peer::Peer;
 
 /// What the kernel may hold unsent for one connection before a send would block: the rest stays in
 /// the outbox, where the policy for slow clients can act on it. Other systems keep their defaults.
@@ -57,26 +58,22 @@ impl Listener {
         poll(&mut sockets, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// The next connection, and the client's address: the unspecified one for a Unix socket, whose
-    /// clients have none.
-    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    /// The next connection, and where the client is.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 // A socket for both families shows IPv4 clients as mapped addresses.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                Ok((Stream::Tcp(stream), peer))
+                Ok((Stream::Tcp(stream), Peer::Ip(peer)))
             }
             Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), UNIX_PEER))
+                Ok((Stream::Unix(stream), Peer::Unix))
             }
         }
     }
 }
-
-/// Stands for the address of a client that came by a Unix socket.
-const UNIX_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// A listening socket that was opened by somebody else: by the service manager, or by the process
 /// before this one. It is there once, polled by the first shard.

@@ -1,6 +1,6 @@
 //! What an engine is started with. The builder checks it; the shards share it, read-only.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use strum::VariantNames;
 use crate::engine::network::{Network, Networks};
 use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+use crate::peer::Peer;
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -224,14 +225,13 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether a peer with this address is one. Those of Unix sockets have the unspecified address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        if address.is_unspecified() {
-            return self.unix;
+    /// Whether this peer is one.
+    pub fn contains(&self, peer: Peer) -> bool {
+        let mut networks = self.networks.iter();
+        match peer.ip() {
+            Some(address) => networks.any(|network| network.contains(address)),
+            None => self.unix,
         }
-        self.networks
-            .iter()
-            .any(|network| network.contains(address))
     }
 }
 

@@ -22,8 +22,9 @@ pub mod shared_body;
 pub mod tickets;
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::peer::Peer;
 
 /// A connection, for the life of the process: the shard that owns it, its place there, and a
 /// generation that tells it from earlier connections in the same place.
@@ -74,8 +75,8 @@ impl std::str::FromStr for ConnectionId {
 pub struct Recipient<'a> {
     /// The member.
     pub id: ConnectionId,
-    /// The member's address.
-    pub peer: SocketAddr,
+    /// Where the member is.
+    pub peer: Peer,
     /// What its endpoint keeps for the member.
     pub(crate) state: Option<&'a (dyn Any + Send)>,
     /// What others keep for it: one value of each type.

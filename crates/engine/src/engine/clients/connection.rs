@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ use rustc_hash::FxBuildHasher;
 use super::extras::Extras;
 use super::held::Held;
 use super::pace::Pace;
-use super::peer::Peer;
+use super::packed_peer::PackedPeer;
 use crate::clock::Tick;
 use crate::counter::Counter;
 use crate::engine::answer::{AnswerSlot, HeadVerdict, Terms};
@@ -31,6 +31,7 @@ use crate::limits::{
     COMPRESSED_READ_BYTES_MAX, FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, READ_QUANTUM_BYTES,
     SLICES_PER_WRITE,
 };
+use crate::peer::Peer;
 use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
 use crate::wire::http::ChunkedDecoder;
@@ -218,7 +219,7 @@ pub(in crate::engine) struct Cold {
     /// The terms on which that answer lets the client in.
     pub(in crate::engine) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
-    pub(in crate::engine) proxy: Option<SocketAddr>,
+    pub(in crate::engine) proxy: Option<Peer>,
     /// The memory that all of this takes.
     pub(in crate::engine) held: Held,
     /// The client was told to send the body.
@@ -241,7 +242,7 @@ pub(in crate::engine) struct Chunked {
 pub(in crate::engine) struct Arrival {
     pub(in crate::engine) stream: Stream,
     pub(in crate::engine) tls: Option<TlsSession>,
-    pub(in crate::engine) peer: SocketAddr,
+    pub(in crate::engine) peer: Peer,
     /// It is let in only to be told so.
     pub(in crate::engine) over_limit: Option<OverLimit>,
     pub(in crate::engine) is_counted: bool,
@@ -289,7 +290,7 @@ pub(in crate::engine) struct Connection {
     pub(super) extras: Extras,
     pub(super) rooms: Memberships,
     pub(super) cold: Option<Box<Cold>>,
-    peer: Peer,
+    peer: PackedPeer,
     pub(super) generation: u32,
     /// When something was last heard, on the clock of reading.
     pub(super) heard_tick: Tick,
@@ -538,18 +539,18 @@ impl Connection {
         }
     }
 
-    /// The client's address; the proxy's until it has said whose connection it is.
-    pub(in crate::engine) fn peer(&self) -> SocketAddr {
+    /// Where the client is; where the proxy is until it has said whose connection it is.
+    pub(in crate::engine) fn peer(&self) -> Peer {
         self.peer.into()
     }
 
-    /// The IP address of [`Connection::peer`].
+    /// What the connection is counted by.
     pub(in crate::engine) fn ip(&self) -> IpAddr {
-        self.peer.ip()
+        self.peer().counting_ip()
     }
 
     /// A proxy has said whose connection it is.
-    pub(in crate::engine) fn set_peer(&mut self, peer: SocketAddr) {
+    pub(in crate::engine) fn set_peer(&mut self, peer: Peer) {
         self.peer = peer.into();
     }
 

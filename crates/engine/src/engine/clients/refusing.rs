@@ -4,7 +4,6 @@
 //! so in the form of the path that they wanted. If those places are taken too, the one that has
 //! waited longest is told before it has asked, and closed. Each counts once, when it is judged.
 
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -18,6 +17,7 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::places::Taken;
 use crate::engine::stream::Stream;
 use crate::limits::REFUSING_WAIT;
+use crate::peer::Peer;
 
 impl Clients {
     /// Notes that the connection has a place apart. Those that are gone are forgotten every so
@@ -63,12 +63,12 @@ impl Clients {
     pub(in crate::engine) fn move_to_refuse(
         &mut self,
         key: Key,
-        client: SocketAddr,
+        client: Peer,
         over_limit: OverLimit,
     ) {
         self.count_over_limit(over_limit, client);
         let max = self.core.settings.refusing_max;
-        let address = Some(client.ip());
+        let address = Some(client.counting_ip());
         let entered = self.core.doors.places.enter_refusing(address, max);
         if entered.is_err() {
             let connection = &self.core.connections[key.index as usize];
@@ -107,7 +107,7 @@ impl Clients {
             return;
         }
         let peer = connection.peer();
-        let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
+        let address = (!self.core.is_exempt(peer)).then(|| peer.counting_ip());
         let max = self.core.settings.refusing_max;
         let entered = self.core.doors.places.enter_refusing(address, max);
         if entered.is_ok() {
@@ -132,7 +132,7 @@ impl Clients {
         let _ = stream.write(&bytes);
     }
 
-    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
+    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: Peer) {
         let refusal = over_limit.reason();
         self.core.stats().refused.add(refusal);
         let notices = &self.core.doors.notices;

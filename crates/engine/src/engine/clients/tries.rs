@@ -6,13 +6,12 @@
 //! address that has failed too often is refused before anything is verified, so that neither
 //! guessing nor nonsense costs a shard more than a look.
 
-use std::net::IpAddr;
-
 use super::core::Core;
 use super::endpoint::Responder;
 use crate::engine::rate::TokenRate;
 use crate::engine::refusal::{Refusal, Refused};
 use crate::limits::{FAILED_CREDENTIALS_MAX, FAILED_CREDENTIALS_TIME};
+use crate::peer::Peer;
 
 const RATE: TokenRate = TokenRate::new(
     FAILED_CREDENTIALS_MAX / FAILED_CREDENTIALS_TIME.as_secs(),
@@ -55,7 +54,7 @@ impl Responder<'_> {
     /// # Errors
     ///
     /// Too much that it has shown was no good.
-    pub fn may_try(&self, client: IpAddr) -> Result<(), Throttled> {
+    pub fn may_try(&self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -63,7 +62,7 @@ impl Responder<'_> {
             &self.core.doors.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.wait_ns(client, &RATE, now_ns) {
+        match failed.wait_ns(client.counting_ip(), &RATE, now_ns) {
             0 => Ok(()),
             wait_ns => Err(Throttled::after(wait_ns)),
         }
@@ -74,7 +73,7 @@ impl Responder<'_> {
     /// # Errors
     ///
     /// As [`Responder::may_try`] before: then nothing is counted.
-    pub fn failed(&mut self, client: IpAddr) -> Result<(), Throttled> {
+    pub fn failed(&mut self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -82,24 +81,28 @@ impl Responder<'_> {
             &self.core.doors.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.take(client, &RATE, now_ns) {
+        match failed.take(client.counting_ip(), &RATE, now_ns) {
             true => Ok(()),
-            false => Err(Throttled::after(failed.wait_ns(client, &RATE, now_ns))),
+            false => Err(Throttled::after(failed.wait_ns(
+                client.counting_ip(),
+                &RATE,
+                now_ns,
+            ))),
         }
     }
 }
 
 impl Core {
-    /// Whether no limit for one address applies to this one: a trusted proxy's own, one of those
-    /// networks that are exempt, and what a Unix socket has in place of one.
-    pub(in crate::engine) fn is_exempt(&self, client: IpAddr) -> bool {
+    /// Whether no limit for one address applies to this client: it is a trusted proxy, in one of
+    /// the networks that are exempt, or at a Unix socket.
+    pub(in crate::engine) fn is_exempt(&self, client: Peer) -> bool {
         let settings = &self.settings;
         let is_relaying = self.id < self.doors.relaying;
-        client.is_unspecified()
-            || is_relaying && settings.trusted_proxies.contains(client)
-            || settings
-                .exempt_networks
-                .iter()
-                .any(|network| network.contains(client))
+        let Some(address) = client.ip() else {
+            return true;
+        };
+        let mut exempt = settings.exempt_networks.iter();
+        is_relaying && settings.trusted_proxies.contains(client)
+            || exempt.any(|network| network.contains(address))
     }
 }

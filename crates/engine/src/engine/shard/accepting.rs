@@ -1,7 +1,6 @@
 //! New connections: accepted, counted, and handed to the shard that has the fewest.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +14,7 @@ use crate::engine::refusal::Refusal;
 use crate::engine::shard::{Listening, Shard};
 use crate::engine::stream::Stream;
 use crate::limits::PRICE_ACCEPT;
+use crate::peer::Peer;
 use crate::work::TurnPhase;
 
 impl Shard {
@@ -92,7 +92,7 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn welcome(&mut self, stream: Stream, peer: Peer, tls: bool) {
         self.clients.core.stats().accepted.add(1);
         self.clients.core.work().spend(PRICE_ACCEPT);
         if self.clients.is_admin() {
@@ -175,15 +175,9 @@ impl Shard {
 
     /// Takes in a connection that is over a limit, to tell it so. It stays on this shard: it is not
     /// worth another one's time.
-    fn take_to_refuse(
-        &mut self,
-        stream: Stream,
-        peer: SocketAddr,
-        tls: bool,
-        over_limit: OverLimit,
-    ) {
+    fn take_to_refuse(&mut self, stream: Stream, peer: Peer, tls: bool, over_limit: OverLimit) {
         self.clients.count_over_limit(over_limit, peer);
-        let address = (!self.clients.core.is_exempt(peer.ip())).then(|| peer.ip());
+        let address = (!self.clients.core.is_exempt(peer)).then(|| peer.counting_ip());
         let max = self.clients.core.settings().refusing_max;
         let enter = |shard: &Shard| {
             shard
@@ -238,7 +232,7 @@ impl Shard {
 
     /// A connection that was accepted has the file that should be spare: it is told that the relay
     /// is full, and its file is the spare one again.
-    fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn turn_down(&self, stream: Stream, peer: Peer, tls: bool) {
         if self.clients.may_come_in(peer) {
             self.clients.count_over_limit(OverLimit::Connections, peer);
             if !tls {
@@ -251,8 +245,8 @@ impl Shard {
     }
 
     /// Takes in a connection of the admin listener.
-    fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
-        let address = counted_as(peer.ip());
+    fn welcome_admin(&mut self, stream: Stream, peer: Peer, tls: bool) {
+        let address = counted_as(peer.counting_ip());
         let connections = self.clients.core.connections().iter();
         let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
         if of_address.count() >= self.clients.of_admin_address_max() {
