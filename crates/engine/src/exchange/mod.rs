@@ -29,7 +29,7 @@ use self::sealing::Sealing;
 use crate::clock::Tick;
 use crate::fanout::Recipients;
 use crate::fanout::batch::{BatchBuilder, Run};
-use crate::fanout::local_room::{Accepted, LocalRoom, LocalRun, Moved};
+use crate::fanout::local_room::{Accepted, LocalRoom, LocalRun, MemberSeat, Moved};
 use crate::fanout::meter::Meter;
 use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::tickets::ShardSet;
@@ -193,13 +193,23 @@ impl Exchange {
 
     /// Makes a connection a member of the room, of which it is none. The room exists from now on
     /// if it did not. Returns its place, and the member's seat in it.
-    pub(crate) fn join(&mut self, key: &RoomKey, connection: u32, can_inflate: bool) -> (u32, u32) {
+    pub(crate) fn join(
+        &mut self,
+        key: &RoomKey,
+        connection: u32,
+        can_inflate: bool,
+    ) -> (u32, MemberSeat) {
         self.join_as(key, connection, |room| room.member_joined(can_inflate))
     }
 
     /// Likewise; `count` counts the member among those of the room, or does not.
     #[inline]
-    fn join_as(&mut self, key: &RoomKey, connection: u32, count: impl Fn(&Room)) -> (u32, u32) {
+    fn join_as(
+        &mut self,
+        key: &RoomKey,
+        connection: u32,
+        count: impl Fn(&Room),
+    ) -> (u32, MemberSeat) {
         let place = self.enter(key);
         let local = &mut self.rooms[place as usize];
         count(&local.room);
@@ -210,13 +220,23 @@ impl Exchange {
 
     /// Ends the membership at `seat`. Returns those members that have another seat now. The room is
     /// gone with its last member.
-    pub(crate) fn leave(&mut self, place: u32, seat: u32, can_inflate: bool) -> [Option<Moved>; 2] {
+    pub(crate) fn leave(
+        &mut self,
+        place: u32,
+        seat: MemberSeat,
+        can_inflate: bool,
+    ) -> [Option<Moved>; 2] {
         self.leave_as(place, seat, |room| room.member_left(can_inflate))
     }
 
     /// Likewise; `count` undoes what it did when the member joined.
     #[inline]
-    fn leave_as(&mut self, place: u32, seat: u32, count: impl Fn(&Room)) -> [Option<Moved>; 2] {
+    fn leave_as(
+        &mut self,
+        place: u32,
+        seat: MemberSeat,
+        count: impl Fn(&Room),
+    ) -> [Option<Moved>; 2] {
         let local = &mut self.rooms[place as usize];
         let pending_before = local.pending_bytes();
         let moved = local.leave(seat);
@@ -636,7 +656,7 @@ impl Exchange {
     }
 
     /// Whether the member at `seat` has got all of the room's frames until then.
-    pub(crate) fn has_got(&self, place: u32, seat: u32, until: &mut Until) -> bool {
+    pub(crate) fn has_got(&self, place: u32, seat: MemberSeat, until: &mut Until) -> bool {
         let local = &self.rooms[place as usize];
         if let Until::Ticket(ticket) = *until
             && local.next_ticket() >= ticket
@@ -653,7 +673,7 @@ impl Exchange {
     pub(crate) fn visit_seat(
         &mut self,
         place: u32,
-        seat: u32,
+        seat: MemberSeat,
         visit: impl FnOnce(u32, Iter<'_, LocalRun>),
     ) {
         self.rooms[place as usize].deliver_to(seat, visit);

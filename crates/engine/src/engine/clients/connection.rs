@@ -24,6 +24,7 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::stats::ShardStats;
 use crate::engine::stream::Stream;
 use crate::engine::tls::TlsSession;
+use crate::fanout::local_room::MemberSeat;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
@@ -92,15 +93,15 @@ impl Phase {
     }
 }
 
-/// A membership: the room's place on this shard, and the connection's place among its members.
+/// A membership: the room's place on this shard, and the connection's seat among its members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Membership {
     pub(super) room: u32,
-    pub(super) place: u32,
+    pub(super) seat: MemberSeat,
 }
 
-/// Places by rooms, in the order of joining until one is left: the last one takes its place then.
-type Places = IndexMap<u32, u32, FxBuildHasher>;
+/// Seats by rooms, in the order of joining until one is left: the last one takes its place then.
+type Seats = IndexMap<u32, MemberSeat, FxBuildHasher>;
 
 /// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
 /// and left in constant time.
@@ -109,7 +110,7 @@ pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
-    Many(Box<Places>),
+    Many(Box<Seats>),
 }
 
 impl Memberships {
@@ -126,10 +127,10 @@ impl Memberships {
         match self {
             Memberships::One(one) => Some(*one).filter(|_| index == 0),
             Memberships::Many(many) => {
-                let (room, place) = many.get_index(index)?;
+                let (room, seat) = many.get_index(index)?;
                 Some(Membership {
                     room: *room,
-                    place: *place,
+                    seat: *seat,
                 })
             }
             Memberships::None => None,
@@ -149,9 +150,9 @@ impl Memberships {
     }
 
     /// The seat in the room.
-    pub(super) fn seat_in(&self, room: u32) -> Option<u32> {
+    pub(super) fn seat_in(&self, room: u32) -> Option<MemberSeat> {
         match self {
-            Memberships::One(one) => (one.room == room).then_some(one.place),
+            Memberships::One(one) => (one.room == room).then_some(one.seat),
             Memberships::Many(many) => many.get(&room).copied(),
             Memberships::None => None,
         }
@@ -162,39 +163,39 @@ impl Memberships {
         match self {
             Memberships::None => *self = Memberships::One(membership),
             Memberships::One(one) => {
-                let both = [*one, membership].map(|each| (each.room, each.place));
+                let both = [*one, membership].map(|each| (each.room, each.seat));
                 *self = Memberships::Many(Box::new(both.into_iter().collect()));
             }
             Memberships::Many(many) => {
-                many.insert(membership.room, membership.place);
+                many.insert(membership.room, membership.seat);
             }
         }
     }
 
-    /// Takes the membership of `room` out. Returns the connection's place in it.
-    pub(super) fn remove(&mut self, room: u32) -> Option<u32> {
+    /// Takes the membership of `room` out. Returns the connection's seat in it.
+    pub(super) fn remove(&mut self, room: u32) -> Option<MemberSeat> {
         match self {
             Memberships::One(one) if one.room == room => {
-                let place = one.place;
+                let seat = one.seat;
                 *self = Memberships::None;
-                Some(place)
+                Some(seat)
             }
             Memberships::Many(many) => {
-                let place = many.swap_remove(&room);
+                let seat = many.swap_remove(&room);
                 many.shrink_sparse();
-                place
+                seat
             }
             _ => None,
         }
     }
 
-    /// Notes that the connection's place in `room` has changed.
-    pub(super) fn moved(&mut self, room: u32, place: u32) {
+    /// Notes that the connection's seat in `room` has changed.
+    pub(super) fn moved(&mut self, room: u32, seat: MemberSeat) {
         match self {
-            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::One(one) if one.room == room => one.seat = seat,
             Memberships::Many(many) => {
                 if let Some(known) = many.get_mut(&room) {
-                    *known = place;
+                    *known = seat;
                 }
             }
             _ => {}
@@ -686,20 +687,21 @@ mod tests {
 
     #[test]
     fn memberships_are_found_moved_and_removed() {
+        let seat = MemberSeat::new;
         let mut rooms = Memberships::default();
         for room in 0..3 {
             rooms.add(Membership {
                 room,
-                place: room * 10,
+                seat: seat(room as usize * 10),
             });
         }
-        rooms.moved(1, 7);
-        assert_eq!(rooms.remove(1), Some(7));
+        rooms.moved(1, seat(7));
+        assert_eq!(rooms.remove(1), Some(seat(7)));
         assert_eq!(rooms.remove(1), None);
         assert_eq!(rooms.len(), 2);
         assert!(rooms.contains(0) && !rooms.contains(1));
-        assert_eq!(rooms.remove(0), Some(0));
-        assert_eq!(rooms.remove(2), Some(20));
+        assert_eq!(rooms.remove(0), Some(seat(0)));
+        assert_eq!(rooms.remove(2), Some(seat(20)));
         assert_eq!((rooms.len(), rooms.at(0)), (0, None));
     }
 }
