@@ -9,7 +9,7 @@ use std::sync::Arc;
 use corecast::fanout::Recipients;
 use corecast::fanout::batch::{BatchBuilder, Run};
 use corecast::fanout::directory::Directory;
-use corecast::fanout::local_room::{LocalRoom, LocalRun};
+use corecast::fanout::local_room::{LocalRoom, LocalRun, MemberSeat};
 use corecast::fanout::meter::Meter;
 use corecast::fanout::outbox::{Dropped, Origin, Outbox, join};
 use corecast::fanout::room::{EndpointId, RoomKey};
@@ -458,7 +458,7 @@ impl Seats {
     fn join(&mut self) {
         let connection = self.next_connection;
         self.next_connection += 1;
-        assert_eq!(self.local.join(connection) as usize, self.members.len());
+        assert_eq!(self.local.join(connection).index(), self.members.len());
         self.members.push(Member {
             connection,
             window_bits: WINDOWS[connection as usize % WINDOWS.len()],
@@ -475,18 +475,20 @@ impl Seats {
             .map(|member| Some(member.connection))
             .collect();
         let leaver = places[place].take();
-        for moved in self.local.leave(place as u32).into_iter().flatten() {
+        for moved in self
+            .local
+            .leave(MemberSeat::new(place))
+            .into_iter()
+            .flatten()
+        {
             places
                 .iter_mut()
                 .filter(|each| **each == Some(moved.connection))
                 .for_each(|each| {
                     *each = None;
                 });
-            assert_eq!(
-                places[moved.place as usize], None,
-                "two members in one place"
-            );
-            places[moved.place as usize] = Some(moved.connection);
+            assert_eq!(places[moved.seat.index()], None, "two members in one place");
+            places[moved.seat.index()] = Some(moved.connection);
         }
         assert_eq!(places.pop(), Some(None), "the last place is free");
         self.members
@@ -561,10 +563,11 @@ impl Seats {
     fn deliver_to(&mut self, place: usize) {
         let place = place % self.members.len();
         let member = &mut self.members[place];
-        self.local.deliver_to(place as u32, |connection, runs| {
-            assert_eq!(connection, member.connection);
-            member.get(runs, self.accepted, &mut self.inflater);
-        });
+        self.local
+            .deliver_to(MemberSeat::new(place), |connection, runs| {
+                assert_eq!(connection, member.connection);
+                member.get(runs, self.accepted, &mut self.inflater);
+            });
         assert_eq!(member.next, self.accepted);
     }
 

@@ -473,6 +473,20 @@ fn a_flooded_shard_is_busy_and_loses_nothing_that_it_took() {
 }
 
 #[test]
+fn a_handle_says_what_no_second_try_can_mend() {
+    let rig = Rig::default();
+    let _member = rig.open("member");
+    let handle = rig.server.engine().handle();
+    let id = rig.id_of("member");
+    let elsewhere = ConnectionId { shard: 77, ..id };
+    let sent = handle.send(elsewhere, MessageKind::Text, "nobody");
+    assert_eq!(sent, Err(HandleError::NoShard));
+    assert!(rig.server.stop());
+    let sent = handle.send(id, MessageKind::Text, "too late");
+    assert_eq!(sent, Err(HandleError::Ended));
+}
+
+#[test]
 fn a_full_mailbox_slows_publishers_down_and_loses_nothing() {
     const MESSAGES: usize = 26;
     let mut settings = settings();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Refused, Request,
-    Responder, Service, Session, Settings, ShardStats,
+    Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Refused,
+    Request, Responder, Service, Session, Settings, ShardStats,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -266,7 +266,10 @@ fn open_to_dead_when_the_client_is_gone() {
     drop(scene.server.open("/"));
     reset(scene.server.open("/"));
     eventually("both are counted", || {
-        scene.server.sum(|stats| stats.closed[1].get()) == 2
+        scene
+            .server
+            .sum(|stats| stats.closed[CloseReason::ClientGone.label_index()].get())
+            == 2
     });
     scene.server.expect_empty();
 }

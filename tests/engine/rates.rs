@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use corecast::config::{ConfigFile, load};
 use corecast::engine::{
-    Deflate, EndpointSettings, Keepalive, Network, Rate, RatePolicy, Refusal, Settings, TokenRate,
+    CloseReason, Deflate, EndpointSettings, Keepalive, Network, Rate, RatePolicy, Refusal,
+    Settings, TokenRate,
 };
 use corecast::limits::PACED_READ_BYTES_MAX;
 
@@ -182,9 +183,9 @@ fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
     for flooder in &mut flooders {
         flooder.send(&numbered(3_000));
     }
-    const INBOUND_BUDGET: usize = 5;
+    let index = CloseReason::InboundBudget.label_index();
     eventually("one of them goes", || {
-        server.sum(|stats| stats.closed[INBOUND_BUDGET].get()) == 1
+        server.sum(|stats| stats.closed[index].get()) == 1
     });
     eventually("within the bound again", || {
         server.view.inbound_bytes() <= 20_000

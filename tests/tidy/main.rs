@@ -6,6 +6,7 @@
 //! about them. Each rule is first shown something that it must find.
 
 mod circles;
+mod edits;
 mod embedding;
 mod imports;
 mod jobs;

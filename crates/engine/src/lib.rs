@@ -61,6 +61,7 @@ mod exchange;
 pub mod fanout;
 pub mod hooks;
 pub mod limits;
+mod peer;
 mod slots;
 #[doc(hidden)]
 pub mod sparse;

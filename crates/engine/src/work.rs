@@ -5,13 +5,16 @@
 //! queued for the next turn. So each phase makes progress in every turn, and none is ever long,
 //! whatever kind of work it is. Prices are estimates, so that steps need not read a clock.
 
+use strum::VariantNames;
+
 use crate::limits::{
     ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, ENDPOINT_WORK_NS,
     FLUSH_WORK_NS, HANDSHAKE_WORK_NS, MAIL_WORK_NS, READ_QUANTUM_NS, READ_WORK_NS,
 };
 
 /// A phase of a turn that has a share of its work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum TurnPhase {
     /// Control messages from handles and the main thread.
@@ -36,17 +39,7 @@ pub enum TurnPhase {
 
 impl TurnPhase {
     /// The labels in the metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 9] = [
-        "control",
-        "mail",
-        "accept",
-        "read",
-        "endpoint",
-        "deliver",
-        "flush",
-        "handshake",
-        "close",
-    ];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     fn share_ns(self) -> u64 {
         match self {

@@ -63,7 +63,8 @@ impl Default for ConnectRate {
 impl Hook for ConnectRate {
     fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         let now_ns = self.origin.elapsed().as_nanos() as u64;
-        if self.buckets.take(request.peer.ip(), &self.rate, now_ns) {
+        let mut buckets = request.peer.ip().into_iter();
+        if buckets.all(|address| self.buckets.take(address, &self.rate, now_ns)) {
             return Ok(());
         }
         let told = "This address connects too often.";

@@ -1,11 +1,12 @@
 //! Admission of clients by the limits of the process and of their address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use crate::engine::clients::Clients;
 use crate::engine::ids::Key;
 use crate::engine::over_limit::OverLimit;
+use crate::peer::Peer;
 
 impl Clients {
     pub(in crate::engine) fn count_in(&self, shard: u16) {
@@ -23,7 +24,7 @@ impl Clients {
     /// Whether the connection may stay, and whether it counts towards its address's limit; if so it
     /// has taken its place there. The place in the process is taken last, so that it is never taken
     /// only to be given back.
-    pub(in crate::engine) fn check_limits(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
+    pub(in crate::engine) fn check_limits(&self, peer: Peer) -> Result<bool, OverLimit> {
         let (max, places) = (self.core.settings.connections_max, &self.core.shared.places);
         if places.are_taken(max) {
             return Err(OverLimit::Connections);
@@ -33,17 +34,17 @@ impl Clients {
             return Ok(is_counted);
         }
         if is_counted {
-            places.addresses.leave(peer.ip());
+            places.addresses.leave(peer.counting_ip());
         }
         Err(OverLimit::Connections)
     }
 
     /// Whether the client's address may connect now and has room for one more connection, which
     /// then counts (`true`). Proxies and clients without an address do not count.
-    pub(in crate::engine) fn check_address(&self, client: SocketAddr) -> Result<bool, OverLimit> {
-        match self.core.is_exempt(client.ip()) {
+    pub(in crate::engine) fn check_address(&self, client: Peer) -> Result<bool, OverLimit> {
+        match self.core.is_exempt(client) {
             true => Ok(false),
-            false => self.count_address(client.ip()),
+            false => self.count_address(client.counting_ip()),
         }
     }
 
@@ -64,22 +65,22 @@ impl Clients {
     }
 
     /// Whether this peer's statements about clients are trusted. The admin shard has no proxies.
-    pub(in crate::engine) fn is_trusted_proxy(&self, peer: SocketAddr) -> bool {
+    pub(in crate::engine) fn is_trusted_proxy(&self, peer: Peer) -> bool {
         self.core.id < self.core.shared.relaying
-            && self.core.settings.trusted_proxies.contains(peer.ip())
+            && self.core.settings.trusted_proxies.contains(peer)
     }
 
     /// Whether a client's network may connect. Trusted proxies always may, since the setting
     /// applies to their clients. So may all clients of the admin shard.
-    pub(in crate::engine) fn is_network_allowed(&self, client: SocketAddr) -> bool {
+    pub(in crate::engine) fn is_network_allowed(&self, client: Peer) -> bool {
         self.is_admin()
-            || self.core.settings.networks.admit(client.ip())
+            || self.core.settings.networks.admit(client)
             || self.is_trusted_proxy(client)
     }
 
     /// From now on the connection belongs to this client, and counts for it instead of the address
     /// that it counted for before.
-    pub(in crate::engine) fn count_for(&mut self, key: Key, client: SocketAddr, is_counted: bool) {
+    pub(in crate::engine) fn count_for(&mut self, key: Key, client: Peer, is_counted: bool) {
         let connection = &mut self.core.connections[key.index as usize];
         let before = connection.ip();
         connection.set_peer(client);

@@ -1,7 +1,6 @@
 //! A connection, as code around its endpoint sees it during a callback.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::behind::Payload;
@@ -13,6 +12,7 @@ use crate::engine::ids::{JoinError, Key, RoomId, is_sendable, is_sendable_size};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::shared_body::SharedBody;
 use crate::fanout::{ConnectionId, Filter, Recipients};
+use crate::peer::Peer;
 use crate::wire::frame::MessageKind;
 
 /// An open connection, as code around its endpoint sees it during a callback: without the state
@@ -42,7 +42,7 @@ impl<'c> Client<'c> {
     }
 
     /// The client's address.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Peer {
         self.core.connections[self.key.index as usize].peer()
     }
 

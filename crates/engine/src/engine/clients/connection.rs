@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ use rustc_hash::FxBuildHasher;
 use super::extras::Extras;
 use super::held::Held;
 use super::pace::Pace;
-use super::peer::Peer;
+use super::packed_peer::PackedPeer;
 use crate::clock::Tick;
 use crate::counter::Counter;
 use crate::engine::answer::{AnswerSlot, HeadVerdict, Terms};
@@ -24,6 +24,7 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::stats::ShardStats;
 use crate::engine::stream::Stream;
 use crate::engine::tls::TlsSession;
+use crate::fanout::local_room::MemberSeat;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
@@ -31,6 +32,7 @@ use crate::limits::{
     COMPRESSED_READ_BYTES_MAX, FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, READ_QUANTUM_BYTES,
     SLICES_PER_WRITE,
 };
+use crate::peer::Peer;
 use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
 use crate::wire::http::ChunkedDecoder;
@@ -95,11 +97,11 @@ impl Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Membership {
     pub(super) room: u32,
-    pub(super) place: u32,
+    pub(super) seat: MemberSeat,
 }
 
 /// Seats by rooms, in the order of joining. If a room is left, the last one takes its position.
-type Places = IndexMap<u32, u32, FxBuildHasher>;
+type Seats = IndexMap<u32, MemberSeat, FxBuildHasher>;
 
 /// The rooms of a connection, which is one in most cases. Each of them is joined, found and left in
 /// constant time, whatever their number.
@@ -108,7 +110,7 @@ pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
-    Many(Box<Places>),
+    Many(Box<Seats>),
 }
 
 impl Memberships {
@@ -125,10 +127,10 @@ impl Memberships {
         match self {
             Memberships::One(one) => Some(*one).filter(|_| index == 0),
             Memberships::Many(many) => {
-                let (room, place) = many.get_index(index)?;
+                let (room, seat) = many.get_index(index)?;
                 Some(Membership {
                     room: *room,
-                    place: *place,
+                    seat: *seat,
                 })
             }
             Memberships::None => None,
@@ -148,9 +150,9 @@ impl Memberships {
     }
 
     /// The seat in the room.
-    pub(super) fn seat_in(&self, room: u32) -> Option<u32> {
+    pub(super) fn seat_in(&self, room: u32) -> Option<MemberSeat> {
         match self {
-            Memberships::One(one) => (one.room == room).then_some(one.place),
+            Memberships::One(one) => (one.room == room).then_some(one.seat),
             Memberships::Many(many) => many.get(&room).copied(),
             Memberships::None => None,
         }
@@ -161,39 +163,39 @@ impl Memberships {
         match self {
             Memberships::None => *self = Memberships::One(membership),
             Memberships::One(one) => {
-                let both = [*one, membership].map(|each| (each.room, each.place));
+                let both = [*one, membership].map(|each| (each.room, each.seat));
                 *self = Memberships::Many(Box::new(both.into_iter().collect()));
             }
             Memberships::Many(many) => {
-                many.insert(membership.room, membership.place);
+                many.insert(membership.room, membership.seat);
             }
         }
     }
 
     /// Removes the membership of `room`. Returns the connection's seat in it.
-    pub(super) fn remove(&mut self, room: u32) -> Option<u32> {
+    pub(super) fn remove(&mut self, room: u32) -> Option<MemberSeat> {
         match self {
             Memberships::One(one) if one.room == room => {
-                let place = one.place;
+                let seat = one.seat;
                 *self = Memberships::None;
-                Some(place)
+                Some(seat)
             }
             Memberships::Many(many) => {
-                let place = many.swap_remove(&room);
+                let seat = many.swap_remove(&room);
                 many.shrink_sparse();
-                place
+                seat
             }
             _ => None,
         }
     }
 
     /// Records that the connection's seat in `room` has changed.
-    pub(super) fn moved(&mut self, room: u32, place: u32) {
+    pub(super) fn moved(&mut self, room: u32, seat: MemberSeat) {
         match self {
-            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::One(one) if one.room == room => one.seat = seat,
             Memberships::Many(many) => {
                 if let Some(known) = many.get_mut(&room) {
-                    *known = place;
+                    *known = seat;
                 }
             }
             _ => {}
@@ -218,7 +220,7 @@ pub(in crate::engine) struct Cold {
     /// The terms of the client if that answer admits it.
     pub(in crate::engine) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
-    pub(in crate::engine) proxy: Option<SocketAddr>,
+    pub(in crate::engine) proxy: Option<Peer>,
     /// Counts the memory of all this.
     pub(in crate::engine) held: Held,
     /// The client was told to send the body.
@@ -241,7 +243,7 @@ pub(in crate::engine) struct Chunked {
 pub(in crate::engine) struct Arrival {
     pub(in crate::engine) stream: Stream,
     pub(in crate::engine) tls: Option<TlsSession>,
-    pub(in crate::engine) peer: SocketAddr,
+    pub(in crate::engine) peer: Peer,
     /// The limit that it exceeds, if it is accepted only to be refused.
     pub(in crate::engine) over_limit: Option<OverLimit>,
     pub(in crate::engine) is_counted: bool,
@@ -289,7 +291,7 @@ pub(in crate::engine) struct Connection {
     pub(super) extras: Extras,
     pub(super) rooms: Memberships,
     pub(super) cold: Option<Box<Cold>>,
-    peer: Peer,
+    peer: PackedPeer,
     pub(super) generation: u32,
     /// When the client was last heard from, on the clock of reading.
     pub(super) heard_tick: Tick,
@@ -547,17 +549,17 @@ impl Connection {
     }
 
     /// The client's address, or the proxy's until it has named its client.
-    pub(in crate::engine) fn peer(&self) -> SocketAddr {
+    pub(in crate::engine) fn peer(&self) -> Peer {
         self.peer.into()
     }
 
-    /// The IP address of [`Connection::peer`].
+    /// What the connection is counted by.
     pub(in crate::engine) fn ip(&self) -> IpAddr {
-        self.peer.ip()
+        self.peer().counting_ip()
     }
 
     /// Records the client that a proxy has named.
-    pub(in crate::engine) fn set_peer(&mut self, peer: SocketAddr) {
+    pub(in crate::engine) fn set_peer(&mut self, peer: Peer) {
         self.peer = peer.into();
     }
 
@@ -695,20 +697,21 @@ mod tests {
 
     #[test]
     fn memberships_are_found_moved_and_removed() {
+        let seat = MemberSeat::new;
         let mut rooms = Memberships::default();
         for room in 0..3 {
             rooms.add(Membership {
                 room,
-                place: room * 10,
+                seat: seat(room as usize * 10),
             });
         }
-        rooms.moved(1, 7);
-        assert_eq!(rooms.remove(1), Some(7));
+        rooms.moved(1, seat(7));
+        assert_eq!(rooms.remove(1), Some(seat(7)));
         assert_eq!(rooms.remove(1), None);
         assert_eq!(rooms.len(), 2);
         assert!(rooms.contains(0) && !rooms.contains(1));
-        assert_eq!(rooms.remove(0), Some(0));
-        assert_eq!(rooms.remove(2), Some(20));
+        assert_eq!(rooms.remove(0), Some(seat(0)));
+        assert_eq!(rooms.remove(2), Some(seat(20)));
         assert_eq!((rooms.len(), rooms.at(0)), (0, None));
     }
 }

@@ -599,10 +599,7 @@ impl Core {
         let connection = &mut self.connections[key.index as usize];
         let can_inflate = connection.window_bits > 0;
         let (place, seat) = self.exchange.join(room, key.index, can_inflate);
-        connection.rooms.add(Membership {
-            room: place,
-            place: seat,
-        });
+        connection.rooms.add(Membership { room: place, seat });
         Ok(self.room_id(place))
     }
 
@@ -623,11 +620,7 @@ impl Core {
         };
         let can_inflate = connection.window_bits > 0;
         let moved = self.exchange.leave(place, seat, can_inflate);
-        for Moved {
-            connection,
-            place: seat,
-        } in moved.into_iter().flatten()
-        {
+        for Moved { connection, seat } in moved.into_iter().flatten() {
             self.connections[connection as usize]
                 .rooms
                 .moved(place, seat);

@@ -175,10 +175,7 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
         let Some(membership) = connection.rooms.at(index) else {
             break;
         };
-        let Membership {
-            room: place,
-            place: seat,
-        } = membership;
+        let Membership { room: place, seat } = membership;
         let slow = slow_client(endpoint_settings, connection);
         exchange.visit_seat(place, seat, |index, runs| {
             visit(connection, (*id, index), place, runs, slow, &mut outcome);

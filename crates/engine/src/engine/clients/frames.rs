@@ -196,6 +196,7 @@ impl Clients {
                 }
             }
             Item::Ping(payload) => {
+                self.core.stats().pings.add(1);
                 if self.control_gets_through(key, &mut hearing.meter, payload.len()) {
                     let received_ns = hearing.received_ns;
                     self.core

@@ -81,9 +81,9 @@ impl Clients {
     /// A member of a room has the seat there that it remembers, and will leave it.
     fn check_rooms(&self, key: Key, connection: &Connection) {
         let (exchange, rooms) = (&self.core.exchange, &connection.rooms);
-        for Membership { room, place } in rooms.iter() {
-            let seat = exchange.connections(room).nth(place as usize);
-            assert_eq!(seat, Some(key.index), "the seat of another member");
+        for Membership { room, seat } in rooms.iter() {
+            let member = exchange.connections(room).nth(seat.index());
+            assert_eq!(member, Some(key.index), "somebody else's seat");
         }
         let may_have_rooms = connection.phase == Phase::Open || self.core.leaving.contains(&key);
         assert!(

@@ -6,7 +6,6 @@
 //! waited longest is refused before it has asked, and closed. Each is counted once, when the limit
 //! is checked.
 
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -20,6 +19,7 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::places::Taken;
 use crate::engine::stream::Stream;
 use crate::limits::REFUSING_WAIT;
+use crate::peer::Peer;
 
 impl Clients {
     /// Records that the connection has a place among the refused. Entries of connections that have
@@ -65,12 +65,12 @@ impl Clients {
     pub(in crate::engine) fn move_to_refuse(
         &mut self,
         key: Key,
-        client: SocketAddr,
+        client: Peer,
         over_limit: OverLimit,
     ) {
         self.count_over_limit(over_limit, client);
         let max = self.core.settings.refusing_max;
-        let address = Some(client.ip());
+        let address = Some(client.counting_ip());
         let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_err() {
             let connection = &self.core.connections[key.index as usize];
@@ -109,7 +109,7 @@ impl Clients {
             return;
         }
         let peer = connection.peer();
-        let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
+        let address = (!self.core.is_exempt(peer)).then(|| peer.counting_ip());
         let max = self.core.settings.refusing_max;
         let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_ok() {
@@ -135,7 +135,7 @@ impl Clients {
         let _ = stream.write(&bytes);
     }
 
-    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
+    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: Peer) {
         let refusal = over_limit.reason();
         self.core.stats().refused.add(refusal);
         let notices = &self.core.shared.notices;

@@ -6,13 +6,12 @@
 //! address that has failed too often is refused before anything is verified, so that neither
 //! guessing nor garbage costs a shard more than a lookup.
 
-use std::net::IpAddr;
-
 use super::core::Core;
 use super::endpoint::Responder;
 use crate::engine::rate::TokenRate;
 use crate::engine::refusal::{Refusal, Refused};
 use crate::limits::{FAILED_CREDENTIALS_MAX, FAILED_CREDENTIALS_TIME};
+use crate::peer::Peer;
 
 const RATE: TokenRate = TokenRate::new(
     FAILED_CREDENTIALS_MAX / FAILED_CREDENTIALS_TIME.as_secs(),
@@ -55,7 +54,7 @@ impl Responder<'_> {
     /// # Errors
     ///
     /// The address has shown too many bad credentials.
-    pub fn may_try(&self, client: IpAddr) -> Result<(), Throttled> {
+    pub fn may_try(&self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -63,7 +62,7 @@ impl Responder<'_> {
             &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.wait_ns(client, &RATE, now_ns) {
+        match failed.wait_ns(client.counting_ip(), &RATE, now_ns) {
             0 => Ok(()),
             wait_ns => Err(Throttled::after(wait_ns)),
         }
@@ -74,7 +73,7 @@ impl Responder<'_> {
     /// # Errors
     ///
     /// The address had failed too often already, as in [`Responder::may_try`]. Nothing is counted.
-    pub fn failed(&mut self, client: IpAddr) -> Result<(), Throttled> {
+    pub fn failed(&mut self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -82,9 +81,13 @@ impl Responder<'_> {
             &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.take(client, &RATE, now_ns) {
+        match failed.take(client.counting_ip(), &RATE, now_ns) {
             true => Ok(()),
-            false => Err(Throttled::after(failed.wait_ns(client, &RATE, now_ns))),
+            false => Err(Throttled::after(failed.wait_ns(
+                client.counting_ip(),
+                &RATE,
+                now_ns,
+            ))),
         }
     }
 }
@@ -92,14 +95,14 @@ impl Responder<'_> {
 impl Core {
     /// Whether limits for one address do not apply to this one: a trusted proxy's, one in an exempt
     /// network, or the unspecified address of Unix sockets.
-    pub(in crate::engine) fn is_exempt(&self, client: IpAddr) -> bool {
+    pub(in crate::engine) fn is_exempt(&self, client: Peer) -> bool {
         let settings = &self.settings;
         let is_relaying = self.id < self.shared.relaying;
-        client.is_unspecified()
-            || is_relaying && settings.trusted_proxies.contains(client)
-            || settings
-                .exempt_networks
-                .iter()
-                .any(|network| network.contains(client))
+        let Some(address) = client.ip() else {
+            return true;
+        };
+        let mut exempt = settings.exempt_networks.iter();
+        is_relaying && settings.trusted_proxies.contains(client)
+            || exempt.any(|network| network.contains(address))
     }
 }

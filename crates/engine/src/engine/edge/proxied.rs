@@ -21,6 +21,7 @@ use crate::engine::clients::connection::Phase;
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 use crate::engine::refusal::{Refusal, Refused};
+use crate::peer::Peer;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::Head;
 use crate::wire::proxy;
@@ -30,7 +31,7 @@ use crate::wire::proxy;
 pub(in crate::engine) struct ClientAddress {
     /// The client's address, or the peer's own if it makes the request itself or does not name its
     /// client.
-    pub(in crate::engine) address: SocketAddr,
+    pub(in crate::engine) address: Peer,
     /// The peer does not name its client.
     pub(in crate::engine) is_unknown: bool,
 }
@@ -124,15 +125,12 @@ impl Edge {
         }
         let networks = &clients.core.settings().networks;
         // A proxy at a Unix socket has no address of its own that could be checked.
-        let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
+        let is_unknown = client.is_unknown || client.address == Peer::Unix;
         let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
             let text = "The proxy does not say whose request this is.";
             (Refusal::UnknownClient, text)
-        } else if !is_unknown && !networks.admit(client.address.ip()) {
-            (
-                Refusal::Network,
-                "Connections from your network are not allowed.",
-            )
+        } else if !is_unknown && !networks.admit(client.address) {
+            (Refusal::Network, "Your network may not come in.")
         } else {
             return None;
         };
@@ -149,6 +147,7 @@ impl Edge {
     /// A trusted proxy has named the client of this connection.
     fn proxied_for(&self, clients: &mut Clients, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let client = Peer::Ip(client);
         if !clients.is_network_allowed(client) {
             clients.refused(key, Refusal::Network);
             return clients.die(key);
@@ -173,7 +172,7 @@ impl Edge {
         if connection.over_limit().is_some() {
             return;
         }
-        match clients.count_address(proxy.ip()) {
+        match clients.count_address(proxy.counting_ip()) {
             Ok(is_counted) => clients.count_for(key, proxy, is_counted),
             Err(over_limit) => clients.move_to_refuse(key, proxy, over_limit),
         }
@@ -205,9 +204,9 @@ impl Edge {
             return Ok(client(peer, true));
         }
         let trusted = &clients.core.settings().trusted_proxies;
-        match forwarded::client(head, |ip| trusted.contains(ip)) {
+        match forwarded::client(head, |ip| trusted.contains(ip.into())) {
             Ok(forwarded::Client::Proxy) => Ok(client(peer, false)),
-            Ok(forwarded::Client::Address(ip)) => Ok(client(SocketAddr::new(ip, 0), false)),
+            Ok(forwarded::Client::Address(ip)) => Ok(client(ip.into(), false)),
             Ok(forwarded::Client::Unknown) => Ok(client(peer, true)),
             Err(error) => {
                 let stats = clients.core.stats();
@@ -228,11 +227,12 @@ impl Edge {
 
     /// Logs once that a peer without limits forwards requests for others and is not trusted,
     /// because then its clients have no limits either.
-    fn warn_of_untrusted(&self, clients: &Clients, peer: SocketAddr, head: &Head<'_>) {
-        let ip = peer.ip().to_canonical();
+    fn warn_of_untrusted(&self, clients: &Clients, peer: Peer, head: &Head<'_>) {
         let mut exempt = clients.core.settings().exempt_networks.iter();
-        let is_relevant =
-            (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
+        let is_relevant = peer.ip().is_none_or(|ip| {
+            let ip = ip.to_canonical();
+            ip.is_loopback() || exempt.any(|network| network.contains(ip))
+        });
         let is_relaying = clients.core.id() < clients.core.shared().relaying;
         let names = ["forwarded", "x-forwarded-for"];
         let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
@@ -271,7 +271,7 @@ impl Edge {
             return Ok(());
         }
         let judged = match client.is_unknown {
-            true => clients.count_address(proxy.ip()),
+            true => clients.count_address(proxy.counting_ip()),
             false => clients.check_address(client.address),
         };
         match judged {
@@ -285,11 +285,11 @@ impl Edge {
 
     /// Undoes [`Edge::identify`]: the connection does not become a WebSocket, and the proxy's next
     /// request may be another client's.
-    pub(in crate::engine) fn unidentify(&self, clients: &mut Clients, key: Key, proxy: SocketAddr) {
+    pub(in crate::engine) fn unidentify(&self, clients: &mut Clients, key: Key, proxy: Peer) {
         clients.count_for(key, proxy, false);
     }
 }
 
-fn connection_peer(clients: &Clients, key: Key) -> SocketAddr {
+fn connection_peer(clients: &Clients, key: Key) -> Peer {
     clients.core.known(key).peer()
 }

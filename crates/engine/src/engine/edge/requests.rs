@@ -671,6 +671,8 @@ fn asks_for_head(request: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     /// The rows of the page's table whose first column has this name, each as its cells.
@@ -697,21 +699,9 @@ mod tests {
 
     #[test]
     fn the_page_has_every_offence_of_an_upgrade_with_its_status() {
-        let offences = [
-            HandshakeError::MethodNotGet,
-            HandshakeError::NotAnUpgrade,
-            HandshakeError::Http10,
-            HandshakeError::NoConnectionUpgrade,
-            HandshakeError::HasBody,
-            HandshakeError::NoVersion,
-            HandshakeError::UnsupportedVersion,
-            HandshakeError::NoKey,
-            HandshakeError::BadKey,
-            HandshakeError::BadExtensions,
-        ];
         let rows = rows_on_page("offence");
-        assert_eq!(rows.len(), offences.len());
-        for (offence, row) in offences.iter().zip(rows) {
+        assert_eq!(rows.len(), HandshakeError::VARIANTS.len());
+        for (offence, row) in HandshakeError::VARIANTS.iter().zip(rows) {
             let status = offence.status().to_string();
             assert_eq!(row[..2], [format!("`{}`", offence.name()), status]);
         }
