@@ -1,4 +1,4 @@
-//! `corecast doctor` with machines whose `/proc` and `/sys` are planted.
+//! `corecast doctor` with planted `/proc` and `/sys` files.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use corecast::doctor::{Finding, Level, examine};
 use corecast::relay::{self, BuildError};
 use tempfile::TempDir;
 
-/// What a machine that is set up well says.
+/// The results on a well-configured machine.
 const GOOD: [(&str, &str); 13] = [
     (
         "proc/self/limits",
@@ -35,7 +35,7 @@ const GOOD: [(&str, &str); 13] = [
     ),
 ];
 
-/// A machine that is set up well, but for these files.
+/// A well-configured machine, except for these files.
 fn machine(planted: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().expect("a directory");
     for (path, text) in GOOD.iter().chain(planted) {
@@ -52,7 +52,7 @@ fn config(change: fn(&mut Config)) -> Config {
     config
 }
 
-/// What is not well.
+/// The findings that are not good.
 fn complaints(root: &Path, change: fn(&mut Config)) -> Vec<Finding> {
     let mut findings = examine(&config(change), root);
     findings.retain(|finding| finding.level != Level::Ok);
@@ -82,7 +82,7 @@ fn a_machine_that_is_set_up_well_is_well() {
     assert_eq!(checks, all);
 }
 
-/// A file, what it says, a config, and the complaint that comes of it.
+/// A file, its content, a configuration, and the resulting complaint.
 type Case = (
     &'static str,
     &'static str,

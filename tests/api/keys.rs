@@ -1,4 +1,4 @@
-//! What a key opens, and what becomes of one that is no good.
+//! The rights of a key, and invalid keys.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Pubsub's protocol, as `docs/pubsub.md` has it.
+//! Pubsub's protocol, as documented in `docs/pubsub.md`.
 
 use corecast::config::EndpointConfig;
 
@@ -9,8 +9,8 @@ fn pubsub(config: &mut corecast::config::Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("pubsub").expect("it is there")
 }
 
-/// Everything that was sent to the client before this has arrived when it returns; none of it is
-/// left unread.
+/// Returns when everything sent to the client before this has arrived; no message may be left
+/// unread.
 fn expect_nothing(client: &mut Client) {
     let pong = exchange(client, r#"{"type":"ping","id":"nothing before this"}"#);
     assert_eq!(pong["id"], "nothing before this");

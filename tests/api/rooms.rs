@@ -9,7 +9,7 @@ use crate::support::client::{BINARY, Client, TEXT};
 use crate::support::eventually;
 use crate::{KEY, Relay, json as json_of, next};
 
-/// Waits until the room has so many members, which may lag behind their handshakes.
+/// Waits until the room has this many members; they may lag behind their handshakes.
 fn expect_members(relay: &Relay, endpoint: &str, room: &str, members: usize) {
     eventually("all members", || {
         let page = relay.get(&format!(
@@ -158,7 +158,7 @@ fn every_member_of_a_room_is_in_exactly_one_page() {
     expect_members(&relay, "hub", "/chat", 0);
 }
 
-/// More of them than a shard sorts or looks at in one go, and others between them.
+/// More rooms than a shard sorts or examines at once, with others between them.
 #[test]
 fn a_room_that_a_shard_sees_in_parts_is_listed_and_emptied_all_the_same() {
     const MEMBERS: usize = MEMBERS_LOOKED_AT_PER_ASK + 400;
@@ -205,7 +205,7 @@ fn one_connection_is_disconnected_and_only_by_its_own_endpoint_and_once() {
     assert_eq!(disconnect("hub", "250-1-1"), 0);
     assert_eq!(disconnect("hub", id), 1);
     assert_eq!(disconnect("hub", id), 0, "it is gone already");
-    // Which of the two that was is not known here.
+    // The test does not know which of the two it was.
     relay.post(
         "/api/publish",
         r#"{"endpoint":"hub","room":"/chat","text":"after"}"#,
@@ -437,7 +437,7 @@ fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_bin
     }
 }
 
-/// As many as may share a name, all on one shard, and more than one message at once.
+/// The most connections that may share a name, all on one shard, and more than one message at once.
 #[test]
 fn a_user_with_as_many_devices_as_may_be_gets_all_of_two_messages_sent_ahead() {
     const DEVICES: usize = corecast::limits::CONNECTIONS_PER_USER_MAX;

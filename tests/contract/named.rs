@@ -1,5 +1,4 @@
-//! The relay of named users, `/ws/{username}`: what its users rely on, and the test of each row
-//! ([`ROWS`]).
+//! The relay of named users, `/ws/{username}`: its promises, and the test of each row ([`ROWS`]).
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::support::{Server, assert_tests, config, eventually};
 
 const MIB: usize = 1 << 20;
 
-/// What is promised, and the test that would fail if it were not kept.
+/// A promise, and the test that would fail if it were broken.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str)] = &[
     ("one segment, percent-decoded", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
@@ -62,12 +61,12 @@ fn named(config: &mut Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("named").expect("built in")
 }
 
-/// A relay as it comes, on two shards.
+/// A relay with its defaults, on two shards.
 fn relay() -> Server {
     Server::relay(&config(2))
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on a connection of its own.
 fn ask(server: &Server, request: &str) -> Answer {
     let mut client = Client::connect(server.address);
     client.send(request.as_bytes());
@@ -93,11 +92,11 @@ const CORS: &str = "Access-Control-Allow-Origin: *\r\n\
 
 const TEXT_TYPE: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
-/// Of an error that is not the earlier relay's.
+/// For an error that the earlier relay does not have.
 const JSON_TYPE: &str = "Content-Type: application/json\r\nCache-Control: no-store\r\n";
 
-/// A row: what is promised, what is asked while ada is connected, and the answer: status line,
-/// headers before those of CORS, headers behind them, body.
+/// A row: the promise, the request while ada is connected, and the answer: status line, headers
+/// before those of CORS, headers after them, body.
 type Row = (
     &'static str,
     fn() -> String,
@@ -107,7 +106,7 @@ type Row = (
     &'static str,
 );
 
-/// Every answer that is no WebSocket, byte for byte.
+/// Every answer that is not a WebSocket, byte for byte.
 #[rustfmt::skip]
 const ANSWERS: &[Row] = &[
     (
@@ -205,7 +204,7 @@ fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
         assert_eq!(ask(&server, &upgrade(path)).status, 404, "{path}");
         assert_eq!(ask(&server, &plain("GET", path)).status, 404, "{path}");
     }
-    // Beside it is the hub, in whose rooms users are not.
+    // The hub is separate, and named users are not in its rooms.
     let mut ada = server.open("/ws/ada");
     let mut room = server.open("/wsx");
     room.text("to the room");
@@ -240,10 +239,10 @@ fn ten_mebibytes_pass_and_one_byte_more_is_1009() {
     let largest = vec![b'x'; 10_485_760];
     ada.send(&frame(TEXT, &largest));
     assert_eq!(bob.frame().payload.len(), largest.len());
-    // The header says it already.
+    // The header alone shows it.
     ada.send(&fragment(0x82, &vec![0; largest.len() + 1])[..14]);
     ada.expect_close(1009);
-    // The hub's limit is its own.
+    // The hub has a limit of its own.
     let mut room = server.open("/");
     room.send(&frame(BINARY, &vec![0; MIB + 1])[..14]);
     room.expect_close(1009);
@@ -384,7 +383,7 @@ fn health_lists_no_more_than_a_thousand_users() {
     );
 }
 
-/// A relay with two clients, of which one has got a message of five bytes.
+/// A relay with two clients, one of which has received a message of five bytes.
 fn relay_with_a_message() -> (Server, [Client; 2]) {
     let server = relay();
     let mut clients = ["/ws/ada", "/ws/bob"].map(|path| server.open(path));
@@ -467,7 +466,7 @@ fn the_benchmark_has_results_for_programs_and_both_reports() {
             .as_f64()
             .expect("a number")
     };
-    // One delivery: all of them are about it, in buckets but for the average.
+    // One delivery: all figures describe it, rounded to buckets except for the average.
     assert!(latency("avg") > 0.0 && latency("avg") <= latency("max"));
     assert!(
         ["min", "p50", "p99"]
@@ -476,7 +475,7 @@ fn the_benchmark_has_results_for_programs_and_both_reports() {
     );
 }
 
-/// What the earlier relay died of.
+/// This crashed the earlier relay.
 #[test]
 fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
     let mut config = config(2);
@@ -494,7 +493,7 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
         assert_eq!(carol.frame().payload[0], (sent - 1) as u8);
         closed() == 1
     });
-    // Its socket lingers, its name does not.
+    // Its socket lingers, but its name is free.
     let mut ada = server.open("/ws/ada");
     bob.text("you are back");
     for client in [&mut ada, &mut carol] {
@@ -540,7 +539,7 @@ fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
     }
 }
 
-/// The page of the earlier relay sends no origin that a relay could know, and no subprotocol.
+/// The earlier relay's page sends an unknown origin and no subprotocol.
 #[test]
 fn a_browsers_upgrade_from_any_origin_is_let_in() {
     let server = relay();

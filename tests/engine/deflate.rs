@@ -1,4 +1,4 @@
-//! permessage-deflate over real sockets: who gets which form, what is made once, what is refused.
+//! permessage-deflate over real sockets: the form for each client, shared work, refusals.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn words(number: usize) -> String {
     format!("{number:06} {}", "the same again, ".repeat(20 + number % 7))
 }
 
-/// Bytes that nothing makes smaller.
+/// Incompressible bytes.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -141,7 +141,7 @@ fn members_with_and_without_deflate_get_the_same_messages_in_one_order() {
         match (number % 3, client.deflated_frames) {
             (0, None) => {}
             (1, Some(deflated)) => assert!(deflated > 100, "{deflated}"),
-            // Only runs of small messages alone fit the window.
+            // Only runs of small messages fit the window.
             (_, Some(deflated)) => assert!(deflated < 300, "{deflated}"),
             (_, None) => unreachable!(),
         }
@@ -182,7 +182,7 @@ fn saved_bytes_are_what_the_sockets_were_spared() {
     let mut clients = [open(&server, ""), open(&server, ""), server.open("/")];
     let mut plain_bytes = 0;
     for number in 0..10 {
-        // Two frames in one run, of which one stays as it is.
+        // Two frames in one run, one of which is not compressed.
         let both = [words(number), format!("short {number}")];
         let frames = both.each_ref().map(|text| frame(TEXT, text.as_bytes()));
         clients[0].send(&frames.concat());
@@ -214,7 +214,7 @@ fn nothing_is_compressed_where_nobody_can_use_it() {
         }
     };
     publish(&mut clients, 1);
-    // One that came and went.
+    // A client that has left.
     let mut gone = open(&server, "");
     gone.round_trip();
     drop(gone);
@@ -238,7 +238,7 @@ fn what_never_becomes_smaller_is_hardly_ever_tried() {
         let audio = noise(number + 1, 400);
         client.send(&frame(BINARY, &audio));
         assert_eq!(client.frame().payload, audio);
-        // Text of the same room is compressed all the while.
+        // Text of the same room is compressed all the time.
         client.text(&words(number as usize));
         assert_eq!(client.expect_text(), words(number as usize));
     }
@@ -340,7 +340,7 @@ fn rsv1_is_a_protocol_error_where_nothing_was_agreed_on() {
 fn what_cannot_be_inflated_closes_its_sender_alone() {
     let server = hub(1);
     let mut other = open(&server, "");
-    // A hundred megabytes in a hundred kilobytes, where one is allowed.
+    // A hundred megabytes in a hundred kilobytes, with a limit of one megabyte.
     let bomb = compressed(&vec![0; 100 << 20]);
     assert!(bomb.len() < 120_000);
     for (kind, payload, code, reason) in [
@@ -378,12 +378,12 @@ fn many_bombs_behind_a_handshake_are_inflated_turn_by_turn() {
     assert_eq!(client.answer().status, 101);
     client.expect_close(1000);
     assert_eq!(server.sum(|stats| stats.inflated.get()), 50);
-    // Each of them is worth more than one connection may have of a turn.
+    // Each of them costs more than one connection may have of a turn.
     assert!(server.sum(|stats| stats.turns.buckets().map(|(_, count)| count).sum()) >= 50);
     server.expect_empty();
 }
 
-/// Answers every message to its sender alone, with `session.send`.
+/// Answers every message to its sender only, with `session.send`.
 struct Direct;
 
 impl Endpoint for Direct {
@@ -430,7 +430,7 @@ fn messages_to_one_connection_and_from_handles_are_compressed_too() {
     assert_eq!(compressions(&server), [4, 0]);
 }
 
-/// Number and noise of two hex digits a byte: it becomes smaller, but not by much.
+/// A number and noise of two hex digits per byte: it compresses, but not by much.
 fn slow_text(number: usize) -> String {
     let noise = noise(number as u64 + 1, 800);
     let hex: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -476,7 +476,7 @@ fn slow_clients_lose_whole_deflated_frames_by_every_policy() {
                 texts
             }
             _ => {
-                // Room again: this one gets through whatever the policy.
+                // There is room again: this one gets through under every policy.
                 let dropped = server.sum(|stats| stats.dropped_frames.get()) as usize;
                 (dropped..MESSAGES).map(|_| stalled.expect_text()).collect()
             }

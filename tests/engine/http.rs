@@ -1,4 +1,4 @@
-//! The HTTP edge: what is refused and how, what is answered and with which headers.
+//! The HTTP edge: refusals, answers and headers.
 
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::{Server, eventually, settings};
 /// The body of `/large`.
 const LARGE_BYTES: usize = 8 << 20;
 
-/// Answers with method, path and body of the request; takes every WebSocket.
+/// Answers with method, path and body of the request; accepts every WebSocket.
 struct Mirror;
 
 impl Endpoint for Mirror {
@@ -43,7 +43,7 @@ impl Service for Mirror {
     }
 }
 
-/// A mirror at `/` and below, and a hub, which answers no POST, at `/hub`.
+/// A mirror at `/` and below, and a hub, which accepts no POST, at `/hub`.
 fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     let mut settings = settings();
     settings.head_bytes = 4_096;
@@ -59,13 +59,12 @@ fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     })
 }
 
-/// A request with these lines behind the request line, and nothing behind the head.
+/// A request with these lines after the request line, and nothing after the head.
 fn request(line: &str, headers: &str) -> String {
     format!("{line}\r\nHost: test\r\n{headers}\r\n")
 }
 
-/// What is refused: a name, the request, and the status of the answer, behind which the stream
-/// ends.
+/// A refusal: a name, the request, and the status of the answer, after which the stream ends.
 type Refused = (&'static str, String, u16);
 
 fn post(headers: &str) -> String {
@@ -76,7 +75,7 @@ fn get(headers: &str) -> String {
     request("GET / HTTP/1.1", headers)
 }
 
-/// Two readers could find the end of the body at different places.
+/// Two parsers could find the end of the body at different places.
 fn ambiguous_bodies() -> Vec<Refused> {
     vec![
         (
@@ -109,7 +108,7 @@ fn ambiguous_bodies() -> Vec<Refused> {
     ]
 }
 
-/// Two readers could find different headers, or another host.
+/// Two parsers could find different headers, or another host.
 fn ambiguous_heads() -> Vec<Refused> {
     vec![
         ("a folded line", get("X: a\r\n b\r\n"), 400),
@@ -173,7 +172,7 @@ fn bad_upgrades() -> Vec<Refused> {
     ]
 }
 
-/// Nothing that is done here, or too much of it.
+/// Unsupported, or over a limit.
 fn out_of_bounds() -> Vec<Refused> {
     vec![
         ("another expectation", post("Expect: 200-maybe\r\n"), 417),
@@ -228,7 +227,7 @@ fn what_is_ambiguous_or_out_of_bounds_is_refused_and_the_connection_ends() {
     .concat();
     for (name, request, status) in &rows {
         let mut client = Client::connect(server.address);
-        // What is behind it in the packet must not be taken for a request.
+        // The bytes after it in the packet must not be parsed as a request.
         let smuggled = "GET /in/smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
         client.send((request.clone() + smuggled).as_bytes());
         let answer = client.answer();
@@ -324,7 +323,7 @@ fn a_body_is_invited_once_where_it_would_be_accepted() {
     assert_eq!(client.answer().status, 100);
     client.send(b"2\r\nhi\r\n0\r\n\r\n");
     assert_eq!(client.answer().body, b"POST /in/a hi");
-    // Who did not wait, or has nothing to send, is not invited.
+    // A client that did not wait, or has nothing to send, gets no 100.
     client.send((expecting("POST /in/a HTTP/1.1", 4) + "body").as_bytes());
     assert_eq!(client.answer().body, b"POST /in/a body");
     client.send((expecting("POST /in/a HTTP/1.1", 4) + "bo").as_bytes());
@@ -391,7 +390,7 @@ fn head_has_the_headers_of_get_and_no_body() {
             }
             assert!(head.header("date").is_some());
         }
-        // Nothing but what was asked for is on the connection.
+        // The connection carries nothing but the requested answers.
         client.send(upgrade("/").as_bytes());
         assert_eq!(client.answer().status, 101, "{path}");
     }
@@ -446,7 +445,7 @@ fn a_client_that_reads_slowly_gets_the_whole_of_its_answer() {
             let count = client.stream.read(&mut buffer).expect("more of the answer");
             assert!(count > 0, "cut short after {received} bytes");
             received += count;
-            // All of it takes several times as long as a deadline.
+            // All of it takes several deadlines.
             let due = Duration::from_secs(3).mul_f64(received as f64 / LARGE_BYTES as f64);
             while began.elapsed() < due {
                 pace.round_trip();

@@ -1,4 +1,4 @@
-//! Pings, and clients of which nothing is heard.
+//! Pings, and silent clients.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn hub(ping_ms: u64, pong_ms: u64) -> Server {
     Server::hub(settings(), endpoint)
 }
 
-/// The place of `ping_timeout` among the reasons.
+/// The index of `ping_timeout` among the reasons.
 const PING_TIMEOUT: usize = 7;
 
 #[test]
@@ -74,7 +74,7 @@ fn silence_is_closed_and_said_to_be_so() {
 
 #[test]
 fn any_frame_is_a_sign_of_life() {
-    // No pings at all: only what the client says by itself keeps it.
+    // No pings at all: only the client's own messages keep it.
     let server = hub(0, 500);
     let mut talks = server.open("/talks");
     let mut pongs = server.open("/pongs");

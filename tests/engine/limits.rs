@@ -1,4 +1,4 @@
-//! Every bound from outside: what is over it is refused, and what is within is not disturbed.
+//! Every limit from outside: input over it is refused, and input within it is not affected.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn a_path_that_is_too_long_for_a_room_is_1008() {
     server.expect_empty();
 }
 
-/// Joins the room that a message names, and says what came of it.
+/// Joins the room that a message names, and reports the result.
 struct Joiner;
 
 impl Endpoint for Joiner {
@@ -137,7 +137,7 @@ fn over_the_bound_for_partial_messages_the_largest_goes() {
     let mut small = server.open("/small");
     small.send(&fragment(TEXT, &[b's'; 1_000]));
     small.round_trip();
-    // Those that are told to go keep their end of the stream open: they must not count any more.
+    // Closing clients keep their end of the stream open: they must not count any more.
     let mut gone = Vec::new();
     for round in 0..4 {
         let mut medium = server.open("/medium");
@@ -175,7 +175,7 @@ fn a_message_that_is_not_finished_in_time_is_1008() {
         assert_eq!(client.expect_close(1008), "timeout: message not finished");
         client.expect_end();
     }
-    // Neither is one closed that has finished what it began.
+    // Nor is a client closed that has completed its message.
     idle.text("done");
     assert_eq!(idle.expect_text(), "done");
     idle.round_trip();

@@ -1,4 +1,4 @@
-//! Listeners of every kind beside each other.
+//! Listeners of every kind, side by side.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ fn on(listen: Vec<Listen>) -> Server {
     Server::hub(settings, EndpointSettings::default())
 }
 
-/// Why an engine does not start, with all that is behind that.
+/// Why an engine does not start, with the whole chain of causes.
 fn refusal(listen: Listen) -> String {
     let mut settings = settings();
     settings.listen = vec![listen];
@@ -136,7 +136,7 @@ fn a_bind_that_fails_names_the_listener() {
     assert!(refusal(address.into()).starts_with(&format!("cannot listen on {address}: ")));
 }
 
-/// Says which shard it is on.
+/// Reports its shard.
 struct ShardNumber;
 
 impl Endpoint for ShardNumber {
@@ -183,7 +183,7 @@ fn inherited_listeners_serve_on_all_shards() {
     eventually("they are gone", || server.view.connections() == 0);
     assert!(server.stop());
     assert!(path.exists(), "the file is not ours");
-    // Who comes now waits for a successor instead of being turned away.
+    // A new client waits for a successor instead of being refused.
     let waiting = std::net::TcpStream::connect(address).expect("the queue is still there");
     let (_accepted, peer) = still_held.accept().expect("it waited");
     assert_eq!(peer, waiting.local_addr().expect("its address"));

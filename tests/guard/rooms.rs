@@ -1,4 +1,4 @@
-//! What a token says about rooms, held by the hub: joining is reading, publishing is writing.
+//! A token's rooms, enforced by the hub: joining is reading, publishing is writing.
 
 use corecast::engine::CloseReason;
 use corecast::guard::token::NewToken;
@@ -31,7 +31,7 @@ fn a_room_that_the_token_does_not_name_is_403() {
         ("/chat", 403),
         ("/", 403),
         ("/other", 403),
-        // Names of rooms are taken as sent, by the hub and by the guard.
+        // The hub and the guard take room names as sent.
         ("/%63hat/a", 403),
     ] {
         let before = refused(&server, guard::FORBIDDEN);

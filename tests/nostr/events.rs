@@ -107,7 +107,7 @@ fn ephemeral_events_are_sent_and_not_stored() {
     assert_eq!(writer.query(&[json!({"kinds": [20_001]})]), [""; 0]);
 }
 
-/// Makes a wrong text of an event.
+/// Makes an invalid text of an event.
 type Spoil<'s> = &'s dyn Fn(&Event) -> String;
 
 #[test]
@@ -304,7 +304,7 @@ fn an_event_expires() {
     });
 }
 
-/// Past what a shard verifies at once, its clients are not read, and nothing is lost.
+/// Over a shard's verification limit its clients are not read, and nothing is lost.
 #[test]
 fn a_flood_of_events_is_taken_to_the_last() {
     let relay = Relay::start();

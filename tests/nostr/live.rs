@@ -155,7 +155,7 @@ fn who_does_not_read_is_told_and_closed_and_others_get_it_all() {
     );
 }
 
-/// A slow reader gets its stored events a page at a time, as fast as it reads, and then the rest.
+/// A slow reader gets its stored events page by page, as fast as it reads, and then the rest.
 #[test]
 fn who_reads_slowly_gets_all_that_is_stored() {
     let relay = Relay::start();

@@ -1,4 +1,4 @@
-//! Delayed pushes: when they come, to whom, and how they are listed, cancelled and bounded.
+//! Delayed pushes: their time and receivers, and how they are listed, cancelled and limited.
 
 use corecast::config::{EndpointConfig, EndpointKind};
 
@@ -14,7 +14,7 @@ fn text(answer: Answer) -> String {
     String::from_utf8(answer.body).expect("UTF-8")
 }
 
-/// The numbers of the pushes in an answer, as they stand there.
+/// The numbers of the pushes in an answer, in order.
 fn ids(body: &str) -> Vec<String> {
     let parts = body.split("\"id\":\"").skip(1);
     parts
@@ -203,7 +203,7 @@ fn pending_pushes_are_bounded_in_number_and_taken_all_or_none() {
     };
     let push = delayed("e", 3_600, "me");
     let id = schedule(&relay, &push);
-    // Not even what is for now goes out where the rest has no room.
+    // Not even the immediate part is sent if there is no room for the rest.
     let now = "{\"event_name\":\"now\",\"token\":\"me\"}";
     full(&format!("[{now},{push},{push},{push}]"));
     me.round_trip();

@@ -1,4 +1,4 @@
-//! Who is in which group: over all shards, and when clients say who they are.
+//! Membership of groups: over all shards, and when clients identify themselves.
 
 use crate::support::client::{Client, TEXT, frame as client_frame};
 use crate::support::eventually;
@@ -30,7 +30,7 @@ fn a_push_reaches_members_on_all_shards() {
         view.shards().all(|stats| stats.open.get() > 0),
         "both shards have some"
     );
-    // Each of these comes in on a connection of its own, by turns on each shard.
+    // Each of these uses a connection of its own, alternating between shards.
     for _ in 0..8 {
         relay.push_to(&to("USER_123"), members.len());
         members

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants, byte by byte, and reads whole frames.
+//! A client that sends exact bytes, and reads whole frames.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -111,7 +111,7 @@ impl Answer {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     received: Vec<u8>,
-    /// How many frames came deflated; `None`: that was not agreed on.
+    /// The number of deflated frames; `None` without the extension.
     pub(crate) deflated_frames: Option<usize>,
     /// The bytes of all frames that came, headers included.
     pub(crate) frame_bytes: usize,
@@ -144,7 +144,7 @@ impl Client {
         Client::from(TcpStream::connect(address).expect("a connection"))
     }
 
-    /// Connects from 127.0.0.`last`, which is an address of this machine on Linux alone.
+    /// Connects from 127.0.0.`last`, which is an address of this machine only on Linux.
     pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let own = SocketAddr::from(([127, 0, 0, last], 0));
@@ -169,7 +169,7 @@ impl Client {
         Client::connect(address).upgraded(path)
     }
 
-    /// Asks for the upgrade and expects it.
+    /// Requests the upgrade and expects it.
     pub(crate) fn upgraded(mut self, path: &str) -> Client {
         self.send(upgrade(path).as_bytes());
         let answer = self.answer();
@@ -177,7 +177,7 @@ impl Client {
         self
     }
 
-    /// Opens a WebSocket with permessage-deflate and whatever parameters are given.
+    /// Opens a WebSocket with permessage-deflate and these parameters.
     pub(crate) fn deflating(mut self, path: &str, parameters: &str) -> Client {
         let offer = format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n");
         self.send(upgrade_with(path, &offer).as_bytes());
@@ -207,8 +207,8 @@ impl Client {
         self.send(&frame(CLOSE, &close_payload(code, "")));
     }
 
-    /// Sends a ping and waits for its pong: everything that came before it, to this connection or
-    /// to others of the same shard, has been read then.
+    /// Sends a ping and waits for its pong: then everything sent before, on this connection or
+    /// others of the same shard, has been read.
     pub(crate) fn round_trip(&mut self) {
         self.send(&frame(PING, b"round trip"));
         assert_eq!(
@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    /// The next answer to a request; `None` where the stream ends instead.
+    /// The next answer to a request; `None` if the stream ends instead.
     pub(crate) fn try_answer(&mut self) -> Option<Answer> {
         let mut answer = Answer::of(self.try_head()?);
         let length = answer
@@ -288,13 +288,13 @@ impl Client {
         self.try_answer().expect("an answer")
     }
 
-    /// The next answer, which is one to HEAD: it has the length of a body and no body.
+    /// The next answer, to a HEAD request: it has the length of a body but no body.
     pub(crate) fn answer_to_head(&mut self) -> Answer {
         let head = self.try_head().expect("an answer");
         Answer::of(head)
     }
 
-    /// The next frame that is no ping, which may come at any time; `None` where the stream ends
+    /// The next frame other than a ping, which may come at any time; `None` if the stream ends
     /// instead.
     pub(crate) fn try_frame(&mut self) -> Option<Frame> {
         loop {
@@ -311,7 +311,7 @@ impl Client {
         }
     }
 
-    /// The frame at the front of what was received, inflated.
+    /// The frame at the front of the received bytes, inflated.
     fn take_frame(&mut self) -> Option<Frame> {
         let (mut frame, len) = parse_frame(&self.received)?;
         if self.received[0] & RSV1 != 0 {
@@ -324,12 +324,12 @@ impl Client {
         Some(frame)
     }
 
-    /// The whole frames that have arrived, pings aside, without waiting for more.
+    /// The whole frames that have arrived, except for pings, without waiting for more.
     pub(crate) fn arrived(&mut self) -> Vec<Frame> {
         self.arrived_by(usize::MAX)
     }
 
-    /// The same, with so many reads of 16 KiB at most.
+    /// The same, with at most this many reads of 16 KiB.
     pub(crate) fn arrived_by(&mut self, mut reads: usize) -> Vec<Frame> {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 16 * 1024];
@@ -353,7 +353,7 @@ impl Client {
         self.try_frame().expect("a frame")
     }
 
-    /// The next frame, which is to be text.
+    /// The next frame, which must be text.
     pub(crate) fn expect_text(&mut self) -> String {
         let frame = self.frame();
         assert_eq!(frame.opcode, TEXT, "{frame:?}");
@@ -376,7 +376,7 @@ impl Client {
         }
     }
 
-    /// Expects a Close frame with this code next, pings and pongs aside. Returns its reason.
+    /// Expects a Close frame with this code next, ignoring pings and pongs. Returns its reason.
     pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let (texts, found, reason) = self.until_close();
         assert_eq!((texts.len(), found), (0, code), "{reason}");

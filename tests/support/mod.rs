@@ -1,5 +1,5 @@
-//! What the tests from outside share: an engine in this process on a free port, a raw client that
-//! says exactly what a test wants, and waiting by polling. Nothing here sleeps for a fixed time.
+//! Shared by the tests from outside: an engine in this process on a free port, a raw client that
+//! sends exact bytes, and waiting by polling. Nothing here sleeps for a fixed time.
 
 #[allow(dead_code, reason = "each test crate uses its part")]
 pub(crate) mod client;
@@ -16,11 +16,11 @@ use corecast::relay::json_error;
 
 use client::Client;
 
-/// For whatever a test waits for: reached only where something is wrong.
+/// For every wait of a test: reached only if something is wrong.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Holds a table of what is promised to its second column, the names of tests: each has to be in
-/// one of these sources.
+/// Checks the second column of a table of promises, the names of tests: each must be in one of
+/// these sources.
 #[allow(dead_code, reason = "each test crate uses its part")]
 pub(crate) fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
     for (row, test) in rows {
@@ -33,7 +33,7 @@ pub(crate) fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
     }
 }
 
-/// Polls until `holds`. `what` is said where that does not happen.
+/// Polls until `holds`; the failure names `what`.
 pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
     assert!(polled(holds), "not in time: {what}");
 }
@@ -60,7 +60,7 @@ pub(crate) fn settings() -> Settings {
     settings
 }
 
-/// A config for tests: loopback, free ports, no metrics, so many shards.
+/// A configuration for tests: loopback, free ports, no metrics, this many shards.
 pub(crate) fn config(shards: u16) -> Config {
     let mut config = Config::default();
     config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -111,7 +111,7 @@ impl Server {
         })
     }
 
-    /// A hub as it comes, on one shard.
+    /// A hub with its defaults, on one shard.
     pub(crate) fn default_hub() -> Server {
         Server::hub(settings(), EndpointSettings::default())
     }
@@ -120,7 +120,7 @@ impl Server {
         self.engine.as_ref().expect("a running engine")
     }
 
-    /// Stops it as a signal would. Returns whether everybody went in time.
+    /// Stops it like a signal. Returns whether all clients were closed in time.
     pub(crate) fn stop(mut self) -> bool {
         self.engine.take().is_some_and(Engine::stop)
     }
@@ -135,7 +135,7 @@ impl Server {
         Client::open(self.address, path)
     }
 
-    /// Waits until no connection is left: every gauge is at zero then.
+    /// Waits until no connection is left: then every gauge is zero.
     pub(crate) fn expect_empty(&self) {
         eventually("all connections gone", || self.view.connections() == 0);
         eventually("all gauges at zero", || {

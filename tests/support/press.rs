@@ -1,4 +1,4 @@
-//! An endpoint that gives each of its clients the same bodies behind a head of the client's own.
+//! An endpoint that sends all its clients the same bodies, each after the client's own head.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use corecast::fanout::{ConnectionId, Recipients};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 
-/// What the first byte of a message asks for; the rest is what is sent.
+/// The first byte of a message is the command; the rest is sent.
 pub(crate) const EVENT: u8 = b'e';
 pub(crate) const TO_ROOM: u8 = b'r';
 pub(crate) const ANSWERED: u8 = b'a';
@@ -34,17 +34,17 @@ impl Local for Readers {
     }
 }
 
-/// The head that a client gets its events with: of one length for most.
+/// The head of a client's events: of one length for most.
 pub(crate) fn head_of(id: ConnectionId) -> String {
     format!("event for {id:>12}: ")
 }
 
-/// The name by which a client is told who it is: the first message.
+/// The name that a client is told in its first message.
 fn name_of(id: ConnectionId) -> String {
     format!("you are {id}")
 }
 
-/// The head, from what a client was told.
+/// The head, from the client's first message.
 pub(crate) fn head_told(text: &str) -> String {
     let id = text.strip_prefix("you are ").expect("a name");
     head_of(id.parse().expect("an id"))

@@ -14,7 +14,7 @@ use super::eventually;
 pub(crate) struct Relay {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// Where its metrics are.
+    /// The address of its metrics.
     pub(crate) admin: SocketAddr,
     /// All addresses, in the order of the configuration.
     pub(crate) addresses: Vec<SocketAddr>,
@@ -22,12 +22,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts it with these arguments behind those that every test needs.
+    /// Starts it with these arguments after those that every test needs.
     pub(crate) fn start(arguments: &[&str]) -> Relay {
         Relay::start_by(&[], arguments)
     }
 
-    /// The same by way of another program, whose arguments come first.
+    /// The same through another program, whose arguments come first.
     pub(crate) fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
         let mut child = spawn(by, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -41,7 +41,7 @@ impl Relay {
             }
         };
         let relay = Relay::new(child, addresses);
-        // Whoever does not read its log must not hold it up.
+        // A test that does not read its log must not block it.
         let log = Arc::clone(&relay.log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -51,7 +51,7 @@ impl Relay {
         relay
     }
 
-    /// The same, with a log that goes elsewhere: `log` reads what there is of it.
+    /// The same, with a log elsewhere: `log` reads its current content.
     pub(crate) fn start_logging_to(
         by: &[&str],
         arguments: &[&str],
@@ -81,7 +81,7 @@ impl Relay {
         self.child.id()
     }
 
-    /// How many lines of its log have `text` in them, those before it listened aside.
+    /// The number of lines of its log that contain `text`, not counting those before it listened.
     pub(crate) fn logged(&self, text: &str) -> usize {
         let log = self.log.lock().expect("a log");
         log.iter().filter(|line| line.contains(text)).count()
@@ -125,11 +125,12 @@ fn spawn(by: &[&str], arguments: &[&str]) -> Child {
         .expect("the binary runs")
 }
 
-/// Where a relay listens, Unix sockets aside, and where its metrics are, which its log says last.
+/// The addresses on which a relay listens, except for Unix sockets, and that of its metrics, which
+/// it logs last.
 fn addresses_in(log: &str) -> Option<(Vec<SocketAddr>, SocketAddr)> {
     let addresses = |of: &str| -> Vec<SocketAddr> {
         let lines = log.split_inclusive('\n').filter(|line| line.contains(of));
-        // A line that has no end yet is not whole.
+        // A line without an end is not complete yet.
         let places = lines.filter_map(|line| line.strip_suffix('\n')?.split_once("address="));
         places.filter_map(|(_, place)| place.parse().ok()).collect()
     };

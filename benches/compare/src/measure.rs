@@ -284,10 +284,7 @@ impl Lab {
         let deadline = Instant::now() + IDLE_PATIENCE;
         while procfs::open_files(server.pid())? < before + clients as usize {
             pause(&self.generator.interrupt)?;
-            ensure!(
-                Instant::now() < deadline,
-                "{clients} connections failed"
-            );
+            ensure!(Instant::now() < deadline, "{clients} connections failed");
         }
         // The last ones are accepted, but not upgraded yet.
         self.idle_again(server)?;

@@ -57,8 +57,7 @@ fn run(name: &str, times: u64) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let work = work::ALL.iter().find(|(each, _)| *each == name);
-    work.with_context(|| format!("unknown name {name:?}"))?
-        .1();
+    work.with_context(|| format!("unknown name {name:?}"))?.1();
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,4 @@
-//! Every model holds, and each of them fails where the protocol lacks what it rests on.
+//! Every model holds, and each fails if an essential part of the protocol is left out.
 
 use model::blocked::{self, LastLook};
 use model::{check, check_without_fences, closed, join, wake};
