@@ -1,8 +1,8 @@
 //! The decoder against tungstenite's own reader: the same bytes, cut differently, must give the
 //! same items and the same verdict.
 //!
-//! The two differ on purpose, and in [`DIFFERENCES`] alone: each row is read by both, so that a
-//! difference that is no more, here or there, is noticed.
+//! The two differ only in the intended [`DIFFERENCES`]: both read each row, so a difference that
+//! has disappeared on either side is noticed.
 
 #[path = "../fuzz/src/pieces.rs"]
 mod pieces;
@@ -23,7 +23,7 @@ use readers::{Event, LIMITS, Verdict, compare, read_with_ours, read_with_tungste
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
-/// A stream of bytes that the two read differently, and why that is as it should be.
+/// A stream of bytes that the two read differently, and the reason.
 struct Difference {
     what: &'static str,
     why: &'static str,
@@ -128,12 +128,12 @@ fn what_is_documented_as_different_is_different() {
             (code, we.events) != (they.verdict, they.events),
             "{what}: no difference"
         );
-        // And the comparison knows it.
+        // The comparison accepts it too.
         compare(bytes, (&[], &[]), false);
     }
 }
 
-/// A frame as a client sends it, or as one that is broken does.
+/// A frame as sent by a correct or a broken client.
 #[derive(Clone, Debug)]
 struct Sent {
     first: u8,
@@ -141,7 +141,7 @@ struct Sent {
     key: [u8; 4],
     /// Bytes of the extended length: 0, 2 or 8; `None` for the shortest form.
     length_form: Option<usize>,
-    /// What the header says where that is not the payload's length.
+    /// The header's length if it is not the payload's.
     claimed_len: Option<u64>,
     payload: Vec<u8>,
 }
@@ -167,7 +167,7 @@ impl Sent {
             _ => 8,
         };
         let mask_bit = if self.is_masked { 0x80 } else { 0 };
-        // A longer form than needed can be asked for, a shorter one would be another length.
+        // A longer form than needed can be requested; a shorter one would be another length.
         let (mark, extended) = match self.length_form.unwrap_or(shortest).max(shortest) {
             0 => (len as u8, &[][..]),
             2 => (126, &len.to_be_bytes()[6..]),
@@ -286,7 +286,7 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![vec(1..20usize, 1..8), vec(1..900usize, 0..8)]
 }
 
-/// One offence in an otherwise good frame.
+/// One offence in an otherwise valid frame.
 #[derive(Clone, Debug)]
 enum Offence {
     ReservedBit(u8),
@@ -403,7 +403,7 @@ proptest! {
     }
 }
 
-/// Where a length takes another form, and anything else.
+/// Lengths around the changes of form, and any others.
 fn frame_len() -> impl Strategy<Value = usize> {
     prop_oneof![
         0..=300usize,
@@ -413,7 +413,7 @@ fn frame_len() -> impl Strategy<Value = usize> {
     ]
 }
 
-/// Bytes that are text too, and different enough to tell places apart.
+/// Bytes that are also text, and different enough to identify positions.
 fn payload(len: usize, seed: u8) -> Vec<u8> {
     (0..len)
         .map(|at| (at * 7 + at / 128 + usize::from(seed)) as u8 & 0x7F)

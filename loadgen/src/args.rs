@@ -162,7 +162,7 @@ pub struct Args {
     #[arg(long)]
     pub binary: bool,
 
-    /// Who gets a message: everybody in the room, everybody but its publisher, only its publisher
+    /// Receivers of a message: everybody in the room, everybody but its publisher, only its publisher
     /// (an echo server), or nobody (only sending is measured) [default: all]
     #[arg(long, value_enum)]
     pub expect: Option<Expect>,

@@ -11,7 +11,7 @@ use crate::report::{Bound, RelayReport, Step, Summary, Walk};
 
 /// The most steps before the confirmation.
 const STEPS_MAX: usize = 100;
-/// A rate has failed after this many failures: one may be a hiccup of the machine.
+/// A rate has failed after this many failures: one may be an outlier of the machine.
 const FAILURES: u32 = 2;
 /// Below a rate that failed, a rate must meet the target this many times.
 const SUCCESSES: u32 = 2;

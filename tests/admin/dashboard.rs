@@ -1,4 +1,4 @@
-//! The dashboard's figures, and who may see them.
+//! The dashboard's figures, and access to them.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -37,7 +37,7 @@ fn guarded() -> Config {
     config
 }
 
-/// Asks for `path` with more headers, the host's name among them.
+/// Requests `path` with additional headers, including the host's name.
 fn ask_with(to: SocketAddr, path: &str, headers: &str) -> Reply {
     let mut client = Client::connect(to);
     client.send(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes());
@@ -58,7 +58,7 @@ fn parse(text: &str) -> Snapshot {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Connects to the stream; an error is the status that it was refused with.
+/// Connects to the stream; an error is the status of the refusal.
 fn watch(to: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
     let request = format!("ws://{to}/dashboard/stream").into_client_request();
     let mut request = request.expect("a request");
@@ -381,7 +381,7 @@ fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
         refused.body
     );
     assert_eq!(with(TOKEN).status, 200);
-    // Who shows nothing guesses nothing.
+    // A request without a token does not count as a guess.
     assert_eq!(
         ask_with(relay.admin(), FIGURES[1], "Host: x\r\n").status,
         401
@@ -397,7 +397,7 @@ fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered
         let refused = watch(relay.admin(), &[("Origin", other)]);
         assert_eq!(refused.err(), Some(403), "{other}");
     }
-    // A name that somebody else's DNS makes point here is in the Host of such a page's requests.
+    // A page under a name that a foreign DNS points here sends that name as its Host.
     let rebound = "Host: evil.example\r\n";
     for path in FIGURES.iter().chain(&FILES) {
         assert_eq!(ask_with(relay.admin(), path, rebound).status, 403, "{path}");
@@ -422,7 +422,7 @@ fn without_a_token_nothing_is_shown_through_a_proxy() {
             assert!(reply.body.contains("admin.token"), "{path} {said}");
         }
     }
-    // As nginx asks that was told nothing.
+    // Like a request of an nginx without a configured Host.
     let mut client = Client::connect(relay.admin());
     client.send(b"GET /dashboard/config HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert_eq!(client.reply("GET").status, 403);
@@ -447,7 +447,7 @@ fn a_browser_here_that_comes_by_a_foreign_name_reads_no_figures_and_scrapers_do(
             assert_eq!(reply.status, status, "{path} {headers}");
         }
     }
-    // Probes say nothing, and always answer; the relay's own listener is for pages of any name.
+    // Probes reveal nothing, and always answer; the relay's own listener accepts pages of any name.
     let rebound = format!("Host: evil.example\r\n{browser}");
     for (to, path) in [
         (relay.admin(), "/livez"),
@@ -504,7 +504,7 @@ fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
         let engine = relay.engine.as_mut().expect("it runs");
         engine.reload(builder).expect("reloaded");
     };
-    // The same token, and who looks stays.
+    // The same token, so the viewer stays.
     let mut same = guarded();
     same.admin.addresses = true;
     reload(&same);
@@ -515,7 +515,7 @@ fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
     reload(&other);
     assert_eq!(status(&relay, TOKEN), 401);
     assert_eq!(status(&relay, "another-token-of-ours"), 200);
-    // Who came in by the one that is gone goes.
+    // A viewer with the removed token is closed.
     let close = loop {
         match watcher.read().expect("a snapshot or a Close") {
             Message::Text(_) => {}
@@ -608,7 +608,7 @@ fn top_has_a_terminal_to_itself_until_q_is_pressed() {
     let (sender, pieces) = channel();
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
-        // Ends with an error (EIO) when the last one who has it open is gone.
+        // Ends with an error (EIO) when the last open handle of the other end is gone.
         while let Ok(read) = screen.read(&mut piece)
             && sender.send(piece[..read].to_vec()).is_ok()
         {}

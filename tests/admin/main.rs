@@ -1,5 +1,5 @@
-//! Health and metrics from outside: real sockets, a relay in this process, WebSocket clients that
-//! others wrote.
+//! Health and metrics from outside: real sockets, a relay in this process, and other
+//! implementations' WebSocket clients.
 
 mod dashboard;
 mod exposition;
@@ -20,7 +20,7 @@ use exposition::Scrape;
 use http::{Client, DEADLINE, ask, poll};
 use tungstenite::{Message, WebSocket};
 
-/// A config for tests: loopback, free ports, two shards, nothing sent that nobody asked for.
+/// A configuration for tests: loopback, free ports, two shards, and nothing sent without a request.
 fn config() -> Config {
     let mut config = Config::default();
     config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -37,7 +37,7 @@ fn config() -> Config {
 struct Relay {
     engine: Option<Engine>,
     main: SocketAddr,
-    /// The admin listener, where there is one.
+    /// The admin listener, if there is one.
     admin: Option<SocketAddr>,
 }
 
@@ -84,7 +84,7 @@ impl Drop for Relay {
     }
 }
 
-/// Asks for a WebSocket; an error is the status that it was refused with.
+/// Requests a WebSocket; an error is the status of the refusal.
 fn try_join(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, u16> {
     let stream = TcpStream::connect(to).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -97,7 +97,7 @@ fn try_join(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, u16> {
     }
 }
 
-/// Sends a text and waits until all of `clients` have it, the sender included.
+/// Sends a text and waits until all of `clients` have it, including the sender.
 fn relay_text(clients: &mut [WebSocket<TcpStream>], text: &str) {
     clients[0].send(Message::text(text)).expect("sent");
     for client in clients {
@@ -105,7 +105,7 @@ fn relay_text(clients: &mut [WebSocket<TcpStream>], text: &str) {
     }
 }
 
-/// Opens a connection, and says whether somebody listens.
+/// Opens a connection, and returns whether anything listens.
 fn listens(to: SocketAddr) -> bool {
     TcpStream::connect(to).is_ok()
 }
@@ -115,7 +115,7 @@ fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
     let relay = Relay::start(&config());
     assert_eq!(ask(relay.admin(), "GET", "/x").status, 404);
     assert_eq!(ask(relay.admin(), "GET", "/metrics/x").status, 404);
-    // Metrics are no business of the main listener: the path is a room like any other.
+    // The main listener has no metrics: the path is a room like any other.
     assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);
 }
 

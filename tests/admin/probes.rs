@@ -60,7 +60,7 @@ fn before_a_shutdown_the_relay_is_not_ready_but_goes_on() {
     assert!(!crate::listens(relay.main) && !crate::listens(relay.admin()));
 }
 
-/// Does what no endpoint may: it waits, until the test lets it go on.
+/// Blocks, which endpoints must not, until the test releases it.
 struct Stuck(Mutex<Receiver<()>>);
 
 impl Endpoint for Stuck {
@@ -101,10 +101,10 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
     ask_until(relay.admin(), "/livez", 200);
 }
 
-/// More than the admin listener takes of one address or of all.
+/// More than the admin listener accepts from one address or in all.
 const CROWD: usize = 300;
 
-/// Connections that have asked once and are idle.
+/// Idle connections that have sent one request.
 fn crowd(relay: &Relay) -> Vec<Client> {
     let each = (0..CROWD).map(|_| {
         let mut client = Client::connect(relay.admin());
@@ -137,7 +137,7 @@ fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
     assert_eq!(asking.reply("GET").status, 200);
     assert!(watching.read().expect("a snapshot").is_text());
     drop(crowd);
-    // If nobody is idle, a busy connection makes room.
+    // If none is idle, a busy connection makes room.
     let busy: Vec<Client> = (0..CROWD)
         .map(|_| {
             let mut client = Client::connect(relay.admin());

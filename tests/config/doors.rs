@@ -13,7 +13,7 @@ fn config(text: &str) -> Config {
     from_file(text).expect("a config")
 }
 
-/// What the endpoints need, in the order of their names.
+/// The needs of the endpoints, in the order of their names.
 fn needs(config: &Config) -> Vec<Need> {
     let endpoints = config.endpoints.values();
     endpoints.map(|each| config.need_of(each)).collect()
@@ -27,7 +27,7 @@ fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_door
         (before.auth.keys.as_deref(), before.api.keys.as_deref()),
         (Some(&[][..]), Some(&[][..]))
     );
-    // What is told is that the list does nothing.
+    // The warning says that the list has no effect.
     let warnings = before.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("auth.keys: an empty list shuts nothing"));
@@ -145,7 +145,7 @@ fn a_secret_that_is_set_to_nothing_is_a_problem_whichever_it_is() {
             assert!(error.contains("a secret is set to nothing"), "{error}");
         }
     }
-    // What says that there is none, and what looks like nothing and is something.
+    // Spellings of no value, and values that look empty but are not.
     for path in &secrets {
         let none = from_all("", &[(&environment_name(path), "null")], &[]);
         assert_eq!(none, Ok(Config::default()), "{path}");
@@ -204,7 +204,7 @@ fn keys_have_scopes_from_every_source_and_a_wrong_one_is_told_without_the_key() 
     );
 }
 
-/// What becomes of `running` where `wanted` is read again.
+/// The result of a reload from `running` to `wanted`.
 fn reloaded(running: &str, wanted: &str) -> Result<Config, String> {
     let reloaded = config(running).reloaded(config(wanted));
     reloaded

@@ -298,7 +298,7 @@ fn what_is_set_for_everybody_holds_for_named_users_too_unless_theirs_is_set() {
         ("limits: {head_bytes: 8KiB}", 10 * MIB, own),
         ("keepalive: {ping: 30s}", 10 * MIB, common),
         ("keepalive: {pong: off}", 10 * MIB, (seconds(30), None)),
-        // A default that does not fit is none.
+        // A default that does not fit is not used.
         ("slow_client: {outbox_bytes: 2MiB}", MIB, own),
         ("limits: {inbound_bytes: 2MiB}", MIB, own),
         (

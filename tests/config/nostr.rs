@@ -27,7 +27,7 @@ fn default_relay() -> EndpointConfig {
     EndpointConfig::new(EndpointKind::Nostr, "/nostr")
 }
 
-/// What is said of a file that loads.
+/// The warnings of a file that loads.
 fn warnings(file: &str) -> Vec<String> {
     from_file(file).expect(file).warnings()
 }
@@ -271,7 +271,7 @@ fn keys_of_a_relay_that_do_not_go_together_are_told_where_one_was_set() {
         assert!(found[0].contains(&at(place)), "{found:?} at {place}");
         assert!(found[0].contains(told), "{found:?} tells {told}");
     }
-    // What is off or of another kind is not looked at.
+    // Disabled endpoints and those of another kind are not checked.
     assert!(from_file(&file("enabled: false, nostr: {auth: {read: true}}")).is_ok());
     assert!(from_file("endpoints: {hub: {nostr: {auth: {read: true}}}}").is_ok());
 }

@@ -1,4 +1,4 @@
-//! What is wrong is said at once, with its place; nothing panics.
+//! All problems are reported at once, with their position; nothing panics.
 
 use corecast::config::{Config, DEMO_PATHS, PAGE_PATHS};
 use proptest::prelude::*;
@@ -90,7 +90,7 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
             "{found:?}"
         );
         assert!(from_file(&at(path, false)).is_ok());
-        // What lies below is free.
+        // Paths below it are free.
         assert!(from_file(&at(&format!("{path}/**"), true)).is_ok());
     }
 }

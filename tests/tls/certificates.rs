@@ -1,4 +1,4 @@
-//! Certificate authorities, and files with what they sign.
+//! Certificate authorities, and files with certificates that they sign.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -50,7 +50,7 @@ impl Authority {
         }
     }
 
-    /// A certificate for `localhost`, good until the end of `year`.
+    /// A certificate for `localhost`, valid until the end of `year`.
     pub(crate) fn server(&self, year: i32) -> Signed {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         self.sign(CertificateParams::new(names).expect("parameters"), year)
@@ -111,7 +111,7 @@ impl Folder {
     }
 }
 
-/// A server's TLS, and the authority that its clients have to know.
+/// A server's TLS, and the authority for its clients.
 pub(crate) fn tls_of(files: &TlsFiles) -> Tls {
     Tls::load(files, SystemTime::now()).expect("files that can be used")
 }

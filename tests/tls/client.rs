@@ -1,4 +1,4 @@
-//! Clients that speak TLS: rustls with tungstenite on top of it, or just records.
+//! Clients over TLS: rustls with tungstenite on top of it, or raw records.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ pub(crate) static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS1
 
 pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// How a client speaks TLS.
+/// A client's TLS configuration.
 pub(crate) fn client_config(
     authority: &Authority,
     version: &'static SupportedProtocolVersion,
@@ -86,7 +86,7 @@ impl Client {
             .expect("the server reads");
     }
 
-    /// The next message that is no ping.
+    /// The next message other than a ping.
     pub(crate) fn message(&mut self) -> Message {
         loop {
             match self.0.read().expect("a message in time") {
@@ -120,11 +120,11 @@ impl Client {
 pub(crate) enum End {
     /// By `close_notify`, then by the end of the TCP stream.
     CloseNotify,
-    /// By the end of the TCP stream alone.
+    /// By the end of the TCP stream only.
     Truncated,
 }
 
-/// Reads up to the end of the stream, whatever comes before it.
+/// Reads up to the end of the stream, and returns everything before it.
 pub(crate) fn read_to_end(stream: &mut Stream) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
     let end = match stream.read_to_end(&mut bytes) {
@@ -139,7 +139,7 @@ pub(crate) fn read_to_end(stream: &mut Stream) -> (Vec<u8>, End) {
     (bytes, end)
 }
 
-/// Finishes the handshake, or says why that is not possible.
+/// Finishes the handshake, or returns why that failed.
 pub(crate) fn shake_hands(stream: &mut Stream) -> Result<(), rustls::Error> {
     let outcome = stream.conn.complete_io(&mut stream.sock);
     // With TLS 1.3 the client is done before the server has looked at its certificate.

@@ -1,4 +1,4 @@
-//! The way in: versions, ALPN, tickets, client certificates, and clients that stop halfway.
+//! Handshakes: versions, ALPN, tickets, client certificates, and clients that stop halfway.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -154,7 +154,7 @@ fn half_a_handshake_and_silence_end_at_the_deadline() {
         let found = refused(&secure, Refusal::HandshakeTimeout);
         assert_eq!(found, counted, "after {end} bytes");
     }
-    // The time for the handshake and that for the request are one.
+    // The handshake and the request share one deadline.
     let mut silent = stream(secure.server.address, &config);
     silent
         .conn
