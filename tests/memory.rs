@@ -317,7 +317,7 @@ fn step(load: Load, random: &mut Random, clients: &mut Clients) {
 }
 
 #[test]
-fn what_is_counted_is_what_is_held() {
+fn counted_memory_matches_held_memory() {
     let _alone = alone();
     let authority = Authority::new("the server's");
     for (seed, load) in SEEDS {

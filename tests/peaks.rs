@@ -121,7 +121,7 @@ fn peak(server: &Server, latecomer: u32, nth: u32) -> Client {
 }
 
 #[test]
-fn what_is_held_returns_when_rooms_and_connections_are_gone() {
+fn memory_is_released_with_rooms_and_connections() {
     raise_open_files();
     let server = start();
     // A few, so that every shard has its permanent state.

@@ -105,7 +105,7 @@ const DIFFERENCES: [Difference; 9] = [
 ];
 
 #[test]
-fn what_is_documented_as_different_is_different() {
+fn documented_differences_still_exist() {
     for Difference {
         what,
         why,
@@ -424,7 +424,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_we_send_is_read_back_in_any_pieces(
+    fn our_frames_are_read_back_in_any_pieces(
         messages in vec((any::<bool>(), frame_len(), any::<u8>()), 1..5),
         sizes in sizes(),
     ) {

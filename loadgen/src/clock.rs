@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timer_wakes_a_poll_each_time_it_is_set_and_no_earlier_than_it_says() {
+    fn a_timer_wakes_a_poll_each_time_and_never_early() {
         let mut poll = Poll::new().expect("a poll");
         let mut timer = Timer::new(poll.registry(), Token(7)).expect("a timer");
         let mut events = Events::with_capacity(4);

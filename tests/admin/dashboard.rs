@@ -208,7 +208,7 @@ fn stalled(relay: &Relay, room: &str) -> TcpStream {
 }
 
 #[test]
-fn who_does_not_read_is_listed_and_its_address_only_where_that_is_wanted() {
+fn lagging_clients_are_listed_and_addresses_on_request() {
     for addresses in [false, true] {
         let mut config = config();
         config.admin.addresses = addresses;
@@ -300,7 +300,7 @@ fn a_relay_for_nostr_has_figures_of_its_own() {
 }
 
 #[test]
-fn without_a_token_it_is_closed_where_others_can_reach_it_and_says_what_to_set() {
+fn a_reachable_dashboard_without_token_is_closed() {
     let mut config = config();
     config.metrics.host = Some("0.0.0.0".parse().expect("an address"));
     let relay = Relay::start(&config);
@@ -360,7 +360,7 @@ fn the_token_opens_it_and_nothing_else_does() {
 }
 
 #[test]
-fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
+fn guesses_get_429_but_the_dashboard_token_still_works() {
     let mut config = guarded();
     config.limits.exempt_networks = Vec::new();
     let relay = Relay::start(&config);
@@ -389,7 +389,7 @@ fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
 }
 
 #[test]
-fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered() {
+fn the_dashboard_stream_refuses_other_origins_and_hosts() {
     let relay = Relay::start(&config());
     let own = format!("http://{}", relay.admin());
     assert!(watch(relay.admin(), &[("Origin", &own)]).is_ok());
@@ -431,7 +431,7 @@ fn without_a_token_nothing_is_shown_through_a_proxy() {
 }
 
 #[test]
-fn a_browser_here_that_comes_by_a_foreign_name_reads_no_figures_and_scrapers_do() {
+fn a_foreign_host_name_blocks_browsers_but_not_scrapers() {
     let relay = Relay::start(&config());
     let browser = "User-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n";
     let scraper = "User-Agent: Prometheus/3.5\r\n";
@@ -479,7 +479,7 @@ fn its_files_go_out_with_a_strict_policy_and_tags() {
 }
 
 #[test]
-fn where_it_is_switched_off_there_is_nothing() {
+fn a_disabled_dashboard_serves_nothing() {
     let mut config = config();
     config.admin.dashboard = false;
     let relay = Relay::start(&config);
@@ -490,7 +490,7 @@ fn where_it_is_switched_off_there_is_nothing() {
 }
 
 #[test]
-fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
+fn a_reload_replaces_the_dashboard_token_at_once() {
     let mut relay = Relay::start(&guarded());
     let status = |relay: &Relay, token: &str| {
         let headers = format!("Host: x\r\nAuthorization: Bearer {token}\r\n");
@@ -541,7 +541,7 @@ fn top(relay: &Relay, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn top_prints_a_snapshot_as_text_or_json_where_there_is_no_terminal() {
+fn without_a_terminal_top_prints_text_or_json() {
     let relay = Relay::start(&config());
     let _client = relay.join("/a");
     for arguments in [&["--once"][..], &[]] {
@@ -556,7 +556,7 @@ fn top_prints_a_snapshot_as_text_or_json_where_there_is_no_terminal() {
 }
 
 #[test]
-fn top_shows_the_token_of_its_config_and_says_why_it_gets_nothing() {
+fn top_uses_the_config_token_and_reports_refusals() {
     let relay = Relay::start(&guarded());
     let set = format!("admin.token={TOKEN}");
     assert_eq!(

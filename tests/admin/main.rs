@@ -111,7 +111,7 @@ fn listens(to: SocketAddr) -> bool {
 }
 
 #[test]
-fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
+fn unknown_admin_paths_get_404_and_hub_paths_426() {
     let relay = Relay::start(&config());
     assert_eq!(ask(relay.admin(), "GET", "/x").status, 404);
     assert_eq!(ask(relay.admin(), "GET", "/metrics/x").status, 404);
@@ -140,7 +140,7 @@ fn pages_take_no_websocket_and_no_other_method() {
 }
 
 #[test]
-fn a_scraper_keeps_its_connection_and_may_ask_for_the_head_alone() {
+fn a_scraper_may_keep_its_connection_and_use_head() {
     let relay = Relay::start(&config());
     let mut client = Client::connect(relay.admin());
     let first = client.ask("GET", "/metrics");
@@ -163,7 +163,7 @@ fn a_scraper_keeps_its_connection_and_may_ask_for_the_head_alone() {
 }
 
 #[test]
-fn without_metrics_nothing_listens_there_and_health_answers_on_the_main_listener() {
+fn without_metrics_health_answers_on_the_main_listener() {
     // A port that was free a moment ago.
     let free = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

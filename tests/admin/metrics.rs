@@ -362,7 +362,7 @@ fn messages_and_deliveries_are_counted_exactly() {
 }
 
 #[test]
-fn connections_are_counted_by_endpoint_for_as_long_as_they_are_open() {
+fn open_connections_are_counted_by_endpoint() {
     let relay = Relay::start(&config());
     let count = |scrape: &Scrape| {
         let of = scrape.by_label("corecast_endpoint_connections");
@@ -487,7 +487,7 @@ fn partial_messages_show_in_the_inbound_bytes() {
 }
 
 #[test]
-fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
+fn a_stalled_client_shows_in_the_outbox_and_then_as_slow() {
     let mut config = config();
     config.slow_client.outbox_bytes = 4 << 20;
     let named = config.endpoints.get_mut("named").expect("built in");

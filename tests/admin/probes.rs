@@ -127,7 +127,7 @@ fn idle_connections_to_the_admin_listener_make_room_for_probes() {
 }
 
 #[test]
-fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
+fn busy_admin_connections_outlive_idle_ones() {
     let relay = Relay::start(&config());
     let mut watching = try_join(relay.admin(), "/dashboard/stream").expect("a WebSocket");
     let mut asking = Client::connect(relay.admin());
@@ -152,7 +152,7 @@ fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn one_address_cannot_take_the_admin_listeners_connections_of_another() {
+fn one_address_cannot_exhaust_the_admin_listener() {
     let relay = Relay::start(&config());
     let mut scraper = Client::connect(relay.admin());
     assert_eq!(scraper.ask("GET", "/metrics").status, 200);
@@ -168,7 +168,7 @@ fn one_address_cannot_take_the_admin_listeners_connections_of_another() {
 }
 
 #[test]
-fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
+fn a_full_relay_answers_only_probes_on_both_listeners() {
     let mut config = config();
     config.limits.connections = ConnectionLimit::Count(1);
     let relay = Relay::start(&config);
@@ -191,7 +191,7 @@ fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
 }
 
 #[test]
-fn a_number_of_connections_that_the_files_do_not_allow_is_cut_to_what_they_do() {
+fn the_connection_limit_is_capped_by_the_open_files() {
     const FILES: usize = 64;
     let mut config = config();
     config.limits.connections = ConnectionLimit::Count(10_000);

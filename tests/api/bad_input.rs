@@ -186,7 +186,7 @@ fn half_a_request_is_answered_when_its_time_is_over() {
 
 /// A client without a key gets the same answer whether a body comes or not.
 #[test]
-fn what_needs_a_key_is_refused_by_its_head() {
+fn a_missing_key_is_refused_before_the_body() {
     let relay = relay(|_| {});
     for (path, own, _) in ROUTES.iter().filter(|(path, ..)| path.starts_with("/api/")) {
         for key in ["", "X-API-KEY: another-key\r\n"] {

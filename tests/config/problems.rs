@@ -96,7 +96,7 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
 }
 
 #[test]
-fn no_endpoint_can_have_the_path_of_the_pages_while_they_are_served() {
+fn an_endpoint_cannot_use_the_path_of_served_pages() {
     for path in DEMO_PATHS {
         let with = |enabled| {
             format!("endpoints:\n  x: {{kind: hub, path: {path}}}\npages: {{enabled: {enabled}}}\n")
@@ -112,7 +112,7 @@ fn no_endpoint_can_have_the_path_of_the_pages_while_they_are_served() {
 }
 
 #[test]
-fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
+fn all_problems_are_reported_at_once_with_place_and_advice() {
     let file = "server:\n  prot: 8080\n  tls: {cert: x}\nengine: 4\nkeepalive:\n  ping: 30\n\
                 slow_client: {policy: drop-oldest}\nmetric: 3000\nlimits: {message_bytes: 1XB}\n";
     let environment = [
@@ -167,7 +167,7 @@ fn a_place_fills_one_line_whatever_the_names_are() {
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
+fn conflicting_keys_are_reported_with_their_place() {
     for (file, place) in [
         (
             "limits: {message_bytes: 64MiB}",
@@ -237,7 +237,7 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
 }
 
 #[test]
-fn what_does_not_go_together_names_the_endpoint() {
+fn conflicting_push_keys_name_the_endpoint() {
     let file = "slow_client: {outbox_bytes: 5MiB}\n\
                 endpoints: {named: {limits: {message_bytes: 6MiB}}}";
     let place = "config.yaml:2:45 endpoints.named.limits.message_bytes: endpoint named: an outbox";
@@ -250,7 +250,7 @@ fn what_does_not_go_together_names_the_endpoint() {
 }
 
 #[test]
-fn a_guard_that_lets_nobody_in_or_has_nothing_to_verify_with_is_an_error() {
+fn a_guard_that_admits_no_client_is_an_error() {
     for (file, place) in [
         (
             "auth: {enabled: true}",

@@ -155,7 +155,7 @@ fn a_panic_after_the_claim_leaves_the_name_free() {
 }
 
 #[test]
-fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
+fn a_panicking_callback_closes_and_frees_the_name() {
     for fault in [Fault::PanicsWhenOpened, Fault::PanicsAtMessages] {
         let (server, users) = start(fault, OnDuplicate::Refuse);
         for _ in 0..2 {
@@ -209,7 +209,7 @@ fn every_end_of_a_connection_frees_its_name() {
 }
 
 #[test]
-fn an_admission_that_waits_holds_the_name_and_frees_it_where_nothing_comes_of_it() {
+fn a_deferred_admission_holds_the_name_until_it_fails() {
     let (tokens, asked) = channel();
     let fault = Fault::Defers(tokens, Duration::from_secs(60));
     let (server, users) = start(fault, OnDuplicate::Refuse);
@@ -264,7 +264,7 @@ fn an_answer_that_comes_after_its_time_frees_the_name() {
 }
 
 #[test]
-fn where_the_older_one_cannot_be_told_to_go_the_newcomer_is_to_come_again() {
+fn a_newcomer_retries_if_the_older_one_cannot_be_closed() {
     let (server, users) = start(Fault::HasNoHandle, OnDuplicate::Replace);
     let mut older = server.open("/ws/ada");
     let mut newer = Client::connect(server.address);
@@ -281,7 +281,7 @@ fn where_the_older_one_cannot_be_told_to_go_the_newcomer_is_to_come_again() {
 /// The only shard is blocked while two messages are sent to it. It handles them in the order in
 /// which they came.
 #[test]
-fn who_was_replaced_speaks_for_its_user_no_more_even_before_it_is_closed() {
+fn a_replaced_client_cannot_send_even_before_its_close() {
     let ((holds, held), (go, go_on)) = (channel(), channel());
     let (server, users) = start(Fault::Holds(holds, go_on), OnDuplicate::Replace);
     let (mut older, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));

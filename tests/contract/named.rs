@@ -16,30 +16,30 @@ const MIB: usize = 1 << 20;
 /// A promise, and the test that would fail if it were broken.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str)] = &[
-    ("one segment, percent-decoded", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
-    ("/ws/ and /ws/a/b are 404", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
-    ("to all but the sender", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("one segment, percent-decoded", "a_user_name_is_exactly_one_path_segment"),
+    ("/ws/ and /ws/a/b are 404", "a_user_name_is_exactly_one_path_segment"),
+    ("to all but the sender", "a_message_skips_its_sender_and_keeps_its_opcode"),
     ("a taken name: 409 and its bytes", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
-    ("exactly one wins", "of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over"),
+    ("exactly one wins", "of_200_simultaneous_clients_exactly_one_gets_the_name"),
     ("the newcomer takes over",
-        "of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told"),
+        "of_200_replacing_clients_one_stays_and_the_rest_are_closed"),
     ("one name, several devices", "devices_that_share_a_name_get_each_others_messages"),
     ("10,485,760 bytes pass, one more is 1009", "ten_mebibytes_pass_and_one_byte_more_is_1009"),
     ("ping 54 s, pong 60 s, write 10 s", "pings_and_silence_are_as_with_the_earlier_relay"),
-    ("who is too slow is dropped", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
-    ("a slow one that comes back", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("who is too slow is dropped", "a_slow_client_that_reconnects_under_its_name_is_harmless"),
+    ("a slow one that comes back", "a_slow_client_that_reconnects_under_its_name_is_harmless"),
     ("PORT, MAX_MESSAGE_SIZE, buffers",
-        "the_environment_of_the_earlier_relay_works_with_and_without_a_file"),
+        "the_earlier_relays_environment_works_with_any_file"),
     ("BUILD_*", "the_deployment_is_what_the_environment_says"),
     ("CORS, also on 400 and 409", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
     ("OPTIONS is 200 without a body", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
-    ("CORS is configurable", "what_browsers_are_told_can_be_changed_and_switched_off"),
+    ("CORS is configurable", "cors_headers_can_be_changed_and_disabled"),
     ("/health, the superset", "health_is_all_that_its_consumers_look_for"),
     ("/health by any method", "any_method_gets_health_and_any_origin_may_ask"),
-    ("/health: users and count", "health_lists_the_users_and_counts_them_unless_it_is_told_not_to"),
+    ("/health: users and count", "health_lists_and_counts_users_unless_disabled"),
     ("/test/benchmark by Accept", "the_benchmark_reports_in_what_the_client_accepts"),
     ("/test/benchmark as JSON", "the_benchmark_has_results_for_programs_and_both_reports"),
-    ("audio in binary frames", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("audio in binary frames", "a_message_skips_its_sender_and_keeps_its_opcode"),
     ("binary_out and echo", "echo_and_binary_out_do_what_they_say"),
     ("a plain GET is 426", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
     ("any origin may connect", "a_browsers_upgrade_from_any_origin_is_let_in"),
@@ -198,7 +198,7 @@ fn every_answer_of_named_users_is_as_promised_byte_for_byte() {
 }
 
 #[test]
-fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
+fn a_user_name_is_exactly_one_path_segment() {
     let server = relay();
     for path in ["/ws/", "/ws/a/b", "/ws//", "/ws/a/"] {
         assert_eq!(ask(&server, &upgrade(path)).status, 404, "{path}");
@@ -215,7 +215,7 @@ fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
 }
 
 #[test]
-fn a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode() {
+fn a_message_skips_its_sender_and_keeps_its_opcode() {
     let server = relay();
     let mut clients = ["/ws/ada", "/ws/bob", "/ws/J%C3%BCrgen"].map(|path| server.open(path));
     clients[0].send(&frame(BINARY, &[7; 8_192]));
@@ -284,7 +284,7 @@ fn echo_and_binary_out_do_what_they_say() {
 }
 
 #[test]
-fn what_browsers_are_told_can_be_changed_and_switched_off() {
+fn cors_headers_can_be_changed_and_disabled() {
     let with = |change: fn(&mut Config)| {
         let mut config = config(1);
         change(&mut config);
@@ -321,7 +321,7 @@ fn health(server: &Server) -> Value {
 }
 
 #[test]
-fn health_lists_the_users_and_counts_them_unless_it_is_told_not_to() {
+fn health_lists_and_counts_users_unless_disabled() {
     let server = relay();
     let ada = server.open("/ws/ada");
     let _bob = server.open("/ws/B%20%22b%22");
@@ -477,7 +477,7 @@ fn the_benchmark_has_results_for_programs_and_both_reports() {
 
 /// This crashed the earlier relay.
 #[test]
-fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
+fn a_slow_client_that_reconnects_under_its_name_is_harmless() {
     let mut config = config(2);
     let endpoint = named(&mut config);
     endpoint.limits.message_bytes = Some(64 << 10);
@@ -512,7 +512,7 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
 }
 
 #[test]
-fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
+fn the_earlier_relays_environment_works_with_any_file() {
     let environment = [
         ("PORT", "0"),
         ("MAX_MESSAGE_SIZE", "2MB"),

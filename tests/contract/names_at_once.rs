@@ -74,7 +74,7 @@ fn storm(crowd: Vec<Client>) -> Vec<(u16, Client)> {
 }
 
 #[test]
-fn of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over() {
+fn of_200_simultaneous_clients_exactly_one_gets_the_name() {
     let (server, users) = start(OnDuplicate::Refuse);
     let mut losers = crowd(&server);
     for round in 0..100 {
@@ -98,7 +98,7 @@ fn of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over() {
 }
 
 #[test]
-fn of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told() {
+fn of_200_replacing_clients_one_stays_and_the_rest_are_closed() {
     let (server, users) = start(OnDuplicate::Replace);
     for _ in 0..5 {
         let crowd = storm(crowd(&server));

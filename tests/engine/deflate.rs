@@ -93,7 +93,7 @@ fn an_offer_is_answered_where_the_endpoint_wants_compression() {
 }
 
 #[test]
-fn members_with_and_without_deflate_get_the_same_messages_in_one_order() {
+fn members_with_and_without_deflate_see_one_order() {
     const EACH: usize = 150;
     let server = hub(2);
     let mut clients: Vec<Client> = (0..9)
@@ -229,7 +229,7 @@ fn nothing_is_compressed_where_nobody_can_use_it() {
 }
 
 #[test]
-fn what_never_becomes_smaller_is_hardly_ever_tried() {
+fn incompressible_messages_are_seldom_tried() {
     // Tried at 1, 3, 6, 11, 20, 37, 70, 135 and 200.
     const MESSAGES: u64 = 200;
     let server = hub(1);
@@ -291,7 +291,7 @@ fn the_sender_of_a_run_is_left_out_of_its_deflated_form_too() {
 }
 
 #[test]
-fn a_compressed_message_may_come_in_fragments_with_pings_between() {
+fn a_compressed_message_may_be_fragmented_around_pings() {
     let server = hub(1);
     let (mut sender, mut other) = (open(&server, ""), server.open("/"));
     let text = words(1) + " κόσμε";
@@ -320,7 +320,7 @@ fn a_compressed_message_may_come_in_fragments_with_pings_between() {
 }
 
 #[test]
-fn rsv1_is_a_protocol_error_where_nothing_was_agreed_on() {
+fn rsv1_without_negotiation_is_a_protocol_error() {
     let server = hub(1);
     let message = raw_frame(FIN | RSV1 | TEXT, &compressed(b"Hello"), true);
     for (mut client, frame) in [
@@ -337,7 +337,7 @@ fn rsv1_is_a_protocol_error_where_nothing_was_agreed_on() {
 }
 
 #[test]
-fn what_cannot_be_inflated_closes_its_sender_alone() {
+fn invalid_deflate_closes_only_its_sender() {
     let server = hub(1);
     let mut other = open(&server, "");
     // A hundred megabytes in a hundred kilobytes, with a limit of one megabyte.
@@ -400,7 +400,7 @@ impl Endpoint for Direct {
 }
 
 #[test]
-fn messages_to_one_connection_and_from_handles_are_compressed_too() {
+fn direct_messages_and_those_of_handles_are_compressed() {
     let server = Server::start(settings(), |builder| {
         let id = builder.endpoint(endpoint(), Direct);
         assert_eq!(id, EndpointId(0));

@@ -260,7 +260,7 @@ fn an_answer_that_does_not_come_is_503() {
 }
 
 #[test]
-fn a_plain_request_may_be_answered_later_and_those_behind_it_wait() {
+fn pipelined_requests_wait_for_a_deferred_answer() {
     let rig = Rig::default();
     let mut client = rig.ask(&(get("/lab/a") + &get("/now") + &get("/lab/b")));
     rig.take_response().respond(Response::text(200, "first"));
@@ -617,7 +617,7 @@ impl Endpoint for Counting {
 }
 
 #[test]
-fn what_an_endpoint_keeps_has_its_types_and_stays_on_its_shard() {
+fn an_endpoints_shard_state_is_typed_and_stays_there() {
     let mut settings = settings();
     settings.shards = 2;
     let server = Server::start(settings, |builder| {

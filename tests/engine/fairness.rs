@@ -173,7 +173,7 @@ fn many_who_go_leave_room_for_a_bystander() {
 }
 
 #[test]
-fn what_handles_leave_for_a_shard_is_bounded_in_bytes() {
+fn mail_of_handles_is_bounded_in_bytes() {
     let scene = Scene::new();
     let mut keeper = scene.server.open("/");
     let mut member = scene.server.open("/rooms");
@@ -209,7 +209,7 @@ fn nobody() -> ConnectionId {
 }
 
 #[test]
-fn upgrades_and_messages_in_one_piece_are_all_handled_turn_by_turn() {
+fn upgrades_and_messages_in_one_packet_are_all_handled() {
     let scene = Scene::new();
     let mut client = Client::connect(scene.server.address);
     let requests = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);

@@ -86,7 +86,7 @@ fn a_bad_upgrade_is_told_what_would_be_accepted() {
 }
 
 #[test]
-fn a_plain_request_of_a_websocket_path_is_426_and_an_unknown_path_404() {
+fn plain_requests_get_426_or_404_for_unknown_paths() {
     let server = Server::start(settings(), |builder| {
         let hub = corecast::relay::hub::Hub { echo: true };
         let id = builder.endpoint(EndpointSettings::default(), hub);

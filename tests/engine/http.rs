@@ -216,7 +216,7 @@ fn out_of_bounds() -> Vec<Refused> {
 }
 
 #[test]
-fn what_is_ambiguous_or_out_of_bounds_is_refused_and_the_connection_ends() {
+fn ambiguous_or_oversized_requests_end_the_connection() {
     let server = server(|_| {});
     let rows = [
         ambiguous_bodies(),
@@ -250,7 +250,7 @@ fn a_target_that_is_too_long_is_414() {
 }
 
 #[test]
-fn header_names_have_any_case_and_connection_may_be_several_tokens_and_headers() {
+fn header_names_ignore_case_and_connection_may_be_a_list() {
     let server = server(|_| {});
     let plain = upgrade("/");
     let rows = [
@@ -276,7 +276,7 @@ fn header_names_have_any_case_and_connection_may_be_several_tokens_and_headers()
 }
 
 #[test]
-fn frames_behind_an_upgrade_wait_for_the_101_also_where_a_body_came_before_it() {
+fn frames_after_an_upgrade_wait_for_the_101() {
     let server = server(|_| {});
     let fixed = request("POST /in/a HTTP/1.1", "Content-Length: 2\r\n") + "hi";
     let chunked =
@@ -301,7 +301,7 @@ fn frames_behind_an_upgrade_wait_for_the_101_also_where_a_body_came_before_it() 
 }
 
 #[test]
-fn a_body_is_invited_once_where_it_would_be_accepted() {
+fn an_acceptable_body_gets_one_100_continue() {
     let server = server(|_| {});
     let expecting = |line: &str, length: usize| {
         request(
@@ -363,7 +363,7 @@ fn http10_knows_no_100() {
 }
 
 #[test]
-fn who_expects_a_100_and_an_upgrade_gets_both_in_this_order() {
+fn expect_continue_and_upgrade_are_answered_in_this_order() {
     let server = server(|_| {});
     let mut client = Client::connect(server.address);
     client.send(upgrade_with("/", "Expect: 100-continue\r\n").as_bytes());
@@ -401,7 +401,7 @@ fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[test]
-fn a_method_that_a_path_does_not_take_is_405_and_options_tells_which_it_does() {
+fn an_unsupported_method_is_405_and_options_lists_the_others() {
     let server = server(|_| {});
     let mut client = Client::connect(server.address);
     let mirror = Some("GET, HEAD, POST, OPTIONS");
@@ -480,7 +480,7 @@ fn a_client_that_reads_nothing_of_its_answer_is_cut() {
 }
 
 #[test]
-fn bodies_count_among_what_was_received_in_part_and_the_largest_goes() {
+fn bodies_count_as_partial_input_and_the_largest_is_closed() {
     let server = server(|settings| settings.inbound_bytes_max = 400_000);
     let post = |length: usize| {
         request(

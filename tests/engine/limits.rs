@@ -13,7 +13,7 @@ fn refused(server: &Server, refusal: Refusal) -> u64 {
 }
 
 #[test]
-fn over_the_limit_of_connections_the_answer_is_503_before_the_upgrade() {
+fn connections_over_the_limit_get_503_before_the_upgrade() {
     for shards in [1, 2] {
         let mut settings = settings();
         settings.shards = shards;
@@ -130,7 +130,7 @@ fn a_connection_has_so_many_rooms_and_no_more() {
 }
 
 #[test]
-fn over_the_bound_for_partial_messages_the_largest_goes() {
+fn over_the_partial_message_limit_the_largest_is_closed() {
     let mut settings = settings();
     settings.inbound_bytes_max = 400_000;
     let server = Server::hub(settings, EndpointSettings::default());

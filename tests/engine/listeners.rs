@@ -43,7 +43,7 @@ fn refusal(listen: Listen) -> String {
 }
 
 #[test]
-fn a_unix_socket_has_its_permissions_and_its_file_goes_with_the_relay() {
+fn a_unix_socket_has_permissions_and_is_removed_at_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let mut settings = settings();
@@ -69,7 +69,7 @@ fn a_unix_socket_has_its_permissions_and_its_file_goes_with_the_relay() {
 }
 
 #[test]
-fn a_stale_socket_is_replaced_and_a_live_one_or_another_file_is_an_error() {
+fn only_a_stale_socket_file_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     drop(UnixListener::bind(&path).expect("a socket"));

@@ -154,7 +154,7 @@ fn ask(client: &mut Client, question: &str) -> String {
 }
 
 #[test]
-fn a_thread_makes_bodies_that_count_for_as_long_as_they_are_kept() {
+fn bodies_made_by_a_thread_count_while_they_are_held() {
     let office = Office::open();
     let before = office.server.view.live_bytes();
     let payload = "all the same ".repeat(1_000);
@@ -176,7 +176,7 @@ fn a_thread_makes_bodies_that_count_for_as_long_as_they_are_kept() {
 }
 
 #[test]
-fn mail_of_a_thread_reaches_every_shard_in_its_order_and_none_is_lost() {
+fn mail_of_a_thread_reaches_every_shard_in_order() {
     let office = Office::open();
     let count = 20_000;
     for number in 0..count {
@@ -316,7 +316,7 @@ fn a_client_is_held_until_little_waits_for_it_and_loses_nothing() {
 }
 
 #[test]
-fn who_waits_for_nothing_is_told_at_once_and_a_held_one_may_be_closed() {
+fn low_water_without_waiting_output_comes_at_once() {
     /// Closes clients on request, paused or not.
     struct Closing;
 
@@ -354,7 +354,7 @@ fn who_waits_for_nothing_is_told_at_once_and_a_held_one_may_be_closed() {
 }
 
 #[test]
-fn low_water_is_told_of_once_and_only_if_little_waits_after_the_flush() {
+fn low_water_is_called_once_if_little_waits_after_the_flush() {
     /// Requests a low-water call before more than that waits, in addition to a room's messages.
     struct Hasty;
 
@@ -421,7 +421,7 @@ impl Endpoint for Acknowledging {
 }
 
 #[test]
-fn what_is_sent_follows_what_was_published_before_it() {
+fn a_direct_message_follows_earlier_published_ones() {
     const ROUNDS: usize = 200;
     let mut settings = settings();
     settings.shards = 2;

@@ -143,7 +143,7 @@ impl Stage {
 }
 
 #[test]
-fn the_largest_partial_message_goes_on_whichever_shard_it_is() {
+fn the_largest_partial_message_is_closed_on_any_shard() {
     const HOG_BYTES: usize = 900_000;
     let stage = Stage::start(|settings| settings.inbound_bytes_max = 1 << 20);
     for hog_shard in 0..SHARDS {
@@ -205,7 +205,7 @@ fn one_overflow_of_partial_messages_closes_one() {
 }
 
 #[test]
-fn what_a_connection_sends_while_it_is_closed_counts_and_goes() {
+fn input_during_a_close_counts_and_is_released() {
     let stage = Stage::start(|settings| {
         settings.shards = 1;
         settings.inbound_bytes_max = 1 << 20;
@@ -302,7 +302,7 @@ fn ends(client: &mut Client) -> bool {
 }
 
 #[test]
-fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
+fn the_client_with_most_waiting_output_is_closed_on_any_shard() {
     const MAX: usize = 8 << 20;
     const ROUNDS: usize = 18;
     for hog_shard in 0..SHARDS {
@@ -343,7 +343,7 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
 }
 
 #[test]
-fn what_several_wait_for_together_counts_for_each_of_them_by_its_share() {
+fn shared_waiting_bytes_count_for_each_client_by_share() {
     const MAX: usize = 6 << 20;
     for hog_shard in 0..SHARDS {
         let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
@@ -410,7 +410,7 @@ fn clients_that_are_being_closed_are_not_counted_again() {
 }
 
 #[test]
-fn many_small_messages_for_stalled_clients_take_little_more_than_their_bytes() {
+fn small_waiting_messages_cost_little_more_than_their_bytes() {
     const STALLED: usize = 50;
     let stage = Stage::start(|settings| settings.shards = 1);
     let mut stalled: Vec<Client> = (0..STALLED).map(|_| stage.open("/room").0).collect();

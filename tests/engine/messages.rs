@@ -240,7 +240,7 @@ fn a_client_that_breaks_the_protocol_is_told_why() {
 }
 
 #[test]
-fn a_reader_of_single_bytes_gets_every_byte_while_others_are_fast() {
+fn a_byte_by_byte_reader_gets_everything_beside_fast_ones() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(4 * 1024);
     let mut endpoint = EndpointSettings::default();

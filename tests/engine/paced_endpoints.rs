@@ -108,7 +108,7 @@ fn a_name_can_be_taken_over_from_one_that_waits() {
 }
 
 #[test]
-fn one_that_waits_and_has_gone_gives_its_name_back_with_the_next_ping() {
+fn a_deferred_client_that_left_frees_its_name_at_the_next_ping() {
     let mut config = paced(1, 2);
     let named = config.endpoints.get_mut("named").expect("built in");
     named.keepalive.ping = Some(Some(Duration::from_millis(100)));

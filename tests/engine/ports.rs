@@ -127,7 +127,7 @@ fn publish(mut client: Client, name: &str, total: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_port_sees_a_room_in_the_order_in_which_clients_on_two_shards_see_it() {
+fn a_port_and_clients_on_two_shards_see_one_order() {
     let Rig {
         server,
         hub,
@@ -171,7 +171,7 @@ fn a_port_sees_a_room_in_the_order_in_which_clients_on_two_shards_see_it() {
 }
 
 #[test]
-fn what_a_port_publishes_reaches_everybody_in_one_order() {
+fn a_ports_messages_reach_all_members_in_one_order() {
     let Rig {
         server,
         hub,
@@ -226,7 +226,7 @@ fn fill(server: &Server, client: &mut Client) -> usize {
 }
 
 #[test]
-fn a_port_that_takes_nothing_blocks_publishers_and_misses_nothing() {
+fn a_port_that_does_not_read_blocks_publishers() {
     let Rig {
         server,
         hub,
@@ -271,7 +271,7 @@ fn a_port_that_is_dropped_lets_go_of_those_who_wait_for_it() {
 }
 
 #[test]
-fn a_panic_while_frames_are_visited_leaves_a_port_that_can_be_dropped() {
+fn a_port_can_be_dropped_after_a_panicking_visit() {
     let Rig {
         server, hub, seat, ..
     } = rig(1);

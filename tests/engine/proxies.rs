@@ -98,7 +98,7 @@ fn refused(server: &Server, refusal: Refusal) -> u64 {
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn a_proxy_header_gives_the_clients_address_whatever_pieces_it_comes_in() {
+fn a_split_proxy_header_gives_the_clients_address() {
     let server = server(|settings| settings.proxy_protocol = true);
     let mut other = proxied(&server, line("192.0.2.2").as_bytes()).upgraded("/");
     for header in [line("192.0.2.1").into_bytes(), binary([192, 0, 2, 1])] {
@@ -138,7 +138,7 @@ fn a_proxy_that_speaks_for_itself_keeps_its_own_address() {
 }
 
 #[test]
-fn what_is_no_proxy_header_ends_the_connection_and_so_does_silence() {
+fn an_invalid_or_missing_proxy_header_ends_the_connection() {
     let server = server(|settings| {
         settings.proxy_protocol = true;
         settings.timeouts.handshake = Duration::from_millis(300);
@@ -311,7 +311,7 @@ fn ask(proxy: &mut Client, path: &str, client: &str) -> u16 {
 }
 
 #[test]
-fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
+fn a_forwarded_upgrade_counts_for_its_client() {
     let server = server(|settings| settings.connections_per_ip_max = Some(1));
     let connect = || Client::connect(server.address);
     let (mut first, mut other) = (connect(), connect());
@@ -350,7 +350,7 @@ fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
 
 /// Twenty clients bypassed a limit of two when the proxy did not name them.
 #[test]
-fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none() {
+fn unnamed_proxied_clients_share_one_limit_even_on_loopback() {
     let limited = |proxy_protocol| {
         server(|settings| {
             settings.connections_per_ip_max = Some(2);
@@ -407,7 +407,7 @@ fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none()
 }
 
 #[test]
-fn whom_a_proxy_does_not_name_may_connect_as_often_as_one_address() {
+fn unnamed_proxied_clients_share_one_connect_rate() {
     let server = server(|settings| {
         settings.connects_per_ip = Some(TokenRate::new(1, 3));
         settings.exempt_networks = vec![Network::LOOPBACK_V4];
@@ -449,7 +449,7 @@ fn ask_once(proxy: &mut Client, client: &str) -> bool {
 }
 
 #[test]
-fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
+fn clients_of_a_unix_socket_may_be_trusted_proxies() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let server = server(|settings| {
@@ -472,7 +472,7 @@ fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
 }
 
 #[test]
-fn a_proxy_at_a_unix_socket_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+fn network_rules_refuse_unnamed_clients_of_a_unix_socket_proxy() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let listening = |unix| {
@@ -508,7 +508,7 @@ fn a_proxy_at_a_unix_socket_that_names_nobody_lets_nobody_in_where_networks_are_
 }
 
 #[test]
-fn an_ipv4_client_of_a_listener_for_both_is_known_by_its_ipv4_address() {
+fn a_dual_stack_listener_reports_ipv4_addresses() {
     let server = server(|settings| {
         settings.trusted_proxies = TrustedProxies::default();
         settings.listen = vec![SocketAddr::from(([0; 16], 0)).into()];
@@ -597,7 +597,7 @@ fn the_keys_for_proxies_change_without_a_restart() {
 }
 
 #[test]
-fn a_connection_that_becomes_a_proxys_no_longer_counts_for_its_own_address() {
+fn a_proxied_connection_stops_counting_for_the_proxys_address() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yaml");
     let write = |trusted: &str| {

@@ -174,7 +174,7 @@ fn one_that_waits_can_be_closed_and_answers() {
 }
 
 #[test]
-fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
+fn waiting_input_counts_as_partial_and_the_largest_is_closed() {
     let mut settings = settings();
     settings.inbound_bytes_max = 20_000;
     let rate = TokenRate::new(1, 1);
@@ -260,7 +260,7 @@ fn bytes_of_a_compressed_message_count_as_it_inflates() {
 }
 
 #[test]
-fn who_stays_within_its_rate_never_notices_it() {
+fn a_client_within_its_rate_is_not_affected() {
     for policy in [RatePolicy::Delay, RatePolicy::Drop, RatePolicy::Close] {
         let rate = TokenRate::new(1_000_000, 10_000_000);
         let server = hub(policy, Some(rate), Some(rate));
@@ -371,7 +371,7 @@ fn behind_a_proxy_each_client_has_its_rate_and_the_proxy_none() {
 }
 
 #[test]
-fn what_a_proxy_header_says_is_judged_as_well() {
+fn network_rules_apply_to_the_address_of_a_proxy_header() {
     let mut settings = connects(TokenRate::new(1, 2));
     settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
     settings.proxy_protocol = true;

@@ -36,7 +36,7 @@ fn connecting(server: &Server) -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn connections_over_the_limit_of_an_address_take_no_places_of_other_clients() {
+fn connections_over_an_addresss_limit_do_not_affect_others() {
     for shards in [1, 2] {
         let server = server(|settings| {
             settings.shards = shards;
@@ -114,7 +114,7 @@ impl Service for Probe {
 }
 
 #[test]
-fn who_asks_is_answered_however_many_wait_in_silence() {
+fn requests_are_answered_despite_many_silent_clients() {
     let mut settings = settings();
     settings.timeouts.handshake = Duration::from_secs(60);
     settings.connections_max = Some(1);
@@ -151,7 +151,7 @@ fn who_asks_is_answered_however_many_wait_in_silence() {
 }
 
 #[test]
-fn who_is_refused_and_does_not_ask_is_told_soon_and_counts_once() {
+fn a_silent_refused_client_is_answered_soon_and_counted_once() {
     let server = server(|settings| settings.connections_max = Some(1));
     let mut member = server.open("/");
     for sent in ["", "GET /half HTTP/1.1\r\nHost"] {
@@ -168,7 +168,7 @@ fn who_is_refused_and_does_not_ask_is_told_soon_and_counts_once() {
 }
 
 #[test]
-fn who_was_refused_and_does_not_go_is_let_go_soon() {
+fn a_refused_client_that_stays_is_dropped_soon() {
     let server = server(|settings| settings.connections_max = Some(1));
     let mut member = server.open("/");
     let mut client = Client::connect(server.address);
@@ -183,7 +183,7 @@ fn who_was_refused_and_does_not_go_is_let_go_soon() {
 }
 
 #[test]
-fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
+fn a_freed_slot_goes_to_the_next_client_despite_refusals() {
     let server = server(|settings| {
         settings.shards = 2;
         settings.connections_max = Some(3);
@@ -205,7 +205,7 @@ fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
 }
 
 #[test]
-fn who_lingers_takes_no_place_while_there_is_one_apart() {
+fn lingering_connections_have_slots_of_their_own() {
     let server = server(|settings| {
         settings.connections_max = Some(1);
         settings.refusing_max = 1;

@@ -564,16 +564,16 @@ fn run_all(shards: usize, seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn an_endpoint_on_one_shard_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_one_shard() {
     run_all(1, 0..6);
 }
 
 #[test]
-fn an_endpoint_on_two_shards_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_two_shards() {
     run_all(2, 100..106);
 }
 
 #[test]
-fn an_endpoint_on_three_shards_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_three_shards() {
     run_all(3, 200..206);
 }

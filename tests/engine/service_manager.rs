@@ -202,7 +202,7 @@ fn sockets_for_another_process_are_not_touched() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops() {
+fn the_service_manager_is_notified_of_ready_watchdog_and_stop() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");
     let inbox = Inbox::at(&path);
@@ -234,7 +234,7 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_notification_socket_may_be_an_abstract_one_and_none_is_no_trouble() {
+fn the_notification_socket_may_be_abstract_or_missing() {
     use std::os::linux::net::SocketAddrExt;
     let name = format!("corecast-test-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");

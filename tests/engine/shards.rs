@@ -32,7 +32,7 @@ fn an_ipv6_listener_serves() {
 }
 
 #[test]
-fn a_unix_socket_serves_beside_a_port_and_its_clients_are_spread_over_the_shards() {
+fn unix_socket_clients_are_spread_over_the_shards() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let mut settings = settings();

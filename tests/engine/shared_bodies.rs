@@ -138,7 +138,7 @@ fn deflating() -> EndpointSettings {
 }
 
 #[test]
-fn events_frames_of_rooms_pings_and_pongs_are_whole_on_all_kinds_of_connections() {
+fn mixed_frames_stay_whole_on_all_kinds_of_connections() {
     let authority = Authority::new("the server's");
     let folder = Folder::new(&authority.server(2100));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -280,7 +280,7 @@ fn numbers_of(client: &mut Client, head: &str, last: usize) -> (Vec<usize>, bool
 }
 
 #[test]
-fn a_body_is_copied_once_whoever_waits_for_it_and_freed_with_the_last() {
+fn a_shared_body_is_copied_once_and_freed_with_its_last_user() {
     const READERS: usize = 40;
     const EVENTS: usize = 30;
     const BODY_BYTES: usize = 100_000;
@@ -319,7 +319,7 @@ fn a_body_is_copied_once_whoever_waits_for_it_and_freed_with_the_last() {
 }
 
 #[test]
-fn what_is_sent_before_a_close_goes_out_before_it() {
+fn messages_sent_before_a_close_precede_it() {
     let server = press(1, EndpointSettings::default());
     let (mut client, head) = reader(Client::open(server.address, "/"));
     let body = "b".repeat(1_000);
@@ -417,7 +417,7 @@ fn query(client: &mut Client, rounds: u64, unanswered: &[u8]) -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_client_with_nagle_need_not_wait_for_the_acknowledgement_of_what_gets_no_answer() {
+fn unanswered_messages_cause_no_delayed_acknowledgement() {
     const ROUNDS: u64 = 100;
     let server = press(1, EndpointSettings::default());
     let (mut client, _) = reader(Client::open(server.address, "/"));

@@ -309,7 +309,7 @@ fn the_other_policies_drop_by_age_and_wait_for_the_client() {
 }
 
 #[test]
-fn past_the_budget_for_control_frames_only_the_newest_pong_is_kept() {
+fn over_the_control_budget_only_the_newest_pong_is_kept() {
     const PINGS: usize = 20_000;
     let mut stage = Stage::new(SlowClient {
         policy: SlowPolicy::DropOldest,
@@ -389,7 +389,7 @@ fn over_the_memory_of_the_process_those_go_that_hold_it() {
 }
 
 #[test]
-fn what_many_clients_wait_for_together_counts_once() {
+fn shared_waiting_messages_count_once() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(16 * 1024);
     settings.process_bytes_max = 1 << 20;

@@ -44,7 +44,7 @@ fn open(to: std::net::SocketAddr, path: &str, headers: &str) -> Client {
 }
 
 #[test]
-fn users_who_came_in_by_a_key_are_named_to_nobody() {
+fn users_behind_a_key_are_not_listed_publicly() {
     let settings = [
         "endpoints.named.auth.keys=a-key-of-this-row",
         "endpoints.open.kind=named",
@@ -82,7 +82,7 @@ fn users_who_came_in_by_a_key_are_named_to_nobody() {
 }
 
 #[test]
-fn a_door_that_is_shut_while_the_relay_runs_shuts_the_list_of_users() {
+fn a_reload_that_requires_keys_also_protects_the_user_list() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yaml");
     let write = |text: &str| fs::write(&file, text).expect("a file");
@@ -416,7 +416,7 @@ fn slow_clients_are_not_a_line_of_the_log_each() {
 }
 
 #[test]
-fn a_proxy_that_sends_no_header_is_not_a_line_of_the_log_each_time() {
+fn missing_proxy_headers_are_logged_only_sometimes() {
     let relay = Relay::start(&arguments(&[
         "server.trusted_proxies=127.0.0.0/8",
         "server.proxy_protocol=true",
@@ -432,7 +432,7 @@ fn a_proxy_that_sends_no_header_is_not_a_line_of_the_log_each_time() {
 }
 
 #[test]
-fn what_the_relay_writes_is_not_for_everybody() {
+fn files_of_the_relay_are_not_world_readable() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let [journal, log] = ["journal", "log"].map(path);

@@ -68,7 +68,7 @@ fn leave_all(clients: Vec<Client>) {
 }
 
 #[test]
-fn sixty_four_shards_with_1024_files_are_full_with_503_and_not_before_700_clients() {
+fn sixty_four_shards_with_1024_files_admit_700_clients() {
     let _turn = one_at_a_time();
     raise_own_files();
     let relay = start_with_files(1_024, &["engine.shards=64"]);

@@ -44,7 +44,7 @@ fn failure(output: &Output) -> String {
 }
 
 #[test]
-fn a_token_that_is_made_is_good_and_says_what_was_asked_for() {
+fn a_new_token_is_valid_and_has_the_requested_claims() {
     let make = [
         "token",
         "make",
@@ -81,7 +81,7 @@ fn a_token_that_is_made_is_good_and_says_what_was_asked_for() {
 }
 
 #[test]
-fn a_token_that_is_not_good_is_told_with_its_reason_and_exit_code_1() {
+fn an_invalid_token_gives_its_reason_and_exit_code_1() {
     let other = signed_by("another secret, which is long enough", &plain_token());
     let mut expired = plain_token();
     expired.expires = std::time::UNIX_EPOCH;
@@ -122,7 +122,7 @@ fn a_private_key_signs_and_the_public_one_checks() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_an_error_without_the_secret() {
+fn signing_errors_do_not_show_the_secret() {
     let error = failure(&corecast(&["token", "make"], None, ""));
     assert!(error.contains("there is nothing to sign with"), "{error}");
     let error = failure(&corecast(

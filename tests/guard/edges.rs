@@ -93,7 +93,7 @@ const NOBODY: [&str; 9] = [
 ];
 
 #[test]
-fn behind_a_proxy_that_does_not_say_nobody_comes_in_where_networks_are_judged() {
+fn network_rules_refuse_clients_that_a_proxy_does_not_name() {
     for is_denying in [false, true] {
         let lists = Networks {
             allow: networks(if is_denying {
@@ -125,7 +125,7 @@ fn behind_a_proxy_that_does_not_say_nobody_comes_in_where_networks_are_judged() 
 
 /// The proxy names no client: its own address must be allowed, as for any client.
 #[test]
-fn a_proxy_that_asks_for_itself_may_look_and_comes_in_by_its_own_address() {
+fn a_proxys_own_requests_are_judged_by_its_own_address() {
     let behind = |allow: &[&str]| {
         hub(|settings| {
             settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
@@ -144,7 +144,7 @@ fn a_proxy_that_asks_for_itself_may_look_and_comes_in_by_its_own_address() {
 }
 
 #[test]
-fn a_proxy_header_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+fn network_rules_refuse_a_proxy_header_without_address() {
     let server = hub(|settings| {
         settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
         settings.proxy_protocol = true;
@@ -204,7 +204,7 @@ fn a_page_of_another_origin_is_refused_before_the_upgrade() {
 }
 
 #[test]
-fn who_sends_no_origin_is_refused_where_only_pages_may() {
+fn a_missing_origin_is_refused_if_only_pages_may_connect() {
     let server = guarded(GuardSettings {
         origins: Origins {
             allow_missing: false,

@@ -73,7 +73,7 @@ fn a_token_without_a_name_is_for_no_user_and_a_key_for_any() {
 }
 
 #[test]
-fn a_refusal_of_the_guard_says_which_pages_may_read_it_where_the_endpoint_does() {
+fn guard_refusals_carry_the_endpoints_cors_headers() {
     let server = relay();
     for (path, headers, status) in [
         ("/ws/ada", "", 401),
@@ -167,7 +167,7 @@ fn plain(server: &Server, method: &str, path: &str, headers: &str) -> Answer {
 }
 
 #[test]
-fn who_may_not_come_in_is_not_told_who_is_there() {
+fn unauthorised_clients_cannot_list_users() {
     let server = relay();
     let ada = signed(&plain_token());
     let _ada = open(&server, "/ws/ada", &ada);

@@ -165,7 +165,7 @@ fn each_of_many_keys_without_a_name_verifies() {
 }
 
 #[test]
-fn a_file_that_breaks_leaves_the_keys_as_they_are_and_one_that_is_emptied_or_gone_revokes_them() {
+fn a_broken_key_file_keeps_the_keys_and_an_empty_one_revokes() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("keys.txt");
     fs::write(&path, OLD).expect("a file");

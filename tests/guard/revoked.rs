@@ -52,7 +52,7 @@ fn server_with(file: &Path, close_revoked: CloseRevoked) -> Server {
 }
 
 #[test]
-fn who_came_in_by_a_key_that_is_gone_is_closed() {
+fn clients_of_a_revoked_key_are_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("keys.txt");
     fs::write(&file, format!("{OLD}\n{NEW}\n")).expect("a file");
@@ -114,7 +114,7 @@ fn enter_relay(relay: &Relay, path: &str, headers: &str) -> Client {
 }
 
 #[test]
-fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
+fn with_all_a_reload_also_revokes_the_tokens_of_lost_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.yaml");
     let write = |keys: &str, secret: &str, close: &str| {
@@ -170,7 +170,7 @@ impl Endpoint for Patient {
 impl Service for Patient {}
 
 #[test]
-fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
+fn a_deferred_client_of_a_revoked_key_is_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("keys.txt");
     fs::write(&file, OLD).expect("a file");

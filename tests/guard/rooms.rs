@@ -43,7 +43,7 @@ fn a_room_that_the_token_does_not_name_is_403() {
 }
 
 #[test]
-fn who_may_only_read_is_closed_when_it_writes() {
+fn a_read_only_client_is_closed_when_it_writes() {
     let server = guarded_by_secret();
     let mut writer = open(&server, "/a", &token(&["*"], &["*"]));
     let mut reader = open(&server, "/a", &token(&["/a"], &["/b"]));
@@ -62,7 +62,7 @@ fn who_may_only_read_is_closed_when_it_writes() {
 }
 
 #[test]
-fn who_may_only_write_gets_nothing() {
+fn a_write_only_client_gets_no_messages() {
     let server = guarded_by_secret();
     let mut reader = open(&server, "/a", &token(&["/a"], &[]));
     let mut writer = open(&server, "/a", &token(&[], &["/a"]));

@@ -77,7 +77,7 @@ fn the_example_rejects() {
 }
 
 #[test]
-fn the_example_of_presence_tells_who_comes_and_goes() {
+fn the_presence_example_announces_joins_and_leaves() {
     let engine = presence::start(LISTEN.into()).unwrap();
     let mut ada = open(&engine, "/lobby?name=ada");
     ada.round_trip();
@@ -665,7 +665,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
 }
 
 #[test]
-fn what_is_published_for_a_plain_request_is_not_vetoed() {
+fn messages_published_for_a_plain_request_are_not_vetoed() {
     let hooks = Hooks::around(Particular::new("published\n")).veto(|_, _| Some(not("ada")));
     let hooks = hooks.on_connect(|session, _| session.attach("ada".to_owned()));
     let server = particular(hooks);

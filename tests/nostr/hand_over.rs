@@ -172,7 +172,7 @@ proptest! {
 
 /// While the stored events are read, more events come than are kept for a subscription.
 #[test]
-fn what_overflows_is_read_from_the_store() {
+fn overflowing_live_events_are_read_from_the_store() {
     let stage = Stage::new();
     let (mut reader, mut writer) = (stage.relay.open(), stage.relay.open());
     writer.expect_taken(&event(1, 1, 800, &[]));
@@ -214,7 +214,7 @@ fn late_pages_are_for_nobody() {
 
 /// A failing store causes an error answer, and the relay continues.
 #[test]
-fn a_store_that_fails_is_told_as_an_error() {
+fn a_failing_store_gives_an_error_answer() {
     struct Broken;
     impl Store for Broken {
         fn commit(&self, _: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {

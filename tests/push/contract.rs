@@ -42,9 +42,9 @@ const ROWS: &[(&str, &str)] = &[
     ("the frame, subject and token byte for byte",
         "subject_and_token_are_passed_through_byte_for_byte"),
     ("ts is the time of sending",
-        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+        "a_delayed_push_reaches_the_clients_connected_when_due"),
     ("recipients of a delay when it fires",
-        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+        "a_delayed_push_reaches_the_clients_connected_when_due"),
     ("delays are bounded in number", "pending_pushes_are_bounded_in_number_and_taken_all_or_none"),
     ("delays are bounded in length", "pending_pushes_are_bounded_in_memory_and_in_delay"),
     ("pending pushes are in the metrics", "pending_pushes_are_listed_and_can_be_cancelled"),
@@ -53,7 +53,7 @@ const ROWS: &[(&str, &str)] = &[
     ("without a key the log says once why", "without_a_key_the_log_says_once_why"),
     ("no keys in the log", "the_earlier_relays_file_is_all_that_the_binary_needs"),
     ("a comparison that leaks nothing", "each_of_several_keys_is_good_and_nothing_else"),
-    ("limits", "what_no_back_end_may_send_is_refused_in_json"),
+    ("limits", "invalid_push_requests_get_json_errors"),
     ("a dead client delays no answer", "a_client_that_does_not_read_does_not_delay_the_answer"),
 ];
 
@@ -389,7 +389,7 @@ const AMBIGUOUS: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn a_token_that_says_two_things_or_nothing_is_400_in_every_case_and_nobody_gets_it() {
+fn an_ambiguous_or_empty_push_token_gets_400() {
     for fallback in [true, false] {
         let mut config = config();
         push_of(&mut config).broadcast_fallback = fallback;
@@ -656,7 +656,7 @@ fn requests_sent_ahead_are_answered_in_order() {
 }
 
 #[test]
-fn what_no_back_end_may_send_is_refused_in_json() {
+fn invalid_push_requests_get_json_errors() {
     let relay = Relay::default();
     let key = key_header();
     let post = |headers: &str| {

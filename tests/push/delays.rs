@@ -30,7 +30,7 @@ fn schedule(relay: &Relay, body: &str) -> String {
 }
 
 #[test]
-fn a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then() {
+fn a_delayed_push_reaches_the_clients_connected_when_due() {
     let relay = Relay::default();
     let mut late = relay.join("");
     let began_ms = now_ms();
@@ -269,7 +269,7 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
 }
 
 #[test]
-fn what_waits_at_one_endpoint_takes_no_room_of_another() {
+fn pending_pushes_of_endpoints_are_limited_separately() {
     let mut config = config();
     let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
     other.push_path = Some("/api/other".to_owned());

@@ -88,7 +88,7 @@ fn tokens_are_decoded_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn a_token_that_is_too_long_for_a_name_is_told_so() {
+fn a_token_too_long_for_a_name_gets_an_error() {
     let mut config = config();
     config.limits.room_name_bytes = 16;
     let relay = Relay::start(&config);
@@ -104,7 +104,7 @@ fn a_token_that_is_too_long_for_a_name_is_told_so() {
 }
 
 #[test]
-fn who_is_gone_is_in_no_group() {
+fn a_closed_client_is_in_no_group() {
     let relay = Relay::default();
     let first = relay.join("me");
     let mut second = relay.join("me");

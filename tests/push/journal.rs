@@ -48,7 +48,7 @@ fn kill(relay: Binary) {
 }
 
 #[test]
-fn what_was_accepted_outlives_a_relay_that_is_killed() {
+fn accepted_pushes_survive_a_killed_relay() {
     let folder = tempfile::tempdir().expect("a folder");
     let relay = start(folder.path());
     let soon = schedule(&relay, "soon", 1);

@@ -300,7 +300,7 @@ fn a_parent_and_its_child_are_a_circle() {
 }
 
 #[test]
-fn what_a_module_passes_on_counts_for_the_file_that_has_it() {
+fn a_reexported_name_counts_for_its_defining_file() {
     let facade = "mod b;\nmod c;\npub use self::b::B;\npub(crate) use c::{C as D, inner};\n";
     let with = |b: &str, c: &str| {
         let ties = planted(&[
@@ -327,7 +327,7 @@ fn what_a_module_passes_on_counts_for_the_file_that_has_it() {
 }
 
 #[test]
-fn what_only_tests_compile_is_in_no_circle() {
+fn test_only_code_is_in_no_circle() {
     let back = "use crate::a::A;";
     for tests in [
         "#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n",

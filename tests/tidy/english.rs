@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::source::{files, relative, root};
+use super::source::{Source, files, relative, root, rust_sources};
 
 /// Offences that are left in each folder; the longest prefix counts. A number may only shrink.
 const LEFT: [(&str, usize); 8] = [
@@ -21,6 +21,12 @@ const LEFT: [(&str, usize); 8] = [
     ("scripts/", 15),
     ("src/", 308),
 ];
+
+/// Names of tests that are longer than [`NAME_CHARS_MAX`] or begin with one of [`NAME_OPENINGS`], by
+/// folder. A number may only shrink.
+const NAMES_LEFT: [(&str, usize); 3] = [("", 0), ("crates/engine/", 19), ("src/", 30)];
+const NAME_CHARS_MAX: usize = 60;
+const NAME_OPENINGS: [&str; 5] = ["what_", "who_", "whom_", "whoever_", "where_"];
 
 /// This file, and a configuration of an earlier version that a test keeps as it was.
 const IGNORED: [&str; 2] = ["tests/tidy/english.rs", "tests/config/before.yaml"];
@@ -209,8 +215,8 @@ fn planted_offences_are_found() {
         found[3].starts_with("src/bad.rs:4: is no member"),
         "{found:#?}"
     );
-    let page = "# What it is\n\nWhat it does is\nthis. It is none.\n\n| What |\n```text\nWhat\n```\n\
-                - Who asks\n\n> doomed\n";
+    let page = "# What it is\n\nWhat it does is\nthis. It is none.\n\n\
+                | What |\n```text\nWhat\n```\n- Who asks\n\n> doomed\n";
     let found = check("docs/bad.md", page);
     assert_eq!(found.len(), 4, "{found:#?}");
     assert_eq!(check("a.py", "# What comes next\nx = 1\n").len(), 1);
@@ -218,9 +224,9 @@ fn planted_offences_are_found() {
 
 #[test]
 fn plain_sentences_are_left_alone() {
-    let good = "/// A room is no longer than this; it is no more than 5. There is no other, or there\n\
-                /// are none. What is this? The folder where it runs, where clients connect.\n\
-                /// ```\n/// What\n/// ```\n/// `What` is a word, and \"is not a member\" is plain.\n\
+    let good = "/// A room is no longer than this; it is no more than 5. There is no other, or\n\
+                /// there are none. What is this? The folder where it runs, where clients are.\n\
+                /// ```\n/// What\n/// ```\n/// `What` is a word, and \"is not one\" is plain.\n\
                 fn f() { g(\"What is\") }\n";
     assert_eq!(check("src/good.rs", good), Vec::<String>::new());
 }
@@ -228,7 +234,7 @@ fn plain_sentences_are_left_alone() {
 #[test]
 fn comments_and_pages_are_plain_english() {
     let endings = [".rs", ".md", ".js", ".mjs", ".py", ".toml", ".yaml"];
-    let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut found = Vec::new();
     let mut paths = files(&endings);
     let scripts = fs::read_dir(root().join("scripts")).expect("scripts");
     paths.extend(scripts.map(|script| script.expect("an entry").path()));
@@ -240,15 +246,24 @@ fn comments_and_pages_are_plain_english() {
         if IGNORED.contains(&path.as_str()) {
             continue;
         }
-        let folders = LEFT.iter().map(|(folder, _)| *folder);
-        let folder = folders.filter(|folder| path.starts_with(folder));
+        found.extend(check(&path, &text));
+    }
+    assert_few(&LEFT, found);
+}
+
+/// Fails if a folder has more offences than are left to it. Each begins with its path.
+fn assert_few(left: &[(&str, usize)], offences: Vec<String>) {
+    let mut by_folder: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for offence in offences {
+        let folders = left.iter().map(|(folder, _)| *folder);
+        let folder = folders.filter(|folder| offence.starts_with(folder));
         let folder = folder.max_by_key(|folder| folder.len()).unwrap_or_default();
-        found.entry(folder).or_default().extend(check(&path, &text));
+        by_folder.entry(folder).or_default().push(offence);
     }
     let mut told = Vec::new();
-    for (folder, most) in LEFT {
-        let offences = found.remove(folder).unwrap_or_default();
-        if offences.len() > most {
+    for (folder, most) in left {
+        let offences = by_folder.remove(folder).unwrap_or_default();
+        if offences.len() > *most {
             told.push(format!(
                 "{folder:?} has {}, at most {most}:",
                 offences.len()
@@ -257,4 +272,39 @@ fn comments_and_pages_are_plain_english() {
         }
     }
     assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// The tests of a file whose names are riddles or too long.
+fn riddles(source: &Source) -> Vec<String> {
+    let tests = source.code.split("#[test]").skip(1);
+    let names = tests.filter_map(|rest| rest.split_once("fn ")?.1.split('(').next());
+    names
+        .filter(|name| {
+            let begins = NAME_OPENINGS
+                .iter()
+                .any(|opening| name.starts_with(opening));
+            begins || name.len() > NAME_CHARS_MAX
+        })
+        .map(|name| format!("{}: {name}", source.path))
+        .collect()
+}
+
+#[test]
+fn test_names_state_a_behaviour() {
+    let long = "a".repeat(NAME_CHARS_MAX + 1);
+    let bad = format!(
+        "#[test]\nfn what_is_sent() {{}}\n#[test]\nfn {long}() {{}}\n#[test]\nfn a_name() {{}}\n"
+    );
+    assert_eq!(riddles(&Source::new("src/bad.rs", &bad)).len(), 2);
+    assert_few(
+        &NAMES_LEFT,
+        rust_sources().iter().flat_map(riddles).collect(),
+    );
+}
+
+#[test]
+#[should_panic(expected = "\"src/\" has 2, at most 1")]
+fn one_offence_more_than_are_left_fails() {
+    let offences = ["src/a.rs:1: x", "src/b.rs:1: x", "docs/c.md:1: x"].map(str::to_owned);
+    assert_few(&[("", 1), ("src/", 1)], offences.into());
 }

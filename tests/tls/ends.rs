@@ -80,7 +80,7 @@ fn a_client_that_ends_its_side_still_gets_its_answer() {
 }
 
 #[test]
-fn a_stream_that_is_cut_is_a_client_that_is_gone() {
+fn a_cut_stream_counts_as_a_closed_client() {
     let secure = Secure::on_shards(1);
     for (number, end) in [Shutdown::Write, Shutdown::Both].into_iter().enumerate() {
         let mut client = secure.open("/");

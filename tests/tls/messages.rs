@@ -95,7 +95,7 @@ fn a_client_that_sends_byte_by_byte_is_understood() {
 }
 
 #[test]
-fn frames_that_come_with_the_end_of_the_handshake_wait_for_the_upgrade() {
+fn frames_with_the_end_of_the_tls_handshake_wait() {
     let secure = Secure::on_shards(1);
     // Long enough for some ticks of the shard's timers.
     for _ in 0..50 {
@@ -149,7 +149,7 @@ fn keys_can_be_renewed_at_any_time() {
 }
 
 #[test]
-fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
+fn a_turns_output_for_a_client_is_one_send() {
     let settings = Settings {
         shards: 1,
         ..support::settings()
@@ -181,7 +181,7 @@ fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
 }
 
 #[test]
-fn a_record_that_is_not_whole_counts_as_received_in_part_and_the_largest_goes() {
+fn partial_tls_records_count_and_the_largest_is_closed() {
     const RECORD_BYTES: usize = 15_000;
     let settings = Settings {
         inbound_bytes_max: 200_000,
