@@ -12,9 +12,6 @@
 //! A row that lacks a permission or a program prints a line that begins with `skipped:`, bypassing
 //! the test harness, so that it is visible even if all tests pass.
 
-#[path = "../tls/certificates.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod certificates;
 mod cost;
 mod doors;
 mod files;
@@ -31,12 +28,8 @@ mod stage;
 mod storms;
 mod system_calls;
 mod tls;
-#[path = "../tls/client.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod tls_client;
 mod witness;
 mod work;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
+use corecast_test as support;
+use corecast_test::{certificates, tls_client};

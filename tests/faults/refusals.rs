@@ -179,7 +179,7 @@ fn files_are_used_up() {
     expect_probes(&stage.relay);
     assert!(stage.count("accept_errors") > 0);
     stage.witness.goes_on();
-    let lines = stage.relay.logged("cannot be accepted");
+    let lines = stage.relay.logged("cannot accept a connection");
     assert!((1..4).contains(&lines), "{lines} lines");
     for client in &mut crowd {
         client.round_trip();
@@ -236,7 +236,7 @@ fn the_admin_listener_is_held_open() {
     let scrapes = "GET /metrics HTTP/1.1\r\nHost: relay\r\n\r\n".repeat(50);
     let slow: Vec<Client> = (0..20).map(|_| hold(&scrapes)).collect();
     expect_probes(&stage.relay);
-    assert!(stage.relay.logged("makes room") <= 5, "a line for each");
+    assert!(stage.relay.logged("closed an idle") <= 5, "a line for each");
     let evicted = stage.metrics().value("corecast_admin_evicted_total");
     assert!(evicted >= 600.0, "{evicted}");
     drop((idle, silent, halves, slow));

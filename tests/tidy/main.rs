@@ -9,6 +9,7 @@ mod circles;
 mod embedding;
 mod english;
 mod imports;
+mod jobs;
 mod modules;
 mod source;
 
@@ -45,11 +46,11 @@ const UNSAFE_ALLOWED: [&str; 0] = [];
 /// Files with tests that may sleep: to poll until a deadline, or because the test is about a
 /// stalled server.
 const SLEEP_ALLOWED: [&str; 5] = [
+    "crates/test/src/stand_in.rs",
+    "crates/test/src/waiting.rs",
     "loadgen/tests/deliveries.rs",
-    "loadgen/tests/stand_in/mod.rs",
     "tests/admin/http.rs",
     "tests/faults/stage.rs",
-    "tests/support/mod.rs",
 ];
 
 /// The first and the last line of each function with a body.
@@ -284,7 +285,9 @@ fn unsafe_code_stays_in_its_modules() {
 
 /// The test-only lines of a file: all of it, or everything after `#[cfg(test)]`.
 fn test_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
-    let is_test_file = source.path.contains("tests/") || source.path.ends_with("tests.rs");
+    let is_test_file = source.path.contains("tests/")
+        || source.path.starts_with("crates/test/")
+        || source.path.ends_with("tests.rs");
     let module = source
         .code
         .lines()

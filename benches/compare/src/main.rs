@@ -134,14 +134,22 @@ struct Folders {
         global = true
     )]
     folder: PathBuf,
-    /// Directory of the results
+    /// Directory of all readings, which the report is made from
+    #[arg(
+        long,
+        default_value = "target/bench",
+        value_name = "FOLDER",
+        global = true
+    )]
+    results: PathBuf,
+    /// Directory of the report
     #[arg(
         long,
         default_value = "benches/results",
         value_name = "FOLDER",
         global = true
     )]
-    results: PathBuf,
+    report: PathBuf,
     /// A text file that gets the report's table between its two markers
     #[arg(long, default_value = "README.md", value_name = "FILE", global = true)]
     readme: PathBuf,
@@ -330,6 +338,7 @@ fn absolute(program: &Path) -> Result<PathBuf> {
 fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
     let request = report::Request {
         folder: &folders.results,
+        report: &folders.report,
         name,
         readme: Some(&folders.readme),
     };
@@ -387,7 +396,7 @@ mod tests {
             let file = args.comparison.plan(&args.folders).file;
             file.map(|file| file.to_string_lossy().into_owned())
         };
-        let kept = |name: &str| Some(format!("benches/results/{name}.json"));
+        let kept = |name: &str| Some(format!("target/bench/{name}.json"));
         assert_eq!(file(&[]), kept("comparison"));
         assert_eq!(file(&["--full"]), kept("comparison"));
         assert_eq!(file(&["--quick"]), kept("quick"));

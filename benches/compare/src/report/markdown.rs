@@ -23,7 +23,9 @@ pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
     for line in circumstances(run) {
         out += &format!("- {line}\n");
     }
-    out += &format!("- every reading: [{name}.json]({name}.json)\n\n{HOW}\n\n");
+    out += &format!(
+        "- made of the readings in `{name}.json`, which are not in the repository\n\n{HOW}\n\n"
+    );
     out += &format!("![ratios](report.svg)\n\n{}\n\n", Tally::of(run).text());
     out += "## Where Corecast loses\n\n";
     match &losses(run)[..] {

@@ -22,14 +22,16 @@ const END: &str = "<!-- made by scripts/bench report: end -->\n";
 /// The input and output of a report.
 pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
+    /// The directory of the report.
+    pub(crate) report: &'a Path,
     /// The run; by default the whole one, or the quick one if there is no other.
     pub(crate) name: Option<&'a str>,
     /// A text file with the two markers, which gets the table between them.
     pub(crate) readme: Option<&'a Path>,
 }
 
-/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
-/// Returns the files that it wrote.
+/// Writes `report.md`, `report.html` and `report.svg`, and the section between the markers. Returns
+/// the files that it wrote.
 ///
 /// # Errors
 /// There are no results, or a file cannot be read or written.
@@ -44,6 +46,8 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let run = Run::read(&path(name))?;
     ensure!(!run.cases.is_empty(), "the run {name} has no case");
     let scalings = Scaling::read_all(folder)?;
+    let report = request.report;
+    fs::create_dir_all(report).context("making the folder for the report")?;
     let mut written = Vec::new();
     let mut put = |file: PathBuf, text: &str| -> Result<()> {
         write_whole(&file, text)?;
@@ -51,14 +55,14 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
         Ok(())
     };
     put(
-        folder.join("report.md"),
+        report.join("report.md"),
         &markdown::page(&run, &scalings, name),
     )?;
     put(
-        folder.join("report.html"),
+        report.join("report.html"),
         &html::page(&run, &scalings, name),
     )?;
-    put(folder.join("report.svg"), &chart::picture(&run))?;
+    put(report.join("report.svg"), &chart::picture(&run))?;
     if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
         let text = fs::read_to_string(readme).context("reading the README")?;
         let text = between_markers(&text, &markdown::section(&run))?;
@@ -98,6 +102,7 @@ mod tests {
             .expect("written");
         let request = Request {
             folder: folder.path(),
+            report: &folder.path().join("report"),
             name: None,
             readme: Some(&readme),
         };

@@ -1,9 +1,9 @@
-//! Questions to shards, and what is done to many of a room's members at once: a [`Handle`] from a
+//! Questions to shards, and operations on many members of a room at once, for a [`Handle`] on a
 //! thread that may wait.
 //!
-//! Which rooms there are is in the directory; who is in one only its shards know. A shard is asked
-//! by its control mailbox, does a bounded amount of work, and answers by a channel. No shard may
-//! ask: it could wait for itself.
+//! The directory knows which rooms exist; only the shards know their members. A shard is asked
+//! through its control mailbox, does a bounded amount of work, and answers through a channel. A
+//! shard must not ask, since it could wait for itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -30,25 +30,29 @@ use crate::wire::frame::MessageKind;
 pub struct RoomEntry {
     /// Its name.
     pub name: String,
-    /// Its members on all shards, as far as is known at this moment. It may have none: a
+    /// Its members on all shards, as far as known at this moment. It may have 0, since a
     /// [`crate::Port`] is not counted.
     pub members: u32,
 }
 
 impl Handle {
-    /// Counts the members of a room on all shards, without ports, as far as is known at this
-    /// moment. There are 0 if the room does not exist. It does not wait.
+    /// Counts the members of a room on all shards, without ports, as far as known at this moment.
+    /// Returns 0 if the room does not exist. Does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
-        let room = self.doors.interconnect.directory.find(&key(endpoint, room));
+        let room = self
+            .shared
+            .interconnect
+            .directory
+            .find(&key(endpoint, room));
         room.map_or(0, |room| room.members())
     }
 
-    /// Up to `limit` rooms of an endpoint by name, those behind `after` in byte order. Page after
-    /// page has every room once that is there all the time. It looks at about as many rooms as it
-    /// returns, whatever their number, and at a bounded number under each lock.
+    /// Up to `limit` rooms of an endpoint by name, in byte order after `after`. A caller that asks
+    /// page after page gets every room exactly once that exists all the time. It visits about as
+    /// many rooms as it returns, however many exist, and a bounded number under each lock.
     pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
         let rooms = self
-            .doors
+            .shared
             .interconnect
             .directory
             .rooms_after(endpoint, after, limit);
@@ -59,13 +63,13 @@ impl Handle {
         rooms.iter().map(entry).collect()
     }
 
-    /// Up to `limit` members of a room, in the order of shards and of places on them, those behind
-    /// `after`; each as `describe` tells it on the member's own shard. Who stays is in exactly one
-    /// of several such pages. Waits for the shards until `deadline`.
+    /// Up to `limit` members of a room after `after`, in the order of shards and of slots on them.
+    /// `describe` runs for each on the member's own shard. A member that stays is in exactly one of
+    /// several such pages. Waits for the shards until `deadline`.
     ///
     /// # Errors
     ///
-    /// A shard that does not answer in time.
+    /// A shard did not answer in time.
     pub fn members<T: Send + 'static>(
         &self,
         endpoint: EndpointId,
@@ -76,12 +80,12 @@ impl Handle {
         describe: impl Fn(&Recipient<'_>) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+        let Some(room) = self.shared.interconnect.directory.find(&key) else {
             return Ok(Vec::new());
         };
         let from = after.map_or(0, |after| after.shard);
         let mut found = Vec::new();
-        for shard in self.doors.shards_of(&room).filter(|each| *each >= from) {
+        for shard in self.shared.shards_of(&room).filter(|each| *each >= from) {
             let after = after.filter(|after| after.shard == shard);
             let mut next = Some(after.map_or(0, |after| after.index.saturating_add(1)));
             while let Some(from) = next.filter(|_| found.len() < limit) {
@@ -105,7 +109,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some connections may be closed.
     pub fn close_open(
         &self,
         endpoint: EndpointId,
@@ -126,7 +130,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A message that is too large. A shard does not answer in time; some have it then.
+    /// The message is too large; or a shard did not answer in time, and some connections may have
+    /// it.
     pub fn send_open(
         &self,
         endpoint: EndpointId,
@@ -136,7 +141,8 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let payload = sendable(payload)?;
-        // Each gets a frame of its own: a turn makes no more of them than it reads elsewhere.
+        // Each connection gets a frame of its own, so a turn makes no more of them than it reads
+        // otherwise.
         let per_ask = TURN_BYTES_MAX / payload.len().max(1);
         let per_ask = per_ask.clamp(1, CONNECTIONS_PER_ASK);
         let send = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
@@ -145,8 +151,8 @@ impl Handle {
         self.each_shard(connections, per_ask, deadline, send)
     }
 
-    /// Has something done to these connections by their shards, to `per_ask` of them in a turn.
-    /// Returns to how many it was done.
+    /// Lets the shards apply an operation to these connections, to `per_ask` of them in a turn.
+    /// Returns the number of connections that it was applied to.
     fn each_shard(
         &self,
         connections: &[ConnectionId],
@@ -155,7 +161,7 @@ impl Handle {
         act: impl Fn(&mut dyn Asked, &[ConnectionId]) -> usize + Clone + Send + 'static,
     ) -> Result<usize, HandleError> {
         let mut connections = connections.to_vec();
-        connections.retain(|each| each.shard < self.doors.relaying);
+        connections.retain(|each| each.shard < self.shared.relaying);
         connections.sort_by_key(|each| each.shard);
         let mut done = 0;
         for of_shard in connections.chunk_by(|one, other| one.shard == other.shard) {
@@ -169,12 +175,12 @@ impl Handle {
     }
 
     /// Closes every member of a room, as [`Handle::close`] does, a bounded number in each turn of
-    /// their shards. Returns how many. Waits for the shards until `deadline`. Who joins meanwhile
-    /// may stay.
+    /// their shards. Returns how many. Waits for the shards until `deadline`. Members that join
+    /// meanwhile may stay.
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some members may be closed.
     pub fn close_members(
         &self,
         endpoint: EndpointId,
@@ -184,11 +190,11 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+        let Some(room) = self.shared.interconnect.directory.find(&key) else {
             return Ok(0);
         };
         let mut closed = 0;
-        for shard in self.doors.shards_of(&room) {
+        for shard in self.shared.shards_of(&room) {
             let mut next = Some(0);
             while let Some(from) = next {
                 let (key, reason) = (key.clone(), reason.to_owned());
@@ -202,17 +208,17 @@ impl Handle {
         Ok(closed)
     }
 
-    /// Has everybody who was let in by a [`crate::Keeper`] judged again
-    /// ([`crate::Terms::keeper`]), and closes open WebSockets of those who may not stay with
-    /// [`CloseReason::Revoked`], a bounded number in each turn of their shards. Returns how many.
-    /// Waits for the shards until `deadline`.
+    /// Asks the [`crate::Authorizer`] of every client again ([`crate::Terms::authorizer`]), and
+    /// closes open WebSockets of those that may not stay with [`CloseReason::Revoked`], a bounded
+    /// number in each turn of their shards. Returns how many. Waits for the shards until
+    /// `deadline`.
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some connections may be closed.
     pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
         let mut closed = 0;
-        for shard in 0..self.doors.shards() {
+        for shard in 0..self.shared.shards() {
             let mut from = Some(0);
             while let Some(index) = from {
                 let asked = self.ask(shard, deadline, move |asked| asked.recheck(index));
@@ -232,11 +238,13 @@ impl Handle {
     ) -> Result<T, HandleError> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         let ask: Ask = Box::new(move |asked| {
-            // Whoever asked may have given up.
+            // The asking thread may have given up.
             let _ = answer.send(what(asked));
         });
-        // Where one shard has no place for the question, others may have done their part.
-        let asked = self.doors.control_until(shard, Control::Ask(ask), deadline);
+        // If one shard's mailbox is full, others may have done their part already.
+        let asked = self
+            .shared
+            .control_until(shard, Control::Ask(ask), deadline);
         asked.map_err(|_| HandleError::Late)?;
         answered
             .recv_deadline(deadline)
@@ -244,7 +252,7 @@ impl Handle {
     }
 }
 
-/// Does what is asked. A panic in it (of a description) is the asker's trouble alone.
+/// Answers a question. A panic in its closure fails only this question.
 pub(in crate::engine) fn answer(core: &mut Core, ask: Ask) {
     if catch_unwind(AssertUnwindSafe(|| ask(core))).is_err() {
         core.stats().endpoint_panics.add(1);
@@ -296,7 +304,7 @@ impl Asked for Core {
         reason: &str,
     ) -> usize {
         let open = open_of(self, endpoint, connections);
-        let close = |key: &Key| self.doom(*key, endpoint_close(code, reason));
+        let close = |key: &Key| self.schedule_close(*key, endpoint_close(code, reason));
         open.iter().for_each(close);
         open.len()
     }
@@ -321,12 +329,12 @@ impl Asked for Core {
     }
 }
 
-/// Those of the connections that are open WebSockets of this endpoint and stay so.
+/// Those of the connections that are open WebSockets of this endpoint and are not being closed.
 fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) -> Vec<Key> {
     let is_open = |id: &ConnectionId| {
         let key = core.key_of(*id)?;
         let found = core.connection(key)?;
-        let is_open = found.phase == Phase::Open && !found.is_doomed;
+        let is_open = found.phase == Phase::Open && !found.is_close_scheduled;
         (is_open && found.endpoint == endpoint).then_some(key)
     };
     connections.iter().filter_map(is_open).collect()
@@ -335,14 +343,15 @@ fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) 
 /// Some of a room's members on a shard.
 #[derive(PartialEq, Eq, Debug)]
 struct Members {
-    /// Their places, in order.
+    /// Their slots, in order.
     members: Vec<u32>,
-    /// From which place on there may be more.
+    /// The slot to continue at, if there may be more.
     next: Option<u32>,
 }
 
-/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and dooms up to [`CONNECTIONS_PER_ASK`]
-/// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
+/// Visits up to [`TERMS_PER_ASK`] slots from `from` on, and schedules the close of up to
+/// [`CONNECTIONS_PER_ASK`] open WebSockets whose terms no longer hold. Returns how many, and the
+/// slot to continue at.
 fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
     let mut next = core.connections.next_from(from);
     let mut over = Vec::new();
@@ -352,7 +361,7 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
         };
         let connection = &core.connections[index];
         if connection.phase == Phase::Open
-            && !connection.is_doomed
+            && !connection.is_close_scheduled
             && connection.extras.terms().is_some_and(|terms| !terms.hold())
         {
             over.push(Key {
@@ -363,13 +372,13 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
         next = core.connections.next_from(index + 1);
     }
     for key in &over {
-        core.doom(*key, CloseReason::Revoked);
+        core.schedule_close(*key, CloseReason::Revoked);
     }
     (over.len(), next)
 }
 
-/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded
-/// number of members or connections, so there may be more also if it finds none.
+/// Up to `most` members of a room, from slot `from` on. It visits a bounded number of members or
+/// connections, so there may be more even if it finds none.
 fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     debug_assert!(most > 0);
     let Some(room) = core.exchange.find(key) else {
@@ -382,7 +391,7 @@ fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     if exchange.local_members(room) > MEMBERS_LOOKED_AT_PER_ASK {
         return members_among_connections(core, room, from, most);
     }
-    // Who is closed may still have rooms to leave.
+    // Connections that are being closed may still be in rooms.
     let is_open = |index: &u32| core.connections[*index as usize].phase == Phase::Open;
     let behind = exchange.connections(room).filter(|index| *index >= from);
     let behind = behind.filter(is_open);
@@ -400,7 +409,7 @@ fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     }
 }
 
-/// The same for a large room: many of the shard's connections are members of it.
+/// The same for a large room, which many of the shard's connections are members of.
 fn members_among_connections(core: &Core, room: u32, from: u32, most: usize) -> Members {
     let mut members = Vec::new();
     let mut next = core.connections.next_from(from as usize);
@@ -434,8 +443,8 @@ fn recipient(core: &Core, index: u32) -> Recipient<'_> {
     }
 }
 
-/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
-/// Returns how many, and from where on there may be more.
+/// Schedules the close of up to [`CONNECTIONS_PER_ASK`] members of a room, from slot `from` on.
+/// Returns how many, and the slot to continue at, if there may be more.
 fn close_from(
     core: &mut Core,
     room: &RoomKey,
@@ -447,9 +456,9 @@ fn close_from(
     let mut closed = 0;
     for index in some.members {
         let connection = &core.connections[index as usize];
-        if !connection.is_doomed {
+        if !connection.is_close_scheduled {
             let generation = connection.generation;
-            core.doom(Key { index, generation }, endpoint_close(code, reason));
+            core.schedule_close(Key { index, generation }, endpoint_close(code, reason));
             closed += 1;
         }
     }

@@ -1,6 +1,6 @@
-//! What a connection's bytes mean: frames of an open WebSocket, and the way to its end.
+//! Frames of an open WebSocket, and of one that is closing.
 //!
-//! The phases and the transitions between them are drawn in `LIFECYCLE.md` beside this file.
+//! The phases and their transitions are drawn in `LIFECYCLE.md` beside this file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message, Passive};
 use crate::wire::frame::Opcode;
 
-/// One connection while what it sent is decoded.
+/// The state of decoding the bytes of one connection.
 struct Hearing<'h> {
     endpoint: &'h dyn ErasedEndpoint,
     meter: Meter<'h>,
     message_bytes_max: usize,
     received_ns: u64,
-    /// Those that got through.
+    /// Messages that were passed on.
     messages: u64,
     message_bytes: u64,
 }
@@ -38,25 +38,30 @@ impl Hearing<'_> {
     }
 }
 
-/// Where decoding stopped before its end.
+/// The point at which decoding stopped early.
 struct Stopped {
     by: StoppedBy,
-    /// Bytes at the end of what was received.
+    /// The number of bytes that were not decoded, at the end of those received.
     rest_bytes: usize,
 }
 
 enum StoppedBy {
     /// The connection has sent more than it may.
     Rate,
-    /// It had its part of the turn.
+    /// It has used up its share of the turn.
     Turn,
-    /// Its endpoint wants no more of it for now.
+    /// Its endpoint has paused the reading.
     Hold,
 }
 
 impl Clients {
-    /// Takes in frames.
-    pub(in crate::engine) fn take_frames(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+    /// Handles received frames.
+    pub(in crate::engine) fn handle_frames(
+        &mut self,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
         let reading_tick = self.core.clock.reading_tick();
         let Some(connection) = self.core.connection(key) else {
             return;
@@ -92,7 +97,7 @@ impl Clients {
             self.held_changed(key, held_before, held);
         }
         if let Some(stopped) = stopped
-            && !self.core.is_doomed(key)
+            && !self.core.is_close_scheduled(key)
         {
             let rest = &bytes[bytes.len() - stopped.rest_bytes..];
             self.core.keep_rest(key, rest);
@@ -105,7 +110,7 @@ impl Clients {
         }
     }
 
-    /// Returns where it stopped, if it did so before all was decoded.
+    /// Returns where it stopped, if it did so before everything was decoded.
     fn decode(
         &mut self,
         key: Key,
@@ -129,9 +134,10 @@ impl Clients {
             let connection = &self.core.connections[key.index as usize];
             let is_open = connection.is_open();
             let must_wait = is_open && (connection.is_held || hearing.meter.must_wait());
-            // One frame gets through in any case, so that this comes to an end. Of a connection
-            // that is doomed nothing is kept: it is decoded to the end, so that its Close is found.
-            let is_over = has_begun && self.core.work.is_quantum_spent() && !connection.is_doomed;
+            // One frame is always decoded, so that this makes progress. Nothing is kept of a
+            // connection about to be closed: it is decoded to the end, to find its Close.
+            let is_over =
+                has_begun && self.core.work.is_quantum_spent() && !connection.is_close_scheduled;
             if (must_wait || is_over) && !input.is_empty() {
                 break;
             }
@@ -142,13 +148,14 @@ impl Clients {
                 Ok(Some(Item::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.core.connections[key.index as usize].is_read_closed = true;
-                    self.core.doom(key, CloseReason::ClientClosed(code));
+                    self.core
+                        .schedule_close(key, CloseReason::ClientClosed(code));
                     break;
                 }
-                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
+                Ok(Some(item)) if is_open => self.handle_item(key, item, &mut hearing),
                 Ok(Some(_)) => {}
                 Err(error) => {
-                    self.core.doom(key, CloseReason::Protocol(error));
+                    self.core.schedule_close(key, CloseReason::Protocol(error));
                     break;
                 }
             }
@@ -168,19 +175,19 @@ impl Clients {
         })
     }
 
-    /// Takes in what an open connection has sent, but for a Close.
+    /// Handles what an open connection has sent, except for a Close.
     #[inline]
-    fn take_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
+    fn handle_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
         match item {
             Item::Message(message) => {
                 let bytes = message.payload.len();
-                if self.gets_through(key, &mut hearing.meter, bytes) {
+                if self.passes_meter(key, &mut hearing.meter, bytes) {
                     hearing.count(bytes);
                     self.call_message(key, hearing.endpoint, message, hearing.received_ns);
                 }
             }
             Item::Compressed(message) => {
-                if self.gets_through(key, &mut hearing.meter, 0)
+                if self.passes_meter(key, &mut hearing.meter, 0)
                     && let Some(bytes) = self.call_compressed(key, message, hearing)
                 {
                     hearing.count(bytes);
@@ -206,7 +213,7 @@ impl Clients {
         }
     }
 
-    /// What the connection may send, and how fast.
+    /// The decoder's limits and the rate limit of the connection.
     fn bounds_of(&self, key: Key) -> (DecoderLimits, Rate) {
         let connection = &self.core.connections[key.index as usize];
         let settings = self.core.settings_of(connection.endpoint);
@@ -233,15 +240,15 @@ impl Clients {
         }
     }
 
-    /// Inflates a message and gives it to the endpoint. Returns how large it is, unless the
-    /// connection is to be closed for it.
+    /// Inflates a message and passes it to the endpoint. Returns its size, unless the connection is
+    /// to be closed for it.
     fn call_compressed(
         &mut self,
         key: Key,
         compressed: Message<'_>,
         hearing: &Hearing<'_>,
     ) -> Option<usize> {
-        // The endpoint may be given the whole core, so the message must not lie in it.
+        // The endpoint may be given the whole core, so the message must not be stored in it.
         let mut inflater = std::mem::take(&mut self.core.inflater);
         let inflated = inflater.inflate(compressed, hearing.message_bytes_max);
         let bytes = inflated.map(|message| {
@@ -252,7 +259,8 @@ impl Clients {
         self.core.inflater = inflater;
         if let Err(error) = bytes {
             self.core.stats().inflations_refused[error as usize].add(1);
-            self.core.doom(key, CloseReason::Protocol(error.into()));
+            self.core
+                .schedule_close(key, CloseReason::Protocol(error.into()));
         }
         bytes.ok()
     }
@@ -260,12 +268,12 @@ impl Clients {
     pub(super) fn endpoint_panicked(&mut self, key: Key) {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
-        self.core.doom(key, CloseReason::EndpointPanic);
+        self.core.schedule_close(key, CloseReason::EndpointPanic);
     }
 
-    /// Keeps account of partial messages.
+    /// Updates the count of partial messages.
     fn held_changed(&mut self, key: Key, before: usize, now: usize) {
-        let inbound = &self.core.doors.inbound;
+        let inbound = &self.core.shared.inbound;
         if now < before {
             inbound.fetch_sub(before - now, Ordering::Relaxed);
             return;
@@ -275,9 +283,9 @@ impl Clients {
         self.relieve_inbound();
     }
 
-    /// Where partial messages and requests of the process take more than they may, the largest of
-    /// all shards goes. Called where they grow, and once a turn: another shard may have said that
-    /// the largest is here.
+    /// If partial messages and requests of the process exceed their bound, closes the largest
+    /// holder of all shards. Called when they grow, and once a turn, since another shard may have
+    /// found that the largest is here.
     pub(super) fn relieve_inbound(&mut self) {
         if self.is_inbound_over() {
             self.forget_largest();
@@ -285,23 +293,24 @@ impl Clients {
     }
 
     fn is_inbound_over(&self) -> bool {
-        let total = self.core.doors.inbound.load(Ordering::Relaxed);
+        let total = self.core.shared.inbound.load(Ordering::Relaxed);
         total > self.core.settings.inbound_bytes_max
     }
 
     #[cold]
     fn forget_largest(&mut self) {
-        let doors = Arc::clone(&self.core.doors);
-        match doors.inbound_holders.turn() {
+        let shared = Arc::clone(&self.core.shared);
+        match shared.inbound_holders.turn() {
             None => return,
             Some(other) if other != self.core.id => {
-                doors.wake(other);
+                shared.wake(other);
                 return;
             }
             Some(_) => {}
         }
         let connections = self.core.connections.iter();
-        let holders = connections.filter(|(_, each)| !each.is_doomed && each.phase != Phase::Dead);
+        let holders =
+            connections.filter(|(_, each)| !each.is_close_scheduled && each.phase != Phase::Dead);
         let holders = holders.map(|(index, each)| {
             let key = Key {
                 index: index as u32,
@@ -310,18 +319,19 @@ impl Clients {
             (each.held_bytes(), key)
         });
         let holders = holders.filter(|(bytes, _)| *bytes > 0).collect();
-        let mut relief = doors.inbound_holders.relief(self.core.id, holders);
+        let mut relief = shared.inbound_holders.relief(self.core.id, holders);
         while self.is_inbound_over() {
             match relief.next() {
                 Turn::Own(key) => {
-                    self.core.doom(key, CloseReason::InboundBudget);
-                    // At once, so that nobody else goes for what is given back already.
+                    self.core.schedule_close(key, CloseReason::InboundBudget);
+                    // Released at once, so that no other connection is closed for memory that is
+                    // already free.
                     if let Some(connection) = self.core.connection(key) {
-                        connection.forget_received(&doors.inbound);
+                        connection.forget_received(&shared.inbound);
                     }
                 }
                 Turn::Other(shard) => {
-                    doors.wake(shard);
+                    shared.wake(shard);
                     return;
                 }
                 Turn::Nobody => return,
@@ -329,9 +339,9 @@ impl Clients {
         }
     }
 
-    /// Keeps account of what an unfinished request takes.
+    /// Updates the count of an unfinished request.
     pub(in crate::engine) fn count_held(&mut self, key: Key) {
-        let inbound = Arc::clone(&self.core.doors.inbound);
+        let inbound = Arc::clone(&self.core.shared.inbound);
         let Some(connection) = self.core.connection(key) else {
             return;
         };

@@ -1,8 +1,8 @@
-//! The address of a client, in 24 bytes of the slab's entry instead of 32.
+//! The address of a client, in 24 bytes of the slab entry instead of 32.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-/// A [`SocketAddr`] without the flow label of IPv6, which nothing here looks at.
+/// A [`SocketAddr`] without the flow label of IPv6, which is not used here.
 #[derive(Clone, Copy)]
 pub(super) struct Peer {
     scope_id: u32,

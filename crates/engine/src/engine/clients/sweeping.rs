@@ -14,17 +14,17 @@ use crate::limits::TICK;
 use crate::wire::frame::Opcode;
 
 impl Clients {
-    /// Has what addresses did forgotten that is long past, a few of them in every tick.
+    /// Removes old entries of the address buckets, a few in every tick.
     pub(in crate::engine) fn forget_addresses(&self) {
-        let (clock, doors) = (&self.core.clock, &self.core.doors);
+        let (clock, shared) = (&self.core.clock, &self.core.shared);
         if self.core.id == 0 {
-            for buckets in [&doors.connects, &doors.failed_credentials] {
+            for buckets in [&shared.connects, &shared.failed_credentials] {
                 buckets.forget_some(clock.tick() as usize, clock.turn_ns());
             }
         }
     }
 
-    /// Tries again to send what the kernel had no memory for.
+    /// Tries sends again that failed because the kernel was short of memory.
     pub(in crate::engine) fn retry_send(&mut self) {
         for key in std::mem::take(&mut self.core.starved) {
             if let Some(connection) = self.core.connection(key) {
@@ -38,7 +38,7 @@ impl Clients {
         let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let message_timeout = self.core.settings.timeouts.message;
         let connection = &self.core.connections[key.index as usize];
-        // Who is not read has no way to be heard, nor to finish a message.
+        // A paused connection is not read, so its silence and message timeouts do not run.
         let is_paused = connection.is_paused() || connection.is_held;
         let keepalive = self.core.settings_of(connection.endpoint).keepalive;
         let is_past = |since: Tick, timeout: Duration| {
@@ -48,13 +48,13 @@ impl Clients {
         };
         let expires = connection.extras.terms().and_then(|terms| terms.expires);
         if expires.is_some_and(|expires| expires <= now) {
-            self.core.doom(key, CloseReason::Expired);
+            self.core.schedule_close(key, CloseReason::Expired);
         } else if is_past(connection.heard_tick, keepalive.pong) {
-            self.core.doom(key, CloseReason::PingTimeout);
+            self.core.schedule_close(key, CloseReason::PingTimeout);
         } else if connection.message_since_tick > 0
             && is_past(connection.message_since_tick, message_timeout)
         {
-            self.core.doom(key, CloseReason::MessageTimeout);
+            self.core.schedule_close(key, CloseReason::MessageTimeout);
         } else if keepalive.ping > Duration::ZERO && tick >= connection.next_ping_tick {
             self.core.connections[key.index as usize].next_ping_tick =
                 tick + ticks_of(keepalive.ping);
@@ -72,7 +72,7 @@ impl Clients {
         stats.held_age_ms.set(age_ms);
     }
 
-    /// Tells the endpoints that a second is over.
+    /// Tells the endpoints that a second has passed.
     pub(in crate::engine) fn pulse_endpoints(&mut self) {
         let endpoints = Arc::clone(&self.endpoints);
         for (number, endpoint) in endpoints.iter().enumerate() {

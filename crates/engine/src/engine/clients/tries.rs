@@ -1,10 +1,10 @@
-//! What it costs to show credentials: a shard's time where they are verified, and one of few tries
-//! of the client's address where they are no good.
+//! The cost of checking credentials: a shard's time to verify them and, if they are bad, one of a
+//! few attempts of the client's address.
 //!
-//! Whoever judges credentials asks [`Responder::may_try`] before it verifies what is not known to
-//! be good, and says with [`Responder::failed`] and [`Responder::spent`] what became of it. An
+//! Code that checks credentials calls [`Responder::may_try`] before it verifies those that are not
+//! known to be good, and reports the result with [`Responder::failed`] and [`Responder::spent`]. An
 //! address that has failed too often is refused before anything is verified, so that neither
-//! guessing nor nonsense costs a shard more than a look.
+//! guessing nor garbage costs a shard more than a lookup.
 
 use std::net::IpAddr;
 
@@ -28,9 +28,9 @@ pub struct Throttled {
 }
 
 impl Throttled {
-    /// 429, with when to come again (RFC 6585 §4, RFC 9110 §10.2.3). The connection ends with it.
+    /// 429, with the time to wait (RFC 6585 §4, RFC 9110 §10.2.3). The connection ends with it.
     pub fn refused(self) -> Refused {
-        let text = "This address has shown too many keys or tokens that are not good.";
+        let text = "Too many invalid keys or tokens from this address.";
         Refused::of(Refusal::CredentialRate, 429, text)
             .retry_after(self.retry_after_s)
             .ending_connection()
@@ -44,23 +44,23 @@ impl Throttled {
 }
 
 impl Responder<'_> {
-    /// Notes that operations with keys took about so long, in nanoseconds: the shard's turn is
-    /// charged with it.
+    /// Reports that cryptographic operations took about `work_ns` nanoseconds, which are charged to
+    /// the shard's turn.
     pub fn spent(&mut self, work_ns: u64) {
         self.core.work.spend(work_ns);
     }
 
-    /// Whether what a client with this address shows may be verified.
+    /// Whether credentials from this client address may be verified.
     ///
     /// # Errors
     ///
-    /// Too much that it has shown was no good.
+    /// The address has shown too many bad credentials.
     pub fn may_try(&self, client: IpAddr) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
         let (failed, now_ns) = (
-            &self.core.doors.failed_credentials,
+            &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
         match failed.wait_ns(client, &RATE, now_ns) {
@@ -69,17 +69,17 @@ impl Responder<'_> {
         }
     }
 
-    /// Counts that what a client with this address has shown is no good.
+    /// Counts bad credentials from this client address.
     ///
     /// # Errors
     ///
-    /// As [`Responder::may_try`] before: then nothing is counted.
+    /// The address had failed too often already, as in [`Responder::may_try`]. Nothing is counted.
     pub fn failed(&mut self, client: IpAddr) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
         let (failed, now_ns) = (
-            &self.core.doors.failed_credentials,
+            &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
         match failed.take(client, &RATE, now_ns) {
@@ -90,11 +90,11 @@ impl Responder<'_> {
 }
 
 impl Core {
-    /// Whether no limit for one address applies to this one: a trusted proxy's own, one of those
-    /// networks that are exempt, and what a Unix socket has in place of one.
+    /// Whether limits for one address do not apply to this one: a trusted proxy's, one in an exempt
+    /// network, or the unspecified address of Unix sockets.
     pub(in crate::engine) fn is_exempt(&self, client: IpAddr) -> bool {
         let settings = &self.settings;
-        let is_relaying = self.id < self.doors.relaying;
+        let is_relaying = self.id < self.shared.relaying;
         client.is_unspecified()
             || is_relaying && settings.trusted_proxies.contains(client)
             || settings

@@ -7,20 +7,20 @@ use corecast::fanout::{ConnectionId, Recipients};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 
-/// The first byte of a message is the command; the rest is sent.
-pub(crate) const EVENT: u8 = b'e';
-pub(crate) const TO_ROOM: u8 = b'r';
-pub(crate) const ANSWERED: u8 = b'a';
-pub(crate) const UNANSWERED: u8 = b'u';
-pub(crate) const ROOM_AND_BEHIND: u8 = b'b';
-pub(crate) const LAST_WORDS: u8 = b'l';
+/// What the first byte of a message asks for; the rest is what is sent.
+pub const EVENT: u8 = b'e';
+pub const TO_ROOM: u8 = b'r';
+pub const ANSWERED: u8 = b'a';
+pub const UNANSWERED: u8 = b'u';
+pub const ROOM_AND_BEHIND: u8 = b'b';
+pub const LAST_WORDS: u8 = b'l';
 
 /// See the module.
-pub(crate) struct Press;
+pub struct Press;
 
 /// The clients of a shard, each with its head.
 #[derive(Default)]
-pub(crate) struct Readers(Vec<(ConnectionId, String)>);
+pub struct Readers(Vec<(ConnectionId, String)>);
 
 impl Local for Readers {
     type Mail = SharedBody;
@@ -34,8 +34,8 @@ impl Local for Readers {
     }
 }
 
-/// The head of a client's events: of one length for most.
-pub(crate) fn head_of(id: ConnectionId) -> String {
+/// The head that a client gets its events with: of one length for most.
+pub fn head_of(id: ConnectionId) -> String {
     format!("event for {id:>12}: ")
 }
 
@@ -44,8 +44,8 @@ fn name_of(id: ConnectionId) -> String {
     format!("you are {id}")
 }
 
-/// The head, from the client's first message.
-pub(crate) fn head_told(text: &str) -> String {
+/// The head, from what a client was told.
+pub fn head_told(text: &str) -> String {
     let id = text.strip_prefix("you are ").expect("a name");
     head_of(id.parse().expect("an id"))
 }
