@@ -1,4 +1,4 @@
-//! `/metrics`: which series there are, and that they move by exactly what happened.
+//! `/metrics`: its series, and that they grow by exactly the number of events.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -64,7 +64,7 @@ fn is_absent(name: &str) -> bool {
     name.starts_with("corecast_nostr_") || name.starts_with("corecast_tls_certificate_")
 }
 
-/// What is not 0 at the start, since time passes.
+/// Whether a series is not 0 at the start because it measures time.
 fn is_about_time(name: &str) -> bool {
     [
         "_uptime_",
@@ -126,7 +126,7 @@ fn build_and_process_are_described() {
     let started = scrape.value("corecast_start_time_seconds");
     assert!(started > 1.6e9 && started <= now.as_secs_f64());
     if cfg!(target_os = "linux") {
-        // The boot time that it is counted from is rounded to a second.
+        // It is counted from the boot time, which is rounded to a second.
         let process_started = scrape.value("process_start_time_seconds");
         assert!(process_started > 1.6e9 && process_started <= started + 2.0);
         assert!(scrape.value("process_cpu_seconds_total") > 0.0);
@@ -147,7 +147,7 @@ fn messages_and_deliveries_are_counted_exactly() {
     let relay = Relay::start(&config());
     // The least loaded shard gets the next one, so both have members.
     let mut clients = [relay.join("/"), relay.join("/"), relay.join("/")];
-    // A shard counts what it has sent after it has sent it.
+    // A shard counts a send after it.
     relay.scrape_until("3 answers", |scrape| {
         scrape.value("corecast_sends_total") == 3.0
     });
@@ -180,7 +180,7 @@ fn messages_and_deliveries_are_counted_exactly() {
         grown("corecast_sent_bytes_total"),
         3.0 * (15.0 + 5.0 * HEADER_BYTES)
     );
-    // Each message was awaited before the next was sent: one send each to each client.
+    // Each message was awaited before the next was sent: one send per message and client.
     assert_eq!(grown("corecast_sends_total"), 15.0);
     assert_eq!(
         after.of_histogram("corecast_frames_per_send", "_count"),
@@ -200,7 +200,7 @@ fn messages_and_deliveries_are_counted_exactly() {
     let shards = after.by_label("corecast_shard_connections");
     assert_eq!(shards["0"] + shards["1"], 3.0);
     assert!(shards["0"] > 0.0 && shards["1"] > 0.0, "{shards:?}");
-    // Each message was handed to the other shard, which was woken or awake.
+    // Each message was handed to the other shard, which was woken or already awake.
     assert_eq!(
         after.by_label("corecast_wakes_total").values().sum::<f64>(),
         5.0
@@ -221,7 +221,7 @@ fn pings_are_counted_and_are_not_messages() {
 }
 
 #[test]
-fn connections_are_counted_by_endpoint_for_as_long_as_they_are_open() {
+fn open_connections_are_counted_by_endpoint() {
     let relay = Relay::start(&config());
     let count = |scrape: &Scrape| {
         let of = scrape.by_label("corecast_endpoint_connections");
@@ -265,7 +265,7 @@ fn ends_are_counted_once_with_their_reason() {
     assert_eq!(scrape.value("websocket_disconnections_total"), 3.0);
     assert_eq!(scrape.value("websocket_connected_clients"), 0.0);
     assert_eq!(scrape.value("corecast_rooms"), 0.0);
-    // Close frames are no messages.
+    // Close frames do not count as messages.
     assert_eq!(scrape.value("corecast_deliveries_total"), 0.0);
     assert_eq!(
         scrape.of_histogram("corecast_relay_latency_seconds", "_count"),
@@ -304,7 +304,7 @@ fn refusals_are_counted_with_their_reason_and_requests_apart() {
         ("not_found", 1.0),
     ];
     assert_eq!(refusals(&scrape), expected);
-    // The scrapes themselves are not among them.
+    // The scrapes themselves do not count.
     assert_eq!(scrape.value("corecast_http_requests_total"), 2.0);
     assert_eq!(scrape.value("corecast_opened_total"), 0.0);
 }
@@ -346,7 +346,7 @@ fn partial_messages_show_in_the_inbound_bytes() {
 }
 
 #[test]
-fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
+fn a_stalled_client_shows_in_the_outbox_and_then_as_slow() {
     let mut config = config();
     config.slow_client.outbox_bytes = 4 << 20;
     let named = config.endpoints.get_mut("named").expect("built in");
@@ -357,7 +357,7 @@ fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let slow = relay.join("/");
     let mut sender = relay.join("/");
     let text = "x".repeat(512 << 10);
-    // As much as the sockets between them take, until something waits in the outbox.
+    // As much as the sockets between them accept, until something waits in the outbox.
     let is_waiting = |scrape: &Scrape| scrape.value("corecast_outbox_bytes") > 0.0;
     let mut sent = 0.0;
     let waiting = loop {

@@ -1,4 +1,4 @@
-//! Pings, and clients of which nothing is heard.
+//! Pings, and silent clients.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ fn silence_is_closed_and_said_to_be_so() {
 
 #[test]
 fn any_frame_is_a_sign_of_life() {
-    // No pings at all: only what the client says by itself keeps it.
+    // No pings at all: only the client's own messages keep it.
     let server = hub(0, 500);
     let mut talks = server.open("/talks");
     let mut pongs = server.open("/pongs");

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_runs_are_kept_under_their_name_and_single_cases_only_when_asked() {
+    fn single_cases_are_stored_only_on_request() {
         let file = |line: &[&str]| {
             let args = Args::parse_from([&["compare"], line].concat());
             let file = args.comparison.plan(&args.folders).file;

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_header_counts_though_it_is_no_text() {
+    fn a_repeated_header_counts_even_if_not_utf8() {
         let fields = [UPGRADE, KEY, V13].concat();
         let mut text = format!("{GET}\r\nHost: a\r\n{fields}").into_bytes();
         text.extend_from_slice(b"Sec-WebSocket-Version: 13\xFF\r\n\r\n");

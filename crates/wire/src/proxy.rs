@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_by_name() {
+    fn invalid_proxy_headers_are_refused_by_name() {
         use ProxyError::*;
         let long = format!("PROXY UNKNOWN {}\r\n", "f".repeat(LINE_BYTES_MAX - 15));
         let lines = [

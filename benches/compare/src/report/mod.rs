@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_made_of_a_kept_run_and_says_all_of_it_in_each_form() {
+    fn a_stored_run_gives_the_full_report_in_each_format() {
         let folder = tempfile::tempdir().expect("a folder");
         let readme = folder.path().join("README.md");
         fs::write(&readme, format!("{BEGIN}{END}")).expect("written");
