@@ -2,6 +2,8 @@
 //! others wrote.
 
 mod dashboard;
+#[path = "../support/describe.rs"]
+mod describe;
 mod exposition;
 mod health;
 mod health_check;
@@ -9,6 +11,9 @@ mod http;
 mod metrics;
 mod pages;
 mod probes;
+#[path = "../support/pty.rs"]
+mod pty;
+mod terminal;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
