@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 
-import { LOOKS, assertUsable, finish, launch, open as openPage, picture } from './browser.mjs';
+import { LOOKS, assertFits, assertUsable, finish, launch, open as openPage, picture } from './browser.mjs';
 import { DEADLINE_MS, Relay, soon, tool } from './relay.mjs';
 
 const WebSocket = tool('ws');
@@ -185,7 +185,11 @@ test('a lost connection greys the figures, says their age and is in the title', 
   assert.equal(await page.title(), 'Connection lost · Corecast dashboard');
   assert.notEqual(await ink(), fresh, 'the figures are not dimmed');
   assert.ok(!(await facts.textContent()).includes('up '), 'an uptime that nobody knows');
-  await picture(page, 'dashboard-lost', { fullPage: true });
+  await page.setViewportSize({ width: 390, height: 780 });
+  await picture(page, 'dashboard-lost-phone');
+  await assertFits(page);
+  await page.setViewportSize({ width: 1200, height: 760 });
+  await picture(page, 'dashboard-lost');
   await assertUsable(page, []);
   const second = await Relay.start({ settings: [...settings, `metrics.port=${port}`] });
   await says(page, 'Live');
@@ -283,6 +287,7 @@ test('in light and dark, on a desktop and a phone, nothing is cut off or hard to
     await says(page, 'Live');
     await until(tile(page, 'Latency p99'), (text) => /[µm]s/.test(text), 'a latency');
     await picture(page, `dashboard-${name}`, { fullPage: true });
+    await assertFits(page);
     await page.getByText('Config in effect').click();
     await assertUsable(page, []);
     await finish(page);
