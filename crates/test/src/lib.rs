@@ -5,6 +5,7 @@
 //!   waiting by polling ([`eventually`]). Nothing here sleeps for a fixed time.
 //! - Clients that send exactly the bytes that a test wants ([`client`], [`tls_client`]), and the
 //!   certificates for them ([`certificates`]).
+//! - A program on a terminal of its own ([`pty`]), and its completions and manual ([`describe`]).
 //! - An endpoint for tests of shared bodies ([`press`]).
 //! - The load generator as a process ([`generator`]), and servers with planted faults for it
 //!   ([`generator`], [`stand_in`]).
@@ -20,8 +21,10 @@
 mod binary;
 pub mod certificates;
 pub mod client;
+pub mod describe;
 pub mod generator;
 pub mod press;
+pub mod pty;
 pub mod relay;
 mod server;
 pub mod stand_in;
