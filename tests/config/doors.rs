@@ -78,7 +78,7 @@ fn check_prints_the_warning_about_an_excluded_base() {
 }
 
 #[test]
-fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_doors() {
+fn an_older_config_file_gives_the_same_access() {
     let before = config(include_str!("before.yaml"));
     assert_eq!(needs(&before), needs(&Config::default()));
     assert_eq!(
