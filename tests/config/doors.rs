@@ -125,7 +125,7 @@ fn explicit_settings_decide_the_required_credentials() {
 }
 
 #[test]
-fn nothing_but_false_opens_an_endpoint_where_auth_needs_keys() {
+fn only_false_opens_an_endpoint_if_auth_needs_keys() {
     let hub = |auth: &str, own: &str| {
         format!("auth: {{{auth}}}\nendpoints: {{hub: {{auth: {{{own}}}}}}}\n")
     };
