@@ -135,7 +135,7 @@ fn hdrhistogram_reads_the_log_and_its_sum_is_the_report() {
 }
 
 #[test]
-fn several_runs_are_told_run_by_run_in_every_form() {
+fn every_format_lists_the_runs_of_a_series() {
     let folder = TempDir::new().expect("a folder");
     let url = serve(Behaviour::default());
     let load = "--clients 2 --rate 100 --duration 200 --warmup 0 --report";
@@ -164,7 +164,7 @@ fn several_runs_are_told_run_by_run_in_every_form() {
 }
 
 #[test]
-fn a_walk_over_rates_is_told_step_by_step_in_every_form() {
+fn every_format_lists_the_steps_of_a_walk() {
     let folder = TempDir::new().expect("a folder");
     let url = serve(Behaviour::default());
     let load = "--clients 2 --duration 200 --warmup 0 --rate-steps 50,100";

@@ -158,7 +158,7 @@ fn a_watcher_gets_a_snapshot_a_second_with_what_happened_in_it() {
 }
 
 #[test]
-fn nothing_is_counted_while_nobody_looks() {
+fn sampling_stops_without_viewers() {
     let relay = Relay::start(&config());
     let first = snapshot(&relay);
     let until = first.uptime_s + 3.5;

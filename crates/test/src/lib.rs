@@ -1,5 +1,5 @@
-//! What the tests of the workspace share. The product never depends on it: it is a dev-dependency
-//! of `corecast` and of `loadgen`, for their tests from outside alone.
+//! Shared code of the workspace's tests. The product never depends on it: it is a dev-dependency
+//! of `corecast` and of `loadgen`, only for their tests from outside.
 //!
 //! - An engine in this process ([`Server`]), the binary as a process of its own ([`relay`]), and
 //!   waiting by polling ([`eventually`]). Nothing here sleeps for a fixed time.
