@@ -124,7 +124,7 @@ pub enum Command {
     /// Check this machine's limits against the config, and say what to do about each
     Doctor(DoctorCommand),
 
-    /// What it says of its own command line.
+    /// Completions and the manual page.
     #[command(flatten)]
     Describe(Describe),
 }

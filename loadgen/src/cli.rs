@@ -49,7 +49,7 @@ pub enum Command {
     History(History),
     /// Writes the performance dashboard: a page over all runs of a history, and one page for each
     Dashboard(Dashboard),
-    /// What it says of its own command line.
+    /// Completions and the manual page.
     #[command(flatten)]
     Describe(Describe),
 }

@@ -1,4 +1,4 @@
-//! What a run shows on a terminal, in windows of several sizes, completions and the manual page.
+//! The live view in windows of several sizes, completions and the manual page.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

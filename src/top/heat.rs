@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::widgets::Widget;
 
+use super::colors::{ACCENT, DIM};
 use super::numbers::micros;
 use super::seen::Seen;
-use super::view::{ACCENT, DIM};
 use crate::admin::dashboard::Snapshot;
 
 /// From hardly any messages to nearly all of a second. They differ by their density and not by
@@ -26,8 +26,8 @@ const OUTLIER_OF: u64 = 20;
 /// The latency of the last seconds.
 pub(super) struct Heat<'s>(pub(super) &'s Seen);
 
-/// Which row of the heat map stands for which latency. What took far longer than nearly all of the
-/// messages has a row of its own at the top, so that it does not take the axis.
+/// Maps latencies to rows. Those far above nearly all of the others have a row of their own at the
+/// top, so that one outlier does not take the axis.
 #[derive(Debug, PartialEq)]
 pub(super) struct Scale {
     /// Powers of ten of nanoseconds at the lower edge of the map and at the upper one.
@@ -82,7 +82,7 @@ impl Scale {
         (row.max(0.0) as usize).min(self.rows.saturating_sub(1))
     }
 
-    /// What each row is called, if it is.
+    /// The names of rows; not every row has one.
     pub(super) fn labels(&self) -> Vec<(usize, String)> {
         let name = |ns: f64| micros(Some(ns / 1e3)).replace(".0 ", " ");
         let decades = self.low as i32..self.high.ceil() as i32;

@@ -4,6 +4,7 @@
 //! same stream as the page (`stream.rs`), and draws each snapshot as it comes (`view.rs`). Where
 //! there is no terminal it prints one snapshot and ends.
 
+mod colors;
 mod heat;
 mod numbers;
 mod seen;
@@ -37,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long after a failure the relay is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The terminal keeps its title, and has it back (XTWINOPS; one that does not know them ignores them).
+/// The terminal keeps its title, and gets it back (XTWINOPS; terminals without them ignore these).
 const PUSH_TITLE: &str = "\x1b[22;2t";
 const POP_TITLE: &str = "\x1b[23;2t";
 

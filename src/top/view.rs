@@ -9,15 +9,12 @@ use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Sparkline, Table};
 
+use super::colors::{ACCENT, DIM, HIGH};
 use super::heat::Heat;
 use super::numbers::{bytes, count, micros, span};
 use super::seen::Seen;
 use super::words::{ends, who};
 use crate::admin::dashboard::{Shard, Snapshot};
-
-pub(super) const ACCENT: Color = Color::Indexed(69);
-pub(super) const DIM: Color = Color::Indexed(245);
-const HIGH: Color = Color::Indexed(209);
 
 /// A loop that has begun no turn for so long stands.
 const STANDS_MS: u64 = 5_000;
@@ -49,7 +46,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, name: &str, seen: &Seen, now: Instant)
     }
 }
 
-/// What a terminal's own title says.
+/// The title of the terminal's window.
 pub(super) fn window_title(name: &str, seen: &Seen, now: Instant) -> String {
     match (&seen.lost, seen.stale_s(now)) {
         (Some(_), _) => format!("connection lost: Corecast {name}"),
@@ -120,7 +117,7 @@ fn rows(height: u16, shards: u16) -> [u16; 4] {
     [figures, latency, of_shards, lists]
 }
 
-/// What was true once is grey.
+/// Greys figures that are out of date.
 fn dim(frame: &mut Frame<'_>, area: Rect) {
     let stale = Style::new().fg(DIM).add_modifier(Modifier::DIM);
     frame
@@ -435,7 +432,7 @@ mod tests {
 
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
-    use ratatui::buffer::Buffer;
+    use ratatui::buffer::{Buffer, Cell};
 
     use super::*;
     use crate::top::text::tests::snapshot;
@@ -448,9 +445,8 @@ mod tests {
 
     fn screen(width: u16, height: u16, seen: &Seen, now: Instant) -> String {
         let buffer = buffer(width, height, seen, now);
-        let letters = buffer.content().iter().map(|cell| cell.symbol());
-        let letters: Vec<&str> = letters.collect();
-        let lines = letters.chunks(usize::from(width)).map(|line| line.concat());
+        let letters: Vec<&str> = buffer.content().iter().map(Cell::symbol).collect();
+        let lines = letters.chunks(usize::from(width)).map(<[&str]>::concat);
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -460,7 +456,7 @@ mod tests {
         seen
     }
 
-    /// What is between spaces and lines, if it has a letter or a digit.
+    /// The words and figures on a screen, without its lines and bars.
     fn words(screen: &str) -> BTreeSet<&str> {
         let is_part = |letter: char| letter.is_alphanumeric() || "/%.,:-_µ–>".contains(letter);
         let words = screen.split(|letter| !is_part(letter));
@@ -523,7 +519,7 @@ mod tests {
     fn the_shards_are_on_every_screen_and_the_busiest_if_not_all_fit() {
         let now = Instant::now();
         let mut many = snapshot();
-        many.shards = (0..16).map(|_| many.shards[0].clone()).collect();
+        many.shards = vec![many.shards[0]; 16];
         many.shards[11].busy = 0.99;
         let mut crowded = Seen::default();
         crowded.take(many, now);

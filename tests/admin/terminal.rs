@@ -1,4 +1,4 @@
-//! What the binary shows in a terminal: `corecast top` in windows of several sizes, also when the
+//! The binary in a terminal: `corecast top` in windows of several sizes, also when the
 //! relay is gone, the colours of the log, completions and the manual page.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ fn top(relay: &Relay, environment: &[(&str, &str)], size: (u16, u16)) -> Pty {
     Pty::start(CORECAST, &["top", "--url", &url], environment, size, None)
 }
 
-/// A relay with two clients and a slow past: there is something in every list but that of slow ones.
+/// A relay with two clients, and one that has left: every list but that of slow clients has rows.
 fn busy() -> (Relay, [tungstenite::WebSocket<std::net::TcpStream>; 2]) {
     let relay = Relay::start(&config());
     let mut clients = [relay.join("/a"), relay.join("/a")];

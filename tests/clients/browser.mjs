@@ -129,7 +129,7 @@ export async function assertFits(page) {
       }
       return null;
     };
-    // Where a text ends that is shortened by an ellipsis.
+    // The right end of a text that an ellipsis may shorten.
     const clip = (element) => (getComputedStyle(element).overflowX === 'hidden'
       ? element.getBoundingClientRect().right : Infinity);
     const isChart = (element) => element.matches('svg, canvas, .plot');

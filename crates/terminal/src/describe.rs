@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-/// What a program says of its own command line, on standard output.
+/// Subcommands that describe the command line, on standard output.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Describe {
     /// Print completions for a shell
@@ -23,8 +23,8 @@ pub enum Describe {
 }
 
 impl Describe {
-    /// Prints it. The exit code is 1 if it cannot be written; a reader that has seen enough is
-    /// no failure.
+    /// Prints it. The exit code is 1 if it cannot be written; a reader that has seen enough
+    /// is not a failure.
     pub fn run(&self, command: Command) -> ExitCode {
         let text = match self {
             Describe::Completions { shell } => completions(command, *shell),

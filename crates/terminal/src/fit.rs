@@ -1,4 +1,4 @@
-//! What fits into a row of a terminal.
+//! The parts of a screen that fit into its width.
 //!
 //! Nothing is cut in the middle of a word: of the parts of a line, of the columns of a table and of
 //! cards beside each other, those with the highest rank are left out until the rest fits. A part of
@@ -112,7 +112,7 @@ pub fn cards(needs: &[Need], area: Rect) -> Vec<(usize, Rect)> {
 pub struct Column {
     /// When it gives way.
     pub rank: u8,
-    /// What it is called.
+    /// Its name, above the cells.
     pub head: &'static str,
     /// From the top down.
     pub cells: Vec<Line<'static>>,
@@ -265,7 +265,7 @@ mod tests {
             let area = Rect::new(0, 0, width, 2);
             let mut buffer = ratatui::buffer::Buffer::empty(area);
             ratatui::widgets::Widget::render(table(columns, width), area, &mut buffer);
-            let letters = buffer.content().iter().map(|cell| cell.symbol());
+            let letters = buffer.content().iter().map(ratatui::buffer::Cell::symbol);
             letters.collect::<String>()
         };
         assert_eq!(drawn(19), "name endpoint     none       hub 1,234");

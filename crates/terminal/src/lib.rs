@@ -1,4 +1,4 @@
-//! What `corecast` and `loadgen` have in common in a terminal.
+//! Terminal code that `corecast` and `loadgen` share.
 //!
 //! | module | what it is for |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What a program says of its own command line, held to the programs that read it.
+//! Completions and manual pages, held to the programs that read them.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -21,7 +21,7 @@ fn run(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
     let input = input.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().expect("it ends");
-    // Who has read enough closes the pipe.
+    // A reader that has seen enough closes the pipe.
     let _ = writer.join().expect("no panic");
     Some(output)
 }

@@ -1,4 +1,4 @@
-//! A program in a terminal of its own, and what that terminal shows.
+//! A program in a terminal of its own, and the screen that it draws.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub struct Pty {
     pub raw: Vec<u8>,
 }
 
-/// What the program calls the window.
+/// The title that the program gives to the window.
 #[derive(Default)]
 struct Title(String);
 
@@ -69,7 +69,8 @@ impl Pty {
         let child = Command::new("setsid")
             .args(["--ctty", "--wait", program])
             .args(arguments)
-            .env_remove("NO_COLOR")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("TERM", "xterm-256color")
             .envs(environment.iter().copied())
             .stdin(end())

@@ -355,7 +355,7 @@ mod tests {
         drawn(&View::default(), 80, 24);
     }
 
-    /// What is between spaces and lines, if it has a letter or a digit.
+    /// The words and figures on a screen, without its lines and bars.
     fn words(screen: &str) -> BTreeSet<&str> {
         let is_part = |letter: char| letter.is_alphanumeric() || "/%.,:-µ–".contains(letter);
         let words = screen.split(|letter| !is_part(letter));

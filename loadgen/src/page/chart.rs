@@ -112,8 +112,8 @@ impl Chart {
         self.line(series, name, points);
     }
 
-    /// A dot at each point, whose shape tells the series apart like its colour. Without a name it is
-    /// that of the line through the same points.
+    /// A dot at each point, of a shape that the series has to itself. Dots without a name belong to
+    /// the line through the same points.
     pub(super) fn dots(&mut self, series: &'static str, name: &str, points: &[(f64, f64)]) {
         let mut path = String::new();
         for point in points {

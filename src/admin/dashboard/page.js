@@ -188,9 +188,8 @@ function roundUp(ns) {
   return power * ([1, 2, 5].find((step) => step * power >= ns * 0.999) ?? 10);
 }
 
-// What the axis shows, as powers of ten of nanoseconds. What took far longer than nearly all of
-// the messages has a row of its own above it, so that it does not take the axis: all but a
-// thousandth, and of few messages all but one.
+// The ends of the axis, as powers of ten of nanoseconds. It holds all but a thousandth of the
+// messages, and of few messages all but one; the rest, if far above, has a row of its own.
 function heatScale() {
   const counts = new Map();
   for (const { snapshot } of seen) {
@@ -222,7 +221,7 @@ function heatShades(color) {
   });
 }
 
-// Where a bucket is drawn: the number of nanoseconds that it begins at, and that it ends at.
+// The nanoseconds at which a bucket begins and ends.
 function edges(below) {
   const top = below ?? LONGEST_NS * 1.19;
   if (below === null) return [LONGEST_NS, top];
