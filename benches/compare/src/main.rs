@@ -57,7 +57,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the report of what was measured: Markdown, HTML, a picture, the README's table
+    /// Make the report of what was measured: Markdown, HTML, a picture, docs/benchmarks.md's table
     Report {
         /// The run [default: comparison, else quick]
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -142,8 +142,8 @@ struct Folders {
     )]
     results: PathBuf,
     /// A text that gets the report's table between its two markers
-    #[arg(long, default_value = "README.md", value_name = "FILE", global = true)]
-    readme: PathBuf,
+    #[arg(long, default_value = "docs/benchmarks.md", value_name = "FILE", global = true)]
+    page: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -329,7 +329,7 @@ fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
     let request = report::Request {
         folder: &folders.results,
         name,
-        readme: Some(&folders.readme),
+        page: Some(&folders.page),
     };
     for file in report::write(&request)? {
         println!("wrote {}", file.display());
