@@ -37,6 +37,19 @@ class Compose(unittest.TestCase):
             said = run("docker-compose", "--file", COMPOSE, "config", status=1, env=without)
             self.assertIn(f"set {variable}", said)
 
+    def test_the_root_has_one_that_needs_no_variables(self):
+        root = ROOT / "compose.yaml"
+        [included] = yaml.safe_load(root.read_text())["include"]
+        self.assertEqual(ROOT / included["path"], COMPOSE)
+        given = re.findall(r"^(\w+)=.", (ROOT / included["env_file"]).read_text(), re.M)
+        required = set(re.findall(r"\$\{(\w+):?\?", COMPOSE.read_text()))
+        self.assertGreater(len(required), 1)
+        self.assertEqual(required - set(given), set())
+        # The first version of Compose has no "include".
+        version = ["docker", "compose", "version", "--short"]
+        if shutil.which("docker") and subprocess.run(version, capture_output=True).returncode == 0:
+            run("docker", "compose", "--file", root, "config", "--quiet", env={"PATH": ENV["PATH"]})
+
     def test_what_it_mounts_is_there(self):
         for name, service in self.compose["services"].items():
             for volume in service["volumes"]:
