@@ -6,7 +6,9 @@
 //! start an [`Engine`].
 //!
 //! ```
-//! use corecast::{Endpoint, EndpointSettings, Engine, Message, Request, Session, Settings};
+//! use corecast::{
+//!     Endpoint, EndpointSettings, Engine, Message, Recipients, Request, Session, Settings,
+//! };
 //!
 //! /// Every message goes to everybody.
 //! struct Chat;
@@ -22,7 +24,7 @@
 //!     }
 //!
 //!     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
-//!         session.publish("everybody", message.kind, message.payload);
+//!         session.publish_to("everybody", Recipients::All, message.kind, message.payload);
 //!     }
 //! }
 //!

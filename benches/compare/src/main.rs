@@ -142,7 +142,12 @@ struct Folders {
     )]
     results: PathBuf,
     /// A text that gets the report's table between its two markers
-    #[arg(long, default_value = "docs/benchmarks.md", value_name = "FILE", global = true)]
+    #[arg(
+        long,
+        default_value = "docs/benchmarks.md",
+        value_name = "FILE",
+        global = true
+    )]
     page: PathBuf,
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     )?;
     put(folder.join("report.svg"), &chart::picture(&run))?;
     if let Some(page) = request.page.filter(|page| page.exists()) {
-        let text = fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
+        let text =
+            fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
         let text = between_markers(&text, &markdown::section(&run))?;
         put(page.to_owned(), &text)?;
     }
@@ -71,8 +72,7 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
 fn between_markers(text: &str, section: &str) -> Result<String> {
     let parts = text.split_once(BEGIN);
     let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the page"))?;
+    let (before, after) = parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the page"))?;
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
