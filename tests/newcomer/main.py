@@ -14,6 +14,7 @@ of its own: `pidof` finds nobody else's relay). Without the right to make one th
 
 import concurrent.futures
 import fcntl
+import itertools
 import os
 import pathlib
 import re
@@ -21,11 +22,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import selfcheck
 from blocks import BadPage, blocks
-from stage import ROOT, Failed, Stage
+from stage import ROOT, Failed, Stage, copy_of_repository
 from syntax import Wrong, check
 
 SKIPPED = 77
@@ -107,9 +109,9 @@ def run_page(name, found):
     return count
 
 
-def run_in_own_network(name):
+def run_in_own_network(name, copy):
     """Runs one page by this program in a network of its own. Returns its output and exit code."""
-    environment = {**os.environ, INSIDE: "1"}
+    environment = {**os.environ, INSIDE: "1", "NEWCOMER_COPY": copy}
     command = [*unshare(), sys.executable, __file__, name]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     ran = subprocess.run(command, env=environment, check=False, **streams)
@@ -121,8 +123,12 @@ def run_all(read):
     wanted = {"run", "server", "config"}
     names = [name for name, found in read.items() if any(wanted & set(x.tags) for x in found)]
     failed = 0
-    with concurrent.futures.ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
-        for output, code in pool.map(run_in_own_network, names):
+    with (
+        tempfile.TemporaryDirectory(prefix="corecast-newcomer-") as copy,
+        concurrent.futures.ThreadPoolExecutor(PAGES_AT_ONCE) as pool,
+    ):
+        copy_of_repository(pathlib.Path(copy))
+        for output, code in pool.map(run_in_own_network, names, itertools.repeat(copy)):
             failed += code != 0
             print(output, end="", flush=True)
     return failed

@@ -92,9 +92,10 @@ class Stage:
         self.kept = base / "kept.sh"
         self.server = None
         built, installed, shims = (base / name for name in ("built", "installed", "shims"))
-        for folder in (self.folder, built, installed, shims, base / "home"):
+        for folder in (built, installed, shims, base / "home"):
             folder.mkdir()
-        copy_of_repository(self.folder)
+        # Pages have a folder each, with files of the one copy.
+        shutil.copytree(os.environ["NEWCOMER_COPY"], self.folder, copy_function=os.link)
         for name, path in programs.items():
             (built / name).symlink_to(path)
             if is_installed:
