@@ -1,5 +1,5 @@
-"""Does what the README, docs/ and the READMEs of deploy/ and loadgen/ say, as a newcomer would:
-every block, in a fresh copy of the repository, page by page.
+"""Does what the README, docs/ and the other READMEs say, as a newcomer would: every block, in a
+fresh copy of the repository, page by page.
 
     main.py            checks tags and syntax, runs what is tagged run, compares the output
     main.py --slow     runs what is tagged slow, in this repository: this takes hours
@@ -38,7 +38,8 @@ RESULT = re.compile(r"\(`([\w-]+)`\)")
 
 
 def pages():
-    names = ("README.md", "CONTRIBUTING.md", "deploy/README.md", "loadgen/README.md")
+    folders = ("benches", "deploy", "loadgen")
+    names = ["README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in folders)]
     found = [*(ROOT / name for name in names), *sorted((ROOT / "docs").rglob("*.md"))]
     return [str(path.relative_to(ROOT)) for path in found]
 
