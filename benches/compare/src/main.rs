@@ -57,7 +57,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the report of what was measured: Markdown, HTML, a picture, docs/benchmarks.md's table
+    /// Make the report of what was measured: Markdown, HTML, a picture, the README's table
     Report {
         /// The run [default: comparison, else quick]
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -148,7 +148,7 @@ struct Folders {
         value_name = "FILE",
         global = true
     )]
-    page: PathBuf,
+    readme: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -334,7 +334,7 @@ fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
     let request = report::Request {
         folder: &folders.results,
         name,
-        page: Some(&folders.page),
+        readme: Some(&folders.readme),
     };
     for file in report::write(&request)? {
         println!("wrote {}", file.display());

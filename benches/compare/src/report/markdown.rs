@@ -1,4 +1,4 @@
-//! The report as Markdown, and the table of docs/benchmarks.md.
+//! The report as Markdown, and the README's part of it.
 
 use super::words::{
     JUDGED, Tally, circumstances, interval, losses, median, peers, remarks, standing, warnings,
@@ -9,10 +9,10 @@ use crate::scaling::Scaling;
 use crate::syscalls::Counts;
 use crate::table::digits;
 
-const HOW: &str = "[benches/README.md](../README.md) describes the method. Each reading is of a \
-fresh process; contenders take turns in every round, each round in another order; ratios are taken \
-within a round, and the figure is their median with its 95 % confidence interval (bootstrap over \
-the rounds). Less is better, except for deliveries a second.";
+const HOW: &str = "How it is measured is said in [benches/README.md](../README.md). Each \
+reading is of a fresh process; contenders take turns in every round, in another order each; ratios \
+are taken within a round, and the figure is their median with its 95 % confidence interval \
+(bootstrap over the rounds). Less is better everywhere but in deliveries a second.";
 
 /// The whole report.
 pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {

@@ -1,6 +1,5 @@
 //! The report: what the files in the results' folder say, as Markdown, as one page of HTML that
-//! asks nobody for anything, as a picture, and as the table of docs/benchmarks.md. It measures
-//! nothing.
+//! asks nobody for anything, as a picture, and as the README's table. Measures nothing.
 
 mod chart;
 mod html;
@@ -26,10 +25,10 @@ pub(crate) struct Request<'a> {
     /// The run; without it the whole one, or the quick one where there is no other.
     pub(crate) name: Option<&'a str>,
     /// A text with the two markers, which gets the table between them.
-    pub(crate) page: Option<&'a Path>,
+    pub(crate) readme: Option<&'a Path>,
 }
 
-/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the page's section.
+/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
 /// Says what it wrote.
 ///
 /// # Errors
@@ -60,11 +59,10 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
         &html::page(&run, &scalings, name),
     )?;
     put(folder.join("report.svg"), &chart::picture(&run))?;
-    if let Some(page) = request.page.filter(|page| page.exists()) {
-        let text =
-            fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
+    if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
+        let text = fs::read_to_string(readme).context("reading the README")?;
         let text = between_markers(&text, &markdown::section(&run))?;
-        put(page.to_owned(), &text)?;
+        put(readme.to_owned(), &text)?;
     }
     Ok(written)
 }
@@ -72,7 +70,8 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
 fn between_markers(text: &str, section: &str) -> Result<String> {
     let parts = text.split_once(BEGIN);
     let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the page"))?;
+    let (before, after) =
+        parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the README"))?;
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
@@ -92,15 +91,15 @@ mod tests {
     #[test]
     fn a_report_is_made_of_a_kept_run_and_says_all_of_it_in_each_form() {
         let folder = tempfile::tempdir().expect("a folder");
-        let page = folder.path().join("page.md");
-        fs::write(&page, format!("{BEGIN}{END}")).expect("written");
+        let readme = folder.path().join("README.md");
+        fs::write(&readme, format!("{BEGIN}{END}")).expect("written");
         sample::run()
             .write(&folder.path().join("quick.json"))
             .expect("written");
         let request = Request {
             folder: folder.path(),
             name: None,
-            page: Some(&page),
+            readme: Some(&readme),
         };
         let files = write(&request).expect("a report");
         assert_eq!(files.len(), 4);

@@ -111,7 +111,8 @@ pub(super) fn circumstances(run: &Run) -> Vec<String> {
     ];
     if run.quiet.taken_again > 0 {
         sentences.push(format!(
-            "{} readings with high steal time were repeated; the less disturbed one was kept",
+            "{} readings were taken again, since the host gave too much of their time to others; \
+             of both the less disturbed one is kept, whatever it says",
             run.quiet.taken_again
         ));
     }
