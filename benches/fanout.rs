@@ -1,7 +1,8 @@
-//! What the fan-out costs in memory, without sockets: frames into batches, batches into outboxes.
+//! The cost of the fan-out in memory, without sockets: frames into batches, batches into outboxes.
 //!
-//! `cargo bench --bench fanout`. Wanted: under 50 ns per delivery to one member, and at most 2 ms
-//! of work between a publish to a small room and its delivery, whatever other rooms are served.
+//! `cargo bench --bench fanout`. Target: under 50 ns per delivery to one member, and at most 2 ms
+//! of work between a publish to a small room and its delivery, no matter which other rooms are
+//! served.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -25,7 +26,7 @@ const LARGE_ROOM: u32 = 100_000;
 /// Places of the two rooms that are served side by side.
 const SMALL: usize = 0;
 const LARGE: usize = 1;
-/// What a send costs on loopback, which is what follows each delivery in the engine.
+/// The cost of a send on loopback, which follows each delivery in the engine.
 const SEND: Duration = Duration::from_micros(3);
 const WORK_MAX: Duration = Duration::from_millis(2);
 
@@ -77,8 +78,8 @@ impl Served {
         }
     }
 
-    /// One pass: up to so many members get what they have not got, as the engine does it, and
-    /// their outboxes are sent whole. Returns how many were visited.
+    /// One pass: up to `visits_max` members get their missing messages, as in the engine, and their
+    /// outboxes are sent whole. Returns the number of visits.
     fn pass(&mut self, visits_max: usize) -> usize {
         let Served {
             local, outboxes, ..
@@ -179,7 +180,7 @@ fn bench_deliver(c: &mut Criterion) {
     group.finish();
 }
 
-/// A small room is published to while a large one is served: what the engine's pass does before the
+/// A message to a small room while a large one is served: the work of the engine's pass before the
 /// small room has its frame. Returns the visits of both.
 fn small_beside_large(rooms: &mut [Served; 2], pending: &mut VecDeque<u32>) -> usize {
     rooms[SMALL].publish(1, &Recipients::All);

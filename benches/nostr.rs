@@ -4,11 +4,11 @@
 //! cargo bench --bench nostr [-- fanout|matching|nagle|flood|stalled]…
 //! ```
 //!
-//! `CORECAST_BIN` is the relay's binary, if it is not to be the one of this build.
+//! `CORECAST_BIN` is the relay's binary; the default is the one of this build.
 //!
 //! Each part starts relays of its own, on one shard, and loads them over loopback from this
 //! process. Costs are those of the relay's process alone, in nanoseconds of CPU (`schedstat` of its
-//! threads): ratios of runs that take turns can be trusted, single times cannot.
+//! threads): ratios of alternating runs are reliable, single times are not.
 
 use std::alloc::System;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -55,7 +55,7 @@ impl Relay {
         let binary = std::env::var_os("CORECAST_BIN");
         let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_corecast").into());
         let mut command = Command::new(binary);
-        // It would be a key of the relay.
+        // The relay would read it as a configuration key.
         command.env_remove("CORECAST_BIN");
         for setting in [
             "server.host=127.0.0.1",
@@ -205,7 +205,7 @@ fn now() -> u64 {
         .as_secs()
 }
 
-/// An event whose JSON has so many bytes, different from all others.
+/// An event whose JSON has this many bytes, different from all others.
 fn event(signer: &Signer, kind: u16, number: usize, bytes: usize) -> Event {
     let made = |padding: usize| {
         let content = format!("{number:08}{}", "x".repeat(padding));
@@ -225,7 +225,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Many readers of whom only bytes are counted.
+/// Many readers that only count bytes.
 struct Readers {
     poll: Poll,
     streams: Vec<mio::net::TcpStream>,
@@ -251,7 +251,7 @@ impl Readers {
         }
     }
 
-    /// Reads whatever comes, until the relay has gone.
+    /// Reads until the relay is gone.
     fn drain(&mut self) {
         let mut events = Events::with_capacity(4_096);
         loop {
@@ -268,7 +268,7 @@ impl Readers {
         }
     }
 
-    /// Reads until so many bytes have come.
+    /// Reads until this many bytes have come.
     fn read(&mut self, bytes: usize) {
         let mut events = Events::with_capacity(4_096);
         let (mut got, began) = (0, Instant::now());
@@ -511,7 +511,7 @@ fn latencies(relay: &Relay, key: u8) -> [f64; 2] {
     [taken[EVENTS / 2], taken[EVENTS * 99 / 100]]
 }
 
-/// A client that publishes as fast as it can, on the shard of one that is at its ease.
+/// A client that publishes as fast as it can, on the shard of one with a light load.
 fn flood() {
     let flooder = Signer::new([9; 32]).expect("a key");
     let events: Vec<u8> = (0..120_000)
@@ -560,7 +560,7 @@ enum Others {
     Stall,
 }
 
-/// 1,000 subscribers that read nothing, against the same ones reading, and against nobody.
+/// 1,000 subscribers that read nothing, compared with the same ones reading, and with none.
 fn stalled() {
     let mut quantiles: [[Vec<f64>; 2]; 3] = Default::default();
     let mut held = Vec::new();

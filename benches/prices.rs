@@ -1,10 +1,11 @@
-//! What each kind of work costs a shard, beside the price that a turn's budget counts for it.
+//! The measured cost of each kind of work of a shard, beside the price that a turn's budget counts
+//! for it.
 //!
-//! `cargo bench --bench prices`. Prices need not be exact, since they only decide when others have
-//! their turn: one that is off by more than three times is flagged, and the exit code is 1 then. A
-//! shard's work is measured in an engine with one shard, by the CPU time of its thread, while
-//! clients on loopback give it one kind of work; key operations are measured by themselves. Of a
-//! few rounds the least counts: other load on the machine only adds.
+//! `cargo bench --bench prices`. Prices need not be exact, because they only decide when others get
+//! their turn: one that is off by more than a factor of three is flagged, and the exit code is then
+//! 1. A shard's work is measured in an engine with one shard, by the CPU time of its thread, while
+//! clients on loopback give it one kind of work; key operations are measured by themselves. The
+//! lowest of a few rounds counts, because other load on the machine only adds.
 
 use std::fs;
 use std::hint::black_box;
@@ -32,10 +33,10 @@ const OFF_BY_MAX: f64 = 3.0;
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_micros(500);
-/// No tick may be in the way of work that is over.
+/// Longer than a tick, so that no tick delays finished work.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Joins so many rooms of its own for each client, publishes what it is told to, and no more.
+/// Joins a number of its own rooms for each client, and publishes only on request.
 struct Bench {
     rooms: u64,
     publishes: bool,
@@ -85,13 +86,13 @@ impl Shard {
         self.engine.addresses()[0]
     }
 
-    /// CPU time of its thread, once it has nothing to do any more.
+    /// CPU time of its thread, once it is idle.
     fn busy_ns(&self) -> u64 {
         let mut before = shard_cpu_ns();
         loop {
             thread::sleep(SETTLE);
             let now = shard_cpu_ns();
-            // A tick may have come between, and takes microseconds.
+            // A tick may have come between, which takes microseconds.
             if now - before < 100_000 {
                 return now;
             }
@@ -120,7 +121,7 @@ impl Shard {
         stream
     }
 
-    /// What this takes of the shard.
+    /// The shard's CPU time for this work.
     fn cost_ns(&self, work: impl FnOnce()) -> f64 {
         let before = self.busy_ns();
         work();
@@ -185,7 +186,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends frames over and over, with a ping behind them, until the pong comes.
+/// Sends frames over and over, followed by a ping, until the pong comes.
 fn send_all(stream: &mut TcpStream, frames: &[u8], times: usize) {
     for _ in 0..times {
         stream.write_all(frames).expect("it reads");
@@ -196,7 +197,7 @@ fn send_all(stream: &mut TcpStream, frames: &[u8], times: usize) {
     assert_eq!(pong, [0x8A, 0], "a pong");
 }
 
-/// What was measured, each by its price.
+/// The measurements, each with its price.
 type Found = Vec<(&'static str, u64, f64)>;
 
 fn reading(found: &mut Found) {
@@ -218,7 +219,7 @@ fn reading(found: &mut Found) {
     shard.engine.stop();
 }
 
-/// Members are read by a thread, so that none of them is slow.
+/// A thread reads for the members, so that none of them is slow.
 fn sending(found: &mut Found) {
     const MEMBERS: u64 = 200;
     const TIMES: u64 = 200;
@@ -279,7 +280,7 @@ fn read_members(mut members: Vec<TcpStream>, received: Arc<AtomicU64>) -> thread
     })
 }
 
-/// Some requests at a time, each of which is answered (426).
+/// Pipelined requests, each of which is answered (426).
 fn requests(found: &mut Found) {
     const TIMES: usize = 200;
     const PIPELINED: usize = 20;
@@ -337,11 +338,11 @@ fn connections(found: &mut Found) {
     found.push(("PRICE_ROOM_LEFT", PRICE_ROOM_LEFT, room_ns));
 }
 
-/// Digits of base64url. What they stand for begins with a small byte, as numbers in range do.
+/// Digits of base64url. Decoded, they begin with a small byte, as numbers in range do.
 const DIGITS: &str = "f7Xw9Zb2LqPf3TnV8sRyH1cJm5GdAe6UkQpZr0WtYxI";
 
-/// A signature that is none takes as long as one that is good, if its numbers are in range. An RSA
-/// key needs no primes for that.
+/// An invalid signature takes as long as a valid one if its numbers are in range. An RSA key needs
+/// no primes for that.
 fn keys(found: &mut Found) {
     let of_pem = |algorithm| {
         let pair = rcgen::KeyPair::generate_for(algorithm).expect("a key");
@@ -403,7 +404,7 @@ fn cpu_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// The least of all rounds, in the order in which they are measured.
+/// The lowest of all rounds, in the order of measurement.
 fn measure() -> Found {
     let mut least: Found = Vec::new();
     for _ in 0..ROUNDS {

@@ -1,10 +1,9 @@
-//! What the token buckets cost for each message: by themselves, and in the whole engine.
+//! The cost of the token buckets for each message: by themselves, and in the whole engine.
 //!
-//! `cargo bench --bench rates`. Wanted: nothing that can be measured where they are off, and less
-//! than 200 ns where both are on. An iteration of `engine/…` is a thousand messages of 32 bytes
-//! that one client sends as fast as it can and nobody else gets, so it is decoding and judging
-//! alone. Times are CPU time of the process, the client's included: other load on the machine
-//! hardly shows in it.
+//! `cargo bench --bench rates`. Target: no measurable cost if they are off, and less than 200 ns if
+//! both are on. An iteration of `engine/…` is a thousand messages of 32 bytes that one client sends
+//! as fast as it can, without receivers, so it measures decoding and checking only. Times are CPU
+//! time of the process, including the client's: other load on the machine hardly affects it.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -21,7 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const MESSAGES: usize = 1_000;
 const PAYLOAD_BYTES: u8 = 32;
-/// So that the buckets of all addresses are remembered, and one has to be forgotten each time.
+/// So that the buckets of all addresses are remembered, and one is evicted each time.
 const SLOW: TokenRate = TokenRate::new(1, 10);
 /// More than any client can send.
 const PLENTY: TokenRate = TokenRate::new(1 << 28, 1 << 30);
@@ -97,8 +96,7 @@ fn client(rate: Rate) -> (Engine, TcpStream) {
     (engine, stream)
 }
 
-/// What it takes to send so many times a thousand messages with a ping behind them,
-/// and to take them in.
+/// The time to send this many times a thousand messages, followed by a ping, and to receive them.
 fn run(stream: &mut TcpStream, messages: &[u8], times: u64) -> Duration {
     let began = cpu_time();
     for _ in 0..times {

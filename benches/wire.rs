@@ -1,6 +1,7 @@
-//! What the protocol code costs: frames in and out, unmasking, the opening handshake.
+//! The cost of the protocol code: frames in and out, unmasking, the opening handshake.
 //!
-//! `cargo bench --bench wire`. Wanted: under 25 ns per small frame in, under 1.5 µs per handshake.
+//! `cargo bench --bench wire`. Target: under 25 ns per small incoming frame, under 1.5 µs per
+//! handshake.
 
 use std::hint::black_box;
 
@@ -19,10 +20,10 @@ const FRAMES: usize = 64;
 const SMALL_BYTES: usize = 128;
 const LARGE_BYTES: usize = 16 * 1024;
 
-/// Few enough inputs at a time to stay in the cache, as what was just received does.
+/// Few enough inputs at a time to stay in the cache, like freshly received bytes.
 const IN_CACHE: BatchSize = BatchSize::NumIterations(4);
 
-/// What Chromium sends, cookie included.
+/// Chromium's request, including a cookie.
 const BROWSER_HEAD: &[u8] = b"GET /rooms/lobby?since=1712 HTTP/1.1\r\n\
     Host: relay.example.com\r\n\
     Connection: Upgrade\r\n\
@@ -39,7 +40,7 @@ const BROWSER_HEAD: &[u8] = b"GET /rooms/lobby?since=1712 HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 
-/// Masked frames of so many bytes, all letters.
+/// Masked frames of this many bytes, all letters.
 fn client_frames(opcode: Opcode, count: usize, payload_bytes: usize) -> Vec<u8> {
     let key = [0x37, 0xFA, 0x21, 0x3D];
     let mut bytes = Vec::new();
@@ -52,7 +53,7 @@ fn client_frames(opcode: Opcode, count: usize, payload_bytes: usize) -> Vec<u8> 
     bytes
 }
 
-/// Decodes one input as the engine does: until nothing is left. Returns the messages.
+/// Decodes one input as the engine does, until nothing is left. Returns the messages.
 fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> usize {
     let mut input = Input::new(bytes);
     let mut messages = 0;

@@ -1,9 +1,9 @@
-//! A chat of one's own on Corecast's engine, in about a page.
+//! A chat on Corecast's engine, in about a page.
 //!
 //! `cargo run --example embed`, then connect with any WebSocket client to
-//! `ws://127.0.0.1:8080/chat?token=ada-secret` (or `bob-secret`). `@ada hello` reaches Ada alone;
-//! anything else reaches everybody but the sender. `curl http://127.0.0.1:8080/chat` counts who is
-//! there. The end of standard input ends the program.
+//! `ws://127.0.0.1:8080/chat?token=ada-secret` (or `bob-secret`). `@ada hello` reaches only Ada;
+//! anything else reaches everybody but the sender. `curl http://127.0.0.1:8080/chat` returns the
+//! number of users. The end of standard input ends the program.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use corecast::{
 
 const ROOM: &str = "everybody";
 
-/// What is kept for each connection.
+/// The state of each connection.
 #[derive(Default)]
 struct User(String);
 
 /// The chat. One value serves all shards.
 struct Chat {
-    /// Tokens to be checked, each with the right to admit its client.
+    /// Tokens to be checked, each with the handle that admits its client.
     doorkeeper: Mutex<Sender<(String, DeferredAdmission<User>)>>,
     users: Arc<AtomicUsize>,
 }
@@ -35,7 +35,7 @@ impl Endpoint for Chat {
     type State = User;
     type Local = ();
 
-    /// Nothing here may wait, so somebody else looks the token up.
+    /// This must not block, so another thread looks the token up.
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<User> {
         let query = request.head.query.unwrap_or_default();
         let Some(token) = query.strip_prefix("token=") else {
@@ -44,7 +44,7 @@ impl Endpoint for Chat {
         };
         let (admission, answer) = responder.admission(Duration::from_secs(5));
         let doorkeeper = self.doorkeeper.lock().expect("the door is whole");
-        // Where nobody keeps the door any more, `answer` is dropped here: the client gets 503.
+        // If that thread has ended, `answer` is dropped here: the client gets 503.
         let _ = doorkeeper.send((token.to_owned(), answer));
         admission
     }
@@ -86,14 +86,14 @@ impl Service for Chat {
     }
 }
 
-/// Tells everybody but the connection itself.
+/// Sends a message to everybody but the connection itself.
 fn say(session: &mut Session<'_, User>, text: &str) {
     let line = format!("{}: {text}", session.state().0);
     let others = Recipients::Except(session.id());
     session.publish_to(ROOM, others, MessageKind::Text, line.as_bytes());
 }
 
-/// Stands for a database: it takes its time, on a thread of its own.
+/// Stands in for a database: it is slow, so it has a thread of its own.
 fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission<User>)>) {
     for (token, answer) in waiting {
         match token.strip_suffix("-secret") {
@@ -103,7 +103,7 @@ fn keep_the_door(waiting: &Receiver<(String, DeferredAdmission<User>)>) {
     }
 }
 
-/// Starts the chat on `listen`. With the handle anything can be said from any thread.
+/// Starts the chat on `listen`. The handle can send from any thread.
 pub fn start(listen: SocketAddr) -> Result<(Engine, Handle), StartError> {
     let (doorkeeper, waiting) = channel();
     thread::spawn(move || keep_the_door(&waiting));
@@ -125,7 +125,7 @@ pub fn start(listen: SocketAddr) -> Result<(Engine, Handle), StartError> {
         for minute in 1.. {
             thread::sleep(Duration::from_secs(60));
             let line = format!("the house: open for {minute} minutes");
-            // Busy only means that there is too much to do right now.
+            // Busy only means that the shard is overloaded at the moment.
             let _ = clock.publish(id, ROOM, Recipients::All, MessageKind::Text, line);
         }
     });

@@ -1,7 +1,7 @@
-//! Who are you: authentication in the middle of a connection.
+//! Authentication within an open connection.
 //!
 //! `cargo run --example hooks_login`, then connect to `ws://127.0.0.1:8080/`. Everybody may listen;
-//! who wants to speak sends `login ada-secret` first, and is Ada from then on. The end of standard
+//! to speak, a client sends `login ada-secret` first, and is Ada from then on. The end of standard
 //! input ends the program.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 
-/// Who a connection has shown to be.
+/// The identity that a connection has proven.
 struct User(String);
 
 fn let_users_speak(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
@@ -32,7 +32,8 @@ fn let_users_speak(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
     }
 }
 
-/// What is looked up elsewhere is answered with a [`corecast::engine::Handle`]; this one knows.
+/// An asynchronous lookup would answer through a [`corecast::engine::Handle`]; this one is
+/// immediate.
 fn log_in(client: &mut Client<'_>, token: &str) {
     let Some(name) = token.strip_suffix("-secret") else {
         return client.close(1008, "auth: nobody knows you");

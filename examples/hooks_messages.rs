@@ -1,8 +1,8 @@
-//! What goes on: hooks that allow, drop and change messages.
+//! Hooks that allow, drop and change messages.
 //!
-//! `cargo run --example hooks_messages`, then connect some clients to `ws://127.0.0.1:8080/`. What
-//! somebody has said already is dropped, `darn` becomes `****`, and everything else goes on as it
-//! is. The end of standard input ends the program.
+//! `cargo run --example hooks_messages`, then connect some clients to `ws://127.0.0.1:8080/`. A
+//! repeated message is dropped, `darn` becomes `****`, and everything else is passed on unchanged.
+//! The end of standard input ends the program.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
 
-/// What a connection has said last.
+/// The last message of a connection.
 struct Said(Vec<u8>);
 
 fn drop_repetitions(client: &mut Client<'_>, message: Message<'_>) -> Verdict {

@@ -1,8 +1,8 @@
-//! Policies that are there, and khatru's numbers: in three lines what others have in a config.
+//! Ready-made policies with khatru's numbers: three lines instead of a configuration.
 //!
 //! `cargo run --example hooks_policies`, then connect to `ws://127.0.0.1:8080/` with any client.
 //! Ten connections a second and twenty at once from one address; five messages at once, of at most
-//! 1,000 bytes, text alone; under `/listen/` clients listen. The end of standard input ends the
+//! 1,000 bytes, text only; under `/listen/` clients only listen. The end of standard input ends the
 //! program.
 
 use std::net::SocketAddr;

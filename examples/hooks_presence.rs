@@ -1,7 +1,7 @@
-//! Who is there: hooks for the begin and the end of a connection, each called exactly once.
+//! Presence: hooks for the start and the end of a connection, each called exactly once.
 //!
 //! `cargo run --example hooks_presence`, then connect some clients to `ws://127.0.0.1:8080/lobby`
-//! or any other path, with `?name=ada`. Everybody in the room is told who comes and who goes, and
+//! or any other path, with `?name=ada`. Everybody in the room is told who joins and who leaves, and
 //! why. The name is context of the connection: it ends with it. The end of standard input ends the
 //! program.
 
@@ -13,7 +13,7 @@ use corecast::hooks::Hooks;
 use corecast::relay::hub::Hub;
 use corecast::wire::frame::MessageKind;
 
-/// Who a connection is, and where.
+/// A connection's user and room.
 #[derive(Clone)]
 struct Guest {
     name: String,

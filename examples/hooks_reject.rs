@@ -1,8 +1,8 @@
-//! Who may come in: a hook that rejects connections before they are WebSockets.
+//! Admission: a hook that rejects connections before they are WebSockets.
 //!
 //! `cargo run --example hooks_reject`, then connect to `ws://127.0.0.1:8080/` with any client.
-//! Those who send the header `X-Bot`, in whatever case, get a 403; where ten are in already, the
-//! next get the default: 429 with `Retry-After`. The end of standard input ends the program.
+//! Clients that send the header `X-Bot`, in upper or lower case, get a 403; beyond ten guests,
+//! clients get the default: 429 with `Retry-After`. The end of standard input ends the program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use corecast::engine::{EndpointSettings, Engine, Refused, Settings, StartError};
 use corecast::hooks::{Hooks, rejection};
 use corecast::relay::hub::Hub;
 
-/// Starts it on `listen` with room for so many guests.
+/// Starts it on `listen` with room for this many guests.
 pub fn start(listen: SocketAddr, guests_max: usize) -> Result<Engine, StartError> {
     let guests = Arc::new(AtomicUsize::new(0));
     let (inside, comes, goes) = (Arc::clone(&guests), Arc::clone(&guests), guests);

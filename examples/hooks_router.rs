@@ -79,7 +79,7 @@ fn unsubscribe(client: &mut Client<'_>, endpoint: EndpointId, room: &str) {
     }
 }
 
-/// The endpoint that the connections belong to: what is not routed is not understood.
+/// The endpoint that the connections belong to: it ignores messages that are not routed.
 struct Feed;
 
 impl Endpoint for Feed {

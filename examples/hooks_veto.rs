@@ -1,8 +1,8 @@
-//! Who gets what: a veto for each recipient, before a frame is queued for it.
+//! Filtering: a veto for each recipient, before a frame is queued for it.
 //!
 //! `cargo run --example hooks_veto`, then connect some clients to `ws://127.0.0.1:8080/?name=ada`,
-//! each with a name of its own. Who sends `/block bob` gets nothing more of Bob's; everybody else
-//! does. The end of standard input ends the program.
+//! each with a name of its own. A client that sends `/block bob` no longer gets Bob's messages; the
+//! others still do. The end of standard input ends the program.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use corecast::hooks::{Hooks, Verdict};
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
 
-/// Who a connection is, and of whom it wants nothing.
+/// A user, and the users whose messages it has blocked.
 struct Guest {
     name: String,
     blocked: HashSet<String>,
@@ -31,8 +31,7 @@ fn take_commands(client: &mut Client<'_>, message: Message<'_>) -> Verdict {
     Verdict::Drop
 }
 
-/// Asked for each recipient on the recipient's own shard: so it sees what the recipient has blocked
-/// at that moment.
+/// Called for each recipient on its own shard, so it sees the recipient's current block list.
 fn not_to_who_blocked_it(client: &mut Client<'_>, _message: Message<'_>) -> Option<Filter> {
     let sender = client.attached::<Guest>()?.name.clone();
     Some(Arc::new(move |recipient| {

@@ -24,7 +24,15 @@ use crate::relay::cors::{Cors, CorsHeaders};
 use crate::relay::named::{Named, NamedSettings};
 use crate::relay::nostr::{self as relay_nostr, Nostr, NostrStats};
 use crate::relay::push::{Push, PushApi, PushSettings};
+use crate::relay::signpost::Signpost;
 use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
+
+/// How the limit on open files is raised.
+const RAISE_FILES: &str = "ulimit -n 65536 in the shell that starts it, LimitNOFILE= of the unit, \
+                           --ulimit nofile= of the container";
+
+/// A relay with room for fewer connections than this says so when it starts.
+const FEW_CONNECTIONS: usize = 100;
 
 /// Why a config makes no engine.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +46,7 @@ pub enum BuildError {
     /// The process may open too few files to serve anybody.
     #[error(
         "{shards} shards need at least {needed} open files, and the limit is {files_max}: raise it \
-         (LimitNOFILE= of the unit, --ulimit nofile= of the container), or run fewer shards"
+         ({RAISE_FILES}), or run fewer shards"
     )]
     Files {
         /// Relaying shards.
@@ -60,6 +68,9 @@ pub enum BuildError {
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
     let budget = checked_budget(config, files_max)?;
     let mut builder = Engine::builder().settings(settings(config, &budget));
+    builder.render_other_refusals(json_error::rendered);
+    let signpost = Signpost::new(config);
+    builder.intercept(move |request| signpost.answer(request));
     let keys = ApiKeys::load(&config.api)?;
     let mut pages = admin::Pages {
         status_word: config.health.status_word.clone(),
@@ -313,7 +324,15 @@ fn checked_budget(config: &Config, files_max: usize) -> Result<FileBudget, Build
             allowed,
             files_max,
             needed,
-            "the limit on open files is too small for limits.connections: fewer are let in"
+            "the limit on open files is too small for limits.connections: fewer are let in; raise \
+             it ({RAISE_FILES})"
+        );
+    } else if allowed < FEW_CONNECTIONS {
+        tracing::warn!(
+            allowed,
+            files_max,
+            "the limit on open files leaves room for very few connections: raise it \
+             ({RAISE_FILES})"
         );
     }
     Ok(budget)

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use clap::{Parser, Subcommand};
 
 use crate::config::token::TokenCommand;
-use crate::config::{Config, ConfigError, ConfigFile, FlagValue, Problem, load};
+use crate::config::{Config, ConfigError, ConfigFile, FlagValue, Problem, is_config, load};
 use crate::doctor::DoctorCommand;
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
@@ -22,8 +22,12 @@ use crate::top::TopCommand;
 /// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
 pub const EXIT_CONFIG: u8 = 78;
 
-/// The file that is read where none is named.
+/// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "./config.yaml";
+
+/// The file that is read if there is no [`DEFAULT_FILE`] either: users of go-websocket-relay have
+/// one, start their binary, and nothing else.
+const EARLIER_FILE: &str = "./config.json";
 
 /// Bytes that a config file may have; the longest sensible one has a thousandth of that.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -39,7 +43,7 @@ const VERSION: &str = concat!(
 
 const AFTER_HELP: &str = "\
 Examples:
-  corecast                                   ./config.yaml if there is one, else the defaults
+  corecast                                   ./config.yaml, else ./config.json, else the defaults
   corecast --config-file /etc/corecast.yaml --check
   corecast --health-check                    whether the relay with this config lives
   corecast --port 8080 --shards 4 --log-level debug
@@ -66,7 +70,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "corecast", version = VERSION, about, after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// The config file, YAML [default: ./config.yaml, which need not exist]
+    /// The config file, YAML or JSON [default: ./config.yaml, else ./config.json, else none]
     #[arg(short, long, value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
 
@@ -136,6 +140,8 @@ pub struct Loaded {
     pub config: Config,
     /// One line for the log that says where it came from.
     pub notice: String,
+    /// A sentence for the log about a file that was not read, and may be meant.
+    pub warning: Option<String>,
 }
 
 /// Reads this process's command line, file and environment.
@@ -178,7 +184,7 @@ pub fn start() -> Result<Started, ExitCode> {
         });
     }
     let _ = writeln!(io::stderr(), "{}", loaded.notice);
-    for warning in loaded.config.warnings() {
+    for warning in loaded.warning.into_iter().chain(loaded.config.warnings()) {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
     match io::stdout().write_all(loaded.config.to_yaml().as_bytes()) {
@@ -217,35 +223,66 @@ impl Arguments {
     /// # Errors
     ///
     /// Every problem at once; a file that was named and cannot be read is one, and so is a default
-    /// file that is there and cannot be read.
+    /// file that is there and cannot be read, or is another program's.
     pub fn load(
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
-        let path = self
-            .config_file
-            .as_deref()
-            .unwrap_or(Path::new(DEFAULT_FILE));
-        let name = path
-            .strip_prefix("./")
-            .unwrap_or(path)
-            .display()
-            .to_string();
-        let (text, notice) = match read_file(path) {
-            Ok(text) => (Some(text), format!("config: {name}")),
-            Err(error) if self.is_absent_default(&error) => (
-                None,
-                format!("config: no {name} here, so the built-in defaults hold"),
-            ),
-            Err(error) => return Err(unreadable(&name, &error)),
-        };
-        let file = text.as_deref().map(|text| ConfigFile { name: &name, text });
-        let config = load(file, environment, &self.flag_values())?;
-        Ok(Loaded { config, notice })
+        let source = self.source()?;
+        let file = source.text.as_deref();
+        let file = file.map(|text| ConfigFile {
+            name: &source.name,
+            text,
+        });
+        let config = load(file, environment, &self.flag_values());
+        let config = config.map_err(|error| match source.is_earlier {
+            true => explained(error, &source.name),
+            false => error,
+        })?;
+        Ok(Loaded {
+            config,
+            notice: source.notice,
+            warning: source.warning,
+        })
     }
 
-    fn is_absent_default(&self, error: &io::Error) -> bool {
-        self.config_file.is_none() && error.kind() == io::ErrorKind::NotFound
+    /// The file that is named, else `config.yaml`, else `config.json`, else none.
+    fn source(&self) -> Result<Source, ConfigError> {
+        if let Some(path) = &self.config_file {
+            let name = name_of(path);
+            let text = read_file(path).map_err(|error| unreadable(&name, &error))?;
+            return Ok(Source::of(name, text));
+        }
+        let (own, earlier) = (read_default(DEFAULT_FILE)?, read_default(EARLIER_FILE));
+        let (own_name, earlier_name) = (name_of(DEFAULT_FILE), name_of(EARLIER_FILE));
+        if let Some(text) = own {
+            let is_ignored = earlier.is_ok_and(|text| text.is_some_and(|text| is_config(&text)));
+            return Ok(Source {
+                warning: is_ignored.then(|| {
+                    format!("{earlier_name} is not read, since there is a {own_name} here")
+                }),
+                ..Source::of(own_name, text)
+            });
+        }
+        match earlier? {
+            Some(text) if !is_config(&text) && !text.trim().is_empty() => {
+                let message = "none of its keys is one of this relay";
+                let error = problem(&earlier_name, message);
+                Err(explained(error, &earlier_name))
+            }
+            Some(text) => Ok(Source {
+                notice: format!("config: {earlier_name}, since there is no {own_name} here"),
+                is_earlier: true,
+                ..Source::of(earlier_name, text)
+            }),
+            None => Ok(Source {
+                name: own_name.clone(),
+                text: None,
+                notice: format!("config: no {own_name} here, so the built-in defaults hold"),
+                warning: None,
+                is_earlier: false,
+            }),
+        }
     }
 
     fn flag_values(&self) -> Vec<FlagValue> {
@@ -265,6 +302,59 @@ impl Arguments {
         });
         self.set.iter().cloned().chain(short).collect()
     }
+}
+
+/// Where a config comes from.
+struct Source {
+    name: String,
+    /// `None`: there is no file.
+    text: Option<String>,
+    notice: String,
+    warning: Option<String>,
+    /// It is [`EARLIER_FILE`], which nobody named.
+    is_earlier: bool,
+}
+
+impl Source {
+    fn of(name: String, text: String) -> Source {
+        Source {
+            notice: format!("config: {name}"),
+            name,
+            text: Some(text),
+            warning: None,
+            is_earlier: false,
+        }
+    }
+}
+
+/// What to call a file in messages.
+fn name_of(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    let path = path.strip_prefix("./").unwrap_or(path);
+    path.display().to_string()
+}
+
+/// A file that need not exist.
+fn read_default(path: &str) -> Result<Option<String>, ConfigError> {
+    match read_file(Path::new(path)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&name_of(path), &error)),
+    }
+}
+
+/// Problems of a file that nobody named, with what to do if another program's is meant.
+fn explained(mut error: ConfigError, name: &str) -> ConfigError {
+    let message = format!(
+        "it was read since there is no {} here; if it belongs to another program, write that file, \
+         be it empty, or name one with --config-file",
+        name_of(DEFAULT_FILE)
+    );
+    error.problems.push(Problem {
+        place: name.to_owned(),
+        message,
+    });
+    error
 }
 
 /// This process's environment. What is not UTF-8 is kept recognizable, so that it is reported where
@@ -295,10 +385,14 @@ fn unreadable(name: &str, error: &io::Error) -> ConfigError {
         io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
+    problem(name, message)
+}
+
+fn problem(place: &str, message: impl Into<String>) -> ConfigError {
     ConfigError {
         problems: vec![Problem {
-            place: name.to_owned(),
-            message,
+            place: place.to_owned(),
+            message: message.into(),
         }],
     }
 }

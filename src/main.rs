@@ -44,6 +44,9 @@ fn run(started: Started) -> anyhow::Result<()> {
     let inherited = inherited(&config)?;
     let log = logging::start(&config.logging).context("cannot write the log")?;
     tracing::info!("{}", started.loaded.notice);
+    if let Some(warning) = &started.loaded.warning {
+        tracing::warn!("{warning}");
+    }
     warn(&config);
     // Before anything is accepted: a signal that comes early must not end the process unheard.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;

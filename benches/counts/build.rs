@@ -1,4 +1,4 @@
-//! Tells the program which compiler built it: counts of another one are not comparable.
+//! Passes the compiler's version to the program: counts of another compiler are not comparable.
 
 use std::process::Command;
 

@@ -1,13 +1,14 @@
 'use strict';
-// A room to talk in. Sound leaves this page as frames (assets/frames.js), over
-// /ws/{username}, where everybody but the sender gets them. Each speaker that can be told apart has
-// a player of its own (assets/worklets.js).
+// A room to talk in. Sound leaves this page as frames (assets/frames.js), over /ws/{username},
+// which sends them to everybody but the sender. Each speaker with a marked stream has a player of
+// its own (assets/worklets.js).
 
-// More wait in this page than the connection takes: frames are left out, late ones help nobody.
+// More bytes wait in this page than the connection sends: frames are dropped, because late ones are
+// useless.
 const WAITING_BYTES_MAX = 8 * 2 * FRAME_SAMPLES;
 const RECEIVED_BYTES_MAX = 64 * 1024;
 const SPEAKERS_MAX = 16;
-// A speaker that was not heard for so long is shown as quiet, and then not at all.
+// A speaker that was silent for this long is shown as quiet, and later not at all.
 const QUIET_MS = 1_000;
 const GONE_MS = 20_000;
 const HEALTH_EVERY_MS = 5_000;
@@ -23,7 +24,7 @@ let framesHeard = 0;
 
 // The sound of this page while it is in the room: context, cutter, master, meter.
 let sound = null;
-// What the others hear: its kind, and how to end it.
+// The sound that this page sends: its kind, and how to end it.
 let source = { kind: 'none', stop() {} };
 let wasEverOpen = false;
 const speakers = new Map();
@@ -63,7 +64,8 @@ function userPath() {
   return `${path}/${encodeURIComponent(userName())}`;
 }
 
-// A browser does not say why a WebSocket was refused; a plain request of the same address is told.
+// A browser does not report why a WebSocket was refused; a plain request to the same address gets
+// the reason.
 async function isNameTaken() {
   try {
     return (await fetch(httpUrl(userPath()))).status === 409;
@@ -74,7 +76,7 @@ async function isNameTaken() {
 
 async function join() {
   showProblem('');
-  // A name of dots alone would be a way up in the address.
+  // A name of dots alone would lead upwards in the path.
   if (/^\.*$/.test(userName())) return showProblem('Take another name.');
   memory.set('name', userName());
   wasEverOpen = false;
@@ -110,7 +112,7 @@ async function openSound() {
   cutter.port.onmessage = ({ data }) => speak(data);
   const meter = new AnalyserNode(context, { fftSize: 2_048 });
   const master = new GainNode(context, { gain: Number(byId('volume').value) });
-  // What is not connected to the destination is not run; the cutter itself is silent.
+  // A node that is not connected to the destination is not run; the cutter itself is silent.
   cutter.connect(context.destination);
   master.connect(context.destination);
   return { context, cutter, meter, master };
@@ -166,7 +168,7 @@ async function setSource(kind) {
     byId('source-problem').textContent = whyNoMicrophone(error);
     return;
   }
-  // Something else was chosen while the browser asked whether it may listen.
+  // The user chose another source while the browser asked for permission.
   if (choice !== choices) return next.stop();
   source = { kind, ...next };
   for (const end of sound ? [sound.cutter, sound.meter] : []) source.node?.connect(end);
@@ -195,19 +197,19 @@ function pitch() {
 // ---- Listening ---------------------------------------------------------------------------------
 
 function hear(data) {
-  // Text is for others.
+  // Text messages are for other clients.
   if (!(data instanceof ArrayBuffer) || sound === null) return;
   const { byteLength } = data;
   if (byteLength === 0 || byteLength % 2 !== 0 || byteLength > RECEIVED_BYTES_MAX) return;
   const samples = new Int16Array(data);
   const mark = readMark(samples);
-  // A relay that echoes.
+  // The relay echoes our own frames.
   if (mark?.stream === stream) return;
   speakerOf(mark)?.hear(samples, mark);
   framesHeard += 1;
 }
 
-// The speaker of a frame; none where there are too many.
+// The speaker of a frame; none if there are too many.
 function speakerOf(mark) {
   const key = mark?.stream ?? UNMARKED;
   const known = speakers.get(key);
@@ -223,8 +225,7 @@ function speakerOf(mark) {
   return speaker;
 }
 
-// Somebody who is heard: a player, its volume, its meter and its card. Clients that mark nothing
-// share one.
+// A speaker: a player, its volume, its meter and its card. All clients without marks share one.
 class Speaker {
   #player;
   #gain;
@@ -258,7 +259,7 @@ class Speaker {
   hear(samples, mark) {
     if (mark && this.#sequence !== null) {
       const ahead = (mark.sequence - this.#sequence - 1) & 0xffff;
-      // More than half way round is not ahead but behind.
+      // A distance of more than half the range means behind, not ahead.
       if (ahead < 0x8000) this.#missing += ahead;
     }
     this.#sequence = mark?.sequence ?? null;
@@ -328,7 +329,7 @@ function showSource() {
   }[source.kind] : 'Join to listen. Then speak, or send a tone.';
 }
 
-// Runs once a picture while this page is in the room.
+// Runs once per animation frame while this page is in the room.
 function showLevels() {
   if (sound === null) return;
   showLevel(byId('own-meter'), sound.meter);
@@ -359,7 +360,7 @@ function setText(shown, value) {
   if (shown.textContent !== text) shown.textContent = text;
 }
 
-// How many are connected to the relay.
+// The number of connections of the relay.
 async function pollHealth() {
   if (document.hidden) return;
   let count = '–';

@@ -1,8 +1,8 @@
 'use strict';
-// A chat through a relay. A message is JSON, {"name", "text", "at"}; whatever else arrives is shown
-// as it is. Text of others only ever becomes text nodes, never markup.
+// A chat through a relay. A message is JSON, {"name", "text", "at"}; anything else is shown as it
+// is. Other users' text only ever becomes text nodes, never markup.
 
-// A relay that does not echo says nothing about a message: then it counts as sent after this.
+// A relay that does not echo confirms nothing: a message counts as sent after this time.
 const ECHO_WAIT_MS = 3_000;
 const SHOWN_MAX = 500;
 const TEXT_MAX = 10_000;
@@ -13,11 +13,11 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-d
 
 let unread = 0;
 let lastSentAt = 0;
-// The room that the log is about, and those that this tab has been in.
+// The room that the log shows, and the rooms that this tab has visited.
 let joined = null;
 let rooms = [];
-// What this tab sent and has not come back yet, in the order of sending: the exact text of the frame
-// and its element. They are the last ones in the log.
+// Messages of this tab that have not come back yet, in the order of sending: the exact text of the
+// frame and its element. They are the last ones in the log.
 const pending = new Map();
 // The last frames that this tab sent, so that one that comes back late is not shown twice.
 const sent = new Set();
@@ -70,7 +70,7 @@ function showChatState(state, words) {
 
 // ---- Rooms -------------------------------------------------------------------------------------
 
-// The log is about one room: another one begins with an empty log.
+// The log shows one room: entering another one clears it.
 function enter(room) {
   if (room !== joined) {
     joined = room;
@@ -113,7 +113,7 @@ function connectAndLink() {
 // ---- Messages ----------------------------------------------------------------------------------
 
 function send(text) {
-  // No two frames of a tab are the same: each is known by its text when it comes back.
+  // Frames of a tab are unique, so that each can be recognised by its text when it comes back.
   lastSentAt = Math.max(Date.now(), lastSentAt + 1);
   const message = { name: byId('name').value, text, at: lastSentAt };
   const frame = JSON.stringify(message);
@@ -126,7 +126,7 @@ function send(text) {
   setTimeout(() => { if (pending.get(frame) === shown) settle(frame); }, ECHO_WAIT_MS);
 }
 
-// What this tab sent is on its way no more.
+// A frame of this tab is no longer pending.
 function settle(frame, outcome = '') {
   const shown = pending.get(frame);
   pending.delete(frame);
@@ -143,7 +143,7 @@ function receive(data) {
   else if (pending.has(data)) settle(data);
 }
 
-// A message of whatever form, as one that can be shown.
+// A message of any form, as an entry that can be shown.
 function parse(data) {
   if (typeof data !== 'string') {
     return { name: 'Binary', text: `${data.byteLength} bytes`, at: Date.now(), isRaw: true };
@@ -176,9 +176,8 @@ function note(text) {
   place(element('article', 'note', text));
 }
 
-// Puts an element behind what the room has said and before what is still on its way there, so that
-// every tab has the relay's order; what this tab says comes last. The view follows where the reader
-// is at the end.
+// Puts an element after the room's messages and before this tab's pending ones, so that every tab
+// shows the relay's order. The view scrolls along if the reader is at the end.
 function place(shown) {
   const log = byId('log');
   const isOwn = shown.classList.contains('own');
@@ -194,7 +193,7 @@ function place(shown) {
   return shown;
 }
 
-// One head is enough for messages of one sender that follow each other.
+// Consecutive messages of one sender share one head.
 function group(shown) {
   const from = shown?.dataset.from;
   const before = shown?.previousElementSibling?.dataset.from;

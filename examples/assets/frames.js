@@ -3,11 +3,12 @@
 // the audio clients of earlier relays send and play, so nothing can be put before or between the
 // samples, and a message of another kind could break them.
 //
-// To tell speakers apart nevertheless, a frame can carry a mark inside: the lowest bits of its first
-// samples, one bit each, spell who speaks. It changes a sample by at most 1 of 32,768, about 90 dB
-// below full volume, which nobody hears; a client that knows nothing of it plays the frame as it is.
+// To identify speakers nevertheless, a frame can carry a mark: the lowest bits of its first
+// samples, one bit each, name the speaker. It changes a sample by at most 1 of 32,768, about 90 dB
+// below full volume, which is inaudible; a client that does not know marks plays the frame as it
+// is.
 //
-//   bytes  what, numbers little-endian, in each byte the lowest bit first
+//   bytes  content, numbers little-endian, in each byte the lowest bit first
 //   2      "CA"
 //   4      stream: a random number for as long as a page is open
 //   2      sequence number of the frame within its stream, modulo 65,536
@@ -22,7 +23,7 @@ const MARK = [0x43, 0x41];
 const MARK_BYTES = { magic: 2, stream: 4, sequence: 2, length: 1, hash: 4 };
 const HEAD_BYTES = MARK_BYTES.magic + MARK_BYTES.stream + MARK_BYTES.sequence + MARK_BYTES.length;
 
-// Marks a frame (an Int16Array) in place. One that is too short stays as it is.
+// Marks a frame (an Int16Array) in place. A frame that is too short is not changed.
 function markFrame(samples, { stream, sequence, name }) {
   const text = nameBytes(name);
   const bytes = new Uint8Array(HEAD_BYTES + text.length + MARK_BYTES.hash);
@@ -42,7 +43,7 @@ function markFrame(samples, { stream, sequence, name }) {
   });
 }
 
-// The mark of a frame; null where it has none.
+// The mark of a frame; null if it has none.
 function readMark(samples) {
   const head = bytesOf(samples, 0, HEAD_BYTES);
   if (head === null || head[0] !== MARK[0] || head[1] !== MARK[1]) return null;
@@ -57,7 +58,7 @@ function readMark(samples) {
   return { stream: view.getUint32(2, true), sequence: view.getUint16(6, true), name };
 }
 
-// The bytes that are spelled from byte `from` on; null where the frame is too short.
+// The bytes encoded from byte `from` on; null if the frame is too short.
 function bytesOf(samples, from, count) {
   if ((from + count) * 8 > samples.length) return null;
   return Uint8Array.from({ length: count }, (_, at) => {
@@ -67,7 +68,7 @@ function bytesOf(samples, from, count) {
   });
 }
 
-// A name as UTF-8, cut between characters to what a mark can hold.
+// A name as UTF-8, cut at a character boundary to the size of a mark.
 function nameBytes(name) {
   const bytes = new Uint8Array(NAME_BYTES_MAX);
   const { written } = new TextEncoder().encodeInto(name, bytes);

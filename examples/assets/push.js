@@ -1,6 +1,6 @@
 'use strict';
-// A console for pushes: on one side what a client with a token receives, on the other what a back
-// end would ask of the push API. The API key is in its field alone: nothing stores it.
+// A console for pushes: one side shows the messages of a client with a token, the other sends a
+// back end's requests to the push API. The API key stays in its field: nothing stores it.
 
 const SHOWN_MAX = 100;
 const ANSWERS_MAX = 10;
@@ -78,7 +78,7 @@ function place(shown) {
   byId('no-event').hidden = true;
 }
 
-// An entry of one of the lists. Whatever it says becomes text, never markup.
+// An entry of one of the lists. Its content becomes text, never markup.
 function card({ title, text = '', facts = '', kind = '', button = null }) {
   const shown = element('li', `event ${kind}`);
   const head = element('div', 'title');
@@ -100,8 +100,8 @@ function timeOf(at) {
 
 // ---- Push --------------------------------------------------------------------------------------
 
-// The body of the request, or nothing where a field cannot be used. What was written as JSON goes
-// out as it was written: a number keeps its digits.
+// The body of the request, or nothing if a field is invalid. JSON is sent as it was typed: a number
+// keeps its digits.
 function body() {
   const fields = [];
   const add = (name, json) => fields.push(`${JSON.stringify(name)}:${json}`);
@@ -124,7 +124,7 @@ function isJson(field, text, what) {
   return isValid;
 }
 
-// Asks the API. What could not be asked is shown and gives nothing.
+// Sends a request to the API. A failed request is shown and returns nothing.
 async function ask(method, path, sent) {
   const headers = { 'X-API-KEY': byId('key').value };
   if (sent) headers['Content-Type'] = 'application/json';

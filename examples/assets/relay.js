@@ -1,10 +1,10 @@
 'use strict';
-// What all pages share: where the relay is, a connection to it that comes back by itself, and the
-// part of the page that says how it is.
+// Shared by all pages: the relay's address, a connection to it that reconnects by itself, and the
+// part of the page that shows its state.
 
 const byId = (id) => document.getElementById(id);
 
-// Where a relay serves these pages, that relay is the only one that they can and need to reach: the
+// If a relay serves these pages, that relay is the only one that they can and need to reach: the
 // part of the address before /demo/. Empty for a file, or on another server.
 const SERVED_BY = /^https?:$/.test(location.protocol) && location.pathname.includes('/demo/')
   ? location.origin + location.pathname.slice(0, location.pathname.lastIndexOf('/demo/'))
@@ -13,7 +13,7 @@ const SERVED_BY = /^https?:$/.test(location.protocol) && location.pathname.inclu
 // The settings in a link: page.html#relay=…&room=…
 const GIVEN = new URLSearchParams(location.hash.slice(1));
 
-// What this tab remembers. A page that is opened as a file may have no storage.
+// The settings that this tab remembers. A page that is opened as a file may have no storage.
 const memory = {
   get(key) {
     try { return sessionStorage.getItem(key); } catch { return null; }
@@ -25,7 +25,7 @@ const memory = {
 
 // ---- Addresses ---------------------------------------------------------------------------------
 
-// Fills the field `relay`, or hides it where there is nothing to choose.
+// Fills the field `relay`, or hides it if there is no choice.
 function offerRelay() {
   const isRemote = location.protocol.startsWith('http')
     && !['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
@@ -36,8 +36,8 @@ function offerRelay() {
   byId('relay').closest('label').hidden = SERVED_BY !== '';
 }
 
-// The address of `path` (with a query, if there is one) on the relay, for a WebSocket. Throws where
-// the field `relay` has no address.
+// The address of `path` (with an optional query) on the relay, for a WebSocket. Throws if the field
+// `relay` has no address.
 function relayUrl(path, base = byId('relay').value.trim()) {
   const url = new URL(base);
   if (url.protocol === 'http:') url.protocol = 'ws:';
@@ -58,12 +58,13 @@ function httpUrl(path) {
 
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 20_000;
-// A connection that holds for so long makes the next retry quick again.
+// A connection that lasts this long makes the next retry quick again.
 const STABLE_MS = 5_000;
 
 // Calls `on.state(state, words)` with each state: idle, connecting, open, waiting, failed; and
-// `on.opened()`, `on.received(data)`, `on.lost(reason, wasOpen)`. What `on.address()` throws is
-// `on.unusable(error)`. A promise that `on.lost` returns is waited for; true ends the retries.
+// `on.opened()`, `on.received(data)`, `on.lost(reason, wasOpen)`. An error of `on.address()` is
+// passed to `on.unusable(error)`. A promise that `on.lost` returns is awaited; true ends the
+// retries.
 class Connection {
   #on;
   #socket = null;
@@ -85,7 +86,7 @@ class Connection {
     return this.#socket?.bufferedAmount ?? 0;
   }
 
-  // Connects anew, whatever there was.
+  // Connects, replacing any earlier connection.
   start() {
     this.#attempts = 0;
     this.#connect();
@@ -149,7 +150,8 @@ class Connection {
     this.#socket = null;
     if (isOver) return this.#on.state('failed', 'Not connected');
     this.#attempts += 1;
-    // Full delay doubled each time, less up to half of it: clients of a restarted relay spread out.
+    // The delay doubles each time, less a random part of up to half of it, so that clients of a
+    // restarted relay spread out.
     const full = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.#attempts - 1, 10));
     this.#retryAt(Date.now() + full * (0.5 + Math.random() / 2));
   }
@@ -171,11 +173,11 @@ function reasonOf(event) {
 
 // ---- The head of the page ----------------------------------------------------------------------
 
-// Shows a state of the connection; the button Retry is there while one is waited for.
+// Shows a state of the connection, with a Retry button while the next attempt is pending.
 function showState(state, words) {
   byId('state').className = `state ${state}`;
   byId('state-words').textContent = words;
-  // Said aloud once: the seconds that count down are for the eye.
+  // Announced once to screen readers: the countdown is only shown.
   const said = state === 'waiting' ? 'Connection lost, retrying' : words;
   if (byId('state-said').textContent !== said) byId('state-said').textContent = said;
   byId('retry').hidden = state !== 'waiting';

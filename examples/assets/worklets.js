@@ -1,19 +1,19 @@
 'use strict';
-// What runs on the audio thread. The page loads this file twice: as a script, for the text of
-// `soundWorklets` (a page that was opened as a file can load no module by its address), and as the
-// module of the worklets, where it registers them.
+// The code of the audio thread. The page loads this file twice: as a script, for the text of
+// `soundWorklets` (a page that was opened as a file cannot load a module by its address), and as
+// the module of the worklets, where it registers them.
 
 function soundWorklets() {
   const FRAME_SAMPLES = 4_096;
   const BLOCK_SAMPLES = 128;
 
-  // Cuts what it hears into frames of 16 bits, and posts each.
+  // Cuts its input into frames of 16 bits, and posts each.
   class Cutter extends AudioWorkletProcessor {
     #frame = new Int16Array(FRAME_SAMPLES);
     #filled = 0;
 
     process([[channel]]) {
-      // Nothing is connected: what was begun is not continued later.
+      // No input is connected: a partial frame is not continued later.
       if (channel === undefined) {
         this.#filled = 0;
         return true;
@@ -34,25 +34,27 @@ function soundWorklets() {
 
   // About 2.7 s.
   const RING_SAMPLES = 1 << 17;
-  // Playing starts when so much is there. Frames that come late raise it, a quiet minute lowers it.
+  // Playing starts when this much is buffered. Late frames raise it, a quiet minute lowers it.
   const TARGET_MIN = 2 * FRAME_SAMPLES;
   const TARGET_MAX = 8 * FRAME_SAMPLES;
   const TARGET_STEP = FRAME_SAMPLES / 2;
-  // So much over the target is too far behind the speaker: it is skipped.
+  // This much over the target is too far behind the speaker: it is skipped.
   const EXCESS_SAMPLES = 3 * FRAME_SAMPLES;
-  // A frame that comes so soon after its stream ran dry was late; later, the speaker had paused.
+  // A frame that comes this soon after its stream ran dry was late; after a longer time, the
+  // speaker had paused.
   const LATE_S = 0.5;
   const CALM_S = 60;
   const REPORT_S = 0.25;
 
-  // The jitter buffer of one speaker: plays frames one after the other, sample for sample. Where it
-  // runs dry or skips, it fades out and in over one block, so that it does not click.
+  // The jitter buffer of one speaker: plays frames one after the other, sample for sample. When it
+  // runs dry or skips, it fades out and in over one block to avoid a click.
   //
-  // With `mixes` the frames may be those of several speakers that cannot be told apart: then a frame
-  // that would have to wait too long is mixed into the frame before, as if two played side by side.
+  // With `mixes` the frames may be those of several speakers that cannot be told apart: then a
+  // frame that would have to wait too long is mixed into the frame before, as if two played side by
+  // side.
   class Player extends AudioWorkletProcessor {
     #ring = new Float32Array(RING_SAMPLES);
-    // Counted from the beginning; the place in the ring is the remainder.
+    // Counted from the beginning; the index in the ring is the remainder.
     #read = 0;
     #written = 0;
     #target = TARGET_MIN;
@@ -91,11 +93,11 @@ function soundWorklets() {
       });
       this.#written = Math.max(this.#written, from + samples.length);
       if (isTooMuch && !this.#mixes) this.#skips = true;
-      // The ring is no longer than this: what is older is overwritten.
+      // The ring is no longer than this: older samples are overwritten.
       this.#read = Math.max(this.#read, this.#written - RING_SAMPLES);
     }
 
-    // A frame was late: from now on more is kept ready.
+    // A frame was late: keep more in the buffer from now on.
     #adapt() {
       this.#stoppedAt = -Infinity;
       this.#facts.gaps += 1;

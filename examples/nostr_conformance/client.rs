@@ -1,7 +1,7 @@
-//! A Nostr client that takes nothing on trust: each answer must be the one that is due next, in its
-//! exact shape, and each event that comes is hashed and verified here.
+//! A strict Nostr client: each answer must be the one that is due next, in its exact shape, and
+//! each event that comes is hashed and verified here.
 //!
-//! Nothing waits for silence. That no more comes is shown by a request whose answer must be next.
+//! Nothing waits for silence: a request whose answer must be next shows that nothing else comes.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -27,12 +27,12 @@ const PREFIXES: [&str; 10] = [
     "unsupported",
 ];
 
-/// Where the relay is, and how it is asked.
+/// The relay's address, and how to test it.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// `ws://HOST:PORT/PATH`.
     pub(crate) url: String,
-    /// Every answer must be there in that time.
+    /// Every answer must arrive within this time.
     pub(crate) deadline: Duration,
     /// Whether a reason may have any standard prefix if the NIPs leave it open.
     pub(crate) nips_only: bool,
@@ -71,14 +71,14 @@ impl Target {
     }
 }
 
-/// What a relay says of an event: `OK`.
+/// A relay's answer to an event: `OK`.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     pub(crate) is_accepted: bool,
     pub(crate) reason: String,
 }
 
-/// What a relay sends up to EOSE.
+/// The messages of a relay up to EOSE.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) events: Vec<Value>,
@@ -94,7 +94,7 @@ impl Stored {
     }
 }
 
-/// A message of the relay, as it came and parsed.
+/// A message of the relay, raw and parsed.
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) parts: Vec<Value>,
@@ -151,9 +151,9 @@ pub(crate) struct Client {
     target: Target,
     /// The last challenge that came.
     pub(crate) challenge: Option<String>,
-    /// How many names of subscriptions were used up.
+    /// The number of subscription names used so far.
     names: u32,
-    /// Those of queries that are over.
+    /// The names of queries that are over.
     over: BTreeSet<String>,
 }
 
@@ -185,8 +185,8 @@ impl Client {
         sent.map_err(|error| format!("cannot send: {error}"))
     }
 
-    /// The next message but a challenge, which is kept. If the NIPs alone count, what still comes
-    /// for a query that is over means nothing: CLOSED at any time, an event both as stored and as
+    /// The next message except for a challenge, which is kept. With `nips_only`, late messages for
+    /// a query that is over are ignored: CLOSED at any time, or an event that is both stored and
     /// new.
     pub(crate) fn next(&mut self) -> Result<Answer, String> {
         let within = self.target.deadline;
@@ -194,7 +194,7 @@ impl Client {
             .ok_or_else(|| format!("no answer in {within:?}"))
     }
 
-    /// The same, `None` if it does not come in time.
+    /// The same; `None` if it does not come in time.
     pub(crate) fn next_within(&mut self, time: Duration) -> Result<Option<Answer>, String> {
         let until = Instant::now() + time;
         loop {
@@ -254,7 +254,7 @@ impl Client {
         self.receipt(&event.id)
     }
 
-    /// Publishes an event that must be taken.
+    /// Publishes an event that must be accepted.
     pub(crate) fn accept(&mut self, event: &Event) -> Result<String, String> {
         let receipt = self.publish(event)?;
         if receipt.is_accepted {
@@ -330,8 +330,8 @@ impl Client {
         self.send(&json!(["CLOSE", sub]))
     }
 
-    /// What is stored. When this returns, the relay has seen the CLOSE: what is published now on
-    /// another connection cannot overtake it.
+    /// Queries stored events. When this returns, the relay has seen the CLOSE, so an event
+    /// published now on another connection cannot overtake it.
     pub(crate) fn query(&mut self, filters: &[Value]) -> Result<Stored, String> {
         let sub = self.name();
         let stored = self.subscribe(&sub, filters)?;
@@ -341,7 +341,7 @@ impl Client {
         Ok(stored)
     }
 
-    /// The ids of what is stored, in order.
+    /// The ids of the stored events, in order.
     pub(crate) fn found(&mut self, filters: &[Value]) -> Result<Vec<String>, String> {
         Ok(self.query(filters)?.ids())
     }
@@ -385,7 +385,7 @@ impl Client {
         self.check_reason(answer.string(1), prefix)
     }
 
-    /// Nothing more comes for what was sent: the answer to a request that finds nothing is next.
+    /// Nothing more comes for earlier requests: the answer to a request that finds nothing is next.
     pub(crate) fn expect_nothing(&mut self) -> Result<(), String> {
         let sub = self.name();
         self.send_request(&sub, &[json!({"ids": [random_hex()], "limit": 1})])?;

@@ -1,4 +1,4 @@
-//! What a check is given: connections, keys, and what the relay says of itself.
+//! The context of a check: connections, keys, and the relay's document.
 
 use serde_json::{Value, json};
 
@@ -13,12 +13,12 @@ pub(crate) struct Context {
     pub(crate) target: Target,
     /// The relay's own URL, for NIP-42.
     pub(crate) auth_url: String,
-    /// The document of NIP-11, or why there is none.
+    /// The document of NIP-11, or why it is missing.
     pub(crate) document: Result<Value, String>,
 }
 
 impl Context {
-    /// A connection that may do whatever anybody may.
+    /// A connection with all rights of an ordinary client.
     pub(crate) fn open(&self) -> Result<Client, Verdict> {
         if self.limitation("auth_required") == Some(&json!(true)) {
             return self.authenticated(&[&Key::random()]);
@@ -36,7 +36,7 @@ impl Context {
         self.document.as_ref().ok()?.get("limitation")?.get(name)
     }
 
-    /// A number of `limitation`; the rule is skipped if it is not there.
+    /// A number of `limitation`; the rule is skipped if it is missing.
     pub(crate) fn limit(&self, name: &str) -> Result<u64, Verdict> {
         let limit = self.limitation(name).and_then(Value::as_u64);
         limit.ok_or_else(|| skipped(format!("the relay's limitation has no {name}")))
@@ -55,7 +55,7 @@ impl Context {
         bits.and_then(Value::as_u64).unwrap_or(0) as u32
     }
 
-    /// Signs what the relay may take.
+    /// Signs a draft so that the relay may accept it.
     pub(crate) fn sign(&self, key: &Key, draft: Draft) -> Event {
         match self.pow_bits() {
             0 => draft.signed(key),
@@ -63,7 +63,7 @@ impl Context {
         }
     }
 
-    /// A connection that knows a challenge.
+    /// A connection that has received a challenge.
     pub(crate) fn challenged(&self) -> Result<Client, Verdict> {
         let mut client = self.open_bare()?;
         client.send_request("challenge", &[json!({"kinds": [1059], "limit": 1})])?;
@@ -124,12 +124,12 @@ impl Context {
     }
 }
 
-/// One who publishes and one who reads.
+/// A publisher and a reader.
 pub(crate) struct Stage<'a> {
     pub(crate) context: &'a Context,
     pub(crate) publisher: Client,
     pub(crate) reader: Client,
-    /// A new one: whatever is found of it was published here.
+    /// A new key: any event found of it was published here.
     pub(crate) key: Key,
     now: u64,
 }
@@ -144,7 +144,7 @@ impl Stage<'_> {
         self.context.sign(&self.key, draft)
     }
 
-    /// Publishes what must be taken.
+    /// Publishes an event that must be accepted.
     pub(crate) fn publish(&mut self, draft: Draft) -> Result<Event, String> {
         let event = self.sign(draft);
         self.publisher.accept(&event)?;
@@ -172,7 +172,7 @@ impl Stage<'_> {
         self.reader.found(&[filter])
     }
 
-    /// All that was published since reaches the subscription before a note that is published now.
+    /// All events published since then reach the subscription before a note that is published now.
     pub(crate) fn nothing_before_a_note(&mut self, sub: &str) -> Result<(), String> {
         let note = self.note(0)?;
         self.reader.expect_live(sub, &note)

@@ -1,5 +1,5 @@
-//! Events as NIP-01 defines them, serialised, hashed, signed and checked by this suite alone, so
-//! that no mistake is shared with a relay.
+//! Events as NIP-01 defines them, serialised, hashed, signed and checked by this suite's own code,
+//! so that it shares no mistake with a relay.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,10 +22,10 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A new one: a relay that keeps events has none of this key.
+    /// A new key: a relay that keeps events has none of it.
     pub(crate) fn random() -> Key {
         loop {
-            // Zero and what is past the curve's order are no keys.
+            // Zero and numbers past the curve's order are not valid keys.
             if let Ok(pair) = Keypair::from_secret_bytes(random_bytes()) {
                 return Key::from(pair);
             }
@@ -52,7 +52,7 @@ fn random_bytes() -> [u8; 32] {
     bytes
 }
 
-/// 64 hex digits that name nothing.
+/// 64 hex digits that identify nothing.
 pub(crate) fn random_hex() -> String {
     hex(&random_bytes())
 }
@@ -101,7 +101,7 @@ fn hashed_tags(tags: &[Vec<String>]) -> String {
     format!("[{}]", tags.join(","))
 }
 
-/// What an event says, before it is signed.
+/// The content of an event, before it is signed.
 #[derive(Clone)]
 pub(crate) struct Draft {
     created_at: u64,
@@ -142,7 +142,7 @@ impl Draft {
         }
     }
 
-    /// With a nonce that gives the id so many leading zero bits; it commits to `target`.
+    /// With a nonce that gives the id this many leading zero bits; it commits to `target`.
     pub(crate) fn mined(self, key: &Key, bits: u32, target: u32) -> Event {
         let mut nonce = 0_u64;
         loop {

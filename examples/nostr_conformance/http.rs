@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::client::Target;
 
-/// More is no document.
+/// A larger answer is not a valid document.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 pub(crate) struct Response {
@@ -35,7 +35,7 @@ impl Response {
     }
 }
 
-/// Asks, with more header lines, each ended by CR LF.
+/// Sends a request with additional header lines, each ended by CR LF.
 pub(crate) fn request(target: &Target, method: &str, headers: &str) -> Result<Response, String> {
     let (authority, path) = target.authority_and_path()?;
     let mut stream = target.dial()?;
@@ -81,7 +81,8 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 4..]))
 }
 
-/// Whether the length says that nothing more comes; otherwise the end of the connection does.
+/// Whether the body's length shows that the answer is complete; otherwise the end of the connection
+/// does.
 fn is_whole(bytes: &[u8], method: &str) -> bool {
     let Some((head, body)) = split(bytes) else {
         return false;

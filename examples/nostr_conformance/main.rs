@@ -1,13 +1,14 @@
-//! A suite for Nostr relays, over a socket against any of them: a row for each rule, with the
-//! paragraph of the NIP that says so.
+//! A conformance suite for any Nostr relay, over a socket: a row for each rule, with the paragraph
+//! of the NIP that states it.
 //!
 //! `cargo run --example nostr_conformance -- ws://127.0.0.1:8080/nostr`
 //!
 //! Rows of optional NIPs run if the relay's document (NIP-11) lists them. Rows whose name begins
-//! with `corecast/` are what the NIPs leave open and Corecast promises; `--nips-only` leaves them
-//! out, and takes any standard prefix in a reason. NIP-42 needs the relay's own URL: `--auth-url`,
-//! if that is not the one that it is reached at. Keys are new in each run, so that a relay which
-//! keeps events can be asked again and again. NIP-13 is looked at if the relay wants proof of work.
+//! with `corecast/` are promises of Corecast that the NIPs leave open; `--nips-only` leaves them
+//! out, and accepts any standard prefix in a reason. NIP-42 needs the relay's own URL:
+//! `--auth-url`, if it differs from the URL used to connect. Keys are new in each run, so the suite
+//! can run repeatedly against a relay that keeps events. NIP-13 is tested if the relay requires
+//! proof of work.
 //!
 //! Exit code: 0 if no row failed, 1 if one did, 2 if the relay cannot be reached.
 
@@ -30,37 +31,37 @@ use client::Target;
 use context::Context;
 use rules::{Rule, Verdict};
 
-/// Looks whether a Nostr relay does what the NIPs say.
+/// Tests whether a Nostr relay follows the NIPs.
 #[derive(Parser)]
 struct Arguments {
-    /// The relay: ws://HOST:PORT/PATH (TLS is not spoken here).
+    /// The relay: ws://HOST:PORT/PATH (without TLS).
     #[arg(required_unless_present = "list")]
     url: Option<String>,
-    /// The relay's own URL, for AUTH. Without it: the one it is reached at.
+    /// The relay's own URL, for AUTH [default: the URL used to connect].
     #[arg(long, value_name = "URL")]
     auth_url: Option<String>,
-    /// Only rows whose name begins so; may be given several times.
+    /// Only rows whose name begins with this; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     only: Vec<String>,
-    /// Rows of NIPs that the relay does not list, too.
+    /// Also rows of NIPs that the relay does not list.
     #[arg(long)]
     all: bool,
-    /// Only what the NIPs say.
+    /// Only rules of the NIPs.
     #[arg(long)]
     nips_only: bool,
-    /// One line of JSON a row.
+    /// Print one line of JSON per row.
     #[arg(long)]
     json: bool,
-    /// Names the rows and runs none.
+    /// List the rows and exit.
     #[arg(long)]
     list: bool,
-    /// Each answer must be there in so many seconds.
+    /// Seconds within which each answer must arrive.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
 }
 
 impl Arguments {
-    /// The rows that were asked for.
+    /// The selected rows.
     fn rules(&self) -> Vec<&'static Rule> {
         let is_asked = |rule: &&Rule| {
             let is_named = self.only.iter().any(|prefix| rule.id.starts_with(prefix));
@@ -133,7 +134,7 @@ fn described(rule: &Rule) -> String {
     format!("{id}: {text} [NIP-{:02}, {paragraph}]", nips[0])
 }
 
-/// Runs a row, unless the relay does not claim what it is about.
+/// Runs a row, unless the relay does not claim to support its subject.
 fn look_at(rule: &Rule, context: &Context, is_all: bool) -> Result<(), Verdict> {
     let missing = rule
         .nips
@@ -145,7 +146,7 @@ fn look_at(rule: &Rule, context: &Context, is_all: bool) -> Result<(), Verdict> 
                 "the relay has no NIP-11 document: {reason}"
             )));
         }
-        // What its list says is a row of NIP-11 itself.
+        // The list of NIPs is itself tested by a row of NIP-11.
         (Some(&nip), Ok(_)) if !is_all && nip != 11 => {
             return Err(rules::skipped(format!(
                 "the relay's NIP-11 document does not list {nip}"

@@ -1,8 +1,8 @@
-//! What a rule is.
+//! Rules and their verdicts.
 
 use crate::context::Context;
 
-/// Why a rule does not hold, or cannot be looked at.
+/// Why a rule does not hold or cannot be tested.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     Failed(String),
@@ -15,18 +15,18 @@ impl From<String> for Verdict {
     }
 }
 
-/// That a rule is not looked at, and why.
+/// The verdict that a rule was not tested, and why.
 pub(crate) fn skipped(reason: impl Into<String>) -> Verdict {
     Verdict::Skipped(reason.into())
 }
 
 pub(crate) type Check = Result<(), Verdict>;
 
-/// What a relay must do, and how that is found out.
+/// A requirement on a relay, and its test.
 pub(crate) struct Rule {
     /// `nip01/…`, or `corecast/…` if the NIPs leave it open and Corecast does not.
     pub(crate) id: &'static str,
-    /// The NIPs that the relay must have: the first is the one that says so.
+    /// The NIPs that the relay must support: the first one states the rule.
     pub(crate) nips: &'static [u64],
     /// The heading in the NIP.
     pub(crate) paragraph: &'static str,
@@ -67,7 +67,7 @@ impl Rule {
     }
 }
 
-/// Fails with what is wrong unless that holds.
+/// Fails with this message unless the condition holds.
 pub(crate) fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(wrong()) }
 }

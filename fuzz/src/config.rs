@@ -1,19 +1,19 @@
-//! Everything from which a configuration is put together.
+//! A fuzz target for the configuration: file, variables and flags.
 
 use corecast::config::{Config, ConfigError, ConfigFile, FlagValue, load};
 
-/// What the file is called.
+/// The name of the file.
 const NAME: &str = "fuzz.yaml";
 
-/// The target: problems have a place and fill one line, and a config that loads is printed as YAML
-/// that loads to the same.
+/// The target: problems have a position and fill one line, and a configuration that loads is
+/// printed as YAML that loads to the same.
 ///
-/// An input is the text of a file and, each behind a NUL, variables and flags as `NAME=VALUE` and
+/// An input is the text of a file and, each after a NUL, variables and flags as `NAME=VALUE` and
 /// `--set KEY=VALUE`.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub(crate) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -31,7 +31,7 @@ pub(crate) fn config(data: &[u8]) {
             environment.push((name.to_owned(), value.to_owned()));
         }
     }
-    // An empty file and none are two things.
+    // An empty file differs from a missing one.
     let file = (!file.is_empty()).then_some(ConfigFile {
         name: NAME,
         text: file,
@@ -68,7 +68,7 @@ fn check_problems(error: &ConfigError) {
     }
 }
 
-/// What is shown to an operator fills one line, and nothing in it moves the cursor.
+/// Text for an operator fills one line, and contains nothing that moves the cursor.
 fn check_line(text: &str) {
     assert!(
         !text.is_empty() && !text.contains(char::is_control),

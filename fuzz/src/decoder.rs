@@ -5,18 +5,18 @@ use corecast::wire::decoder::DecoderLimits;
 use crate::readers::{LIMITS, compare, read_with_ours};
 use crate::sizes::split_sizes;
 
-/// Where permessage-deflate was agreed on.
+/// With permessage-deflate negotiated.
 const COMPRESSED: DecoderLimits = DecoderLimits {
     allows_compressed: true,
     ..LIMITS
 };
 
-/// The target: one list of items and one verdict whatever the pieces, and those of tungstenite,
-/// which knows no compression.
+/// The target: the same items and verdict for any split into pieces, and the same as tungstenite's,
+/// which does not support compression.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub(crate) fn decoder(data: &[u8]) {
     let Some((sizes, stream)) = split_sizes(data) else {
         return;

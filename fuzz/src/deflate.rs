@@ -13,20 +13,20 @@ use tungstenite::protocol::frame::FrameHeader;
 
 /// Small, so that short inputs reach them.
 const LIMITS_BYTES: [usize; 3] = [0, 100, 20_000];
-/// The state of a stream, at the most.
+/// The most memory of a stream's state.
 const INFLATER_BYTES_MAX: usize = 64 * 1024;
-/// Behind a message: what is not sent of it (RFC 7692 §7.2.1), and an empty last block.
+/// Follows a message: the tail that is not sent (RFC 7692 §7.2.1), and an empty last block.
 const TAIL_AND_END: &[u8] = b"\x00\x00\xFF\xFF\x01\x00\x00\xFF\xFF";
 /// `Hello` (RFC 7692 §7.2.3.1).
 const HELLO: &[u8] = b"\xF2\x48\xCD\xC9\xC9\x07\x00";
 
-/// The target. An input begins with a letter: `i` and `t`, binary and text to inflate; `d` and a
-/// level, what to deflate; `o`, offers, one a line.
+/// The target. An input begins with a letter: `i` and `t` inflate binary and text; `d` and a level
+/// deflate; `o` negotiates offers, one per line.
 ///
 /// # Panics
 ///
-/// Where a limit is passed, another inflater gets something else, what was deflated is not
-/// inflated to the same, one message shows in the next, or an agreement is not what it says.
+/// If a limit is exceeded, another inflater gets a different result, deflated data does not inflate
+/// to the original, one message affects the next, or an agreement is inconsistent.
 pub(crate) fn deflate(data: &[u8]) {
     match data {
         [b'i', payload @ ..] => check_inflating(MessageKind::Binary, payload),
@@ -57,7 +57,7 @@ fn check_inflating(kind: MessageKind, payload: &[u8]) {
                 assert!(kind == MessageKind::Binary || std::str::from_utf8(&bytes).is_ok());
                 assert_eq!(Ok(bytes), expected);
             }
-            // Of what is both, one sees the one first and one the other.
+            // If both errors apply, the readers may report either first.
             (Err(ours), Err(theirs)) if ours != InflateError::InvalidUtf8 => {
                 assert_ne!(theirs, InflateError::InvalidUtf8);
             }
@@ -78,11 +78,12 @@ fn check_inflating(kind: MessageKind, payload: &[u8]) {
     );
 }
 
-/// The same by an inflater that others wrote: every stream by itself, up to the end of the input.
+/// The same with another implementation's inflater: every stream by itself, up to the end of the
+/// input.
 fn inflated_by_miniz(payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
     let input = [payload, TAIL_AND_END].concat();
     let (mut rest, mut inflated) = (&input[..], Vec::new());
-    // One byte more than may be, and one for an inflater that wants room to end.
+    // One byte over the limit, and one for an inflater that needs room to finish.
     let mut room = vec![0; limit + 2];
     let mut stream = Box::<DecompressorOxide>::default();
     while !rest.is_empty() {

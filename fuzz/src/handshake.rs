@@ -1,4 +1,4 @@
-//! Requests that want to become a WebSocket (RFC 6455 §4.2).
+//! Requests for a WebSocket upgrade (RFC 6455 §4.2).
 
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
@@ -13,17 +13,17 @@ const LIMITS: HeadLimits = HeadLimits {
     head_bytes: 4096,
     target_bytes: 1024,
 };
-/// What an input that begins with `+` is put behind, so that it is about one header at a time.
+/// Precedes an input that begins with `+`, so that it tests one header at a time.
 const GOOD_UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// The target: an answer that a client can read, whatever is asked, and no upgrade accepted that
-/// tungstenite refuses. An input is a request, or after a `+` further lines of a good one.
+/// The target: every request gets an answer that a client can parse, and no upgrade is accepted
+/// that tungstenite refuses. An input is a request, or after a `+` further lines of a valid one.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub(crate) fn handshake(data: &[u8]) {
     let request = match data.strip_prefix(b"+") {
         Some(lines) => [GOOD_UPGRADE, lines, b"\r\n\r\n"].concat(),
@@ -78,9 +78,9 @@ fn check_accepted(head: &Head<'_>, upgrade: &Upgrade<'_>) {
     assert_eq!(theirs.headers()["Sec-WebSocket-Accept"], accept.as_str());
 }
 
-/// Whether tungstenite has to agree. It reads the first `Connection` alone, knows only ASCII and no
-/// tabs in it, wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648
-/// §3.5 leaves that to the reader, and the answer does not depend on them).
+/// Whether tungstenite must agree. It reads only the first `Connection`, only ASCII and no tabs in
+/// it, wants `Upgrade` to be one word, and the unused bits of the key to be zero (RFC 4648 §3.5
+/// leaves that to the reader, and the answer does not depend on them).
 fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
     let only = |name: &str| {
         let mut named = head
@@ -100,7 +100,7 @@ fn is_comparable(head: &Head<'_>, upgrade: &Upgrade<'_>) -> bool {
         )
 }
 
-/// The status and what follows the head of an answer, which has these headers.
+/// The status of an answer and the bytes after its head, which must have these headers.
 fn read_answer<'a>(answer: &'a [u8], expected: &[(&str, &str)]) -> (u16, &'a [u8]) {
     let mut headers = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut headers);
@@ -124,7 +124,7 @@ fn read_answer<'a>(answer: &'a [u8], expected: &[(&str, &str)]) -> (u16, &'a [u8
     )
 }
 
-/// The request in tungstenite's vocabulary; `None` where that has no word for it.
+/// The request in tungstenite's types; `None` if they cannot represent it.
 fn as_tungstenites(head: &Head<'_>) -> Option<Request> {
     let mut request = Request::builder()
         .method(head.method)
@@ -140,8 +140,8 @@ fn as_tungstenites(head: &Head<'_>) -> Option<Request> {
     Some(request)
 }
 
-/// A client cannot put words into the mouth of the first proxy that is not trusted: a line of its
-/// own ahead of what that one wrote changes nothing.
+/// A client cannot forge the header of the first untrusted proxy: a line of its own before that
+/// proxy's changes nothing.
 fn check_forwarded(head: &Head<'_>) {
     let is_trusted: [fn(IpAddr) -> bool; 2] = [|_| false, |ip| ip.is_loopback()];
     for is_trusted in is_trusted {
@@ -156,7 +156,7 @@ fn check_forwarded(head: &Head<'_>) {
             if !head.headers.iter().any(|header| is_of(&header, name)) {
                 continue;
             }
-            // Nothing else in the head decides who the client is.
+            // Nothing else in the head decides the client.
             let first =
                 format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: for=192.0.2.1, 192.0.2.1\r\n");
             let mut lie = first.into_bytes();
@@ -183,7 +183,7 @@ fn check_forwarded(head: &Head<'_>) {
     }
 }
 
-/// What is decoded, and encoded again in full, is decoded to the same.
+/// Decoding, encoding in full and decoding again gives the same.
 fn check_percent(segment: &str) {
     let Some(decoded) = percent_decode(segment) else {
         return;

@@ -10,14 +10,14 @@ const LIMITS: HeadLimits = HeadLimits {
     head_bytes: 1024,
     target_bytes: 256,
 };
-/// Room for what was accepted, written in full.
+/// Room for an accepted request, written in full.
 const WIDE: HeadLimits = HeadLimits {
     head_bytes: 4096,
     target_bytes: 4096,
 };
 const BODY_BYTES_MAX: usize = 600;
 
-/// A request that was accepted.
+/// An accepted request.
 #[derive(PartialEq, Eq, Debug)]
 struct Accepted {
     line: (String, String, u8),
@@ -26,27 +26,27 @@ struct Accepted {
     keep_alive: bool,
     expects_continue: bool,
     framing: BodyLength,
-    /// The head as it came, the empty lines before it included.
+    /// The head as received, including the empty lines before it.
     head: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// How reading ends.
+/// The end of reading.
 #[derive(PartialEq, Eq, Debug)]
 enum Verdict {
-    /// So many bytes wait for the rest of a request.
+    /// This many bytes wait for the rest of a request.
     Open(usize),
     Failed(HttpError),
     /// The last request was an upgrade, or ended the connection.
     Ended,
 }
 
-/// The target: one verdict whatever the pieces, nothing ambiguous accepted, and what is accepted is
-/// accepted again when it is written anew.
+/// The target: one verdict for any split into pieces, nothing ambiguous accepted, and an accepted
+/// request is accepted again when it is rewritten.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub(crate) fn http_head(data: &[u8]) {
     let Some((sizes, stream)) = split_sizes(data) else {
         return;
@@ -61,7 +61,7 @@ pub(crate) fn http_head(data: &[u8]) {
     }
 }
 
-/// Reads requests as the engine does: what is not whole is read again with what comes next.
+/// Reads requests as the engine does: an incomplete one is read again with the next bytes.
 fn read(stream: &[u8], sizes: &[usize]) -> (Vec<Accepted>, Verdict) {
     let (mut kept, mut accepted) = (Vec::new(), Vec::new());
     let mut chunked = None;
@@ -89,7 +89,7 @@ fn read(stream: &[u8], sizes: &[usize]) -> (Vec<Accepted>, Verdict) {
     (accepted, Verdict::Open(open))
 }
 
-/// A chunked body that is not whole: its decoder, its bytes so far, and how much was consumed.
+/// An incomplete chunked body: its decoder, its bytes so far, and the consumed length.
 type Chunked = (ChunkedDecoder, Vec<u8>, usize);
 
 fn read_one(
@@ -145,7 +145,8 @@ impl Accepted {
         }
     }
 
-    /// What would let a second reader see another request, looked for without a parser.
+    /// Checks, without a parser, for anything that would let another parser see a different
+    /// request.
     fn check_unambiguous(&self) {
         let first = self.head.iter().position(|byte| !b"\r\n".contains(byte));
         let text = &self.head[first.expect("a request line")..];
@@ -189,7 +190,7 @@ impl Accepted {
         assert_eq!(lines, self.headers.len() + 2, "a line is no header");
     }
 
-    /// Written in full and read again it is the same request.
+    /// Written in full and read again, it is the same request.
     fn check_round_trip(&self) {
         let (method, target, version) = &self.line;
         let mut text = format!("{method} {target} HTTP/1.{version}\r\n").into_bytes();

@@ -1,9 +1,9 @@
-//! What peers and operators can send to Corecast, sent at random.
+//! Fuzz targets for the input of peers and operators.
 //!
-//! A target is a function of bytes that panics where something that must hold does not. The binary
-//! of this crate lets libFuzzer look for such bytes (`scripts/fuzz`); `tests/corpus.rs` gives every
-//! target what is known, from `corpus/`, on every run of the tests. A new target is a module, a
-//! line in [`TARGETS`], and a folder of seeds.
+//! A target is a function of bytes that panics if an invariant does not hold. The binary of this
+//! crate lets libFuzzer look for such bytes (`scripts/fuzz`); `tests/corpus.rs` runs every target
+//! on the known inputs in `corpus/` in every test run. A new target is a module, a line in
+//! [`TARGETS`], and a folder of seeds.
 
 mod config;
 mod decoder;
@@ -19,18 +19,18 @@ mod sizes;
 
 use stats_alloc::{Region, StatsAlloc};
 
-/// One thing that is fuzzed.
+/// A fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// The name of its folder in `corpus/`, and for `scripts/fuzz`.
     pub name: &'static str,
-    /// What one input may make it allocate. Nothing is subtracted for what is freed meanwhile, so
-    /// it bounds the peak too.
+    /// The most bytes that one input may make it allocate. Frees are not subtracted, so it bounds
+    /// the peak too.
     allocated_bytes_max: usize,
     run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 8] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
@@ -40,7 +40,7 @@ pub const TARGETS: [Target; 8] = [
     // A short YAML text of aliases may unfold to 131,072 values.
     Target::new("config", 96 * MIB, config::config),
     Target::new("proxy", MIB, proxy::proxy),
-    // Each of both reads its input several times, in several forms.
+    // Both read their input several times, in several forms.
     Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
     Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
 ];
@@ -58,11 +58,11 @@ impl Target {
 
     /// Runs the target on one input.
     ///
-    /// `heap` is the program's allocator; where other threads allocate too they are counted.
+    /// `heap` is the program's allocator; allocations of other threads are counted, too.
     ///
     /// # Panics
     ///
-    /// Where something that must hold does not, the bound on memory included.
+    /// If an invariant does not hold, including the bound on memory.
     pub fn run<A: std::alloc::GlobalAlloc>(&self, input: &[u8], heap: &StatsAlloc<A>) {
         let region = Region::new(heap);
         (self.run)(input);

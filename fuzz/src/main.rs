@@ -1,4 +1,4 @@
-//! libFuzzer's side: its own `main` calls one target, which the environment names.
+//! libFuzzer's side: its own `main` calls one target, named by the environment.
 //!
 //! `scripts/fuzz` builds and runs it; the command line is libFuzzer's.
 
@@ -21,7 +21,7 @@ fn chosen() -> Target {
     let found = TARGETS.into_iter().find(|target| target.name == name);
     found.unwrap_or_else(|| {
         let known = TARGETS.map(|target| target.name).join(", ");
-        eprintln!("FUZZ_TARGET is to be one of {known}");
+        eprintln!("FUZZ_TARGET must be one of {known}");
         std::process::exit(64);
     })
 }

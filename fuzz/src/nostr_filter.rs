@@ -8,11 +8,11 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// An object as it is written: with what comes twice.
+/// An object as written, including repeated keys.
 struct Pairs(Vec<(String, Value)>);
 
-/// The target: a filter is taken if and only if another reader of JSON finds one, and an event is
-/// for those, and only those, that ten lines about JSON say, here and in the index.
+/// The target: a filter is accepted if and only if another JSON reader finds one, and it matches
+/// exactly the events that ten lines of JSON code select, both directly and in the index.
 ///
 /// # Panics
 ///
@@ -26,7 +26,7 @@ pub(crate) fn nostr_filter(data: &[u8]) {
         check_told(error);
     }
     let Ok(Pairs(pairs)) = serde_json::from_str(text) else {
-        // Of what an unknown key has, numbers and nesting do not matter to us.
+        // Numbers and nesting in the value of an unknown key do not matter.
         let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
         let is_unsupported = matches!(parsed, Err(FilterError::Unsupported(_)));
         assert!(is_json && is_unsupported || matches!(parsed, Err(FilterError::Invalid(_))));
@@ -114,7 +114,7 @@ fn expected(pairs: &[(String, Value)]) -> Verdict {
     }
 }
 
-/// What NIP-01 says, about JSON.
+/// The rules of NIP-01, on JSON.
 fn is_for(pairs: &[(String, Value)], event: &Value) -> bool {
     let has =
         |list: &Value, value: &Value| list.as_array().is_some_and(|list| list.contains(value));
@@ -177,7 +177,7 @@ fn fixed() -> &'static [Event] {
     })
 }
 
-/// An event that has of each field what the filter asks for first, but for ids and authors.
+/// An event with the first value of each field of the filter, except for ids and authors.
 fn wanted(filter: &Filter) -> Event {
     let tags = filter.tags.iter().filter_map(|(letter, values)| {
         let value = values.first()?;
@@ -195,7 +195,7 @@ fn check_matches(filter: &Filter, pairs: &[(String, Value)]) {
     let all = Filter::default();
     let mut index = LiveIndex::default();
     index.insert(0, [filter]);
-    // Twice what it asks for, which it gets once.
+    // The subscription matches twice, but gets the event once.
     index.insert(1, [filter, &all]);
     index.insert(2, [&all, &all]);
     index.insert(3, [filter]);

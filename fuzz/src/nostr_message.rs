@@ -21,8 +21,8 @@ const FIELDS: [&str; 7] = [
     "sig",
 ];
 
-/// The target: what is read is what another JSON reader reads, every answer is JSON, and an event
-/// is the same however it is spelled.
+/// The target: another JSON reader reads the same, every answer is JSON, and an event is the same
+/// in any spelling.
 ///
 /// # Panics
 ///
@@ -49,7 +49,7 @@ fn check_message(text: &str, message: ClientMessage<'_>) {
         ClientMessage::NegMsg(id) => ("NEG-MSG", Some(id)),
         ClientMessage::NegClose(id) => ("NEG-CLOSE", Some(id)),
     };
-    // It reads all of the message: also numbers and nesting that nobody here looks at.
+    // It parses the whole message, including numbers and nesting that the relay ignores.
     let theirs: Option<Value> = serde_json::from_str(text).ok();
     if let Some(theirs) = &theirs {
         assert_eq!(theirs[0], verb);
@@ -103,7 +103,7 @@ fn check_name(id: &SubscriptionId) {
     }
 }
 
-/// An answer is JSON, in which nothing moves a cursor.
+/// An answer is JSON and contains nothing that moves a cursor.
 fn check_answer(answer: &str) -> Value {
     assert!(answer.bytes().all(|byte| byte >= b' '), "{answer:?}");
     serde_json::from_str(answer).expect("an answer in JSON")
@@ -166,7 +166,7 @@ fn check_verdicts(event: &ParsedEvent<'_>) {
     }
 }
 
-/// An event is sent in one form, whatever the form in which it came, and its id holds in each.
+/// An event is sent in one form, no matter how it was spelled, and its id holds in each.
 fn check_spellings(event: &Value, sent: &str, is_right: bool) {
     let pretty = serde_json::to_string_pretty(event).expect("JSON");
     let mut escaped = String::new();
@@ -178,7 +178,7 @@ fn check_spellings(event: &Value, sent: &str, is_right: bool) {
     }
 }
 
-/// Writes JSON with each character of its strings escaped, and blanks where there may be any.
+/// Writes JSON with every character of its strings escaped, and blanks wherever they are allowed.
 fn spell(value: &Value, to: &mut String) {
     match value {
         Value::String(text) => {
@@ -210,8 +210,8 @@ fn spell(value: &Value, to: &mut String) {
     }
 }
 
-/// With the id that NIP-01 gives it the event is right, and so it is with the one that most clients
-/// compute; with another one it is not.
+/// The event is right with the id of NIP-01 and with the one that most clients compute; any other
+/// id is wrong.
 fn check_ids(event: &Value) {
     let array = json!([
         0,
@@ -240,8 +240,8 @@ fn check_ids(event: &Value) {
     assert!(parsed.check_id().is_err(), "{wrong}");
 }
 
-/// Replaces the escape of a character by it, but not what looks like one behind a backslash that is
-/// escaped itself.
+/// Replaces a character's escape by the character, but not the same letters after an escaped
+/// backslash.
 fn replace_escape(json: &str, by: char) -> String {
     let escape = format!("\\u{:04x}", u32::from(by));
     let mut replaced = String::with_capacity(json.len());

@@ -1,6 +1,6 @@
-//! A stream of bytes in pieces, as a socket gives it.
+//! A byte stream in pieces, as from a socket.
 
-/// `bytes` in pieces of the sizes that are given, over and over; in one piece where there are none.
+/// `bytes` in pieces of the given sizes, over and over; in one piece if there are none.
 pub(crate) fn pieces<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
     let mut rest = bytes;
     let mut sizes = sizes.iter().cycle();

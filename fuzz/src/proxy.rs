@@ -1,4 +1,4 @@
-//! What a proxy says about its client before anything else: the PROXY protocol, versions 1 and 2.
+//! The PROXY protocol, versions 1 and 2.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,15 +7,15 @@ use corecast::wire::proxy::{ProxyError, ProxyHeader, parse};
 use crate::pieces::pieces;
 use crate::sizes::split_sizes;
 
-/// What a header may be at most: the fixed part of version 2, and the rest that is read.
+/// The longest header: the fixed part of version 2, and the rest that is read.
 const HEADER_BYTES_MAX: usize = 16 + 4096;
 
-/// The target: one verdict whatever the pieces, a length that is there, and an address that is the
-/// same when either version says it again.
+/// The target: one verdict for any split into pieces, a length within the input, and the same
+/// address when it is encoded again in either version.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub(crate) fn proxy(data: &[u8]) {
     let Some((sizes, stream)) = split_sizes(data) else {
         return;
@@ -54,7 +54,7 @@ pub(crate) fn proxy(data: &[u8]) {
     }
 }
 
-/// The header, or `None` where it never is whole.
+/// The header, or `None` if it never becomes whole.
 fn read(stream: &[u8], sizes: &[usize]) -> Result<Option<ProxyHeader>, ProxyError> {
     let mut kept = Vec::new();
     for piece in pieces(stream, sizes) {

@@ -1,7 +1,7 @@
-//! Two readers of a client's frames, ours and tungstenite's, and what has to be the same in both.
+//! Two readers of a client's frames, ours and tungstenite's, and their comparison.
 //!
-//! The target for the decoder and `tests/wire_differential.rs` compare by this. The differences
-//! that [`compare`] lets pass stand in a table there, each with its reason.
+//! The decoder's target and `tests/wire_differential.rs` use it. The differences that [`compare`]
+//! accepts are in a table there, each with its reason.
 
 use std::io::{self, Read, Write};
 
@@ -12,24 +12,24 @@ use tungstenite::{Error, Message};
 
 use crate::pieces::pieces;
 
-/// What both readers are held to; small, so that short inputs reach it.
+/// The limits of both readers; small, so that short inputs reach them.
 pub(crate) const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 2000,
     frame_bytes: 1200,
     allows_compressed: false,
 };
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
-/// What a decoder may hold beside the bytes of a message.
+/// The most memory of a decoder besides the bytes of a message.
 const STATE_BYTES_MAX: usize = 256;
 
-/// What a reader yields, whoever it is.
+/// An item of either reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     /// A whole text.
     Text(Vec<u8>),
     /// A whole binary message.
     Binary(Vec<u8>),
-    /// A compressed message, whether of text, as it came.
+    /// A compressed message as received, and whether it is text.
     Compressed(bool, Vec<u8>),
     /// A ping's payload.
     Ping(Vec<u8>),
@@ -39,23 +39,23 @@ pub(crate) enum Event {
     Close(Option<(u16, String)>),
 }
 
-/// How a reader ends.
+/// The end of a reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict<E> {
-    /// It wants more.
+    /// It waits for more.
     Open,
     /// It has seen a close.
     Closed,
-    /// It refused what it was given.
+    /// It refused the input.
     Failed(E),
 }
 
-/// All that a reader said.
+/// The results of a reader.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Outcome<E> {
-    /// What it yielded, in order.
+    /// Its items, in order.
     pub(crate) events: Vec<Event>,
-    /// How it ended.
+    /// Its end.
     pub(crate) verdict: Verdict<E>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Outcome<E> {
 ///
 /// # Panics
 ///
-/// Where the decoder holds more than the limits let it.
+/// If the decoder holds more than the limits allow.
 pub(crate) fn read_with_ours(
     bytes: &[u8],
     sizes: &[usize],
@@ -120,7 +120,7 @@ fn event_of(item: Item<'_>) -> Event {
     }
 }
 
-/// A socket that has received so much, in pieces, and swallows what is sent.
+/// A socket that has received these bytes, returns them in pieces, and discards writes.
 pub(crate) struct Received<'b> {
     pieces: std::vec::IntoIter<&'b [u8]>,
     current: &'b [u8],
@@ -159,7 +159,7 @@ impl Write for Received<'_> {
 ///
 /// # Panics
 ///
-/// Where tungstenite says what it says to nobody who reads.
+/// If tungstenite returns an error that a reader never gets.
 pub(crate) fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u16> {
     let config = WebSocketConfig::default()
         // One buffer of 128 KiB for each input would be most of the work.
@@ -193,7 +193,7 @@ pub(crate) fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u1
     Outcome { events, verdict }
 }
 
-/// What tungstenite makes of a close code that it does not allow.
+/// Tungstenite's replacement for a close code that it does not allow.
 pub(crate) fn tungstenites_close() -> Event {
     Event::Close(Some((1002, "Protocol violation".to_owned())))
 }
@@ -210,7 +210,7 @@ fn as_tungstenite_sees(event: &Event) -> Event {
 ///
 /// # Panics
 ///
-/// Where the readers differ in what is no documented difference.
+/// If the readers differ in an undocumented way.
 pub(crate) fn compare(
     bytes: &[u8],
     sizes: (&[usize], &[usize]),

@@ -1,6 +1,6 @@
-//! The sizes of the pieces in which an input comes, as the input itself asks for them.
+//! The sizes of the pieces of an input, chosen by the input itself.
 
-/// The sizes that the first two bytes of an input ask for, in turn, and the stream that follows.
+/// The sizes chosen by the first two bytes of an input, in turn, and the stream that follows.
 ///
 /// 0 stands for 256, so that every size is at least one byte.
 pub(crate) fn split_sizes(data: &[u8]) -> Option<([usize; 2], &[u8])> {

@@ -23,7 +23,7 @@ use parse::{
 };
 
 const URL_DEFAULT: &str = "ws://127.0.0.1:8443/";
-/// By how much a figure may differ and be the same.
+/// A difference up to this share counts as no change.
 const TOLERANCE_DEFAULT: f64 = 0.1;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -46,7 +46,7 @@ Examples:
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries or
 a condition of --abort-if, 4 worse than the report of --compare, or B than A of ab,
-5 the relay went away.";
+5 the relay is gone.";
 
 /// Loads a WebSocket relay and checks every delivery.
 ///
@@ -54,24 +54,25 @@ a condition of --abort-if, 4 worse than the report of --compare, or B than A of 
 /// publisher and its number, and every receiver checks order, gaps, repeats and content.
 #[derive(Clone, Debug, Parser)]
 pub struct Args {
-    /// A load that is named: it sets the defaults of other options, see the README
+    /// A named load: it sets the defaults of other options (see the README)
     #[arg(long, value_enum, default_value_t = Scenario::Broadcast)]
     pub scenario: Scenario,
 
-    /// Where the clients connect; {i} is replaced by the client's number, {room} by that of its
-    /// room; without a path, the scenario's
+    /// URL to connect to; {i} is replaced by the client's number, {room} by its room's number; a
+    /// URL without a path gets the scenario's
     #[arg(long, default_value = URL_DEFAULT)]
     pub url: String,
 
-    /// With a wss:// URL: trust the certificates that an authority in this PEM file has signed
+    /// With a wss:// URL: trust certificates signed by an authority in this PEM file
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
 
-    /// With a wss:// URL: verify neither certificate nor signature
+    /// With a wss:// URL: do not verify certificates or signatures
     #[arg(long)]
     pub insecure: bool,
 
-    /// Offer permessage-deflate, without context takeover; what is sent stays uncompressed
+    /// Offer permessage-deflate without context takeover; the generator's own messages stay
+    /// uncompressed
     #[arg(long)]
     pub deflate: bool,
 
@@ -80,20 +81,20 @@ pub struct Args {
     pub clients: Option<u32>,
 
     /// Addresses of this machine to connect from in turn: 127.0.0.2,127.0.0.3 or
-    /// 127.0.0.2-127.0.0.9; each one has ports for some 28,000 connections
+    /// 127.0.0.2-127.0.0.9; each address has ports for about 28,000 connections
     #[arg(long, value_name = "LIST", value_parser = parse_source_ips)]
     pub source_ips: Option<SourceIps>,
 
-    /// How long messages are sent, after the warm-up: 10s, 500ms, 2m; a bare number is milliseconds
+    /// How long to send messages after the warm-up: 10s, 500ms, 2m; a bare number is milliseconds
     /// [default: 10s]
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Load before the measurement; its messages are checked, but not counted
+    /// How long to send before the measurement; these messages are checked but not counted
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     pub warmup: Duration,
 
-    /// Before the warm-up, let the rate rise from nothing for so long
+    /// Before the warm-up, raise the rate from zero over this time
     #[arg(long, default_value = "0", value_parser = parse_duration)]
     pub ramp: Duration,
 
@@ -102,50 +103,49 @@ pub struct Args {
     #[arg(long)]
     pub publishers: Option<u32>,
 
-    /// Messages a second of all publishers together, or of each (`10/each`), sent when due whatever
-    /// the relay does (open loop); `max` sends as soon as the window allows (closed loop)
-    /// [default: 1000]
+    /// Messages a second, of all publishers together or of each (`10/each`), sent when due, no
+    /// matter how the relay responds (open loop); `max` sends as soon as the window allows (closed
+    /// loop) [default: 1000]
     #[arg(long, value_parser = parse_rate)]
     pub rate: Option<Rate>,
 
-    /// How far apart messages are due: evenly, or as if by chance, which --seed repeats
+    /// Spacing of messages: constant, or a Poisson process that --seed repeats
     #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
     pub arrivals: Arrivals,
 
-    /// Walk over these rates, a run each, and find the highest that meets --find-max: 1000,2000,
+    /// Run at each of these rates and find the highest that meets --find-max: 1000,2000,
     /// 1000..16000*2 or 1000..5000+500
     #[arg(long, value_name = "RATES", value_parser = parse_steps, conflicts_with = "repeat")]
     pub rate_steps: Option<Steps>,
 
-    /// Find the highest rate that meets these conditions, 'p99<5ms' for example, in every one of 8
-    /// runs; without --rate-steps by doubling --rate and then narrowing down
+    /// Find the highest rate that meets these conditions, for example 'p99<5ms', in each of 8 runs;
+    /// without --rate-steps, doubles --rate and then narrows down
     #[arg(long, value_name = "CONDITIONS", conflicts_with = "repeat")]
     pub find_max: Option<String>,
 
-    /// Run so many times and report the run in the middle, with median and spread of all
+    /// Run this many times and report the median run, with the median and spread of all
     #[arg(long, value_name = "N")]
     pub repeat: Option<u32>,
 
-    /// End early, with exit code 3, when one of these holds: 'p99>5ms,lost>0'
+    /// End early with exit code 3 as soon as one of these conditions holds: 'p99>5ms,lost>0'
     #[arg(long, value_name = "CONDITIONS")]
     pub abort_if: Option<String>,
 
-    /// Compare with an earlier report in JSON; exit code 4 when a figure is worse. Takes --repeat 5
-    /// on both sides; what two servers differ by, `loadgen ab` finds better
+    /// Compare with an earlier JSON report; exit code 4 if a figure is worse. Needs --repeat 5 on
+    /// both sides; to compare two servers, use `loadgen ab`
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 
-    /// With --compare and ab: by how much a figure may differ and be the same [default: 10%]
+    /// With --compare and ab: a difference up to this share counts as no change [default: 10%]
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub tolerance: Option<f64>,
 
-    /// With --rate max: messages of one publisher that may be under way
-    /// [default: 64, of Nostr events 1]
+    /// With --rate max: messages of one publisher that may be in flight [default: 64, for Nostr
+    /// events 1]
     #[arg(long)]
     pub window: Option<u32>,
 
-    /// Payload bytes; at least 40, with --text 80, which is the stamp's size, with json 256
-    /// [default: 512]
+    /// Payload bytes; at least 40 (the stamp), with --text 80, with json 256 [default: 512]
     #[arg(long)]
     pub size: Option<usize>,
 
@@ -153,8 +153,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "binary")]
     pub text: bool,
 
-    /// What follows the stamp: a pattern that cannot be compressed, or, as a text message, the
-    /// changes of an order book in JSON [default: pattern]
+    /// Payload after the stamp: a pattern that cannot be compressed, or the changes of an order
+    /// book in JSON (a text message) [default: pattern]
     #[arg(long, value_enum)]
     pub payload: Option<Payload>,
 
@@ -162,8 +162,8 @@ pub struct Args {
     #[arg(long)]
     pub binary: bool,
 
-    /// Who gets a message: everybody in the room, everybody but its publisher, its publisher alone
-    /// (an echo server), or nobody (only the sending is measured) [default: all]
+    /// Who gets a message: everybody in the room, everybody but its publisher, only its publisher
+    /// (an echo server), or nobody (only sending is measured) [default: all]
     #[arg(long, value_enum)]
     pub expect: Option<Expect>,
 
@@ -171,15 +171,17 @@ pub struct Args {
     #[arg(long, conflicts_with = "expect")]
     pub no_echo: bool,
 
-    /// Spread the clients over so many rooms; the URL says where with {room} [default: 1]
+    /// Number of rooms to spread the clients over; {room} in the URL stands for the room [default:
+    /// 1]
     #[arg(long)]
     pub rooms: Option<u32>,
 
-    /// With --scenario push: path of the push API, on the host of --url
+    /// Receivers of a message: everybody in the room, everybody but its publisher, only its
+    /// publisher (an echo server), or nobody (only sending is measured) [default: all]
     #[arg(long, default_value = "/api/push")]
     pub push_path: String,
 
-    /// With --scenario push: its key
+    /// With --scenario push: its API key
     #[arg(
         long,
         value_name = "KEY",
@@ -192,50 +194,51 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub subscriptions: Option<u32>,
 
-    /// With --scenario nostr-fanout: what they ask for, drawn by --seed [default: mixed]
+    /// With --scenario nostr-fanout: what the subscriptions ask for; --seed decides [default:
+    /// mixed]
     #[arg(long, value_enum)]
     pub filters: Option<Filters>,
 
-    /// With a Nostr scenario: keys that sign the events [default: 1000]
+    /// With a Nostr scenario: number of keys that sign the events [default: 1000]
     #[arg(long, value_name = "N")]
     pub keys: Option<u32>,
 
-    /// With --scenario nostr-fanout: keys of a filter that asks for authors, drawn from --keys by
-    /// Zipf's law [default: 20]
+    /// With --scenario nostr-fanout: keys in each filter by author, drawn from --keys by Zipf's law
+    /// [default: 20]
     #[arg(long, value_name = "N")]
     pub authors: Option<u32>,
 
-    /// With a Nostr scenario and --rate max: events that are signed before the run, which ends
-    /// when all are sent [default: 100000]
+    /// With a Nostr scenario and --rate max: events to sign before the run, which ends when all are
+    /// sent [default: 100000]
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
 
-    /// The relay's metrics, scraped before and after: http://127.0.0.1:9090/metrics
+    /// The relay's metrics, scraped before and after the run: http://127.0.0.1:9090/metrics
     #[arg(long, value_name = "URL")]
     pub metrics_url: Option<String>,
 
-    /// Of the clients, so many (3, or 5%) connect and then never read
+    /// Number or share of clients (3 or 5%) that connect but never read
     #[arg(long, default_value = "0", value_parser = parse_count_or_share)]
     pub stalled: Quota,
 
-    /// Of the clients, so many (3, or 5%) read no faster than --slow-rate; what they miss does not
-    /// count
+    /// Number or share of clients (3 or 5%) that read no faster than --slow-rate; messages that
+    /// they miss are not counted
     #[arg(long, default_value = "0", value_parser = parse_count_or_share)]
     pub slow_readers: Quota,
 
-    /// Bytes a second that a slow reader takes
+    /// Bytes a second that a slow reader reads
     #[arg(long, default_value_t = 16_384, requires = "slow_readers")]
     pub slow_rate: u32,
 
-    /// Replace so many connections a second by new ones (100/s)
+    /// Connections to replace by new ones each second (100/s)
     #[arg(long, value_name = "N", value_parser = parse_per_second)]
     pub churn: Option<f64>,
 
-    /// Drop all connections of --churning at once, so often, and let them connect again
+    /// Interval at which all connections of --churning are dropped at once and reconnect
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "churn")]
     pub storm_every: Option<Duration>,
 
-    /// With --churn or --storm-every: so many of the clients (50, or 20%) come and go
+    /// With --churn or --storm-every: number or share of clients (50 or 20%) that reconnect
     /// [default: 20%, in storms 95%]
     #[arg(long, value_parser = parse_count_or_share)]
     pub churning: Option<Quota>,
@@ -244,17 +247,17 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
 
-    /// How these threads are scheduled: real-time (SCHED_RR), so that a delivery is taken when it
-    /// arrives and not when the relay pauses, or as any other thread. It takes CAP_SYS_NICE or
-    /// `ulimit -r 1`; auto asks for it in an open loop, and does without it if it has to
+    /// Scheduling of these threads: real-time (SCHED_RR), so that a delivery is handled when it
+    /// arrives and not when the relay pauses, or normal. Real-time needs CAP_SYS_NICE or `ulimit -r
+    /// 1`; auto tries it in an open loop and falls back to normal
     #[arg(long, value_enum, default_value_t = Priority::Auto)]
     pub priority: Priority,
 
-    /// Give up on a connection that is not upgraded after this time
+    /// Give up on a connection that is not upgraded within this time
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
 
-    /// Instead of messages: open, upgrade and close so many connections
+    /// Instead of sending messages, open, upgrade and close this many connections
     #[arg(long, value_name = "N")]
     #[arg(conflicts_with_all = ["publishers", "stalled", "no_echo", "text", "payload", "repeat"])]
     #[arg(conflicts_with_all = ["rate_steps", "find_max", "abort_if", "compare", "churn"])]
@@ -269,20 +272,20 @@ pub struct Args {
     #[arg(long)]
     pub reset: bool,
 
-    /// With --handshakes: open at most so many connections a second [default: no limit]
+    /// With --handshakes: at most this many new connections a second [default: no limit]
     #[arg(long, value_name = "N", value_parser = parse_per_second)]
     pub per_second: Option<f64>,
 
-    /// What to call this run in its report
+    /// Name of this run in its report
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
 
-    /// Makes payloads, mask and arrivals repeatable [default: from the clock]
+    /// Seed that makes payloads, mask and arrivals repeatable [default: from the clock]
     #[arg(long)]
     pub seed: Option<u64>,
 }
 
-/// What a message holds behind its stamp.
+/// The payload after the stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
     /// Random bytes, or with `--text` random characters.

@@ -1,13 +1,14 @@
-//! When the kernel had what a read brings: its receive times, on the run's clock.
+//! Kernel receive times of reads, converted to the run's clock.
 //!
-//! A socket that was asked for them before it connects ([`ask_for_times`]) gives with each read the
-//! time at which the last segment of what was read arrived (`SO_TIMESTAMPNS`): behind the network
-//! card, or on the loopback interface at the end of the sender's `send`. Of what one read takes
-//! together, the earlier parts lay there for longer than that says.
+//! If a socket asks for them before it connects ([`ask_for_times`]), each read reports when the
+//! last segment of its data arrived (`SO_TIMESTAMPNS`): at the network card's driver, or on the
+//! loopback interface at the end of the sender's `send`. Earlier data in the same read arrived
+//! earlier than that.
 //!
-//! The kernel tells the time of day. How far that is ahead of the run's clock is measured every few
-//! milliseconds ([`TimeOfDay`]): the two run at the same pace, and only setting the clock moves
-//! one of them. What was read while the two were apart is clamped between sent and received.
+//! The kernel reports the time of day. Its offset from the run's clock is measured every few
+//! milliseconds ([`TimeOfDay`]): both run at the same pace, and only setting the clock moves one of
+//! them. A read between such a step and the next measurement is clamped to the time between sent
+//! and received.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,42 +20,45 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Clock;
 
-/// One time of the kernel takes 32 bytes.
+/// One timestamp of the kernel takes 32 bytes.
 const CONTROL_BYTES: usize = 64;
-/// How often the time of day is held against the run's clock.
+/// How often the time of day is compared with the run's clock.
 const LOOK_NS: u64 = 10_000_000;
-/// Tries of one look: a thread that was held up between two clocks has read neither together.
+/// Tries per measurement: a thread that is preempted between reading the two clocks gets a useless
+/// pair.
 const TRIES: usize = 3;
-/// The clock was set if the time of day has moved by more than this, and than the looks are exact.
+/// The clock was set if the time of day moved by more than this and by more than the precision of
+/// the measurements.
 const STEP_NS_MIN: u64 = 5_000;
 
-/// Room for control messages, aligned as they are.
+/// A buffer for control messages, with their alignment.
 #[repr(align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
-/// Has the kernel tell when data arrived; before it does. False: it will not.
+/// Asks the kernel for receive times; call it before the socket connects. Returns false if the
+/// kernel does not support them.
 pub(crate) fn ask_for_times(socket: &impl AsFd) -> bool {
     setsockopt(socket, ReceiveTimestampns, &true).is_ok()
 }
 
-/// Reads once, and takes no time.
+/// Reads once, without a receive time.
 ///
-/// The system call is inlined: where a call of a function returns after it, the processor has
-/// forgotten where to, which costs a good part of a short call.
+/// The system call is inlined: returning from a function call after it would be mispredicted, which
+/// costs a good part of a short call.
 ///
 /// # Errors
-/// Those of the socket, `WouldBlock` among them.
+/// Those of the socket, including `WouldBlock`.
 #[inline(always)]
 pub(crate) fn read(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let (count, _) = recv(socket, buffer, RecvFlags::empty())?;
     Ok(count)
 }
 
-/// Reads once. Gives back how many bytes, and the kernel's time of the last ones, in nanoseconds
-/// since 1970; `None` where it was not asked for, and at the end.
+/// Reads once. Returns the number of bytes and the kernel's time of the last of them, in
+/// nanoseconds since 1970; `None` if it was not asked for, and at the end of the stream.
 ///
 /// # Errors
-/// Those of the socket, `WouldBlock` among them.
+/// Those of the socket, including `WouldBlock`.
 pub(crate) fn read_timed(
     socket: &impl AsRawFd,
     buffer: &mut [u8],
@@ -72,11 +76,11 @@ pub(crate) fn read_timed(
     Ok((message.bytes, at_ns))
 }
 
-/// Which reads take a receive time: a read that does costs a tenth more.
+/// Chooses the reads that take a receive time, because such a read costs a tenth more.
 ///
-/// After a pause all do, so that none is missed of what came while the thread was not there; while
-/// there is much to do, one in four by chance. Each stands for as many as it was chosen from, so
-/// that no kind of read counts for more than it should.
+/// After a pause all reads do, so that none of the data that came during the pause is missed; under
+/// load, a random quarter does. Each stands for as many reads as it was chosen from, so that every
+/// kind of read has its correct weight.
 #[derive(Debug)]
 pub(crate) struct Choice {
     random: u32,
@@ -84,9 +88,9 @@ pub(crate) struct Choice {
     is_after_pause: bool,
 }
 
-/// Turns that begin so long after the last one come after a pause.
+/// A turn that begins this long after the last one comes after a pause.
 const PAUSE_NS: u64 = 1_000_000;
-/// Otherwise one read in so many takes a time; a power of two.
+/// Otherwise one of this many reads takes a time; a power of two.
 const CHOSEN_FROM: u32 = 4;
 
 impl Choice {
@@ -105,13 +109,13 @@ impl Choice {
         self.last_turn_ns = now_ns;
     }
 
-    /// For how many reads the next one stands; `None`: it takes no time.
+    /// The number of reads that the next one stands for; `None`: it takes no time.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<u64> {
         if self.is_after_pause {
             return Some(1);
         }
-        // The linear congruence of Numerical Recipes: its highest bits are good enough.
+        // The linear congruential generator of Numerical Recipes: its highest bits are good enough.
         self.random = self
             .random
             .wrapping_mul(1_664_525)
@@ -120,20 +124,20 @@ impl Choice {
     }
 }
 
-/// How far the time of day is ahead of a run's clock.
+/// The offset of the time of day from a run's clock.
 #[derive(Debug)]
 pub(crate) struct TimeOfDay {
     clock: Clock,
     ahead_ns: u64,
-    /// So much the last look may be wrong.
+    /// The possible error of the last measurement.
     within_ns: u64,
     look_next_ns: u64,
-    /// How often somebody has set the clock.
+    /// How often the clock was set.
     pub(crate) steps: u64,
 }
 
 impl TimeOfDay {
-    /// Looks for the first time.
+    /// Takes the first measurement.
     pub(crate) fn new(clock: Clock) -> Self {
         let mut first = Self {
             clock,
@@ -146,7 +150,7 @@ impl TimeOfDay {
         first
     }
 
-    /// Looks again if it is time to, at `now_ns` of the run's clock.
+    /// Measures again if it is time to, at `now_ns` of the run's clock.
     #[inline]
     pub(crate) fn keep_up(&mut self, now_ns: u64) {
         if now_ns >= self.look_next_ns {
@@ -167,7 +171,7 @@ impl TimeOfDay {
         self.note(best);
     }
 
-    /// How far ahead the time of day is, and how exact that is.
+    /// The offset of the time of day, and its possible error.
     fn read_both(&self) -> (u64, u64) {
         let before_ns = self.clock.now_ns();
         let at = clock_gettime(ClockId::Realtime);
@@ -177,7 +181,8 @@ impl TimeOfDay {
         (at_ns.wrapping_sub(between_ns), after_ns - before_ns)
     }
 
-    /// Takes a look: what is more exact than before, or so far off that the clock was set.
+    /// Adopts a measurement that is more precise than the last one, or so different that the clock
+    /// was set.
     fn note(&mut self, (ahead_ns, within_ns): (u64, u64)) {
         let is_first = self.within_ns == u64::MAX;
         let apart_ns = ahead_ns.abs_diff(self.ahead_ns);
@@ -192,7 +197,7 @@ impl TimeOfDay {
         }
     }
 
-    /// A time of day on the run's clock.
+    /// Converts a time of day to the run's clock.
     #[inline]
     pub(crate) fn on_run_clock(&self, at_ns: u64) -> u64 {
         at_ns.saturating_sub(self.ahead_ns)
@@ -224,7 +229,7 @@ mod tests {
         let day = TimeOfDay::new(clock);
         let mut buffer = [0; 64];
         let until_ns = clock.now_ns() + 30_000_000_000;
-        // The kernel begins to take times some moments after somebody has asked for the first one.
+        // The kernel starts to take times shortly after the first socket asks for them.
         let (range, at_ns) = loop {
             assert!(clock.now_ns() < until_ns, "no time came");
             peer.write_all(b"one").expect("sent");
@@ -272,7 +277,7 @@ mod tests {
         (day.ahead_ns, day.within_ns) = (5_000_000_000, 100);
         let arrived_ns = |day: &TimeOfDay, of_day_ns| day.on_run_clock(of_day_ns);
         assert_eq!(arrived_ns(&day, 5_000_000_700), 700);
-        // What is less exact says nothing new.
+        // A less precise measurement adds nothing.
         day.note((5_000_004_000, 4000));
         assert_eq!((day.ahead_ns, day.steps), (5_000_000_000, 0));
         day.note((5_000_000_010, 60));
@@ -282,7 +287,7 @@ mod tests {
             assert_eq!((day.ahead_ns, day.steps), (set_to_ns, steps));
             assert_eq!(arrived_ns(&day, set_to_ns + 42), 42);
         }
-        // Of before it was set back.
+        // A time from before the clock was set back.
         assert_eq!(arrived_ns(&day, 900), 0);
     }
 }

@@ -1,29 +1,30 @@
-//! What one receiver saw: order, gaps, repeats and content, each message on its own.
+//! Checks the deliveries to one receiver: order, gaps, repeats and content, message by message.
 //!
-//! Sequence numbers of a publisher run through warm-up and measurement without a break. A number
-//! above the next one leaves a gap; one that fills a gap later is *reordered*; one that is neither
-//! is *repeated*. What never comes is *lost*; that is known only at the end, from what was sent.
+//! The sequence numbers of a publisher run through warm-up and measurement without a break. A
+//! number above the next one leaves a gap; a message that fills a gap later is *reordered*; any
+//! other old number is *repeated*. A message that never arrives is *lost*, which is known only at
+//! the end, from the number that was sent.
 
 use crate::stamp::{Reading, Stamp};
 
-/// Gaps that a receiver remembers. With more than these open at once the oldest is forgotten:
-/// what would have filled it counts as repeated then.
+/// Gaps that a receiver remembers. If more are open at once, the oldest is forgotten, and a message
+/// that would have filled it counts as repeated.
 const GAPS_MAX: usize = 4096;
 
-/// Deliveries of one phase, by what was wrong with them.
+/// Deliveries of one phase, by fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Arrived intact, each message once.
+    /// Arrived intact; each message counts once.
     pub(crate) delivered: u64,
-    /// Came again.
+    /// Arrived again.
     pub(crate) repeated: u64,
-    /// Of the delivered and damaged: came after a later message of the same publisher.
+    /// Of the delivered and damaged: arrived after a later message of the same publisher.
     pub(crate) reordered: u64,
     /// Arrived changed.
     pub(crate) damaged: u64,
     /// Arrived in a room that it was not sent to.
     pub(crate) misrouted: u64,
-    /// Arrived before it was due: nobody had sent it.
+    /// Arrived before it was due, so it cannot have been sent yet.
     pub(crate) early: u64,
 }
 
@@ -37,17 +38,17 @@ impl Counts {
         self.early += other.early;
     }
 
-    /// All that arrived: each message is in one of these.
+    /// All arrivals: each message is in one of these counts.
     pub(crate) fn seen(&self) -> u64 {
         self.delivered + self.damaged + self.faults_beside()
     }
 
-    /// Repeated, reordered, damaged, misrouted and early.
+    /// Sum of repeated, reordered, damaged, misrouted and early.
     pub(crate) fn faults(&self) -> u64 {
         self.reordered + self.damaged + self.faults_beside()
     }
 
-    /// A fault was counted since they were `before`.
+    /// Whether a fault was counted since `before`.
     #[inline]
     pub(crate) fn has_more_faults(&self, before: &Self) -> bool {
         let all_but_delivered = |counts: &Self| Self {
@@ -57,24 +58,24 @@ impl Counts {
         all_but_delivered(self) != all_but_delivered(before)
     }
 
-    /// Faults that are no first arrivals.
+    /// Faults that are not first arrivals.
     fn faults_beside(&self) -> u64 {
         self.repeated + self.misrouted + self.early
     }
 }
 
-/// What a receiver is to get.
+/// The messages that a receiver should get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// The publisher whose own messages must not come back, where the server does not echo.
+    /// The publisher whose own messages must not come back, if the server does not echo.
     pub(crate) silent_publisher: Option<u32>,
     /// Rooms whose messages do not mix: publisher `n` sends to room `n % rooms`.
     pub(crate) rooms: u32,
-    /// Of these, the receiver's own.
+    /// The receiver's own room.
     pub(crate) room: u32,
-    /// Whatever it gets first of a publisher is the beginning.
+    /// It joins late: its first message of each publisher is the beginning.
     pub(crate) joins_late: bool,
-    /// Nothing of what is sent should come.
+    /// It should get nothing.
     pub(crate) is_nothing: bool,
 }
 
@@ -91,7 +92,7 @@ impl Default for Share {
     }
 }
 
-/// Between two reads there is a pause if there is so much time between them.
+/// Two reads at least this far apart have a pause between them.
 const PAUSE_NS_MIN: u64 = 5_000_000;
 /// In place of a sequence number: none was seen yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -100,28 +101,27 @@ const UNKNOWN: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Receiver {
     share: Share,
-    /// By publisher, in its room: the sequence number that is due next. Grows with the publishers
-    /// seen.
+    /// By publisher, in its room: the next sequence number. Grows with the publishers seen.
     next_seq: Vec<u32>,
     gaps: Vec<Gap>,
     /// `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
     /// Messages that were not of this run.
     pub(crate) foreign: u64,
-    /// Of the damaged: those that cannot be told which they were.
+    /// Of the damaged: those that cannot be identified.
     pub(crate) unplaced: u64,
-    /// Of the repeated: the publisher's own messages, where the server should not echo.
+    /// Of the repeated: the publisher's own messages, which the server should not echo.
     pub(crate) echoed: u64,
     /// Gaps that were forgotten, see [`GAPS_MAX`].
     pub(crate) gaps_forgotten: u64,
-    /// Hash over all first arrivals in their order: two receivers with everything have the same
-    /// hash if and only if they saw the same order (but for a collision of 64 bits).
+    /// Hash over all first arrivals in order: two receivers that got everything have the same hash
+    /// if and only if they saw the same order (barring a collision of 64 bits).
     pub(crate) order_hash: u64,
-    /// Reads that brought something whole, those without a pause between them taken as one.
+    /// Reads that completed a message; those without a pause between them count as one.
     pub(crate) bursts: u64,
     /// Sum of the pauses between these.
     pub(crate) pauses_ns: u64,
-    /// When the last read was that brought something whole.
+    /// Time of the last read that completed a message.
     pub(crate) last_read_ns: u64,
     /// Sum over the measured messages, from due to received.
     pub(crate) latency_sum_ns: u64,
@@ -137,7 +137,7 @@ struct Gap {
     until: u32,
 }
 
-/// Where a sequence number lies.
+/// How a sequence number relates to those already seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Next,
@@ -146,7 +146,7 @@ enum Place {
 }
 
 impl Receiver {
-    /// A receiver that is to get `share`.
+    /// A receiver that should get `share`.
     pub(crate) fn new(share: Share) -> Self {
         Self {
             share,
@@ -154,7 +154,7 @@ impl Receiver {
         }
     }
 
-    /// Takes note of the latency of `count` messages that were accepted.
+    /// Records the latency of `count` messages that were accepted.
     #[inline]
     pub(crate) fn note_latency(&mut self, latency_ns: u64, count: u64) {
         self.latency_sum_ns += latency_ns * count;
@@ -162,30 +162,30 @@ impl Receiver {
     }
 
     /// By publisher, in its room: one more than the last sequence number that was seen, 0 for a
-    /// publisher of which nothing came. Publishers behind the last one that was seen are left out.
+    /// publisher of which nothing arrived. The list ends with the last publisher that was seen.
     pub(crate) fn heard(self) -> Vec<u32> {
         self.next_seq
     }
 
-    /// Takes note of a message that came before it was due.
+    /// Records a message that came before it was due.
     #[cold]
     pub(crate) fn early(&mut self, stamp: &Stamp) {
         self.counts[usize::from(stamp.measured)].early += 1;
     }
 
-    /// Takes note of a read that brought something whole.
+    /// Records a read that completed a message.
     pub(crate) fn note_read(&mut self, now_ns: u64) {
         let pause_ns = now_ns - self.last_read_ns;
         if pause_ns >= PAUSE_NS_MIN {
-            // Nobody knows how long the first one was.
+            // The length of the pause before the first burst is unknown.
             self.pauses_ns += if self.bursts > 0 { pause_ns } else { 0 };
             self.bursts += 1;
         }
         self.last_read_ns = now_ns;
     }
 
-    /// Takes note of an arrival. Gives back the stamp of a message that arrived for the first time
-    /// and intact. `measuring` says which phase it is by the clock, for what has lost its stamp.
+    /// Records an arrival. Returns the stamp of a message that arrived for the first time and
+    /// intact. `measuring` is the phase by the clock, used if the message has lost its stamp.
     #[inline]
     pub(crate) fn accept(
         &mut self,
@@ -217,7 +217,7 @@ impl Receiver {
         }
     }
 
-    /// True for a first arrival.
+    /// Returns true for a first arrival.
     #[inline]
     fn arrived(&mut self, stamp: &Stamp, checksum: u64, damaged: bool) -> bool {
         let rooms = self.share.rooms;
@@ -305,7 +305,7 @@ impl Receiver {
     }
 }
 
-/// An odd constant with its bits well mixed (the multiplier of FxHash).
+/// An odd constant with well-mixed bits (the multiplier of FxHash).
 const ORDER_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 
 #[cfg(test)]

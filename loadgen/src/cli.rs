@@ -1,5 +1,5 @@
-//! The command line: a run with the forms that its report comes in and where it is kept, or what
-//! is done with runs that were kept.
+//! The command line: a run with the formats and the history of its report, or a command on stored
+//! runs.
 
 use std::path::PathBuf;
 
@@ -17,35 +17,35 @@ use crate::output::Forms;
 #[command(name = "loadgen", version, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to run.
+    /// The options of a run.
     #[command(flatten)]
     pub run: Args,
 
-    /// How to tell what it came to.
+    /// The outputs of its report.
     #[command(flatten)]
     pub forms: Forms,
 
-    /// Keep the report in this file of SQLite, and show on a page how the figures went over the
-    /// earlier runs of the same load
+    /// Store the report in this SQLite file; an HTML report then also charts the earlier runs of
+    /// the same load
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
 
-    /// Show the run on a terminal as one line, not as a live view of the whole window
+    /// Show the run as one line on a terminal, not as a full-window live view
     #[arg(long)]
     pub no_live: bool,
 
-    /// Something else than a run.
+    /// A command instead of a run.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What can be done beside a run.
+/// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Compares two servers in pairs of runs
     Ab(Box<Ab>),
     /// Lists, shows, compares and charts the runs of a history
     History(History),
-    /// Writes the performance dashboard: a page over all runs of a history, and one for each
+    /// Writes the performance dashboard: a page over all runs of a history, and one page for each
     Dashboard(Dashboard),
 }

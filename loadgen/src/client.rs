@@ -4,7 +4,7 @@
 //! Connecting ──writable──▶ Upgrading ──101──▶ Open ──▶ Closed
 //!      └────────────refused, other status, timeout───────▲
 //! ```
-//! A client owns its socket and the bytes that a read or a write cut in two, and nothing else: the
+//! A client owns only its socket and the partial frames that a read or a write left over: the
 //! receive buffer belongs to the thread. Over TLS the bytes go through a [`Session`].
 
 use std::io::{self, Write};
@@ -22,11 +22,11 @@ use crate::pacing::Publisher;
 use crate::plan::Role;
 use crate::tls::{Opened, Session, Tls};
 
-/// Receive buffer of the socket of a client that does not read, or slowly, so that it holds up the
+/// Receive buffer of a client that does not read, or reads slowly: small, so that it blocks the
 /// relay soon.
 const STALLED_RECV_BYTES: usize = 16 << 10;
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
     Connecting,
@@ -39,24 +39,24 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) cause: Cause,
-    /// In a few words.
+    /// In a few words, for the report.
     pub(crate) reason: String,
-    /// On the run's clock; 0 while that is not known.
+    /// On the run's clock; 0 while it is unknown.
     pub(crate) at_ns: u64,
 }
 
-/// The cause of the end of a connection.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The server said goodbye with this code (RFC 6455 §7.4).
+    /// The server sent a Close with this code (RFC 6455 §7.4).
     Closed(u16),
-    /// The connection ended without a goodbye, or broke.
+    /// The connection ended without a Close, or broke.
     Broken,
-    /// The server broke the protocol, and the generator closed.
+    /// The server broke the protocol, so the generator closed.
     Offence,
     /// The upgrade or a push was refused, or not answered in time.
     Refused,
-    /// The generator closed it to open another one.
+    /// The generator closed it to open a new one.
     Replaced,
 }
 
@@ -69,13 +69,13 @@ impl End {
         }
     }
 
-    /// After a server's Close.
+    /// The end by a server's Close.
     pub(crate) fn closed(code: u16, reason: &str) -> Self {
         let reason = format!("the server closed: {code} {}", reason.escape_debug());
         Self::new(Cause::Closed(code), reason.trim_end())
     }
 
-    /// After the last byte.
+    /// The end of the stream without a Close.
     pub(crate) fn broken() -> Self {
         Self::new(Cause::Broken, "the server closed the connection")
     }
@@ -93,13 +93,12 @@ impl From<FrameError> for End {
     }
 }
 
-/// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// Number among all clients of the run.
     pub(crate) index: u32,
     pub(crate) stream: TcpStream,
-    /// Over TLS.
+    /// Present over TLS.
     session: Option<Box<Session>>,
     pub(crate) phase: Phase,
     pub(crate) started_ns: u64,
@@ -107,11 +106,11 @@ pub(crate) struct Client {
     pub(crate) room: u32,
     pub(crate) receiver: Receiver,
     pub(crate) publisher: Option<Publisher>,
-    /// The publisher whose messages complete when they arrive here, as a place in the thread.
+    /// The publisher whose messages complete when they arrive here.
     pub(crate) credits: Option<Credit>,
-    /// Beginning of a frame or of the response head.
+    /// The beginning of a frame or of the response head.
     pub(crate) inbox: Vec<u8>,
-    /// So much of a large frame is still to come.
+    /// Bytes of a large frame that are still to come.
     pub(crate) skip_bytes: usize,
     /// Fragments of a message.
     pub(crate) fragments: Option<Fragments>,
@@ -121,20 +120,20 @@ pub(crate) struct Client {
     pub(crate) received_bytes: u64,
     outbox: Vec<u8>,
     outbox_sent: usize,
-    /// An edge said that there may be something to read.
+    /// An edge-triggered event said that there may be something to read.
     pub(crate) readable: bool,
-    /// The peer has shut down its side: read on to the end.
+    /// The peer has shut down its side: read to the end.
     pub(crate) read_closed: bool,
-    /// On the thread's list of publishers that may send.
+    /// It is on the thread's list of publishers that may send.
     pub(crate) is_sending: bool,
 }
 
-/// Whose message completes when it arrives.
+/// The publisher whose message completes when it arrives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     /// Its number among all clients.
     pub(crate) publisher: u32,
-    /// Its place in the thread.
+    /// Its index in the thread.
     pub(crate) place: usize,
 }
 
@@ -142,7 +141,7 @@ impl Client {
     /// Starts to connect.
     ///
     /// # Errors
-    /// No file descriptor, no port, no route, a source address that is not this machine's.
+    /// No free file descriptor or port, no route, or a source address that is not this machine's.
     pub(crate) fn connect(
         index: u32,
         shared: &Shared,
@@ -154,7 +153,7 @@ impl Client {
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        // A system that has no receive times gives none, and the report says so.
+        // If the system has no receive times, the report says so.
         let _ = arrival::ask_for_times(&socket);
         if matches!(role, Role::Stalled | Role::Slow) {
             socket.set_recv_buffer_size(STALLED_RECV_BYTES)?;
@@ -203,8 +202,8 @@ impl Client {
         matches!(self.phase, Phase::Connecting | Phase::Upgrading(_))
     }
 
-    /// The socket may have become writable: finds out what became of the connect. True once there
-    /// is a connection on which the request can go out.
+    /// The socket may have become writable: checks the result of the connect. True once it is
+    /// connected and the request can go out.
     pub(crate) fn connected(&mut self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
@@ -225,15 +224,15 @@ impl Client {
         self.write(&request)
     }
 
-    /// The server has agreed: frames follow.
+    /// The server has accepted the upgrade: frames follow.
     pub(crate) fn upgraded(&mut self, deflate: bool) {
         self.phase = Phase::Open;
         self.deflate = deflate;
         self.received_bytes = 0;
     }
 
-    /// Reads once, behind the `kept` bytes of `buffer`, and takes a receive time if it `is_timed`.
-    /// `None`: nothing there.
+    /// Reads once, after the `kept` bytes of `buffer`, with a receive time if `is_timed`. `None`:
+    /// nothing to read.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -252,7 +251,8 @@ impl Client {
             };
             return match read {
                 Ok(opened) => {
-                    // A short read has drained the socket, unless the end is still to come.
+                    // A short read has drained the socket, unless the end of the stream is still to
+                    // come.
                     self.readable = !opened.is_drained || self.read_closed;
                     Ok(Some(opened))
                 }
@@ -266,14 +266,14 @@ impl Client {
         }
     }
 
-    /// What of `bytes` does not belong to a large frame that is skipped.
+    /// The part of `bytes` that does not belong to a skipped large frame.
     pub(crate) fn unskipped<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let skipped = self.skip_bytes.min(bytes.len());
         self.skip_bytes -= skipped;
         &bytes[skipped..]
     }
 
-    /// Keeps what of `bytes` is left when frames took the first `taken`.
+    /// Keeps the rest of `bytes` after frames took the first `taken`.
     pub(crate) fn keep(&mut self, bytes: &[u8], taken: usize) {
         self.inbox.clear();
         match bytes.get(taken..) {
@@ -282,7 +282,7 @@ impl Client {
         }
     }
 
-    /// Sends `bytes`; what does not fit is kept, and nothing more goes out before it.
+    /// Sends `bytes`; the part that does not fit is kept, and nothing else goes out before it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(session) = &mut self.session {
             return session.write(&mut self.stream, bytes);
@@ -296,7 +296,7 @@ impl Client {
         Ok(())
     }
 
-    /// Sends what was kept. False while some is left.
+    /// Sends the bytes that were kept. False while some are left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         if let Some(session) = &mut self.session {
             session.flush(&mut self.stream)?;
@@ -318,7 +318,7 @@ impl Client {
         }
     }
 
-    /// Messages that came due wait for the socket.
+    /// Messages that are due wait for the socket.
     pub(crate) fn is_held(&self) -> bool {
         let publisher = self.publisher.as_ref();
         publisher.is_some_and(|publisher| publisher.is_held)
@@ -329,7 +329,7 @@ impl Client {
         matches!(self.phase, Phase::Closed(_))
     }
 
-    /// The connection is over at `now_ns`; only the first end counts.
+    /// Ends the connection at `now_ns`; only the first end counts.
     pub(crate) fn close(&mut self, end: End, now_ns: u64) {
         if !self.is_closed() {
             self.phase = Phase::Closed(End {
@@ -343,7 +343,7 @@ impl Client {
         }
     }
 
-    /// Makes the drop of the socket a reset, so that no port is left in TIME_WAIT.
+    /// Makes dropping the socket send a reset, so that no port is left in TIME_WAIT.
     pub(crate) fn reset_on_drop(&self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }

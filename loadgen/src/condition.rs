@@ -1,31 +1,31 @@
-//! Conditions on what a run comes to: `p99<5ms`, `lost>0`.
+//! Conditions on the figures of a run: `p99<5ms`, `lost>0`.
 
 use crate::report::{Deliveries, Quantiles, RelayReport};
 
-/// One condition, as `--abort-if` and `--find-max` take them, separated by commas.
+/// One condition of `--abort-if` or `--find-max`, which take a list separated by commas.
 #[derive(Clone, Debug)]
 pub struct Condition {
     text: String,
     figure: Figure,
     relation: Relation,
-    /// In nanoseconds for times.
+    /// In nanoseconds if it is a time.
     value: f64,
 }
 
 /// Picks one of a distribution's quantiles.
 type QuantileOf = fn(&Quantiles) -> f64;
 
-/// What is looked at.
+/// The figure that a condition tests.
 #[derive(Clone, Copy, Debug)]
 enum Figure {
     Latency(QuantileOf),
     Lateness(QuantileOf),
     Count(fn(&Deliveries) -> u64),
-    /// Clients with another order than most.
+    /// Clients that saw another order than most.
     Order,
     Unsent,
     Disconnects,
-    /// All that is wrong about deliveries, of the warm-up too.
+    /// All faults of deliveries, including the warm-up's.
     Errors,
     DeliveriesPerSecond,
     MessagesPerSecond,
@@ -42,7 +42,7 @@ enum Relation {
     Equal,
 }
 
-/// By name: the quantiles of a time.
+/// The quantiles of a time, by name.
 const QUANTILES: [(&str, QuantileOf); 8] = [
     ("min", |times| times.min as f64),
     ("mean", |times| times.mean),
@@ -54,7 +54,7 @@ const QUANTILES: [(&str, QuantileOf); 8] = [
     ("max", |times| times.max as f64),
 ];
 
-/// By name: the other figures.
+/// The other figures, by name.
 const FIGURES: [(&str, Figure); 13] = [
     ("lost", Figure::Count(|sums| sums.lost)),
     ("repeated", Figure::Count(|sums| sums.repeated)),
@@ -88,7 +88,7 @@ const UNITS: [(&str, f64); 5] = [
     ("s", 1e9),
 ];
 
-/// What is known while a run goes on.
+/// The figures that are known during a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) latency: Quantiles,
@@ -98,10 +98,10 @@ pub(crate) struct Running {
 }
 
 impl Condition {
-    /// Reads conditions that are separated by commas.
+    /// Parses conditions separated by commas.
     ///
     /// # Errors
-    /// The first one that is none, in words.
+    /// The first invalid condition, described for the user.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
         text.split(',').map(|one| Self::parse(one.trim())).collect()
     }
@@ -113,7 +113,7 @@ impl Condition {
             .min_by_key(|(at, sign, _)| (*at, usize::MAX - sign.len()));
         let Some((at, sign, relation)) = relation else {
             return Err(format!(
-                "`{text}` is no condition; expected p99<5ms, for example"
+                "invalid condition `{text}`; expected for example p99<5ms"
             ));
         };
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
@@ -136,7 +136,7 @@ impl Condition {
         &self.text
     }
 
-    /// A value of its figure, as people read it.
+    /// A value of its figure, formatted for people.
     pub(crate) fn show(&self, seen: f64) -> String {
         match self.figure.is_time() {
             true if seen.is_infinite() => "not all came back".to_owned(),
@@ -145,12 +145,12 @@ impl Condition {
         }
     }
 
-    /// Whether it means nothing without storms.
+    /// Whether it applies only to runs with storms.
     pub(crate) fn is_of_storms(&self) -> bool {
         matches!(self.figure, Figure::Recovery)
     }
 
-    /// Whether it holds for a whole run, and for which value.
+    /// Whether it holds for a whole run, and the value that was tested.
     pub(crate) fn check(&self, report: &RelayReport) -> (bool, f64) {
         let seen = match self.figure {
             Figure::Latency(of) => of(&report.latency_ns),
@@ -167,8 +167,8 @@ impl Condition {
         (self.relation.holds(seen, self.value), seen)
     }
 
-    /// What was seen, where it holds already for a run that goes on. What is not known before the
-    /// end never holds here.
+    /// The observed value if the condition already holds during a run. A figure that is known only
+    /// at the end never holds here.
     pub(crate) fn holds_while(&self, running: &Running) -> Option<f64> {
         let seen = match self.figure {
             Figure::Latency(of) if running.latency.count > 0 => of(&running.latency),
@@ -213,7 +213,7 @@ fn figure(name: &str) -> Result<Figure, String> {
             let times = QUANTILES.iter().map(|known| known.0);
             let names: Vec<_> = times.chain(FIGURES.iter().map(|known| known.0)).collect();
             Err(format!(
-                "`{name}` is no figure; there are {} and, of the lateness, late-p99 and so on",
+                "unknown figure `{name}`; known are {} and, for the lateness, late-p99 and so on",
                 names.join(", ")
             ))
         }
@@ -256,7 +256,7 @@ mod tests {
                 .map(|one| one.holds_while(&running).is_some())
                 .collect::<Vec<_>>()
         };
-        // Lateness has no values yet, and losses are known at the end only.
+        // Lateness has no values yet, and losses are known only at the end.
         assert_eq!(holds(running(5_000_000, 1)), [false, false, false, false]);
         assert_eq!(holds(running(5_000_001, 2)), [true, true, false, false]);
         assert_eq!(all[0].text(), "p99>5ms");

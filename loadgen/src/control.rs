@@ -1,19 +1,18 @@
-//! What the threads of a run share: read-only facts, the times of the phases, and counters that one
-//! thread writes and the coordinator reads.
+//! State that the threads of a run share: read-only facts, the times of the phases, and counters
+//! that one thread writes and the coordinator reads.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::first_last::Joint;
 use crate::nostr::Script;
 use crate::plan::{Plan, Priority, Relay, Role, Target, Work};
 use crate::push::Push;
-use crate::spread::Joint;
 use crate::stamp::Payloads;
 use crate::tls::Tls;
 
-/// Shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) target: Target,
@@ -26,10 +25,10 @@ pub(crate) struct Shared {
     pub(crate) connect_timeout: Duration,
     /// Addresses to connect from, in turn.
     source_ips: Vec<IpAddr>,
-    /// Of a relay run in several threads.
+    /// Present if a relay run has several threads.
     pub(crate) joint: Option<Joint>,
     pub(crate) push: Option<Push>,
-    /// Of a Nostr relay.
+    /// Present for a Nostr relay.
     pub(crate) nostr: Option<Script>,
     pub(crate) payloads: Payloads,
     pub(crate) seed: u64,
@@ -39,7 +38,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// For one run, which `run_id` tells from all others.
+    /// For one run, identified by `run_id`.
     pub(crate) fn new(plan: &Plan, address: SocketAddr, run_id: u64) -> Self {
         Self {
             target: plan.target.clone(),
@@ -64,13 +63,13 @@ impl Shared {
         }
     }
 
-    /// The address that connection number `index` comes from, where the user has named some.
+    /// The source address of connection number `index`, if the user named any.
     pub(crate) fn source_of(&self, index: u32) -> Option<SocketAddr> {
         let turn = (index as usize).checked_rem(self.source_ips.len())?;
         Some(SocketAddr::new(self.source_ips[turn], 0))
     }
 
-    /// Tells all threads to hand in what they have.
+    /// Tells all threads to return their results.
     pub(crate) fn finish(&self) {
         self.finish.store(true, Ordering::Release);
     }
@@ -111,22 +110,22 @@ impl Times {
         self.start_ns.store(start_ns, Ordering::Release);
     }
 
-    /// Ends the sending at `now_ns`, if it was to end later.
+    /// Ends sending at `now_ns`, if it was to end later.
     pub(crate) fn end_at(&self, now_ns: u64) {
         self.end_ns.fetch_min(now_ns, Ordering::Relaxed);
     }
 
-    /// When sending begins; `None` before everybody is connected.
+    /// When sending begins; `None` before all clients are connected.
     pub(crate) fn start_ns(&self) -> Option<u64> {
         Some(self.start_ns.load(Ordering::Acquire)).filter(|start_ns| *start_ns != u64::MAX)
     }
 
-    /// From here on messages are counted.
+    /// Messages are counted from here on.
     pub(crate) fn measure_ns(&self) -> u64 {
         self.measure_ns.load(Ordering::Relaxed)
     }
 
-    /// No message is due at or after this.
+    /// No message is due at or after this time.
     pub(crate) fn end_ns(&self) -> u64 {
         self.end_ns.load(Ordering::Relaxed)
     }
@@ -136,27 +135,27 @@ impl Times {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) connected: AtomicU64,
-    /// Of these, clients that read all the time.
+    /// Of the connected: clients that read all the time.
     pub(crate) readers: AtomicU64,
-    /// Of these, connections that publish.
+    /// Of the connected: connections that publish.
     pub(crate) publishers: AtomicU64,
     pub(crate) sent: AtomicU64,
-    /// First arrivals that these messages should come to.
+    /// First arrivals that the messages sent so far should lead to.
     pub(crate) expected: AtomicU64,
     pub(crate) arrivals: AtomicU64,
-    /// Messages of the run at any client, whatever was wrong with them.
+    /// Messages of the run at any client, faulty ones included.
     pub(crate) seen: AtomicU64,
 }
 
 impl Progress {
-    /// Connection number `index` is up.
+    /// Connection number `index` is open.
     pub(crate) fn came(&self, relay: &Relay, index: u32) {
         for count in self.counts_of(relay, index) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Connection number `index` was up, and is over.
+    /// Connection number `index` was open and has ended.
     pub(crate) fn left(&self, relay: &Relay, index: u32) {
         for count in self.counts_of(relay, index) {
             count.fetch_sub(1, Ordering::Relaxed);
@@ -176,12 +175,12 @@ impl Progress {
     }
 }
 
-/// What a thread tells the coordinator while it runs.
+/// A message from a thread to the coordinator during a run.
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// All its clients are upgraded.
     Connected,
-    /// The run cannot go on.
+    /// The run cannot continue.
     Failed(String),
     /// Everything that was due has been sent.
     Sent,

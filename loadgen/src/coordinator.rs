@@ -1,5 +1,5 @@
-//! The coordinator of one relay run: starts the threads, sets the times, waits for the deliveries,
-//! adds up.
+//! The coordinator of one relay run: starts the threads, sets the times, waits for the deliveries
+//! and adds up the results.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -16,27 +16,28 @@ use crate::control::{Notice, Progress, Shared};
 use crate::error::{RunError, joined};
 use crate::gather::Gathered;
 use crate::interval::Cell;
-use crate::outcome::{Course, Deserted, Outcome};
 use crate::plan::{Plan, Relay};
 use crate::report::{Head, RelayReport};
 use crate::scrape::{Scrape, Scrapes};
 use crate::snapshot::{Snapshot, Turn};
+use crate::thread_result::{Course, Deserted, Outcome};
 use crate::watch::Watch;
 use crate::worker::Worker;
 
-/// Between the last connection and the first message: all threads have heard of it by then.
+/// Time between the last connection and the first message, enough for all threads to learn the
+/// start.
 const HEAD_START: Duration = Duration::from_millis(20);
-/// How often the coordinator looks at the interrupt flag.
+/// How often the coordinator checks the interrupt flag.
 const TICK: Duration = Duration::from_millis(50);
 const DRAIN_TICK: Duration = Duration::from_millis(5);
-/// After the last message was sent, deliveries are awaited until none has come for this long.
+/// After the last message was sent, the coordinator waits for deliveries until none has come for
+/// this long.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
-/// When all are there, what comes once more is awaited until nothing has for this long.
+/// Once all deliveries are in, it waits for repeats until none has come for this long.
 const REPEAT_PATIENCE: Duration = Duration::from_millis(250);
-/// A relay that is gone is asked once more whether it listens, and given this long.
+/// Timeout of the test connection to a relay that closed all connections.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A relay run under way.
 pub(crate) struct Coordinator<'a> {
     plan: &'a Plan,
     relay: Relay,
@@ -144,7 +145,7 @@ impl<'a> Coordinator<'a> {
         Ok(report)
     }
 
-    /// Gives back the CPU share of the measured time.
+    /// Returns the CPU share of the measured time.
     fn steer(&mut self, interrupt: &AtomicBool) -> Result<f64, RunError> {
         self.await_connected(interrupt)?;
         if interrupt.load(Ordering::Relaxed) {
@@ -184,12 +185,12 @@ impl<'a> Coordinator<'a> {
         Ok(cpu_share)
     }
 
-    /// The run is not to go on.
+    /// Whether the run should stop.
     fn is_over(&self, interrupt: &AtomicBool) -> bool {
         interrupt.load(Ordering::Relaxed) || self.watch.aborted.is_some() || self.is_deserted()
     }
 
-    /// Nobody is left who reads, or nobody who publishes.
+    /// No reader or no publisher is left.
     fn is_deserted(&self) -> bool {
         let totals = self.watch.totals();
         self.relay.full() > 0 && totals.readers == 0
@@ -205,18 +206,18 @@ impl<'a> Coordinator<'a> {
                 Ok(_) => missing -= 1,
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::new("a thread of the generator ended"));
+                    return Err(RunError::new("a thread of the generator ended early"));
                 }
             }
         }
         Ok(())
     }
 
-    /// Sleeps until `until_ns` or the interrupt. Gives back the process's CPU time then.
+    /// Sleeps until `until_ns` or the interrupt. Returns the process's CPU time then.
     fn sleep_until(&mut self, until_ns: u64, interrupt: &AtomicBool) -> Result<Duration, RunError> {
         loop {
             let now_ns = self.shared.clock.now_ns();
-            // The end moves where a thread has nothing left to send.
+            // The end moves if a thread has nothing left to send.
             let until_ns = until_ns.min(self.shared.times.end_ns());
             if now_ns >= until_ns || self.is_over(interrupt) {
                 return Ok(process_cpu());
@@ -228,7 +229,7 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Takes what the threads have told so far.
+    /// Handles the notices of the threads so far.
     fn hear(&mut self) -> Result<(), RunError> {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
@@ -240,8 +241,8 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Waits until everything that was sent has arrived, and nothing comes once more; or until
-    /// nothing has come for too long.
+    /// Waits until everything that was sent has arrived and no repeat comes, or until nothing has
+    /// come for too long.
     fn drain(&mut self) -> Result<(), RunError> {
         let (mut moved, mut last_move) = (0, Instant::now());
         let (mut seen, mut last_seen) = (0, Instant::now());
@@ -275,13 +276,13 @@ impl<'a> Coordinator<'a> {
 
     fn wake(&self) {
         for waker in &self.wakers {
-            // A thread that cannot be woken looks at the flag at its next event.
+            // A thread that cannot be woken sees the flag at its next event.
             let _ = waker.wake();
         }
     }
 }
 
-/// Whether the relay takes connections, be it after a restart.
+/// Whether the relay accepts connections (it may have restarted).
 fn probe(address: SocketAddr) -> Result<(), ErrorKind> {
     let until = Instant::now() + PROBE_PATIENCE;
     loop {

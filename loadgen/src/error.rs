@@ -1,6 +1,6 @@
 //! Errors that prevent a run, or its report.
 
-/// Something about the command line that does not work.
+/// An invalid command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError(String);
 
@@ -18,7 +18,7 @@ impl std::fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
-/// Why a run came to nothing.
+/// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunError(String);
 

@@ -1,9 +1,8 @@
 //! Walks the frames of a receive buffer in place.
 //!
-//! Nothing is copied and nothing allocated: payloads are slices of the buffer. A frame whose header
-//! is the one that our own messages come back with takes a path of one comparison; every other one
-//! is parsed by tungstenite's `FrameHeader`. What comes in several frames the caller puts together,
-//! as [`Fragments`].
+//! Nothing is copied or allocated: payloads are slices of the buffer. A frame whose header equals
+//! that of our own messages takes a path of one comparison; every other one is parsed by
+//! tungstenite's `FrameHeader`. The caller joins fragments of a message ([`Fragments`]).
 
 use std::io::Cursor;
 
@@ -13,56 +12,55 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 /// One frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
-    /// A whole message with the header that ours have.
+    /// A whole message whose header equals that of our messages.
     Message(&'a [u8]),
     /// Any other data frame.
     Data {
         kind: Data,
         is_final: bool,
-        /// The message is compressed (RFC 7692 §6); said in its first frame.
+        /// The message is compressed (RFC 7692 §6); set on its first frame.
         is_compressed: bool,
         payload: &'a [u8],
     },
-    /// A data frame larger than anything that was sent: of somebody else. Its payload is not looked
-    /// at.
+    /// A data frame larger than any that was sent, so it is not ours. Its payload is not read.
     Large { kind: Data, is_final: bool },
-    /// To be answered with the same payload (RFC 6455 §5.5.2).
+    /// Must be answered with the same payload (RFC 6455 §5.5.2).
     Ping(&'a [u8]),
-    /// Nobody asked for it; allowed (RFC 6455 §5.5.3).
+    /// Unsolicited, which is allowed (RFC 6455 §5.5.3).
     Pong,
-    /// Status code (1005 where there is none, RFC 6455 §7.1.5) and reason.
+    /// Status code (1005 if absent, RFC 6455 §7.1.5) and reason.
     Close { code: u16, reason: &'a [u8] },
 }
 
-/// A message of which not all frames have come.
+/// A message of which some frames are still to come.
 #[derive(Debug)]
 pub(crate) struct Fragments {
     /// The opcode is the one that was sent.
     pub(crate) is_kind_kept: bool,
     pub(crate) is_compressed: bool,
-    /// Larger than any that was sent: it is not kept.
+    /// Larger than any message that was sent: it is not kept.
     pub(crate) is_large: bool,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What a server must not send.
+/// An offence of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrameError {
-    /// A reserved bit or opcode (RFC 6455 §5.2).
+    /// A reserved bit or opcode was used (RFC 6455 §5.2).
     Reserved,
-    /// Servers do not mask (RFC 6455 §5.1).
+    /// The frame is masked; servers must not mask (RFC 6455 §5.1).
     Masked,
-    /// A control frame that is fragmented or over 125 bytes (RFC 6455 §5.5).
+    /// A control frame is fragmented or over 125 bytes (RFC 6455 §5.5).
     Control,
-    /// A length that takes more bytes than it must, or too many for any frame (RFC 6455 §5.2).
+    /// The length is not minimal, or too large for any frame (RFC 6455 §5.2).
     Length,
-    /// A Close with half a status code (RFC 6455 §5.5.1).
+    /// A Close has half a status code (RFC 6455 §5.5.1).
     Close,
-    /// A continuation of no message (RFC 6455 §5.4).
+    /// A continuation without a message (RFC 6455 §5.4).
     Unbegun,
-    /// A new message before the last one's final frame (RFC 6455 §5.4).
+    /// A new message began before the last one's final frame (RFC 6455 §5.4).
     Unfinished,
-    /// A compressed message that is none, or is larger than any that was sent (RFC 7692 §7.2.2).
+    /// A compressed message is invalid, or larger than any that was sent (RFC 7692 §7.2.2).
     Compressed,
 }
 
@@ -72,35 +70,35 @@ impl std::fmt::Display for FrameError {
         out.write_str(match self {
             Self::Reserved => "a frame with a reserved bit or opcode",
             Self::Masked => "a masked frame",
-            Self::Control => "a control frame that is too long or split",
-            Self::Length => "a frame whose length is not written as short as it can be",
+            Self::Control => "a control frame that is too long or fragmented",
+            Self::Length => "a frame whose length is not minimal",
             Self::Close => "a Close with half a status code",
-            Self::Unbegun => "a continuation of no message",
+            Self::Unbegun => "a continuation without a message",
             Self::Unfinished => "a new message before the end of the last one",
             Self::Compressed => {
-                "a message that cannot be inflated, or is larger than any that was sent"
+                "a message that cannot be decompressed, or is larger than any that was sent"
             }
         })
     }
 }
 
-/// What to look for in a stream of frames.
+/// The parameters of a walk over a stream of frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk<'a> {
     /// Header of our own messages as the server sends them.
     pub(crate) expected_head: &'a [u8],
     /// Payload bytes of our own messages.
     pub(crate) expected_bytes: usize,
-    /// Payloads with more bytes are not looked at.
+    /// Payloads larger than this are not read.
     pub(crate) payload_bytes_max: u64,
-    /// Messages may be compressed: permessage-deflate was agreed on.
+    /// Messages may be compressed: permessage-deflate was negotiated.
     pub(crate) allows_compressed: bool,
 }
 
 impl Walk<'_> {
-    /// Calls `visit` for every whole frame in `bytes`, up to and including a Close. Gives back how
-    /// many bytes the frames took; what is left is the beginning of the next. They are more than
-    /// there were where a frame is large: the others are still to come, and to be skipped.
+    /// Calls `visit` for every whole frame in `bytes`, up to and including a Close. Returns the
+    /// number of bytes that the frames took; the rest is the beginning of the next frame. The
+    /// number exceeds `bytes` if a frame is large: the caller skips the part that is still to come.
     #[inline]
     pub(crate) fn each<'b>(
         self,

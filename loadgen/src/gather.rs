@@ -1,4 +1,4 @@
-//! From what the threads hand in to the report of a run.
+//! Builds the report of a run from the results of its threads.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use time::format_description::well_known::Rfc3339;
 use crate::check::Counts;
 use crate::client::Cause;
 use crate::findings::{Evidence, findings};
+use crate::first_last::Ends;
 use crate::handshakes::HandshakeOutcome;
 use crate::histogram;
 use crate::interval::Recorder;
 use crate::measures::Measures;
 use crate::nostr::{self, NostrOutcome, Script};
-use crate::outcome::{ClientOutcome, Course, Outcome};
 use crate::plan::{self, Expect, Handshakes, Pace, Plan, Relay, Role};
 use crate::report::{
     ByReceiver, Churn, ClientFigures, Clients, DISCONNECTS_LISTED_MAX, Deliveries, Disconnect,
@@ -22,14 +22,14 @@ use crate::report::{
     NostrConfig, NostrFigures, Order, Quantiles, RelayConfig, RelayReport, Second, Storm,
     Throughput, Unsent, VERSION, Wire,
 };
-use crate::spread::Ends;
 use crate::stamp::Form;
+use crate::thread_result::{ClientOutcome, Course, Outcome};
 
-/// Clients that are listed one by one; of more, every n-th.
+/// Clients that are listed one by one; if there are more, every n-th is listed.
 const CLIENTS_LISTED_MAX: usize = 1000;
-/// Reasons of failed connections that are kept.
+/// Reasons for failed connections that are kept.
 const REASONS_MAX: usize = 10;
-/// Everything that a run has left behind.
+/// Everything that a finished run has measured.
 #[derive(Debug)]
 pub(crate) struct Gathered<'a> {
     pub(crate) plan: &'a Plan,
@@ -41,12 +41,11 @@ pub(crate) struct Gathered<'a> {
     pub(crate) drain: Second,
     pub(crate) measured_ns: u64,
     pub(crate) cpu_share: f64,
-    /// Of a Nostr relay: what was to be sent.
+    /// For a Nostr relay: the events that were to be sent.
     pub(crate) script: Option<&'a Script>,
     pub(crate) course: Course,
 }
 
-/// The sums over all threads.
 struct Sums {
     clients: Vec<ClientOutcome>,
     connect: Histogram<u64>,
@@ -62,7 +61,7 @@ struct Sums {
     churn: Churned,
 }
 
-/// The sums over all clients that come and go.
+/// The sums over all clients that reconnect.
 struct Churned {
     due: u64,
     replaced: u64,
@@ -110,7 +109,7 @@ impl Sums {
         histogram::merge(&mut self.connect, &outcome.connect_times);
         histogram::merge(&mut self.tcp_connect, &outcome.tcp_connect_times);
         self.measures.add(&outcome.measures);
-        // All threads have seen the same.
+        // All threads saw the same steps of the clock.
         self.clock_steps = self.clock_steps.max(outcome.clock_steps);
         self.ends.merge(&outcome.ends);
         self.shares.push(outcome.busy);
@@ -137,7 +136,7 @@ impl Sums {
 }
 
 impl Churned {
-    /// Those of one thread: all threads have the same storms.
+    /// Adds the storms of one thread: all threads have the same storms.
     fn add_storms(&mut self, storms: &[Storm]) {
         let count = self.storms.len().max(storms.len());
         self.storms.resize(count, Storm::default());
@@ -156,7 +155,7 @@ fn add_counts(sums: &mut [Counts; 2], counts: &[Counts; 2]) {
 }
 
 impl Head {
-    /// Of a run of `plan` that begins now.
+    /// For a run of `plan` that begins now.
     pub(crate) fn of(plan: &Plan) -> Self {
         let now = OffsetDateTime::now_utc();
         let started_at_ms = now.unix_timestamp_nanos() / 1_000_000;
@@ -246,7 +245,7 @@ impl RelayReport {
         report
     }
 
-    /// What a Nostr relay said.
+    /// Adds the answers of a Nostr relay.
     fn add_nostr(&mut self, script: &Script, measure_ns: u64, outcomes: Vec<NostrOutcome>) {
         let last = self.latency.corrected.last.quantiles.count;
         self.latency.untracked = nostr::awaited(script, measure_ns).saturating_sub(last);
@@ -254,7 +253,7 @@ impl RelayReport {
         self.nostr = Some(NostrFigures::of(script, is_closed, outcomes));
     }
 
-    /// What went wrong, by kind.
+    /// Errors by kind.
     fn errors(&self) -> Vec<ErrorCount> {
         let mut kinds = [
             ("lost", self.measured.lost + self.warmup.lost),
@@ -434,7 +433,7 @@ impl RelayConfig {
     }
 }
 
-/// What the publishers of each room have sent: `[warm-up, measured]`.
+/// Messages that the publishers of each room have sent: `[warm-up, measured]`.
 fn sent_by_room(clients: &[ClientOutcome], relay: &Relay) -> Vec<[u64; 2]> {
     let mut rooms = vec![[0; 2]; relay.rooms_apart() as usize];
     for client in clients {
@@ -473,8 +472,8 @@ fn counted(script: Option<&Script>, sums: &Sums, relay: &Relay) -> ([Deliveries;
     }
 }
 
-/// Adds up `[warm-up, measured]` over all clients that read all the time, and what was wrong at
-/// those that come and go or read slowly.
+/// Adds up `[warm-up, measured]` over all clients that read all the time, and adds the faults of
+/// those that reconnect or read slowly.
 fn deliveries(sums: &Sums, relay: &Relay) -> [Deliveries; 2] {
     let rooms = sent_by_room(&sums.clients, relay);
     [0, 1].map(|phase| {
@@ -522,7 +521,7 @@ fn order(clients: &[ClientOutcome], relay: &Relay) -> Order {
             .sum();
         let sent: u64 = rooms[client.room as usize].iter().sum();
         let own: u64 = client.sent.iter().sum();
-        // Of those that lost their stamp the place in the order is not known.
+        // Messages that lost their stamp have no known place in the order.
         client.role == Role::Full
             && arrived - client.unplaced == sent
             && sent > 0
@@ -574,7 +573,7 @@ fn disconnects(clients: &[ClientOutcome], measure_ns: u64) -> Disconnects {
             }
             Role::Slow => sums.slow += 1,
             Role::Stalled => sums.stalled += 1,
-            // They have a record of their own.
+            // These clients are reported separately.
             Role::Churning => continue,
         }
         if sums.listed.len() < DISCONNECTS_LISTED_MAX {

@@ -3,31 +3,31 @@
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-/// A response head may have this many bytes.
+/// The most bytes that a response head may have.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 
 const DEFLATE: &str = "permessage-deflate";
 const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
 const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 
-/// A handshake whose request was made and whose answer is awaited.
+/// A handshake whose request was built and whose response is awaited.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     accept: String,
     offers_deflate: bool,
 }
 
-/// A good answer.
+/// A valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// Bytes that the head took; what follows are frames already.
+    /// Bytes of the head; any bytes after it are frames.
     pub(crate) head_bytes: usize,
     /// The server may compress.
     pub(crate) deflate: bool,
 }
 
 impl Handshake {
-    /// Makes the request for `path` (with its query) at `host` (with its port).
+    /// Builds the request for `path` (with its query) at `host` (with its port).
     pub(crate) fn request(host: &str, path: &str, offers_deflate: bool) -> (Self, Vec<u8>) {
         let key = generate_key();
         let offer = match offers_deflate {
@@ -50,10 +50,10 @@ impl Handshake {
         )
     }
 
-    /// Reads the answer. `None`: not whole yet.
+    /// Parses the response. `None`: not complete yet.
     ///
     /// # Errors
-    /// What is wrong with the answer, in a few words.
+    /// The fault of the response, in a few words.
     pub(crate) fn answer(&self, bytes: &[u8]) -> Result<Option<Answer>, String> {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
             return match bytes.len() {
@@ -84,7 +84,7 @@ impl Handshake {
         }))
     }
 
-    /// True where the server agreed to compress.
+    /// Returns true if the server agreed to compress.
     fn check_headers<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<bool, String> {
         let mut deflate = false;
         let (mut upgrade, mut connection, mut accept) = (false, false, false);
@@ -100,7 +100,7 @@ impl Handshake {
             } else if name.eq_ignore_ascii_case("sec-websocket-extensions") && !value.is_empty() {
                 if deflate || !self.is_offered(value) {
                     return Err(format!(
-                        "the server chose an extension nobody offered: {value}"
+                        "the server chose an extension that was not offered: {value}"
                     ));
                 }
                 deflate = true;
@@ -113,7 +113,7 @@ impl Handshake {
         }
     }
 
-    /// Whether a server may answer our offer so (RFC 7692 §7.1): one extension, no context
+    /// Whether this answer to our offer is allowed (RFC 7692 §7.1): one extension, no context
     /// takeover in its direction, and no parameter that only a client may bring up.
     fn is_offered(&self, extensions: &str) -> bool {
         let mut parts = extensions.split(';').map(str::trim);
@@ -133,7 +133,7 @@ impl Handshake {
     }
 }
 
-/// What a status that refuses the upgrade usually means.
+/// The usual meaning of a status that refuses the upgrade.
 fn hint(status: &str) -> &'static str {
     match status {
         "401" | "403" => {

@@ -1,4 +1,5 @@
-//! One thread of `--handshakes`: open, upgrade, close, with a fixed number in flight.
+//! One thread of `--handshakes`: open, upgrade, close, with a fixed number of connections in
+//! flight.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,28 +16,29 @@ use crate::frames::append_control;
 use crate::histogram;
 use crate::plan::{Handshakes, Role};
 
-/// How long a server may take to close after the Close frame before the connection is reset.
+/// How long a server may take to close after the Close frame before the generator resets the
+/// connection.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
-/// Room for several records of TLS behind a response head.
+/// Enough for several TLS records after a response head.
 const READ_BYTES: usize = 128 << 10;
 
-/// One thread's part of the result.
+/// One thread's results.
 #[derive(Debug)]
 pub(crate) struct HandshakeOutcome {
     pub(crate) completed: u64,
     /// Closing handshakes that the server did not finish in time.
     pub(crate) not_closed: u64,
-    /// Nanoseconds until upgraded, from when the connection was due.
+    /// Nanoseconds from when the connection was due until it was upgraded.
     pub(crate) connect_times: Histogram<u64>,
     /// The same from connect.
     pub(crate) uncorrected_connect_times: Histogram<u64>,
 }
 
-/// A connection under way.
+/// A connection in progress.
 struct Attempt {
     client: Client,
-    /// With a rate, when it was due to be opened; without, when it was.
+    /// When it was due to be opened; without a rate, when it was opened.
     due_ns: u64,
 }
 
@@ -105,7 +107,7 @@ pub(crate) fn run(
 }
 
 impl Batch<'_> {
-    /// Opens a connection in every empty slot, as many as the rate allows.
+    /// Opens a connection in every empty slot, as far as the rate allows.
     fn fill(
         &mut self,
         indexes: &mut impl Iterator<Item = u32>,
@@ -131,7 +133,8 @@ impl Batch<'_> {
         })
     }
 
-    /// How long to wait for events: not past the next connection, where a slot is free for it.
+    /// How long to wait for events: at most until the next connection is due, if a slot is free for
+    /// it.
     fn next_open_in(&self, elapsed_ns: u64) -> Duration {
         let has_room = self.slots.iter().any(Option::is_none);
         match self.open_ns().checked_sub(elapsed_ns) {
@@ -143,14 +146,15 @@ impl Batch<'_> {
     fn open(&mut self, slot: usize, index: u32) -> Result<(), RunError> {
         let now_ns = self.shared.clock.now_ns();
         let mut client = Client::connect(index, self.shared, Role::Full, 0, now_ns)?;
-        // Whoever closes first keeps the port in TIME_WAIT for a minute; a reset does not.
+        // The side that closes first keeps the port in TIME_WAIT for a minute; a reset does not.
         client.reset_on_drop();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
             .register(&mut client.stream, Token(slot), interest)?;
         let due_ns = match self.work.per_second {
-            // It may have waited for a slot: a server that is slow must not hide that.
+            // Count from when it was due: it may have waited for a slot, and a slow server must not
+            // hide that.
             Some(_) => self.started_ns + self.open_ns(),
             None => now_ns,
         };
@@ -200,7 +204,7 @@ impl Batch<'_> {
     }
 }
 
-/// Takes a connection as far as it goes. True when it is done with.
+/// Advances a connection as far as possible. True when it is finished.
 fn advance(
     attempt: &mut Attempt,
     shared: &Shared,

@@ -1,22 +1,22 @@
 //! The histograms of a run: nanoseconds, three significant digits, up to a minute.
 //!
-//! What is recorded for every delivery goes into [`Buckets`], which are those of the histogram and
-//! nothing else: its sums and extremes are made when somebody looks, and cost nothing before.
+//! Every delivery is recorded in [`Buckets`], which are those of the histogram and nothing else:
+//! sums and extremes are computed on demand and cost nothing before.
 
 use hdrhistogram::Histogram;
 
-/// Below this, values are told apart by 64 ns at best, which keeps the table within a cache.
+/// Below this, values are distinguished by 64 ns at best, which keeps the table within a cache.
 const LOWEST_NS: u64 = 1 << UNIT_BITS;
 const HIGHEST_NS: u64 = 60_000_000_000;
 const UNIT_BITS: u32 = 6;
-/// From the second half of the first octave on, an octave has two to the power of this buckets:
+/// From the second half of the first octave on, each octave has two to the power of this buckets:
 /// three digits.
 const HALF_BITS: u32 = 10;
 const BUCKETS: usize = bucket_of(HIGHEST_NS) + 1;
 
 /// An empty histogram.
 pub(crate) fn new() -> Histogram<u64> {
-    // The bounds are constants that the library allows; a table that grows is as good.
+    // The bounds are constants that the library accepts; a table that grows would do as well.
     Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3)
         .or_else(|_| Histogram::new(3))
         .unwrap_or_else(|_| unreachable!("three digits are allowed"))
@@ -30,21 +30,21 @@ pub(crate) fn record(histogram: &mut Histogram<u64>, value_ns: u64) {
 
 /// Adds the values of `other`, which has the same bounds.
 pub(crate) fn merge(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
-    // Adding fails only where the other's values lie out of bounds.
+    // Adding fails only if the other's values are out of bounds.
     let _ = sum.add(other);
 }
 
-/// How many values were a minute or more, and count as one.
+/// Number of values of a minute or more, which count as one minute.
 pub(crate) fn clamped(histogram: &Histogram<u64>) -> u64 {
     histogram.count_between(HIGHEST_NS, u64::MAX)
 }
 
-/// An empty histogram for numbers that are no times.
+/// An empty histogram for numbers other than times.
 pub(crate) fn of_counts() -> Histogram<u64> {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"))
 }
 
-/// How many values lie in each bucket of a histogram: recording is one addition.
+/// The number of values in each bucket of a histogram: recording is one addition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Buckets {
     counts: Vec<u64>,
@@ -73,7 +73,7 @@ impl Buckets {
         self.counts.fill(0);
     }
 
-    /// The histogram that has the same values.
+    /// A histogram with the same values.
     pub(crate) fn histogram(&self) -> Histogram<u64> {
         let mut histogram = new();
         for (bucket, count) in self
@@ -88,7 +88,7 @@ impl Buckets {
     }
 }
 
-/// The bucket of a value, as the histogram divides them.
+/// The bucket of a value, divided as in the histogram.
 #[inline]
 const fn bucket_of(value_ns: u64) -> usize {
     let value_ns = if value_ns < HIGHEST_NS {
@@ -130,7 +130,7 @@ mod tests {
             each.map(|one| (one.value_iterated_to(), one.count_at_value()))
                 .collect()
         };
-        // A comparison that fails would print all of them.
+        // A failed `assert_eq` would print all of them.
         assert!(values(&made) == values(&histogram));
         assert_eq!((made.min(), made.max()), (histogram.min(), histogram.max()));
         assert_eq!(made.mean(), histogram.mean());

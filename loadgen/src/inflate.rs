@@ -1,18 +1,18 @@
-//! Inflates what a server compressed (RFC 7692 §7.2.2), without context takeover.
+//! Inflates messages that a server compressed (RFC 7692 §7.2.2), without context takeover.
 //!
-//! Every member of a room gets the same bytes, so what was inflated a moment ago is remembered with
-//! the bytes that it came from: the same bytes again need no second inflation, and one that differs
-//! in a bit is another message. That keeps the generator from becoming the bottleneck.
+//! Every member of a room gets the same bytes, so recent results are cached by their compressed
+//! bytes: the same bytes need no second inflation, and bytes that differ in one bit are another
+//! message. The cache keeps the generator from becoming the bottleneck.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::stamp::{Payloads, Reading};
 
-/// What every compressed message ends with, and is sent without (RFC 7692 §7.2.1).
+/// The end of every compressed message, which is not sent (RFC 7692 §7.2.1).
 const TRAILER: [u8; 4] = [0, 0, 0xff, 0xff];
-/// Messages that are remembered.
+/// Messages in the cache.
 const SEEN_MAX: usize = 16;
-/// Larger ones are not.
+/// Larger messages are not cached.
 const SEEN_BYTES_MAX: usize = 16 << 10;
 
 /// A thread's inflater.
@@ -35,14 +35,14 @@ impl Inflater {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             decompress: Decompress::new(false),
-            // One byte more, so that what is too large is seen.
+            // One extra byte, so that a message that is too large is noticed.
             message: vec![0; bytes_max + 1],
             seen: Vec::with_capacity(SEEN_MAX),
             oldest: 0,
         }
     }
 
-    /// Says what a compressed payload is. `None`: it cannot be inflated, or is too large.
+    /// Classifies a compressed payload. `None`: it cannot be inflated, or is too large.
     pub(crate) fn read(&mut self, compressed: &[u8], payloads: &Payloads) -> Option<Reading> {
         let seen = self.seen.iter().find(|seen| seen.compressed == compressed);
         if let Some(seen) = seen {
@@ -56,8 +56,7 @@ impl Inflater {
         Some(reading)
     }
 
-    /// The message that was compressed, whatever it is. `None`: it cannot be inflated, or is too
-    /// large.
+    /// Inflates any message. `None`: it cannot be inflated, or is too large.
     pub(crate) fn whole(&mut self, compressed: &[u8]) -> Option<&[u8]> {
         let bytes = self.inflate(compressed)?;
         Some(&self.message[..bytes])
@@ -79,7 +78,7 @@ impl Inflater {
                     return None;
                 }
                 match status {
-                    // A block that says that it is the last (RFC 7692 §7.2.3.5).
+                    // A block that is marked as the last (RFC 7692 §7.2.3.5).
                     Status::StreamEnd => return Some(bytes),
                     Status::BufError => return None,
                     Status::Ok => {}
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
     use crate::stamp::{Form, Stamp};
 
-    /// As a server compresses it.
+    /// Compresses as a server does.
     fn deflate(message: &[u8]) -> Vec<u8> {
         let mut compressed = Vec::with_capacity(message.len() + 100);
         Compress::new(Compression::fast(), false)

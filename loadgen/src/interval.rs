@@ -1,8 +1,8 @@
-//! What the threads measure, as time goes by.
+//! Measurements of the threads over time.
 //!
-//! Each thread has its [`Spans`] behind a lock of its own, which it holds while it works and
-//! lets go before it sleeps. A few times a second the [`Recorder`] swaps in empty ones: so the
-//! figures of every second are at hand while the run goes on, for the price of one lock a turn.
+//! Each thread has its own [`Spans`] behind a lock that it holds while it works and releases before
+//! it sleeps. A few times a second the [`Recorder`] swaps in empty ones, so the figures of every
+//! second are available during the run at the price of one lock per turn.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,10 +13,10 @@ use crate::histogram::{self, Buckets};
 use crate::report::{Distribution, Quantiles, Second};
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Seconds that a timeline lists; a day.
+/// Seconds that a timeline lists: a day.
 const SECONDS_MAX: usize = 86_400;
 
-/// What one thread measured since somebody looked.
+/// One thread's measurements since the recorder last looked.
 #[derive(Debug)]
 pub(crate) struct Interval {
     /// Nanoseconds from due to received, of measured messages.
@@ -25,11 +25,11 @@ pub(crate) struct Interval {
     pub(crate) lateness: Histogram<u64>,
     /// Measured messages.
     pub(crate) sent: u64,
-    /// Deliveries since the measurement began, those of late messages of the warm-up too.
+    /// Deliveries since the measurement began, including late messages of the warm-up.
     pub(crate) received: u64,
-    /// Off the sockets of clients that read all the time.
+    /// From the sockets of clients that read all the time.
     pub(crate) received_bytes: u64,
-    /// Repeated, reordered, damaged, misrouted, early; of the warm-up too.
+    /// Repeated, reordered, damaged, misrouted and early, including the warm-up's.
     pub(crate) faults: u64,
 }
 
@@ -54,7 +54,7 @@ impl Interval {
         self.faults += other.faults;
     }
 
-    /// Adds up what `other` has, and empties it.
+    /// Adds the values of `other` and empties it.
     fn take(&mut self, other: &mut Self) {
         if !other.is_empty() {
             self.add(other);
@@ -81,17 +81,17 @@ impl Interval {
     }
 }
 
-/// One thread's intervals, by when something arrived.
+/// One thread's intervals, by arrival time.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
-    /// Up to the end of the measured time; all that was sent, too.
+    /// Until the end of the measured time; also everything that was sent.
     pub(crate) window: Interval,
-    /// From then on.
+    /// After that.
     pub(crate) drain: Interval,
 }
 
 impl Spans {
-    /// The interval of what arrives at `now_ns`.
+    /// The interval that an arrival at `now_ns` belongs to.
     #[inline]
     pub(crate) fn at(&mut self, now_ns: u64, times: &Times) -> &mut Interval {
         match now_ns < times.end_ns() {
@@ -110,12 +110,12 @@ impl Default for Interval {
     }
 }
 
-/// Adds the intervals of all threads up, into seconds and into the whole.
+/// Adds up the intervals of all threads, into seconds and into totals.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     cells: Vec<Cell>,
     spare: Spans,
-    /// Since the last look.
+    /// Since the last call of `look`.
     pub(crate) fresh: Interval,
     /// Since the second began.
     second: Interval,
@@ -142,7 +142,7 @@ impl Recorder {
         }
     }
 
-    /// Takes what the threads have measured since the last call.
+    /// Takes the measurements of the threads since the last call.
     pub(crate) fn look(&mut self) {
         self.fresh.clear();
         for cell in &self.cells {
@@ -162,14 +162,14 @@ impl Recorder {
         }
     }
 
-    /// Ends a second of the timeline if one is over, `measured_ns` after the begin of the
-    /// measurement. Gives it back.
+    /// Ends a second of the timeline if one is over, `measured_ns` after the start of the
+    /// measurement, and returns it.
     pub(crate) fn end_second(&mut self, measured_ns: u64, connected: u64) -> Option<&Second> {
         let begun = self.seconds.len() as u64;
         if measured_ns < (begun + 1) * SECOND_NS || self.seconds.len() == SECONDS_MAX {
             return None;
         }
-        // A look that came late belongs to the whole seconds before it.
+        // A late look belongs to the whole seconds before it.
         let whole = measured_ns / SECOND_NS - begun;
         self.push_second(whole * 1000, connected);
         for _ in 1..whole.min(SECONDS_MAX as u64) {
@@ -178,8 +178,8 @@ impl Recorder {
         self.seconds.last()
     }
 
-    /// Ends the last second: `measured_ns` were measured in all, and the last delivery was in
-    /// `drained_ns` later. Gives back what came in that time.
+    /// Ends the last second: `measured_ns` were measured in all, and the last delivery arrived
+    /// `drained_ns` later. Returns what arrived in that time.
     pub(crate) fn finish(&mut self, measured_ns: u64, drained_ns: u64, connected: u64) -> Second {
         self.look();
         self.end_second(measured_ns, connected);
@@ -197,7 +197,7 @@ impl Recorder {
         )
     }
 
-    /// The timeline has no room for all that was measured.
+    /// The timeline is too short for the whole measured time.
     pub(crate) fn is_full(&self) -> bool {
         self.seconds.len() == SECONDS_MAX
     }
@@ -209,8 +209,8 @@ impl Recorder {
         self.second.clear();
     }
 
-    /// The coordinator was held up for more than a second: the first of these seconds has all that
-    /// was measured, the others are empty.
+    /// The coordinator was held up for more than a second: the first of these seconds gets all
+    /// measurements, the others are empty.
     fn split_last(&mut self) {
         let Some(last) = self.seconds.last_mut() else {
             return;
@@ -223,7 +223,7 @@ impl Recorder {
 }
 
 impl Second {
-    /// What `interval` has, which began `at_ms` after the measurement.
+    /// The figures of `interval`, which began `at_ms` after the start of the measurement.
     fn of(interval: &Interval, at_ms: u64, for_ms: u64, connected: u64) -> Self {
         Self {
             at_ms,

@@ -1,4 +1,4 @@
-//! Whether a run is worth its figures.
+//! Whether the figures of a run can be trusted.
 
 use crate::report::{Mark, MarkCause, NostrFigures, RelayReport};
 
@@ -6,8 +6,8 @@ use crate::report::{Mark, MarkCause, NostrFigures, RelayReport};
 const BUSY_SHARE_MAX: f64 = 0.95;
 
 impl RelayReport {
-    /// Says whether every delivery was right, what the generator has made longer, and whether it
-    /// was the bottleneck. Of a closed loop as of an open one.
+    /// Judges whether every delivery was right, what the generator added to the latency, and
+    /// whether it was the bottleneck. Applies to closed and open loops.
     pub(crate) fn judge(&mut self) {
         self.right = self.wrong_deliveries() == 0
             && self.unsent_by.held == 0
@@ -28,7 +28,7 @@ impl RelayReport {
         }
         if self.unsent_by.own > 0 {
             reasons.push(format!(
-                "the schedule could not be kept, {} messages were not sent",
+                "it fell behind its schedule, {} messages were not sent",
                 self.unsent_by.own
             ));
         }
@@ -37,7 +37,7 @@ impl RelayReport {
 }
 
 impl Mark {
-    /// In words: what made the quantile longer, and by how much of it.
+    /// In words: what the generator added to the quantile, and how much.
     pub(crate) fn reason(&self) -> String {
         let doing = match self.cause {
             MarkCause::Lateness => "it sent late",

@@ -1,7 +1,7 @@
 //! Loads a WebSocket relay and checks every delivery.
 //!
 //! ```text
-//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ outcome ─▶ gather ─▶ report
+//! args ─▶ plan ─▶ run ─▶ coordinator ─▶ worker (one a thread) ─▶ thread_result ─▶ gather ─▶ report
 //!                  │          │              │   client: connect, upgrade, bytes in and out
 //!                  │          │              │   receive: frames ─▶ stamp ─▶ check ─▶ latency
 //!                  │          │              └   pacing: when to send
@@ -9,14 +9,14 @@
 //!                  └ search: the next rate of a walk
 //! pairs: run against two servers in turn ─▶ stats: whether they differ
 //!
-//! outcome ─▶ findings ─▶ gather: what the counts come from
+//! thread_result ─▶ findings ─▶ gather: explanations of the counts
 //! snapshot ─▶ live        report ─▶ output: text, json, csv, markdown, hdr, page ─▶ history
 //! ```
 //!
-//! Three rules make its figures worth something. Messages are sent when they are due, whatever the
-//! relay does, and latency counts from that time (no coordinated omission). A thread sleeps between
-//! messages and takes no CPU from the relay. And the generator measures itself: when it was the
-//! bottleneck, the report says so.
+//! Three rules make its figures reliable. Messages are sent when they are due, no matter how the
+//! relay responds, and latency counts from that time (no coordinated omission). A thread sleeps
+//! between messages and takes no CPU from the relay. The generator also measures itself: if it was
+//! the bottleneck, the report says so.
 
 #![warn(missing_docs)]
 
@@ -34,7 +34,7 @@ pub mod run;
 pub mod snapshot;
 
 mod arrival;
-mod book;
+mod backlog;
 mod check;
 mod client;
 mod clock;
@@ -42,6 +42,7 @@ mod control;
 mod coordinator;
 mod error;
 mod findings;
+mod first_last;
 mod frames;
 mod gather;
 mod handshake;
@@ -53,17 +54,16 @@ mod judge;
 mod limits;
 mod measures;
 mod nostr;
-mod outcome;
 mod pacing;
 mod page;
+mod payload_json;
 mod priority;
 mod receive;
 mod scrape;
 mod search;
-mod spread;
-mod stalled;
 mod stamp;
 mod stats;
+mod thread_result;
 mod tls;
 mod units;
 mod watch;

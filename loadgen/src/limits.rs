@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::RunError;
 
-/// Descriptors beside the connections: polls, timers, wakers, the standard streams.
+/// Descriptors besides the connections: polls, timers, wakers, the standard streams.
 const SPARE: u64 = 1100;
 
 /// Raises the soft limit so that `connections` fit.

@@ -1,7 +1,7 @@
-//! What a run looks like on a terminal while it runs.
+//! The live view of a run on a terminal.
 //!
-//! The view is drawn on standard error, so that standard output can be a file or a pipe. Nothing is
-//! read: Ctrl-C stays the signal that it is everywhere.
+//! It is drawn on standard error, so that standard output can be a file or a pipe. It reads no
+//! input, so Ctrl-C remains a signal.
 
 use std::io::{self, IsTerminal, Stderr, Write};
 
@@ -16,15 +16,15 @@ use view::View;
 
 mod view;
 
-/// Shows snapshots. Dropped, it leaves the terminal as it was.
+/// Shows snapshots. Dropping it restores the terminal.
 pub struct Live {
     form: Form,
 }
 
 enum Form {
-    /// Standard error is no terminal.
+    /// Standard error is not a terminal.
     Nothing,
-    /// One line, for `--no-live` and for terminals that know nothing else.
+    /// One line, for `--no-live` and for terminals that support nothing else.
     Line,
     /// The whole window.
     Window(Box<Window>),
@@ -33,7 +33,7 @@ enum Form {
 #[derive(Default)]
 struct Window {
     view: View,
-    /// From the first snapshot on.
+    /// Present from the first snapshot on.
     screen: Option<Terminal<CrosstermBackend<Stderr>>>,
 }
 
@@ -49,7 +49,7 @@ impl Window {
 }
 
 impl Live {
-    /// A view that suits standard error; with `no_live` one line at most.
+    /// A view that suits standard error; with `no_live` at most one line.
     pub fn new(no_live: bool) -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let form = match io::stderr().is_terminal() {
@@ -60,7 +60,7 @@ impl Live {
         Self { form }
     }
 
-    /// Shows how the run stands. What a terminal does not take is not shown.
+    /// Shows the state of the run. A failed write to the terminal is ignored.
     pub fn show(&mut self, now: &Snapshot) {
         match &mut self.form {
             Form::Nothing => {}
@@ -74,7 +74,7 @@ impl Live {
         }
     }
 
-    /// Leaves the terminal as it was, for those who end the process.
+    /// Restores the terminal before the process ends.
     pub fn restore() {
         if io::stderr().is_terminal() {
             let _ = execute!(io::stderr(), LeaveAlternateScreen, Show);

@@ -17,11 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 const USAGE_OR_CONNECTION: u8 = 2;
-/// Wrong deliveries, or a condition of `--abort-if`.
+/// A delivery was wrong, or a condition of `--abort-if` held.
 const WRONG_DELIVERIES: u8 = 3;
-/// Than the report of `--compare`, or B than A.
+/// Worse than the report of `--compare`, or B worse than A.
 const WORSE: u8 = 4;
-/// Nobody was left who reads, or nobody who publishes.
+/// No reader or no publisher was left.
 const RELAY_GONE: u8 = 5;
 const SECOND_SIGNAL: i32 = 130;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         None => load(&cli),
     };
     done.unwrap_or_else(|error| {
-        // Where stderr is gone there is nobody to tell.
+        // If stderr is gone there is nobody to report to.
         let _ = writeln!(io::stderr(), "loadgen: {error:#}");
         ExitCode::from(USAGE_OR_CONNECTION)
     })
@@ -75,8 +75,7 @@ fn compare(ab: &Ab) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// A flag that the first signal sets. The second one ends the process, and leaves the terminal as
-/// it was.
+/// A flag that the first signal sets. The second signal ends the process and restores the terminal.
 fn interrupt_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupt = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupt);

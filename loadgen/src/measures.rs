@@ -1,42 +1,42 @@
-//! The generator's own part of each latency: how late it sent, and how late it received.
+//! The generator's own share of each latency: how late it sent, and how late it received.
 
 use hdrhistogram::Histogram;
 
 use crate::histogram::Buckets;
 
-/// A receive time this far out of what is possible was clamped for another reason than that the
-/// clocks are exact to a microsecond or so.
+/// A receive time this far outside the possible range was clamped because the clock was set, not
+/// for the microsecond or so by which the clocks differ.
 const EXACT_NS: u64 = 50_000;
 
-/// One thread's, of measured messages. All values are in nanoseconds.
+/// One thread's measurements of measured messages, in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Measures {
-    /// From sent to received, of messages that were sent when the generator got to it.
+    /// From sent to received, of messages that were sent as soon as the generator got to it.
     sent: Buckets,
-    /// The same of those that had waited for the socket, and from when these were due.
+    /// The same for messages that had waited for the socket, and from when these were due.
     held_sent: Buckets,
     held_due: Buckets,
     /// From the kernel's receive time to when the data was handled.
     lag: Buckets,
     /// From due to the kernel's receive time.
     arrived: Buckets,
-    /// Deliveries whose receive time lay before they were sent or after they were handled: somebody
-    /// had set the clock.
+    /// Deliveries whose receive time lay before they were sent or after they were handled: the
+    /// clock was set.
     pub(crate) clamped: u64,
 }
 
-/// When data arrived, and when it was handled. Both on the run's clock.
+/// When data arrived, and when it was handled, on the run's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// The `recv` was over.
+    /// When `recv` returned.
     pub(crate) now_ns: u64,
-    /// The kernel's receive time; `None` where it tells none.
+    /// The kernel's receive time; `None` if it gave none.
     pub(crate) arrived_ns: Option<u64>,
-    /// For how many reads this one stands, if it has a receive time.
+    /// How many reads this one stands for, if it has a receive time.
     pub(crate) stands_for: u64,
 }
 
-/// Messages that were due and sent together: in one read they have one latency.
+/// Messages that were due and sent together: within one read they have the same latency.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Burst {
     pub(crate) due_ns: u64,
@@ -58,7 +58,7 @@ impl Measures {
         }
     }
 
-    /// Records what arrived together.
+    /// Records messages that arrived together.
     #[inline]
     pub(crate) fn record(&mut self, burst: &Burst, moment: &Moment) {
         let Burst {
@@ -103,8 +103,8 @@ impl Measures {
         all.histogram()
     }
 
-    /// The latency as it would be if the generator had sent in time: what had to wait for the
-    /// socket counts from when it was due, all else from when it was sent.
+    /// The latency as it would be if the generator had always sent in time: messages that waited
+    /// for the socket count from when they were due, all others from when they were sent.
     pub(crate) fn in_time(&self) -> Histogram<u64> {
         let mut all = self.sent.clone();
         all.add(&self.held_due);
@@ -143,7 +143,7 @@ mod tests {
         measures
     }
 
-    /// The only value, to the three digits of a histogram, and how often it is there.
+    /// The only value, to the three digits of a histogram, and its count.
     fn value(histogram: &Histogram<u64>) -> (f64, u64) {
         let ms = histogram.max() as f64 / 1e6;
         ((ms * 100.0).round() / 100.0, histogram.len())
@@ -167,10 +167,10 @@ mod tests {
             (lag.0, arrived.0, measures.clamped)
         };
         assert_eq!(lag_of(7_000_000), (2.0, 6.0, 0));
-        // By the exactness of the clocks.
+        // Within the precision of the clocks.
         assert_eq!(lag_of(9_000_900), (0.0, 8.0, 0));
         assert_eq!(lag_of(2_999_100), (6.0, 2.0, 0));
-        // Somebody has set the clock.
+        // The clock was set.
         assert_eq!(lag_of(60_000_000_000), (0.0, 8.0, 2));
         assert_eq!(lag_of(0), (6.0, 2.0, 2));
     }

@@ -9,20 +9,19 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::plan::{Arrivals, Pace, Relay};
 
-/// What a client publishes.
+/// The state of a client that publishes.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
-    /// Which one it is.
     pub(crate) number: u32,
     /// Sequence number of the next message.
     pub(crate) seq: u64,
-    /// Open loop: messages up to here have come due.
+    /// Open loop: messages that have become due so far.
     pub(crate) scheduled: u64,
-    /// Closed loop: messages under way.
+    /// Closed loop: messages in flight.
     pub(crate) outstanding: u32,
     /// `[warm-up, measured]`.
     pub(crate) sent: [u64; 2],
-    /// The socket took no more when something was to be sent.
+    /// The socket accepted no more bytes when something was to be sent.
     pub(crate) is_held: bool,
     /// Measured messages that were late because of that.
     pub(crate) held_up: u64,
@@ -41,8 +40,8 @@ pub(crate) enum Pacing {
 }
 
 impl Pacing {
-    /// For the thread `thread` of `threads`, which has every connection whose number leaves that
-    /// rest.
+    /// For thread number `thread` of `threads`, which has every connection whose number leaves that
+    /// remainder.
     pub(crate) fn new(relay: &Relay, seed: u64, thread: u32, threads: u32) -> Self {
         let own: Vec<u32> = (0..relay.publishers)
             .filter(|publisher| relay.index_of(*publisher) % threads == thread)
@@ -82,7 +81,7 @@ impl Pacing {
     }
 
     /// Open loop: takes the next message off the schedule if it is due before `before_ns`, in
-    /// nanoseconds after the start. Gives back whose it is.
+    /// nanoseconds after the start. Returns its publisher.
     pub(crate) fn take_due(&mut self, before_ns: u64) -> Option<u32> {
         if self.next_ns()? >= before_ns {
             return None;
@@ -95,7 +94,7 @@ impl Pacing {
     }
 
     /// The due time of the message that `publisher` may send at `now_ns`, on the run's clock.
-    /// `None`: it has to wait. The caller sends what it asked for.
+    /// `None`: it has to wait. The caller must then send it.
     pub(crate) fn permit(
         &mut self,
         publisher: &mut Publisher,
@@ -122,8 +121,8 @@ impl Pacing {
     }
 }
 
-/// A rate that rises from nothing: what the full rate from the start on would have due at some
-/// time is due later.
+/// A rate that rises from zero: it delays the messages that the full rate would have had at the
+/// start.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
     ns: f64,
@@ -136,8 +135,8 @@ impl Ramp {
         }
     }
 
-    /// Over the ramp the rate rises in proportion to the time, so that the messages due by `t` are
-    /// half a ramp's fewer at its end: `t² / 2r` of the full rate's, then `t - r / 2`.
+    /// During the ramp the rate rises in proportion to the time, so half a ramp's messages are
+    /// missing at its end: `t² / 2r` of the full rate's are due by `t`, then `t - r / 2`.
     fn stretch(self, full_rate_ns: f64) -> u64 {
         let stretched = if full_rate_ns < self.ns / 2.0 {
             (2.0 * self.ns * full_rate_ns).sqrt()
@@ -148,8 +147,8 @@ impl Ramp {
     }
 }
 
-/// Constant arrivals: message `n` of the whole run is due at `start + n / rate`, and it is
-/// publisher `n % publishers` that sends it. A thread asks for its own publishers' share.
+/// Constant arrivals: message `n` of the whole run is due at `start + n / rate`, and publisher `n %
+/// publishers` sends it. A thread handles its own publishers' share.
 #[derive(Debug)]
 pub(crate) struct Constant {
     interval_ns: f64,
@@ -162,7 +161,7 @@ pub(crate) struct Constant {
 }
 
 impl Constant {
-    /// The schedule of the thread that has the publishers `own`, of `publishers` in all.
+    /// The schedule of the thread with the publishers `own`, of `publishers` in all.
     fn new(per_second: f64, ramp: Ramp, publishers: u32, own: Vec<u32>) -> Self {
         Self {
             interval_ns: 1e9 / per_second,
@@ -180,13 +179,13 @@ impl Constant {
         self.ramp.stretch(number as f64 * self.interval_ns)
     }
 
-    /// The next message of this thread: when it is due after the start, and whose it is.
+    /// The next message of this thread: when it is due after the start, and its publisher.
     fn peek(&self) -> Option<(u64, u32)> {
         let publisher = *self.own.get(self.position)?;
         Some((self.due_ns(publisher, self.round), publisher))
     }
 
-    /// Goes on to the message after the next, and says whose the next was.
+    /// Advances past the next message, and returns its publisher.
     fn take(&mut self) -> Option<u32> {
         let publisher = *self.own.get(self.position)?;
         self.position += 1;
@@ -198,8 +197,8 @@ impl Constant {
     }
 }
 
-/// Arrivals as if by chance: each publisher is a Poisson process of its own, all together are one
-/// with the sum of their rates.
+/// Poisson arrivals: each publisher is a Poisson process of its own, and together they are one with
+/// the sum of their rates.
 #[derive(Debug)]
 pub(crate) struct Poisson {
     mean_ns: f64,
@@ -215,7 +214,7 @@ struct Process {
     random: Pcg64Mcg,
     /// When the next message would be due without a ramp.
     at_ns: f64,
-    /// What came due and was not sent.
+    /// Messages that were due but not sent.
     pending: VecDeque<u64>,
 }
 
@@ -236,7 +235,7 @@ impl Poisson {
             processes: HashMap::with_capacity(own.len()),
         };
         for publisher in own {
-            // A generator of its own, so that the number of threads changes nothing.
+            // Each publisher has its own generator, so that the number of threads changes nothing.
             let state = (u128::from(seed) << 64) | u128::from(*publisher);
             let mut process = Process {
                 random: Pcg64Mcg::new(state.wrapping_mul(STATE_FACTOR)),
@@ -278,7 +277,7 @@ mod tests {
     use crate::plan::Expect;
     use crate::plan::tests::relay;
 
-    /// What is due in the first tenth of a second, of all threads together.
+    /// The messages due in the first tenth of a second, of all threads together.
     fn due(relay: &Relay, seed: u64, threads: u32) -> Vec<(u64, u32)> {
         let mut due = Vec::new();
         for thread in 0..threads {
@@ -315,11 +314,11 @@ mod tests {
         let one = due(&relay, 7, 1);
         assert_eq!(one, due(&relay, 7, 3));
         assert_ne!(one, due(&relay, 8, 1));
-        // A tenth of a second of 1,000 a second: 100, and ten of them are one deviation.
+        // A tenth of a second at 1,000 a second has 100 messages, with a standard deviation of ten.
         assert!((50..150).contains(&one.len()), "{}", one.len());
         let gaps: Vec<_> = one.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
         let short = gaps.iter().filter(|gap| **gap < 500_000).count();
-        // 39 % of the gaps are shorter than half of the mean; evenly spaced ones never are.
+        // 39 % of the gaps are shorter than half of the mean; with even spacing none are.
         assert!(short > one.len() / 5, "{gaps:?}");
     }
 
@@ -341,7 +340,7 @@ mod tests {
     fn over_a_ramp_the_rate_rises_in_proportion() {
         for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
             let due = due(&of(arrivals, 100), 3, 1);
-            // Half of a tenth of a second's 100, three quarters of it in the second half.
+            // Half of the 100 messages, three quarters of them in the second half.
             let early = due.iter().filter(|one| one.0 < 50_000_000).count();
             assert!((25..85).contains(&due.len()), "{due:?}");
             assert!(early * 2 < due.len(), "{early} of {}", due.len());

@@ -1,4 +1,4 @@
-//! Runs two plans in pairs, in an order that is drawn by lot for each pair.
+//! Runs two plans in pairs, in an order drawn by lot for each pair.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use crate::run::run;
 use crate::snapshot::{Snapshot, Turn};
 use crate::stats;
 
-/// Pairs under way.
+/// A comparison in progress.
 struct Course<'a> {
     plan: &'a Pairs,
     interrupt: &'a AtomicBool,
@@ -21,7 +21,7 @@ struct Course<'a> {
     tally: Tally,
 }
 
-/// Runs all pairs, or until `interrupt` is set: then it still reports, and decides nothing.
+/// Runs all pairs, or until `interrupt` is set: then it still reports, but without a verdict.
 ///
 /// `observe` is called four times a second on this thread, see [`Snapshot`].
 ///
@@ -47,23 +47,21 @@ pub fn run_pairs(
             None => break,
         }
     }
-    let head = course
-        .head
-        .ok_or_else(|| RunError::new("nothing was run"))?;
+    let head = course.head.ok_or_else(|| RunError::new("nothing ran"))?;
     let urls = [&plan.a.target.url[..], &plan.b.target.url];
     let tolerance = plan.tolerance;
     Ok(PairsReport::of(head, urls, pairs, tolerance, course.tally))
 }
 
 impl Course<'_> {
-    /// A pair that is void says nothing about either side, so its place in the order is free.
-    /// `None` where there are too many of these, or at an early end.
+    /// A void pair says nothing about either side, so the order of its replacement is free. `None`
+    /// after too many void pairs, or if the run ended early.
     fn valid_pair(&mut self, is_b_first: bool) -> Result<Option<Pair>, RunError> {
         loop {
             let Some(pair) = self.pair(is_b_first)? else {
                 let caveat = match self.tally.gone {
-                    Some(Side::A) => "A went away",
-                    Some(Side::B) => "B went away",
+                    Some(Side::A) => "A is gone",
+                    Some(Side::B) => "B is gone",
                     None => "ended early",
                 };
                 self.tally.caveats.push(caveat.to_owned());
@@ -82,7 +80,7 @@ impl Course<'_> {
         }
     }
 
-    /// `None` where it came to an early end.
+    /// `None` if the run ended early.
     fn pair(&mut self, is_b_first: bool) -> Result<Option<Pair>, RunError> {
         let (first, other) = match is_b_first {
             true => (Side::B, Side::A),
@@ -116,7 +114,7 @@ impl Course<'_> {
             });
         })?;
         let Report::Relay(report) = report else {
-            return Err(RunError::new("handshakes are not compared"));
+            return Err(RunError::new("reports of handshakes cannot be compared"));
         };
         self.head.get_or_insert_with(|| report.head.clone());
         self.tally.wrong_deliveries[side as usize] += report.wrong_deliveries();

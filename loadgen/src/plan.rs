@@ -1,5 +1,4 @@
-//! What a run is going to do, checked: nothing in here fails later for a reason that was known
-//! before.
+//! The checked plan of a run: it does not fail later for a reason that could be known before.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -20,7 +19,7 @@ pub use crate::error::PlanError;
 pub struct Plan {
     /// Name of the scenario, for the report.
     pub scenario: String,
-    /// What the user calls this run, for the report.
+    /// The user's name for this run, for the report.
     pub label: Option<String>,
     /// Where to connect.
     pub target: Target,
@@ -32,65 +31,65 @@ pub struct Plan {
     pub threads: u32,
     /// How these threads are scheduled.
     pub priority: Priority,
-    /// A connection that is not upgraded after this time fails the run.
+    /// A connection that is not upgraded within this time fails the run.
     pub connect_timeout: Duration,
     /// Payload bytes of every message.
     pub size: usize,
-    /// What a message looks like.
+    /// The form of a message.
     pub form: Form,
     /// Seed of payloads and mask.
     pub seed: u64,
-    /// Messages go in through this API instead of through the clients' connections.
+    /// Messages go in through this API instead of the clients' connections.
     pub push: Option<Push>,
     /// The relay's metrics, scraped before and after.
     pub metrics_url: Option<String>,
     /// Addresses that the connections come from in turn; empty: the system chooses.
     pub source_ips: Vec<IpAddr>,
-    /// Ends the run early when one of them holds.
+    /// Ends the run early if one of them holds.
     pub abort_if: Vec<Condition>,
     /// How many runs, and at which rates.
     pub series: Series,
     /// An earlier run to compare with.
     pub baseline: Option<Box<RelayReport>>,
-    /// By how much a figure may differ from the earlier one and still be the same: 0.05 is 5 %.
+    /// A difference up to this share counts as no change: 0.05 is 5 %.
     pub tolerance: f64,
-    /// What to do with the connections.
+    /// The kind of run.
     pub work: Work,
 }
 
 /// A checked plan for two servers under the same load.
 #[derive(Clone, Debug)]
 pub struct Pairs {
-    /// For the server that is compared with.
+    /// For the server to compare with.
     pub a: Plan,
-    /// For the server that is judged.
+    /// For the server to judge.
     pub b: Plan,
     /// Pairs of runs.
     pub count: u32,
-    /// By how much a figure may differ and still be the same: 0.05 is 5 %.
+    /// A difference up to this share counts as no change: 0.05 is 5 %.
     pub tolerance: f64,
 }
 
 /// How many runs.
 #[derive(Clone, Debug)]
 pub enum Series {
-    /// One.
+    /// One run.
     Once,
-    /// The same so many times.
+    /// The same run this many times.
     Repeat(u32),
-    /// At several rates.
+    /// One run at each of several rates.
     Walk(Rates),
 }
 
 /// The rates of a walk, in messages a second.
 #[derive(Clone, Debug)]
 pub struct Rates {
-    /// These, in this order; where there are none they are searched from `first` on: doubled until
-    /// one fails in two of three runs, then halved in between.
+    /// These, in this order. If empty, the rates are searched from `first` on: doubled until one
+    /// fails in two of three runs, then halved in between.
     pub listed: Vec<f64>,
-    /// Where a search begins.
+    /// The first rate of a search.
     pub first: f64,
-    /// What a step has to meet.
+    /// The conditions that a step must meet.
     pub target: Vec<Condition>,
 }
 
@@ -105,36 +104,36 @@ pub enum Work {
 
 /// Publish and receive.
 ///
-/// Clients are numbered by what they do: those that read all the time, of which the first publish;
-/// slow readers; those that come and go; those that never read. Where messages go in over HTTP, the
+/// Clients are numbered by kind: those that read all the time, of which the first ones publish;
+/// slow readers; those that reconnect; those that never read. If messages go in over HTTP, the
 /// connections that push them come last, and no client publishes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Relay {
-    /// Connections of clients, slow, churning and stalled ones included.
+    /// Connections of clients, including slow, churning and stalled ones.
     pub clients: u32,
-    /// So many clients read no faster than [`slow_bytes_per_second`](Self::slow_bytes_per_second).
+    /// Clients that read no faster than [`slow_bytes_per_second`](Self::slow_bytes_per_second).
     pub slow: u32,
-    /// What a slow reader takes.
+    /// The rate of a slow reader.
     pub slow_bytes_per_second: u32,
-    /// So many clients are replaced by new ones now and then.
+    /// Clients that are replaced by new ones now and then.
     pub churning: u32,
-    /// When they are, where there are any.
+    /// When they are replaced; `None` if there are none.
     pub churn: Option<Churn>,
-    /// So many clients never read.
+    /// Clients that never read.
     pub stalled: u32,
-    /// So many publish.
+    /// Clients that publish.
     pub publishers: u32,
-    /// Messages go in by connections of their own, over HTTP unless they are Nostr events.
+    /// Messages go in by connections of their own: over HTTP, unless they are Nostr events.
     pub is_pushed: bool,
     /// When messages are sent.
     pub pace: Pace,
-    /// Messages are Nostr events; where clients subscribe to them, others publish them.
+    /// Messages are Nostr events; if clients subscribe to them, others publish them.
     pub nostr: Option<Nostr>,
-    /// Who gets a message.
+    /// The receivers of a message.
     pub expect: Expect,
     /// Rooms that the clients are spread over, in turn.
     pub rooms: u32,
-    /// Before the warm-up the rate rises from nothing for this long.
+    /// Before the warm-up the rate rises from zero over this time.
     pub ramp: Duration,
     /// Load before the measurement, at the full rate.
     pub warmup: Duration,
@@ -145,9 +144,9 @@ pub struct Relay {
 /// Events and subscriptions of a Nostr relay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Nostr {
-    /// Subscriptions of each client; 0: the clients publish.
+    /// Subscriptions of each client; 0 means that the clients publish.
     pub subscriptions: u32,
-    /// What they ask for.
+    /// The filters that they ask for.
     pub filters: Filters,
     /// Keys that sign events.
     pub keys: u32,
@@ -157,10 +156,10 @@ pub struct Nostr {
     pub events: u32,
 }
 
-/// What Nostr subscriptions ask for.
+/// Kinds of filters of Nostr subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Filters {
-    /// A third of the next three each.
+    /// A third each of the next three.
     Mixed,
     /// One or two kinds of four.
     Kinds,
@@ -180,29 +179,29 @@ impl Filters {
     }
 }
 
-/// When clients that come and go are replaced.
+/// When clients that reconnect are replaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Churn {
-    /// One after the other, so many a second all together.
+    /// One after the other, at this rate for all of them together.
     Steady {
         /// Connections a second.
         per_second: f64,
     },
-    /// All of them at once, as when a network fails or a server restarts.
+    /// All at once, as when a network fails or a server restarts.
     Storms {
-        /// From one time to the next.
+        /// From one storm to the next.
         every: Duration,
     },
 }
 
-/// Who of a room gets a message.
+/// The members of a room that get a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Expect {
     /// Everybody.
     All,
     /// Everybody but its publisher.
     Others,
-    /// Its publisher alone.
+    /// Only its publisher.
     #[value(name = "self")]
     Own,
     /// Nobody: only the sending is measured.
@@ -221,7 +220,7 @@ impl Expect {
     }
 }
 
-/// What a connection is there for.
+/// The task of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Reads all the time; may publish.
@@ -234,7 +233,7 @@ pub(crate) enum Role {
     Stalled,
     /// Pushes messages over HTTP.
     Pusher,
-    /// Publishes over a WebSocket of its own, and gets nothing but answers.
+    /// Publishes over a WebSocket of its own, and receives only answers.
     Publisher,
 }
 
@@ -251,12 +250,12 @@ impl Relay {
         Self { pace, ..*self }
     }
 
-    /// Clients that read all the time: what they get is checked in full.
+    /// Clients that read all the time: their deliveries are checked in full.
     pub(crate) fn full(&self) -> u32 {
         self.clients - self.slow - self.churning - self.stalled
     }
 
-    /// Many connections are dropped at once, with time left to recover from it.
+    /// Whether many connections are dropped at once, with time left to recover.
     pub(crate) fn has_storms(&self) -> bool {
         let time = self.ramp + self.warmup + self.duration;
         matches!(self.churn, Some(Churn::Storms { every }) if 2 * every <= time)
@@ -267,7 +266,7 @@ impl Relay {
         self.clients + if self.is_pushed { self.publishers } else { 0 }
     }
 
-    /// What connection number `index` does.
+    /// The role of connection number `index`.
     pub(crate) fn role(&self, index: u32) -> Role {
         let slow_from = self.full();
         let churning_from = slow_from + self.slow;
@@ -290,7 +289,7 @@ impl Relay {
         }
     }
 
-    /// Which publisher connection number `index` is.
+    /// The publisher's number of connection number `index`.
     pub(crate) fn publisher_at(&self, index: u32) -> Option<u32> {
         match self.is_pushed {
             true => index.checked_sub(self.clients),
@@ -352,30 +351,30 @@ pub enum Pace {
         /// How far apart.
         arrivals: Arrivals,
     },
-    /// Whenever fewer than `window` messages of a publisher are under way.
+    /// Whenever fewer than `window` messages of a publisher are in flight.
     Closed {
-        /// Messages of one publisher under way.
+        /// Messages of one publisher in flight.
         window: u32,
     },
 }
 
-/// How the threads that load are scheduled.
+/// Scheduling of the generator's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Priority {
     /// Real-time in an open loop, if the system permits it.
     Auto,
     /// Real-time, or the run fails.
     Realtime,
-    /// As every other thread.
+    /// Normal, like every other thread.
     Normal,
 }
 
-/// How far apart messages are due in an open loop.
+/// Spacing of messages in an open loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
     /// Evenly.
     Constant,
-    /// As if by chance: the times between two messages of a publisher are exponentially
+    /// A Poisson process: the times between two messages of a publisher are exponentially
     /// distributed, and the seed repeats them.
     Poisson,
 }
@@ -390,7 +389,7 @@ impl Arrivals {
     }
 }
 
-/// A URL, taken apart.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// As it was given.
@@ -404,13 +403,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes a `ws://` or `wss://` URL apart.
+    /// Parses a `ws://` or `wss://` URL.
     ///
     /// # Errors
     /// Not a URL, another scheme, or no host.
     pub fn parse(url: &str) -> Result<Self, PlanError> {
         let bad = |why: &str| PlanError::new(format!("--url {url}: {why}"));
-        // Braces are not allowed in a URI; a marker that is stands in for them.
+        // Braces are not allowed in a URI, so a valid marker stands in for them.
         let uri: Uri = url
             .replace("{i}", CLIENT_MARK)
             .replace("{room}", ROOM_MARK)
@@ -438,7 +437,7 @@ impl Target {
         })
     }
 
-    /// The same with another path, where it has none.
+    /// Replaces the path if the URL has none.
     pub(crate) fn or_path(mut self, path: Option<&str>) -> Self {
         if self.path == "/"
             && let Some(path) = path
@@ -449,7 +448,7 @@ impl Target {
         self
     }
 
-    /// The address to connect to; an IPv4 one where the host has both.
+    /// The address to connect to; an IPv4 one if the host has both.
     ///
     /// # Errors
     /// The name does not resolve.

@@ -1,4 +1,4 @@
-//! The scheduling of the threads that load: before everything else on the machine, if the system
+//! Scheduling of the generator's threads: before everything else on the machine, if the system
 //! permits it.
 
 use thread_priority::unix::{
@@ -10,8 +10,8 @@ use thread_priority::{Error, ThreadPriority};
 use crate::plan::{Pace, Priority, Relay};
 
 impl Priority {
-    /// Whether threads with this load ask for real-time scheduling. In a closed loop that would
-    /// wake the thread for single deliveries, and few clients would reach less throughput.
+    /// Whether threads with this load ask for real-time scheduling. In a closed loop it would wake
+    /// the thread for single deliveries, which lowers the throughput of few clients.
     pub(crate) fn asks(self, relay: &Relay) -> bool {
         match self {
             Self::Auto => relay.publishers > 0 && matches!(relay.pace, Pace::Open { .. }),
@@ -22,11 +22,11 @@ impl Priority {
 }
 
 /// Puts the thread that calls into `SCHED_RR` at its lowest priority (`sched(7)`), in front of all
-/// threads with normal scheduling. It has to sleep: while it runs, they do not.
+/// threads with normal scheduling. The thread must sleep regularly: while it runs, they do not.
 ///
 /// # Errors
-/// The system does not permit it: it takes `CAP_SYS_NICE` or a limit of real-time priority
-/// (`ulimit -r`) of at least 1.
+/// The system does not permit it: it needs `CAP_SYS_NICE` or a limit of real-time priority (`ulimit
+/// -r`) of at least 1.
 pub(crate) fn become_realtime() -> Result<(), String> {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).map_err(

@@ -1,6 +1,6 @@
-//! Messages that go in over HTTP: requests to a push API, its answers, and what its clients get.
+//! Messages that go in over HTTP: requests to a push API, its answers, and its messages to clients.
 //!
-//! The connections that push are kept alive, and requests follow each other without waiting for the
+//! The connections that push are kept alive, and requests are pipelined without waiting for
 //! answers. The payload is the `subject`, which the API passes on byte for byte.
 
 use std::io::Write;
@@ -16,16 +16,16 @@ pub struct Push {
     pub key: Option<String>,
 }
 
-/// Bytes of a message around its subject, at most.
+/// The most bytes of a message around its subject.
 pub(crate) const AROUND_BYTES_MAX: usize = 1024;
-/// The answer to one request has no more than this.
+/// The most bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 64;
 
 const BODY_HEAD: &str = "{\"event_name\":\"load\",\"subject\":";
 const SUBJECT: &[u8] = b"\"subject\":";
 
-/// Appends a request that pushes one message, to everybody or to one room.
+/// Appends a request that pushes one message to everybody or to one room.
 pub(crate) fn append_request(
     out: &mut Vec<u8>,
     push: &Push,
@@ -63,10 +63,10 @@ pub(crate) fn subject_of(message: &[u8], payload_bytes: usize) -> Option<&[u8]> 
     Some(&message[from..message.len().min(from + payload_bytes)])
 }
 
-/// Reads whole answers. Gives back how many there were, all of them good, and their bytes.
+/// Parses complete answers. Returns their number, if all are successful, and their bytes.
 ///
 /// # Errors
-/// An answer that is none, or refuses a message.
+/// An invalid answer, or one that refuses a message.
 pub(crate) fn answers(bytes: &[u8]) -> Result<(u32, usize), String> {
     let (mut count, mut at) = (0, 0);
     while let Some(taken) = answer(&bytes[at..])? {
@@ -76,7 +76,7 @@ pub(crate) fn answers(bytes: &[u8]) -> Result<(u32, usize), String> {
     Ok((count, at))
 }
 
-/// Bytes of the first answer; `None` while it is not whole.
+/// Bytes of the first answer; `None` until it is complete.
 fn answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,24 +1,24 @@
-//! What happens to the frames of one read: verification, latency, replies.
+//! Handles the frames of one read: verification, latency, replies.
 
 use tungstenite::protocol::frame::coding::{Control, Data};
 
 use crate::check::{Counts, Receiver};
 use crate::client::{Client, Credit};
 use crate::control::Shared;
+use crate::first_last::{Joint, Spread};
 use crate::frames::{Fragments, FrameError, Incoming, Walk, append_control};
 use crate::inflate::Inflater;
 use crate::interval::Interval;
 use crate::measures::{Burst, Measures, Moment};
 use crate::plan::Role;
 use crate::push;
-use crate::spread::{Joint, Spread};
 use crate::stamp::{Payloads, Reading};
 
-/// A message of fragments may be larger than what was sent by this much, so that a server's own
+/// A fragmented message may exceed the size that was sent by this much, so that a server's own
 /// messages pass.
 const FOREIGN_BYTES_MAX: usize = 64 << 10;
 
-/// One thread's sums over all its receivers, and what they share.
+/// One thread's sums over all its receivers, and their shared state.
 #[derive(Debug)]
 pub(crate) struct Tally {
     inflater: Inflater,
@@ -26,7 +26,7 @@ pub(crate) struct Tally {
     pub(crate) compressed: u64,
     /// First arrivals at clients that read all the time, in both phases.
     pub(crate) arrivals: u64,
-    /// Messages of this run at any client, whatever was wrong with them.
+    /// Messages of this run at any client, faulty ones included.
     pub(crate) seen: u64,
     pub(crate) measures: Measures,
     pub(crate) spread: Spread,
@@ -52,7 +52,7 @@ fn message_bytes_max(payloads: &Payloads) -> usize {
     (payloads.size() + push::AROUND_BYTES_MAX).max(FOREIGN_BYTES_MAX)
 }
 
-/// What to look for in the frames of a run.
+/// The parameters for the frames of a run.
 pub(crate) fn walk_of(payloads: &Payloads, allows_compressed: bool) -> Walk<'_> {
     Walk {
         expected_head: payloads.expected_head(),
@@ -62,16 +62,16 @@ pub(crate) fn walk_of(payloads: &Payloads, allows_compressed: bool) -> Walk<'_> 
     }
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// Bytes of whole frames; more than there were where a large one is still to come.
+    /// Bytes of whole frames; exceeds the buffer if the rest of a large frame is still to come.
     pub(crate) bytes: usize,
-    /// Messages that completed for the publisher that this client credits.
+    /// Completed messages of the publisher that this client credits.
     pub(crate) credits: u32,
     /// Frames to send back.
     pub(crate) replies: Vec<u8>,
-    /// The server said goodbye, with this code and reason.
+    /// The server sent a Close with this code and reason.
     pub(crate) closed: Option<(u16, String)>,
 }
 
@@ -80,17 +80,17 @@ pub(crate) struct Arrivals<'a> {
     receiver: &'a mut Receiver,
     fragments: &'a mut Option<Fragments>,
     deflate: bool,
-    /// What it gets counts: it reads all the time.
+    /// Its deliveries count: it reads all the time.
     is_full: bool,
     credit: Option<Credit>,
     payloads: &'a Payloads,
-    /// Payloads come wrapped by a push API.
+    /// Payloads are wrapped by a push API.
     is_pushed: bool,
     joint: Option<&'a Joint>,
     publishers: u32,
     moment: Moment,
     measuring: bool,
-    /// Measured messages in a row.
+    /// Consecutive measured messages.
     burst: Burst,
 }
 
@@ -118,10 +118,10 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Takes all whole frames of `bytes`.
+    /// Handles all whole frames of `bytes`.
     ///
     /// # Errors
-    /// What the server did that a server must not do.
+    /// The offence of the server.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],
@@ -175,7 +175,7 @@ impl<'a> Arrivals<'a> {
         offence.map_or(Ok(taken), Err)
     }
 
-    /// Adds up what one read has changed.
+    /// Adds the changes of one read to the totals.
     fn note_progress(&mut self, before: &[Counts; 2], tally: &mut Tally, interval: &mut Interval) {
         let after = self.receiver.counts;
         let [warmup, measured] =
@@ -257,7 +257,7 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Whether a data frame may come now (RFC 6455 §5.4).
+    /// Checks that a data frame may come now (RFC 6455 §5.4).
     fn follows(&self, kind: Data) -> Result<(), FrameError> {
         match (kind == Data::Continue, self.fragments.is_some()) {
             (true, false) => Err(FrameError::Unbegun),
@@ -266,7 +266,7 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// A frame that nobody of this run has sent. What belongs to it is not kept.
+    /// A frame that this run did not send; its message is not kept.
     fn large(&mut self, is_final: bool) {
         if is_final {
             *self.fragments = None;
@@ -281,8 +281,8 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Data frames that do not look like ours: compressed, other lengths, the other opcode,
-    /// fragments. `None`: the message is not whole yet.
+    /// Handles data frames that do not look like ours: compressed, another length, the other
+    /// opcode, fragments. `None`: the message is not complete yet.
     fn assemble(
         &mut self,
         kind: Data,

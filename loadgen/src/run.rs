@@ -89,7 +89,7 @@ fn run_relay(
     Coordinator::start(plan, shared, relay, turn, observe)?.run(interrupt)
 }
 
-/// What some condition of `--abort-if` says about a whole run.
+/// The condition of `--abort-if` that holds for the whole run, if one does.
 fn aborted_at_end(plan: &Plan, report: &RelayReport) -> Option<Aborted> {
     plan.abort_if.iter().find_map(|condition| {
         let (holds, observed) = condition.check(report);
@@ -108,22 +108,22 @@ fn rate_of(relay: &Relay) -> Option<f64> {
     }
 }
 
-/// After this run there is no other.
+/// Whether this is the last run.
 fn is_over(report: &RelayReport, interrupt: &AtomicBool) -> bool {
     report.aborted.is_some() || report.is_gone() || interrupt.load(Ordering::Relaxed)
 }
 
-/// Run `number` of several came to nothing.
+/// The finding that run `number` of several failed.
 fn not_run(number: u32, error: &RunError) -> Finding {
     Finding {
         kind: FindingKind::NotRun,
         culprit: Culprit::Relay,
-        text: format!("run {number} and later ones came to nothing: {error}"),
+        text: format!("run {number} and later ones failed: {error}"),
         at_ms: None,
     }
 }
 
-/// The same run several times. An interrupt or a condition of `--abort-if` ends them all.
+/// The same run several times. An interrupt or a condition of `--abort-if` ends all of them.
 fn repeat(
     plan: &Plan,
     relay: Relay,
@@ -141,7 +141,7 @@ fn repeat(
         match run_relay(plan, relay, Some(turn), interrupt, observe) {
             Ok(report) => reports.push(report),
             Err(error) => {
-                // What was found so far is not thrown away.
+                // Keep the results so far.
                 let last: &mut RelayReport = reports.last_mut().ok_or_else(|| error.clone())?;
                 last.findings.push(not_run(number, &error));
                 last.right = false;
@@ -152,7 +152,7 @@ fn repeat(
             break;
         }
     }
-    RelayReport::of_repeats(reports).ok_or_else(|| RunError::new("nothing was run"))
+    RelayReport::of_repeats(reports).ok_or_else(|| RunError::new("nothing ran"))
 }
 
 /// A walk over rates.
@@ -182,7 +182,7 @@ fn run_search(
         };
         let is_over = is_over(&report, interrupt);
         if report.is_gone() {
-            // The report that is given back may be that of another step.
+            // The report that is returned may be that of another step.
             ends.extend(report.findings.iter().map(|finding| Finding {
                 text: format!("at {rate:.0} messages/s: {}", finding.text),
                 ..finding.clone()
@@ -195,7 +195,7 @@ fn run_search(
     }
     let mut report = search
         .finish()
-        .ok_or_else(|| RunError::new("nothing was run"))?;
+        .ok_or_else(|| RunError::new("nothing ran"))?;
     report.right &= ends.is_empty();
     report.findings.extend(ends);
     Ok(report)

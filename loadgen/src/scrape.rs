@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::report::{Culprit, Finding, FindingKind, Part, Quantiles, RelayReport, Server};
 
 const PATIENCE: Duration = Duration::from_secs(3);
-/// More than any relay has to say.
+/// More than any relay reports.
 const BYTES_MAX: u64 = 16 << 20;
 
 const CPU: &str = "process_cpu_seconds_total";
@@ -24,10 +24,10 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Asks `url`.
+    /// Fetches the metrics from `url`.
     ///
     /// # Errors
-    /// No answer within three seconds, or one that is no success.
+    /// No answer within three seconds, or one that is not a success.
     pub(crate) fn of(url: &str) -> Result<Self, String> {
         let bad = |error: ureq::Error| format!("--metrics-url {url}: {error}");
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE));
@@ -50,7 +50,7 @@ impl Scrape {
                 }
                 continue;
             }
-            // A label's value may hold blanks: the name ends with its brace.
+            // A label's value may contain blanks: the name ends with its brace.
             let end = line.rfind('}').map(|at| at + 1).or_else(|| line.find(' '));
             let Some((name, rest)) = end
                 .filter(|_| !line.starts_with('#'))
@@ -87,13 +87,13 @@ pub(crate) struct Scrapes {
     pub(crate) before: Option<Scrape>,
     /// At its end.
     pub(crate) at_end: Option<Result<Scrape, String>>,
-    /// When the last delivery was in.
+    /// When the last delivery had arrived.
     pub(crate) after: Option<Result<Scrape, String>>,
 }
 
 impl Scrapes {
-    /// Puts into `report` what `url` said. A server that says nothing at the end is a finding, and
-    /// costs no more than its own part of the report.
+    /// Adds the metrics of `url` to `report`. A server that does not answer at the end becomes a
+    /// finding, and affects only its own part of the report.
     pub(crate) fn tell(self, url: &str, report: &mut RelayReport) {
         let (Some(before), Some(at_end), Some(after)) = (self.before, self.at_end, self.after)
         else {
@@ -110,7 +110,7 @@ impl Scrapes {
                 at_ms: None,
             });
         }
-        // Either of the two will do for the whole.
+        // Either of the two can stand for both.
         let (at_end, after) = (at_end.ok(), after.ok());
         if let Some(last) = after.as_ref().or(at_end.as_ref()) {
             let window = at_end.as_ref().unwrap_or(last);
@@ -126,8 +126,8 @@ fn family(key: &str) -> &str {
 }
 
 impl Server {
-    /// What happened between two scrapes of `url`, around the run that `report` tells of; its
-    /// measured time ended with that of `at_end`.
+    /// The changes between two scrapes of `url`, around the run of `report`; its measured time
+    /// ended with that of `at_end`.
     fn between(
         url: &str,
         before: &Scrape,
@@ -179,7 +179,7 @@ fn buckets(before: &Scrape, after: &Scrape) -> Option<Quantiles> {
         else {
             continue;
         };
-        // `+Inf` is read as such; the largest finite bound stands for it below.
+        // `+Inf` parses as a number; the largest finite bound replaces it below.
         let bound_ns = bound
             .parse::<f64>()
             .map_or(u64::MAX, |bound| (bound * 1e9).round() as u64);
@@ -216,7 +216,7 @@ fn buckets(before: &Scrape, after: &Scrape) -> Option<Quantiles> {
     })
 }
 
-/// Splits the mean way of a delivery.
+/// Splits the mean time of a delivery.
 fn parts(server_ns: f64, report: &RelayReport) -> Vec<Part> {
     let all_ns = report.latency_ns.mean;
     if report.latency_ns.count == 0 || all_ns <= 0.0 {

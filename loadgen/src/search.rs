@@ -1,34 +1,35 @@
-//! A walk over rates: which one is next, and where the knee is. Runs nothing itself.
+//! A walk over rates: chooses the next rate, and finds the knee. It runs nothing itself.
 //!
-//! A search has two parts. The first one finds the region of the knee by few runs, so it is easily
-//! misled, to the good above all: of many rates that are tried near the knee, the highest that was
-//! lucky stands out. The second one therefore takes fresh runs at that rate, and goes down until
-//! one rate met the target in each of them. What is named as the knee is such a rate alone.
+//! A search has two parts. The first part finds the region of the knee with few runs, so it is
+//! easily misled, usually upward: of many rates tried near the knee, the highest that was lucky
+//! stands out. The second part therefore takes fresh runs at that rate, and goes down until one
+//! rate met the target in each of them. Only such a rate is reported as the knee.
 
 use crate::condition::Condition;
 use crate::plan::Rates;
 use crate::report::{Bound, RelayReport, Step, Summary, Walk};
 
-/// Steps before the confirmation, at most.
+/// The most steps before the confirmation.
 const STEPS_MAX: usize = 100;
-/// A rate has failed when it failed so many times: a machine hiccups.
+/// A rate has failed after this many failures: one may be a hiccup of the machine.
 const FAILURES: u32 = 2;
-/// Below a rate that failed, a rate has met the target when it did so many times.
+/// Below a rate that failed, a rate must meet the target this many times.
 const SUCCESSES: u32 = 2;
-/// A search ends when the lowest rate that failed is so near to the highest that met the target.
+/// A search ends when the lowest rate that failed is within this factor of the highest that met the
+/// target.
 const NEAR: f64 = 1.05;
-/// Fresh runs that confirm a rate, if all of them meet the target. A rate at which four runs of
-/// five do passes them in one case of six.
+/// Fresh runs that must all meet the target to confirm a rate. A rate at which four runs of five do
+/// passes them in one case of six.
 const CONFIRMATIONS: u32 = 8;
-/// From a rate that was not confirmed to the next one that is to be.
+/// Factor from a rate that was not confirmed down to the next candidate.
 const DOWN: f64 = 1.1;
-/// Rates that are to be confirmed, one after the other, at most.
+/// The most rates that are tried for confirmation, one after the other.
 const CANDIDATES_MAX: u32 = 20;
-/// It goes neither below nor above these, in messages a second.
+/// Bounds of the search, in messages a second.
 const RATE_MIN: f64 = 1.0;
 const RATE_MAX: f64 = 1e8;
 
-/// A walk under way.
+/// A walk in progress.
 pub(crate) struct Search {
     rates: Rates,
     steps: Vec<Step>,
@@ -36,41 +37,41 @@ pub(crate) struct Search {
     met: Option<f64>,
     /// The lowest rate that failed.
     failed: Option<f64>,
-    /// What kept that rate from meeting the target.
+    /// Why that rate missed the target.
     bound: Bound,
     tries: Tries,
     part: Part,
-    /// The report to give back in the end.
+    /// The report to return in the end.
     best: Option<RelayReport>,
 }
 
-/// What the walk is doing.
+/// The part that a walk is in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Part {
-    /// Narrowing the knee down, or walking over the rates that were listed.
+    /// Narrowing the knee down, or walking over the listed rates.
     Narrowing,
-    /// Confirming this rate, so many runs of which met the target, as the `nth` one.
+    /// Confirming this rate, the `nth` candidate; `met` of its runs met the target so far.
     Confirming { rate: f64, met: u32, nth: u32 },
-    /// This rate was confirmed, or none was.
+    /// This rate was confirmed, or none.
     Confirmed(Option<f64>),
 }
 
-/// How the rate that is being tried went so far.
+/// The tries so far at the current rate.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tries {
     rate: Option<f64>,
     met: u32,
     missed: u32,
-    /// Of these, for the generator's sake.
+    /// Of these: because the generator was the bottleneck.
     held_back: u32,
 }
 
-/// How a step went.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Met,
     Missed,
-    /// Missed, and the generator was the bottleneck.
+    /// Missed the target, and the generator was the bottleneck.
     HeldBack,
 }
 
@@ -87,7 +88,8 @@ impl Tries {
         self.held_back += u32::from(outcome == Outcome::HeldBack);
     }
 
-    /// Why the rate failed. The relay's own failing counts, whatever the generator did otherwise.
+    /// Why the rate failed. The relay's own failures count, even if the generator was a bottleneck
+    /// too.
     fn bound(&self) -> Bound {
         match self.held_back == self.missed {
             true => Bound::Generator,
@@ -110,7 +112,7 @@ impl Search {
         }
     }
 
-    /// How many steps there are; `None` where that depends.
+    /// The number of steps; `None` if it depends on their results.
     pub(crate) fn count(&self) -> Option<u32> {
         match self.rates.listed.len() {
             0 => None,
@@ -119,7 +121,7 @@ impl Search {
         }
     }
 
-    /// Rates that are only walked over have no knee that needs to be confirmed.
+    /// A list of rates without a target has no knee to confirm.
     fn confirms(&self) -> bool {
         self.rates.listed.is_empty() || !self.rates.target.is_empty()
     }
@@ -150,7 +152,7 @@ impl Search {
         }
     }
 
-    /// A step is over.
+    /// Records the report of a finished step.
     pub(crate) fn took(&mut self, report: RelayReport) {
         let summary = Summary::of(&report);
         let rate = summary.rate.unwrap_or(0.0);
@@ -171,7 +173,7 @@ impl Search {
         }
     }
 
-    /// Takes note of how a step went. True where it is the best so far.
+    /// Records the result of a step. True if it is the best so far.
     fn judge(&mut self, rate: f64, outcome: Outcome) -> bool {
         match self.part {
             Part::Narrowing => {
@@ -193,7 +195,7 @@ impl Search {
         let is_listed = !self.rates.listed.is_empty();
         self.tries.add(rate, outcome);
         let tries = self.tries;
-        // On the way up a rate that was lucky is found out by the next ones.
+        // On the way up, the next rates expose one that was lucky.
         let successes = match self.failed {
             Some(_) if !is_listed => SUCCESSES,
             _ => 1,
@@ -210,7 +212,7 @@ impl Search {
             return is_best;
         }
         self.fail(rate, tries.bound());
-        // A higher rate that met its target by luck is no knee.
+        // A higher rate that met its target by luck is not a knee.
         self.met = self.met.filter(|met| *met < rate);
         false
     }
@@ -241,7 +243,7 @@ impl Search {
         self.part = self.candidate(self.lower(rate), nth + 1);
     }
 
-    /// What to confirm if this rate was not.
+    /// The next candidate if this rate was not confirmed.
     fn lower(&self, rate: f64) -> Option<f64> {
         if self.rates.listed.is_empty() {
             return Some(rate / DOWN).filter(|rate| *rate >= RATE_MIN);
@@ -269,8 +271,8 @@ impl Search {
         if !report.right {
             reasons.push("deliveries were wrong".to_owned());
         }
-        // A generator that is late makes the latency longer and never shorter: a target that was
-        // met all the same was met.
+        // A late generator makes the latency longer and never shorter: a target that was met in
+        // spite of it was met.
         let is_met_anyway =
             reasons.is_empty() && report.unsent == 0 && !self.rates.target.is_empty();
         if !report.valid && !is_met_anyway {
@@ -342,13 +344,13 @@ mod tests {
         }
     }
 
-    /// Runs to the end; gives back the knee and the number of steps.
+    /// Runs to the end; returns the knee and the number of steps.
     fn walk(search: &mut Search, mut run: impl FnMut(f64) -> Outcome) -> (Option<f64>, usize) {
         let mut count = 0;
         while let Some(rate) = search.next() {
             count += 1;
             assert!(count <= STEPS_MAX + (CANDIDATES_MAX * CONFIRMATIONS) as usize);
-            // What bounds a search by its own length.
+            // Bounds a search by its own length.
             search.steps.push(Step::default());
             search.judge(rate, run(rate));
         }
@@ -387,7 +389,7 @@ mod tests {
         assert_eq!(search.bound(), Bound::Target);
     }
 
-    /// Of runs at 7,449 messages a second 95 % meet the target, of runs at 10,000 half.
+    /// The share of runs that meet the target: 95 % at 7,449 messages a second, half at 10,000.
     fn chance(rate: f64) -> f64 {
         1.0 / (1.0 + (rate / 10_000.0).powi(10))
     }

@@ -4,8 +4,8 @@
 //! frames with [`Payloads::append`]; a receiver gives a payload to [`Payloads::read`], which
 //! allocates nothing and copies nothing.
 //!
-//! The stamp is 40 bytes, little-endian, as it is in binary messages and in hexadecimal (80
-//! characters) in text messages; in JSON it is the value of the first names ([`book`]):
+//! The stamp is 40 bytes, little-endian; raw in binary messages and hexadecimal (80 characters) in
+//! text messages. In JSON it follows the opening ([`payload_json`]):
 //!
 //! | offset | what |
 //! |---|---|
@@ -20,16 +20,16 @@
 //! The body is a stretch of a template that the seed decides. Where it starts depends on the
 //! checksum, so that the body of another message is seen as damage; comparing it is one `memcmp`.
 //!
-//! What has the run id of another run is foreign, and so is what cannot be read and has neither
-//! nearly our run id nor one of our bodies. So a message of which less than the run id and no whole
-//! body came through is foreign, and lost.
+//! A message with another run id is foreign. An unreadable message is foreign too, unless it has
+//! nearly our run id or one of our bodies. So a message that arrives without most of its run id and
+//! without a whole body counts as foreign, and the original as lost.
 
 use std::ops::{Range, RangeInclusive};
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::book;
+use crate::payload_json;
 
 const MAGIC: [u8; 3] = *b"CLG";
 /// The magic as the lowest three bytes of a little-endian word.
@@ -38,30 +38,30 @@ const STAMP_WORDS: usize = 5;
 const STAMP_BYTES: usize = STAMP_WORDS * 8;
 /// Where the stamp has the run id.
 const RUN_ID: Range<usize> = 8..16;
-/// A run id with no more bits changed than this is still ours: those of two runs differ in 32 on
-/// average, and one pair in a thousand million in so few.
+/// An id with at most this many changed bits still counts as ours: the ids of two runs differ in 32
+/// bits on average, and one pair in a thousand million by so few.
 const RUN_ID_BITS_CHANGED_MAX: u32 = 8;
 
-/// What the time between due and sent is counted in: 32 bits of it are more than a minute.
+/// Unit of the time between due and sent: 32 bits of it hold more than a minute.
 const LATENESS_UNIT_NS: u64 = 16;
 
 /// The stamp in hexadecimal.
 const HEX_BYTES: usize = 2 * STAMP_BYTES;
 /// Largest payload, in bytes.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
-/// Largest payload in JSON, of which the template holds many.
+/// Largest payload in JSON; the template holds many of them.
 const JSON_BYTES_MAX: usize = 64 << 10;
 
-/// A body with fewer bytes is found in what others send by chance.
+/// Shorter bodies occur in other senders' messages by chance.
 const BODY_BYTES_TELLING: usize = 8;
 
 /// Places in the template at which the body of a message may start.
 const OFFSETS: u64 = 64;
-/// How far apart they are. A multiple of the mask's four bytes, so that the template can be kept
+/// Distance between them. A multiple of the mask's four bytes, so that the template can be kept
 /// masked as well.
 const OFFSET_STEP: usize = 4;
 
-/// What a message looks like.
+/// The form of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A binary message: the stamp, then random bytes.
@@ -73,25 +73,25 @@ pub enum Form {
 }
 
 impl Form {
-    /// Bytes that a payload may have; the smallest holds its stamp and no more than it must.
+    /// The allowed payload sizes; the smallest holds the stamp and the required rest.
     pub(crate) fn sizes(self) -> RangeInclusive<usize> {
         match self {
             Self::Binary => STAMP_BYTES..=PAYLOAD_BYTES_MAX,
             Self::Text => HEX_BYTES..=PAYLOAD_BYTES_MAX,
-            Self::Json => self.body_from() + book::BODY_BYTES_MIN..=JSON_BYTES_MAX,
+            Self::Json => self.body_from() + payload_json::BODY_BYTES_MIN..=JSON_BYTES_MAX,
         }
     }
 
-    /// True where messages are text.
+    /// Whether messages are text.
     pub(crate) fn is_text(self) -> bool {
         self != Self::Binary
     }
 
-    /// What every payload begins with, before the stamp.
+    /// The bytes of every payload before the stamp.
     fn opening(self) -> &'static [u8] {
         match self {
             Self::Binary | Self::Text => &[],
-            Self::Json => book::OPENING,
+            Self::Json => payload_json::OPENING,
         }
     }
 
@@ -100,12 +100,12 @@ impl Form {
         match self {
             Self::Binary => STAMP_BYTES,
             Self::Text => HEX_BYTES,
-            Self::Json => book::OPENING.len() + HEX_BYTES,
+            Self::Json => payload_json::OPENING.len() + HEX_BYTES,
         }
     }
 }
 
-/// What a payload says about itself.
+/// The stamp of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// False in the warm-up.
@@ -115,18 +115,18 @@ pub(crate) struct Stamp {
     pub(crate) due_ns: u64,
     /// When it was sent; exact to 16 ns, and at most a minute after it was due.
     pub(crate) sent_ns: u64,
-    /// The socket took no more when it was due.
+    /// The socket accepted no more bytes when it was due.
     pub(crate) is_held: bool,
 }
 
-/// What a payload turned out to be.
+/// How a received payload was classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// As it was sent. The second field is the checksum of the stamp.
     Intact(Stamp, u64),
-    /// The stamp is right, the body or the length is not.
+    /// The stamp is right, but the body or the length is not.
     BodyDamaged(Stamp, u64),
-    /// It was ours, and can no longer be told which.
+    /// It was ours, but cannot be identified any more.
     StampDamaged,
     /// Not of this run: a greeting of the server, or another generator's message.
     Foreign,
@@ -138,25 +138,25 @@ pub(crate) struct Payloads {
     size: usize,
     form: Form,
     run_id: u64,
-    /// The run id as payloads have it.
+    /// The run id as encoded in payloads.
     run_id_sent: Vec<u8>,
     mask: [u8; 4],
-    /// Header and mask of every frame that is sent: they are all alike.
+    /// Header and mask, which are the same for every frame that is sent.
     sent_head: Vec<u8>,
     /// Header of every frame that should come back.
     expected_head: Vec<u8>,
     template: Vec<u8>,
     masked_template: Vec<u8>,
-    /// How far apart the bodies of two messages may start in the template.
+    /// Distance between the possible starts of bodies in the template.
     step: usize,
 }
 
 impl Payloads {
-    /// Payloads of `size` bytes, which the form allows ([`Form::sizes`]). The seed decides what
-    /// they hold, the run id whose they are.
+    /// Payloads of `size` bytes, within the form's bounds ([`Form::sizes`]). The seed decides their
+    /// content, and the run id marks them as ours.
     pub(crate) fn new(size: usize, form: Form, seed: u64, run_id: u64) -> Self {
         let mut random = SplitMix(seed);
-        // A mask of zeros would leave the unmasking of the server untested.
+        // A zero mask would leave the server's unmasking untested.
         let mask = ((random.next() as u32) | 0x0101_0101).to_le_bytes();
         let opcode = OpCode::Data(match form.is_text() {
             true => Data::Text,
@@ -190,18 +190,18 @@ impl Payloads {
         self.size
     }
 
-    /// True where messages are text.
+    /// Whether messages are text.
     pub(crate) fn is_text(&self) -> bool {
         self.form.is_text()
     }
 
-    /// The header that an unfragmented frame with one of our payloads has when a server sends it.
+    /// The header that a server gives an unfragmented frame with one of our payloads.
     pub(crate) fn expected_head(&self) -> &[u8] {
         &self.expected_head
     }
 
-    /// The mask of this run (RFC 6455 §5.3 wants it to be unpredictable for the sake of proxies,
-    /// which a load generator does not have; the server cannot tell).
+    /// The mask of this run. RFC 6455 §5.3 wants it unpredictable for the sake of proxies, which a
+    /// load generator does not have; the server cannot tell.
     pub(crate) fn mask(&self) -> [u8; 4] {
         self.mask
     }
@@ -222,13 +222,13 @@ impl Payloads {
         out.extend_from_slice(&self.masked_template[body]);
     }
 
-    /// Appends the payload of a message to `out`, as it is.
+    /// Appends the payload of a message to `out`, unmasked.
     pub(crate) fn append_plain(&self, out: &mut Vec<u8>, stamp: &Stamp) {
         let body = self.append_stamp(out, stamp);
         out.extend_from_slice(&self.template[body]);
     }
 
-    /// Appends what comes before the body. Gives back where that is in the template.
+    /// Appends the part before the body. Returns the body's offset in the template.
     fn append_stamp(&self, out: &mut Vec<u8>, stamp: &Stamp) -> Range<usize> {
         let (plain, checksum) = self.encode(stamp);
         out.extend_from_slice(self.form.opening());
@@ -241,7 +241,7 @@ impl Payloads {
         from..from + self.size - self.form.body_from()
     }
 
-    /// Says what a payload is that was received.
+    /// Classifies a received payload.
     #[inline]
     pub(crate) fn read(&self, payload: &[u8]) -> Reading {
         let Some((stamp, body)) = self.split(payload) else {
@@ -272,7 +272,8 @@ impl Payloads {
         }
     }
 
-    /// What has no readable stamp is still ours if it has nearly our run id, or one of our bodies.
+    /// A payload without a readable stamp is still ours if it has nearly our run id, or one of our
+    /// bodies.
     #[cold]
     fn unreadable(&self, payload: &[u8]) -> Reading {
         let from = self.form.body_from() - self.stamp_bytes();
@@ -290,7 +291,7 @@ impl Payloads {
         }
     }
 
-    /// The end of a payload of our length is a body that some message of ours may have.
+    /// Whether a payload of our length ends with the body of some message of ours.
     fn has_body(&self, payload: &[u8]) -> bool {
         let body_bytes = self.size - self.form.body_from();
         payload.len() == self.size
@@ -301,7 +302,7 @@ impl Payloads {
             })
     }
 
-    /// Bytes of the stamp as payloads have it.
+    /// Bytes of the encoded stamp.
     fn stamp_bytes(&self) -> usize {
         match self.form.is_text() {
             true => HEX_BYTES,
@@ -347,7 +348,7 @@ impl Payloads {
     }
 }
 
-/// A frame header as bytes.
+/// Encodes a frame header.
 fn head(opcode: OpCode, mask: Option<[u8; 4]>, payload_bytes: usize) -> Vec<u8> {
     let header = FrameHeader {
         opcode,
@@ -360,15 +361,15 @@ fn head(opcode: OpCode, mask: Option<[u8; 4]>, payload_bytes: usize) -> Vec<u8> 
     bytes
 }
 
-/// What bodies are stretches of, and how far apart two of them may start. A body in JSON is valid
-/// by itself, so the template is as many of them.
+/// The template of the bodies, and the distance between their starts. A body in JSON must be valid
+/// by itself, so that template is a list of whole bodies.
 fn template(size: usize, form: Form, random: &mut SplitMix) -> (Vec<u8>, usize) {
     if form == Form::Json {
         let body_bytes = size - form.body_from();
         let step = body_bytes.next_multiple_of(OFFSET_STEP);
         let mut all = Vec::with_capacity(OFFSETS as usize * step);
         for number in 1..=OFFSETS as usize {
-            all.extend(book::body(body_bytes, &mut || random.next()));
+            all.extend(payload_json::body(body_bytes, &mut || random.next()));
             all.resize(number * step, 0);
         }
         return (all, step);
@@ -380,7 +381,7 @@ fn template(size: usize, form: Form, random: &mut SplitMix) -> (Vec<u8>, usize) 
     (bytes.collect(), OFFSET_STEP)
 }
 
-/// Not cryptographic: it has to see bytes that were mixed up, cut off or flipped.
+/// Not cryptographic: it only has to notice bytes that were mixed up, cut off or flipped.
 #[inline]
 fn checksum_of(words: &[u64; STAMP_WORDS]) -> u64 {
     words[..STAMP_WORDS - 1]
@@ -423,7 +424,7 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere for one seed.
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine for one seed.
 pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
@@ -527,7 +528,7 @@ mod tests {
             assert_eq!(other.read(&payload), Reading::Foreign);
             assert_eq!(one.read(b"welcome"), Reading::Foreign);
             assert_eq!(one.read(&[0xee; 256]), Reading::Foreign, "of our size");
-            // The seed decides all but the identity.
+            // The seed decides everything but the run id.
             let body = form.body_from()..;
             assert_eq!(one.template, other.template);
             assert_ne!(one.template, Payloads::new(256, form, 2, RUN).template);

@@ -1,7 +1,7 @@
-//! TLS for `wss://`: whom to trust, and one connection's records. All that knows rustls is in here.
+//! TLS for `wss://`: trust, and one connection's records. Only this module uses rustls.
 //!
-//! A [`Session`] stands between a client and its socket. What it reads goes through the thread's
-//! receive buffer: records to its end, what they hold to its beginning, so that a connection owns
+//! A [`Session`] stands between a client and its socket. It reads through the thread's receive
+//! buffer, with records at its end and their plaintext at its beginning, so that a connection owns
 //! no buffer for either.
 
 use std::io::{self, Read, Write};
@@ -21,21 +21,21 @@ use rustls::{
 use crate::arrival;
 use crate::error::PlanError;
 
-/// A record is never larger (RFC 8446 §5.2, RFC 5246 §6.2.3), its header included.
+/// The most bytes of a record with its header (RFC 8446 §5.2, RFC 5246 §6.2.3).
 const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2048;
 /// Bytes of records that one `recv` takes.
 const SEALED_BYTES_MAX: usize = 64 << 10;
 
-/// Which certificates are good.
+/// The certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Those that an authority in this PEM file has signed.
+    /// Those signed by an authority in this PEM file.
     Authorities(PathBuf),
     /// All: nothing is verified.
     Everybody,
 }
 
-/// What all connections of a run share.
+/// Shared by all connections of a run.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
@@ -43,10 +43,10 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// For a server at `host`. Every connection makes a handshake in full: tickets are not used.
+    /// For a server at `host`. Every connection makes a full handshake: tickets are not used.
     ///
     /// # Errors
-    /// The file of the authorities is no good, or the host has no name to look for.
+    /// The file of the authorities is invalid, or the host is not a valid name.
     pub(crate) fn new(host: &str, trust: &Trust) -> Result<Self, PlanError> {
         let bad = |why: String| PlanError::new(format!("TLS: {why}"));
         let provider = Arc::new(ring::default_provider());
@@ -78,7 +78,7 @@ impl Tls {
         let config = Arc::clone(&self.config);
         let mut connection =
             ClientConnection::new(config, self.name.clone()).map_err(io::Error::other)?;
-        // What may wait is bounded by whoever writes.
+        // The writer bounds its own backlog.
         connection.set_buffer_limit(None);
         Ok(Session { connection })
     }
@@ -92,7 +92,7 @@ fn authorities(file: &std::path::Path) -> Result<RootCertStore, String> {
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() {
-        return Err("no certificate in it".to_owned());
+        return Err("it contains no certificate".to_owned());
     }
     Ok(roots)
 }
@@ -103,10 +103,10 @@ pub(crate) struct Session {
     connection: ClientConnection,
 }
 
-/// What one read came to.
+/// The result of one read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opened {
-    /// Bytes of the application. 0: the peer has ended its direction.
+    /// Bytes for the application. 0: the peer has closed its direction.
     pub(crate) bytes: usize,
     /// The socket had no more.
     pub(crate) is_drained: bool,
@@ -115,11 +115,11 @@ pub(crate) struct Opened {
 }
 
 impl Session {
-    /// Reads until something came for the application, which begins at `out[0]`. `out` has room for
-    /// several records; `received_bytes` grows by what the socket gave, also in case of an error.
+    /// Reads until there are bytes for the application, which begin at `out[0]`. `out` has room for
+    /// several records; `received_bytes` grows by the bytes from the socket, also after an error.
     ///
     /// # Errors
-    /// Those of the socket, `WouldBlock` among them, and what the peer did wrong.
+    /// Those of the socket, including `WouldBlock`, and the peer's offences.
     pub(crate) fn read(
         &mut self,
         stream: &mut TcpStream,
@@ -128,7 +128,8 @@ impl Session {
         received_bytes: &mut u64,
     ) -> io::Result<Opened> {
         debug_assert!(out.len() >= 2 * RECORD_BYTES_MAX, "{} bytes", out.len());
-        // What these records hold, with what is left of one that was cut, fits the rest of `out`.
+        // The plaintext of these records, together with a record that was cut, fits the rest of
+        // `out`.
         let sealed_bytes = (out.len().saturating_sub(RECORD_BYTES_MAX) / 2).min(SEALED_BYTES_MAX);
         let (plain, sealed) = out.split_at_mut(out.len() - sealed_bytes);
         let mut opened = Opened {
@@ -145,7 +146,7 @@ impl Session {
             *received_bytes += count as u64;
             opened.is_drained = count < sealed.len();
             let is_ended = self.open(&sealed[..count], plain, &mut opened.bytes)?;
-            // Answers to what was read: the end of the handshake, an update of keys.
+            // Send the answers to what was read: the end of the handshake, a key update.
             self.flush(stream)?;
             if opened.bytes > 0 || is_ended || count == 0 {
                 return Ok(opened);
@@ -153,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Opens records. True where one was the peer's last.
+    /// Opens records. True if one of them was the peer's last.
     fn open(&mut self, mut sealed: &[u8], plain: &mut [u8], at: &mut usize) -> io::Result<bool> {
         let mut is_ended = false;
         while !sealed.is_empty() {
@@ -167,7 +168,7 @@ impl Session {
             while waiting > 0 {
                 let count = self.connection.reader().read(&mut plain[*at..])?;
                 if count == 0 {
-                    return Err(io::Error::other("records that hold more than they can"));
+                    return Err(io::Error::other("records that are too large"));
                 }
                 *at += count;
                 waiting -= count;
@@ -176,13 +177,13 @@ impl Session {
         Ok(is_ended)
     }
 
-    /// Sends `bytes`; what the socket does not take is kept.
+    /// Sends `bytes`; the part that the socket does not accept is kept.
     pub(crate) fn write(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
         self.connection.writer().write_all(bytes)?;
         self.flush(stream)
     }
 
-    /// Sends what is kept, as far as the socket takes it.
+    /// Sends the bytes that were kept, as far as the socket accepts them.
     pub(crate) fn flush(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         while self.connection.wants_write() {
             match self.connection.write_tls(stream) {
@@ -201,7 +202,7 @@ impl Session {
     }
 }
 
-/// Takes every certificate and every signature.
+/// Accepts every certificate and every signature.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

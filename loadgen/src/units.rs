@@ -1,4 +1,4 @@
-//! Figures as people read them: times, counts, sizes and ratios.
+//! Formats figures for people: times, counts, sizes and ratios.
 
 /// Nanoseconds as a short text with three significant digits: `64ns`, `12.3µs`, `1.23ms`.
 pub(crate) fn time(ns: f64) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn time(ns: f64) -> String {
     format!("{value:.digits$}{unit}")
 }
 
-/// A count with its thousands apart: `1,234,567`.
+/// A count with separators: `1,234,567`.
 pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -74,7 +74,7 @@ pub(crate) fn ratio(ratio: Option<f64>) -> String {
     }
 }
 
-/// A value with its unit: `ns` as a time, a rate or a count with its thousands apart.
+/// A value with its unit: `ns` as a time, a rate or count with separators.
 pub(crate) fn amount(value: f64, unit: &str) -> String {
     match unit {
         "ns" => time(value),

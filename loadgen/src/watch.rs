@@ -1,4 +1,4 @@
-//! Looks at a run while it goes on: for the observer, for the timeline, for `--abort-if`.
+//! Watches a run while it goes on: for the observer, the timeline and `--abort-if`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,10 @@ use crate::plan::{Pace, Plan, Relay};
 use crate::report::{Aborted, Quantiles};
 use crate::snapshot::{Phase, Snapshot, Turn};
 
-/// How often the observer is called. A divisor of a second, so that looks end its seconds.
+/// How often the observer is called. A divisor of a second, so that the looks coincide with the
+/// ends of seconds.
 const LOOK_NS: u64 = 250_000_000;
 
-/// One run's watch.
 pub(crate) struct Watch<'a> {
     observe: &'a mut dyn FnMut(&Snapshot),
     abort_if: &'a [Condition],
@@ -26,25 +26,25 @@ pub(crate) struct Watch<'a> {
     pub(crate) aborted: Option<Aborted>,
     /// When to look next, on the run's clock.
     pub(crate) look_next_ns: u64,
-    /// When nothing arrived for long.
+    /// Tracks the times in which nothing arrived.
     pub(crate) silence: Silence,
     last: Look,
 }
 
-/// What all threads together have come to; messages of the warm-up are included.
+/// Sums over all threads, including messages of the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Connections that are open.
     pub(crate) connected: u64,
-    /// Of these, clients that read all the time.
+    /// Of the connected: clients that read all the time.
     pub(crate) readers: u64,
-    /// Of these, connections that publish.
+    /// Of the connected: connections that publish.
     pub(crate) publishers: u64,
     pub(crate) sent: u64,
-    /// First arrivals that these messages should come to.
+    /// First arrivals that these messages should lead to.
     pub(crate) expected: u64,
     pub(crate) arrivals: u64,
-    /// Messages of the run at any client, whatever was wrong with them.
+    /// Messages of the run at any client, faulty ones included.
     pub(crate) seen: u64,
 }
 
@@ -55,9 +55,9 @@ pub(crate) struct Silence {
     is_closed_loop: bool,
     last: Totals,
     last_look_ns: u64,
-    /// Since when something is awaited in vain.
+    /// Since when messages are awaited in vain.
     since_ns: Option<u64>,
-    /// The longest one: from and until when, and whether it had an end.
+    /// The longest one: its start and end, and whether it was over.
     pub(crate) longest: Option<Span>,
 }
 
@@ -99,7 +99,7 @@ impl Silence {
     }
 }
 
-/// What the rates of the next look are counted from.
+/// The state at the last look, from which rates are computed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Look {
     at_ns: u64,
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// How far the threads are.
+    /// The totals of all threads.
     pub(crate) fn totals(&self) -> Totals {
         let sum = |of: fn(&Progress) -> &AtomicU64| {
             let counters = self.progress.iter().map(|one| of(one));
@@ -154,7 +154,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks, if it is time to.
+    /// Looks if it is time to.
     pub(crate) fn look(&mut self, clock: &Clock, times: &Times) {
         let now_ns = clock.now_ns();
         if now_ns < self.look_next_ns {

@@ -1,4 +1,4 @@
-//! Wording shared by all forms of a report: verdicts, names of figures, the load.
+//! Phrases shared by all formats of a report: verdicts, names of figures, the load.
 
 use crate::report::{
     Bound, Change, Generator, Machine, Mark, MarkCause, NostrFigures, Quantiles, Reason,
@@ -11,12 +11,12 @@ use crate::units::{amount, bytes, grouped, ratio, time};
 pub(crate) enum Mood {
     Good,
     Neutral,
-    /// The figures are not worth much.
+    /// The figures are not reliable.
     Doubtful,
     Bad,
 }
 
-/// One thing that there is to say about a run.
+/// One statement about a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) mood: Mood,
@@ -32,7 +32,7 @@ impl Verdict {
     }
 }
 
-/// What to know before any figure, the most important first.
+/// The statements to read before any figure, the most important first.
 pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
     let mut found = vec![match (report.right, report.config.publishers) {
         (true, 0) => Verdict::new(Mood::Good, "all connections held"),
@@ -79,7 +79,7 @@ pub(crate) fn verdicts(report: &RelayReport) -> Vec<Verdict> {
     found
 }
 
-/// The quantiles of which the generator has made more than a tenth; `None` without any.
+/// The quantiles of which more than a tenth is the generator's own; `None` if there are none.
 pub(crate) fn marks(report: &RelayReport) -> Option<String> {
     let of = |mark: &Mark| {
         let cause = match mark.cause {
@@ -102,8 +102,7 @@ pub(crate) fn hint(report: &RelayReport) -> Option<String> {
         // A closed loop does not ask for it.
         let can_be_realtime = !report.generator.is_realtime && report.config.rate.is_some();
         format!(
-            "generator and relay share the {} core(s) of this machine: {}fewer threads of the \
-             relay, or cores for each (taskset), may help",
+            "generator and relay share the {} core(s) of this machine: {}fewer threads of the relay, or separate cores for each (taskset), may help",
             report.head.machine.cores,
             if can_be_realtime {
                 "real-time scheduling of the generator (CAP_SYS_NICE, or ulimit -r 1), "
@@ -114,7 +113,7 @@ pub(crate) fn hint(report: &RelayReport) -> Option<String> {
     })
 }
 
-/// That of the generator's threads.
+/// The scheduling of the generator's threads.
 pub(crate) fn scheduling(generator: &Generator) -> &'static str {
     match generator.is_realtime {
         true => "real-time",
@@ -151,7 +150,7 @@ pub(crate) fn change(change: Change) -> &'static str {
     }
 }
 
-/// The result of a walk: the highest rate that meets its target, and how sure that is.
+/// The result of a walk: the highest rate that meets its target, and how certain it is.
 pub(crate) fn knee(walk: &Walk) -> String {
     let Some(knee) = walk.knee else {
         return match walk.bound {
@@ -176,7 +175,7 @@ pub(crate) fn knee(walk: &Walk) -> String {
     }
 }
 
-/// From and to by how much a figure changed: `-1.0…+12.3 %`.
+/// The interval of a change: `-1.0…+12.3 %`.
 pub(crate) fn interval(interval: Option<[f64; 2]>) -> String {
     let Some([low, high]) = interval else {
         return "–".to_owned();
@@ -185,7 +184,7 @@ pub(crate) fn interval(interval: Option<[f64; 2]>) -> String {
     format!("{}…{high}", low.trim_end_matches(" %"))
 }
 
-/// Where it ran.
+/// The machine of the run.
 pub(crate) fn machine(machine: &Machine) -> String {
     let Machine {
         os,
@@ -199,7 +198,7 @@ pub(crate) fn machine(machine: &Machine) -> String {
     format!("{cores} core(s) of {cpu}, {memory}, {os} {kernel} {arch}")
 }
 
-/// All distributions of a run that have values, by name.
+/// All non-empty distributions of a run, by name.
 pub(crate) fn distributions(report: &RelayReport) -> Vec<(&'static str, Quantiles)> {
     let (corrected, uncorrected) = (&report.latency.corrected, &report.latency.uncorrected);
     let mut all = vec![
@@ -243,7 +242,7 @@ pub(crate) const STORMS: [&str; 5] = [
     "recovery, max",
 ];
 
-/// Connections that were dropped at once, and how long a storm took until all were back. Empty
+/// The storms: connections that were dropped at once, and the time until all were back. Empty
 /// without storms.
 pub(crate) fn storms(storms: &[Storm]) -> Vec<Vec<String>> {
     let mut times: Vec<u64> = storms.iter().map(|storm| storm.recovery_ns).collect();
@@ -261,7 +260,7 @@ pub(crate) fn storms(storms: &[Storm]) -> Vec<Vec<String>> {
     ]]
 }
 
-/// What a Nostr relay said, row by row.
+/// The answers of a Nostr relay, row by row.
 pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
     let told = |reasons: &[Reason]| {
         let each = reasons.iter();
@@ -304,15 +303,15 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// From due to the answer, of events that others are to get: without subscriptions that is the
-/// latency itself. Empty of any other load.
+/// From due to the answer, for events that others should get: without subscriptions that is the
+/// latency itself. Empty for any other load.
 pub(crate) fn answers(report: &RelayReport) -> Quantiles {
     let nostr = report.nostr.as_ref();
     let nostr = nostr.filter(|nostr| nostr.subscriptions > 0);
     nostr.map_or_else(Quantiles::default, |nostr| nostr.ok_ns.quantiles)
 }
 
-/// What was asked for, option by option.
+/// The requested load, option by option.
 pub(crate) fn load(report: &RelayReport) -> Vec<Vec<String>> {
     let config = &report.config;
     let pace = match (config.publishers, config.rate, config.window) {

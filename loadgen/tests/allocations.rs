@@ -1,6 +1,6 @@
-//! Allocations of a run: connections and reports cost some, a message and a delivery cost none.
+//! Allocations of a run: connections and reports allocate, messages and deliveries do not.
 //!
-//! A test binary of its own, since it replaces the allocator of the process.
+//! It is a test binary of its own because it replaces the allocator of the process.
 
 #![allow(missing_docs)]
 
@@ -24,8 +24,8 @@ const PAYLOAD_BYTES: usize = 64;
 const HEAD_BYTES: usize = 2;
 const MASK_BYTES: usize = 4;
 
-/// A server that sends what its first client says to all of them, and allocates nothing once they
-/// are there. It ends with the first client.
+/// A server that sends its first client's messages to all clients, and allocates nothing once they
+/// are connected. It ends with the first client.
 fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
@@ -58,7 +58,7 @@ fn pass_on(clients: &mut [(bool, TcpStream)]) -> std::io::Result<()> {
     for (byte, mask) in payload.iter_mut().zip(head[HEAD_BYTES..].iter().cycle()) {
         *byte ^= mask;
     }
-    // Without the mask bit, and the head where the mask was.
+    // Clear the mask bit, and move the head to where the mask was.
     frame[MASK_BYTES] = frame[0];
     frame[MASK_BYTES + 1] = PAYLOAD_BYTES as u8;
     for (_, client) in clients {
@@ -88,12 +88,12 @@ fn allocations_at(rate: u32) -> (usize, u64) {
 
 #[test]
 fn neither_a_message_nor_a_delivery_allocates() {
-    // One after the other: all of the process is counted.
+    // One after the other, because the whole process is counted.
     let (few, fewer_deliveries) = allocations_at(100);
     let (many, more_deliveries) = allocations_at(4000);
     assert_eq!((fewer_deliveries, more_deliveries), (1600, 64_000));
     assert!(few > CLIENTS, "the allocator is not counted: {few}");
-    // A little for the looks of a machine that was slower in one run than in the other.
+    // A small allowance for the extra looks if the machine was slower in one run than in the other.
     let more_messages = (more_deliveries - fewer_deliveries) as usize / CLIENTS;
     assert!(
         many < few + more_messages / 4,

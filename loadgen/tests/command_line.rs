@@ -1,4 +1,4 @@
-//! The command line from outside: what it takes, what it refuses, how it ends.
+//! The command line as a child process: accepted and refused options, and exit codes.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::{Behaviour, loadgen, number, report, run, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Runs to an error and gives back what was said about it.
+/// Runs to an error and returns its message.
 #[track_caller]
 fn refused(url: &str, arguments: &str) -> String {
     let output = run(url, arguments);
@@ -167,7 +167,7 @@ fn without_publishers_connections_are_held_for_the_duration() {
     assert_eq!((code, number(&report, "/sent")), (0, 0.0));
     assert_eq!(number(&report, "/connect_ns/count"), 20.0);
     assert!(number(&report, "/measured_ms") >= 100.0);
-    // A generator that has nothing to do sleeps. A busy machine can only make this smaller.
+    // An idle generator sleeps. A busy machine can only make this smaller.
     assert!(number(&report, "/generator/cpu_share") < 0.5, "{report:#}");
 }
 
@@ -177,7 +177,7 @@ fn a_connection_that_the_server_ends_is_reported_and_wrong() {
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // The generator looks whether anybody still listens, and says nothing then.
+            // The generator tests whether anything still listens; that connection sends nothing.
             let Ok(mut socket) = tungstenite::accept(stream) else {
                 continue;
             };
@@ -245,7 +245,7 @@ fn no_more_handshakes_than_asked_are_under_way() {
     let opened: Vec<_> = (0..3)
         .map(|_| listener.accept().expect("a connection"))
         .collect();
-    // Nobody is answered, so nobody makes room.
+    // No client is answered, so no slot becomes free.
     let patience = Some(Duration::from_millis(200));
     let waiting = socket2::SockRef::from(&listener).set_read_timeout(patience);
     waiting.expect("set");
@@ -276,7 +276,7 @@ fn each_client_has_its_own_path_where_the_url_says_so() {
             let mut line = String::new();
             let _ = BufReader::new(&stream).read_line(&mut line);
             let _ = sender.send(line);
-            // Answered by nobody: the run fails, but all have asked by then.
+            // Never answered: the run fails, but all have connected by then.
         }
     });
     refused(&url, "--clients 3 --duration 100");

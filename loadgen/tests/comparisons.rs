@@ -12,10 +12,10 @@ use serde_json::Value;
 
 const SHORT: &str = "--clients 2 --rate 100 --duration 100 --warmup 0";
 const FIVE: &str = "--repeat 5";
-/// Latencies of runs that were made up.
+/// Latencies of artificial runs.
 const LATENCIES: [&str; 4] = ["p50", "p99", "p99_9", "max"];
 
-/// The report of five runs, none of which is said to be invalid: this machine may be busy.
+/// The report of five runs, with none marked as invalid, because this machine may be busy.
 fn five_runs(url: &str) -> Value {
     let (_, mut report) = report(url, &format!("{SHORT} {FIVE} --label before"));
     report["valid"] = true.into();
@@ -37,7 +37,7 @@ fn with_latencies(report: &Value, latencies: &[u64], file: &Path) {
     std::fs::write(file, changed.to_string()).expect("written");
 }
 
-/// What `history compare` says about two files, by its exit code and as text.
+/// The result of `history compare` for two files, by its exit code and as text.
 fn compared(folder: &Path, before: &str, after: &str) -> String {
     let history = folder.join(format!("{before}-{after}.db"));
     let history = history.to_str().expect("UTF-8");
@@ -81,7 +81,7 @@ fn five_repeats_against_five_are_better_the_same_worse_or_undecided() {
         "slow.json",
         &[1_500_000, 1_510_000, 1_490_000, 1_520_000, 1_500_000],
     );
-    // Far apart among themselves, and yet none of them near the others.
+    // Far apart from each other, but far from the other runs too.
     write(
         "wild.json",
         &[
@@ -123,7 +123,7 @@ fn a_comparison_that_is_worse_ends_with_exit_code_4() {
     let url = serve(Behaviour::default());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("before.json");
-    // No machine is that fast.
+    // A latency below that of any machine.
     with_latencies(&five_runs(&url), &[900, 1000, 1100, 1000, 1000], &file);
     let compare = format!(
         "{SHORT} {FIVE} --tolerance 90% --compare {}",
@@ -225,11 +225,11 @@ fn ab(a: &str, b: &str, options: &str) -> (Option<i32>, Value) {
     (output.status.code(), report)
 }
 
-/// A server that takes so long for each delivery.
+/// A server that needs this long for each delivery.
 fn slow(delay: Duration) -> String {
     let (never, said) = channel::<()>();
     serve(Behaviour::with(move |delivery| {
-        // Alive, so that nothing ends the waiting but the time.
+        // Alive, so that only the timeout ends the wait.
         let _ = (&never, said.recv_timeout(delay));
         vec![delivery.payload]
     }))
@@ -248,12 +248,12 @@ fn of_two_servers_the_slower_one_is_worse_and_the_faster_one_better() {
         );
         let pairs = list(&report, "/pairs");
         let of_b = pairs.iter().filter(|pair| pair["first"] == "b").count();
-        // Not all in one order, unless it ended before all had run.
+        // In both orders, unless the comparison ended before all pairs had run.
         let caveats = list(&report, "/caveats");
         assert!(!caveats.is_empty() || (2..=4).contains(&of_b), "{pairs:?}");
         let expected = match caveats {
             [] => (Some(code), verdict),
-            // This machine was too busy to measure anything.
+            // This machine was too busy for a measurement.
             _ => (Some(0), "undecided"),
         };
         let found = report["verdict"].as_str().expect("a verdict");
@@ -302,7 +302,7 @@ fn two_servers_are_told_as_text_json_or_markdown() {
     };
     let text = String::from_utf8(started(load).stdout).expect("UTF-8");
     assert!(text.contains("\nB is "), "{text}");
-    // Unless this machine is too busy to measure anything.
+    // Unless this machine is too busy for a measurement.
     if !text.contains("bottleneck") {
         assert!(line(&text, "latency p99.9 ").contains('…'), "{text}");
     }

@@ -10,11 +10,11 @@ use serde_json::Value;
 /// 200 messages to 5 clients: 1,000 deliveries.
 const LOAD: &str = "--clients 5 --rate 1000 --duration 200 --warmup 0 --size 100";
 
-/// The same, of messages that are worth compressing.
+/// The same, with messages that are worth compressing.
 const JSON_LOAD: &str = "--clients 5 --rate 1000 --duration 200 --warmup 0 --size 512 \
                          --payload json --deflate";
 
-/// Checks every count of a report; what is not named must be zero.
+/// Checks every count of a report; counts that are not named must be zero.
 #[track_caller]
 fn expect(report: &Value, counts: &[(&str, u64)]) {
     for name in [
@@ -100,7 +100,8 @@ fn a_repeated_delivery_is_counted_once() {
     assert_eq!(code, 3);
 }
 
-/// From message 50 on: swaps the first two neighbours for which `wanted` holds, at client 2.
+/// From message 50 on: swaps the first two successive messages for which `wanted` holds, at client
+/// 2.
 fn swapping(wanted: fn(&[u8], &[u8]) -> bool) -> Behaviour {
     let mut held: Option<Vec<u8>> = None;
     let mut is_done = false;
@@ -121,7 +122,7 @@ fn swapping(wanted: fn(&[u8], &[u8]) -> bool) -> Behaviour {
     })
 }
 
-/// Where a binary payload names its publisher.
+/// The publisher's number in a binary payload.
 const PUBLISHER: std::ops::Range<usize> = 4..8;
 
 #[test]
@@ -237,8 +238,8 @@ fn a_stall_is_seen_in_the_latency_of_every_message_that_waited() {
     let (code, report) = report(&url, LOAD);
     assert_eq!(code, 0, "late is not wrong: {report:#}");
     assert!(number(&report, "/latency_ns/max") >= 50e6, "{report:#}");
-    // Some 50 messages of 200 came due meanwhile. Latency counts from then, so the last tenth of
-    // them all waited: a generator that waits itself would see one slow message.
+    // Some 50 messages of 200 were due meanwhile. Latency counts from then, so at least the last
+    // tenth waited: a generator that waits itself would see one slow message.
     assert!(number(&report, "/latency_ns/p90") >= 20e6, "{report:#}");
 }
 
@@ -285,7 +286,7 @@ fn a_fault_in_the_warm_up_is_reported_and_not_counted() {
             vec![delivery.payload]
         }
     }));
-    // One publisher: message 50 is of the warm-up, however late they are sent.
+    // One publisher: message 50 is part of the warm-up, even if messages are sent late.
     let load = "--clients 5 --publishers 1 --rate 1000 --duration 200 --warmup 100ms --size 100";
     let (code, report) = report(&url, load);
     expect(
@@ -377,7 +378,7 @@ fn compression_that_was_not_agreed_on_is_an_offence() {
     });
     let output = common::run(&url, LOAD);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("nobody offered"), "{told}");
+    assert!(told.contains("was not offered"), "{told}");
 }
 
 #[test]
@@ -396,7 +397,7 @@ fn a_closed_loop_completes_with_and_without_echo() {
             number(&report, "/expected"),
             "{report:#}"
         );
-        // A window that was never given back would end at one message for each publisher.
+        // If credits were never returned, it would end after one message per publisher.
         assert!(number(&report, "/sent") > 4.0, "{report:#}");
         assert_eq!(report["latency_comparable"], false);
     }
@@ -440,7 +441,7 @@ fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
         }
         vec![delivery.payload]
     }));
-    // 40 MB in 400 ms: more than the sockets' buffers hold while nobody reads.
+    // 40 MB in 400 ms: more than the sockets' buffers hold while the server does not read.
     let load = "--clients 1 --rate 100 --duration 400 --warmup 0 --size 1000000";
     let (code, report) = report(&url, load);
     expect(
@@ -448,7 +449,7 @@ fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
         &[("sent", 40), ("expected", 40), ("delivered", 40)],
     );
     assert!(number(&report, "/held_up") >= 1.0, "{report:#}");
-    // Those are the relay's doing and not the generator's lateness.
+    // The relay causes these, not the generator's lateness.
     let recorded = number(&report, "/lateness_ns/count") + number(&report, "/held_up");
     assert_eq!(recorded, 40.0, "{report:#}");
     assert_eq!((code, number(&report, "/unsent")), (0, 0.0));
@@ -472,7 +473,8 @@ fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
     ] {
         let of = |quantile: &str| number(&report, &format!("{path}/{quantile}"));
         assert!(of("max") >= 50e6, "{path}: {}", of("max"));
-        // 50 of 1,000 messages came due while it stalled; one in a thousand waited for nearly all.
+        // 50 of 1,000 messages were due during the stall; one in a thousand waited for nearly all
+        // of it.
         assert!(of("p99_9") >= 45e6, "{path}: {}", of("p99_9"));
         assert!(of("p99") >= 30e6, "{path}: {}", of("p99"));
     }
@@ -483,8 +485,8 @@ fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
 
 #[test]
 fn a_search_does_not_find_more_than_a_slow_server_bears() {
-    // Two deliveries of 5 ms: it bears 100 messages a second. At 130 it is 180 ms behind after
-    // 600 ms, which no chance makes good.
+    // Two deliveries of 5 ms: it can handle 100 messages a second. At 130 it is 180 ms behind after
+    // 600 ms, which chance cannot hide.
     let slow = Behaviour::with(|delivery| {
         std::thread::sleep(Duration::from_millis(5));
         vec![delivery.payload]

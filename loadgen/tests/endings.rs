@@ -1,5 +1,5 @@
-//! A relay that goes away, stands still, or lets some clients fall: the report says what happened
-//! and when, and whose doing it was.
+//! A relay that disappears, stalls, or drops some clients: the report says what happened, when, and
+//! who caused it.
 
 mod common;
 mod stand_in;
@@ -11,7 +11,7 @@ use common::{number, report};
 use serde_json::Value;
 use stand_in::{Hub, Plan, StandIn, both, expect, stall};
 
-/// Ten seconds, of which a run that has nobody left takes a small part.
+/// Ten seconds; a run without clients ends after a small part of it.
 const LONG: &str = "--clients 8 --rate 400 --duration 10s --warmup 100ms";
 const SHORT: &str = "--clients 8 --rate 400 --duration 800 --warmup 100ms";
 const SOON: Duration = Duration::from_millis(300);
@@ -29,7 +29,7 @@ fn text(finding: &Value) -> &str {
     finding["text"].as_str().expect("a text")
 }
 
-/// Everybody is dropped once the measurement has gone on for a while.
+/// All clients are dropped some time after the measurement began.
 fn leaving(
     mut leave: impl FnMut(&mut Hub, usize) + Send + 'static,
 ) -> impl FnMut(&mut Hub, &stand_in::Message) + Send + 'static {
@@ -56,10 +56,10 @@ fn a_relay_that_restarts_ends_the_run_and_is_told_as_that() {
     assert!((250.0..5000.0).contains(&at_ms), "{gone:#}");
     let told = text(gone);
     assert!(told.starts_with("the relay went away at "), "{told}");
-    assert!(told.contains("it takes connections again"), "{told}");
+    assert!(told.contains("it accepts connections again"), "{told}");
     let sent = number(&report, "/sent") + number(&report, "/warmup/sent");
     assert!(told.contains(&format!("after {sent} messages")), "{told}");
-    // What came to the server and was delivered is exact; the rest of what was sent is lost.
+    // The messages that the server received and delivered are known exactly; the rest is lost.
     let truth = server.truth();
     assert_eq!(both(&report, "delivered"), truth.deliveries, "{report:#}");
     assert_eq!(number(&report, "/disconnects/reading"), 8.0);
@@ -88,7 +88,7 @@ fn of_two_servers_one_that_goes_away_ends_the_comparison() {
         (&report["gone"], &report["verdict"]),
         (&"b".into(), &"undecided".into())
     );
-    assert_eq!(report["caveats"], serde_json::json!(["B went away"]));
+    assert_eq!(report["caveats"], serde_json::json!(["B is gone"]));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_relay_that_is_gone_for_good_is_told_as_that() {
     let (code, report) = report(&server.url, LONG);
     assert_eq!(code, 5, "{report:#}");
     let told = text(finding(&report, "relay_gone"));
-    assert!(told.contains("nobody listens there any more"), "{told}");
+    assert!(told.contains("nothing listens there any more"), "{told}");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn some_that_are_reset_or_closed_are_counted_and_cost_nothing_else() {
         let listed = &report["disconnects"]["listed"][0];
         assert_eq!(number(listed, "/client"), 3.0);
         assert!(number(listed, "/at_ms") >= 250.0, "{listed:#}");
-        // An eighth of what came due later.
+        // An eighth of the messages that were due later.
         let unsent = number(&report, "/unsent");
         assert!(unsent > 0.0 && unsent == number(&report, "/unsent_by/disconnected"));
         let reasons = report["invalid_reasons"].to_string();
@@ -202,7 +202,7 @@ fn some_that_are_reset_or_closed_are_counted_and_cost_nothing_else() {
 
 #[test]
 fn a_connection_that_is_over_costs_no_time() {
-    // Of a busy loop the generator would take all that the machine gives it.
+    // In a busy loop the generator would use all the CPU time that the machine gives it.
     let server = StandIn::with(|hub, message| {
         if message.number == 0 {
             for client in hub.clients() {
@@ -333,9 +333,9 @@ fn a_stall_for_ever_is_told_with_its_begin() {
     expect(&report, &truth, 8, &counts);
     assert_eq!(code, 3);
     let told = text(finding(&report, "stalled"));
-    assert!(told.starts_with("nothing arrived any more from "), "{told}");
+    assert!(told.starts_with("nothing arrived after "), "{told}");
     let told = text(finding(&report, "drain_gave_up"));
-    assert!(told.contains("are in no latency"), "{told}");
+    assert!(told.contains("no latency includes them"), "{told}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every planted fault is counted as what it is, or named as what cannot be told.
+//! Every planted fault is counted as its kind, or reported as unidentified.
 
 mod common;
 mod stand_in;
@@ -14,7 +14,7 @@ use tungstenite::protocol::frame::coding::Data;
 const LOAD: &str = "--clients 8 --rate 400 --duration 300 --warmup 100ms";
 const CLIENTS: u64 = 8;
 
-/// Runs the load against a server. Gives back the exit code, the report and the truth.
+/// Runs the load against a server. Returns the exit code, the report and the truth.
 fn load(server: &StandIn, arguments: &str) -> (i32, Value, Truth) {
     let (code, report) = report(&server.url, &format!("{LOAD} {arguments}"));
     let truth = server.truth();
@@ -22,12 +22,12 @@ fn load(server: &StandIn, arguments: &str) -> (i32, Value, Truth) {
     (code, report, truth)
 }
 
-/// Planted faults of both phases: how they fall into the two is chance where senders are late.
+/// Planted faults of both phases: their split between the two is random if messages are sent late.
 fn planted(truth: &Truth) -> u64 {
     truth.faults.iter().sum()
 }
 
-/// How many of what went wrong a report lists under a name.
+/// The number of errors that a report lists under a name.
 fn listed(report: &Value, error: &str) -> u64 {
     let errors = report["errors"].as_array().expect("a list");
     let found = errors.iter().find(|one| one["error"] == error);
@@ -52,14 +52,14 @@ fn deliveries_that_are_dropped_are_lost() {
     let counts = [("delivered", truth.deliveries), ("lost", truth.faults)];
     expect(&report, &truth, CLIENTS, &counts);
     assert_eq!((code, planted(&truth)), (3, 25));
-    // Nobody has the last receiver of those.
+    // No message of those has a last receiver.
     let untracked = number(&report, "/latency/untracked");
     let tracked = number(&report, "/latency/corrected/last/count");
     assert_eq!(untracked + tracked, 120.0);
     assert!(untracked > 0.0);
 }
 
-/// Every `n`-th message goes to nobody.
+/// Drops every `n`-th message for all clients.
 fn dropping(n: u64) -> impl FnMut(&mut Hub, &Message) + Send + 'static {
     move |hub, message| match message.number % n {
         0 => hub.clients().iter().for_each(|_| hub.fault(message)),
@@ -119,7 +119,7 @@ fn a_changed_bit_is_damage_in_the_body_and_in_the_stamp() {
         }));
         let (code, report, truth) = load(&server, "");
         let counts = [("delivered", truth.deliveries), ("damaged", truth.faults)];
-        // What has lost its stamp is put into the phase in which it came.
+        // A message without its stamp counts in the phase in which it arrived.
         let [warmup, measured] = both(&report, "damaged");
         assert_eq!(warmup + measured, 25, "byte {at}: {report:#}");
         let counts = match warmup == truth.faults[0] {
@@ -156,7 +156,8 @@ fn a_message_without_its_stamp_has_no_place_in_the_order() {
 
 #[test]
 fn a_message_that_is_cut_off_is_damaged_while_it_says_whose_it_is() {
-    // Down to the run id it is known whose it is; below that it is foreign, and lost.
+    // If the run id is intact, the message is known to be ours; otherwise it is foreign, and ours
+    // is lost.
     for (bytes, error) in [(100, "damaged"), (16, "damaged"), (15, "lost")] {
         let server = StandIn::with(every(50, move |hub, client, message| {
             let payload = message.payload[..bytes].to_vec();
@@ -294,7 +295,7 @@ fn a_greeting_is_foreign_and_so_is_one_to_a_connection_that_is_gone() {
     let truth = server.truth();
     assert_eq!(code, 0, "{report:#}");
     assert!(truth.foreign > 8, "{truth:?}");
-    // One that was greeted when the run ended may not have read it.
+    // A client that was greeted when the run ended may not have read it.
     let foreign = number(&report, "/foreign") as u64;
     assert!(
         (truth.foreign - 4..=truth.foreign).contains(&foreign),

@@ -1,5 +1,5 @@
-//! What a server must not send (RFC 6455 §5) ends its connection and is an error; what it may send
-//! between the messages is none.
+//! A server's protocol violations (RFC 6455 §5) end its connection and are errors; permitted frames
+//! between the messages are not.
 
 mod common;
 mod stand_in;
@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::Data;
 
 const LOAD: &str = "--clients 8 --rate 400 --duration 300 --warmup 100ms";
 
-/// Sends message 60, a measured one, to clients 1 and 2 as `offence` makes it.
+/// Sends message 60, a measured one, to clients 1 and 2 in the form that `offence` makes.
 fn offending(
     offence: impl Fn(&Message) -> Vec<u8> + Send + 'static,
 ) -> impl FnMut(&mut Hub, &Message) + Send + 'static {
@@ -26,7 +26,7 @@ fn offending(
     }
 }
 
-/// Both clients are closed and told, and the others go on.
+/// Both clients are closed and reported, and the others go on.
 #[track_caller]
 fn offended(offence: impl Fn(&Message) -> Vec<u8> + Send + 'static, told: &str) {
     let server = StandIn::with(offending(offence));
@@ -53,7 +53,7 @@ fn offended(offence: impl Fn(&Message) -> Vec<u8> + Send + 'static, told: &str) 
 fn a_continuation_of_nothing_is_an_offence() {
     offended(
         |message| frame(Data::Continue, true, &message.payload),
-        "a continuation of no message",
+        "a continuation without a message",
     );
 }
 
@@ -122,13 +122,13 @@ fn a_length_that_could_be_shorter_is_an_offence() {
             bytes.extend(&message.payload);
             bytes
         },
-        "not written as short as it can be",
+        "whose length is not minimal",
     );
 }
 
 #[test]
 fn a_control_frame_in_two_parts_and_half_a_close_are_offences() {
-    offended(|_| vec![0x09, 1, b'x'], "too long or split");
+    offended(|_| vec![0x09, 1, b'x'], "too long or fragmented");
     offended(|_| vec![0x88, 1, 3], "a Close with half a status code");
 }
 
@@ -150,7 +150,7 @@ fn a_server_that_breaks_the_protocol_on_all_is_told_as_that_and_not_as_gone() {
     assert_eq!(report["right"], Value::Bool(false));
 }
 
-/// Sends every message in this form, which is as good as a plain one.
+/// Sends every message in this form, which is equivalent to the plain one.
 #[track_caller]
 fn allowed(form: impl Fn(&Message) -> Vec<u8> + Send + 'static) {
     let server = StandIn::with(move |hub, message| {

@@ -1,4 +1,4 @@
-//! A run takes no other run's messages for its own, whatever the two have in common.
+//! A run never accepts another run's messages, even if the two have options in common.
 
 mod common;
 mod stand_in;
@@ -11,7 +11,7 @@ use stand_in::{Plan, StandIn, expect};
 
 const LOAD: &str = "--clients 4 --rate 200 --duration 400 --warmup 100ms";
 
-/// Messages that a server keeps for those who join.
+/// Messages that a server keeps for new clients.
 const KEPT: usize = 50;
 
 #[test]

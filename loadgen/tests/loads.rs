@@ -1,4 +1,4 @@
-//! Every option that shapes a load changes what is sent, to whom, and from where.
+//! Every option that shapes a load changes the messages, their receivers or their source.
 
 mod common;
 
@@ -14,7 +14,7 @@ use tungstenite::Message;
 
 const SHORT: &str = "--duration 200 --warmup 0";
 
-/// A server that keeps the clients of different paths apart.
+/// A server that separates the clients of different paths.
 fn rooms() -> String {
     serve(Behaviour {
         by_path: true,
@@ -68,7 +68,7 @@ fn an_echo_server_answers_the_sender_alone() {
         (number(&report, "/sent"), number(&report, "/expected")),
         (40.0, 40.0)
     );
-    // The same said by options, in a closed loop.
+    // The same with explicit options, in a closed loop.
     let url = format!("{}each{{i}}", rooms());
     let load = format!("--expect self --clients 4 --rate max --window 4 {SHORT}");
     let (code, report) = common::report(&url, &load);
@@ -160,12 +160,12 @@ fn a_storm_drops_many_at_once_and_says_when_they_were_back() {
         assert_eq!(code, 0, "{report:#}");
         assert_eq!(number(&report, "/config/churning"), 30.0);
         assert_eq!(number(&report, "/config/storm_every_ms"), 150.0);
-        // Those who stay get everything, whatever happens to the others.
+        // Clients that stay get everything, no matter what happens to the others.
         assert_eq!(
             number(&report, "/expected"),
             10.0 * number(&report, "/sent")
         );
-        // At 150, 300 and 450 ms: one at 600 ms would have no time to recover from.
+        // At 150, 300 and 450 ms: a storm at 600 ms would have no time to recover.
         let storms = report["churn"]["storms"].as_array().expect("a list");
         assert_eq!(storms.len(), 3, "{report:#}");
         for storm in storms {
@@ -240,7 +240,7 @@ fn clients_that_come_and_go_leave_the_others_in_peace() {
 
 #[test]
 fn slow_readers_take_no_more_than_their_rate_and_count_for_nothing() {
-    // The server gives a client up when a write has waited for 200 ms: 20 MB go to each.
+    // The server gives up on a client when a write has waited for 200 ms: 20 MB go to each.
     let url = serve(Behaviour::default());
     let load = "--clients 4 --slow-readers 25% --slow-rate 10000 --rate 100 --size 200000";
     let (code, report) = report(&url, &format!("{load} --duration 1s --warmup 0"));
@@ -252,7 +252,7 @@ fn slow_readers_take_no_more_than_their_rate_and_count_for_nothing() {
     assert_eq!(number(&report, "/expected"), 3.0 * number(&report, "/sent"));
     assert_eq!(number(&report, "/disconnects/reading"), 0.0);
     assert_eq!(number(&report, "/disconnects/slow"), 1.0, "{report:#}");
-    // One that takes enough is served like everybody.
+    // A slow reader that reads enough is served like the others.
     let load = format!("--clients 4 --slow-readers 1 --slow-rate 10000000 --rate 50 {SHORT}");
     let (code, report) = common::report(&url, &load);
     assert_eq!(
@@ -460,7 +460,7 @@ fn a_closed_loop_completes_within_its_rooms() {
     for threads in [1, 2] {
         let (code, report) = report(&target, &format!("{load} --threads {threads}"));
         assert_eq!(code, 0, "{report:#}");
-        // A window that was never given back would end at one message for each publisher.
+        // If credits were never returned, it would end after one message per publisher.
         assert!(number(&report, "/sent") > 8.0, "{report:#}");
         assert_eq!(number(&report, "/expected"), 3.0 * number(&report, "/sent"));
     }

@@ -1,4 +1,4 @@
-//! Loads of a Nostr relay: of the one in this workspace, where all is right, and of a stand-in with
+//! Loads of a Nostr relay: of the one in this workspace, which is correct, and of a stand-in with
 //! planted faults.
 
 mod common;
@@ -13,7 +13,7 @@ use common::{number, report, run};
 use stand_in::{Hub, Message, StandIn, frame};
 use tungstenite::protocol::frame::coding::Data;
 
-/// 100 events to 4 clients who want all of them.
+/// 100 events to 4 clients that subscribe to all of them.
 const FANOUT: &str = "--scenario nostr-fanout --clients 4 --publishers 2 --filters all \
                       --rate 200 --duration 500ms --warmup 0 --keys 5";
 /// 100 events of 4 clients.
@@ -50,7 +50,7 @@ fn count(report: &Value, path: &str) -> u64 {
     number(report, path) as u64
 }
 
-/// How many of what went wrong a report lists, by name.
+/// The errors that a report lists, by name.
 fn errors(report: &Value) -> Vec<(String, u64)> {
     let all = report["errors"].as_array().expect("a list").iter();
     all.map(|one| {
@@ -88,13 +88,13 @@ fn a_fanout_through_the_relay_is_right_to_the_last_event() {
     };
     let [expected, delivered] = sums(&first);
     assert!(expected == delivered && expected > 360, "{first:#}");
-    // Some filters only one of the subscriptions has.
+    // Some filters belong to a single subscription.
     assert!((2..90).contains(&count(&first, "/order/compared")));
     assert_eq!(
         count(&first, "/latency_ns/count"),
         count(&first, "/delivered")
     );
-    // The seed decides who is to get what.
+    // The seed decides the receivers.
     assert_eq!(sums(&report(&url, load).1), [expected; 2]);
     engine.stop();
 }
@@ -207,7 +207,7 @@ fn subscriptions_that_a_relay_refuses_end_the_run_with_the_reason() {
 
 // ---- a stand-in with planted faults ----
 
-/// A relay that does as it should but for what a fault makes of deliveries and answers.
+/// A correct relay, except for a fault's changes to deliveries and answers.
 struct Stand<F> {
     subscriptions: Vec<(usize, String, Filter)>,
     deliveries: u64,
@@ -215,12 +215,12 @@ struct Stand<F> {
     fault: F,
 }
 
-/// What a fault is asked about.
+/// The arguments of a fault.
 struct Turn<'a> {
-    /// From 1, over all clients; of an answer from 1 over all events.
+    /// From 1, over all clients; for an answer from 1 over all events.
     number: u64,
     client: usize,
-    /// Of a delivery.
+    /// For a delivery.
     name: &'a str,
     event: &'a Event,
     is_answer: bool,
@@ -237,7 +237,7 @@ impl Turn<'_> {
         corecast_nostr::to_hex(self.event.id())
     }
 
-    /// What should be said.
+    /// The correct messages.
     fn right(&self) -> Vec<String> {
         match self.is_answer {
             true => vec![reply::ok(&self.id(), true, "")],
@@ -319,7 +319,7 @@ fn load(
     report(&server.url, arguments)
 }
 
-/// Says something else at one delivery.
+/// Replaces the messages of one delivery.
 fn at(
     number: u64,
     mut instead: impl FnMut(&Turn<'_>) -> Vec<String>,
@@ -373,7 +373,7 @@ fn an_event_at_a_subscription_that_did_not_ask_for_it_is_misrouted() {
         (3, error("misrouted", 1)),
         "{report:#}"
     );
-    // And one that nobody has.
+    // And one for an unknown subscription.
     let unknown = at(5, |turn| [turn.right(), vec![turn.to("who?")]].concat());
     let (code, report) = load(unknown, load_of);
     assert_eq!(
@@ -435,7 +435,7 @@ fn an_answer_that_says_no_is_refused_and_nothing_is_awaited_for_it() {
     };
     for (scenario, wrong) in [
         ("nostr-publish --clients 4", vec![("refused", 2)]),
-        // It is delivered all the same.
+        // It is delivered nevertheless.
         (
             "nostr-fanout --clients 4 --filters all",
             vec![("misrouted", 8), ("refused", 2)],
@@ -484,7 +484,7 @@ fn events_that_were_acknowledged_and_are_not_there_are_missing() {
 
 #[test]
 fn what_a_relay_without_count_has_is_asked_by_a_query() {
-    // Answers to COUNT and REQ, and what the report makes of them.
+    // Answers to COUNT and REQ, and the report's conclusion.
     for (knows_count, kept, by, missing) in [
         (true, 30, "count", 70),
         (false, 30, "query", 0),
@@ -541,7 +541,7 @@ fn the_text_says_what_the_relay_said() {
     assert!(markdown.contains("| stored | 100 of 100"), "{markdown}");
     let page = told(&format!("{FANOUT} --output html"));
     assert!(
-        page.contains("What the relay said") && page.contains("OK true 100"),
+        page.contains("Answers of the relay") && page.contains("OK true 100"),
         "{page}"
     );
     let log = told(&format!("{FANOUT} --output hdr"));

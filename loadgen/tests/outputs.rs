@@ -1,4 +1,4 @@
-//! Every form of a report, from the command line: each says what the report in JSON says.
+//! Every format of a report, from the command line: each agrees with the JSON report.
 
 mod common;
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const LOAD: &str = "--clients 3 --rate 200 --duration 1500ms --warmup 100ms --size 100";
-/// A label that breaks whatever does not escape it.
+/// A label that breaks every output that does not escape it.
 const HOSTILE: &str = "<script>alert('\"')</script>|a,b&c";
 
 /// The command with arguments that may have spaces.
@@ -37,7 +37,7 @@ fn told(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// One run that writes `files` into a folder and keeps itself in `runs.db` there.
+/// One run that writes `files` into a folder and stores itself in `runs.db` there.
 fn run_into(url: &str, folder: &Path, files: &[&str]) -> String {
     let mut arguments = vec!["--url", url, "--label", HOSTILE, "--history", "runs.db"];
     arguments.extend(LOAD.split(' '));
@@ -47,7 +47,7 @@ fn run_into(url: &str, folder: &Path, files: &[&str]) -> String {
     told(folder, &arguments)
 }
 
-/// A folder with every form of one run.
+/// A folder with every format of one run.
 fn all_forms() -> (TempDir, RelayReport) {
     let folder = TempDir::new().expect("a folder");
     let files = ["a.txt", "a.json", "a.csv", "a.md", "a.hdr", "a.html"];
@@ -184,7 +184,7 @@ fn a_walk_over_rates_is_told_step_by_step_in_every_form() {
     assert!(read(&folder, "a.html").contains("<figcaption>Latency by messages a second"));
 }
 
-/// What a run shows on a terminal as its standard error.
+/// The output of a run's standard error on a terminal.
 fn shown_on_a_terminal(option: &str) -> String {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
     let terminal = openpt(flags).expect("a terminal");
@@ -206,7 +206,7 @@ fn shown_on_a_terminal(option: &str) -> String {
     // The command keeps the other end open until it is dropped.
     command.stderr(Stdio::null());
     let mut shown = Vec::new();
-    // Ends with an error (EIO) when the last one who has it open is gone.
+    // Ends with an error (EIO) when the last open handle of the other end is gone.
     let _ = fs::File::from(terminal).read_to_end(&mut shown);
     assert!(child.wait().expect("it ends").success());
     String::from_utf8_lossy(&shown).into_owned()
@@ -273,7 +273,7 @@ fn the_table_has_a_row_for_the_run_and_one_for_each_second() {
     let seconds: Vec<_> = rows.iter().filter(|row| row[0] == "second").collect();
     assert_eq!(seconds.len(), report.timeline.len());
     assert!(seconds.len() >= 2, "1.5 seconds have two rows");
-    // What came after the last second has a row too, where there was any.
+    // Deliveries after the last second have a row too, if there were any.
     let drain: Vec<_> = rows.iter().filter(|row| row[0] == "drain").collect();
     assert_eq!(drain.len(), usize::from(report.drain.received > 0));
     let latencies = seconds.iter().chain(&drain);
@@ -299,7 +299,7 @@ fn the_markdown_has_the_figures_and_a_label_that_stays_text() {
     assert_eq!(rows.count(), 1, "{text}");
 }
 
-/// Checks that every element is closed in order, and gives back all tags with their attributes.
+/// Checks that every element is closed in order, and returns all tags with their attributes.
 #[track_caller]
 fn tags(page: &str) -> Vec<String> {
     let style = page.find("<style>").expect("a style") + 7;
@@ -325,7 +325,8 @@ fn tags(page: &str) -> Vec<String> {
     all
 }
 
-/// The page asks for nothing: no script, no image, no sheet, no address that a browser would open.
+/// The page makes no requests: no script, image or stylesheet, and no address that a browser would
+/// open.
 #[track_caller]
 fn assert_self_contained(tags: &[String]) {
     for tag in tags {
@@ -469,7 +470,7 @@ fn what_is_no_history_or_has_no_such_run_is_refused() {
     told_after_adding(&folder);
 }
 
-/// A report in JSON goes into a history, anything else does not.
+/// A JSON report is added to a history; any other file is refused.
 fn told_after_adding(folder: &TempDir) {
     told(folder.path(), &["history", "add", "a.json"]);
     let list = told(folder.path(), &["history"]);

@@ -1,4 +1,5 @@
-//! The report tells the generator's own part of latencies, and marks quantiles that have too much.
+//! The report shows the generator's own share of latencies, and marks quantiles with too much of
+//! it.
 
 mod common;
 mod stand_in;
@@ -16,13 +17,13 @@ use stand_in::{Hub, StandIn, stall};
 const LOAD: &str = "--clients 8 --rate 400 --duration 2s --warmup 100ms --output json";
 /// Messages of the measured time after which the generator is stopped.
 const STOP_AFTER: u64 = 100;
-/// Messages of 800 that a server holds back until the generator stands still.
+/// Messages of 800 that a server holds back until the generator has stopped.
 const HELD: u64 = 16;
 const TRIES_MAX: usize = 5;
 const STOPPED: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Stops the generator, and comes back when all its threads stand still.
+/// Stops the generator, and returns when all its threads have stopped.
 fn stop(child: &Child) {
     let id = Pid::from_child(child);
     kill_process(id, Signal::STOP).expect("the generator runs");
@@ -34,7 +35,7 @@ fn go_on(child: &Child) {
     kill_process(Pid::from_child(child), Signal::CONT).expect("it stands still");
 }
 
-/// The report of a run in which the generator was stopped for 50 ms, in JSON.
+/// The JSON report of a run in which the generator was stopped for 50 ms.
 fn stopped() -> Vec<u8> {
     let (sender, reached) = channel();
     let mut measured = 0;
@@ -56,15 +57,15 @@ fn stopped() -> Vec<u8> {
     output.stdout
 }
 
-/// Whether a quantile is marked, for this cause or, if it is empty, for any.
+/// Whether a quantile is marked for this cause or, if it is empty, for any.
 fn is_marked(report: &Value, quantile: &str, cause: &str) -> bool {
     let marks = report["marks"].as_array().expect("a list");
     let mut of = marks.iter().filter(|mark| mark["quantile"] == quantile);
     of.any(|mark| cause.is_empty() || mark["cause"] == cause)
 }
 
-/// The report of such a run in which little was under way when the generator was stopped: what was
-/// counts for the other side, and on a busy machine it may be more than what came due later.
+/// The report of such a run with few messages in flight at the stop: those in flight count as the
+/// relay's, and on a busy machine they may outnumber the messages that were due later.
 fn stopped_between_messages() -> Vec<u8> {
     let mut runs = (0..TRIES_MAX).map(|_| stopped());
     let is_late = |json: &Vec<u8>| {
@@ -84,9 +85,9 @@ fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
         .iter()
         .find(|finding| finding["kind"] == "generator_held_up");
     assert_eq!(told.expect("it is named")["culprit"], "generator");
-    // Of 800 messages 20 came due meanwhile: more than one in a hundred.
+    // Of 800 messages, 20 were due meanwhile: more than one in a hundred.
     assert!(number(&report, "/lateness_ns/max") >= 40e6, "{report:#}");
-    // What was under way when it was stopped took longest: that was the other side.
+    // Messages in flight at the stop took longest: that is not the generator's share.
     assert!(is_marked(&report, "max", ""), "{report:#}");
     assert_eq!(report["valid"], false);
     let reasons = report["invalid_reasons"].to_string();
@@ -100,7 +101,7 @@ fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
     ] {
         assert!(text.contains(told), "no {told:?} in {text}");
     }
-    // Sent in time, they would not have taken so long.
+    // If sent in time, they would not have taken so long.
     let [corrected, in_time] = ["/latency_ns/max", "/latency/in_time/p99"];
     assert!(number(&report, corrected) >= 40e6);
     assert!(number(&report, in_time) < number(&report, "/latency_ns/p99"));
@@ -118,7 +119,7 @@ fn every_delivery_has_a_receive_lag() {
         assert_eq!(code, 0, "{report:#}");
         let count = number(&report, "/latency_ns/count");
         assert!(count > 0.0);
-        // Where there is much to do one read in four is looked at, and stands for all.
+        // Under load one read in four is sampled, and stands for all.
         for path in ["/receive_lag_ns/count", "/latency/arrived/count"] {
             let told = number(&report, path);
             assert!((0.5..1.5).contains(&(told / count)), "{told} of {count}");
@@ -164,14 +165,14 @@ fn data_that_lay_in_the_kernel_while_the_generator_stood_still_is_its_lag() {
     assert!(lag_ns >= STOPPED.as_nanos() as f64 * 0.99, "{report:#}");
     let marks = report["marks"].to_string();
     assert!(marks.contains("receive_lag"), "{marks}");
-    // That is more than one delivery in a hundred, so that it reaches a quantile that decides.
+    // That is more than one delivery in a hundred, so it affects a decisive quantile.
     assert!(is_marked(&report, "p99", "receive_lag"), "{marks}");
     assert_eq!(report["valid"], false);
     let reasons = report["invalid_reasons"].to_string();
     assert!(reasons.contains("it handled data late"), "{reasons}");
 }
 
-/// The generator as a user whom the system permits no real-time scheduling.
+/// The generator as a user without permission for real-time scheduling.
 fn without_permission(url: &str, arguments: &str) -> Command {
     let own = loadgen(url, arguments);
     let (dropper, options): (_, &[&str]) = if rustix::process::getuid().is_root() {

@@ -1,5 +1,5 @@
-//! Patterns in the counts are recognised, and named with the option to use or the part that
-//! is to be looked at.
+//! Patterns in the counts are recognised, and reported with the option to use or the part to look
+//! at.
 
 mod common;
 mod stand_in;
@@ -13,7 +13,7 @@ use stand_in::{Hub, Message, StandIn, both};
 const LOAD: &str = "--clients 8 --rate 400 --duration 800 --warmup 100ms";
 const SOON: Duration = Duration::from_millis(300);
 
-/// Runs the load. Gives back the exit code and the report, which has this as its only finding.
+/// Runs the load. Returns the exit code and the report, which has this as its only finding.
 #[track_caller]
 fn only(
     mode: impl FnMut(&mut Hub, &Message) + Send + 'static,
@@ -167,14 +167,14 @@ fn rooms_that_are_not_kept_apart_are_named() {
     let (code, report) = report(&url, &format!("{LOAD} --rooms 2"));
     assert_eq!(report["findings"][0]["kind"], "wrong_room", "{report:#}");
     let text = report["findings"][0]["text"].as_str().expect("a text");
-    assert!(text.contains("does not keep the rooms apart"), "{text}");
+    assert!(text.contains("does not separate the rooms"), "{text}");
     let misrouted = server.truth().messages.map(|messages| 4 * messages);
     assert_eq!((code, both(&report, "misrouted")), (3, misrouted));
 }
 
 #[test]
 fn a_client_in_the_wrong_room_is_named() {
-    // The first client of room 0 that comes is put into room 1.
+    // The first client of room 0 is put into room 1.
     let mut astray = None;
     let server = StandIn::with(move |hub, message| {
         let rooms = 2;

@@ -1,4 +1,4 @@
-//! Several runs, earlier runs, and runs that end early; and what every report holds.
+//! Several runs, earlier runs, runs that end early, and the fields of every report.
 
 mod common;
 
@@ -18,10 +18,10 @@ fn a_walk_finds_the_knee_among_its_steps() {
     let rates: Vec<_> = steps.iter().map(|step| number(step, "/rate")).collect();
     assert_eq!(rates[..3], [100.0, 200.0, 400.0]);
     let met: Vec<_> = steps.iter().map(|step| step["met"].as_bool()).collect();
-    // A machine that is too busy to send on time may cost a step.
+    // A machine that is too busy to send on time may lose a step.
     assert_eq!(met[2], Some(false), "{report:#}");
     assert_eq!(steps[2]["reasons"][0], "messages/s<300: 400");
-    // Each rate below is confirmed by fresh runs, until one met the target in all of them.
+    // Each lower rate is confirmed by fresh runs, until one meets the target in all of them.
     let confirming: Vec<_> = steps[3..].iter().map(|step| &step["confirms"]).collect();
     assert!(confirming.iter().all(|one| **one == true), "{report:#}");
     if let Some(knee) = report["walk"]["knee"].as_f64() {
@@ -35,7 +35,7 @@ fn a_walk_finds_the_knee_among_its_steps() {
         assert_eq!(met.count() as f64, runs);
         assert_eq!(number(&report, "/config/rate"), knee);
     }
-    // A machine that was too busy at 400 leaves open what the relay bears.
+    // If the machine was too busy at 400, the relay's limit is unknown.
     let bound = report["walk"]["bound"].as_str();
     assert!(matches!(bound, Some("target" | "generator")), "{bound:?}");
     assert_eq!(report["walk"]["target"], "messages/s<300");
@@ -164,7 +164,7 @@ fn a_report_is_read_back_as_it_was_written() {
     assert!(report.head.machine.cores > 0 && report.head.started_at.ends_with('Z'));
     let histogram = report.latency.corrected.each.histogram().expect("values");
     assert_eq!(Quantiles::of(&histogram), report.latency_ns);
-    // What was added since is not asked of a report that was written before.
+    // Fields added later are not required of an older report.
     let mut older: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let config = older["config"].as_object_mut().expect("an object");
     config.remove("storm_every_ms");

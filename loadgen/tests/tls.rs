@@ -1,4 +1,4 @@
-//! Over TLS: the same checks, whom to trust, records that come in pieces.
+//! Over TLS: the same checks, trust, and fragmented records.
 
 mod common;
 
@@ -12,7 +12,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-/// A server that sends every message back to the client that it came from.
+/// A server that sends every message back to its sender.
 struct Echo {
     url: String,
     folder: TempDir,
@@ -53,7 +53,7 @@ impl Echo {
     }
 }
 
-/// Ends with the connection, or with an error that the generator sees as one.
+/// Ends with the connection, or with an error that the generator sees.
 fn echo(stream: TcpStream, piece_bytes: usize, config: Arc<ServerConfig>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let pieces = Pieces {
@@ -70,7 +70,7 @@ fn echo(stream: TcpStream, piece_bytes: usize, config: Arc<ServerConfig>) -> Opt
     }
 }
 
-/// Writes in pieces, so that records are cut where they have no seam.
+/// Writes in pieces, so that records are cut in the middle.
 struct Pieces {
     stream: TcpStream,
     piece_bytes: usize,

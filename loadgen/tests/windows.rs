@@ -1,4 +1,4 @@
-//! What arrives is counted in the time in which it belongs, and what was due is not forgotten.
+//! Arrivals are counted in the time in which they belong, and due messages are not forgotten.
 
 mod common;
 mod stand_in;
@@ -24,8 +24,8 @@ fn deliveries_after_the_end_have_a_row_of_their_own() {
     let truth = server.truth();
     expect(&report, &truth, 8, &[("delivered", truth.deliveries)]);
     assert_eq!(code, 0);
-    // The relay delivers 3,200 a second all the time; 700 ms of them come after the end, and as
-    // many of the warm-up at the begin.
+    // The relay delivers 3,200 a second all the time; those of 700 ms come after the end, and as
+    // many of the warm-up at the start.
     let per_second = number(&report, "/throughput/deliveries_per_second");
     assert!((2600.0..3800.0).contains(&per_second), "{per_second}");
     let drain = &report["drain"];
@@ -97,7 +97,7 @@ fn a_stalled_client_is_seen_in_the_tail_alone() {
 
 #[test]
 fn handshakes_count_from_when_they_were_due() {
-    // One of ten at a time takes half a second, and so holds up the others.
+    // One of ten at a time takes half a second, and so delays the others.
     let server = StandIn::new(Plan {
         answer: Box::new(|client| {
             if client == 20 {
@@ -110,7 +110,7 @@ fn handshakes_count_from_when_they_were_due() {
     let load = "--handshakes 120 --per-second 200 --concurrency 10";
     let (code, report) = report(&server.url, load);
     assert_eq!((code, number(&report, "/completed")), (0, 120.0));
-    // A hundred came due meanwhile; ten of them were under way.
+    // A hundred were due meanwhile; ten of them were in progress.
     let due = number(&report, "/connect_ns/p50");
     let from_connect = number(&report, "/uncorrected_connect_ns/p50");
     assert!(due >= 100e6 && from_connect < due / 2.0, "{report:#}");
@@ -135,7 +135,7 @@ fn churn_that_could_not_be_done_is_told() {
     let due = number(churn, "/due");
     assert!((38.0..=40.0).contains(&due), "{churn:#}");
     let done = number(churn, "/replaced") + number(churn, "/skipped");
-    // Those that are under way at the end are neither.
+    // Those in progress at the end count as neither.
     assert!(done <= due && done >= due - 4.0, "{churn:#}");
     assert!(number(churn, "/skipped") >= 10.0, "{churn:#}");
     let finding = &report["findings"][0];

@@ -149,6 +149,29 @@ struct Results {
     latency_p50_ms: f64,
     latency_p99_ms: f64,
     latency_max_ms: f64,
+    /// As the earlier relay nested them, for scripts that read its answer.
+    server: NestedServer,
+    metrics: NestedMetrics,
+    /// How long that relay looked at its counters.
+    test_duration_ms: u64,
+}
+
+/// `results.server` of the earlier relay.
+#[derive(Serialize, Default)]
+struct NestedServer {
+    version: &'static str,
+    uptime_seconds: f64,
+    connected_users: u64,
+}
+
+/// `results.metrics` of the earlier relay; `connected_users` its own scripts looked for in vain.
+#[derive(Serialize, Default)]
+struct NestedMetrics {
+    total_messages: u64,
+    total_bytes: u64,
+    messages_per_second: f64,
+    bandwidth_mbps: f64,
+    connected_users: u64,
 }
 
 impl Results {
@@ -165,6 +188,18 @@ impl Results {
             total_bytes_relayed: metrics.total_bytes_relayed,
             messages_per_second: metrics.messages_per_second,
             bandwidth_mbps: metrics.bandwidth_mbps,
+            server: NestedServer {
+                version: env!("CARGO_PKG_VERSION"),
+                uptime_seconds: uptime.as_secs_f64(),
+                connected_users: metrics.connected_users,
+            },
+            metrics: NestedMetrics {
+                total_messages: metrics.total_messages,
+                total_bytes: metrics.total_bytes_relayed,
+                messages_per_second: metrics.messages_per_second,
+                bandwidth_mbps: metrics.bandwidth_mbps,
+                connected_users: metrics.connected_users,
+            },
             ..Results::default()
         };
         for stats in view.shards() {

@@ -98,7 +98,7 @@ impl Page for Health {
     }
 
     /// Whose names are told: a door that is shut from now on shuts this one as well.
-    fn take_over(&self, next: &Health) {
+    fn reload(&self, next: &Health) {
         for (listing, next) in self.users.iter().zip(&next.users) {
             let is_told = next.is_told.load(Ordering::Relaxed);
             listing.is_told.store(is_told, Ordering::Relaxed);
@@ -131,7 +131,7 @@ struct Report<'h> {
     metrics: Metrics<'h>,
 }
 
-/// Where this relay comes from, as whoever deployed it says.
+/// Where this relay comes from, as whoever deployed it says; the commit is else that of the build.
 #[derive(Serialize, PartialEq, Debug)]
 struct Deployment {
     commit: String,
@@ -149,7 +149,7 @@ impl Deployment {
             value.unwrap_or_else(|| default.to_owned())
         };
         Deployment {
-            commit: or("BUILD_COMMIT", "unknown"),
+            commit: or("BUILD_COMMIT", env!("CORECAST_COMMIT")),
             timestamp: or("BUILD_TIME", ""),
             actor: or("BUILD_ACTOR", "manual"),
             run_id: or("BUILD_RUN_ID", ""),
@@ -221,9 +221,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_that_nobody_describes_is_unknown_and_manual() {
+    fn a_deployment_that_nobody_describes_has_the_commit_of_the_build_and_is_manual() {
         let nobody = Deployment::read(|_| None);
-        assert_eq!((&*nobody.commit, &*nobody.actor), ("unknown", "manual"));
+        let expected = (env!("CORECAST_COMMIT"), "manual");
+        assert_eq!((&*nobody.commit, &*nobody.actor), expected);
         assert_eq!(nobody, Deployment::read(|_| Some(String::new())));
     }
 

@@ -122,8 +122,8 @@ impl<P: Page> Service for Served<P> {
         Ok(())
     }
 
-    fn take_over(&self, next: &Self) {
-        self.page.take_over(&next.page);
+    fn reload(&self, next: &Self) {
+        self.page.reload(&next.page);
     }
 
     fn methods(&self) -> &'static [&'static str] {

@@ -62,7 +62,7 @@ pub(super) trait Page: Send + Sync + 'static {
     }
 
     /// The configuration was read again, and asks for `next`.
-    fn take_over(&self, next: &Self)
+    fn reload(&self, next: &Self)
     where
         Self: Sized,
     {

@@ -28,6 +28,7 @@ mod model;
 mod nostr;
 mod overrides;
 mod quantity;
+mod recognize;
 mod reload;
 mod sections;
 mod settings;
@@ -54,6 +55,7 @@ pub use self::overrides::{
     OriginsOverride, Override, RateOverride, SlowClientOverride,
 };
 pub use self::quantity::{KIB, MIB};
+pub(crate) use self::recognize::is_config;
 pub use self::reload::{Change, Reloaded};
 pub use self::sections::{
     ConnectionLimit, ConnectsConfig, CorsConfig, DeflateConfig, EngineConfig, HealthConfig,

@@ -377,7 +377,9 @@ impl Codec for Hidden {
             bytes_min,
             bytes_max,
         } = self;
-        Err(format!("is not a text of {bytes_min} to {bytes_max} bytes"))
+        Err(format!(
+            "it needs {bytes_min} to {bytes_max} bytes; openssl rand -hex 32 makes a good one"
+        ))
     }
 
     fn show(&self, secret: &Secret) -> Value {
@@ -443,7 +445,10 @@ impl Codec for OneKey {
     fn read(&self, value: &Value) -> Result<ApiKey, String> {
         let text = plain_text(value).unwrap_or_default();
         if text.len() < self.bytes_min {
-            return Err(format!("has less than {} characters", self.bytes_min));
+            return Err(format!(
+                "it needs at least {} characters; openssl rand -hex 24 makes a good one",
+                self.bytes_min
+            ));
         }
         let key = text.parse();
         key.map_err(|error: ApiKeyError| error.to_string())

@@ -27,6 +27,7 @@ impl Config {
             let file = own.keys_file.as_deref();
             found.extend(weak_file(&format!("{place}.keys_file"), file));
             found.extend(self.hidden_room(name, endpoint));
+            found.extend(self.excluded_base(name, endpoint));
             found.extend(nostr::warnings(name, endpoint));
         }
         found.extend(weak_keys("api.keys", self.api.keys.as_deref()));
@@ -49,6 +50,67 @@ impl Config {
             )
         })
     }
+}
+
+/// Paths that do not cover their own base.
+impl Config {
+    /// The base of a pattern, such as `/lobby` of `/lobby/**`, if it falls to another endpoint that
+    /// lets in other clients. An endpoint that is written for exactly that path is meant.
+    fn excluded_base(&self, name: &str, endpoint: &EndpointConfig) -> Option<String> {
+        let path = &endpoint.path;
+        let base = base_of(path)?;
+        let (other, owner) = self.owner_of(base)?;
+        let are_open = [owner, endpoint].map(|each| self.need_of(each)) == [Need::Nothing; 2];
+        let is_alike = are_open || self.auth_of(owner) == self.auth_of(endpoint);
+        if owner.path == base || is_alike {
+            return None;
+        }
+        let needs = |endpoint| match self.need_of(endpoint) {
+            Need::Nothing => "lets everybody in",
+            Need::Credentials => "needs a key or a token",
+        };
+        let (own, others) = (needs(endpoint), needs(owner));
+        let others = match own == others {
+            true => "lets in by other keys or tokens".to_owned(),
+            false => format!("{others}, while {name} {own}"),
+        };
+        Some(format!(
+            "endpoints.{name}.path: {path} does not cover {base}, which falls to endpoint {other} \
+             ({}): that one {others}; for {base} as well, add an endpoint with the path {base}",
+            owner.path
+        ))
+    }
+
+    /// The endpoint that gets `path`, in the order of the router: exact paths, then those with a
+    /// parameter, then what lies below; the longer before the shorter.
+    fn owner_of(&self, path: &str) -> Option<(&String, &EndpointConfig)> {
+        let enabled = self.endpoints.iter().filter(|(_, each)| each.enabled);
+        let matching = enabled.filter_map(|(name, each)| {
+            let prefix = prefix_of(&each.path);
+            let rest = path.strip_prefix(prefix)?;
+            let rank = match &each.path[prefix.len()..] {
+                "**" => 2,
+                "" => (rest.is_empty()).then_some(0)?,
+                _ => (!rest.is_empty() && !rest.contains('/')).then_some(1)?,
+            };
+            Some(((rank, std::cmp::Reverse(prefix.len())), (name, each)))
+        });
+        let first = matching.min_by_key(|(rank, _)| *rank);
+        first.map(|(_, owner)| owner)
+    }
+}
+
+/// The path above the last part of a pattern; `None` if the pattern has none, or is an exact path.
+fn base_of(pattern: &str) -> Option<&str> {
+    let prefix = prefix_of(pattern);
+    let base = prefix.strip_suffix('/')?;
+    (prefix.len() < pattern.len() && !base.is_empty()).then_some(base)
+}
+
+/// A pattern without its wildcard or parameter: all of an exact path.
+fn prefix_of(pattern: &str) -> &str {
+    let at = pattern.find(['{', '*']);
+    at.map_or(pattern, |at| &pattern[..at])
 }
 
 fn open_by_emptiness(place: &str, keys: Option<&[ApiKey]>, auth: &AuthConfig) -> Option<String> {

@@ -1,45 +1,74 @@
 //! Where a request may have a key or a token.
 //!
-//! Clients that set headers use `Authorization: Bearer TOKEN` (RFC 6750 §2.1) and `X-API-Key`. A
-//! page in a browser cannot: it offers subprotocols, `corecast.v1` and `bearer.TOKEN` or `key.KEY`,
-//! or writes `?access_token=` (§2.3) or `?api_key=` into its URL. The first place in this order
-//! that has something decides: what is wrong there is not made good elsewhere.
+//! Clients that set headers use `Authorization: Bearer` (RFC 6750 §2.1) or `X-API-Key`. A page in a
+//! browser cannot: it offers subprotocols, `corecast.v1` and `bearer.TOKEN` or `key.KEY`, or writes
+//! `?access_token=` (§2.3) or `?api_key=` into its URL. A bearer may be an API key as well as a
+//! token. The first place in this order that has something decides: a bad credential there is not
+//! made good elsewhere. If only API keys are known, a bearer that is not one of them may be for
+//! somebody else, such as a proxy, so the other places are looked at before it is refused.
 
 use std::borrow::Cow;
 
+use super::keys::{ApiKeys, Fingerprint, Scopes};
 use crate::wire::http::{Head, percent_decode};
 
 /// What a client shows.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Credential<'h> {
+    /// A token, good or not.
     Token(Cow<'h, str>),
-    ApiKey(Cow<'h, str>),
+    /// An API key that is known.
+    ApiKey(Fingerprint, Scopes),
+    /// An API key that is not known, or a credential of a kind that nobody here has.
+    Unknown,
 }
 
-/// The credential of a request, where tokens or keys are looked for.
-pub(super) fn find<'h>(head: &Head<'h>, tokens: bool, keys: bool) -> Option<Credential<'h>> {
-    let token = |place: fn(&Head<'h>) -> Option<Cow<'h, str>>| {
-        let found = tokens.then(|| place(head)).flatten();
-        found.map(Credential::Token)
+/// The credential of a request. `keys` are the API keys that are known; `takes_tokens` says whether
+/// any token could be good.
+pub(super) fn find<'h>(
+    head: &Head<'h>,
+    keys: &ApiKeys,
+    takes_tokens: bool,
+) -> Option<Credential<'h>> {
+    let known = |text: &str| {
+        let (key, scopes) = keys.find(text.as_bytes())?;
+        Some(Credential::ApiKey(key, scopes))
     };
-    let key = |place: fn(&Head<'h>) -> Option<Cow<'h, str>>| {
-        let found = keys.then(|| place(head)).flatten();
-        found.map(Credential::ApiKey)
-    };
-    token(bearer)
-        .or_else(|| key(|head| filled(head.header("x-api-key")?)))
-        .or_else(|| token(|head| offered(head, "bearer.")))
-        .or_else(|| key(|head| offered(head, "key.")))
-        .or_else(|| token(|head| in_query(head, "access_token")))
-        .or_else(|| key(|head| in_query(head, "api_key")))
+    let mut is_shown = false;
+    for place in PLACES {
+        let Some((text, is_bearer)) = place(head) else {
+            continue;
+        };
+        is_shown = true;
+        if let Some(key) = known(&text) {
+            return Some(key);
+        }
+        match is_bearer {
+            true if takes_tokens => return Some(Credential::Token(text)),
+            false if !keys.is_empty() => return Some(Credential::Unknown),
+            _ => {}
+        }
+    }
+    is_shown.then_some(Credential::Unknown)
 }
 
-fn bearer<'h>(head: &Head<'h>) -> Option<Cow<'h, str>> {
-    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| filled(token.trim()))
-        .flatten()
+/// Looks at one place of a request. Returns what is there, and whether it is a bearer.
+type Place = for<'h> fn(&Head<'h>) -> Option<(Cow<'h, str>, bool)>;
+
+const PLACES: [Place; 6] = [
+    |head| Some((Cow::Borrowed(bearer(head)?), true)),
+    |head| Some((filled(head.header("x-api-key")?)?, false)),
+    |head| Some((offered(head, "bearer.")?, true)),
+    |head| Some((offered(head, "key.")?, false)),
+    |head| Some((in_query(head, "access_token")?, true)),
+    |head| Some((in_query(head, "api_key")?, false)),
+];
+
+/// The bearer in `Authorization`, if it is not empty (RFC 6750 §2.1).
+pub(crate) fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
+    let (scheme, bearer) = head.header("authorization")?.trim().split_once(' ')?;
+    let bearer = bearer.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !bearer.is_empty()).then_some(bearer)
 }
 
 /// What follows `prefix` in a subprotocol that the client offers.
@@ -68,42 +97,79 @@ mod tests {
     use super::*;
     use crate::wire::http::with_head;
 
-    fn found(target: &str, headers: &str, tokens: bool, keys: bool) -> Option<(char, String)> {
+    const KEY: &str = "a/key+0123456789";
+
+    /// The credential of a request as (kind, text): a token, the known key, or an unknown one.
+    fn found(
+        target: &str,
+        headers: &str,
+        takes_tokens: bool,
+        has_keys: bool,
+    ) -> Option<(char, String)> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let keys = has_keys.then(|| KEY.parse().expect("a key"));
+        let keys = ApiKeys::new(keys.as_slice());
         with_head(&request, |head| {
-            find(head, tokens, keys).map(|found| match found {
+            find(head, &keys, takes_tokens).map(|found| match found {
                 Credential::Token(text) => ('t', text.into_owned()),
-                Credential::ApiKey(text) => ('k', text.into_owned()),
+                Credential::ApiKey(..) => ('k', String::new()),
+                Credential::Unknown => ('?', String::new()),
             })
         })
     }
 
+    /// A request for each place with `text` in it: target, headers, whether it is a bearer.
+    fn places(text: &str) -> [(String, String, bool); 7] {
+        let encoded = text.replace('/', "%2F").replace('+', "%2B");
+        let header = |line: String, is_bearer| ("/".to_owned(), line + "\r\n", is_bearer);
+        let offer = |name: &str| format!("Sec-WebSocket-Protocol: corecast.v1, {name}.{text}");
+        let query = |name: &str| format!("/?a=1&{name}={encoded}&b=2");
+        [
+            header(format!("Authorization: Bearer {text}"), true),
+            header(format!("authorization: bearer   {text} "), true),
+            header(format!("X-Api-Key: {text}"), false),
+            header(offer("bearer"), true),
+            header(offer("key"), false),
+            (query("access_token"), String::new(), true),
+            (query("api_key"), String::new(), false),
+        ]
+    }
+
     #[test]
-    fn a_credential_is_found_in_each_of_its_places() {
-        let protocols = "Sec-WebSocket-Protocol: corecast.v1, bearer.T\r\n";
-        let key_protocol = "Sec-WebSocket-Protocol: corecast.v1\r\n\
-                            Sec-WebSocket-Protocol: key.K\r\n";
-        for (target, headers, expected) in [
-            ("/", "Authorization: Bearer T\r\n", ('t', "T")),
-            ("/", "authorization: bearer   T\r\n", ('t', "T")),
-            ("/", "X-Api-Key: K\r\n", ('k', "K")),
-            ("/", protocols, ('t', "T")),
-            ("/", key_protocol, ('k', "K")),
-            ("/?a=1&access_token=T&b=2", "", ('t', "T")),
-            ("/?api_key=a%2Fb", "", ('k', "a/b")),
-            ("/?api_key=%zz", "", ('k', "%zz")),
-        ] {
-            let expected = Some((expected.0, expected.1.to_owned()));
-            assert_eq!(
-                found(target, headers, true, true),
-                expected,
-                "{target} {headers}"
-            );
+    fn a_known_key_is_found_in_each_place_whether_tokens_are_taken_or_not() {
+        for takes_tokens in [false, true] {
+            for (target, headers, _) in places(KEY) {
+                let found = found(&target, &headers, takes_tokens, true);
+                let expected = Some(('k', String::new()));
+                assert_eq!(found, expected, "{target} {headers}");
+            }
         }
     }
 
     #[test]
-    fn what_is_no_credential_is_none() {
+    fn a_bearer_that_is_not_a_known_key_is_a_token_if_tokens_are_taken() {
+        let (token, unknown) = (('t', "T/+".to_owned()), ('?', String::new()));
+        for (takes_tokens, has_keys) in [(true, true), (true, false), (false, true), (false, false)]
+        {
+            for (target, headers, is_bearer) in places("T/+") {
+                let found = found(&target, &headers, takes_tokens, has_keys);
+                let expected = match is_bearer && takes_tokens {
+                    true => &token,
+                    false => &unknown,
+                };
+                assert_eq!(found.as_ref(), Some(expected), "{target} {headers}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_a_credential_all_the_same() {
+        let unknown = Some(('?', String::new()));
+        assert_eq!(found("/?api_key=%zz", "", true, true), unknown);
+    }
+
+    #[test]
+    fn an_empty_place_and_another_scheme_hold_no_credential() {
         for (target, headers) in [
             ("/", ""),
             (
@@ -125,12 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_decides_and_only_what_is_known_is_looked_for() {
+    fn the_first_place_decides_and_a_kind_that_nobody_has_is_passed_over() {
         let headers = "X-API-Key: K\r\nAuthorization: Bearer T\r\n";
         let of = |tokens, keys| found("/?access_token=U", headers, tokens, keys);
         assert_eq!(of(true, true), Some(('t', "T".to_owned())));
-        assert_eq!(of(false, true), Some(('k', "K".to_owned())));
         assert_eq!(of(true, false), Some(('t', "T".to_owned())));
-        assert_eq!(of(false, false), None);
+        assert_eq!(of(false, true), Some(('?', String::new())));
+        let headers = "X-API-Key: K\r\n";
+        let token = found("/?access_token=U", headers, true, false);
+        assert_eq!(token, Some(('t', "U".to_owned())));
+        // A bearer for a proxy does not hide the key.
+        let headers = format!("Authorization: Bearer T\r\nX-API-Key: {KEY}\r\n");
+        let key = Some(('k', String::new()));
+        assert_eq!(found("/", &headers, false, true), key);
+        // If tokens are taken, the bearer decides.
+        let token = Some(('t', "T".to_owned()));
+        assert_eq!(found("/", &headers, true, true), token);
     }
 }

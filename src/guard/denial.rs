@@ -70,15 +70,16 @@ pub(super) fn origin() -> Refused {
 }
 
 pub(super) fn no_credentials() -> Refused {
-    unauthorized(NO_CREDENTIALS, "A key or a token is needed.", "Bearer")
+    let told = "A key or a token is needed: Authorization: Bearer, or X-API-Key.";
+    unauthorized(NO_CREDENTIALS, told, "Bearer")
 }
 
 pub(super) fn bad_key() -> Refused {
-    unauthorized(BAD_KEY, "The key is not good.", "Bearer")
+    unauthorized(BAD_KEY, "The key is not valid.", "Bearer")
 }
 
 pub(super) fn bad_token(error: TokenError) -> Refused {
-    let told = format!("The token is not good: {error}.");
+    let told = format!("The token is not valid: {error}.");
     let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{error}\"");
     unauthorized(reason_of(error), told, challenge)
 }

@@ -83,9 +83,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         self.inner.started_on(shard, local);
     }
 
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         self.replace_guard(next);
-        self.inner.take_over(&next.inner);
+        self.inner.reload(&next.inner);
     }
 
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
@@ -131,9 +131,9 @@ impl<S: Service> Service for Guarded<S> {
         self.inner.started(handle)
     }
 
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         self.replace_guard(next);
-        self.inner.take_over(&next.inner);
+        self.inner.reload(&next.inner);
     }
 
     fn methods(&self) -> &'static [&'static str] {
@@ -152,12 +152,12 @@ impl<S: Service> Service for Guarded<S> {
         [denial::reasons(), self.inner.reasons()].concat()
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         if request.head.method == "OPTIONS" {
-            return self.inner.judge_head(request, responder);
+            return self.inner.check_head(request, responder);
         }
         match self.judge(request, responder) {
-            Ok(terms) => match self.inner.judge_head(&known(request, &terms), responder) {
+            Ok(terms) => match self.inner.check_head(&known(request, &terms), responder) {
                 answered @ HeadVerdict::Answered(_) => answered,
                 _ => HeadVerdict::Admitted(terms.context),
             },
@@ -165,7 +165,7 @@ impl<S: Service> Service for Guarded<S> {
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         self.inner.request(request, responder)
     }
 

@@ -172,20 +172,22 @@ impl Auth {
         mut trier: Trier<'_, '_>,
     ) -> Result<(Identity, Option<SystemTime>), Refused> {
         let keys = self.keys();
-        let (tokens, api) = (!keys.token.keys.is_empty(), !keys.api.is_empty());
-        match credentials::find(head, tokens, api) {
+        let takes_tokens = !keys.token.keys.is_empty();
+        match credentials::find(head, &keys.api, takes_tokens) {
             None => Err(denial::no_credentials()),
-            Some(Credential::ApiKey(key)) => match keys.api.find(key.as_bytes()) {
-                Some((key, scopes)) if scopes.contain(Scope::Connect) => {
-                    let identity = Identity {
-                        by: By::Key(key),
-                        ..Identity::default()
-                    };
-                    Ok((identity, None))
-                }
-                Some(_) => Err(denial::out_of_scope()),
-                None => Err(trier.failed(denial::bad_key())),
-            },
+            Some(Credential::ApiKey(key, scopes)) if scopes.contain(Scope::Connect) => {
+                let identity = Identity {
+                    by: By::Key(key),
+                    ..Identity::default()
+                };
+                Ok((identity, None))
+            }
+            Some(Credential::ApiKey(..)) => Err(denial::out_of_scope()),
+            // If nobody has a key or a token, none can be guessed.
+            Some(Credential::Unknown) if keys.api.is_empty() && !takes_tokens => {
+                Err(denial::bad_key())
+            }
+            Some(Credential::Unknown) => Err(trier.failed(denial::bad_key())),
             Some(Credential::Token(token)) => {
                 let claims = self.claims(&keys.token, &token, now, &mut trier)?;
                 // Leeway is for clocks that differ, at the end as at the beginning.

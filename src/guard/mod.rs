@@ -29,6 +29,7 @@ mod settings;
 pub mod token;
 mod watch;
 
+pub(crate) use self::credentials::bearer;
 pub(crate) use self::denial::forbidden;
 pub use self::denial::{
     BAD_KEY, FORBIDDEN, NO_CREDENTIALS, ORIGIN, REASONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE,

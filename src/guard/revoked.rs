@@ -1,6 +1,6 @@
 //! Keys that are good no more, and who came in by them.
 //!
-//! Who comes in has a [`Door`] as its keeper: it knows the guard that holds at the moment, and so
+//! Who comes in has a [`Door`] as its authorizer: it knows the guard that holds at the moment, and so
 //! whether what the client came in by would still let it in. When keys go, by a reload or by a file
 //! that has changed, a thread has all open connections asked ([`Handle::recheck`]); those that may
 //! not stay are closed with 1008, a bounded number in each turn of their shards.
@@ -14,7 +14,7 @@ use super::identity::{By, Identity};
 use super::judge::{Auth, Guard};
 use super::keys::Scope;
 use super::settings::CloseRevoked;
-use crate::engine::{Handle, Keeper, Terms};
+use crate::engine::{Authorizer, Handle, Terms};
 
 /// How long all shards may take at the most, and how often it is tried.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -38,24 +38,27 @@ impl Door {
         std::mem::replace(&mut *place, guard)
     }
 
-    /// The terms of somebody who comes in, with this as the keeper if there is anything to keep.
+    /// The terms of somebody who comes in, with this as the authorizer if there is anything to keep.
     pub(super) fn keep(self: &Arc<Door>, terms: Terms) -> Terms {
-        let keeper = terms.context.is_some().then(|| Arc::clone(self) as Arc<_>);
-        Terms { keeper, ..terms }
+        let authorizer = terms.context.is_some().then(|| Arc::clone(self) as Arc<_>);
+        Terms {
+            authorizer,
+            ..terms
+        }
     }
 }
 
-impl Keeper for Door {
-    fn keeps(&self, terms: &Terms) -> bool {
+impl Authorizer for Door {
+    fn still_allows(&self, terms: &Terms) -> bool {
         let context = terms.context.as_deref();
         let identity = context.and_then(|context| context.downcast_ref::<Identity>());
-        identity.is_none_or(|identity| self.guard().keeps(identity.by))
+        identity.is_none_or(|identity| self.guard().still_allows(identity.by))
     }
 }
 
 impl Guard {
     /// Whether who came in by this may stay.
-    pub(super) fn keeps(&self, by: By) -> bool {
+    pub(super) fn still_allows(&self, by: By) -> bool {
         let Some(auth) = &self.auth else {
             return true;
         };
@@ -72,7 +75,7 @@ impl Guard {
     /// Has those closed who came in by what `before` knew, and this guard does not.
     pub(super) fn recheck_after(self: &Arc<Guard>, before: &Guard, handle: &Handle) {
         let had = before.auth.as_ref().map(Auth::all);
-        if !had.into_iter().flatten().all(|by| self.keeps(by)) {
+        if !had.into_iter().flatten().all(|by| self.still_allows(by)) {
             self.recheck(handle);
         }
     }

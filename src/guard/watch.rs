@@ -56,7 +56,7 @@ impl Guard {
         if is_usable {
             tracing::info!("files with keys have changed and are read again");
         }
-        if !had.into_iter().all(|by| self.keeps(by)) {
+        if !had.into_iter().all(|by| self.still_allows(by)) {
             self.recheck(handle);
         }
         is_usable

@@ -147,7 +147,7 @@ impl ApiKeys {
     }
 
     /// From now on these are the keys that `next` has, and no others.
-    pub fn take_over(&self, next: &ApiKeys) {
+    pub fn reload(&self, next: &ApiKeys) {
         if Arc::ptr_eq(&self.0, &next.0) {
             return;
         }
@@ -261,12 +261,12 @@ mod tests {
     fn other_keys_take_the_place_of_those_that_were_for_whoever_has_them() {
         let keys = ApiKeys::new(&[key("old-key"), key("both")]);
         let shared = keys.clone();
-        keys.take_over(&ApiKeys::new(&[key("new-key"), key("both")]));
+        keys.reload(&ApiKeys::new(&[key("new-key"), key("both")]));
         for each in [&keys, &shared] {
             assert!(each.contains(b"new-key") && each.contains(b"both"));
             assert!(!each.contains(b"old-key"));
         }
-        keys.take_over(&ApiKeys::default());
+        keys.reload(&ApiKeys::default());
         assert!(shared.is_empty() && !shared.contains(b"both"));
     }
 

@@ -20,8 +20,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// Headers of every answer. The files have no versions in their names, so a browser asks each time
 /// whether what it has is still current.
-const HEADERS: [(&str, &str); 5] = [
-    ("Content-Security-Policy", POLICY),
+const HEADERS: [(&str, &str); 4] = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
@@ -71,6 +70,12 @@ impl Files {
 
 /// The answer with what browsers are told about files.
 pub(crate) fn confined(response: Response) -> Response {
+    confined_by(POLICY, response)
+}
+
+/// The same with a policy of the page's own.
+pub(crate) fn confined_by(policy: &str, response: Response) -> Response {
+    let response = response.with_header("Content-Security-Policy", policy);
     HEADERS.iter().fold(response, |response, (name, value)| {
         response.with_header(*name, *value)
     })

@@ -16,6 +16,7 @@ pub mod nostr;
 pub mod pages;
 pub mod pubsub;
 pub mod push;
+pub mod signpost;
 pub mod users;
 
 pub use crate::assembly::{BuildError, builder, file_needs};

@@ -90,7 +90,7 @@ impl Named {
         &self.users
     }
 
-    fn tell_to_go(&self, older: ConnectionId) -> bool {
+    fn evict(&self, older: ConnectionId) -> bool {
         let (code, reason) = REPLACED;
         let told = self
             .handle
@@ -136,7 +136,7 @@ impl Endpoint for Named {
         let (connection, how) = (request.connection, self.settings.on_duplicate);
         match self
             .users
-            .claim(name, connection, how, |older| self.tell_to_go(older))
+            .claim(name, connection, how, |older| self.evict(older))
         {
             Ok(claim) => Admission::Accept(Accept::new().state(Some(claim))),
             Err(ClaimError::Taken) => Admission::Refuse(taken()),

@@ -34,7 +34,7 @@ impl Endpoint for PubSub {
             Ok(request) => request,
             Err(offence) => return send(session, &Reply::error(None, offence)),
         };
-        match self.obey(session, &request) {
+        match self.handle_request(session, &request) {
             Ok(members) if request.id.is_some() => {
                 send(session, &Reply::ok(request.id, members));
             }
@@ -52,7 +52,11 @@ impl Service for PubSub {
 
 impl PubSub {
     /// Does what is asked. Returns what an acknowledgement tells besides.
-    fn obey(&self, session: &mut Session<'_>, request: &Request<'_>) -> Result<Members, Offence> {
+    fn handle_request(
+        &self,
+        session: &mut Session<'_>,
+        request: &Request<'_>,
+    ) -> Result<Members, Offence> {
         match request.kind.ok_or(Offence::UnknownType)? {
             Kind::Subscribe => {
                 let room = request.room()?;

@@ -67,7 +67,7 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Gives `name` to `connection`. To replace a holder means to tell it to go: `tell_to_go` does
+    /// Gives `name` to `connection`. To replace a holder means to tell it to go: `evict` does
     /// that, and says whether it could. It is called under the lock and must not wait. From the
     /// moment when this returns the name is the newcomer's alone ([`Claim::is_replaced`]).
     ///
@@ -79,7 +79,7 @@ impl Users {
         name: &str,
         connection: ConnectionId,
         on_duplicate: OnDuplicate,
-        mut tell_to_go: impl FnMut(ConnectionId) -> bool,
+        mut evict: impl FnMut(ConnectionId) -> bool,
     ) -> Result<Claim, ClaimError> {
         let name: Arc<str> = name.into();
         let holder = Arc::new(Holder {
@@ -98,7 +98,7 @@ impl Users {
             }
             OnDuplicate::Share => {}
             OnDuplicate::Replace => {
-                if !holders.iter().all(|older| tell_to_go(older.connection)) {
+                if !holders.iter().all(|older| evict(older.connection)) {
                     return Err(ClaimError::Busy);
                 }
                 for older in holders.drain(..) {

@@ -475,7 +475,7 @@ fn its_files_go_out_with_a_strict_policy_and_tags() {
     }
     assert_eq!(get(&relay, "/dashboard/x").status, 404);
     assert_eq!(get(&relay, "/dashboard/stream").status, 426);
-    assert_eq!(ask(relay.main, "GET", "/dashboard/page.js").status, 426);
+    assert_eq!(ask(relay.main, "GET", "/dashboard/page.js").status, 404);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn health_is_all_that_its_consumers_look_for() {
         "users": [],
         "count": 2,
         "deployment": {
-            "commit": "unknown",
+            "commit": env!("CORECAST_COMMIT"),
             "timestamp": "",
             "actor": "manual",
             "run_id": "",

@@ -1,7 +1,9 @@
 //! Health and metrics from outside: real sockets, a relay in this process, WebSocket clients that
 //! others wrote.
 
+mod astray;
 mod dashboard;
+mod errors;
 mod exposition;
 mod health;
 mod health_check;
@@ -115,8 +117,10 @@ fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
     let relay = Relay::start(&config());
     assert_eq!(ask(relay.admin(), "GET", "/x").status, 404);
     assert_eq!(ask(relay.admin(), "GET", "/metrics/x").status, 404);
-    // Metrics are no business of the main listener: the path is a room like any other.
-    assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);
+    // To the main listener the path is a room like any other.
+    assert_eq!(ask(relay.main, "GET", "/metrics").status, 404);
+    assert!(try_join(relay.main, "/metrics").is_ok());
+    assert_eq!(ask(relay.main, "GET", "/room").status, 426);
 }
 
 #[test]
@@ -182,5 +186,7 @@ fn without_metrics_nothing_listens_there_and_health_answers_on_the_main_listener
     for path in PAGE_PATHS {
         assert_eq!(ask(relay.main, "GET", path).status, 200, "{path}");
     }
-    assert_eq!(ask(relay.main, "GET", "/metrics").status, 426);
+    let reply = ask(relay.main, "GET", "/metrics");
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains("metrics.enabled"), "{reply:?}");
 }

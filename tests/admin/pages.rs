@@ -93,8 +93,10 @@ fn below_the_pages_there_is_nothing_else() {
 }
 
 #[test]
-fn pages_that_are_not_enabled_are_rooms_like_any_other() {
+fn pages_that_are_not_enabled_are_rooms_like_any_other_and_a_plain_request_gets_a_hint() {
     let relay = Relay::start(&config());
-    assert_eq!(ask(relay.main, "GET", "/demo/").status, 426);
+    let reply = ask(relay.main, "GET", "/demo/");
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains("pages.enabled"), "{reply:?}");
     assert!(try_join(relay.main, "/demo/chat.html").is_ok());
 }

@@ -38,6 +38,36 @@ fn say(relay: &Relay, door: usize, key: &str) -> (u16, serde_json::Value) {
     (answer.status, json(&answer))
 }
 
+#[test]
+fn a_key_is_taken_as_a_bearer_and_a_wrong_one_is_not_called_missing() {
+    let relay = Relay::with(1, |_| {});
+    for (door, (_, method, target, body)) in DOORS.iter().enumerate() {
+        let say = |credential: &str| {
+            let length = body.len();
+            let headers = format!("{credential}Content-Length: {length}\r\n");
+            let answer = relay.say(method, target, &headers, body.as_bytes());
+            (answer.status, json(&answer))
+        };
+        let good = say(&format!("Authorization: Bearer {KEY}\r\n"));
+        assert_eq!(good.0, 200, "{door}: {good:?}");
+        for wrong in [
+            "Authorization: Bearer a-guess\r\n",
+            "X-API-KEY: a-guess\r\n",
+        ] {
+            let (status, body) = say(wrong);
+            assert_eq!((status, &body["code"]), (401, &"unauthorized".into()));
+            assert_eq!(body["error"], "the key is not valid");
+        }
+        let error = &say("").1["error"];
+        assert!(
+            error
+                .as_str()
+                .expect("a text")
+                .starts_with("a key is needed")
+        );
+    }
+}
+
 fn refused(relay: &Relay, refusal: Refusal) -> u64 {
     let engine = relay.engine.as_ref().expect("it runs");
     let view = engine.view();

@@ -20,6 +20,64 @@ fn needs(config: &Config) -> Vec<Need> {
 }
 
 #[test]
+fn a_pattern_that_shuts_out_its_own_base_is_warned_of() {
+    let of = |text: &str| config(text).warnings().join("\n");
+    let shut = "auth: {keys: [a-key-of-0123456789]}\n";
+    let lobby = |path: &str| format!("endpoints: {{lobby: {{kind: hub, path: {path}, auth: ");
+    for path in ["\"/lobby/**\"", "\"/lobby/{name}\"", "\"/a/lobby/**\""] {
+        let path = &path.replace("{name}", "{name}");
+        // The base of an open room needs a key.
+        let said = of(&format!("{shut}{}{{enabled: false}}}}}}\n", lobby(path)));
+        let begin = "endpoints.lobby.path: ";
+        assert!(said.starts_with(begin), "{path}: {said}");
+        assert!(said.contains("falls to endpoint hub"), "{said}");
+        assert!(
+            said.contains("needs a key or a token, while lobby lets everybody in"),
+            "{said}"
+        );
+        // The base of a shut one is open.
+        let own = "{keys: [a-key-of-0123456789]}";
+        let said = of(&format!("{}{own}}}}}\n", lobby(path)));
+        assert!(
+            said.contains("lets everybody in, while lobby needs a key or a token"),
+            "{said}"
+        );
+        // It is shut by another key.
+        let own = "{keys: [another-key-of-0123456789]}";
+        let said = of(&format!("{shut}{}{own}}}}}\n", lobby(path)));
+        assert!(said.contains("by other keys or tokens"), "{said}");
+        // Both are open, or both shut alike.
+        for text in ["", shut] {
+            assert_eq!(of(&format!("{text}{}{{}}}}}}\n", lobby(path))), "");
+        }
+    }
+    // An exact path, and a base that is written.
+    let open = "auth: {enabled: false}";
+    let exact = format!("{shut}endpoints: {{lobby: {{kind: hub, path: /lobby, {open}}}}}\n");
+    assert_eq!(of(&exact), "");
+    let both = format!(
+        "{shut}endpoints:\n  lobby: {{kind: hub, path: /lobby, {open}}}\n  \
+         below: {{kind: hub, path: \"/lobby/**\", {open}}}\n"
+    );
+    assert_eq!(of(&both), "");
+    // The names of users are below where tokens connect, which is meant.
+    let named = "endpoints: {named: {auth: {keys: [a-key-of-0123456789]}}}\n";
+    assert_eq!(of(named), "");
+    assert_eq!(of(""), "");
+}
+
+#[test]
+fn check_prints_the_warning_about_an_excluded_base() {
+    let text = "auth: {keys: [a-key-of-0123456789]}\n\
+                endpoints: {lobby: {kind: hub, path: \"/lobby/**\", auth: {enabled: false}}}\n";
+    let output = crate::binary::corecast(&[("config.yaml", text)], &["--check"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = crate::binary::text(&output.stderr);
+    let warning = "warning: endpoints.lobby.path: /lobby/** does not cover /lobby";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
 fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_doors() {
     let before = config(include_str!("before.yaml"));
     assert_eq!(needs(&before), needs(&Config::default()));

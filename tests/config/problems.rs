@@ -13,6 +13,18 @@ pub(crate) fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_secret_that_is_too_short_is_told_the_rule_and_not_repeated() {
+    for (path, rule) in [
+        ("admin.token", "needs at least 16 characters"),
+        ("auth.jwt.secret", "32 to 1024 bytes"),
+    ] {
+        let found = problems(&file_of(path, "hunter2"));
+        assert!(found[0].contains(rule), "{found:?}");
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
 fn every_key_refuses_a_mapping_with_its_place() {
     for path in all_keys() {
         let found = problems(&file_of(&path, "{surprise: 1}"));

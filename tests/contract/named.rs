@@ -201,7 +201,7 @@ fn every_answer_of_named_users_is_as_promised_byte_for_byte() {
 #[test]
 fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
     let server = relay();
-    for path in ["/ws/", "/ws/a/b", "/ws//", "/ws/a/"] {
+    for path in ["/ws/", "/ws/a/b", "/ws//", "/ws/a/", "/ws/a%2Fb", "/ws/%2f"] {
         assert_eq!(ask(&server, &upgrade(path)).status, 404, "{path}");
         assert_eq!(ask(&server, &plain("GET", path)).status, 404, "{path}");
     }
@@ -467,6 +467,24 @@ fn the_benchmark_has_results_for_programs_and_both_reports() {
             .as_f64()
             .expect("a number")
     };
+    // As the earlier relay's own scripts read them.
+    for (name, value) in [
+        ("total_messages", json!(1)),
+        ("total_bytes", json!(5)),
+        (
+            "messages_per_second",
+            results["messages_per_second"].clone(),
+        ),
+        ("bandwidth_mbps", results["bandwidth_mbps"].clone()),
+        ("connected_users", json!(2)),
+    ] {
+        assert_eq!(results["metrics"][name], value, "{name}");
+    }
+    let nested = &results["server"];
+    assert_eq!(nested["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(nested["connected_users"], 2);
+    assert!(nested["uptime_seconds"].is_f64());
+    assert_eq!(results["test_duration_ms"], 0);
     // One delivery: all of them are about it, in buckets but for the average.
     assert!(latency("avg") > 0.0 && latency("avg") <= latency("max"));
     assert!(

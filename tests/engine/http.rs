@@ -515,3 +515,50 @@ fn bodies_count_among_what_was_received_in_part_and_the_largest_goes() {
     drop(small);
     server.expect_empty();
 }
+
+#[test]
+fn an_interceptor_answers_plain_requests_of_any_path_and_no_upgrade() {
+    let server = Server::start(settings(), |builder| {
+        let mirror = builder.endpoint_and_service(EndpointSettings::default(), Mirror);
+        builder.route("/mirror", mirror).expect("a path");
+        builder.intercept(|request| match request.head.path {
+            "/mirror" if request.head.query == Some("taken") => {
+                Some(Answer::Now(Response::text(200, "taken\n")))
+            }
+            "/nowhere" => {
+                let told = "Not here.";
+                let refused = corecast::engine::Refused::of(Refusal::NotFound, 404, told);
+                Some(Answer::Refuse(refused))
+            }
+            "/panic" => panic!("on purpose"),
+            _ => None,
+        });
+        builder.render_other_refusals(|refused| Response::json(refused.status, refused.code));
+    });
+    let ask = |method: &str, target: &str, more: &str| {
+        let mut client = Client::connect(server.address);
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{more}\r\n").as_bytes());
+        let answer = client.answer();
+        let body = String::from_utf8(answer.body).expect("UTF-8");
+        (answer.status, body)
+    };
+    let expected = |status: u16, body: &str| (status, body.to_owned());
+    assert_eq!(ask("GET", "/mirror?taken", ""), expected(200, "taken\n"));
+    // Before the method is judged, and without a body.
+    let length = "Content-Length: 1000000\r\n";
+    assert_eq!(
+        ask("DELETE", "/mirror?taken", length),
+        expected(200, "taken\n")
+    );
+    assert_eq!(ask("GET", "/mirror", ""), expected(200, "GET /mirror "));
+    assert_eq!(ask("GET", "/nowhere", ""), expected(404, "not_found"));
+    assert_eq!(ask("GET", "/else", ""), expected(404, "not_found"));
+    assert_eq!(ask("GET", "/panic", ""), expected(500, "endpoint_failed"));
+    let mut client = server.open("/mirror?taken");
+    client.text("hello");
+    assert_eq!(client.expect_text(), "hello");
+    // What cannot be read is told in that form too.
+    let mut client = Client::connect(server.address);
+    client.send(b"GET /nowhere HTTP/1.1\r\n\r\n");
+    assert_eq!(client.answer().body, b"missing_host");
+}

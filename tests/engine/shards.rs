@@ -255,6 +255,42 @@ fn a_message_costs_no_epoll_ctl() {
     assert_eq!(calls(), before);
 }
 
+/// The log of a relay that may open so many files, and cannot listen: it ends by itself.
+fn log_with_files(files: &str) -> String {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_corecast")])
+        .args(["--host", "127.0.0.1", "--port", &port, "--shards", "1"])
+        .args(["--set", "metrics.port=0"])
+        .env_clear()
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+#[test]
+fn a_relay_with_few_open_files_says_so_and_what_to_type() {
+    let expect_advice = |log: &str| {
+        for advice in ["ulimit -n ", "LimitNOFILE=", "--ulimit nofile="] {
+            assert!(log.contains(advice), "{advice}: {log}");
+        }
+    };
+    let none = log_with_files("16");
+    expect_advice(&none);
+    // "… need at least N open files …"
+    let (_, needed) = none.split_once("at least ").expect("how many it needs");
+    let needed = needed.split(' ').next().expect("a number");
+    let one = log_with_files(needed);
+    assert!(one.contains("room for very few connections"), "{one}");
+    assert!(one.contains(" allowed=1 "), "{one}");
+    expect_advice(&one);
+    let many = log_with_files("1024");
+    assert!(!many.contains("open files"), "{many}");
+}
+
 #[test]
 fn accepting_goes_on_after_files_were_used_up() {
     let limited = ["sh", "-c", "ulimit -n 48; exec \"$0\" \"$@\""];

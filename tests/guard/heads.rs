@@ -34,7 +34,7 @@ impl Service for Reader {
         &["POST"]
     }
 
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         self.heads.fetch_add(1, Ordering::Relaxed);
         match request.head.path {
             "/gone" => HeadVerdict::Answered(Answer::Now(Response::text(410, "gone\n"))),

@@ -68,6 +68,92 @@ fn a_key_or_a_token_is_enough_where_both_are_known() {
     }
 }
 
+#[test]
+fn a_key_lets_in_as_a_bearer_in_each_of_its_places() {
+    let keys = || vec![api_key(OLD)];
+    for auth in [
+        AuthSettings {
+            keys: keys(),
+            ..AuthSettings::default()
+        },
+        AuthSettings {
+            keys: keys(),
+            ..secret_auth()
+        },
+    ] {
+        let server = guarded_by(auth);
+        for (path, headers) in [
+            ("/".to_owned(), bearer(OLD)),
+            (
+                "/".to_owned(),
+                format!("Sec-WebSocket-Protocol: corecast.v1, bearer.{OLD}\r\n"),
+            ),
+            (format!("/?access_token={OLD}"), String::new()),
+        ] {
+            let (mut client, answer) = ask(&server, &path, &headers);
+            assert_eq!(answer.status, 101, "{path} {headers}");
+            client.text("in");
+            assert_eq!(client.expect_text(), "in");
+        }
+    }
+}
+
+/// Every place with a credential, for guards that know keys, tokens, both, or neither.
+#[test]
+fn a_credential_that_was_sent_is_invalid_and_never_needed() {
+    const OTHER: &str = "another-key-0123456";
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("keys.txt");
+    fs::write(&empty, "").expect("a file");
+    let keys = AuthSettings {
+        keys: vec![api_key(OLD)],
+        ..AuthSettings::default()
+    };
+    let both = AuthSettings {
+        keys: vec![api_key(OLD)],
+        ..secret_auth()
+    };
+    let neither = AuthSettings {
+        files: Files {
+            keys: Some(empty),
+            tokens: None,
+        },
+        ..AuthSettings::default()
+    };
+    for (kind, auth) in [
+        ("keys", keys),
+        ("tokens", secret_auth()),
+        ("both", both),
+        ("neither", neither),
+    ] {
+        let server = guarded_by(auth);
+        for (path, headers) in [
+            ("/".to_owned(), bearer(OTHER)),
+            ("/".to_owned(), header(OTHER)),
+            (
+                "/".to_owned(),
+                format!("Sec-WebSocket-Protocol: bearer.{OTHER}\r\n"),
+            ),
+            (
+                "/".to_owned(),
+                format!("Sec-WebSocket-Protocol: key.{OTHER}\r\n"),
+            ),
+            (format!("/?access_token={OTHER}"), String::new()),
+            (format!("/?api_key={OTHER}"), String::new()),
+        ] {
+            let answer = ask(&server, &path, &headers).1;
+            let body = String::from_utf8(answer.body).expect("UTF-8");
+            assert_eq!(answer.status, 401, "{kind}: {path} {headers}");
+            assert!(body.contains("is not valid"), "{kind}: {path} {body}");
+        }
+        assert_eq!(refused(&server, guard::NO_CREDENTIALS), 0, "{kind}");
+        let answer = ask(&server, "/", "").1;
+        let body = String::from_utf8(answer.body).expect("UTF-8");
+        assert!(body.contains("is needed"), "{kind}: {body}");
+        assert_eq!(refused(&server, guard::NO_CREDENTIALS), 1, "{kind}");
+    }
+}
+
 /// Replaces a file as a deployment does: by another one, under its name.
 pub(crate) fn replace(path: &Path, text: &str) {
     let next = path.with_extension("next");

@@ -60,6 +60,17 @@ fn exhaust(from: u8, server: &Server, bad: &str) -> usize {
 }
 
 #[test]
+fn keys_that_are_guessed_as_bearers_count_against_their_address() {
+    let auth = AuthSettings {
+        keys: vec![KEY.parse::<ApiKey>().expect("a key")],
+        ..AuthSettings::default()
+    };
+    let server = server(auth, |_| {});
+    assert!(exhaust(1, &server, &bearer("a-guess-0123456789")) >= BURST);
+    assert_eq!(ask_from(1, &server, &bearer(KEY)).status, 101);
+}
+
+#[test]
 fn an_address_that_fails_too_often_gets_429_before_anything_is_verified() {
     let auth = AuthSettings {
         keys: vec![KEY.parse::<ApiKey>().expect("a key")],

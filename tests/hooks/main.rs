@@ -505,7 +505,7 @@ impl Endpoint for Particular {
         }
     }
 
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         *self.answer.lock().unwrap() = next.answer.lock().unwrap().clone();
     }
 

@@ -35,6 +35,7 @@ SKIPPED = 77
 PAGES_AT_ONCE = 4
 INSIDE = "NEWCOMER_INSIDE"
 RESULT = re.compile(r"\(`([\w-]+)`\)")
+README_LINES_MAX = 150
 
 
 def pages():
@@ -184,6 +185,9 @@ def main():
     selfcheck.run()
     read, problems = read_all(names)
     problems += results_that_differ()
+    lines = len((ROOT / "README.md").read_text().splitlines())
+    if lines > README_LINES_MAX:
+        problems.append(f"README.md: {lines} lines, of {README_LINES_MAX}: a page of docs/ has room")
     if problems:
         print("\n".join(problems))
         return 1

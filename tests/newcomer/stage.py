@@ -200,7 +200,7 @@ class Stage:
         place = {"cwd": self.folder, "env": self.environment}
         command = [corecast, "--check", "--config-file", path]
         ran = subprocess.run(command, capture_output=True, text=True, check=False, **place)
-        if ran.returncode != 0 or "WARN" in ran.stderr:
+        if ran.returncode != 0 or "warning:" in ran.stderr.lower():
             raise Failed(f"{block.place}: {ran.stderr}")
         if not block.file:
             path.unlink()

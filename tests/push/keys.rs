@@ -31,6 +31,22 @@ fn counted(relay: &Relay, name: &str, reason: &str) -> f64 {
 }
 
 #[test]
+fn a_key_is_taken_as_a_bearer_behind_its_other_places() {
+    let relay = relay();
+    let status = |target: &str, headers: &str| {
+        let answer = ask(relay.address, "POST", target, headers, PUSH);
+        answer.status
+    };
+    let good = format!("Authorization: Bearer {KEY}\r\n");
+    let other = "Authorization: Bearer for-a-proxy\r\n";
+    assert_eq!(status("/api/push", &good), 200);
+    assert_eq!(status("/api/push?api_key=", &good), 200);
+    assert_eq!(status(&format!("/api/push?api_key={KEY}"), other), 200);
+    assert_eq!(status("/api/push?api_key=a-guess", &good), 401);
+    assert_eq!(status("/api/push", other), 401);
+}
+
+#[test]
 fn a_key_without_the_scope_push_is_403() {
     let relay = relay();
     for (method, target) in [

@@ -3,6 +3,7 @@
 
 mod contract;
 mod delays;
+mod first_start;
 mod groups;
 mod journal;
 mod keys;

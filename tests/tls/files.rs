@@ -26,13 +26,9 @@ fn every_file_that_cannot_be_used_is_named_with_the_reason() {
     let cases = [
         ("cert", "absent", "cannot be read: No such file"),
         ("cert", "empty", "holds no certificate in PEM"),
-        ("cert", "garbage", "is no PEM: "),
+        ("cert", "garbage", "is not PEM: "),
         ("cert", "mixed", "holds a certificate that cannot be used: "),
-        (
-            "cert",
-            "expired",
-            "holds a certificate that is expired since ",
-        ),
+        ("cert", "expired", "holds a certificate that expired at "),
         ("key", "absent", "cannot be read: No such file"),
         ("key", "empty", "holds no private key in PEM"),
         ("key", "other", "does not belong to the certificate in "),

@@ -2,7 +2,7 @@
 //
 //   bun bun.js PORT [deflate | tls]
 //
-// deflate: compressed with the compressor that all connections share, for each client anew.
+// deflate: compressed again for each client, with a compressor that all connections share.
 // tls: with cert.pem and key.pem of the working directory.
 const [, , port = '0', extra] = process.argv;
 const compresses = extra === 'deflate';

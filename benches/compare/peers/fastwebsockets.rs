@@ -1,10 +1,10 @@
 //! A peer for the comparison: fastwebsockets, with one broadcast channel for the process.
 //!
-//! It is written as its users would who want it fast: one thread, the connection split so that
-//! reading is never given up half way, the writing half buffered, and every message that is waiting
-//! for a connection written before the one flush. The library is handed a connection that has been
-//! upgraded, as its documentation begins; the upgrade here is a canned one, cheaper than that of
-//! hyper, which its `upgrade` feature brings.
+//! It is written as users who want speed would write it: one thread, the connection split so that a
+//! read is never cancelled half way, the writing half buffered, and all messages that wait for a
+//! connection written before a single flush. The library gets an upgraded connection, as in its
+//! documentation; the upgrade here is a canned one, cheaper than that of hyper, which its `upgrade`
+//! feature uses.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::{Receiver, Sender};
 use tungstenite::handshake::derive_accept_key;
 
-/// Messages that wait for the slowest connection before it loses some.
+/// Messages that may wait for the slowest connection before it loses some.
 const CHANNEL_MESSAGES: usize = 65_536;
-/// Frames over 1 KiB go past it, when it is empty: the library writes them vectored.
+/// Frames over 1 KiB bypass it while it is empty: the library writes them vectored.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         let sender = sender.clone();
         tokio::spawn(async move {
-            // A connection that breaks concerns nobody else.
+            // A broken connection does not affect the others.
             let _ = serve(stream, &sender).await;
         });
     }
@@ -65,7 +65,7 @@ async fn serve(mut stream: TcpStream, sender: &Sender<Message>) -> anyhow::Resul
     Ok(ended?)
 }
 
-/// Answers the upgrade with a canned 101, which is all that a comparison needs.
+/// Answers the upgrade with a canned 101, which is enough for a comparison.
 async fn upgrade(stream: &mut TcpStream) -> anyhow::Result<()> {
     const NAME: &[u8] = b"sec-websocket-key:";
     let mut head = Vec::new();
@@ -89,7 +89,7 @@ async fn read_all(
     mut reader: FragmentCollectorRead<OwnedReadHalf>,
     sender: &Sender<Message>,
 ) -> Result<(), WebSocketError> {
-    // Nothing has to be sent: answers to pings and to Close are switched off.
+    // Nothing has to be sent: answers to pings and Close frames are switched off.
     let mut answer = |_| async { Ok::<(), WebSocketError>(()) };
     loop {
         let frame = reader.read_frame(&mut answer).await?;
@@ -97,7 +97,7 @@ async fn read_all(
             OpCode::Close => return Ok(()),
             OpCode::Text | OpCode::Binary => {
                 let payload = Arc::from(&frame.payload[..]);
-                // It fails where nobody listens, and this connection does.
+                // It fails only without receivers, and this connection is one.
                 let _ = sender.send(Message {
                     opcode: frame.opcode,
                     payload,
@@ -108,7 +108,7 @@ async fn read_all(
     }
 }
 
-/// Ends where the connection breaks, or was too slow for the channel.
+/// Ends when the connection breaks or was too slow for the channel.
 async fn write_all(
     mut writer: Writer,
     mut messages: Receiver<Message>,

@@ -2,12 +2,12 @@
 //
 //	peer-gorilla PORT [deflate | tls]
 //
-// As its chat example does: a goroutine to read and one to write for each client, a channel between.
-// A message is encoded once (PreparedMessage), which its documentation recommends for a broadcast. A
-// frame is a write; what waits for one client cannot be joined into fewer through the package's own
-// calls.
+// As its chat example does: a goroutine to read and one to write for each client, a channel
+// between. A message is encoded once (PreparedMessage), which its documentation recommends for a
+// broadcast. Each frame is one write: the package has no call to join the frames that wait for one
+// client.
 //
-// deflate: compressed once for all clients, which is what PreparedMessage is for.
+// deflate: compressed once for all clients, by PreparedMessage.
 // tls: with cert.pem and key.pem of the working directory.
 package main
 
@@ -22,8 +22,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Messages that wait for a client before it is dropped. The chat example has 256; a channel takes its
-// memory at once, eight bytes for each.
+// Messages that may wait for a client before it is dropped. The chat example has 256; a channel
+// allocates its memory at once, eight bytes for each.
 const queueMessages = 1024
 
 type client struct {

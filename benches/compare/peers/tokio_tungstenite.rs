@@ -1,7 +1,7 @@
 //! A peer for the comparison: tokio-tungstenite, with one broadcast channel for the process.
 //!
-//! It is written as its users would who want it fast: one thread, one task per connection, and
-//! every message that is waiting for a connection is fed before the one flush.
+//! It is written as users who want speed would write it: one thread, one task per connection, and
+//! all messages that wait for a connection are fed before a single flush.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
-/// Messages that wait for the slowest connection before it loses some.
+/// Messages that may wait for the slowest connection before it loses some.
 const CHANNEL_MESSAGES: usize = 65_536;
-/// The read buffer is filled with zeros before each attempt to read, a vain one too: with the
-/// default of 128 KiB that alone was more than half of the CPU time.
+/// The read buffer is zeroed before each attempt to read, even one that reads nothing: with the
+/// default of 128 KiB this alone took more than half of the CPU time.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         let sender = sender.clone();
         tokio::spawn(async move {
-            // A connection that breaks concerns nobody else.
+            // A broken connection does not affect the others.
             let _ = serve(stream, &sender).await;
         });
     }
@@ -43,7 +43,7 @@ async fn serve(stream: TcpStream, sender: &Sender<Message>) -> Result<(), Error>
         tokio::select! {
             incoming = socket.next() => match incoming {
                 Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                    // It fails where nobody listens, and this connection does.
+                    // It fails only without receivers, and this connection is one.
                     let _ = sender.send(message);
                 }
                 Some(Ok(Message::Close(_))) => return socket.close(None).await,
@@ -60,7 +60,7 @@ async fn serve(stream: TcpStream, sender: &Sender<Message>) -> Result<(), Error>
     }
 }
 
-/// Feeds `first` and all that waits behind it, then flushes once.
+/// Feeds `first` and all messages that wait behind it, then flushes once.
 async fn forward(
     socket: &mut WebSocketStream<TcpStream>,
     messages: &mut Receiver<Message>,

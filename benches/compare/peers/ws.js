@@ -5,7 +5,7 @@
 //
 //   node ws.js PORT [deflate]
 //
-// deflate: `ws` compresses a message for each client anew, and this is how its users send then.
+// deflate: `ws` compresses a message again for each client; its users then send like this.
 'use strict';
 
 const { Sender, WebSocketServer } = require('ws');

@@ -1,10 +1,10 @@
-//! Keeps the CPUs of a virtual machine awake while something is measured.
+//! Keeps the CPUs of a virtual machine awake during a measurement.
 //!
-//! A CPU with nothing to do is given back to the host, and when it is wanted again it has to wait
-//! for the host's scheduler: where other machines want that core too, for longer than what is
-//! measured takes. A program that computes for nothing leaves no such gap. In the scheduling class
-//! `SCHED_IDLE` it gives way to everybody else at once (sched(7)), and CPU time is accounted to who
-//! used it, so nothing measured includes it.
+//! An idle CPU is given back to the host, and when it is needed again it has to wait for the host's
+//! scheduler: if other machines want that core too, for longer than the measured interval. A
+//! program that computes for nothing avoids such gaps. In the scheduling class `SCHED_IDLE` it
+//! yields to every other thread at once (sched(7)), and CPU time is accounted per process, so no
+//! measurement includes it.
 
 use std::fs;
 use std::hint::black_box;
@@ -14,9 +14,9 @@ use rustix::process::getppid;
 
 use crate::process::{Cpus, Interrupt, Running};
 
-/// The name of the command that computes for nothing.
+/// The name of the command that keeps a CPU busy.
 pub(crate) const COMMAND: &str = "spin";
-/// So many steps take some milliseconds.
+/// This many steps take some milliseconds.
 const STEPS: u32 = 1 << 22;
 
 /// The CPUs stay awake until this is dropped.
@@ -25,8 +25,8 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Does nothing on a machine that is not virtual, where computing for nothing would take clock
-    /// and shared units from what is measured, and where there is no `chrt` (util-linux).
+    /// Does nothing on a machine that is not virtual, where a busy loop would take clock speed and
+    /// shared units from the measurement, and without `chrt` (util-linux).
     pub(crate) fn start(cpus: &Cpus, interrupt: &Interrupt) -> Self {
         let wanted = if is_possible() { cpus.usable() } else { vec![] };
         let spin = |cpu: usize| {
@@ -46,7 +46,7 @@ impl Awake {
     }
 }
 
-/// There is a host beneath, and the program that is needed.
+/// Whether the machine is virtual and the program that it needs is installed.
 pub(crate) fn is_possible() -> bool {
     fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_hypervisor(&text))
         && Command::new("chrt").arg("--version").output().is_ok()
@@ -57,8 +57,8 @@ fn has_hypervisor(cpuinfo: &str) -> bool {
     flags.any(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
 }
 
-/// Computes for nothing until it is ended, or whoever started it is gone. Without the instruction
-/// for busy waiting, which tells a host to take the CPU away.
+/// Computes for nothing until it is ended or its parent is gone. It avoids the instruction for busy
+/// waiting, which tells a host to take the CPU away.
 pub(crate) fn spin() {
     let parent = getppid();
     while getppid() == parent {

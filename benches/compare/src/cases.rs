@@ -1,7 +1,7 @@
-//! The cases: what is compared with what, under which load, and what the relay has to reach.
+//! The cases: their contenders, load and target.
 //!
 //! In every case the first contender is the base of the ratios, the second is the one that is
-//! judged, and the rest are peers. Of every value less is better.
+//! judged, and the rest are peers. For every value less is better.
 
 mod edge;
 mod matrix;
@@ -15,21 +15,21 @@ use crate::measure::{CONNECTS, Contender, Load, P50, P99, PEAK, Quantile, RATE};
 /// One row of the comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// What `--case` selects it by.
+    /// The name that `--case` selects.
     pub(crate) name: String,
     pub(crate) title: String,
     pub(crate) unit: &'static str,
     pub(crate) goal: Goal,
-    /// The smallest run that has it.
+    /// The smallest run that includes it.
     pub(crate) tier: Tier,
-    /// Where a reading takes long.
+    /// A lower number of rounds, for readings that take long.
     pub(crate) rounds_max: Option<u32>,
-    /// What was measured beside the value and is worth a word in the table.
+    /// Figures measured besides the value that the table should show.
     pub(crate) tells: &'static [&'static str],
     pub(crate) contenders: Vec<Contender>,
 }
 
-/// How large a run has to be for a case to be in it.
+/// The size of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
     Quick,
@@ -47,40 +47,40 @@ impl Tier {
     }
 }
 
-/// What the judged contender has to reach.
+/// The target of the judged contender.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
-    /// At most so many times the base.
+    /// At most this many times the base.
     Ratio(f64),
     /// The same, and less than every peer.
     RatioAndCheapest(f64),
-    /// At most this value; the base is there for orientation.
+    /// At most this value; the base is only for orientation.
     AtMost(f64),
-    /// Nothing: the figures are told.
+    /// No target: the figures are only shown.
     Told,
 }
 
-/// Where the programs are.
+/// Paths of the programs.
 pub(crate) struct Programs {
     pub(crate) relay: PathBuf,
     pub(crate) floor: PathBuf,
     pub(crate) peers: Vec<Peer>,
-    /// Another build of the relay, which is a contender wherever the relay is judged.
+    /// Another build of the relay, which is a contender in every case that judges the relay.
     pub(crate) against: Option<PathBuf>,
 }
 
 /// The name of the relay given with `--against`.
 pub(crate) const BEFORE: &str = "before";
 
-/// A relay that others have written.
+/// A relay of other authors.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    /// Or why there is none.
+    /// Its command, or why it is unavailable.
     pub(crate) command: Result<Vec<String>, String>,
 }
 
-/// Messages under way in a closed loop are spread over so many publishers.
+/// Publishers that share the messages in flight of a closed loop.
 const PUBLISHERS: u32 = 8;
 
 impl Programs {
@@ -107,7 +107,7 @@ impl Programs {
         cases
     }
 
-    /// The judged contender by the other build.
+    /// The judged contender with the other build.
     fn before(&self, judged: &Contender) -> Option<Contender> {
         let program = self.against.as_ref()?;
         let swapped = judged.command.as_ref().map(|words| {
@@ -122,7 +122,7 @@ impl Programs {
         })
     }
 
-    /// Messages of 128 bytes and of 16 KiB, which lie between the rows of the matrix.
+    /// Messages of 128 bytes and of 16 KiB, sizes between the rows of the matrix.
     fn small_cases(&self) -> Vec<Case> {
         let few_rate = ["--clients", "50", "--rate", "1000", "--size", "128"];
         let many_clients = ["--clients", "1000", "--rate", "100", "--size", "128"];
@@ -191,7 +191,7 @@ impl Programs {
         }
     }
 
-    /// `window` messages under way, of all publishers together.
+    /// A closed loop with `window` messages in flight, of all publishers together.
     fn closed(&self, name: &str, title: &str, window: u32, size: u32) -> Case {
         let args = closed_loop(50, window, size);
         let work = (Goal::RatioAndCheapest(1.15), "turn", Load::Deliveries(args));
@@ -201,7 +201,7 @@ impl Programs {
         }
     }
 
-    /// The floor, the relay with one shard and all peers under one load.
+    /// The floor, the relay with one shard, and all peers under one load.
     fn all(
         &self,
         name: &str,
@@ -237,9 +237,9 @@ impl Programs {
         }
     }
 
-    /// The messages are large enough to fill the buffers of a socket within a reading, and the
-    /// outbox is small enough for the policy to act within one, yet large enough for readers that
-    /// the scheduler holds up for a moment.
+    /// The messages are large enough to fill the sockets' buffers within a reading. The outbox is
+    /// small enough for the policy to act within one, yet large enough for readers that the
+    /// scheduler delays for a moment.
     fn stalled(&self, name: &str, title: &str) -> Case {
         let policy = match name {
             "stalled-disconnect" => "slow_client.policy=disconnect",
@@ -323,7 +323,7 @@ impl Programs {
         ])
     }
 
-    /// The relay with its defaults but for what a comparison needs, and `keys`.
+    /// The relay with its defaults, except for the settings that a comparison needs, and `keys`.
     pub(crate) fn relay_command(&self, shards: u32, keys: &[&str]) -> Vec<String> {
         let shards = format!("engine.shards={shards}");
         let fixed = [
@@ -341,7 +341,7 @@ impl Programs {
     }
 }
 
-/// The arguments of a closed loop with `window` messages under way, of all publishers together.
+/// The arguments of a closed loop with `window` messages in flight, of all publishers together.
 fn closed_loop(clients: u32, window: u32, size: u32) -> Vec<String> {
     let each = (window / PUBLISHERS).max(1);
     let numbers = [clients, PUBLISHERS, each, size].map(|number| number.to_string());

@@ -1,4 +1,4 @@
-//! The run: all rounds of all chosen cases, kept on disk while it goes on.
+//! The run: all rounds of all chosen cases, stored on disk as it progresses.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -20,22 +20,22 @@ use crate::results::{CaseResult, Readings, Run};
 use crate::syscalls::{self, Counts};
 use crate::table;
 
-/// The name of the one case that is no ratio.
+/// The name of the one case that is not a ratio.
 const SYSCALLS: &str = "syscalls";
 
-/// What is to be run.
+/// The cases to run.
 pub(crate) struct Plan {
     pub(crate) tier: Tier,
-    /// Only these, whatever their tier; all of the tier where there are none.
+    /// Only these, in any tier; if empty, all of the tier.
     pub(crate) names: Vec<String>,
     pub(crate) rounds: u32,
     pub(crate) window: Duration,
-    /// Where all readings are kept.
+    /// The file for all readings.
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Plan {
-    /// The cases that are run, in their order.
+    /// The cases to run, in their order.
     ///
     /// # Errors
     /// A name that no case has.
@@ -77,10 +77,10 @@ pub(crate) fn list(cases: &[Case]) -> String {
     lines.join("\n")
 }
 
-/// Measures, prints, and keeps what was measured.
+/// Measures, prints and stores the readings.
 ///
 /// # Errors
-/// An interrupt, or a file that cannot be written. What was measured before is kept.
+/// An interrupt, or a file that cannot be written. Earlier readings are kept.
 pub(crate) fn run(lab: &Lab, programs: &Programs, plan: &Plan) -> Result<Run> {
     let cases = plan.cases(programs)?;
     let machine = Machine::describe(&lab.generator.cpus);
@@ -119,17 +119,17 @@ fn keep(run: &Run, plan: &Plan) -> Result<()> {
     plan.file.as_ref().map_or(Ok(()), |file| run.write(file))
 }
 
-/// What all measurements need: `generator` is the load generator's program.
+/// State for all measurements: `generator` is the load generator's program.
 ///
 /// # Errors
-/// The generator is not there, or the folder cannot be made.
+/// The generator is missing, or the folder cannot be created.
 pub(crate) fn lab(generator: PathBuf, folder: &Path, window: Duration) -> Result<Lab> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupt))?;
     }
     process::raise_open_files();
-    fs::create_dir_all(folder).context("making the folder for logs")?;
+    fs::create_dir_all(folder).context("creating the folder for logs")?;
     write_certificate(folder)?;
     ensure!(generator.exists(), "{} is not built", generator.display());
     Ok(Lab {
@@ -143,7 +143,7 @@ pub(crate) fn lab(generator: PathBuf, folder: &Path, window: Duration) -> Result
     })
 }
 
-/// What servers over TLS present: `cert.pem` and `key.pem` in the folder where they run.
+/// The certificate of servers over TLS: `cert.pem` and `key.pem` in the folder where they run.
 fn write_certificate(folder: &Path) -> Result<()> {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     fs::write(folder.join("cert.pem"), made.cert.pem())?;
@@ -151,7 +151,7 @@ fn write_certificate(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All rounds of one case. A contender that fails twice running is left out of the rest.
+/// All rounds of one case. A contender that fails twice in a row is left out of the rest.
 fn measure_case(lab: &Lab, case: &Case, rounds: u32, quiet: &mut Quiet) -> Result<CaseResult> {
     let rounds = case.rounds_max.map_or(rounds, |max| max.min(rounds));
     let mut readings: Vec<Readings> = case.contenders.iter().map(|_| (Vec::new(), None)).collect();
@@ -174,9 +174,9 @@ fn measure_case(lab: &Lab, case: &Case, rounds: u32, quiet: &mut Quiet) -> Resul
     Ok(CaseResult::new(case, readings))
 }
 
-/// Whose turn it is, one after the other: each round begins with another contender, and every other
-/// one goes backwards. What a server leaves behind (a CPU at another clock, a host that has given
-/// time to others) then does not always meet the same successor.
+/// The order of the contenders: each round begins with another one, and every second round goes
+/// backwards. So the after-effects of a server (a CPU at another clock, a host that has given time
+/// to others) do not always affect the same successor.
 fn order(round: u32, contenders: usize) -> Vec<usize> {
     let first = round as usize / 2;
     let mut order: Vec<usize> = (0..contenders)
@@ -188,14 +188,14 @@ fn order(round: u32, contenders: usize) -> Vec<usize> {
     order
 }
 
-/// On a terminal: what is going on, in a line that is written over.
+/// On a terminal: the progress, in a line that is overwritten.
 fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r{text}\x1b[K");
     }
 }
 
-/// Rounds that failed, up to now, one after the other.
+/// The number of rounds that failed in a row up to now.
 fn failures<T>(readings: &[Option<T>]) -> usize {
     readings
         .iter()
@@ -204,8 +204,8 @@ fn failures<T>(readings: &[Option<T>]) -> usize {
         .count()
 }
 
-/// One reading. Where the host gave too much of its time to others it is taken once more, and the
-/// one that was disturbed less is kept, whatever it says.
+/// One reading. If the host gave too much of its time to others, it is repeated once, and the less
+/// disturbed of the two is kept.
 fn read(
     lab: &Lab,
     contender: &Contender,

@@ -1,4 +1,4 @@
-//! The load generator, as the driver calls it, and what it reads of its report.
+//! Calls the load generator and reads its report.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use crate::process::{Cpus, Interrupt, Running};
 
-/// Version of the report that is understood.
+/// The supported version of the report.
 const VERSION: u32 = 1;
-/// A run that takes so much longer than its load was to take is stuck.
+/// A run that exceeds its planned time by this much is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The generator's own exit code for wrong deliveries, which come with a report.
+/// The generator's exit code for wrong deliveries, which come with a report.
 const WRONG_DELIVERIES: i32 = 3;
 
 /// How to call the load generator.
@@ -23,7 +23,7 @@ pub(crate) struct Generator {
     pub(crate) interrupt: Interrupt,
 }
 
-/// What of a report of messages is used here. Times are in nanoseconds.
+/// The fields used of a report of messages. Times are in nanoseconds.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RelayReport {
     version: u32,
@@ -75,7 +75,7 @@ pub(crate) struct Quantiles {
     pub(crate) p99: u64,
 }
 
-/// What of a report of handshakes is used here.
+/// The fields used of a report of handshakes.
 #[derive(Debug, Deserialize)]
 pub(crate) struct HandshakeReport {
     version: u32,
@@ -145,7 +145,7 @@ impl Generator {
         self.spawn(Command::new(&self.program), url, args, on)
     }
 
-    /// The same with the lowest priority: what else is on its CPU goes first.
+    /// The same with the lowest priority: other processes on its CPU go first.
     pub(crate) fn start_nice(&self, url: &str, args: &[String], pinned: bool) -> Result<Running> {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]).arg(&self.program);
@@ -168,7 +168,7 @@ impl Generator {
     ) -> Result<Running> {
         command.args(["--url", url, "--output", "json"]).args(args);
         if url.starts_with("wss:") {
-            // What a verification takes is no server's doing.
+            // The cost of verification is not the server's.
             command.arg("--insecure");
         }
         command.stdin(Stdio::null());

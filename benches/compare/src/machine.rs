@@ -1,4 +1,4 @@
-//! Where and when a comparison was made: figures without it are worth nothing.
+//! Where and when a comparison was made: figures mean nothing without it.
 
 use std::fs;
 use std::process::Command;
@@ -12,13 +12,13 @@ use crate::awake;
 use crate::process::{Cpus, pause};
 use crate::procfs;
 
-/// Above this somebody else was at work before the run.
+/// A higher load means that something else was running before the run.
 const LOAD_AVERAGE_MAX: f64 = 0.5;
-/// Cores that others may use while the run itself does nothing: a machine's own housekeeping.
+/// Cores that others may use while the run itself is idle: a machine's own housekeeping.
 const OTHERS_MAX: f64 = 0.1;
-/// Of the machine's time. Above this a host has given it to others.
+/// Share of the machine's time. A higher value means that a host has given it to others.
 const STOLEN_MAX: f64 = 0.01;
-/// How long the machine is watched, before each round, while nothing is measured.
+/// How long the machine is watched before each round, while nothing is measured.
 const WATCHED: Duration = Duration::from_millis(100);
 
 /// The machine and the state of the sources.
@@ -32,28 +32,28 @@ pub(crate) struct Machine {
     /// Threads that wanted a CPU in the minute before.
     pub(crate) load_average: f64,
     pub(crate) commit: String,
-    /// How server and generator are kept apart.
+    /// How server and generator are separated.
     pub(crate) pinning: String,
-    /// It is a virtual one, and its CPUs computed for nothing where there was nothing to do.
+    /// It is a virtual machine, and its CPUs were kept busy.
     #[serde(default)]
     pub(crate) is_kept_awake: bool,
 }
 
-/// What others did on the machine while a run went on.
+/// The activity of others on the machine during a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Quiet {
-    /// Cores that were busy before each round, when the run itself did nothing.
+    /// Cores that were busy before each round, when the run itself was idle.
     pub(crate) others_cores: Vec<f64>,
     /// Share of the machine's time that its host gave to others, over all readings that were kept.
     pub(crate) stolen_share: f64,
-    /// Readings that were taken again, since the host took too much of their time.
+    /// Readings that were repeated because the host took too much of their time.
     #[serde(default)]
     pub(crate) taken_again: u32,
     #[serde(skip)]
     kept: (Duration, Duration),
 }
 
-/// Tells how much of the machine's time its host gives to others while it lives.
+/// Measures how much of the machine's time its host gives to others during its lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StolenTime {
     began: Instant,
@@ -68,7 +68,7 @@ impl StolenTime {
         })
     }
 
-    /// What was stolen, of how much.
+    /// The stolen time and the total.
     pub(crate) fn end(self, cores: usize) -> Result<Stolen> {
         Ok(Stolen {
             stolen: procfs::machine_time()?.stolen.saturating_sub(self.stolen),
@@ -95,7 +95,7 @@ impl Stolen {
 }
 
 impl Quiet {
-    /// Watches the machine for a moment. Nothing of the run may be at work.
+    /// Watches the machine for a moment. The run itself must be idle.
     pub(crate) fn watch(&mut self, interrupt: &AtomicBool) -> Result<()> {
         let began = (Instant::now(), procfs::machine_time()?);
         while began.0.elapsed() < WATCHED {
@@ -108,7 +108,7 @@ impl Quiet {
         Ok(())
     }
 
-    /// A reading is kept in which so much was stolen.
+    /// Counts the stolen time of a reading that is kept.
     pub(crate) fn keep(&mut self, stolen: Stolen) {
         self.kept.0 += stolen.stolen;
         self.kept.1 += stolen.of;
@@ -120,7 +120,7 @@ impl Quiet {
         self.others_cores.iter().sum::<f64>() / self.others_cores.len().max(1) as f64
     }
 
-    /// What disturbed the run, in words; none where nothing did.
+    /// The disturbance of the run, in words; none if there was none.
     pub(crate) fn disturbance(&self, machine: &Machine) -> Option<String> {
         let (others, stolen) = (self.others_mean(), self.stolen_share);
         let causes = [
@@ -164,7 +164,7 @@ impl Machine {
                 .ok()
                 .and_then(|text| text.split(' ').next()?.parse().ok())
                 .unwrap_or(0.0),
-            // Where the programs were carried, there is no repository.
+            // On a machine without the repository, the environment names the commit.
             commit: (std::env::var("BENCH_COMMIT").ok())
                 .or_else(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]))
                 .unwrap_or_else(unknown),

@@ -6,9 +6,9 @@
 //!                       process (server, load generator) · procfs (CPU time, memory)
 //! ```
 //!
-//! Contenders take turns, round by round, so that what disturbs the machine for a while disturbs
-//! all of them; ratios are taken within a round, and their median is the figure. This program
-//! builds nothing: `scripts/bench` does, and calls it. See `benches/README.md`.
+//! Contenders take turns, round by round, so that a disturbance of the machine affects all of them;
+//! ratios are taken within a round, and their median is the figure. This program builds nothing:
+//! `scripts/bench` builds the programs and calls it. See `benches/README.md`.
 
 mod awake;
 mod cases;
@@ -57,7 +57,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the report of what was measured: Markdown, HTML, a picture, the README's table
+    /// Write the report of earlier results: Markdown, HTML, a picture, the README's table
     Report {
         /// The run [default: comparison, else quick]
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -65,7 +65,8 @@ enum Command {
     },
     /// Measure 1, 2, 4, … shards against generators on the remaining cores
     Scaling(ScalingArgs),
-    /// Measure an innocent pair beside what may disturb it, and what clients make a relay hold
+    /// Measure a well-behaved pair beside possible disturbances, and the memory that clients make a
+    /// relay hold
     Fairness(FairnessArgs),
     /// The pair of `fairness`
     #[command(hide = true, name = fairness::PAIR)]
@@ -76,7 +77,7 @@ enum Command {
     /// The control of `fairness`
     #[command(hide = true, name = fairness::BURN)]
     Burn(fairness::BurnArgs),
-    /// Compute for nothing, as the comparison has it done on a virtual machine
+    /// Keep a CPU busy, as the comparison does on a virtual machine
     #[command(hide = true, name = awake::COMMAND)]
     Spin,
 }
@@ -89,7 +90,7 @@ struct ScalingArgs {
     /// Load of one reading in milliseconds
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..))]
     window_ms: u64,
-    /// Count every hardware thread as a core [default: one of each core]
+    /// Count every hardware thread as a core [default: one thread of each core]
     #[arg(long)]
     all_threads: bool,
     /// Keep all readings in the results as NAME.json [default: scaling-N-cores]
@@ -99,33 +100,33 @@ struct ScalingArgs {
 
 #[derive(clap::Args)]
 struct FairnessArgs {
-    /// Shorter readings: for a first look
+    /// Shorter readings, for a first look
     #[arg(long)]
     quick: bool,
-    /// Only this row; may be given several times. `--list` names them
+    /// Only this row; may be given several times. `--list` shows the names
     #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
-    /// Name the rows, and end
+    /// List the rows and exit
     #[arg(long)]
     list: bool,
-    /// Another relay's program, which is measured in turn with this one
+    /// Another relay's program, which takes turns with this one
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Keep all in the results as NAME.json [default: fairness, with --quick fairness-quick; with
-    /// --row none]
+    /// Keep all results as NAME.json [default: fairness, with --quick fairness-quick; with --row
+    /// none]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 }
 
 #[derive(clap::Args)]
 struct Folders {
-    /// Where npm and Go put the peers
+    /// Directory of the peers that npm and Go installed
     #[arg(long, default_value = ".tools/peers", global = true)]
     peers: PathBuf,
-    /// Where the programs are [default: beside this one]
+    /// Directory of the programs [default: that of this one]
     #[arg(long, value_name = "FOLDER", global = true)]
     programs: Option<PathBuf>,
-    /// Where servers run and leave their logs
+    /// Directory where servers run and leave their logs
     #[arg(
         long,
         default_value = "target/compare",
@@ -133,7 +134,7 @@ struct Folders {
         global = true
     )]
     folder: PathBuf,
-    /// Where results are kept
+    /// Directory of the results
     #[arg(
         long,
         default_value = "benches/results",
@@ -141,7 +142,7 @@ struct Folders {
         global = true
     )]
     results: PathBuf,
-    /// A text that gets the report's table between its two markers
+    /// A text file that gets the report's table between its two markers
     #[arg(
         long,
         default_value = "docs/benchmarks.md",
@@ -162,20 +163,20 @@ struct Comparison {
     /// Few cases, rounds and milliseconds: for a first look, not for publication
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Every case, and longer: hours
+    /// Every case, and longer readings: takes hours
     #[arg(long)]
     full: bool,
-    /// Only this case; may be given several times. `--list` names them
+    /// Only this case; may be given several times. `--list` shows the names
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
-    /// Name the cases, with the smallest run that has them, and end
+    /// List the cases with the smallest run that includes them, and exit
     #[arg(long)]
     list: bool,
     /// One more server; `{port}` in its command is the port to listen on, on 127.0.0.1
     #[arg(long = "server", value_name = "NAME=CMD", value_parser = parse_server)]
     servers: Vec<(String, Vec<String>)>,
-    /// Another build of the relay, which takes turns with this one: each case says whether it is
-    /// worse than that
+    /// Another build of the relay, which takes turns with this one: each case shows whether this
+    /// one is worse
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// No peers but those of --server
@@ -255,7 +256,7 @@ impl Comparison {
     }
 }
 
-/// True where every target was reached.
+/// True if every target was reached.
 fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
     let places = folders.places();
     let mut programs = places.all(!args.no_peers, &args.servers)?;
@@ -266,9 +267,10 @@ fn compare(args: &Comparison, folders: &Folders) -> Result<bool> {
         return Ok(true);
     }
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, plan.window)?;
-    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    fs::create_dir_all(&folders.results).context("creating the folder for results")?;
     let run = comparison::run(&lab, &programs, &plan)?;
-    // A first look, or one at another build, is not for publication: it replaces no report.
+    // A quick run or one against another build is not for publication: it does not replace the
+    // report.
     if plan.names.is_empty() && !args.quick && args.against.is_none() {
         make_report(folders, None)?;
     }
@@ -286,7 +288,7 @@ fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
     let programs = places.all(false, &[])?;
     let window = Duration::from_millis(args.window_ms);
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, window)?;
-    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    fs::create_dir_all(&folders.results).context("creating the folder for results")?;
     let plan = scaling::Plan {
         rounds: args.rounds,
         all_threads: args.all_threads,
@@ -299,7 +301,7 @@ fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
     Ok(())
 }
 
-/// True where every figure is as it must be.
+/// True if every figure is within its limit.
 fn be_fair(args: &FairnessArgs, folders: &Folders) -> Result<bool> {
     if args.list {
         println!("{}", fairness::list());
@@ -320,11 +322,11 @@ fn be_fair(args: &FairnessArgs, folders: &Folders) -> Result<bool> {
         file: name.map(|name| folders.results.join(format!("{name}.json"))),
     };
     let lab = comparison::lab(places.own("loadgen")?, &folders.folder, Duration::ZERO)?;
-    fs::create_dir_all(&folders.results).context("making the folder for results")?;
+    fs::create_dir_all(&folders.results).context("creating the folder for results")?;
     fairness::run(&lab, &plan)
 }
 
-/// Servers run in another folder.
+/// Absolute, because servers run in another folder.
 fn absolute(program: &Path) -> Result<PathBuf> {
     let found = program.canonicalize();
     found.with_context(|| format!("there is no {}", program.display()))
@@ -353,7 +355,7 @@ fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {
     ))
 }
 
-/// A file's name without its ending, and no path.
+/// A file's name without its extension and path.
 fn parse_name(text: &str) -> Result<String, String> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     match !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('.') {

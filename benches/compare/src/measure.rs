@@ -1,9 +1,9 @@
-//! One reading of one contender: start its server, load it, read what the kernel accounts to it.
+//! One reading of one contender: start its server, load it, and read the kernel's accounting.
 //!
 //! **CPU per delivery.** The server's CPU time is read before a run of the load generator and after
-//! it, when the server is idle again; so the interval has no edges that have to be hit. From the
-//! difference goes what the connections alone cost, measured by a run that only opens and closes
-//! them, and the rest is divided by the deliveries, all of which the run counts. A short load
+//! it, when the server is idle again; so the exact ends of the interval do not matter. The cost of
+//! the connections alone, measured by a run that only opens and closes them, is subtracted from the
+//! difference, and the rest is divided by the deliveries, all of which the run counts. A short load
 //! before both warms up buffers, caches and just-in-time compilers.
 
 use std::collections::BTreeMap;
@@ -20,51 +20,51 @@ use crate::procfs;
 
 /// Load before a measurement.
 const WARMUP: Duration = Duration::from_millis(400);
-/// Connections are held so long to learn what they cost by themselves.
+/// Connections are held this long to measure their own cost.
 const CONNECTED: Duration = Duration::from_millis(50);
-/// After a run the server takes note of closed connections for so long.
+/// After a run the server handles closed connections for about this long.
 const SETTLE: Duration = Duration::from_millis(60);
 const IDLE_PATIENCE: Duration = Duration::from_secs(30);
-/// Allocators keep what the handshakes used for about a second before they give it back.
+/// Allocators keep the memory of handshakes for about a second before they return it.
 const GIVEN_BACK: Duration = Duration::from_secs(2);
 /// Connections that are opened and closed before those that are measured.
 const HANDSHAKES_WARMUP: u32 = 1_000;
-/// Before a storm, the load that it is to disturb has its connections and flows.
+/// Time for the load to connect and start before the storm.
 const BEFORE_STORM: Duration = Duration::from_millis(500);
-/// Connections of a storm that are under way at a time.
+/// Connections of a storm that are opened at a time.
 const STORM_CONCURRENCY: &str = "256";
 
-/// A server and what is done with it.
+/// A server and its treatment.
 #[derive(Clone, Debug)]
 pub(crate) struct Contender {
-    /// As the table names it.
+    /// Its name in the table.
     pub(crate) name: String,
-    /// Its command, or why there is none.
+    /// Its command, or why it is unavailable.
     pub(crate) command: Result<Vec<String>, String>,
     /// The server on one CPU and the generator on another, or both left to the scheduler.
     pub(crate) pinned: bool,
-    /// `ws`, or `wss` where it speaks TLS.
+    /// `ws`, or `wss` if it uses TLS.
     pub(crate) scheme: &'static str,
     pub(crate) load: Load,
 }
 
-/// What is measured.
+/// The kind of measurement.
 #[derive(Clone, Debug)]
 pub(crate) enum Load {
     /// Server CPU time per delivery in microseconds.
     Deliveries(Vec<String>),
     /// Server CPU time in microseconds per connection that is opened, upgraded and closed.
     Handshakes(u32),
-    /// Bytes of resident memory per idle connection: the slope between two numbers of them.
+    /// Bytes of resident memory per idle connection: the slope between two numbers of connections.
     Idle { few: u32, many: u32 },
     /// Latency in microseconds.
     Latency {
         args: Vec<String>,
         quantile: Quantile,
-        /// Load at least so long, whatever a run's readings take.
+        /// The shortest load, even if a run's readings are shorter.
         at_least: Duration,
     },
-    /// p99 of the latency in microseconds, while so many connections are opened, upgraded and
+    /// p99 of the latency in microseconds, while this many connections are opened, upgraded and
     /// closed in other rooms.
     Storm { args: Vec<String>, connects: u32 },
 }
@@ -76,15 +76,15 @@ pub(crate) enum Quantile {
     P99,
 }
 
-/// One reading, and what there is to say about it.
+/// One reading, and remarks on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reading {
     pub(crate) value: f64,
-    /// Every delivery was right. A figure of a server that loses some says nothing.
+    /// Every delivery was right. The figure of a server that loses some is meaningless.
     pub(crate) is_right: bool,
     /// Deliveries, handshakes or connections that it was made of.
     pub(crate) count: u64,
-    /// What else was measured, by what it is.
+    /// Other measurements, by name.
     pub(crate) beside: BTreeMap<String, f64>,
     pub(crate) notes: Vec<String>,
 }
@@ -125,13 +125,13 @@ impl Reading {
     }
 }
 
-/// What is measured beside a value, as it is told behind the figure.
+/// Measurements besides a value, as they are shown after the figure.
 pub(crate) const P50: &str = "µs at p50";
 pub(crate) const P99: &str = "µs at p99";
 pub(crate) const RATE: &str = "deliveries/s";
 pub(crate) const CPU: &str = "µs of server CPU per delivery";
 pub(crate) const PEAK: &str = "MiB of memory at most";
-/// The bytes that clients took off their sockets.
+/// The bytes that clients read from their sockets.
 pub(crate) const WIRE_BYTES: &str = "bytes on the wire per delivery";
 pub(crate) const GENERATOR: &str = "% of a core: the generator";
 pub(crate) const CONNECTS: &str = "connects/s";
@@ -142,7 +142,7 @@ pub(crate) const GENERATOR_STORM: &str = "% of a core: the storm's generator";
 /// What every measurement needs.
 pub(crate) struct Lab {
     pub(crate) generator: Generator,
-    /// Where servers run and leave their logs. It has no config file that one could find.
+    /// Directory where servers run and leave their logs. It contains no configuration file.
     pub(crate) folder: PathBuf,
     /// How long one reading loads the server.
     pub(crate) window: Duration,
@@ -204,7 +204,7 @@ impl Lab {
         ensure!(report.delivered > 0, "nothing was delivered");
         ensure!(
             !cpu.is_zero(),
-            "connecting once took more CPU time than connecting and all messages"
+            "connecting took more CPU time than connecting and all messages"
         );
         let value = micros(cpu) / report.delivered as f64;
         let mut reading = Reading::of_report(value, &report)
@@ -268,7 +268,7 @@ impl Lab {
 
     /// Resident memory while `clients` idle connections are held.
     fn resident_with(&self, server: &Server, url: &str, clients: u32) -> Result<u64> {
-        // The connection that found out that the server listens must be gone.
+        // The connection that tested whether the server listens must be gone.
         self.idle_again(server)?;
         let before = procfs::open_files(server.pid())?;
         let clients_text = clients.to_string();
@@ -284,10 +284,7 @@ impl Lab {
         let deadline = Instant::now() + IDLE_PATIENCE;
         while procfs::open_files(server.pid())? < before + clients as usize {
             pause(&self.generator.interrupt)?;
-            ensure!(
-                Instant::now() < deadline,
-                "{clients} connections did not come about"
-            );
+            ensure!(Instant::now() < deadline, "{clients} connections failed");
         }
         // The last ones are accepted, but not upgraded yet.
         self.idle_again(server)?;
@@ -341,9 +338,9 @@ impl Lab {
         Ok(reading)
     }
 
-    /// The storm is a process of its own, and of the lowest priority: where it shares a CPU with
-    /// the generator of the messages, that one goes first. The messages flow for as long as so many
-    /// handshakes take where nothing else is going on, so that p99 is that of the storm.
+    /// The storm is a process with the lowest priority: if it shares a CPU with the generator of
+    /// the messages, that one goes first. The messages last as long as this many handshakes take on
+    /// an idle machine, so that p99 is that of the storm.
     fn storm(&self, url: &str, args: &[String], connects: u32, pinned: bool) -> Result<Reading> {
         self.generator.relay(url, args, WARMUP, pinned)?;
         let quiet = self.generator.handshakes(url, HANDSHAKES_WARMUP)?;
@@ -377,7 +374,7 @@ impl Lab {
         )
     }
 
-    /// The server's CPU time once it has nothing to do any more.
+    /// The server's CPU time once it is idle.
     fn settled_cpu(&self, server: &Server) -> Result<Duration> {
         self.idle_again(server)?;
         procfs::cpu_time(server.pid()).context("reading the server's CPU time")
@@ -390,7 +387,7 @@ impl Lab {
         while Instant::now() < deadline && Instant::now() < patience {
             pause(&self.generator.interrupt)?;
             let now = procfs::cpu_time(server.pid())?;
-            // A server's own timers may tick: a busy one uses more than this.
+            // A server's own timers may tick; a busy server uses more than this.
             if now - before > Duration::from_micros(500) {
                 deadline = Instant::now() + SETTLE;
             }
@@ -414,8 +411,8 @@ fn clients_in(args: &[String]) -> u32 {
     clients.unwrap_or(50)
 }
 
-/// How long messages are sent: with many clients longer, so that they cost more than connecting,
-/// which is taken off.
+/// How long messages are sent: longer with many clients, so that they cost more than connecting,
+/// which is subtracted.
 fn window_for(clients: u32, window: Duration) -> Duration {
     window * clients.div_ceil(2_500)
 }

@@ -1,4 +1,4 @@
-//! Child processes: started on a CPU of their own, ended with the driver whatever happens.
+//! Child processes: started on their own CPU, and always ended with the driver.
 
 use std::fs::File;
 use std::io::Seek;
@@ -23,13 +23,13 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cpus {
     pub(crate) allowed: CpuSet,
-    /// The server's CPU and the generator's. None where there is only one.
+    /// The server's CPU and the generator's. None if there is only one.
     pub(crate) pair: Option<(usize, usize)>,
 }
 
 impl Cpus {
     /// The last CPU that this process may use for the server, the first for the generator: never
-    /// two threads of one core where there are two cores.
+    /// two threads of one core if there are two cores.
     pub(crate) fn of_this_process() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("asking for the CPUs")?;
         let mut cpus = Self {
@@ -48,7 +48,8 @@ impl Cpus {
         all.filter(|cpu| self.allowed.is_set(*cpu)).collect()
     }
 
-    /// Runs `start` on these CPUs, which its child processes inherit; on all where there are none.
+    /// Runs `start` on these CPUs, which its child processes inherit; on all CPUs if the list is
+    /// empty.
     fn on<T>(&self, cpus: &[usize], start: impl FnOnce() -> T) -> Result<T> {
         if cpus.is_empty() {
             return Ok(start());
@@ -62,13 +63,13 @@ impl Cpus {
     }
 }
 
-/// Set by SIGINT and SIGTERM: every wait looks at it.
+/// Set by SIGINT and SIGTERM: every wait checks it.
 pub(crate) type Interrupt = Arc<AtomicBool>;
 
 /// A child that ends when this is dropped.
 pub(crate) struct Running {
     child: Child,
-    /// Where its stdout goes, if anybody is to read it: a file does not fill up as a pipe does.
+    /// The file for its stdout, if it will be read: a file does not fill up as a pipe does.
     output: Option<File>,
     interrupt: Interrupt,
 }
@@ -110,7 +111,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Ends its stdin, if that is a pipe.
+    /// Closes its stdin, if that is a pipe.
     pub(crate) fn close_stdin(&mut self) {
         self.child.stdin = None;
     }
@@ -123,12 +124,12 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended with {status} before it was {word}");
             }
-            ensure!(Instant::now() < deadline, "it did not get {word}");
+            ensure!(Instant::now() < deadline, "it did not become {word}");
         }
         Ok(())
     }
 
-    /// What it has written to its stdout up to now.
+    /// Its output up to now.
     fn said(&self) -> Result<String> {
         let output = self.output.as_ref().context("its output was not kept")?;
         let mut bytes = vec![0; output.metadata()?.len() as usize];
@@ -158,7 +159,7 @@ impl Running {
         }
     }
 
-    /// What it wrote to its stdout, once it has ended.
+    /// Its output, once it has ended.
     pub(crate) fn output(&mut self) -> Result<String> {
         let mut output = self.output.take().context("its output was not kept")?;
         output.rewind()?;
@@ -178,14 +179,14 @@ impl Drop for Running {
     }
 }
 
-/// Sleeps for one look at a condition. An interrupt is an error, so that all unwinds.
+/// Sleeps between two checks of a condition. An interrupt is an error, so that everything unwinds.
 pub(crate) fn pause(interrupt: &AtomicBool) -> Result<()> {
     ensure!(!interrupt.load(Ordering::Relaxed), "interrupted");
     sleep(POLL);
     Ok(())
 }
 
-/// A server that listens.
+/// A listening server.
 pub(crate) struct Server {
     running: Running,
     address: SocketAddr,
@@ -193,7 +194,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `command`, in which `{port}` stands for a free port, in `folder`, and waits until it
-    /// accepts. What it says goes to `NAME.log` there.
+    /// accepts connections. Its output goes to `NAME.log` there.
     pub(crate) fn start(
         name: &str,
         command: &[String],
@@ -232,12 +233,12 @@ impl Server {
         self.running.pid()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it listens, with `ws` or `wss` as its scheme.
+    /// Its URL, with `ws` or `wss` as the scheme.
     pub(crate) fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}/", self.address)
     }
@@ -250,7 +251,7 @@ pub(crate) fn free_port() -> Result<u16> {
         .port())
 }
 
-/// Raises the soft limit of open files to the hard one, for the children. Gives back the limit.
+/// Raises the soft limit of open files to the hard one, for the children. Returns the limit.
 pub(crate) fn raise_open_files() -> Option<u64> {
     let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
     match setrlimit(

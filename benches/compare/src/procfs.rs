@@ -1,8 +1,8 @@
-//! What the kernel accounts to a process: CPU time, resident memory, open files.
+//! The kernel's accounting of a process: CPU time, resident memory, open files.
 //!
-//! CPU time is the sum of `/proc/PID/task/*/schedstat`: user and system time in nanoseconds, and
-//! exact for a thread that sleeps, as those of an idle server do. `/proc/PID/stat` counts the same
-//! in hundredths of a second and serves where schedstat is not built in.
+//! CPU time is the sum of `/proc/PID/task/*/schedstat`: user and system time in nanoseconds, exact
+//! for sleeping threads such as those of an idle server. `/proc/PID/stat` counts the same in
+//! hundredths of a second and is the fallback for kernels without schedstat.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// CPU time of all threads of `pid`, user and system.
 ///
 /// # Errors
-/// There is no such process, or no /proc.
+/// The process or /proc does not exist.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let mut sum = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -34,16 +34,16 @@ fn cpu_time_in_ticks(pid: u32) -> io::Result<Duration> {
 /// Resident memory of `pid` in bytes.
 ///
 /// # Errors
-/// There is no such process, or no /proc.
+/// The process or /proc does not exist.
 pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     parse_memory(&text, "VmRSS:").ok_or_else(|| unreadable("status"))
 }
 
-/// The most memory that was ever resident in `pid`, in bytes.
+/// The peak of the resident memory of `pid`, in bytes.
 ///
 /// # Errors
-/// There is no such process, or no /proc.
+/// The process or /proc does not exist.
 pub(crate) fn peak_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     parse_memory(&text, "VmHWM:").ok_or_else(|| unreadable("status"))
@@ -52,16 +52,16 @@ pub(crate) fn peak_bytes(pid: u32) -> io::Result<u64> {
 /// Time of all CPUs of the machine since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MachineTime {
-    /// Somebody computed. Includes `stolen`.
+    /// Time in use. Includes `stolen`.
     pub(crate) busy: Duration,
-    /// The host gave a CPU to another machine, though this one wanted it.
+    /// Time for which the host gave a CPU to another machine, although this one wanted it.
     pub(crate) stolen: Duration,
 }
 
-/// What all CPUs did since the machine was started.
+/// The time of all CPUs since the machine was started.
 ///
 /// # Errors
-/// There is no /proc.
+/// /proc does not exist.
 pub(crate) fn machine_time() -> io::Result<MachineTime> {
     let text = fs::read_to_string("/proc/stat")?;
     parse_machine_time(&text).ok_or_else(|| unreadable("stat"))
@@ -92,7 +92,7 @@ fn parse_machine_time(text: &str) -> Option<MachineTime> {
 /// Open file descriptors of `pid`.
 ///
 /// # Errors
-/// There is no such process, or no /proc.
+/// The process or /proc does not exist.
 pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
@@ -114,7 +114,8 @@ fn parse_schedstat(text: &str) -> Option<Duration> {
         .map(Duration::from_nanos)
 }
 
-/// Fields 14 and 15, counted behind the name, which may itself hold blanks and brackets.
+/// Fields 14 and 15, counted from the end of the name, which may itself contain blanks and
+/// brackets.
 fn parse_stat(text: &str) -> Option<Duration> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: u32 = fields.next()?.parse().ok()?;

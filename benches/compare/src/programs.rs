@@ -1,4 +1,4 @@
-//! Where the programs are that are compared: this workspace's own, and peers that were installed.
+//! Paths of the programs: this workspace's own, and installed peers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use anyhow::{Context, Result};
 use crate::cases::{Peer, Programs};
 use crate::load::strings;
 
-/// Where to look.
+/// The directories to search.
 pub(crate) struct Places<'a> {
-    /// Our own programs; without it the folder of this one.
+    /// That of our own programs; without it that of this one.
     pub(crate) programs: Option<&'a Path>,
-    /// What npm installed, and what Go built.
+    /// That of the peers from npm and Go.
     pub(crate) peers: &'a Path,
 }
 
 impl Places<'_> {
-    /// A program of this workspace: servers run in another folder, so the path is absolute.
+    /// A program of this workspace. The path is absolute, because servers run in another folder.
     pub(crate) fn own(&self, name: &str) -> Result<PathBuf> {
         let folder = match self.programs {
             Some(folder) => folder.canonicalize().context("--programs")?,
@@ -29,7 +29,7 @@ impl Places<'_> {
         Ok(folder.join(name))
     }
 
-    /// All programs, with the peers that are known here where `wants_peers`, and with `more`.
+    /// All programs, with the known peers if `wants_peers`, and with `more`.
     pub(crate) fn all(
         &self,
         wants_peers: bool,
@@ -83,7 +83,7 @@ impl Places<'_> {
         command(&program, &["{port}"])
     }
 
-    /// A peer's script in the folder where npm installed what it needs.
+    /// A peer's script in the folder where npm installed its dependencies.
     fn npm_peer(&self, script: &str, runtime: &Path) -> Result<Vec<String>, String> {
         let script = self.peers.join(script).canonicalize();
         let script = script.map_err(|_| "npm did not install it (see scripts/bench)".to_owned())?;
@@ -103,11 +103,11 @@ impl Places<'_> {
     }
 }
 
-/// The command of a program with `args`, or why there is none.
+/// The command of a program with `args`, or why it is unavailable.
 fn command(program: &Path, args: &[&str]) -> Result<Vec<String>, String> {
     let all = [strings(&[&program.to_string_lossy()]), strings(args)].concat();
     match program.components().count() == 1 || program.exists() {
         true => Ok(all),
-        false => Err(format!("{} is not there", program.display())),
+        false => Err(format!("{} does not exist", program.display())),
     }
 }

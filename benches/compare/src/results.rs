@@ -1,5 +1,5 @@
-//! What a run leaves behind: every reading, and what is made of them. Written as JSON while the run
-//! goes on, and read again by `report`.
+//! The results of a run: every reading, and the figures computed from them. Written as JSON as the
+//! run progresses, and read by `report`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::measure::Reading;
 use crate::stats::{Figure, paired_ratios};
 use crate::syscalls::Counts;
 
-/// Of the files that a run leaves. A new field does not change it, a changed meaning does.
+/// The version of the result files. It changes if a field changes its meaning, not for a new field.
 const VERSION: u32 = 2;
 const KIND: &str = "comparison";
 
@@ -27,9 +27,9 @@ pub(crate) struct Run {
     pub(crate) quiet: Quiet,
     pub(crate) rounds: u32,
     pub(crate) window_ms: u64,
-    /// What it took up to now.
+    /// Its duration up to now.
     pub(crate) seconds: u64,
-    /// False while it goes on, and for ever where it was cut off.
+    /// False while it runs, and permanently if it was cut off.
     pub(crate) is_finished: bool,
     pub(crate) cases: Vec<CaseResult>,
     pub(crate) syscalls: Vec<Counts>,
@@ -51,7 +51,7 @@ impl Run {
         }
     }
 
-    /// True where every target was reached.
+    /// True if every target was reached.
     pub(crate) fn is_ok(&self) -> bool {
         self.cases.iter().all(CaseResult::is_ok) && self.syscalls.iter().all(Counts::is_ok)
     }
@@ -77,7 +77,7 @@ impl Run {
     }
 }
 
-/// Writes beside `file` and renames, which nobody ever sees half done.
+/// Writes a temporary file beside `file` and renames it, so that readers never see a partial file.
 pub(crate) fn write_whole(file: &Path, text: &str) -> Result<()> {
     let beside = file.with_extension("part");
     fs::write(&beside, text).with_context(|| format!("writing {}", beside.display()))?;
@@ -92,7 +92,7 @@ pub(crate) struct CaseResult {
     pub(crate) unit: String,
     pub(crate) target: String,
     pub(crate) verdict: String,
-    /// What of the figures beside the value there is to tell first.
+    /// The additional figures to show first.
     pub(crate) tells: Vec<String>,
     pub(crate) contenders: Vec<ContenderResult>,
 }
@@ -101,21 +101,21 @@ pub(crate) struct CaseResult {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ContenderResult {
     pub(crate) name: String,
-    /// By round; null where there was none.
+    /// By round; null for a missing one.
     pub(crate) readings: Vec<Option<Reading>>,
     /// Why it could not be measured.
     pub(crate) unavailable: Option<String>,
     pub(crate) value: Option<Figure>,
-    /// To the case's base, paired by round, with the 95 % confidence interval.
+    /// Ratio to the case's base, paired by round, with the 95 % confidence interval.
     pub(crate) ratio: Option<Figure>,
-    /// The same to the judged contender: over 1 this one is dearer.
+    /// Ratio to the judged contender: over 1 this one is dearer.
     pub(crate) to_judged: Option<Figure>,
-    /// Medians of what was measured beside it.
+    /// Medians of the additional measurements.
     pub(crate) beside: BTreeMap<String, Figure>,
     pub(crate) notes: Vec<String>,
 }
 
-/// How a contender does beside the one that is judged.
+/// How a contender compares with the judged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// The whole interval is below 1: the judged one loses.
@@ -124,7 +124,7 @@ pub(crate) enum Standing {
     Dearer,
     /// 1 is within the interval: these rounds show no difference.
     Even,
-    /// It lost deliveries or changed their order, so that its figure says nothing.
+    /// It lost deliveries or changed their order, so its figure is meaningless.
     Wrong,
     NotMeasured,
 }
@@ -142,7 +142,7 @@ impl ContenderResult {
         }
     }
 
-    /// What there is to say about readings that are missing.
+    /// A remark on missing readings.
     pub(crate) fn failure(&self) -> Option<String> {
         let why = self.unavailable.as_ref()?;
         let failed = self
@@ -158,11 +158,11 @@ impl ContenderResult {
     }
 }
 
-/// Readings of one contender, by round, and why there are none.
+/// Readings of one contender, by round, and why they are missing.
 pub(crate) type Readings = (Vec<Option<Reading>>, Option<String>);
 
 impl CaseResult {
-    /// Evaluates the readings of `case`, which come in the order of its contenders.
+    /// Evaluates the readings of `case`, in the order of its contenders.
     pub(crate) fn new(case: &Case, readings: Vec<Readings>) -> Self {
         let values: Vec<Vec<Option<f64>>> = (readings.iter())
             .map(|(all, _)| {
@@ -201,18 +201,18 @@ impl CaseResult {
         }
     }
 
-    /// How another build of the relay does beside it.
+    /// The result of another build of the relay.
     pub(crate) fn before(&self) -> Option<&ContenderResult> {
         self.contenders.iter().find(|one| one.name == BEFORE)
     }
 
-    /// False where the target was missed or could not be measured.
+    /// False if the target was missed or could not be measured.
     pub(crate) fn is_ok(&self) -> bool {
         self.verdict == OK || self.verdict == TOLD
     }
 }
 
-/// Without another build of the relay, which is no peer.
+/// The peers, without another build of the relay.
 fn of_peers(case: &Case, values: &[Vec<Option<f64>>]) -> Vec<Vec<Option<f64>>> {
     let all = case.contenders.iter().zip(values);
     let peers = all.filter(|(contender, _)| contender.name != BEFORE);
@@ -220,9 +220,9 @@ fn of_peers(case: &Case, values: &[Vec<Option<f64>>]) -> Vec<Vec<Option<f64>>> {
 }
 
 const OK: &str = "ok";
-/// Of a case in which it has to be the cheapest, and is not.
+/// The verdict of a case that the relay must win, but did not.
 pub(crate) const PEER_CHEAPER: &str = "MISSED: a peer";
-/// Of a case that has nothing to reach.
+/// The verdict of a case without a target.
 const TOLD: &str = "–";
 
 fn target(goal: Goal) -> String {
@@ -233,7 +233,8 @@ fn target(goal: Goal) -> String {
     }
 }
 
-/// Judges the second contender. The median decides, and the spread beside it says how sure that is.
+/// Judges the second contender. The median decides, and the spread beside it shows how certain that
+/// is.
 fn verdict(goal: Goal, values: &[Vec<Option<f64>>]) -> String {
     let ratio = |one: usize, base: usize| Figure::of(&paired_ratios(&values[one], &values[base]));
     let (measured, max) = match goal {
@@ -282,7 +283,7 @@ fn notes(readings: &[Option<Reading>]) -> Vec<String> {
     all.chunk_by(|one, next| one == next).map(count).collect()
 }
 
-/// A run for tests of what shows one.
+/// A run for tests of the output.
 #[cfg(test)]
 pub(crate) mod sample {
     use super::*;
@@ -311,7 +312,7 @@ pub(crate) mod sample {
         }
     }
 
-    /// One case with one of each kind of peer, on a machine where others were at work.
+    /// One case with one of each kind of peer, on a machine where others were active.
     pub(crate) fn run() -> Run {
         let mut run = Run::new(crate::machine::sample(3.0), 5, 1_000);
         let values = [1.0, 1.1, 1.05, 1.02, 1.08];

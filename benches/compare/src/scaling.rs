@@ -1,9 +1,9 @@
-//! 1, 2, 4, … shards against load generators on the remaining cores: what a machine with many cores
-//! gives. Needs the built programs and nothing else.
+//! 1, 2, 4, … shards against load generators on the remaining cores: the throughput of a machine
+//! with many cores. Needs only the built programs.
 //!
-//! A generator is a process on a core of its own with a room of its own (`rooms`), or all share one
-//! room, so that every message goes to the clients of all (`one-room`). Where the relay and the
-//! generators have to share cores, the result says so: such a figure is about the machine.
+//! Each generator is a process on its own core with its own room (`rooms`), or all share one room,
+//! so that every message goes to the clients of all (`one-room`). If the relay and the generators
+//! have to share cores, the result says so: such a figure measures the machine.
 
 use std::fs;
 use std::path::Path;
@@ -25,10 +25,10 @@ use crate::table::digits;
 
 const VERSION: u32 = 1;
 const KIND: &str = "scaling";
-/// A core that is busy for longer than this is what limits.
+/// A core that is busy for longer than this is the bottleneck.
 const BUSY: f64 = 0.9;
 
-/// What every generator does. Each has 50 clients, of which eight publish.
+/// The load of every generator: 50 clients each, of which eight publish.
 const WORKLOADS: [(&str, &str, bool, &[&str]); 3] = [
     (
         "rooms",
@@ -50,20 +50,20 @@ const WORKLOADS: [(&str, &str, bool, &[&str]); 3] = [
     ),
 ];
 
-/// A whole run of it.
+/// A whole scaling run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Scaling {
     version: u32,
     kind: String,
     pub(crate) machine: Machine,
     pub(crate) quiet: Quiet,
-    /// CPUs that were used, one for each core where a core has several.
+    /// The CPUs that were used: one for each core, even if a core has several threads.
     pub(crate) cpus: Vec<usize>,
     pub(crate) window_ms: u64,
     pub(crate) steps: Vec<Step>,
 }
 
-/// One workload with so many shards.
+/// One workload with one number of shards.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub(crate) workload: String,
@@ -75,15 +75,15 @@ pub(crate) struct Step {
     pub(crate) rounds: Vec<Round>,
 }
 
-/// What one round came to, of all generators together.
+/// The result of one round, of all generators together.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) deliveries_per_second: f64,
-    /// Connecting included.
+    /// Including connecting.
     pub(crate) server_cpu_us_per_delivery: f64,
-    /// Of the shards' cores, how much was used.
+    /// Used share of the shards' cores.
     pub(crate) server_busy: f64,
-    /// Of the busiest generator's core.
+    /// Used share of the busiest generator's core.
     pub(crate) generator_busy: f64,
     /// The worst generator's.
     pub(crate) p50_us: f64,
@@ -91,17 +91,17 @@ pub(crate) struct Round {
     pub(crate) is_right: bool,
 }
 
-/// What to run.
+/// The parameters of a run.
 pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// Every hardware thread counts as a core.
     pub(crate) all_threads: bool,
 }
 
-/// Measures every step, prints it, and gives all back.
+/// Measures every step, prints it, and returns all results.
 ///
 /// # Errors
-/// An interrupt, a program that is missing, a relay that does not start.
+/// An interrupt, a program that is missing, or a relay that does not start.
 pub(crate) fn run(lab: &Lab, programs: &Programs, plan: &Plan) -> Result<Scaling> {
     let cpus = cores(&lab.generator.cpus.usable(), plan.all_threads);
     let mut machine = Machine::describe(&lab.generator.cpus);
@@ -143,7 +143,7 @@ pub(crate) fn run(lab: &Lab, programs: &Programs, plan: &Plan) -> Result<Scaling
     Ok(scaling)
 }
 
-/// Who runs where.
+/// The CPUs of the relay and the generators.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
     shards: usize,
@@ -153,7 +153,7 @@ struct Layout {
     is_shared: bool,
 }
 
-/// Powers of two that leave a CPU to a generator, and last all CPUs for both.
+/// Powers of two that leave a CPU to a generator, and finally all CPUs shared by both.
 fn layouts(cpus: &[usize]) -> Vec<Layout> {
     let count = cpus.len();
     let steps = (0..).map(|power| 1_usize << power);
@@ -175,8 +175,8 @@ fn layouts(cpus: &[usize]) -> Vec<Layout> {
     all
 }
 
-/// One CPU for each core, since two threads of one core are no two cores; all of them where asked
-/// for, or where there would be one only.
+/// One CPU for each core, because two threads of one core do not count as two; all of them if
+/// requested, or if there would be only one.
 fn cores(usable: &[usize], all_threads: bool) -> Vec<usize> {
     let is_first = |cpu: &usize| {
         let file = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
@@ -243,7 +243,7 @@ fn round(
 impl Round {
     fn of(reports: &[RelayReport], cpu: Duration, server_busy: f64) -> Result<Self> {
         let worst = |each: fn(&RelayReport) -> f64| reports.iter().map(each).fold(0.0, f64::max);
-        // In a room for all, each generator's clients get what the others send as well.
+        // In a shared room, each generator's clients also get the messages of the others.
         let rate = |one: &RelayReport| {
             let all = (one.delivered + one.foreign) as f64 / one.delivered.max(1) as f64;
             one.throughput.deliveries_per_second * all
@@ -269,7 +269,7 @@ impl Step {
         Figure::of(&values).map_or(0.0, |figure| figure.median)
     }
 
-    /// What kept it from being faster.
+    /// The bottleneck.
     fn limit(&self) -> &'static str {
         let server = self.median(|round| round.server_busy) > BUSY;
         let generator = self.median(|round| round.generator_busy) > BUSY;
@@ -324,7 +324,7 @@ impl Scaling {
             serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
         ensure!(
             scaling.version == VERSION && scaling.kind == KIND,
-            "{} is no result of scaling",
+            "{} is not a result of scaling",
             file.display()
         );
         Ok(scaling)
@@ -334,7 +334,7 @@ impl Scaling {
         write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
-    /// All that a folder of results holds, the smallest machine first.
+    /// All scaling results in a folder, the smallest machine first.
     pub(crate) fn read_all(folder: &Path) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(folder).context("reading the folder of results")? {
@@ -348,12 +348,12 @@ impl Scaling {
         Ok(all)
     }
 
-    /// The name of its file: the machine's size is what one looks for.
+    /// The name of its file, by the machine's size.
     pub(crate) fn default_name(&self) -> String {
         format!("scaling-{}-cores", self.cpus.len())
     }
 
-    /// What [`Step::cells`] are.
+    /// The heads of [`Step::cells`].
     pub(crate) const HEAD: [&str; 9] = [
         "load",
         "shards",

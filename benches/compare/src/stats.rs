@@ -1,17 +1,17 @@
-//! Medians, spreads and paired ratios: what turns rounds of noisy readings into one figure.
+//! Medians, spreads and paired ratios: from rounds of noisy readings to one figure.
 
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap: the interval's ends then move by less than a hundredth.
 const RESAMPLES: usize = 2_000;
-/// Any number does; a fixed one makes the same report of the same readings.
+/// Arbitrary, but fixed, so that the same readings give the same report.
 const SEED: u64 = 0x636f_7265_6361_7374;
 
-/// A figure over the rounds: its median, and how far it may be trusted.
+/// A figure over the rounds: its median, and its uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
-    /// Of readings the lower quartile, of ratios the lower end of the 95 % confidence interval.
+    /// For readings the lower quartile, for ratios the lower end of the 95 % confidence interval.
     pub(crate) low: f64,
     /// The upper one.
     pub(crate) high: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// Of the readings that are there. None where there is none.
+    /// Of the readings that exist. None if there are none.
     pub(crate) fn of(readings: &[Option<f64>]) -> Option<Self> {
         let mut values: Vec<f64> = readings.iter().flatten().copied().collect();
         values.sort_by(f64::total_cmp);
@@ -32,9 +32,9 @@ impl Figure {
         })
     }
 
-    /// The median with its 95 % confidence interval: what the medians of as many rounds, drawn from
-    /// these with replacement, come to in 95 of 100 cases (the percentile bootstrap). Of fewer than
-    /// five rounds it is all that was seen.
+    /// The median with its 95 % confidence interval: the range of the medians of as many rounds,
+    /// drawn from these with replacement, in 95 of 100 cases (the percentile bootstrap). For fewer
+    /// than five rounds it is the whole range.
     pub(crate) fn bootstrapped(readings: &[Option<f64>]) -> Option<Self> {
         let figure = Self::of(readings)?;
         let values: Vec<f64> = readings.iter().flatten().copied().collect();
@@ -63,8 +63,8 @@ impl Figure {
     }
 }
 
-/// Reading by base, round by round: what disturbs the machine for longer than a round falls on both
-/// and cancels out. A round in which either is missing has none.
+/// Reading by base, round by round: a disturbance that lasts longer than a round affects both and
+/// cancels out. A round in which either is missing has no ratio.
 pub(crate) fn paired_ratios(readings: &[Option<f64>], bases: &[Option<f64>]) -> Vec<Option<f64>> {
     let pairs = readings.iter().zip(bases);
     pairs

@@ -1,4 +1,4 @@
-//! What the relay asks of the kernel in steady state, counted by strace.
+//! The relay's system calls in steady state, counted by strace.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -12,14 +12,14 @@ use crate::load::strings;
 use crate::measure::{Contender, Lab, Load};
 use crate::process::{Running, pause};
 
-/// Calls are counted for so long, in the middle of a load.
+/// Calls are counted for this long, in the middle of a load.
 const COUNTED: Duration = Duration::from_secs(2);
 /// From the start of the generator until its load is steady.
 const LEAD: Duration = Duration::from_millis(800);
 const CLIENTS: u32 = 50;
 const RATE: u32 = 1_000;
 
-/// Calls by name, and what they amount to.
+/// Calls by name, and the work they did.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) shards: u32,
@@ -33,9 +33,9 @@ impl Counts {
         names.iter().filter_map(|name| self.calls.get(*name)).sum()
     }
 
-    /// True without epoll_ctl, with one send a delivery and at most one wake a shard and turn.
+    /// True without epoll_ctl, with at most one send per delivery and one wake per shard and turn.
     pub(crate) fn is_ok(&self) -> bool {
-        // The rate is exact, the two seconds are not quite.
+        // The rate is exact, but the two seconds are only approximate.
         let sends_max = self.deliveries + self.deliveries / 5;
         self.of(&["epoll_ctl"]) == 0
             && self.sends() > 0
@@ -47,7 +47,7 @@ impl Counts {
         self.of(&["sendto", "sendmsg", "writev"])
     }
 
-    /// A shard is woken by a write to its eventfd. Logs and connections are written otherwise.
+    /// A shard is woken by a write to its eventfd. Logs and connections use other calls.
     fn wakes(&self) -> u64 {
         self.of(&["write"])
     }
@@ -80,10 +80,10 @@ impl Counts {
     }
 }
 
-/// Counts the calls of the relay, started by `command` with so many shards.
+/// Counts the calls of the relay, started by `command` with this many shards.
 ///
 /// # Errors
-/// There is no strace, or it may not attach to a process.
+/// strace is missing or may not attach to a process.
 pub(crate) fn count(lab: &Lab, command: Vec<String>, shards: u32) -> Result<Counts> {
     let (clients, rate) = (CLIENTS.to_string(), RATE.to_string());
     let time = format!("{}ms", (LEAD + COUNTED + LEAD).as_millis());
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_registration_a_second_send_or_a_needless_wake_is_a_miss() {
         assert!(counts(TABLE, 2).is_ok());
-        // One shard has nobody to wake.
+        // One shard has no other to wake.
         assert!(!counts(TABLE, 1).is_ok());
         let registers = TABLE.replace("recvfrom", "epoll_ctl");
         assert!(!counts(&registers, 2).is_ok());

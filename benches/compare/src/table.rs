@@ -4,7 +4,7 @@ use crate::results::{CaseResult, ContenderResult, Run, Standing};
 
 const COLUMNS: usize = 5;
 const HEAD: [&str; COLUMNS] = ["case, server", "value", "ratio (95 %)", "target", "verdict"];
-/// Together with the gaps at most 100.
+/// At most 100 together with the gaps.
 const WIDTHS: [usize; COLUMNS] = [32, 19, 19, 8, 14];
 
 /// For a terminal, without line end.
@@ -28,7 +28,7 @@ pub(crate) fn text(case: &CaseResult) -> String {
     lines.join("\n")
 }
 
-/// How each case does beside another build of the relay, and where it is worse.
+/// Each case compared with another build of the relay, and where it is worse.
 pub(crate) fn against(run: &Run) -> String {
     let mut lines = vec!["before to now (95 %): under 1 it was cheaper before".to_owned()];
     for case in &run.cases {
@@ -48,7 +48,7 @@ pub(crate) fn against(run: &Run) -> String {
     lines.join("\n")
 }
 
-/// The whole as Markdown.
+/// The whole table as Markdown.
 pub(crate) fn markdown(run: &Run) -> String {
     let rule = "|---|---|---|---|---|\n";
     let mut out = format!("{}\n\n| {} |\n{rule}", run.machine.text(), HEAD.join(" | "));
@@ -68,7 +68,7 @@ pub(crate) fn markdown(run: &Run) -> String {
     out
 }
 
-/// What was measured beside the value, where it is to be told.
+/// The additional measurements that are to be shown.
 pub(crate) fn told(case: &CaseResult, contender: &ContenderResult) -> Vec<String> {
     let figures = case.tells.iter();
     figures
@@ -102,7 +102,7 @@ fn cells(case: &CaseResult, index: usize) -> [String; COLUMNS] {
     ]
 }
 
-/// Three digits that matter, as a person would write them.
+/// Three significant digits, as a person would write them.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         0.0..1.0 => format!("{value:.3}"),
@@ -119,7 +119,7 @@ fn text_line(cells: &[String; COLUMNS]) -> String {
     padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
-/// A remark below a line, cut into lines of the table's width.
+/// A remark below a line, wrapped to the table's width.
 fn wrapped(remark: &str) -> String {
     let mut lines = vec![String::from("   ")];
     for word in remark.split_whitespace() {

@@ -1,4 +1,4 @@
-//! The floor against a client written by others: what it measures is only worth something if it
+//! The floor against another implementation's client: its measurements are only valid if it
 //! delivers.
 
 use std::io::{BufRead, BufReader, Read, Write};

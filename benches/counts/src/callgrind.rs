@@ -1,4 +1,4 @@
-//! Counting by callgrind: this program runs itself under it, and reads what it says.
+//! Counting by callgrind: this program runs itself under it and reads its output.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::frozen::Counts;
 use crate::turns::{self, Turns};
 use crate::work;
 
-/// Runs of a kind of turn, of which the least counts.
+/// Runs of a kind of turn; the smallest counts.
 const RUNS: usize = 6;
 /// The number of the main thread.
 const DRIVER: u32 = 1;
@@ -21,19 +21,19 @@ pub(crate) fn is_there() -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
-/// Instructions of one time of what is counted in memory.
+/// Instructions of one repetition of a work in memory.
 pub(crate) fn count_work(name: &str) -> Result<u64> {
     let toggled = ["--collect-atstart=no", "--toggle-collect=*measured_part*"];
     let file = ["--callgrind-out-file=/dev/null"];
     let output = run(&[&toggled[..], &file].concat(), &[name])?;
     let said = String::from_utf8_lossy(&output.stderr);
     let collected = parse_collected(&said);
-    let collected = collected.with_context(|| format!("valgrind said no count:\n{said}"))?;
+    let collected = collected.with_context(|| format!("valgrind printed no count:\n{said}"))?;
     ensure!(collected > 0, "nothing was counted for {name}");
     Ok(collected / work::REPEATS)
 }
 
-/// Instructions that the shard's thread takes for one thing of each kind.
+/// Instructions that the shard's thread needs for one thing of each kind.
 pub(crate) fn count_turns() -> Result<Counts> {
     let idle = count_things(&turns::IDLE, 0)?;
     let mut counts = Counts::from([(turns::IDLE.name.to_owned(), idle)]);
@@ -43,7 +43,7 @@ pub(crate) fn count_turns() -> Result<Counts> {
     Ok(counts)
 }
 
-/// One kind, where a tick's turn takes so much; 0 where that is what is to be counted.
+/// One kind, given the cost of a tick's turn; 0 if that cost is to be measured.
 fn count_things(turns: &Turns, tick: u64) -> Result<u64> {
     let (few, many) = (runs(turns.name, turns.few)?, runs(turns.name, turns.many)?);
     let things = turns.many - turns.few;
@@ -54,13 +54,13 @@ fn count_things(turns: &Turns, tick: u64) -> Result<u64> {
         Ok(of_one_thing(&few, &many, things, tick))
     };
     match tick {
-        // Which run was disturbed least shows once it is known about what a tick takes.
+        // The least disturbed run is only known once the cost of a tick is approximately known.
         0 => count(count(0)?),
         tick => count(tick),
     }
 }
 
-/// What a run of so many turns took.
+/// The cost of a run with this many turns.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     instructions: u64,
@@ -68,13 +68,13 @@ struct Run {
 }
 
 impl Run {
-    /// Without the turns, if each took as much as a tick's.
+    /// The cost beyond that of its turns if each were a tick's.
     fn beyond_ticks(&self, tick: u64) -> i64 {
         self.instructions as i64 - (tick * self.turns) as i64
     }
 }
 
-/// A thing takes a whole number of turns; those beyond are ticks, and are taken off.
+/// A thing takes a whole number of turns; the others are ticks and are subtracted.
 fn of_one_thing(few: &Run, many: &Run, things: u64, tick: u64) -> u64 {
     let instructions = many.instructions - few.instructions;
     let turns = many.turns - few.turns;
@@ -86,13 +86,13 @@ fn of_one_thing(few: &Run, many: &Run, things: u64, tick: u64) -> u64 {
     (instructions as i64 - ticks * tick as i64).max(0) as u64 / things
 }
 
-/// The run that took least beyond its ticks: what else comes between only adds to one.
+/// The run with the lowest cost beyond its ticks: disturbances only add.
 fn least(runs: &[Run], tick: u64) -> Result<Run> {
     let least = runs.iter().min_by_key(|run| run.beyond_ticks(tick));
     least.copied().context("no run")
 }
 
-/// Some runs side by side, since they wait more than they compute.
+/// Some runs in parallel, because they wait more than they compute.
 fn runs(name: &str, times: u64) -> Result<Vec<Run>> {
     thread::scope(|scope| {
         let start = |_| scope.spawn(|| run_turns(name, times));
@@ -124,7 +124,7 @@ fn run_turns(name: &str, times: u64) -> Result<Run> {
     })
 }
 
-/// The most that one thread took, the main thread aside, which is the driver.
+/// The largest count of one thread other than the main thread, which is the driver.
 fn busiest_thread(folder: &Path) -> Result<Option<u64>> {
     let mut most = None;
     for file in fs::read_dir(folder)? {

@@ -1,7 +1,7 @@
-//! The limits: what each work took when they were frozen, by compiler, and how a count is judged.
+//! The limits: each work's count when it was frozen, by compiler, and the verdict on a new count.
 //!
-//! A limit is for all later work together, so it does not follow what was measured last. Whoever
-//! raises one says why, and that stays in the file beside it.
+//! A limit is meant for all later changes together, so it does not follow the last measurement.
+//! Raising one needs a reason, which stays in the file beside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,11 @@ use serde::{Deserialize, Serialize};
 /// Instructions by name.
 pub(crate) type Counts = BTreeMap<String, u64>;
 
-/// A turn begins with this name.
+/// Prefix of the names of turns.
 pub(crate) const TURN: &str = "turn: ";
-/// A whole turn may take so much more: when events come is not quite the same each time.
+/// Tolerance for a whole turn: the timing of events varies.
 const TURN_TOLERANCE: f64 = 0.03;
-/// The codec and the fan-out in memory may take so much more: inlining moves a little with
-/// unrelated code.
+/// Tolerance for the codec and the fan-out in memory: unrelated code moves inlining a little.
 const TOLERANCE: f64 = 0.01;
 
 /// The file.
@@ -37,7 +36,7 @@ pub(crate) struct Limits {
     counts: BTreeMap<String, Limit>,
 }
 
-/// What one work may take, the tolerance aside.
+/// The limit of one work, before the tolerance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limit {
     count: u64,
@@ -69,8 +68,8 @@ impl Frozen {
         self.by_compiler.get(compiler)
     }
 
-    /// Freezes what has no limit for this compiler, at what it took at `commit`. Limits that are
-    /// there stay as they are. Gives back the names of the new ones.
+    /// Freezes counts without a limit for this compiler, at their value of `commit`. Existing
+    /// limits stay. Returns the names of the new ones.
     pub(crate) fn add(&mut self, compiler: &str, commit: &str, counts: &Counts) -> Vec<String> {
         let limits = self.by_compiler.entry(compiler.to_owned());
         let limits = limits.or_insert_with(|| Limits {
@@ -93,7 +92,7 @@ impl Frozen {
     /// Raises the limit of `name` to `count`, and keeps the reason.
     ///
     /// # Errors
-    /// There is no such limit, it is no less already, or there is no reason.
+    /// The limit does not exist, is not lower already, or the reason is missing.
     pub(crate) fn raise(
         &mut self,
         compiler: &str,
@@ -104,7 +103,7 @@ impl Frozen {
         let limits = self.by_compiler.get_mut(compiler);
         let limit = limits.and_then(|limits| limits.counts.get_mut(name));
         let limit = limit.with_context(|| format!("{name:?} has no limit for {compiler}"))?;
-        ensure!(!why.trim().is_empty(), "a limit is raised for a reason");
+        ensure!(!why.trim().is_empty(), "raising a limit needs a reason");
         ensure!(
             count > limit.count,
             "{name} takes {count}, and may take {}",
@@ -120,7 +119,7 @@ impl Frozen {
     }
 }
 
-/// What a count is beside its limit.
+/// A count compared with its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Within {
@@ -131,7 +130,7 @@ pub(crate) enum Verdict {
         count: u64,
         limit: u64,
     },
-    /// There is none: it is new, or was renamed.
+    /// No limit exists: it is new, or was renamed.
     Missing,
 }
 

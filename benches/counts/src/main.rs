@@ -1,5 +1,5 @@
-//! Instructions that the codec, the fan-out and whole turns take, counted by callgrind and held
-//! against limits: a regression gate that does not depend on the machine's mood.
+//! Instruction counts of the codec, the fan-out and whole turns, by callgrind, compared with
+//! limits: a regression gate that does not depend on the machine's load.
 //!
 //! ```text
 //! counts check              exit code 1 if something takes too many, 77 if it cannot be judged
@@ -7,9 +7,9 @@
 //! counts raise NAME WHY     what it takes now becomes the limit, and the reason stays beside it
 //! ```
 //!
-//! Another compiler makes other instructions of the same source, and the C library's `memcpy` is
-//! part of what is counted: limits are kept for each compiler and target, and if there are
-//! none, nothing is judged. Only a release build says anything.
+//! Another compiler generates other instructions, and the C library's `memcpy` is counted too:
+//! limits are kept for each compiler and target, and without one nothing is judged. Only counts of
+//! a release build are meaningful.
 
 mod callgrind;
 mod frozen;
@@ -26,7 +26,7 @@ use crate::frozen::{Counts, Frozen, Verdict};
 const USAGE: &str = "usage: counts check | update | raise NAME WHY";
 const FILE: &str = "benches/counts/frozen.json";
 const SKIPPED: u8 = 77;
-/// What built this, for what.
+/// The compiler and the target.
 const BUILT: &str = concat!(env!("COMPILER"), ", ", env!("TARGET_TRIPLE"));
 
 fn main() -> ExitCode {
@@ -57,8 +57,7 @@ fn run(name: &str, times: u64) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let work = work::ALL.iter().find(|(each, _)| *each == name);
-    work.with_context(|| format!("nothing is called {name:?}"))?
-        .1();
+    work.with_context(|| format!("unknown name {name:?}"))?.1();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,7 +78,7 @@ fn check(file: &Path) -> Result<ExitCode> {
         is_ok &= matches!(verdict, Verdict::Within { .. });
     }
     if !is_ok {
-        println!("whoever raises a limit says why: scripts/bench counts --raise NAME --why REASON");
+        println!("raising a limit needs a reason: scripts/bench counts --raise NAME --why REASON");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -105,7 +104,7 @@ fn raise(file: &Path, name: &str, why: &str) -> Result<ExitCode> {
     can_count()?;
     let mut frozen = Frozen::read(file)?;
     let count = count_all()?.get(name).copied();
-    let count = count.with_context(|| format!("nothing is called {name:?}"))?;
+    let count = count.with_context(|| format!("unknown name {name:?}"))?;
     frozen.raise(BUILT, name, count, why)?;
     frozen.write(file)?;
     println!("{name:<42} {count:>10}");
@@ -116,7 +115,7 @@ fn can_count() -> Result<()> {
     ensure!(callgrind::is_there(), "valgrind is not installed");
     ensure!(
         !cfg!(debug_assertions),
-        "only a release build says anything"
+        "only counts of a release build are meaningful"
     );
     Ok(())
 }

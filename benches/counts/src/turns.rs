@@ -1,11 +1,11 @@
 //! Whole turns of a real shard, which serves real sockets in a thread of its own.
 //!
-//! The driver is in lock step with the shard: it does a thing, waits until the shard has answered,
-//! and does the next, so that each thing is done in turns of its own. A count is the difference of
-//! two runs, one of which does few things and the other many: what starting, connecting and warming
-//! up took is in both. The kernel's part is in neither, since callgrind counts the instructions of
-//! the process alone. The turns of ticks that come between (ten a second, so more of them on a busy
-//! machine) are counted and taken off.
+//! The driver works in lock step with the shard: it does one thing, waits for the shard's answer,
+//! and does the next, so that each thing gets its own turns. A count is the difference of two runs,
+//! one with few things and one with many, which cancels the cost of starting, connecting and
+//! warming up. The kernel's part is not included, because callgrind counts only the instructions of
+//! the process. Turns of ticks in between (ten a second, so more of them on a busy machine) are
+//! counted and subtracted.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,13 +27,13 @@ const POLL: Duration = Duration::from_micros(200);
 /// A thing that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAYLOAD_BYTES: u8 = 128;
-/// What a frame from a client and one to a client have in front of such a payload.
+/// Header bytes of a frame from a client, and of one to a client, with such a payload.
 const MASKED_HEADER_BYTES: usize = 8;
 const HEADER_BYTES: usize = 4;
-/// The body that clients share, and the head that each has of its own, in bytes.
+/// Bytes of the shared body, and of each client's own head.
 const BODY_BYTES: u16 = 600;
 const HEAD_BYTES: usize = 40;
-/// Frames that a flood has in one turn: little enough that one read takes them all.
+/// Frames of a flood in one turn: few enough for one read.
 const FLOOD_FRAMES: usize = 250;
 const FLOOD_PAYLOAD_BYTES: u8 = 100;
 const FLOOD_HEADER_BYTES: usize = 6;
@@ -48,11 +48,11 @@ pub(crate) struct Turns {
     /// Things that the shorter run does, and the longer one.
     pub(crate) few: u64,
     pub(crate) many: u64,
-    /// Does so many things, and says how many turns the shard has had since its start.
+    /// Does this many things, and returns the number of turns of the shard since its start.
     pub(crate) work: fn(u64) -> Result<u64>,
 }
 
-/// What a tick takes, which is counted first and is also a count of its own.
+/// A tick, which is counted first and is also a count of its own.
 pub(crate) const IDLE: Turns = Turns {
     name: "turn: idle, with 50 members",
     few: 10,
@@ -88,13 +88,13 @@ pub(crate) const BUSY: [Turns; 4] = [
     },
 ];
 
-/// The kind that is called so.
+/// The kind with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Turns> {
     let mut all = std::iter::once(&IDLE).chain(&BUSY);
     all.find(|turns| turns.name == name)
 }
 
-/// Gives every message to all its clients, each with a head of its own.
+/// Sends every message to all its clients, each with its own head.
 struct Press;
 
 #[derive(Default)]
@@ -191,8 +191,7 @@ fn members(engine: &Engine) -> Result<Vec<TcpStream>> {
     (0..MEMBERS).map(|_| connect(engine)).collect()
 }
 
-/// The clients stay to the end, and the process ends without closing them: closings are no part
-/// of what is counted.
+/// The clients stay to the end, and the process ends without closing them: closing is not counted.
 fn handshakes(times: u64) -> Result<u64> {
     let engine = start(Hub { echo: true })?;
     let count = WARMUP + times;
@@ -201,7 +200,7 @@ fn handshakes(times: u64) -> Result<u64> {
     Ok(turns(&engine))
 }
 
-/// One message at a time, which everybody has before the next.
+/// One message at a time, which every client receives before the next.
 fn messages(times: u64) -> Result<u64> {
     let engine = start(Hub { echo: true })?;
     let mut members = members(&engine)?;
@@ -220,7 +219,7 @@ fn messages(times: u64) -> Result<u64> {
     Ok(turns(&engine))
 }
 
-/// The same with a body that is copied once, and a head for each of them.
+/// The same with a body that is copied once, and a head for each client.
 fn bodies(times: u64) -> Result<u64> {
     let engine = start(Press)?;
     let mut members = members(&engine)?;
@@ -240,7 +239,7 @@ fn bodies(times: u64) -> Result<u64> {
     Ok(turns(&engine))
 }
 
-/// Many small messages at a time, which nobody is to get: what is counted is their publishing.
+/// Many small messages at a time, without receivers: only publishing is counted.
 fn floods(times: u64) -> Result<u64> {
     let engine = start(Hub { echo: false })?;
     let mut client = connect(&engine)?;

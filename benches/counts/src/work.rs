@@ -1,5 +1,5 @@
-//! What is counted: the codec and the fan-out in memory. No sockets, no clock, no randomness, one
-//! thread, so that the same program takes the same instructions each time.
+//! The counted work: the codec and the fan-out in memory. No sockets, clock or randomness, and one
+//! thread, so that the same program executes the same instructions each time.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use corecast::wire::frame::{Opcode, append_frame};
 use corecast::wire::handshake;
 use corecast::wire::http::{Head, HeadLimits, HeaderSpace};
 
-/// Times that the work is done while it is counted: a first time is no other than the rest.
+/// Repetitions while counting: the first one costs the same as the others.
 pub(crate) const REPEATS: u64 = 100;
 const WARMUP: u64 = 3;
 const FRAMES: usize = 64;
@@ -35,7 +35,7 @@ const HEAD: &[u8] = b"GET /rooms/lobby HTTP/1.1\r\nHost: relay.example.com\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 
-/// Every name with what it does.
+/// Each name with its work.
 pub(crate) const ALL: [(&str, fn()); 10] = [
     ("encode 64 frames of 128 B", encode_small),
     ("encode a frame of 16 KiB", encode_large),
@@ -49,7 +49,7 @@ pub(crate) const ALL: [(&str, fn()); 10] = [
     ("deliver 64 frames to all but the sender", deliver_except),
 ];
 
-/// The one function that is counted, by its name.
+/// The one function that is counted, found by its name.
 #[inline(never)]
 fn measured_part(work: &mut dyn FnMut()) {
     for _ in 0..REPEATS {
@@ -103,7 +103,7 @@ fn decode_large() {
     decode(Opcode::Text, 1, &vec![b'a'; 16 << 10]);
 }
 
-/// Unmasked where it lies, so each time needs bytes of its own.
+/// Unmasked in place, so each repetition needs its own bytes.
 fn decode(opcode: Opcode, count: usize, payload: &[u8]) {
     let frames = client_frames(opcode, count, payload);
     let mut copies = vec![frames; (REPEATS + WARMUP) as usize].into_iter();
@@ -178,7 +178,7 @@ fn deliver_except() {
     deliver(FRAMES, &Recipients::Except(sender));
 }
 
-/// From the message to the bytes that a member's send is given.
+/// From the message to the bytes for a member's send.
 fn deliver(frames: usize, recipients: &Recipients) {
     let mut local: LocalRoom<()> = LocalRoom::new(room(), 0, &Rc::default());
     (0..MEMBERS).for_each(|connection| {

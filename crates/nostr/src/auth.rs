@@ -1,4 +1,4 @@
-//! How a client proves that it has a key (NIP-42).
+//! Proof that a client has a key (NIP-42).
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -27,22 +27,22 @@ impl Challenge {
     }
 }
 
-/// Why a proof is not taken. The text follows the prefix that NIP-01 asks for.
+/// Why a proof is not accepted. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The event is none that the relay could take.
+    /// The event itself is invalid.
     #[error(transparent)]
     Event(#[from] EventError),
     /// It is an event of another kind.
     #[error("invalid: an AUTH event has kind 22242")]
     Kind,
-    /// It was made too long ago, or for later.
+    /// It was made too long ago, or is dated in the future.
     #[error("invalid: created_at is more than ten minutes off")]
     Time,
-    /// The connection has not been asked anything.
+    /// The connection was not challenged.
     #[error("invalid: this connection has no challenge")]
     NotAsked,
-    /// It answers another question.
+    /// It answers another challenge.
     #[error("invalid: the challenge is not this connection's")]
     Challenge,
     /// It is for another relay.
@@ -50,7 +50,7 @@ pub enum AuthError {
     Relay(String),
 }
 
-/// The URLs by which a relay is known, in the form in which they are compared.
+/// The URLs of a relay, normalised for comparison.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RelayUrls {
     urls: Vec<String>,
@@ -58,18 +58,18 @@ pub struct RelayUrls {
 }
 
 impl RelayUrls {
-    /// The URLs that the operator has given: the first is the canonical one.
+    /// The URLs that the operator configured: the first is the canonical one.
     pub fn new(urls: Vec<String>) -> RelayUrls {
         let normal = urls.iter().map(|url| normal(url)).collect();
         RelayUrls { urls, normal }
     }
 
-    /// Whether there are none: then nobody can prove a key.
+    /// Whether the list is empty: then no client can prove a key.
     pub fn is_empty(&self) -> bool {
         self.urls.is_empty()
     }
 
-    /// Whether `url` is one of them, but for the default port and a slash at the end.
+    /// Whether `url` is one of them, ignoring the default port and trailing slashes.
     fn contains(&self, url: &str) -> bool {
         self.normal.contains(&normal(url))
     }
@@ -78,7 +78,7 @@ impl RelayUrls {
     ///
     /// # Errors
     ///
-    /// It does not hold: the first reason.
+    /// The first reason why it is invalid.
     pub fn prove(
         &self,
         json: &str,
@@ -106,7 +106,7 @@ impl RelayUrls {
     }
 }
 
-/// A URL without what says nothing: its default port, slashes at the end, and the case of scheme
+/// A URL without insignificant parts: its default port, trailing slashes, and the case of scheme
 /// and host.
 fn normal(url: &str) -> String {
     let url = url.trim_end_matches('/');

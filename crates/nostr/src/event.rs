@@ -15,10 +15,10 @@ use crate::hex::{self, Bytes32};
 use crate::json::{self, Text};
 use crate::kind::{Class, class_of};
 
-/// `created_at` is below this.
+/// `created_at` must be below this.
 const CREATED_AT_END: u64 = 1 << 40;
 
-/// The fields as they are written. Unknown ones are dropped; one that comes twice is an error.
+/// The fields as written. Unknown ones are dropped; a repeated one is an error.
 #[derive(Deserialize)]
 struct Fields<'m> {
     #[serde(borrow)]
@@ -35,7 +35,7 @@ struct Fields<'m> {
     sig: Text<'m>,
 }
 
-/// An event as a client has sent it: of the right shape, and nothing else is known yet.
+/// An event as a client sent it: well-formed, but not verified.
 #[derive(Debug)]
 pub struct ParsedEvent<'m> {
     /// The id that it claims.
@@ -49,17 +49,17 @@ pub struct ParsedEvent<'m> {
     tags: Vec<Vec<Text<'m>>>,
     /// The tags as JSON, in canonical form.
     tags_json: String,
-    /// The same as they are hashed, if that differs.
+    /// The same in the form that is hashed, if it differs.
     tags_hashed: Option<String>,
     content: Content<'m>,
     sig: [u8; 64],
     bytes: usize,
 }
 
-/// The content, as it is best kept.
+/// The content, in the form that is cheapest to keep.
 #[derive(Debug)]
 enum Content<'m> {
-    /// As it came, which is what is sent and what is hashed.
+    /// As received, which is both the form that is sent and the form that is hashed.
     Canonical(&'m str),
     /// Decoded.
     Other(String),
@@ -70,10 +70,10 @@ impl<'m> ParsedEvent<'m> {
     ///
     /// # Errors
     ///
-    /// It is no object, or lacks a field, or has one twice or of another type or form: text says
-    /// which.
+    /// It is not an object, or a field is missing, repeated, or of the wrong type or form; the text
+    /// says which.
     pub fn parse(json: &'m str) -> Result<ParsedEvent<'m>, EventError> {
-        // An array would do as well for serde.
+        // Serde would also accept an array.
         if !json.trim_ascii_start().starts_with('{') {
             return Err(EventError::NoObject);
         }
@@ -101,7 +101,7 @@ impl<'m> ParsedEvent<'m> {
         })
     }
 
-    /// The value of the first tag of that name: the string behind the name.
+    /// The value of the first tag of that name: the string after the name.
     pub fn tag(&self, name: &str) -> Option<&str> {
         let tag = self.tags.iter().find(|tag| is_named(tag, name))?;
         tag.get(1).map(|value| &*value.0)
@@ -109,12 +109,12 @@ impl<'m> ParsedEvent<'m> {
 
     /// Whether the id is the hash of the event.
     ///
-    /// NIP-01 hashes control characters as they are. What most clients sign with hashes the JSON
-    /// that its language writes, which escapes them, and that is taken as well.
+    /// NIP-01 hashes control characters as they are. Most clients' libraries hash the JSON that
+    /// their language writes, which escapes them; that is accepted as well.
     ///
     /// # Errors
     ///
-    /// It is another event's, or nobody's.
+    /// The id belongs to another event, or to none.
     pub fn check_id(&self) -> Result<(), EventError> {
         let is_hash = self.computed_id() == self.id
             || self.may_have_controls() && self.computed_id_as_json() == self.id;
@@ -133,7 +133,7 @@ impl<'m> ParsedEvent<'m> {
         self.hash(&self.tags_json, json::append_string)
     }
 
-    /// In canonical JSON there are none but the seven.
+    /// Canonical JSON contains none but the seven escapes.
     fn may_have_controls(&self) -> bool {
         self.tags_hashed.is_some() || matches!(self.content, Content::Other(_))
     }
@@ -154,7 +154,7 @@ impl<'m> ParsedEvent<'m> {
         hash.as_ref().try_into().unwrap_or_default()
     }
 
-    /// The event on its own, its signature yet to be verified.
+    /// The owned event; its signature is still to be verified.
     pub fn into_unverified(self) -> UnverifiedEvent {
         UnverifiedEvent {
             sig: self.sig,
@@ -172,7 +172,7 @@ impl<'m> ParsedEvent<'m> {
         }
     }
 
-    /// The JSON that is sent, with the bracket that ends the message it is sent in.
+    /// The JSON that is sent, including the bracket that ends the message around it.
     fn body(&self) -> Bytes {
         let mut text = String::with_capacity(self.bytes + 1);
         text.push_str("{\"id\":\"");
@@ -220,7 +220,7 @@ impl<'m> Content<'m> {
     fn of(raw: &'m str) -> Result<Content<'m>, EventError> {
         match raw.starts_with('"') {
             true if json::is_canonical(raw) => Ok(Content::Canonical(raw)),
-            // Here a lone surrogate is found: no other text has one.
+            // A lone surrogate is found here: no other text has one.
             true => match serde_json::from_str(raw) {
                 Ok(content) => Ok(Content::Other(content)),
                 Err(_) => Err(EventError::Form("content has a lone surrogate")),
@@ -230,7 +230,7 @@ impl<'m> Content<'m> {
     }
 }
 
-/// The letter that a tag can be queried by (NIP-01, `#<single-letter>`).
+/// The letter by which a tag can be queried (NIP-01, `#<single-letter>`).
 pub(crate) fn letter_of(name: &str) -> Option<u8> {
     match name.as_bytes() {
         [letter] if letter.is_ascii_alphabetic() => Some(*letter),
@@ -270,7 +270,7 @@ fn forms_of_tags(raw: &str, tags: &[Vec<Text<'_>>]) -> (String, Option<String>) 
     (form(json::append_string), Some(form(json::append_hashed)))
 }
 
-/// An event whose id is right, and whose signature is yet to be verified.
+/// An event with the right id, whose signature is still to be verified.
 #[derive(Debug)]
 pub struct UnverifiedEvent {
     event: Event,
@@ -278,7 +278,7 @@ pub struct UnverifiedEvent {
 }
 
 impl UnverifiedEvent {
-    /// The event, which anybody may have made.
+    /// The event, which anyone may have made.
     pub fn event(&self) -> &Event {
         &self.event
     }
@@ -287,7 +287,7 @@ impl UnverifiedEvent {
     ///
     /// # Errors
     ///
-    /// The key did not sign it, or is no key.
+    /// The key did not sign it, or is not a valid key.
     pub fn verify(self) -> Result<Event, EventError> {
         let key = XOnlyPublicKey::from_byte_array(self.event.pubkey);
         let key = key.map_err(|_| EventError::NoKey)?;
@@ -321,7 +321,7 @@ pub(crate) struct EventAddress {
 }
 
 impl Event {
-    /// The hash of it.
+    /// Its hash.
     pub fn id(&self) -> &Bytes32 {
         &self.id
     }
@@ -331,7 +331,7 @@ impl Event {
         &self.pubkey
     }
 
-    /// Seconds since 1970, as its author says.
+    /// Seconds since 1970, as set by its author.
     pub fn created_at(&self) -> u64 {
         self.created_at
     }
@@ -341,7 +341,7 @@ impl Event {
         self.kind
     }
 
-    /// How the relay keeps it.
+    /// The class of its kind.
     pub fn class(&self) -> Class {
         class_of(self.kind)
     }
@@ -378,13 +378,13 @@ impl Event {
         std::str::from_utf8(json).unwrap_or_default()
     }
 
-    /// The same and the bracket that ends the message it is sent in: what all subscribers get
-    /// behind a head of their own.
+    /// The same with the bracket that ends the message around it: shared by all subscribers, each
+    /// after its own head.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The address that it has, if it is replaceable or addressable.
+    /// Its address, if it is replaceable or addressable.
     pub(crate) fn address(&self) -> Option<EventAddress> {
         matches!(self.class(), Class::Replaceable | Class::Addressable).then(|| EventAddress {
             kind: self.kind,
@@ -393,7 +393,7 @@ impl Event {
         })
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory in bytes.
     pub fn held_bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|(_, value)| value.len()).sum();
         let entries = self.tags.len() * size_of::<(u8, Box<str>)>();

@@ -1,4 +1,4 @@
-//! Filters: what a subscription asks for (NIP-01, "Communication between clients and relays").
+//! Filters of subscriptions (NIP-01, "Communication between clients and relays").
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use crate::event::{Event, letter_of};
 use crate::hex::{self, Bytes32};
 use crate::json::{Text, cut, told};
 
-/// Why a filter is not taken. The text follows the prefix that NIP-01 asks for.
+/// Why a filter is not accepted. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FilterError {
     /// It is not a filter.
     #[error("invalid: {0}")]
     Invalid(String),
-    /// It asks for something that this relay does not know.
+    /// It uses a key that this relay does not support.
     #[error("unsupported: the filter has an unknown key {0}")]
     Unsupported(String),
 }
 
-/// Conditions on events: all fields have to match, and of each list one of the values.
+/// Conditions on events: all fields have to match, and for each list one of its values.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Filter {
     /// Ids, sorted.
@@ -30,13 +30,13 @@ pub struct Filter {
     pub authors: Option<Box<[Bytes32]>>,
     /// Kinds, sorted.
     pub kinds: Option<Box<[u16]>>,
-    /// Values of tags with a single letter, sorted: one of each letter's must be there.
+    /// Values of tags with a single letter, sorted: the event must have one value for each letter.
     pub tags: BTreeMap<u8, Box<[Box<str>]>>,
     /// The earliest `created_at`.
     pub since: Option<u64>,
     /// The latest `created_at`.
     pub until: Option<u64>,
-    /// How many stored events are asked for.
+    /// The most stored events to return.
     pub limit: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// It is no filter, or one with an unknown key.
+    /// It is not a filter, or has an unknown key.
     pub fn parse(json: &str) -> Result<Filter, FilterError> {
         let invalid = |error: serde_json::Error| FilterError::Invalid(told(&error));
         let parsed: Parsed = serde_json::from_str(json).map_err(invalid)?;
@@ -55,7 +55,7 @@ impl Filter {
         }
     }
 
-    /// Whether the event is one of those. `limit` does not count: it is for stored events.
+    /// Whether the event matches. `limit` is ignored: it is for stored events.
     pub fn matches(&self, event: &Event) -> bool {
         let has = |values: &Option<Box<[Bytes32]>>, value: &Bytes32| {
             values
@@ -74,7 +74,7 @@ impl Filter {
                 .all(|(letter, values)| has_tag(event, *letter, values))
     }
 
-    /// Whether no event can be one of those: a list is empty, or the times exclude each other.
+    /// Whether no event can match: a list is empty, or the times exclude each other.
     pub fn is_empty(&self) -> bool {
         let times = self.since.zip(self.until);
         self.ids.as_ref().is_some_and(|ids| ids.is_empty())
@@ -87,7 +87,7 @@ impl Filter {
             || times.is_some_and(|(since, until)| since > until)
     }
 
-    /// How many values its lists have.
+    /// The number of values in its lists.
     pub fn values(&self) -> usize {
         let tags: usize = self.tags.values().map(|values| values.len()).sum();
         self.ids.as_ref().map_or(0, |ids| ids.len())
@@ -159,7 +159,7 @@ impl<'de> Visitor<'de> for Keys {
     }
 }
 
-/// Sets a field. Returns whether it was not set before.
+/// Sets a field. Returns false if it was set before.
 fn set<T, E>(field: &mut Option<T>, read: impl FnOnce() -> Result<T, E>) -> Result<bool, E> {
     Ok(field.replace(read()?).is_none())
 }

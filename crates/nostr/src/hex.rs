@@ -5,7 +5,7 @@ use faster_hex::{CheckCase, hex_decode_with_case, hex_string};
 /// An id or a public key.
 pub type Bytes32 = [u8; 32];
 
-/// The bytes that `hex` stands for, if it is `2 * N` lower-case digits.
+/// The bytes of `hex`, if it is `2 * N` lower-case digits.
 pub(crate) fn parse<const N: usize>(hex: &str) -> Option<[u8; N]> {
     if hex.len() != 2 * N {
         return None;

@@ -1,10 +1,10 @@
-//! Which subscriptions an event is for, found without a look at those that it is not for.
+//! Finds the subscriptions that an event matches, without examining the others.
 //!
 //! Each filter is in one list, or in a few of one kind: of its ids, else of the tag with the fewest
-//! values, of its authors, of its kinds, or of those that ask for none of these. An event finds the
-//! lists that its own fields name, and only the filters in those are compared with it. Keys, ids
-//! and values are interned: a list of 500 authors takes 4 bytes for each, however many
-//! subscriptions have them. Equal filters are one.
+//! values, of its authors, of its kinds, or of the filters without any of these. An event's fields
+//! name the lists to search, and only the filters in those are compared with it. Keys, ids and
+//! values are interned: a list of 500 authors takes 4 bytes for each, no matter how many
+//! subscriptions have them. Equal filters are stored once.
 
 mod interner;
 
@@ -17,11 +17,11 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::hex::Bytes32;
 
-/// A value of a tag, with the letter of that.
+/// A tag's letter and value.
 type TagValue = (u8, Box<str>);
 
-/// The filters of a shard's subscriptions. Subscriptions are small numbers of the caller's, which
-/// are used again.
+/// The filters of a shard's subscriptions. Subscriptions are small numbers that the caller assigns
+/// and reuses.
 #[derive(Default)]
 pub struct LiveIndex {
     ids: Interner<Bytes32>,
@@ -33,12 +33,12 @@ pub struct LiveIndex {
     numbers: HashMap<Interned, u32>,
     /// The filters of each subscription.
     subscriptions: HashMap<u32, Box<[u32]>>,
-    /// For each subscription the event that was found to be for it last, so that it gets it once.
+    /// For each subscription, the last event that was found for it, so that it gets an event once.
     marks: Vec<u64>,
     events: u64,
 }
 
-/// A filter in the numbers of this index.
+/// A filter, in interned numbers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Interned {
     ids: Option<Box<[u32]>>,
@@ -54,7 +54,7 @@ struct Listed {
     subscriptions: Vec<u32>,
 }
 
-/// An event in the numbers of this index, as far as it has any.
+/// An event, in interned numbers, as far as its values are interned.
 struct Known {
     id: Option<u32>,
     author: Option<u32>,
@@ -115,18 +115,18 @@ impl LiveIndex {
         }
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     pub fn len(&self) -> usize {
         self.subscriptions.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.subscriptions.is_empty()
     }
 
-    /// Calls `found` with each subscription that the event is for, once. Returns how many filters
-    /// were compared with it.
+    /// Calls `found` once with each subscription that the event matches. Returns the number of
+    /// filters that were compared.
     pub fn find(&mut self, event: &Event, mut found: impl FnMut(u32)) -> usize {
         self.events += 1;
         let known = Known::of(event, self);
@@ -161,7 +161,7 @@ impl LiveIndex {
         compared
     }
 
-    /// The number of a filter, which is listed from now on if it was not.
+    /// The number of a filter; lists it if it is new.
     fn enter(&mut self, filter: &Filter) -> u32 {
         let interned = self.intern(filter);
         if let Some(number) = self.numbers.get(&interned) {
@@ -179,7 +179,7 @@ impl LiveIndex {
         number
     }
 
-    /// Forgets a filter that nobody has any more.
+    /// Removes a filter that no subscription uses any more.
     fn forget(&mut self, number: u32) {
         let Some(Listed { filter, .. }) = self.filters.try_remove(number as usize) else {
             return;

@@ -1,7 +1,8 @@
 //! Strings in JSON, in the two forms that Nostr needs.
 //!
-//! The id of an event is the hash of JSON with just seven escapes, in which all else stands as it
-//! is, also control characters that no JSON text may have (NIP-01). What is sent is JSON.
+//! The id of an event is the hash of JSON with just seven escapes; all other characters are
+//! literal, including control characters that valid JSON must escape (NIP-01). Messages are sent as
+//! valid JSON.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,10 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub(crate) struct Text<'m>(#[serde(borrow)] pub(crate) Cow<'m, str>);
 
-/// Most characters of a client's own text in an answer.
+/// Most characters of a client's own text that an answer repeats.
 const TOLD_CHARS_MAX: usize = 200;
 
-/// The beginning of a text of a client's, for an answer that says what is wrong with it.
+/// The beginning of a client's text, for an answer that describes an error in it.
 pub(crate) fn cut(text: &str) -> &str {
     match text.char_indices().nth(TOLD_CHARS_MAX) {
         Some((end, _)) => &text[..end],
@@ -23,15 +24,15 @@ pub(crate) fn cut(text: &str) -> &str {
     }
 }
 
-/// The message of serde's error, without the place, which counts from a part of the message.
+/// The message of serde's error without its position, which refers to a part of the message only.
 pub(crate) fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     cut(&text[..end]).to_owned()
 }
 
-/// Whether `raw`, which is valid JSON of strings and arrays, is what both forms would be: no blanks
-/// outside strings, and within them no escapes but the seven.
+/// Whether `raw`, which is valid JSON of strings and arrays, equals both forms: no blanks outside
+/// strings, and within them no escapes but the seven.
 pub(crate) fn is_canonical(raw: &str) -> bool {
     let mut bytes = raw.bytes();
     let mut is_in_string = false;
@@ -53,7 +54,7 @@ pub(crate) fn is_canonical(raw: &str) -> bool {
     true
 }
 
-/// Appends a string as the hash of an event has it.
+/// Appends a string in the form that is hashed.
 pub(crate) fn append_hashed(to: &mut String, text: &str) {
     append(to, text, String::push);
 }

@@ -5,11 +5,11 @@
 pub enum Class {
     /// All are kept.
     Regular,
-    /// Of each key and kind only the latest is kept.
+    /// Only the latest of each key and kind is kept.
     Replaceable,
-    /// Of each key, kind and value of the first `d` tag only the latest is kept.
+    /// Only the latest of each key, kind and value of the first `d` tag is kept.
     Addressable,
-    /// Sent on, never kept.
+    /// Forwarded, never kept.
     Ephemeral,
 }
 

@@ -1,10 +1,10 @@
-//! The Nostr protocol, as a relay needs it, without a socket or a thread: events and their
-//! signatures (NIP-01), filters, messages, what AUTH proves (NIP-42), who may see what, stores, and
-//! the index of live subscriptions. Time is an argument everywhere.
+//! The Nostr protocol for a relay, without sockets or threads: events and their signatures
+//! (NIP-01), filters, messages, authentication (NIP-42), visibility, stores, and the index of live
+//! subscriptions. Time is an argument everywhere.
 //!
-//! A message from a client is parsed by [`ClientMessage`]. An event goes through
-//! [`ParsedEvent`], whose checks come cheapest first, and becomes an [`Event`] once its
-//! signature holds. [`Event`]s are shared: what is sent is the JSON that was encoded once.
+//! A message from a client is parsed by [`ClientMessage`]. An event goes through [`ParsedEvent`],
+//! whose checks come cheapest first, and becomes an [`Event`] once its signature holds. [`Event`]s
+//! are shared, and encoded as JSON only once.
 
 mod auth;
 mod event;

@@ -25,7 +25,7 @@ impl SubscriptionId {
     }
 }
 
-/// A message from a client, as far as its form says.
+/// A message from a client, parsed but not checked any further.
 #[derive(Debug)]
 pub enum ClientMessage<'m> {
     /// `["EVENT",{…}]`: the JSON of the event.
@@ -46,22 +46,22 @@ pub enum ClientMessage<'m> {
     NegClose(SubscriptionId),
 }
 
-/// Why a message is none. The text follows the prefix that NIP-01 asks for.
+/// Why a message is invalid. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is no JSON array.
+    /// It is not a JSON array.
     #[error("invalid: a message is a JSON array")]
     NoArray,
     /// It does not begin with a string.
     #[error("invalid: a message begins with its type")]
     NoVerb,
-    /// Nobody knows that type.
+    /// The type is unknown.
     #[error("invalid: unknown type of message")]
     UnknownVerb,
     /// It has too few parts, or too many.
     #[error("invalid: {0}")]
     Parts(&'static str),
-    /// The name of a query's subscription cannot be one; if it is a text the answer carries it.
+    /// The subscription id of a query is invalid; if it is a text the answer repeats it.
     #[error("invalid: a subscription's name is a string of 1 to 64 characters")]
     SubscriptionId(Option<Box<str>>),
 }
@@ -71,7 +71,7 @@ impl<'m> ClientMessage<'m> {
     ///
     /// # Errors
     ///
-    /// It is none that a relay knows.
+    /// It is not a message that the relay supports.
     pub fn parse(text: &'m str) -> Result<Option<ClientMessage<'m>>, MessageError> {
         if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
             return Ok(None);
@@ -109,7 +109,7 @@ fn only<'m>(parts: &[&'m RawValue], told: &'static str) -> Result<&'m str, Messa
     }
 }
 
-/// The name of a subscription, of a message to which there is no answer that carries it.
+/// The subscription id of a message whose refusal has no answer that carries the id.
 fn name(parts: &[&RawValue]) -> Result<SubscriptionId, MessageError> {
     match named(parts) {
         Ok((name, _)) => Ok(name),
@@ -117,7 +117,7 @@ fn name(parts: &[&RawValue]) -> Result<SubscriptionId, MessageError> {
     }
 }
 
-/// The name of a subscription, and the parts behind it.
+/// The subscription id, and the parts after it.
 fn named<'m>(parts: &[&'m RawValue]) -> Result<(SubscriptionId, Vec<&'m str>), MessageError> {
     let (name, rest) = parts
         .split_first()
@@ -135,8 +135,7 @@ fn named<'m>(parts: &[&'m RawValue]) -> Result<(SubscriptionId, Vec<&'m str>), M
     ))
 }
 
-/// The `id` of something that should be an event and is none, if it has one that is a string: the
-/// answer carries it.
+/// The `id` of an invalid event, if it has one that is a string: the answer carries it.
 pub fn claimed_id(json: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Claim {
@@ -167,7 +166,7 @@ pub mod reply {
         closed_json(&string(subscription), reason)
     }
 
-    /// The same with the name of the subscription as JSON.
+    /// The same with the subscription id already encoded as JSON.
     pub fn closed_json(subscription_json: &str, reason: &str) -> String {
         array("CLOSED", [subscription_json, &string(reason)])
     }
@@ -182,7 +181,7 @@ pub mod reply {
         array("AUTH", [&*string(challenge)])
     }
 
-    /// `["EOSE",sub,[hint]]` (NIP-67): whether older events match, which were not sent.
+    /// `["EOSE",sub,[hint]]` (NIP-67): the hint says whether older events match that were not sent.
     pub fn eose(subscription_json: &str, has_more: bool) -> String {
         let hint = if has_more {
             "[\"more\"]"

@@ -1,8 +1,7 @@
 //! A query of stored events, page by page: newest first, ties by the lower id (NIP-01).
 //!
-//! Each filter has a limit of its own. A query goes on behind the last row that was looked at, so
-//! that a store keeps nothing for it between two pages; rows that were stored after its snapshot
-//! are not for it.
+//! Each filter has its own limit. A query continues after the last row that was examined, so a
+//! store keeps no state for it between two pages; rows stored after its snapshot are not returned.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use crate::filter::Filter;
 use crate::hex::Bytes32;
 use crate::visibility::{PrivateKinds, Viewer};
 
-/// The number of a change: stored events are sent in its order. The first is 1.
+/// The number of a change: once stored, events are sent in this order. The first is 1.
 pub type Seq = u64;
 
 /// The place of an event in the order of answers: newest first, then the lower id.
@@ -23,7 +22,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The event's.
+    /// The position of an event.
     pub fn of(event: &Event) -> Position {
         Position {
             created_at: Reverse(event.created_at()),
@@ -31,7 +30,7 @@ impl Position {
         }
     }
 
-    /// The first that an event of that second can have.
+    /// The first position of that second.
     pub(crate) fn first_of(created_at: u64) -> Position {
         Position {
             created_at: Reverse(created_at),
@@ -45,25 +44,25 @@ impl Position {
     }
 }
 
-/// Bounds on the answers to a query.
+/// Limits on the answers to a query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueryLimits {
-    /// Most rows of a filter, whatever it asks for.
+    /// Most rows of a filter, even if it asks for more.
     pub limit_max: u64,
-    /// Rows of a filter that does not say how many.
+    /// Rows of a filter without a limit of its own.
     pub limit_default: u64,
-    /// If our bound cuts, the second in which it cuts is finished with so many rows more at
-    /// the most: a client goes on from there by `until`.
+    /// If our own limit cuts within a second, up to this many more rows of that second are sent: a
+    /// client continues from there by `until`.
     pub second_max: u64,
 }
 
-/// One filter of a query, and how far it has got.
+/// One filter of a query, and its progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) filter: Arc<Filter>,
     /// Rows that are still to come.
     left: u64,
-    /// Rows past the limit that may still come: of the second in which our own bound has cut.
+    /// Rows past the limit that may still come: those of the second in which our own limit cut.
     spare: u64,
     last_second: Option<u64>,
     is_done: bool,
@@ -72,9 +71,9 @@ pub(crate) struct Part {
 /// The verdict on a row that a filter matches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// It is an answer.
+    /// It is returned.
     Yes,
-    /// It is past the limit, so that there is more.
+    /// It is past the limit, so more events match.
     Past,
 }
 
@@ -100,7 +99,7 @@ impl Part {
         self.is_done
     }
 
-    /// Takes a row that matches.
+    /// Offers a row that matches.
     pub(crate) fn take(&mut self, created_at: u64) -> Taken {
         if self.left > 0 {
             self.left -= 1;
@@ -116,7 +115,7 @@ impl Part {
     }
 }
 
-/// A query under way.
+/// A query in progress.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub(crate) parts: Vec<Part>,
@@ -129,19 +128,19 @@ pub struct Query {
     has_more: bool,
 }
 
-/// A part of the answers.
+/// A page of the answers.
 #[derive(Debug, Default)]
 pub struct Page {
     /// Events, newest first.
     pub rows: Vec<Arc<Event>>,
-    /// Rows that were looked at.
+    /// Rows that were examined.
     pub looked_at: usize,
     /// Whether these were the last.
     pub is_last: bool,
 }
 
 impl Query {
-    /// A query of what is stored at `snapshot`, by `viewer`.
+    /// A query by `viewer` of the events stored at `snapshot`.
     pub fn new(
         filters: impl IntoIterator<Item = Arc<Filter>>,
         limits: &QueryLimits,
@@ -165,17 +164,17 @@ impl Query {
         self.snapshot
     }
 
-    /// Whether older events match that were not asked for (NIP-67). It is known with the last page.
+    /// Whether older events match that the limits cut off (NIP-67). Known after the last page.
     pub fn has_more(&self) -> bool {
         self.has_more
     }
 
-    /// Whether every filter has what it asked for.
+    /// Whether every filter has reached its limit.
     pub(crate) fn is_done(&self) -> bool {
         self.parts.iter().all(Part::is_done)
     }
 
-    /// Offers a stored row to filter number `part`. Returns whether it is an answer.
+    /// Offers a stored row to filter number `part`. Returns whether it is part of the answer.
     pub(crate) fn offer(&mut self, part: usize, event: &Event, seq: Seq, now: u64) -> bool {
         let is_seen = seq <= self.snapshot
             && !event.is_expired(now)

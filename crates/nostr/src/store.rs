@@ -16,33 +16,33 @@ pub type Numbered = (Seq, Arc<Event>);
 pub enum Outcome {
     /// It is stored.
     Stored(Seq),
-    /// It was there before.
+    /// It was already stored.
     Duplicate,
-    /// A newer version of it is there: of the same key and kind, or address (NIP-01).
+    /// A newer version is stored: of the same key and kind, or address (NIP-01).
     Superseded,
 }
 
-/// A store cannot do what it is for, for example for want of space.
+/// A store failed, for example for lack of space.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the store: {0}")]
 pub struct StoreError(pub String);
 
-/// Keeps events. One thread writes ([`Store::commit`], [`Store::remove_expired`]), several read,
-/// and none of them is a shard's: all of this may wait.
+/// Keeps events. One thread writes ([`Store::commit`], [`Store::remove_expired`]) and several read;
+/// none of them is a shard's thread, so all of these may block.
 pub trait Store: Send + Sync + 'static {
-    /// Stores events, in this order, and says what became of each. It is durable, as far as the
-    /// store ever is, when this returns.
+    /// Stores events in this order, and returns the outcome of each. They are durable, as far as
+    /// the store ever is, when this returns.
     ///
     /// # Errors
     ///
     /// None of them is stored.
     fn commit(&self, events: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// The number of the last change that is there to be read.
+    /// The number of the last change that can be read.
     fn last_seq(&self) -> Seq;
 
-    /// Goes on with a query: up to `rows` events or `bytes` of their JSON, one event at least, and
-    /// a bounded number of rows looked at.
+    /// Continues a query: up to `rows` events or `bytes` of their JSON, at least one event, with a
+    /// bounded number of rows examined.
     ///
     /// # Errors
     ///
@@ -55,17 +55,17 @@ pub trait Store: Send + Sync + 'static {
         now: u64,
     ) -> Result<Page, StoreError>;
 
-    /// Events with numbers above `after`, in the order of these, up to `rows`; those that are gone
-    /// again are left out. Returns also up to which number it has looked.
+    /// Events with numbers above `after`, in order, up to `rows`; removed ones are omitted. Also
+    /// returns the number up to which it has looked.
     ///
     /// # Errors
     ///
     /// The store cannot be read.
     fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError>;
 
-    /// Removes what has expired (NIP-40), a bounded number. Returns how many that were.
+    /// Removes expired events (NIP-40), a bounded number. Returns how many.
     fn remove_expired(&self, now: u64) -> usize;
 
-    /// How many events there are, and how many bytes they take.
+    /// The number of events and their bytes.
     fn size(&self) -> (usize, usize);
 }

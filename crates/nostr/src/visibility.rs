@@ -1,4 +1,5 @@
-//! Access to events of private kinds (NIP-04, NIP-59): only those whom they name may see them.
+//! Access to events of private kinds (NIP-04, NIP-59): only clients with a key that they name may
+//! see them.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use crate::filter::Filter;
 use crate::hex::Bytes32;
 use crate::kind::DIRECT_MESSAGE;
 
-/// The kinds that only those may see whom their `p` tags name.
+/// The kinds that only clients named in their `p` tags may see.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PrivateKinds(BTreeSet<u16>);
 
@@ -18,17 +19,17 @@ impl FromIterator<u16> for PrivateKinds {
 }
 
 impl PrivateKinds {
-    /// Whether this kind is one.
+    /// Whether this kind is private.
     pub fn contains(&self, kind: u16) -> bool {
         self.0.contains(&kind)
     }
 
-    /// Whether none is.
+    /// Whether no kind is private.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a filter asks for such kinds and for nothing else.
+    /// Whether a filter asks for private kinds only.
     pub fn are_all_of(&self, filter: &Filter) -> bool {
         let kinds = filter.kinds.as_deref().unwrap_or_default();
         !kinds.is_empty() && kinds.iter().all(|kind| self.contains(*kind))
@@ -38,13 +39,13 @@ impl PrivateKinds {
 /// A client that reads events, by the keys that it has proven.
 #[derive(Clone, Debug, Default)]
 pub struct Viewer {
-    /// The keys that it has proven to have (NIP-42).
+    /// The keys that it has proven to own (NIP-42).
     pub keys: Vec<Bytes32>,
 }
 
 impl Viewer {
-    /// Whether it may see the event: if that is private, only if it is for one of its keys. Direct
-    /// messages of kind 4 their author may see, too.
+    /// Whether it may see the event: a private one only if it is for one of its keys. The author of
+    /// a direct message of kind 4 may see it, too.
     pub fn may_see(&self, event: &Event, private: &PrivateKinds) -> bool {
         if !private.contains(event.kind()) {
             return true;

@@ -1,11 +1,11 @@
-//! Close frames: which codes may be on the wire, and how ours are written (RFC 6455 §5.5.1, §7.4).
+//! Close frames: the codes that may be sent, and how ours are encoded (RFC 6455 §5.5.1, §7.4).
 
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, Opcode, append_frame};
 
 /// The largest reason: a control payload less the two bytes of the code.
 pub const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX - 2;
 
-/// What a peer gave as the end of its connection.
+/// The code and reason that a peer sent to close the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CloseFrame<'a> {
     /// A code for which [`is_valid_received_code`] holds.
@@ -16,9 +16,9 @@ pub struct CloseFrame<'a> {
 
 /// Whether a peer may send this code (RFC 6455 §7.4).
 ///
-/// Those of the standard and of the IANA registry (1012 to 1014 were added there), and the ranges
-/// for libraries and applications. 1005, 1006 and 1015 only ever stand for something that was not
-/// sent; 1004 and the rest below 3000 are reserved.
+/// Valid are the codes of the standard and of the IANA registry (which added 1012 to 1014), and the
+/// ranges for libraries and applications. 1005, 1006 and 1015 only represent the absence of a code
+/// and are never sent; 1004 and the rest below 3000 are reserved.
 pub fn is_valid_received_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,16 +1,16 @@
 //! Client-to-server frames: bytes in any pieces become messages (RFC 6455 §5, §6.2, §8.1).
 //!
-//! The engine keeps one [`Decoder`] per connection and calls [`Decoder::next`] with what one `recv`
-//! returned until it yields `None`. Invariants:
+//! The engine keeps one [`Decoder`] per connection and calls [`Decoder::next`] with the bytes of
+//! one `recv` until it yields `None`. Invariants:
 //!
-//! - A frame that is whole in the input is unmasked in place and lent out of it: no copy. Only a
-//!   message that is split, over frames or over inputs, is kept, in a boxed `Partial`; each of
-//!   its bytes is unmasked once and copied once.
+//! - A frame that is whole in the input is unmasked in place and borrowed from it, without a copy.
+//!   Only a message that is split, over frames or over inputs, is kept, in a boxed `Partial`; each
+//!   of its bytes is unmasked once and copied once.
 //! - Memory grows with bytes that arrived, never with a length that was announced; limits are
 //!   checked as soon as a header shows its length.
-//! - Every offence is found at the first byte that commits it, text that cannot become UTF-8
-//!   included, and ends the decoding, as a close frame does.
-//! - `partial` is there after a call that returned `None` exactly while a frame or a fragmented
+//! - Every offence is found at the first byte that commits it, including text that cannot become
+//!   UTF-8, and ends the decoding, as a close frame does.
+//! - After a call that returned `None`, `partial` is present if and only if a frame or a fragmented
 //!   message is open, so an idle connection holds nothing.
 
 use super::close::{CloseFrame, is_valid_received_code};
@@ -31,16 +31,16 @@ pub struct Decoder {
 
 const _: () = assert!(size_of::<Decoder>() <= 16);
 
-/// What the call before this one left behind.
+/// What the last call left to free or to ignore.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Phase {
     #[default]
     Decoding,
-    /// The message of `partial` was lent out and is to be freed.
+    /// The message of `partial` was lent out; the next call frees it.
     LentMessage,
     /// The control frame of `partial` was lent out.
     LentControl,
-    /// A close frame or an error: nothing that follows counts.
+    /// After a close frame or an error: all further input is dropped.
     Ended,
 }
 
@@ -49,33 +49,33 @@ enum Phase {
 pub struct Message<'a> {
     /// Text or binary.
     pub kind: MessageKind,
-    /// Unmasked; valid UTF-8 where the kind is text.
+    /// Unmasked; valid UTF-8 if the kind is text.
     pub payload: &'a [u8],
 }
 
-/// What a client sent.
+/// A message or control frame of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Item<'a> {
     /// A whole message, its fragments joined.
     Message(Message<'a>),
-    /// A whole compressed message, for [`super::deflate::Inflater`]. Its payload is as it came:
-    /// only what is inflated can be judged as text.
+    /// A whole compressed message, for [`super::deflate::Inflater`]. Its payload is still
+    /// compressed: only the inflated text can be checked for UTF-8.
     Compressed(Message<'a>),
-    /// To be answered by a pong with the same payload.
+    /// Must be answered by a pong with the same payload.
     Ping(&'a [u8]),
-    /// A frame that nothing has to be done about. So whoever counts frames sees each of them.
+    /// A frame that needs no action. It is yielded so that callers can count every frame.
     Passive(Passive<'a>),
-    /// The last item; `None` where the frame was empty.
+    /// The last item; `None` if the frame was empty.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// A frame that asks for nothing.
+/// A frame that needs no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Passive<'a> {
     /// An answer to a ping, or a heartbeat.
     Pong(&'a [u8]),
-    /// A frame that is whole and not the last of its message, which may be empty: it is kept until
-    /// that comes.
+    /// A whole frame, possibly empty, that is not the last of its message: it is kept until that
+    /// comes.
     Fragment,
 }
 
@@ -91,11 +91,11 @@ impl Decoder {
     /// The next item, or `None` when the input is used up.
     ///
     /// Call it until it returns `None`: that call also frees the message that was lent before.
-    /// After a close frame or an error it returns `None` and drops whatever it is given.
+    /// After a close frame or an error it returns `None` and drops all input.
     ///
     /// # Errors
     ///
-    /// The first offence of the peer; the connection is to be closed with its close code.
+    /// The first offence of the peer; close the connection with its close code.
     #[inline]
     pub fn next<'s, 'i: 's>(
         &'s mut self,
@@ -105,7 +105,7 @@ impl Decoder {
         if self.phase != Phase::Decoding {
             self.settle(input);
         }
-        // Nearly every frame is whole and stands alone: no state is touched for it.
+        // Fast path: nearly every frame is whole and unfragmented, so no state is touched for it.
         if self.partial.is_none()
             && let Some((header, payload)) = take_whole_frame(input, limits)
         {
@@ -142,7 +142,7 @@ impl Decoder {
             .is_some_and(|partial| partial.has_open_message())
     }
 
-    /// Frees what the last call lent; after the end, all input.
+    /// Frees the payload that the last call lent; after the end, drops all input.
     #[cold]
     fn settle(&mut self, input: &mut Input<'_>) {
         match self.phase {
@@ -165,7 +165,7 @@ impl Decoder {
         self.phase = Phase::Ended;
     }
 
-    /// The next item where a frame or a message is split, is about to be, or breaks a rule.
+    /// The next item if a frame or a message is split, is about to be, or breaks a rule.
     #[inline(never)]
     fn next_split(
         &mut self,
@@ -208,7 +208,7 @@ impl Decoder {
         }
     }
 
-    /// A whole frame that is a compressed message, a control frame or bad text.
+    /// Handles a whole frame that is a compressed message, a control frame or invalid text.
     #[inline(never)]
     fn lend_rare<'p>(
         &mut self,
@@ -231,9 +231,9 @@ impl Decoder {
     }
 }
 
-/// The frame at the front of the input, unmasked, where it is whole and no message's fragment.
+/// The frame at the front of the input, unmasked, if it is whole and not a fragment.
 ///
-/// `None`, with nothing taken, for all others, bad ones included: [`Partial`] tells them apart.
+/// `None`, with nothing taken, for all others, including invalid ones: [`Partial`] classifies them.
 #[inline]
 fn take_whole_frame<'i>(
     input: &mut Input<'i>,
@@ -268,7 +268,7 @@ fn control_item(opcode: Opcode, payload: &[u8]) -> Result<Item<'_>, ProtocolErro
     })
 }
 
-/// RFC 6455 §5.5.1: nothing, or a code and a reason in UTF-8.
+/// RFC 6455 §5.5.1: empty, or a code and a reason in UTF-8.
 fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         let is_empty = payload.is_empty();

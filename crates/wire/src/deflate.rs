@@ -1,13 +1,12 @@
 //! Compressed messages (permessage-deflate, RFC 7692): deflating, inflating, and [`offer`].
 //!
 //! A shard has one [`Deflater`] and one [`Inflater`], made when the first message needs them. No
-//! context is taken over from one message to the next, in neither direction: so a message is
-//! deflated once for all its receivers, and a connection needs no memory for it.
+//! context is taken over from one message to the next in either direction, so a message is deflated
+//! once for all its receivers, and a connection needs no memory for it.
 //!
-//! What is deflated here fits any window that holds the whole message: a message of at most 2^N
-//! bytes has no distance over 2^N (RFC 1951 §3.2.5). So [`window_bits_for`] the message's length
-//! says which clients can inflate it, and nothing is ever deflated a second time for a smaller
-//! window.
+//! Our output fits any window that holds the whole message: a message of at most 2^N bytes has no
+//! distance over 2^N (RFC 1951 §3.2.5). So [`window_bits_for`] the message's length decides which
+//! clients can inflate it, and nothing is ever deflated again for a smaller window.
 
 pub mod offer;
 
@@ -22,15 +21,15 @@ pub const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
 /// The lowest and the highest level of compression.
 pub const LEVELS: std::ops::RangeInclusive<u8> = 1..=9;
 
-/// What the end of each message looks like, less its first bits; it is not sent (RFC 7692 §7.2.1).
+/// The end of each message without its first bits; it is not sent (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
-/// The same for the inflater, with an empty last block behind it: only a stream that is whole, and
-/// ended between two blocks, gets that far.
+/// The same for the inflater, followed by an empty last block: the inflater reaches it only if the
+/// stream is whole and ended between two blocks.
 const TAIL_AND_END: [u8; 9] = [0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0xFF];
 
-/// By how much the inflater's memory grows at the least, in bytes.
+/// The smallest step by which the inflater's memory grows, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// What the state of a stream takes that deflates, and of one that inflates, in bytes.
+/// Memory of a deflating and of an inflating stream's state, in bytes.
 const DEFLATE_BYTES: usize = 371 * 1024;
 const INFLATE_BYTES: usize = 48 * 1024;
 /// Memory that is kept from one message to the next, in bytes.
@@ -44,19 +43,18 @@ pub fn window_bits_for(message_bytes: usize) -> u8 {
 
 /// The longest part of a message that one stored block takes, in bytes (RFC 1951 §3.2.4).
 const STORED_BYTES_MAX: usize = u16::MAX as usize;
-/// What a stored block has in front of its bytes: three bits and what fills up their byte, the
-/// length, and its complement.
+/// Overhead of a stored block: three bits padded to a byte, the length, and its complement.
 const STORED_HEADER_BYTES: usize = 5;
 
-/// What `head_bytes` take in stored blocks.
+/// The size of `head_bytes` in stored blocks.
 pub fn stored_bytes(head_bytes: usize) -> usize {
     head_bytes + head_bytes.div_ceil(STORED_BYTES_MAX) * STORED_HEADER_BYTES
 }
 
-/// Appends the beginning of the frame of a compressed message: its header, and `head` in stored
-/// blocks, which leaves its bytes as they are. The last `body_bytes` of the frame are to follow:
-/// the end of the message, as [`Deflater::deflate_body`] has made it. A stored block ends with a
-/// byte (RFC 1951 §3.2.4), so what follows may have been deflated by itself, for whatever head.
+/// Appends the beginning of a compressed frame: its header, and `head` in stored blocks, which keep
+/// its bytes as they are. The last `body_bytes` of the frame must follow: the end of the message,
+/// made by [`Deflater::deflate_body`]. A stored block ends on a byte boundary (RFC 1951 §3.2.4), so
+/// the body can be deflated on its own, for any head.
 pub fn append_stored_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_bytes: usize) {
     debug_assert!(!opcode.is_control());
     append_deflated_header(out, opcode, stored_bytes(head.len()) + body_bytes);
@@ -71,14 +69,14 @@ pub fn append_stored_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_b
 /// Deflates messages for sending.
 #[derive(Default, Debug)]
 pub struct Deflater {
-    /// About 370 KB each. A relay has one level, as a rule.
+    /// About 370 KB each. Usually a relay uses only one level.
     streams: [Option<Box<Compress>>; *LEVELS.end() as usize],
     scratch: Vec<u8>,
 }
 
 impl Deflater {
-    /// Appends the deflated frame of a message where that is smaller than the plain one. Returns
-    /// whether it was: nothing is appended otherwise.
+    /// Appends the deflated frame of a message if it is smaller than the plain one. Returns whether
+    /// it was; otherwise nothing is appended.
     pub fn append(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], level: u8) -> bool {
         debug_assert!(!opcode.is_control());
         match self.deflate(payload, level) {
@@ -90,17 +88,17 @@ impl Deflater {
         }
     }
 
-    /// Deflates the end of messages that have heads of their own: see [`append_stored_head`].
-    /// `None` where the block for a head takes more than that saves.
+    /// Deflates the end of messages that have their own heads: see [`append_stored_head`]. `None`
+    /// if the stored block for a head costs more than deflating saves.
     pub fn deflate_body(&mut self, body: &[u8], level: u8) -> Option<&[u8]> {
         let deflated = self.deflate(body, level)?;
         (deflated.len() + STORED_HEADER_BYTES < body.len()).then_some(deflated)
     }
 
-    /// The payload as RFC 7692 §7.2.1 wants it; `None` where it did not become small enough.
+    /// The payload in the form of RFC 7692 §7.2.1; `None` if it did not become small enough.
     fn deflate(&mut self, payload: &[u8], level: u8) -> Option<&[u8]> {
         let level = level.clamp(*LEVELS.start(), *LEVELS.end());
-        // Room for what does not become smaller, too: level 1 takes 9 bits for some bytes.
+        // Room for incompressible data too: level 1 takes 9 bits for some bytes.
         let room = payload.len() + payload.len() / 8 + CHUNK_BYTES / 16;
         if self.scratch.len() < room {
             self.scratch.resize(room, 0);
@@ -113,8 +111,8 @@ impl Deflater {
         stream.reset();
         let status = stream.compress(payload, &mut self.scratch[..room], FlushCompress::Sync);
         let deflated_bytes = stream.total_out() as usize;
-        // Where all room is used up there may be more to come. A stream that is left like that is
-        // not used again: its reset does not undo everything.
+        // If all room is used up the stream may have more output. A stream left in that state is
+        // not reused, because a reset does not undo everything.
         if !matches!(status, Ok(Status::Ok)) || deflated_bytes >= room {
             return None;
         }
@@ -132,7 +130,7 @@ impl Deflater {
         self.streams.iter().flatten().count() * DEFLATE_BYTES + self.scratch.capacity()
     }
 
-    /// Gives back memory that a large message took. Called every few seconds.
+    /// Releases memory that a large message took. Called every few seconds.
     pub fn shrink(&mut self) {
         if self.scratch.capacity() > KEPT_BYTES {
             self.scratch = Vec::new();
@@ -146,7 +144,7 @@ impl Deflater {
 pub enum InflateError {
     /// It is over the limit for messages.
     TooBig,
-    /// It is not DEFLATE, or not all of it.
+    /// It is not complete, valid DEFLATE.
     Malformed,
     /// It is text that is not UTF-8.
     InvalidUtf8,
@@ -167,7 +165,7 @@ impl From<InflateError> for ProtocolError {
     }
 }
 
-/// Inflates messages that were received.
+/// Inflates received messages.
 #[derive(Default, Debug)]
 pub struct Inflater {
     stream: Option<Box<Decompress>>,
@@ -175,8 +173,8 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// The message that was compressed (RFC 7692 §7.2.2). Memory grows with what comes out, and
-    /// never beyond `message_bytes` and one byte.
+    /// Inflates a message (RFC 7692 §7.2.2). Memory grows with the output, and never beyond
+    /// `message_bytes` plus one byte.
     ///
     /// # Errors
     ///
@@ -212,7 +210,7 @@ impl Inflater {
         stream + self.inflated.capacity()
     }
 
-    /// Gives back memory that a large message took. Called every few seconds.
+    /// Releases memory that a large message took. Called every few seconds.
     pub fn shrink(&mut self) {
         if self.inflated.capacity() > KEPT_BYTES {
             self.inflated = Vec::new();
@@ -220,7 +218,7 @@ impl Inflater {
     }
 }
 
-/// Inflates all of `part` behind `inflated`.
+/// Inflates all of `part` and appends it to `inflated`.
 fn feed(
     stream: &mut Decompress,
     mut part: &[u8],
@@ -229,7 +227,8 @@ fn feed(
 ) -> Result<Status, InflateError> {
     loop {
         if inflated.len() == inflated.capacity() {
-            // Twice what came out, and one byte more than may: who needs that byte is too long.
+            // Twice the output so far, but at most one byte over the limit: a message that needs
+            // that byte is too long.
             let wanted = (2 * inflated.len()).max(inflated.len() + CHUNK_BYTES);
             let most = message_bytes.saturating_add(1);
             inflated.reserve_exact(wanted.min(most) - inflated.len());

@@ -1,44 +1,44 @@
-//! Who a request was forwarded for: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! The client of a forwarded request: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 //!
-//! The engine asks [`client`] about requests that come from a trusted proxy, and from nobody else:
-//! everybody can write these headers. Each proxy appends the address that it was reached from, so
-//! the list is read from its end for as long as the proxies are trusted, and what an untrusted one
-//! or the client itself wrote is never looked at.
+//! The engine calls [`client`] only for requests from a trusted proxy, because anyone can write
+//! these headers. Each proxy appends the address that it was reached from, so the list is read from
+//! its end for as long as the proxies are trusted; anything that an untrusted proxy or the client
+//! itself wrote is never read.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::http::Head;
 
-/// Why nobody can be said to be the client.
+/// Why the client cannot be determined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ForwardedError {
-    /// An element that is none, or whose `for` is no address and no token that stands for one.
+    /// An element is malformed, or its `for` is neither an address nor a token that stands for one.
     #[error("malformed Forwarded or X-Forwarded-For")]
     Malformed,
-    /// Both headers are there and name different clients: one of them was not written by the
-    /// proxy, and nobody can tell which.
+    /// Both headers are present and name different clients: the proxy did not write one of them,
+    /// and it is unknown which.
     #[error("Forwarded and X-Forwarded-For name different clients")]
     Conflict,
 }
 
-/// Who the client of a proxy's request is.
+/// The client of a proxied request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Client {
-    /// There is no header: the proxy asks for itself.
+    /// Without a header: the proxy itself.
     Proxy,
-    /// This one.
+    /// A client with this address.
     Address(IpAddr),
-    /// The proxy does not say: `unknown`, an obfuscated name (RFC 7239 §6.2, §6.3), an empty list,
-    /// or the `unix:` of an nginx that was itself reached by a Unix socket.
+    /// The proxy hides it: `unknown`, an obfuscated name (RFC 7239 §6.2, §6.3), an empty list, or
+    /// the `unix:` of an nginx that was itself reached by a Unix socket.
     Unknown,
 }
 
-/// The client according to the proxies in front: the last address in the list that is no trusted
-/// proxy's, else the first.
+/// The client according to the proxies in front: the last address in the list that does not belong
+/// to a trusted proxy, else the first.
 ///
 /// # Errors
 ///
-/// What is malformed as far as it had to be read, and headers that contradict each other.
+/// A malformed element among those that had to be read, or headers that contradict each other.
 pub fn client(
     head: &Head<'_>,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -58,8 +58,8 @@ pub fn client(
     }
 }
 
-/// What the headers of this name say; `None` where there is none. `node_of` finds the node in an
-/// element.
+/// The client according to the headers of this name; `None` without such a header. `node_of` finds
+/// the node in an element.
 fn client_by(
     head: &Head<'_>,
     name: &str,
@@ -74,7 +74,7 @@ fn client_by(
         .peekable();
     lines.peek()?;
     let mut client = Client::Unknown;
-    // As bytes: what is not UTF-8 in an element must not hide those behind it.
+    // As bytes: an element that is not UTF-8 must not hide the elements after it.
     for element in lines.flat_map(|line| line.value.rsplit(|byte| *byte == b',')) {
         let element = std::str::from_utf8(element).map(|text| text.trim_matches([' ', '\t']));
         match element
@@ -96,15 +96,15 @@ fn client_by(
     Some(Ok(client))
 }
 
-/// Who a proxy was reached from.
+/// The node that reached a proxy.
 enum Node {
     Address(IpAddr),
-    /// It does not say.
+    /// Unknown or obfuscated.
     Unknown,
 }
 
 impl Node {
-    /// `0.0.0.0` and `::` are nobody's.
+    /// `0.0.0.0` and `::` are not addresses of a client.
     fn of(ip: IpAddr) -> Node {
         match ip.to_canonical() {
             ip if ip.is_unspecified() => Node::Unknown,
@@ -114,7 +114,7 @@ impl Node {
 }
 
 /// The value of `for` in one element: `for=192.0.2.60;proto=http;by="[2001:db8::1]"`. A comma
-/// within quotes would have cut the element in two, and is in no address.
+/// within quotes has already cut the element in two, but an address contains none.
 fn forwarded_for(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';').map(str::trim) {
@@ -127,7 +127,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     Some(found.unwrap_or("unknown"))
 }
 
-/// A token as it is, or what stands in the quotes. No address needs an escape.
+/// A token, or the content of a quoted string. Addresses need no escapes.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest
@@ -137,8 +137,8 @@ fn unquoted(value: &str) -> Option<&str> {
     }
 }
 
-/// A node (RFC 7239 §6): an address, `[address]` for IPv6, each with a port or without, `unknown`,
-/// or a name that begins with `_`. `X-Forwarded-For` has IPv6 without brackets as well.
+/// A node (RFC 7239 §6): an address, `[address]` for IPv6, each with an optional port, `unknown`,
+/// or a name that begins with `_`. `X-Forwarded-For` also has IPv6 without brackets.
 fn node(text: &str) -> Option<Node> {
     if let Ok(ip) = text.parse() {
         return Some(Node::of(ip));
@@ -166,8 +166,8 @@ fn node(text: &str) -> Option<Node> {
     (is_hidden || name.eq_ignore_ascii_case("unknown")).then_some(Node::Unknown)
 }
 
-/// The address of a link, written with its zone (RFC 4007 §11): `fe80::1%eth0`. The zone is the
-/// proxy's own, and says nothing here.
+/// A link-local address, written with its zone (RFC 4007 §11): `fe80::1%eth0`. The zone is local to
+/// the proxy, so it is ignored.
 fn zoned(text: &str) -> Option<Ipv6Addr> {
     let (address, zone) = text.split_once('%')?;
     let is_zone = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-%".contains(&byte);
@@ -196,7 +196,7 @@ mod tests {
         target_bytes: 1024,
     };
 
-    /// Proxies are trusted that have an address in 10.0.0.0/8.
+    /// Trusts proxies with an address in 10.0.0.0/8.
     fn told(headers: &str) -> Result<Option<String>, ForwardedError> {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut space = HeaderSpace::new();
@@ -210,7 +210,7 @@ mod tests {
         })
     }
 
-    /// A header's name and value, and who the client is then.
+    /// A header's name and value, and the client that results.
     type Row<'a> = (&'a str, &'a str, Result<Option<&'a str>, ForwardedError>);
 
     fn assert_told(rows: &[Row<'_>]) {

@@ -1,10 +1,10 @@
 //! Server-to-client frames: opcodes, sizes, and the encoding of one frame (RFC 6455 §5.2).
 //!
-//! Fan-out and the engine call [`append_frame`] once per message, whatever the number of
+//! Fan-out and the engine call [`append_frame`] once per message, regardless of the number of
 //! receivers. A server never masks (RFC 6455 §5.1) and this one never fragments, so every frame is
 //! a header of 2, 4 or 10 bytes with FIN set, followed by the payload as it is.
 
-/// What a data message carries. Kept from the sender to every receiver.
+/// The kind of a data message. It stays the same from the sender to every receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageKind {
     /// UTF-8 text (opcode 1).
@@ -25,7 +25,7 @@ pub enum Opcode {
     Binary = 0x2,
     /// The end of the connection (RFC 6455 §5.5.1).
     Close = 0x8,
-    /// A question that a [`Opcode::Pong`] answers (RFC 6455 §5.5.2).
+    /// A request that a [`Opcode::Pong`] answers (RFC 6455 §5.5.2).
     Ping = 0x9,
     /// The answer to a ping, or a heartbeat (RFC 6455 §5.5.3).
     Pong = 0xA,
@@ -70,7 +70,7 @@ pub const SERVER_HEADER_BYTES_MAX: usize = 10;
 /// The largest payload of a close, ping or pong (RFC 6455 §5.5).
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
-/// Payloads up to this length have it in the second byte of the header.
+/// Payloads up to this length have it in the header's second byte.
 pub(super) const LEN7_MAX: usize = 125;
 /// Payloads up to this length have it in two further bytes, larger ones in eight.
 pub(super) const LEN16_MAX: usize = u16::MAX as usize;
@@ -105,8 +105,8 @@ pub fn append_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     append(out, FIN | opcode as u8, payload);
 }
 
-/// Appends the beginning of a frame like that: its header, and `head`. The last `body_bytes` of its
-/// payload are to follow.
+/// Appends the beginning of such a frame: its header, and `head`. The last `body_bytes` of its
+/// payload must follow.
 #[inline]
 pub fn append_frame_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_bytes: usize) {
     debug_assert!(!opcode.is_control());
@@ -114,12 +114,13 @@ pub fn append_frame_head(out: &mut Vec<u8>, opcode: Opcode, head: &[u8], body_by
     out.extend_from_slice(head);
 }
 
-/// Appends the header alone of a frame whose payload was deflated (RFC 7692 §6.1).
+/// Appends only the header of a frame whose payload was deflated (RFC 7692 §6.1).
 pub(super) fn append_deflated_header(out: &mut Vec<u8>, opcode: Opcode, deflated_bytes: usize) {
     append_header(out, FIN | RSV1 | opcode as u8, deflated_bytes);
 }
 
-/// The opcode and the payload of one whole frame that [`append_frame`] made; `None` if it is none.
+/// The opcode and the payload of one whole frame that [`append_frame`] made; `None` for anything
+/// else.
 pub fn split_frame(frame: &[u8]) -> Option<(Opcode, &[u8])> {
     let (first, length) = (*frame.first()?, *frame.get(1)?);
     let header = match length {
@@ -130,7 +131,7 @@ pub fn split_frame(frame: &[u8]) -> Option<(Opcode, &[u8])> {
     Some((Opcode::from_first_byte(first)?, frame.get(header..)?))
 }
 
-/// Appends the same with a payload that was deflated (RFC 7692 §6.1).
+/// Appends such a frame with a payload that was deflated (RFC 7692 §6.1).
 pub(super) fn append_deflated_frame(out: &mut Vec<u8>, opcode: Opcode, deflated: &[u8]) {
     debug_assert!(!opcode.is_control());
     append(out, FIN | RSV1 | opcode as u8, deflated);
@@ -160,7 +161,7 @@ fn append_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
     }
 }
 
-/// The header of a payload of more than [`LEN7_MAX`] bytes, for which there is room then.
+/// The header for a payload of more than [`LEN7_MAX`] bytes.
 #[inline(never)]
 fn append_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
     out.reserve(server_frame_bytes(payload_len));

@@ -1,15 +1,15 @@
 //! The opening handshake, server side (RFC 6455 §4.2).
 //!
 //! The engine calls [`check`] with a parsed head whose path belongs to an endpoint, and answers
-//! with [`append_accept`] once the endpoint admitted it, else with a
-//! [`Response`]. A refused upgrade always tells the client what would have been accepted.
+//! with [`append_accept`] once the endpoint has admitted it, else with a [`Response`]. A refused
+//! upgrade always tells the client which values would have been accepted.
 
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::offer::{Agreement, negotiate};
 use super::http::{BodyLength, Head, Header, Headers, Response, is_emittable, list_items};
 
-/// The one version of the protocol (RFC 6455 §4.1).
+/// The only version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";
 /// Sixteen bytes in base64: 22 digits and two of padding.
 const KEY_BYTES: usize = 24;
@@ -19,7 +19,7 @@ const KEY_BYTES: usize = 24;
 pub struct Upgrade<'b> {
     /// `Sec-WebSocket-Key`: the base64 of 16 bytes.
     pub key: &'b str,
-    /// The compression that the client offers and that can be accepted (RFC 7692 §7.1).
+    /// The compression that the client offers and the server can accept (RFC 7692 §7.1).
     pub deflate: Option<Agreement>,
     headers: Headers<'b>,
 }
@@ -31,14 +31,14 @@ impl<'b> Upgrade<'b> {
     }
 }
 
-/// Why a request does not become a WebSocket. One variant for each offence.
+/// Why a request cannot become a WebSocket. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// RFC 6455 §4.1: only GET upgrades.
     #[error("a WebSocket is opened by GET")]
     MethodNotGet,
-    /// The request asks for no WebSocket.
+    /// The request does not ask for a WebSocket.
     #[error("this address speaks WebSocket: connect with a WebSocket client")]
     NotAnUpgrade,
     /// RFC 6455 §4.1: HTTP/1.1 or higher.
@@ -47,14 +47,14 @@ pub enum HandshakeError {
     /// RFC 6455 §4.2.1: `Connection` has no token `Upgrade`.
     #[error("Connection: Upgrade is missing")]
     NoConnectionUpgrade,
-    /// An upgrade with a body, which could be taken for frames.
+    /// An upgrade with a body, which could be mistaken for frames.
     #[error("an upgrade has no body")]
     HasBody,
     /// `Sec-WebSocket-Version` is missing or repeated.
     #[error("Sec-WebSocket-Version is missing or repeated")]
     NoVersion,
-    /// RFC 6455 §4.4: another version than 13.
-    #[error("only version 13 of the WebSocket protocol is spoken here")]
+    /// RFC 6455 §4.4: a version other than 13.
+    #[error("only version 13 of the WebSocket protocol is supported")]
     UnsupportedVersion,
     /// `Sec-WebSocket-Key` is missing or repeated.
     #[error("Sec-WebSocket-Key is missing or repeated")]
@@ -93,7 +93,7 @@ impl HandshakeError {
         }
     }
 
-    /// The headers of the answer that say what would have been accepted.
+    /// The headers of the answer that list the values that would have been accepted.
     pub fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::MethodNotGet => &[("Allow", "GET")],
@@ -116,7 +116,7 @@ impl HandshakeError {
     }
 }
 
-/// Judges a request as an upgrade (RFC 6455 §4.2.1).
+/// Checks a request as an upgrade (RFC 6455 §4.2.1).
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
     })
 }
 
-/// The value of a header that is there exactly once; one that is no text counts too.
+/// The header's value if it occurs exactly once; a duplicate that is not UTF-8 still counts.
 fn only<'b>(head: &Head<'b>, name: &str) -> Option<&'b str> {
     let is_named = |header: &Header<'b>| header.name.eq_ignore_ascii_case(name);
     let mut named = head.headers.iter().filter(is_named);
@@ -166,7 +166,7 @@ fn only<'b>(head: &Head<'b>, name: &str) -> Option<&'b str> {
 }
 
 /// The form of 16 bytes in base64. Unused bits of the last digit may be set (RFC 4648 §3.5): the
-/// answer is derived from the text, not from the bytes.
+/// response is derived from the text, not from the bytes.
 fn is_key(key: &str) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == KEY_BYTES
@@ -179,7 +179,7 @@ fn is_key(key: &str) -> bool {
 /// Appends the 101 (RFC 6455 §4.2.2).
 ///
 /// `protocol` must be one of [`Upgrade::protocols`]. Extra headers that would break out of their
-/// line are left out. Where [`Upgrade::deflate`] is accepted, it is one of them.
+/// line are left out. If [`Upgrade::deflate`] is accepted, its header must be among them.
 pub fn append_accept(
     out: &mut Vec<u8>,
     upgrade: &Upgrade<'_>,
@@ -222,10 +222,10 @@ mod tests {
     const V13: &str = "Sec-WebSocket-Version: 13\r\n";
     const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
 
-    /// A refusal, its status and the headers that it has beside the content type.
+    /// A refusal, its status, and its headers besides the content type.
     type Refusal = (HandshakeError, u16, &'static [(&'static str, &'static str)]);
 
-    /// Judges a request line and headers, and looks at the outcome.
+    /// Checks a request line and headers, and passes the outcome on.
     fn judge<T>(
         line: &str,
         headers: &[&str],

@@ -1,4 +1,4 @@
-//! The header of a client's frame: parsed and judged in one go (RFC 6455 §5.2).
+//! The header of a client's frame: parsed and checked in one pass (RFC 6455 §5.2).
 
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, FIN, LEN7_MAX, LEN16_MARK, LEN16_MAX, Opcode, RSV1};
 use super::protocol_error::{DecoderLimits, ProtocolError};
@@ -9,7 +9,7 @@ pub(super) const CLIENT_HEADER_BYTES_MAX: usize = 14;
 const RESERVED_BITS: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
-/// A header that no rule and no limit forbids.
+/// A header that violates no rule or limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
@@ -22,10 +22,10 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header at the front of `bytes` and its length, or `None` where it is not whole yet.
+    /// The header at the front of `bytes` and its length, or `None` if it is not whole yet.
     ///
-    /// `open_bytes` is the size of the open fragmented message so far, `None` where there is none.
-    /// An offence is reported as soon as the byte is there that commits it.
+    /// `open_bytes` is the size of the open fragmented message so far, `None` if there is none. An
+    /// offence is reported as soon as the byte that commits it is present.
     #[inline]
     pub(super) fn parse(
         bytes: &[u8],
@@ -85,8 +85,8 @@ fn judge_first_byte(first: u8, is_message_open: bool) -> Result<(bool, Opcode), 
     }
 }
 
-/// RFC 7692 §6: of the reserved bits RSV1 alone has a meaning, where the extension was agreed on,
-/// and only on the first frame of a message.
+/// RFC 7692 §6: of the reserved bits only RSV1 has a meaning, if the extension was negotiated, and
+/// only on the first frame of a message.
 #[cold]
 fn judge_reserved_bits(first: u8, limits: &DecoderLimits) -> Result<(), ProtocolError> {
     let opcode = Opcode::from_first_byte(first);
@@ -97,7 +97,7 @@ fn judge_reserved_bits(first: u8, limits: &DecoderLimits) -> Result<(), Protocol
     Err(ProtocolError::ReservedBits)
 }
 
-/// The length of the payload and the offset of the masking key behind it.
+/// The length of the payload and the offset of the masking key after it.
 #[inline]
 fn payload_len(mark: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
     let (len, key_at) = match mark {

@@ -1,6 +1,6 @@
 //! Received bytes on their way through a decoder.
 
-/// Received bytes; what is decoded is taken off the front.
+/// Received bytes; decoded ones are taken off the front.
 #[derive(Debug)]
 pub struct Input<'i> {
     pub(super) bytes: &'i mut [u8],
@@ -12,7 +12,7 @@ impl<'i> Input<'i> {
         Input { bytes }
     }
 
-    /// How much is left, in bytes.
+    /// The number of bytes left.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

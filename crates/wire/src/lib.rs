@@ -1,10 +1,10 @@
 //! Bytes in, bytes out: the WebSocket protocol and HTTP/1.1 without sockets and without a clock.
 //!
 //! The engine reads into its own buffer and hands the bytes to [`http`] and [`handshake`] until a
-//! connection is upgraded, then to [`decoder`]. What proxies in front say about the client is read
-//! by [`proxy`] and [`forwarded`]. What goes out is appended to the caller's buffers
-//! by [`frame`], [`close`], [`handshake`] and [`http`]. Nothing here blocks, logs, reads a clock or
-//! panics on what a peer sent, and nothing is reserved for bytes that were only announced.
+//! connection is upgraded, then to [`decoder`]. [`proxy`] and [`forwarded`] read the client's
+//! address from proxies in front. Output is appended to the caller's buffers by [`frame`],
+//! [`close`], [`handshake`] and [`http`]. Nothing here blocks, logs, reads a clock or panics on a
+//! peer's input, and no memory is reserved for bytes that were only announced.
 
 pub mod close;
 pub mod decoder;

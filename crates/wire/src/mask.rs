@@ -24,7 +24,7 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key for what follows the first `done` bytes of a payload that arrives in pieces.
+/// The key for the bytes after the first `done` of a payload that arrives in pieces.
 #[inline]
 pub(super) fn advance(mut key: [u8; 4], done: usize) -> [u8; 4] {
     key.rotate_left(done % 4);

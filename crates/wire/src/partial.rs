@@ -1,4 +1,4 @@
-//! What a connection keeps while a frame or a message is not whole: see [`super::decoder`].
+//! The state of a connection while a frame or a message is not whole: see [`super::decoder`].
 
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, MessageKind, Opcode};
 use super::header::{CLIENT_HEADER_BYTES_MAX, Header};
@@ -16,7 +16,7 @@ pub(super) struct Partial {
     kind: Option<MessageKind>,
     /// Whether the open message is compressed.
     is_compressed: bool,
-    /// How much of a text message is known to be UTF-8: all but the last 0 to 3 bytes.
+    /// The length of the prefix of a text message known to be UTF-8: all but the last 0 to 3 bytes.
     validated_bytes: usize,
     /// The frame whose payload is arriving.
     frame: Option<OpenFrame>,
@@ -30,13 +30,13 @@ pub(super) struct Partial {
 struct OpenFrame {
     fin: bool,
     opcode: Opcode,
-    /// Turned so that it fits the next byte.
+    /// Rotated so that it fits the next byte.
     key: [u8; 4],
     /// Payload bytes that are still to come.
     remaining: usize,
 }
 
-/// What [`Partial::collect`] completed.
+/// The result of [`Partial::collect`].
 pub(super) enum Collected {
     /// Nothing: the input is used up.
     Nothing,
@@ -88,7 +88,7 @@ impl Partial {
         &self.control[..usize::from(self.control_len)]
     }
 
-    /// Takes the next frame off the input, as far as it is there.
+    /// Takes the next frame off the input, as far as it is present.
     pub(super) fn collect(
         &mut self,
         input: &mut Input<'_>,
@@ -111,7 +111,7 @@ impl Partial {
         }
     }
 
-    /// Whether the open message is to be UTF-8 as it comes.
+    /// Whether the open message must be UTF-8 as it comes.
     fn is_plain_text(&self) -> bool {
         self.kind == Some(MessageKind::Text) && !self.is_compressed
     }
@@ -125,7 +125,7 @@ impl Partial {
         }
     }
 
-    /// Completes the header that is kept with bytes of the input, or keeps those too.
+    /// Completes the kept header with bytes of the input, or keeps those too.
     fn take_header(
         &mut self,
         input: &mut Input<'_>,
@@ -138,7 +138,7 @@ impl Partial {
         self.header[kept..filled].copy_from_slice(&input.bytes[..added]);
         let open_bytes = self.kind.map(|_| self.message.len());
         let Some((header, len)) = Header::parse(&self.header[..filled], open_bytes, limits)? else {
-            // A header that is not whole is shorter than the largest, so all was taken.
+            // An incomplete header is shorter than the largest, so all input was taken.
             debug_assert!(filled < CLIENT_HEADER_BYTES_MAX && added == input.bytes.len());
             input.take(added);
             self.header_len = filled as u8;
@@ -172,7 +172,8 @@ impl Partial {
         self.is_compressed = is_compressed;
     }
 
-    /// Moves payload from the input into the open frame; FIN and opcode when it is complete.
+    /// Moves payload from the input into the open frame; returns FIN and opcode when it is
+    /// complete.
     fn fill(&mut self, input: &mut Input<'_>) -> Result<Option<(bool, Opcode)>, ProtocolError> {
         let Some(frame) = &mut self.frame else {
             return Ok(None);
@@ -201,12 +202,12 @@ impl Partial {
         self.control_len = filled as u8;
     }
 
-    /// `remaining` is what the frame announced beyond this piece.
+    /// `remaining` is the announced rest of the frame after this piece.
     fn append(&mut self, piece: &[u8], remaining: usize) -> Result<(), ProtocolError> {
         let filled = self.message.len() + piece.len();
         if filled > self.message.capacity() {
-            // Twice what has arrived, so that appending stays linear, and never more than the
-            // frame will fill, so that what was only announced reserves nothing.
+            // Twice what has arrived, so that appending stays linear, but never more than the frame
+            // will fill, so that a mere announcement reserves nothing.
             let wanted = (filled + remaining).min(filled.saturating_mul(2));
             self.message.reserve_exact(wanted - self.message.len());
         }

@@ -2,14 +2,14 @@
 
 use super::utf8;
 
-/// The bounds of what one connection may send; control frames have their own (RFC 6455 §5.5).
+/// The limits for one connection; control frames have their own (RFC 6455 §5.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DecoderLimits {
-    /// Largest message, all its fragments together.
+    /// Largest message, the sum of its fragments.
     pub message_bytes: usize,
     /// Largest payload of one data frame.
     pub frame_bytes: u64,
-    /// Whether messages may be compressed: permessage-deflate was agreed on (RFC 7692 §6).
+    /// Whether messages may be compressed: permessage-deflate was negotiated (RFC 7692 §6).
     pub allows_compressed: bool,
 }
 
@@ -20,8 +20,8 @@ pub enum ProtocolError {
     /// RFC 6455 §5.1: a client masks every frame.
     #[error("frame is not masked")]
     UnmaskedFrame,
-    /// RFC 6455 §5.2: no extension gave these bits a meaning. RSV1 has one on the first frame of
-    /// a message where permessage-deflate was agreed on (RFC 7692 §6.1).
+    /// RFC 6455 §5.2: no extension gave these bits a meaning. RSV1 has one on the first frame of a
+    /// message if permessage-deflate was negotiated (RFC 7692 §6.1).
     #[error("reserved bits are set")]
     ReservedBits,
     /// RFC 6455 §5.2: opcodes 3 to 7 and 11 to 15.
@@ -34,12 +34,12 @@ pub enum ProtocolError {
     #[error("control frame over 125 bytes")]
     ControlTooLong,
     /// RFC 6455 §5.4: a continuation while no message is open.
-    #[error("continuation of no message")]
+    #[error("continuation without a message")]
     UnexpectedContinuation,
     /// RFC 6455 §5.4: a new message while another is open.
     #[error("new message within a fragmented one")]
     ExpectedContinuation,
-    /// RFC 6455 §5.2: the shortest form of a length has to be used.
+    /// RFC 6455 §5.2: a length must have its shortest form.
     #[error("length is not in its shortest form")]
     LengthNotMinimal,
     /// RFC 6455 §5.2: the highest bit of a 64-bit length is set.
@@ -69,8 +69,8 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The close code that answers it: 1002, 1007 or 1009 (RFC 6455 §7.4.1). RFC 7692 names none
-    /// for bad DEFLATE: it is data "not consistent with the type of the message", 1007.
+    /// The matching close code: 1002, 1007 or 1009 (RFC 6455 §7.4.1). RFC 7692 names none for bad
+    /// DEFLATE: it is data "not consistent with the type of the message", 1007.
     pub fn close_code(self) -> u16 {
         match self {
             Self::FrameTooBig | Self::MessageTooBig => 1009,

@@ -1,9 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy says about its client before anything else
+//! The PROXY protocol, versions 1 and 2: the header in which a proxy describes its client
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>; sections are of that text).
 //!
 //! The engine calls [`parse`] with the first bytes of a connection that must begin with a header,
-//! before TLS and HTTP. Nothing is detected: where a header is awaited, anything else is an error,
-//! and where none is, nobody looks for one (§2). A header is small, and it is read whole.
+//! before TLS and HTTP. Nothing is detected: if a header is expected, anything else is an error; if
+//! not, the engine does not look for one (§2). A header is small, and it is read whole.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -16,51 +16,51 @@ const PREFIX: &[u8; 6] = b"PROXY ";
 const LINE_BYTES_MAX: usize = 107;
 /// Signature, version and command, family and protocol, and the length of the rest.
 const FIXED_BYTES: usize = 16;
-/// The longest rest of a header of version 2: addresses, and TLVs that are skipped. The text asks
-/// for 536 bytes at the least; a client's certificate in a TLV takes more.
+/// The longest rest of a version 2 header: addresses, and TLVs, which are skipped. The text asks
+/// for at least 536 bytes; a client's certificate in a TLV takes more.
 const REST_BYTES_MAX: usize = 4_096;
 
 /// A whole header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProxyHeader {
-    /// The client's address, where the header gives one. It gives none where the proxy speaks for
-    /// itself, does not know (`UNKNOWN`, `UNSPEC`) or was itself reached by a Unix socket.
+    /// The client's address, if the header gives one. It does not if the proxy speaks for itself,
+    /// does not know (`UNKNOWN`, `UNSPEC`) or was itself reached by a Unix socket.
     pub client: Option<SocketAddr>,
-    /// The proxy speaks for itself (`LOCAL`, as in health checks): nobody is behind it.
+    /// The proxy speaks for itself (`LOCAL`, as in health checks), not for a client.
     pub is_local: bool,
-    /// Its length in bytes; what follows is the client's.
+    /// Its length in bytes; the client's data follows.
     pub len: usize,
 }
 
-/// Why the bytes are no header. One variant for each offence.
+/// Why the bytes are not a valid header. One variant for each offence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The first bytes are those of neither version.
+    /// The first bytes match neither version.
     #[error("no PROXY protocol header")]
     NoHeader,
     /// A line of version 1 that does not end in time (§2.1).
     #[error("a PROXY line of more than {LINE_BYTES_MAX} bytes")]
     LineTooLong,
-    /// A line of version 1 that is not as it must be, to the byte (§2.1).
+    /// A malformed line of version 1 (§2.1), which must match to the byte.
     #[error("malformed PROXY line")]
     BadLine,
-    /// Another version than 1 and 2 (§2.2).
+    /// A version other than 1 and 2 (§2.2).
     #[error("unknown version of the PROXY protocol")]
     BadVersion,
     /// Neither LOCAL nor PROXY (§2.2).
     #[error("unknown PROXY command")]
     BadCommand,
-    /// A family that is none (§2.2).
+    /// An unknown address family (§2.2).
     #[error("unknown PROXY address family")]
     BadFamily,
-    /// A transport other than a stream (§2.2): this connection is one.
-    #[error("PROXY transport is no stream")]
+    /// A transport other than a stream (§2.2), which this connection is.
+    #[error("PROXY transport is not a stream")]
     BadTransport,
     /// Less than the addresses of the family need (§2.2).
     #[error("PROXY addresses are cut short")]
     TooShort,
-    /// More than is read.
+    /// Longer than the limit.
     #[error("PROXY header is too large")]
     TooLarge,
 }
@@ -82,12 +82,12 @@ impl ProxyError {
     }
 }
 
-/// The header at the front of `bytes`, or `None` where it is not whole yet. At most 4,112 bytes are
+/// The header at the front of `bytes`, or `None` if it is not whole yet. At most 4,112 bytes are
 /// ever needed.
 ///
 /// # Errors
 ///
-/// The first offence, as soon as it shows.
+/// The first offence, as soon as it is present.
 pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let begins = |with: &[u8]| {
         let len = bytes.len().min(with.len());
@@ -122,16 +122,16 @@ fn parse_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     }))
 }
 
-/// `0.0.0.0` and `::` are nobody's address.
+/// `0.0.0.0` and `::` are not addresses of a client.
 fn is_somebody(client: &SocketAddr) -> bool {
     !client.ip().is_unspecified()
 }
 
-/// The client's address of a line without its end; `None` where it is malformed.
+/// The client's address of a line without its end; `None` if it is malformed.
 fn client_of_line(text: &str) -> Option<Option<SocketAddr>> {
     let mut words = text.split(' ').skip(1);
     let is_v4 = match words.next()? {
-        // What follows is to be ignored.
+        // The rest must be ignored.
         "UNKNOWN" => return Some(None),
         "TCP4" => true,
         "TCP6" => false,
@@ -175,7 +175,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         _ => return Err(ProxyError::BadCommand),
     };
     let family = Family::read(*family).or_else(|error| {
-        // Of a LOCAL header the rest is to be ignored (§2.2).
+        // The rest of a LOCAL header must be ignored (§2.2).
         if is_local {
             Ok(Family::None)
         } else {
@@ -204,7 +204,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     }))
 }
 
-/// The families of version 2, with a stream for a transport.
+/// The address families of version 2, for stream transports.
 #[derive(Clone, Copy)]
 enum Family {
     None,
@@ -225,7 +225,7 @@ impl Family {
         }
     }
 
-    /// Two addresses and, where there are any, two ports.
+    /// Two addresses and, if the family has them, two ports.
     fn addresses_bytes(self) -> usize {
         match self {
             Family::None => 0,
@@ -374,7 +374,7 @@ mod tests {
         ];
         for (bytes, error) in lines.into_iter().chain(binaries) {
             assert_eq!(parse(&bytes), Err(error), "{bytes:?}");
-            // Found at the latest when it is whole, never a header before.
+            // Found at the latest when it is whole, and never accepted before.
             for cut in 0..bytes.len() {
                 let early = parse(&bytes[..cut]);
                 assert!(

@@ -3,8 +3,9 @@
 /// From this length on the vectorised validator is faster than the standard library's.
 const SIMD_FROM_BYTES: usize = 64;
 
-/// Up to this length a look for plain ASCII comes first: most small messages are, and it is inlined
-/// where the vectorised validator is a call. Beyond it the second look that others need costs more.
+/// Up to this length, a check for plain ASCII comes first: most small messages are ASCII, and the
+/// check is inlined, whereas the vectorised validator is a call. For longer ones, the second pass
+/// over other text costs more.
 const ASCII_FIRST_TO_BYTES: usize = 512;
 
 /// Bytes that no continuation can turn into UTF-8.
@@ -23,10 +24,11 @@ pub(super) fn is_valid(text: &[u8]) -> bool {
     }
 }
 
-/// The length of the longest prefix of `text` that is UTF-8, where more bytes may follow.
+/// The length of the longest prefix of `text` that is UTF-8, if more bytes may follow.
 ///
 /// It is the whole length less 0 to 3 bytes of a character that is not complete yet. The error is
-/// raised at the first byte that makes the text invalid whatever follows: `E0 80` at its second.
+/// raised at the first byte that makes the text invalid no matter what follows: `E0 80` at its
+/// second.
 pub(super) fn valid_prefix_bytes(text: &[u8]) -> Result<usize, InvalidUtf8> {
     let (valid, is_cut_short) = if text.len() < SIMD_FROM_BYTES {
         match std::str::from_utf8(text) {

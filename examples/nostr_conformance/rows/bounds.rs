@@ -1,4 +1,4 @@
-//! Bounds: those that the document of NIP-11 names, and Corecast's own.
+//! Limits: those named by the NIP-11 document, and Corecast's own.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::rules::{Check, Rule, ensure, same_order, skipped};
 
 const LIMITATIONS: &str = "Server Limitations";
 
-/// What is sent to find a bound is not larger.
+/// The largest probe for a limit.
 const PROBE_BYTES_MAX: u64 = 2 << 20;
 
 pub(super) const RULES: &[Rule] = &[
@@ -195,7 +195,7 @@ fn message_length(context: &Context) -> Check {
     }
     let mut stage = context.stage()?;
     let event = stage.sign(Draft::new(1, &"x".repeat(most as usize)));
-    // It may be refused, or the connection may end: also while this is still being written.
+    // It may be refused, or the connection may end, even while this is still being written.
     let sent = stage.publisher.send(&json!(["EVENT", event.json()]));
     if sent.is_ok()
         && let Ok(answer) = stage.publisher.next()

@@ -162,7 +162,7 @@ fn wrong_signature(event: Event) -> Event {
     }
 }
 
-/// The event of the key with the id that is right and another's signature of it.
+/// The key's event with the right id, but another key's signature of it.
 fn foreign_signature(event: Event) -> Event {
     event.signed_by(&Key::random())
 }
@@ -188,7 +188,7 @@ fn pipelined(context: &Context) -> Check {
     for event in &events {
         stage.publisher.send(&json!(["EVENT", event.json()]))?;
     }
-    // Which one is answered first is the relay's affair.
+    // The relay may answer them in any order.
     let mut left: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
     while !left.is_empty() {
         let answer = stage.publisher.next()?;

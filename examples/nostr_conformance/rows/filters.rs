@@ -400,7 +400,7 @@ fn no_conditions(context: &Context) -> Check {
     })?;
     stage.reader.subscribe("all", &[json!({"limit": 0})])?;
     let event = stage.note(0)?;
-    // Others may publish too.
+    // Other clients may publish too.
     while stage.reader.live("all")?["id"] != json!(event.id) {}
     Ok(())
 }

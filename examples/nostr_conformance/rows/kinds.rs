@@ -1,4 +1,4 @@
-//! What the ranges of kinds mean: regular, replaceable, ephemeral, addressable.
+//! The meaning of the ranges of kinds: regular, replaceable, ephemeral, addressable.
 
 use serde_json::json;
 

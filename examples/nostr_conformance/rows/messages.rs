@@ -1,4 +1,4 @@
-//! What is no message of the protocol. The NIPs define no rules for NOTICE.
+//! Messages that are not part of the protocol. The NIPs define no rules for NOTICE.
 
 use serde_json::json;
 use tungstenite::Message;

@@ -57,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// The bits that the relay wants, at least 4 of them.
+/// The bits that the relay requires, at least 4 of them.
 fn wanted(context: &Context) -> Result<u32, Verdict> {
     let bits = context.pow_bits();
     if bits < 4 {

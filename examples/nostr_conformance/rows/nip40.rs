@@ -10,7 +10,7 @@ use crate::rules::{Check, Rule, ensure, same_order};
 
 const RELAY: &str = "Relay Behavior";
 
-/// An event that expires must be gone by then.
+/// An expired event must be gone within this time.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) const RULES: &[Rule] = &[
@@ -87,7 +87,7 @@ fn gone(context: &Context) -> Check {
                 asked_at.saturating_sub(ends)
             )
         })?;
-        // Nothing is due meanwhile: a wait that anything would end.
+        // Nothing is due in this time: any message would end the wait.
         if let Some(answer) = stage.reader.next_within(Duration::from_millis(100))? {
             return Err(format!("nothing is due, and came: {}", answer.text).into());
         }

@@ -152,7 +152,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// The event that answers the challenge but for its kind.
+/// The event that answers the challenge, but with another kind.
 fn auth_of_kind(context: &Context, client: &Client, kind: u32) -> Draft {
     let challenge = client.challenge.clone().unwrap_or_default();
     Draft::new(kind, "")

@@ -103,7 +103,7 @@ impl<'a> Post<'a> {
         })
     }
 
-    /// Filters that find both events, without a word on their kinds.
+    /// Filters that find both events without naming their kinds.
     fn filters(&self) -> [Value; 4] {
         let kind = self.event.json()["kind"].clone();
         [
@@ -128,7 +128,7 @@ impl<'a> Post<'a> {
     }
 }
 
-/// EOSE without an event or CLOSED will do.
+/// EOSE without an event and CLOSED are both allowed.
 fn no_key(context: &Context) -> Check {
     let post = Post::new(context, WRAP)?;
     let mut client = context.open_bare()?;
@@ -161,7 +161,7 @@ fn closed(context: &Context) -> Check {
         }
         client.expect_nothing()?;
     }
-    // With a key it is no error.
+    // With a key it is not an error.
     let mut client = context.authenticated(&[&Key::random()])?;
     let found = client.found(&[json!({"kinds": [WRAP, MESSAGE], "limit": 5})])?;
     Ok(same_order("for a new key", &found, &[])?)
@@ -186,7 +186,7 @@ fn message(context: &Context) -> Check {
     Ok(post.is_found_by(&mut author, true)?)
 }
 
-/// New events of this kind reach the recipient, the author perhaps, and nobody else.
+/// New events of this kind reach the recipient, perhaps the author, and nobody else.
 fn sent_to(context: &Context, kind: u32, is_for_author: bool) -> Check {
     let mut stage = context.stage()?;
     let key = Key::random();
@@ -200,7 +200,8 @@ fn sent_to(context: &Context, kind: u32, is_for_author: bool) -> Check {
     }
     let draft = Draft::new(kind, &random_hex());
     let event = stage.publish(draft.tag(&["p", &key.public]))?;
-    // An ephemeral event and a stored one may overtake each other: the end is of the same range.
+    // An ephemeral event and a stored one may overtake each other, so the end marker is in the same
+    // range.
     let end = if kind == EPHEMERAL_WRAP { 21_060 } else { 1 };
     let end = stage.publish(Draft::new(end, &random_hex()))?;
     recipient.expect_live("live", &event)?;

@@ -58,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// Says what EOSE should say after each of these requests.
+/// Checks the hint of EOSE after each of these requests.
 fn hints(context: &Context, is_required: bool) -> Check {
     let mut stage = context.stage()?;
     for age in [40, 30, 20, 20] {
@@ -119,7 +119,8 @@ fn hints(context: &Context, is_required: bool) -> Check {
     Ok(())
 }
 
-/// Twenty more than the default limit, the last of them of one second, and one that is older.
+/// Twenty events more than the default limit, the last of them in one second, and one that is
+/// older.
 fn whole_second(context: &Context) -> Check {
     let limit = context.limit("default_limit")?;
     if limit > 1_000 {

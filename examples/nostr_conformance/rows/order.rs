@@ -1,4 +1,4 @@
-//! The order of what is stored, and `limit`.
+//! The order of stored events, and `limit`.
 
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn aged(stage: &mut Stage<'_>, ages: &[u64]) -> Result<Vec<Event>, String> {
     ages.iter().map(|&age| stage.note(age)).collect()
 }
 
-/// Events of one second, published by descending id: their order of arrival is the wrong one.
+/// Events of one second, published by descending id, so that their order of arrival is wrong.
 fn tied(stage: &mut Stage<'_>, count: usize, age: u64) -> Result<Vec<Event>, String> {
     let drafts = (0..count).map(|_| Draft::new(1, &random_hex()).at(stage.ago(age)));
     let mut events: Vec<Event> = drafts.map(|draft| stage.sign(draft)).collect();

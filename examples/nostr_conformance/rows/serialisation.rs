@@ -1,4 +1,4 @@
-//! How an event is hashed, and how it comes back.
+//! How an event is hashed and returned.
 
 use serde_json::{Value, json};
 
@@ -100,8 +100,8 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// Events with each of these, and with all of them, are taken and come back as they were, stored
-/// and live.
+/// Events with each of these texts, and with all of them, are accepted and returned unchanged,
+/// stored and live.
 fn survives(context: &Context, texts: &[&str]) -> Check {
     let mut stage = context.stage()?;
     let mine = stage.mine(json!({}));
@@ -110,7 +110,7 @@ fn survives(context: &Context, texts: &[&str]) -> Check {
     let texts = texts.iter().copied().chain([all.as_str()]);
     for (number, text) in texts.enumerate() {
         let twice = format!("{text}{text}");
-        // The number makes each of them another event.
+        // The number makes each of them a different event.
         let draft = Draft::new(1, &format!("a{text}b"))
             .tag(&["number", &number.to_string()])
             .tag(&["alt", &twice, text])
@@ -141,7 +141,7 @@ fn escaped_on_the_wire(context: &Context) -> Check {
     Ok(())
 }
 
-/// Publishes an event that must be taken.
+/// Publishes an event that must be accepted.
 fn send(client: &mut crate::client::Client, fields: &Fields, between: &str) -> Result<(), String> {
     client.send_text(&format!("[\"EVENT\",{between}{}]", fields.text(between)))?;
     let receipt = client.receipt(fields.id())?;

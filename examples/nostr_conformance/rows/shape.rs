@@ -1,4 +1,4 @@
-//! Events of a wrong shape: those that have an id are answered OK false.
+//! Malformed events: those with an id are answered OK false.
 
 use super::{EVENTS, TO_CLIENT};
 use crate::context::{Context, Stage};
@@ -141,7 +141,7 @@ fn created_at(stage: &Stage<'_>, time: &str) -> Fields {
     Fields::signed(&stage.key, time, "1", "[]", "\"\"")
 }
 
-/// What spoils a string of hex digits.
+/// Flaws of a string of hex digits.
 const HEX_FLAWS: [fn(&str) -> String; 5] = [
     |right| format!("\"A{}\"", &right[1..]),
     |right| format!("\"{}\"", &right[1..]),
@@ -150,7 +150,7 @@ const HEX_FLAWS: [fn(&str) -> String; 5] = [
     |_| "\"\"".to_owned(),
 ];
 
-/// A right event but for one field.
+/// A valid event except for one field.
 fn spoiled(context: &Context, name: &str, flaws: &[fn(&str) -> String]) -> Check {
     let mut stage = context.stage()?;
     for flaw in flaws {
@@ -163,7 +163,7 @@ fn spoiled(context: &Context, name: &str, flaws: &[fn(&str) -> String]) -> Check
     Ok(())
 }
 
-/// Events with a wrong part, of which id and signature are right.
+/// Events with an invalid part, but with the right id and signature for it.
 fn signed(context: &Context, event: fn(&Stage<'_>, &str) -> Fields, wrong: &[&str]) -> Check {
     let mut stage = context.stage()?;
     for part in wrong {

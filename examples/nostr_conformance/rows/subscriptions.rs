@@ -206,7 +206,7 @@ fn live_times(context: &Context) -> Check {
 }
 
 fn live_ignores_limit(context: &Context) -> Check {
-    // What limit 0 means is not said by the NIP.
+    // The NIP does not say what limit 0 means.
     let limits: &[usize] = if context.target.nips_only {
         &[1]
     } else {

@@ -1,5 +1,4 @@
-//! A relay that does what the suite says passes it, and one that is wrong in one thing is found out
-//! by the row that says so.
+//! A correct relay passes the suite, and each fault is found by the row that states its rule.
 
 mod stand_in;
 
@@ -24,7 +23,7 @@ fn context(stand_in: &StandIn, deadline: Duration) -> Context {
     }
 }
 
-/// What comes of each row whose name begins so.
+/// The result of each row whose name begins with the prefix.
 fn results(fault: Fault, prefix: &str, deadline: Duration) -> Vec<(&'static str, Verdict)> {
     let stand_in = StandIn::start(fault);
     let context = context(&stand_in, deadline);

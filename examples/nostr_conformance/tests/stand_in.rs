@@ -1,5 +1,5 @@
-//! A relay of a few lines: all that was published is a log, and whatever is asked is looked up in
-//! it. It does NIP-01 and, if a test wants that, one thing wrong.
+//! A relay of a few lines: published events form a log, and queries search it. It implements NIP-01
+//! and, if a test wants that, one fault.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        // The acceptor looks once it has a connection.
+        // The acceptor checks the flag once it has a connection.
         let woken = TcpStream::connect(self.address);
         if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
             let _ = acceptor.join();
@@ -107,9 +107,9 @@ struct Connection {
     socket: WebSocket<TcpStream>,
     log: Log,
     fault: Fault,
-    /// The filters of a subscription, and how many events it had since.
+    /// The filters of a subscription, and the number of events it got since.
     subs: BTreeMap<String, (Vec<Value>, u64)>,
-    /// Up to here the log was looked at for subscriptions.
+    /// Events of the log up to here were offered to subscriptions.
     sent: usize,
 }
 
@@ -212,7 +212,7 @@ impl Connection {
         self.say(&json!(["EVENT", sub, event]))
     }
 
-    /// Sends what was published since.
+    /// Sends the events published since the last call.
     fn deliver(&mut self) -> Option<()> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let events = log[self.sent..].to_vec();
@@ -241,7 +241,7 @@ impl Connection {
     }
 }
 
-/// What is stored and matches, in the order of NIP-01.
+/// The stored events that match, in the order of NIP-01.
 fn found(log: &[Value], filters: &[Value], fault: Fault) -> Vec<Value> {
     let mut stored: Vec<&Value> = stored(log, fault);
     let id = |event: &Value| event["id"].to_string();
@@ -263,7 +263,7 @@ fn found(log: &[Value], filters: &[Value], fault: Fault) -> Vec<Value> {
     taken.map(|(event, _)| event.clone()).collect()
 }
 
-/// Without ephemeral events and versions that were replaced.
+/// Without ephemeral events and replaced versions.
 fn stored(log: &[Value], fault: Fault) -> Vec<&Value> {
     let mut regular = Vec::new();
     let mut latest: BTreeMap<String, &Value> = BTreeMap::new();

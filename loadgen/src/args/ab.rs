@@ -1,4 +1,4 @@
-//! `loadgen ab`, as it is typed.
+//! The options of `loadgen ab`, as typed.
 
 use super::parse::parse_pairs;
 use super::{Args, URL_DEFAULT};
@@ -6,47 +6,47 @@ use crate::error::PlanError;
 use crate::output::Forms;
 use crate::plan::{Pairs, Work};
 
-/// Two servers under the same load, in pairs of runs whose order changes
+/// Compares two servers under the same load, in pairs of runs in random order
 ///
-/// Takes the options of a single run. Whatever slows the machine slows both servers, and only what
-/// is left is judged: B is better, the same, worse, or that is undecided. Of comparisons of a
-/// server with itself, at most 5 % say worse.
+/// Takes the options of a single run. Anything that slows the machine slows both servers, so only
+/// the remaining difference is judged: B is better, the same, worse or undecided. If a server is
+/// compared with itself, at most 5 % of the comparisons say worse.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Ab {
-    /// The server that is compared with
+    /// The server to compare with
     #[arg(value_name = "URL_A")]
     pub a: String,
 
-    /// The server that is judged
+    /// The server to judge
     #[arg(value_name = "URL_B")]
     pub b: String,
 
-    /// Pairs of runs; 5 find a difference of half, 10 one of a fifth
+    /// Pairs of runs; 5 pairs find a difference of one half, 10 a difference of one fifth
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_pairs)]
     pub pairs: u32,
 
-    /// The metrics of B, where --metrics-url has those of A
+    /// The metrics of B; --metrics-url has those of A
     #[arg(long, value_name = "URL", requires = "metrics_url")]
     pub metrics_url_b: Option<String>,
 
-    /// What to run.
+    /// The options of each run.
     #[command(flatten)]
     pub run: Args,
 
-    /// How to tell what it came to: as text, JSON or Markdown.
+    /// Output as text, JSON or Markdown.
     #[command(flatten)]
     pub forms: Forms,
 
-    /// Show the runs on a terminal as one line, not as a live view of the whole window
+    /// Show the runs as one line on a terminal, not as a full-window live view
     #[arg(long)]
     pub no_live: bool,
 }
 
 impl Ab {
-    /// Checks what the single options cannot see.
+    /// Checks rules that involve several options.
     ///
     /// # Errors
-    /// The first thing that does not fit, in words for the person who typed it.
+    /// The first option that does not fit, worded for the person who typed it.
     pub fn plan(&self) -> Result<Pairs, PlanError> {
         let run = &self.run;
         for (option, is_given) in [
@@ -58,7 +58,7 @@ impl Ab {
             ("--handshakes", run.handshakes.is_some()),
         ] {
             if is_given {
-                return Err(PlanError::new(format!("ab knows no {option}")));
+                return Err(PlanError::new(format!("ab does not support {option}")));
             }
         }
         let plan = |url: &str, metrics_url: &Option<String>| {
@@ -79,7 +79,7 @@ impl Ab {
         match pairs.a.work {
             Work::Relay(relay) if relay.publishers > 0 => Ok(pairs),
             _ => Err(PlanError::new(
-                "ab needs --publishers, or there is nothing to compare",
+                "ab needs publishers: without messages it has nothing to compare",
             )),
         }
     }

@@ -15,7 +15,7 @@ const KEYS_MAX: u32 = 1_000_000;
 const AUTHORS_DEFAULT: u32 = 20;
 const EVENTS_DEFAULT: u32 = 100_000;
 const SUBSCRIPTIONS_MAX: u32 = 10_000;
-/// JSON of an event with an empty content, and the largest that fits a message with its head.
+/// JSON bytes of an event: with an empty content, and the most that fits a message with its head.
 const EVENT_BYTES: RangeInclusive<usize> = 500..=100_000;
 
 impl Args {
@@ -27,13 +27,13 @@ impl Args {
         let is_fanout = subscriptions > 0;
         if let Some(option) = self.not_of_nostr(is_fanout) {
             let scenario = self.scenario.name();
-            let told = format!("--scenario {scenario} knows no {option}");
+            let told = format!("--scenario {scenario} does not support {option}");
             return Err(PlanError::new(told));
         }
         let is_closed = self.rate.or(preset.rate) == Some(Rate::Max);
         if self.events.is_some() && !is_closed {
             return Err(PlanError::new(
-                "--events needs --rate max: at a rate it is known how many there are",
+                "--events needs --rate max: a fixed rate already decides their number",
             ));
         }
         let nostr = Nostr {
@@ -58,7 +58,7 @@ impl Args {
         Ok(Some(nostr))
     }
 
-    /// An option that was given and that the scenario has nothing for.
+    /// An option that was given but has no effect in this scenario.
     fn not_of_nostr(&self, is_fanout: bool) -> Option<&'static str> {
         let given = [
             (
@@ -98,7 +98,7 @@ impl Args {
         }
     }
 
-    /// The bytes that a message may have.
+    /// The allowed sizes of a message in bytes.
     pub(super) fn sizes(form: Form, preset: &Preset) -> RangeInclusive<usize> {
         match preset.nostr {
             Some(_) => EVENT_BYTES,

@@ -1,11 +1,11 @@
-//! Values of single options.
+//! Parsers for the values of single options.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::stats::RUNS_MIN;
 
-/// `--rate` as it was typed.
+/// The value of `--rate`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
     /// Messages a second.
@@ -16,7 +16,7 @@ pub enum Rate {
     Max,
 }
 
-/// So many of the clients.
+/// A number or a share of the clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Quota {
     /// This number.
@@ -26,7 +26,7 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// Of so many clients; a share is rounded, and at least one where it is not 0.
+    /// Resolves it for this many clients. A share is rounded, to at least one unless it is 0.
     pub(super) fn of(self, clients: u32) -> u32 {
         match self {
             Self::Count(count) => count,
@@ -38,21 +38,21 @@ impl Quota {
     }
 }
 
-/// `--rate-steps` as it was typed, resolved.
+/// `--rate-steps`, resolved to a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps(pub Vec<f64>);
 
-/// `--source-ips` as it was typed, resolved.
+/// `--source-ips`, resolved to a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceIps(pub Vec<IpAddr>);
 
-/// Steps and addresses of one option, at most.
+/// The most steps or addresses that one option may list.
 const LISTED_MAX: usize = 4096;
 
-/// Of pairs of runs: more of them would take weeks.
+/// More pairs of runs than this would take weeks.
 const PAIRS_MAX: usize = 1000;
 
-/// Longest time that an option may say: keeps all sums of nanoseconds far from overflow.
+/// The longest time that an option accepts: it keeps all sums of nanoseconds far from overflow.
 const DURATION_SECONDS_MAX: f64 = 30.0 * 86_400.0;
 
 /// `10s`, `500ms`, `1.5m`, `1h`, or a bare number of milliseconds.
@@ -100,7 +100,7 @@ pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
 pub(super) fn parse_per_second(text: &str) -> Result<f64, String> {
     match parse_rate(text.strip_suffix("/s").unwrap_or(text))? {
         Rate::PerSecond(rate) => Ok(rate),
-        Rate::Each(_) | Rate::Max => Err("expected so many a second: 100/s".to_owned()),
+        Rate::Each(_) | Rate::Max => Err("expected a number per second: 100/s".to_owned()),
     }
 }
 
@@ -125,7 +125,7 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// As many pairs of runs as it takes to decide anything, or more.
+/// At least as many pairs of runs as a verdict needs.
 pub(super) fn parse_pairs(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(pairs) if (RUNS_MIN..=PAIRS_MAX).contains(&(pairs as usize)) => Ok(pairs),
@@ -138,7 +138,7 @@ pub(super) fn parse_steps(text: &str) -> Result<Steps, String> {
     let rate = |text: &str| match parse_rate(text.trim()) {
         Ok(Rate::PerSecond(rate)) => Ok(rate),
         _ => Err(format!(
-            "`{text}` is no rate; expected 1000,2000 or 1000..16000*2"
+            "invalid rate `{text}`; expected 1000,2000 or 1000..16000*2"
         )),
     };
     let Some((from, rest)) = text.split_once("..") else {
@@ -154,7 +154,7 @@ pub(super) fn parse_steps(text: &str) -> Result<Steps, String> {
     let (first, last, by) = (rate(from)?, rate(&rest[..sign])?, rate(&rest[sign + 1..])?);
     let is_factor = rest[sign..].starts_with('*');
     if last < first || is_factor && by <= 1.0 {
-        return Err("the rates must rise".to_owned());
+        return Err("the rates must ascend".to_owned());
     }
     let mut rates = vec![first];
     while let Some(next) = rates
@@ -172,7 +172,7 @@ pub(super) fn parse_steps(text: &str) -> Result<Steps, String> {
 
 /// Addresses separated by commas; `127.0.0.2-127.0.0.9` for neighbours.
 pub(super) fn parse_source_ips(text: &str) -> Result<SourceIps, String> {
-    let bad = |what: &str| format!("`{what}` is no address; expected 127.0.0.2-127.0.0.9");
+    let bad = |what: &str| format!("invalid address `{what}`; expected 127.0.0.2-127.0.0.9");
     let mut all = Vec::new();
     for part in text.split(',') {
         let Some((from, until)) = part.split_once('-') else {
@@ -186,7 +186,7 @@ pub(super) fn parse_source_ips(text: &str) -> Result<SourceIps, String> {
         );
         if from > until || (until - from) as usize >= LISTED_MAX {
             return Err(format!(
-                "`{part}`: expected up to {LISTED_MAX} rising addresses"
+                "`{part}`: expected up to {LISTED_MAX} ascending addresses"
             ));
         }
         all.extend((from..=until).map(|bits| IpAddr::V4(Ipv4Addr::from(bits))));

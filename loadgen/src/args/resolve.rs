@@ -1,4 +1,4 @@
-//! From the command line to a checked plan.
+//! Resolves the command line to a checked plan.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,16 +19,16 @@ const SIZE_DEFAULT: usize = 512;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const WINDOW_DEFAULT: u32 = 64;
 const CONCURRENCY_DEFAULT: u32 = 64;
-/// Of the clients, with `--churn`.
+/// Default with `--churn`.
 const CHURNING_DEFAULT: Quota = Quota::Share(0.2);
-/// Of the clients, with `--storm-every`.
+/// Default with `--storm-every`.
 const STORM_DEFAULT: Quota = Quota::Share(0.95);
-/// What a run of `--handshakes` is called, whatever scenario it takes its path from.
+/// Scenario name of a `--handshakes` run, no matter which scenario gave the path.
 const HANDSHAKES: &str = "handshakes";
 const CLIENTS_MAX: u32 = 1_000_000;
 const THREADS_MAX: u32 = 256;
-/// A receiver keeps four bytes for each publisher: 15,000 clients that all published would want
-/// a gigabyte.
+/// A receiver keeps four bytes per publisher, so 15,000 clients that all publish would need a
+/// gigabyte.
 const PUBLISHERS_DEFAULT_MAX: u32 = 1000;
 
 /// Clients by kind.
@@ -41,10 +41,10 @@ struct Crowd {
 }
 
 impl Args {
-    /// Checks what the single options cannot see, and resolves defaults that depend on others.
+    /// Checks rules that involve several options, and resolves defaults that depend on others.
     ///
     /// # Errors
-    /// The first thing that does not fit, in words for the person who typed it.
+    /// The first option that does not fit, worded for the person who typed it.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         let preset = self.scenario.preset();
         let form = self.form(&preset)?;
@@ -104,7 +104,7 @@ impl Args {
         match (payload, self.text, self.binary) {
             _ if preset.nostr.is_some() => Ok(Form::Text),
             (Payload::Json, _, true) if asked.is_some() => Err(PlanError::new(
-                "--payload json is text: it does not go with --binary",
+                "--payload json is text: it conflicts with --binary",
             )),
             (Payload::Json, _, false) => Ok(Form::Json),
             (Payload::Pattern, true, _) => Ok(Form::Text),
@@ -197,12 +197,12 @@ impl Args {
             ));
         }
         if relay.expect == Expect::Own && relay.rooms > 1 {
-            return Err(PlanError::new("--expect self knows no --rooms"));
+            return Err(PlanError::new("--expect self does not support --rooms"));
         }
         Ok(Work::Relay(relay))
     }
 
-    /// How many clients there are, and of which kinds.
+    /// Number of clients of each kind.
     fn crowd(&self, preset: &Preset) -> Result<Crowd, PlanError> {
         let clients = self.clients.or(preset.clients).unwrap_or(CLIENTS_DEFAULT);
         within("--clients", clients.into(), 1, CLIENTS_MAX.into())?;
@@ -232,7 +232,7 @@ impl Args {
         Ok(crowd)
     }
 
-    /// When clients are replaced: as it was asked for, or else as the scenario has it.
+    /// When clients are replaced: as the options say, or else as the scenario does.
     fn churn(&self, preset: &Preset) -> Result<Option<Churn>, PlanError> {
         let churn = |per_second, every| match (per_second, every) {
             (Some(per_second), _) => Some(Churn::Steady { per_second }),
@@ -262,20 +262,22 @@ impl Args {
         }
     }
 
-    /// Somebody must tell a publisher that its messages arrived.
+    /// In a closed loop some client must report to the publisher that its messages arrived.
     fn check_closed_loop(&self, relay: &Relay) -> Result<(), PlanError> {
         if !matches!(relay.pace, Pace::Closed { .. }) {
             return Ok(());
         }
         if self.rate_steps.is_some() || self.find_max.is_some() {
-            return Err(PlanError::new("--rate max has no rate to walk over"));
+            return Err(PlanError::new(
+                "--rate max conflicts with a walk over rates",
+            ));
         }
         if !relay.ramp.is_zero() {
-            return Err(PlanError::new("--rate max has no rate to ramp up"));
+            return Err(PlanError::new("--rate max conflicts with --ramp"));
         }
         let threads = self.threads.clamp(1, relay.clients);
         match relay.expect {
-            // It goes on with answers, whoever gets the events.
+            // A Nostr publisher is paced by OK answers, no matter who gets the events.
             _ if relay.nostr.is_some() => Ok(()),
             Expect::Nobody => Err(PlanError::new(
                 "--rate max needs messages that come back: not --expect nobody",
@@ -307,7 +309,9 @@ impl Args {
             return Err(PlanError::new("--push-path must be a path: /api/push"));
         }
         if !self.push_key.as_deref().is_none_or(is_plain) {
-            return Err(PlanError::new("--push-key has a character that no key has"));
+            return Err(PlanError::new(
+                "--push-key contains a character that a key must not have",
+            ));
         }
         Ok(Some(Push {
             path: self.push_path.clone(),
@@ -366,7 +370,7 @@ fn baseline(file: &Path) -> Result<Box<RelayReport>, PlanError> {
     let json = std::fs::read(file).map_err(|error| bad(error.to_string()))?;
     match Report::read(&json).map_err(bad)? {
         Report::Relay(report) => Ok(report),
-        Report::Handshakes(_) => Err(bad("that is a report of handshakes".to_owned())),
+        Report::Handshakes(_) => Err(bad("it is a report of handshakes".to_owned())),
     }
 }
 

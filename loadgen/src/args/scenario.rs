@@ -1,4 +1,4 @@
-//! Loads that have a name. Each is nothing but other defaults of the same options.
+//! Named loads. A scenario only changes the defaults of other options.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::{Payload, Rate};
 use crate::plan::Expect;
 
-/// JSON of a Nostr event that somebody wrote by hand, with its id and signature.
+/// JSON of a hand-written Nostr event, with its id and signature.
 const EVENT_BYTES: usize = 600;
 
 /// `--scenario`.
@@ -26,22 +26,22 @@ pub enum Scenario {
     Push,
     /// 1,000 connections that are held and say nothing.
     Idle,
-    /// 950 of 1,000 connections break at once every 2 seconds, and come back at once.
+    /// 950 of 1,000 connections break at once every 2 seconds and reconnect at once.
     Storm,
     /// A broadcast while 100 connections a second are replaced.
     Churn,
-    /// Nostr events of 4 publishers to 50 clients, each where its filter says.
+    /// Nostr events of 4 publishers to 50 clients; each client's filters decide which it gets.
     NostrFanout,
-    /// 50 clients who each send a Nostr event and wait for its OK before the next.
+    /// 50 clients that each send a Nostr event and wait for its OK before the next.
     NostrPublish,
-    /// 10 speakers who each send 8 KiB of sound 12 times a second to all others.
+    /// 10 speakers that each send 8 KiB of sound 12 times a second to all others.
     Audio,
 }
 
-/// The defaults of a scenario; `None` leaves the general one.
+/// The defaults of a scenario; `None` keeps the general default.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Preset {
-    /// In place of the path that a URL does not have.
+    /// Used if the URL has no path.
     pub(super) path: Option<&'static str>,
     pub(super) clients: Option<u32>,
     pub(super) publishers: Option<u32>,
@@ -54,13 +54,13 @@ pub(super) struct Preset {
     pub(super) churn: Option<f64>,
     pub(super) storm_every: Option<Duration>,
     pub(super) push: bool,
-    /// Nostr events: with these subscriptions of each client, or 0 where the clients publish.
+    /// A Nostr load with this many subscriptions per client; 0 if the clients publish.
     pub(super) nostr: Option<u32>,
     pub(super) window: Option<u32>,
 }
 
 impl Preset {
-    /// Of Nostr events, with so many subscriptions of each client.
+    /// A Nostr load with this many subscriptions per client.
     fn nostr(subscriptions: u32) -> Self {
         Self {
             size: Some(EVENT_BYTES),
@@ -72,7 +72,7 @@ impl Preset {
 }
 
 impl Scenario {
-    /// As it is typed and reported.
+    /// The name that is typed and reported.
     pub(super) fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())

@@ -1,20 +1,20 @@
-//! How the run went: who left, what stood still, what could not be done.
+//! The course of the run: who disconnected, what stalled, and limits of the generator itself.
 
 use std::io::ErrorKind;
 
 use super::evidence::{Evidence, finding, moment, named};
 use crate::client::{Cause, End};
 use crate::histogram;
-use crate::outcome::{ClientOutcome, Deserted};
 use crate::plan::Role;
 use crate::report::{Culprit, Distribution, Finding, FindingKind};
+use crate::thread_result::{ClientOutcome, Deserted};
 use crate::units::{grouped, time};
 
-/// Messages that are sent for so long with nothing arriving are a stall.
+/// Sending for this long without any delivery is a stall.
 const STALL_NS_MIN: u64 = 1_000_000_000;
-/// The generator is told to have been held up if it did something so late.
+/// The generator is reported as held up if it was late by this much.
 const HELD_UP_NS_MIN: u64 = 20_000_000;
-/// A Close that says "policy violation" (RFC 6455 §7.4.1).
+/// The Close code "policy violation" (RFC 6455 §7.4.1).
 const POLICY: u16 = 1008;
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -30,7 +30,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found
 }
 
-/// The connections that should have lasted and did not, the first one that ended first.
+/// The connections that ended although they should have lasted, the earliest end first.
 fn ends<'a>(evidence: &'a Evidence<'_>) -> Vec<(&'a ClientOutcome, &'a End)> {
     let lasting = evidence
         .clients
@@ -56,8 +56,8 @@ fn gone(evidence: &Evidence<'_>) -> Option<Finding> {
     let Deserted { at_ns, sent, probe } = deserted;
     let at_ms = evidence.at_ms(last.at_ns.min(*at_ns));
     let now = match probe {
-        Ok(()) => "it takes connections again",
-        Err(ErrorKind::ConnectionRefused) => "nobody listens there any more",
+        Ok(()) => "it accepts connections again",
+        Err(ErrorKind::ConnectionRefused) => "nothing listens there any more",
         Err(_) => "it does not answer a new connection",
     };
     let who = match evidence.readers().all(|client| client.end.is_some()) {
@@ -75,7 +75,7 @@ fn gone(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// What those ends come to that `is_of` picks, as `N of M clients, first at 1.2s: reason`.
+/// A summary of the ends that `is_of` selects: `N of M clients, first at 1.2s: reason`.
 fn told(
     evidence: &Evidence<'_>,
     kind: FindingKind,
@@ -105,7 +105,7 @@ fn protocol(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 fn denied(evidence: &Evidence<'_>) -> Option<Finding> {
-    let what = "the relay may not let the clients in (a key, a token, a limit?): it closed";
+    let what = "the relay may not admit the clients (a key, a token, a limit?): it closed";
     told(evidence, FindingKind::AccessDenied, what, is_denial)
 }
 
@@ -138,8 +138,10 @@ fn stalled(evidence: &Evidence<'_>) -> Option<Finding> {
     let at_ms = evidence.at_ms(silence.from_ns);
     let (from, length) = (moment(at_ms), time(length_ns as f64));
     let text = match silence.is_over {
-        true => format!("nothing arrived for {length}, from {from} on, though messages were sent"),
-        false => format!("nothing arrived any more from {from} on, though messages were sent"),
+        true => {
+            format!("nothing arrived for {length}, from {from} on, although messages were sent")
+        }
+        false => format!("nothing arrived after {from}, although messages were sent"),
     };
     Some(Finding {
         at_ms: Some(at_ms),
@@ -162,7 +164,7 @@ fn held_back(evidence: &Evidence<'_>) -> Option<Finding> {
         .map(|client| client.index)
         .collect();
     let text = format!(
-        "the relay takes nothing more from {}: {} messages were held back",
+        "the relay no longer reads from {}: {} messages were held back",
         named("client", &blocked),
         grouped(held)
     );
@@ -176,13 +178,12 @@ fn churn_missed(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let [due, skipped, failed] = [churn.due, churn.skipped, churn.failed].map(grouped);
     let text = format!(
-        "of {due} replacements {skipped} were skipped, since the connection was not up again yet, \
-         and {failed} connections failed"
+        "of {due} replacements {skipped} were skipped because the connection was not open again yet, and {failed} connections failed"
     );
     Some(finding(FindingKind::ChurnMissed, Culprit::Relay, text))
 }
 
-/// Values that the generator's own bounds have cut off.
+/// Values that exceeded the generator's own bounds.
 fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     let report = evidence.report;
     let over = |of: &Distribution| of.histogram().map_or(0, |all| histogram::clamped(&all));
@@ -205,8 +206,7 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     match gaps.sum::<u64>() {
         0 => {}
         count => cut.push(format!(
-            "{} gaps in the numbering were forgotten: what came late into them counts as repeated \
-             and not as reordered",
+            "{} gaps in the numbering were forgotten: late messages in them count as repeated, not as reordered",
             grouped(count)
         )),
     }
@@ -219,13 +219,14 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
         ));
     }
     if evidence.is_timeline_full {
-        cut.push("the timeline ends after a day".to_owned());
+        cut.push("the timeline is limited to a day".to_owned());
     }
-    let text = format!("bounds of the generator: {}", cut.join("; "));
+    let text = format!("limits of the generator: {}", cut.join("; "));
     (!cut.is_empty()).then(|| finding(FindingKind::Clamped, Culprit::Generator, text))
 }
 
-/// The generator itself stood still, or so much was done on its cores that it may as well have.
+/// The generator itself stopped, or other work took so much of its cores that the effect is the
+/// same.
 pub(super) fn held_up(evidence: &Evidence<'_>) -> Option<Finding> {
     let report = evidence.report;
     let late_ns = report.lateness_ns.quantiles.max;

@@ -1,33 +1,32 @@
-//! The evidence for findings: who read, who published, who heard whom.
+//! The evidence for findings: who read, who published, and who received whose messages.
 
-use crate::outcome::{ClientOutcome, Course};
 use crate::plan::{Expect, Relay, Role};
 use crate::report::{Culprit, Finding, FindingKind, RelayReport};
+use crate::thread_result::{ClientOutcome, Course};
 use crate::units::time;
 
-/// Of several clients so many are named.
+/// At most this many clients are named one by one.
 const NAMED_MAX: usize = 8;
 
-/// A run that is over.
+/// A finished run.
 pub(crate) struct Evidence<'a> {
     pub(crate) relay: &'a Relay,
     pub(crate) clients: &'a [ClientOutcome],
     pub(crate) course: &'a Course,
-    /// With all counts.
     pub(crate) report: &'a RelayReport,
-    /// The timeline has no room for all that was measured.
+    /// The timeline was too short for the whole measured time.
     pub(crate) is_timeline_full: bool,
-    /// How often somebody has set the system's clock.
+    /// How often the system's clock was set.
     pub(crate) clock_steps: u64,
     /// Deliveries whose receive time was clamped because of that.
     pub(crate) clamped: u64,
 }
 
-/// A publisher that sent something.
+/// A publisher that sent at least one message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Publisher {
     pub(super) number: u32,
-    /// Of its connection.
+    /// Index of its connection.
     pub(super) index: u32,
     pub(super) sent: u64,
     pub(super) is_open: bool,
@@ -53,7 +52,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// One more than the last of this publisher's messages that came to `client`.
+    /// One more than the number of this publisher's last message that came to `client`.
     pub(super) fn heard(&self, client: &ClientOutcome, publisher: u32) -> u64 {
         let rooms = self.relay.rooms_apart();
         let is_here = self.relay.room_of(publisher) == client.room;
@@ -61,7 +60,7 @@ impl Evidence<'_> {
         heard.filter(|_| is_here).copied().map_or(0, u64::from)
     }
 
-    /// Whether messages of this publisher should come to `client`.
+    /// Whether messages of this publisher should reach `client`.
     pub(super) fn should_hear(&self, client: &ClientOutcome, publisher: &Publisher) -> bool {
         self.relay.room_of(publisher.number) == client.room
             && match self.relay.expect {
@@ -71,7 +70,7 @@ impl Evidence<'_> {
             }
     }
 
-    /// Milliseconds after the begin of the measurement.
+    /// Milliseconds after the start of the measurement.
     pub(super) fn at_ms(&self, at_ns: u64) -> f64 {
         (at_ns as f64 - self.course.measure_ns as f64) / 1e6
     }
@@ -87,7 +86,7 @@ pub(super) fn finding(kind: FindingKind, culprit: Culprit, text: String) -> Find
     }
 }
 
-/// A time of the run for people.
+/// A time of the run, formatted for people.
 pub(super) fn moment(at_ms: f64) -> String {
     match at_ms < 0.0 {
         true => format!("{} before the measurement", time(-at_ms * 1e6)),

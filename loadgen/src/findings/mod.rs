@@ -1,7 +1,7 @@
-//! Explains what was counted: how the run went, and which pattern the counts have.
+//! Explains the counts: the course of the run, and the pattern of the faults.
 //!
-//! Nothing in here counts anything. A finding is told where it is sure: one that needs a guess
-//! about the relay is worded as one.
+//! Nothing in this module counts. A finding is reported if it is certain; one that needs a guess
+//! about the relay is worded as a guess.
 
 mod course;
 mod evidence;
@@ -11,10 +11,10 @@ pub(crate) use evidence::Evidence;
 
 use crate::report::Finding;
 
-/// All that there is to say, the most important first.
+/// All findings, the most important first.
 pub(crate) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = course::findings(evidence);
-    // Who hears whom depends on what was asked for, and not on rooms.
+    // For Nostr the filters decide who gets a message, not the rooms.
     if evidence.relay.nostr.is_none() {
         found.extend(patterns::findings(evidence));
     }

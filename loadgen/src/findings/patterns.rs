@@ -1,31 +1,31 @@
-//! Patterns of who heard whom.
+//! Patterns in who received whose messages.
 
 use std::collections::BTreeMap;
 
 use super::evidence::{Evidence, Publisher, finding, moment, named};
-use crate::outcome::ClientOutcome;
 use crate::plan::{Expect, Pace};
 use crate::report::{Culprit, Deliveries, Finding, FindingKind};
+use crate::thread_result::ClientOutcome;
 use crate::units::{grouped, time};
 
-/// Who lacks fewer messages than this at the end has lost some, and is not silent.
+/// A client that lacks fewer messages than this at the end has lost some, but is not silent.
 const TAIL_MIN: u64 = 3;
-/// While the others get something, a client that gets nothing for so long is silent.
+/// A client that gets nothing for this long, while the others do, is silent.
 const SILENT_NS_MIN: u64 = 250_000_000;
-/// Deliveries come in batches if there are so many in one on average, …
+/// Deliveries are batched if a batch has this many on average, …
 const BATCH_MIN: f64 = 4.0;
-/// … so many batches for each client, …
+/// … each client got at least this many batches, …
 const BATCHES_MIN: u64 = 4;
-/// … so long a pause between two of them on average, …
+/// … the pauses between them are this long on average, …
 const BATCH_PAUSE_NS_MIN: f64 = 20e6;
-/// … pauses for so much of the time, …
+/// … the pauses take up this share of the time, …
 const BATCH_PAUSES_SHARE_MIN: f64 = 0.5;
-/// … and no delivery takes longer than so many pauses: else it waited for something else.
+/// … and no delivery takes longer than this many pauses; otherwise it waited for something else.
 const BATCH_PAUSES_MAX: f64 = 3.0;
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    // Where all is right there is nothing to explain, and many clients need not be compared.
+    // A run without faults needs no explanation, and comparing many clients is expensive.
     if evidence.report.wrong_deliveries() > 0 {
         let who = Who::of(evidence);
         match nothing_came(evidence) {
@@ -41,15 +41,15 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found
 }
 
-/// Who heard whom, in short.
+/// A summary of who received whose messages.
 struct Who {
-    /// Publishers that read, and whose connection lasted.
+    /// Publishers that read and stayed connected.
     publishers: u64,
-    /// Of these: they heard themselves.
+    /// Of these: they received their own messages.
     heard_own: u64,
-    /// Some client heard another one.
+    /// Some client received messages of another one.
     heard_others: bool,
-    /// Some client should hear another one.
+    /// Some client should receive messages of another one.
     has_others: bool,
 }
 
@@ -94,20 +94,19 @@ fn nothing_came(evidence: &Evidence<'_>) -> Option<Finding> {
         _ => ", only messages of others",
     };
     let text = format!(
-        "{} messages were sent and none came back to {clients} clients{foreign}: another path, or \
-         a server that says nothing back (--expect nobody)",
+        "{} messages were sent and none came back to {clients} clients{foreign}: perhaps another path, or a server that does not answer (--expect nobody)",
         grouped(sent)
     );
     Some(finding(FindingKind::NothingCame, Culprit::Options, text))
 }
 
-/// Whether publishers get their own messages, and whether they should.
+/// Whether publishers get their own messages, compared with whether they should.
 fn echo(evidence: &Evidence<'_>, who: &Who) -> Option<Finding> {
     let echoed: u64 = evidence.readers().map(|client| client.echoed).sum();
     let (kind, text) = match evidence.relay.expect {
         Expect::All if who.publishers > 0 && who.heard_own == 0 && who.heard_others => (
             FindingKind::NoEcho,
-            "publishers do not get their own messages: --no-echo expects that".to_owned(),
+            "publishers do not get their own messages: that is --no-echo".to_owned(),
         ),
         Expect::All | Expect::Others
             if who.has_others
@@ -117,7 +116,7 @@ fn echo(evidence: &Evidence<'_>, who: &Who) -> Option<Finding> {
         {
             (
                 FindingKind::OnlyEcho,
-                "only its publisher gets a message: --expect self expects that".to_owned(),
+                "only its publisher gets a message: that is --expect self".to_owned(),
             )
         }
         Expect::Others if echoed > 0 => (
@@ -132,7 +131,7 @@ fn echo(evidence: &Evidence<'_>, who: &Who) -> Option<Finding> {
     Some(finding(kind, Culprit::Options, text))
 }
 
-/// Groups of clients that hear other publishers than those of the other groups.
+/// Groups of clients that only receive messages of their own group.
 fn split(evidence: &Evidence<'_>) -> Option<Finding> {
     let publishers: Vec<_> = evidence.publishers().collect();
     let mut groups: BTreeMap<(u32, Vec<bool>), Vec<u32>> = BTreeMap::new();
@@ -160,14 +159,13 @@ fn split(evidence: &Evidence<'_>) -> Option<Finding> {
         .map(|group| named("client", group))
         .collect();
     let text = format!(
-        "clients of one room do not hear each other (shards that are not connected?): {}",
+        "clients of one room do not receive each other's messages (disconnected shards?): {}",
         named.join("; ")
     );
     Some(finding(FindingKind::Split, Culprit::Relay, text))
 }
 
-/// How many of the messages that `client` should have lie behind the last one it got of each
-/// publisher.
+/// How many messages `client` lacks after the last one that it got of each publisher.
 fn tail<'a>(
     evidence: &Evidence<'_>,
     client: &ClientOutcome,
@@ -183,16 +181,16 @@ fn tail<'a>(
         .sum()
 }
 
-/// Who fell silent while the others went on.
+/// The clients that fell silent while the others went on.
 struct Silence {
     /// Clients that got nothing more, and since when.
     clients: Vec<u32>,
     since_ns: Option<u64>,
-    /// Publishers whose last messages nobody got.
+    /// Publishers whose last messages reached nobody.
     unheard: Vec<Publisher>,
-    /// Some earlier message of theirs came to somebody.
+    /// Some earlier message of theirs reached somebody.
     was_heard: bool,
-    /// Everybody's last messages are missing: nobody is singled out.
+    /// Everybody's last messages are missing, so no client stands out.
     is_of_all: bool,
 }
 
@@ -219,7 +217,7 @@ impl Silence {
         }
     }
 
-    /// Those who got nothing are those whom nobody heard.
+    /// The silent clients are the same as the publishers that nobody received.
     fn is_part(&self, publishers: &[Publisher]) -> bool {
         let is_silent = |publisher: &Publisher| self.clients.contains(&publisher.index);
         let is_unheard = |index: u32| self.unheard.iter().any(|one| one.index == index);
@@ -232,7 +230,7 @@ impl Silence {
     }
 }
 
-/// Clients that fell silent, and publishers that nobody heard any more.
+/// Clients that fell silent, and publishers whose messages stopped arriving.
 fn part_dead(evidence: &Evidence<'_>) -> Option<Finding> {
     let publishers: Vec<_> = evidence.publishers().collect();
     let open: Vec<_> = evidence
@@ -250,8 +248,7 @@ fn part_dead(evidence: &Evidence<'_>) -> Option<Finding> {
     let clients = named("client", &silence.clients);
     let (kind, at_ms, text) = if silence.is_part(&publishers) {
         let text = format!(
-            "{clients} got nothing {since}, and what they published reached nobody: a part of the \
-             relay is dead (a shard?)"
+            "{clients} got nothing {since}, and their messages reached nobody: a part of the relay is dead (a shard?)"
         );
         (FindingKind::PartDead, from_ms, text)
     } else if !silence.clients.is_empty() {
@@ -264,7 +261,7 @@ fn part_dead(evidence: &Evidence<'_>) -> Option<Finding> {
             false => "",
         };
         let whose = named("client", &unheard);
-        let text = format!("what {whose} published reached nobody{since}");
+        let text = format!("messages of {whose} reached nobody{since}");
         (FindingKind::PublishersLost, None, text)
     } else {
         return tail_missing(evidence, &open, &publishers);
@@ -275,7 +272,7 @@ fn part_dead(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// The last messages of this publisher came to nobody else.
+/// Whether the last messages of this publisher reached nobody else.
 fn is_unheard(evidence: &Evidence<'_>, open: &[&ClientOutcome], publisher: &Publisher) -> bool {
     let others = open.iter().filter(|client| {
         client.index != publisher.index && evidence.should_hear(client, publisher)
@@ -286,13 +283,13 @@ fn is_unheard(evidence: &Evidence<'_>, open: &[&ClientOutcome], publisher: &Publ
         .is_some_and(|heard| publisher.sent.saturating_sub(heard) >= TAIL_MIN)
 }
 
-/// The run ended before its last deliveries were in.
+/// The run ended before its last deliveries arrived.
 fn tail_missing(
     evidence: &Evidence<'_>,
     open: &[&ClientOutcome],
     publishers: &[Publisher],
 ) -> Option<Finding> {
-    // What was never heard is no end that is missing.
+    // A publisher that was never received is not a missing tail.
     let lacks = |client: &&ClientOutcome| {
         let is_heard = |one: &&Publisher| evidence.heard(client, one.number) > 0;
         tail(evidence, client, publishers.iter().filter(is_heard))
@@ -300,8 +297,7 @@ fn tail_missing(
     let lacking: u64 = open.iter().map(lacks).sum();
     let is_cut = evidence.course.gave_up && lacking > 0;
     let text = format!(
-        "the last {} deliveries had not come when nothing had come for two seconds: they count as \
-         lost, and are in no latency",
+        "the last {} deliveries were still missing after two seconds without any: they count as lost, and no latency includes them",
         grouped(lacking)
     );
     is_cut.then(|| finding(FindingKind::DrainGaveUp, Culprit::Relay, text))
@@ -321,11 +317,12 @@ fn wrong_room(evidence: &Evidence<'_>) -> Option<Finding> {
     let is_everywhere = at.len() == evidence.relay.full() as usize;
     let text = match (evidence.relay.expect, is_everywhere) {
         (Expect::Own, true) => {
-            "messages come to more than their publisher: --expect all expects that".to_owned()
+            "messages reach others than their publisher: that is --expect all".to_owned()
         }
-        (_, true) => "the relay does not keep the rooms apart: every client gets messages of \
-                      other rooms"
-            .to_owned(),
+        (_, true) => {
+            "the relay does not separate the rooms: every client gets messages of other rooms"
+                .to_owned()
+        }
         (_, false) => format!(
             "{} got {} messages of rooms that they are not in",
             named("client", &at),
@@ -335,7 +332,7 @@ fn wrong_room(evidence: &Evidence<'_>) -> Option<Finding> {
     Some(finding(FindingKind::WrongRoom, Culprit::Relay, text))
 }
 
-/// Many deliveries at a time, with a pause between, though they were sent one by one.
+/// Many deliveries arrive together, with pauses between, although they were sent one by one.
 fn batched(evidence: &Evidence<'_>) -> Option<Finding> {
     let report = evidence.report;
     if !matches!(evidence.relay.pace, Pace::Open { .. }) {

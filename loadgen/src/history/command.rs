@@ -13,13 +13,13 @@ use crate::output::Forms;
 use crate::page::dashboard;
 use crate::report::{Comparison, Report};
 
-/// By how much a figure may differ and be the same.
+/// A difference up to this share counts as no change.
 const TOLERANCE: f64 = 0.1;
 
 /// Lists, shows, compares and charts the runs of a history
 #[derive(Clone, Debug, Args)]
 pub struct History {
-    /// The history
+    /// The history file
     #[arg(long, value_name = "FILE", default_value = "runs.db", global = true)]
     history: PathBuf,
 
@@ -31,41 +31,41 @@ pub struct History {
 enum Action {
     /// One line for each run (the default)
     List(Filter),
-    /// The report of a run, in any form
+    /// The report of a run in any format
     Show {
         /// Its number
         run: i64,
         #[command(flatten)]
         forms: Forms,
     },
-    /// Two runs, figure by figure
+    /// Compares two runs, figure by figure
     Compare {
         /// Number of the earlier run
         before: i64,
         /// Number of the later run
         after: i64,
     },
-    /// A figure from run to run
+    /// Charts one figure from run to run
     Chart {
-        /// Which one
+        /// The figure
         #[arg(value_enum, default_value_t = Figure::P99)]
         figure: Figure,
         #[command(flatten)]
         filter: Filter,
     },
-    /// Keep reports that were written as JSON
+    /// Stores reports that were written as JSON
     Add {
-        /// They
+        /// The report files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
 }
 
 impl History {
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// There is no such history or run, or something cannot be written.
+    /// The history or the run does not exist, or an output cannot be written.
     pub fn run(&self) -> anyhow::Result<()> {
         if let Some(Action::Add { files }) = &self.action {
             return add(&self.history, files);
@@ -92,7 +92,7 @@ impl History {
 fn add(history: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
     let mut store = Store::open(history)?;
     for file in files {
-        let cannot = || format!("no report can be read from {}", file.display());
+        let cannot = || format!("cannot read a report from {}", file.display());
         let json = fs::read(file).with_context(cannot)?;
         let report = Report::read(&json).map_err(anyhow::Error::msg);
         store.add(&report.with_context(cannot)?)?;
@@ -103,7 +103,7 @@ fn add(history: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
 fn compare(store: &Store, before: i64, after: i64) -> anyhow::Result<()> {
     let (Report::Relay(before), Report::Relay(after)) = (store.get(before)?, store.get(after)?)
     else {
-        bail!("handshakes are not compared");
+        bail!("reports of handshakes cannot be compared");
     };
     print(&Comparison::of(&before, &after, TOLERANCE).text())
 }
@@ -112,34 +112,34 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Writes the performance dashboard: a page over all runs of a history, and one for each
+/// Writes the performance dashboard: a page over all runs of a history, and one page for each
 #[derive(Clone, Debug, Args)]
 pub struct Dashboard {
-    /// The history
+    /// The history file
     #[arg(long, value_name = "FILE", default_value = "runs.db")]
     history: PathBuf,
 
-    /// The folder to write into; it is made where it is missing
+    /// The directory to write into; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// What the page is called
+    /// Title of the page
     #[arg(long, default_value = "Performance")]
     title: String,
 
-    /// Runs on the page, the latest ones
+    /// The runs on the page: the latest ones
     #[command(flatten)]
     filter: Filter,
 }
 
 impl Dashboard {
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// There is no such history, or a file cannot be written.
+    /// The history does not exist, or a file cannot be written.
     pub fn run(&self) -> anyhow::Result<()> {
         let store = Store::open_existing(&self.history)?;
-        let cannot = || format!("the dashboard cannot be written to {}", self.out.display());
+        let cannot = || format!("cannot write the dashboard to {}", self.out.display());
         let folder = self.out.join("runs");
         fs::create_dir_all(&folder).with_context(cannot)?;
         let rows = store.list(&self.filter)?;

@@ -1,8 +1,8 @@
-//! Runs that are kept: a file of SQLite with the report of each.
+//! Stored runs: an SQLite file with the report of each.
 //!
-//! The table `test_runs` has the columns that the load test of an earlier relay kept, so whatever
-//! reads its history reads this one. `runs` has ours: what tells one load from another, the figures
-//! that lists and charts need, and the whole report.
+//! The table `test_runs` has the columns that the load test of an earlier relay kept, so a program
+//! that reads its history reads this one. `runs` adds the key that groups runs of the same load,
+//! the figures that lists and charts need, and the whole report.
 
 mod command;
 mod show;
@@ -17,11 +17,11 @@ use crate::report::{HandshakeReport, RelayReport, Report};
 
 pub use command::{Dashboard, History};
 
-/// The form of the tables, kept in the file itself.
+/// The version of the tables, kept in the file itself.
 const VERSION: i64 = 1;
-/// What the column `kind` has for a run of handshakes.
+/// The value of the column `kind` for a run of handshakes.
 const HANDSHAKES: &str = "handshakes";
-/// Another generator may write to the same file.
+/// Wait this long for another generator that writes to the same file.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Earlier runs that a page shows beside one.
 pub(crate) const EARLIER_MAX: u32 = 29;
@@ -71,13 +71,13 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_load ON runs(load, started_at_ms);
 ";
 
-/// A history.
+/// A history of runs.
 #[derive(Debug)]
 pub struct Store {
     db: Connection,
 }
 
-/// What a list shows of a run.
+/// A run as a list shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Its number in this history, from 1.
@@ -96,26 +96,26 @@ pub struct Row {
     pub is_handshakes: bool,
     /// Deliveries a second, or handshakes.
     pub rate: f64,
-    /// Latency, or connect time, in nanoseconds.
+    /// Median latency, or connect time, in nanoseconds.
     pub p50_ns: i64,
-    /// The same.
+    /// Its 99th percentile.
     pub p99_ns: i64,
-    /// The same.
+    /// Its 99.9th percentile.
     pub p99_9_ns: i64,
-    /// The same.
+    /// Its maximum.
     pub max_ns: i64,
-    /// Deliveries that were wrong.
+    /// Faulty deliveries.
     pub faults: i64,
-    /// Every delivery right.
+    /// Every delivery was right.
     pub is_right: bool,
     /// The generator was not the bottleneck.
     pub is_valid: bool,
-    /// What tells this load from another.
+    /// Key that groups runs of the same load.
     pub load: String,
 }
 
 impl Row {
-    /// In a word or two.
+    /// The verdict in a word or two.
     pub(crate) fn verdict(&self) -> &'static str {
         match (self.is_right, self.is_valid) {
             (true, true) => "right",
@@ -150,7 +150,7 @@ fn row(from: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-/// Which runs a list has.
+/// Selects the runs of a list.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Filter {
     /// Only this scenario
@@ -161,35 +161,35 @@ pub struct Filter {
     #[arg(long)]
     pub label: Option<String>,
 
-    /// Only so many, the latest ones
+    /// Only this many, the latest ones
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub last: u32,
 }
 
 impl Store {
-    /// Opens a history, and makes it where there is none.
+    /// Opens a history, and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be opened, is no history, or a later program made it.
+    /// The file cannot be opened, is not a history, or was made by a later program.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         Self::with(path, OpenFlags::default())
     }
 
-    /// Opens a history that is there.
+    /// Opens an existing history.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened.
+    /// It does not exist or cannot be opened.
     pub fn open_existing(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         ensure!(
             path.is_file(),
-            "there is no history {shown}: a run with --history {shown} begins one"
+            "the history {shown} does not exist: a run with --history {shown} creates it"
         );
         Self::with(path, OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE)
     }
 
     fn with(path: &Path, flags: OpenFlags) -> anyhow::Result<Self> {
-        let cannot = || format!("the history {} cannot be used", path.display());
+        let cannot = || format!("cannot use the history {}", path.display());
         let db = Connection::open_with_flags(path, flags).with_context(cannot)?;
         db.busy_timeout(WAIT_MAX).with_context(cannot)?;
         let version: i64 = db
@@ -207,7 +207,7 @@ impl Store {
         Ok(Self { db })
     }
 
-    /// Keeps a report. Gives back its number.
+    /// Stores a report. Returns its number.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -226,14 +226,14 @@ impl Store {
     /// The report of a run.
     ///
     /// # Errors
-    /// There is no such run, or the file cannot be read.
+    /// The run does not exist, or the file cannot be read.
     pub fn get(&self, id: i64) -> anyhow::Result<Report> {
         let query = "SELECT report FROM runs WHERE id = ?1";
         let json: Option<String> = self
             .db
             .query_row(query, [id], |row| row.get(0))
             .optional()?;
-        let json = json.with_context(|| format!("there is no run {id} in this history"))?;
+        let json = json.with_context(|| format!("this history does not contain run {id}"))?;
         Report::read(json.as_bytes()).map_err(|error| anyhow::anyhow!("run {id}: {error}"))
     }
 
@@ -283,7 +283,7 @@ impl Store {
     }
 }
 
-/// What tells a load from another: everything that was asked for, but for the seed.
+/// The key of a load: all options but the seed.
 fn load(report: &RelayReport) -> String {
     let mut config = serde_json::to_value(&report.config).unwrap_or_default();
     if let Some(fields) = config.as_object_mut() {
@@ -303,7 +303,7 @@ const INSERT_RUN: &str = "INSERT INTO runs (id, started_at_ms, started_at, kind,
     VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
     ?15)";
 
-/// `2026-11-21 10:30:00`, as SQLite writes times.
+/// `2026-11-21 10:30:00`, SQLite's format of times.
 fn timestamp(started_at: &str) -> String {
     started_at.replace('T', " ").replace('Z', "")
 }

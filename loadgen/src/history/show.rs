@@ -1,4 +1,4 @@
-//! A history in a terminal: a table, bars, and two runs side by side.
+//! A history on a terminal: a table, bars, and two runs side by side.
 
 use clap::ValueEnum;
 
@@ -8,21 +8,21 @@ use crate::units::{amount, time};
 /// Columns of a bar.
 const BAR_COLUMNS: usize = 40;
 
-/// What a chart shows.
+/// The figure that a chart shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Figure {
     /// Deliveries a second, or handshakes
     Rate,
-    /// Median of the latency
+    /// Median latency
     P50,
-    /// 99 %
+    /// 99th percentile of the latency
     P99,
-    /// 99.9 %
+    /// 99.9th percentile of the latency
     #[value(name = "p99.9")]
     P99_9,
-    /// Largest
+    /// Largest latency
     Max,
-    /// Wrong deliveries
+    /// Faulty deliveries
     Faults,
 }
 
@@ -108,7 +108,7 @@ fn minute(started_at: &str) -> String {
     started_at.replace('T', " ").chars().take(16).collect()
 }
 
-/// At most so many letters, and none that would steer a terminal.
+/// At most this many letters, without any that would control a terminal.
 fn cut(text: &str, letters: usize) -> String {
     let clean = text
         .chars()

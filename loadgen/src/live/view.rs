@@ -17,7 +17,7 @@ use crate::units::{amount, short, time};
 
 /// Snapshots that the charts go back: two minutes.
 const POINTS_MAX: usize = 480;
-/// A window that is lower shows no charts.
+/// A lower window shows no charts.
 const CHART_ROWS_MIN: u16 = 16;
 
 const RATE: Color = Color::Blue;
@@ -25,11 +25,11 @@ const P50: Color = Color::Green;
 const P99: Color = Color::Yellow;
 const MAX: Color = Color::Red;
 
-/// What was seen so far, as much as fits the window.
+/// The snapshots so far, as many as fit the window.
 #[derive(Default)]
 pub(super) struct View {
     now: Snapshot,
-    /// The latest ones at the back.
+    /// The latest at the back.
     points: VecDeque<Point>,
 }
 
@@ -41,9 +41,9 @@ struct Point {
 }
 
 impl View {
-    /// Takes the next snapshot.
+    /// Adds a snapshot.
     pub(super) fn take(&mut self, now: &Snapshot) {
-        // The next of several runs begins at zero again.
+        // Each of several runs begins at zero again.
         if self.now.turn.map(|turn| turn.number) != now.turn.map(|turn| turn.number) {
             self.points.clear();
         }
@@ -58,7 +58,7 @@ impl View {
         }
     }
 
-    /// Draws all of it.
+    /// Draws the whole view.
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let area = frame.area();
         if area.height < CHART_ROWS_MIN {
@@ -187,7 +187,7 @@ impl View {
         frame.render_widget(line.block(block), area);
     }
 
-    /// On a log axis: a chart of ratatui knows linear ones only, so it gets logarithms.
+    /// On a log axis: ratatui's charts are linear, so it gets logarithms.
     fn latency(&self, frame: &mut Frame<'_>, area: Rect) {
         let points = |value: fn(&Quantiles) -> u64| -> Vec<(f64, f64)> {
             let known = self.points.iter().filter(|point| point.latency.count > 0);
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// What a window of this size shows.
+    /// The text that a window of this size shows.
     fn drawn(view: &View, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
         terminal.draw(|frame| view.draw(frame)).expect("drawn");
@@ -339,7 +339,7 @@ mod tests {
                 );
             }
         }
-        // Nothing that fits, and no panic either.
+        // A window too small for anything must not panic either.
         drawn(&view, 1, 1);
         drawn(&View::default(), 80, 24);
     }

@@ -1,11 +1,11 @@
-//! Sets of events, by their numbers.
+//! Sets of events, by number.
 
 /// A set of numbers below a bound.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits(Box<[u64]>);
 
 impl Bits {
-    /// Empty, for numbers below `end`.
+    /// An empty set for numbers below `end`.
     pub(super) fn new(end: usize) -> Self {
         Self(vec![0; end.div_ceil(64)].into())
     }
@@ -14,7 +14,7 @@ impl Bits {
         self.0[number as usize / 64] & bit(number) != 0
     }
 
-    /// True if it was not there.
+    /// Returns true if it was absent.
     pub(super) fn add(&mut self, number: u32) -> bool {
         let is_new = !self.has(number);
         self.0[number as usize / 64] |= bit(number);
@@ -26,14 +26,14 @@ impl Bits {
         self.0.iter().any(|word| *word != 0)
     }
 
-    /// How many are in all of these.
+    /// The number of members that all sets share.
     pub(super) fn common(sets: [&Self; 2]) -> u64 {
         let [one, other] = sets.map(|set| set.0.iter());
         let pairs = one.zip(other);
         pairs.map(|(a, b)| u64::from((a & b).count_ones())).sum()
     }
 
-    /// How many are in both of `wanted`, and not in `got`.
+    /// The number of members of both sets of `wanted` that `got` lacks.
     pub(super) fn missing(wanted: [&Self; 2], got: &Self) -> u64 {
         let [one, other] = wanted.map(|set| set.0.iter());
         let each = one.zip(other).zip(&got.0);

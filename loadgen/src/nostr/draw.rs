@@ -1,4 +1,4 @@
-//! What is drawn by the seed: keys, what subscriptions ask for, and what events hold.
+//! Everything that the seed decides: keys, subscriptions, and the content of events.
 
 use corecast_nostr::{Draft, Signer, to_hex};
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::stamp::SplitMix;
 const KINDS: [u16; 4] = [1, 6, 7, 1111];
 /// Topics of the events, as values of `t` tags.
 const TOPICS: u64 = 64;
-/// A round number that no seed is likely to be; of the keys and of the filters.
+/// Arbitrary constant that keeps the draws for keys and filters apart from others.
 const KEYS: u64 = 0x6b65_7973;
 const FILTERS: u64 = 0x6669_6c74;
 
@@ -21,7 +21,7 @@ pub(super) struct Draws {
     keys: Vec<Signer>,
     /// By key: the sum of 1/rank up to it.
     harmonic: Vec<f64>,
-    /// What the content of an event has to be filled up with.
+    /// Bytes needed to fill the content up to the size.
     fill_bytes: usize,
     created_at: u64,
     run: String,
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Draws {
     }
 }
 
-/// What a subscription asks for.
+/// The filter of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Wish {
     All,
@@ -45,7 +45,7 @@ pub(super) enum Wish {
     Topic(u64),
 }
 
-/// What tells events apart for filters.
+/// The properties that filters match on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traits {
     pub(super) key: u32,
@@ -54,7 +54,7 @@ pub(super) struct Traits {
 }
 
 impl Draws {
-    /// For events of `size` bytes that are made at `created_at`, which `run` tells from others.
+    /// For events of `size` bytes created at `created_at`; `run` identifies the run.
     pub(super) fn new(nostr: Nostr, seed: u64, size: usize, created_at: u64, run: &str) -> Self {
         let mut sum = 0.0;
         let harmonic = (1..=nostr.keys).map(|rank| {
@@ -72,7 +72,7 @@ impl Draws {
         };
         let random = &mut SplitMix(seed ^ KEYS);
         let secrets: Vec<[u8; 32]> = (0..nostr.keys).map(|_| secret(random)).collect();
-        // A secret that is no key comes once in 2^128 draws.
+        // A drawn secret is invalid once in 2^128 draws.
         draws.keys = in_parallel(&secrets, |secret| Signer::new(*secret))
             .into_iter()
             .flatten()
@@ -83,7 +83,7 @@ impl Draws {
         draws
     }
 
-    /// What an event has.
+    /// The properties of an event.
     pub(super) fn traits(&self, number: u32) -> Traits {
         let mut random = self.random(number);
         let below = |bound: u64, random: &mut SplitMix| random.next() % bound;
@@ -118,7 +118,7 @@ impl Draws {
         })
     }
 
-    /// What each of so many subscriptions asks for.
+    /// Draws what each of `count` subscriptions asks for.
     pub(super) fn wishes(&self, count: u32) -> Vec<Wish> {
         let random = &mut SplitMix(self.seed ^ FILTERS);
         (0..count).map(|_| self.wish(random)).collect()
@@ -143,13 +143,13 @@ impl Draws {
         }
     }
 
-    /// Different keys, by Zipf's law with the exponent 1.
+    /// Distinct keys, by Zipf's law with exponent 1.
     fn authors(&self, random: &mut SplitMix) -> Vec<u32> {
         let keys = self.harmonic.len();
         let count = (self.nostr.authors as usize).min(keys);
         let sum = self.harmonic.last().copied().unwrap_or(0.0);
         let mut chosen = std::collections::BTreeSet::new();
-        // Where nearly all are to be chosen, the rare ones are not waited for.
+        // If nearly all are to be chosen, do not wait for the rare ones.
         for _ in 0..20 * count {
             let at = (random.next() >> 11) as f64 / (1_u64 << 53) as f64 * sum;
             let key = self.harmonic.partition_point(|upto| *upto <= at);
@@ -164,7 +164,7 @@ impl Draws {
         chosen.into_iter().collect()
     }
 
-    /// The filter of a REQ: nothing that is stored already, all that comes.
+    /// The filter of a REQ: nothing that is already stored, only new events.
     pub(super) fn filter(&self, wish: &Wish) -> String {
         let filter = match wish {
             Wish::All => json!({"kinds": KINDS, "limit": 0}),
@@ -210,7 +210,7 @@ fn text(random: &mut SplitMix, count: usize) -> String {
     text
 }
 
-/// Maps each by as many threads as there are cores: signing takes its time.
+/// Maps each element, with as many threads as cores: signing is slow.
 pub(super) fn in_parallel<T: Sync, U: Send>(all: &[T], of: impl Fn(&T) -> U + Sync) -> Vec<U> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let each = all.len().div_ceil(threads).max(1);

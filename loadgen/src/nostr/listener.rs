@@ -1,4 +1,4 @@
-//! What comes back: events at subscriptions, answers to events, and what else a relay says.
+//! Handles the relay's messages: events of subscriptions, answers to events, and everything else.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,25 +21,25 @@ use crate::measures::{Burst, Moment};
 use crate::plan::Role;
 use crate::receive::Tally;
 
-/// A message of a relay may have this many bytes.
+/// The most bytes that a relay's message may have.
 const MESSAGE_BYTES_MAX: usize = 120 << 10;
-/// No frame of a server begins with this (RFC 6455 §5.2): each one is parsed.
+/// A server's frame never begins with this (RFC 6455 §5.2), so each one is parsed.
 const NO_HEAD: [u8; 2] = [0x7f, 0xff];
 /// Texts of NOTICE and CLOSED that are kept.
 const TEXTS_MAX: usize = 10;
 /// Characters of each.
 const TEXT_CHARS_MAX: usize = 200;
-/// Forms of events that differ from ours and are remembered.
+/// Differing encodings of events that are remembered.
 const FORMS_MAX: usize = 4096;
-/// In place of the number of an event: none came.
+/// In place of an event's number: none came.
 const NOTHING: u32 = u32::MAX;
 
-/// One thread's ears.
+/// One thread's listener.
 pub(crate) struct Listener {
-    /// By place.
+    /// By the client's index in the thread.
     clients: Vec<Hearing>,
     inflater: Inflater,
-    /// Events as this relay writes them, where that is not as they were sent.
+    /// Events as this relay encodes them, if that differs from how they were sent.
     forms: HashMap<u32, Box<[u8]>>,
     ok_times: Histogram<u64>,
     question: Option<Question>,
@@ -58,22 +58,22 @@ struct Hearing {
 struct Subscription {
     filter: u32,
     got: Bits,
-    /// By publisher: the last event of it.
+    /// By publisher: its last event.
     last: Box<[u32]>,
     order_hash: u64,
     has_eose: bool,
     is_closed: bool,
 }
 
-/// What one thread has heard, beside what was counted by client.
+/// One thread's results, apart from the counts per client.
 #[derive(Debug, Default)]
 pub(crate) struct NostrOutcome {
-    /// `[warm-up, measured]`, all subscriptions of the thread: what was to come, and did not.
+    /// `[warm-up, measured]`, all subscriptions of the thread: events that were to come.
     pub(super) expected: [u64; 2],
     pub(super) lost: [u64; 2],
-    /// Events that the relay had refused and delivered all the same.
+    /// Events that the relay refused but delivered all the same.
     pub(super) refused_delivered: [u64; 2],
-    /// Of subscriptions that got everything: the filter and the order.
+    /// For subscriptions that got everything: the filter and the order.
     pub(super) orders: Vec<(u32, u64)>,
     /// By prefix.
     pub(super) refused: BTreeMap<String, u64>,
@@ -81,22 +81,22 @@ pub(crate) struct NostrOutcome {
     pub(super) notices: u64,
     pub(super) texts: Vec<String>,
     pub(super) ok_times: Option<Histogram<u64>>,
-    /// Of the thread that asked what is stored.
+    /// Of the thread that queried the stored events.
     pub(super) question: Option<Question>,
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     /// Bytes of whole frames.
     pub(crate) bytes: usize,
     /// Events of this client's publisher that were answered.
     pub(crate) answers: u32,
-    /// Arrivals that will not come, since their event was refused.
+    /// Arrivals that will not come because their event was refused.
     pub(crate) withdrawn: u64,
     /// Frames to send back.
     pub(crate) replies: Vec<u8>,
-    /// The server said goodbye, with this code and reason.
+    /// The server sent a Close with this code and reason.
     pub(crate) closed: Option<(u16, String)>,
     /// All subscriptions are live.
     pub(crate) is_settled: bool,
@@ -104,7 +104,7 @@ pub(crate) struct Said {
     pub(crate) refused: Option<String>,
 }
 
-/// What is at hand while messages are taken.
+/// Borrowed state while messages are handled.
 struct Turn<'a> {
     place: usize,
     client: &'a mut Client,
@@ -128,8 +128,8 @@ impl Listener {
         }
     }
 
-    /// The frames that subscribe the client at `place`, which was just upgraded; nothing for one
-    /// that only publishes.
+    /// The frames that subscribe the client at `place`, which was just upgraded; empty for one that
+    /// only publishes.
     pub(crate) fn subscribe(&mut self, place: usize, client: &Client, script: &Script) -> Vec<u8> {
         if self.clients.len() <= place {
             self.clients.resize_with(place + 1, Hearing::default);
@@ -159,13 +159,12 @@ impl Listener {
         frames
     }
 
-    /// Some subscription of the client at `place` is not live yet.
+    /// Whether some subscription of the client at `place` is not live yet.
     pub(crate) fn awaits(&self, place: usize) -> bool {
         self.clients.get(place).is_some_and(|one| one.awaits > 0)
     }
 
-    /// The frame that asks whether what was acknowledged is there, after a run in which clients
-    /// publish.
+    /// The frame that asks for the stored events, after a run in which clients publish.
     pub(crate) fn ask(&mut self, script: &Script) -> Option<Vec<u8>> {
         if script.per_client > 0 {
             return None;
@@ -175,15 +174,15 @@ impl Listener {
         Some(frame)
     }
 
-    /// An answer to that is still to come.
+    /// Whether the answer to that is still to come.
     pub(crate) fn is_asking(&self) -> bool {
         self.question.as_ref().is_some_and(|one| !one.is_over())
     }
 
-    /// Takes all whole frames of `bytes`, which were read at `moment`.
+    /// Handles all whole frames of `bytes`, which were read at `moment`.
     ///
     /// # Errors
-    /// What the server did that a server must not do.
+    /// The offence of the server.
     #[allow(
         clippy::too_many_arguments,
         reason = "what a thread has, apart from its clients"
@@ -269,7 +268,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Puts the frames of a message together (RFC 6455 §5.4).
+    /// Joins the frames of a message (RFC 6455 §5.4).
     fn data(
         &mut self,
         frame: &Whole,
@@ -350,7 +349,7 @@ impl Listener {
         }
     }
 
-    /// Everything but an event as relays mostly write it.
+    /// Handles every message but an event in the usual encoding.
     fn said(&mut self, items: &[Value], turn: &mut Turn<'_>) {
         let text = |at: usize| items.get(at).and_then(Value::as_str).unwrap_or_default();
         match text(0) {
@@ -374,12 +373,12 @@ impl Listener {
                 self.outcome.notices += 1;
                 self.keep_text("NOTICE", text(1));
             }
-            // Challenges, which nobody asked for, among them.
+            // Includes challenges, which nobody asked for.
             _ => turn.client.receiver.foreign += 1,
         }
     }
 
-    /// The relay does not answer what was asked at the end.
+    /// The relay does not support the query at the end: try another way.
     fn ask_otherwise(&mut self, turn: &mut Turn<'_>) {
         if let Some(question) = &mut self.question {
             turn.said.replies.extend(question.refused(turn.script));
@@ -541,7 +540,7 @@ impl Listener {
         }
     }
 
-    /// Which event this is.
+    /// Identifies an event.
     fn read(&mut self, json: &[u8], script: &Script) -> Reading {
         let number = id_part(json).and_then(|id| script.number_of(&id));
         if let Some(number) = number {
@@ -554,7 +553,7 @@ impl Listener {
         self.read_slowly(json, number, script)
     }
 
-    /// An event that is written in another way: what its id is the hash of is the same.
+    /// Identifies an event in another encoding: its id is the hash of the same canonical form.
     #[cold]
     fn read_slowly(&mut self, json: &[u8], number: Option<u32>, script: &Script) -> Reading {
         let text = std::str::from_utf8(json).unwrap_or_default();
@@ -568,7 +567,8 @@ impl Listener {
                     event.check_id().is_ok() && event.into_unverified().verify().is_ok();
                 if is_intact {
                     if self.forms.len() >= FORMS_MAX {
-                        // Those of one event come together: the others are over, or come anew.
+                        // Copies of one event arrive close together, so older entries are no longer
+                        // needed.
                         self.forms.clear();
                     }
                     self.forms.insert(number, json.into());
@@ -581,7 +581,7 @@ impl Listener {
         }
     }
 
-    /// What this thread has heard, now that the run is over.
+    /// The thread's results, when the run is over.
     pub(crate) fn finish(mut self, script: &Script, measure_ns: u64) -> NostrOutcome {
         let mut sent = [(); 2].map(|()| Bits::new(script.events.len()));
         let mut refused = Bits::new(script.events.len());
@@ -627,7 +627,7 @@ impl Turn<'_> {
         usize::from(at_ns >= self.measure_ns)
     }
 
-    /// The latency of a first arrival.
+    /// Records the latency of a first arrival.
     fn record(&mut self, phase: usize, sending: &Sending, event: &super::script::Signed) {
         if phase == 0 {
             return;
@@ -646,7 +646,7 @@ impl Turn<'_> {
         event.arrived(now_ns);
     }
 
-    /// Adds up what one read has changed.
+    /// Adds the changes of one read to the totals.
     fn note_progress(&mut self, before: &[Counts; 2]) {
         let after = self.client.receiver.counts;
         let sum = |of: fn(&Counts) -> u64| {
@@ -673,7 +673,7 @@ impl Turn<'_> {
     }
 }
 
-/// A frame, or a message that was put together.
+/// A frame, or a message joined from fragments.
 struct Whole {
     kind: Data,
     is_final: bool,
@@ -681,26 +681,26 @@ struct Whole {
     is_large: bool,
 }
 
-/// What something is that came as an event.
+/// How an incoming event was classified.
 enum Reading {
-    /// The number of it, and whether it is as it was sent.
+    /// Its number, and whether it is as it was sent.
     Of(u32, bool),
-    /// Of this run, and nobody can tell which.
+    /// It belongs to this run, but cannot be identified.
     Damaged,
     Foreign,
 }
 
-/// A multiplier of linear congruences with 64 bits (Steele and Vigna, 2021).
+/// A multiplier for 64-bit linear congruential generators (Steele and Vigna, 2021).
 const ORDER_FACTOR: u64 = 0xd134_2543_de82_ef95;
 
-/// What names of subscriptions begin with.
+/// Prefix of subscription names.
 const NAME: &str = "loadgen-";
 
 fn name_of(number: u32) -> String {
     format!("{NAME}{number}")
 }
 
-/// The word before the colon (NIP-01): what programs go by.
+/// The word before the colon (NIP-01), which is meant for programs.
 fn prefix_of(reason: &str) -> String {
     match reason.split_once(':') {
         Some((prefix, _)) if !prefix.is_empty() && prefix.len() <= 32 => {

@@ -1,10 +1,10 @@
-//! Loads of a Nostr relay (NIP-01): events that were signed before the run, and what comes back.
+//! Loads for a Nostr relay (NIP-01): events that were signed before the run, and their deliveries.
 //!
 //! ```text
 //! draw: keys, filters, events ─▶ script: signed, and who is to get what ─▶ listener: who got it
 //!                                                                          └▶ tell: the figures
 //! ```
-//! Everything else (connections, pacing, times, the report) is that of any other run.
+//! Everything else (connections, pacing, times, the report) is shared with other runs.
 
 mod bits;
 mod draw;

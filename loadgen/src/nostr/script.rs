@@ -1,7 +1,7 @@
-//! The events of one run, signed, and who is to get them.
+//! The signed events of one run, and their expected receivers.
 //!
-//! All is made before the run, so that nothing of it is measured. What the threads note about an
-//! event while it is under way is atomic, and read when the run is over.
+//! Everything is prepared before the run, so that none of it is measured. The threads record the
+//! state of an event in flight in atomics, which are read when the run is over.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -14,23 +14,23 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use super::bits::Bits;
 use super::draw::{Draws, Traits, Wish, in_parallel};
 use crate::error::RunError;
+use crate::first_last::Ends;
 use crate::histogram;
 use crate::pacing::Pacing;
 use crate::plan::{Nostr, Pace, Relay};
-use crate::spread::Ends;
 use crate::stamp::Stamp;
 
-/// Events of a run, at most: they are signed before it, and kept.
+/// The most events of a run: they are signed before it and kept in memory.
 pub(crate) const EVENTS_MAX: u64 = 500_000;
-/// What the events of a run and the sets of them may take.
+/// The most memory for the events of a run and the sets of them.
 const BYTES_MAX: u64 = 2 << 30;
-/// What an event takes beside its JSON, about.
+/// Approximate memory of an event besides its JSON.
 const AROUND_BYTES: u64 = 160;
 
-/// What a subscription takes beside its sets of events, about.
+/// Approximate memory of a subscription besides its sets of events.
 const SUBSCRIPTION_BYTES: u64 = 128;
 
-/// What an event was answered.
+/// The relay's answer to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Answer {
@@ -39,17 +39,18 @@ pub(super) enum Answer {
     Refused,
 }
 
-/// An event and what became of it.
+/// An event and its state.
 #[derive(Debug)]
 pub(super) struct Signed {
     /// Its JSON.
     pub(super) json: Box<[u8]>,
-    /// Subscriptions that are to get it.
+    /// Subscriptions that should get it.
     pub(super) receivers: u32,
-    /// Who sent it.
+    /// Number of the publisher that sent it.
     publisher: AtomicU32,
     due_ns: AtomicU64,
-    /// When it was sent, and in the lowest bit whether it had waited for the socket; 0: it was not.
+    /// When it was sent; the lowest bit says whether it had waited for the socket; 0: it was not
+    /// sent.
     sent_ns: AtomicU64,
     answer: AtomicU8,
     first_ns: AtomicU64,
@@ -57,7 +58,7 @@ pub(super) struct Signed {
     arrivals: AtomicU64,
 }
 
-/// What was sent, as it is told about an event that arrives.
+/// How an arriving event was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sending {
     pub(super) due_ns: u64,
@@ -65,7 +66,7 @@ pub(super) struct Sending {
     pub(super) is_held: bool,
 }
 
-/// A filter, and the events that it matches.
+/// A filter and the events that it matches.
 #[derive(Debug)]
 pub(super) struct Chosen {
     wish: Wish,
@@ -75,7 +76,7 @@ pub(super) struct Chosen {
 /// A filter, and how many subscriptions have it.
 type Wanted = (Filter, u32);
 
-/// The events of a run, and who is to get them.
+/// The events of a run and their receivers.
 #[derive(Debug)]
 pub(crate) struct Script {
     /// The value of the `t` tag that all events of the run have.
@@ -83,7 +84,8 @@ pub(crate) struct Script {
     /// Subscriptions of one client.
     pub(super) per_client: u32,
     publishers: u32,
-    /// In a closed loop whoever may send takes the next event: so many were taken.
+    /// In a closed loop the next publisher that may send takes the next event: the number taken so
+    /// far.
     taken: Option<AtomicU64>,
     pub(super) events: Vec<Signed>,
     /// Numbers of events, by the first half of their ids.
@@ -95,14 +97,14 @@ pub(crate) struct Script {
     mask: [u8; 4],
 }
 
-/// Digits of an id by which events are found: a hash of 128 bits.
+/// Digits of an id by which events are looked up: a hash of 128 bits.
 pub(super) const ID_PART: usize = 32;
 
 impl Script {
     /// Draws and signs everything for a run.
     ///
     /// # Errors
-    /// It takes more events than can be kept.
+    /// It needs more events than can be kept.
     pub(crate) fn new(
         relay: &Relay,
         nostr: Nostr,
@@ -121,8 +123,7 @@ impl Script {
         let sets_bytes = u64::from(subscriptions) * each_bytes;
         if events_bytes + sets_bytes > BYTES_MAX {
             return Err(RunError::new(format!(
-                "{count} events and who gets them take more than {} MiB: fewer of them, or fewer \
-                 subscriptions",
+                "{count} events and their receivers need more than {} MiB: use fewer events or subscriptions",
                 BYTES_MAX >> 20
             )));
         }
@@ -152,7 +153,8 @@ impl Script {
         Ok(script)
     }
 
-    /// Numbers what is asked for. Gives back each once, parsed, and how many ask for it.
+    /// Numbers the distinct filters. Returns each once, parsed, with the number of subscriptions
+    /// that have it.
     fn take_wishes(&mut self, wishes: Vec<Wish>, events: usize) -> Result<Vec<Wanted>, RunError> {
         let (mut known, mut wanted) = (HashMap::new(), Vec::<Wanted>::new());
         for wish in wishes {
@@ -183,15 +185,14 @@ impl Script {
         self.draws.filter(&self.filters[filter as usize].wish)
     }
 
-    /// Signs all events, and finds out who is to get each.
+    /// Signs all events and determines the receivers of each.
     fn sign(&mut self, count: u32, wanted: &[Wanted]) {
         let askers = Askers::of(self.filters.iter().map(|filter| &filter.wish));
         let numbers: Vec<u32> = (0..count).collect();
         let draws = &self.draws;
         let signed = in_parallel(&numbers, |number| {
             let event = draws.sign(*number);
-            // Who may ask for it is known by how it was drawn; whether it is theirs, the filter
-            // itself says.
+            // How a filter was drawn narrows the candidates; the filter itself decides.
             let matched: Vec<u32> = askers
                 .of_event(draws.traits(*number))
                 .filter(|filter| wanted[*filter as usize].0.matches(&event))
@@ -210,13 +211,13 @@ impl Script {
         }
     }
 
-    /// The event that has this id, of which the first digits are enough.
+    /// The event with this id, of which the first digits are enough.
     pub(super) fn number_of(&self, id: &[u8]) -> Option<u32> {
         let part: &[u8; ID_PART] = id.first_chunk()?;
         self.by_id.get(part).copied()
     }
 
-    /// The next event of a publisher; `None` if there is none left.
+    /// The next event of a publisher; `None` if none is left.
     pub(crate) fn next(&self, publisher: u32, seq: u64) -> Option<u32> {
         let number = match &self.taken {
             Some(taken) => taken.fetch_add(1, Ordering::Relaxed),
@@ -225,14 +226,14 @@ impl Script {
         (number < self.events.len() as u64).then_some(number as u32)
     }
 
-    /// Appends the event whose number a stamp has as a whole frame, and takes note of when it goes.
-    /// Gives back the arrivals that are to be awaited for it: its deliveries and its answer.
+    /// Appends the event of a stamp as a whole frame, and records when it is sent. Returns the
+    /// arrivals to expect for it: its deliveries and its answer.
     pub(crate) fn append(&self, out: &mut Vec<u8>, stamp: &Stamp) -> u32 {
         let event = &self.events[stamp.seq as usize];
         event.publisher.store(stamp.publisher, Ordering::Relaxed);
         event.due_ns.store(stamp.due_ns, Ordering::Relaxed);
         let sent_ns = (stamp.sent_ns & !1).max(2) | u64::from(stamp.is_held);
-        // What was noted before is there for whoever sees that it went.
+        // Release: a reader that sees the time also sees what was recorded before.
         event.sent_ns.store(sent_ns, Ordering::Release);
         append_text(out, self.mask, &[b"[\"EVENT\",", &event.json, b"]"]);
         event.receivers + 1
@@ -247,7 +248,7 @@ impl Script {
         self.mask
     }
 
-    /// The first and the last receivers of the events that were due from `measure_ns` on.
+    /// Adds the first and the last receivers of the events that were due from `measure_ns` on.
     pub(crate) fn finish(&self, measure_ns: u64, ends: &mut Ends) {
         for event in &self.events {
             let Some(sending) = event.sending().filter(|one| one.due_ns >= measure_ns) else {
@@ -290,7 +291,7 @@ impl Signed {
         }
     }
 
-    /// When it was sent; `None` if it was not.
+    /// How it was sent; `None` if it was not.
     pub(super) fn sending(&self) -> Option<Sending> {
         let sent_ns = self.sent_ns.load(Ordering::Acquire);
         (sent_ns > 0).then(|| Sending {
@@ -310,7 +311,7 @@ impl Signed {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes note of an answer. False if there was one before.
+    /// Records an answer. False if it already had one.
     pub(super) fn answer(&self, answer: Answer) -> bool {
         let none = Answer::None as u8;
         let answer = answer as u8;
@@ -329,7 +330,7 @@ impl Signed {
     }
 }
 
-/// Who may ask for an event, by what it has: filters, by their numbers.
+/// Candidate filters for an event, by its properties.
 #[derive(Default)]
 struct Askers {
     all: Vec<u32>,
@@ -367,7 +368,7 @@ impl Askers {
     }
 }
 
-/// How many events a run takes, at most.
+/// The most events that a run needs.
 fn events_of(relay: &Relay, nostr: Nostr, seed: u64) -> Result<u64, RunError> {
     let (Pace::Open { per_second, .. }, true) = (relay.pace, relay.publishers > 0) else {
         return Ok(u64::from(nostr.events));
@@ -385,8 +386,7 @@ fn events_of(relay: &Relay, nostr: Nostr, seed: u64) -> Result<u64, RunError> {
     match most * u64::from(relay.publishers) {
         count if about <= EVENTS_MAX as f64 && count <= 2 * EVENTS_MAX => Ok(count),
         _ => Err(RunError::new(format!(
-            "the run takes {about:.0} events, and no more than {EVENTS_MAX} can be signed before \
-             it: a lower --rate, or a shorter --duration"
+            "the run needs {about:.0} events, and at most {EVENTS_MAX} can be signed before it: use a lower --rate or a shorter --duration"
         ))),
     }
 }
@@ -397,7 +397,7 @@ pub(super) fn id_part(json: &[u8]) -> Option<[u8; ID_PART]> {
     id.first_chunk().copied()
 }
 
-/// Appends a masked text frame (RFC 6455 §5.2) that has these parts.
+/// Appends a masked text frame (RFC 6455 §5.2) made of these parts.
 pub(super) fn append_text(out: &mut Vec<u8>, mask: [u8; 4], parts: &[&[u8]]) {
     let header = FrameHeader {
         opcode: OpCode::Data(Data::Text),

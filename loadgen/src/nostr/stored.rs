@@ -1,16 +1,16 @@
-//! The question at the end of a run: whether the events that were acknowledged are there.
+//! The query at the end of a run: are the acknowledged events stored?
 
 use serde_json::{Value, json};
 
 use super::bits::Bits;
 use super::script::{Script, append_text};
 
-/// The name of the question.
+/// The name of the query's subscription.
 pub(super) const NAME: &str = "stored";
-/// A query asks for so many events: relays give back no more.
+/// A query asks for this many events: relays return no more.
 const LIMIT: usize = 5000;
 
-/// A question under way.
+/// A query in progress.
 #[derive(Debug)]
 pub(crate) struct Question {
     by: By,
@@ -20,17 +20,17 @@ pub(crate) struct Question {
     is_over: bool,
 }
 
-/// How a relay is asked.
+/// How the relay is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     /// COUNT (NIP-45).
     Count,
-    /// REQ, since it knows no COUNT.
+    /// REQ, because it does not support COUNT.
     Query,
 }
 
 impl Question {
-    /// A question, and the frame that asks it.
+    /// A query, and the frame that sends it.
     pub(super) fn new(script: &Script) -> (Self, Vec<u8>) {
         let question = Self {
             by: By::Count,
@@ -43,12 +43,12 @@ impl Question {
         (question, framed(script, &count))
     }
 
-    /// Nothing more is to be heard.
+    /// Whether the query is finished.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// The answer to COUNT.
+    /// Handles the answer to COUNT.
     pub(super) fn counted(&mut self, answer: &Value) {
         if self.by == By::Count {
             self.found = answer["count"].as_u64().unwrap_or(0);
@@ -57,7 +57,7 @@ impl Question {
         }
     }
 
-    /// The relay does not answer that. Gives back what to ask instead.
+    /// The relay does not support this query. Returns the next one to try.
     pub(super) fn refused(&mut self, script: &Script) -> Vec<u8> {
         if self.is_over || self.by == By::Query {
             self.is_over = true;
@@ -69,25 +69,25 @@ impl Question {
         framed(script, &query)
     }
 
-    /// An event of the run came.
+    /// Records an event of the run.
     pub(super) fn came(&mut self, number: u32) {
         self.found += u64::from(self.by == By::Query && self.seen.add(number));
     }
 
-    /// All that a query gives back has come.
+    /// Handles the end of a query's events.
     pub(super) fn ended(&mut self) {
         self.is_over |= self.by == By::Query;
     }
 
-    /// In the report's words: how it was answered, how many were found, and of those that were
-    /// acknowledged how many are missing for sure.
+    /// For the report: how it was answered, how many events were found, and how many acknowledged
+    /// ones are certainly missing.
     pub(super) fn told(&self, accepted: u64) -> (&'static str, u64, u64) {
         let missing = accepted.saturating_sub(self.found);
         match (self.is_over, self.by) {
             (false, _) => ("nothing", self.found, 0),
             (true, By::Count) if self.is_approximate => ("count", self.found, 0),
             (true, By::Count) => ("count", self.found, missing),
-            // Bounds of the relay may keep back all but some.
+            // Limits of the relay may hold back all but some.
             (true, By::Query) if self.found > 0 => ("query", self.found, 0),
             (true, By::Query) => ("query", self.found, missing),
         }

@@ -1,4 +1,4 @@
-//! From what the threads heard to the figures of the report.
+//! Computes the figures of the report from the listeners' results.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use super::listener::NostrOutcome;
 use super::script::Script;
 use crate::check::Counts;
 use crate::histogram;
-use crate::outcome::ClientOutcome;
 use crate::report::{Deliveries, Distribution, NostrFigures, Order, Reason, Stored};
+use crate::thread_result::ClientOutcome;
 
-/// Texts of the relay that are told.
+/// Texts of the relay that are reported.
 const TEXTS_MAX: usize = 10;
 
-/// Deliveries in the warm-up and in the measured time; of a run without subscriptions the answers
-/// that said yes.
+/// Deliveries in the warm-up and in the measured time; for a run without subscriptions, the
+/// positive answers.
 pub(crate) fn counts(
     script: &Script,
     outcomes: &[NostrOutcome],
@@ -49,7 +49,7 @@ pub(crate) fn counts(
     if !is_fanout {
         let mut refused = refused;
         for phase in &mut all {
-            // Which of them were refused is told by kind, not by phase.
+            // Refusals are reported by kind, not by phase.
             phase.lost = phase.sent.saturating_sub(phase.delivered);
             let of_these = refused.min(phase.lost);
             refused -= of_these;
@@ -65,7 +65,7 @@ pub(crate) fn order(outcomes: &[NostrOutcome]) -> Order {
     let mut all: Vec<(u32, u64)> = outcomes.iter().flat_map(|one| one.orders.clone()).collect();
     all.sort_unstable();
     let mut order = Order::default();
-    // Of a filter that only one has nothing can be compared.
+    // A filter with a single subscription has nothing to compare.
     let filters = all.chunk_by(|one, next| one.0 == next.0);
     for filter in filters.filter(|filter| filter.len() > 1) {
         let same = filter.chunk_by(|one, next| one == next);
@@ -76,7 +76,7 @@ pub(crate) fn order(outcomes: &[NostrOutcome]) -> Order {
     order
 }
 
-/// Measured events that somebody is to get.
+/// Measured events that at least one subscription should get.
 pub(crate) fn awaited(script: &Script, measure_ns: u64) -> u64 {
     let is_awaited = |event: &&super::script::Signed| {
         let is_measured = event.sending().is_some_and(|one| one.due_ns >= measure_ns);

@@ -1,9 +1,9 @@
 //! The report as one table (RFC 4180): the column `row` says what a row is about.
 //!
 //! `run` is the whole run; `second` a second of it, `drain` the time after it, `step` a step of a
-//! walk over rates, `repeat` one of several runs. A cell that a row has nothing to say about is
-//! empty. Every row begins with what tells runs apart, so tables of several runs can be put
-//! together.
+//! walk over rates, `repeat` one of several runs. A cell without a value for its row is empty.
+//! Every row begins with the columns that identify the run, so tables of several runs can be
+//! concatenated.
 
 use crate::report::{Deliveries, HandshakeReport, Head, Quantiles, RelayReport, Report, Second};
 use crate::report::{Step, Summary};
@@ -133,7 +133,8 @@ fn deliveries(row: Row, sums: &Deliveries) -> Row {
         .set("early", &sums.early)
 }
 
-/// A run of handshakes has connections where others have messages, and connect times for latency.
+/// A run of handshakes puts connections in the columns of messages, and connect times in those of
+/// latency.
 fn handshakes(table: &mut Table, report: &HandshakeReport) {
     let row = Row::of("run", &report.head, &report.url)
         .set("for_ms", &report.elapsed_ms)
@@ -180,7 +181,7 @@ impl Row {
         }
     }
 
-    /// Quantiles; nothing where there are none.
+    /// Quantiles; empty if there are none.
     fn latency(self, of: &Quantiles) -> Self {
         let row = self.set("latency_count", &of.count);
         if of.count == 0 {
@@ -197,7 +198,7 @@ impl Row {
     }
 }
 
-/// A text in quotes where it needs them.
+/// A text, quoted if needed.
 fn quoted(text: &str) -> String {
     match text.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -1,9 +1,9 @@
-//! The report as a log of `HdrHistogram`, which its own tools read: nanoseconds, three digits.
+//! The report as an `HdrHistogram` log, which its own tools read: nanoseconds, three digits.
 //!
-//! Lines without a tag are the latency second by second, and that of the time after the measured
-//! one, so that adding them up gives the latency of the run. A line with a tag is the whole run by
-//! another measure: `first` and `last` receiver, the `uncorrected` ones, `in-time`, `without-lag`,
-//! `lateness`, `receive-lag`, `connect`.
+//! Lines without a tag are the latency of each second and of the time after the measurement, so
+//! that their sum is the latency of the run. A line with a tag is the whole run by another measure:
+//! `first` and `last` receiver, the `uncorrected` ones, `in-time`, `without-lag`, `lateness`,
+//! `receive-lag`, `connect`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -33,7 +33,7 @@ pub(super) fn render(report: &Report) -> anyhow::Result<String> {
     Ok(String::from_utf8(out)?)
 }
 
-/// A comment is one line, whatever the label has.
+/// A comment must be one line, so line breaks in the label are replaced.
 fn title(head: &Head) -> String {
     let label = head.label.as_deref().unwrap_or_default();
     let title = format!(
@@ -81,7 +81,7 @@ fn handshakes(log: &mut Writer<'_, '_>, report: &HandshakeReport) -> anyhow::Res
     line(log, Some("connect"), 0, whole_ms, &report.connect_ns)
 }
 
-/// One line; none where there are no values.
+/// One line; none if there are no values.
 fn line(
     log: &mut Writer<'_, '_>,
     tag: Option<&str>,
@@ -94,5 +94,5 @@ fn line(
     };
     let (at, length) = (Duration::from_millis(at_ms), Duration::from_millis(for_ms));
     log.write_histogram(&histogram, at, length, tag.and_then(Tag::new))
-        .map_err(|error| anyhow!("the log of histograms cannot be written: {error}"))
+        .map_err(|error| anyhow!("cannot write the log of histograms: {error}"))
 }

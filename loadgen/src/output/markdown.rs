@@ -287,7 +287,7 @@ impl Page {
     }
 }
 
-/// A text that stays one: no markup, no end of a cell, no end of a line.
+/// Escapes a text, so that it contains no markup and ends neither the cell nor the line.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

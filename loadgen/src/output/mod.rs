@@ -1,7 +1,7 @@
-//! A report in the form that was asked for: on standard output, and in files.
+//! A report in the requested formats: on standard output and in files.
 //!
-//! Every form is made of the [`Report`] alone (and, on a page, of earlier reports), so one that was
-//! read back from a file or from a history shows the same.
+//! Every format is made from the [`Report`] alone (and, on a page, from earlier reports), so a
+//! report that was read back from a file or a history looks the same.
 
 mod csv;
 mod hdr;
@@ -33,18 +33,18 @@ pub enum Format {
     Csv,
     /// For issues and wikis
     Markdown,
-    /// `HdrHistogram`'s interval log: every second's whole distribution
+    /// `HdrHistogram`'s interval log: the whole distribution of every second
     Hdr,
     /// One page with charts that needs no other file
     Html,
 }
 
 impl Format {
-    /// The report in this form, with a line break at the end. A page also shows how the figures
-    /// went over `earlier` runs of the same load, oldest first.
+    /// The report in this format, ending with a line break. A page also shows the trend over
+    /// `earlier` runs of the same load, oldest first.
     ///
     /// # Errors
-    /// None that is known: each form can say whatever a report has.
+    /// None is known: each format can represent any report.
     pub fn render(self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<String> {
         Ok(match self {
             Self::Text => report.text(),
@@ -56,10 +56,10 @@ impl Format {
         })
     }
 
-    /// The report of two servers in this form.
+    /// The report of two servers in this format.
     ///
     /// # Errors
-    /// The form has no room for it.
+    /// The format does not support it.
     fn render_pairs(self, report: &PairsReport) -> anyhow::Result<String> {
         Ok(match self {
             Self::Text => report.text(),
@@ -69,7 +69,7 @@ impl Format {
         })
     }
 
-    /// By the file's ending.
+    /// The format for a file's extension.
     fn of(path: &Path) -> Option<Self> {
         Some(match path.extension().and_then(OsStr::to_str)? {
             "txt" => Self::Text,
@@ -83,7 +83,7 @@ impl Format {
     }
 }
 
-/// A file that a report is to be written to. Its ending says in which form.
+/// An output file. Its extension decides the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportFile {
     path: PathBuf,
@@ -96,16 +96,17 @@ impl FromStr for ReportFile {
     fn from_str(name: &str) -> Result<Self, String> {
         let path = PathBuf::from(name);
         let format = Format::of(&path)
-            .ok_or("its ending must be one of .txt .json .csv .md .hdr .hlog .html")?;
+            .ok_or("its extension must be one of .txt .json .csv .md .hdr .hlog .html")?;
         Ok(Self { path, format })
     }
 }
 
 impl ReportFile {
-    /// Whether it can be written at all: better said before a run than after it.
+    /// Checks that the file can be written, because an error is more useful before a run than after
+    /// it.
     ///
     /// # Errors
-    /// There is no such folder, or the file must not be written.
+    /// The directory does not exist, or the file cannot be written.
     pub fn check(&self) -> anyhow::Result<()> {
         let parent = self.path.parent().unwrap_or(Path::new(""));
         let folder = if parent == Path::new("") {
@@ -113,11 +114,7 @@ impl ReportFile {
         } else {
             parent
         };
-        anyhow::ensure!(
-            folder.is_dir(),
-            "{}: there is no such folder",
-            self.cannot()
-        );
+        anyhow::ensure!(folder.is_dir(), "{}: no such directory", self.cannot());
         if self.path.exists() {
             let file = fs::OpenOptions::new().append(true).open(&self.path);
             file.with_context(|| self.cannot())?;
@@ -125,7 +122,7 @@ impl ReportFile {
         Ok(())
     }
 
-    /// Writes the report, in place of what was there.
+    /// Writes the report, replacing the file's content.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -140,25 +137,25 @@ impl ReportFile {
     }
 
     fn cannot(&self) -> String {
-        format!("the report cannot be written to {}", self.path.display())
+        format!("cannot write the report to {}", self.path.display())
     }
 }
 
-/// Where a report goes.
+/// The outputs of a report.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Forms {
-    /// Form of the report on standard output
+    /// Format of the report on standard output
     #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text)]
     pub output: Format,
 
-    /// Write the report to this file too; its ending says in which form: .txt, .json, .csv, .md,
-    /// .hdr or .html. May be repeated
+    /// Also write the report to this file; its extension decides the format: .txt, .json, .csv,
+    /// .md, .hdr or .html. May be repeated
     #[arg(long = "report", value_name = "FILE")]
     pub reports: Vec<ReportFile>,
 }
 
 impl Forms {
-    /// Whether the files can be written at all.
+    /// Checks that the files can be written.
     ///
     /// # Errors
     /// One cannot.
@@ -166,10 +163,10 @@ impl Forms {
         self.reports.iter().try_for_each(ReportFile::check)
     }
 
-    /// Tells a report in every form that was asked for.
+    /// Writes a report to every output.
     ///
     /// # Errors
-    /// Standard output or a file cannot be written. What could be written is.
+    /// Standard output or a file cannot be written. The other outputs are still written.
     pub fn tell(&self, report: &Report, earlier: &[RelayReport]) -> anyhow::Result<()> {
         let text = self.output.render(report, earlier)?;
         let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];
@@ -177,10 +174,11 @@ impl Forms {
         results.into_iter().collect()
     }
 
-    /// Whether the report of two servers can be told so: as text, JSON or Markdown.
+    /// Checks that the report of two servers can be written in these formats: text, JSON or
+    /// Markdown.
     ///
     /// # Errors
-    /// A form has no room for it, or a file cannot be written.
+    /// A format does not support it, or a file cannot be written.
     pub fn check_pairs(&self) -> anyhow::Result<()> {
         let others = [Format::Csv, Format::Hdr, Format::Html];
         let mut forms = self.reports.iter().map(|file| file.format);
@@ -189,10 +187,10 @@ impl Forms {
         self.check()
     }
 
-    /// Tells the report of two servers in every form that was asked for.
+    /// Writes the report of two servers to every output.
     ///
     /// # Errors
-    /// Standard output or a file cannot be written. What could be written is.
+    /// Standard output or a file cannot be written. The other outputs are still written.
     pub fn tell_pairs(&self, report: &PairsReport) -> anyhow::Result<()> {
         let text = self.output.render_pairs(report)?;
         let mut results = vec![io::stdout().write_all(text.as_bytes()).map_err(Into::into)];

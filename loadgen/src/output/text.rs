@@ -39,7 +39,7 @@ impl RelayReport {
         out.0
     }
 
-    /// Latencies from when messages were due and, below, from when they were sent.
+    /// Latencies from when messages were due, and below them from when they were sent.
     fn times(&self, out: &mut Page) {
         let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
         let answers = crate::words::answers(self);
@@ -59,10 +59,7 @@ impl RelayReport {
             }
         }
         if self.latency_ns.count > 0 && self.receive_lag_ns.quantiles.count == 0 {
-            out.row(
-                "receive lag",
-                "not known: the system tells no receive times",
-            );
+            out.row("receive lag", "unknown: the system gives no receive times");
         }
         out.row("connect", &table_row(&self.connect_ns.quantiles));
     }

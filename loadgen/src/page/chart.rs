@@ -12,7 +12,7 @@ use super::text::escape;
 /// One chart.
 pub(super) struct Chart {
     title: String,
-    /// One sentence for those who cannot see it.
+    /// One sentence for people who cannot see it.
     said: String,
     x: Scale,
     y: Scale,
@@ -54,7 +54,7 @@ impl Chart {
             let _ = write!(path, "{}{x:.1} {y:.1}", if number == 0 { "M" } else { "L" });
         }
         if points.len() == 1 {
-            // A point of its own is a dot.
+            // A single point is drawn as a dot.
             path.push_str("h0");
         }
         path
@@ -126,7 +126,7 @@ impl Chart {
         self.name(series, name);
     }
 
-    /// What is told where the pointer rests: one strip for each text, as wide as its share.
+    /// The tooltips: one strip per text, as wide as its share.
     pub(super) fn tell(&mut self, strips: &[(f64, f64, String)]) {
         for (from, to, text) in strips {
             let (left, right) = (self.x.at(*from) * 1000.0, self.x.at(*to) * 1000.0);
@@ -140,7 +140,7 @@ impl Chart {
         }
     }
 
-    /// The legend from what was drawn last to what was drawn first.
+    /// Reverses the legend.
     pub(super) fn turn_legend(&mut self) {
         self.legend.reverse();
     }

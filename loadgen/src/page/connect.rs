@@ -7,7 +7,7 @@ use crate::units::{grouped, short, tick, time};
 
 const BINS: u32 = 48;
 
-/// The chart; `None` where nothing connected.
+/// The chart; `None` if nothing connected.
 pub(super) fn chart(connect: &Distribution, tcp: Option<&Quantiles>) -> Option<String> {
     let histogram = connect.histogram()?;
     let of = &connect.quantiles;

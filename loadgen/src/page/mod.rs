@@ -1,6 +1,6 @@
 //! Pages: one report with its charts, and the dashboard over a history.
 //!
-//! A page is one file: styles and drawings are within it, there is no script, and its policy
+//! A page is one file: styles and drawings are within it, scripts are not used, and its policy
 //! forbids every request. It follows the light or dark colours of the system, fits a phone, and a
 //! report prints on one sheet.
 

@@ -20,7 +20,7 @@ pub(super) fn document(class: &str, title: &str, body: &str) -> String {
     )
 }
 
-/// What a page begins with: name, verdicts, and where the figures come from.
+/// The top of a page: name, verdicts, and the machine of the run.
 pub(super) fn header(head: &Head, url: &str, verdicts: &[words::Verdict]) -> String {
     let mut pills = String::new();
     for verdict in verdicts {
@@ -47,7 +47,7 @@ pub(super) fn header(head: &Head, url: &str, verdicts: &[words::Verdict]) -> Str
     )
 }
 
-/// What a run is called.
+/// The title of a run.
 pub(super) fn title(head: &Head) -> &str {
     head.label.as_deref().unwrap_or(&head.scenario)
 }
@@ -66,7 +66,7 @@ pub(super) fn class(mood: Mood) -> &'static str {
     }
 }
 
-/// A figure that is read from afar.
+/// A figure to be read at a glance.
 pub(super) struct Card {
     name: &'static str,
     value: String,

@@ -11,7 +11,7 @@ use crate::words::{self, Mood};
 
 /// Points of a curve over the percentiles.
 const SPECTRUM_POINTS: u32 = 240;
-/// Clients that tell their figures one by one where the pointer rests.
+/// At most this many clients have their figures in tooltips.
 const CLIENTS_TOLD_MAX: usize = 250;
 
 /// The whole page.
@@ -44,7 +44,7 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
     if let Some(figures) = &report.nostr {
         let pair = |(name, value): (&str, String)| vec![name.to_owned(), value];
         let said: Vec<_> = words::nostr(figures).into_iter().map(pair).collect();
-        body += &panel(false, "What the relay said", &table(&["", ""], &said));
+        body += &panel(false, "Answers of the relay", &table(&["", ""], &said));
     }
     if let Some(server) = &report.server {
         body += &panel(false, "Where the time goes", &split(server));
@@ -143,7 +143,7 @@ fn figures(report: &RelayReport) -> Vec<Card> {
     all
 }
 
-/// Of connections that were only held.
+/// For connections that were only held.
 fn idle(report: &RelayReport) -> Vec<Card> {
     let open = &report.connect_ns.quantiles;
     vec![
@@ -171,7 +171,7 @@ fn latencies(report: &RelayReport) -> Option<String> {
     )
 }
 
-/// Distributions over their percentiles; `None` where the first one is empty.
+/// Distributions over their percentiles; `None` if the first one is empty.
 pub(super) fn spectrum(all: &[(&'static str, &str, &Distribution)], title: &str) -> Option<String> {
     let main = all.first()?.2.quantiles;
     let known: Vec<_> = all
@@ -233,7 +233,7 @@ fn percent(quantile: f64) -> String {
     format!("{:.*}", nines.saturating_sub(1), quantile * 100.0)
 }
 
-/// The points of a line that stays level for each second.
+/// The points of a line that stays level during each second.
 fn level(timeline: &[Second], value: impl Fn(&Second) -> f64) -> Points {
     timeline
         .iter()
@@ -372,7 +372,7 @@ fn connects(report: &RelayReport) -> Option<String> {
     connect::chart(&report.connect_ns, tcp)
 }
 
-/// Whose the time of a mean delivery is, and what the server took.
+/// Splits the mean time of a delivery by whose it is, and shows the server's resources.
 fn split(server: &Server) -> String {
     let mut bar = String::new();
     let mut rows = Vec::new();
@@ -429,7 +429,7 @@ fn distributions(report: &RelayReport) -> String {
     table(&head, &rows)
 }
 
-/// What went wrong; `None` where nothing did.
+/// The errors; `None` if there were none.
 fn faults(report: &RelayReport) -> Option<String> {
     let mut items: Vec<String> = report
         .errors

@@ -1,9 +1,9 @@
-//! Axes: where a value lies, and which ticks are worth a line.
+//! Axes: the position of a value, and the ticks.
 
 /// A log axis from its smallest value to so many times that has ticks at 2 and 5 too.
 const MANY_TICKS: f64 = 120.0;
 
-/// How values are spread over an axis.
+/// How values are distributed over an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Linear,
@@ -65,7 +65,7 @@ impl Scale {
         let all: Vec<f64> = decades
             .flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)))
             .collect();
-        // Counted in logarithms, 1000 may lie a little below itself.
+        // Rounding in logarithms may put 1000 a little below itself.
         let below = all
             .iter()
             .rposition(|tick| *tick <= min * 1.000_001)
@@ -87,7 +87,7 @@ impl Scale {
         }
     }
 
-    /// Quantiles from 0 to the last one that `count` values can tell.
+    /// Quantiles from 0 to the last one that `count` values can resolve.
     pub(super) fn nines(count: u64) -> Self {
         let nines = (count.max(10) as f64).log10().clamp(1.0, 7.0);
         let named = [
@@ -116,7 +116,7 @@ impl Scale {
         }
     }
 
-    /// Where a value lies, from 0 to 1. Values beyond the ends lie at the ends.
+    /// The position of a value, from 0 to 1. Values beyond the ends lie at the ends.
     pub(super) fn at(&self, value: f64) -> f64 {
         let along =
             |of: &dyn Fn(f64) -> f64| (of(value) - of(self.min)) / (of(self.max) - of(self.min));
@@ -132,7 +132,7 @@ impl Scale {
         }
     }
 
-    /// The value at a place from 0 to 1, on an axis of quantiles.
+    /// The value at a position from 0 to 1, on an axis of quantiles.
     pub(super) fn quantile_at(&self, at: f64) -> f64 {
         1.0 - 10f64.powf((1.0 - self.max).log10() * at)
     }

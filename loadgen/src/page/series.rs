@@ -1,4 +1,4 @@
-//! What a page shows of several runs: a walk over rates, repeats, a comparison, earlier runs.
+//! The page's sections on several runs: a walk over rates, repeats, a comparison, earlier runs.
 
 use super::chart::{Chart, Points};
 use super::parts::{class, title, when};
@@ -112,7 +112,7 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     out + "</tbody></table></div>"
 }
 
-/// How the figures went from run to run; this one is the last.
+/// The trend of the figures from run to run; this one is the last.
 pub(super) fn trend(earlier: &[RelayReport], this: &RelayReport) -> String {
     let runs: Vec<&RelayReport> = earlier.iter().chain([this]).collect();
     format!(
@@ -170,7 +170,7 @@ pub(super) fn rate_trend(runs: &[&RelayReport]) -> String {
 /// An axis of runs from 1.
 fn numbers(count: usize) -> Scale {
     let mut scale = Scale::between(0.5, count as f64 + 0.5, short);
-    // There is no run and a half.
+    // Runs have whole numbers.
     scale.ticks.retain(|(value, _)| value.fract() == 0.0);
     if let Some((_, label)) = scale
         .ticks

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A text that stays one, within an element and within an attribute's quotes.
+/// Escapes a text for the content of an element and for a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -12,7 +12,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // XML and HTML know no others.
+            // XML and HTML allow no other control characters.
             letter if letter.is_control() && !matches!(letter, '\n' | '\t') => out.push(' '),
             _ => out.push(letter),
         }

@@ -1,4 +1,4 @@
-//! Runs in short, and repeats among themselves.
+//! Summaries of runs, and statistics over repeats.
 
 use super::{
     Aborted, Deliveries, Disconnects, ErrorCount, Finding, Order, RelayReport, Repeated, Repeats,
@@ -23,7 +23,7 @@ impl Summary {
         }
     }
 
-    /// The figures that runs are compared by: name, unit, whether less is better, value.
+    /// The figures by which runs are compared: name, unit, whether less is better, value.
     pub(super) fn figures(&self) -> Vec<(&'static str, &'static str, bool, f64)> {
         let latency = &self.latency_ns;
         let mut figures = vec![
@@ -49,8 +49,8 @@ impl Summary {
 }
 
 impl RelayReport {
-    /// The report of the run in the middle, with all of them in it: what was counted is the sum
-    /// over the runs. `None` for none.
+    /// The report of the median run, with all runs in it; counts are sums over the runs. `None` if
+    /// there are none.
     pub(crate) fn of_repeats(reports: Vec<Self>) -> Option<Self> {
         let runs: Vec<_> = reports.iter().map(Summary::of).collect();
         let sums = Sums::of(&reports);
@@ -64,7 +64,7 @@ impl RelayReport {
         Some(report)
     }
 
-    /// What repeats are sorted by.
+    /// The figure that repeats are sorted by.
     fn rank(&self) -> f64 {
         match self.latency_comparable {
             true => self.latency_ns.p99 as f64,
@@ -73,7 +73,7 @@ impl RelayReport {
     }
 }
 
-/// The counts and findings of several runs together.
+/// Sums of the counts and findings of several runs.
 #[derive(Default)]
 struct Sums {
     measured: Deliveries,

@@ -1,4 +1,4 @@
-//! Deliveries by what was right and wrong about them.
+//! Deliveries by outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 pub struct Deliveries {
     /// Messages published.
     pub sent: u64,
-    /// Deliveries that they should come to, at the clients that read all the time.
+    /// Deliveries that should result at the clients that read all the time.
     pub expected: u64,
-    /// Arrived intact, each counted once for a receiver.
+    /// Arrived intact, counted once per receiver.
     pub delivered: u64,
     /// Never arrived.
     pub lost: u64,
-    /// Arrived once more.
+    /// Arrived again.
     pub repeated: u64,
-    /// Arrived behind a later message of the same publisher.
+    /// Arrived after a later message of the same publisher.
     pub reordered: u64,
     /// Arrived changed.
     pub damaged: u64,
     /// Arrived in a room that it was not sent to.
     pub misrouted: u64,
-    /// Arrived before it was due: nobody had sent it.
+    /// Arrived before it was due, so it cannot have been sent yet.
     #[serde(default)]
     pub early: u64,
 }
@@ -37,7 +37,7 @@ impl Deliveries {
         self.lost + self.repeated + self.reordered + self.damaged + self.misrouted + self.early
     }
 
-    /// Those of another run come to these.
+    /// Adds those of another run.
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.expected += other.expected;

@@ -1,79 +1,80 @@
-//! What happened, in words: the pattern behind the counts, and whose doing it is.
+//! Findings in words: the pattern behind the counts, and who caused it.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that explains what was counted, or says what could not be.
+/// An explanation of the counts, or a fault that could not be counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is.
+    /// The kind of finding.
     pub kind: FindingKind,
-    /// Whose doing.
+    /// The party that caused it.
     pub culprit: Culprit,
     /// One sentence for people.
     pub text: String,
-    /// When it began, in milliseconds after the begin of the measurement, negative in the warm-up;
-    /// absent where it has no time.
+    /// When it began, in milliseconds after the start of the measurement, negative in the warm-up;
+    /// absent if it has no time.
     pub at_ms: Option<f64>,
 }
 
-/// Whose doing something is.
+/// The cause of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Culprit {
-    /// The relay's, or that of what lies between.
+    /// The relay, or something between it and the generator.
     Relay,
-    /// The generator's.
+    /// The generator.
     Generator,
-    /// The relay does something else than the options say; either may be meant.
+    /// The relay does something other than the options say; either may be intended.
     Options,
 }
 
-/// What was found.
+/// The kinds of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// Nobody was left who reads, or nobody who publishes: the run ended early.
+    /// No reader or no publisher was left: the run ended early.
     RelayGone,
-    /// A run of several could not connect: there are fewer than were asked for.
+    /// One of several runs could not connect: there are fewer runs than requested.
     NotRun,
     /// Some clients lost their connections.
     Disconnected,
-    /// The relay closed with 1008, or with a code of its own from 4000 on: it may not let them in.
+    /// The relay closed with 1008, or with a code of its own from 4000 on: it may not admit these
+    /// clients.
     AccessDenied,
     /// The relay broke the protocol.
     ProtocolError,
     /// Messages were sent for a second or longer, and nothing arrived.
     Stalled,
-    /// At the end deliveries were awaited in vain; they may have come later.
+    /// The wait for the last deliveries timed out; they may have come later.
     DrainGaveUp,
-    /// The relay took no more messages.
+    /// The relay accepted no more bytes.
     HeldBack,
-    /// Some clients heard nothing from some time on, and what they published reached nobody.
+    /// Some clients received nothing from some time on, and their own messages reached nobody.
     PartDead,
-    /// Some clients heard nothing from some time on.
+    /// Some clients received nothing from some time on.
     ClientsSilent,
     /// Nothing of some publishers arrived anywhere.
     PublishersLost,
-    /// Clients fall into groups that hear themselves and not each other.
+    /// Clients form groups that receive only each other's messages.
     Split,
-    /// Publishers do not get their own messages, and should.
+    /// Publishers do not get their own messages, but should.
     NoEcho,
-    /// Publishers get their own messages, and should not.
+    /// Publishers get their own messages, but should not.
     Echo,
     /// Only the publisher gets its messages.
     OnlyEcho,
-    /// Nothing came back at all.
+    /// Nothing came back.
     NothingCame,
     /// Messages arrived in rooms that they were not sent to.
     WrongRoom,
-    /// Deliveries come in batches, as from something that buffers.
+    /// Deliveries come in batches, as if something buffers them.
     Batched,
-    /// Connections that were to be replaced were not.
+    /// Connections that were due to be replaced were not.
     ChurnMissed,
     /// The metrics could not be read at the end.
     NoMetrics,
-    /// The generator itself stood still, or handled data late.
+    /// The generator itself stopped, or handled data late.
     GeneratorHeldUp,
-    /// A bound of the generator cut something off.
+    /// A bound of the generator cut off values.
     Clamped,
 }

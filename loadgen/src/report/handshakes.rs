@@ -7,7 +7,7 @@ use super::{Distribution, Head};
 /// The result of `--handshakes`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HandshakeReport {
-    /// What every report begins with.
+    /// The head of every report.
     #[serde(flatten)]
     pub head: Head,
     /// Target.
@@ -16,17 +16,18 @@ pub struct HandshakeReport {
     pub concurrency: u32,
     /// Threads.
     pub threads: u32,
-    /// Asked for.
+    /// Requested number.
     pub handshakes: u32,
     /// Opened, upgraded and closed.
     pub completed: u64,
-    /// Of these: the server did not finish the closing handshake within a second.
+    /// Of the completed: the server did not finish the closing handshake within a second.
     pub not_closed: u64,
     /// From the first connect to the last close.
     pub elapsed_ms: f64,
     /// Completed over elapsed.
     pub handshakes_per_second: f64,
-    /// Until upgraded: with `--per-second` from when the connection was due, without from connect.
+    /// Until upgraded: from when the connection was due with `--per-second`, otherwise from
+    /// connect.
     pub connect_ns: Distribution,
     /// From connect to upgraded.
     #[serde(default)]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 
-/// Version of the report. It grows when a field changes its meaning or goes away; a new field does
-/// not change it.
+/// Version of the report format. It grows if a field changes its meaning or is removed; a new field
+/// does not change it.
 pub const VERSION: u32 = 1;
 
 /// The head of every report.
@@ -15,14 +15,14 @@ pub struct Head {
     pub version: u32,
     /// Name and version of the program that ran: `loadgen 0.1.0`.
     pub program: String,
-    /// `--scenario`; `broadcast` where none was named, `handshakes` with `--handshakes`.
+    /// `--scenario`; `broadcast` if none was named, `handshakes` with `--handshakes`.
     pub scenario: String,
-    /// `--label`: what the user calls this run.
+    /// `--label`: the user's name for this run.
     pub label: Option<String>,
     /// When it began, RFC 3339 in UTC.
     pub started_at: String,
     /// The same in milliseconds since 1970.
     pub started_at_ms: u64,
-    /// Where the generator ran.
+    /// The machine that the generator ran on.
     pub machine: Machine,
 }

@@ -6,10 +6,10 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-/// A distribution of times in nanoseconds, by its quantiles. All are 0 where `count` is.
+/// A distribution of times in nanoseconds, by its quantiles. All are 0 if `count` is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// Values.
+    /// Number of values.
     pub count: u64,
     /// Smallest.
     pub min: u64,
@@ -56,8 +56,8 @@ pub struct Distribution {
     /// The usual quantiles.
     #[serde(flatten)]
     pub quantiles: Quantiles,
-    /// The histogram in HdrHistogram's V2 format, deflated, in base64, as its logs have it. Empty
-    /// where there are no values.
+    /// The histogram in HdrHistogram's V2 format, deflated, in base64, as in its logs. Empty if
+    /// there are no values.
     pub hdr: String,
 }
 
@@ -70,7 +70,7 @@ impl Distribution {
         }
     }
 
-    /// The whole histogram. `None` where there are no values, or they were tampered with.
+    /// The whole histogram. `None` if there are no values, or if the text is corrupt.
     pub fn histogram(&self) -> Option<Histogram<u64>> {
         let bytes = STANDARD.decode(&self.hdr).ok()?;
         Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
@@ -88,36 +88,38 @@ fn encode(histogram: &Histogram<u64>) -> String {
     STANDARD.encode(bytes)
 }
 
-/// One kind of latency, by which receiver of a message is looked at.
+/// One kind of latency, by receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ByReceiver {
-    /// The first one to have it: one value a message.
+    /// The first receiver: one value per message.
     pub first: Distribution,
-    /// Every receiver: one value a delivery.
+    /// Every receiver: one value per delivery.
     pub each: Distribution,
-    /// The last one: one value for each message that everybody got.
+    /// The last receiver: one value for each message that everybody got.
     pub last: Distribution,
 }
 
 /// Latencies of the measured messages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// From the time at which a message was due: a relay or a generator that stalls cannot hide it.
+    /// From the time at which a message was due, so a relay or generator that stalls cannot hide
+    /// it.
     pub corrected: ByReceiver,
-    /// From the time at which it was handed to the socket: without the generator's own lateness,
-    /// and without the time for which the relay's socket took no more. It is no view of a
-    /// generator that waits: what was sent into a stall still has all of it.
+    /// From the time at which the message was handed to the socket: without the generator's own
+    /// lateness, and without the time for which the relay's socket accepted no bytes. It does not
+    /// model a generator that waits: a message sent into a stall still has all of it.
     pub uncorrected: ByReceiver,
-    /// From due to received, as it would be if the generator had sent in time: what had to wait for
-    /// the relay's socket counts from when it was due, all else from when it was sent.
+    /// From due to received, as it would be if the generator had always sent in time: messages that
+    /// waited for the relay's socket count from when they were due, all others from when they were
+    /// sent.
     #[serde(default)]
     pub in_time: Distribution,
-    /// From due to the kernel's receive time: without the receive lag. Empty if the system tells
-    /// none.
+    /// From due to the kernel's receive time: without the receive lag. Empty if the system gives no
+    /// receive times.
     #[serde(default)]
     pub arrived: Distribution,
-    /// Measured messages for which `last` is not known: somebody did not get them, or they were
-    /// under way together with too many later ones.
+    /// Measured messages whose `last` is unknown: some receiver did not get them, or too many later
+    /// ones were in flight.
     pub untracked: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Where the generator ran.
+//! The machine that the generator ran on.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// A machine, as far as it matters to a figure. Its name is left out: reports are passed on.
+/// A machine, as far as it affects figures. Its name is omitted because reports are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Operating system: `linux`.
@@ -22,7 +22,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one. What the system does not tell is `unknown` or 0.
+    /// This machine. Unknown values are `unknown` or 0.
     pub(crate) fn of_this_process() -> Self {
         let name = rustix::system::uname();
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);

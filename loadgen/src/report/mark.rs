@@ -1,16 +1,16 @@
-//! Quantiles of the latency that the generator itself has made longer.
+//! Quantiles of the latency that the generator itself made larger.
 
 use serde::{Deserialize, Serialize};
 
 use super::Quantiles;
 
-/// The generator's own part of a quantile beyond which it is marked.
+/// A quantile is marked if the generator's own share exceeds this.
 const OWN_SHARE_MAX: f64 = 0.1;
 
 /// Picks one of a distribution's quantiles.
 type QuantileOf = fn(&Quantiles) -> u64;
 
-/// Quantiles that are judged, by name.
+/// The quantiles that are judged, by name.
 const JUDGED: [(&str, QuantileOf); 6] = [
     ("p50", |times| times.p50),
     ("p90", |times| times.p90),
@@ -19,7 +19,7 @@ const JUDGED: [(&str, QuantileOf); 6] = [
     ("p99.99", |times| times.p99_99),
     ("max", |times| times.max),
 ];
-/// Of these: a run is not valid if one is marked.
+/// A run is not valid if one of these is marked.
 const DECISIVE: [&str; 2] = ["p50", "p99"];
 
 /// A quantile of the latency of which more than a tenth is the generator's own.
@@ -27,7 +27,7 @@ const DECISIVE: [&str; 2] = ["p50", "p99"];
 pub struct Mark {
     /// `p50`, `p90`, `p99`, `p99.9`, `p99.99` or `max`.
     pub quantile: String,
-    /// How the generator made it longer.
+    /// How the generator made it larger.
     pub cause: MarkCause,
     /// The generator's part of the quantile, from 0 to 1.
     pub share: f64,
@@ -37,23 +37,23 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkCause {
-    /// It sent messages late: by so much less the quantile is if they count from when they were
-    /// sent. Those that had to wait for the relay count from when they were due.
+    /// It sent messages late: the quantile is smaller by this share if messages count from when
+    /// they were sent. Messages that waited for the relay count from when they were due.
     Lateness,
-    /// It handled data late: by so much less the quantile is without the receive lag.
+    /// It handled data late: the quantile is smaller by this share without the receive lag.
     ReceiveLag,
 }
 
 impl Mark {
-    /// It makes the whole run invalid.
+    /// Whether it makes the whole run invalid.
     pub fn is_decisive(&self) -> bool {
         DECISIVE.contains(&self.quantile.as_str())
     }
 }
 
 impl Mark {
-    /// Of latencies, of the same with messages sent in time, and of the same without the receive
-    /// lag, if that is known.
+    /// Compares latencies with the same as if messages were sent in time, and with the same without
+    /// the receive lag, if that is known.
     pub(crate) fn all_of(
         latency: &Quantiles,
         in_time: &Quantiles,

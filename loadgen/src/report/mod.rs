@@ -1,9 +1,9 @@
-//! What a run found, as figures and as a verdict.
+//! The results of a run: figures and a verdict.
 //!
 //! The structs are the JSON report, field by field: `docs/loadgen-report.md` describes them, and
 //! their version is [`VERSION`]. Everything that shows a run (text, pages, tables, a history) is
-//! made of them alone, so a report that was read from a file ([`Report::read`]) shows the same.
-//! Nothing in here knows of a plan or of threads: `gather.rs`, above both, makes the reports.
+//! made from them alone, so a report that was read from a file ([`Report::read`]) looks the same.
+//! This module does not know plans or threads: `gather.rs`, above both, makes the reports.
 
 mod compare;
 mod deliveries;
@@ -55,18 +55,18 @@ pub enum Report {
 }
 
 impl Report {
-    /// For programs: one object, with a line break at the end.
+    /// As JSON, for programs: one object, ending with a line break.
     ///
     /// # Errors
-    /// None that is known: there is nothing in a report that JSON cannot say.
+    /// None is known: JSON can represent any report.
     pub fn json(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Reads what [`Report::json`] wrote.
+    /// Reads the output of [`Report::json`].
     ///
     /// # Errors
-    /// Not such a report, or one of another version, in words.
+    /// Not such a report, or another version, described for the user.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         let report: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         match report.head().version {
@@ -75,7 +75,7 @@ impl Report {
         }
     }
 
-    /// What both kinds begin with.
+    /// The head, which both kinds have.
     pub fn head(&self) -> &Head {
         match self {
             Self::Relay(report) => &report.head,
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// True where every delivery was right.
+    /// Whether every delivery was right.
     pub fn is_right(&self) -> bool {
         match self {
             Self::Relay(report) => report.right,

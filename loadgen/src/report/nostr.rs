@@ -1,15 +1,15 @@
-//! What a Nostr relay said, beside the deliveries.
+//! The answers of a Nostr relay, besides the deliveries.
 
 use serde::{Deserialize, Serialize};
 
 use super::Distribution;
 
-/// What was asked for, of a load of Nostr events.
+/// The requested load of Nostr events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NostrConfig {
     /// Subscriptions of each client; 0 if clients publish and subscribe to nothing.
     pub subscriptions: u32,
-    /// What they ask for: `mixed`, `all`, `kinds`, `authors` or `tags`.
+    /// The filters: `mixed`, `all`, `kinds`, `authors` or `tags`.
     pub filters: String,
     /// Keys that sign events.
     pub keys: u32,
@@ -17,18 +17,18 @@ pub struct NostrConfig {
     pub authors: u32,
 }
 
-/// What a Nostr relay said, warm-up included.
+/// The answers of a Nostr relay, warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NostrFigures {
     /// Subscriptions of all clients.
     pub subscriptions: u64,
-    /// Different filters of these.
+    /// Distinct filters of these.
     pub filters: u64,
     /// Events that were signed before the run.
     pub signed: u64,
-    /// Of these, sent.
+    /// Of the signed: sent.
     pub sent: u64,
-    /// Of these, answered with OK true.
+    /// Of the sent: answered with OK true.
     pub accepted: u64,
     /// Answered with OK false, by the prefix of the reason.
     pub refused: Vec<Reason>,
@@ -42,22 +42,22 @@ pub struct NostrFigures {
     pub notices: u64,
     /// The first texts of NOTICE, CLOSED and OK false.
     pub texts: Vec<String>,
-    /// A closed loop ended before its time because no event was left.
+    /// A closed loop ended early because no signed event was left.
     pub ran_out: bool,
-    /// Whether events that were acknowledged are there; absent if that was not asked.
+    /// Whether acknowledged events are stored; absent if the relay was not asked.
     pub stored: Option<Stored>,
 }
 
-/// Something that a relay said, and how often.
+/// A kind of answer, and its count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// The word before the colon (NIP-01); `none` if there is none.
+    /// The word before the colon (NIP-01); `none` if it is absent.
     pub prefix: String,
     /// How often.
     pub count: u64,
 }
 
-/// What was asked for at the end by the tag of the run.
+/// The result of the query at the end, by the tag of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// `count` (NIP-45) or `query`; `nothing` if the relay answered neither.
@@ -66,20 +66,20 @@ pub struct Stored {
     pub accepted: u64,
     /// Events of the run that were found.
     pub found: u64,
-    /// Of these, missing for sure: a query does not give back all.
+    /// Of the acknowledged: certainly missing; a query does not return all events.
     pub missing: u64,
 }
 
 impl NostrFigures {
-    /// Every event was taken and every subscription lasted.
+    /// Whether every event was accepted and every subscription lasted.
     pub fn is_right(&self) -> bool {
         self.errors().iter().all(|(_, count)| *count == 0)
     }
 
-    /// What went wrong beside deliveries, by kind.
+    /// Errors besides deliveries, by kind.
     pub(crate) fn errors(&self) -> [(&'static str, u64); 4] {
         let sum = |all: &[Reason]| all.iter().map(|one| one.count).sum();
-        // Without subscriptions an answer that did not come is a delivery that is lost.
+        // Without subscriptions a missing answer already counts as a lost delivery.
         let unanswered = match self.subscriptions {
             0 => 0,
             _ => self.unanswered,

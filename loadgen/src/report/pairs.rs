@@ -12,37 +12,38 @@ pub struct PairsReport {
     /// The head of every report: that of the first run.
     #[serde(flatten)]
     pub head: Head,
-    /// URL of the server that is compared with.
+    /// URL of the server to compare with.
     pub a: String,
-    /// URL of the server that is judged.
+    /// URL of the server to judge.
     pub b: String,
-    /// By how much a figure may differ and be the same: 0.1 is 10 %.
+    /// A difference up to this share counts as no change: 0.1 is 10 %.
     pub tolerance: f64,
     /// In the order in which they ran.
     pub pairs: Vec<Pair>,
     /// Pairs that ran again because the generator was the bottleneck of a run.
     pub run_again: u32,
-    /// Deliveries that were wrong, at A and at B, in pairs that ran again too.
+    /// Faulty deliveries at A and at B, including pairs that ran again.
     pub wrong_deliveries: [u64; 2],
-    /// Of `--abort-if`, where it came to that.
+    /// The condition of `--abort-if` that ended the runs, if one did.
     pub aborted: Option<Aborted>,
-    /// The server that went away: no reader or no publisher was left there. Nothing ran after that.
+    /// The server that became unreachable: no reader or no publisher was left. Nothing ran after
+    /// that.
     pub gone: Option<Side>,
-    /// Why the pairs decide nothing.
+    /// Why the pairs give no verdict.
     pub caveats: Vec<String>,
     /// B against A, figure by figure.
     pub figures: Vec<Compared>,
-    /// Of all figures together: worse where one is worse, else better where one is better, the same
-    /// where all are; undecided otherwise, and with any caveat.
+    /// Of all figures together: worse if one is worse, else better if one is better, the same if
+    /// all are; otherwise, and with any caveat, undecided.
     pub verdict: Change,
     /// Every delivery right, at A and at B.
     pub right: bool,
 }
 
-/// One run against each server, one directly after the other.
+/// One run against each server, one right after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
-    /// Which one ran first; drawn by lot.
+    /// Which server ran first; drawn by lot.
     pub first: Side,
     /// The run against A.
     pub a: Summary,
@@ -61,19 +62,19 @@ pub enum Side {
 }
 
 impl PairsReport {
-    /// What [`kind`](Self::kind) says.
+    /// The value of [`kind`](Self::kind).
     pub const KIND: &'static str = "ab";
 
-    /// For programs: one object, with a line break at the end.
+    /// As JSON, for programs: one object, ending with a line break.
     ///
     /// # Errors
-    /// None that is known: there is nothing in a report that JSON cannot say.
+    /// None is known: JSON can represent any report.
     pub fn json(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }
 
-/// Counts over all runs, those that ran again included.
+/// Counts over all runs, including those that ran again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Pairs that ran again.
@@ -83,8 +84,8 @@ pub(crate) struct Tally {
     /// Some run was not right.
     pub(crate) is_wrong: bool,
     pub(crate) aborted: Option<Aborted>,
-    /// The server that went away.
+    /// The server that became unreachable.
     pub(crate) gone: Option<Side>,
-    /// Reasons that are known already why the pairs decide nothing.
+    /// Known reasons why the pairs give no verdict.
     pub(crate) caveats: Vec<String>,
 }

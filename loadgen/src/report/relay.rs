@@ -10,12 +10,12 @@ use super::{
 /// The result of a relay run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RelayReport {
-    /// What every report begins with.
+    /// The head of every report.
     #[serde(flatten)]
     pub head: Head,
-    /// What was asked for.
+    /// The requested load.
     pub config: RelayConfig,
-    /// Time that was measured; shorter than asked for after an interrupt.
+    /// Measured time; shorter than requested after an interrupt.
     pub measured_ms: f64,
     /// Ended by a signal.
     pub interrupted: bool,
@@ -24,40 +24,40 @@ pub struct RelayReport {
     pub measured: Deliveries,
     /// Of the warm-up.
     pub warmup: Deliveries,
-    /// Messages that came due and could not be sent.
+    /// Messages that were due but could not be sent.
     pub unsent: u64,
-    /// Whose doing that was.
+    /// The number by cause.
     #[serde(default)]
     pub unsent_by: Unsent,
-    /// Measured messages that were late because the relay's socket took no more.
+    /// Measured messages that were late because the relay's socket accepted no more bytes.
     pub held_up: u64,
     /// Messages that were not of this run.
     pub foreign: u64,
-    /// One order for everybody?
+    /// Whether all clients saw the same order.
     pub order: Order,
     /// Connections that ended before the run did.
     pub disconnects: Disconnects,
     /// Per second.
     pub throughput: Throughput,
-    /// What the deliveries took.
+    /// Cost of the deliveries in bytes.
     pub wire: Wire,
-    /// What went wrong, by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `early`,
-    /// `order`, `unsent`, `disconnected`, `protocol`, and of a Nostr relay `refused`, `unanswered`,
-    /// `closed`, `missing`. Kinds that did not happen are left out.
+    /// Errors by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `early`, `order`,
+    /// `unsent`, `disconnected`, `protocol`, and for a Nostr relay `refused`, `unanswered`,
+    /// `closed`, `missing`. Kinds that did not occur are omitted.
     pub errors: Vec<ErrorCount>,
-    /// What that comes from, and what could not be counted.
+    /// Explanations of these errors, and of faults that could not be counted.
     #[serde(default)]
     pub findings: Vec<Finding>,
     /// From connect to upgraded.
     pub connect_ns: Distribution,
-    /// From connect to the connection of TCP.
+    /// From connect to the established TCP connection.
     pub tcp_connect_ns: Quantiles,
     /// From due to received: `latency.corrected.each` without its histogram.
     pub latency_ns: Quantiles,
     /// From due to sent.
     pub lateness_ns: Distribution,
     /// From when the kernel had a delivery to when the generator handled it; empty if the system
-    /// tells no receive times.
+    /// gives no receive times.
     #[serde(default)]
     pub receive_lag_ns: Distribution,
     /// Quantiles of the latency of which more than a tenth is the generator's own.
@@ -67,12 +67,12 @@ pub struct RelayReport {
     pub latency: Latency,
     /// Second by second.
     pub timeline: Vec<Second>,
-    /// From the end of the measured time until the last delivery was in.
+    /// From the end of the measured time until the last delivery arrived.
     #[serde(default)]
     pub drain: Second,
     /// How evenly the clients were served.
     pub clients: Clients,
-    /// Of a Nostr relay: what it said beside the deliveries.
+    /// For a Nostr relay: its answers besides the deliveries.
     #[serde(default)]
     pub nostr: Option<NostrFigures>,
     /// Of `--churn` and `--storm-every`.
@@ -85,21 +85,21 @@ pub struct RelayReport {
     pub repeats: Option<Repeats>,
     /// Of `--compare`.
     pub comparison: Option<Comparison>,
-    /// Of `--abort-if`, where it came to that.
+    /// The condition of `--abort-if` that ended the run, if one did.
     pub aborted: Option<Aborted>,
-    /// What the generator took.
+    /// Resources of the generator.
     pub generator: Generator,
-    /// False where the generator was the bottleneck.
+    /// False if the generator was the bottleneck.
     pub valid: bool,
-    /// Why not.
+    /// Why the run is not valid.
     pub invalid_reasons: Vec<String>,
-    /// False in a closed loop, where latency is the time spent in the window's own queue.
+    /// False in a closed loop, because latency is the time spent in the window's own queue.
     pub latency_comparable: bool,
-    /// Every delivery right.
+    /// Every delivery was right.
     pub right: bool,
 }
 
-/// What was asked for.
+/// The requested load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelayConfig {
     /// Target.
@@ -121,7 +121,7 @@ pub struct RelayConfig {
     pub publishers: u32,
     /// Rooms that the clients are spread over.
     pub rooms: u32,
-    /// Who gets a message: `all`, `others`, `self` or `nobody`.
+    /// The receivers of a message: `all`, `others`, `self` or `nobody`.
     pub expect: String,
     /// Messages go in over HTTP, to this URL.
     pub push_url: Option<String>,
@@ -131,9 +131,9 @@ pub struct RelayConfig {
     pub rate: Option<f64>,
     /// `constant` or `poisson`; absent in a closed loop.
     pub arrivals: Option<String>,
-    /// The rate rises from nothing over this time, within the warm-up.
+    /// The rate rises from zero over this time, before the warm-up.
     pub ramp_ms: u64,
-    /// Messages under way for each publisher; absent in an open loop.
+    /// Messages in flight for each publisher; absent in an open loop.
     pub window: Option<u32>,
     /// Payload.
     pub size_bytes: usize,
@@ -143,15 +143,15 @@ pub struct RelayConfig {
     pub payload: String,
     /// permessage-deflate was offered.
     pub deflate: bool,
-    /// The relay sends to the publisher too.
+    /// The relay also sends to the publisher.
     pub echo: bool,
-    /// Addresses that the clients connect from in turn; empty: the system chooses.
+    /// Addresses that the clients connect from in turn; empty if the system chooses.
     pub source_ips: Vec<String>,
-    /// Asked for.
+    /// Requested warm-up.
     pub warmup_ms: u64,
-    /// Asked for.
+    /// Requested duration.
     pub duration_ms: u64,
-    /// Repeats the payloads.
+    /// The seed of the payloads.
     pub seed: u64,
     /// Of a Nostr relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,8 +159,8 @@ pub struct RelayConfig {
 }
 
 impl RelayConfig {
-    /// What has to be alike in two runs that are compared: all but where, for how long, and the
-    /// seed.
+    /// The part that must be equal in two runs that are compared: all but the target, the duration
+    /// and the seed.
     pub(super) fn load(&self) -> Self {
         Self {
             url: String::new(),
@@ -174,14 +174,14 @@ impl RelayConfig {
     }
 }
 
-/// Messages that came due and could not be sent, by whose doing that was.
+/// Messages that were due but could not be sent, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsent {
     /// The publisher's connection was gone.
     pub disconnected: u64,
-    /// The relay took no more bytes.
+    /// The relay accepted no more bytes.
     pub held: u64,
-    /// Neither: the generator's own.
+    /// Neither: the generator's own fault.
     pub own: u64,
 }
 
@@ -190,31 +190,31 @@ pub struct Unsent {
 pub struct Order {
     /// Clients that got everything; without echo only those that do not publish.
     pub compared: u64,
-    /// Of these, with another order than most.
+    /// Of these, clients that saw another order than most.
     pub differing: u64,
 }
 
 /// Connections that ended early.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Disconnects {
-    /// Of reading clients and of connections that push: an error.
+    /// Of reading clients and of connections that push: these count as errors.
     pub reading: u64,
-    /// Of these: the generator closed, because the relay broke the protocol.
+    /// Of these: the generator closed because the relay broke the protocol.
     #[serde(default)]
     pub protocol: u64,
-    /// Of stalled clients: what a relay may do with them.
+    /// Of stalled clients, which a relay may disconnect.
     pub stalled: u64,
-    /// Of slow readers: likewise.
+    /// Of slow readers, likewise.
     pub slow: u64,
     /// The first ones.
     pub listed: Vec<Disconnect>,
 }
 
-/// Of those that ended early, so many are listed.
+/// The most early ends that are listed.
 pub(crate) const DISCONNECTS_LISTED_MAX: usize = 10;
 
 impl Disconnects {
-    /// Those of another run come to these.
+    /// Adds those of another run.
     pub(super) fn add(&mut self, other: &Self) {
         self.reading += other.reading;
         self.protocol += other.protocol;
@@ -232,7 +232,7 @@ pub struct Disconnect {
     pub client: u32,
     /// In a few words.
     pub reason: String,
-    /// Milliseconds after the begin of the measurement, negative in the warm-up.
+    /// Milliseconds after the start of the measurement, negative in the warm-up.
     #[serde(default)]
     pub at_ms: f64,
 }
@@ -242,41 +242,41 @@ pub struct Disconnect {
 pub struct Throughput {
     /// Messages published.
     pub messages_per_second: f64,
-    /// Deliveries that arrived in the measured time, those of late messages of the warm-up too.
+    /// Deliveries that arrived in the measured time, including late messages of the warm-up.
     pub deliveries_per_second: f64,
     /// Payload bytes of these.
     pub delivered_bytes_per_second: f64,
 }
 
-/// What the reading clients took off their sockets, from the upgrade to the end of the run.
+/// Bytes that the reading clients read from their sockets, from the upgrade to the end of the run.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Wire {
-    /// Frame headers and what TLS adds included, TCP's own headers not.
+    /// Including frame headers and the overhead of TLS, but not TCP's own headers.
     pub received_bytes: u64,
-    /// The same for each delivery, of the warm-up too.
+    /// The same per delivery, including the warm-up's.
     pub bytes_per_delivery: f64,
-    /// Deliveries that came compressed, of the warm-up too.
+    /// Deliveries that came compressed, including the warm-up's.
     pub compressed: u64,
 }
 
-/// What the generator took of the machine while it measured.
+/// Resources of the machine that the generator used while it measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Generator {
     /// CPU time of the process over wall time: 1.0 is one core.
     pub cpu_share: f64,
-    /// The same of its busiest thread.
+    /// The same for its busiest thread.
     pub busiest_thread_share: f64,
-    /// The same of each thread.
+    /// The same for each thread.
     pub thread_shares: Vec<f64>,
     /// All threads had real-time scheduling.
     #[serde(default)]
     pub is_realtime: bool,
 }
 
-/// Something that went wrong, and how often.
+/// An error and its count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorCount {
-    /// What it was.
+    /// Its kind.
     pub error: String,
     /// How often.
     pub count: u64,
@@ -291,18 +291,18 @@ pub struct Clients {
     pub max_ns: Quantiles,
     /// Over the clients: the deliveries to each.
     pub delivered: Quantiles,
-    /// One by one; where there are more than a thousand, every n-th.
+    /// The clients one by one; if there are more than a thousand, every n-th.
     pub listed: Vec<ClientFigures>,
 }
 
-/// One client's part, of the measured messages.
+/// One client's figures for the measured messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientFigures {
     /// Its number.
     pub client: u32,
     /// Messages that arrived intact.
     pub delivered: u64,
-    /// Taken off the socket since the upgrade, warm-up included.
+    /// Bytes read from the socket since the upgrade, warm-up included.
     pub received_bytes: u64,
     /// Mean latency, from due to received.
     pub mean_ns: f64,
@@ -310,25 +310,25 @@ pub struct ClientFigures {
     pub max_ns: u64,
 }
 
-/// What became of the connections of `--churn` and `--storm-every`.
+/// Results of the connections of `--churn` and `--storm-every`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
-    /// Replacements that came due.
+    /// Replacements that were due.
     #[serde(default)]
     pub due: u64,
-    /// Of these: the old connection was closed, and the new one is up.
+    /// Of these: the old connection was closed, and the new one is open.
     pub replaced: u64,
-    /// Of the due: not made, because the connection had not come up since the last time.
+    /// Of the due: skipped, because the previous replacement was not connected yet.
     #[serde(default)]
     pub skipped: u64,
-    /// Connections that did not come up again.
+    /// Connections that failed to reconnect.
     pub failed: u64,
     /// The first reasons for that.
     pub reasons: Vec<String>,
     /// Deliveries to these clients. They are checked for damage, repeats and order between their
     /// first and last message, not for completeness.
     pub delivered: u64,
-    /// Until they were upgraded again: from when they were due to be replaced.
+    /// From when a connection was due to be replaced until it was upgraded again.
     pub connect_ns: Distribution,
     /// Of `--storm-every`, one by one.
     #[serde(default)]
@@ -336,19 +336,20 @@ pub struct Churn {
 }
 
 impl RelayReport {
-    /// The run ended early because nobody was left, or a later one of several could not connect.
+    /// Whether the run ended early because no client was left, or because a later one of several
+    /// runs could not connect.
     pub fn is_gone(&self) -> bool {
         let mut kinds = self.findings.iter().map(|finding| finding.kind);
         kinds.any(|kind| matches!(kind, FindingKind::RelayGone | FindingKind::NotRun))
     }
 
-    /// Deliveries of both phases that were not right, clients with another order included.
+    /// Faulty deliveries of both phases, plus clients that saw another order.
     pub fn wrong_deliveries(&self) -> u64 {
         self.measured.errors() + self.warmup.errors() + self.order.differing
     }
 
-    /// Nanoseconds until all connections of a storm were back, of the storm that took longest;
-    /// infinite where they never were, `None` without storms.
+    /// Nanoseconds until all connections of a storm were back, for the slowest storm; infinite if
+    /// they never were, `None` without storms.
     pub fn recovery_ns(&self) -> Option<f64> {
         let storms = &self.churn.as_ref()?.storms;
         let recovery_ns = |storm: &Storm| match storm.back < storm.dropped {
@@ -362,10 +363,10 @@ impl RelayReport {
 /// Connections that were dropped at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storm {
-    /// How many.
+    /// Number of connections dropped.
     pub dropped: u64,
     /// Of these, upgraded again before the next storm or the end of the run.
     pub back: u64,
-    /// Until the last of these was.
+    /// Until the last of these was upgraded.
     pub recovery_ns: u64,
 }

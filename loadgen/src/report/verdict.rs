@@ -1,4 +1,4 @@
-//! Runs held against each other: a run against an earlier one, two servers in pairs of runs.
+//! Comparisons of runs: a run with an earlier one, two servers in pairs of runs.
 
 use super::{
     Baseline, Change, Compared, Comparison, Head, Pair, PairsReport, RelayReport, Side, Summary,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::stats::{Judged, Metric, RUNS_MIN, Verdict, median, of_pairs, of_samples};
 
-/// A figure of one run is the worst of some ten thousand deliveries: chance.
+/// In one run this is the worst of some ten thousand deliveries, so it is chance.
 const TOO_RARE: &str = "latency max";
 
 /// A figure that both sides have in every run.
@@ -17,8 +17,8 @@ struct Figure {
 }
 
 impl Figure {
-    /// Those that two sides can be compared by. In a closed loop latency is the window's own queue,
-    /// and throughput is what tells.
+    /// The figures by which two sides can be compared. In a closed loop latency is the window's own
+    /// queue, so throughput decides.
     fn all(a: &[Summary], b: &[Summary]) -> Vec<Self> {
         let is_closed = a.iter().chain(b).any(|run| run.rate.is_none());
         let names = a.first().map_or_else(Vec::new, Summary::figures);
@@ -54,7 +54,7 @@ impl Figure {
     }
 }
 
-/// The figure of each run; `None` if some run does not have it or has nothing in it.
+/// The figure of each run; `None` if a run lacks it or has no values for it.
 fn values(runs: &[Summary], name: &str) -> Option<Vec<f64>> {
     let value = |run: &Summary| {
         let figures = run.figures();
@@ -86,7 +86,7 @@ fn overall(figures: &[Compared]) -> Change {
     }
 }
 
-/// Takes every verdict back that the caveats do not bear.
+/// Withdraws every verdict that the caveats invalidate.
 fn doubt(figures: &mut [Compared], caveats: &[String]) {
     if !caveats.is_empty() {
         for figure in figures {
@@ -96,7 +96,7 @@ fn doubt(figures: &mut [Compared], caveats: &[String]) {
 }
 
 impl Comparison {
-    /// Of `now` against `then`, by the repeats of both. A figure is the same where it moved by no
+    /// Compares `now` with `then`, by the repeats of both. A figure is the same if it moved by no
     /// more than `tolerance` (0.1 is 10 %).
     pub(crate) fn of(then: &RelayReport, now: &RelayReport, tolerance: f64) -> Self {
         let (before, after) = (runs(then), runs(now));
@@ -130,7 +130,7 @@ impl Comparison {
     }
 }
 
-/// Faults are no noise: one more is worse.
+/// Faults are not noise: one more is worse.
 fn wrong_deliveries(before: f64, after: f64) -> Compared {
     Compared {
         name: "wrong deliveries".to_owned(),
@@ -156,7 +156,7 @@ fn runs(report: &RelayReport) -> Vec<Summary> {
     }
 }
 
-/// Why nothing can be said about two runs.
+/// Reasons why two runs cannot be compared.
 fn caveats(then: (&RelayReport, &[Summary]), now: (&RelayReport, &[Summary])) -> Vec<String> {
     let mut caveats = Vec::new();
     if then.0.head.machine != now.0.head.machine {
@@ -177,7 +177,7 @@ fn caveats(then: (&RelayReport, &[Summary]), now: (&RelayReport, &[Summary])) ->
         }
         let count = runs.len();
         if count < RUNS_MIN {
-            let text = format!("{name} has {count} of {RUNS_MIN} repeats that it takes");
+            let text = format!("{name} has {count} of the {RUNS_MIN} repeats that are needed");
             caveats.push(format!("{text}: --repeat 5, or loadgen ab"));
         }
     }
@@ -185,7 +185,7 @@ fn caveats(then: (&RelayReport, &[Summary]), now: (&RelayReport, &[Summary])) ->
 }
 
 impl PairsReport {
-    /// Of pairs that ran in the order that was drawn for them.
+    /// For pairs that ran in the order that was drawn for them.
     pub(crate) fn of(
         head: Head,
         urls: [&str; 2],
@@ -197,7 +197,10 @@ impl PairsReport {
         let side = |of: fn(&Pair) -> &Summary| pairs.iter().map(of).cloned().collect::<Vec<_>>();
         let (a, b) = (side(|pair| &pair.a), side(|pair| &pair.b));
         if caveats.is_empty() && pairs.len() < RUNS_MIN {
-            caveats.push(format!("{} of {RUNS_MIN} pairs that it takes", pairs.len()));
+            caveats.push(format!(
+                "{} of the {RUNS_MIN} pairs that are needed",
+                pairs.len()
+            ));
         }
         let order: Vec<bool> = pairs.iter().map(|pair| pair.first == Side::B).collect();
         let figures = Figure::all(&a, &b);

@@ -1,13 +1,13 @@
-//! Whether two sides differ: tests and intervals over repeated runs. Arithmetic alone.
+//! Tests and intervals that decide whether two sides differ, over repeated runs. Pure arithmetic.
 //!
-//! A test asks how often a difference as large as the one that was seen comes up if the values are
-//! handed to the two sides in another way: each pair the other way round ([`of_pairs`]), or all
-//! runs dealt anew ([`of_samples`]). Pairs whose order was drawn by lot ([`orders`]) make that
-//! exact, whatever the noise is like: heavy tails, or a machine that is slow for minutes.
+//! A test computes how often a difference as large as the observed one occurs if the values are
+//! assigned to the two sides in another way: each pair swapped or not ([`of_pairs`]), or all runs
+//! redistributed ([`of_samples`]). If the order within pairs was drawn by lot ([`orders`]) this is
+//! exact for any noise: heavy tails, or a machine that is slow for minutes.
 //!
-//! Several metrics are judged at once. They are handed over together, and each one is held against
-//! the largest difference among all (Westfall and Young's step-down method), so that of comparisons
-//! of a server with itself at most 5 % find any metric worse.
+//! Several metrics are judged together: each is compared with the largest difference among all
+//! (Westfall and Young's step-down method), so that if a server is compared with itself, at most 5
+//! % of the comparisons find any metric worse.
 
 mod relabel;
 mod shift;
@@ -18,9 +18,9 @@ mod simulation;
 pub(crate) use relabel::orders;
 pub(crate) use shift::{Shift, median};
 
-/// Pairs, or runs on each side, below which nothing is called better or worse.
+/// The fewest pairs, or runs on each side, for which a verdict is given.
 pub(crate) const RUNS_MIN: usize = 5;
-/// How often two alike are called worse, at most; and better.
+/// The most often that two equal sides are called worse, and likewise better.
 const LEVEL: f64 = 0.05;
 
 /// The values of one metric, all above 0.
@@ -31,7 +31,7 @@ pub(crate) struct Metric {
     pub(crate) lower_is_better: bool,
 }
 
-/// How B is, held against A.
+/// The verdict on B compared with A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Beyond the tolerance, and not by chance.
@@ -44,7 +44,7 @@ pub(crate) enum Verdict {
     Undecided,
 }
 
-/// What is known of one metric.
+/// The result for one metric.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judged {
     pub(crate) shift: Shift,
@@ -52,8 +52,8 @@ pub(crate) struct Judged {
 }
 
 /// Judges runs that were made in pairs: `a[n]` and `b[n]` of each metric belong to pair `n`, and
-/// `is_b_first[n]` says in which order they ran, as [`orders`] drew it. `tolerance` is the
-/// difference that does not matter: 0.1 is 10 %.
+/// `is_b_first[n]` is their order, as [`orders`] drew it. A difference up to `tolerance` does not
+/// matter: 0.1 is 10 %.
 pub(crate) fn of_pairs(metrics: &[Metric], is_b_first: &[bool], tolerance: f64) -> Vec<Judged> {
     let scored = metrics.iter().map(|metric| {
         let pairs = metric.a.iter().zip(&metric.b);
@@ -64,7 +64,7 @@ pub(crate) fn of_pairs(metrics: &[Metric], is_b_first: &[bool], tolerance: f64) 
 }
 
 /// Judges runs that were not made in pairs. Exact only if all runs were made under the same
-/// conditions: a machine that was slower later is not told from a slower server.
+/// conditions: a machine that was slower later cannot be distinguished from a slower server.
 pub(crate) fn of_samples(metrics: &[Metric], tolerance: f64) -> Vec<Judged> {
     let Some(first) = metrics.first() else {
         return Vec::new();
@@ -81,7 +81,8 @@ pub(crate) fn of_samples(metrics: &[Metric], tolerance: f64) -> Vec<Judged> {
     judge(metrics, scored, &labels, tolerance)
 }
 
-/// `scored` has the shift of each metric, and what is added up under the signs of `labels`.
+/// `scored` has the shift of each metric, and the scores that are added up with the signs of
+/// `labels`.
 fn judge(
     metrics: &[Metric],
     scored: impl Iterator<Item = (Shift, Vec<f64>)>,
@@ -90,8 +91,8 @@ fn judge(
 ) -> Vec<Judged> {
     let (shifts, scores): (Vec<_>, Vec<_>) = scored.unzip();
     let margin = tolerance.ln_1p();
-    // A metric that nowhere moves by more than the tolerance cannot become better or worse, so it
-    // costs the others nothing. That is the same under all labels.
+    // A metric that moves by no more than the tolerance under any label cannot become better or
+    // worse, so it does not weaken the others.
     let is_moving = |metric: &Metric| {
         let all = || metric.a.iter().chain(&metric.b);
         let max = all().copied().fold(0.0, f64::max);
@@ -139,7 +140,7 @@ fn judge(
     judged
 }
 
-/// Differences on one scale for all metrics: cut at their median size, so that a run that hiccuped
+/// Differences on one scale for all metrics: clipped at their median size, so that one outlier
 /// decides nothing, and with a sum of squares of 1. Their sizes do not depend on their signs, so a
 /// flipped sign flips a score.
 fn scores(differences: &[f64]) -> Vec<f64> {

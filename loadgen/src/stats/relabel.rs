@@ -1,26 +1,26 @@
-//! The other ways in which values could have been handed to the two sides, and how often one of
-//! them shows as large a difference.
+//! The other ways to assign values to the two sides, and how often one of them shows as large a
+//! difference.
 
 use rand_distr::{Distribution, StandardUniform, Uniform};
 use rand_pcg::Pcg64Mcg;
 
-/// Of the pairs, so many run in either order at least: what the second run finds different from the
-/// first one does not fall on one side alone.
+/// At least this many pairs run in either order, so that an effect of running second does not fall
+/// on one side alone.
 const EITHER_ORDER_MIN: usize = 2;
-/// Up to so many values there are few enough labels to take them all.
+/// Up to this many values, all labels are enumerated.
 const PAIRS_EXACT_MAX: usize = 13;
 const RUNS_EXACT_MAX: usize = 15;
-/// Above, so many are drawn.
+/// For more values, this many labels are drawn.
 const DRAWS: usize = 9_999;
-/// The draws are always the same, so that a report that is judged again says the same.
+/// The draws are fixed, so that judging a report again gives the same verdict.
 const DRAWS_SEED: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-/// Sums that differ by less are the same sum, rounded.
+/// Sums that differ by less are equal but for rounding.
 const ROUNDING: f64 = 1e-9;
 
 /// Draws for each pair whether B runs first; all sequences with two of either order are equally
 /// likely.
 pub(crate) fn orders(pairs: usize, seed: u64) -> Vec<bool> {
-    // PCG's low bits need an odd state, and the seeds 1, 2, 3 ones that are far apart.
+    // PCG's low bits need an odd state, and the multiplication spreads seeds such as 1, 2 and 3.
     let mut random = Pcg64Mcg::new(DRAWS_SEED.wrapping_mul(u128::from(seed) * 2 + 1) | 1);
     loop {
         let drawn: Vec<bool> = (0..pairs)
@@ -37,8 +37,8 @@ fn has_either_order(is_b_first: &[bool]) -> bool {
     count.min(is_b_first.len() - count) >= EITHER_ORDER_MIN
 }
 
-/// Signs of the pairs: −1 for a pair that is taken the other way round. The first are those that
-/// were observed; each leads to an order that [`orders`] could have drawn.
+/// Signs of the pairs: −1 for a pair that is swapped. The first set is the observed one; each leads
+/// to an order that [`orders`] could have drawn.
 pub(super) fn flips(is_b_first: &[bool]) -> Vec<Vec<i8>> {
     let pairs = is_b_first.len();
     let could_be = |signs: &[i8]| {
@@ -64,7 +64,7 @@ pub(super) fn flips(is_b_first: &[bool]) -> Vec<Vec<i8>> {
     all
 }
 
-/// Signs of `a` runs and `b` runs, −1 for those of A. The first are those that were observed.
+/// Signs of `a` runs and `b` runs, −1 for those of A. The first set is the observed one.
 pub(super) fn exchanges(a: usize, b: usize) -> Vec<Vec<i8>> {
     let runs = a + b;
     let observed: Vec<i8> = (0..runs).map(|at| sign(at >= a)).collect();
@@ -93,8 +93,8 @@ fn sign(is_plus: bool) -> i8 {
     if is_plus { 1 } else { -1 }
 }
 
-/// For each metric, the share of the labels under which the largest sum of its scores, or of those
-/// of a metric that shows less than it does, is as large as its own under the first labels.
+/// For each metric, the share of the labels under which the largest sum of scores, among this
+/// metric and those that show less, is at least its own sum under the observed labels.
 pub(super) fn chances(scores: &[Vec<f64>], labels: &[Vec<i8>]) -> Vec<f64> {
     let sum = |scores: &[f64], signs: &[i8]| {
         let terms = scores.iter().zip(signs);
@@ -114,7 +114,7 @@ pub(super) fn chances(scores: &[Vec<f64>], labels: &[Vec<i8>]) -> Vec<f64> {
         let as_large = largest.iter().filter(|one| **one >= seen[*at] - ROUNDING);
         chances[*at] = as_large.count() as f64 / labels.len() as f64;
     }
-    // No metric is surer than one that shows more.
+    // A metric is never more certain than one that shows a larger difference.
     let mut least = 0.0_f64;
     for at in rising.iter().rev() {
         least = least.max(chances[*at]);
@@ -169,7 +169,7 @@ mod tests {
         let even = vec![1.0; 5];
         let odd = vec![1.0, -1.0, 1.0, -1.0, 1.0];
         assert_eq!(chances(std::slice::from_ref(&even), &labels), [1.0 / 20.0]);
-        // The other one shows as much under labels of its own, and then less.
+        // The other metric shows as much under labels of its own, and afterwards less.
         let both = chances(&[even, odd], &labels);
         assert!(both[0] <= both[1] && both[0] >= 1.0 / 20.0, "{both:?}");
         assert_eq!(chances(&[vec![0.0; 5]], &labels), [1.0]);

@@ -1,25 +1,25 @@
-//! By which ratio two sides differ, with an interval: Hodges and Lehmann's estimates, which a few
-//! wild values do not move, and the intervals that belong to the signed-rank and the rank-sum test.
+//! The ratio by which two sides differ, with an interval: Hodges and Lehmann's estimates, which are
+//! robust against outliers, and the intervals that belong to the signed-rank and the rank-sum test.
 
-/// The share of intervals that miss the truth by chance, given enough values.
+/// The share of intervals that miss the true value by chance, given enough values.
 const MISSED_MAX: f64 = 0.05;
 /// The same in standard deviations of the normal distribution.
 const MISSED_DEVIATIONS: f64 = 1.959_964;
-/// Above so many values the distribution of ranks is normal enough.
+/// For more values, the distribution of ranks is close enough to normal.
 const EXACT_MAX: usize = 20;
 
 /// B over A.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shift {
     pub(crate) ratio: f64,
-    /// The interval holds the truth in 95 % of cases; with 5 pairs, where it cannot be wider, in
-    /// 93.75 %.
+    /// The interval holds the true value in 95 % of cases; with 5 pairs, where it cannot be wider,
+    /// in 93.75 %.
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
 
 impl Shift {
-    /// Of the logarithms of the pairs' ratios: the median of all means of two of them.
+    /// From the logarithms of the pairs' ratios: the median of all means of two of them.
     pub(super) fn of_pairs(logs: &[f64]) -> Self {
         let count = logs.len();
         let mut means = Vec::with_capacity(count * (count + 1) / 2);
@@ -39,7 +39,7 @@ impl Shift {
         Self::of(means, cut)
     }
 
-    /// Of the logarithms of the values: the median of all differences.
+    /// From the logarithms of the values: the median of all differences.
     pub(super) fn of_samples(a: &[f64], b: &[f64]) -> Self {
         let differences = b.iter().flat_map(|b| a.iter().map(move |a| b - a));
         let cut = match a.len().max(b.len()) <= EXACT_MAX {
@@ -52,7 +52,7 @@ impl Shift {
         Self::of(differences.collect(), cut)
     }
 
-    /// So many values at either end lie outside the interval.
+    /// `cut` values at either end lie outside the interval.
     fn of(mut logs: Vec<f64>, cut: usize) -> Self {
         logs.sort_by(f64::total_cmp);
         let last = logs.len().saturating_sub(1);
@@ -64,13 +64,13 @@ impl Shift {
         }
     }
 
-    /// Whether the logarithms of the whole interval are no larger than this.
+    /// Whether the whole interval lies within this margin, in logarithms.
     pub(super) fn is_within(&self, margin: f64) -> bool {
         self.low.ln() >= -margin && self.high.ln() <= margin
     }
 }
 
-/// 0 of none.
+/// Returns 0 for no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -80,7 +80,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// How many values at an end may be left out, of a distribution of ranks.
+/// How many values may be left out at each end, for a distribution of ranks.
 fn cut(chances: &[f64]) -> usize {
     let mut below = 0.0;
     let left_out = chances.iter().take_while(|chance| {
@@ -94,8 +94,8 @@ fn normal_cut(sum: f64, variance: f64) -> usize {
     (sum / 2.0 - MISSED_DEVIATIONS * variance.sqrt() - 0.5).max(0.0) as usize
 }
 
-/// The chance of each sum of the ranks from 1 to `count` that have a plus, if that is as likely as
-/// a minus.
+/// The probability of each sum of those ranks from 1 to `count` that have a plus, if plus and minus
+/// are equally likely.
 fn signed_ranks(count: usize) -> Vec<f64> {
     let mut chances = vec![0.0; count * (count + 1) / 2 + 1];
     chances[0] = 1.0;
@@ -109,11 +109,11 @@ fn signed_ranks(count: usize) -> Vec<f64> {
     chances
 }
 
-/// The chance of each number of pairs, one of `a` values and one of `b`, in which the first is the
-/// larger, if all values are alike.
+/// The probability of each number of pairs, one of `a` values and one of `b`, in which the first is
+/// larger, if both sides are equal.
 fn rank_sums(a: usize, b: usize) -> Vec<f64> {
-    // By how many of either are looked at; the largest of them is one of A's, which then is larger
-    // than all of B's, or one of B's.
+    // Adds one value at a time: the largest is either one of A's, and larger than all of B's, or
+    // one of B's.
     let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; b + 1];
     for of_a in 1..=a {
         let mut next: Vec<Vec<f64>> = vec![vec![1.0]];
@@ -137,7 +137,7 @@ fn rank_sums(a: usize, b: usize) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Critical values of the textbooks, for 5 % on both sides together.
+    /// Critical values from textbooks, for 5 % on both sides together.
     #[test]
     fn so_many_values_are_left_out_as_the_tables_say() {
         let of_pairs = [5, 6, 8, 10, 15, 20].map(|count| cut(&signed_ranks(count)));

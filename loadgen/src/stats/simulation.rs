@@ -1,5 +1,5 @@
-//! How often the verdicts are right, by simulated runs: noise with heavy tails, alike in runs that
-//! follow each other and in metrics of one run.
+//! How often the verdicts are right, by simulated runs: noise with heavy tails, correlated between
+//! successive runs and between the metrics of one run.
 
 use rand_distr::{Distribution, Exp1, StandardNormal, StandardUniform};
 use rand_pcg::Pcg64Mcg;
@@ -14,9 +14,9 @@ const LOWER_IS_BETTER: [bool; METRICS] = [true, true, true, false];
 /// A machine: each run's values depend on the run before.
 struct Machine {
     random: Pcg64Mcg,
-    /// Logarithm of what is common to all metrics of the runs around now.
+    /// Logarithm of the common slowdown of all metrics at present.
     mood: f64,
-    /// How much of it stays from run to run.
+    /// The share of it that stays from run to run.
     stays: f64,
 }
 
@@ -101,7 +101,7 @@ fn a_server_against_itself_is_worse_in_at_most_five_of_a_hundred_comparisons() {
             let bare = share(pairs, stays, &[1.0; METRICS], 0.0, verdict);
             let found = share(pairs, stays, &[1.0; METRICS], 0.1, verdict);
             println!("{pairs} pairs, {stays}: {verdict:?} {bare:.3}, tolerating 10 % {found:.3}");
-            // 5 %, and three standard deviations of so many trials.
+            // 5 %, plus three standard deviations for this number of trials.
             assert!(bare <= 0.08, "{pairs} {stays} {verdict:?}: {bare}");
             assert!(found <= 0.055, "{pairs} {stays} {verdict:?}: {found}");
         }
@@ -186,7 +186,7 @@ fn the_verdict_turns_round_with_the_sides_and_does_not_depend_on_units() {
 
 #[test]
 fn a_gain_counts_however_much_the_runs_before_differed() {
-    // Between one another the runs of A differ by more than twice; all of B are far below.
+    // The runs of A differ among themselves by more than a factor of two; all of B are far below.
     let metric = Metric {
         a: vec![1.0, 0.9, 2.1, 1.2, 1.4],
         b: vec![0.0005; 5],

@@ -1,11 +1,11 @@
 //! One thread of a relay run: its share of the clients, one poll, one receive buffer.
 //!
 //! ```text
-//! open more ─▶ poll ─▶ connects and writes ─▶ receive ─▶ send what is due ─▶ come and go
+//! open more ─▶ poll ─▶ connects and writes ─▶ receive ─▶ send what is due ─▶ churn
 //! ```
 //! Sockets are registered once, edge-triggered. Between two messages the thread sleeps in `poll`,
-//! woken by a timer of nanosecond resolution, so that it takes no CPU from the relay. It wakes as
-//! much before a message is due as waking up mostly takes, and spins for what is left.
+//! woken by a timer of nanosecond resolution, so that it takes no CPU from the relay. It wakes
+//! before a message is due, by the usual latency of a wake-up, and spins for the rest.
 
 use std::io;
 use std::ops::Range;
@@ -19,25 +19,25 @@ use mio::{Events, Poll, Token, Waker};
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::arrival::{Choice, TimeOfDay};
+use crate::backlog::look_for_ends;
 use crate::client::{Cause, Client, Credit, End, Phase};
 use crate::clock::{Timer, thread_cpu};
 use crate::control::{Notice, Progress, Shared};
+use crate::first_last::Spread;
 use crate::frames::append_control;
 use crate::histogram;
 use crate::interval::{Cell, Interval, Spans};
 use crate::measures::Moment;
 use crate::nostr::Listener;
-use crate::outcome::{ClientOutcome, Outcome};
 use crate::pacing::Pacing;
 use crate::plan::{Priority, Relay, Role};
 use crate::priority::become_realtime;
 use crate::push;
 use crate::receive::{Arrivals, Tally, walk_of};
-use crate::spread::Spread;
-use crate::stalled::look_for_ends;
-use turns::{Comings, SlowReaders};
+use crate::thread_result::{ClientOutcome, Outcome};
+use turns::{Reconnects, SlowReaders};
 
-mod comings;
+mod churn;
 mod nostr;
 mod opening;
 mod publish;
@@ -46,13 +46,12 @@ mod turns;
 const TIMER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
 
-/// While connections are opened, their timeout is looked at this often.
+/// How often timeouts are checked while connections are opened.
 const OPENING_TICK: Duration = Duration::from_millis(100);
 /// A thread's receive buffer has at least this many bytes.
 const RECV_BYTES_MIN: usize = 256 << 10;
 const EVENTS: usize = 1024;
 
-/// A thread before it runs.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     relay: Relay,
@@ -67,11 +66,11 @@ pub(crate) struct Worker {
     share: usize,
     /// Of these, upgraded at least once.
     came_up: usize,
-    /// Clients that are neither upgraded nor failed.
+    /// Clients that are neither upgraded nor failed yet.
     opening: usize,
-    /// Places of clients with something to read.
+    /// Indices of clients with something to read.
     ready: Vec<usize>,
-    /// Places of publishers that may have something to send.
+    /// Indices of publishers that may have something to send.
     sending: Vec<usize>,
     pacing: Pacing,
     buffer: Vec<u8>,
@@ -80,17 +79,17 @@ pub(crate) struct Worker {
     connect_times: Histogram<u64>,
     tcp_connect_times: Histogram<u64>,
     sent: u64,
-    /// First arrivals that these messages should come to.
+    /// First arrivals that the messages sent so far should lead to.
     expected: u64,
-    comings: Comings,
+    reconnects: Reconnects,
     slow: SlowReaders,
-    /// Of a Nostr relay.
+    /// Present for a Nostr relay.
     listener: Option<Listener>,
-    /// When the schedule has the next message, as the last look at it said.
+    /// When the schedule has the next message, as of the last look.
     next_due_ns: u64,
-    /// The origin of the kernel's receive times.
+    /// Converts the kernel's receive times.
     day: TimeOfDay,
-    /// Which reads take one.
+    /// Chooses the reads that take one.
     choice: Choice,
     /// The clock at the last `recv`.
     received_ns: u64,
@@ -103,10 +102,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Prepares thread number `thread`. The waker interrupts its sleep when times have changed.
+    /// Prepares thread number `thread`. The waker interrupts its sleep when the times have changed.
     ///
     /// # Errors
-    /// The system has no more file descriptors.
+    /// No file descriptor is left.
     pub(crate) fn new(
         shared: Arc<Shared>,
         relay: Relay,
@@ -124,7 +123,7 @@ impl Worker {
             share: mine(relay.connections()).count(),
             tally: Tally::new(&shared.payloads, spread),
             pacing: Pacing::new(&relay, shared.seed, thread, shared.threads),
-            comings: Comings::new(&relay, thread, shared.threads),
+            reconnects: Reconnects::new(&relay, thread, shared.threads),
             slow: SlowReaders::new(&relay, thread, shared.threads),
             listener: shared.nostr.as_ref().map(|_| Listener::new()),
             // A frame and the header of the next one always fit.
@@ -161,7 +160,7 @@ impl Worker {
         Ok((worker, waker))
     }
 
-    /// Runs until the coordinator says that it is over.
+    /// Runs until the coordinator ends the run.
     pub(crate) fn run(mut self) -> Outcome {
         let mut events = Events::with_capacity(EVENTS);
         let cell = Arc::clone(&self.cell);
@@ -187,13 +186,13 @@ impl Worker {
                 self.receive_slowly(&mut spans);
                 self.send_ready(&mut spans);
             }
-            self.come_and_go();
+            self.replace_due();
             self.note_progress();
         }
         self.hand_in()
     }
 
-    /// On the thread itself, before it has anything to do.
+    /// Sets the priority, on the thread itself, before it has anything to do.
     fn take_priority(&mut self) {
         let priority = self.shared.priority;
         if !priority.asks(&self.relay) {
@@ -238,8 +237,9 @@ impl Worker {
         if !is_interrupted(&polled) {
             return polled;
         }
-        // A process that was stopped goes on here. What came meanwhile is read before anything is
-        // sent: of a read that has the answers to that too, the kernel tells the last time alone.
+        // A process that was stopped continues here. Data that came meanwhile is read before
+        // anything is sent: if a read also contains answers to later messages, the kernel reports
+        // only the time of the last ones.
         let polled = self.poll.poll(events, Some(Duration::ZERO));
         if is_interrupted(&polled) {
             Ok(())
@@ -248,7 +248,7 @@ impl Worker {
         }
     }
 
-    /// When there is something to do without an event.
+    /// When the thread must wake without an event.
     fn wake_ns(&self, now_ns: u64) -> u64 {
         let times = &self.shared.times;
         let Some(start_ns) = times.start_ns() else {
@@ -260,7 +260,7 @@ impl Worker {
             .into_iter()
             .find(|mark_ns| *mark_ns > now_ns)
             .unwrap_or(u64::MAX);
-        [self.next_due_ns, self.comings.next_ns, self.slow.next_ns]
+        [self.next_due_ns, self.reconnects.next_ns, self.slow.next_ns]
             .into_iter()
             .fold(mark_ns, u64::min)
     }
@@ -269,7 +269,7 @@ impl Worker {
 
     fn note_event(&mut self, event: &mio::event::Event) {
         let place = event.token().0;
-        // Of a connection that is over the system has more to tell, and nobody wants to know.
+        // Late events of a connection that has ended are ignored.
         let Some(client) = self
             .clients
             .get_mut(place)
@@ -285,7 +285,7 @@ impl Worker {
         }
         let client = &mut self.clients[place];
         if client.role == Role::Slow && client.is_open() {
-            // It is read when its time has come.
+            // A slow reader is read on schedule.
             client.readable |= event.is_readable() || client.read_closed;
             return;
         }
@@ -296,7 +296,7 @@ impl Worker {
         }
     }
 
-    /// The socket takes bytes again, or for the first time.
+    /// The socket accepts bytes again, or for the first time.
     fn go_on_writing(&mut self, place: usize) -> io::Result<()> {
         let client = &mut self.clients[place];
         if matches!(client.phase, Phase::Connecting) {
@@ -318,8 +318,8 @@ impl Worker {
         Ok(())
     }
 
-    /// A connection is over. Before the upgrade that ends the run, unless it was to come and go,
-    /// and so does a push that is refused.
+    /// Handles the end of a connection. Before the upgrade it ends the run, unless the client
+    /// reconnects; so does a push that is refused.
     fn lost(&mut self, place: usize, end: End) {
         let client = &mut self.clients[place];
         if client.is_closed() {
@@ -336,7 +336,7 @@ impl Worker {
             false => self.progress.left(&self.relay, index),
         }
         if role == Role::Churning && self.told_connected {
-            self.comings.failed(&reason);
+            self.reconnects.failed(&reason);
         } else if was_opening || is_refused {
             self.fail(format!("client {index}: {reason}"));
         }
@@ -361,7 +361,8 @@ impl Worker {
             {
                 self.lost(place, end);
             }
-            // Reading from many clients takes its time; what comes due meanwhile must not wait.
+            // Reading from many clients takes time; messages that become due meanwhile must not
+            // wait.
             if self.received_ns >= self.next_due_ns {
                 self.send_ready(spans);
             }
@@ -373,7 +374,7 @@ impl Worker {
         });
     }
 
-    /// Reads once, at most up to `until` in the buffer, and takes what came.
+    /// Reads once, at most up to `until` in the buffer, and handles the data.
     fn receive(&mut self, place: usize, until: usize, spans: &mut Spans) -> Result<(), End> {
         let client = &mut self.clients[place];
         let kept = client.inbox.len();
@@ -414,7 +415,7 @@ impl Worker {
         self.take(place, from..kept + count, moment, interval)
     }
 
-    /// Takes the frames that lie there in the buffer.
+    /// Handles the frames in the buffer.
     fn take(
         &mut self,
         place: usize,
@@ -450,7 +451,7 @@ impl Worker {
             return Err(End::closed(code, &reason));
         }
         let credit = client.credits;
-        // Over TLS a read sends what waited, and no further edge tells.
+        // Over TLS a read may send bytes that waited, and no further edge reports it.
         if client.is_held() && !client.is_blocked() {
             self.may_send(place);
         }
@@ -458,7 +459,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Messages of a publisher have arrived where they complete.
+    /// Messages of a publisher have arrived at the client that completes them.
     fn complete(&mut self, credit: Option<Credit>, count: u32) {
         let Some(credit) = credit.filter(|_| count > 0) else {
             return;
@@ -509,7 +510,7 @@ impl Worker {
         );
         let is_told = |client: &&mut Client| client.is_open() && client.role != Role::Pusher;
         for client in self.clients.iter_mut().filter(is_told) {
-            // The run is over: whether the goodbye arrives changes nothing.
+            // The run is over: whether the Close arrives does not matter.
             let _ = client.write(&goodbye);
         }
         let busy = match (self.cpu_at_measure, self.cpu_at_end) {
@@ -525,7 +526,7 @@ impl Worker {
             ends: self.tally.spread.finish(self.shared.joint.as_ref()),
             connect_times: self.connect_times,
             tcp_connect_times: self.tcp_connect_times,
-            churn: self.comings.outcome,
+            churn: self.reconnects.outcome,
             last_arrival_ns: self.tally.last_arrival_ns,
             compressed: self.tally.compressed,
             nostr: match (self.listener, &self.shared.nostr) {

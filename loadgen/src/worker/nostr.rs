@@ -1,4 +1,4 @@
-//! What a worker does for a Nostr relay: subscribes, and hears what comes back.
+//! A worker's part in loads of a Nostr relay: it subscribes, and handles the relay's messages.
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
@@ -13,13 +13,13 @@ use crate::measures::Moment;
 use crate::nostr::Listener;
 use crate::plan::Pace;
 
-/// How long a relay may take to say how many events it has.
+/// How long a relay may take to answer the query at the end.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_TICK: Duration = Duration::from_millis(50);
 
 impl Worker {
-    /// Asks for what the client at `place` is to get, which was just upgraded. False if it asks for
-    /// nothing.
+    /// Subscribes for the client at `place`, which was just upgraded. False if it has no
+    /// subscriptions.
     pub(super) fn subscribes(&mut self, place: usize) -> bool {
         let (Some(listener), Some(script)) = (&mut self.listener, &self.shared.nostr) else {
             return false;
@@ -35,7 +35,7 @@ impl Worker {
         true
     }
 
-    /// Asks whether what was acknowledged is there, and waits for the answer: the run is over.
+    /// Asks for the stored events when the run is over, and waits for the answer.
     pub(super) fn ask_what_is_stored(&mut self) {
         let (Some(listener), Some(script)) = (&mut self.listener, &self.shared.nostr) else {
             return;
@@ -67,7 +67,7 @@ impl Worker {
         }
     }
 
-    /// Takes the frames that lie there in the buffer.
+    /// Handles the frames in the buffer.
     pub(super) fn hear(
         &mut self,
         place: usize,
@@ -86,7 +86,7 @@ impl Worker {
         if !said.replies.is_empty() {
             client.write(&said.replies)?;
         }
-        // Over TLS a read sends what waited, and no further edge tells.
+        // Over TLS a read may send bytes that waited, and no further edge reports it.
         let goes_on = client.is_held() && !client.is_blocked();
         self.expected = self.expected.saturating_sub(said.withdrawn);
         if let Some((code, reason)) = said.closed {

@@ -1,4 +1,4 @@
-//! The opening side of a worker: connections up to its share, upgraded in time.
+//! The opening side of a worker: opens connections up to its share, with a timeout for the upgrade.
 
 use std::io;
 
@@ -12,8 +12,8 @@ use crate::histogram;
 use crate::pacing::Publisher;
 use crate::plan::{Expect, Pace, Role};
 
-/// Connections that all threads together have in flight: as many as the smallest listen backlog in
-/// common use, since a SYN that is dropped comes back a second later.
+/// Connections that all threads together open at once: the smallest listen backlog in common use,
+/// because a dropped SYN is retried only after a second.
 const OPENING_MAX: u32 = 128;
 
 impl Worker {
@@ -33,7 +33,7 @@ impl Worker {
         }
     }
 
-    /// Starts to connect what is to have this place.
+    /// Starts to connect the client at `place`.
     pub(super) fn open(&self, place: usize) -> io::Result<Client> {
         let relay = &self.relay;
         let index = self.client_index(place);
@@ -70,13 +70,13 @@ impl Worker {
         place as u32 * self.shared.threads + self.thread
     }
 
-    /// The place of the publisher with this number, which is one of this thread's.
+    /// The index of the publisher with this number, which is one of this thread's.
     pub(super) fn place_of(&self, publisher: u32) -> usize {
         (self.relay.index_of(publisher) / self.shared.threads) as usize
     }
 
-    /// Whose messages complete at `place`: its own, or without echo those of the neighbour in the
-    /// same room.
+    /// The publisher whose messages complete at `place`: the client itself, or without echo its
+    /// neighbour in the same room.
     fn credit_for(&self, place: usize) -> Option<Credit> {
         let (relay, threads) = (&self.relay, self.shared.threads);
         let full = (self.thread..relay.full())
@@ -100,13 +100,13 @@ impl Worker {
         })
     }
 
-    /// The connection at `place` is up.
+    /// The connection at `place` is upgraded.
     pub(super) fn upgraded(&mut self, place: usize, now_ns: u64) {
         let started_ns = self.clients[place].started_ns;
         self.progress.came(&self.relay, self.clients[place].index);
         if self.told_connected {
             self.opening -= 1;
-            return self.comings.replaced(started_ns, now_ns);
+            return self.reconnects.replaced(started_ns, now_ns);
         }
         let took_ns = now_ns - started_ns;
         if self.clients[place].role != Role::Pusher {
@@ -117,7 +117,7 @@ impl Worker {
         }
     }
 
-    /// A connection is up, and all that it asked for before the run is there.
+    /// A connection is ready, including everything that it asked for before the run.
     pub(super) fn settled(&mut self) {
         self.opening -= 1;
         self.came_up += 1;
@@ -128,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// Gives up on a connection that is not upgraded in time.
+    /// Gives up on connections that were not upgraded in time.
     pub(super) fn time_out(&mut self) {
         let timeout_ns = self.shared.connect_timeout.as_nanos() as u64;
         let oldest_ns = self.shared.clock.now_ns().saturating_sub(timeout_ns);

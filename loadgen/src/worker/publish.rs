@@ -1,4 +1,4 @@
-//! The publishing side of a worker: what is due, and what the windows allow.
+//! The publishing side of a worker: messages that are due, and messages that the windows allow.
 
 use std::io;
 
@@ -59,7 +59,8 @@ impl Worker {
             .unwrap_or(u64::MAX);
     }
 
-    /// Sends what the publisher at `place` may send now, as much as its socket takes.
+    /// Sends the messages that the publisher at `place` may send now, as far as its socket accepts
+    /// them.
     fn send(&mut self, place: usize, start_ns: u64, interval: &mut Interval) -> io::Result<()> {
         let client = &mut self.clients[place];
         let end_ns = self.shared.times.end_ns();
@@ -134,8 +135,8 @@ impl Worker {
     }
 }
 
-/// The number of the publisher's next message, or of the event that it is. `None`: of those that
-/// were signed for a closed loop none is left.
+/// The number of the publisher's next message, or of its event. `None`: no event is left of those
+/// that were signed for a closed loop.
 #[inline]
 fn number_of(shared: &Shared, publisher: &Publisher) -> Option<u32> {
     match &shared.nostr {
@@ -144,8 +145,8 @@ fn number_of(shared: &Shared, publisher: &Publisher) -> Option<u32> {
     }
 }
 
-/// Appends a message to `out`, as a frame or as a request. Gives back how many arrivals it should
-/// come to.
+/// Appends a message to `out`, as a frame or as a request. Returns the number of arrivals to
+/// expect.
 #[inline]
 fn append(out: &mut Vec<u8>, shared: &Shared, relay: &Relay, stamp: &Stamp) -> u32 {
     if let Some(script) = &shared.nostr {

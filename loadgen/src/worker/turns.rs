@@ -1,35 +1,35 @@
-//! Whose turn it is beside sending: of the clients that come and go, and of the slow readers.
+//! Schedules of a worker besides sending: for the clients that reconnect, and for the slow readers.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::check::{Counts, Receiver};
 use crate::histogram;
-use crate::outcome::ChurnOutcome;
 use crate::plan::{Churn, Relay, Role};
+use crate::thread_result::ChurnOutcome;
 
 /// Reasons of failures that are kept.
 const REASONS_MAX: usize = 10;
 /// How often slow readers read.
 pub(super) const SLOW_TICK: Duration = Duration::from_millis(100);
 
-/// One thread's clients that come and go.
+/// One thread's clients that reconnect.
 #[derive(Debug)]
-pub(super) struct Comings {
+pub(super) struct Reconnects {
     pub(super) places: Vec<usize>,
     pub(super) churn: Option<Churn>,
     /// From one replacement to the next, or from one storm to the next.
     pub(super) interval_ns: f64,
     /// Replacements so far, or storms.
     pub(super) done: u64,
-    /// Places that the present storm has still to come to, and when it began.
+    /// Indices that the current storm still has to drop, and when it began.
     pub(super) storm: (Range<usize>, u64),
-    /// When the next one goes; `u64::MAX` where none does.
+    /// When the next one is due; `u64::MAX` if there is none.
     pub(super) next_ns: u64,
     pub(super) outcome: ChurnOutcome,
 }
 
-impl Comings {
+impl Reconnects {
     pub(super) fn new(relay: &Relay, thread: u32, threads: u32) -> Self {
         let places = places(relay, Role::Churning, thread, threads);
         let share = places.len() as f64 / f64::from(relay.churning.max(1));
@@ -58,12 +58,12 @@ impl Comings {
         }
     }
 
-    /// The connection that was due to be replaced at `due_ns` is up again.
+    /// The connection that was due to be replaced at `due_ns` is upgraded again.
     pub(super) fn replaced(&mut self, due_ns: u64, now_ns: u64) {
         let took_ns = now_ns - due_ns;
         self.outcome.replaced += 1;
         histogram::record(&mut self.outcome.connect_times, took_ns);
-        // What comes back after the next storm has begun is not among those of either.
+        // A connection that is back only after the next storm has begun counts for neither.
         if let Some(storm) = self.outcome.storms.last_mut()
             && due_ns == self.storm.1
         {
@@ -72,7 +72,7 @@ impl Comings {
         }
     }
 
-    /// A connection is replaced: what it got is kept.
+    /// A connection is replaced: its counts are kept.
     pub(super) fn gone(&mut self, receiver: &Receiver) {
         for (sum, counts) in self.outcome.counts.iter_mut().zip(receiver.counts) {
             sum.add(&counts);
@@ -80,7 +80,7 @@ impl Comings {
         self.outcome.foreign += receiver.foreign;
     }
 
-    /// A connection broke, or did not come up.
+    /// A connection broke, or failed to open.
     pub(super) fn failed(&mut self, reason: &str) {
         self.outcome.failed += 1;
         if self.outcome.reasons.len() < REASONS_MAX {
@@ -93,10 +93,10 @@ impl Comings {
 #[derive(Debug)]
 pub(super) struct SlowReaders {
     pub(super) places: Vec<usize>,
-    /// By place: bytes that it may still take, below 0 what it took too much.
+    /// By index: bytes that it may still read, negative after it has read too many.
     pub(super) credits: Vec<i64>,
     pub(super) bytes_a_tick: i64,
-    /// When they read next; `u64::MAX` where there are none.
+    /// When they read next; `u64::MAX` if there are none.
     pub(super) next_ns: u64,
 }
 
@@ -113,7 +113,7 @@ impl SlowReaders {
     }
 }
 
-/// The places of the thread's connections with this role.
+/// The indices of the thread's connections with this role.
 fn places(relay: &Relay, role: Role, thread: u32, threads: u32) -> Vec<usize> {
     (thread..relay.connections())
         .step_by(threads as usize)

@@ -1,6 +1,6 @@
 //! A broadcast server with planted faults, and the generator as a child process.
 
-// Every test file takes what it needs of this.
+// Every test file uses a part of this.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use std::collections::HashMap;
@@ -20,23 +20,23 @@ use tungstenite::{Message, WebSocket};
 
 /// A message on its way to one client.
 pub struct Delivery {
-    /// Number of the client, in the order of their handshakes.
+    /// Number of the client, in the order of the handshakes.
     pub client: usize,
-    /// Number of the message, in the order in which the server got them.
+    /// Number of the message, in the order of arrival.
     pub number: u64,
     pub payload: Vec<u8>,
 }
 
-/// Says what goes out instead of a delivery.
+/// Returns the frames to send instead of a delivery.
 pub type Fault = Box<dyn FnMut(Delivery) -> Vec<Vec<u8>> + Send>;
 
-/// What a server does.
+/// The behaviour of a server.
 pub struct Behaviour {
     pub echo: bool,
     pub fault: Fault,
-    /// So many connections; then nobody listens any more.
+    /// Accepts this many connections, then closes its listener.
     pub accepts: usize,
-    /// A message goes to the clients of the same path alone.
+    /// A message only goes to clients of the same path.
     pub by_path: bool,
     /// Sent to each client before anything else.
     pub greeting: &'static str,
@@ -73,7 +73,7 @@ impl Behaviour {
 }
 
 enum Input {
-    /// A client that is about to be told that it is in; the last field says when it was.
+    /// A client whose upgrade is about to be confirmed; the last field signals when it was.
     Joined(TcpStream, String, Receiver<()>),
     Message {
         from: SocketAddr,
@@ -82,11 +82,11 @@ enum Input {
     },
 }
 
-/// Starts a server and gives back its URL. It ends with the test.
+/// Starts a server and returns its URL. It ends with the test.
 pub fn serve(behaviour: Behaviour) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
-    // Bounded: while the broadcaster is held up, nobody reads from the clients either.
+    // Bounded: while the broadcaster is blocked, the server does not read from the clients either.
     let (sender, inputs) = sync_channel(4);
     let (deflate, accepts) = (behaviour.deflate, behaviour.accepts);
     std::thread::spawn(move || broadcast(inputs, behaviour));
@@ -108,7 +108,7 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     // The callback's error is tungstenite's own type.
     #[allow(clippy::result_large_err)]
     let agree = |request: &Request, mut response: Response| {
-        // Before the client hears of it: so no message of anybody comes in between.
+        // Before the client hears of it, so that no message comes in between.
         let path = request.uri().path().to_owned();
         if let (Ok(writer), Some(is_upgraded)) = (writer.try_clone(), is_upgraded.take()) {
             let _ = writer.set_nodelay(true);
@@ -126,7 +126,7 @@ fn receive(stream: TcpStream, deflate: bool, sender: &SyncSender<Input>) {
     };
     let _ = upgraded.send(());
     pass_on(socket, &writer, sender);
-    // The broadcaster keeps the writer: only this ends the connection.
+    // The broadcaster keeps the writer, so only this ends the connection.
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
 
@@ -227,7 +227,7 @@ fn compress(message: &[u8]) -> Vec<u8> {
     Compress::new(Compression::fast(), false)
         .compress_vec(message, &mut out, FlushCompress::Sync)
         .expect("room for all");
-    // The empty block at the end stays away (RFC 7692 §7.2.1).
+    // The empty block at the end is not sent (RFC 7692 §7.2.1).
     out.truncate(out.len() - 4);
     out
 }
@@ -269,7 +269,7 @@ pub fn run(url: &str, arguments: &str) -> Output {
         .expect("the generator starts")
 }
 
-/// Runs the generator and reads its JSON report. Gives back the exit code, too.
+/// Runs the generator and reads its JSON report. Also returns the exit code.
 pub fn report(url: &str, arguments: &str) -> (i32, Value) {
     let output = run(url, &format!("{arguments} --output json"));
     let code = output.status.code().expect("not killed");
@@ -287,7 +287,7 @@ pub fn number(report: &Value, path: &str) -> f64 {
         .unwrap_or_else(|| panic!("no number at {path} in {report:#}"))
 }
 
-/// What a report found, but for what a machine with other work does to the generator.
+/// The findings of a report, except for those that a busy machine causes.
 pub fn findings(report: &Value) -> Vec<&Value> {
     let all = report["findings"].as_array().expect("a list").iter();
     all.filter(|finding| finding["kind"] != "generator_held_up")

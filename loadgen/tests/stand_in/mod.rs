@@ -1,10 +1,10 @@
-//! A broadcast server with planted faults, which knows what it did.
+//! A broadcast server with planted faults, which records its own actions.
 //!
-//! One thread accepts, one for each connection reads, and one, the hub, writes. What goes wrong is
-//! a closure of the test: the hub calls it with every message, and it says by the hub's own means
-//! what becomes of it. The hub counts what it did, and a test holds that against the report.
+//! One thread accepts, one per connection reads, and one, the hub, writes. Faults are a closure of
+//! the test: the hub calls it with every message, and it decides with the hub's methods what
+//! happens to the message. The hub counts its actions, and a test compares them with the report.
 
-// Every test file takes what it needs of this.
+// Every test file uses a part of this.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -24,15 +24,15 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::common::number;
 
-/// How long the hub looks for something to write later when nothing is planned.
+/// How long the hub sleeps if no later write is planned.
 const IDLE: Duration = Duration::from_secs(3600);
-/// A client that takes nothing for so long is given up.
+/// The hub gives up on a client that does not read for this long.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A message as it came.
+/// A message as received.
 #[derive(Clone)]
 pub struct Message {
-    /// Which connection sent it, in the order of their handshakes.
+    /// The connection that sent it, numbered in the order of the handshakes.
     pub from: usize,
     /// Its number among all messages, from 0.
     pub number: u64,
@@ -86,24 +86,24 @@ pub fn frame(kind: Data, is_final: bool, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the server did, `[warm-up, measured]`.
+/// The server's actions, `[warm-up, measured]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Truth {
-    /// Messages that came.
+    /// Messages received.
     pub messages: [u64; 2],
-    /// Deliveries that went out as they should.
+    /// Correct deliveries.
     pub deliveries: [u64; 2],
-    /// Faults that the test planted, by its own count.
+    /// Planted faults, counted by the test.
     pub faults: [u64; 2],
-    /// Frames that nobody had sent.
+    /// Frames that no client had sent.
     pub foreign: u64,
 }
 
-/// What becomes of a message.
+/// Decides what happens to a message.
 pub type Mode = Box<dyn FnMut(&mut Hub, &Message) + Send>;
-/// What becomes of a client that has just been upgraded.
+/// Decides what happens to a client that was just upgraded.
 pub type Joined = Box<dyn FnMut(&mut Hub, usize) + Send>;
-/// What a client is answered; `None` is the upgrade. It may take its time.
+/// The answer to a client; `None` upgrades it. It may block.
 pub type Answer = Box<dyn FnMut(usize) -> Option<u16> + Send>;
 
 /// A server before it runs.
@@ -114,7 +114,7 @@ pub struct Plan {
 }
 
 impl Default for Plan {
-    /// Everybody gets everything.
+    /// All clients get every message.
     fn default() -> Self {
         Self {
             mode: Box::new(Hub::broadcast),
@@ -125,7 +125,7 @@ impl Default for Plan {
 }
 
 enum Event {
-    /// A client is about to be upgraded; the last field says when it was.
+    /// A client is about to be upgraded; the last field signals when it was.
     Joined(usize, String, TcpStream, Receiver<()>),
     Message(usize, bool, Vec<u8>),
     Left(usize),
@@ -174,7 +174,7 @@ impl StandIn {
         Self { url, truth }
     }
 
-    /// A server whose messages become what `mode` says.
+    /// A server whose messages are handled by `mode`.
     pub fn with(mode: impl FnMut(&mut Hub, &Message) + Send + 'static) -> Self {
         Self::new(Plan {
             mode: Box::new(mode),
@@ -187,10 +187,10 @@ impl StandIn {
     }
 }
 
-/// What the hub tells the other threads.
+/// Flags from the hub to the other threads.
 #[derive(Default)]
 struct Switches {
-    /// Nobody is accepted any more.
+    /// Connections are no longer accepted.
     is_deaf: AtomicBool,
     /// Nothing is read any more.
     is_blind: AtomicBool,
@@ -244,10 +244,10 @@ struct Client {
     stream: TcpStream,
 }
 
-/// The thread that writes, with all that a mode may do.
+/// The thread that writes, with all actions of a mode.
 pub struct Hub {
     clients: BTreeMap<usize, Client>,
-    /// What is to be written later, to whom, in the order in which it is due.
+    /// Later writes and their clients, in the order in which they are due.
     later: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     planned: u64,
     /// When the first measured message came.
@@ -310,7 +310,7 @@ impl Hub {
 
     // ---- what a mode may ask ----
 
-    /// The clients that are there.
+    /// The connected clients.
     pub fn clients(&self) -> Vec<usize> {
         self.clients.keys().copied().collect()
     }
@@ -321,21 +321,21 @@ impl Hub {
         path.trim_start_matches('/').parse().ok()
     }
 
-    /// How long ago the first measured message came; nothing before.
+    /// The time since the first measured message came; zero before.
     pub fn measured_for(&self) -> Duration {
         self.began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     // ---- what a mode may do ----
 
-    /// Delivers a message to everybody.
+    /// Delivers a message to all clients.
     pub fn broadcast(&mut self, message: &Message) {
         for client in self.clients() {
             self.deliver(client, message);
         }
     }
 
-    /// Delivers a message as it should be.
+    /// Delivers a message correctly.
     pub fn deliver(&mut self, client: usize, message: &Message) {
         self.note(|truth| truth.deliveries[message.phase()] += 1);
         self.send(client, &message.frame());
@@ -372,7 +372,7 @@ impl Hub {
         self.later.insert(due, (client, bytes));
     }
 
-    /// Ends a connection without a word.
+    /// Ends a connection without a Close.
     pub fn close(&mut self, client: usize) {
         if let Some(client) = self.clients.remove(&client) {
             let _ = client.stream.shutdown(Shutdown::Both);
@@ -383,25 +383,25 @@ impl Hub {
     pub fn reset(&mut self, client: usize) {
         if let Some(client) = self.clients.remove(&client) {
             let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
-            // Wakes the thread that reads, which has the last handle, and tells the client nothing.
+            // Wakes the reading thread, which has the last handle, without notifying the client.
             let _ = client.stream.shutdown(Shutdown::Read);
         }
     }
 
-    /// Nothing that clients send is read from now on.
+    /// Stops reading from all clients.
     pub fn stop_reading(&self) {
         self.switches.is_blind.store(true, Ordering::Relaxed);
     }
 
-    /// Whoever connects from now on is refused.
+    /// Refuses new connections from now on.
     pub fn stop_listening(&self) {
         self.switches.is_deaf.store(true, Ordering::Relaxed);
-        // The thread that accepts looks at the switch when somebody comes.
+        // The accepting thread checks the flag at the next connection.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Holds up the thread that calls it: a fault to plant, and nothing to wait with.
+/// Blocks the calling thread: a fault to plant, not a way to wait.
 pub fn stall(time: Duration) {
     std::thread::sleep(time);
 }
@@ -432,8 +432,8 @@ pub fn both(report: &Value, name: &str) -> [u64; 2] {
     [warmup as u64, number(report, &format!("/{name}")) as u64]
 }
 
-/// Checks every count of a report in both phases. What is not named must be zero; `sent` and
-/// `expected` follow from the messages that came to the server and the clients that read.
+/// Checks every count of a report in both phases. Counts that are not named must be zero; `sent`
+/// and `expected` follow from the messages that the server received and the clients that read.
 #[track_caller]
 pub fn expect(report: &Value, truth: &Truth, clients: u64, counts: &[(&str, [u64; 2])]) {
     let expected = truth.messages.map(|messages| messages * clients);

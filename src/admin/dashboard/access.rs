@@ -11,7 +11,7 @@ use super::super::rebinding::{host_of, is_by_proxy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::guard::{ApiKey, ApiKeys, Origin, Origins};
+use crate::guard::{ApiKey, ApiKeys, Origin, Origins, bearer};
 use crate::wire::http::Head;
 
 /// The subprotocol of the stream. A page offers its token as another one.
@@ -37,15 +37,17 @@ pub(super) enum Denied {
     Host,
     /// There is no token, and the request comes through a proxy.
     Proxied,
-    /// The token is missing, or wrong.
-    Token,
+    /// The token is missing.
+    NoToken,
+    /// The token is wrong.
+    BadToken,
 }
 
 impl Denied {
     pub(super) fn status(self) -> u16 {
         match self {
             Denied::Closed | Denied::Host | Denied::Proxied => 403,
-            Denied::Token => 401,
+            Denied::NoToken | Denied::BadToken => 401,
         }
     }
 
@@ -55,7 +57,8 @@ impl Denied {
             Denied::Closed => "dashboard_closed",
             Denied::Host => "bad_host",
             Denied::Proxied => "behind_proxy",
-            Denied::Token => "bad_token",
+            Denied::NoToken => "no_token",
+            Denied::BadToken => "bad_token",
         }
     }
 
@@ -75,7 +78,8 @@ impl Denied {
                 "Without a token the dashboard is for this machine alone, and this request came \
                  through a proxy: set admin.token."
             }
-            Denied::Token => "The dashboard needs the token that admin.token is set to.",
+            Denied::NoToken => "The dashboard needs the token that admin.token is set to.",
+            Denied::BadToken => "This is not the token that admin.token is set to.",
         }
     }
 }
@@ -105,13 +109,17 @@ impl Access {
         let is_good = self.token.is_empty()
             || bearer(head).is_some_and(|token| self.token.allow(token.as_bytes()))
             || offered(head).is_some_and(|token| self.token.allow(&token));
-        is_good.then_some(()).ok_or(Denied::Token)
+        match is_good {
+            true => Ok(()),
+            false if shows_token(head) => Err(Denied::BadToken),
+            false => Err(Denied::NoToken),
+        }
     }
 }
 
 /// Whether a token is there, good or not.
-pub(super) fn shows_token(head: &Head<'_>) -> bool {
-    bearer(head).is_some_and(|token| !token.is_empty()) || offered(head).is_some()
+fn shows_token(head: &Head<'_>) -> bool {
+    bearer(head).is_some() || protocols(head).any(|each| each.starts_with(TOKEN_PROTOCOL))
 }
 
 /// Whether the page that asks, if one does, is ours.
@@ -129,13 +137,6 @@ fn names_this_machine(head: &Head<'_>) -> bool {
     };
     let address = name.parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
-    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
 }
 
 /// The token among the subprotocols that a page offers.
@@ -179,16 +180,25 @@ mod tests {
                 let good = format!("Host: relay.example\r\n{good}");
                 assert_eq!(judged(&access, &good), (Ok(()), Ok(())), "{good}");
             }
-            for bad in [
-                "".to_owned(),
-                "Authorization: Bearer a/token+with,all\r\n".to_owned(),
-                format!("Authorization: Basic {TOKEN}\r\n"),
-                "Authorization: Bearer \r\n".to_owned(),
-                format!("Sec-WebSocket-Protocol: {PROTOCOL}, token.!\r\n"),
-                format!("Sec-WebSocket-Protocol: {PROTOCOL}, {offered}\r\n"),
+            for (bad, denied) in [
+                ("".to_owned(), Denied::NoToken),
+                (
+                    "Authorization: Bearer a/token+with,all\r\n".to_owned(),
+                    Denied::BadToken,
+                ),
+                (format!("Authorization: Basic {TOKEN}\r\n"), Denied::NoToken),
+                ("Authorization: Bearer \r\n".to_owned(), Denied::NoToken),
+                (
+                    format!("Sec-WebSocket-Protocol: {PROTOCOL}, token.!\r\n"),
+                    Denied::BadToken,
+                ),
+                (
+                    format!("Sec-WebSocket-Protocol: {PROTOCOL}, {offered}\r\n"),
+                    Denied::NoToken,
+                ),
             ] {
                 let bad = format!("Host: localhost\r\n{bad}");
-                assert_eq!(judged(&access, &bad), (Ok(()), Err(Denied::Token)), "{bad}");
+                assert_eq!(judged(&access, &bad), (Ok(()), Err(denied)), "{bad}");
             }
         }
     }

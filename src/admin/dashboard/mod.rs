@@ -24,8 +24,8 @@ pub use snapshot::{
 
 use crate::config::Config;
 use crate::engine::{
-    Accept, Admission, Answer, DeferredResponse, Endpoint, EndpointError, EndpointSettings, Handle,
-    HeadVerdict, Keeper, Pulse, Refused, Request, Responder, Service, Session,
+    Accept, Admission, Answer, Authorizer, DeferredResponse, Endpoint, EndpointError,
+    EndpointSettings, Handle, HeadVerdict, Pulse, Refused, Request, Responder, Service, Session,
     SlowClient as SlowClientSettings, SlowPolicy, Terms, Throttled, View,
 };
 use crate::fanout::room::EndpointId;
@@ -121,8 +121,8 @@ struct Seat {
     let_in_by: Arc<DashboardSettings>,
 }
 
-impl Keeper for Seat {
-    fn keeps(&self, _terms: &Terms) -> bool {
+impl Authorizer for Seat {
+    fn still_allows(&self, _terms: &Terms) -> bool {
         self.settings.get().access == self.let_in_by.access
     }
 }
@@ -235,7 +235,7 @@ impl Endpoint for Dashboard {
         Ok(())
     }
 
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         let next = next.settings();
         let before = self.settings.replace(Arc::clone(&next));
         if let Some(handle) = self.handle.get().filter(|_| before.access != next.access) {
@@ -258,7 +258,7 @@ impl Endpoint for Dashboard {
         if let Err(denied) = settings.access.judge(head) {
             return Admission::Refuse(refused_try(denied, request, responder));
         }
-        let accept = Accept::new().keeper(Arc::new(Seat {
+        let accept = Accept::new().authorizer(Arc::new(Seat {
             settings: self.settings.clone(),
             let_in_by: settings,
         }));
@@ -304,7 +304,7 @@ impl Endpoint for Dashboard {
 }
 
 impl Service for Dashboard {
-    fn judge_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         let head = request.head;
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return HeadVerdict::Answered(Answer::Now(self.file(head)));
@@ -347,10 +347,14 @@ fn unkept(response: Response) -> Response {
 
 fn refused(denied: Denied) -> Refused {
     let refused = Refused::new(denied.status(), denied.code(), denied.text()).ending_connection();
+    let challenge = ("WWW-Authenticate", "Bearer realm=\"corecast\"");
     match denied {
-        Denied::Token => refused
+        Denied::NoToken => refused
+            .counted_as(guard::NO_CREDENTIALS)
+            .with_header(challenge.0, challenge.1),
+        Denied::BadToken => refused
             .counted_as(guard::BAD_KEY)
-            .with_header("WWW-Authenticate", "Bearer realm=\"corecast\""),
+            .with_header(challenge.0, challenge.1),
         Denied::Closed | Denied::Host | Denied::Proxied => refused.counted_as(guard::FORBIDDEN),
     }
 }
@@ -359,11 +363,8 @@ fn refused(denied: Denied) -> Refused {
 /// is told so.
 fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<'_>) -> Refused {
     let refused = refused(denied);
-    if denied != Denied::Token {
+    if denied != Denied::BadToken {
         return refused;
-    }
-    if !access::shows_token(request.head) {
-        return refused.counted_as(guard::NO_CREDENTIALS);
     }
     let failed = responder.failed(request.peer.ip());
     failed.map_or_else(Throttled::refused, |()| refused)

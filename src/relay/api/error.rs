@@ -82,8 +82,12 @@ pub(super) fn of_key(denial: KeyDenial) -> Refused {
     };
     match denial {
         KeyDenial::Missing | KeyDenial::Bad => {
-            let told = "a good key is needed, in X-API-KEY or as a bearer token".to_owned();
-            refused(401, "unauthorized", told).with_header("WWW-Authenticate", "Bearer")
+            let told = match denial {
+                KeyDenial::Bad => "the key is not valid",
+                _ => "a key is needed, in X-API-KEY or as a bearer token",
+            };
+            let refused = refused(401, "unauthorized", told.to_owned());
+            refused.with_header("WWW-Authenticate", "Bearer")
         }
         KeyDenial::Scope(scope) => {
             let told = format!("the key lacks the scope {}", scope.name());

@@ -35,7 +35,7 @@ use crate::engine::{
 use crate::fanout::room::EndpointId;
 use crate::fanout::{ConnectionId, Recipient};
 use crate::guard::{self, Scope};
-use crate::wire::http::{Head, Response};
+use crate::wire::http::Response;
 
 /// An endpoint that back ends can reach.
 pub struct Target {
@@ -129,7 +129,7 @@ impl Api {
         scope: Scope,
         responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
-        let key = header_key(request.head).or_else(|| bearer(request.head));
+        let key = header_key(request.head).or_else(|| guard::bearer(request.head));
         self.keys.judge(key, scope, request.peer.ip(), responder)
     }
 
@@ -147,12 +147,6 @@ impl Api {
         let starting = || ApiError::new(Code::Busy, "the relay is starting");
         self.running.get().ok_or_else(starting)
     }
-}
-
-fn bearer<'r>(head: &'r Head<'r>) -> Option<&'r str> {
-    let (scheme, token) = head.header("Authorization")?.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// One of the paths.
@@ -214,8 +208,8 @@ impl Service for Route {
     }
 
     /// The keys. The five paths share them.
-    fn take_over(&self, next: &Self) {
-        self.api.keys.take_over(&next.api.keys);
+    fn reload(&self, next: &Self) {
+        self.api.keys.reload(&next.api.keys);
     }
 
     fn methods(&self) -> &'static [&'static str] {
@@ -225,14 +219,14 @@ impl Service for Route {
         }
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         match self.api.authorize(request, self.call.scope(), responder) {
             Ok(()) => HeadVerdict::Admitted(None),
             Err(denial) => HeadVerdict::Answered(Answer::Refuse(error::of_key(denial))),
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let answer = self.answer(request, responder);
         answer.unwrap_or_else(|error| Answer::Now(error.response()))
     }
@@ -242,9 +236,11 @@ impl Service for Route {
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        match self.judge_head(request, responder) {
+        match self.check_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => {
+                self.checked_request(request, responder)
+            }
         }
     }
 }

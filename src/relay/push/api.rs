@@ -90,14 +90,15 @@ impl PushApi {
         }
     }
 
-    /// The key is in a header, else in the query: the first that is not empty decides. Returns the
-    /// refusal, if it is one.
+    /// The key is in a header of its own, else in the query, else a bearer: the first that is not
+    /// empty decides. Returns the refusal, if it is one.
     fn judge_key(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
         let key = match header_key(request.head) {
             Some(key) => Some(Cow::Borrowed(key)),
-            None => query_value(query, "api_key"),
+            None => query_value(query, "api_key").filter(|key| !key.is_empty()),
         };
+        let key = key.or_else(|| guard::bearer(request.head).map(Cow::Borrowed));
         let client = request.peer.ip();
         let judged = self
             .keys
@@ -333,8 +334,8 @@ impl Service for PushApi {
     }
 
     /// The keys; settings hold until the next start.
-    fn take_over(&self, next: &Self) {
-        self.keys.take_over(&next.keys);
+    fn reload(&self, next: &Self) {
+        self.keys.reload(&next.keys);
         self.tell_of_fallback();
     }
 
@@ -347,7 +348,7 @@ impl Service for PushApi {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         let (method, methods) = (request.head.method, self.place(request).methods());
         if !methods.contains(&method) || method == "OPTIONS" {
             let response = match method {
@@ -366,7 +367,7 @@ impl Service for PushApi {
         }
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         match self.place(request) {
             Place::Push => self.push(request, responder),
             Place::List => self.list(request, responder),
@@ -375,9 +376,11 @@ impl Service for PushApi {
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        match self.judge_head(request, responder) {
+        match self.check_head(request, responder) {
             HeadVerdict::Answered(answer) => answer,
-            HeadVerdict::Open | HeadVerdict::Admitted(_) => self.judged_request(request, responder),
+            HeadVerdict::Open | HeadVerdict::Admitted(_) => {
+                self.checked_request(request, responder)
+            }
         }
     }
 }

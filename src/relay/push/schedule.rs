@@ -70,12 +70,12 @@ pub(super) struct Schedule {
     thread: Option<JoinHandle<()>>,
     next_id: AtomicU64,
     stats: Arc<PushStats>,
-    room: Arc<Room>,
+    room: Arc<Capacity>,
 }
 
 /// How many pushes of this endpoint wait, and the memory that they are reckoned with, in bytes. The
 /// metrics have those of all endpoints together.
-struct Room {
+struct Capacity {
     count: Count,
     bytes: Count,
     count_max: u64,
@@ -83,7 +83,7 @@ struct Room {
     stats: Arc<PushStats>,
 }
 
-impl Room {
+impl Capacity {
     /// Takes room, be there any or not. Returns whether there was.
     fn take(&self, pushes: &[Pending]) -> bool {
         let (count, bytes) = size_of(pushes);
@@ -118,14 +118,14 @@ impl Schedule {
         let opened = settings.journal.as_deref().map(open).transpose()?;
         let (journal, found) = opened.unzip();
         let (commands, receiver) = bounded(SCHEDULE_MAILBOX_MAX);
-        let room = Arc::new(Room {
+        let room = Arc::new(Capacity {
             count: Count::default(),
             bytes: Count::default(),
             count_max: settings.pending_max as u64,
             bytes_max: settings.pending_bytes as u64,
             stats: Arc::clone(&stats),
         });
-        let mut keeper = Keeper {
+        let mut worker = Worker {
             room: Arc::clone(&room),
             commands: receiver,
             handle,
@@ -134,16 +134,16 @@ impl Schedule {
             journal_fails: false,
             pending: BTreeMap::new(),
             due: BTreeSet::new(),
-            struck: Vec::new(),
+            unjournaled: Vec::new(),
             stats: Arc::clone(&stats),
         };
         let found = found.unwrap_or_default();
         let last_id = found.iter().map(|pending| pending.id).max();
-        keeper.welcome_back(found);
+        worker.restore(found);
         let thread = thread::Builder::new().name("push-schedule".to_owned());
         Ok(Schedule {
             commands: Some(commands),
-            thread: Some(thread.spawn(move || keeper.run())?),
+            thread: Some(thread.spawn(move || worker.run())?),
             // Above what an earlier process has given out, so that no number is used twice.
             next_id: AtomicU64::new(last_id.map_or(0, |id| id + 1).max(now_ms() * 1_000)),
             stats,
@@ -240,8 +240,8 @@ pub(super) fn now_ms() -> u64 {
 }
 
 /// What the thread has.
-struct Keeper {
-    room: Arc<Room>,
+struct Worker {
+    room: Arc<Capacity>,
     commands: Receiver<Command>,
     handle: Handle,
     sockets: EndpointId,
@@ -251,7 +251,7 @@ struct Keeper {
     /// When each is due, with its number.
     due: BTreeSet<(u64, u64)>,
     /// Those that were sent and are still in the journal.
-    struck: Vec<u64>,
+    unjournaled: Vec<u64>,
     stats: Arc<PushStats>,
 }
 
@@ -262,9 +262,9 @@ struct Round {
     cancelled: Vec<(Pending, DeferredResponse)>,
 }
 
-impl Keeper {
+impl Worker {
     /// Takes back what an earlier process has left.
-    fn welcome_back(&mut self, found: Vec<Pending>) {
+    fn restore(&mut self, found: Vec<Pending>) {
         let earliest_ms = now_ms() + OVERDUE_PUSH_GRACE.as_millis() as u64;
         // What was accepted is kept, also where there is less room now.
         self.room.take(&found);
@@ -290,7 +290,7 @@ impl Keeper {
     /// The next command; `Some(None)` where it is time to look at what is due, `None` at the end.
     fn wait(&self) -> Option<Option<Command>> {
         let Some((due_ms, _)) = self.due.first() else {
-            if self.struck.is_empty() {
+            if self.unjournaled.is_empty() {
                 return self.commands.recv().ok().map(Some);
             }
             return self.wait_for(LOOK_AGAIN);
@@ -330,7 +330,7 @@ impl Keeper {
             }
             if self.remove(id).is_some() {
                 self.stats.ended[0].add(1);
-                self.strike(id);
+                self.forget(id);
             }
         }
     }
@@ -359,9 +359,9 @@ impl Keeper {
         Some(push)
     }
 
-    fn strike(&mut self, id: u64) {
+    fn forget(&mut self, id: u64) {
         if self.journal.is_some() {
-            self.struck.push(id);
+            self.unjournaled.push(id);
         }
     }
 
@@ -420,13 +420,13 @@ impl Keeper {
         };
         let added = round.added.iter().flat_map(|(pushes, ..)| pushes);
         let cancelled = round.cancelled.iter().map(|(push, _)| push.id);
-        let gone: Vec<u64> = self.struck.iter().copied().chain(cancelled).collect();
+        let gone: Vec<u64> = self.unjournaled.iter().copied().chain(cancelled).collect();
         if gone.is_empty() && round.added.is_empty() {
             return true;
         }
         let written = journal.write(added, &gone);
         match &written {
-            Ok(()) => self.struck = Vec::new(),
+            Ok(()) => self.unjournaled = Vec::new(),
             Err(error) if !self.journal_fails => {
                 tracing::error!("delayed pushes are refused until it works again: {error}");
             }

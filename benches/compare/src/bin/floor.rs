@@ -1,4 +1,4 @@
-//! The bare-socket floor: what it costs the kernel, and nothing else, to fan messages out.
+//! The bare-socket floor: the kernel's cost of a fan-out, and nothing else.
 //!
 //! One thread, one epoll, no limits, no checks, no UTF-8 validation, no fragments, no bounded
 //! outbox. It answers the upgrade, unmasks each frame in place and writes it to every client, its
@@ -22,7 +22,7 @@ use slab::Slab;
 use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::derive_accept_key;
 
-/// The receive buffer, which all connections share: bytes of one `recv`, more only for a larger
+/// The receive buffer, shared by all connections: bytes of one `recv`, more only for a larger
 /// frame.
 const RECV_BYTES: usize = 256 * 1024;
 /// A turn is sent early when it holds this much: more would only overflow the sockets' buffers and
@@ -33,7 +33,7 @@ const SLICES_PER_SEND: usize = 64;
 const LISTEN_BACKLOG: i32 = 4096;
 const LISTENER: Token = Token(usize::MAX);
 
-/// Bare-socket floor for comparisons: fans every message out to every client and does nothing else.
+/// Bare-socket floor for comparisons: forwards every message to every client and does nothing else.
 #[derive(Parser)]
 struct Args {
     /// TCP port on 127.0.0.1; 0 takes a free one. The address is printed as `listening on ADDRESS`.
@@ -82,7 +82,7 @@ struct Floor {
     mode: Mode,
     clients: Slab<Client>,
     recv: Vec<u8>,
-    /// Frames of this turn, sent when it ends. Shared with the clients that could not take all of
+    /// Frames of this turn, sent when it ends. Shared with the clients that could not accept all of
     /// it.
     turn: Rc<Vec<u8>>,
 }
@@ -90,9 +90,10 @@ struct Floor {
 struct Client {
     stream: TcpStream,
     open: bool,
-    /// What was received of a head or a frame that is not complete yet.
+    /// Received bytes of a head or a frame that is not complete yet.
     partial: Vec<u8>,
-    /// What the socket did not take, with the number of bytes of the first that are sent already.
+    /// Buffers that the socket did not accept, with the number of bytes of the first that are
+    /// already sent.
     pending: VecDeque<Rc<Vec<u8>>>,
     pending_sent: usize,
 }
@@ -153,13 +154,12 @@ impl Floor {
         }
     }
 
-    /// Reads until a short read says that the socket is drained, or to the end where the peer has
+    /// Reads until a short read shows that the socket is drained, or to the end if the peer has
     /// `closed`.
     fn read(&mut self, key: usize, closed: bool) {
         loop {
             let client = &mut self.clients[key];
-            // What is left of the read before goes in front, so that a frame is always in one
-            // piece.
+            // The rest of the last read goes in front, so that a frame is always in one piece.
             let kept = client.partial.len();
             if self.recv.len() < kept * 2 {
                 self.recv.resize(kept * 2, 0);
@@ -190,7 +190,7 @@ impl Floor {
         }
     }
 
-    /// Takes the first `end` bytes of the receive buffer apart. False ends the connection.
+    /// Parses the first `end` bytes of the receive buffer. Returns false to end the connection.
     fn take(&mut self, key: usize, end: usize) -> bool {
         let mut start = 0;
         if !self.clients[key].open {
@@ -201,8 +201,7 @@ impl Floor {
         }
         while let Some((frame, next)) = unmask(&mut self.recv[start..end]) {
             let (frame, next) = (start + frame, start + next);
-            // Text and binary are 1 and 2; of the control frames Close (8) alone means something
-            // here.
+            // Text and binary are 1 and 2; of the control frames only Close (8) matters here.
             match self.recv[frame] & 0x0f {
                 1 | 2 => self.publish(frame, next),
                 8 => {
@@ -243,7 +242,7 @@ impl Floor {
                 }
             }
             Mode::Turn => {
-                // Nobody else holds it while it is filled, so this never copies.
+                // It has no other owner while it is filled, so this never copies.
                 Rc::make_mut(&mut self.turn).extend_from_slice(frame);
                 if self.turn.len() >= TURN_BYTES_MAX {
                     self.send_turn();
@@ -277,7 +276,7 @@ impl Client {
         }
     }
 
-    /// Sends one frame, or keeps a copy of what does not fit.
+    /// Sends one frame, or keeps a copy of the part that does not fit.
     fn send(&mut self, frame: &[u8]) {
         let sent = self.try_send(frame);
         if sent < frame.len() {
@@ -285,7 +284,7 @@ impl Client {
         }
     }
 
-    /// Sends one turn, or shares what does not fit.
+    /// Sends one turn, or shares the part that does not fit.
     fn send_shared(&mut self, turn: &Rc<Vec<u8>>) {
         let sent = self.try_send(turn);
         if sent < turn.len() {
@@ -296,7 +295,7 @@ impl Client {
         }
     }
 
-    /// Bytes that the socket took: none when older ones wait. An error is left to the event that
+    /// Bytes that the socket accepted: none if older ones wait. An error is left to the event that
     /// comes with it.
     fn try_send(&mut self, bytes: &[u8]) -> usize {
         if !self.pending.is_empty() {
@@ -333,8 +332,8 @@ impl Client {
 }
 
 /// Turns the client's frame at the start of `bytes` into a server's frame, in place: the header
-/// moves over the masking key, right up to the payload. Returns where it starts and ends, or
-/// nothing when it is not complete.
+/// moves over the masking key, right up to the payload. Returns its start and end, or nothing if it
+/// is not complete.
 fn unmask(bytes: &mut [u8]) -> Option<(usize, usize)> {
     // RFC 6455 §5.2: two bytes, then none, two or eight of length, then the masking key.
     let header: usize = match bytes.get(1)? & 0x7f {
@@ -370,7 +369,7 @@ fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// A canned 101 with the one value that has to be computed: clients check it (RFC 6455 §4.1).
+/// A canned 101 with the one value that must be computed: clients check it (RFC 6455 §4.1).
 fn response(head: &[u8]) -> String {
     const NAME: &[u8] = b"sec-websocket-key:";
     let named = |line: &&[u8]| {

@@ -1,4 +1,4 @@
-//! The cases of the relay's edge: compression and TLS, against the relay without them.
+//! The cases with compression and TLS, against the relay without them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::measure::{
 };
 
 pub(super) const DEFLATE: &[&str] = &["deflate.enabled=true"];
-/// Written by the driver into the folder where servers run.
+/// The driver writes these files into the folder of the servers.
 pub(super) const TLS: &[&str] = &[
     "server.tls.enabled=true",
     "server.tls.cert_file=cert.pem",
@@ -38,7 +38,7 @@ impl Programs {
         ]
     }
 
-    /// Clients send plain messages and inflate what they get.
+    /// Clients send plain messages and inflate received ones.
     fn deflate(&self) -> Case {
         let many = ["--clients", "1000", "--publishers", "8", "--rate", "20"];
         let json = ["--size", "512", "--payload", "json"];
@@ -136,7 +136,7 @@ impl Programs {
         Ok(self.relay_command(1, keys))
     }
 
-    /// The peers of these names that can do `what`, which their command ends with.
+    /// The peers of these names that support `what`, the last argument of their command.
     pub(super) fn peers(
         &self,
         what: &str,

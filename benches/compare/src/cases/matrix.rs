@@ -1,6 +1,6 @@
-//! The matrix: sizes of messages × numbers of clients × pace, plain, over TLS and compressed, and
-//! with clients that never read. Not the full product: what takes long and says nothing new is left
-//! to `--full`, and what fits into no machine's memory is left out.
+//! The matrix: message sizes × numbers of clients × pace, plain, over TLS and compressed, and with
+//! clients that never read. Not the full product: slow cases that add nothing are left to `--full`,
+//! and cases that fit into no machine's memory are left out.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ const SIZES: [(u32, &str, &str); 4] = [
 ];
 const CLIENTS: [(u32, &str); 3] = [(50, "50"), (1_000, "1,000"), (10_000, "10,000")];
 
-/// At a fixed rate no server on one core is to be saturated: what would be measured else is how it
-/// falls behind.
+/// At a fixed rate no server on one core may be saturated: otherwise the reading shows how it falls
+/// behind.
 const DELIVERIES_PER_SECOND: u32 = 50_000;
 const BYTES_PER_SECOND: u64 = 200_000_000;
-/// One message to everybody, in a closed loop with one under way for each publisher.
+/// One message to all clients, in a closed loop with one in flight for each publisher.
 const BURST_BYTES_MAX: u64 = 64 << 20;
-/// A closed loop keeps so many bytes under way for each client, which any outbox takes.
+/// A closed loop keeps this many bytes in flight for each client, which fit any outbox.
 const WINDOW_BYTES_MAX: u32 = 512 << 10;
 const WINDOW_MAX: u32 = 64;
 
@@ -41,9 +41,9 @@ const DEFAULT: [&str; 9] = [
 ];
 const DEFAULT_EDGE: [&str; 2] = ["4k-50-max-tls", "4k-50-fixed-deflate"];
 
-/// Of so many clients, in the cases with some that never read.
+/// Number of clients, in the cases with some that never read.
 const STALLED_OF: u32 = 100;
-/// What a client gets in this time has to fill its socket's buffers, and then some.
+/// The deliveries to a client in this time must more than fill its socket's buffers.
 const STALLED_TIME: Duration = Duration::from_millis(1_500);
 const STALLED_LOAD: [&str; 4] = ["--rate", "200", "--size", "16384"];
 
@@ -161,7 +161,7 @@ impl Programs {
         let mut cases: Vec<Case> = rows.iter().map(|row| self.plain(row)).collect();
         let few = rows.iter().filter(|row| row.clients <= 1_000);
         cases.extend(few.clone().map(|row| self.over_tls(row)));
-        // Below some hundred bytes there is nothing to compress; of JSON there are 64 KiB at most.
+        // Below some hundred bytes there is nothing to compress; JSON payloads have at most 64 KiB.
         let is_worth = |row: &&Row| !row.name.starts_with("64");
         cases.extend(few.filter(is_worth).map(|row| self.deflated(row)));
         cases.extend([1, 10].map(|percent| self.never_reading(percent)));
@@ -194,7 +194,7 @@ impl Programs {
             title: format!("{}, over TLS", row.title),
             ..row.clone()
         };
-        // What encryption takes grows with the bytes, so there is no one ratio to reach.
+        // The cost of encryption grows with the bytes, so it has no single target ratio.
         self.edge_case(&row, Goal::Told, row.tells(), contenders)
     }
 
@@ -236,7 +236,7 @@ impl Programs {
         }
     }
 
-    /// The p99 of those that read, over that of a run in which all read.
+    /// The p99 of the reading clients, compared with a run in which all read.
     fn never_reading(&self, percent: u32) -> Case {
         let numbers = [STALLED_OF, PUBLISHERS, STALLED_OF * percent / 100];
         let [clients, publishers, stalled] = &numbers.map(|number| number.to_string());

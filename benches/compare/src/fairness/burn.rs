@@ -1,4 +1,4 @@
-//! A process that takes a share of a CPU and does nothing for it: the control.
+//! A process that takes a share of a CPU for nothing: the control.
 
 use std::hint::black_box;
 use std::thread;
@@ -9,9 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The name of the command.
 pub(crate) const COMMAND: &str = "burn";
-/// It works in each of these, and sleeps for the rest of it.
+/// It works for a part of each period and sleeps for the rest.
 const PERIOD: Duration = Duration::from_millis(5);
-/// Never longer, whoever forgets it.
+/// The time limit, in case its parent does not end it.
 const LONGEST: Duration = Duration::from_secs(120);
 const STEPS: u32 = 1 << 12;
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     share: f64,
 }
 
-/// Burns until it is ended, or whoever started it is gone.
+/// Burns CPU time until it is ended or its parent is gone.
 pub(crate) fn run(args: &Args) {
     let (began, parent) = (Instant::now(), getppid());
     let share = args.share.clamp(0.0, 1.0);

@@ -1,5 +1,5 @@
-//! A client's side of a connection, by hand: what a generator has to do that no library would let
-//! it do.
+//! A client's side of a connection, by hand: libraries do not permit everything that a generator
+//! needs.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A server that says nothing for so long has failed.
+/// A server that is silent for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Any key will do (RFC 6455 §5.3).
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -18,7 +18,7 @@ pub(super) const BINARY: u8 = 0x2;
 pub(super) const PING: u8 = 0x9;
 pub(super) const PONG: u8 = 0xA;
 
-/// From where, and with which buffer, a connection is made.
+/// The source address and the buffer of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin {
     pub(super) address: Option<IpAddr>,
@@ -40,14 +40,14 @@ pub(super) fn connect(to: SocketAddr, origin: Origin) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A connection that is upgraded at `path`.
+/// Opens a connection that is upgraded at `path`.
 pub(super) fn open(to: SocketAddr, path: &str, origin: Origin) -> io::Result<TcpStream> {
     let mut stream = connect(to, origin)?;
     upgrade(&mut stream, path, "")?;
     Ok(stream)
 }
 
-/// Asks for an upgrade, with more `headers`, each of which ends its line, and waits for it.
+/// Requests an upgrade with additional `headers`, each of which ends its line, and waits for it.
 pub(super) fn upgrade(
     stream: &mut (impl Read + Write),
     path: &str,
@@ -80,7 +80,7 @@ pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     masked(0x80 | opcode, payload)
 }
 
-/// A masked frame after which more of the message is to come.
+/// A masked frame that does not end its message.
 pub(super) fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
     masked(opcode, payload)
 }
@@ -104,7 +104,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Cuts what a server sends into frames.
+/// Splits a server's bytes into frames.
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
@@ -112,7 +112,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes what was received.
+    /// Adds received bytes.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.from);
         self.from = 0;
@@ -138,7 +138,7 @@ impl Frames {
     }
 }
 
-/// How a try on a socket that does not block went.
+/// The result of an operation on a non-blocking socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tried {
     Bytes(usize),

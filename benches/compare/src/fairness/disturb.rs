@@ -1,5 +1,5 @@
-//! The disturbances, as a process: it connects its clients, says `ready`, loads the relay until it
-//! is told to end, and prints what it did.
+//! The disturbances, as a process: it connects its clients, prints `ready`, loads the relay until
+//! it is told to end, and prints its results.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,16 +19,16 @@ use super::tls;
 
 /// The name of the command.
 pub(crate) const COMMAND: &str = "disturb";
-/// Never longer, whoever forgets it.
+/// The time limit, in case its parent does not end it.
 const LONGEST: Duration = Duration::from_secs(120);
-/// Bytes that one connection is given at a time, so that all have their turn.
+/// Bytes that one connection may write at a time, so that all get their turn.
 const WRITE_BYTES: usize = 64 << 10;
-/// Of whole frames, about this much is written over and over.
+/// About this many bytes of whole frames are written over and over.
 const BLOB_BYTES: usize = 512 << 10;
-/// How long to wait if no socket takes anything.
+/// How long to wait if no socket accepts bytes.
 const PAUSE: Duration = Duration::from_millis(1);
 const READ_BYTES: usize = 256 << 10;
-/// Requests that are sent in one go, before the answer to the first.
+/// Requests that are sent together, before the answer to the first.
 const PIPELINED: usize = 150;
 /// A stalled client's receive buffer.
 const SMALL_BUFFER_BYTES: usize = 2048;
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// The relay
     #[arg(long)]
     to: SocketAddr,
-    /// Its listener without TLS, where that is another
+    /// Its listener without TLS, if it is a separate one
     #[arg(long)]
     plain: Option<SocketAddr>,
     #[arg(long, default_value_t = 1)]
@@ -73,7 +73,7 @@ pub(crate) enum Kind {
     BadTokens,
     /// One message of `size` bytes a second to a room of `clients`
     Broadcast,
-    /// Clients that are in `rooms` rooms of their own and say nothing
+    /// Clients that are in `rooms` rooms of their own and send nothing
     Rooms,
     /// One fast reader of `rooms` rooms, and one publisher to all of them
     FastReader,
@@ -92,14 +92,14 @@ pub(crate) struct Report {
     pub(crate) messages: u64,
     /// Connections that the relay ended.
     pub(crate) closed: u64,
-    /// Most that a paced load was behind what it wanted to have sent, in seconds of its rate.
+    /// The most by which a paced load fell behind, in seconds of its rate.
     pub(crate) behind_s: f64,
 }
 
 /// Set by a signal.
 type Ended = Arc<AtomicBool>;
 
-/// Disturbs until it is ended, or whoever started it is gone.
+/// Disturbs until it is ended or its parent is gone.
 ///
 /// # Errors
 /// It cannot connect.
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Ends it with whoever started it, and after the longest time.
+/// Ends it together with its parent, and after the longest time.
 fn watch_parent(ended: Ended) {
     let (parent, began) = (getppid(), Instant::now());
     thread::spawn(move || {
@@ -146,7 +146,7 @@ fn has_ended(ended: &Ended) -> bool {
     ended.load(Ordering::Relaxed)
 }
 
-/// A connection that does not block, and writes the same bytes over and over.
+/// A non-blocking connection that writes the same bytes over and over.
 struct Writer {
     stream: TcpStream,
     at: usize,
@@ -163,7 +163,8 @@ impl Writer {
         })
     }
 
-    /// Gives it the next of `blob`, at most so much. Returns how much it took.
+    /// Writes the next bytes of `blob`, at most `most`. Returns the number that the socket
+    /// accepted.
     fn write(&mut self, blob: &[u8], most: usize) -> usize {
         let end = blob.len().min(self.at + most);
         match Tried::of(self.stream.write(&blob[self.at..end])) {
@@ -179,7 +180,7 @@ impl Writer {
         }
     }
 
-    /// Takes what has come, and throws it away.
+    /// Reads the available bytes and discards them.
     fn drain(&mut self, buffer: &mut [u8]) -> usize {
         match Tried::of(self.stream.read(buffer)) {
             Tried::Bytes(count) => count,
@@ -206,7 +207,7 @@ fn repeated(frame: &[u8]) -> Vec<u8> {
     frame.repeat((BLOB_BYTES / frame.len()).max(1))
 }
 
-/// One client that sends so many bytes a second, as nearly as it can be.
+/// One client that sends this many bytes a second, as exactly as possible.
 fn paced_bytes(args: &Args, frame: &[u8], ended: &Ended) -> Result<Report> {
     let mut writers = open_each(args, |number| format!("/disturbed/{number}"))?;
     let blob = repeated(frame);
@@ -238,13 +239,13 @@ fn finish(mut report: Report, began: Instant, writers: &[Writer]) -> Report {
     report
 }
 
-/// All clients send without pause, each in a room of its own, and take what they get.
+/// All clients send without pause, each in a room of its own, and read their messages.
 fn flood(args: &Args, frame: &[u8], ended: &Ended) -> Result<Report> {
     let writers = open_each(args, |number| format!("/disturbed/{number}"))?;
     flood_with(writers, &repeated(frame), ended)
 }
 
-/// Each begins a message that never ends.
+/// Each client begins a message that never ends.
 fn fragments(args: &Args, ended: &Ended) -> Result<Report> {
     let mut writers = open_each(args, |number| format!("/disturbed/{number}"))?;
     for writer in &mut writers {
@@ -272,14 +273,14 @@ fn flood_with(mut writers: Vec<Writer>, blob: &[u8], ended: &Ended) -> Result<Re
     Ok(finish(report, began, &writers))
 }
 
-/// {"alg":"ES256"} . {} . 64 bytes in the range of a signature, so that finding out that they are
-/// none takes all the work.
+/// {"alg":"ES256"} . {} . 64 bytes in the range of a signature, so that rejecting it needs a full
+/// verification.
 fn bad_token() -> String {
     let signature = "k7Xw9Zb2LqPf3TnV8sRyH1cJm5GdAe6U".repeat(3);
     format!("eyJhbGciOiJFUzI1NiJ9.e30.{}A", &signature[..85])
 }
 
-/// Clients whose tokens look good and are not. Who is sent away comes back.
+/// Clients whose tokens look valid but are not. A refused client tries again.
 fn bad_tokens(args: &Args, ended: &Ended) -> Result<Report> {
     let token = format!("Authorization: Bearer {}\r\n", bad_token());
     let blob = client::upgrade_request("/disturbed", &token).repeat(PIPELINED);
@@ -308,7 +309,7 @@ fn bad_tokens(args: &Args, ended: &Ended) -> Result<Report> {
     Ok(finish(report, began, &[]))
 }
 
-/// Threads that take what comes as fast as it comes. They end with their connections.
+/// Threads that read as fast as possible. They end with their connections.
 fn read_all(streams: Vec<TcpStream>) -> io::Result<()> {
     let readers: io::Result<Vec<Writer>> = streams.into_iter().map(Writer::new).collect();
     let mut readers = readers?;
@@ -328,7 +329,7 @@ fn read_all(streams: Vec<TcpStream>) -> io::Result<()> {
     Ok(())
 }
 
-/// A large message now and then to a room of readers.
+/// An occasional large message to a room of readers.
 fn broadcast(args: &Args, ended: &Ended) -> Result<Report> {
     let open = |_| client::open(args.to, "/broadcast", Origin::default());
     let members: io::Result<Vec<_>> = (0..args.clients).map(open).collect();
@@ -336,7 +337,7 @@ fn broadcast(args: &Args, ended: &Ended) -> Result<Report> {
     let mut streams = members?;
     streams.push(publisher.try_clone()?);
     read_all(streams)?;
-    // The readers' clone has made it one that does not block.
+    // The readers' clone has made it non-blocking.
     publisher.set_nonblocking(false)?;
     let message = client::frame(client::BINARY, &vec![b'x'; args.size]);
     let mut report = Report::default();
@@ -353,7 +354,8 @@ fn broadcast(args: &Args, ended: &Ended) -> Result<Report> {
     Ok(finish(report, began, &[]))
 }
 
-/// Subscribes a client of pubsub to rooms by these numbers, and waits until it is in force.
+/// Subscribes a client of pubsub to rooms with these numbers, and waits until the subscriptions are
+/// active.
 fn subscribe(stream: &mut TcpStream, names: impl Iterator<Item = String>) -> io::Result<()> {
     let mut requests = Vec::new();
     for name in names {
@@ -428,7 +430,7 @@ fn tls_readers(args: &Args, ended: &Ended) -> Result<Report> {
     Ok(report)
 }
 
-/// Fills the sockets of clients that never read, then sends tiny messages, each on its own.
+/// Fills the sockets of clients that never read, then sends tiny messages one by one.
 fn stalled(args: &Args, ended: &Ended) -> Result<Report> {
     let origin = Origin {
         receive_buffer_bytes: Some(SMALL_BUFFER_BYTES),

@@ -1,5 +1,5 @@
-//! Fairness: an innocent pair on the same shard as each of what may disturb it, and what clients
-//! can make a relay hold.
+//! Fairness: a well-behaved pair on the same shard as each possible disturbance, and the memory
+//! that clients can make a relay hold.
 //!
 //! ```text
 //! rows ──▶ each relay: stand ──▶ figures ──▶ table | fairness.json
@@ -7,9 +7,9 @@
 //!        relay (a CPU of its own) · pair, disturbance or burner (another CPU)
 //! ```
 //!
-//! Beside the pair runs the disturbance, and then, as a control, a process that takes the same CPU
-//! time without any business with the relay: what the pair loses there is the machine's doing. With
-//! `--against` a second relay is measured in turn with the first.
+//! The pair runs beside the disturbance, and then, as a control, beside a process that takes the
+//! same CPU time without using the relay: any loss in the control is caused by the machine. With
+//! `--against` a second relay takes turns with the first.
 
 mod burn;
 mod client;
@@ -38,20 +38,20 @@ pub(crate) use self::burn::{Args as BurnArgs, COMMAND as BURN, run as burn};
 pub(crate) use self::disturb::{Args as DisturbArgs, COMMAND as DISTURB, run as disturb};
 pub(crate) use self::pair::{Args as PairArgs, COMMAND as PAIR, run as pair};
 
-/// Public keys that a token may be signed for: what does not name its key is tried on each.
+/// Public keys for verifying tokens: a token that does not name its key is tried with each.
 const TOKEN_KEYS: usize = 8;
 const BEFORE: &str = "before";
 const VERSION: u32 = 1;
 
-/// The rows to measure, and with which relays.
+/// The rows to measure, and the relays.
 pub(crate) struct Plan {
     pub(crate) relay: PathBuf,
     /// Another relay, which takes turns with it.
     pub(crate) against: Option<PathBuf>,
-    /// The rows to run; all of them if empty.
+    /// The rows to run; if empty, all.
     pub(crate) rows: Vec<String>,
     pub(crate) is_quick: bool,
-    /// Where all is kept.
+    /// The file for all results.
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -89,7 +89,7 @@ struct RelayResult {
 enum Verdict {
     Ok,
     Missed,
-    /// Something else than the relay was measured.
+    /// The reading measured something other than the relay.
     Invalid,
     Failed,
 }
@@ -112,7 +112,7 @@ pub(crate) fn list() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Measures, prints and keeps. True where every figure of the relay is as it must be.
+/// Measures, prints and stores the results. True if every figure of the relay is within its limit.
 ///
 /// # Errors
 /// An unknown row, an interrupt, or a file that cannot be written.
@@ -164,7 +164,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
     Ok(rows::ALL.iter().filter(is_chosen).collect())
 }
 
-/// What relays with signed tokens read, in the folder where they run.
+/// The public keys of relays with signed tokens, in the folder where they run.
 fn write_token_keys(folder: &Path) -> Result<()> {
     let mut text = String::new();
     for _ in 0..TOKEN_KEYS {
@@ -174,7 +174,7 @@ fn write_token_keys(folder: &Path) -> Result<()> {
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
 }
 
-/// One row with each relay. Every other row begins with the other one.
+/// One row with each relay. Every second row begins with the other one.
 fn measure(row: &Row, stands: &[Stand<'_>], index: usize) -> Result<RowResult> {
     let mut order: Vec<usize> = (0..stands.len()).collect();
     if index % 2 == 1 {
@@ -184,7 +184,7 @@ fn measure(row: &Row, stands: &[Stand<'_>], index: usize) -> Result<RowResult> {
     for at in order {
         let stand = &stands[at];
         outcomes[at] = Some((row.measure)(stand));
-        // An interrupt ends it all, and is no failure of the row.
+        // An interrupt ends the whole run and is not a failure of the row.
         stand.wait(std::time::Duration::ZERO)?;
         crate::process::pause(&stand.lab.generator.interrupt)?;
     }
@@ -222,7 +222,7 @@ fn verdict(outcome: &Outcome, has_failed: bool, before: &[Figure]) -> Verdict {
     }
 }
 
-/// Whether a figure is as it must be. It passes if there is nothing to hold it against.
+/// Whether a figure is within its limit. It passes if there is nothing to compare it with.
 fn is_kept(figure: &Figure, before: &[Figure]) -> bool {
     match figure.limit {
         Limit::Told => true,
@@ -234,7 +234,7 @@ fn is_kept(figure: &Figure, before: &[Figure]) -> bool {
     }
 }
 
-/// For a terminal: the row, and its figures in lines below each relay.
+/// For a terminal: the row, and its figures on lines below each relay.
 fn text(row: &RowResult) -> String {
     let mut lines = vec![format!("\n{} [{}]", row.title, row.name)];
     for relay in &row.relays {

@@ -1,7 +1,8 @@
-//! The innocent pair: one publisher and one receiver in a room of their own, as a process.
+//! The well-behaved pair: one publisher and one receiver in a room of their own, as a process.
 //!
-//! It is an open loop: a message is due every so often, whatever became of those before, and its
-//! latency counts from when it was due. Those that never come count with their age at the end.
+//! It is an open loop: messages are due at fixed intervals, no matter what happens to earlier ones,
+//! and latency counts from when a message was due. Messages that never arrive count with their age
+//! at the end.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,12 +21,12 @@ use super::client::{self, Frames, Origin};
 pub(crate) const COMMAND: &str = "pair";
 /// Messages before those that count.
 const LEAD_IN: Duration = Duration::from_millis(300);
-/// How long after the last one is due those that were sent may still come.
+/// How long after the last due time messages may still arrive.
 const GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
 const PAYLOAD_BYTES: usize = 32;
 
-/// Where, and how much.
+/// The target and the load.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The relay
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     window_ms: u64,
 }
 
-/// What it saw. Times are in milliseconds.
+/// Its results. Times are in milliseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) count: u64,
@@ -54,11 +55,11 @@ pub(crate) struct Report {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
-    /// p99 of how late the publisher itself was.
+    /// The p99 of the publisher's own lateness.
     pub(crate) late_p99_ms: f64,
 }
 
-/// Connects, says `ready`, waits for the end of stdin, measures, and prints its report.
+/// Connects, prints `ready`, waits for the end of stdin, measures, and prints its report.
 ///
 /// # Errors
 /// It cannot connect.
@@ -86,7 +87,7 @@ fn open(args: &Args) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Takes what the relay sends to the publisher. Ends with the connection.
+/// Reads the relay's messages to the publisher. Ends with the connection.
 fn drain(mut stream: TcpStream) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -94,7 +95,7 @@ fn drain(mut stream: TcpStream) {
     });
 }
 
-/// What the receiver has got: latencies by the number of the message.
+/// The receiver's messages: latencies by message number.
 struct Received {
     latencies_ns: Vec<u64>,
 }
@@ -118,7 +119,7 @@ fn measure(args: &Args, receiver: TcpStream, mut publisher: TcpStream) -> Result
         late.record(due(number).elapsed().as_nanos() as u64)?;
         let mut payload = [b'p'; PAYLOAD_BYTES];
         payload[..8].copy_from_slice(&number.to_be_bytes());
-        // A connection that was closed shows in what never comes.
+        // A closed connection shows as missing messages.
         let _ = publisher.write_all(&client::frame(client::BINARY, &payload));
     }
     let end = due(total) + GRACE;
@@ -132,7 +133,7 @@ fn measure(args: &Args, receiver: TcpStream, mut publisher: TcpStream) -> Result
     summary(&received, before..total, ages, &late)
 }
 
-/// Messages come in order: those that are missing are the last ones.
+/// Messages arrive in order, so missing ones are the last ones.
 fn receive(
     mut stream: TcpStream,
     total: u64,

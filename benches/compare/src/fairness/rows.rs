@@ -1,4 +1,4 @@
-//! The rows: what the pair is beside, how it is judged; and what holds memory.
+//! The rows: the disturbance beside the pair, the limits of its figures, and the memory rows.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::stand::{Reading, Relay, Scene, Stand};
 use crate::awake::Awake;
 use crate::load::strings;
 
-/// p99 may be so many times that beside the control.
+/// The p99 may be this many times that of the control.
 const CONTROL_RATIO: f64 = 3.0;
 const PUBSUB: [&str; 2] = [
     "endpoints.pubsub.kind=pubsub",
@@ -20,14 +20,14 @@ const NO_ECHO: &str = "endpoints.hub.echo=false";
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(400);
 const ROOMS_PATIENCE: Duration = Duration::from_secs(60);
 const MIB: f64 = (1 << 20) as f64;
-/// What the pair comes in with, where others do not.
+/// The pair's key, if other clients have none.
 pub(super) const API_KEY: &str = "of-the-pair-4c1f0d8e7b2a9563";
 /// In the folder where relays run.
 pub(super) const PUBLIC_KEYS: &str = "es256.pem";
 
 /// One row.
 pub(super) struct Row {
-    /// What `--row` selects it by.
+    /// The name that `--row` selects.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
     pub(super) measure: fn(&Stand<'_>) -> Result<Outcome>,
@@ -76,16 +76,16 @@ const fn row(
     }
 }
 
-/// What came out of one row and one relay.
+/// The result of one row with one relay.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Outcome {
     pub(super) figures: Vec<Figure>,
     pub(super) invalid: Vec<String>,
-    /// All that was measured, by what it was beside.
+    /// All readings, by their companion.
     readings: Vec<(&'static str, Reading)>,
 }
 
-/// One figure, and what it has to be.
+/// One figure, and its limit.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Figure {
     pub(super) what: &'static str,
@@ -94,13 +94,13 @@ pub(super) struct Figure {
     pub(super) limit: Limit,
 }
 
-/// What a figure has to be.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Limit {
     Told,
     AtMost(f64),
-    /// No less than with the relay that it is held against, but for this share.
+    /// At least that of the relay it is compared with, less this share.
     NoLessThanBefore(f64),
 }
 
@@ -120,14 +120,14 @@ impl Outcome {
         self.readings.push((what, reading));
     }
 
-    /// What is told of every reading of the pair.
+    /// Adds the figures of every reading of the pair.
     fn pair(&mut self, reading: &Reading, p50: Limit, p99: Limit) {
         self.tell("p50", reading.pair.p50_ms, "ms", p50);
         self.tell("p99", reading.pair.p99_ms, "ms", p99);
         self.tell("CPU", 100.0 * reading.relay_cpu, "%", Limit::Told);
     }
 
-    /// A turn that is in a bucket may have been as short as its lower bound.
+    /// A turn is only known by its bucket, so it may have been as short as the lower bound.
     fn longest_turn(&mut self, reading: &Reading, limit: Limit) {
         let (least, most) = reading.longest_turn_ms;
         self.tell("longest turn, at least", least, "ms", limit);
@@ -164,7 +164,7 @@ fn beside(stand: &Stand<'_>, scene: &Scene, p50: Limit, p99: Limit) -> Result<(O
     Ok((outcome, disturbed))
 }
 
-/// Texts are echoed as pings are answered, so both have the same to do.
+/// Texts are echoed just as pings are answered, so both cost the relay the same work.
 fn pings(stand: &Stand<'_>) -> Result<Outcome> {
     let scene = |kind| Scene {
         load: load(&[kind, "--rate", "3000000"]),
@@ -222,8 +222,7 @@ fn controls(stand: &Stand<'_>, kind: &str) -> Result<Outcome> {
     Ok(beside(stand, &scene, Limit::Told, Limit::AtMost(20.0))?.0)
 }
 
-/// The pair has an address of its own, so that it is not what the others' address is made to wait
-/// for.
+/// The pair has an address of its own, so that the limits on the others' address do not delay it.
 fn tokens(stand: &Stand<'_>) -> Result<Outcome> {
     let scene = Scene {
         keys: vec![
@@ -242,7 +241,7 @@ fn tokens(stand: &Stand<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The kernel takes a whole message for each member, so that a turn has all of it to send.
+/// The kernel accepts a whole message for each member, so a turn has to send all of it.
 fn broadcast(stand: &Stand<'_>) -> Result<Outcome> {
     let scene = Scene {
         keys: vec!["engine.send_buffer_bytes=4MiB"],
@@ -267,7 +266,7 @@ fn vanish(stand: &Stand<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Nobody says anything, and nobody asks: what the relay takes is its own.
+/// The clients are silent, so all CPU time is the relay's own.
 fn rooms(stand: &Stand<'_>) -> Result<Outcome> {
     let (clients, rooms) = if stand.is_quick {
         (10, 10_000)
@@ -309,7 +308,7 @@ fn rooms(stand: &Stand<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The share of a CPU that a relay takes with nothing to do, once it has settled.
+/// The share of a CPU that an idle relay uses, once it has settled.
 fn idle_cpu(stand: &Stand<'_>, relay: &Relay) -> Result<f64> {
     stand.wait(Duration::from_secs(2))?;
     let window = if stand.is_quick { 3 } else { 10 };
@@ -319,17 +318,17 @@ fn idle_cpu(stand: &Stand<'_>, relay: &Relay) -> Result<f64> {
     Ok(cpu.as_secs_f64() / began.elapsed().as_secs_f64())
 }
 
-/// What was most while something loaded a relay.
+/// Peaks of memory under load.
 #[derive(Default)]
 struct Most {
-    /// Resident memory beyond what it had before.
+    /// Resident memory beyond the initial value.
     growth_mib: f64,
     outbox_mib: f64,
-    /// Of buffers that the relay counts.
+    /// Buffers that the relay counts.
     live_mib: f64,
 }
 
-/// Loads a relay for so long, and looks at it all the while.
+/// Loads a relay for this long, and samples it meanwhile.
 fn watch(
     stand: &Stand<'_>,
     keys: &[&str],
@@ -406,7 +405,7 @@ fn tls(stand: &Stand<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What a policy would do by age is off: it is about what memory the clients hold until then.
+/// The policy by age is off: this row measures the memory that the clients hold until it would act.
 fn stalled(stand: &Stand<'_>) -> Result<Outcome> {
     let keys = [
         NO_ECHO,

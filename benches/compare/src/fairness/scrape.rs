@@ -1,4 +1,4 @@
-//! What a relay says of itself, at its admin port.
+//! A relay's own metrics, from its admin port.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 const PATIENCE: Duration = Duration::from_secs(10);
 const TURNS: &str = "corecast_turn_duration_seconds_bucket";
 
-/// One look at the metrics.
+/// One scrape of the metrics.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     text: String,
@@ -54,7 +54,7 @@ impl Metrics {
     }
 
     /// The bucket of the longest turn since `before`: its bounds in milliseconds. The upper one is
-    /// infinite where it is longer than any bound. None where there was no turn.
+    /// infinite if the turn exceeds all bounds. None without a turn.
     pub(super) fn longest_turn_since(&self, before: &Self) -> Option<(f64, f64)> {
         let (now, then) = (self.turns(), before.turns());
         let new = |bound: &u64| now[bound] - then.get(bound).copied().unwrap_or(0.0);

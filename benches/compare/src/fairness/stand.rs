@@ -1,5 +1,5 @@
-//! The stand: a relay with one shard, the pair, and what disturbs it, each as a process. The relay
-//! has a CPU of its own; the pair and the disturbance share another, where the pair goes first.
+//! The stand: a relay with one shard, the pair, and the disturbance, each as a process. The relay
+//! has a CPU of its own; the pair and the disturbance share another, where the pair has priority.
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -22,23 +22,23 @@ use crate::measure::Lab;
 use crate::process::{Running, Server, free_port, pause};
 use crate::procfs;
 
-/// Most that a program takes to connect: a million subscriptions take some time.
+/// The longest time that a program may take to connect: a million subscriptions take a while.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
 const END_PATIENCE: Duration = Duration::from_secs(20);
-/// A disturbance has reached its strength after so long.
+/// A disturbance reaches its full strength after this time.
 const SETTLE: Duration = Duration::from_millis(700);
-/// The disturbance goes so long after the pair has begun, where it goes.
+/// The disturbance is killed this long after the pair has begun, if the scene says so.
 const BEFORE_KILL: Duration = Duration::from_millis(800);
 const LIVEZ_INTERVAL: Duration = Duration::from_millis(100);
 const LIVEZ_PATIENCE: Duration = Duration::from_secs(1);
-/// A relay that is this busy is full, and a generator that is this busy is its limit.
+/// A relay that is this busy is saturated, and a generator that is this busy is the bottleneck.
 const FULL: f64 = 0.85;
-/// A pair that is later by itself than this, and than a third of what it saw, has measured itself.
+/// A pair whose own lateness exceeds this, and a third of its latency, has measured itself.
 const LATE_MS: f64 = 1.0;
-/// What is beside the pair gives way to it.
+/// The priority of processes beside the pair.
 const LOWEST: u32 = 19;
 
-/// One relay, and how it is measured.
+/// One relay, and the parameters of its measurement.
 pub(super) struct Stand<'a> {
     pub(super) lab: &'a Lab,
     /// The relay's program.
@@ -50,7 +50,7 @@ pub(super) struct Stand<'a> {
     quiet: OnceCell<Reading>,
 }
 
-/// What is on the stand.
+/// The scene of a reading.
 #[derive(Clone, Default)]
 pub(super) struct Scene {
     /// The relay's keys.
@@ -59,15 +59,15 @@ pub(super) struct Scene {
     pub(super) load: Vec<String>,
     /// More arguments of the pair.
     pub(super) pair: Vec<&'static str>,
-    /// Shares of a CPU that are burnt beside the relay, and beside the pair.
+    /// Shares of a CPU that are burnt beside the relay and beside the pair.
     pub(super) burn: Option<(f64, f64)>,
-    /// Whether `/livez` is asked all the time.
+    /// Whether `/livez` is polled all the time.
     pub(super) asks_livez: bool,
     /// Whether the disturbance is that its clients vanish.
     pub(super) vanishes: bool,
 }
 
-/// What was measured.
+/// The results of a reading.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Reading {
     pub(super) pair: pair::Report,
@@ -76,16 +76,16 @@ pub(super) struct Reading {
     pub(super) load_cpu: f64,
     /// The bounds of the longest turn's bucket, in milliseconds.
     pub(super) longest_turn_ms: (f64, f64),
-    /// Payload that the relay took in.
+    /// Payload that the relay received.
     pub(super) received_bytes_per_s: f64,
     pub(super) load: disturb::Report,
-    /// Times that `/livez` did not answer 200 within a second.
+    /// How often `/livez` did not answer 200 within a second.
     pub(super) livez_failures: u64,
     /// Why the figures say nothing about the relay.
     pub(super) invalid: Vec<String>,
 }
 
-/// A relay that runs.
+/// A running relay.
 pub(super) struct Relay {
     server: Server,
     pub(super) admin: SocketAddr,
@@ -120,7 +120,7 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// The CPU that the relay has, and the one that all else has.
+    /// The relay's CPU, and the CPU of everything else.
     fn cpus(&self) -> (Option<usize>, Option<usize>) {
         let pair = self.lab.generator.cpus.pair;
         (pair.map(|(relay, _)| relay), pair.map(|(_, other)| other))
@@ -180,8 +180,8 @@ impl<'a> Stand<'a> {
         )
     }
 
-    /// A disturbance whose clients are connected. Where it is not to hold up the pair, it may go
-    /// first itself.
+    /// A disturbance whose clients are connected. If it should not delay the pair, it may have
+    /// priority itself.
     pub(super) fn load(&self, relay: &Relay, args: &[String], nice: u32) -> Result<Running> {
         let to = relay.server.address().to_string();
         let plain = relay.plain.to_string();
@@ -193,7 +193,7 @@ impl<'a> Stand<'a> {
         Ok(load)
     }
 
-    /// Ends a disturbance. Returns what it did.
+    /// Ends a disturbance. Returns its results.
     pub(super) fn end(&self, mut load: Running) -> Result<disturb::Report> {
         load.signal(Signal::TERM);
         load.wait(END_PATIENCE).context("the disturbance")?;
@@ -215,7 +215,7 @@ impl<'a> Stand<'a> {
         self.start(burn::COMMAND, &strings(&["--share", &share]), cpu, nice)
     }
 
-    /// The pair alone: measured once.
+    /// The pair alone, measured once.
     pub(super) fn quiet(&self) -> Result<Reading> {
         if let Some(quiet) = self.quiet.get() {
             return Ok(quiet.clone());
@@ -224,7 +224,7 @@ impl<'a> Stand<'a> {
         Ok(self.quiet.get_or_init(|| quiet).clone())
     }
 
-    /// The pair beside another process that takes what the relay and the disturbance took.
+    /// The pair beside another process that uses the CPU time of the relay and the disturbance.
     pub(super) fn control(&self, scene: &Scene, disturbed: &Reading) -> Result<Reading> {
         let own = self.quiet()?.relay_cpu;
         let burnt = (disturbed.relay_cpu - own).max(0.0);
@@ -258,7 +258,7 @@ impl<'a> Stand<'a> {
         pair.close_stdin();
         if scene.vanishes {
             self.wait(BEFORE_KILL)?;
-            // A process that is killed says no goodbye, and its sockets are gone at once.
+            // A killed process sends no Close, and its sockets are gone at once.
             load.iter().for_each(|load| load.signal(Signal::KILL));
             load = None;
         }
@@ -294,7 +294,7 @@ fn last_line<T: for<'de> serde::Deserialize<'de>>(output: &str) -> Result<T> {
 }
 
 impl Reading {
-    /// Notes where something else than the relay was measured.
+    /// Records why something other than the relay was measured.
     fn judge(&mut self) {
         let late = self.pair.late_p99_ms;
         if late > LATE_MS && late > self.pair.p99_ms / 3.0 {
@@ -302,13 +302,13 @@ impl Reading {
             self.invalid.push(note);
         }
         if self.load_cpu > FULL && self.relay_cpu < FULL {
-            let note = "the generator was the limit: it was full, the relay was not";
+            let note = "the generator was the bottleneck: it was saturated, the relay was not";
             self.invalid.push(note.to_owned());
         }
     }
 }
 
-/// One look at all that is counted.
+/// A sample of all counters.
 struct Seen {
     at: Instant,
     relay_cpu: Duration,
@@ -331,7 +331,7 @@ impl Seen {
         let share = |cpu: Duration| cpu.as_secs_f64() / seconds;
         let load_cpu = self.load_cpu.zip(before.load_cpu);
         let received = |seen: &Self| seen.metrics.sum("corecast_received_payload_bytes_total");
-        // A tick ends a turn each tenth of a second: if none has ended, one still goes on.
+        // A tick ends a turn each tenth of a second: if none has ended, one is still running.
         let longest_turn = self.metrics.longest_turn_since(&before.metrics);
         Reading {
             relay_cpu: share(self.relay_cpu.saturating_sub(before.relay_cpu)),
@@ -343,7 +343,7 @@ impl Seen {
     }
 }
 
-/// Asks `/livez` all the time.
+/// Polls `/livez` all the time.
 struct Livez {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<u64>,

@@ -1,4 +1,4 @@
-//! Fast readers over TLS. Nothing is verified: that would be no work of the relay.
+//! Fast readers over TLS. Nothing is verified, because that would not be work of the relay.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -18,8 +18,8 @@ use super::client::{self, Origin, Tried};
 const PAUSE: Duration = Duration::from_micros(200);
 const SEALED_BYTES: usize = 256 << 10;
 
-/// Connects `clients` at `path`, and reads them in a thread as fast as they come. Returns how many
-/// of them the server has ended.
+/// Connects `clients` at `path`, and reads from them in a thread as fast as possible. Returns how
+/// many of them the server closed.
 pub(super) fn read_all(to: SocketAddr, path: &str, clients: usize) -> Result<Arc<AtomicU64>> {
     let config = config()?;
     let mut readers = (0..clients)
@@ -64,7 +64,7 @@ impl Reader {
         Ok(Self { stream, session })
     }
 
-    /// Takes what the socket has, once, and opens it. Returns how much that was.
+    /// Reads once and decrypts the data. Returns its size.
     fn read(&mut self, sealed: &mut [u8], plain: &mut [u8]) -> io::Result<usize> {
         let count = match Tried::of(self.stream.read(sealed)) {
             Tried::Bytes(count) => count,
@@ -94,7 +94,7 @@ fn config() -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// Takes every certificate and every signature.
+/// Accepts every certificate and every signature.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

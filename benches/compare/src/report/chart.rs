@@ -14,10 +14,10 @@ const TOP: f64 = 44.0;
 const LINE: f64 = 11.0;
 const GAP: f64 = 16.0;
 const LEGEND: f64 = 18.0;
-/// Of a picture that fits beside text.
+/// Rows of a picture that fits beside text.
 const PICTURE_ROWS: usize = 6;
 
-/// Who has which mark, in every chart the same: the base of a case, Corecast, the known peers.
+/// Marks of the contenders, the same in every chart: the base of a case, Corecast, the known peers.
 const BASE: usize = 0;
 const CORECAST: usize = 1;
 const PEERS: [&str; 5] = [
@@ -29,12 +29,12 @@ const PEERS: [&str; 5] = [
 ];
 const STRANGER: usize = PEERS.len() + 2;
 
-/// What a chart shows.
+/// The data of a chart.
 pub(super) struct Chart {
-    /// For those who do not see it.
+    /// For readers who cannot see it.
     pub(super) title: String,
     pub(super) rows: Vec<Row>,
-    /// A line at 1, and what is on either side of it.
+    /// Draws a line at 1, and the meaning of either side.
     pub(super) is_ratio: bool,
     pub(super) unit: &'static str,
 }
@@ -52,7 +52,7 @@ pub(super) struct Point {
 }
 
 impl Point {
-    /// Of the contender in this place of its case.
+    /// A point of the contender in this place of its case.
     pub(super) fn new(place: usize, one: &ContenderResult, figure: Figure) -> Self {
         Self {
             name: one.name.clone(),
@@ -67,7 +67,7 @@ impl Point {
     }
 }
 
-/// What the cases cost, over what they cost Corecast.
+/// The costs of the cases, divided by Corecast's.
 pub(super) fn ratios<'a>(cases: impl Iterator<Item = &'a CaseResult>) -> Chart {
     let row = |case: &CaseResult| {
         let is_floor = case.contenders[0].name.starts_with("floor");
@@ -88,7 +88,7 @@ pub(super) fn ratios<'a>(cases: impl Iterator<Item = &'a CaseResult>) -> Chart {
     }
 }
 
-/// A figure that was measured beside the values, of all contenders.
+/// A figure measured besides the values, of all contenders.
 pub(super) fn figures<'a>(
     cases: impl Iterator<Item = &'a CaseResult>,
     title: &str,
@@ -129,7 +129,7 @@ pub(super) fn picture(run: &Run) -> String {
 }
 
 impl Chart {
-    /// As an element for a page that has [`STYLE`], or with it as a file of its own.
+    /// As an element for a page that has [`STYLE`], or with the style as a file of its own.
     pub(super) fn svg(&self, is_file: bool) -> String {
         let names = self.names();
         let scale = Scale::of(self);
@@ -157,7 +157,7 @@ impl Chart {
         out + "</svg>\n"
     }
 
-    /// Of all points, each once, in the order in which they come.
+    /// The names of all points, each once, in order.
     fn names(&self) -> Vec<(usize, &str)> {
         let mut names = Vec::new();
         for point in self.rows.iter().flat_map(|row| &row.points) {
@@ -265,7 +265,7 @@ fn mark_of_peer(name: &str) -> usize {
     known.map_or(STRANGER, |place| CORECAST + 1 + place)
 }
 
-/// Colour is not all that tells them apart.
+/// Marks differ by more than colour.
 fn shape(mark: usize, x: f64, y: f64) -> String {
     let path = |points: [(f64, f64); 4]| {
         let points = points.map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy));
@@ -300,7 +300,7 @@ fn legend_of(names: &[(usize, &str)]) -> String {
     out
 }
 
-/// Logarithmic, over all points and, of ratios, over 1.
+/// Logarithmic, over all points and, for ratios, over 1.
 struct Scale {
     low: f64,
     high: f64,
@@ -365,7 +365,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Without what is said behind a comma: the floor's mode, a peer's extra.
+/// The name without the part after a comma: the floor's mode, a peer's option.
 fn short(name: &str) -> &str {
     match name.starts_with("corecast") {
         true => name,
@@ -373,7 +373,7 @@ fn short(name: &str) -> &str {
     }
 }
 
-/// A label cut where a line of it ends.
+/// A label split into two lines.
 fn two_lines(label: &str) -> [&str; 2] {
     const COLUMNS: usize = 36;
     let cut = label.char_indices().nth(COLUMNS).map(|(at, _)| at);

@@ -1,4 +1,4 @@
-//! The report as one page that asks nobody for anything.
+//! The report as one self-contained page, without requests.
 
 use super::chart::{self, Chart, escaped};
 use super::words::{

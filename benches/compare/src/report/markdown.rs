@@ -188,7 +188,7 @@ fn plain_name(name: &str) -> &str {
     name.split(',').next().unwrap_or(name)
 }
 
-/// Text that does not end a table's cell.
+/// Escapes a text, so that it does not end a table's cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
         .replace('\n', " ")

@@ -1,5 +1,5 @@
-//! The report: what the files in the results' folder say, as Markdown, as one page of HTML that
-//! asks nobody for anything, as a picture, and as the README's table. Measures nothing.
+//! The report: the results as Markdown, as a self-contained HTML page, as a picture, and as the
+//! README's table. Measures nothing.
 
 mod chart;
 mod html;
@@ -14,25 +14,25 @@ use anyhow::{Context, Result, ensure};
 use crate::results::{Run, write_whole};
 use crate::scaling::Scaling;
 
-/// Runs that a report is made of, the first that is there.
+/// Runs that a report is made from: the first one that exists.
 const NAMES: [&str; 2] = ["comparison", "quick"];
 const BEGIN: &str = "<!-- made by scripts/bench report: begin -->\n";
 const END: &str = "<!-- made by scripts/bench report: end -->\n";
 
-/// What a report is made of and where it goes.
+/// The input and output of a report.
 pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
-    /// The run; without it the whole one, or the quick one where there is no other.
+    /// The run; by default the whole one, or the quick one if there is no other.
     pub(crate) name: Option<&'a str>,
-    /// A text with the two markers, which gets the table between them.
+    /// A text file with the two markers, which gets the table between them.
     pub(crate) readme: Option<&'a Path>,
 }
 
 /// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
-/// Says what it wrote.
+/// Returns the files that it wrote.
 ///
 /// # Errors
-/// There is no run, or a file cannot be read or written.
+/// There are no results, or a file cannot be read or written.
 pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let folder = request.folder;
     let path = |name: &str| folder.join(format!("{name}.json"));
@@ -122,7 +122,7 @@ mod tests {
             assert!(page.contains("lost deliveries"));
             assert!(page.contains("not available: it is not there"));
         }
-        // What a command line named may hold anything.
+        // A name from a command line may contain anything.
         assert!(!html::page(&run, &[], "x").contains("<dear>"));
         assert!(html::page(&run, &[], "x").contains("&lt;dear&gt;"));
     }

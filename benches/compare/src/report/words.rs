@@ -1,4 +1,4 @@
-//! The words that all forms of the report share.
+//! Phrases shared by all formats of the report.
 
 use crate::results::{CaseResult, ContenderResult, PEER_CHEAPER, Run, Standing};
 use crate::stats::Figure;
@@ -7,7 +7,7 @@ use crate::table::digits;
 /// The place of the judged contender in a case.
 pub(super) const JUDGED: usize = 1;
 
-/// How often the peers come out how, beside Corecast.
+/// How often the peers are cheaper, dearer or even, compared with Corecast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) cheaper: usize,
@@ -53,7 +53,7 @@ pub(super) fn peers(case: &CaseResult) -> &[ContenderResult] {
     case.contenders.get(JUDGED + 1..).unwrap_or_default()
 }
 
-/// Each place where a peer is cheaper or a target is missed.
+/// Each case in which a peer is cheaper or a target is missed.
 pub(super) fn losses(run: &Run) -> Vec<String> {
     let mut all = Vec::new();
     for case in &run.cases {
@@ -74,7 +74,7 @@ pub(super) fn losses(run: &Run) -> Vec<String> {
                 case.title, case.verdict, case.target
             ));
         }
-        // Where it has to be the cheapest, a peer with a smaller median is one too many.
+        // If the target is to be the cheapest, a peer with a smaller median misses it.
         let has_to_be_cheapest = case.verdict == PEER_CHEAPER;
         let cheaper = peers(case).iter().filter(|peer| {
             let is_smaller = peer.to_judged.is_some_and(|ratio| ratio.median <= 1.0);
@@ -91,7 +91,7 @@ pub(super) fn losses(run: &Run) -> Vec<String> {
     all
 }
 
-/// What is known about a run's circumstances, a sentence each.
+/// The circumstances of a run, a sentence each.
 pub(super) fn circumstances(run: &Run) -> Vec<String> {
     let minutes = run.seconds.div_ceil(60);
     let awake = match run.machine.is_kept_awake {
@@ -111,15 +111,14 @@ pub(super) fn circumstances(run: &Run) -> Vec<String> {
     ];
     if run.quiet.taken_again > 0 {
         sentences.push(format!(
-            "{} readings were taken again, since the host gave too much of their time to others; \
-             of both the less disturbed one is kept, whatever it says",
+            "{} readings were repeated because the host gave too much of their time to others; of both the less disturbed one is kept",
             run.quiet.taken_again
         ));
     }
     sentences
 }
 
-/// What spoils a run, a sentence each.
+/// The faults of a run, a sentence each.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
     let disturbed = run.quiet.disturbance(&run.machine);
     let disturbed =
@@ -142,7 +141,7 @@ pub(super) fn interval(figure: Figure) -> String {
     )
 }
 
-/// How a peer stands beside Corecast.
+/// How a peer compares with Corecast.
 pub(super) fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Cheaper => "cheaper than Corecast",
@@ -153,12 +152,12 @@ pub(super) fn standing(standing: Standing) -> &'static str {
     }
 }
 
-/// A median, where there is one.
+/// A median, if there is one.
 pub(super) fn median(figure: Option<&Figure>) -> String {
     figure.map_or_else(|| "–".to_owned(), |figure| digits(figure.median))
 }
 
-/// What there is to say about a case, each remark once with those that it is about.
+/// The remarks on a case, each once with the contenders that it concerns.
 pub(super) fn remarks(case: &CaseResult) -> Vec<String> {
     let mut all: Vec<(String, Vec<&str>)> = Vec::new();
     for one in &case.contenders {

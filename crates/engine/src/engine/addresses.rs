@@ -1,4 +1,4 @@
-//! How many connections each client address has. Touched on connect and disconnect only.
+//! The number of connections of each client address. Used on connect and disconnect only.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::sparse::Sparse as _;
 
-/// Locks that share the addresses between them.
+/// The number of locks, each for a share of the addresses.
 const PARTS: usize = 64;
 
-/// Connections of each address. An IPv6 client has a whole /64 and can pick any address in it, so
-/// such networks count as one.
+/// Connections of each address. An IPv6 client usually has a whole /64 and can choose any address
+/// in it, so such a network counts as one address.
 #[derive(Debug)]
 pub(super) struct Addresses {
     parts: [Mutex<HashMap<IpAddr, u32>>; PARTS],
@@ -28,7 +28,7 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Counts one more connection, unless the address has `max` of them already.
+    /// Counts one more connection, unless the address has `max` connections already.
     pub(super) fn enter(&self, address: IpAddr, max: usize) -> bool {
         let address = counted_as(address);
         let mut part = self.part(address);
@@ -61,7 +61,8 @@ impl Addresses {
     }
 }
 
-/// The address under which a client counts: IPv4 as such, of IPv6 the network of 64 bits.
+/// The address that a client is counted under: an IPv4 address itself, or the IPv6 network of 64
+/// bits.
 pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {

@@ -1,4 +1,4 @@
-//! Requests as endpoints see them, and what endpoints say to them.
+//! Requests as endpoints see them, and the answers that endpoints give.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use super::refusal::{Refusal, Refused};
 use crate::fanout::ConnectionId;
 use crate::wire::http::{Head, Response};
 
-/// Why an endpoint cannot start.
+/// The reason why an endpoint cannot start.
 pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request, as an endpoint sees it.
@@ -28,18 +28,18 @@ pub struct Request<'r> {
     pub peer: SocketAddr,
     /// The connection.
     pub connection: ConnectionId,
-    /// In [`Endpoint::admit`](crate::Endpoint::admit) and for plain requests: what a guard in front
-    /// of the endpoint found out about the client. Afterwards it is
+    /// What a guard in front of the endpoint found out about the client, in
+    /// [`Endpoint::admit`](crate::Endpoint::admit) and for plain requests. Later it is available as
     /// [`Client::context`](crate::Client::context).
     pub context: Option<&'r Context>,
 }
 
-/// Facts about a client, shared by everybody who asks for them.
+/// Facts about a client, readable by all code that handles it.
 pub type Context = dyn Any + Send + Sync;
 
 impl<'r> Request<'r> {
-    /// A request with this head and nothing else, for tests of endpoints and hooks: what it has
-    /// besides is set afterwards.
+    /// A request with this head and nothing else, for tests of endpoints and hooks. The caller may
+    /// set the other fields.
     ///
     /// ```
     /// use corecast_engine::wire::http::{Head, HeadLimits, HeaderSpace};
@@ -86,7 +86,7 @@ impl<'r> Request<'r> {
         self.context?.downcast_ref()
     }
 
-    /// A copy for those who want to keep the request.
+    /// A copy that can be kept.
     pub fn to_owned(&self) -> OwnedRequest {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         OwnedRequest {
@@ -104,7 +104,7 @@ impl<'r> Request<'r> {
     }
 }
 
-/// A request that is kept for the connection's life.
+/// A request that is kept for as long as the connection lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct OwnedRequest {
@@ -112,7 +112,7 @@ pub struct OwnedRequest {
     pub method: String,
     /// The request target, as sent.
     pub target: String,
-    /// The headers, in the order in which they came.
+    /// The headers, in the order received.
     pub headers: Vec<(String, String)>,
     /// The part of the path that the endpoint's pattern captured, percent-decoded.
     pub parameter: Option<String>,
@@ -121,7 +121,7 @@ pub struct OwnedRequest {
 }
 
 impl OwnedRequest {
-    /// The first header of that name, in whatever case.
+    /// The first header of this name; case is ignored.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
@@ -132,11 +132,11 @@ impl OwnedRequest {
 
 /// Whether a client gets its WebSocket.
 pub enum Admission<S = ()> {
-    /// Yes.
+    /// The client gets its WebSocket.
     Accept(Accept<S>),
-    /// No, and this is what the client is told.
+    /// The client does not get one, and is told this.
     Refuse(Refused),
-    /// It will be said later: see [`Responder::admission`](crate::Responder::admission).
+    /// The decision follows later: see [`Responder::admission`](crate::Responder::admission).
     Later(Pending),
 }
 
@@ -149,7 +149,7 @@ impl<S> Admission<S> {
         }
     }
 
-    /// Gives these terms to whoever is let in, now or later, without terms of its own.
+    /// Sets the terms of a client that is accepted, now or later, unless it has terms already.
     pub fn on(mut self, terms: Terms) -> Admission<S> {
         match &mut self {
             Admission::Accept(accept) => {
@@ -164,48 +164,50 @@ impl<S> Admission<S> {
     }
 }
 
-/// The identity of a client and when it expires: valid while its WebSocket is open.
+/// The identity of a client and its expiry, which hold while its WebSocket is open.
 #[derive(Clone, Default)]
 pub struct Terms {
     /// For [`Client::context`](crate::Client::context).
     pub context: Option<Arc<Context>>,
     /// When the WebSocket is closed with 1008
-    /// ([`CloseReason::Expired`](crate::CloseReason::Expired)), to within a second. It is the time
-    /// of day that counts, so a machine that was suspended closes what has expired meanwhile.
+    /// ([`CloseReason::Expired`](crate::CloseReason::Expired)), to within a second. The time of day
+    /// counts, so a machine that was suspended closes connections that have expired meanwhile.
     /// `None`: never.
     pub expires: Option<SystemTime>,
-    /// The subprotocol that is selected where the client offers it and the endpoint selects none.
+    /// The subprotocol to select if the client offers it and the endpoint selects none.
     pub protocol: Option<&'static str>,
-    /// Who can say later whether the client may stay: see
+    /// Decides later whether the client may stay: see [`Handle::recheck`](crate::Handle::recheck).
     /// [`Handle::recheck`](crate::Handle::recheck).
-    pub keeper: Option<Arc<dyn Keeper>>,
+    pub authorizer: Option<Arc<dyn Authorizer>>,
 }
 
-/// Whoever has let a client in, and may change its mind.
-pub trait Keeper: Send + Sync {
-    /// Whether a client with these terms may stay. It is called on the client's own shard.
-    fn keeps(&self, terms: &Terms) -> bool;
+/// Code that admitted a client and can withdraw that decision.
+pub trait Authorizer: Send + Sync {
+    /// Whether a client with these terms may stay. Called on the client's own shard.
+    fn still_allows(&self, terms: &Terms) -> bool;
 }
 
 impl Terms {
-    /// Whether there is nothing in them to be kept for a WebSocket that is open.
+    /// Whether they hold nothing that an open WebSocket has to keep.
     pub(super) fn are_empty(&self) -> bool {
-        self.context.is_none() && self.expires.is_none() && self.keeper.is_none()
+        self.context.is_none() && self.expires.is_none() && self.authorizer.is_none()
     }
 
-    /// Whether whoever let the client in lets it stay.
+    /// Whether the authorizer, if any, lets the client stay.
     pub(super) fn hold(&self) -> bool {
-        self.keeper.as_ref().is_none_or(|keeper| keeper.keeps(self))
+        self.authorizer
+            .as_ref()
+            .is_none_or(|authorizer| authorizer.still_allows(self))
     }
 }
 
 /// An endpoint's state of a connection, with its type erased.
 pub(super) type ErasedState = Box<dyn Any + Send>;
 
-/// The terms on which a client gets its WebSocket, and what its endpoint keeps for it.
+/// The terms on which a client gets its WebSocket, and the state that its endpoint keeps for it.
 pub struct Accept<S = ()> {
     pub(super) protocol: Option<Cow<'static, str>>,
-    /// `None`: the default, once it is asked for.
+    /// `None`: the default value, made when it is first needed.
     pub(super) state: Option<S>,
     pub(super) terms: Option<Terms>,
 }
@@ -221,7 +223,7 @@ impl<S> Default for Accept<S> {
 }
 
 impl<S> Accept<S> {
-    /// No subprotocol, and the state that is the default.
+    /// No subprotocol, and the default state.
     pub fn new() -> Accept<S> {
         Accept::default()
     }
@@ -243,22 +245,24 @@ impl<S> Accept<S> {
         self
     }
 
-    /// What the endpoint keeps for the connection. It is dropped when the WebSocket is over, after
-    /// [`Endpoint::closed`](crate::Endpoint::closed), or with these terms if they come to nothing.
+    /// The state that the endpoint keeps for the connection. It is dropped when the WebSocket ends,
+    /// after [`Endpoint::closed`](crate::Endpoint::closed), or with these terms if the WebSocket
+    /// never opens.
     pub fn state(mut self, state: S) -> Accept<S> {
         self.state = Some(state);
         self
     }
 
-    /// Facts about the client for all to read: see [`Client::context`](crate::Client::context).
+    /// Facts about the client that all code may read: see
+    /// [`Client::context`](crate::Client::context).
     pub fn context(mut self, context: Arc<Context>) -> Accept<S> {
         self.terms.get_or_insert_default().context = Some(context);
         self
     }
 
-    /// Who can say later whether the client may stay: see [`Terms::keeper`].
-    pub fn keeper(mut self, keeper: Arc<dyn Keeper>) -> Accept<S> {
-        self.terms.get_or_insert_default().keeper = Some(keeper);
+    /// Decides later whether the client may stay: see [`Terms::authorizer`].
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Accept<S> {
+        self.terms.get_or_insert_default().authorizer = Some(authorizer);
         self
     }
 
@@ -271,21 +275,25 @@ impl<S> Accept<S> {
 
 /// The answer to a plain request.
 pub enum Answer {
-    /// This one.
+    /// This response.
     Now(Response),
-    /// None: the client is told why.
+    /// The request is refused, and the client is told why.
     Refuse(Refused),
-    /// It will be said later: see [`Responder::response`](crate::Responder::response).
+    /// The answer follows later: see [`Responder::response`](crate::Responder::response).
     Later(Pending),
 }
 
-/// The decision that the head of a plain request allows without its body.
+/// Answers plain requests before the services of their paths do: see
+/// [`Builder::intercept`](crate::Builder::intercept).
+pub(super) type Interceptor = dyn Fn(&Request<'_>) -> Option<Answer> + Send + Sync;
+
+/// The decision that can be made from the head of a plain request, before its body is received.
 pub enum HeadVerdict {
-    /// Nothing: it is judged when its body is there.
+    /// No decision: the request is checked when its body is complete.
     Open,
-    /// That it may come: with what is known about its client.
+    /// The client is admitted, with this context.
     Admitted(Option<Arc<Context>>),
-    /// All. An answer that comes later is one that took too long.
+    /// The final answer. `Answer::Later` here counts as an answer that took too long.
     Answered(Answer),
 }
 
@@ -317,7 +325,7 @@ impl AnswerSlot {
     }
 }
 
-/// The refusal for a client whose deferred answer did not come in time.
+/// The refusal of a client whose deferred answer did not come in time.
 pub(super) fn unanswered() -> Refused {
     Refused::of(Refusal::AnswerTimeout, 503, "The answer took too long.").retry_after(1)
 }

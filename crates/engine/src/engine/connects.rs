@@ -1,5 +1,5 @@
-//! How often each client address does what is bounded for it, such as connecting: a token bucket
-//! for each. Never touched by messages.
+//! Limits how often each client address does something, such as connecting, with a token bucket for
+//! each address. Messages never use it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,16 +11,16 @@ use crate::engine::rate::{TokenBucket, TokenRate};
 use crate::limits::CONNECT_BUCKETS_MAX;
 use crate::sparse::Sparse as _;
 
-/// Locks that share the addresses between them.
+/// The number of locks, each for a share of the addresses.
 const PARTS: usize = 64;
 
-/// Addresses of one part.
+/// The largest number of addresses in one part.
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
-/// A token bucket for each client address that has taken tokens lately; an IPv6 network of 64 bits
-/// counts as one. A bucket that is full again says nothing and is soon forgotten. If more addresses
-/// than [`CONNECT_BUCKETS_MAX`] take tokens at a time, those are forgotten first that are the
-/// nearest to being full, so whoever takes most is remembered longest.
+/// A token bucket for each client address that has taken tokens recently; an IPv6 network of 64
+/// bits counts as one address. A full bucket holds no information and is soon forgotten. If more
+/// than [`CONNECT_BUCKETS_MAX`] addresses take tokens at the same time, the buckets that are
+/// nearest to full are forgotten first, so the address that takes most is remembered longest.
 #[derive(Debug)]
 pub struct AddressBuckets {
     parts: [Mutex<HashMap<IpAddr, TokenBucket>>; PARTS],
@@ -37,7 +37,7 @@ impl Default for AddressBuckets {
 }
 
 impl AddressBuckets {
-    /// Takes a token of this address, such as for a connect. Returns whether its bucket had one.
+    /// Takes a token of this address, for example for a connect. Returns whether there was one.
     pub fn take(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> bool {
         let address = counted_as(address);
         let mut part = self.part(address);
@@ -53,7 +53,7 @@ impl AddressBuckets {
         is_taken
     }
 
-    /// How long it takes until this address has a token, in nanoseconds; 0 where it has one.
+    /// How long until this address has a token, in nanoseconds; 0 if it has one now.
     pub fn wait_ns(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> u64 {
         let address = counted_as(address);
         let part = self.part(address);
@@ -61,8 +61,8 @@ impl AddressBuckets {
         next_ns.unwrap_or_default().saturating_sub(now_ns)
     }
 
-    /// Forgets the buckets of one part that are full again. Called with another number each time,
-    /// it comes round to all of them.
+    /// Forgets the full buckets of one part. Calls with consecutive numbers visit all parts in
+    /// turn.
     pub fn forget_some(&self, number: usize, now_ns: u64) {
         let part = &self.parts[number % PARTS];
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl AddressBuckets {
         }
     }
 
-    /// Addresses that are remembered.
+    /// The number of addresses that are remembered.
     pub fn len(&self) -> usize {
         let parts = self.parts.iter();
         let lock =
@@ -80,7 +80,7 @@ impl AddressBuckets {
         parts.map(lock).sum()
     }
 
-    /// Whether none is.
+    /// Whether no address is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -91,8 +91,8 @@ impl AddressBuckets {
     }
 }
 
-/// Makes room: forgets all that are full again, and where that is not enough, the quarter that will
-/// be next, so that it has to be done only now and then.
+/// Makes room. Forgets all full buckets and, if that is not enough, the quarter that will be full
+/// next, so that it has to run only now and then.
 fn forget(part: &mut HashMap<IpAddr, TokenBucket>, now_ns: u64) {
     const FREE: usize = PART_MAX / 4;
     part.retain(|_, bucket| bucket.full_at_ns() > now_ns);

@@ -1,4 +1,4 @@
-//! The doors of the shards: how other threads reach them.
+//! The handles of the shards, through which other threads reach them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
 use crate::wire::frame::MessageKind;
 
-/// What another thread asks of a shard.
+/// A request of another thread to a shard.
 pub(super) enum Control {
     Publish {
         room: RoomKey,
@@ -57,11 +57,11 @@ pub(super) enum Control {
     Ask(Ask),
     /// The answer to a deferred request is in its slot.
     Answered(ConnectionId),
-    /// Mail of an endpoint to itself on the shard.
+    /// Mail of an endpoint for its part on this shard.
     Mail(EndpointMail),
-    /// What holds from now on.
+    /// Settings that apply from now on.
     Reload(Live),
-    /// Accept no more, deliver what was accepted, close everybody.
+    /// Stop accepting, deliver what was accepted, and close all connections.
     Stop,
 }
 
@@ -74,22 +74,22 @@ impl Control {
     }
 }
 
-/// What can be replaced while the engine runs.
+/// The settings that can be replaced while the engine runs.
 #[derive(Clone)]
 pub(super) struct Live {
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
-    /// For connections that are still to come.
+    /// For new connections.
     pub(super) tls: Option<Arc<Tls>>,
 }
 
-/// A connection that was accepted by one shard for another.
+/// A connection that one shard accepted for another.
 pub(super) struct Handover {
     pub(super) stream: Stream,
     pub(super) peer: std::net::SocketAddr,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,
-    /// It speaks TLS.
+    /// Whether it speaks TLS.
     pub(super) tls: bool,
 }
 
@@ -99,21 +99,21 @@ impl Wake for mio::Waker {
     }
 }
 
-/// One shard's door.
-pub(super) struct Door {
+/// One shard's handle.
+pub(super) struct ShardHandle {
     control: Sender<Control>,
-    /// Bytes of payload in `control`.
+    /// The bytes of payload in `control`.
     control_bytes: Arc<AtomicUsize>,
     handover: Sender<Handover>,
-    /// Connections that the shard has, and that are on their way to it, those aside that it only
+    /// Connections that the shard serves or that are on their way to it, without those that it only
     /// refuses.
     pub(super) load: AtomicU32,
     pub(super) stats: ShardStats,
-    /// Who lags behind there; written once a sweep, and read where somebody asks.
+    /// The clients that lag behind there. Written once a sweep, and read on request.
     pub(super) lagging: Mutex<Lagging>,
 }
 
-/// The receiving ends that belong to a [`Door`].
+/// The receiving ends of a [`ShardHandle`].
 pub(super) struct Inbox {
     control: Receiver<Control>,
     control_bytes: Arc<AtomicUsize>,
@@ -122,7 +122,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// The next control message.
-    pub(super) fn take_control(&self) -> Option<Control> {
+    pub(super) fn next_control(&self) -> Option<Control> {
         let control = self.control.try_recv().ok()?;
         let bytes = control.payload_bytes();
         if bytes > 0 {
@@ -131,19 +131,19 @@ impl Inbox {
         Some(control)
     }
 
-    /// Whether there is no control message.
+    /// Whether no control message waits.
     pub(super) fn has_no_control(&self) -> bool {
         self.control.is_empty()
     }
 }
 
-impl Door {
-    /// The door of a shard that counts this.
-    pub(super) fn new(counted: &Counted) -> (Door, Inbox) {
+impl ShardHandle {
+    /// The handle and inbox of a shard with the counters of `counted`.
+    pub(super) fn new(counted: &Counted) -> (ShardHandle, Inbox) {
         let (control, control_receiver) = crossbeam_channel::bounded(CONTROL_MAILBOX_MAX);
         let control_bytes = Arc::new(AtomicUsize::new(0));
         let (handover, handover_receiver) = crossbeam_channel::bounded(HANDOVER_MAILBOX_MAX);
-        let door = Door {
+        let handle = ShardHandle {
             control,
             control_bytes: Arc::clone(&control_bytes),
             handover,
@@ -152,7 +152,7 @@ impl Door {
             lagging: Mutex::default(),
         };
         (
-            door,
+            handle,
             Inbox {
                 control: control_receiver,
                 control_bytes,
@@ -161,8 +161,7 @@ impl Door {
         )
     }
 
-    /// Leaves a control message for the shard, unless there are too many, or too many bytes in
-    /// them.
+    /// Leaves a control message for the shard, unless too many messages or bytes wait already.
     fn leave_control(&self, control: Control) -> Result<(), HandleError> {
         let bytes = control.payload_bytes();
         if bytes > 0 {
@@ -179,11 +178,12 @@ impl Door {
     }
 }
 
-/// Why a handle could not do what it was asked: nothing has happened, unless it is [`Self::Late`].
+/// The reason why a handle did not do what it was asked. Nothing has happened, unless it is
+/// [`Self::Late`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError {
-    /// The shard has too many control messages waiting, or has ended. It may be tried again.
+    /// Too many control messages wait for the shard, or it has ended. The call may be repeated.
     #[error("the shard has too many control messages waiting")]
     Busy,
     /// A shard did not answer in time.
@@ -194,56 +194,57 @@ pub enum HandleError {
     TooLarge,
 }
 
-/// All that the shards share.
-pub(super) struct Doors {
-    pub(super) doors: Vec<Door>,
+/// The state that all shards share.
+pub(super) struct Shared {
+    pub(super) handles: Vec<ShardHandle>,
     /// The state that the shards' exchanges share.
     pub(super) interconnect: Arc<Interconnect>,
-    /// What the shards hold beside those, as each has published it.
+    /// Memory that the shards hold besides that, as each has published it.
     pub(super) metered: AtomicUsize,
-    /// The connections that lag behind, by what waits for them.
+    /// The largest outboxes of connections that lag behind.
     pub(super) waiting_holders: Holders,
-    /// Shards that relay; one more, the last, may be the admin shard.
+    /// The number of relaying shards. The admin shard, if there is one, is the last and not
+    /// included.
     pub(super) relaying: u16,
-    /// How many connections there are of each kind.
+    /// The number of connections of each kind.
     pub(super) places: Places,
-    /// How often each client address connects.
+    /// Limits how often each client address connects.
     pub(super) connects: AddressBuckets,
-    /// How often each client address shows credentials that are no good.
+    /// Limits how often each client address shows bad credentials.
     pub(super) failed_credentials: AddressBuckets,
     /// Bytes of partial messages.
     pub(super) inbound: Arc<AtomicUsize>,
-    /// The connections, by what was received of those.
+    /// The largest partial messages.
     pub(super) inbound_holders: Holders,
-    /// Whether the relay wants new connections: turns false before accepting ends.
+    /// Whether the relay wants new connections. It turns false before accepting ends.
     pub(super) is_ready: AtomicBool,
     /// The time for a graceful shutdown is over.
     pub(super) is_aborted: AtomicBool,
-    /// When the engine was started: nanoseconds count from here.
+    /// When the engine was started, which is 0 on the process's clock.
     pub(super) origin: Instant,
     pub(super) reloads: ReloadStats,
     /// The names of the listeners that speak TLS.
     pub(super) tls_listeners: Vec<String>,
     pub(super) notices: Notices,
-    /// The relaying shards' and the admin shard's.
+    /// The spare files of the relaying shards and of the admin shard.
     pub(super) spare_files: [SpareFile; 2],
 }
 
-impl Doors {
+impl Shared {
     /// # Errors
     ///
-    /// The open files are used up.
+    /// No file descriptor is left.
     pub(super) fn new(
-        doors: Vec<Door>,
+        handles: Vec<ShardHandle>,
         interconnect: Interconnect,
         relaying: u16,
         tls_listeners: Vec<String>,
-    ) -> io::Result<Doors> {
-        let count = doors.len();
-        // The ports are behind the shards, and have no doors.
+    ) -> io::Result<Shared> {
+        let count = handles.len();
+        // The ports follow the shards, and have no handles.
         debug_assert!(usize::from(interconnect.participants()) >= count);
-        Ok(Doors {
-            doors,
+        Ok(Shared {
+            handles,
             interconnect: Arc::new(interconnect),
             metered: AtomicUsize::new(0),
             waiting_holders: Holders::new(count),
@@ -263,57 +264,56 @@ impl Doors {
         })
     }
 
-    /// What waits to be sent, and what it takes to send it, in bytes: what
+    /// The bytes that wait to be sent, and the memory needed to send them, which
     /// [`Settings::process_bytes_max`] bounds.
     pub(super) fn process_bytes(&self) -> usize {
         self.interconnect.live.now() + self.metered.load(Ordering::Relaxed)
     }
 
     pub(super) fn shards(&self) -> u16 {
-        self.doors.len() as u16
+        self.handles.len() as u16
     }
 
-    /// The shards that have members of the room; ports, which are no shards, aside.
+    /// The shards that have members of the room, without ports.
     pub(super) fn shards_of(&self, room: &Room) -> impl Iterator<Item = u16> + use<> {
         let shards = self.shards();
         let participants = room.tickets.shards().iter();
         participants.filter(move |participant| *participant < shards)
     }
 
-    /// Lets seats become ports from now on.
+    /// From now on seats can be opened as ports.
     pub(super) fn admit_ports(&self, link: &Link) {
         link.started(&self.interconnect, self.shards(), self.origin);
     }
 
-    /// Lets go of the ports that some shard waits for: they get nothing more.
+    /// Closes the ports that a shard waits for: they get nothing more.
     pub(super) fn close_blocking_ports(&self) {
         let interconnect = &self.interconnect;
         for port in self.shards()..interconnect.participants() {
             if interconnect.blocks_others(port) {
-                tracing::warn!("a port that took no mail was let go of, since the engine stops");
+                tracing::warn!("the engine stops: closed a port that took no mail");
                 interconnect.close(port);
             }
         }
     }
 
-    /// Wakes a shard where it sleeps, after there is something for it.
+    /// Wakes a shard if it sleeps, after something was left for it.
     pub(super) fn wake(&self, shard: u16) {
         self.interconnect.wake(shard);
     }
 
-    /// Gives `shard` something to do.
+    /// Leaves a control message for `shard`.
     pub(super) fn control(&self, shard: u16, control: Control) -> Result<(), HandleError> {
-        let door = self
-            .doors
+        let handle = self
+            .handles
             .get(usize::from(shard))
             .ok_or(HandleError::Busy)?;
-        door.leave_control(control)?;
+        handle.leave_control(control)?;
         self.wake(shard);
         Ok(())
     }
 
-    /// Gives `shard` something to do, and waits until the deadline for a place in its control
-    /// mailbox.
+    /// The same, and waits until the deadline for room in its control mailbox.
     pub(super) fn control_until(
         &self,
         shard: u16,
@@ -321,39 +321,38 @@ impl Doors {
         deadline: Instant,
     ) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
-        let door = &self.doors[usize::from(shard)];
-        let sent = door.control.send_deadline(control, deadline);
+        let handle = &self.handles[usize::from(shard)];
+        let sent = handle.control.send_deadline(control, deadline);
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())
     }
 
-    /// Gives `shard` something to do, and waits as long as it takes for a place in its control
-    /// mailbox.
+    /// The same, and waits for room in its control mailbox for as long as that takes.
     pub(super) fn control_waiting(&self, shard: u16, control: Control) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
-        let door = self.doors.get(usize::from(shard));
-        let sent = door.ok_or(HandleError::Busy)?.control.send(control);
+        let handle = self.handles.get(usize::from(shard));
+        let sent = handle.ok_or(HandleError::Busy)?.control.send(control);
         sent.map_err(|_| HandleError::Busy)?;
         self.wake(shard);
         Ok(())
     }
 
-    /// Tells `shard` to stop, or finds that it has ended. Returns whether that was possible before
+    /// Tells `shard` to stop, or finds that it has ended. Returns whether either happened before
     /// the deadline.
     pub(super) fn stop_until(&self, shard: u16, deadline: Instant) -> bool {
-        let door = &self.doors[usize::from(shard)];
-        let told = door.control.send_deadline(Control::Stop, deadline);
+        let handle = &self.handles[usize::from(shard)];
+        let told = handle.control.send_deadline(Control::Stop, deadline);
         self.wake(shard);
         !told.is_err_and(|error| error.is_timeout())
     }
 
-    /// Hands an accepted connection over, or gives it back where the other has too many waiting.
+    /// Hands an accepted connection over, or returns it if too many wait for the other shard.
     pub(super) fn hand_over(&self, shard: u16, handover: Handover) -> Result<(), Handover> {
-        let door = &self.doors[usize::from(shard)];
-        door.load.fetch_add(1, Ordering::Relaxed);
-        door.handover.try_send(handover).map_err(|refused| {
-            door.load.fetch_sub(1, Ordering::Relaxed);
+        let handle = &self.handles[usize::from(shard)];
+        handle.load.fetch_add(1, Ordering::Relaxed);
+        handle.handover.try_send(handover).map_err(|refused| {
+            handle.load.fetch_sub(1, Ordering::Relaxed);
             match refused {
                 TrySendError::Full(handover) | TrySendError::Disconnected(handover) => handover,
             }
@@ -362,20 +361,24 @@ impl Doors {
         Ok(())
     }
 
-    /// The relaying shard with the fewest connections; `own` where it is among them.
+    /// The relaying shard with the fewest connections; `own` if it is one of several.
     pub(super) fn least_loaded(&self, own: u16) -> u16 {
-        let load = |shard: u16| self.doors[usize::from(shard)].load.load(Ordering::Relaxed);
+        let load = |shard: u16| {
+            self.handles[usize::from(shard)]
+                .load
+                .load(Ordering::Relaxed)
+        };
         (0..self.relaying)
             .min_by_key(|shard| (load(*shard), *shard != own))
             .unwrap_or(own)
     }
 
-    /// Connections of the relaying shards, those aside that they only refuse.
+    /// Connections of the relaying shards, without those that they only refuse.
     pub(super) fn connections(&self) -> u64 {
-        let relaying = &self.doors[..usize::from(self.relaying)];
+        let relaying = &self.handles[..usize::from(self.relaying)];
         relaying
             .iter()
-            .map(|door| u64::from(door.load.load(Ordering::Relaxed)))
+            .map(|handle| u64::from(handle.load.load(Ordering::Relaxed)))
             .sum()
     }
 }

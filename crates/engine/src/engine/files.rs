@@ -1,35 +1,35 @@
-//! What the limit on open files is spent on: plain arithmetic, for the start and for `doctor`.
+//! How the limit on open files is divided: plain arithmetic, for the start and for `doctor`.
 //!
-//! A process has files of its own (every shard has some), and those of its connections. Of what is
-//! left for these, small parts are set aside for connections that are refused and for the admin
-//! listener, so that a relay which is full can still say so, and can be asked how it is.
+//! A process needs files of its own (each shard has some), and one for each connection. Of those
+//! that are left for connections, small parts are reserved for connections that are refused and for
+//! the admin listener, so that a full relay can still say that it is full, and can be inspected.
 
 use crate::limits::{ADMIN_CONNECTIONS_MAX, PROCESS_FILES, REFUSING_MAX};
 
-/// A shard's poll, and what wakes it.
+/// A shard's poll and its waker.
 const FILES_PER_SHARD: usize = 2;
 
-/// Of so many connections that the files allow, one is set aside to be refused, and one for the
-/// admin listener.
+/// One in so many connections that the files allow is reserved for refusals, and one for the admin
+/// listener.
 const PART: usize = 20;
 
-/// What a process has files open for beside its connections.
+/// The files that a process needs besides those of its connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileNeeds {
     /// Relaying shards.
     pub shards: usize,
-    /// Listeners that each of them has a socket of: those of TCP.
+    /// Listeners that every shard has a socket of, which are those of TCP.
     pub shared_listeners: usize,
-    /// Listeners that are there once.
+    /// Listeners with a single socket.
     pub single_listeners: usize,
-    /// Listeners of the admin shard; 0: there is none.
+    /// Listeners of the admin shard; 0: it has none.
     pub admin_listeners: usize,
     /// Journals.
     pub journals: usize,
 }
 
 impl FileNeeds {
-    /// The files that are no connections.
+    /// The number of files that are not connections.
     pub fn own(&self) -> usize {
         let admin_shard = match self.admin_listeners {
             0 => 0,
@@ -40,24 +40,24 @@ impl FileNeeds {
     }
 }
 
-/// How many connections of each kind a limit on open files allows.
+/// The number of connections of each kind that a limit on open files allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct FileBudget {
-    /// Connections of clients that are served; 0: the limit is too small for the process itself.
+    /// Client connections that are served; 0: the limit is too small for the process itself.
     pub connections_max: usize,
-    /// Connections that are refused and have yet to be told so, or to go.
+    /// Connections that are refused and have yet to be told so, or that linger.
     pub refusing_max: usize,
     /// Connections of the admin shard.
     pub admin_connections_max: usize,
 }
 
 impl FileBudget {
-    /// Spends `files_max` open files.
+    /// Divides a limit of `files_max` open files.
     pub fn of(files_max: usize, needs: &FileNeeds) -> FileBudget {
         let left = files_max.saturating_sub(needs.own());
         let refusing_max = (left / PART).clamp(1, REFUSING_MAX);
-        // Half a part out of step: one file more never makes the rest smaller.
+        // Half a part out of step, so that one file more never makes the other parts smaller.
         let admin_connections_max = match needs.admin_listeners {
             0 => 0,
             _ => ((left + PART / 2) / PART).clamp(1, ADMIN_CONNECTIONS_MAX),
@@ -69,7 +69,7 @@ impl FileBudget {
         }
     }
 
-    /// The smallest limit on open files that allows so many connections.
+    /// The smallest limit on open files that allows this many connections.
     pub fn files_for(connections: usize, needs: &FileNeeds) -> usize {
         let least = needs.own().saturating_add(connections);
         let set_aside = (REFUSING_MAX + ADMIN_CONNECTIONS_MAX).min(2 + connections);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 
-use crate::engine::control::{Control, Doors, HandleError};
+use crate::engine::control::{Control, HandleError, Shared};
 use crate::engine::view::View;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
@@ -14,32 +14,32 @@ use crate::wire::frame::MessageKind;
 
 static NEXT_HANDLE: AtomicU16 = AtomicU16::new(0);
 
-/// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes. What
-/// it does takes effect a little later; nothing here waits. [`HandleError::Busy`] means that a
-/// shard has too much to do already: nothing has happened, and the caller may try again.
+/// Publishes, sends, joins and closes from any thread, through the shards' control mailboxes.
+/// Requests take effect a little later; no method waits. [`HandleError::Busy`] means that a shard
+/// has too much to do already: nothing has happened, and the caller may try again.
 ///
-/// Everything that one handle publishes goes through one shard, so that it keeps its order.
+/// Everything that one handle publishes goes through one shard, so it keeps its order.
 pub struct Handle {
-    pub(super) doors: Arc<Doors>,
+    pub(super) shared: Arc<Shared>,
     shard: u16,
 }
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
         Handle {
-            doors: Arc::clone(&self.doors),
+            shared: Arc::clone(&self.shared),
             shard: self.shard,
         }
     }
 }
 
 impl Handle {
-    pub(super) fn new(doors: Arc<Doors>) -> Handle {
-        let shard = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed) % doors.relaying.max(1);
-        Handle { doors, shard }
+    pub(super) fn new(shared: Arc<Shared>) -> Handle {
+        let shard = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed) % shared.relaying.max(1);
+        Handle { shared, shard }
     }
 
-    /// Publishes to the members of a room. Where the room has none, nothing happens.
+    /// Publishes to the members of a room. If the room has no members, nothing happens.
     pub fn publish(
         &self,
         endpoint: EndpointId,
@@ -53,7 +53,7 @@ impl Handle {
             name: room.into(),
         };
         let payload = sendable(payload)?;
-        self.doors.control(
+        self.shared.control(
             self.shard,
             Control::Publish {
                 room,
@@ -64,14 +64,14 @@ impl Handle {
         )
     }
 
-    /// Sends to one connection. Where it is gone, nothing happens.
+    /// Sends to one connection. If it has ended, nothing happens.
     pub fn send(
         &self,
         to: ConnectionId,
         kind: MessageKind,
         payload: impl Into<Bytes>,
     ) -> Result<(), HandleError> {
-        self.doors.control(
+        self.shared.control(
             to.shard,
             Control::Send {
                 to,
@@ -90,7 +90,7 @@ impl Handle {
         reason: impl Into<String>,
     ) -> Result<(), HandleError> {
         let reason = reason.into();
-        self.doors.control(
+        self.shared.control(
             connection.shard,
             Control::Close {
                 connection,
@@ -100,7 +100,7 @@ impl Handle {
         )
     }
 
-    /// Lets a connection join a room of its endpoint.
+    /// Makes a connection join a room of its endpoint.
     pub fn join(
         &self,
         connection: ConnectionId,
@@ -111,11 +111,11 @@ impl Handle {
             endpoint,
             name: room.into(),
         };
-        self.doors
+        self.shared
             .control(connection.shard, Control::Join { connection, room })
     }
 
-    /// Lets a connection leave a room.
+    /// Makes a connection leave a room.
     pub fn leave(
         &self,
         connection: ConnectionId,
@@ -126,20 +126,19 @@ impl Handle {
             endpoint,
             name: room.into(),
         };
-        self.doors
+        self.shared
             .control(connection.shard, Control::Leave { connection, room })
     }
 
-    /// Counts that a file with keys was found which cannot be used
-    /// ([`View::unusable_key_files`]).
+    /// Counts a file of keys that cannot be used ([`View::unusable_key_files`]).
     pub fn count_unusable_key_file(&self) {
-        let count = &self.doors.reloads.unusable_key_files;
+        let count = &self.shared.reloads.unusable_key_files;
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the engine counts.
+    /// The engine's counters.
     pub fn view(&self) -> View {
-        View::new(Arc::clone(&self.doors))
+        View::new(Arc::clone(&self.shared))
     }
 }
 

@@ -1,28 +1,28 @@
-//! Who holds most, over all shards: a bound of the process is kept at the expense of whoever holds
-//! most of it, wherever that is, and nobody else goes in vain.
+//! Finds the largest holder of memory over all shards. When the process exceeds a bound, the
+//! connections that hold most must give way, whichever shard they are on, and no other.
 //!
-//! Each shard publishes an upper bound of what its largest holder has: raised at once where one
-//! grows ([`Holders::grown`]), exact again whenever the shard looks ([`Holders::relief`]). Past the
-//! process's bound a shard lets go of its own largest only while no other's is larger; else it
-//! wakes that other shard. An upper bound that turns out to be too high is corrected by the shard
-//! that it belongs to, which then passes the turn on. So the turn ends with the shard that has the
-//! largest of all.
+//! Each shard publishes an upper bound of what its largest holder has. It is raised at once if a
+//! holder grows ([`Holders::grown`]), and made exact whenever the shard examines its holders
+//! ([`Holders::relief`]). While the process is over its bound, a shard closes its own largest
+//! holder only if no other shard's is larger; otherwise it wakes that shard. If a published bound
+//! is too high, its shard corrects it and passes the turn on. So the turn always ends with the
+//! shard that has the largest holder of all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-/// What the largest holder of each shard has, in bytes, or more.
+/// An upper bound of what the largest holder of each shard has, in bytes.
 pub(super) struct Holders(Box<[CachePadded<AtomicUsize>]>);
 
-/// What a shard is to do while the process is over its bound.
+/// What a shard has to do while the process is over its bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turn<K> {
-    /// Let go of its own largest holder, which is the largest of all.
+    /// Close its own largest holder, which is the largest of all.
     Own(K),
     /// Wake this shard, which has a larger one.
     Other(u16),
-    /// Nothing: nobody holds anything.
+    /// Nothing, since there are no holders.
     Nobody,
 }
 
@@ -31,7 +31,7 @@ impl Holders {
         Holders((0..shards).map(|_| CachePadded::default()).collect())
     }
 
-    /// One of the shard's holders has grown to so many bytes.
+    /// Records that one of the shard's holders has grown to `bytes` bytes.
     #[inline]
     pub(super) fn grown(&self, shard: u16, bytes: usize) {
         let largest = &self.0[usize::from(shard)];
@@ -40,20 +40,19 @@ impl Holders {
         }
     }
 
-    /// The shard ends, and has nobody any more.
+    /// Records that the shard has ended and has no holders.
     pub(super) fn ended(&self, shard: u16) {
         self.0[usize::from(shard)].store(0, Ordering::Relaxed);
     }
 
-    /// The shard whose turn it is, as far as that is known without a look: `None` if nobody
-    /// holds anything.
+    /// The shard whose turn it is by the published bounds; `None` if there are no holders.
     pub(super) fn turn(&self) -> Option<u16> {
         let bytes = |shard: &usize| self.0[*shard].load(Ordering::Relaxed);
         let first = (0..self.0.len()).rev().max_by_key(bytes)?;
         (bytes(&first) > 0).then_some(first as u16)
     }
 
-    /// Takes the shard's holders, each with what it has.
+    /// Examines the shard's holders, each with its bytes.
     pub(super) fn relief<K: Copy>(
         &self,
         shard: u16,
@@ -70,16 +69,16 @@ impl Holders {
     }
 }
 
-/// One shard's look at its holders.
+/// One shard's examination of its holders.
 pub(super) struct Relief<'h, K> {
     all: &'h Holders,
     shard: u16,
-    /// The largest last.
+    /// The largest is last.
     holders: Vec<(usize, K)>,
 }
 
 impl<K: Copy> Relief<'_, K> {
-    /// Asked for as long as the process is over its bound.
+    /// The next step. Called for as long as the process is over its bound.
     pub(super) fn next(&mut self) -> Turn<K> {
         self.publish();
         match self.all.turn() {
@@ -114,7 +113,7 @@ mod tests {
 
     const SHARDS: usize = 4;
 
-    /// Shards with what their holders have, and a bound for all of it.
+    /// Shards with the bytes of their holders, and a bound for the sum.
     struct World {
         holders: Holders,
         held: Vec<Vec<usize>>,
@@ -127,7 +126,7 @@ mod tests {
             self.held.iter().flatten().sum()
         }
 
-        /// One shard's turn. Returns the shard that it wakes.
+        /// Takes one shard's turn. Returns the shard that it wakes.
         fn run(&mut self, shard: usize) -> Option<u16> {
             if self.total() <= self.max {
                 return None;

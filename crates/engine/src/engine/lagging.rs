@@ -1,5 +1,5 @@
-//! Lagging clients of a shard: the state of the sweep over them between turns, and the list that is
-//! reported.
+//! Clients of a shard that lag behind: the state of the sweep over them between turns, and the list
+//! for reports.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,12 +13,12 @@ use crate::fanout::outbox::{self, Part};
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
 
-/// A look at every connection whose last send would have blocked, a bounded number in each turn.
+/// Visits every connection whose last send would have blocked, a bounded number in each turn.
 #[derive(Default)]
 pub(super) struct Sweep {
-    /// The place in the list of the next one; `None`: all were looked at in this tick.
+    /// The list index of the next connection; `None` if all were visited in this tick.
     pub(super) next: Option<usize>,
-    /// When the oldest frame was accepted that waits for those that were looked at.
+    /// When the oldest frame was accepted that waits for the connections visited so far.
     pub(super) oldest: Option<Tick>,
     pub(super) joined: Joined,
 }
@@ -32,16 +32,16 @@ impl Sweep {
 /// A part of a segment, by the segment's address.
 pub(super) type PartOf = (usize, u32, u32);
 
-/// The first and the last part of some slices, and how many slices there are.
+/// The first and the last part of some slices, and the number of slices.
 type Ends = (PartOf, PartOf, usize);
 
-/// What small slices were merged into. What was merged is kept as long: its address must not be
-/// used again.
+/// The segments that small slices were merged into. The merged parts are kept as well, since the
+/// keys hold the addresses of their segments, which must not be used again meanwhile.
 #[derive(Default)]
 pub(super) struct Joined(FxHashMap<Ends, (Vec<Part>, Rc<Segment>)>);
 
 impl Joined {
-    /// The same segment for everybody who waits for the same parts.
+    /// The joined segment, which is the same for all clients that wait for the same parts.
     pub(super) fn of(&mut self, parts: &[Part]) -> Option<Rc<Segment>> {
         let at = |part: &Part| (Rc::as_ptr(&part.0) as usize, part.1, part.2);
         let key = (at(parts.first()?), at(parts.last()?), parts.len());
@@ -63,13 +63,13 @@ impl Joined {
 pub struct LaggingClient {
     /// The connection.
     pub connection: ConnectionId,
-    /// Its client's address.
+    /// The client's address.
     pub peer: SocketAddr,
     /// The endpoint that it is connected to.
     pub endpoint: EndpointId,
-    /// How long the oldest of what waits for it has waited.
+    /// For how long the oldest frame has waited for it.
     pub age: Duration,
-    /// Bytes that wait for it.
+    /// The bytes that wait for it.
     pub outbox_bytes: usize,
 }
 
@@ -77,6 +77,6 @@ pub struct LaggingClient {
 #[derive(Default, Debug)]
 pub(super) struct Lagging {
     pub(super) count: usize,
-    /// Those of them that have waited longest, the first of all first.
+    /// Those that have waited longest, in order.
     pub(super) oldest: Vec<LaggingClient>,
 }

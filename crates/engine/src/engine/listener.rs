@@ -1,5 +1,5 @@
-//! Listening sockets: for TCP one of every shard for each address, with SO_REUSEPORT; a Unix socket
-//! and what was inherited are there once, polled by the first shard, which hands connections over.
+//! Listening sockets. Each shard has one for every TCP address, with SO_REUSEPORT. Unix sockets and
+//! inherited sockets exist once; the first shard polls them and hands connections over.
 
 use std::fs;
 use std::io;
@@ -18,12 +18,12 @@ use crate::engine::start_error::StartError;
 use crate::engine::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
 
-/// What the kernel may hold unsent for one connection before a send would block: the rest stays in
-/// the outbox, where the policy for slow clients can act on it. Other systems keep their defaults.
+/// The unsent bytes that the kernel may hold for a connection before a send blocks. The rest stays
+/// in the outbox, where the policy for slow clients applies. Other systems keep their defaults.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 
-/// How long sent data may stay unacknowledged before the kernel gives a client up.
+/// How long sent data may stay unacknowledged before the kernel drops the connection.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix {
         listener: UnixListener,
-        /// Where it is ours, it goes with the listener.
+        /// If the file is ours, it is removed with the listener.
         _file: Option<SocketFile>,
     },
 }
@@ -47,7 +47,8 @@ impl Listener {
         }
     }
 
-    /// Whether a connection waits to be accepted. Without a free file `accept` does not say.
+    /// Whether a connection waits to be accepted. `accept` cannot tell if no file descriptor is
+    /// free.
     pub(crate) fn has_waiting(&self) -> bool {
         let socket = match self {
             Listener::Tcp(listener) => listener.as_fd(),
@@ -57,13 +58,13 @@ impl Listener {
         poll(&mut sockets, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// The next connection, and the client's address: the unspecified one for a Unix socket, whose
-    /// clients have none.
+    /// The next connection, and the client's address. Clients of a Unix socket have none, so theirs
+    /// is the unspecified address.
     pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                // A socket for both families shows IPv4 clients as mapped addresses.
+                // A socket for both families reports IPv4 clients with mapped addresses.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((Stream::Tcp(stream), peer))
             }
@@ -75,11 +76,11 @@ impl Listener {
     }
 }
 
-/// Stands for the address of a client that came by a Unix socket.
+/// Represents the address of clients of a Unix socket.
 const UNIX_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
-/// A listening socket that was opened by somebody else: by the service manager, or by the process
-/// before this one. It is there once, polled by the first shard.
+/// A listening socket that the service manager or the process before this one opened. It exists
+/// once, and the first shard polls it.
 #[derive(Debug)]
 pub enum Inherited {
     /// TCP.
@@ -93,11 +94,11 @@ pub(super) struct Bound {
     pub(super) listener: Listener,
     /// Its clients speak TLS.
     pub(super) tls: bool,
-    /// What waits in its queue is not lost when we end.
+    /// Another process holds it too, so connections in its queue are not lost when we end.
     pub(super) is_inherited: bool,
 }
 
-/// The listeners of each shard, and where they are: ports as chosen for 0.
+/// The listeners of each shard, and their addresses, with the ports that were chosen for 0.
 pub(super) struct Listeners {
     pub(super) of_shards: Vec<Vec<Bound>>,
     pub(super) places: Vec<Listen>,
@@ -111,7 +112,7 @@ impl Listeners {
         }
     }
 
-    /// Opens a listener for the shards: TCP for each of them, else for the first.
+    /// Opens a listener: one for each shard if it is TCP, otherwise one for the first.
     pub(super) fn open(&mut self, listen: &Listen, settings: &Settings) -> Result<(), StartError> {
         let tls = listen.tls;
         let failed = |source| StartError::Listen {
@@ -144,7 +145,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Takes over a listener, for the first shard.
+    /// Adds an inherited listener, for the first shard.
     pub(super) fn inherit(
         &mut self,
         inherited: Inherited,
@@ -181,7 +182,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// The TCP addresses among the places.
+    /// The TCP addresses of the listeners.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let places = self.places.iter();
         places
@@ -193,8 +194,8 @@ impl Listeners {
     }
 }
 
-/// The first bind goes without SO_REUSEPORT, so that a second relay on the same port is an error
-/// and not a silent split.
+/// Binds without SO_REUSEPORT first, so that a second relay on the same port gets an error instead
+/// of silently taking half of the connections.
 fn bind_tcp(
     address: SocketAddr,
     shards: usize,
@@ -219,8 +220,8 @@ fn socket(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<So
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        // `::` means every address of the machine, as people expect, unless `0.0.0.0` has a
-        // listener of its own on that port; `0.0.0.0` is IPv4 alone.
+        // `::` includes IPv4, as people expect, unless `0.0.0.0` has a listener of its own on that
+        // port. `0.0.0.0` is IPv4 alone.
         socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
@@ -235,7 +236,7 @@ fn listen(address: SocketAddr, only_v6: bool, settings: &Settings) -> io::Result
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Accepted sockets inherit these on Linux, which saves the calls for each connection.
+/// Sets options that accepted sockets inherit on Linux, which saves calls for each connection.
 fn configure(socket: &SockRef<'_>, settings: &Settings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
@@ -249,10 +250,10 @@ fn configure(socket: &SockRef<'_>, settings: &Settings) -> io::Result<()> {
     Ok(())
 }
 
-/// The file of a Unix socket that we made: removed with the listener.
+/// The file of a Unix socket that we created, which is removed with the listener.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode, by which it is known that the file is still ours.
+    /// Device and inode, which show whether the file is still ours.
     identity: (u64, u64),
 }
 
@@ -281,15 +282,15 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
         path: path.to_path_buf(),
         identity: SocketFile::identity_of(path)?,
     };
-    // Before anybody can connect.
+    // Before a client can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.set_nonblocking(true)?;
     socket.listen(LISTEN_BACKLOG)?;
     Ok((UnixListener::from_std(socket.into()), file))
 }
 
-/// Removes the socket of a process that is gone. What is no socket, or has a listener, is left
-/// alone: then the bind fails.
+/// Removes the socket of a process that has ended. If the file is not a socket, or has a listener,
+/// it stays and the bind fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if !is_socket {

@@ -1,18 +1,18 @@
-//! The engine: shards, each one thread with its own poll, its own connections and its own part of
-//! every room.
+//! The engine: shards, each of which is one thread with its own poll, its own connections and its
+//! own part of every room.
 //!
-//! It knows endpoints only as a trait. [`Engine::builder`] puts one together; [`Engine`] is how it
-//! is stopped; a [`Handle`] reaches it from any thread, and a [`Port`] is a member of rooms on a
-//! thread of the embedder's. The hot path is `shard/mod.rs`, top to bottom.
+//! It knows endpoints only as a trait. [`Engine::builder`] configures an engine, and [`Engine`]
+//! stops it. A [`Handle`] reaches it from any thread, and a [`Port`] is a member of rooms on a
+//! thread of the embedder. The hot path is `shard/mod.rs`, top to bottom.
 //!
-//! | room | what it is |
+//! | directory | content |
 //! |---|---|
-//! | `shard/` | the loop: accepts, polls, and leads through the phases of a turn |
-//! | `edge/` | what bytes mean before there is a WebSocket: PROXY, TLS, HTTP, refusals |
-//! | `clients/` | connections: frames in and out, rooms, the way to the end, endpoint code |
-//! | the files here | what more than one of them knows: settings, counters, handles, mailboxes |
+//! | `shard/` | the loop: polls, accepts, and runs the phases of a turn |
+//! | `edge/` | bytes before there is a WebSocket: PROXY, TLS, HTTP, refusals |
+//! | `clients/` | connections: frames in and out, rooms, closing, endpoint code |
+//! | the files here | code that several of them share: settings, counters, handles, mailboxes |
 //!
-//! A room uses those below it in this table, and none above.
+//! A directory uses those below it in this table, and none above.
 
 mod addresses;
 mod answer;
@@ -47,8 +47,8 @@ mod tls;
 mod view;
 
 pub use self::answer::{
-    Accept, Admission, Answer, Context, EndpointError, HeadVerdict, Keeper, OwnedRequest, Pending,
-    Request, Terms,
+    Accept, Admission, Answer, Authorizer, Context, EndpointError, HeadVerdict, OwnedRequest,
+    Pending, Request, Terms,
 };
 pub use self::clients::asking::RoomEntry;
 pub use self::clients::client::Client;

@@ -1,4 +1,4 @@
-//! Networks in CIDR notation, and which of them may come in.
+//! Networks in CIDR notation, and which of them may connect.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,44 +11,44 @@ pub struct Network {
     prefix_bits: u8,
 }
 
-/// Whose connections are taken: all, but for those that are denied; where any are allowed, those
-/// alone.
+/// The networks whose connections are accepted: all that are not denied, or, if any are allowed,
+/// only those that are allowed and not denied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Networks {
-    /// Who may come in; empty: everybody.
+    /// Networks that may connect; empty: all.
     pub allow: Vec<Network>,
-    /// Who may not, though allowed.
+    /// Networks that may not connect, even if they are allowed.
     pub deny: Vec<Network>,
 }
 
 impl Networks {
-    /// Whether there is anybody who may not come in.
+    /// Whether any network may not connect.
     pub fn keep_somebody_out(&self) -> bool {
         !(self.allow.is_empty() && self.deny.is_empty())
     }
 
-    /// Whether a client with this address may come in. Those of Unix sockets, who have the
-    /// unspecified address, always may: the permissions of the socket's file are about them.
+    /// Whether a client with this address may connect. Clients of Unix sockets, which have the
+    /// unspecified address, always may: the permissions of the socket's file control them.
     pub fn admit(&self, address: IpAddr) -> bool {
         let has = |networks: &[Network]| networks.iter().any(|each| each.contains(address));
         address.is_unspecified() || !has(&self.deny) && (self.allow.is_empty() || has(&self.allow))
     }
 }
 
-/// Why a text is no network.
+/// The reason why a text is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// The part before the slash is no IP address.
+    /// The part before the slash is not an IP address.
     #[error("is not a network; write an address or a range such as 10.0.0.0/8 or 2001:db8::/32")]
     NoAddress,
-    /// The part after the slash is no number of bits that such an address has.
+    /// The part after the slash is not a valid number of bits for such an address.
     #[error("has a prefix that is not a number from 0 to {max}")]
     BadPrefix {
         /// 32 for IPv4, 128 for IPv6.
         max: u8,
     },
-    /// Bits are set after the prefix, so one of the two parts is not what was meant.
+    /// Bits are set after the prefix, so the address or the prefix is a mistake.
     #[error("has address bits after its prefix; did you mean {network}?")]
     HostBits {
         /// The same with those bits cleared.
@@ -68,8 +68,8 @@ impl Network {
         prefix_bits: 128,
     };
 
-    /// Whether `address` is in this range. An IPv4 address that came in over an IPv6 socket
-    /// (`::ffff:127.0.0.1`) counts as the IPv4 address that it is.
+    /// Whether `address` is in this range. An IPv4 address that arrived over an IPv6 socket
+    /// (`::ffff:127.0.0.1`) counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix_bits) == self.address
     }
@@ -78,7 +78,7 @@ impl Network {
 impl FromStr for Network {
     type Err = NetworkError;
 
-    /// Reads `address/bits`, or an address alone, which is a range of one.
+    /// Parses `address/bits`, or an address alone, which is a range of one.
     fn from_str(text: &str) -> Result<Network, NetworkError> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -115,7 +115,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The address with everything after the prefix cleared; a prefix too long for it keeps it whole.
+/// The address with the bits after the prefix cleared; a prefix that is too long clears none.
 fn masked(address: IpAddr, prefix_bits: u8) -> IpAddr {
     let prefix_bits = u32::from(prefix_bits);
     match address {

@@ -1,10 +1,10 @@
-//! Log lines that clients can bring about: seldom, whatever they do.
+//! Log lines that clients can cause, which stay rare whatever the clients do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::limits::NOTICE_PAUSE;
 
-/// A line that is written at once, and then at most once in [`NOTICE_PAUSE`], for all shards
+/// A line that is logged at once, and then at most once in [`NOTICE_PAUSE`], for all shards
 /// together.
 #[derive(Debug, Default)]
 pub(super) struct Notice {
@@ -13,8 +13,8 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    /// Counts one occasion. Returns how many were left out since the last line, if it is time for
-    /// the next one.
+    /// Counts one occurrence. If the next line is due, returns how many were left out since the
+    /// last one.
     pub(super) fn due(&self, now_ns: u64) -> Option<u64> {
         let next_ns = self.next_ns.load(Ordering::Relaxed);
         let after_ns = now_ns.saturating_add(NOTICE_PAUSE.as_nanos() as u64);
@@ -32,14 +32,14 @@ impl Notice {
     }
 }
 
-/// The lines about what clients do.
+/// The lines about clients.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     /// A proxy sent no PROXY header.
     pub(super) no_proxy_header: Notice,
-    /// A client was closed that read too slowly.
+    /// A client that read too slowly was closed.
     pub(super) slow_client: Notice,
-    /// A peer that is no trusted proxy says whom it forwards for: said once.
+    /// A peer that is not a trusted proxy says whom it forwards for. Logged once.
     pub(super) untrusted_proxy: AtomicBool,
     /// The relay is full.
     pub(super) full: Notice,
@@ -47,7 +47,7 @@ pub(super) struct Notices {
     pub(super) address: Notice,
     /// A connection could not be accepted.
     pub(super) accept_error: Notice,
-    /// A connection to the admin listener had to make room.
+    /// A connection of the admin listener was closed to make room.
     pub(super) evicted: Notice,
 }
 

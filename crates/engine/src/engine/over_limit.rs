@@ -1,9 +1,9 @@
-//! The limits on connections past which a client is let in only to be told so.
+//! The limits on connections. A client over one is accepted only to be told so.
 
 use crate::engine::refusal::{Refusal, Refused};
 use crate::engine::settings::Settings;
 
-/// Why a connection was let in only to be told that it cannot stay.
+/// The limit that a connection exceeds. It is accepted only to be told that it cannot stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum OverLimit {
     Connections,
@@ -12,7 +12,7 @@ pub(super) enum OverLimit {
 }
 
 impl OverLimit {
-    /// The reason under which it counts.
+    /// The reason that it is counted under.
     pub(super) fn reason(self) -> Refusal {
         match self {
             OverLimit::Connections => Refusal::Connections,

@@ -1,6 +1,6 @@
-//! The places of the process: how many connections it serves, and how many it keeps apart, since
-//! they are refused or linger. The two have nothing to do with each other, so that whoever is
-//! refused takes no place that is another's. Touched on connect and disconnect only.
+//! The connections of the process: how many it serves, and how many it keeps apart because they are
+//! refused or linger. The two are counted separately, so that refused connections do not take the
+//! places of served ones. Used on connect and disconnect only.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::engine::addresses::Addresses;
 use crate::limits::REFUSING_PER_ADDRESS_MAX;
 
-/// Places of the relaying shards.
+/// Counts of the relaying shards' connections.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     /// Connections that are served.
     connections: AtomicUsize,
     /// Of these, those of each client address.
     pub(super) addresses: Addresses,
-    /// Connections that are kept until they were told that they cannot stay, or have gone.
+    /// Connections that are kept until they were told that they cannot stay, or that linger.
     refusing: AtomicUsize,
     refusing_addresses: Addresses,
 }
 
 impl Places {
-    /// Whether `max` connections are there.
+    /// Whether `max` connections are served.
     pub(super) fn are_taken(&self, max: Option<usize>) -> bool {
         max.is_some_and(|max| self.connections.load(Ordering::Relaxed) >= max)
     }
@@ -36,11 +36,11 @@ impl Places {
         give_back(&self.connections);
     }
 
-    /// Takes one of the places for those who are refused.
+    /// Takes a place for a connection that is refused.
     ///
     /// # Errors
     ///
-    /// All of them are taken, or as many by that address as one may have.
+    /// All of them are taken, or this address has as many as one may have.
     pub(super) fn enter_refusing(&self, address: Option<IpAddr>, max: usize) -> Result<(), Taken> {
         if !take(&self.refusing, max) {
             return Err(Taken::All);
@@ -55,7 +55,7 @@ impl Places {
         Ok(())
     }
 
-    /// Gives one of those back.
+    /// Gives such a place back.
     pub(super) fn leave_refusing(&self, address: Option<IpAddr>) {
         if let Some(address) = address {
             self.refusing_addresses.leave(address);
@@ -64,7 +64,7 @@ impl Places {
     }
 }
 
-/// Why there is no place.
+/// The reason why there is no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
     /// All are taken.
@@ -73,7 +73,8 @@ pub(super) enum Taken {
     OfAddress(IpAddr),
 }
 
-/// Exact whatever other shards do at the time: nobody is refused a place that is free.
+/// Exact even if other shards do the same at that moment: no client is refused a place that is
+/// free.
 fn take(places: &AtomicUsize, max: usize) -> bool {
     let more = |taken: usize| (taken < max).then_some(taken + 1);
     let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);

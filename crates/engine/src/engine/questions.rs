@@ -4,14 +4,14 @@ use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::{ConnectionId, Recipient};
 use crate::wire::frame::MessageKind;
 
-/// A question: it is called once, on the shard.
+/// A question. It is called once, on the shard.
 pub(super) type Ask = Box<dyn FnOnce(&mut dyn Asked) + Send>;
 
-/// A shard that is asked. Each answer is a bounded amount of work: what is longer is asked in
+/// A shard that is asked. Each call does a bounded amount of work; longer questions are asked in
 /// parts.
 pub(super) trait Asked {
-    /// Tells up to `most` members of a room, those at place `from` and behind it. Returns from
-    /// which place on there may be more.
+    /// Passes on up to `most` members of a room, from seat `from` on. Returns the seat to continue
+    /// at, if there may be more.
     fn tell_members(
         &self,
         room: &RoomKey,
@@ -20,8 +20,8 @@ pub(super) trait Asked {
         tell: &mut dyn FnMut(&Recipient<'_>),
     ) -> Option<u32>;
 
-    /// Closes members of a room, those at place `from` and behind it. Returns how many, and from
-    /// which place on there may be more.
+    /// Closes members of a room, from seat `from` on. Returns how many, and the seat to continue
+    /// at, if there may be more.
     fn close_members(
         &mut self,
         room: &RoomKey,
@@ -50,7 +50,7 @@ pub(super) trait Asked {
         payload: &[u8],
     ) -> usize;
 
-    /// Closes open WebSockets whose terms do not hold any more, those at place `from` and behind
-    /// it. Returns how many, and from which place on there may be more.
+    /// Closes open WebSockets whose terms no longer hold, from slot `from` on. Returns how many,
+    /// and the slot to continue at, if there may be more.
     fn recheck(&mut self, from: usize) -> (usize, Option<usize>);
 }

@@ -1,16 +1,17 @@
-//! Token buckets: so many a second on average, and so many at once.
+//! Token buckets: an average rate per second, and a number of tokens at once.
 //!
-//! A bucket is one number, the time at which it is full again (the generic cell rate algorithm of
-//! [ATM](https://www.itu.int/rec/T-REC-I.371), as a virtual schedule): there is no timer that
-//! refills it, and nothing to do for one that is idle. Time is an argument, in nanoseconds.
+//! A bucket is one number, the time at which it will be full (the generic cell rate algorithm of
+//! [ATM](https://www.itu.int/rec/T-REC-I.371), as a virtual schedule). No timer refills it, and an
+//! idle bucket costs nothing. Time is an argument, in nanoseconds.
 //!
-//! What asks for tokens gets through while there is one at the least, and may then take more than
-//! there are: a large message is never stuck before a bucket that is too small for it, and what was
-//! taken too much is awaited afterwards. So the average always holds, and a burst is over by one
+//! A request passes if at least one token is left, and may overdraw the bucket. So a large message
+//! is never stuck in front of a bucket that is too small for it; the tokens that it overdrew are
+//! awaited afterwards. The average always holds, and a burst exceeds the bucket by one message at
+//! most.
 //! message at the most.
 
-/// Bucket time: 16 units are a nanosecond, so that a rate of gigabytes is not rounded away. 64 bits
-/// of it are 36 years.
+/// Bucket time: 16 units are a nanosecond, so that a rate of gigabytes is not rounded to nothing.
+/// 64 bits hold 36 years.
 const UNITS_PER_NS: u64 = 16;
 const UNITS_PER_SECOND: u64 = 1_000_000_000 * UNITS_PER_NS;
 
@@ -19,14 +20,13 @@ const UNITS_PER_SECOND: u64 = 1_000_000_000 * UNITS_PER_NS;
 pub struct TokenRate {
     per_second: u64,
     burst: u64,
-    /// What a token takes, in units.
+    /// The time in which one token is added, in units.
     token: u64,
 }
 
 impl TokenRate {
-    /// `per_second` tokens a second on average, `burst` at once; each at least 1 and at most
-    /// 2^30, which is what a value beyond becomes. Over 100 million a second the rate is up to
-    /// 7 % lower than it says, for what is rounded.
+    /// `per_second` tokens a second on average, `burst` at once. Both are clamped to 1..=2^30.
+    /// Above 100 million a second, rounding makes the rate up to 7 % lower.
     pub const fn new(per_second: u64, burst: u64) -> TokenRate {
         let (per_second, burst) = (bounded(per_second), bounded(burst));
         TokenRate {
@@ -36,18 +36,18 @@ impl TokenRate {
         }
     }
 
-    /// Tokens a second, on average.
+    /// Tokens per second, on average.
     pub fn per_second(&self) -> u64 {
         self.per_second
     }
 
-    /// Tokens at once, in a bucket that is full.
+    /// Tokens at once, in a full bucket.
     pub fn burst(&self) -> u64 {
         self.burst
     }
 
-    /// How long one token takes, in whole seconds, at least 1: what a refusal for want of a token
-    /// says in `Retry-After` (RFC 9110 §10.2.3).
+    /// The time for one token in whole seconds, at least 1, for `Retry-After` in a refusal (RFC
+    /// 9110 §10.2.3).
     pub fn retry_after_s(&self) -> u64 {
         self.token.div_ceil(UNITS_PER_SECOND)
     }
@@ -62,15 +62,15 @@ const fn bounded(value: u64) -> u64 {
     }
 }
 
-/// One bucket. The default is a full one.
+/// A token bucket. The default is a full one.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TokenBucket {
-    /// In units.
+    /// When the bucket will be full, in units.
     full_at: u64,
 }
 
 impl TokenBucket {
-    /// Takes a token where there is one.
+    /// Takes a token if there is one.
     #[inline]
     pub fn take(&mut self, rate: &TokenRate, now_ns: u64) -> bool {
         let has_token = self.has_token(rate, now_ns);
@@ -80,26 +80,26 @@ impl TokenBucket {
         has_token
     }
 
-    /// Whether there is a token at the least.
+    /// Whether at least one token is left.
     #[inline]
     pub fn has_token(&self, rate: &TokenRate, now_ns: u64) -> bool {
         self.next_token(rate) <= units(now_ns)
     }
 
-    /// Takes so many tokens, also where there are fewer.
+    /// Takes `tokens` tokens, even if fewer are left.
     #[inline]
     pub fn spend(&mut self, rate: &TokenRate, now_ns: u64, tokens: u64) {
         let from = self.full_at.max(units(now_ns));
         self.full_at = from.saturating_add(rate.token.saturating_mul(tokens));
     }
 
-    /// When there will be a token, or since when there has been one, in nanoseconds.
+    /// When the next token will be there, or since when one has been, in nanoseconds.
     pub fn next_token_ns(&self, rate: &TokenRate) -> u64 {
         self.next_token(rate).div_ceil(UNITS_PER_NS)
     }
 
-    /// When nothing will be missing any more, in nanoseconds: from then on it is as one that was
-    /// never used.
+    /// When the bucket will be full, in nanoseconds. From then on it equals one that was never
+    /// used.
     pub fn full_at_ns(&self) -> u64 {
         self.full_at.div_ceil(UNITS_PER_NS)
     }
@@ -163,8 +163,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is tried when: never more than a burst and what the time since is worth, and
-        /// of a client that tries all the time hardly less.
+        /// Whatever is tried when: never more than a burst and what the elapsed time is worth, and
+        /// for a client that tries all the time hardly less.
         #[test]
         fn the_average_holds_over_any_span(
             per_second in 1_u64..5_000,

@@ -1,4 +1,4 @@
-//! Other settings while the engine runs, without touching a connection.
+//! Replaces settings while the engine runs, without touching a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,39 +9,41 @@ use crate::engine::settings::Settings;
 use crate::engine::start::{Builder, Engine};
 use crate::engine::start_error::StartError;
 
-/// How long a shard may take to take a message: one that does not turn for so long is in trouble.
+/// How long a shard may take to accept a message. A shard that makes no turn for so long is stuck.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why other settings were not taken. Where it is not [`ReloadError::Busy`], nothing has changed.
+/// The reason why new settings were not applied. Except for [`ReloadError::Busy`], nothing has
+/// changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// They could not work.
+    /// The settings cannot work.
     #[error(transparent)]
     Settings(#[from] StartError),
-    /// They are for other endpoints than those that run.
-    #[error("there are {wanted} endpoints, and {running} are running")]
+    /// The new settings have another number of endpoints than the engine.
+    #[error("the settings have {wanted} endpoints, but {running} are running")]
     Endpoints {
         /// In the new settings.
         wanted: usize,
         /// In the engine.
         running: usize,
     },
-    /// A shard has taken nothing for ten seconds. Others may have the new settings already.
-    #[error("a shard does not take messages")]
+    /// A shard has accepted no message for ten seconds. Other shards may have the new settings
+    /// already.
+    #[error("a shard does not accept control messages")]
     Busy(#[from] HandleError),
 }
 
 impl Engine {
-    /// Takes the settings, the settings of endpoints and the TLS of `builder`, which has to have
-    /// the same endpoints in the same order as the one that the engine was started from. Of those
-    /// the running ones take over what they can ([`super::Endpoint::take_over`]); routes are not
-    /// used. Listeners, shards and buffers stay as they are. Connections that are open keep their
-    /// TLS session and get the new limits.
+    /// Applies the settings, the settings of endpoints and the TLS of `builder`, which must have
+    /// the same endpoints in the same order as the builder that the engine was started from. The
+    /// running endpoints register what they can of the new ones ([`super::Endpoint::reload`]). Routes,
+    /// listeners, shards and buffers stay as they are. Connections that are open keep their TLS
+    /// session and get the new limits.
     ///
     /// # Errors
     ///
-    /// Settings that cannot work.
+    /// The settings cannot work, or a shard does not accept them in time.
     pub fn reload(&mut self, builder: Builder) -> Result<(), ReloadError> {
         builder.check()?;
         let running = &self.live;
@@ -62,28 +64,28 @@ impl Engine {
         };
         let deadline = Instant::now() + TAKEN_WITHIN;
         for (running, next) in self.endpoints.iter().zip(&builder.endpoints) {
-            running.take_over(&**next);
+            running.reload(&**next);
         }
         for (running, next) in self.plain.iter().zip(&builder.plain) {
-            running.service.take_over(&*next.service);
+            running.service.reload(&*next.service);
         }
-        for shard in 0..self.doors.shards() {
+        for shard in 0..self.shared.shards() {
             let message = Control::Reload(live.clone());
-            self.doors.control_until(shard, message, deadline)?;
+            self.shared.control_until(shard, message, deadline)?;
         }
-        self.doors.reloads.applied.fetch_add(1, Ordering::Relaxed);
-        self.doors.reloads.note(live.tls.as_deref());
+        self.shared.reloads.applied.fetch_add(1, Ordering::Relaxed);
+        self.shared.reloads.note(live.tls.as_deref());
         self.live = live;
         Ok(())
     }
 
-    /// Counts a reload that failed: by [`Engine::reload`], or before it could be called.
+    /// Counts a reload that failed, in [`Engine::reload`] or before it could be called.
     pub fn count_failed_reload(&self) {
-        self.doors.reloads.failed.fetch_add(1, Ordering::Relaxed);
+        self.shared.reloads.failed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// `wanted`, with what only a start decides as it is.
+/// `wanted`, with the values that only a start can change taken from `running`.
 fn with_fixed(wanted: Settings, running: &Settings) -> Settings {
     let running = running.clone();
     Settings {

@@ -16,7 +16,7 @@ pub(super) struct ReloadStats {
 }
 
 impl ReloadStats {
-    /// Notes what holds from now on.
+    /// Records the settings that apply from now on.
     pub(super) fn note(&self, tls: Option<&Tls>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now.unwrap_or_default().as_secs();

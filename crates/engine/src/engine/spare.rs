@@ -1,8 +1,8 @@
-//! A file that is held open so that there is one more when there are none left.
+//! A spare file: a descriptor that is held open, so that one more is available when none is left.
 //!
 //! Closing it makes room for the socket of a client that waits to be accepted. Later that socket,
-//! or another one, is turned into the spare file again: in one step, so that no other thread takes
-//! the number in between.
+//! or another one, is turned into the spare file again. This happens in one step (`dup2`), so that
+//! no other thread can take the descriptor in between.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A spare file, shared by the shards that may need it.
 #[derive(Debug)]
 pub(super) struct SpareFile {
-    /// What the spare file is a duplicate of: a socket that is connected to nothing.
+    /// The spare file is a duplicate of this: a socket that is not connected.
     pattern: UnixDatagram,
     held: Mutex<Option<OwnedFd>>,
     is_spent: AtomicBool,
@@ -23,7 +23,7 @@ pub(super) struct SpareFile {
 impl SpareFile {
     /// # Errors
     ///
-    /// The files are used up already.
+    /// No file descriptor is left.
     pub(super) fn open() -> io::Result<SpareFile> {
         let pattern = UnixDatagram::unbound()?;
         let held = pattern.try_clone()?;
@@ -35,25 +35,26 @@ impl SpareFile {
         })
     }
 
-    /// The right to spend it, until this is dropped, for those who give it back at once.
+    /// The right to spend it until the guard is dropped, for callers that give it back at once.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes it. Returns whether it was there: then there is room for one file.
+    /// Closes it. Returns whether it was there, so that one descriptor is free now.
     pub(super) fn spend(&self) -> bool {
         let mut held = self.held();
-        // Before it is closed: whoever gets a file by that finds out that it should be spare.
+        // Set before it is closed, so that a thread that gets the descriptor knows that it must
+        // become the spare file again.
         self.is_spent.store(true, Ordering::SeqCst);
         held.take().is_some()
     }
 
-    /// Whether it is not there at the moment.
+    /// Whether it is spent at the moment.
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.load(Ordering::SeqCst)
     }
 
-    /// Closes a socket, whose place the spare file takes if it is not there.
+    /// Closes a socket. If the spare file is spent, the socket's descriptor becomes the spare file.
     pub(super) fn close(&self, mut socket: OwnedFd) {
         if !self.is_spent() {
             return;
@@ -64,7 +65,7 @@ impl SpareFile {
         }
     }
 
-    /// Opens it again, if it is not there and the files allow it. Returns whether it is there.
+    /// Opens it again if it is spent and a descriptor is free. Returns whether it is there.
     pub(super) fn reopen(&self) -> bool {
         if !self.is_spent() {
             return true;

@@ -1,4 +1,4 @@
-//! Putting an engine together, starting it and stopping it.
+//! Configures an engine, starts it and stops it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::Clock;
+use crate::engine::answer::{Answer, Request};
 use crate::engine::clients::Clients;
 use crate::engine::clients::core::Core;
 use crate::engine::clients::endpoint::Endpoint;
 use crate::engine::clients::erased::{ErasedEndpoint, ErasedService, NoWebSocket, Typed};
 use crate::engine::clients::service::{Service, UpgradeRequired};
-use crate::engine::control::{Door, Doors, Inbox, Live};
+use crate::engine::control::{Inbox, Live, ShardHandle, Shared};
 use crate::engine::edge::router::{PatternError, Router};
-use crate::engine::edge::{Edge, Plain};
+use crate::engine::edge::{Common, Edge, Plain};
 use crate::engine::handle::Handle;
 use crate::engine::listener::{Bound, Inherited, Listeners};
 use crate::engine::refusal::{Refusal, Refused};
@@ -38,7 +39,7 @@ use crate::limits::{
 use crate::wire::frame::SERVER_HEADER_BYTES_MAX;
 use crate::wire::http::Response;
 
-/// Puts an engine together.
+/// Configures an engine.
 #[derive(Default)]
 pub struct Builder {
     pub(super) settings: Settings,
@@ -47,6 +48,7 @@ pub struct Builder {
     pub(super) plain: Vec<Plain>,
     router: Router,
     admin_router: Router,
+    common: Common,
     inherited: Vec<(Inherited, bool)>,
     pub(super) tls: Option<Arc<Tls>>,
     ports: Vec<Sleeper>,
@@ -60,25 +62,25 @@ impl Builder {
         self
     }
 
-    /// What the listeners with [`Listen::tls`] make TLS connections with.
+    /// Sets certificate and key for the listeners with [`Listen::tls`].
     pub fn tls(&mut self, tls: Tls) {
         self.tls = Some(Arc::new(tls));
     }
 
-    /// Adds a listener of the relaying shards that is open already, beside those of the settings.
-    /// Its clients speak TLS where `tls` is true.
+    /// Adds a listener of the relaying shards that is open already, in addition to those of the
+    /// settings. Its clients speak TLS if `tls` is true.
     pub fn inherit(&mut self, listener: Inherited, tls: bool) {
         self.inherited.push((listener, tls));
     }
 
-    /// Adds an endpoint: WebSockets alone. It serves nothing until [`Builder::route`] gives it a
+    /// Adds an endpoint, for WebSockets only. It serves nothing until [`Builder::route`] gives it a
     /// path.
     pub fn endpoint(&mut self, settings: EndpointSettings, endpoint: impl Endpoint) -> EndpointId {
         let service = Arc::new(Typed(UpgradeRequired));
         self.add(settings, Arc::new(Typed(endpoint)), service)
     }
 
-    /// Adds a service: plain requests alone. Its number is one of the endpoints'.
+    /// Adds a service, for plain requests only. Its id is one of the endpoints' ids.
     pub fn service(&mut self, service: impl Service) -> EndpointId {
         let endpoint = Arc::new(Typed(NoWebSocket));
         self.add(
@@ -88,7 +90,7 @@ impl Builder {
         )
     }
 
-    /// Adds what is both: its paths take WebSockets and plain requests.
+    /// Adds an endpoint that is also a service: its paths take WebSockets and plain requests.
     pub fn endpoint_and_service(
         &mut self,
         settings: EndpointSettings,
@@ -114,9 +116,10 @@ impl Builder {
         id
     }
 
-    /// Gives what is refused for the endpoint's paths another form than a line of text: what the
-    /// engine refuses by itself as well as what endpoints, services and hooks refuse. The status
-    /// should stay. If `render` panics, it is a line of text. [`Engine::reload`] keeps the first.
+    /// Renders the refusals on the endpoint's paths in another form than a line of text: those of
+    /// the engine itself as well as those of endpoints, services and hooks. `render` should keep
+    /// the status. If it panics, the refusal is a line of text. [`Engine::reload`] keeps the first
+    /// `render`.
     pub fn render_refusals(
         &mut self,
         endpoint: EndpointId,
@@ -127,8 +130,29 @@ impl Builder {
         }
     }
 
-    /// Gives the endpoint a path of the relaying shards: `/ws` is that path alone, `/ws/{name}` one
-    /// more segment, `/room/**` all that lies below. The more specific pattern wins.
+    /// The same for refusals of paths that no endpoint has, and of endpoints without a form.
+    pub fn render_other_refusals(
+        &mut self,
+        render: impl Fn(&Refused) -> Response + Send + Sync + 'static,
+    ) {
+        self.common.renderer = Some(Arc::new(render));
+    }
+
+    /// Has plain requests to the relaying shards answered by `answer`, for whatever path, also one
+    /// that no endpoint has; `None` leaves a request to the service of its path. It is asked when
+    /// the head is there, before any service or guard, and not about upgrades or clients that are
+    /// turned away. It must not wait; if it panics, that one request is answered with 500.
+    /// [`Engine::reload`] keeps the first.
+    pub fn intercept(
+        &mut self,
+        answer: impl Fn(&Request<'_>) -> Option<Answer> + Send + Sync + 'static,
+    ) {
+        self.common.interceptor = Some(Arc::new(answer));
+    }
+
+    /// Gives the endpoint a path of the relaying shards. `/ws` is that path alone, `/ws/{name}`
+    /// takes one more segment, and `/room/**` takes everything below `/room`. The most specific
+    /// pattern wins.
     pub fn route(&mut self, path: &str, endpoint: EndpointId) -> Result<(), PatternError> {
         self.router.add(path, endpoint)
     }
@@ -138,17 +162,17 @@ impl Builder {
         self.admin_router.add(path, endpoint)
     }
 
-    /// Adds a port: a member of rooms that is no connection, driven by a thread of the embedder's,
-    /// which `waker` wakes. The seat goes to that thread, which opens it when the engine has
-    /// started. There can be [`SHARDS_MAX`] shards and ports together. [`Engine::reload`] adds
-    /// none: what this returns for it stays closed.
+    /// Adds a port: a member of rooms that is not a connection, driven by a thread of the embedder,
+    /// which `waker` wakes. Send the seat to that thread, which opens it when the engine has
+    /// started. Shards and ports together may be at most [`SHARDS_MAX`]. [`Engine::reload`] adds no
+    /// ports: a seat of its builder never opens.
     pub fn port(&mut self, waker: impl Wake + 'static) -> Seat {
         let seat = self.link.seat(self.ports.len() as u16);
         self.ports.push(Sleeper::new(waker));
         seat
     }
 
-    /// The reasons to refuse that endpoints and services have of their own, each once.
+    /// The refusal reasons that endpoints and services define, each once.
     fn reasons(&self) -> Arc<[&'static str]> {
         let endpoints = self.endpoints.iter().map(|each| each.reasons());
         let services = self.plain.iter().map(|each| each.service.reasons());
@@ -161,7 +185,7 @@ impl Builder {
         reasons.into()
     }
 
-    /// Whether the settings can work.
+    /// Checks whether the settings can work.
     pub(super) fn check(&self) -> Result<(), StartError> {
         let shards = self.settings.shards;
         if shards == 0 || shards >= SHARDS_MAX {
@@ -203,8 +227,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Settings that cannot work, an address that cannot be bound, no threads: nothing is left
-    /// running then.
+    /// The settings cannot work, an address cannot be bound, or a thread cannot be started. Nothing
+    /// is left running then.
     pub fn start(self) -> Result<Engine, StartError> {
         self.check()?;
         let reasons = self.reasons();
@@ -220,29 +244,28 @@ impl Builder {
             endpoints: self.endpoints.len(),
             reasons,
         };
-        let (doors, parts) = make_doors(listeners.len(), &counted, self.ports, relaying, names)?;
-        let doors = Arc::new(doors);
-        tell_started(
-            &self.endpoints,
-            &self.plain,
-            &Handle::new(Arc::clone(&doors)),
-        )?;
+        let (shared, parts) =
+            share_handles(listeners.len(), &counted, self.ports, relaying, names)?;
+        let shared = Arc::new(shared);
+        let handle = Handle::new(Arc::clone(&shared));
+        tell_started(&self.endpoints, &self.plain, &handle)?;
         let live = Live {
             settings,
             endpoint_settings: self.endpoint_settings.into(),
             tls: self.tls,
         };
-        doors.reloads.note(live.tls.as_deref());
-        let shared = Shared {
+        shared.reloads.note(live.tls.as_deref());
+        let setup = Setup {
             endpoints: self.endpoints.into(),
             plain: self.plain.into(),
-            doors: Arc::clone(&doors),
+            common: self.common,
+            shared: Arc::clone(&shared),
             live: live.clone(),
         };
-        let (endpoints, plain) = (Arc::clone(&shared.endpoints), Arc::clone(&shared.plain));
+        let (endpoints, plain) = (Arc::clone(&setup.endpoints), Arc::clone(&setup.plain));
         let routers = [Arc::new(self.router), Arc::new(self.admin_router)];
         let mut engine = Engine {
-            doors,
+            shared,
             live,
             endpoints,
             plain,
@@ -260,7 +283,7 @@ impl Builder {
                     inbox,
                     listeners,
                     router,
-                    shared: shared.clone(),
+                    setup: setup.clone(),
                 })
             });
             match spawned {
@@ -271,8 +294,8 @@ impl Builder {
                 }
             }
         }
-        engine.doors.admit_ports(&self.link);
-        engine.doors.is_ready.store(true, Ordering::Release);
+        engine.shared.admit_ports(&self.link);
+        engine.shared.is_ready.store(true, Ordering::Release);
         Ok(engine)
     }
 }
@@ -326,27 +349,26 @@ fn listen(
     Ok((relays, admins))
 }
 
-/// The doors of so many shards for so many endpoints, beside these ports, and what each shard has
-/// for its door.
-fn make_doors(
+/// A handle for each shard, beside these ports, and the parts from which each shard is made.
+fn share_handles(
     shards: usize,
     counted: &Counted,
     ports: Vec<Sleeper>,
     relaying: u16,
     tls_listeners: Vec<String>,
-) -> io::Result<(Doors, Vec<(Poll, Inbox)>)> {
-    let (mut doors, mut sleepers, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+) -> io::Result<(Shared, Vec<(Poll, Inbox)>)> {
+    let (mut handles, mut sleepers, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..shards {
         let poll = Poll::new()?;
         sleepers.push(Sleeper::new(Waker::new(poll.registry(), WAKER)?));
-        let (door, inbox) = Door::new(counted);
-        doors.push(door);
+        let (handle, inbox) = ShardHandle::new(counted);
+        handles.push(handle);
         parts.push((poll, inbox));
     }
     sleepers.extend(ports);
     let interconnect = Interconnect::new(sleepers);
-    let doors = Doors::new(doors, interconnect, relaying, tls_listeners)?;
-    Ok((doors, parts))
+    let shared = Shared::new(handles, interconnect, relaying, tls_listeners)?;
+    Ok((shared, parts))
 }
 
 fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
@@ -365,39 +387,44 @@ fn register(poll: &Poll, listeners: Vec<Bound>) -> io::Result<Vec<Listening>> {
     Ok(listening)
 }
 
-/// What all shards are made from.
+/// The data that all shards are made from.
 #[derive(Clone)]
-struct Shared {
+struct Setup {
     endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     plain: Arc<[Plain]>,
-    doors: Arc<Doors>,
+    common: Common,
+    shared: Arc<Shared>,
     live: Live,
 }
 
-/// What one shard is made from. A shard itself never leaves its thread, since its handles are not
-/// atomic: it is put together there.
+/// The data that one shard is made from. The shard is built on its own thread and never leaves it,
+/// since its reference counts are not atomic.
 struct Parts {
     id: u16,
     poll: Poll,
     inbox: Inbox,
     listeners: Vec<Listening>,
     router: Arc<Router>,
-    shared: Shared,
+    setup: Setup,
 }
 
 impl Parts {
     fn assemble(self) -> Shard {
-        let Shared {
+        let Setup {
             endpoints,
             plain,
-            doors,
+            mut common,
+            shared,
             live,
-        } = self.shared;
+        } = self.setup;
+        if usize::from(self.id) >= live.settings.shards {
+            common.interceptor = None;
+        }
         let kept_bytes = live.tls.as_ref().map_or(0, |_| TLS_KEPT_BYTES_MAX);
-        let clock = Clock::new(doors.origin);
+        let clock = Clock::new(shared.origin);
         let locals = endpoints.iter().map(|each| each.new_local()).collect();
         let receive_buffer = vec![0; live.settings.read_buffer_bytes + kept_bytes];
-        let core = Core::new(self.id, doors, live, locals, clock);
+        let core = Core::new(self.id, shared, live, locals, clock);
         Shard {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -407,6 +434,7 @@ impl Parts {
             edge: Edge {
                 router: self.router,
                 plain,
+                common,
                 stop: Stop::Running,
             },
             clients: Clients::new(core, endpoints),
@@ -420,21 +448,21 @@ impl Parts {
     }
 }
 
-/// Ends the process when it is dropped by a panic: a dead shard would freeze every room.
+/// Ends the process if a panic drops it: the room order would stall at a dead shard.
 struct EndsProcess;
 
 impl Drop for EndsProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("a shard has failed: the process ends");
-            eprintln!("corecast: a shard has failed: the process ends");
+            tracing::error!("a shard has panicked; the process ends");
+            eprintln!("corecast: a shard has panicked; the process ends");
             std::process::abort();
         }
     }
 }
 
 fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
-    let (id, settings) = (parts.id, &parts.shared.live.settings);
+    let (id, settings) = (parts.id, &parts.setup.live.settings);
     let is_relaying = usize::from(id) < settings.shards;
     let core = if settings.pin && is_relaying {
         core_of(id)
@@ -451,13 +479,13 @@ fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
         if let Some(core) = core
             && !core_affinity::set_for_current(core)
         {
-            tracing::warn!(shard = id, "the shard could not be bound to its core");
+            tracing::warn!(shard = id, "cannot bind the shard to its core");
         }
         parts.assemble().run();
     })
 }
 
-/// The core of a shard: the cores that the process may use, in order.
+/// The core for a shard: the cores that the process may use, in order.
 fn core_of(id: u16) -> Option<core_affinity::CoreId> {
     let cores = core_affinity::get_core_ids()?;
     cores.get(usize::from(id) % cores.len().max(1)).copied()
@@ -465,7 +493,7 @@ fn core_of(id: u16) -> Option<core_affinity::CoreId> {
 
 /// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
 pub struct Engine {
-    pub(super) doors: Arc<Doors>,
+    pub(super) shared: Arc<Shared>,
     pub(super) live: Live,
     pub(super) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
     pub(super) plain: Arc<[Plain]>,
@@ -476,92 +504,92 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Begins to put an engine together.
+    /// A builder for an engine.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Where the relaying shards listen by TCP, in the order of the settings, with the ports that
+    /// The TCP addresses of the relaying shards, in the order of the settings, with the ports that
     /// were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Everything that the relaying shards listen on, in that order, what was inherited last.
+    /// All listeners of the relaying shards, in the same order, followed by inherited ones.
     pub fn listening(&self) -> &[Listen] {
         &self.listening
     }
 
-    /// Where the admin shard listens, likewise.
+    /// The TCP addresses of the admin shard.
     pub fn admin_addresses(&self) -> &[SocketAddr] {
         &self.admin_addresses
     }
 
     /// A handle for any thread.
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.doors))
+        Handle::new(Arc::clone(&self.shared))
     }
 
-    /// What the engine counts.
+    /// The engine's counters.
     pub fn view(&self) -> View {
-        View::new(Arc::clone(&self.doors))
+        View::new(Arc::clone(&self.shared))
     }
 
-    /// Ends the shards that run already, without a word to anybody.
+    /// Stops the shards that run already, without telling their clients.
     fn abort(self) {
-        self.doors.is_aborted.store(true, Ordering::Relaxed);
-        for shard in 0..self.doors.shards() {
-            self.doors.wake(shard);
+        self.shared.is_aborted.store(true, Ordering::Relaxed);
+        for shard in 0..self.shared.shards() {
+            self.shared.wake(shard);
         }
         for thread in self.threads {
-            // A shard that panics ends the process, so there is no error to be told.
+            // A shard that panics ends the process, so there is no error to report.
             let _ = thread.join();
         }
     }
 
-    /// Stops it gracefully: it is no longer ready; after `shutdown_delay` it stops accepting,
-    /// delivers what it has accepted, and closes everybody with 1001. Returns as soon as the last
-    /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
+    /// Stops the engine gracefully. It is no longer ready; after `shutdown_delay` it stops
+    /// accepting, delivers what it has accepted, and closes all connections with 1001. Returns
+    /// `true` as soon as the last connection has ended, or `false` when `shutdown_timeout` is over.
     pub fn stop(self) -> bool {
-        self.doors.is_ready.store(false, Ordering::Release);
+        self.shared.is_ready.store(false, Ordering::Release);
         std::thread::sleep(self.live.settings.shutdown_delay);
         let (now, timeout) = (Instant::now(), self.live.settings.shutdown_timeout);
         let stopping = Stopping {
-            doors: &self.doors,
+            shared: &self.shared,
             ports_until: now + STOP_PORT_WAIT.min(timeout / 2),
             deadline: now + timeout,
         };
-        let relaying = self.doors.relaying;
+        let relaying = self.shared.relaying;
         (0..relaying).for_each(|shard| stopping.tell(shard));
         let mut threads = self.threads.into_iter();
         let relays: Vec<_> = threads.by_ref().take(usize::from(relaying)).collect();
         let mut is_graceful = stopping.join(relays);
-        // The admin shard goes last, so that it can be asked how far the others are.
-        (relaying..self.doors.shards()).for_each(|shard| stopping.tell(shard));
+        // The admin shard stops last, so that it can report on the others meanwhile.
+        (relaying..self.shared.shards()).for_each(|shard| stopping.tell(shard));
         is_graceful &= stopping.join(threads.collect());
-        self.doors.is_aborted.store(true, Ordering::Relaxed);
-        self.doors.interconnect.end(self.doors.shards());
+        self.shared.is_aborted.store(true, Ordering::Relaxed);
+        self.shared.interconnect.end(self.shared.shards());
         is_graceful
     }
 }
 
 /// A graceful stop under way.
 struct Stopping<'d> {
-    doors: &'d Doors,
+    shared: &'d Shared,
     /// Until then shards may wait for ports.
     ports_until: Instant,
     deadline: Instant,
 }
 
 impl Stopping<'_> {
-    /// How long to wait between two looks.
+    /// The pause between two checks.
     const LOOK: Duration = Duration::from_millis(5);
 
-    /// Tells a shard to stop. One that takes no message until the deadline is given up.
+    /// Tells a shard to stop, unless it accepts no message before the deadline.
     fn tell(&self, shard: u16) {
         loop {
             let next_look = self.deadline.min(Instant::now() + Stopping::LOOK);
-            let is_told = self.doors.stop_until(shard, next_look);
+            let is_told = self.shared.stop_until(shard, next_look);
             if is_told || Instant::now() >= self.deadline {
                 return;
             }
@@ -582,10 +610,11 @@ impl Stopping<'_> {
         true
     }
 
-    /// A shard that waits for a port does not even hear that it is to stop.
+    /// Closes ports that shards wait for, once their time is over. A shard that is blocked by a
+    /// port does not take control messages, so it would never learn that it is to stop.
     fn look_at_ports(&self) {
         if Instant::now() >= self.ports_until {
-            self.doors.close_blocking_ports();
+            self.shared.close_blocking_ports();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why an engine does not start.
+//! The reasons why an engine does not start.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::engine::edge::router::PatternError;
 use crate::engine::settings::ListenAddress;
 use crate::limits::{READ_BUFFER_BYTES_MIN, SHARDS_MAX};
 
-/// Why an engine does not start.
+/// The reason why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -15,20 +15,20 @@ pub enum StartError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// The number of shards is out of bounds.
-    #[error("{0} shards: there must be 1 to {max}", max = SHARDS_MAX - 1)]
+    #[error("{0} shards: must be 1 to {max}", max = SHARDS_MAX - 1)]
     Shards(usize),
-    /// There are more shards and ports than a room can tell apart.
-    #[error("{shards} shards and {ports} ports: there must be at most {SHARDS_MAX} together")]
+    /// There are more shards and ports than the bitmap of a room has bits.
+    #[error("{shards} shards and {ports} ports: at most {SHARDS_MAX} together")]
     Ports {
         /// The shards, with the admin shard if there is one.
         shards: usize,
         /// The ports.
         ports: usize,
     },
-    /// The receive buffer is too small to be of use.
-    #[error("a receive buffer of {0} bytes: it must have at least {READ_BUFFER_BYTES_MIN}")]
+    /// The receive buffer is too small to be useful.
+    #[error("a receive buffer of {0} bytes: must be at least {READ_BUFFER_BYTES_MIN}")]
     ReadBuffer(usize),
-    /// An outbox does not hold a frame of the largest size.
+    /// An outbox cannot hold a frame of the largest size.
     #[error("an outbox of {outbox_bytes} bytes does not hold a message of {message_bytes} bytes")]
     Outbox {
         /// The outbox.
@@ -36,8 +36,8 @@ pub enum StartError {
         /// The message.
         message_bytes: usize,
     },
-    /// A message could be larger than an index of 32 bits reaches.
-    #[error("messages of {0} bytes are too large: at most 1 GiB")]
+    /// A message could exceed the range of a 32-bit index.
+    #[error("messages of {0} bytes: must be at most 1 GiB")]
     Message(usize),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
@@ -47,16 +47,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// A listener speaks TLS, and there is no certificate.
-    #[error("{0} speaks TLS, and there is no certificate for it")]
+    /// A listener speaks TLS, and no certificate is configured.
+    #[error("{0} speaks TLS, but no certificate is configured")]
     NoCertificate(ListenAddress),
     /// A listener that was inherited cannot be used.
     #[error("cannot use an inherited listener")]
     Inherited(#[source] io::Error),
-    /// An endpoint lacks what it cannot work without.
+    /// An endpoint lacks something that it needs.
     #[error("an endpoint cannot start: {0}")]
     Endpoint(EndpointError),
-    /// The operating system has no thread or poll for a shard.
+    /// The operating system refused a thread or a poll for a shard.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] io::Error),
 }

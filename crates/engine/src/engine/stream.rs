@@ -17,7 +17,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Registers for both readiness edges: once, and never again.
+    /// Registers for both readiness edges, once for the life of the connection.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         match self {
@@ -34,15 +34,15 @@ impl Stream {
         }
     }
 
-    /// One `send`. It goes past the C library, whose own is a cancellation point of POSIX threads:
-    /// that costs a process with several of them more than all else that a send does outside the
-    /// kernel.
+    /// One `send`. It bypasses the C library, whose `send` is a cancellation point of POSIX
+    /// threads: in a process with several threads that costs more than everything else that a send
+    /// does outside the kernel.
     ///
-    /// It is inlined, and so is what calls it, up to the loop over connections. A return from a
+    /// It is inlined, and so are its callers, up to the loop over connections. A return from a
     /// function that has made a system call is mispredicted, because the kernel's calls have
-    /// replaced ours in the processor's stack of return addresses; and where the kernel guards its
-    /// own returns (safe RET, on AMD's Zen), each system call after that takes a fifth longer from
-    /// end to end. No count of instructions shows it: `scripts/bench --against` does.
+    /// replaced ours in the processor's stack of return addresses. If the kernel guards its own
+    /// returns as well (safe RET, on AMD's Zen), each later system call takes a fifth longer from
+    /// end to end. Instruction counts do not show this: `scripts/bench --against` does.
     #[inline(always)]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let socket = match self {
@@ -52,7 +52,7 @@ impl Stream {
         Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)
     }
 
-    /// One `writev`, likewise.
+    /// One `writev`, inlined for the same reasons.
     #[inline(always)]
     pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let socket = match self {
@@ -62,19 +62,19 @@ impl Stream {
         Ok(writev(socket, slices)?)
     }
 
-    /// Has what came acknowledged now (`TCP_QUICKACK`), where that is put off: the kernel waits up
-    /// to 40 ms for data to send it with, and a client with Nagle's algorithm sends nothing more
-    /// before (RFC 1122 §4.2.3.4). It holds for what has come alone. Elsewhere than on Linux
-    /// nothing happens.
+    /// Acknowledges received data now (`TCP_QUICKACK`) if the kernel delays that: it waits up to 40
+    /// ms for data to send with the acknowledgement, and a client with Nagle's algorithm sends
+    /// nothing more before it arrives (RFC 1122 §4.2.3.4). It applies only to data that has arrived
+    /// already. Does nothing on systems other than Linux.
     pub(crate) fn acknowledge(&self) {
         #[cfg(target_os = "linux")]
         if let Stream::Tcp(stream) = self {
-            // Without it the acknowledgement comes later, as it would have.
+            // If this fails, the acknowledgement comes later, as it would have anyway.
             let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
         }
     }
 
-    /// Says to the client that nothing follows. What it still sends can be read.
+    /// Tells the client that nothing follows. Data that it still sends can be read.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),

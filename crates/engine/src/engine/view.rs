@@ -1,35 +1,34 @@
-//! What the engine counts, for health, metrics and whoever embeds it.
+//! The engine's counters, for health, metrics and embedders.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crate::engine::control::Doors;
+use crate::engine::control::Shared;
 use crate::engine::lagging::LaggingClient;
 use crate::engine::stats::ShardStats;
 use crate::limits::LAGGING_SHOWN_MAX;
 
-/// A view of the engine's numbers. Reading it costs the shards nothing.
+/// A view of the engine's counters. Reading it costs the shards nothing.
 #[derive(Clone)]
 pub struct View {
-    doors: Arc<Doors>,
+    shared: Arc<Shared>,
 }
 
 impl View {
-    pub(super) fn new(doors: Arc<Doors>) -> View {
-        View { doors }
+    pub(super) fn new(shared: Arc<Shared>) -> View {
+        View { shared }
     }
 
-    /// What each relaying shard counts, in their order.
+    /// The counters of each relaying shard, in order.
     pub fn shards(&self) -> impl Iterator<Item = &ShardStats> {
-        self.doors.doors[..usize::from(self.doors.relaying)]
+        self.shared.handles[..usize::from(self.shared.relaying)]
             .iter()
-            .map(|door| &door.stats)
+            .map(|handle| &handle.stats)
     }
 
-    /// Why connections were refused on the relaying shards: each reason's label, and how many there
-    /// were.
+    /// The number of connections that the relaying shards refused, with the label of each reason.
     pub fn refusals(&self) -> Vec<(&'static str, u64)> {
         let mut sums: Vec<(&'static str, u64)> = Vec::new();
         for stats in self.shards() {
@@ -44,69 +43,72 @@ impl View {
         sums
     }
 
-    /// Mails that wait for a shard in all its mailboxes together.
+    /// The number of mails that wait for a shard, in all its mailboxes together.
     pub fn mailbox_depth(&self, shard: usize) -> usize {
-        self.doors.interconnect.mailbox_depth(shard as u16)
+        self.shared.interconnect.mailbox_depth(shard as u16)
     }
 
-    /// Connections of the relaying shards, of all kinds, those aside that are only refused.
+    /// Connections of the relaying shards, of all kinds, without those that are only refused.
     pub fn connections(&self) -> u64 {
-        self.doors.connections()
+        self.shared.connections()
     }
 
-    /// Connections of one shard, those included that are on their way to it.
+    /// Connections of one shard, including those that are on their way to it.
     pub fn shard_connections(&self, shard: usize) -> u32 {
-        self.doors.doors[shard].load.load(Ordering::Relaxed)
+        self.shared.handles[shard].load.load(Ordering::Relaxed)
     }
 
-    /// Connections to the admin listener that had to make room for another one.
+    /// Connections of the admin listener that were closed to make room for others.
     pub fn evicted(&self) -> u64 {
-        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
-        admins.iter().map(|door| door.stats.evicted.get()).sum()
+        let admins = &self.shared.handles[usize::from(self.shared.relaying)..];
+        admins.iter().map(|handle| handle.stats.evicted.get()).sum()
     }
 
-    /// Of [`View::process_bytes`], those of live buffers and batches.
+    /// The part of [`View::process_bytes`] that live buffers and batches take.
     pub fn live_bytes(&self) -> usize {
-        self.doors.interconnect.live.now()
+        self.shared.interconnect.live.now()
     }
 
-    /// Bytes of all that waits to be sent, and of what it takes to send it: buffers, queues, TLS,
-    /// compression. It is what [`super::Settings::process_bytes_max`] bounds.
+    /// The bytes that wait to be sent, and the memory needed to send them: buffers, queues, TLS,
+    /// compression. [`super::Settings::process_bytes_max`] bounds it.
     pub fn process_bytes(&self) -> usize {
-        self.doors.process_bytes()
+        self.shared.process_bytes()
     }
 
     /// Bytes of partial messages.
     pub fn inbound_bytes(&self) -> usize {
-        self.doors.inbound.load(Ordering::Relaxed)
+        self.shared.inbound.load(Ordering::Relaxed)
     }
 
-    /// Addresses whose connects are counted at the moment.
+    /// Addresses whose connects are being counted.
     pub fn rated_addresses(&self) -> usize {
-        self.doors.connects.len()
+        self.shared.connects.len()
     }
 
-    /// Rooms that have members or ports, those of the admin shard's own endpoints aside.
+    /// Rooms that have members or ports, without those of the admin shard's own endpoints.
     pub fn rooms(&self) -> usize {
-        let admins = &self.doors.doors[usize::from(self.doors.relaying)..];
+        let admins = &self.shared.handles[usize::from(self.shared.relaying)..];
         let own: u64 = admins
             .iter()
-            .map(|door| door.stats.exchange.rooms.get())
+            .map(|handle| handle.stats.exchange.rooms.get())
             .sum();
-        self.doors
+        self.shared
             .interconnect
             .directory
             .rooms()
             .saturating_sub(own as usize)
     }
 
-    /// Clients of the relaying shards whose last send would have blocked, and those of them that
-    /// have waited longest, the first of all first, at most [`LAGGING_SHOWN_MAX`]. It is as of each
+    /// The number of clients of the relaying shards whose last send would have blocked, and those
+    /// of them that have waited longest, in order, at most [`LAGGING_SHOWN_MAX`]. As of each
     /// shard's last sweep, so up to a second old.
     pub fn lagging(&self) -> (usize, Vec<LaggingClient>) {
         let (mut count, mut oldest) = (0, Vec::new());
-        for door in &self.doors.doors[..usize::from(self.doors.relaying)] {
-            let lagging = door.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+        for handle in &self.shared.handles[..usize::from(self.shared.relaying)] {
+            let lagging = handle
+                .lagging
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             count += lagging.count;
             oldest.extend_from_slice(&lagging.oldest);
         }
@@ -115,50 +117,50 @@ impl View {
         (count, oldest)
     }
 
-    /// Whether the relay wants new connections: `false` once a shutdown has begun.
+    /// Whether the relay wants new connections; `false` once a shutdown has begun.
     pub fn is_ready(&self) -> bool {
-        self.doors.is_ready.load(Ordering::Acquire)
+        self.shared.is_ready.load(Ordering::Acquire)
     }
 
-    /// How long ago each relaying shard's loop last began a turn, in nanoseconds. A healthy one is
-    /// below a second even where nothing happens.
+    /// How long ago each relaying shard last began a turn, in nanoseconds. A healthy shard stays
+    /// below a second even if nothing happens.
     pub fn turn_ages_ns(&self) -> impl Iterator<Item = u64> {
-        let now = self.doors.origin.elapsed().as_nanos() as u64;
+        let now = self.shared.origin.elapsed().as_nanos() as u64;
         self.shards()
             .map(move |stats| now.saturating_sub(stats.last_turn_ns.get()))
     }
 
-    /// Reloads that were applied, and those that failed.
+    /// The number of reloads that were applied, and of those that failed.
     pub fn reloads(&self) -> (u64, u64) {
-        let reloads = &self.doors.reloads;
+        let reloads = &self.shared.reloads;
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         (count(&reloads.applied), count(&reloads.failed))
     }
 
-    /// How often a file with keys that had changed was found which cannot be used. One that stays
-    /// so is found once a minute.
+    /// How often a changed file of keys was found that cannot be used. A file that stays so is
+    /// found once a minute.
     pub fn unusable_key_files(&self) -> u64 {
-        let count = &self.doors.reloads.unusable_key_files;
+        let count = &self.shared.reloads.unusable_key_files;
         count.load(Ordering::Relaxed)
     }
 
-    /// When the settings that hold were taken, in seconds since 1970 (UTC).
+    /// When the current settings were applied, in seconds since 1970 (UTC).
     pub fn last_reload_unix_s(&self) -> u64 {
-        self.doors.reloads.last_unix_s.load(Ordering::Relaxed)
+        self.shared.reloads.last_unix_s.load(Ordering::Relaxed)
     }
 
-    /// The listeners that speak TLS, each with when its certificate expires, in seconds since 1970
-    /// (UTC); none without the feature `certificate-dates`.
+    /// The listeners that speak TLS, each with the expiry of its certificate in seconds since 1970
+    /// (UTC); empty without the feature `certificate-dates`.
     pub fn certificate_expiries(&self) -> impl Iterator<Item = (&str, i64)> {
-        let not_after = &self.doors.reloads.certificate_not_after_unix_s;
+        let not_after = &self.shared.reloads.certificate_not_after_unix_s;
         let not_after_unix_s = not_after.load(Ordering::Relaxed);
-        let listeners = self.doors.tls_listeners.iter();
+        let listeners = self.shared.tls_listeners.iter();
         let listeners = listeners.filter(move |_| cfg!(feature = "certificate-dates"));
         listeners.map(move |listener| (listener.as_str(), not_after_unix_s))
     }
 
     /// When the engine was started.
     pub fn started(&self) -> Instant {
-        self.doors.origin
+        self.shared.origin
     }
 }

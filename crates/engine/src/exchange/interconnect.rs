@@ -9,21 +9,21 @@ use crate::fanout::directory::Directory;
 use crate::fanout::segment::LiveBytes;
 use crate::sync::fence;
 
-/// The directory, and a mailbox from each participant to each. The participants are the shards, and
-/// behind them the ports.
+/// The directory, and a mailbox for each pair of participants. The participants are the shards,
+/// followed by the ports.
 pub(crate) struct Interconnect {
     pub(crate) directory: Directory,
-    /// Bytes of buffers and batches.
+    /// The bytes of buffers and batches.
     pub(crate) live: Arc<LiveBytes>,
     sleepers: Box<[Sleeper]>,
-    /// From participant `from` to participant `to` at `from * participants + to`.
+    /// The mailbox from participant `from` to participant `to` is at `from * participants + to`.
     mailboxes: Box<[Arc<Mailbox>]>,
-    /// The shards are gone: no more mail comes.
+    /// The shards have ended, so no more mail will come.
     has_ended: AtomicBool,
 }
 
 impl Interconnect {
-    /// For a participant each.
+    /// Builds it for one participant per sleeper.
     pub(crate) fn new(sleepers: Vec<Sleeper>) -> Interconnect {
         Interconnect::with_mailboxes(sleepers, Mailbox::new)
     }
@@ -55,7 +55,7 @@ impl Interconnect {
         (0..self.participants()).map(move |from| (from, self.mailbox(from, to)))
     }
 
-    /// Mails that wait for a participant in all its mailboxes together.
+    /// The number of mails that wait for a participant, in all its mailboxes together.
     pub(crate) fn mailbox_depth(&self, to: u16) -> usize {
         let mailboxes = self.mailboxes_to(to);
         mailboxes.map(|(_, mailbox)| mailbox.depth()).sum()
@@ -65,13 +65,14 @@ impl Interconnect {
         &self.sleepers[usize::from(participant)]
     }
 
-    /// Wakes a participant if it sleeps. Called after there is something for it. Returns whether it
+    /// Wakes a participant if it sleeps. Called after something was left for it. Returns whether it
     /// had to be woken.
     pub(crate) fn wake(&self, participant: u16) -> bool {
         let sleeper = self.sleeper(participant);
         let asleep = sleeper.sleeping.must_wake();
         if asleep {
-            // Whoever was closed says that it sleeps, after it has said that it is closed.
+            // A closed participant is announced as asleep after it was marked as closed, so a
+            // thread that finds it asleep must see the mark.
             fence(Ordering::Acquire);
             match self.is_closed(participant) {
                 true => self.discard_mail(participant),
@@ -82,15 +83,15 @@ impl Interconnect {
     }
 }
 
-/// Participants that are gone while the others go on.
+/// Participants that leave while the others go on.
 impl Interconnect {
     /// Whether [`Interconnect::close`] was called for it.
     pub(super) fn is_closed(&self, participant: u16) -> bool {
         self.mailbox(participant, participant).is_closed()
     }
 
-    /// Discards what waits for a participant and whatever comes for it from now on: it holds up
-    /// nobody any more. It is woken, and finds that it is closed.
+    /// Closes a participant: mail that waits for it or is pushed from now on is discarded, so it no
+    /// longer holds up the others. It is woken, and finds that it is closed.
     pub(crate) fn close(&self, participant: u16) {
         for (_, mailbox) in self.mailboxes_to(participant) {
             mailbox.close();
@@ -104,9 +105,10 @@ impl Interconnect {
         }
     }
 
-    /// A participant that is closed counts as one that sleeps: whoever has pushed mail to it is
-    /// told to wake it, and discards the mail instead. So pushing costs the same whether anybody
-    /// is closed or not, and no mail stays that was pushed while the mailbox was closed.
+    /// Discards the mail of a closed participant, and announces it as asleep. A sender that pushes
+    /// mail to it is then told to wake it, and discards the mail instead. So pushing costs the same
+    /// whether or not a participant is closed, and no mail stays that was pushed while the mailbox
+    /// was being closed.
     fn discard_mail(&self, participant: u16) {
         self.sleeper(participant).sleeping.announce();
         for (from, mailbox) in self.mailboxes_to(participant) {
@@ -119,13 +121,13 @@ impl Interconnect {
         }
     }
 
-    /// Whether some other participant waits until this one takes mail.
+    /// Whether another participant waits for this one to take mail.
     pub(crate) fn blocks_others(&self, participant: u16) -> bool {
         let mut mailboxes = self.mailboxes_to(participant);
         mailboxes.any(|(_, mailbox)| mailbox.blocked.is_announced())
     }
 
-    /// Says that the shards, of which there are so many, are gone, and wakes the ports.
+    /// Records that the `shards` shards have ended, and wakes the ports.
     pub(crate) fn end(&self, shards: u16) {
         self.has_ended.store(true, Ordering::Release);
         for port in shards..self.participants() {
@@ -133,7 +135,7 @@ impl Interconnect {
         }
     }
 
-    /// Whether the shards are gone.
+    /// Whether the shards have ended.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Acquire)
     }

@@ -1,15 +1,15 @@
-//! What holds of an exchange whenever none of its methods runs.
+//! The invariants of an exchange, which hold whenever none of its methods runs.
 
 use std::rc::Rc;
 
 use super::Exchange;
 use super::mailbox::Credit;
 
-/// With more rooms than this a look at all of them would take longer than what is tested.
+/// With more rooms than this, checking all of them would take longer than the tests themselves.
 const ROOMS_LOOKED_AT_MAX: usize = 32;
 
 impl Exchange {
-    /// Panics if something does not hold. It does nothing in a release build.
+    /// Panics if an invariant does not hold. Does nothing in a release build.
     #[inline(always)]
     pub(super) fn check_invariants(&self) {
         if cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX {
@@ -17,7 +17,7 @@ impl Exchange {
         }
     }
 
-    /// The same of what holds but for a pass over the rooms.
+    /// The same for the invariants that a pass over the rooms suspends.
     #[inline(always)]
     pub(super) fn check_pending(&self) {
         if cfg!(debug_assertions) && self.rooms.len() <= ROOMS_LOOKED_AT_MAX {
@@ -73,7 +73,7 @@ impl Exchange {
         }
     }
 
-    /// The credits of runs that wait for a ticket, and of mail that was not handled, each once.
+    /// The credits of runs that wait for a ticket and of mail that was not handled, each once.
     pub(super) fn held_credits(&self) -> Vec<Rc<Credit>> {
         let of_runs = self.rooms.iter().flat_map(|(_, local)| local.holds());
         let of_mail = self.arrived.iter().map(|(_, credit)| credit);

@@ -14,11 +14,11 @@ use crate::fanout::room::RoomKey;
 use crate::slots::Slots;
 use crate::sparse::Sparse as _;
 
-/// Tables that share the entries of an index between them. Of a million rooms each has 16,000: so
-/// many are moved at once where it grows, in a tenth of a millisecond.
+/// The number of tables that share the entries of an index. With a million rooms each has 16,000
+/// entries, so growing one moves that many at once, which takes a tenth of a millisecond.
 const PARTS: usize = 64;
 
-/// An odd number whose bits look random: the golden ratio.
+/// The golden ratio as an odd number, whose bits look random.
 const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ struct Entry {
     place: u32,
 }
 
-/// Places by hash. Whether an entry is the one that was meant, the thing at its place says.
+/// Places by hash. The caller compares the room at the place, since hashes may be equal.
 struct Places {
     parts: Box<[HashTable<Entry>; PARTS]>,
 }
@@ -81,7 +81,7 @@ fn part_of(hash: u32) -> usize {
     (hash >> 26) as usize
 }
 
-/// What is the same for a whole part decides nothing within it.
+/// The bits that choose the part are equal within it, so they are mixed with the others here.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(MIX).rotate_left(32)
 }
@@ -90,14 +90,14 @@ fn epoch_hash(epoch: u64) -> u32 {
     (epoch.wrapping_mul(MIX) >> 32) as u32
 }
 
-/// The rooms that a shard has members of. The hasher of names is the standard one, since clients
-/// choose them; epochs are counted.
+/// The rooms that a shard has members of. Names are hashed by the standard, seeded hasher, since
+/// clients choose them; epochs are counters and need none.
 pub(crate) struct LocalRooms {
     rooms: Slots<LocalRoom<Rc<Credit>>>,
     by_name: Places,
     by_epoch: Places,
     hasher: RandomState,
-    /// Rooms with runs that wait for an earlier ticket, and some that had them.
+    /// Rooms with runs that wait for an earlier ticket, and some that had such runs before.
     held: FxHashSet<u32>,
 }
 
@@ -125,18 +125,19 @@ impl LocalRooms {
         self.rooms.get_mut(place)
     }
 
-    /// The place of the room of that name.
+    /// The rooms and their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &LocalRoom<Rc<Credit>>)> {
         let rooms = self.rooms.iter();
         rooms.map(|(place, room)| (place as u32, room))
     }
 
+    /// The place of the room of this name.
     pub(crate) fn find(&self, key: &RoomKey) -> Option<u32> {
         let is_meant = |place| self[place as usize].room.key == *key;
         self.by_name.find(self.name_hash(key), is_meant)
     }
 
-    /// The place of the room of that epoch.
+    /// The place of the room of this epoch.
     pub(crate) fn of_epoch(&self, epoch: u64) -> Option<u32> {
         let is_meant = |place| self[place as usize].room.epoch == epoch;
         self.by_epoch.find(epoch_hash(epoch), is_meant)
@@ -151,7 +152,7 @@ impl LocalRooms {
         place
     }
 
-    /// Takes the room at `place` out, which has to be there.
+    /// Removes the room at `place`, which must exist.
     pub(crate) fn remove(&mut self, place: u32) -> LocalRoom<Rc<Credit>> {
         let room = self.rooms.remove(place as usize);
         self.by_name.remove(self.name_hash(&room.room.key), place);
@@ -159,13 +160,13 @@ impl LocalRooms {
         room
     }
 
-    /// Notes that runs of the room at `place` wait for an earlier ticket.
+    /// Records that runs of the room at `place` wait for an earlier ticket.
     pub(crate) fn note_held(&mut self, place: u32) {
         self.held.insert(place);
     }
 
-    /// How many runs wait for an earlier ticket, and since when the oldest one does. It looks at
-    /// the rooms alone that have had such runs since it was last asked.
+    /// The number of runs that wait for an earlier ticket, and since when the oldest does. Visits
+    /// only the rooms that have had such runs since the last call.
     pub(crate) fn held(&mut self) -> (u64, Option<Tick>) {
         let (mut runs, mut oldest) = (0, None);
         let rooms = &self.rooms;

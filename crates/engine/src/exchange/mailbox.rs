@@ -1,9 +1,9 @@
-//! A mailbox: the bounded lock-free queue from one participant to one other.
+//! A mailbox: the bounded lock-free queue from one participant to another.
 //!
-//! What was pushed counts against the bound until the receiver has delivered it, so that frames
-//! which wait for an earlier ticket fill the mailbox that they came from and no other. Nobody waits
-//! here: a sender whose batch does not fit keeps it, says so with [`Mailbox::blocked`], and is
-//! woken when there is room.
+//! Mail counts against the bound until the receiver has delivered it, so that frames that wait for
+//! an earlier ticket fill the mailbox that they came from and no other. Nothing blocks here: a
+//! sender whose batch does not fit keeps it, announces that with [`Mailbox::blocked`], and is woken
+//! when there is room.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,22 +18,22 @@ use crate::fanout::batch::{Batch, Run};
 use crate::fanout::room::EndpointId;
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_BYTES_MAX};
 
-/// What an endpoint has to say to itself on another shard.
+/// A message of an endpoint to itself on another shard.
 #[derive(Clone)]
 pub(crate) struct EndpointMail {
     pub(crate) endpoint: EndpointId,
-    /// Of the type that the endpoint says.
+    /// A value of the endpoint's own type.
     pub(crate) mail: Arc<dyn Any + Send + Sync>,
 }
 
-/// What a shard sends to another.
+/// A message from one shard to another.
 #[derive(Clone)]
 pub(crate) enum Mail {
     /// Frames for the receiver's members.
     Batch(Arc<Batch>),
-    /// Of an endpoint, for itself there.
+    /// A message of an endpoint.
     Endpoint(EndpointMail),
-    /// Nothing follows: the sender has stopped reading.
+    /// The last mail: the sender has stopped reading.
     Stop,
 }
 
@@ -53,18 +53,18 @@ impl Mail {
     }
 }
 
-/// The queue from one shard to one other.
+/// The queue from one shard to another.
 pub(crate) struct Mailbox {
     sender: Sender<Mail>,
     receiver: Receiver<Mail>,
-    /// What was pushed and is not yet released.
+    /// Mail that was pushed and is not yet released.
     mails: CachePadded<AtomicUsize>,
     bytes: AtomicUsize,
     mails_max: usize,
     bytes_max: usize,
-    /// Set by a sender that has a batch which does not fit.
+    /// Set by a sender whose batch does not fit.
     pub(crate) blocked: SleepFlag,
-    /// The receiver is gone for good: what is pushed is discarded.
+    /// The receiver has ended: mail that is pushed is discarded.
     is_closed: AtomicBool,
 }
 
@@ -87,11 +87,11 @@ impl Mailbox {
         }
     }
 
-    /// Pushes `mail`, or gives it back where it does not fit. An empty mailbox takes any one batch.
-    /// Called by the sending shard alone, so what it reads here can only shrink meanwhile.
+    /// Pushes `mail`, or returns it if it does not fit. An empty mailbox takes any single batch.
+    /// Only the sending shard calls this, so the counts that it reads can only shrink meanwhile.
     pub(crate) fn push(&self, mail: Mail) -> Result<(), Mail> {
         if self.lacks_room_for(mail.bytes()) {
-            // Nobody will make room any more where the receiver is gone.
+            // A receiver that has ended will never make room.
             return if self.is_closed() { Ok(()) } else { Err(mail) };
         }
         self.reserve(mail.bytes());
@@ -108,8 +108,8 @@ impl Mailbox {
         mails > 0 && (mails >= self.mails_max || bytes > self.bytes_max)
     }
 
-    /// Whether mail of so many bytes would be taken now. If not, the sender is announced as
-    /// blocked, as by [`Mailbox::push_all`].
+    /// Whether mail of `bytes` bytes would fit now. If not, the sender is announced as blocked, as
+    /// by [`Mailbox::push_all`].
     pub(super) fn takes(&self, bytes: usize) -> bool {
         let takes = |mailbox: &Mailbox| !mailbox.lacks_room_for(bytes) || mailbox.is_closed();
         if !takes(self) {
@@ -124,19 +124,19 @@ impl Mailbox {
         true
     }
 
-    /// Says that the receiver is gone. A fence, and a look at what was pushed and at who is
-    /// blocked, have to follow.
+    /// Marks the receiver as ended. The caller then has to fence, to discard what was pushed, and
+    /// to wake senders that are blocked.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the receiver is gone.
+    /// Whether the receiver has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Pushes what waits in `unsent`, in order, as far as it fits. Where something is left, the
-    /// sender is announced as blocked. Returns whether anything was pushed.
+    /// Pushes the mail in `unsent`, in order, as far as it fits. If some is left, the sender is
+    /// announced as blocked. Returns whether any was pushed.
     pub(crate) fn push_all(&self, unsent: &mut VecDeque<Mail>) -> bool {
         let mut has_pushed = false;
         let mut has_announced = false;
@@ -148,7 +148,8 @@ impl Mailbox {
                     if has_announced {
                         return has_pushed;
                     }
-                    // Look once more after saying so, as before any sleep.
+                    // Try once more after the announcement: the receiver may have made room just
+                    // before it, and would then not wake us.
                     self.blocked.announce();
                     has_announced = true;
                 }
@@ -165,29 +166,29 @@ impl Mailbox {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether it is at its bound.
+    /// Whether it has reached its bound.
     pub(crate) fn is_full(&self) -> bool {
         self.mails.load(Ordering::Relaxed) >= self.mails_max
             || self.bytes.load(Ordering::Relaxed) > self.bytes_max
     }
 
-    /// Takes the next mail. It counts until it is released.
+    /// Removes the next mail, which counts until it is released.
     pub(crate) fn pop(&self) -> Option<Mail> {
         self.receiver.try_recv().ok()
     }
 
-    /// Mails that were not taken.
+    /// Mail that was not taken.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.receiver.len()
     }
 
-    /// Whether there is nothing to take.
+    /// Whether no mail waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }
 
-    /// Mails that were pushed and not yet released, those included that wait for a ticket.
+    /// Mail that was pushed and not yet released, including mail that waits for a ticket.
     pub(crate) fn depth(&self) -> usize {
         self.mails.load(Ordering::Relaxed)
     }
@@ -198,8 +199,8 @@ impl Mailbox {
     }
 }
 
-/// Gives a mail's place in its mailbox back when it is dropped: at once where everything was
-/// delivered, or with the last run that had to wait.
+/// Releases a mail from its mailbox when it is dropped: at once if everything in it was delivered,
+/// or with the last run that had to wait.
 pub(crate) struct Credit {
     mailbox: Arc<Mailbox>,
     bytes: usize,
@@ -222,7 +223,7 @@ impl Credit {
 }
 
 impl Credit {
-    /// Whether it is one of this mailbox.
+    /// Whether it belongs to this mailbox.
     pub(super) fn is_of(&self, mailbox: &Arc<Mailbox>) -> bool {
         Arc::ptr_eq(&self.mailbox, mailbox)
     }

@@ -1,11 +1,11 @@
-//! What shards do with each other: each shard's part of the rooms, what it publishes to them, and
-//! the mail that carries it from shard to shard. A [`Port`] is one more participant, which is no
-//! shard: what is said of shards here holds of it, too.
+//! How shards work together: each shard's part of the rooms, the frames it publishes to them, and
+//! the mail that carries those from shard to shard. A [`Port`] is a participant that is not a
+//! shard; what is said of shards here applies to it too.
 //!
-//! An [`Exchange`] has no thread, no socket, no clock and no connection: members are numbers that
-//! whoever drives it gives to them. It wakes others by [`wake::Wake`], and it never waits. So the
-//! simulation (`simulation.rs`) drives the same code as a shard does, in every order of steps that
-//! threads could bring about.
+//! An [`Exchange`] has no thread, socket, clock or connection: members are numbers that its caller
+//! assigns. It wakes others through [`wake::Wake`] and never waits. So the simulation
+//! (`simulation.rs`) can drive the same code as a shard does, in every order of steps that threads
+//! could produce.
 
 mod interconnect;
 mod invariants;
@@ -51,14 +51,14 @@ pub use self::wake::Wake;
 #[cfg(test)]
 mod simulation;
 
-/// How far a member has to be served.
+/// The point up to which a member has to be served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
-    /// All that was published, which is not sealed.
+    /// Everything published so far, which is not sealed yet.
     Sealed,
-    /// What is before this ticket.
+    /// The frames before this ticket.
     Ticket(u64),
-    /// What is before this run of the room on this shard.
+    /// The runs before this one of the room on this shard.
     Run(u32),
 }
 
@@ -67,23 +67,24 @@ pub(crate) struct Exchange {
     id: u16,
     interconnect: Arc<Interconnect>,
     stats: Arc<ExchangeStats>,
-    /// Counts what the rooms take.
+    /// Counts the memory of the rooms.
     meter: Rc<Meter>,
     rooms: LocalRooms,
-    /// Rooms with members that are yet to get frames, round robin. Some may be gone.
+    /// Rooms with members that have yet to get frames, round robin. Some may no longer exist.
     pending: VecDeque<u32>,
-    /// Bytes of the runs that those wait for.
+    /// The bytes of the runs that those members wait for.
     pending_bytes: usize,
     batch: BatchBuilder,
     /// Mail that did not fit into its mailbox, for each shard.
     unsent: Vec<VecDeque<Mail>>,
     /// Counts the shard's own frames that wait for the ticket of another shard.
     own_mailbox: Arc<Mailbox>,
-    /// Runs that waited for a ticket were dropped with their room: their mailboxes have room again.
+    /// Runs that waited for a ticket were dropped with their room, so their mailboxes have room
+    /// again.
     has_freed_mail: bool,
-    /// Mail of endpoints that was taken and not handled; its mailbox counts it until then.
+    /// Mail of endpoints that was taken and not handled. It counts in its mailbox until then.
     arrived: VecDeque<(EndpointMail, Rc<Credit>)>,
-    /// The shards whose last mail was taken.
+    /// The shards that have sent their last mail, and whose last mail was taken.
     ended: ShardSet,
 }
 
@@ -127,12 +128,12 @@ impl Exchange {
         }
     }
 
-    /// Gives back what is kept from one batch to the next only to be quick.
+    /// Gives back memory that is kept from one batch to the next only for speed.
     pub(crate) fn shrink_batch(&mut self) {
         self.batch.shrink();
     }
 
-    /// Bytes that the batch takes besides its buffers.
+    /// The memory of the batch besides its buffers, in bytes.
     #[inline]
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.held_bytes()
@@ -141,7 +142,7 @@ impl Exchange {
 
 /// Rooms and their members.
 impl Exchange {
-    /// The place of the room of that name, if the shard has members of it.
+    /// The place of the room of this name, if the shard has members of it.
     #[inline]
     pub(crate) fn find(&self, key: &RoomKey) -> Option<u32> {
         self.rooms.find(key)
@@ -153,7 +154,7 @@ impl Exchange {
         &self.rooms[place as usize].room
     }
 
-    /// The same where the place may be vacant by now.
+    /// The same for a place that may be vacant by now.
     #[inline]
     pub(crate) fn get_room(&self, place: u32) -> Option<&Arc<Room>> {
         let local = self.rooms.get(place as usize)?;
@@ -165,12 +166,12 @@ impl Exchange {
         self.rooms[place as usize].members()
     }
 
-    /// The connections of those, in no order.
+    /// The connections of those members, in no particular order.
     pub(crate) fn connections(&self, place: u32) -> impl Iterator<Item = u32> {
         self.rooms[place as usize].connections()
     }
 
-    /// Members of the room of that name on all shards.
+    /// Members of the room of this name on all shards.
     pub(crate) fn members(&self, key: &RoomKey) -> u32 {
         if let Some(place) = self.find(key) {
             return self.room(place).members();
@@ -179,7 +180,7 @@ impl Exchange {
         room.map_or(0, |room| room.members())
     }
 
-    /// The place of the room, whose frames the shard gets from now on.
+    /// Enters the room, whose frames the shard gets from now on. Returns its place.
     fn enter(&mut self, key: &RoomKey) -> u32 {
         if let Some(place) = self.rooms.find(key) {
             return place;
@@ -191,13 +192,13 @@ impl Exchange {
         place
     }
 
-    /// Makes a connection a member of the room, of which it is none. The room exists from now on
-    /// if it did not. Returns its place, and the member's seat in it.
+    /// Makes a connection a member of the room, which it must not be yet. The room is created if it
+    /// does not exist. Returns the room's place and the member's seat in it.
     pub(crate) fn join(&mut self, key: &RoomKey, connection: u32, can_inflate: bool) -> (u32, u32) {
         self.join_as(key, connection, |room| room.member_joined(can_inflate))
     }
 
-    /// Likewise; `count` counts the member among those of the room, or does not.
+    /// The same; `count` decides whether the member counts in the room's number of members.
     #[inline]
     fn join_as(&mut self, key: &RoomKey, connection: u32, count: impl Fn(&Room)) -> (u32, u32) {
         let place = self.enter(key);
@@ -208,13 +209,13 @@ impl Exchange {
         (place, seat)
     }
 
-    /// Ends the membership at `seat`. Returns those members that have another seat now. The room is
-    /// gone with its last member.
+    /// Ends the membership at `seat`. Returns the members whose seat has changed. The room ends
+    /// with its last member.
     pub(crate) fn leave(&mut self, place: u32, seat: u32, can_inflate: bool) -> [Option<Moved>; 2] {
         self.leave_as(place, seat, |room| room.member_left(can_inflate))
     }
 
-    /// Likewise; `count` undoes what it did when the member joined.
+    /// The same; `count` undoes what it did when the member joined.
     #[inline]
     fn leave_as(&mut self, place: u32, seat: u32, count: impl Fn(&Room)) -> [Option<Moved>; 2] {
         let local = &mut self.rooms[place as usize];
@@ -232,7 +233,7 @@ impl Exchange {
         moved
     }
 
-    /// Wakes senders for whom there is room again because rooms have gone.
+    /// Wakes senders whose mailbox has room again because rooms have ended.
     #[inline]
     pub(crate) fn wake_if_freed(&mut self) {
         if std::mem::take(&mut self.has_freed_mail) {
@@ -240,7 +241,7 @@ impl Exchange {
         }
     }
 
-    /// How many runs wait for an earlier ticket, and for how many ticks the oldest has.
+    /// The number of runs that wait for an earlier ticket, and for how many ticks the oldest has.
     pub(crate) fn held(&mut self, now: Tick) -> (u64, Tick) {
         let (runs, oldest) = self.rooms.held();
         (runs, oldest.map_or(0, |tick| now.saturating_sub(tick)))
@@ -255,14 +256,14 @@ impl Exchange {
         !self.batch.is_empty()
     }
 
-    /// How much that is, in bytes.
+    /// The number of bytes that were published and are not sealed.
     #[inline]
     pub(crate) fn published_bytes(&self) -> usize {
         self.batch.bytes_pending()
     }
 
-    /// Publishes to the room at `place`. Returns the room if some of its members can inflate:
-    /// [`Exchange::deflate_last`] may follow.
+    /// Publishes to the room at `place`. Returns the room if some of its members can inflate; the
+    /// caller may then call [`Exchange::deflate_last`].
     #[inline]
     pub(crate) fn publish(
         &mut self,
@@ -278,12 +279,12 @@ impl Exchange {
         (room.deflate_members() > 0).then(|| Arc::clone(room))
     }
 
-    /// The room of that name, if any shard has members of it.
+    /// The room of this name, if any shard has members of it.
     pub(crate) fn find_anywhere(&self, key: &RoomKey) -> Option<Arc<Room>> {
         self.interconnect.directory.find(key)
     }
 
-    /// Publishes to a room that this shard need not have members of.
+    /// Publishes to a room that this shard may have no members of.
     pub(crate) fn publish_to(
         &mut self,
         room: &Arc<Room>,
@@ -297,7 +298,7 @@ impl Exchange {
     }
 
     /// Deflates the message that was published last, once for all members that can inflate. Returns
-    /// whether that has made it smaller.
+    /// whether it became smaller.
     pub(crate) fn deflate_last(
         &mut self,
         deflater: &mut Deflater,
@@ -324,8 +325,8 @@ impl Exchange {
             .then(|| Sealing::new(self.batch.seal()))
     }
 
-    /// One step of it. Returns the next one. In the loop of [`Exchange::seal`] the steps are to be
-    /// one piece of code, which moves nothing from step to step.
+    /// Takes one step of sealing. Returns the next step. It is always inlined, so that the loop of
+    /// [`Exchange::seal`] compiles to one piece of code that moves no state from step to step.
     #[inline(always)]
     fn go_on_sealing(&mut self, sealing: Sealing, tick: Tick) -> Option<Sealing> {
         match sealing {
@@ -382,7 +383,9 @@ impl Exchange {
         }
     }
 
-    /// What waits here for the ticket of another shard counts like mail to oneself.
+    /// Accepts the shard's own part of a batch. Runs that wait for the ticket of another shard
+    /// count in the shard's mailbox to itself, so that they too stop it from reading more in the
+    /// end.
     fn accept_own(&mut self, mail: &Mail, tick: Tick) {
         let own_mailbox = Arc::clone(&self.own_mailbox);
         let mut credit = None;
@@ -395,36 +398,36 @@ impl Exchange {
 
 /// Mail between shards.
 impl Exchange {
-    /// Whether a mailbox of another shard is full: nothing is to be published until it takes what
-    /// waits for it.
+    /// Whether another shard's mailbox is full. Nothing may be published until that shard has taken
+    /// what waits for it.
     #[inline]
     pub(crate) fn is_blocked(&self) -> bool {
         self.unsent.iter().any(|unsent| !unsent.is_empty())
     }
 
-    /// Whether more may be published: nothing that it adds to is over its bound.
+    /// Whether more may be published: everything that it would add to is below its bound.
     #[inline]
     pub(crate) fn may_publish(&self) -> bool {
         !self.is_blocked() && self.pending_bytes < PENDING_BYTES_MAX && !self.own_mailbox.is_full()
     }
 
-    /// Whether other shards left something, or made room for what they are to get. It may have
-    /// been made while this shard was awake, so this has to be asked before sleeping.
+    /// Whether other shards left mail, or made room for mail to them. They may have done so while
+    /// this shard was awake, without waking it, so a shard has to call this before it sleeps.
     pub(crate) fn has_mail(&self) -> bool {
         let has_mail = |from: u16| !self.interconnect.mailbox(from, self.id).is_empty();
         self.others().any(has_mail)
             || (0..self.interconnect.participants()).any(|to| self.may_push_again(to))
     }
 
-    /// Whether a receiver has said that there is room again.
+    /// Whether a receiver has announced that there is room again.
     fn may_push_again(&self, to: u16) -> bool {
         let mailbox = self.interconnect.mailbox(self.id, to);
         !self.unsent[usize::from(to)].is_empty() && !mailbox.blocked.is_announced()
     }
 
-    /// Takes mail of the other shards, of each once at the least, unless too much is yet to be
-    /// delivered. Returns whether some of them left more.
-    pub(crate) fn take_mail(&mut self, work: &mut Work, tick: Tick) -> bool {
+    /// Takes mail of the other shards, from each at least once, unless too much has yet to be
+    /// delivered. Returns whether mail is left.
+    pub(crate) fn receive_mail(&mut self, work: &mut Work, tick: Tick) -> bool {
         let (mut has_taken, mut has_left) = (false, false);
         for from in self.others() {
             if self.take_from(from, work, tick) {
@@ -440,7 +443,7 @@ impl Exchange {
         has_left
     }
 
-    /// Returns whether there was any.
+    /// Returns whether there was any mail.
     fn take_from(&mut self, from: u16, work: &mut Work, tick: Tick) -> bool {
         let mut taken = 0;
         while taken < BATCHES_PER_MAILBOX
@@ -465,7 +468,8 @@ impl Exchange {
         taken > 0
     }
 
-    /// Takes a run of a room that this shard may have members of. `hold` is called where it waits.
+    /// Accepts a run of a room that this shard may have members of. `hold` is called if it has to
+    /// wait.
     fn accept_run(&mut self, run: &Run, tick: Tick, hold: impl FnOnce() -> Rc<Credit>) {
         let Some(place) = self.rooms.of_epoch(run.room.epoch) else {
             return;
@@ -482,8 +486,8 @@ impl Exchange {
         }
     }
 
-    /// Wakes the shards whose mail did not fit. Room comes from what was taken, and from runs of
-    /// any mailbox that waited for it.
+    /// Wakes the shards whose mail did not fit. Every mailbox is checked, since runs that waited
+    /// for what was just taken may have come from any of them.
     fn wake_blocked_senders(&self) {
         for from in self.others() {
             if self.interconnect.mailbox(from, self.id).blocked.must_wake() {
@@ -492,7 +496,7 @@ impl Exchange {
         }
     }
 
-    /// Pushes mail to another shard, behind what waits for it already.
+    /// Pushes mail to another shard, after mail that waits for it already.
     fn push_mail(&mut self, shard: u16, mail: Mail) {
         let unsent = &mut self.unsent[usize::from(shard)];
         unsent.push_back(mail);
@@ -504,7 +508,7 @@ impl Exchange {
         }
     }
 
-    /// Tries again to push what did not fit.
+    /// Tries again to push mail that did not fit.
     #[inline]
     pub(crate) fn push_unsent(&mut self) {
         for shard in 0..self.interconnect.participants() {
@@ -514,13 +518,13 @@ impl Exchange {
         }
     }
 
-    /// Returns whether anything was pushed.
+    /// Returns whether any was pushed.
     fn push_unsent_to(&mut self, shard: u16) -> bool {
         let mailbox = self.interconnect.mailbox(self.id, shard);
         mailbox.push_all(&mut self.unsent[usize::from(shard)])
     }
 
-    /// Wakes another shard where it sleeps, after mail was pushed to it.
+    /// Wakes another shard if it sleeps, after mail was pushed to it.
     fn wake(&self, shard: u16) {
         if self.interconnect.wake(shard) {
             self.stats.wakes_sent.add(1);
@@ -529,8 +533,9 @@ impl Exchange {
         }
     }
 
-    /// Sends mail of an endpoint to it on a shard, which may be this one: behind all that was sent
-    /// there before, and never lost. Nothing is to be published while a shard takes none.
+    /// Sends mail of an endpoint to a shard, which may be this one. It arrives after everything
+    /// that was sent there before, and is never lost. Nothing may be published while a shard takes
+    /// no mail.
     pub(crate) fn send(&mut self, shard: u16, mail: EndpointMail) {
         let mail = Mail::Endpoint(mail);
         if shard == self.id {
@@ -544,13 +549,13 @@ impl Exchange {
         self.wake(shard);
     }
 
-    /// Whether mail of endpoints is to be handled.
+    /// Whether mail of endpoints has to be handled.
     #[inline]
     pub(crate) fn has_arrived(&self) -> bool {
         !self.arrived.is_empty()
     }
 
-    /// The next mail of an endpoint, in the order in which each shard has sent it.
+    /// The next mail of an endpoint, in the order in which each shard sent it.
     pub(crate) fn next_arrived(&mut self) -> Option<EndpointMail> {
         let (mail, credit) = self.arrived.pop_front()?;
         drop(credit);
@@ -559,8 +564,8 @@ impl Exchange {
         Some(mail)
     }
 
-    /// Says to another shard that it has got all that was read here. What endpoints publish while
-    /// connections are closed may follow.
+    /// Tells another shard that it has got everything that was read here. Frames that endpoints
+    /// publish while connections are closed may follow.
     pub(crate) fn end_mail_to(&mut self, shard: u16) {
         debug_assert!(!self.has_published(), "mail is to follow");
         self.push_mail(shard, Mail::Stop);
@@ -581,26 +586,27 @@ impl Exchange {
         !self.pending.is_empty()
     }
 
-    /// Whether members of the room at `place` do.
+    /// Whether members of the room at `place` have frames to get.
     #[inline]
     pub(crate) fn is_pending(&self, place: u32) -> bool {
         let room = self.rooms.get(place as usize);
         room.is_some_and(LocalRoom::is_pending)
     }
 
-    /// Bytes of the frames that some member of the room has not got; none if it is gone.
+    /// The bytes of frames that at least one member of the room has not got; `None` if the room has
+    /// ended.
     pub(crate) fn pending_bytes_of(&self, place: u32) -> Option<usize> {
         Some(self.rooms.get(place as usize)?.pending_bytes())
     }
 
-    /// The rooms to be served, for a pass over them. [`Exchange::end_pass`] follows; nothing is
-    /// accepted in between.
+    /// Takes the rooms to serve, for a pass over them. [`Exchange::end_pass`] must follow, and
+    /// nothing may be accepted in between.
     #[inline]
     pub(crate) fn begin_pass(&mut self) -> VecDeque<u32> {
         std::mem::take(&mut self.pending)
     }
 
-    /// Takes those back that are not served to their end.
+    /// Takes back the rooms that were not served completely.
     #[inline]
     pub(crate) fn end_pass(&mut self, pending: VecDeque<u32>) {
         debug_assert!(self.pending.is_empty(), "runs were accepted in a pass");
@@ -610,8 +616,8 @@ impl Exchange {
     }
 
     /// Visits up to `visits_max` members of the room at `place`, each with the runs that it has not
-    /// got. If `visit` returns false, the member takes nothing at the moment and is the next one to
-    /// be visited. Returns the number of visits.
+    /// got. If `visit` returns false, the member can take nothing at the moment and stays the next
+    /// one to be visited. Returns the number of visits.
     #[inline]
     pub(crate) fn visit(
         &mut self,
@@ -628,14 +634,14 @@ impl Exchange {
         visits
     }
 
-    /// Notes the ticket that has to come before what was published and sealed has all come.
+    /// Turns [`Until::Sealed`] into the ticket up to which the frames that are now sealed go.
     pub(crate) fn note_sealed(&self, place: u32, until: &mut Until) {
         if let (Until::Sealed, Some(room)) = (&*until, self.get_room(place)) {
             *until = Until::Ticket(room.tickets.next());
         }
     }
 
-    /// Whether the member at `seat` has got all of the room's frames until then.
+    /// Whether the member at `seat` has got all of the room's frames up to `until`.
     pub(crate) fn has_got(&self, place: u32, seat: u32, until: &mut Until) -> bool {
         let local = &self.rooms[place as usize];
         if let Until::Ticket(ticket) = *until
@@ -649,7 +655,7 @@ impl Exchange {
         }
     }
 
-    /// Visits one member alone, out of turn.
+    /// Visits a single member, out of turn.
     pub(crate) fn visit_seat(
         &mut self,
         place: u32,

@@ -1,7 +1,7 @@
-//! A port: a participant of the exchange that is no shard.
+//! A port: a participant of the exchange that is not a shard.
 //!
-//! Unlike a shard it takes no tickets while the mail does not fit into some mailbox. So a port that
-//! is gone never leaves a gap behind that the rooms would wait at.
+//! Unlike a shard it takes no tickets while its mail does not fit into some mailbox. So a port that
+//! is dropped never leaves a gap in a room's tickets, at which the room would wait for ever.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -19,15 +19,15 @@ use crate::limits::{MESSAGE_BYTES_MAX, TURN_BYTES_MAX};
 use crate::wire::frame::{MessageKind, Opcode, split_frame};
 use crate::work::{TurnPhase, Work};
 
-/// A member of rooms that is no connection, driven by a thread of the embedder's: it gets every
+/// A member of rooms that is not a connection, driven by a thread of the embedder. It gets every
 /// frame of its rooms in the rooms' order, and publishes to any room.
 ///
 /// It is a member and not a client. So it gets frames **whoever their recipients are**
-/// ([`Frame::is_restricted`] tells those that not everybody gets), also the frames that it has
-/// published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
-/// ports are in exists: it is listed, with no members.
+/// ([`Frame::is_restricted`] marks those that not every member gets), including the frames that it
+/// has published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
+/// ports are in exists, and is listed with 0 members.
 ///
-/// Its thread calls [`Port::turn`] for as long as there is more to do, then [`Port::park`]:
+/// Its thread calls [`Port::turn`] for as long as there is more to do, and then [`Port::park`]:
 ///
 /// ```no_run
 /// use corecast_engine::engine::{Builder, PortTurn, StartError};
@@ -37,7 +37,7 @@ use crate::work::{TurnPhase, Work};
 ///     let (waker, woken) = std::sync::mpsc::sync_channel(1);
 ///     let seat = builder.port(waker); // before the engine starts
 ///     let engine = builder.start()?;
-///     let keeper = std::thread::spawn(move || {
+///     let authorizer = std::thread::spawn(move || {
 ///         let Ok(mut port) = seat.open() else { return };
 ///         port.join(chat, "everybody");
 ///         loop {
@@ -54,15 +54,15 @@ use crate::work::{TurnPhase, Work};
 ///         }
 ///     });
 ///     # engine.stop();
-///     # let _ = keeper.join();
+///     # let _ = authorizer.join();
 ///     # Ok(())
 /// }
 /// ```
 ///
 /// A port holds up what a shard would hold up: if it does not take its mail, its mailboxes fill
 /// (`MAILBOX_BATCHES_MAX` and `MAILBOX_BYTES_MAX` in [`crate::limits`], from each shard), and the
-/// shards that publish to its rooms stop reading their clients until it does. Nothing is lost. A
-/// port that is dropped holds up nobody: it leaves its rooms, and what is under way to it is
+/// shards that publish to its rooms stop reading their clients until it does. Nothing is lost. Once
+/// a port is dropped it holds up nothing: it leaves its rooms, and mail on its way to it is
 /// discarded.
 pub struct Port {
     id: u16,
@@ -70,30 +70,30 @@ pub struct Port {
     interconnect: Arc<Interconnect>,
     origin: Instant,
     work: Work,
-    /// Of the port's own runs that it is yet to get itself, the first tickets, by the room's epoch.
+    /// The first tickets of the port's own runs that it has yet to get itself, by the room's epoch.
     own: FxHashMap<u64, VecDeque<u64>>,
-    /// Who has to make room before what was published can be sealed.
+    /// The participant that has to make room before what was published can be sealed.
     waits_for: Option<u16>,
-    /// The embedder was told that it may not publish, and is to be told when it may.
+    /// The embedder was told that it may not publish, and will be told when it may.
     is_refused: bool,
 }
 
-/// What is to be done after a turn of a [`Port`].
+/// What to do after a turn of a [`Port`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortTurn {
-    /// Another turn, at once: there is more.
+    /// Take another turn at once: there is more.
     More,
-    /// Nothing, until the port is woken: [`Port::park`].
+    /// Wait until the port is woken, with [`Port::park`].
     Idle,
-    /// The engine has stopped, and the port has got all that it gets: it is to be dropped.
+    /// Drop the port: the engine has stopped, and the port has got everything.
     Ended,
 }
 
-/// Why a [`Port`] did not publish: nothing has happened.
+/// The reason why a [`Port`] did not publish a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PortError {
-    /// Too much of what was published before is yet to be sent. It may be tried again after a turn
-    /// that has found [`PortTurn::More`].
+    /// Too much of what was published before is still to be sent. Try again after a turn that has
+    /// returned [`PortTurn::More`].
     #[error("the port has too much to send already")]
     Busy,
     /// The message is larger than [`MESSAGE_BYTES_MAX`].
@@ -121,19 +121,19 @@ impl Port {
     }
 
     /// Makes the port a member of the room: it gets every frame that is published from now on. The
-    /// room exists from now on if it did not. Returns `false` if it was a member already.
+    /// room is created if it does not exist. Returns `false` if the port was a member already.
     pub fn join(&mut self, endpoint: EndpointId, room: &str) -> bool {
         let key = key(endpoint, room);
         let is_new = self.exchange.find(&key).is_none();
         if is_new {
-            // There is one member at the most, so its number is no more than a number.
+            // A room has one member here at most, so any number identifies it.
             self.exchange.join_as(&key, 0, |_| ());
         }
         is_new
     }
 
-    /// Ends the membership. What the port has not got of the room, it does not get. Returns `false`
-    /// if it was no member.
+    /// Ends the membership. The port does not get frames of the room that it has not got yet.
+    /// Returns `false` if it was not a member.
     pub fn leave(&mut self, endpoint: EndpointId, room: &str) -> bool {
         let place = self.exchange.find(&key(endpoint, room));
         if let Some(place) = place {
@@ -148,16 +148,16 @@ impl Port {
         self.exchange.leave_as(place, 0, |_| ());
     }
 
-    /// Publishes to the room, with the next turn. If the room has no members and no port is in it,
+    /// Publishes to the room, with the next turn. If the room has neither members nor ports,
     /// nothing happens.
     ///
-    /// Members that may get deflated messages get this one plain.
+    /// Members that could get deflated messages get this one plain.
     ///
     /// # Errors
     ///
-    /// [`PortError::Busy`], until turns have sent what was published before: the first turn by
-    /// which there is room again returns [`PortTurn::More`]. A message that is too large; an engine
-    /// that has stopped.
+    /// [`PortError::Busy`], until turns have sent what was published before: the first turn after
+    /// which there is room again returns [`PortTurn::More`]. [`PortError::TooLarge`] if the message
+    /// exceeds the bound; [`PortError::Ended`] if the engine has stopped.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -195,16 +195,18 @@ impl Port {
         !is_full && self.waits_for.is_none() && self.exchange.may_publish()
     }
 
-    /// Takes what has come, within a bound; sends what was published; gives `visit` every run of
-    /// frames that is next in its room. If `visit` panics, the rest of the turn's runs is lost.
+    /// Takes mail that has come, within a bound, sends what was published, and calls `visit` for
+    /// every run of frames that is next in its room. If `visit` panics, the other runs of the turn
+    /// are lost.
     pub fn turn(&mut self, mut visit: impl FnMut(Delivery<'_>)) -> PortTurn {
         if self.interconnect.is_closed(self.id) {
             self.let_go();
             return PortTurn::Ended;
         }
-        // What the shards have left is there before they are gone.
+        // Read before the mail: shards leave their last mail before they end, so it cannot be
+        // missed.
         let has_ended = self.interconnect.has_ended();
-        self.take_mail();
+        self.receive_mail();
         self.seal();
         self.deliver(&mut visit);
         let has_more = self.has_more();
@@ -219,9 +221,9 @@ impl Port {
         }
     }
 
-    /// Says that the port sleeps, looks once more, and calls `wait` unless there is something to
-    /// do. `wait` returns when the [`Wake`](super::Wake) of the port is called; it may also return
-    /// earlier for any reason. A wake that comes before it waits has to end the wait.
+    /// Announces that the port sleeps, checks once more for work, and calls `wait` if there is
+    /// none. `wait` returns when the port's [`Wake`](super::Wake) is called; it may also return
+    /// earlier for any reason. A wake that comes before `wait` begins to wait must end it.
     pub fn park(&self, wait: impl FnOnce()) {
         let sleeping = &self.interconnect.sleeper(self.id).sleeping;
         sleeping.announce();
@@ -238,7 +240,7 @@ impl Port {
 
     fn has_more(&self) -> bool {
         let may_seal = match self.waits_for {
-            // Whether the receiver has said that there is room again.
+            // Whether the receiver has announced that there is room again.
             Some(to) => {
                 let mailbox = self.interconnect.mailbox(self.id, to);
                 !mailbox.blocked.is_announced()
@@ -249,17 +251,17 @@ impl Port {
         may_seal || may_publish || self.exchange.has_pending() || self.exchange.has_mail()
     }
 
-    /// Whether it gets nothing more, but for what is there.
+    /// Whether the port gets nothing more except what is there already.
     fn is_over(&self) -> bool {
         self.interconnect.has_ended() || self.interconnect.is_closed(self.id)
     }
 
-    pub(super) fn take_mail(&mut self) {
+    pub(super) fn receive_mail(&mut self) {
         self.exchange.push_unsent();
         self.work.begin_turn();
         self.work.begin(TurnPhase::Mail);
-        // Ticks only tell for how long runs are held; nobody asks a port.
-        self.exchange.take_mail(&mut self.work, 0);
+        // Ticks only measure for how long runs are held, which is not asked of a port.
+        self.exchange.receive_mail(&mut self.work, 0);
     }
 
     fn seal(&mut self) {
@@ -269,8 +271,8 @@ impl Port {
         }
     }
 
-    /// Begins to seal what was published, if all mailboxes have room for it. Only the port itself
-    /// could take that room away again.
+    /// Begins to seal what was published, if every mailbox has room for it. Only the port itself
+    /// pushes to them, so the room stays there until it does.
     pub(super) fn begin_sealing(&mut self) -> Option<Sealing> {
         let bytes = self.exchange.published_bytes();
         let is_full = |to: &u16| !self.interconnect.mailbox(self.id, *to).takes(bytes);
@@ -286,7 +288,7 @@ impl Port {
         }
     }
 
-    /// One step of it. Returns the next one.
+    /// Takes one step of sealing. Returns the next step.
     pub(super) fn go_on_sealing(&mut self, sealing: Sealing) -> Option<Sealing> {
         let next = self.exchange.go_on_sealing(sealing, 0);
         if let Some(Sealing::Tickets { batch, next, .. }) = &next
@@ -306,7 +308,7 @@ impl Port {
         &self.exchange
     }
 
-    /// `visit` is called when all is put in order, so that a panic in it breaks nothing.
+    /// `visit` is called once the state is consistent, so that a panic in it breaks nothing.
     pub(super) fn deliver(&mut self, visit: &mut impl FnMut(Delivery<'_>)) {
         let mut next_runs = Vec::new();
         let mut pending = self.exchange.begin_pass();
@@ -337,7 +339,7 @@ impl Port {
         }
     }
 
-    /// Leaves all rooms, and says that nothing needs to come any more.
+    /// Leaves all rooms, and closes the port's mailboxes.
     fn let_go(&mut self) {
         let places: Vec<u32> = self.exchange.rooms.iter().map(|(place, _)| place).collect();
         for place in places {
@@ -350,7 +352,7 @@ impl Port {
     }
 }
 
-/// What was published and fits is still sent; all else is let go of.
+/// Sends what was published and fits; everything else is dropped.
 impl Drop for Port {
     fn drop(&mut self) {
         self.seal();
@@ -365,7 +367,8 @@ fn key(endpoint: EndpointId, name: &str) -> RoomKey {
     }
 }
 
-/// Whether the run with this ticket is one of the port's own. Each is asked for once, in order.
+/// Whether the run with this ticket is one of the port's own. Each run is asked about once, in
+/// order.
 fn is_own(own: &mut FxHashMap<u64, VecDeque<u64>>, epoch: u64, first_ticket: u64) -> bool {
     let Some(tickets) = own.get_mut(&epoch) else {
         return false;
@@ -394,7 +397,7 @@ impl NextRun {
     }
 }
 
-/// Frames of one room that follow each other, and those that came before: what a [`Port`] gets.
+/// Consecutive frames of one room, which a [`Port`] gets.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a>(&'a NextRun);
 
@@ -409,25 +412,25 @@ impl<'a> Delivery<'a> {
         &self.0.room.key.name
     }
 
-    /// Tells rooms of one name apart: a room that went and was made anew has another epoch. While
-    /// the port is a member it stays the same.
+    /// Distinguishes rooms of the same name: a room that was created again has another epoch. It
+    /// stays the same while the port is a member.
     pub fn epoch(self) -> u64 {
         self.0.room.epoch
     }
 
-    /// The ticket of the first frame. Those of the others follow, as do those of the room's next
-    /// delivery, without gaps. With the epoch it identifies a frame.
+    /// The ticket of the first frame. The other frames have the tickets that follow, as do those of
+    /// the room's next delivery, without gaps. Epoch and ticket together identify a frame.
     pub fn first_ticket(self) -> u64 {
         self.0.first_ticket
     }
 
-    /// When the oldest of the frames had been received, in nanoseconds since
+    /// When the oldest of the frames was received, in nanoseconds since
     /// [`started`](crate::engine::View::started).
     pub fn received_ns(self) -> u64 {
         self.0.run.plain.segment.received_ns
     }
 
-    /// Whether the port itself has published these frames.
+    /// Whether the port itself published these frames.
     pub fn is_own(self) -> bool {
         self.0.is_own
     }
@@ -458,6 +461,6 @@ pub struct Frame<'a> {
     pub kind: MessageKind,
     /// The message, never deflated.
     pub payload: &'a [u8],
-    /// Whether not all members get it: its recipients are not [`Recipients::All`].
+    /// Whether some members do not get it: its recipients are not [`Recipients::All`].
     pub is_restricted: bool,
 }

@@ -1,31 +1,32 @@
-//! A batch on its way from its publishers to everybody who must get it, step by step.
+//! Sealing: the steps by which a batch gets from its publisher to every shard that must get it.
 //!
-//! Every other shard may go on between two steps, so each state is one that the others may see.
-//! The steps are in the order in which they have to come: tickets, then mail, then wakes, so that
-//! the cores work side by side while this shard takes its own part.
+//! Other shards may run between any two steps, so each state is one that they may see. The order of
+//! the steps matters. Tickets come first, since mail is ordered by them. Mail to all shards comes
+//! before the wakes, and the wakes before this shard's own part, so that the other cores work on
+//! the batch at the same time as this one.
 
 use std::sync::Arc;
 
 use crate::fanout::batch::Batch;
 use crate::fanout::tickets::ShardSet;
 
-/// What is done next.
+/// The next step.
 pub(super) enum Sealing {
-    /// Tickets for the run at `next`.
+    /// Take tickets for the run at `next`.
     Tickets {
         batch: Batch,
         next: usize,
         shards: ShardSet,
     },
-    /// Mail to the first of `left`.
+    /// Push mail to the first of `left`.
     Mail {
         batch: Arc<Batch>,
         shards: ShardSet,
         left: ShardSet,
     },
-    /// A wake for the first of `left`.
+    /// Wake the first of `left`.
     Wakes { batch: Arc<Batch>, left: ShardSet },
-    /// Our own part.
+    /// Accept this shard's own part.
     Own { batch: Arc<Batch> },
 }
 

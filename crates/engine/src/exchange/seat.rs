@@ -1,4 +1,4 @@
-//! From the place that a builder gives to a port, to the port.
+//! The seat that a builder reserves for a port, until the port is opened.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -7,20 +7,20 @@ use std::time::Instant;
 use super::Interconnect;
 use super::port::Port;
 
-/// What the seats of an engine know of it; empty until it has started.
+/// The engine's data that its seats need; empty until it has started.
 #[derive(Clone, Default)]
 pub(crate) struct Link(Arc<OnceLock<Started>>);
 
 struct Started {
     interconnect: Arc<Interconnect>,
-    /// The participant behind the shards.
+    /// The first participant after the shards.
     first: u16,
-    /// Nanoseconds count from here.
+    /// The instant at which the engine's nanoseconds are 0.
     origin: Instant,
 }
 
 impl Link {
-    /// A seat, the one with this number.
+    /// The seat of this number.
     pub(crate) fn seat(&self, number: u16) -> Seat {
         Seat {
             link: self.clone(),
@@ -28,7 +28,7 @@ impl Link {
         }
     }
 
-    /// Says that the engine, which has so many shards, has started.
+    /// Records that the engine has started, with so many shards.
     pub(crate) fn started(&self, interconnect: &Arc<Interconnect>, shards: u16, origin: Instant) {
         self.0.get_or_init(|| Started {
             interconnect: Arc::clone(interconnect),
@@ -38,21 +38,20 @@ impl Link {
     }
 }
 
-/// The place of a [`Port`] in an engine that is yet to start. It goes to the thread that is to
-/// drive the port, and is opened there. A seat that is never opened is in no room, so it costs
-/// nobody anything.
+/// The place of a [`Port`] in an engine that has not started yet. Send it to the thread that will
+/// drive the port, and open it there. A seat that is never opened is in no room and costs nothing.
 pub struct Seat {
     link: Link,
     number: u16,
 }
 
 impl Seat {
-    /// Opens the port, on the thread that will drive it: a port cannot go to another one.
+    /// Opens the port, on the thread that will drive it: a port cannot move to another thread.
     ///
     /// # Errors
     ///
-    /// The engine has not started yet, or never will: [`OpenError::NotStarted`], with the seat, so
-    /// that it can be tried again. It has stopped: [`OpenError::Ended`].
+    /// [`OpenError::NotStarted`] if the engine has not started, or never will; it returns the seat
+    /// for another attempt. [`OpenError::Ended`] if the engine has stopped.
     pub fn open(self) -> Result<Port, OpenError> {
         let Some(started) = self.link.0.get() else {
             return Err(OpenError::NotStarted(self));
@@ -72,10 +71,10 @@ impl fmt::Debug for Seat {
     }
 }
 
-/// Why a [`Seat`] could not be opened.
+/// The reason why a [`Seat`] could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The engine has not started. The seat may be tried again when it has.
+    /// The engine has not started. The seat can be opened once it has.
     #[error("the engine has not started")]
     NotStarted(Seat),
     /// The engine has stopped.

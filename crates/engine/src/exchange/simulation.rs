@@ -1,10 +1,10 @@
-//! Exchanges without sockets and threads: their steps, interleaved by a seeded scheduler.
+//! Exchanges without sockets and threads: a seeded scheduler interleaves their steps.
 //!
-//! Each shard here is an [`Exchange`], driven as `engine/shard/mod.rs` drives it, with members that
-//! only write down what they get. Other shards may go on between any two steps of a turn, and
-//! between any two of a sealing. The mailboxes are tiny, so that senders block all the time. A
-//! shard that sleeps is run again only when it is woken: there is no tick that would hide a lost
-//! wake. Ports take part in some runs (`simulation/ports.rs`).
+//! Each shard here is an [`Exchange`] that is driven as `engine/shard/mod.rs` drives it, with
+//! members that only record what they get. Other shards may run between any two steps of a turn or
+//! of a sealing. The mailboxes are tiny, so that senders block all the time. A shard that sleeps
+//! runs again only when it is woken: no tick hides a lost wake. Ports take part in some runs
+//! (`simulation/ports.rs`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,12 +31,12 @@ mod faults;
 mod ports;
 
 const ROOMS: u64 = 3;
-/// Header and payload, the frame's number.
+/// A header, and a payload that is the frame's number.
 const FRAME_BYTES: usize = 2 + 8;
 /// More than any run takes that ends.
 const STEPS_MAX: u64 = 1_000_000;
 
-/// SplitMix64: all the randomness there is.
+/// SplitMix64, the only source of randomness here.
 struct Random(u64);
 
 impl Random {
@@ -53,18 +53,18 @@ impl Random {
     }
 }
 
-/// A member, and what it has got: the numbers of frames.
+/// A member, and the numbers of the frames that it has got.
 struct Member {
     place: u32,
     seat: u32,
     epoch: u64,
     got: Vec<u64>,
-    /// The room's next ticket when it joined: what comes from here on it must get.
+    /// The room's next ticket when it joined: it must get the frames from this one on.
     joined_at: u64,
     is_gone: bool,
 }
 
-/// What a shard does next.
+/// The next step of a shard.
 enum Step {
     TakeMail,
     Publish,
@@ -83,12 +83,12 @@ struct Shard {
     members: Vec<Member>,
     to_publish: u64,
     has_ended: bool,
-    /// Mail of endpoints that it has sent to each shard, and got from each: how much.
+    /// The number of endpoint mails that it has sent to each shard, and got from each.
     mail_sent: Vec<u64>,
     mail_got: Vec<u64>,
 }
 
-/// Notes that a shard was woken.
+/// Records that a shard was woken.
 struct Waker(Arc<AtomicBool>);
 
 impl Wake for Waker {
@@ -98,21 +98,21 @@ impl Wake for Waker {
     }
 }
 
-/// What shards share, and what the test knows of them.
+/// The state that shards share, and what the test knows of them.
 struct World {
     random: Random,
     interconnect: Arc<Interconnect>,
-    /// Of each participant.
+    /// Whether each participant was woken.
     is_woken: Vec<Arc<AtomicBool>>,
     /// The participants that are shards. The others are ports.
     shards: u16,
-    /// How all ports end, if that is not left to chance.
+    /// The way in which all ports end, unless chance decides.
     fate: Option<Fate>,
-    /// A fault: ports that are dropped do not close.
+    /// A planted fault: ports that are dropped do not close.
     forgets_ports: bool,
     mails_max: usize,
-    /// Shards say when they have published all. That wakes everybody, so they say it in some runs
-    /// alone.
+    /// Shards announce that they have published everything. This wakes all of them, so they do it
+    /// in some runs only.
     has_ends: bool,
     /// The room of each frame.
     published: Vec<u64>,
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// Writes down the order that the tickets give.
+    /// Records the order that the tickets give.
     fn note_order(&mut self, sealing: &Sealing) {
         let Sealing::Tickets { batch, next, .. } = sealing else {
             return;
@@ -167,8 +167,8 @@ impl World {
         }
     }
 
-    /// Whether no credit is left out or given back twice: what every mailbox counts is queued in it
-    /// or held by the shard that took it.
+    /// Checks that no credit is lost or given back twice: all mail that a mailbox counts is queued
+    /// in it or held by the shard that took it.
     fn check_credits(&self, shards: &[Shard], ports: &[Driven]) {
         let shards = shards.iter().map(|shard| (shard.id, Some(&shard.exchange)));
         let ports = ports.iter().map(Driven::exchange);
@@ -187,7 +187,7 @@ impl World {
     }
 }
 
-/// The numbers of the frames in a part of a buffer.
+/// The frame numbers in a part of a buffer.
 fn numbers(buffer: &Buffer, bytes: &std::ops::Range<u32>) -> Vec<u64> {
     let bytes = &buffer.bytes()[bytes.start as usize..bytes.end as usize];
     let number = |frame: &[u8]| {
@@ -215,11 +215,11 @@ impl Shard {
         }
     }
 
-    /// One step of a turn.
+    /// Takes one step of a turn.
     fn go_on(&mut self, world: &mut World) {
         self.step = match std::mem::replace(&mut self.step, Step::Asleep) {
             Step::TakeMail => {
-                self.take_mail(world);
+                self.receive_mail(world);
                 Step::Publish
             }
             Step::Publish => {
@@ -260,20 +260,20 @@ impl Shard {
         matches!(self.step, Step::Asleep) && !is_woken.load(Ordering::Relaxed)
     }
 
-    fn take_mail(&mut self, world: &mut World) {
+    fn receive_mail(&mut self, world: &mut World) {
         self.exchange.push_unsent();
         self.work.begin_turn();
         self.work.begin(TurnPhase::Mail);
         let left_ns = world.random.below(4) * PRICE_RUN;
         self.work.spend(MAIL_WORK_NS - left_ns);
-        self.exchange.take_mail(&mut self.work, 0);
+        self.exchange.receive_mail(&mut self.work, 0);
         for from in 0..world.is_woken.len() as u16 {
             let depth = world.interconnect.mailbox(from, self.id).depth();
             assert!(depth <= world.mails_max, "held mail fills its mailbox");
         }
     }
 
-    /// Sends mail of an endpoint to some shard: who sends it, and how much went before.
+    /// Sends endpoint mail to some shard. It holds the sender and how many mails it sent before.
     fn send_mail(&mut self, world: &mut World) {
         let to = world.random.below(u64::from(world.shards)) as u16;
         let sent = &mut self.mail_sent[usize::from(to)];
@@ -285,7 +285,7 @@ impl Shard {
         self.exchange.send(to, mail);
     }
 
-    /// Handles some of the mail of endpoints that has come.
+    /// Handles some of the endpoint mail that has arrived.
     fn handle_mail(&mut self, world: &mut World) {
         while !world.random.one_in(4)
             && let Some(EndpointMail { mail, .. }) = self.exchange.next_arrived()
@@ -297,7 +297,7 @@ impl Shard {
         }
     }
 
-    /// Members come and go, and publish.
+    /// Lets members join, leave and publish.
     fn read(&mut self, world: &mut World) {
         self.handle_mail(world);
         if self.to_publish > 0 && self.exchange.may_publish() && world.random.one_in(3) {
@@ -357,7 +357,7 @@ impl Shard {
         });
     }
 
-    /// Some member that is there.
+    /// A random member.
     fn any_member(&self, world: &mut World) -> Option<usize> {
         let present = self.members.iter().enumerate();
         let present: Vec<usize> = present
@@ -399,7 +399,7 @@ impl Shard {
         deliver_pass(&mut pending, |place| {
             let visits_max = world.random.below(4) as usize;
             exchange.visit(place, visits_max, |connection, runs| {
-                // Its outbox is full, say.
+                // Its outbox is full, for example.
                 if world.random.one_in(8) {
                     return false;
                 }
@@ -433,8 +433,8 @@ impl Shard {
         self.to_publish > 0 || (world.has_ends && !self.has_ended)
     }
 
-    /// Whether all members have got one contiguous piece of their room's order, as long as it
-    /// should be.
+    /// Checks that every member has got one contiguous piece of its room's order, of the right
+    /// length.
     fn check(&self, world: &World) {
         for member in &self.members {
             let order = world
@@ -462,7 +462,7 @@ impl Shard {
         }
     }
 
-    /// Whether it has nothing left to do.
+    /// Checks that it has nothing left to do.
     fn check_end(&self, world: &World) {
         let id = self.id;
         assert!(
@@ -490,7 +490,7 @@ struct Happened {
     to_ports: usize,
 }
 
-/// Runs until everybody sleeps, with `disturb` called before each step of a shard.
+/// Runs until all participants sleep, and calls `disturb` before each step of a shard.
 fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> Happened {
     let (shards, participants) = (world.shards, world.interconnect.participants());
     let mut ports: Vec<Driven> = (shards..participants)
@@ -509,7 +509,7 @@ fn run(mut world: World, mut disturb: impl FnMut(&mut Shard, &mut World)) -> Hap
         if awake.is_empty() {
             break;
         }
-        // A shard often gets no further for a while.
+        // Often a shard does not get on for a while.
         let chosen = awake[world.random.below(awake.len() as u64) as usize];
         for _ in 0..1 + world.random.below(12) {
             if let Some(shard) = all.get_mut(chosen) {

@@ -1,25 +1,26 @@
-//! Waking whoever sleeps until there is mail.
+//! Waking threads that sleep until there is mail.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use super::sleep::SleepFlag;
 
-/// Ends the sleep of one thread, from any thread. It is called where a thread of the engine has
-/// something else to do, so it must not wait: it writes to an `eventfd`, say, or unparks. A panic
-/// in it ends the process, as any panic of a shard does.
+/// Ends the sleep of one thread, from any thread. It is called in the middle of an engine thread's
+/// other work, so it must not wait: it writes to an `eventfd`, for example, or unparks. A panic in
+/// it ends the process, as any panic of a shard does.
 ///
-/// A wake that comes before the thread sleeps has to end its next sleep. One that comes for nothing
-/// does no harm.
+/// A wake that comes before the thread sleeps must end its next sleep. A superfluous wake does no
+/// harm.
 pub trait Wake: Send + Sync {
     /// # Errors
     ///
-    /// The sleeper could not be told: it finds its mail when it wakes by itself.
+    /// The sleeper could not be woken: it finds its mail when it wakes by itself.
     fn wake(&self) -> io::Result<()>;
 }
 
-/// Wakes a thread that waits for a message: the channel holds one at the least
-/// (`std::sync::mpsc::sync_channel(1)`). If it is full, the thread has yet to see an earlier wake.
+/// Wakes a thread that waits for a message on the channel, which must hold at least one
+/// (`std::sync::mpsc::sync_channel(1)`). If it is full, the thread has not yet seen an earlier
+/// wake.
 impl Wake for SyncSender<()> {
     fn wake(&self) -> io::Result<()> {
         match self.try_send(()) {
@@ -29,7 +30,7 @@ impl Wake for SyncSender<()> {
     }
 }
 
-/// One who sleeps now and then.
+/// A thread that sleeps now and then.
 pub(crate) struct Sleeper {
     pub(crate) sleeping: SleepFlag,
     waker: Box<dyn Wake>,
@@ -43,11 +44,11 @@ impl Sleeper {
         }
     }
 
-    /// Ends its sleep.
+    /// Wakes it.
     pub(super) fn rouse(&self) {
         if let Err(error) = self.waker.wake() {
-            // An eventfd that cannot be written to: the sleeper's own timeout will have to do.
-            tracing::error!(%error, "a shard or a port could not be woken");
+            // An eventfd that cannot be written to: the sleeper wakes at its own timeout.
+            tracing::error!(%error, "cannot wake a shard or port");
         }
     }
 }

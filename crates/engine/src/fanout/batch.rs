@@ -1,4 +1,4 @@
-//! A batch: all that one shard publishes in one turn, encoded once.
+//! A batch: everything that one shard publishes in one turn, encoded once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,50 +13,51 @@ use crate::limits::{MESSAGE_BYTES_MAX, SHARED_FRAME_BYTES_MAX};
 use crate::wire::deflate::{Deflater, window_bits_for};
 use crate::wire::frame::{Opcode, append_frame, server_frame_bytes};
 
-/// Frames of one room with tickets in a row, side by side in one buffer.
+/// Consecutive frames of one room, with consecutive tickets, side by side in one buffer.
 #[derive(Clone)]
 pub struct Run {
-    /// The room itself, never its name: a room made anew is another one.
+    /// The room itself rather than its name: a room of the same name that was made later is another
+    /// one.
     pub room: Arc<Room>,
     /// The ticket of the first frame.
     pub first_ticket: u64,
-    /// How many frames there are.
+    /// The number of frames.
     pub frames: u32,
     /// The first frame's number in the buffer.
     pub first_frame: u32,
-    /// Where the frames are in the buffer.
+    /// The range of the frames in the buffer.
     pub bytes: Range<u32>,
     /// The buffer.
     pub buffer: Arc<Buffer>,
-    /// The same frames for members that can inflate, where that makes any of them smaller.
+    /// The same frames for members that can inflate, if that makes any of them smaller.
     pub deflated: Option<Deflated>,
-    /// When the oldest frame had been received, in nanoseconds of the process's clock.
+    /// When the oldest frame was received, in nanoseconds of the process's clock.
     pub received_ns: u64,
-    /// Who gets the frames; `None` where all of them go to everybody.
+    /// The recipients of the frames; `None` if every frame is for all members.
     pub recipients: Option<Arc<[Addressed]>>,
 }
 
-/// Frames in a row with the same recipients. The first of them comes where those before end.
+/// Consecutive frames with the same recipients. They begin at the end of those before them.
 #[derive(Clone)]
 pub struct Addressed {
-    /// Where they end, as a number of frames of the run.
+    /// Their end, as a frame number in the run.
     pub end: u32,
-    /// Who gets each of them.
+    /// The recipients of each of them.
     pub recipients: Recipients,
 }
 
-/// The variant of a run for members that can inflate. Frame by frame it stands for the plain run;
-/// what does not become smaller is in it as it is.
+/// The deflated form of a run, for members that can inflate. It has the same frames; those that
+/// deflating does not make smaller are in it unchanged.
 #[derive(Clone)]
 pub struct Deflated {
     /// The frames of the run, and nothing else.
     pub buffer: Arc<Buffer>,
-    /// The smallest window that all of them can be inflated with, as a power of two.
+    /// The smallest window that can inflate all of them, as a power of two.
     pub window_bits: u8,
 }
 
 impl Run {
-    /// The bytes of the run, its variant included.
+    /// The bytes of the run in both forms.
     pub fn held_bytes(&self) -> usize {
         let deflated = self.deflated.as_ref();
         self.bytes.len() + deflated.map_or(0, |deflated| deflated.buffer.bytes().len())
@@ -70,23 +71,24 @@ impl Run {
     }
 }
 
-/// All that one shard publishes in one turn.
+/// Everything that one shard publishes in one turn.
 pub struct Batch {
     /// The runs. Those of one room are in order; runs of different rooms are independent.
     pub runs: Vec<Run>,
-    /// The bytes of all buffers, variants included.
+    /// The bytes of all buffers, deflated forms included.
     pub bytes: usize,
     live: Arc<LiveBytes>,
 }
 
 impl Batch {
-    /// What it takes beside the buffers.
+    /// Its memory besides the buffers.
     fn cost(&self) -> usize {
         size_of::<Batch>() + self.runs.capacity() * size_of::<Run>()
     }
 
-    /// Takes the tickets of every run. Returns the shards that must get the batch. What is between
-    /// this and the hand-over holds up every other publisher's frames, so it has to be short.
+    /// Takes the tickets of every run. Returns the shards that must get the batch. Until the batch
+    /// is handed over, later frames of its rooms wait for it on every shard, so the caller must not
+    /// linger.
     pub fn take_tickets(&mut self) -> ShardSet {
         let mut shards = ShardSet::default();
         for run in &mut self.runs {
@@ -102,16 +104,16 @@ impl Drop for Batch {
     }
 }
 
-/// The largest payload whose frame is in the turn's buffer.
+/// The largest payload whose frame is stored in the turn's buffer.
 const SHARED_PAYLOAD_BYTES_MAX: usize = SHARED_FRAME_BYTES_MAX - 4;
 
 const _: () = assert!(server_frame_bytes(SHARED_PAYLOAD_BYTES_MAX) == SHARED_FRAME_BYTES_MAX);
 
-/// Where the bytes of frames are until the batch is sealed.
+/// Where frames are stored until the batch is sealed.
 enum Place {
-    /// In the turn's buffer, from the frame of that number on.
+    /// In the turn's buffer, from the frame of this number on.
     Shared { first_frame: u32 },
-    /// In a buffer of its own: one frame.
+    /// In a buffer of their own, which holds one frame.
     Large(Vec<u8>),
 }
 
@@ -121,12 +123,12 @@ struct DeflatedFrame {
     window_bits: u8,
 }
 
-/// Frames that were published in a row to one room and for the same recipients.
+/// Consecutive frames that were published to one room and for the same recipients.
 struct Stretch {
     room: u32,
     frames: u32,
     place: Place,
-    /// Of the only frame.
+    /// The deflated form, if there is a single frame.
     deflated: Option<DeflatedFrame>,
     /// When the oldest of them had been received.
     received_ns: u64,
@@ -134,7 +136,7 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// Whether a small frame belongs to it that follows.
+    /// Whether the small frame that follows belongs to this stretch.
     #[inline]
     fn takes(&self, room: u32, recipients: &Recipients) -> bool {
         self.room == room
@@ -147,7 +149,7 @@ impl Stretch {
         matches!(self.place, Place::Shared { .. })
     }
 
-    /// Whether it is of one run with the next stretch.
+    /// Whether the next stretch belongs to the same run.
     fn is_of_run_with(&self, next: &Stretch) -> bool {
         self.room == next.room && self.is_shared() && next.is_shared()
     }
@@ -157,25 +159,25 @@ impl Stretch {
 pub struct BatchBuilder {
     /// The turn's buffer: small frames in the order in which they were published.
     bytes: Vec<u8>,
-    /// Where each of them ends.
+    /// The end of each of them.
     ends: Vec<u32>,
-    /// Deflated frames.
+    /// Frames in their deflated form.
     deflated: Vec<u8>,
     /// Bytes of frames in buffers of their own.
     large_bytes: usize,
     stretches: Vec<Stretch>,
     rooms: Vec<Arc<Room>>,
-    /// The place of each room in `rooms`, by epoch.
+    /// The index of each room in `rooms`, by epoch.
     places: FxHashMap<u64, u32>,
-    /// The place of the room that was published to last.
+    /// The index of the room that was published to last.
     last_place: u32,
-    /// Whether some room's frames are not side by side.
+    /// Whether the frames of a room are not side by side.
     interleaved: bool,
     live: Arc<LiveBytes>,
 }
 
 impl BatchBuilder {
-    /// An empty builder. Buffers are counted in `live`.
+    /// An empty builder. Its buffers are counted in `live`.
     pub fn new(live: Arc<LiveBytes>) -> BatchBuilder {
         BatchBuilder {
             bytes: Vec::new(),
@@ -201,7 +203,7 @@ impl BatchBuilder {
         self.bytes.len() + self.deflated.len() + self.large_bytes
     }
 
-    /// Encodes a frame: the only copy of its payload that is made for the whole room.
+    /// Encodes a frame. This is the only copy of its payload that is made for the whole room.
     #[inline]
     pub fn append(
         &mut self,
@@ -213,7 +215,8 @@ impl BatchBuilder {
     ) {
         debug_assert!(payload.len() <= MESSAGE_BYTES_MAX);
         let room = self.room_place(room);
-        // Endpoint code may publish more in a turn than its connections sent.
+        // Endpoint code may publish more in a turn than its connections sent, and positions in a
+        // buffer have 32 bits.
         let is_full = self.bytes.len() > MESSAGE_BYTES_MAX;
         if is_full || payload.len() > SHARED_PAYLOAD_BYTES_MAX {
             let place = self.append_large(opcode, payload);
@@ -255,9 +258,9 @@ impl BatchBuilder {
         });
     }
 
-    /// Deflates the frame that was appended last, whose opcode and payload these are, once for all
-    /// members that can inflate. Returns whether that made it smaller; where it did not, they get
-    /// the plain frame.
+    /// Deflates the frame that was appended last, which has this opcode and payload, once for all
+    /// members that can inflate. Returns whether it became smaller; if not, those members get the
+    /// plain frame.
     pub fn deflate_last(
         &mut self,
         deflater: &mut Deflater,
@@ -279,7 +282,7 @@ impl BatchBuilder {
         true
     }
 
-    /// Gives the frame that was appended last a stretch of its own.
+    /// Moves the frame that was appended last into a stretch of its own.
     fn part_last_frame(&mut self) {
         if let Some(last) = self.stretches.last_mut()
             && last.frames > 1
@@ -315,8 +318,8 @@ impl BatchBuilder {
         known
     }
 
-    /// Freezes what was gathered: the frames of a room side by side, in the order in which they
-    /// were published, in buffers of their exact size. The tickets are yet to be taken.
+    /// Freezes what was gathered: the frames of each room side by side, in the order in which they
+    /// were published, in buffers of their exact size. The caller takes the tickets.
     pub fn seal(&mut self) -> Batch {
         if self.interleaved {
             self.stretches.sort_by_key(|stretch| stretch.room);
@@ -356,7 +359,7 @@ impl BatchBuilder {
         batch
     }
 
-    /// What it holds from one turn to the next, in bytes.
+    /// The memory that it keeps from one turn to the next, in bytes.
     pub fn held_bytes(&self) -> usize {
         let ends = self.ends.capacity() * size_of::<u32>();
         let stretches = self.stretches.capacity() * size_of::<Stretch>();
@@ -365,16 +368,16 @@ impl BatchBuilder {
         self.bytes.capacity() + ends + self.deflated.capacity() + stretches + rooms + places
     }
 
-    /// The turn's buffer with the frames in the order of `self.stretches`. A small one is copied,
-    /// so that the builder's own memory stays warm; a large one is handed over where it is in
-    /// order.
+    /// The turn's buffer with the frames in the order of `self.stretches`. A small buffer is
+    /// copied, so that the builder keeps its own, which is in the cache; a large one is handed over
+    /// if it is in order.
     fn freeze_shared(&mut self) -> Arc<Buffer> {
         let (bytes, ends) = if self.interleaved {
             self.gathered()
         } else if self.bytes.len() <= SHARED_FRAME_BYTES_MAX {
             (self.bytes.as_slice().to_vec(), self.frame_ends())
         } else {
-            // All the room that turns needed so far, so that no frame is moved while it grows.
+            // As large as turns have needed so far, so that no frame is moved while it grows.
             let next = Vec::with_capacity(self.bytes.capacity());
             let bytes = std::mem::replace(&mut self.bytes, next);
             (bytes, self.frame_ends())
@@ -382,7 +385,7 @@ impl BatchBuilder {
         Arc::new(Buffer::new(bytes, ends, &self.live))
     }
 
-    /// The index of the turn's buffer; empty where that is one frame.
+    /// The index of the turn's buffer; empty if it is a single frame.
     fn frame_ends(&self) -> Box<[u32]> {
         match self.ends.len() {
             1 => Box::default(),
@@ -390,7 +393,7 @@ impl BatchBuilder {
         }
     }
 
-    /// The small frames in the order of `self.stretches`, and where each of them ends.
+    /// The small frames in the order of `self.stretches`, and the end of each.
     fn gathered(&self) -> (Vec<u8>, Box<[u32]>) {
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut ends = Vec::with_capacity(self.ends.len());
@@ -434,7 +437,7 @@ impl BatchBuilder {
     }
 }
 
-/// Walks the shared buffer while runs are cut from it.
+/// Walks the turn's buffer and cuts runs from it.
 struct Gather<'a> {
     first_frame: u32,
     position: u32,
@@ -444,7 +447,7 @@ struct Gather<'a> {
 }
 
 impl Gather<'_> {
-    /// The next run in the shared buffer.
+    /// The next run in the turn's buffer.
     fn run(&mut self, room: Arc<Room>, stretches: &mut [Stretch]) -> Run {
         let frames = stretches.iter().map(|stretch| stretch.frames).sum();
         let first_frame = self.first_frame;
@@ -483,8 +486,8 @@ impl Gather<'_> {
         }
     }
 
-    /// The variant of a run in the shared buffer, where its frames have these numbers: frame by
-    /// frame what was deflated, or a copy of what was not.
+    /// The deflated form of a run in the turn's buffer whose frames have these numbers: each frame
+    /// deflated, or copied if deflating did not pay.
     fn variant(&self, stretches: &[Stretch], numbers: Range<u32>) -> Option<Deflated> {
         let deflated = stretches.iter().flat_map(|stretch| &stretch.deflated);
         let window_bits = deflated.map(|deflated| deflated.window_bits).max()?;
@@ -514,7 +517,7 @@ impl Gather<'_> {
         })
     }
 
-    /// The variant of a run of one frame.
+    /// The deflated form of a run of one frame.
     fn alone(&self, deflated: &DeflatedFrame) -> Deflated {
         let bytes = self.deflated[deflated.bytes.clone()].to_vec();
         Deflated {
@@ -524,13 +527,13 @@ impl Gather<'_> {
     }
 }
 
-/// When the oldest frame had been received.
+/// When the oldest frame was received.
 fn received_ns(stretches: &[Stretch]) -> u64 {
     let received_ns = stretches.iter().map(|stretch| stretch.received_ns);
     received_ns.min().unwrap_or(0)
 }
 
-/// Takes out who gets the frames; `None` where all of them go to everybody.
+/// Removes the recipients of the frames; `None` if every frame is for all members.
 fn take_recipients(stretches: &mut [Stretch]) -> Option<Arc<[Addressed]>> {
     let mut each = stretches.iter().map(|stretch| &stretch.recipients);
     if each.all(|recipients| matches!(recipients, Recipients::All)) {

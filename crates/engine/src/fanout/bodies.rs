@@ -1,7 +1,8 @@
-//! Bodies: the ends of frames, each of which many frames share, behind heads of their own.
+//! Bodies: the ends of frames, each shared by many frames, behind heads of their own.
 //!
-//! The bytes of a buffer are the heads alone, side by side. Positions in it count the bodies as
-//! well, as if each lay behind its head: so whoever cuts at frames need not know of them.
+//! The bytes of a buffer are the heads alone, side by side. Positions in it count the bodies too,
+//! as if each were stored behind its head, so code that cuts at frames does not have to know about
+//! them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use super::live::{COUNTS_BYTES, LiveBytes};
 use crate::sparse::Sparse as _;
 
-/// The end of frames that many share, in one piece of memory.
+/// The end of frames that many frames share, in one block of memory.
 #[derive(Debug)]
 pub struct Body {
     bytes: Box<[u8]>,
@@ -17,7 +18,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// A copy of these bytes.
+    /// A body with a copy of these bytes.
     pub fn new(bytes: &[u8], live: &Arc<LiveBytes>) -> Arc<Body> {
         let body = Body {
             bytes: bytes.into(),
@@ -27,13 +28,13 @@ impl Body {
         Arc::new(body)
     }
 
-    /// All of it.
+    /// All of its bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Memory of the body with its counts of references, in bytes.
+    /// The memory of the body and its reference counts, in bytes.
     pub fn cost(&self) -> usize {
         self.bytes.len() + size_of::<Body>() + COUNTS_BYTES
     }
@@ -45,45 +46,46 @@ impl Drop for Body {
     }
 }
 
-/// Where a body lies among the positions of a buffer.
+/// The positions in a buffer that a body takes.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: u32,
     end: u32,
-    /// Bytes of the bodies before it.
+    /// The bytes of the bodies before it.
     before: u32,
-    /// Its number in the table.
+    /// Its index in the table.
     body: u32,
-    /// Where in the body it begins: behind what was sent before a copy was made.
+    /// The first byte of the body that belongs to it: not 0 if a part was sent before a copy was
+    /// made.
     from: u32,
 }
 
-/// The bodies that frames of one buffer end with.
+/// The bodies at the ends of one buffer's frames.
 #[derive(Debug)]
 pub(super) struct Bodies {
     spans: Box<[Span]>,
     table: Box<[Arc<Body>]>,
-    /// Bytes of all spans.
+    /// The bytes of all spans.
     bytes: u32,
 }
 
 impl Bodies {
-    /// Bytes of all bodies, each as often as a frame ends with it.
+    /// The bytes of all bodies, each counted once for every frame that ends with it.
     pub(super) fn bytes(&self) -> usize {
         self.bytes as usize
     }
 
-    /// What the index takes. The bodies are counted by themselves.
+    /// The memory of the index. The bodies are counted by themselves.
     pub(super) fn cost(&self) -> usize {
         size_of::<Bodies>() + size_of_val(&*self.spans) + size_of_val(&*self.table)
     }
 
-    /// The number of the first span that ends behind `position`.
+    /// The index of the first span that ends after `position`.
     fn first_behind(&self, position: u32) -> usize {
         self.spans.partition_point(|span| span.end <= position)
     }
 
-    /// Whether any of them is in `start..end`.
+    /// Whether `start..end` touches a body.
     pub(super) fn has_any_in(&self, start: u32, end: u32) -> bool {
         let first = self.spans.get(self.first_behind(start));
         first.is_some_and(|first| first.start < end)
@@ -95,7 +97,7 @@ impl Bodies {
         spans.take_while(move |span| span.start < end)
     }
 
-    /// Those in `start..end`, each with how many bytes of it are there.
+    /// The bodies in `start..end`, each with the number of its bytes there.
     pub(super) fn shared_in(
         &self,
         start: u32,
@@ -107,7 +109,7 @@ impl Bodies {
         })
     }
 
-    /// Where the heads in `start..end` are in the buffer's own bytes.
+    /// The range of the heads in `start..end` within the buffer's own bytes.
     pub(super) fn heads_in(&self, start: u32, end: u32) -> Range<usize> {
         self.own_position(start)..self.own_position(end)
     }
@@ -120,7 +122,7 @@ impl Bodies {
         own as usize
     }
 
-    /// Those in `start..end`, for a copy of the heads there; `None` if there are none.
+    /// The bodies in `start..end`, for a copy of the heads there; `None` if there are none.
     pub(super) fn copy_out(&self, start: u32, end: u32) -> Option<Box<Bodies>> {
         let mut copy = Placed::default();
         for span in self.spans_in(start, end) {
@@ -132,7 +134,8 @@ impl Bodies {
         copy.freeze()
     }
 
-    /// What is in `start..end`, if that is one piece or two; the second is empty if it is one.
+    /// The bytes `start..end`, if they are one or two contiguous pieces. The second is empty if
+    /// there is only one.
     #[inline(never)]
     pub(super) fn pair_in<'b>(
         &'b self,
@@ -151,8 +154,8 @@ impl Bodies {
         (at + second.len() as u32 == end).then_some((first, second))
     }
 
-    /// The bytes of the buffer from `at` on, up to `end` or to where they go on elsewhere; `span`
-    /// is the number of the first span that ends behind `at`.
+    /// The contiguous bytes from `at` on, up to `end` or to the end of this head or body. `span` is
+    /// the index of the first span that ends after `at`.
     fn piece<'b>(&'b self, own: &'b [u8], at: u32, end: u32, span: usize) -> &'b [u8] {
         match self.spans.get(span) {
             Some(span) if span.start <= at => {
@@ -169,7 +172,7 @@ impl Bodies {
     }
 }
 
-/// Bodies that have their places in a buffer that is being made.
+/// Collects the bodies of a buffer that is being made.
 #[derive(Default)]
 pub(super) struct Placed {
     spans: Vec<Span>,
@@ -178,13 +181,13 @@ pub(super) struct Placed {
 }
 
 impl Placed {
-    /// Bytes of all of them, each as often as a frame ends with it.
+    /// The bytes of all bodies, each counted once for every frame that ends with it.
     #[inline]
     pub(super) fn bytes(&self) -> usize {
         self.bytes as usize
     }
 
-    /// Places so many bytes of a body, those at `from`, behind a head that ends at `start`.
+    /// Adds `bytes` bytes of a body, from its byte `from` on, behind a head that ends at `start`.
     pub(super) fn add(&mut self, start: u32, body: &Arc<Body>, from: u32, bytes: u32) {
         if bytes == 0 {
             return;
@@ -206,7 +209,7 @@ impl Placed {
         self.bytes += bytes;
     }
 
-    /// Those that were placed; `None` if there are none. Its own memory stays warm.
+    /// The bodies that were added; `None` if there are none. The builder keeps its own memory.
     pub(super) fn freeze(&mut self) -> Option<Box<Bodies>> {
         if self.spans.is_empty() {
             return None;
@@ -221,26 +224,26 @@ impl Placed {
         Some(Box::new(bodies))
     }
 
-    /// Memory that it keeps between turns, in bytes.
+    /// The memory that it keeps between turns, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         let spans = self.spans.capacity() * size_of::<Span>();
         spans + self.table.capacity() * size_of::<Arc<Body>>()
     }
 
-    /// Gives back memory that a peak took.
+    /// Gives back memory that grew under load.
     pub(super) fn shrink(&mut self) {
         self.spans.shrink_sparse();
         self.table.shrink_sparse();
     }
 }
 
-/// The pieces of a part of a buffer, in their order: see [`super::segment::Buffer::pieces`].
+/// The contiguous pieces of a range of a buffer: see [`super::segment::Buffer::pieces`].
 pub struct Pieces<'b> {
     own: &'b [u8],
     bodies: Option<&'b Bodies>,
     at: u32,
     end: u32,
-    /// The number of the first span that ends behind `at`.
+    /// The index of the first span that ends after `at`.
     span: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Frames to several connections that become one buffer.
+//! Gathers frames for several connections in one buffer.
 
 use std::sync::Arc;
 
@@ -7,41 +7,41 @@ use super::segment::{Buffer, LiveBytes};
 use crate::limits::SHARED_FRAME_BYTES_MAX;
 use crate::sparse::Sparse as _;
 
-/// Gathers frames for one buffer, each with a body at its end or without one.
+/// Gathers frames for one buffer, each with or without a body at its end.
 #[derive(Default)]
 pub struct Bundle {
     bytes: Vec<u8>,
-    /// Where each frame ends, its body included.
+    /// The end of each frame, its body included.
     ends: Vec<u32>,
     bodies: Placed,
 }
 
 impl Bundle {
-    /// Whether there is no frame.
+    /// Whether no frame was gathered.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The bytes of all frames, without the bodies that they share.
+    /// The bytes of all frames, without their shared bodies.
     #[inline]
     pub fn own_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The same with the bodies: where the last frame ends.
+    /// The same with the bodies, which is the end of the last frame.
     #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len() + self.bodies.bytes()
     }
 
-    /// The buffer that the next frame is to be appended to. It is to be ended then.
+    /// The buffer to append the next frame to. [`Bundle::end_frame`] has to follow.
     #[inline]
     pub fn frame(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Ends a frame, with a body behind what was appended, or as it is. Returns where it ends.
+    /// Ends a frame, with a body behind the appended bytes or without one. Returns its end.
     #[inline]
     pub fn end_frame(&mut self, body: Option<&Arc<Body>>) -> u32 {
         if let Some(body) = body {
@@ -53,8 +53,8 @@ impl Bundle {
         end
     }
 
-    /// What was gathered, in a buffer of the exact size. A small one is copied, so that this one's
-    /// own memory stays warm; a large one is handed over.
+    /// The gathered frames in a buffer of the exact size. A small one is copied, so that the bundle
+    /// keeps its own memory, which is in the cache; a large one is handed over.
     pub fn freeze(&mut self, live: &Arc<LiveBytes>) -> Buffer {
         let bytes = match self.bytes.len() {
             ..=SHARED_FRAME_BYTES_MAX => self.bytes.as_slice().to_vec(),
@@ -70,13 +70,13 @@ impl Bundle {
         Buffer::with_bodies(bytes, ends, bodies, live)
     }
 
-    /// Memory that it keeps between turns, in bytes.
+    /// The memory that it keeps between turns, in bytes.
     pub fn held_bytes(&self) -> usize {
         let ends = self.ends.capacity() * size_of::<u32>();
         self.bytes.capacity() + ends + self.bodies.held_bytes()
     }
 
-    /// Gives back memory that a peak took.
+    /// Gives back memory that grew under load.
     pub fn shrink(&mut self) {
         self.bytes.shrink_sparse();
         self.ends.shrink_sparse();

@@ -1,8 +1,8 @@
-//! The directory: which rooms exist. Touched when a shard gets its first member of a room or loses
-//! its last one, and when somebody publishes to a room that the shard has no member of.
+//! The directory of rooms. It is used when a shard gets its first member of a room or loses its
+//! last one, and when a shard publishes to a room that it has no member of.
 //!
-//! Its parts are trees: none of them ever moves many entries at once, where it grows or where it
-//! becomes empty, and the rooms behind a name are found without a look at the others.
+//! Its parts are trees: they never move many entries at once, neither when they grow nor when they
+//! become empty, and the rooms after a name are found without visiting the others.
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering as Order, Reverse};
@@ -16,10 +16,10 @@ use std::vec::IntoIter;
 use super::room::{EndpointId, Room, RoomKey};
 use crate::limits::ROOMS_PER_LOCK;
 
-/// Locks that share the names between them.
+/// The number of locks, each for a share of the names.
 const PARTS: usize = 64;
 
-/// A room that is known by its key alone.
+/// A room that is compared by its key alone.
 #[derive(Debug)]
 struct Named(Arc<Room>);
 
@@ -51,7 +51,7 @@ impl Eq for Named {}
 
 type Part = BTreeSet<Named>;
 
-/// All rooms of a process. The hasher is the standard one, since clients choose the names.
+/// All rooms of a process. The hasher is the standard, seeded one, since clients choose the names.
 #[derive(Debug)]
 pub struct Directory {
     parts: [Mutex<Part>; PARTS],
@@ -70,8 +70,8 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// Enters `shard` into the room, which is made where it does not exist. Returns the room and
-    /// the ticket from which on the shard gets every frame.
+    /// Adds `shard` to the room, which is created if it does not exist. Returns the room and the
+    /// first ticket whose frame the shard gets.
     pub fn enter(&self, key: &RoomKey, shard: u16) -> (Arc<Room>, u64) {
         let mut part = self.part(key);
         if let Some(Named(room)) = part.get(key) {
@@ -84,7 +84,7 @@ impl Directory {
         (room, first)
     }
 
-    /// Takes `shard` out of the room, and the room out of the directory where that was the last.
+    /// Removes `shard` from the room, and the room from the directory if that was its last shard.
     pub fn leave(&self, room: &Arc<Room>, shard: u16) {
         let mut part = self.part(&room.key);
         if room.tickets.leave(shard) {
@@ -93,23 +93,23 @@ impl Directory {
         }
     }
 
-    /// The room of that name, where it has members.
+    /// The room of this name, if it has members.
     pub fn find(&self, key: &RoomKey) -> Option<Arc<Room>> {
         let part = self.part(key);
         part.get(key).map(|Named(room)| Arc::clone(room))
     }
 
-    /// The first `limit` rooms of an endpoint in the byte order of their names, those behind
-    /// `after`. Who asks for page after page sees every room once that is there all the time. It
-    /// looks at about as many rooms as it returns, at [`ROOMS_PER_LOCK`] at the most while it holds
-    /// a lock.
+    /// Up to `limit` rooms of an endpoint, in the byte order of their names, after the name
+    /// `after`. A caller that asks for page after page sees every room exactly once that exists all
+    /// the time. It visits about as many rooms as it returns, and at most [`ROOMS_PER_LOCK`] under
+    /// one lock.
     pub fn rooms_after(
         &self,
         endpoint: EndpointId,
         after: Option<&str>,
         limit: usize,
     ) -> Vec<Arc<Room>> {
-        // The names are spread evenly, so that most parts are asked once.
+        // Names are spread evenly over the parts, so one visit of each usually suffices.
         let some = limit.div_ceil(PARTS).saturating_add(2).min(ROOMS_PER_LOCK);
         let mut walks = self.parts.each_ref().map(|part| {
             let first = after.map_or_else(
@@ -131,7 +131,7 @@ impl Directory {
         page
     }
 
-    /// Rooms that have members.
+    /// The number of rooms that have members.
     pub fn rooms(&self) -> usize {
         self.parts.iter().map(|part| lock(part).len()).sum()
     }
@@ -148,11 +148,11 @@ fn name(endpoint: EndpointId, name: &str) -> RoomKey {
     }
 }
 
-/// A walk over one endpoint's rooms of a part, in order, a few of them under each lock.
+/// Walks one endpoint's rooms in a part, in order, a few of them under each lock.
 struct Walk<'d> {
     part: &'d Mutex<Part>,
     some: usize,
-    /// Where those begin that were not looked at; nothing where they are all done.
+    /// The start of the rooms that were not visited; `None` once all were.
     rest: Option<Bound<RoomKey>>,
     rooms: IntoIter<Named>,
 }
@@ -195,7 +195,8 @@ impl<'d> Walk<'d> {
     }
 }
 
-/// A tree stays whole whatever a thread that held its lock did: nothing in here runs foreign code.
+/// A thread that panicked with the lock cannot have left a tree broken: no foreign code runs under
+/// it.
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -258,8 +259,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-        /// Names that share beginnings, in two endpoints; those of one are listed while another
-        /// thread makes and leaves rooms between them.
+        /// Names with common beginnings, in two endpoints. One endpoint's are listed while another
+        /// thread creates and leaves rooms between them.
         #[test]
         fn pages_are_complete_and_in_order_while_rooms_come_and_go(
             stay in btree_set("[a-c/é]{0,6}", 0..300),

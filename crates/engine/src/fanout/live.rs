@@ -1,12 +1,12 @@
-//! How much memory the buffers take that shards share.
+//! The memory of the buffers that shards share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a reference count adds to what it counts references of: two words.
+/// The size of the two reference counts beside a value in an `Arc` or `Rc`.
 pub(super) const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
-/// Bytes of live buffers and batches, of all shards, as they are allocated. Counted where one is
-/// made and dropped.
+/// Bytes of the live buffers and batches of all shards, by allocation. They are counted when they
+/// are made and when they are dropped.
 #[derive(Debug, Default)]
 pub struct LiveBytes(AtomicUsize);
 

@@ -1,8 +1,8 @@
-//! One shard's members of a room, and the frames that they are yet to get.
+//! One shard's members of a room, and the frames that they have yet to get.
 //!
-//! Runs are accepted strictly in ticket order; one that arrives early waits for its predecessor.
-//! Delivery goes round the members in a circle, a bounded number at a time: each visit gives a
-//! member all that came since its last visit, so that frames which arrive while a large room is
+//! Runs are accepted strictly in ticket order; a run that arrives early waits for its predecessor.
+//! Delivery goes round the members in a circle, a bounded number at a time. Each visit gives a
+//! member everything that came since its last visit, so frames that arrive while a large room is
 //! being served join the same send.
 
 use std::collections::vec_deque::Iter;
@@ -17,17 +17,17 @@ use super::meter::{Charge, Meter};
 use super::room::Room;
 use super::segment::Segment;
 
-/// A run that this shard accepted.
+/// A run that this shard has accepted.
 #[derive(Clone)]
 pub struct LocalRun {
-    /// The frames as everybody can read them.
+    /// The frames in the form that every member can read.
     pub plain: Encoding,
-    /// The same frames, deflated as far as that pays, with the smallest window that they can be
-    /// inflated with (see [`super::batch::Deflated`]).
+    /// The same frames, each deflated if that makes it smaller, with the smallest window that can
+    /// inflate all of them (see [`super::batch::Deflated`]).
     pub deflated: Option<(Encoding, u8)>,
-    /// How many there are.
+    /// The number of frames.
     pub frames: u32,
-    /// Who gets the frames; `None` where all of them go to everybody.
+    /// The recipients of the frames; `None` if every frame is for all members.
     pub recipients: Option<Arc<[Addressed]>>,
 }
 
@@ -36,14 +36,14 @@ pub struct LocalRun {
 pub struct Encoding {
     /// The shard's handle to their buffer.
     pub segment: Rc<Segment>,
-    /// Where they are in it.
+    /// Their range in it.
     pub bytes: Range<u32>,
     /// The first frame's number in the buffer.
     pub first_frame: u32,
 }
 
 impl Encoding {
-    /// Where `frames` of the run, which are not empty, are in the buffer.
+    /// The range in the buffer of `frames` of the run, which must not be empty.
     pub fn bytes_of(&self, frames: &Range<u32>) -> Range<u32> {
         debug_assert!(frames.start < frames.end);
         let buffer = &self.segment.buffer;
@@ -54,7 +54,7 @@ impl Encoding {
 }
 
 impl LocalRun {
-    /// The form that a member gets that can inflate with a window of `window_bits`; 0: not at all.
+    /// The form for a member that can inflate with a window of `window_bits`; 0: it cannot inflate.
     #[inline]
     pub fn encoding_for(&self, window_bits: u8) -> &Encoding {
         match &self.deflated {
@@ -63,13 +63,13 @@ impl LocalRun {
         }
     }
 
-    /// The bytes of the run, its variant included.
+    /// The bytes of the run in both forms.
     fn held_bytes(&self) -> usize {
         let deflated = self.deflated.as_ref();
         self.plain.bytes.len() + deflated.map_or(0, |(deflated, _)| deflated.bytes.len())
     }
 
-    /// Who gets the frame of that number.
+    /// The recipients of frame number `frame` of the run.
     pub fn recipients_of(&self, frame: u32) -> &Recipients {
         let mut addressed = self.addressed_from(frame);
         addressed
@@ -77,15 +77,15 @@ impl LocalRun {
             .map_or(&Recipients::All, |each| &each.recipients)
     }
 
-    /// The frames with recipients of their own that end behind the frame of that number.
+    /// The groups of frames with equal recipients that end after frame number `frame`.
     fn addressed_from(&self, frame: u32) -> std::slice::Iter<'_, Addressed> {
         let all = self.recipients.as_deref().unwrap_or_default();
         all[all.partition_point(|each| each.end <= frame)..].iter()
     }
 
-    /// The next frames side by side that one member gets, among those from number `from` on.
-    /// `is_for` says of frames whether it does. It has then been asked about the frame behind
-    /// them, too: the search goes on after that one.
+    /// The next consecutive frames, from number `from` on, that one member gets. `is_for` tells
+    /// whether the member is among the recipients. It has been asked about the group behind the
+    /// result too, so the caller goes on after that group.
     pub fn next_stretch(
         &self,
         from: u32,
@@ -109,8 +109,8 @@ impl LocalRun {
     }
 }
 
-/// A run that waits for an earlier ticket. `Hold` is dropped when the wait is over: it gives the
-/// run's bytes back to the mailbox that it came from.
+/// A run that waits for an earlier ticket. Dropping `hold` when the wait is over gives the run's
+/// bytes back to its mailbox.
 struct Held<Hold> {
     run: Run,
     held_since_tick: u32,
@@ -124,23 +124,23 @@ struct Member {
     next_run: u32,
 }
 
-/// What became of a run.
+/// The result of accepting a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accepted {
-    /// It is next in order: it, and what waited for it, is to be delivered.
+    /// It was next in order: it and the runs that waited for it can be delivered.
     Now,
     /// It waits for an earlier one.
     Held,
-    /// It is from before this shard's first member joined.
+    /// It precedes the first member of this shard.
     Stale,
 }
 
-/// A member that took another place because one before it left.
+/// A member whose seat changed because another member left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
-    /// The member.
+    /// The member's connection.
     pub connection: u32,
-    /// Its new place.
+    /// Its new seat.
     pub place: u32,
 }
 
@@ -150,30 +150,30 @@ pub struct LocalRoom<Hold> {
     pub room: Arc<Room>,
     next_ticket: u64,
     held: BTreeMap<u64, Held<Hold>>,
-    /// Runs that some member has not got.
+    /// Runs that at least one member has not got.
     runs: VecDeque<LocalRun>,
-    /// The number of the first of them; numbers wrap.
+    /// The number of the first of them. Numbers wrap.
     first_run: u32,
     members: Vec<Member>,
-    /// The member to be visited next.
+    /// The member to visit next.
     cursor: usize,
     /// Visits until every member has every run.
     visits_pending: usize,
-    /// The number of the next run when the cursor was last at the first member: what came before
-    /// it, everybody has when the cursor is there again.
+    /// The number of the next run at the start of this lap. Once the cursor wraps, every member has
+    /// all earlier runs.
     lap_run: u32,
     /// The bytes of `runs`.
     pending_bytes: usize,
     meter: Rc<Meter>,
-    /// What `runs` takes, where that is more than it keeps.
+    /// The memory of `runs` on the meter, if it exceeds what a room keeps anyway.
     charge: Option<Box<Charge>>,
 }
 
-/// Runs that a room keeps memory for.
+/// Runs that an idle room keeps memory for.
 const KEPT_RUNS: usize = 64;
 
 impl<Hold: Clone> LocalRoom<Hold> {
-    /// A room on the shard with this meter that gets every frame from `first_ticket` on.
+    /// A room on the shard of this `meter`. It gets every frame from `first_ticket` on.
     pub fn new(room: Arc<Room>, first_ticket: u64, meter: &Rc<Meter>) -> LocalRoom<Hold> {
         LocalRoom {
             room,
@@ -196,28 +196,29 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.members.len()
     }
 
-    /// The members' connections, in no order.
+    /// The members' connections, in no particular order.
     pub fn connections(&self) -> impl Iterator<Item = u32> {
         self.members.iter().map(|member| member.connection)
     }
 
-    /// The ticket of the run that is accepted next.
+    /// The ticket of the run that will be accepted next.
     pub fn next_ticket(&self) -> u64 {
         self.next_ticket
     }
 
-    /// Whether the member at `place` has got what came before the run of that number.
+    /// Whether the member at `place` has got every run before number `run`. Run numbers wrap, so
+    /// the sign of the difference decides.
     pub fn has_got(&self, place: u32, run: u32) -> bool {
         let next_run = self.members[place as usize].next_run;
         next_run.wrapping_sub(run).cast_signed() >= 0
     }
 
-    /// Whether some member has frames to get.
+    /// Whether at least one member has frames to get.
     pub fn is_pending(&self) -> bool {
         self.visits_pending > 0
     }
 
-    /// The bytes of frames that some member has not got.
+    /// The bytes of frames that at least one member has not got.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
@@ -227,30 +228,32 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.held.len()
     }
 
-    /// What those hold.
+    /// The holds of those runs.
     pub fn holds(&self) -> impl Iterator<Item = &Hold> {
         self.held.values().map(|held| &held.hold)
     }
 
-    /// Since when the oldest run waits, in ticks of the shard's clock.
+    /// Since when the oldest of those runs has waited, in ticks of the shard's clock.
     pub fn held_since_tick(&self) -> Option<u32> {
         self.held.values().map(|held| held.held_since_tick).min()
     }
 
-    /// Adds a member, which gets every frame that is accepted from now on. Returns its place.
+    /// Adds a member, which gets every frame that is accepted from now on. Returns its seat.
     pub fn join(&mut self, connection: u32) -> u32 {
         let place = self.members.len();
         self.members.push(Member {
             connection,
             next_run: self.next_run(),
         });
+        // The new member is last in the circle, so visits that wrap around pass it on their way.
         self.visits_pending += usize::from(self.visits_pending > 0);
         self.check_invariants();
         place as u32
     }
 
-    /// Takes the member at `place` out. Up to two others move: the members before the cursor stay
-    /// those that were visited in this round.
+    /// Removes the member at `place`. Up to two other members move: the last member that was
+    /// visited in this lap fills the hole, and the last member of all takes that one's seat. So the
+    /// members before the cursor stay those that were visited.
     pub fn leave(&mut self, place: u32) -> [Option<Moved>; 2] {
         let mut hole = place as usize;
         let mut moved = [None; 2];
@@ -262,6 +265,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
         moved[1] = self.move_member(self.members.len() - 1, hole);
         self.members.pop();
+        // The member that moved to the cursor may be the last one to be visited. A visit too many
+        // does no harm: it finds that the member has everything.
         if self.visits_pending > 0 {
             self.visits_pending = self.members.len().min(self.visits_pending + 1);
         }
@@ -286,7 +291,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
         })
     }
 
-    /// Takes in a run. `hold` is called only where the run has to wait.
+    /// Accepts a run. `hold` is called only if the run has to wait.
     pub fn accept(&mut self, run: &Run, now_tick: u32, hold: impl FnOnce() -> Hold) -> Accepted {
         if run.first_ticket < self.next_ticket {
             debug_assert!(
@@ -349,9 +354,9 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
     }
 
-    /// Visits up to `visits_max` members: `visit` gets each one's connection and the runs that it
-    /// has not got. Where it returns false, the member takes nothing at the moment: it is the next
-    /// one to be visited. Returns the number of visits.
+    /// Visits up to `visits_max` members. `visit` gets the connection and the runs that the member
+    /// has not got; if it returns false, the member can take nothing at the moment and stays the
+    /// next one to be visited. Returns the number of visits.
     pub fn deliver(
         &mut self,
         visits_max: usize,
@@ -392,7 +397,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
         }
     }
 
-    /// Gives the only member all that it has not got. Returns the ticket of the first frame, too.
+    /// Returns all runs that the only member has not got, with the ticket of the first frame.
     pub fn take_runs(&mut self) -> (u64, VecDeque<LocalRun>) {
         debug_assert!(self.members.len() == 1, "whose runs?");
         let next_run = self.next_run();
@@ -408,7 +413,12 @@ impl<Hold: Clone> LocalRoom<Hold> {
         (self.next_ticket - frames, runs)
     }
 
-    /// The cursor is at the first member again: what was there a lap ago, everybody has.
+    /// The cursor is back at the first member, so every member was visited in the last lap and has
+    /// all runs that existed when that lap began: those are dropped.
+    ///
+    /// Without this, a room that is published to all the time would keep its runs for ever, since
+    /// there is never a moment at which every member has everything (`visits_pending` is 0). With
+    /// it, a run lives for two laps at most.
     fn begin_lap(&mut self) {
         self.cursor = 0;
         let done = self.lap_run.wrapping_sub(self.first_run) as usize;

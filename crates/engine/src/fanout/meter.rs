@@ -1,10 +1,10 @@
-//! What a shard holds beside the buffers that shards share: handles, queues, its own buffers.
+//! Memory that a shard holds besides buffers that shards share: handles, queues, its own buffers.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Bytes that one shard holds, by capacity. The shard alone counts, so that no atomic operation is
-/// made; the engine publishes the sum once a turn.
+/// Bytes that one shard holds, by capacity. Only the shard counts, so no atomic operation is
+/// needed; the engine publishes the sum once a turn.
 #[derive(Debug, Default)]
 pub struct Meter(Cell<usize>);
 
@@ -26,7 +26,7 @@ impl Meter {
     }
 }
 
-/// Bytes that count on a meter for as long as this lives.
+/// Bytes that are counted on a meter for as long as this value lives.
 #[derive(Debug)]
 pub struct Charge {
     meter: Rc<Meter>,
@@ -34,7 +34,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Counts nothing yet.
+    /// A charge of 0 bytes.
     pub fn new(meter: &Rc<Meter>) -> Charge {
         Charge {
             meter: Rc::clone(meter),
@@ -42,7 +42,7 @@ impl Charge {
         }
     }
 
-    /// Counts so many bytes from now on.
+    /// Changes the charge to `bytes`.
     pub fn set(&mut self, bytes: usize) {
         self.meter.subtract(self.bytes);
         self.meter.add(bytes);

@@ -1,10 +1,10 @@
-//! One message in, many clients out: rooms, batches and outboxes, without sockets and without a
+//! Rooms, batches and outboxes, which turn one message in into many out, without sockets or a
 //! clock.
 //!
 //! A shard gathers what its connections publish in a turn in a [`batch::BatchBuilder`], seals it,
 //! takes tickets ([`tickets::Tickets`]) and hands the [`batch::Batch`] to every shard that has
 //! members. There a [`local_room::LocalRoom`] puts the runs in ticket order and gives each member's
-//! [`outbox::Outbox`] a slice of the one buffer, a bounded number of members in each
+//! [`outbox::Outbox`] a slice of the shared buffer, a bounded number of members in each
 //! [pass](pass::deliver_pass).
 
 pub mod batch;
@@ -25,13 +25,13 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A connection, for the life of the process: the shard that owns it, its place there, and a
-/// generation that tells it from earlier connections in the same place.
+/// The id of a connection, unique in the life of the process: the shard that owns it, its slot
+/// there, and a generation that distinguishes it from earlier connections in the same slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConnectionId {
-    /// The connection's place in its shard's slab.
+    /// The connection's slot in its shard's slab.
     pub index: u32,
-    /// Tells connections in one place apart.
+    /// Distinguishes the connections that had this slot.
     pub generation: u32,
     /// The shard that owns the connection.
     pub shard: u16,
@@ -43,15 +43,15 @@ impl std::fmt::Display for ConnectionId {
     }
 }
 
-/// A text that is no id of a connection.
+/// The text is not the id of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("is no id of a connection")]
+#[error("is not a connection id")]
 pub struct ConnectionIdError;
 
 impl std::str::FromStr for ConnectionId {
     type Err = ConnectionIdError;
 
-    /// As it is displayed: shard, place and generation.
+    /// Parses the displayed form: shard, slot and generation.
     fn from_str(text: &str) -> Result<ConnectionId, ConnectionIdError> {
         let mut parts = text.split('-');
         let mut part = || parts.next().ok_or(ConnectionIdError);
@@ -61,7 +61,7 @@ impl std::str::FromStr for ConnectionId {
             index: index.parse().map_err(|_| ConnectionIdError)?,
             generation: generation.parse().map_err(|_| ConnectionIdError)?,
         };
-        // One id has one form: no signs, no zeros in front, nothing behind.
+        // Each id has exactly one form: no signs, no leading zeros, nothing behind it.
         match id.to_string() == text {
             true => Ok(id),
             false => Err(ConnectionIdError),
@@ -76,30 +76,30 @@ pub struct Recipient<'a> {
     pub id: ConnectionId,
     /// The member's address.
     pub peer: SocketAddr,
-    /// What its endpoint keeps for the member.
+    /// The state that its endpoint keeps for the member.
     pub(crate) state: Option<&'a (dyn Any + Send)>,
-    /// What others keep for it: one value of each type.
+    /// Values that hooks and others attached to the member, one of each type.
     pub(crate) attachments: &'a [Box<dyn Any + Send>],
 }
 
 impl Recipient<'_> {
-    /// What its endpoint keeps for the member, if it is of this type: a room may have members of
-    /// several endpoints.
+    /// The state that its endpoint keeps for the member, if it has this type. The members of a room
+    /// may belong to several endpoints.
     pub fn state<T: Any>(&self) -> Option<&T> {
         self.state?.downcast_ref()
     }
 
-    /// What is kept for the member beside the endpoint's state, of this type.
+    /// The attached value of this type.
     pub fn attached<T: Any>(&self) -> Option<&T> {
         self.attachments.iter().find_map(|each| each.downcast_ref())
     }
 }
 
-/// Decides for each member whether it gets a frame: `true` lets it through. It is called on the
-/// member's own shard, once for each frame and member, so it has to be quick.
+/// Decides for each member whether it gets a frame: `true` means that it does. Called on the
+/// member's own shard, once for each frame and member, so it has to be fast.
 pub type Filter = Arc<dyn Fn(&Recipient<'_>) -> bool + Send + Sync>;
 
-/// Who gets a frame.
+/// The members that get a frame.
 #[derive(Clone, Default)]
 pub enum Recipients {
     /// Every member of the room.
@@ -107,13 +107,13 @@ pub enum Recipients {
     All,
     /// Every member but this connection.
     Except(ConnectionId),
-    /// The members for which the filter says so.
+    /// The members for which the filter returns true.
     If(Filter),
 }
 
 impl Recipients {
-    /// Whether both are the same members. A filter is asked about every frame, so it may say
-    /// something else of the next one.
+    /// Whether both are certain to be the same members. A filter never is: it is asked about each
+    /// frame and may answer differently for the next one.
     #[inline]
     pub(crate) fn are_surely(&self, others: &Recipients) -> bool {
         match (self, others) {
@@ -123,7 +123,7 @@ impl Recipients {
         }
     }
 
-    /// Of these, those for which `filter` says so as well.
+    /// Those of these members for which `filter` returns true as well.
     pub fn only(self, filter: Filter) -> Recipients {
         match self {
             Recipients::All => Recipients::If(filter),

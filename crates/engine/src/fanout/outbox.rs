@@ -1,9 +1,9 @@
-//! What a connection still has to be sent: slices of buffers, never copies of shared frames.
+//! The frames that wait for a connection: slices of buffers, never copies of shared frames.
 //!
-//! The engine pushes slices in the order in which they go out, takes the front for a write, and
-//! says how much of it went. Policies for slow clients cut at frame boundaries; a frame that is
-//! partly sent is always finished, and control frames are never dropped by a data policy. See
-//! `OUTBOX.md` beside this file for the states.
+//! The engine pushes slices in sending order, hands the front to a write, and reports how many
+//! bytes were sent. Policies for slow clients cut at frame boundaries. A frame that is partly sent
+//! is always finished, and a data policy never drops control frames. See `OUTBOX.md` beside this
+//! file for the states.
 
 mod rest;
 mod slice;
@@ -20,7 +20,7 @@ use crate::limits::COALESCED_BYTES_MAX;
 
 pub use self::slice::{Origin, Part};
 
-/// What a policy took out of an outbox.
+/// Frames that a policy removed from an outbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Dropped {
     /// Frames that will not be sent.
@@ -36,12 +36,12 @@ impl Dropped {
     }
 }
 
-/// A slice that was sent to its end.
+/// A slice, or the front of one, that was sent to the end of its last frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
     /// Frames in it.
     pub frames: u32,
-    /// When the oldest of them had been received, in nanoseconds of the process's clock.
+    /// When the oldest of them was received, in nanoseconds of the process's clock.
     pub received_ns: u64,
     /// Whether it came from a room.
     pub is_delivery: bool,
@@ -52,10 +52,10 @@ pub struct Sent {
 pub struct Outbox {
     /// The first slice, inline: the common case allocates nothing.
     first: Option<Slice>,
-    /// The others. Boxed, since most outboxes never need it.
+    /// The slices behind the first. Boxed, since most outboxes never need them.
     rest: Option<Box<Rest>>,
     bytes: usize,
-    /// Bytes that are about to be pushed.
+    /// Bytes of frames that are gathered for this connection and not pushed yet.
     announced: u32,
     /// Whether the first frame of `first` is partly sent.
     is_front_partial: bool,
@@ -72,7 +72,7 @@ impl Outbox {
         self.bytes
     }
 
-    /// Bytes that are gathered elsewhere, and not pushed yet.
+    /// The bytes that are announced and not pushed yet.
     #[inline]
     pub fn announced(&self) -> usize {
         self.announced as usize
@@ -84,13 +84,13 @@ impl Outbox {
         self.announced = self.announced.saturating_add(bytes);
     }
 
-    /// A frame that was announced is pushed now, or was refused.
+    /// Removes a frame from the announced bytes: it is pushed now, or was refused.
     #[inline]
     pub fn arrive(&mut self, bytes: u32) {
         self.announced = self.announced.saturating_sub(bytes);
     }
 
-    /// The slices that wait: what a flush has to hand to the operating system.
+    /// The number of slices that wait, which is what a flush passes to the operating system.
     #[inline]
     pub fn slices(&self) -> usize {
         usize::from(self.first.is_some()) + self.queued()
@@ -101,15 +101,15 @@ impl Outbox {
         self.rest.as_ref().map_or(0, |rest| rest.slices.len())
     }
 
-    /// What it takes for this connection: the bytes that wait, and the slices that are queued for
-    /// them. The first slice takes nothing but its bytes.
+    /// The memory that this connection takes: the bytes that wait and the queue's slices for them.
+    /// The first slice is stored inline and costs only its bytes.
     pub fn cost(&self) -> usize {
         self.bytes + self.queued() * size_of::<Slice>()
     }
 
-    /// The same, with bytes that several outboxes wait for divided among them: what dropping it
-    /// frees, on average. `shards` says how many shards hold a segment's buffer. Looks at every
-    /// slice.
+    /// The same, with bytes that several outboxes wait for divided among them: what dropping this
+    /// outbox frees, on average. `shards` tells how many shards hold a segment's buffer. Visits
+    /// every slice.
     pub fn share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
         let share = |slice: &Slice| {
             let segment = &slice.segment;
@@ -119,12 +119,13 @@ impl Outbox {
         bytes + self.queued() * size_of::<Slice>()
     }
 
-    /// The segments that wait, in their order; those that come twice, twice.
+    /// The segments of the slices that wait, in order. A segment that two slices share occurs
+    /// twice.
     pub fn segments(&self) -> impl Iterator<Item = &Rc<Segment>> {
         self.waiting().map(|slice| &slice.segment)
     }
 
-    /// What is left of the frame that is partly sent, in bytes.
+    /// The unsent bytes of the frame that is partly sent.
     pub fn open_bytes(&self) -> usize {
         let first = self.first.as_ref().filter(|_| self.is_front_partial);
         first.map_or(0, |first| {
@@ -138,7 +139,7 @@ impl Outbox {
         self.first.iter().chain(rest)
     }
 
-    /// Adds frames at the end. They become one slice with those before them where they touch.
+    /// Appends frames. They extend the last slice if they follow it directly in the same buffer.
     pub fn push(
         &mut self,
         segment: &Rc<Segment>,
@@ -177,17 +178,17 @@ impl Outbox {
         }
     }
 
-    /// Adds a control frame, the whole of `segment`: it goes out before any data, behind the frame
-    /// that is partly sent and control frames that wait already. Past
-    /// [`CONTROLS_MAX`](crate::limits::CONTROLS_MAX) of those a pong replaces the one before it,
-    /// since only the newest is owed (RFC 6455 §5.5.3); a ping that waits is always replaced.
-    /// Constant time.
+    /// Queues a control frame, which is the whole of `segment`. It is sent before any data, after
+    /// the frame that is partly sent and after control frames that wait already. If more than
+    /// [`CONTROLS_MAX`](crate::limits::CONTROLS_MAX) of those wait, a pong replaces the pong before
+    /// it, since only the latest ping has to be answered (RFC 6455 §5.5.3). A ping that waits is
+    /// always replaced. Constant time.
     pub fn push_control(&mut self, segment: &Rc<Segment>, origin: Origin) {
         let end = segment.buffer.len() as u32;
         self.push_control_at(segment, 0..end, origin);
     }
 
-    /// The same with the one frame that is in these bytes of `segment`.
+    /// The same for one frame, at `bytes` of `segment`.
     pub fn push_control_at(
         &mut self,
         segment: &Rc<Segment>,
@@ -223,8 +224,7 @@ impl Outbox {
         }
     }
 
-    /// The last control frame of that origin that is not partly sent, where it is one of the last
-    /// few.
+    /// The last control frame of this origin that is not partly sent, if it is among the last few.
     fn last_control(&mut self, origin: u32) -> Option<&mut Slice> {
         let rest = self.rest.as_mut();
         let last = rest.and_then(|rest| rest.last_control(origin));
@@ -232,7 +232,7 @@ impl Outbox {
         last.or(first.filter(|first| first.origin == origin))
     }
 
-    /// Lays the front of the outbox out for one `writev`. Returns how many slices were filled in.
+    /// Fills `slices` with the front of the outbox, for one `writev`. Returns how many were filled.
     pub fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (place, slice) in slices.iter_mut().zip(self.waiting()) {
@@ -245,7 +245,7 @@ impl Outbox {
         filled
     }
 
-    /// The same where frames end with bodies that lie elsewhere.
+    /// The same if frames end with shared bodies, which are stored elsewhere.
     fn front_in_pieces<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.waiting().flat_map(Slice::pieces);
         let mut filled = 0;
@@ -256,7 +256,7 @@ impl Outbox {
         filled
     }
 
-    /// The front as one piece, where it is all that waits and surely lies in one.
+    /// The whole outbox as one piece, if it is a single slice without shared bodies.
     #[inline]
     pub fn only_slice(&self) -> Option<&[u8]> {
         match &self.rest {
@@ -265,8 +265,8 @@ impl Outbox {
         }
     }
 
-    /// The front as one piece or two, where they are all that waits; the second is empty where it
-    /// is one.
+    /// The whole outbox as one or two pieces, if it is a single slice that allows that. The second
+    /// piece is empty if there is only one.
     #[inline]
     pub fn only_pair(&self) -> Option<(&[u8], &[u8])> {
         match &self.rest {
@@ -275,7 +275,13 @@ impl Outbox {
         }
     }
 
-    /// Takes `sent` bytes off the front and reports every slice that is done.
+    /// Removes `sent` bytes from the front and reports the frames that ended, slice by slice.
+    ///
+    /// A send may end inside a slice. Then it matters whether it ended between two frames: if not,
+    /// the frame at the front has to be finished before a control frame or a policy may touch it.
+    /// `frame_start_before(end)` returns the start of the frame whose last byte is `end - 1`, so
+    /// `at + 1` asks for the frame that holds the byte at `at`, the first unsent one. With `at` it
+    /// would return the start of the frame before, and no cut would ever count as a boundary.
     pub fn advance(&mut self, mut sent: usize, mut done: impl FnMut(Sent)) {
         debug_assert!(sent <= self.bytes);
         self.bytes -= sent;
@@ -315,7 +321,8 @@ impl Outbox {
         .map(|slice| slice.segment.accepted_tick)
     }
 
-    /// Drops the oldest frames for which `is_over(cost of what waits, tick of the oldest)` holds.
+    /// Drops the oldest frames for as long as `is_over(cost of the outbox, tick of the oldest)`
+    /// holds.
     pub fn drop_oldest(&mut self, is_over: impl Fn(usize, u32) -> bool) -> Dropped {
         let mut dropped = Dropped::default();
         let Some(open) = self.gather() else {
@@ -349,8 +356,8 @@ impl Outbox {
         dropped
     }
 
-    /// Whether [`Outbox::keep_latest`] can drop enough to be worth its walk: so much has come since
-    /// it last did that the walk costs little for each of those frames.
+    /// Whether [`Outbox::keep_latest`] is worth its walk over all slices: enough frames have come
+    /// since the last walk that its cost, divided among them, is small.
     pub fn may_have_stale(&self) -> bool {
         match &self.rest {
             None => self.first.as_ref().is_some_and(|first| first.frames > 1),
@@ -358,7 +365,12 @@ impl Outbox {
         }
     }
 
-    /// Keeps of every room the latest frame alone, and whatever does not come from a room.
+    /// Keeps the latest frame of each room and everything that does not come from a room.
+    ///
+    /// The walk goes from the newest slice to the oldest, so the first slice seen of a room holds
+    /// its latest frame: only that frame is kept of it, and older slices of the room are dropped
+    /// whole. The frame that is partly sent does not take part: its bytes are already on the wire,
+    /// so it must be finished, and it does not count as its room's latest.
     pub fn keep_latest(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
         let Some(open) = self.gather() else {
@@ -388,8 +400,8 @@ impl Outbox {
         dropped
     }
 
-    /// Drops everything but the frame that is partly sent and, where `keep_control`, what is not
-    /// data.
+    /// Drops everything except the frame that is partly sent and, if `keep_control`, whatever is
+    /// not data.
     pub fn clear(&mut self, keep_control: bool) -> Dropped {
         let mut dropped = Dropped::default();
         let Some(open) = self.gather() else {
@@ -412,14 +424,14 @@ impl Outbox {
         dropped
     }
 
-    /// The parts of larger buffers that wait, each with where it begins and ends.
+    /// The slices that are parts of larger buffers, each with its start and end.
     pub fn parts(&self) -> impl Iterator<Item = (&Rc<Segment>, u32, u32)> {
         let parts = self.waiting().filter(|slice| slice.is_part());
         parts.map(|slice| (&slice.segment, slice.start, slice.end))
     }
 
-    /// Replaces each part of a larger buffer by what `copy` makes of it: a segment that holds just
-    /// those bytes, or `None` where it stays as it is.
+    /// Replaces each part of a larger buffer by what `copy` returns for it: a segment that holds
+    /// only those bytes, or `None` to leave the part as it is.
     pub fn compact(&mut self, mut copy: impl FnMut(&Rc<Segment>, u32, u32) -> Option<Rc<Segment>>) {
         let rest = self.rest.iter_mut();
         let rest = rest.flat_map(|rest| rest.slices.iter_mut());
@@ -433,11 +445,17 @@ impl Outbox {
         }
     }
 
-    /// Merges small slices that are side by side and were accepted in one tick before `now_tick`,
-    /// so that many small messages take little more than their bytes. `joined` gives the segment
-    /// for the parts: clients that wait for the same ones share it. Frames of different rooms, or
-    /// sent to this connection alone, are merged where `is_mixed`: then they count as the latter.
-    /// Returns how many slices were looked at; each is looked at once.
+    /// Merges small neighbouring slices that were accepted in the same tick before `now_tick`.
+    ///
+    /// Each queued slice costs an entry of the queue and keeps its whole buffer in memory. Without
+    /// merging, a client that lags behind on many small messages would cost many times their bytes.
+    /// Slices of the current tick are left, since more may join them. A merged slice has a single
+    /// tick, so the age of its frames stays exact.
+    ///
+    /// `joined` returns the segment for the parts, so that clients that wait for the same parts can
+    /// share it. If `is_mixed`, slices of different rooms and direct messages are merged too; the
+    /// result counts as direct, so a policy that tells rooms apart must not use it. Returns the
+    /// number of slices visited; each slice is visited once.
     pub fn coalesce(
         &mut self,
         now_tick: u32,
@@ -461,8 +479,9 @@ impl Outbox {
         }
     }
 
-    /// Puts all slices into one queue, for the policies, with the frame that is partly sent as one
-    /// of its own: how many that is. [`Outbox::settle`] puts them back. `None`: nothing waits.
+    /// Moves all slices into one queue for the policies, with the frame that is partly sent as a
+    /// slice of its own. Returns how many slices that is (0 or 1), or `None` if nothing waits.
+    /// [`Outbox::settle`] undoes it.
     fn gather(&mut self) -> Option<usize> {
         let mut first = self.first.take()?;
         let open = self.is_front_partial;
@@ -474,7 +493,8 @@ impl Outbox {
         Some(usize::from(open))
     }
 
-    /// `bytes` is what waits now: counting it here would look at every slice.
+    /// Ends what [`Outbox::gather`] began. `bytes` is the new total: the caller has it already, and
+    /// counting it again would visit every slice.
     fn settle(&mut self, bytes: usize) {
         self.bytes = bytes;
         if let Some(rest) = &mut self.rest {
@@ -485,7 +505,7 @@ impl Outbox {
     }
 }
 
-/// What parts are joined to: a segment that holds just them.
+/// Joins the parts into a segment that holds nothing else.
 pub fn join(parts: &[Part]) -> Option<Rc<Segment>> {
     let (first, ..) = parts.first()?;
     let copy = first.with_copy(Buffer::join(parts)?);

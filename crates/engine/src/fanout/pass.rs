@@ -1,11 +1,11 @@
-//! One pass of delivery: room by room, round robin, a bounded share of the work each.
+//! One pass of delivery: room by room, round robin, with a bounded share of the work each.
 //!
-//! The shard makes one pass a turn, so a room of any size holds up another one by at most one share
-//! before that one is served, and newly published frames join the rounds that are still to come.
+//! A shard makes one pass in each turn. A room of any size delays another by one share at most, and
+//! newly published frames join the rounds that are still to come.
 
 use std::collections::VecDeque;
 
-/// What serving a room came to.
+/// The result of serving a room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Served {
     /// Whether some member still has frames to get: the room goes to the end of the queue.
@@ -14,7 +14,7 @@ pub struct Served {
     pub is_spent: bool,
 }
 
-/// Serves the rooms of `pending` in turn until none is left or the pass is over: `serve` gives a
+/// Serves the rooms of `pending` in turn until none is left or the pass is over. `serve` gives a
 /// room its share.
 pub fn deliver_pass(pending: &mut VecDeque<u32>, mut serve: impl FnMut(u32) -> Served) {
     while let Some(room) = pending.pop_front() {
@@ -46,7 +46,7 @@ mod tests {
     /// Visits of one pass.
     const PASS: usize = 2 * MEMBERS_PER_PASS;
 
-    /// Rooms of these sizes; the first is the small one.
+    /// Rooms of the given sizes; the first is the small one.
     struct World {
         rooms: Vec<LocalRoom<()>>,
         pending: VecDeque<u32>,
@@ -84,7 +84,7 @@ mod tests {
             }
         }
 
-        /// The rooms of all visits of a pass, in order.
+        /// The room of each visit of a pass, in order.
         fn pass(&mut self) -> Vec<usize> {
             let mut visited = Vec::new();
             deliver_pass(&mut self.pending, |room| {

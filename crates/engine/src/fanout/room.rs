@@ -1,14 +1,14 @@
-//! A room: a named, ordered stream with members. This is the part that all shards share.
+//! A room: a named, ordered stream of messages with members. This is the part that shards share.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use super::tickets::Tickets;
 
-/// The endpoint that a room belongs to. Rooms of different endpoints can never meet.
+/// The endpoint that a room belongs to. Rooms of different endpoints are always different rooms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndpointId(pub u16);
 
-/// What a room is known by. Keys are ordered by endpoint, then by the bytes of the name.
+/// The key of a room. Keys are ordered by endpoint, then by the bytes of the name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RoomKey {
     /// The endpoint that the room belongs to.
@@ -17,17 +17,17 @@ pub struct RoomKey {
     pub name: Box<str>,
 }
 
-/// The part of a room that all shards share.
+/// The part of a room that shards share.
 #[derive(Debug)]
 pub struct Room {
-    /// What the room is known by.
+    /// The room's key.
     pub key: RoomKey,
-    /// Tells rooms of one name apart: a room that is made anew has a new epoch. Together with a
-    /// ticket it identifies a frame for good.
+    /// Distinguishes rooms of the same name: each room that is created gets a new epoch. Together
+    /// with a ticket it identifies a frame for good.
     pub epoch: u64,
     /// The room's order.
     pub tickets: Tickets,
-    /// Whether its text is worth deflating.
+    /// Whether its text messages are worth deflating.
     pub text_backoff: Backoff,
     /// Whether its binary messages are worth deflating.
     pub binary_backoff: Backoff,
@@ -35,22 +35,22 @@ pub struct Room {
     deflate_members: AtomicU32,
 }
 
-/// Most messages that are sent as they are before the next one is tried again.
+/// The largest number of messages that are sent plain before the next one is tried.
 const SKIPPED_MAX: u8 = 64;
 
-/// Remembers that deflating does not pay, as with audio: after each message that did not become
-/// smaller twice as many are sent as they are. Shards that use it at once may lose a step of each
-/// other; nothing depends on it.
+/// Remembers that deflating does not pay, as with audio: each message that did not become smaller
+/// doubles the number of messages that are then sent plain. Shards that update it at the same time
+/// may lose a step of each other, which only costs an attempt.
 #[derive(Debug, Default)]
 pub struct Backoff {
     /// Messages that are still to be skipped.
     left: AtomicU8,
-    /// How many the last failure made us skip; zero after a success.
+    /// How many the last failure made us skip; 0 after a success.
     skipped: AtomicU8,
 }
 
 impl Backoff {
-    /// Whether the next message is to be deflated.
+    /// Whether to try to deflate the next message.
     pub fn must_try(&self) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         if left > 0 {
@@ -59,7 +59,7 @@ impl Backoff {
         left == 0
     }
 
-    /// Notes whether a message that was tried became smaller.
+    /// Records whether a message that was tried became smaller.
     pub fn note(&self, is_smaller: bool) {
         let skipped = self.skipped.load(Ordering::Relaxed);
         let skip = match is_smaller {
@@ -85,18 +85,18 @@ impl Room {
         }
     }
 
-    /// Members on all shards, for people and metrics; it may lag behind a join or leave.
+    /// Members on all shards, for display and metrics; it may lag behind a join or leave.
     pub fn members(&self) -> u32 {
         self.members.load(Ordering::Relaxed)
     }
 
-    /// Members that can be sent deflated messages. A publisher that does not see one yet sends it
-    /// plain ones, which are always right.
+    /// Members that can inflate messages. A publisher that does not see one yet sends it plain
+    /// messages, which every member can read.
     pub fn deflate_members(&self) -> u32 {
         self.deflate_members.load(Ordering::Relaxed)
     }
 
-    /// Counts a member that joined, and whether it can be sent deflated messages.
+    /// Counts a member that joined, and whether it can inflate messages.
     pub fn member_joined(&self, can_inflate: bool) {
         self.members.fetch_add(1, Ordering::Relaxed);
         if can_inflate {
@@ -119,7 +119,7 @@ impl Room {
 mod tests {
     use super::*;
 
-    /// Of `messages`, how many are tried where none becomes smaller.
+    /// How many of `messages` are tried if none of them becomes smaller.
     fn tried_in_vain(backoff: &Backoff, messages: usize) -> usize {
         let is_tried = |_: &usize| {
             let must_try = backoff.must_try();
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn what_never_becomes_smaller_is_tried_ever_more_rarely() {
         let backoff = Backoff::default();
-        // Skips of 1, 2, 4, … 64, each behind a message that was tried.
+        // Skips of 1, 2, 4, … 64, each after a message that was tried.
         assert_eq!(tried_in_vain(&backoff, 7 + 127), 7);
         assert_eq!(tried_in_vain(&backoff, 650), 10, "one of 65 from then on");
     }

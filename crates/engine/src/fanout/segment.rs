@@ -1,4 +1,4 @@
-//! The memory of frames: buffers that shards share, and a shard's own handle to them.
+//! The memory of frames: buffers that shards share, and a shard's own handle to a buffer.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use super::meter::Meter;
 
 pub use super::live::LiveBytes;
 
-/// Encoded frames in one piece of memory, with an index of where they end. Frames may end with
-/// bodies that they share with others ([`super::bodies`]): those count in all positions.
+/// Encoded frames in one block of memory, with an index of their ends. Frames may end with bodies
+/// that they share with others ([`super::bodies`]); positions and lengths include those bodies.
 #[derive(Debug)]
 pub struct Buffer {
-    /// The frames, without the bodies that they share.
+    /// The frames, without shared bodies.
     bytes: Bytes,
-    /// Where each frame ends; empty where the whole is one frame.
+    /// The end of each frame; empty if the buffer is a single frame.
     frame_ends: Box<[u32]>,
-    /// The shared bodies; `None`: no frame has one.
+    /// The shared bodies; `None` if no frame has one.
     bodies: Option<Box<Bodies>>,
     live: Arc<LiveBytes>,
 }
 
 impl Buffer {
-    /// Takes over encoded frames. `frame_ends` is where each of them ends, in order; empty where
-    /// `bytes` is one frame.
+    /// A buffer of encoded frames. `frame_ends` holds the end of each, in order; it is empty if
+    /// `bytes` is a single frame.
     pub fn new(bytes: Vec<u8>, frame_ends: Box<[u32]>, live: &Arc<LiveBytes>) -> Buffer {
         Buffer::with_bodies(bytes, frame_ends, None, live)
     }
 
-    /// The same with the bodies that some of the frames end with.
+    /// The same, with the bodies that some of the frames end with.
     #[inline]
     pub(super) fn with_bodies(
         bytes: Vec<u8>,
@@ -39,7 +39,8 @@ impl Buffer {
         bodies: Option<Box<Bodies>>,
         live: &Arc<LiveBytes>,
     ) -> Buffer {
-        // The exact size: a boxed slice has no spare capacity, and so has what is counted.
+        // The exact size: a boxed slice has no spare capacity, so `cost` counts all that is
+        // allocated.
         let bytes = Bytes::from(bytes.into_boxed_slice());
         let buffer = Buffer {
             bytes,
@@ -54,37 +55,37 @@ impl Buffer {
         buffer
     }
 
-    /// Memory of its bytes, the index, and itself with the counts of references. The
-    /// bodies count by themselves.
+    /// The memory of its bytes, its index and itself, reference counts included. Shared bodies are
+    /// counted by themselves.
     pub fn cost(&self) -> usize {
         let bodies = self.bodies.as_ref().map_or(0, |bodies| bodies.cost());
         let index = self.frame_ends.len() * size_of::<u32>() + bodies;
         self.bytes.len() + index + size_of::<Buffer>() + COUNTS_BYTES
     }
 
-    /// All that it has by itself: without the bodies that its frames share.
+    /// Its own bytes: the frames without their shared bodies.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The bytes of all its frames, with their bodies: where the last one ends.
+    /// The length of all its frames, shared bodies included. This is the end of the last frame.
     #[inline]
     pub fn len(&self) -> usize {
         let bodies = self.bodies.as_ref().map_or(0, |bodies| bodies.bytes());
         self.bytes.len() + bodies
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What is in `start..end`, in the pieces in which it lies in memory.
+    /// The bytes `start..end` as contiguous pieces.
     pub fn pieces(&self, start: u32, end: u32) -> Pieces<'_> {
         Pieces::new(&self.bytes, self.bodies.as_deref(), start, end)
     }
 
-    /// What is in `start..end`, where that surely lies in one piece: no frame has a shared body.
+    /// The bytes `start..end`, if they are sure to be contiguous: no frame has a shared body.
     #[inline]
     pub fn slice(&self, start: u32, end: u32) -> Option<&[u8]> {
         match &self.bodies {
@@ -93,8 +94,8 @@ impl Buffer {
         }
     }
 
-    /// What is in `start..end`, if it lies in one piece or in two; the second is empty if it is
-    /// one.
+    /// The bytes `start..end`, if they are one or two contiguous pieces. The second is empty if
+    /// there is only one.
     #[inline]
     pub fn pair(&self, start: u32, end: u32) -> Option<(&[u8], &[u8])> {
         match &self.bodies {
@@ -103,14 +104,14 @@ impl Buffer {
         }
     }
 
-    /// Whether some of `start..end` is in shared bodies.
+    /// Whether `start..end` touches a shared body.
     #[inline]
     pub fn has_body_in(&self, start: u32, end: u32) -> bool {
         let bodies = self.bodies.as_ref();
         bodies.is_some_and(|bodies| bodies.has_any_in(start, end))
     }
 
-    /// How much of `start..end` is not in shared bodies.
+    /// The number of bytes in `start..end` that are not in shared bodies.
     pub fn own_bytes_in(&self, start: u32, end: u32) -> usize {
         match &self.bodies {
             None => (end - start) as usize,
@@ -118,8 +119,8 @@ impl Buffer {
         }
     }
 
-    /// What dropping the bodies in `start..end` frees on average: each divided among the buffers
-    /// that hold it, and again among those who wait for this one.
+    /// The bytes that dropping the bodies in `start..end` frees on average: each body is divided
+    /// among the buffers that hold it, and among the `waiting` outboxes that wait for this buffer.
     pub fn body_share(&self, start: u32, end: u32, waiting: usize) -> usize {
         let Some(bodies) = &self.bodies else {
             return 0;
@@ -129,7 +130,7 @@ impl Buffer {
         shared.map(share).sum::<usize>() / waiting.max(1)
     }
 
-    /// Where the frame that holds the byte at `position` ends.
+    /// The end of the frame that holds the byte at `position`.
     pub fn frame_end_after(&self, position: u32) -> u32 {
         if self.frame_ends.is_empty() {
             return self.len() as u32;
@@ -142,7 +143,7 @@ impl Buffer {
         self.frame_ends[index]
     }
 
-    /// Where the frame begins whose last byte is at `end - 1`.
+    /// The start of the frame that holds the byte at `end - 1`.
     pub fn frame_start_before(&self, end: u32) -> u32 {
         let index = self.frame_ends.partition_point(|other| *other < end);
         if index == 0 {
@@ -166,7 +167,7 @@ impl Buffer {
         start..self.frame_ends[index]
     }
 
-    /// Frames that end in `start..end`.
+    /// The number of frames that end in `start..end`. A start does not count as an end.
     pub fn frames_in(&self, start: u32, end: u32) -> u32 {
         if self.frame_ends.is_empty() {
             return 1;
@@ -176,7 +177,7 @@ impl Buffer {
         (last - first) as u32
     }
 
-    /// A copy of `start..end`, which holds none of the rest. Bodies are not copied, but shared.
+    /// A copy of `start..end` alone. Shared bodies stay shared.
     pub fn copy_out(&self, start: u32, end: u32) -> Buffer {
         let frame_ends = self.ends_within(start, end).map(|end| end - start);
         let (own, bodies) = match &self.bodies {
@@ -187,7 +188,7 @@ impl Buffer {
         Buffer::with_bodies(bytes, frame_ends.collect(), bodies, &self.live)
     }
 
-    /// Copies of these parts, whole frames each, side by side; `None` if there are none.
+    /// Copies the parts, each of whole frames, into one buffer; `None` if `parts` is empty.
     pub fn join(parts: &[(Rc<Segment>, u32, u32)]) -> Option<Buffer> {
         let (first, ..) = parts.first()?;
         let total = parts.iter().map(|(_, start, end)| end - start).sum::<u32>();
@@ -209,7 +210,7 @@ impl Buffer {
         Some(Buffer::new(bytes, frame_ends.into(), &first.buffer.live))
     }
 
-    /// Where the frames end that end in `start..end`.
+    /// The frame ends in `start..end`.
     fn ends_within(&self, start: u32, end: u32) -> impl Iterator<Item = u32> {
         let first = self.frame_ends.partition_point(|other| *other <= start);
         let last = self.frame_ends.partition_point(|other| *other <= end);
@@ -223,27 +224,28 @@ impl Drop for Buffer {
     }
 }
 
-/// A shard's handle to a buffer. Members of a room share it through [`Rc`], so that a delivery
-/// costs no atomic operation.
+/// A shard's handle to a buffer. Outboxes share it through [`Rc`], so that a delivery needs no
+/// atomic operation.
 #[derive(Debug)]
 pub struct Segment {
     /// The frames.
     pub buffer: Arc<Buffer>,
-    /// When the oldest of the frames had been received, in nanoseconds of the process's clock.
+    /// When the oldest of the frames was received, in nanoseconds of the process's clock.
     pub received_ns: u64,
-    /// When this shard accepted them, in ticks of its clock.
+    /// When this shard accepted the frames, in ticks of its clock.
     pub accepted_tick: u32,
-    /// Whether each of the frames is for one connection, so that nobody shares their own bytes.
+    /// Whether each frame is for one connection, so that outboxes do not share the frames' own
+    /// bytes.
     is_apart: bool,
-    /// What the shard holds: the handle itself, and the queues that it is put into.
+    /// The shard's meter, which counts this handle and the queues that hold it.
     pub(super) meter: Rc<Meter>,
 }
 
 impl Segment {
-    /// What a handle takes.
+    /// The memory of a handle.
     pub(super) const BYTES: usize = size_of::<Segment>() + COUNTS_BYTES;
 
-    /// A handle to `buffer`, of the shard with this meter.
+    /// A handle to `buffer`, counted on the shard's `meter`.
     pub fn new(
         buffer: Arc<Buffer>,
         received_ns: u64,
@@ -258,7 +260,7 @@ impl Segment {
         ))
     }
 
-    /// A handle to frames of which each is for one connection alone.
+    /// A handle to frames that are for one connection each.
     pub fn apart(
         buffer: Arc<Buffer>,
         received_ns: u64,
@@ -287,7 +289,7 @@ impl Segment {
         }
     }
 
-    /// What dropping `start..end` of it frees on average, if so many shards hold the buffer.
+    /// The bytes that dropping `start..end` frees on average, if `shards` shards hold the buffer.
     pub fn share(segment: &Rc<Segment>, start: u32, end: u32, shards: usize) -> usize {
         let waiting = Rc::strong_count(segment) * shards;
         let own = segment.buffer.own_bytes_in(start, end);
@@ -299,7 +301,7 @@ impl Segment {
         own + segment.buffer.body_share(start, end, waiting)
     }
 
-    /// The same shard's handle to a copy of these frames, or of these and some that came with them.
+    /// A handle to `copy` with the times of this one.
     pub fn with_copy(&self, copy: Buffer) -> Rc<Segment> {
         Segment::new(
             Arc::new(copy),

@@ -10,9 +10,9 @@ use crate::wire::deflate::{Deflater, append_stored_head, stored_bytes, window_bi
 use crate::wire::frame::{Opcode, append_frame_head};
 
 /// The end of a message that many clients get, each behind a head of its own
-/// ([`Client::send_shared`](crate::Client::send_shared)): copied once, deflated once at the most,
-/// and never again, whatever the number of clients and on whatever shards they are. It is freed
-/// with the last clone of it and the last frame that waits.
+/// ([`Client::send_shared`](crate::Client::send_shared)). It is copied once and deflated at most
+/// once, for any number of clients on any number of shards. It is freed with its last clone and the
+/// last frame that waits.
 #[derive(Clone, Debug)]
 pub struct SharedBody {
     plain: Arc<Body>,
@@ -23,13 +23,13 @@ pub struct SharedBody {
 #[derive(Clone, Debug)]
 struct DeflatedBody {
     body: Arc<Body>,
-    /// The smallest window that it can be inflated with, as a power of two.
+    /// The smallest window that can inflate it, as a power of two.
     window_bits: u8,
 }
 
 impl SharedBody {
-    /// Copies `payload`, counted in `live`, and deflates it at that level where that makes it
-    /// smaller.
+    /// Copies `payload`, counted in `live`, and deflates it at the level of `deflater` if that makes
+    /// it smaller.
     pub(crate) fn new(
         payload: &[u8],
         deflater: Option<(&mut Deflater, u8)>,
@@ -45,17 +45,17 @@ impl SharedBody {
         }
     }
 
-    /// Its bytes as they are.
+    /// The plain bytes.
     pub fn bytes(&self) -> &[u8] {
         self.plain.bytes()
     }
 
-    /// How many those are.
+    /// The number of plain bytes.
     pub fn len(&self) -> usize {
         self.plain.bytes().len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -65,8 +65,9 @@ impl SharedBody {
         self.deflated.is_some()
     }
 
-    /// Gathers the frame of a message that begins with `head`, for a client that inflates with a
-    /// window of `window_bits` (0: not at all). Returns how many bytes it is smaller for that.
+    /// Appends the frame of a message that begins with `head` to `bundle`, for a client that
+    /// inflates with a window of `window_bits` (0: it cannot inflate). Returns how many bytes
+    /// deflating saves.
     pub(crate) fn gather(
         &self,
         bundle: &mut Bundle,
@@ -94,8 +95,8 @@ impl SharedBody {
         saved
     }
 
-    /// The deflated form, where the client can inflate it and all of the message becomes smaller;
-    /// with how much smaller.
+    /// The deflated form, with the bytes that it saves, if the client can inflate it and it makes
+    /// the whole message smaller.
     fn deflated_for(&self, head_bytes: usize, window_bits: u8) -> Option<(&Arc<Body>, usize)> {
         let deflated = self.deflated.as_ref();
         let deflated = deflated.filter(|each| each.window_bits <= window_bits)?;
@@ -113,7 +114,8 @@ mod tests {
     use crate::wire::deflate::Inflater;
     use crate::wire::frame::MessageKind;
 
-    /// The frame that a client gets, and how many of its bytes are in a shared body.
+    /// The frame that a client gets, how many of its bytes are in a shared body, and the bytes
+    /// saved.
     fn frame(body: &SharedBody, head: &[u8], window_bits: u8) -> (Vec<u8>, usize, usize) {
         let mut bundle = Bundle::default();
         let saved = body.gather(&mut bundle, Opcode::Binary, head, window_bits);
@@ -127,7 +129,7 @@ mod tests {
         (frame, shared, saved)
     }
 
-    /// Letters without a pattern, of which DEFLATE makes less than they are.
+    /// Letters without a pattern, which DEFLATE makes smaller.
     fn letters(bytes: usize) -> Vec<u8> {
         let mut state = 1_u32;
         let mut letter = || {

@@ -1,13 +1,16 @@
-//! One order for everybody: the tickets of a room, and which shards have members of it.
+//! The order of a room: its tickets, and the shards that have members of it.
 //!
-//! A publisher takes tickets, fences, and reads the set of shards. A shard that gets its first
-//! member enters the set, fences, and reads the next ticket: that is where it starts. So a frame is
-//! either from before the join (its ticket is lower, and the shard ignores it) or it reaches the
-//! shard. The crate `tests/model` checks this under loom.
+//! A publisher takes tickets, fences, and then reads the set of shards. A shard that gets its first
+//! member enters the set, fences, and then reads the next ticket, which is the first that it
+//! accepts. Each side writes one variable and reads the other's, and with a sequentially consistent
+//! fence in between at least one of them sees the other's write. So a frame either precedes the
+//! join (its ticket is lower, and the shard ignores it) or is sent to the shard. Without the fences
+//! both could miss each other: the shard would then wait for a ticket whose frame is never sent to
+//! it, and the room would stand still there. The crate `tests/model` checks this under loom.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Words of the bitmap: 256 shards.
+/// Words of the bitmap, for 256 shards.
 const WORDS: usize = 4;
 
 /// A set of shards.
@@ -15,7 +18,7 @@ const WORDS: usize = 4;
 pub struct ShardSet([u64; WORDS]);
 
 impl ShardSet {
-    /// Whether the set has no shard.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0 == [0; WORDS]
     }
@@ -30,19 +33,19 @@ impl ShardSet {
         self.0[usize::from(shard) / 64] |= bit(shard);
     }
 
-    /// Adds all of `other`.
+    /// Adds all shards of `other`.
     pub fn add(&mut self, other: ShardSet) {
         for (word, more) in self.0.iter_mut().zip(other.0) {
             *word |= more;
         }
     }
 
-    /// Takes `shard` out.
+    /// Removes `shard`.
     pub fn remove(&mut self, shard: u16) {
         self.0[usize::from(shard) / 64] &= !bit(shard);
     }
 
-    /// Takes the first of the set out.
+    /// Removes and returns the first shard of the set.
     pub fn take_first(&mut self) -> Option<u16> {
         let first = self.iter().next()?;
         self.remove(first);
@@ -78,26 +81,28 @@ impl Default for Tickets {
 }
 
 impl Tickets {
-    /// Takes `count` tickets in a row: the first of them, and the shards that must get the frames.
+    /// Takes `count` consecutive tickets. Returns the first of them, and the shards that must get
+    /// the frames. The tickets are taken before the set is read: see the module.
     pub fn take(&self, count: u64) -> (u64, ShardSet) {
         let first = self.next.fetch_add(count, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         (first, self.shards())
     }
 
-    /// The ticket that is taken next.
+    /// The ticket that will be taken next.
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Enters `shard` and returns the ticket from which on it gets every frame.
+    /// Adds `shard` and returns the first ticket whose frame it gets. The set is written before the
+    /// ticket is read: see the module.
     pub fn enter(&self, shard: u16) -> u64 {
         self.shards[usize::from(shard) / 64].fetch_or(bit(shard), Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Takes `shard` out again. Returns whether no shard is left.
+    /// Removes `shard`. Returns whether that was the last one.
     pub fn leave(&self, shard: u16) -> bool {
         self.shards[usize::from(shard) / 64].fetch_and(!bit(shard), Ordering::Relaxed);
         self.shards().is_empty()

@@ -198,8 +198,8 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
     }
 
     /// The endpoint's own. The hooks stay, with what they remember.
-    fn take_over(&self, next: &Self) {
-        self.inner.take_over(&next.inner);
+    fn reload(&self, next: &Self) {
+        self.inner.reload(&next.inner);
     }
 
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
@@ -266,8 +266,8 @@ impl<S: Service> Service for Hooks<S> {
         self.inner.started(handle)
     }
 
-    fn take_over(&self, next: &Self) {
-        self.inner.take_over(&next.inner);
+    fn reload(&self, next: &Self) {
+        self.inner.reload(&next.inner);
     }
 
     fn methods(&self) -> &'static [&'static str] {
@@ -282,12 +282,12 @@ impl<S: Service> Service for Hooks<S> {
         self.inner.wants_body()
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
-        self.inner.judge_head(request, responder)
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        self.inner.check_head(request, responder)
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        self.inner.judged_request(request, responder)
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.inner.checked_request(request, responder)
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {

@@ -9,90 +9,90 @@ use crate::hex::Bytes32;
 use crate::json::Text;
 use crate::kind::{CLIENT_AUTH, HTTP_AUTH, REPOSTS};
 
-/// Why an event is not taken. The text follows the prefix that NIP-01 asks for.
+/// Why an event is not accepted. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EventError {
-    /// The event is no JSON object.
+    /// The event is not a JSON object.
     #[error("invalid: an event is an object")]
     NoObject,
-    /// A field is missing, comes twice or has another type.
+    /// A field is missing, repeated or of another type.
     #[error("invalid: {0}")]
     Shape(String),
-    /// A field is not what it must be.
+    /// A field has an invalid form.
     #[error("invalid: {0}")]
     Form(&'static str),
-    /// It is larger than the relay takes.
+    /// It is larger than the limit.
     #[error("invalid: the event has more than {0} bytes")]
     TooLarge(usize),
-    /// It has more tags than the relay takes.
+    /// It has more tags than the limit.
     #[error("invalid: the event has more than {0} tags")]
     TooManyTags(usize),
-    /// Its content is longer than the relay takes.
+    /// Its content is longer than the limit.
     #[error("invalid: the content has more than {0} characters")]
     ContentTooLong(usize),
-    /// `created_at` is too far ahead.
+    /// `created_at` is too far in the future.
     #[error("invalid: created_at is too far in the future")]
     TooNew,
-    /// `created_at` is too long ago.
+    /// `created_at` is too far in the past.
     #[error("invalid: created_at is too far in the past")]
     TooOld,
-    /// Kinds that are for AUTH alone.
+    /// The kind is only valid in AUTH.
     #[error("invalid: kind {0} is for authentication and is never published")]
     ForAuth(u16),
-    /// The relay does not take this kind.
-    #[error("blocked: this relay does not take kind {0}")]
+    /// The relay does not accept this kind.
+    #[error("blocked: this relay does not accept kind {0}")]
     KindNotTaken(u16),
     /// The id has too few leading zero bits (NIP-13).
     #[error("pow: {found} leading zero bits of {needed}")]
     TooLittleWork {
         /// Bits that the relay asks for.
         needed: u8,
-        /// Bits that the id has, or that its `nonce` tag aims at if that is less.
+        /// Bits of the id, or the target of its `nonce` tag if that is lower.
         found: u32,
     },
     /// It has expired (NIP-40).
     #[error("invalid: the event has expired")]
     Expired,
-    /// It carries an event that only its author may publish (NIP-70).
+    /// It contains an event that only its author may publish (NIP-70).
     #[error("blocked: the event that this one embeds is protected")]
     EmbedsProtected,
     /// The id is not the hash of the event.
     #[error("invalid: id is not the hash of the event")]
     WrongId,
-    /// `pubkey` is no point of the curve.
-    #[error("invalid: pubkey is no public key")]
+    /// `pubkey` is not a point of the curve.
+    #[error("invalid: pubkey is not a public key")]
     NoKey,
-    /// The signature does not hold.
+    /// The signature is invalid.
     #[error("invalid: sig is not the signature of id by pubkey")]
     WrongSignature,
 }
 
-/// Bounds on the events that the relay takes.
+/// Limits on the events that the relay accepts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventLimits {
     /// Most bytes of its JSON.
     pub bytes: usize,
     /// Most tags.
     pub tags: usize,
-    /// Most characters of the content; `None`: no bound of its own.
+    /// Most characters of the content; `None`: not limited separately.
     pub content_chars: Option<usize>,
-    /// How far ahead `created_at` may be, in seconds.
+    /// How far `created_at` may be in the future, in seconds.
     pub future_s: u64,
-    /// How long ago it may be, in seconds; `None`: no bound.
+    /// How far it may be in the past, in seconds; `None`: not limited.
     pub past_s: Option<u64>,
     /// Leading zero bits that an id must have.
     pub pow: u8,
-    /// The kinds that are taken; `None`: all.
+    /// The kinds that are accepted; `None`: all.
     pub kinds: Option<HashSet<u16>>,
 }
 
 impl ParsedEvent<'_> {
-    /// Whether the relay takes such an event at all: all checks that need neither its hash nor its
-    /// signature, but for its id, the cheapest first. `now` is in seconds since 1970.
+    /// Whether the relay accepts such an event: all checks that need neither its hash nor its
+    /// signature, except for its id, the cheapest first. `now` is in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// It does not: the first reason.
+    /// The first reason to refuse it.
     pub fn check(&self, limits: &EventLimits, now: u64) -> Result<(), EventError> {
         if self.bytes > limits.bytes {
             return Err(EventError::TooLarge(limits.bytes));
@@ -127,12 +127,12 @@ impl ParsedEvent<'_> {
         Ok(())
     }
 
-    /// The checks behind those of [`ParsedEvent::check`] and of an id that is known already: work,
+    /// The checks after those of [`ParsedEvent::check`] and after the lookup of known ids: work,
     /// expiry, and the id itself.
     ///
     /// # Errors
     ///
-    /// The first reason not to take it.
+    /// The first reason to refuse it.
     pub fn check_further(&self, limits: &EventLimits, now: u64) -> Result<(), EventError> {
         self.check_work(limits.pow)?;
         if self.expires_at()?.is_some_and(|end| end <= now) {
@@ -145,7 +145,7 @@ impl ParsedEvent<'_> {
         }
     }
 
-    /// NIP-13: the work is there, and was aimed at.
+    /// NIP-13: the id has enough work, and its `nonce` tag targets enough.
     fn check_work(&self, needed: u8) -> Result<(), EventError> {
         if needed == 0 {
             return Ok(());
@@ -179,7 +179,7 @@ impl ParsedEvent<'_> {
         self.tags.iter().any(|tag| super::is_named(tag, "-"))
     }
 
-    /// Whether it is a repost that carries a protected event (NIP-70).
+    /// Whether it is a repost that contains a protected event (NIP-70).
     fn embeds_protected(&self) -> bool {
         #[derive(Deserialize)]
         struct Embedded<'c> {
@@ -205,7 +205,7 @@ impl Content<'_> {
 
     fn chars(&self) -> usize {
         match self {
-            // Quotes and backslashes aside: each escape has one character behind its backslash.
+            // Skip quotes and backslashes: each escape has one character after its backslash.
             Content::Canonical(raw) => {
                 let escapes = raw.split("\\\\").map(|part| part.matches('\\').count());
                 let backslashes = raw.matches("\\\\").count();

@@ -1,4 +1,4 @@
-//! Events of our own: for tests, and for a load generator.
+//! Makes signed events, for tests and for a load generator.
 
 use secp256k1::{Keypair, SecretKey};
 
@@ -6,7 +6,7 @@ use super::{Content, Event, ParsedEvent};
 use crate::hex::Bytes32;
 use crate::json::Text;
 
-/// An event that is yet to be signed.
+/// An event that is still to be signed.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// Seconds since 1970.
@@ -19,11 +19,11 @@ pub struct Draft {
     pub content: String,
 }
 
-/// A key that signs.
+/// A signing key.
 pub struct Signer(Keypair);
 
 impl Signer {
-    /// The key of these secret bytes; `None` if they are no key.
+    /// The key with these secret bytes; `None` if they are not a valid key.
     pub fn new(secret: Bytes32) -> Option<Signer> {
         let secret = SecretKey::from_secret_bytes(secret).ok()?;
         Some(Signer(Keypair::from_secret_key(&secret)))
@@ -34,14 +34,14 @@ impl Signer {
         self.0.x_only_public_key().0.to_byte_array()
     }
 
-    /// Signs: the event's id is the hash of it.
+    /// Signs the draft: the event's id is its hash.
     pub fn sign(&self, draft: Draft) -> Event {
         let tags = draft.tags.into_iter().map(|tag| {
             let items = tag.into_iter().map(|item| Text(item.into()));
             items.collect::<Vec<_>>()
         });
         let tags: Vec<Vec<Text<'static>>> = tags.collect();
-        // A blank is not canonical, so that both forms are made.
+        // A blank is not canonical, so both forms are made.
         let (tags_json, tags_hashed) = super::forms_of_tags(" ", &tags);
         let mut parsed = ParsedEvent {
             id: [0; 32],

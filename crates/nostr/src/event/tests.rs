@@ -57,7 +57,7 @@ fn another_spelling_is_the_same_event() {
     assert_eq!(parsed.into_unverified().event().json(), event.json());
 }
 
-/// An event that others have made, with its id and signature.
+/// An event made by another implementation, with its id and signature.
 #[test]
 fn an_event_from_elsewhere_holds() {
     let json = include_str!("elsewhere.json").trim_end();
@@ -73,7 +73,7 @@ fn an_event_from_elsewhere_holds() {
     );
 }
 
-/// By nostr-tools, whose hash is of what `JSON.stringify` writes.
+/// By nostr-tools, which hashes the output of `JSON.stringify`.
 #[test]
 fn an_id_may_be_the_hash_of_escaped_control_characters() {
     let json = concat!(
@@ -91,7 +91,7 @@ fn an_id_may_be_the_hash_of_escaped_control_characters() {
     assert_ne!(other_spelling, json);
     let parsed = ParsedEvent::parse(&other_spelling).expect("an event");
     assert_eq!(parsed.check_id(), Ok(()));
-    // Neither form, nor one in the tags and the other in the content, is of another event.
+    // A hash of neither form, and one that mixes the forms, belong to another event.
     for (of, wrong) in [("a\\u0000", "a"), ("\\u0001x", "x")] {
         let changed = json.replace(of, wrong);
         assert_ne!(changed, json);
@@ -181,7 +181,7 @@ fn a_wrong_id_and_a_wrong_signature_are_told_apart() {
 
 const NOW: u64 = 1_700_000_000;
 
-/// What the event of this draft is refused for.
+/// The reason for which the event of this draft is refused.
 fn check(draft: Draft, limits: &EventLimits) -> Option<EventError> {
     let event = signer().sign(draft);
     let parsed = ParsedEvent::parse(event.json()).expect("an event");

@@ -1,4 +1,4 @@
-//! Small numbers for values that many filters have.
+//! Small numbers for values that many filters share.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,13 +7,13 @@ use slab::Slab;
 
 struct Entry<K> {
     key: K,
-    /// How many filters have it.
+    /// The number of filters that have it.
     users: u32,
     /// The filters that are listed under it.
     listed: Vec<u32>,
 }
 
-/// Numbers for values that filters have, with the filters that are listed under each.
+/// Numbers for values of filters, with the filters that are listed under each.
 pub(super) struct Interner<K> {
     numbers: HashMap<K, u32>,
     entries: Slab<Entry<K>>,
@@ -33,7 +33,7 @@ impl<K: Clone + Eq + Hash> Interner<K> {
         self.numbers.is_empty()
     }
 
-    /// The number of a value, which has one more user from now on.
+    /// The number of a value; adds one user.
     pub(super) fn intern(&mut self, key: K) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
             let number = *number;
@@ -52,7 +52,7 @@ impl<K: Clone + Eq + Hash> Interner<K> {
         number
     }
 
-    /// A value has one user less.
+    /// Removes one user of a value.
     pub(super) fn release(&mut self, number: u32) {
         let Some(entry) = self.entries.get_mut(number as usize) else {
             return;
@@ -63,7 +63,7 @@ impl<K: Clone + Eq + Hash> Interner<K> {
         {
             debug_assert!(entry.listed.is_empty(), "a list that nobody has");
             self.numbers.remove(&entry.key);
-            // Sparse tables give memory back: a peak of subscriptions is not held for ever.
+            // Shrink sparse tables: a peak of subscriptions must not hold memory for ever.
             if self.numbers.len() * 4 < self.numbers.capacity() {
                 self.numbers.shrink_to(self.numbers.len() * 2);
             }

@@ -9,7 +9,7 @@ use crate::store::{MemoryStore, Outcome, Store};
 use crate::visibility::{PrivateKinds, Viewer};
 use std::sync::Arc;
 
-/// Few of everything, so that filters and events meet.
+/// Few distinct values, so that filters and events match often.
 fn events() -> Vec<Arc<Event>> {
     let mut events = Vec::new();
     for (number, author) in (0..24).zip([1, 2, 3].into_iter().cycle()) {
@@ -74,7 +74,7 @@ fn filters(events: &[Arc<Event>]) -> impl Strategy<Value = Filter> + use<> {
         )
 }
 
-/// What NIP-01 says, as plainly as can be.
+/// The rules of NIP-01, as directly as possible.
 fn is_match(filter: &Filter, event: &Event) -> bool {
     let tags = |letter: u8| {
         let tags = event.single_letter_tags();
@@ -130,7 +130,8 @@ proptest! {
         prop_assert!(index.kinds.is_empty() && index.others.is_empty());
     }
 
-    /// Page by page, a query has what the filters say, newest first, and knows of more.
+    /// Page by page, a query returns the events that the filters match, newest first, and knows
+    /// whether there are more.
     #[test]
     fn a_query_has_what_the_filters_say(
         filters in vec(filters(&events()), 1..4),

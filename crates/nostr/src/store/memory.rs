@@ -1,4 +1,4 @@
-//! A store in memory: what any other store is compared with.
+//! A store in memory: the reference for every other store.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map};
@@ -11,13 +11,13 @@ use crate::filter::Filter;
 use crate::hex::Bytes32;
 use crate::query::{Page, Position, Query, Seq};
 
-/// Rows that a page looks at under one lock.
+/// Rows that a page examines under one lock.
 const ROWS_LOOKED_AT_MAX: usize = 4_096;
 
 /// Expired events that are removed under one lock.
 const EXPIRED_PER_LOCK: usize = 1_024;
 
-/// Up to so many events; past them the oldest go first.
+/// Holds up to a fixed number of events; the oldest are removed first.
 pub struct MemoryStore {
     events_max: usize,
     tables: RwLock<Tables>,
@@ -32,7 +32,7 @@ struct Row {
 
 type Rows = BTreeMap<Position, Row>;
 
-/// A list of events that have something in common.
+/// A list of events with a common value.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
     Author(Bytes32),
@@ -154,7 +154,7 @@ impl Tables {
         if let Some(address) = event.address() {
             if let Some(other) = self.by_address.get(&address) {
                 let other = Position::of(other);
-                // Positions are in the order newest first, then the lower id.
+                // Positions order newest first, then by the lower id.
                 if other < Position::of(event) {
                     return Outcome::Superseded;
                 }
@@ -248,7 +248,7 @@ impl Tables {
                 );
                 page.looked_at += 1;
                 query.cursor = Some(position);
-                // Two lists of one filter may both have it.
+                // Two lists of one filter may both contain it.
                 if last_offered != Some((position, *part)) {
                     last_offered = Some((position, *part));
                     let is_known = page
@@ -269,8 +269,8 @@ impl Tables {
         page
     }
 
-    /// Lists that together hold all that the query's filters can match, each from where the query
-    /// goes on.
+    /// Lists that together contain all events that the query's filters can match, each from where
+    /// the query continues.
     fn sources<'t>(&'t self, query: &Query) -> Vec<(usize, Source<'t>)> {
         let mut sources = Vec::new();
         for (index, part) in query.parts.iter().enumerate() {
@@ -319,7 +319,7 @@ impl Tables {
         lists.for_each(|rows| add(rows.range(range)));
     }
 
-    /// The keys of the lists with the fewest rows, of those that do. `None`: all rows.
+    /// The keys of the lists with the fewest rows, among those that suffice. `None`: all rows.
     fn plan(&self, filter: &Filter) -> Option<Vec<Key>> {
         let tags = filter.tags.iter().map(|(letter, values)| {
             let keys = values.iter().map(|value| Key::Tag(*letter, value.clone()));
@@ -352,7 +352,7 @@ impl Tables {
 
 type Source<'t> = std::collections::btree_map::Range<'t, Position, Row>;
 
-/// The next row of a list, and the number of that.
+/// The next row of a list, and the list's number.
 struct Head<'t>(Position, usize, &'t Row);
 
 impl Head<'_> {

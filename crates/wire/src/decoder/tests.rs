@@ -39,7 +39,7 @@ impl From<Item<'_>> for Owned {
     }
 }
 
-/// What comes of a frame that is not the last of its message.
+/// The item that a non-final fragment yields.
 const FRAGMENT: Item<'_> = Item::Passive(Passive::Fragment);
 
 /// A masked frame with the first byte as given and the length in its shortest form.
@@ -267,7 +267,7 @@ fn rsv1_begins_a_compressed_message_where_that_was_agreed_on_and_is_nothing_else
         }
         Ok(items)
     };
-    // Compressed bytes are no text yet.
+    // Compressed bytes are not checked as text.
     let good = [
         frame(0xC1, b"\xFF\xFF"),
         frame(0x81, b"plain"),

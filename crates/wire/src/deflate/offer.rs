@@ -1,27 +1,26 @@
-//! What a client offers in `Sec-WebSocket-Extensions`, and what is agreed on (RFC 6455 §9.1,
-//! RFC 7692 §5.1 and §7.1).
+//! Negotiation of `Sec-WebSocket-Extensions` (RFC 6455 §9.1, RFC 7692 §5.1 and §7.1).
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use super::WINDOW_BITS;
 
-/// permessage-deflate, as both sides will use it: without context takeover in either direction.
+/// permessage-deflate as negotiated: without context takeover in either direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Agreement {
-    /// The window that the client asked us to keep to, as a power of two.
+    /// The window that the client asked us not to exceed, as a power of two.
     server_max_window_bits: Option<u8>,
 }
 
 impl Agreement {
-    /// The window that what we deflate for this client has to fit, as a power of two.
+    /// The window that messages deflated for this client must fit, as a power of two.
     pub fn window_bits(self) -> u8 {
         self.server_max_window_bits.unwrap_or(*WINDOW_BITS.end())
     }
 }
 
-/// The value of the header in the answer. `client_max_window_bits` needs none: any window of the
-/// client's fits ours (RFC 7692 §7.1.2.2).
+/// The value of the response header. `client_max_window_bits` is omitted: our window holds any
+/// window of the client (RFC 7692 §7.1.2.2).
 impl Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("permessage-deflate; server_no_context_takeover; client_no_context_takeover")?;
@@ -40,7 +39,7 @@ pub struct MalformedExtensions;
 ///
 /// # Errors
 ///
-/// A value that does not follow the grammar, whatever it offers.
+/// A value that does not follow the grammar, no matter which extension it offers.
 pub fn negotiate<'b>(
     values: impl Iterator<Item = &'b str>,
 ) -> Result<Option<Agreement>, MalformedExtensions> {
@@ -62,8 +61,8 @@ pub fn negotiate<'b>(
     Ok(agreed)
 }
 
-/// One offer, while its parameters are read. One that has an unknown parameter, a bad value or a
-/// parameter twice is declined as a whole (RFC 7692 §7.1).
+/// One offer, while its parameters are read. An unknown parameter, an invalid value or a repeated
+/// parameter declines it as a whole (RFC 7692 §7.1).
 struct Offer {
     is_acceptable: bool,
     seen: [bool; 4],
@@ -106,7 +105,7 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// What is left of a header's value.
+/// The unread rest of a header's value.
 struct Cursor<'b> {
     rest: &'b str,
 }
@@ -117,7 +116,7 @@ impl<'b> Cursor<'b> {
         self.rest.is_empty()
     }
 
-    /// Takes a delimiter, if it is next but for blanks.
+    /// Takes a delimiter if it is next, ignoring blanks.
     fn take(&mut self, delimiter: char) -> bool {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
         let after = self.rest.strip_prefix(delimiter);
@@ -168,7 +167,7 @@ impl<'b> Cursor<'b> {
                 b'\\' => bytes.next().ok_or(MalformedExtensions)?.1,
                 other => other,
             };
-            // What is quoted has to be a token, too (RFC 6455 §9.1).
+            // A quoted value must be a token, too (RFC 6455 §9.1).
             if !is_token(byte) {
                 return Err(MalformedExtensions);
             }
@@ -192,7 +191,7 @@ mod tests {
     const PLAIN: &str =
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-    /// The answer to the offers of these headers; empty where none is accepted.
+    /// The answer to the offers of these headers; empty if none is accepted.
     fn answer(values: &[&str]) -> String {
         let agreed = negotiate(values.iter().copied()).expect("well-formed");
         agreed.map_or(String::new(), |agreed| agreed.to_string())

@@ -16,7 +16,7 @@ fn payload_of(frame: &[u8], first: u8) -> &[u8] {
     &frame[header_len..]
 }
 
-/// A message as a client would compress it: with this level, window and flush.
+/// A message as a client would compress it, with this level, window and flush.
 fn compressed_by_client(message: &[u8], level: u32, window_bits: u8) -> Vec<u8> {
     let level = Compression::new(level);
     let mut stream = Compress::new_with_window_bits(level, false, window_bits);
@@ -40,7 +40,7 @@ fn inflated(payload: &[u8]) -> Result<Vec<u8>, InflateError> {
     message.map(|message| message.payload.to_vec())
 }
 
-/// Bytes that nothing makes smaller.
+/// Incompressible bytes.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
@@ -84,7 +84,7 @@ fn the_examples_of_the_standard_are_inflated() {
     ] {
         assert_eq!(inflated(payload).unwrap(), message.as_bytes());
     }
-    // §7.2.3.2: the second "Hello" refers to the first, whose context we never take over.
+    // §7.2.3.2: the second "Hello" refers to the first, whose context is never taken over.
     let second = [0xF2, 0x00, 0x11, 0x00, 0x00];
     assert_eq!(inflated(&second), Err(InflateError::Malformed));
     let mut inflater = Inflater::default();
@@ -139,7 +139,7 @@ fn what_is_not_whole_or_not_deflate_is_refused() {
         // A reserved type of block.
         &[0xFF],
         &noise(1_000),
-        // A last block without the empty one behind it.
+        // A last block without the empty one after it.
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00],
         // Half of "Hello".
         &[0xF2, 0x48, 0xCD],
@@ -164,7 +164,7 @@ fn text_is_judged_when_it_is_inflated() {
 
 #[test]
 fn a_bomb_costs_no_more_memory_than_the_limit() {
-    // A hundred megabytes in a hundred kilobytes, and in a kilobyte twice as much as is allowed.
+    // A hundred megabytes in a hundred kilobytes, and twice the limit in one kilobyte.
     let bomb = compressed_by_client(&vec![0; 100 << 20], 9, 15);
     assert!(bomb.len() < 110_000);
     for (bomb, limit) in [(&bomb[..], 1 << 20), (&bomb[..1_000], 500_000)] {
@@ -211,7 +211,7 @@ fn small_windows_of_clients_can_be_inflated() {
     }
 }
 
-/// Walks DEFLATE by itself: the largest distance back that a payload uses, and what comes out.
+/// An independent DEFLATE walker: the largest distance that a payload uses, and its output.
 mod walk {
     struct Bits<'b> {
         bytes: &'b [u8],
@@ -289,7 +289,7 @@ mod walk {
         (Code::new((0..288).map(literal)), Code::new([5; 30]))
     }
 
-    /// Base and extra bits of a length or distance symbol (RFC 1951 §3.2.5): so many symbols have
+    /// Base and extra bits of a length or distance symbol (RFC 1951 §3.2.5): `each` symbols share
     /// each number of extra bits.
     fn value(symbol: usize, each: usize, first: u32, bits: &mut Bits<'_>) -> u32 {
         let extra = (symbol / each).saturating_sub(1) as u32;
@@ -349,7 +349,7 @@ fn a_message_fits_the_window_that_is_said_and_uses_it() {
             let bytes = 1 << window_bits;
             assert_eq!(window_bits_for(bytes), window_bits);
             assert_eq!(window_bits_for(bytes + 1), (window_bits + 1).min(15));
-            // The only thing that is repeated is as far away as it can be.
+            // The only repetition is at the largest distance.
             let mut message = noise(bytes);
             let (start, end) = message.split_at_mut(bytes / 2);
             end[bytes / 4..].copy_from_slice(&start[..bytes / 4]);
@@ -510,7 +510,7 @@ fn a_stored_head_and_a_body_deflated_by_itself_are_one_message() {
 
 #[test]
 fn a_body_refers_to_nothing_before_itself() {
-    // Of a window of 256 bytes nothing is left of the head when the body comes.
+    // With a window of 256 bytes, none of the head is left in it when the body comes.
     let mut deflater = Deflater::default();
     let body = words(256);
     let deflated = deflater.deflate_body(&body, 9).expect("smaller");

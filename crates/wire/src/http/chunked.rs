@@ -3,14 +3,14 @@
 use super::HttpError;
 use super::percent::hex_digit;
 
-/// Chunk extensions of one body, together. They mean nothing here and are skipped.
+/// The most bytes of chunk extensions in one body. They have no meaning here and are skipped.
 const EXTENSION_BYTES_MAX: usize = 1024;
-/// Trailers of one body, together. They are skipped.
+/// The most bytes of trailers in one body. They are skipped.
 const TRAILER_BYTES_MAX: usize = 4096;
 /// Digits of a chunk's size: 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
-/// Reads one chunked body, in any pieces.
+/// Reads one chunked body, in pieces of any size.
 #[derive(Default, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -20,7 +20,7 @@ pub struct ChunkedDecoder {
     trailer_bytes: usize,
 }
 
-/// What one call of [`ChunkedDecoder::feed`] did.
+/// The result of one call of [`ChunkedDecoder::feed`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
     /// Bytes of the input that belong to the body; all of them while it is not done.
@@ -29,7 +29,7 @@ pub struct Progress {
     pub done: bool,
 }
 
-/// What the next byte belongs to.
+/// The part that the next byte belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum State {
     /// The first digit of a size.
@@ -57,13 +57,13 @@ impl ChunkedDecoder {
         ChunkedDecoder::default()
     }
 
-    /// Appends to `body` what `input` holds of it, up to its end.
+    /// Appends the part of the body in `input` to `body`, up to the body's end.
     ///
     /// # Errors
     ///
     /// A malformed chunk or trailer, too many extensions or trailers, or
     /// [`HttpError::BodyTooLarge`] as soon as a chunk's size would take `body` over
-    /// `body_bytes_max`. Nothing must be fed after an error.
+    /// `body_bytes_max`. Do not call it again after an error.
     pub fn feed(
         &mut self,
         input: &[u8],
@@ -98,7 +98,7 @@ impl ChunkedDecoder {
         })
     }
 
-    /// One byte of what surrounds the data.
+    /// Handles one byte of the framing around the data.
     fn take_byte(&mut self, byte: u8, room: u64) -> Result<State, HttpError> {
         Ok(match (self.state, byte) {
             (State::SizeStart, _) => self.take_digit(byte, 0, room)?,
@@ -156,7 +156,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// What may stand in an extension or a trailer: no control characters but the tab.
+/// Bytes allowed in an extension or a trailer: no control characters but the tab.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }

@@ -10,22 +10,22 @@ pub enum HttpError {
     /// A line that ends in LF without CR, or in CR without LF (RFC 9112 §2.2).
     #[error("lines must end in CR LF")]
     BadLineEnd,
-    /// A method that is no token, or a request line that is none (RFC 9112 §3).
+    /// A malformed method or request line (RFC 9112 §3).
     #[error("malformed request line")]
     BadRequestLine,
-    /// A method that nothing here answers (RFC 9110 §9.1); CONNECT is among them.
-    #[error("the method is not implemented here")]
+    /// A method that this server does not know (RFC 9110 §9.1), such as CONNECT.
+    #[error("the method is not implemented")]
     UnknownMethod,
-    /// A target of no form that this server takes (RFC 9112 §3.2).
+    /// A target whose form this server does not accept (RFC 9112 §3.2).
     #[error("malformed request target")]
     BadTarget,
     /// A target over the limit.
     #[error("request target is too long")]
     TargetTooLong,
-    /// HTTP of another version than 1.0 and 1.1.
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    /// An HTTP version other than 1.0 and 1.1.
+    #[error("only HTTP/1.0 and HTTP/1.1 are supported")]
     UnsupportedVersion,
-    /// A header name that is no token: a space before the colon, a folded line (RFC 9112 §5).
+    /// A header name that is not a token: a space before the colon, a folded line (RFC 9112 §5).
     #[error("malformed header name")]
     BadHeaderName,
     /// A header value with a control byte (RFC 9110 §5.5).
@@ -43,16 +43,16 @@ pub enum HttpError {
     /// More than one Host (RFC 9112 §3.2).
     #[error("Host is repeated")]
     RepeatedHost,
-    /// A Host that is no host and port (RFC 9110 §7.2).
+    /// A Host that is not a host and port (RFC 9110 §7.2).
     #[error("malformed Host")]
     BadHost,
     /// A target in absolute form whose authority is not the Host (RFC 9112 §3.2.2).
     #[error("Host differs from the request target")]
     HostMismatch,
-    /// More than one Content-Length, the same or not (RFC 9112 §6.3).
+    /// More than one Content-Length, equal or not (RFC 9112 §6.3).
     #[error("Content-Length is repeated")]
     RepeatedLength,
-    /// A Content-Length that is no decimal number of 64 bits (RFC 9110 §8.6).
+    /// A Content-Length that is not a decimal number of 64 bits (RFC 9110 §8.6).
     #[error("malformed Content-Length")]
     BadLength,
     /// Content-Length and Transfer-Encoding in one request (RFC 9112 §6.1).
@@ -79,13 +79,13 @@ pub enum HttpError {
     /// A trailer with a control byte or a bad line end (RFC 9112 §7.1.2).
     #[error("malformed trailer")]
     BadTrailer,
-    /// Trailers over their bound.
+    /// Trailers over their limit.
     #[error("request trailers are too large")]
     TrailersTooLarge,
 }
 
 impl HttpError {
-    /// The status that answers it (RFC 9110 §15). The connection is to be closed after it.
+    /// The status of the answer (RFC 9110 §15). Close the connection after it.
     pub fn status(self) -> u16 {
         match self {
             Self::TargetTooLong => 414,
@@ -130,7 +130,7 @@ impl HttpError {
         }
     }
 
-    /// A line for the body of the answer.
+    /// A line of text for the body of the answer.
     pub fn message(self) -> String {
         self.to_string()
     }

@@ -16,7 +16,7 @@ const EMPTY_LINES_MAX: usize = 4;
 /// The bounds of a request head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Largest head: request line, headers and the empty line behind them. Over it: 431.
+    /// Largest head: request line, headers and the empty line after them. Over it: 431.
     pub head_bytes: usize,
     /// Largest request target. Over it: 414.
     pub target_bytes: usize,
@@ -27,13 +27,13 @@ pub struct HeadLimits {
 pub enum BodyLength {
     /// No body was announced.
     None,
-    /// So many bytes; may be zero.
+    /// This many bytes; may be zero.
     Length(u64),
     /// For a [`ChunkedDecoder`](super::ChunkedDecoder).
     Chunked,
 }
 
-/// A request head that no rule and no limit forbids. Everything in it is borrowed.
+/// A request head that violates no rule or limit. Everything in it is borrowed.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Head<'b> {
@@ -41,23 +41,23 @@ pub struct Head<'b> {
     pub method: &'b str,
     /// As sent: visible ASCII.
     pub target: &'b str,
-    /// The target's path up to `?`, not decoded; `/` where the absolute form has none, `*` for
+    /// The target's path up to `?`, not decoded; `/` if the absolute form has none, `*` for
     /// `OPTIONS *`.
     pub path: &'b str,
-    /// What follows the first `?`, not decoded.
+    /// The part after the first `?`, not decoded.
     pub query: Option<&'b str>,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub version: u8,
     /// As sent, values without the white space around them.
     pub headers: Headers<'b>,
-    /// What follows the head.
+    /// The body that follows the head.
     pub body: BodyLength,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
     pub expects_continue: bool,
 }
 
 impl<'b> Head<'b> {
-    /// The head at the front of `bytes` and its length, or `None` where it is not whole yet.
+    /// The head at the front of `bytes` and its length, or `None` if it is not whole yet.
     ///
     /// Head and header space share one lifetime, so a `HeaderSpace` is made for each call:
     ///
@@ -74,15 +74,16 @@ impl<'b> Head<'b> {
     ///
     /// # Errors
     ///
-    /// The first offence that shows, and those in the lines themselves show before the head is
-    /// whole: so it is the same one in whatever pieces the bytes come.
+    /// The first offence. Offences in the lines themselves are reported before the head is whole,
+    /// so the result does not depend on how the bytes are split.
     pub fn parse(
         bytes: &'b [u8],
         space: &'b mut HeaderSpace<'b>,
         limits: &HeadLimits,
     ) -> Result<Option<(Head<'b>, usize)>, HttpError> {
         let skipped = skip_empty_lines(bytes)?;
-        // No more is looked at than may belong to the head, whatever follows it in the buffer.
+        // Only bytes that may belong to the head are examined, no matter how many follow in the
+        // buffer.
         let text = &bytes[..bytes.len().min(limits.head_bytes)];
         let text = text.get(skipped..).unwrap_or_default();
         let mut request = httparse::Request::new(&mut []);
@@ -105,7 +106,7 @@ impl<'b> Head<'b> {
         }
     }
 
-    /// What httparse has no opinion on: method, target, Host, and where the body ends.
+    /// Checks the parts that httparse does not: method, target, Host, and the end of the body.
     fn judge(request: httparse::Request<'b, 'b>) -> Result<Head<'b>, HttpError> {
         let httparse::Request {
             method: Some(method),
@@ -138,8 +139,8 @@ impl<'b> Head<'b> {
         })
     }
 
-    /// The value of the first header of this name, in any case; `None` where it is absent or not
-    /// UTF-8.
+    /// The value of the first header of this name, case-insensitively; `None` if it is absent or
+    /// not UTF-8.
     pub fn header(&self, name: &str) -> Option<&'b str> {
         let header = self
             .headers
@@ -148,12 +149,13 @@ impl<'b> Head<'b> {
         std::str::from_utf8(header.value).ok()
     }
 
-    /// The values of all headers of this name, in any case, that are UTF-8.
+    /// The values of all headers of this name, case-insensitively, that are UTF-8.
     pub fn headers_named<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
         headers_named(self.headers, name)
     }
 
-    /// Whether a comma-separated header, or several of that name, has this token in any case.
+    /// Whether a comma-separated header, or several of that name, has this token,
+    /// case-insensitively.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         let mut headers = self.headers.iter();
         headers.any(|header| {
@@ -163,20 +165,20 @@ impl<'b> Head<'b> {
 
     /// Whether another request may follow on the connection (RFC 9112 §9.3).
     ///
-    /// HTTP/1.0 clients get one answer each: to stay they would need to be told so in a header of
-    /// their own, and those that are left gain nothing from it.
+    /// HTTP/1.0 clients get one answer per connection: keeping it open would need another header,
+    /// and the few remaining ones gain nothing from it.
     pub fn keep_alive(&self) -> bool {
         self.version == 1 && !self.has_token("connection", "close")
     }
 
-    /// Whether it asks for a WebSocket, however badly: see [`crate::handshake::check`].
+    /// Whether it asks for a WebSocket, even if incorrectly: see [`crate::handshake::check`].
     pub fn is_upgrade(&self) -> bool {
         self.has_token("upgrade", "websocket")
     }
 }
 
-/// Whether a comma-separated value has this item in any case. It is looked at as bytes: what else
-/// is in it need not be UTF-8.
+/// Whether a comma-separated value has this item, case-insensitively. Compares bytes: the rest of
+/// the value need not be UTF-8.
 fn has_item(value: &[u8], wanted: &[u8]) -> bool {
     let mut items = value.split(|byte| *byte == b',');
     let is_it = |item: &[u8]| {
@@ -230,7 +232,7 @@ fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HttpError> {
     }
 }
 
-/// Whether a line ends in LF alone. The loop has no branch, so that it is vectorised.
+/// Whether a line ends in LF alone. The loop has no branch, so it can be vectorised.
 fn has_bare_lf(text: &[u8]) -> bool {
     let followers = text.get(1..).unwrap_or_default();
     text.iter()
@@ -240,7 +242,7 @@ fn has_bare_lf(text: &[u8]) -> bool {
         })
 }
 
-/// Bytes of a target that does not end in a space, or not yet.
+/// Bytes of a target that does not end in a space (yet).
 fn open_target_len(text: &[u8]) -> usize {
     text.iter()
         .position(|&byte| byte <= b' ' || byte == 0x7F)
@@ -269,7 +271,8 @@ fn name_offence(
     }
 }
 
-/// Whether a line ended in LF alone, which httparse tolerates, ahead of what it does not.
+/// Whether a line ended in LF alone, which httparse tolerates, before the byte at which httparse
+/// failed.
 fn has_bare_lf_before_offence(text: &[u8]) -> bool {
     let bare_lf = text
         .windows(2)
@@ -284,8 +287,8 @@ fn has_bare_lf_before_offence(text: &[u8]) -> bool {
     })
 }
 
-/// Tells another version of HTTP from what is none by the first byte that is not of ours, so that
-/// what follows it, or does not yet, makes no difference.
+/// Distinguishes an unsupported HTTP version from a malformed one by the first differing byte, so
+/// that the result does not depend on the bytes after it.
 fn name_version_offence(version: &[u8]) -> HttpError {
     let first_other = version
         .iter()
@@ -299,7 +302,7 @@ fn name_version_offence(version: &[u8]) -> HttpError {
 
 /// A request target in its parts (RFC 9112 §3.2).
 struct TargetParts<'b> {
-    /// Of the absolute form alone.
+    /// Only in the absolute form.
     authority: Option<&'b str>,
     path: &'b str,
     query: Option<&'b str>,
@@ -307,7 +310,7 @@ struct TargetParts<'b> {
 
 impl<'b> TargetParts<'b> {
     fn split(method: &str, target: &'b str) -> Result<TargetParts<'b>, HttpError> {
-        // A fragment never travels, and what is not ASCII travels percent-encoded.
+        // A fragment is never sent, and non-ASCII characters are sent percent-encoded.
         if !target
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'#')
@@ -351,7 +354,7 @@ fn split_query(target: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The headers that decide whose request this is and where it ends.
+/// The headers that decide a request's host and where it ends.
 #[derive(Default)]
 struct Framing<'b> {
     host: Option<&'b [u8]>,
@@ -392,7 +395,7 @@ impl<'b> Framing<'b> {
                 Ok(())
             };
         };
-        // Names, addresses in brackets, a port; no user, no path, no second host.
+        // Names, addresses in brackets, a port; no user, path or second host.
         let is_host_byte =
             |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
         if !host.iter().all(is_host_byte) {
@@ -420,7 +423,7 @@ impl<'b> Framing<'b> {
     }
 }
 
-/// Whether a 100 is awaited. HTTP/1.0 knows no expectations and no 100 (RFC 9110 §10.1.1).
+/// Whether the client waits for a 100. HTTP/1.0 has no expectations and no 100 (RFC 9110 §10.1.1).
 fn expects_continue(headers: Headers<'_>, version: u8) -> Result<bool, HttpError> {
     if version == 0 {
         return Ok(false);
@@ -434,7 +437,7 @@ fn expects_continue(headers: Headers<'_>, version: u8) -> Result<bool, HttpError
     }
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Only digits: `parse` alone would accept a sign.
 fn content_length(value: &[u8]) -> Result<u64, HttpError> {
     std::str::from_utf8(value)
         .ok()

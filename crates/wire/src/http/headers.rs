@@ -8,9 +8,9 @@ pub const HEADERS_MAX: usize = 100;
 /// One header of a request, as it was sent, without the white space around its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<'b> {
-    /// A token, in whatever case it came (RFC 9110 §5.1).
+    /// A token, in its original case (RFC 9110 §5.1).
     pub name: &'b str,
-    /// Any bytes but control characters, UTF-8 or not; tabs are among them (RFC 9110 §5.5).
+    /// Any bytes but control characters, UTF-8 or not; tabs are allowed (RFC 9110 §5.5).
     pub value: &'b [u8],
 }
 
@@ -19,17 +19,17 @@ pub struct Header<'b> {
 pub struct Headers<'b>(pub(super) &'b [httparse::Header<'b>]);
 
 impl<'b> Headers<'b> {
-    /// How many there are.
+    /// The number of headers.
     pub fn len(self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// One after the other.
+    /// Iterates over the headers.
     pub fn iter(self) -> HeadersIter<'b> {
         HeadersIter(self.0.iter())
     }
@@ -44,7 +44,7 @@ impl<'b> IntoIterator for Headers<'b> {
     }
 }
 
-/// A walk over [`Headers`].
+/// An iterator over [`Headers`].
 #[derive(Clone, Debug)]
 pub struct HeadersIter<'b>(std::slice::Iter<'b, httparse::Header<'b>>);
 

@@ -1,10 +1,10 @@
 //! One strict HTTP/1.1 reader and writer, for upgrades and plain requests alike (RFC 9112).
 //!
-//! The engine collects bytes until [`Head::parse`] yields a head, then answers with a
-//! [`Response`] or, for an upgrade, through [`super::handshake`]. On top of httparse's tokens
-//! stands what keeps two readers of one request from seeing two different requests: no bare LF,
-//! no folded lines, one Host, one length, no unknown coding. Whatever is refused has its own
-//! variant of [`HttpError`] with its status. Everything is bounded before it is kept.
+//! The engine collects bytes until [`Head::parse`] yields a head, then answers with a [`Response`]
+//! or, for an upgrade, through [`super::handshake`]. On top of httparse it enforces the rules that
+//! keep two parsers from seeing two different requests in one (request smuggling): no bare LF, no
+//! folded lines, one Host, one length, no unknown coding. Every refusal has its own variant of
+//! [`HttpError`] with its status. Everything is bounded before it is kept.
 
 mod chunked;
 mod error;
@@ -23,7 +23,7 @@ pub use response::Response;
 pub(super) use head::list_items;
 pub(super) use response::is_emittable;
 
-/// Hands the head of a whole request, within common limits, to a unit test.
+/// Passes the head of a whole request, within common limits, to a unit test.
 ///
 /// # Panics
 ///

@@ -1,12 +1,12 @@
-//! Percent-decoding of path segments (RFC 3986 §2.1) and of what forms put into a query.
+//! Percent-decoding of path segments (RFC 3986 §2.1) and of form-encoded queries.
 
 use std::borrow::Cow;
 
-/// The segment with its escapes decoded, borrowed where it has none.
+/// The segment with its escapes decoded, borrowed if it has none.
 ///
 /// `None` for an escape that is cut short or not hexadecimal, and for a result that is not UTF-8.
-/// `+` stays what it is. The result may hold any character, `/` and control characters included:
-/// split the path before, and judge the result after.
+/// `+` is not changed. The result may contain any character, including `/` and control characters:
+/// split the path first, and check the result afterwards.
 pub fn percent_decode(path_segment: &str) -> Option<Cow<'_, str>> {
     if !path_segment.contains('%') {
         return Some(Cow::Borrowed(path_segment));
@@ -25,10 +25,10 @@ pub fn percent_decode(path_segment: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
-/// The first value of this name in a query (`a=1&b=2`), decoded as browsers encode it: also `+` is
-/// a space (WHATWG URL §5.1).
+/// The first value of this name in a query (`a=1&b=2`), decoded as browsers encode it: `+` is a
+/// space, too (WHATWG URL §5.1).
 ///
-/// A pair whose name or value is not well encoded, or not UTF-8, is passed over.
+/// A pair whose name or value is malformed or not UTF-8 is skipped.
 pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

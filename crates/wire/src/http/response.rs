@@ -7,18 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use httpdate::HttpDate;
 
-/// The last second that a date of HTTP can name: 9999-12-31 23:59:59 (RFC 9110 §5.6.7).
+/// The last second of an HTTP date: 9999-12-31 23:59:59 (RFC 9110 §5.6.7).
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
-/// A whole response: what [`Response::append_to`] writes, less the headers that frame it.
+/// A whole response, without the headers that [`Response::append_to`] adds for framing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
     /// 200 to 599.
     pub status: u16,
-    /// Names and values. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are not
-    /// among them: whatever is given for those is left out, since they belong to the sender.
+    /// Names and values. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` belong to
+    /// the sender: values given for them are ignored.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// Sent as it is, with its length.
+    /// Sent unchanged, with its length.
     pub body: Bytes,
 }
 
@@ -50,8 +50,8 @@ impl Response {
         response.with_header("Content-Type", content_type)
     }
 
-    /// Adds a header. One that would break out of its line (CR, LF or another control character in
-    /// the value, a name that is no token) is dropped rather than sent.
+    /// Adds a header. A header that would break out of its line (CR, LF or another control
+    /// character in the value, a name that is not a token) is dropped.
     #[must_use]
     pub fn with_header(
         mut self,
@@ -65,7 +65,7 @@ impl Response {
         self
     }
 
-    /// The standard's phrase for a status, or an empty one (RFC 9110 §15).
+    /// The standard's phrase for a status, or an empty string (RFC 9110 §15).
     pub fn status_reason(status: u16) -> &'static str {
         match status {
             200 => "OK",
@@ -109,12 +109,12 @@ impl Response {
 
     /// Appends the response, with `now` for its date (RFC 9110 §6.6.1).
     ///
-    /// `head_only` leaves the body out but not its length, as for HEAD (RFC 9110 §9.3.2). Without
-    /// `keep_alive` the client is told that the connection ends (RFC 9112 §9.6).
+    /// `head_only` omits the body but not its length, as for HEAD (RFC 9110 §9.3.2). Without
+    /// `keep_alive` the response announces the end of the connection (RFC 9112 §9.6).
     pub fn append_to(&self, out: &mut Vec<u8>, now: SystemTime, keep_alive: bool, head_only: bool) {
         debug_assert!((200..600).contains(&self.status), "status {}", self.status);
         append_status_line(out, self.status);
-        // A clock that was set wrong is no reason to fail.
+        // A wrong clock is not a reason to fail.
         let date = HttpDate::from(now.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DATE));
         append_header(out, "Date", &date.to_string());
         let mut has_upgrade = false;
@@ -124,7 +124,7 @@ impl Response {
                 append_header(out, name, value);
             }
         }
-        // RFC 9110 §7.8: who sends Upgrade names it in Connection too.
+        // RFC 9110 §7.8: a sender of Upgrade must name it in Connection too.
         match (has_upgrade, keep_alive) {
             (true, true) => append_header(out, "Connection", "Upgrade"),
             (true, false) => append_header(out, "Connection", "Upgrade, close"),
@@ -143,7 +143,7 @@ impl Response {
 }
 
 fn append_status_line(out: &mut Vec<u8>, status: u16) {
-    // A `Vec` takes every write.
+    // Writing to a `Vec` cannot fail.
     let _ = write!(
         out,
         "HTTP/1.1 {status} {}\r\n",

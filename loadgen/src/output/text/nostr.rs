@@ -1,11 +1,11 @@
-//! What a Nostr relay said.
+//! The answers of a Nostr relay.
 
 use super::page::Page;
 use crate::report::NostrFigures;
 use crate::units::grouped;
 use crate::words::nostr;
 
-/// Rows of a report: answers, subscriptions, what is stored, and what else the relay said.
+/// Rows of a report: answers, subscriptions, stored events, and other messages of the relay.
 pub(super) fn rows(out: &mut Page, figures: &NostrFigures) {
     for (label, text) in nostr(figures) {
         out.wrapped(label, &text);

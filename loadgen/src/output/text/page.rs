@@ -1,11 +1,11 @@
-//! Lines of text, each with a label at the left.
+//! Lines of text, each with a label on the left.
 
-/// Width of the labels at the left.
+/// Width of the labels on the left.
 const LABEL: usize = 12;
 /// Width of a line.
 const WIDTH: usize = 80;
 
-/// Lines with a label at the left.
+/// Lines with a label on the left.
 #[derive(Default)]
 pub(super) struct Page(pub(super) String);
 
@@ -16,7 +16,7 @@ impl Page {
         self.0.push('\n');
     }
 
-    /// As many lines as it takes, broken between words.
+    /// As many lines as needed, broken between words.
     pub(super) fn wrapped(&mut self, label: &str, text: &str) {
         let (mut label, mut line) = (label, String::new());
         for word in text.split(' ') {
@@ -32,7 +32,7 @@ impl Page {
         self.row(label, &line);
     }
 
-    /// One that takes the whole width.
+    /// A line that takes the whole width.
     pub(super) fn line(&mut self, text: &str) {
         self.0.push_str(text.trim_end());
         self.0.push('\n');

@@ -1,11 +1,11 @@
-//! What the report for people says about the server, and about several runs.
+//! The text report's sections on the server and on several runs.
 
 use super::page::Page;
 use crate::report::{Change, Churn, Compared, Comparison, RelayReport, Repeats, Server, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
 use crate::words::{change, interval, knee, storms};
 
-/// All that the run has of it, each part after a blank line.
+/// All sections that the run has, each after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {
     if let Some(churn) = &report.churn {
         out.blank();
@@ -127,7 +127,7 @@ fn comparison(out: &mut Page, comparison: &Comparison) {
     judged(out, "", comparison.verdict, &comparison.caveats);
 }
 
-/// Figures of two sides, one a line.
+/// Figures of two sides, one per line.
 pub(super) fn compared(out: &mut Page, figures: &[Compared]) {
     for figure in figures {
         let value = |value| amount(value, &figure.unit);
@@ -139,7 +139,7 @@ pub(super) fn compared(out: &mut Page, figures: &[Compared]) {
     }
 }
 
-/// The verdict of a comparison, and why it is none.
+/// The verdict of a comparison, and why it is undecided.
 pub(super) fn judged(out: &mut Page, label: &str, verdict: Change, caveats: &[String]) {
     let colon = if caveats.is_empty() { "" } else { ":" };
     out.row(label, &format!("{}{colon}", change(verdict)));
@@ -149,7 +149,7 @@ pub(super) fn judged(out: &mut Page, label: &str, verdict: Change, caveats: &[St
 }
 
 impl Comparison {
-    /// Figure by figure, with a line break at the end.
+    /// Figure by figure, ending with a line break.
     pub fn text(&self) -> String {
         let mut out = Page::default();
         comparison(&mut out, self);

@@ -9,25 +9,25 @@ use crate::engine::over_limit::OverLimit;
 
 impl Clients {
     pub(in crate::engine) fn count_in(&self, shard: u16) {
-        self.core.doors.doors[usize::from(shard)]
+        self.core.shared.handles[usize::from(shard)]
             .load
             .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_out(&self, shard: u16) {
-        self.core.doors.doors[usize::from(shard)]
+        self.core.shared.handles[usize::from(shard)]
             .load
             .fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether the connection may stay, and counts towards its address's limit: then it has its
     /// place. That of the process is taken last, so that nobody takes it only to give it back.
-    pub(in crate::engine) fn judge(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
-        let (max, places) = (self.core.settings.connections_max, &self.core.doors.places);
+    pub(in crate::engine) fn check_limits(&self, peer: SocketAddr) -> Result<bool, OverLimit> {
+        let (max, places) = (self.core.settings.connections_max, &self.core.shared.places);
         if places.are_taken(max) {
             return Err(OverLimit::Connections);
         }
-        let is_counted = self.judge_address(peer)?;
+        let is_counted = self.check_address(peer)?;
         if places.enter(max) {
             return Ok(is_counted);
         }
@@ -39,7 +39,7 @@ impl Clients {
 
     /// Whether the client's address may connect now and has room for one more connection, which
     /// then counts (`true`). Proxies and clients without an address do not count.
-    pub(in crate::engine) fn judge_address(&self, client: SocketAddr) -> Result<bool, OverLimit> {
+    pub(in crate::engine) fn check_address(&self, client: SocketAddr) -> Result<bool, OverLimit> {
         match self.core.is_exempt(client.ip()) {
             true => Ok(false),
             false => self.count_address(client.ip()),
@@ -48,15 +48,15 @@ impl Clients {
 
     /// The same for an address that counts whoever has it.
     pub(in crate::engine) fn count_address(&self, address: IpAddr) -> Result<bool, OverLimit> {
-        let (settings, doors) = (&self.core.settings, &self.core.doors);
+        let (settings, shared) = (&self.core.settings, &self.core.shared);
         if let Some(rate) = &settings.connects_per_ip {
             let now_ns = self.core.clock.turn_ns();
-            if !doors.connects.take(address, rate, now_ns) {
+            if !shared.connects.take(address, rate, now_ns) {
                 return Err(OverLimit::Rate);
             }
         }
         match settings.connections_per_ip_max {
-            Some(max) if doors.places.addresses.enter(address, max) => Ok(true),
+            Some(max) if shared.places.addresses.enter(address, max) => Ok(true),
             Some(_) => Err(OverLimit::Address),
             None => Ok(false),
         }
@@ -64,13 +64,13 @@ impl Clients {
 
     /// Whether what this peer says about clients is believed. The admin shard has no proxies.
     pub(in crate::engine) fn is_trusted_proxy(&self, peer: SocketAddr) -> bool {
-        self.core.id < self.core.doors.relaying
+        self.core.id < self.core.shared.relaying
             && self.core.settings.trusted_proxies.contains(peer.ip())
     }
 
     /// Whether a client's network may come in. Trusted proxies always may: it is about their
     /// clients. So may all clients of the admin shard.
-    pub(in crate::engine) fn may_come_in(&self, client: SocketAddr) -> bool {
+    pub(in crate::engine) fn is_network_allowed(&self, client: SocketAddr) -> bool {
         self.is_admin()
             || self.core.settings.networks.admit(client.ip())
             || self.is_trusted_proxy(client)
@@ -82,7 +82,7 @@ impl Clients {
         let before = connection.ip();
         connection.set_peer(client);
         if std::mem::replace(&mut connection.is_counted, is_counted) {
-            self.core.doors.places.addresses.leave(before);
+            self.core.shared.places.addresses.leave(before);
         }
     }
 }

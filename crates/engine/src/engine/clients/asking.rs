@@ -39,7 +39,11 @@ impl Handle {
     /// Counts the members of a room on all shards, without ports, as far as is known at this
     /// moment. There are 0 if the room does not exist. It does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
-        let room = self.doors.interconnect.directory.find(&key(endpoint, room));
+        let room = self
+            .shared
+            .interconnect
+            .directory
+            .find(&key(endpoint, room));
         room.map_or(0, |room| room.members())
     }
 
@@ -48,7 +52,7 @@ impl Handle {
     /// returns, whatever their number, and at a bounded number under each lock.
     pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
         let rooms = self
-            .doors
+            .shared
             .interconnect
             .directory
             .rooms_after(endpoint, after, limit);
@@ -76,12 +80,12 @@ impl Handle {
         describe: impl Fn(&Recipient<'_>) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+        let Some(room) = self.shared.interconnect.directory.find(&key) else {
             return Ok(Vec::new());
         };
         let from = after.map_or(0, |after| after.shard);
         let mut found = Vec::new();
-        for shard in self.doors.shards_of(&room).filter(|each| *each >= from) {
+        for shard in self.shared.shards_of(&room).filter(|each| *each >= from) {
             let after = after.filter(|after| after.shard == shard);
             let mut next = Some(after.map_or(0, |after| after.index.saturating_add(1)));
             while let Some(from) = next.filter(|_| found.len() < limit) {
@@ -155,7 +159,7 @@ impl Handle {
         act: impl Fn(&mut dyn Asked, &[ConnectionId]) -> usize + Clone + Send + 'static,
     ) -> Result<usize, HandleError> {
         let mut connections = connections.to_vec();
-        connections.retain(|each| each.shard < self.doors.relaying);
+        connections.retain(|each| each.shard < self.shared.relaying);
         connections.sort_by_key(|each| each.shard);
         let mut done = 0;
         for of_shard in connections.chunk_by(|one, other| one.shard == other.shard) {
@@ -184,11 +188,11 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let key = key(endpoint, room);
-        let Some(room) = self.doors.interconnect.directory.find(&key) else {
+        let Some(room) = self.shared.interconnect.directory.find(&key) else {
             return Ok(0);
         };
         let mut closed = 0;
-        for shard in self.doors.shards_of(&room) {
+        for shard in self.shared.shards_of(&room) {
             let mut next = Some(0);
             while let Some(from) = next {
                 let (key, reason) = (key.clone(), reason.to_owned());
@@ -202,8 +206,8 @@ impl Handle {
         Ok(closed)
     }
 
-    /// Has everybody who was let in by a [`crate::Keeper`] judged again
-    /// ([`crate::Terms::keeper`]), and closes open WebSockets of those who may not stay with
+    /// Has everybody who was let in by a [`crate::Authorizer`] judged again
+    /// ([`crate::Terms::authorizer`]), and closes open WebSockets of those who may not stay with
     /// [`CloseReason::Revoked`], a bounded number in each turn of their shards. Returns how many.
     /// Waits for the shards until `deadline`.
     ///
@@ -212,7 +216,7 @@ impl Handle {
     /// A shard does not answer in time; some are closed then.
     pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
         let mut closed = 0;
-        for shard in 0..self.doors.shards() {
+        for shard in 0..self.shared.shards() {
             let mut from = Some(0);
             while let Some(index) = from {
                 let asked = self.ask(shard, deadline, move |asked| asked.recheck(index));
@@ -236,7 +240,9 @@ impl Handle {
             let _ = answer.send(what(asked));
         });
         // Where one shard has no place for the question, others may have done their part.
-        let asked = self.doors.control_until(shard, Control::Ask(ask), deadline);
+        let asked = self
+            .shared
+            .control_until(shard, Control::Ask(ask), deadline);
         asked.map_err(|_| HandleError::Late)?;
         answered
             .recv_deadline(deadline)
@@ -296,7 +302,7 @@ impl Asked for Core {
         reason: &str,
     ) -> usize {
         let open = open_of(self, endpoint, connections);
-        let close = |key: &Key| self.doom(*key, endpoint_close(code, reason));
+        let close = |key: &Key| self.schedule_close(*key, endpoint_close(code, reason));
         open.iter().for_each(close);
         open.len()
     }
@@ -326,7 +332,7 @@ fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) 
     let is_open = |id: &ConnectionId| {
         let key = core.key_of(*id)?;
         let found = core.connection(key)?;
-        let is_open = found.phase == Phase::Open && !found.is_doomed;
+        let is_open = found.phase == Phase::Open && !found.is_close_scheduled;
         (is_open && found.endpoint == endpoint).then_some(key)
     };
     connections.iter().filter_map(is_open).collect()
@@ -341,7 +347,7 @@ struct Members {
     next: Option<u32>,
 }
 
-/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and dooms up to [`CONNECTIONS_PER_ASK`]
+/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and schedules the close of up to [`CONNECTIONS_PER_ASK`]
 /// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
 fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
     let mut next = core.connections.next_from(from);
@@ -352,7 +358,7 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
         };
         let connection = &core.connections[index];
         if connection.phase == Phase::Open
-            && !connection.is_doomed
+            && !connection.is_close_scheduled
             && connection.extras.terms().is_some_and(|terms| !terms.hold())
         {
             over.push(Key {
@@ -363,7 +369,7 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
         next = core.connections.next_from(index + 1);
     }
     for key in &over {
-        core.doom(*key, CloseReason::Revoked);
+        core.schedule_close(*key, CloseReason::Revoked);
     }
     (over.len(), next)
 }
@@ -434,7 +440,7 @@ fn recipient(core: &Core, index: u32) -> Recipient<'_> {
     }
 }
 
-/// Dooms up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
+/// Schedules the close of up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
 /// Returns how many, and from where on there may be more.
 fn close_from(
     core: &mut Core,
@@ -447,9 +453,9 @@ fn close_from(
     let mut closed = 0;
     for index in some.members {
         let connection = &core.connections[index as usize];
-        if !connection.is_doomed {
+        if !connection.is_close_scheduled {
             let generation = connection.generation;
-            core.doom(Key { index, generation }, endpoint_close(code, reason));
+            core.schedule_close(Key { index, generation }, endpoint_close(code, reason));
             closed += 1;
         }
     }

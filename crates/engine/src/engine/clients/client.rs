@@ -80,12 +80,12 @@ impl<'c> Client<'c> {
     }
 
     /// Closes it with [`CloseReason::Revoked`] where whoever let it in does not let it stay
-    /// ([`Terms::keeper`]): for those who let in by an answer that came later.
+    /// ([`Terms::authorizer`]): for those who let in by an answer that came later.
     pub fn recheck(&mut self) {
         let connection = &self.core.connections[self.key.index as usize];
         let terms = connection.extras.terms();
         if terms.is_some_and(|terms| !terms.hold()) {
-            self.core.doom(self.key, CloseReason::Revoked);
+            self.core.schedule_close(self.key, CloseReason::Revoked);
         }
     }
 
@@ -337,17 +337,17 @@ impl<'c> Client<'c> {
     pub fn close(&mut self, code: u16, reason: &str) {
         let reason = reason.to_owned().into();
         self.core
-            .doom(self.key, CloseReason::Endpoint { code, reason });
+            .schedule_close(self.key, CloseReason::Endpoint { code, reason });
     }
 
     /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
     pub fn forbid(&mut self) {
-        self.core.doom(self.key, CloseReason::Forbidden);
+        self.core.schedule_close(self.key, CloseReason::Forbidden);
     }
 
     /// A handle to take along to other threads.
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.core.doors))
+        Handle::new(Arc::clone(&self.core.shared))
     }
 
     fn room_key(&self, name: &str) -> RoomKey {

@@ -66,7 +66,7 @@ impl Clients {
             }
         }
         let core = &self.core;
-        let more = !(core.doomed.is_empty() && core.leaving.is_empty() && core.dead.is_empty());
+        let more = !(core.to_close.is_empty() && core.leaving.is_empty() && core.dead.is_empty());
         core.note_cut(more);
     }
 
@@ -102,7 +102,7 @@ impl Clients {
         debug_assert!(connection.phase == Phase::Dead && connection.generation == key.generation);
         debug_assert!(connection.rooms.len() == 0, "a member that is removed");
         let held_bytes = connection.decoder.held_bytes();
-        let inbound = &self.core.doors.inbound;
+        let inbound = &self.core.shared.inbound;
         inbound.fetch_sub(held_bytes, Ordering::Relaxed);
         self.give_place_back(&connection);
         self.core.close_file(connection.stream.into());
@@ -112,7 +112,7 @@ impl Clients {
     /// unfinished request is to be told.
     pub(in crate::engine) fn close(&mut self, key: Key, reason: &CloseReason) -> Option<Refused> {
         let connection = self.core.connection(key)?;
-        connection.is_doomed = false;
+        connection.is_close_scheduled = false;
         self.core.work.spend(PRICE_CLOSING);
         let is_for_memory = matches!(reason, CloseReason::InboundBudget | CloseReason::SlowMemory);
         let mut owed = None;
@@ -205,7 +205,7 @@ impl Clients {
             }
             reason
                 if reason.is_slow()
-                    && let Some(suppressed) = self.core.doors.notices.slow_client.due(now_ns) =>
+                    && let Some(suppressed) = self.core.shared.notices.slow_client.due(now_ns) =>
             {
                 let reason = reason.label();
                 tracing::info!(%connection, %peer, reason, suppressed, "slow client closed");
@@ -221,7 +221,7 @@ impl Clients {
         let connection = &mut self.core.connections[key.index as usize];
         connection.extras.set_pace(None);
         let held = std::mem::take(&mut connection.decoder).held_bytes();
-        self.core.doors.inbound.fetch_sub(held, Ordering::Relaxed);
+        self.core.shared.inbound.fetch_sub(held, Ordering::Relaxed);
         self.core.mark_dirty(key);
     }
 
@@ -272,13 +272,13 @@ impl Clients {
         let close_ticks = ticks_of(self.core.settings.timeouts.close);
         let Core {
             connections,
-            doors,
+            shared,
             id,
             clock,
             ..
         } = &mut self.core;
         let connection = &mut connections[key.index as usize];
-        let stats = &doors.doors[usize::from(*id)].stats;
+        let stats = &shared.handles[usize::from(*id)].stats;
         debug_assert!(
             connection.phase == phase || Phase::TRANSITIONS.contains(&(connection.phase, phase)),
             "from {:?} to {phase:?}",

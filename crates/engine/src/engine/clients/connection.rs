@@ -317,7 +317,7 @@ pub(in crate::engine) struct Connection {
     /// It is in the list of connections whose last send would have blocked.
     pub(super) is_lagging: bool,
     /// It is about to be closed: the reason is noted.
-    pub(super) is_doomed: bool,
+    pub(super) is_close_scheduled: bool,
     /// What it was being sent was dropped within a frame, so nothing can follow.
     pub(super) is_cut: bool,
     /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
@@ -370,7 +370,7 @@ impl Connection {
             is_queued_to_read: false,
             is_dirty: false,
             is_lagging: false,
-            is_doomed: false,
+            is_close_scheduled: false,
             is_cut: false,
             is_counted: arrival.is_counted,
             is_apart: arrival.over_limit.is_some(),
@@ -556,7 +556,7 @@ impl Connection {
     /// Whether its messages still count.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        self.phase == Phase::Open && !self.is_doomed
+        self.phase == Phase::Open && !self.is_close_scheduled
     }
 
     /// Whether there is any use in reading it now.
@@ -565,7 +565,7 @@ impl Connection {
             Phase::Open => self.is_held || self.is_paused(),
             phase => matches!(phase, Phase::Deferred | Phase::Dead),
         };
-        !is_stopped && !self.is_doomed
+        !is_stopped && !self.is_close_scheduled
     }
 
     /// Whether so much waits for it that it has to be sent before more comes to it, though its

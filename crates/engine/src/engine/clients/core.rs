@@ -1,4 +1,4 @@
-//! A shard's state, and what may be done to it from anywhere: join, publish, send, doom.
+//! A shard's state, and what may be done to it from anywhere: join, publish, send, schedule a close.
 //!
 //! Nothing in here calls an endpoint or a socket, so an endpoint may be given all of it while one
 //! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
@@ -21,7 +21,7 @@ use super::gathered::Gathered;
 use super::lanes::Lanes;
 use crate::clock::{Clock, Tick};
 use crate::engine::close_reason::CloseReason;
-use crate::engine::control::{Doors, Live};
+use crate::engine::control::{Live, Shared};
 use crate::engine::ids::{JoinError, Key, RoomId};
 use crate::engine::lagging::Sweep;
 use crate::engine::settings::{EndpointSettings, Settings};
@@ -67,7 +67,7 @@ impl PublishedTo {
 /// A shard's state.
 pub(in crate::engine) struct Core {
     pub(super) id: u16,
-    pub(super) doors: Arc<Doors>,
+    pub(super) shared: Arc<Shared>,
     pub(super) settings: Arc<Settings>,
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
     /// The local state of each endpoint on this shard.
@@ -102,7 +102,7 @@ pub(in crate::engine) struct Core {
     pub(super) unanswered: Vec<Key>,
     /// Connections for which little waits, and whose endpoints want to be told.
     pub(super) drained: Vec<Key>,
-    pub(super) doomed: VecDeque<(Key, CloseReason)>,
+    pub(super) to_close: VecDeque<(Key, CloseReason)>,
     /// Connections that are not open any more and have rooms to leave.
     pub(super) leaving: VecDeque<Key>,
     /// Those that are out of all rooms and are to be removed.
@@ -123,20 +123,20 @@ pub(in crate::engine) struct Core {
 impl Core {
     pub(in crate::engine) fn new(
         id: u16,
-        doors: Arc<Doors>,
+        shared: Arc<Shared>,
         live: Live,
         locals: Vec<Box<dyn Any>>,
         clock: Clock,
     ) -> Core {
         let meter = Rc::default();
-        let stats = &doors.doors[usize::from(id)].stats.exchange;
-        let (interconnect, stats) = (Arc::clone(&doors.interconnect), Arc::clone(stats));
+        let stats = &shared.handles[usize::from(id)].stats.exchange;
+        let (interconnect, stats) = (Arc::clone(&shared.interconnect), Arc::clone(stats));
         Core {
             id,
             exchange: Exchange::new(id, interconnect, stats, Rc::clone(&meter)),
             deflater: Deflater::default(),
             inflater: Inflater::default(),
-            doors,
+            shared,
             settings: live.settings,
             endpoint_settings: live.endpoint_settings,
             locals,
@@ -157,7 +157,7 @@ impl Core {
             gathered: Gathered::default(),
             unanswered: Vec::new(),
             drained: Vec::new(),
-            doomed: VecDeque::new(),
+            to_close: VecDeque::new(),
             leaving: VecDeque::new(),
             dead: Vec::new(),
             own_buffers: Charge::new(&meter),
@@ -170,14 +170,14 @@ impl Core {
     }
 
     /// Replaces what can be replaced.
-    pub(in crate::engine) fn take_live(&mut self, live: Live) {
+    pub(in crate::engine) fn apply_live(&mut self, live: Live) {
         self.settings = live.settings;
         self.endpoint_settings = live.endpoint_settings;
         self.tls = live.tls;
     }
 
     pub(in crate::engine) fn stats(&self) -> &ShardStats {
-        &self.doors.doors[usize::from(self.id)].stats
+        &self.shared.handles[usize::from(self.id)].stats
     }
 
     /// Counts the phase of the turn, if it had to end while `more` waited.
@@ -189,14 +189,14 @@ impl Core {
 
     /// Whether the spare files are there, or can be had again.
     pub(in crate::engine) fn has_spare_files(&self) -> bool {
-        let mut spare_files = self.doors.spare_files.iter();
+        let mut spare_files = self.shared.spare_files.iter();
         spare_files.all(SpareFile::reopen)
     }
 
     /// Closes a socket, or makes it the spare file that is missing: our own one first.
     pub(in crate::engine) fn close_file(&self, socket: OwnedFd) {
         let own = self.spare_file();
-        let mut spare_files = self.doors.spare_files.iter();
+        let mut spare_files = self.shared.spare_files.iter();
         let missing = spare_files.find(|each| each.is_spent());
         match own.is_spent() {
             true => own.close(socket),
@@ -227,8 +227,8 @@ impl Core {
     }
 
     #[inline]
-    pub(in crate::engine) fn doors(&self) -> &Arc<Doors> {
-        &self.doors
+    pub(in crate::engine) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The work that is left in this turn.
@@ -319,13 +319,13 @@ impl Core {
 
     /// Whether a connection is to be closed.
     #[inline]
-    pub(in crate::engine) fn has_doomed(&self) -> bool {
-        !self.doomed.is_empty()
+    pub(in crate::engine) fn has_scheduled_closes(&self) -> bool {
+        !self.to_close.is_empty()
     }
 
     /// The next connection that is to be closed, and why.
-    pub(in crate::engine) fn next_doomed(&mut self) -> Option<(Key, CloseReason)> {
-        self.doomed.pop_front()
+    pub(in crate::engine) fn next_to_close(&mut self) -> Option<(Key, CloseReason)> {
+        self.to_close.pop_front()
     }
 
     /// Whether endpoints are to be told that little waits for clients of theirs.
@@ -345,7 +345,7 @@ impl Core {
             || self.exchange.has_arrived()
             || !self.at_work.is_empty()
             || !self.drained.is_empty()
-            || !self.doomed.is_empty()
+            || !self.to_close.is_empty()
             || !self.leaving.is_empty()
             || !self.dead.is_empty()
             || self.sweep.is_under_way()
@@ -357,9 +357,11 @@ impl Core {
     }
 
     /// Takes what other shards have sent, as far as the work allows.
-    pub(in crate::engine) fn take_mail(&mut self) {
+    pub(in crate::engine) fn receive_mail(&mut self) {
         self.work.begin(TurnPhase::Mail);
-        let more = self.exchange.take_mail(&mut self.work, self.clock.tick());
+        let more = self
+            .exchange
+            .receive_mail(&mut self.work, self.clock.tick());
         self.note_cut(more);
     }
 
@@ -392,14 +394,14 @@ impl Core {
 
     /// The shard has ended: others do not count on it any more.
     pub(in crate::engine) fn ended(&self) {
-        self.doors.inbound_holders.ended(self.id);
-        self.doors.waiting_holders.ended(self.id);
+        self.shared.inbound_holders.ended(self.id);
+        self.shared.waiting_holders.ended(self.id);
     }
 
     /// The file that is held open for when there are none left.
     pub(in crate::engine) fn spare_file(&self) -> &SpareFile {
-        let [relaying, admin] = &self.doors.spare_files;
-        match self.id < self.doors.relaying {
+        let [relaying, admin] = &self.shared.spare_files;
+        match self.id < self.shared.relaying {
             true => relaying,
             false => admin,
         }
@@ -477,12 +479,12 @@ impl Core {
     }
 
     /// Has the connection closed as soon as no endpoint code runs. The first reason counts.
-    pub(in crate::engine) fn doom(&mut self, key: Key, reason: CloseReason) {
+    pub(in crate::engine) fn schedule_close(&mut self, key: Key, reason: CloseReason) {
         if let Some(connection) = self.connection(key)
-            && !connection.is_doomed
+            && !connection.is_close_scheduled
         {
-            connection.is_doomed = true;
-            self.doomed.push_back((key, reason));
+            connection.is_close_scheduled = true;
+            self.to_close.push_back((key, reason));
         }
     }
 
@@ -562,9 +564,10 @@ impl Core {
     }
 
     /// Whether the connection is about to be closed, or gone.
-    pub(in crate::engine) fn is_doomed(&mut self, key: Key) -> bool {
-        self.connection(key)
-            .is_none_or(|connection| connection.is_doomed || connection.phase == Phase::Dead)
+    pub(in crate::engine) fn is_close_scheduled(&mut self, key: Key) -> bool {
+        self.connection(key).is_none_or(|connection| {
+            connection.is_close_scheduled || connection.phase == Phase::Dead
+        })
     }
 
     /// Makes the connection a member of the room.
@@ -732,7 +735,7 @@ impl Core {
         if now != self.metered {
             // Wraps where it shrinks, and so does the sum.
             let more = now.wrapping_sub(self.metered);
-            self.doors.metered.fetch_add(more, Ordering::Relaxed);
+            self.shared.metered.fetch_add(more, Ordering::Relaxed);
             self.metered = now;
         }
     }
@@ -740,7 +743,7 @@ impl Core {
     /// Notes that what was received in part of the connection has grown.
     pub(in crate::engine) fn inbound_grown(&mut self, key: Key) {
         let held = self.connection(key).map_or(0, |each| each.held_bytes());
-        self.doors.inbound_holders.grown(self.id, held);
+        self.shared.inbound_holders.grown(self.id, held);
     }
 
     /// Gives back memory that grew under load. Called between turns, at most once a tick.
@@ -755,7 +758,7 @@ impl Core {
         self.starved.shrink_sparse();
         self.unanswered.shrink_sparse();
         self.drained.shrink_sparse();
-        self.doomed.shrink_sparse();
+        self.to_close.shrink_sparse();
         self.leaving.shrink_sparse();
         self.dead.shrink_sparse();
     }

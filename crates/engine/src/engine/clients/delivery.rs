@@ -63,7 +63,7 @@ impl Clients {
             let visits_max = DELIVER_QUANTUM_NS / (PRICE_VISIT + PRICE_SEND + largest);
             let visits_max = (visits_max as usize).clamp(1, MEMBERS_PER_PASS);
             let Delivered { full, lagging } = deliver_room(&mut self.core, place, visits_max);
-            lagging.into_iter().for_each(|key| self.judge_lagging(key));
+            lagging.into_iter().for_each(|key| self.check_lagging(key));
             is_held_up = full.is_some_and(|key| !self.make_room(key));
             let is_pending = self.core.exchange.is_pending(place);
             if !is_pending || self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
@@ -78,7 +78,7 @@ impl Clients {
 
     /// Acts on a member whose last send would have blocked, if it is over a bound. Whoever is to be
     /// closed for that is sent to once more before: its socket may have room again.
-    fn judge_lagging(&mut self, key: Key) {
+    fn check_lagging(&mut self, key: Key) {
         if slow::is_to_be_closed(&self.core, key) {
             if let Some(connection) = self.core.connection(key) {
                 connection.is_writable = true;
@@ -310,6 +310,6 @@ fn act_on(core: &mut Core, outcome: Outcome) {
     }
     for key in outcome.panicked {
         core.stats().endpoint_panics.add(1);
-        core.doom(key, CloseReason::EndpointPanic);
+        core.schedule_close(key, CloseReason::EndpointPanic);
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::answer::{
     Accept, Admission, Answer, AnswerSlot, EndpointError, LateAnswer, Pending, Request, unanswered,
 };
 use crate::engine::close_reason::CloseReason;
-use crate::engine::control::{Control, Doors};
+use crate::engine::control::{Control, Shared};
 use crate::engine::handle::Handle;
 use crate::engine::ids::is_sendable;
 use crate::engine::refusal::Refused;
@@ -66,7 +66,7 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
 
     /// The configuration was read again, and asks for `next` in the place of this one, which goes
     /// on with what it can take over. `next` is dropped. It is not called on a shard.
-    fn take_over(&self, next: &Self) {
+    fn reload(&self, next: &Self) {
         let _ = next;
     }
 
@@ -173,7 +173,7 @@ impl Responder<'_> {
         let slot = Arc::<AnswerSlot>::default();
         let token = Token {
             slot: Arc::clone(&slot),
-            doors: Arc::clone(&self.core.doors),
+            shared: Arc::clone(&self.core.shared),
             connection: self.connection,
             is_answered: false,
         };
@@ -189,7 +189,7 @@ impl Responder<'_> {
 /// The right to answer once.
 struct Token {
     slot: Arc<AnswerSlot>,
-    doors: Arc<Doors>,
+    shared: Arc<Shared>,
     connection: ConnectionId,
     is_answered: bool,
 }
@@ -200,7 +200,7 @@ impl Token {
         self.slot.put(answer);
         // Where the control mailbox is full the shard finds the answer in its next sweep.
         let _ = self
-            .doors
+            .shared
             .control(self.connection.shard, Control::Answered(self.connection));
     }
 }

@@ -28,7 +28,7 @@ use crate::wire::decoder::Message;
 pub(in crate::engine) trait ErasedEndpoint: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn started(&self, handle: &Handle, id: EndpointId) -> Result<(), EndpointError>;
-    fn take_over(&self, next: &dyn ErasedEndpoint);
+    fn reload(&self, next: &dyn ErasedEndpoint);
     /// What it keeps on a shard, made there. The others give it what comes.
     fn new_local(&self) -> Box<dyn Any>;
     fn started_on(&self, core: &mut Core, id: EndpointId);
@@ -49,11 +49,11 @@ pub(in crate::engine) trait ErasedEndpoint: Send + Sync {
 pub(in crate::engine) trait ErasedService: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn started(&self, handle: &Handle) -> Result<(), EndpointError>;
-    fn take_over(&self, next: &dyn ErasedService);
+    fn reload(&self, next: &dyn ErasedService);
     fn methods(&self) -> &'static [&'static str];
     fn is_probe(&self) -> bool;
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict;
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict;
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer;
     fn reasons(&self) -> Vec<&'static str>;
 }
@@ -88,14 +88,14 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
 
     fn started(&self, handle: &Handle, id: EndpointId) -> Result<(), EndpointError> {
         self.0.started(handle)?;
-        self.0.mailer(Mailer::new(Arc::clone(&handle.doors), id));
+        self.0.mailer(Mailer::new(Arc::clone(&handle.shared), id));
         Ok(())
     }
 
     /// One of another type is for other settings than those that run, and nothing is taken of it.
-    fn take_over(&self, next: &dyn ErasedEndpoint) {
+    fn reload(&self, next: &dyn ErasedEndpoint) {
         if let Some(next) = next.as_any().downcast_ref() {
-            self.0.take_over(next);
+            self.0.reload(next);
         }
     }
 
@@ -165,9 +165,9 @@ impl<S: Service> ErasedService for Typed<S> {
         self.0.started(handle)
     }
 
-    fn take_over(&self, next: &dyn ErasedService) {
+    fn reload(&self, next: &dyn ErasedService) {
         if let Some(next) = next.as_any().downcast_ref() {
-            self.0.take_over(next);
+            self.0.reload(next);
         }
     }
 
@@ -179,12 +179,12 @@ impl<S: Service> ErasedService for Typed<S> {
         self.0.is_probe()
     }
 
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
-        self.0.judge_head(request, responder)
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        self.0.check_head(request, responder)
     }
 
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
-        self.0.judged_request(request, responder)
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        self.0.checked_request(request, responder)
     }
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {

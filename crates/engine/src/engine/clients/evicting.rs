@@ -39,7 +39,7 @@ impl Missed {
 impl Clients {
     /// Whether this is the admin shard.
     pub(in crate::engine) fn is_admin(&self) -> bool {
-        self.core.id >= self.core.doors.relaying
+        self.core.id >= self.core.shared.relaying
     }
 
     /// Connections that are accepted from a listener in one turn, whatever the work allows. Where
@@ -48,7 +48,7 @@ impl Clients {
         let settings = &self.core.settings;
         let max = if self.is_admin() {
             self.of_admin_address_max()
-        } else if self.core.doors.places.are_taken(settings.connections_max) {
+        } else if self.core.shared.places.are_taken(settings.connections_max) {
             REFUSING_PER_ADDRESS_MAX.min(settings.refusing_max / 2)
         } else {
             usize::MAX
@@ -81,7 +81,7 @@ impl Clients {
         };
         let (now_ns, client) = (self.core.clock.turn_ns(), connection.peer());
         self.core.stats().evicted.add(1);
-        if let Some(left_out) = self.core.doors.notices.evicted.due(now_ns) {
+        if let Some(left_out) = self.core.shared.notices.evicted.due(now_ns) {
             tracing::warn!(
                 %client,
                 left_out,

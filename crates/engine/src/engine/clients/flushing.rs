@@ -105,7 +105,7 @@ impl Clients {
         let Core {
             connections,
             clock,
-            doors,
+            shared,
             id,
             lagging,
             starved,
@@ -127,7 +127,7 @@ impl Clients {
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
             Err(error) if is_shortage(&error) => {
                 starved.push(key);
-                doors.doors[usize::from(*id)].stats.send_errors.add(1);
+                shared.handles[usize::from(*id)].stats.send_errors.add(1);
                 0
             }
             Err(_) => {
@@ -139,12 +139,12 @@ impl Clients {
         if let Some(encrypted) = encrypted {
             work.spend_bytes(encrypted, PRICE_KIB_ENCRYPTED);
         }
-        let stats = &doors.doors[usize::from(*id)].stats;
+        let stats = &shared.handles[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
         // What is encrypted counts as sent with the call that carried its first byte.
         let sent_of_outbox = encrypted.unwrap_or(sent);
-        take_off(
+        remove_sent(
             &mut connection.outbox,
             sent_of_outbox,
             clock.now_ns(),
@@ -181,7 +181,7 @@ fn note_low_water(connection: &mut Connection, key: Key, drained: &mut Vec<Key>)
 
 /// Takes what was sent off the outbox, and counts what was delivered.
 #[inline]
-fn take_off(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) {
+fn remove_sent(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) {
     let mut deliveries = 0;
     outbox.advance(bytes, |done: Sent| {
         if done.is_delivery {

@@ -56,7 +56,12 @@ enum StoppedBy {
 
 impl Clients {
     /// Takes in frames.
-    pub(in crate::engine) fn take_frames(&mut self, key: Key, bytes: &mut [u8], received_ns: u64) {
+    pub(in crate::engine) fn handle_frames(
+        &mut self,
+        key: Key,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) {
         let reading_tick = self.core.clock.reading_tick();
         let Some(connection) = self.core.connection(key) else {
             return;
@@ -92,7 +97,7 @@ impl Clients {
             self.held_changed(key, held_before, held);
         }
         if let Some(stopped) = stopped
-            && !self.core.is_doomed(key)
+            && !self.core.is_close_scheduled(key)
         {
             let rest = &bytes[bytes.len() - stopped.rest_bytes..];
             self.core.keep_rest(key, rest);
@@ -129,9 +134,10 @@ impl Clients {
             let connection = &self.core.connections[key.index as usize];
             let is_open = connection.is_open();
             let must_wait = is_open && (connection.is_held || hearing.meter.must_wait());
-            // One frame gets through in any case, so that this comes to an end. Of a connection
-            // that is doomed nothing is kept: it is decoded to the end, so that its Close is found.
-            let is_over = has_begun && self.core.work.is_quantum_spent() && !connection.is_doomed;
+            // One frame passes in any case, so that this comes to an end. Nothing is kept of a
+            // connection about to be closed: it is decoded to the end, to find its Close.
+            let is_over =
+                has_begun && self.core.work.is_quantum_spent() && !connection.is_close_scheduled;
             if (must_wait || is_over) && !input.is_empty() {
                 break;
             }
@@ -142,13 +148,14 @@ impl Clients {
                 Ok(Some(Item::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.core.connections[key.index as usize].is_read_closed = true;
-                    self.core.doom(key, CloseReason::ClientClosed(code));
+                    self.core
+                        .schedule_close(key, CloseReason::ClientClosed(code));
                     break;
                 }
-                Ok(Some(item)) if is_open => self.take_item(key, item, &mut hearing),
+                Ok(Some(item)) if is_open => self.handle_item(key, item, &mut hearing),
                 Ok(Some(_)) => {}
                 Err(error) => {
-                    self.core.doom(key, CloseReason::Protocol(error));
+                    self.core.schedule_close(key, CloseReason::Protocol(error));
                     break;
                 }
             }
@@ -170,17 +177,17 @@ impl Clients {
 
     /// Takes in what an open connection has sent, but for a Close.
     #[inline]
-    fn take_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
+    fn handle_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
         match item {
             Item::Message(message) => {
                 let bytes = message.payload.len();
-                if self.gets_through(key, &mut hearing.meter, bytes) {
+                if self.passes_meter(key, &mut hearing.meter, bytes) {
                     hearing.count(bytes);
                     self.call_message(key, hearing.endpoint, message, hearing.received_ns);
                 }
             }
             Item::Compressed(message) => {
-                if self.gets_through(key, &mut hearing.meter, 0)
+                if self.passes_meter(key, &mut hearing.meter, 0)
                     && let Some(bytes) = self.call_compressed(key, message, hearing)
                 {
                     hearing.count(bytes);
@@ -252,7 +259,8 @@ impl Clients {
         self.core.inflater = inflater;
         if let Err(error) = bytes {
             self.core.stats().inflations_refused[error as usize].add(1);
-            self.core.doom(key, CloseReason::Protocol(error.into()));
+            self.core
+                .schedule_close(key, CloseReason::Protocol(error.into()));
         }
         bytes.ok()
     }
@@ -260,12 +268,12 @@ impl Clients {
     pub(super) fn endpoint_panicked(&mut self, key: Key) {
         self.core.stats().endpoint_panics.add(1);
         tracing::error!(connection = %self.core.connection_id(key), "endpoint code panicked");
-        self.core.doom(key, CloseReason::EndpointPanic);
+        self.core.schedule_close(key, CloseReason::EndpointPanic);
     }
 
     /// Keeps account of partial messages.
     fn held_changed(&mut self, key: Key, before: usize, now: usize) {
-        let inbound = &self.core.doors.inbound;
+        let inbound = &self.core.shared.inbound;
         if now < before {
             inbound.fetch_sub(before - now, Ordering::Relaxed);
             return;
@@ -285,23 +293,24 @@ impl Clients {
     }
 
     fn is_inbound_over(&self) -> bool {
-        let total = self.core.doors.inbound.load(Ordering::Relaxed);
+        let total = self.core.shared.inbound.load(Ordering::Relaxed);
         total > self.core.settings.inbound_bytes_max
     }
 
     #[cold]
     fn forget_largest(&mut self) {
-        let doors = Arc::clone(&self.core.doors);
-        match doors.inbound_holders.turn() {
+        let shared = Arc::clone(&self.core.shared);
+        match shared.inbound_holders.turn() {
             None => return,
             Some(other) if other != self.core.id => {
-                doors.wake(other);
+                shared.wake(other);
                 return;
             }
             Some(_) => {}
         }
         let connections = self.core.connections.iter();
-        let holders = connections.filter(|(_, each)| !each.is_doomed && each.phase != Phase::Dead);
+        let holders =
+            connections.filter(|(_, each)| !each.is_close_scheduled && each.phase != Phase::Dead);
         let holders = holders.map(|(index, each)| {
             let key = Key {
                 index: index as u32,
@@ -310,18 +319,18 @@ impl Clients {
             (each.held_bytes(), key)
         });
         let holders = holders.filter(|(bytes, _)| *bytes > 0).collect();
-        let mut relief = doors.inbound_holders.relief(self.core.id, holders);
+        let mut relief = shared.inbound_holders.relief(self.core.id, holders);
         while self.is_inbound_over() {
             match relief.next() {
                 Turn::Own(key) => {
-                    self.core.doom(key, CloseReason::InboundBudget);
+                    self.core.schedule_close(key, CloseReason::InboundBudget);
                     // At once, so that nobody else goes for what is given back already.
                     if let Some(connection) = self.core.connection(key) {
-                        connection.forget_received(&doors.inbound);
+                        connection.forget_received(&shared.inbound);
                     }
                 }
                 Turn::Other(shard) => {
-                    doors.wake(shard);
+                    shared.wake(shard);
                     return;
                 }
                 Turn::Nobody => return,
@@ -331,7 +340,7 @@ impl Clients {
 
     /// Keeps account of what an unfinished request takes.
     pub(in crate::engine) fn count_held(&mut self, key: Key) {
-        let inbound = Arc::clone(&self.core.doors.inbound);
+        let inbound = Arc::clone(&self.core.shared.inbound);
         let Some(connection) = self.core.connection(key) else {
             return;
         };

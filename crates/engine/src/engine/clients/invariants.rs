@@ -60,8 +60,11 @@ impl Clients {
             connection.outbox.announced() == 0 || !core.gathered.is_empty(),
             "nothing comes of what was announced"
         );
-        let is_to_be_closed = core.doomed.iter().any(|(doomed, _)| *doomed == key);
-        assert_eq!(connection.is_doomed, is_to_be_closed, "closed by half");
+        let is_to_be_closed = core.to_close.iter().any(|(to_close, _)| *to_close == key);
+        assert_eq!(
+            connection.is_close_scheduled, is_to_be_closed,
+            "closed by half"
+        );
         let is_leaving = core.leaving.contains(&key) || core.dead.contains(&key);
         assert!(
             connection.phase != Phase::Dead || is_leaving,

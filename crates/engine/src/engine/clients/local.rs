@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::core::Core;
-use crate::engine::control::{Control, Doors};
+use crate::engine::control::{Control, Shared};
 use crate::engine::ids::is_sendable;
 use crate::exchange::EndpointMail;
 use crate::fanout::room::{EndpointId, RoomKey};
@@ -72,7 +72,7 @@ impl<'a, L: Local> OnShard<'a, L> {
 
     /// How many there are, the admin shard included.
     pub fn shards(&self) -> u16 {
-        self.core.doors.shards()
+        self.core.shared.shards()
     }
 
     /// A client of the endpoint, if it is on this shard and open.
@@ -155,7 +155,7 @@ impl Core {
         shard: u16,
         mail: Arc<M>,
     ) {
-        if shard < self.doors.shards() {
+        if shard < self.shared.shards() {
             self.exchange.send(shard, EndpointMail { endpoint, mail });
         }
     }
@@ -174,21 +174,21 @@ pub struct Ended;
 
 /// Sends mail to an endpoint on its shards, from any thread but theirs.
 pub struct Mailer<M> {
-    doors: Arc<Doors>,
+    shared: Arc<Shared>,
     endpoint: EndpointId,
     mail: PhantomData<fn(M)>,
 }
 
 impl<M> Clone for Mailer<M> {
     fn clone(&self) -> Self {
-        Mailer::new(Arc::clone(&self.doors), self.endpoint)
+        Mailer::new(Arc::clone(&self.shared), self.endpoint)
     }
 }
 
 impl<M> Mailer<M> {
-    pub(super) fn new(doors: Arc<Doors>, endpoint: EndpointId) -> Mailer<M> {
+    pub(super) fn new(shared: Arc<Shared>, endpoint: EndpointId) -> Mailer<M> {
         Mailer {
-            doors,
+            shared,
             endpoint,
             mail: PhantomData,
         }
@@ -196,14 +196,14 @@ impl<M> Mailer<M> {
 
     /// How many shards there are, the admin shard included.
     pub fn shards(&self) -> u16 {
-        self.doors.shards()
+        self.shared.shards()
     }
 
     /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, which sends it
     /// to the shards by mail. With `deflater`, and a level of 1 to 9, it is deflated once for
     /// clients that inflate, if that makes it smaller.
     pub fn shared_body(&self, payload: &[u8], deflater: Option<(&mut Deflater, u8)>) -> SharedBody {
-        SharedBody::new(payload, deflater, &self.doors.interconnect.live)
+        SharedBody::new(payload, deflater, &self.shared.interconnect.live)
     }
 }
 
@@ -220,7 +220,7 @@ impl<M: Send + Sync + 'static> Mailer<M> {
             endpoint: self.endpoint,
             mail,
         };
-        let sent = self.doors.control_waiting(shard, Control::Mail(mail));
+        let sent = self.shared.control_waiting(shard, Control::Mail(mail));
         sent.map_err(|_| Ended)
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Pace {
 }
 
 /// What becomes of a message.
-pub(super) enum Judgement {
+pub(super) enum Verdict {
     Pass,
     Drop,
     Close(CloseReason),
@@ -63,34 +63,34 @@ impl<'p> Meter<'p> {
         }
     }
 
-    /// Judges one more message, and takes its tokens where it gets through.
+    /// Checks one more message, and takes its tokens if it passes.
     #[inline]
-    pub(super) fn judge(&mut self, bytes: usize) -> Judgement {
+    pub(super) fn check(&mut self, bytes: usize) -> Verdict {
         match self.pace {
-            None => Judgement::Pass,
-            Some(_) => self.judge_paced(bytes),
+            None => Verdict::Pass,
+            Some(_) => self.check_paced(bytes),
         }
     }
 
     #[inline(never)]
-    fn judge_paced(&mut self, bytes: usize) -> Judgement {
+    fn check_paced(&mut self, bytes: usize) -> Verdict {
         let Some(pace) = &mut self.pace else {
-            return Judgement::Pass;
+            return Verdict::Pass;
         };
         let policy = self.rate.policy;
         if policy != RatePolicy::Delay
             && let Some(reason) = pace.excess(&self.rate, self.now_ns)
         {
             return match policy {
-                RatePolicy::Close => Judgement::Close(reason),
-                _ => Judgement::Drop,
+                RatePolicy::Close => Verdict::Close(reason),
+                _ => Verdict::Drop,
             };
         }
         if let Some(rate) = &self.rate.messages {
             pace.messages.spend(rate, self.now_ns, 1);
         }
         self.spend_bytes(bytes);
-        Judgement::Pass
+        Verdict::Pass
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Phase};
 use super::core::Core;
-use super::pace::{Judgement, Meter};
+use super::pace::{Meter, Verdict};
 use crate::engine::clients::Clients;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::ids::Key;
@@ -61,7 +61,7 @@ impl Core {
 
     /// Keeps what was received and is not its turn.
     pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
-        let inbound = Arc::clone(&self.doors.inbound);
+        let inbound = Arc::clone(&self.shared.inbound);
         if let Some(connection) = self.connection(key) {
             let pace = connection.extras.pace_or_default();
             pace.rest = rest.to_vec();
@@ -81,12 +81,12 @@ impl Core {
         };
         pace.paused_since = Some(reading_tick);
         self.stats().rate_actions[RatePolicy::Delay as usize].add(1);
-        self.look_again(key, now_ns);
+        self.reschedule(key, now_ns);
     }
 
     /// Notes when the connection has its next turn, or is to be looked at once more: so that what
     /// waits here is soon gone where the connection is.
-    fn look_again(&mut self, key: Key, now_ns: u64) {
+    fn reschedule(&mut self, key: Key, now_ns: u64) {
         let Some(connection) = self.connections.get(key.index as usize) else {
             return;
         };
@@ -125,7 +125,7 @@ impl Core {
             return;
         };
         if pace.must_wait(&rate, now_ns) {
-            return self.look_again(key, now_ns);
+            return self.reschedule(key, now_ns);
         }
         let waited = pace
             .paused_since
@@ -143,11 +143,11 @@ impl Clients {
     /// Judges a message of so many bytes. Returns whether it gets through; where it does not, what
     /// has to be done about it is done.
     #[inline]
-    pub(super) fn gets_through(&mut self, key: Key, meter: &mut Meter<'_>, bytes: usize) -> bool {
-        match meter.judge(bytes) {
-            Judgement::Pass => return true,
-            Judgement::Drop => self.core.stats().rate_actions[RatePolicy::Drop as usize].add(1),
-            Judgement::Close(reason) => self.exceeded(key, reason),
+    pub(super) fn passes_meter(&mut self, key: Key, meter: &mut Meter<'_>, bytes: usize) -> bool {
+        match meter.check(bytes) {
+            Verdict::Pass => return true,
+            Verdict::Drop => self.core.stats().rate_actions[RatePolicy::Drop as usize].add(1),
+            Verdict::Close(reason) => self.exceeded(key, reason),
         }
         false
     }
@@ -160,9 +160,9 @@ impl Clients {
         meter: &mut Meter<'_>,
         bytes: usize,
     ) -> bool {
-        match meter.judge(bytes) {
-            Judgement::Pass | Judgement::Drop => return true,
-            Judgement::Close(reason) => self.exceeded(key, reason),
+        match meter.check(bytes) {
+            Verdict::Pass | Verdict::Drop => return true,
+            Verdict::Close(reason) => self.exceeded(key, reason),
         }
         false
     }
@@ -170,6 +170,6 @@ impl Clients {
     #[cold]
     fn exceeded(&mut self, key: Key, reason: CloseReason) {
         self.core.stats().rate_actions[RatePolicy::Close as usize].add(1);
-        self.core.doom(key, reason);
+        self.core.schedule_close(key, reason);
     }
 }

@@ -69,7 +69,7 @@ impl Clients {
         self.count_over_limit(over_limit, client);
         let max = self.core.settings.refusing_max;
         let address = Some(client.ip());
-        let entered = self.core.doors.places.enter_refusing(address, max);
+        let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_err() {
             let connection = &self.core.connections[key.index as usize];
             if connection.tls.is_none() {
@@ -109,7 +109,7 @@ impl Clients {
         let peer = connection.peer();
         let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
         let max = self.core.settings.refusing_max;
-        let entered = self.core.doors.places.enter_refusing(address, max);
+        let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_ok() {
             self.give_place_back(connection);
             let connection = &mut self.core.connections[key.index as usize];
@@ -135,7 +135,7 @@ impl Clients {
     pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
         let refusal = over_limit.reason();
         self.core.stats().refused.add(refusal);
-        let notices = &self.core.doors.notices;
+        let notices = &self.core.shared.notices;
         let (now_ns, reason) = (self.core.clock.turn_ns(), refusal.label());
         if over_limit == OverLimit::Connections {
             if let Some(left_out) = notices.full.due(now_ns) {
@@ -153,17 +153,17 @@ impl Clients {
 
     /// Gives back the places that a connection has: in the process, on its shard, of its address.
     pub(super) fn give_place_back(&self, connection: &Connection) {
-        let (doors, own) = (&self.core.doors, self.core.id);
+        let (shared, own) = (&self.core.shared, self.core.id);
         let address = connection.ip();
         if connection.is_apart {
             let address = connection.is_counted.then_some(address);
-            return doors.places.leave_refusing(address);
+            return shared.places.leave_refusing(address);
         }
         if connection.is_counted {
-            doors.places.addresses.leave(address);
+            shared.places.addresses.leave(address);
         }
-        if own < doors.relaying {
-            doors.places.leave();
+        if own < shared.relaying {
+            shared.places.leave();
         }
         self.count_out(own);
     }

@@ -32,7 +32,7 @@ impl Core {
         self.work.spend(PRICE_PUBLISH);
         self.work.spend_bytes(bytes.len(), PRICE_KIB_READ);
         let end = bytes.len() as u32;
-        let buffer = Buffer::new(bytes, Box::default(), &self.doors.interconnect.live);
+        let buffer = Buffer::new(bytes, Box::default(), &self.shared.interconnect.live);
         let tick = self.clock.tick();
         let segment = Segment::new(Arc::new(buffer), received_ns, tick, &self.meter);
         let Some(connection) = self.connection(key) else {
@@ -189,7 +189,7 @@ impl Core {
         let settings = self.settings_of(endpoint).deflate;
         let is_deflated = deflate && settings.enabled && payload.len() >= settings.min_bytes;
         self.work.spend_bytes(payload.len(), PRICE_KIB_READ);
-        let live = &self.doors.interconnect.live;
+        let live = &self.shared.interconnect.live;
         if !is_deflated {
             return SharedBody::new(payload, None, live);
         }

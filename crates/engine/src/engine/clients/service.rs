@@ -23,8 +23,8 @@ pub trait Service: Sized + Send + Sync + 'static {
     }
 
     /// The configuration was read again, and asks for `next` in the place of this one: see
-    /// [`Endpoint::take_over`](crate::Endpoint::take_over).
-    fn take_over(&self, next: &Self) {
+    /// [`Endpoint::reload`](crate::Endpoint::reload).
+    fn reload(&self, next: &Self) {
         let _ = next;
     }
 
@@ -50,18 +50,18 @@ pub trait Service: Sized + Send + Sync + 'static {
 
     /// The head of a request is there, its body still to come. What the head alone decides is said
     /// here; then nothing of the body is waited for or kept. It is called once for such a request,
-    /// before [`Service::judged_request`], and not for one that is whole. A service around another
+    /// before [`Service::checked_request`], and not for one that is whole. A service around another
     /// one passes both on; one that does not has all judged in `request`.
-    fn judge_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
         match self.wants_body() {
             true => HeadVerdict::Open,
             false => HeadVerdict::Answered(self.request(request, responder)),
         }
     }
 
-    /// As [`Service::request`], for a request that [`Service::judge_head`] has admitted: nothing is
+    /// As [`Service::request`], for a request that [`Service::check_head`] has admitted: nothing is
     /// judged again. What is known about the client is its context.
-    fn judged_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+    fn checked_request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         self.request(request, responder)
     }
 

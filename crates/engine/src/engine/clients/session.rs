@@ -50,7 +50,7 @@ impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
 
     /// The same to all shards.
     pub fn mail_all(&mut self, mail: &Arc<L::Mail>) {
-        for shard in 0..self.client.core.doors.shards() {
+        for shard in 0..self.client.core.shared.shards() {
             self.mail(shard, Arc::<L::Mail>::clone(mail));
         }
     }

@@ -54,7 +54,7 @@ impl Core {
 
     #[inline(never)]
     fn settle_all(&mut self) {
-        let buffer = self.gathered.bundle.freeze(&self.doors.interconnect.live);
+        let buffer = self.gathered.bundle.freeze(&self.shared.interconnect.live);
         let (buffer, tick) = (Arc::new(buffer), self.clock.tick());
         let received_ns = self.gathered.received_ns;
         let segment = Segment::apart(buffer, received_ns, tick, &self.meter);

@@ -62,10 +62,10 @@ pub(super) fn enforce(core: &mut Core, key: Key) {
 /// Notes what waits for the connection, which may be more than for any other.
 pub(super) fn note_growth(core: &Core, key: Key) {
     let connection = core.connections.get(key.index as usize);
-    let connection = connection.filter(|each| !each.is_writable && !each.is_doomed);
+    let connection = connection.filter(|each| !each.is_writable && !each.is_close_scheduled);
     if let Some(connection) = connection {
         let bytes = connection.outbox.cost() + connection.open_bytes();
-        core.doors.waiting_holders.grown(core.id, bytes);
+        core.shared.waiting_holders.grown(core.id, bytes);
     }
 }
 
@@ -79,7 +79,7 @@ fn enforce_bounds(
         return;
     };
     let is_open = connection.generation == key.generation && connection.phase == Phase::Open;
-    if connection.is_writable || !is_open || connection.is_doomed {
+    if connection.is_writable || !is_open || connection.is_close_scheduled {
         return;
     }
     let slow = &core.endpoint_settings[usize::from(connection.endpoint.0)].slow_client;
@@ -101,7 +101,7 @@ fn enforce_bounds(
             Over::Bytes => CloseReason::SlowBytes,
             Over::Age => CloseReason::SlowAge,
         };
-        core.doom(key, reason);
+        core.schedule_close(key, reason);
     }
 }
 
@@ -225,7 +225,7 @@ fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
 /// Notes who lags behind, for whoever asks. Called once a sweep; where nobody does it costs
 /// nothing.
 pub(in crate::engine) fn note_lagging(core: &Core) {
-    let noted = &core.doors.doors[usize::from(core.id)].lagging;
+    let noted = &core.shared.handles[usize::from(core.id)].lagging;
     let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
     if noted.count == 0 && core.lagging.is_empty() {
         return;
@@ -263,7 +263,7 @@ pub(in crate::engine) fn note_lagging(core: &Core) {
 /// out, so that it no longer holds larger buffers; over the whole, whoever holds most goes, of all
 /// shards.
 pub(super) fn relieve_memory(core: &mut Core) {
-    if core.doors.process_bytes() <= core.settings.process_bytes_max / 2 {
+    if core.shared.process_bytes() <= core.settings.process_bytes_max / 2 {
         return;
     }
     let tick = core.clock.tick();
@@ -278,16 +278,16 @@ pub(super) fn relieve_memory(core: &mut Core) {
 }
 
 fn is_over(core: &Core) -> bool {
-    core.doors.process_bytes() > core.settings.process_bytes_max
+    core.shared.process_bytes() > core.settings.process_bytes_max
 }
 
 #[cold]
 fn let_largest_go(core: &mut Core) {
-    let doors = Arc::clone(&core.doors);
-    match doors.waiting_holders.turn() {
+    let shared = Arc::clone(&core.shared);
+    match shared.waiting_holders.turn() {
         None => return,
         Some(other) if other != core.id => {
-            doors.wake(other);
+            shared.wake(other);
             return;
         }
         Some(_) => {}
@@ -295,12 +295,12 @@ fn let_largest_go(core: &mut Core) {
     core.shrink_buffers();
     copy_out(core);
     core.publish_metered();
-    let mut relief = doors.waiting_holders.relief(core.id, holders(core));
+    let mut relief = shared.waiting_holders.relief(core.id, holders(core));
     while is_over(core) {
         match relief.next() {
             Turn::Own(key) => let_go(core, key),
             Turn::Other(shard) => {
-                doors.wake(shard);
+                shared.wake(shard);
                 return;
             }
             Turn::Nobody => return,
@@ -349,7 +349,7 @@ fn holders(core: &Core) -> Vec<(usize, Key)> {
     let share = |key: &Key| {
         let connection = core.connections.get(key.index as usize)?;
         let is_there = connection.generation == key.generation && connection.phase != Phase::Dead;
-        let is_holder = is_there && !connection.is_doomed && !connection.is_writable;
+        let is_holder = is_there && !connection.is_close_scheduled && !connection.is_writable;
         let share = connection.waiting_share(|segment| spread.shards(segment));
         (is_holder && share > 0).then_some((share, *key))
     };
@@ -382,7 +382,7 @@ fn let_go(core: &mut Core, key: Key) {
         false => count(core, SlowAction::Disconnect, dropped),
     }
     core.publish_metered();
-    core.doom(key, CloseReason::SlowMemory);
+    core.schedule_close(key, CloseReason::SlowMemory);
 }
 
 /// Copies what lagging connections wait for out of larger buffers: each part once for all of them,
@@ -391,7 +391,7 @@ fn copy_out(core: &mut Core) {
     let gains = gains(core);
     // The original is kept until all are copied: its address must not be used again.
     let mut copies: FxHashMap<PartOf, (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
-    let stats = &core.doors.doors[usize::from(core.id)].stats;
+    let stats = &core.shared.handles[usize::from(core.id)].stats;
     for key in &core.lagging {
         let Some(connection) = core
             .connections

@@ -16,9 +16,9 @@ use crate::wire::frame::Opcode;
 impl Clients {
     /// Has what addresses did forgotten that is long past, a few of them in every tick.
     pub(in crate::engine) fn forget_addresses(&self) {
-        let (clock, doors) = (&self.core.clock, &self.core.doors);
+        let (clock, shared) = (&self.core.clock, &self.core.shared);
         if self.core.id == 0 {
-            for buckets in [&doors.connects, &doors.failed_credentials] {
+            for buckets in [&shared.connects, &shared.failed_credentials] {
                 buckets.forget_some(clock.tick() as usize, clock.turn_ns());
             }
         }
@@ -48,13 +48,13 @@ impl Clients {
         };
         let expires = connection.extras.terms().and_then(|terms| terms.expires);
         if expires.is_some_and(|expires| expires <= now) {
-            self.core.doom(key, CloseReason::Expired);
+            self.core.schedule_close(key, CloseReason::Expired);
         } else if is_past(connection.heard_tick, keepalive.pong) {
-            self.core.doom(key, CloseReason::PingTimeout);
+            self.core.schedule_close(key, CloseReason::PingTimeout);
         } else if connection.message_since_tick > 0
             && is_past(connection.message_since_tick, message_timeout)
         {
-            self.core.doom(key, CloseReason::MessageTimeout);
+            self.core.schedule_close(key, CloseReason::MessageTimeout);
         } else if keepalive.ping > Duration::ZERO && tick >= connection.next_ping_tick {
             self.core.connections[key.index as usize].next_ping_tick =
                 tick + ticks_of(keepalive.ping);

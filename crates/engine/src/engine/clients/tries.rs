@@ -60,7 +60,7 @@ impl Responder<'_> {
             return Ok(());
         }
         let (failed, now_ns) = (
-            &self.core.doors.failed_credentials,
+            &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
         match failed.wait_ns(client, &RATE, now_ns) {
@@ -79,7 +79,7 @@ impl Responder<'_> {
             return Ok(());
         }
         let (failed, now_ns) = (
-            &self.core.doors.failed_credentials,
+            &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
         match failed.take(client, &RATE, now_ns) {
@@ -94,7 +94,7 @@ impl Core {
     /// networks that are exempt, and what a Unix socket has in place of one.
     pub(in crate::engine) fn is_exempt(&self, client: IpAddr) -> bool {
         let settings = &self.settings;
-        let is_relaying = self.id < self.doors.relaying;
+        let is_relaying = self.id < self.shared.relaying;
         client.is_unspecified()
             || is_relaying && settings.trusted_proxies.contains(client)
             || settings

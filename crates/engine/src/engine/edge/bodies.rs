@@ -38,7 +38,7 @@ pub(in crate::engine) enum Body<'b> {
 
 impl Edge {
     /// Takes a plain request. Before anything of its body is waited for, its head is judged, once.
-    pub(in crate::engine) fn take_with_body(
+    pub(in crate::engine) fn handle_with_body(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -54,10 +54,10 @@ impl Edge {
                     body: &body,
                     ..*request
                 };
-                self.take_plain(clients, key, &request, verdict.as_ref(), end)
+                self.handle_plain(clients, key, &request, verdict.as_ref(), end)
             }
             Ok(Body::Incomplete) => {
-                if let Some(step) = self.judge_head(clients, key, request) {
+                if let Some(step) = self.check_head(clients, key, request) {
                     return step;
                 }
                 self.invite_body(clients, key, head, bytes.len() - head_len);
@@ -68,13 +68,13 @@ impl Edge {
     }
 
     /// Answers a request whose body is still to come, if its head decides that.
-    fn judge_head(&self, clients: &mut Clients, key: Key, request: &Request<'_>) -> Option<Step> {
+    fn check_head(&self, clients: &mut Clients, key: Key, request: &Request<'_>) -> Option<Step> {
         if verdict_on(clients, key).is_some_and(|verdict| verdict.is_some()) {
             return None;
         }
         let service = self.service_of(clients, key);
         let mut responder = clients.responder(key);
-        let call = AssertUnwindSafe(|| service.judge_head(request, &mut responder));
+        let call = AssertUnwindSafe(|| service.check_head(request, &mut responder));
         match catch_unwind(call) {
             Ok(HeadVerdict::Answered(answer)) => {
                 Some(self.give(clients, key, request.head, answer, None))

@@ -1,4 +1,4 @@
-//! TLS in the turn of a shard: handshakes by a budget, decrypting before `take_bytes`, encrypting
+//! TLS in the turn of a shard: handshakes by a budget, decrypting before `handle_bytes`, encrypting
 //! in place of a plain send.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::wire::http::Response;
 
 impl Edge {
     /// Takes in what a TLS connection has sent, what was kept of it before included.
-    pub(in crate::engine) fn take_encrypted(
+    pub(in crate::engine) fn handle_encrypted(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -48,7 +48,7 @@ impl Edge {
             self.note_progress(clients, key, progress);
         }
         if !plaintext.is_empty() {
-            self.take_bytes(clients, key, &mut plaintext, received_ns);
+            self.handle_bytes(clients, key, &mut plaintext, received_ns);
         }
         clients.keep_plaintext(plaintext);
         match progress {
@@ -60,7 +60,7 @@ impl Edge {
 
     /// Keeps account of records that are not whole.
     fn count_kept(&self, clients: &mut Clients, key: Key) {
-        let inbound = Arc::clone(&clients.core.doors().inbound);
+        let inbound = Arc::clone(&clients.core.shared().inbound);
         let connection = clients.core.connection(key);
         if let Some(tls) = connection.and_then(|connection| connection.tls_mut())
             && tls.count_kept(&inbound)
@@ -119,7 +119,7 @@ impl Edge {
         let id = clients.core.connection_id(key);
         tracing::debug!(connection = %id, %peer, %error, "TLS failed");
         match phase {
-            Phase::Open => clients.core.doom(key, CloseReason::Tls),
+            Phase::Open => clients.core.schedule_close(key, CloseReason::Tls),
             Phase::Handshake | Phase::Request | Phase::Deferred => {
                 clients.refused(key, Refusal::Tls);
                 clients.drain_alert(key);

@@ -14,6 +14,7 @@ pub(super) mod router;
 use std::sync::Arc;
 
 use self::router::Router;
+use crate::engine::answer::Interceptor;
 use crate::engine::clients::Clients;
 use crate::engine::clients::connection::{Connection, Phase};
 use crate::engine::clients::erased::ErasedService;
@@ -27,28 +28,38 @@ pub(in crate::engine) struct Edge {
     pub(in crate::engine) router: Arc<Router>,
     /// By the number of the endpoint.
     pub(in crate::engine) plain: Arc<[Plain]>,
+    pub(in crate::engine) common: Common,
     pub(in crate::engine) stop: Stop,
+}
+
+/// What holds for all paths, also for those that no endpoint has.
+#[derive(Clone, Default)]
+pub(in crate::engine) struct Common {
+    /// The form of refusals for which no endpoint has one; `None`: a line of text.
+    pub(in crate::engine) renderer: Option<Arc<Renderer>>,
+    /// Asked before the service of a path.
+    pub(in crate::engine) interceptor: Option<Arc<Interceptor>>,
 }
 
 /// How an endpoint's paths answer plain requests, and which form their refusals have.
 pub(in crate::engine) struct Plain {
     pub(in crate::engine) service: Arc<dyn ErasedService>,
-    /// `None`: a line of text.
+    /// `None`: the common one.
     pub(in crate::engine) renderer: Option<Box<Renderer>>,
 }
 
 impl Edge {
-    /// Closes connections that their client, endpoint code, a policy or a timer has doomed. It is
-    /// called after delivery, so that what was published before goes out before the Close.
+    /// Closes the connections of which a client, endpoint code, a policy or a timer has scheduled
+    /// the close. Called after delivery, so that what was published before goes out first.
     #[inline]
-    pub(in crate::engine) fn close_doomed(&self, clients: &mut Clients) {
-        if clients.core.has_doomed() {
-            self.close_all_doomed(clients);
+    pub(in crate::engine) fn close_scheduled(&self, clients: &mut Clients) {
+        if clients.core.has_scheduled_closes() {
+            self.close_all_scheduled(clients);
         }
     }
 
-    fn close_all_doomed(&self, clients: &mut Clients) {
-        while let Some((key, reason)) = clients.core.next_doomed() {
+    fn close_all_scheduled(&self, clients: &mut Clients) {
+        while let Some((key, reason)) = clients.core.next_to_close() {
             if let Some(refused) = clients.close(key, &reason) {
                 self.refuse_unfinished(clients, key, &refused);
             }
@@ -59,7 +70,7 @@ impl Edge {
     }
 
     /// Takes in what a connection has sent.
-    pub(in crate::engine) fn take_bytes(
+    pub(in crate::engine) fn handle_bytes(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -70,8 +81,8 @@ impl Edge {
             return;
         };
         match connection.phase() {
-            Phase::Request => self.take_request(clients, key, bytes, received_ns),
-            Phase::Open | Phase::Closing => clients.take_frames(key, bytes, received_ns),
+            Phase::Request => self.handle_request(clients, key, bytes, received_ns),
+            Phase::Open | Phase::Closing => clients.handle_frames(key, bytes, received_ns),
             Phase::Handshake
             | Phase::Deferred
             | Phase::Draining
@@ -81,18 +92,18 @@ impl Edge {
     }
 
     /// Goes on with what was received before and was not its turn. Returns whether there was any.
-    pub(in crate::engine) fn take_kept(&self, clients: &mut Clients, key: Key) -> bool {
+    pub(in crate::engine) fn handle_kept(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
         if let Some(mut rest) = connection.and_then(Connection::take_rest) {
-            self.take_rest(clients, key, &mut rest);
+            self.handle_rest(clients, key, &mut rest);
             return true;
         }
-        self.take_cut_requests(clients, key)
+        self.handle_cut_requests(clients, key)
     }
 
-    fn take_rest(&self, clients: &mut Clients, key: Key, rest: &mut [u8]) {
+    fn handle_rest(&self, clients: &mut Clients, key: Key, rest: &mut [u8]) {
         let now_ns = clients.core.clock().now_ns();
-        self.take_bytes(clients, key, rest, now_ns);
+        self.handle_bytes(clients, key, rest, now_ns);
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
@@ -104,7 +115,7 @@ impl Edge {
 
     /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
     /// the client says.
-    pub(in crate::engine) fn take_stream(
+    pub(in crate::engine) fn handle_stream(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -113,12 +124,12 @@ impl Edge {
     ) {
         match clients.core.connection(key) {
             Some(connection) if connection.awaits_proxy_header() => {
-                self.take_proxy_header(clients, key, bytes, received_ns);
+                self.handle_proxy_header(clients, key, bytes, received_ns);
             }
             Some(connection) if connection.tls().is_some() => {
-                self.take_encrypted(clients, key, bytes, received_ns);
+                self.handle_encrypted(clients, key, bytes, received_ns);
             }
-            _ => self.take_bytes(clients, key, bytes, received_ns),
+            _ => self.handle_bytes(clients, key, bytes, received_ns),
         }
     }
 }

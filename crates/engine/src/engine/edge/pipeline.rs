@@ -11,7 +11,7 @@ use crate::engine::ids::Key;
 
 impl Edge {
     /// Takes in bytes that belong to requests, and what follows them.
-    pub(in crate::engine) fn take_request(
+    pub(in crate::engine) fn handle_request(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -24,7 +24,7 @@ impl Edge {
         };
         let cold = connection.cold_if_any();
         let Some(cold) = cold.filter(|cold| !cold.received.is_empty()) else {
-            if let Some(rest) = self.take_requests(clients, key, bytes, received_ns) {
+            if let Some(rest) = self.handle_requests(clients, key, bytes, received_ns) {
                 self.keep(clients, key, bytes[rest..].to_vec());
             }
             return;
@@ -37,7 +37,7 @@ impl Edge {
         };
         if is_worth_it {
             let mut kept = std::mem::take(&mut cold.received);
-            if let Some(rest) = self.take_requests(clients, key, &mut kept, received_ns) {
+            if let Some(rest) = self.handle_requests(clients, key, &mut kept, received_ns) {
                 kept.drain(..rest);
                 self.keep(clients, key, kept);
             }
@@ -47,7 +47,7 @@ impl Edge {
     }
 
     /// Handles what is whole. Returns from where on the rest has to be kept, if at all.
-    pub(in crate::engine) fn take_requests(
+    pub(in crate::engine) fn handle_requests(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -59,12 +59,12 @@ impl Edge {
             match clients.core.connection(key)?.phase() {
                 Phase::Request => {}
                 Phase::Open => {
-                    clients.take_frames(key, &mut bytes[at..], received_ns);
+                    clients.handle_frames(key, &mut bytes[at..], received_ns);
                     return None;
                 }
                 _ => return None,
             }
-            match self.take_one(clients, key, &bytes[at..], received_ns) {
+            match self.handle_one(clients, key, &bytes[at..], received_ns) {
                 Step::Done(used) => at += used,
                 Step::Incomplete | Step::Deferred => return Some(at),
                 Step::Ended => return None,
@@ -93,7 +93,7 @@ impl Edge {
 
     /// Goes on with requests that were left when others had their turn. Returns whether there were
     /// any.
-    pub(in crate::engine) fn take_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
+    pub(in crate::engine) fn handle_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
         let cold = connection.and_then(|connection| connection.cold_if_any());
         let Some(cold) = cold.filter(|cold| cold.is_left) else {
@@ -102,7 +102,7 @@ impl Edge {
         cold.is_left = false;
         let mut kept = std::mem::take(&mut cold.received);
         let now_ns = clients.core.clock().now_ns();
-        if let Some(rest) = self.take_requests(clients, key, &mut kept, now_ns) {
+        if let Some(rest) = self.handle_requests(clients, key, &mut kept, now_ns) {
             kept.drain(..rest);
             self.keep(clients, key, kept);
         } else {

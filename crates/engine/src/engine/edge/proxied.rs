@@ -36,7 +36,7 @@ pub(in crate::engine) struct ClientAddress {
 impl Edge {
     /// Takes in the first bytes of a connection that must begin with a PROXY header, and what
     /// follows it.
-    pub(in crate::engine) fn take_proxy_header(
+    pub(in crate::engine) fn handle_proxy_header(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -75,7 +75,7 @@ impl Edge {
                 }
                 let rest = &mut bytes[header.len..];
                 if !rest.is_empty() {
-                    self.take_stream(clients, key, rest, received_ns);
+                    self.handle_stream(clients, key, rest, received_ns);
                 }
             }
             Err(error) => {
@@ -85,7 +85,7 @@ impl Edge {
                 );
                 let (error, now_ns) = (error.name(), clients.core.clock().turn_ns());
                 let told = "no PROXY header";
-                match clients.core.doors().notices.no_proxy_header.due(now_ns) {
+                match clients.core.shared().notices.no_proxy_header.due(now_ns) {
                     Some(suppressed) => {
                         tracing::info!(connection = %id, %peer, error, suppressed, "{told}");
                     }
@@ -105,7 +105,7 @@ impl Edge {
 
     /// Refuses a request that a proxy forwards for a client whose network may not come in, or for
     /// nobody knows whom, where not everybody may.
-    pub(in crate::engine) fn judge_network(
+    pub(in crate::engine) fn check_network(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -143,7 +143,7 @@ impl Edge {
     /// A trusted proxy has said whose connection this is.
     fn proxied_for(&self, clients: &mut Clients, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        if !clients.may_come_in(client) {
+        if !clients.is_network_allowed(client) {
             clients.refused(key, Refusal::Network);
             return clients.die(key);
         }
@@ -153,7 +153,7 @@ impl Edge {
             connection.set_peer(client);
             return;
         }
-        match clients.judge_address(client) {
+        match clients.check_address(client) {
             Ok(is_counted) => clients.count_for(key, client, is_counted),
             Err(over_limit) => clients.move_to_refuse(key, client, over_limit),
         }
@@ -227,7 +227,7 @@ impl Edge {
         let mut exempt = clients.core.settings().exempt_networks.iter();
         let is_relevant =
             (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
-        let is_relaying = clients.core.id() < clients.core.doors().relaying;
+        let is_relaying = clients.core.id() < clients.core.shared().relaying;
         let names = ["forwarded", "x-forwarded-for"];
         let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
         if is_relevant
@@ -235,7 +235,7 @@ impl Edge {
             && head.headers.iter().any(|header| is_forwarded(header.name))
             && !clients
                 .core
-                .doors()
+                .shared()
                 .notices
                 .untrusted_proxy
                 .swap(true, Ordering::Relaxed)
@@ -265,7 +265,7 @@ impl Edge {
         }
         let judged = match client.is_unknown {
             true => clients.count_address(proxy.ip()),
-            false => clients.judge_address(client.address),
+            false => clients.check_address(client.address),
         };
         match judged {
             Ok(is_counted) => clients.count_for(key, client.address, is_counted),

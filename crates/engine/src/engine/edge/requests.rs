@@ -33,7 +33,7 @@ const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 impl Edge {
     /// Handles the request at the front of `bytes`.
-    pub(in crate::engine) fn take_one(
+    pub(in crate::engine) fn handle_one(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -52,7 +52,7 @@ impl Edge {
             Err(error) => return self.bad_request(clients, key, error, bytes),
         };
         // Nothing is kept of a body that nobody wants.
-        if let Some(step) = self.turn_away(clients, key, &head) {
+        if let Some(step) = self.refuse_early(clients, key, &head) {
             return step;
         }
         let router = Arc::clone(&self.router);
@@ -75,16 +75,19 @@ impl Edge {
             connection: clients.core.connection_id(key),
             context: None,
         };
-        if let Some(step) = self.judge_network(clients, key, &head, client, head_len) {
+        if let Some(step) = self.check_network(clients, key, &head, client, head_len) {
             return step;
         }
         if head.is_upgrade() {
-            return self.take_upgrade(clients, key, &request, client, head_len, received_ns);
+            return self.handle_upgrade(clients, key, &request, client, head_len, received_ns);
+        }
+        if let Some(step) = self.intercept(clients, key, &request, head_len) {
+            return step;
         }
         if let Some(step) = self.answer_method(clients, key, &head, head_len) {
             return step;
         }
-        self.take_with_body(clients, key, &request, bytes, head_len)
+        self.handle_with_body(clients, key, &request, bytes, head_len)
     }
 
     /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
@@ -100,6 +103,19 @@ impl Edge {
             clients.core.stats().requests.add(1);
             return self.answer_head(clients, key, head, &response, head_len);
         }
+        let Ok(client) = self.client_of(clients, key, head) else {
+            return self.conflict(clients, key, head);
+        };
+        let request = Request {
+            peer: client.address,
+            connection: clients.core.connection_id(key),
+            ..Request::new(head)
+        };
+        if !head.is_upgrade()
+            && let Some(step) = self.intercept(clients, key, &request, head_len)
+        {
+            return step;
+        }
         let refused = Refused::of(Refusal::NotFound, 404, "There is nothing here.");
         self.refuse(
             clients,
@@ -108,6 +124,24 @@ impl Edge {
             &refused,
             end_without_body(head, head_len),
         )
+    }
+
+    /// The answer of the interceptor, if it has one. It needs no body.
+    fn intercept(
+        &self,
+        clients: &mut Clients,
+        key: Key,
+        request: &Request<'_>,
+        head_len: usize,
+    ) -> Option<Step> {
+        let interceptor = self.common.interceptor.as_ref()?;
+        match catch_unwind(AssertUnwindSafe(|| interceptor(request))) {
+            Ok(answer) => {
+                let end = end_without_body(request.head, head_len);
+                Some(self.give(clients, key, request.head, answer?, end))
+            }
+            Err(_) => Some(self.failed(clients, key, request.head)),
+        }
     }
 
     /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
@@ -155,7 +189,7 @@ impl Edge {
     }
 
     /// Answers a connection that was let in only to be told that it cannot stay.
-    fn turn_away(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
+    fn refuse_early(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
         let refused = if self.stop.is_accepting() {
             let over_limit = clients.core.connection(key)?.over_limit()?;
             if self.is_probe(head) {
@@ -189,7 +223,8 @@ impl Edge {
     fn render(&self, path: &str, refused: &Refused) -> Response {
         let route = self.router.find(path);
         let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
-        let render = plain.and_then(|plain| plain.renderer.as_ref());
+        let own = plain.and_then(|plain| plain.renderer.as_deref());
+        let render = own.or(self.common.renderer.as_deref());
         let rendered = render.map(|render| catch_unwind(AssertUnwindSafe(|| render(refused))));
         rendered
             .and_then(Result::ok)
@@ -246,7 +281,7 @@ impl Edge {
         )
     }
 
-    fn take_upgrade(
+    fn handle_upgrade(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -283,7 +318,7 @@ impl Edge {
     }
 
     /// Asks the service for the answer to a request that is whole.
-    pub(in crate::engine) fn take_plain(
+    pub(in crate::engine) fn handle_plain(
         &self,
         clients: &mut Clients,
         key: Key,
@@ -296,7 +331,7 @@ impl Edge {
         let call = AssertUnwindSafe(|| match verdict {
             Some(HeadVerdict::Admitted(context)) => {
                 let context = context.as_deref();
-                service.judged_request(
+                service.checked_request(
                     &Request {
                         context,
                         ..*request
@@ -388,16 +423,16 @@ impl Edge {
         }
         let slot = connection.cold().and_then(|cold| cold.answer.clone());
         if let Some(answer) = slot.and_then(|slot| slot.take()) {
-            self.take_answer(clients, key, answer);
+            self.handle_answer(clients, key, answer);
         }
     }
 
     /// The answer to a deferred request did not come in time.
     pub(in crate::engine) fn answer_overdue(&self, clients: &mut Clients, key: Key) {
-        self.take_answer(clients, key, LateAnswer::Refuse(unanswered()));
+        self.handle_answer(clients, key, LateAnswer::Refuse(unanswered()));
     }
 
-    fn take_answer(&self, clients: &mut Clients, key: Key, answer: LateAnswer) {
+    fn handle_answer(&self, clients: &mut Clients, key: Key, answer: LateAnswer) {
         let received_ns = clients.core.clock().now_ns();
         clients.enter_phase(key, Phase::Request);
         let request_deadline = clients.request_deadline();
@@ -416,7 +451,7 @@ impl Edge {
         let mut kept = std::mem::take(&mut cold.received);
         if let Some(used) = self.give_answer(clients, key, &kept, answer, received_ns) {
             kept.drain(..used);
-            if let Some(rest) = self.take_requests(clients, key, &mut kept, received_ns) {
+            if let Some(rest) = self.handle_requests(clients, key, &mut kept, received_ns) {
                 kept.drain(..rest);
                 self.keep(clients, key, kept);
             }

@@ -4,7 +4,7 @@
 //! the endpoint gets decoded (nothing where it cannot be), and `/room/**` is all that lies below
 //! (`/**`: every path). An exact pattern wins over one with a parameter, that over one with `**`,
 //! and the longer over the shorter. What lies below a pattern with a parameter belongs to it alone:
-//! `/ws/` and `/ws/a/b` are nobody's.
+//! `/ws/` and `/ws/a/b` are nobody's, and so is `/ws/a%2Fb`, since a slash ends a segment.
 
 use std::borrow::Cow;
 
@@ -66,7 +66,10 @@ impl Router {
                 Pattern::Exact(exact) if **exact == *path => None,
                 Pattern::Parameter(prefix) => match path.strip_prefix(&**prefix) {
                     Some(segment) if segment.is_empty() || segment.contains('/') => return None,
-                    Some(segment) => percent_decode(segment),
+                    Some(segment) => match percent_decode(segment) {
+                        Some(decoded) if decoded.contains('/') => return None,
+                        decoded => decoded,
+                    },
                     None => continue,
                 },
                 Pattern::Below(prefix) if path.starts_with(&**prefix) => None,
@@ -145,6 +148,8 @@ mod tests {
         let router = router(&["/**", "/ws/{username}"]);
         assert_eq!(id(&router, "/ws/"), None);
         assert_eq!(id(&router, "/ws/a/b"), None);
+        assert_eq!(id(&router, "/ws/a%2Fb"), None);
+        assert_eq!(id(&router, "/ws/%2f"), None);
         assert_eq!(id(&router, "/wsx"), Some(0));
     }
 

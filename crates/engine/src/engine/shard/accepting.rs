@@ -18,12 +18,15 @@ use crate::limits::PRICE_ACCEPT;
 use crate::work::TurnPhase;
 
 impl Shard {
-    /// Takes over what other shards accepted for this one, and accepts what waits: as much as the
-    /// work allows, and one of each listener at the least.
+    /// Takes over the connections that other shards accepted for this one, and then accepts those
+    /// that wait: as many as the work of the phase allows, and at least one from each listener.
+    ///
+    /// The bound keeps a storm of connects from delaying the clients that are connected already,
+    /// and the minimum keeps a shard that is always busy from accepting nothing at all.
     pub(in crate::engine) fn accept(&mut self) {
         self.clients.core.work().begin(TurnPhase::Accept);
         while let Ok(handover) = self.inbox.handover.try_recv() {
-            self.adopt(handover);
+            self.register(handover);
             if self.clients.core.work().is_spent() {
                 break;
             }
@@ -51,13 +54,13 @@ impl Shard {
             match listening.listener.accept() {
                 Ok((stream, peer)) => {
                     let tls = listening.tls;
-                    self.welcome(stream, peer, tls);
+                    self.accept_stream(stream, peer, tls);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listening.is_ready = false;
                     return;
                 }
-                // The client was gone before it was accepted.
+                // The client disconnected before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_out_of_files(&error) && !listening.listener.has_waiting() => {
@@ -67,16 +70,17 @@ impl Shard {
                 Err(error) => {
                     let now_ns = self.clients.core.clock().turn_ns();
                     if let Some(left_out) =
-                        self.clients.core.doors().notices.accept_error.due(now_ns)
+                        self.clients.core.shared().notices.accept_error.due(now_ns)
                     {
-                        tracing::warn!(%error, left_out, "a connection cannot be accepted");
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
                     }
                     self.clients.core.stats().accept_errors.add(1);
                     if is_out_of_files(&error) && self.accept_by_spare_file(listener) {
                         continue;
                     }
-                    // No new edge would come for those who wait: the next tick tries again, and
-                    // nothing does before, however many more connect.
+                    // No new edge comes for connections that wait already, so the next tick tries
+                    // again. Until then nothing does, however many more connect: otherwise an error
+                    // that persists would keep the shard busy.
                     self.listeners[listener].is_failing = true;
                     return;
                 }
@@ -92,24 +96,24 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn accept_stream(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         self.clients.core.stats().accepted.add(1);
         self.clients.core.work().spend(PRICE_ACCEPT);
         if self.clients.is_admin() {
-            return self.welcome_admin(stream, peer, tls);
+            return self.accept_admin(stream, peer, tls);
         }
         if !self.clients.core.has_spare_files() {
             return self.turn_down(stream, peer, tls);
         }
         let own = self.clients.core.id();
-        if !self.clients.may_come_in(peer) {
+        if !self.clients.is_network_allowed(peer) {
             let refusal = Refusal::Network;
             self.clients.core.stats().refused.add(refusal);
             return tracing::debug!(%peer, reason = refusal.label(), "refused");
         }
-        let is_counted = match self.clients.judge(peer) {
+        let is_counted = match self.clients.check_limits(peer) {
             Ok(is_counted) => is_counted,
-            Err(over_limit) => return self.take_to_refuse(stream, peer, tls, over_limit),
+            Err(over_limit) => return self.accept_to_refuse(stream, peer, tls, over_limit),
         };
         let handover = Handover {
             stream,
@@ -118,22 +122,22 @@ impl Shard {
             is_counted,
             tls,
         };
-        let least_loaded = self.clients.core.doors().least_loaded(own);
-        // Once the relay goes away, a shard keeps what it accepts: the other may have ended.
-        let is_ready = self.clients.core.doors().is_ready.load(Ordering::Acquire);
+        let least_loaded = self.clients.core.shared().least_loaded(own);
+        // During a shutdown a shard keeps what it accepts, since the other may have ended.
+        let is_ready = self.clients.core.shared().is_ready.load(Ordering::Acquire);
         if least_loaded == own || !is_ready || !self.edge.stop.is_accepting() {
             self.clients.count_in(own);
-            self.adopt(handover);
+            self.register(handover);
             return;
         }
-        if let Err(handover) = self.clients.core.doors().hand_over(least_loaded, handover) {
+        if let Err(handover) = self.clients.core.shared().hand_over(least_loaded, handover) {
             self.clients.count_in(own);
-            self.adopt(handover);
+            self.register(handover);
         }
     }
 
-    /// Makes an accepted connection one of this shard's.
-    pub(in crate::engine) fn adopt(&mut self, handover: Handover) -> Key {
+    /// Adds an accepted connection to this shard.
+    pub(in crate::engine) fn register(&mut self, handover: Handover) -> Key {
         let Handover {
             stream,
             peer,
@@ -164,7 +168,7 @@ impl Shard {
         };
         let (key, registered) = self.clients.core.insert(arrival, self.poll.registry());
         if let Err(error) = registered {
-            tracing::warn!(%error, "a connection could not be registered");
+            tracing::warn!(%error, "cannot register a connection");
             self.clients.die(key);
         } else if !has_session {
             debug_assert!(false, "checked when the engine was started");
@@ -173,9 +177,9 @@ impl Shard {
         key
     }
 
-    /// Takes in a connection that is over a limit, to tell it so. It stays on this shard: it is not
-    /// worth another one's time.
-    fn take_to_refuse(
+    /// Accepts a connection that is over a limit, to tell it so. It stays on this shard, since it
+    /// is not worth the time of another.
+    fn accept_to_refuse(
         &mut self,
         stream: Stream,
         peer: SocketAddr,
@@ -189,7 +193,7 @@ impl Shard {
             shard
                 .clients
                 .core
-                .doors()
+                .shared()
                 .places
                 .enter_refusing(address, max)
         };
@@ -198,7 +202,7 @@ impl Shard {
             enter(self)
         });
         if entered.is_ok() {
-            let key = self.adopt(Handover {
+            let key = self.register(Handover {
                 stream,
                 peer,
                 over_limit: Some(over_limit),
@@ -211,17 +215,17 @@ impl Shard {
         }
     }
 
-    /// The files are used up, and a client waits to be accepted. The spare file makes room: on the
-    /// admin shard for the client, since it may be a probe; on the others for as long as it takes
-    /// to tell the client that the relay is full. Returns whether accepting may go on.
+    /// Makes room for a client that waits when no file descriptor is left, by closing the spare
+    /// file: on the admin shard to serve the client, since it may be a probe; on the others to tell
+    /// it that the relay is full. Returns whether accepting may go on.
     fn accept_by_spare_file(&mut self, listener: usize) -> bool {
         if self.clients.is_admin() {
             let spare = |shard: &Shard| shard.clients.core.spare_file().spend();
             return spare(self) || (self.clients.evict(None) && spare(self));
         }
-        // One shard at a time: the others wait for their turn rather than for the next tick.
-        let doors = Arc::clone(self.clients.core.doors());
-        let _turn = doors.spare_files[0].turn();
+        // One shard at a time. The others wait for the lock rather than for the next tick.
+        let shared = Arc::clone(self.clients.core.shared());
+        let _turn = shared.spare_files[0].turn();
         if !self.clients.core.spare_file().spend() {
             return false;
         }
@@ -232,14 +236,14 @@ impl Shard {
             return false;
         };
         let tls = listening.tls;
-        self.welcome(stream, peer, tls);
+        self.accept_stream(stream, peer, tls);
         true
     }
 
-    /// A connection that was accepted has the file that should be spare: it is told that the relay
-    /// is full, and its file is the spare one again.
+    /// Refuses a connection that was accepted with the descriptor of the spare file: tells it that
+    /// the relay is full, and turns its descriptor into the spare file again.
     fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
-        if self.clients.may_come_in(peer) {
+        if self.clients.is_network_allowed(peer) {
             self.clients.count_over_limit(OverLimit::Connections, peer);
             if !tls {
                 self.clients.tell_unasked(&stream, OverLimit::Connections);
@@ -250,8 +254,8 @@ impl Shard {
         self.clients.core.close_file(stream.into());
     }
 
-    /// Takes in a connection of the admin listener.
-    fn welcome_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    /// Accepts a connection of the admin listener.
+    fn accept_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
         let address = counted_as(peer.ip());
         let connections = self.clients.core.connections().iter();
         let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
@@ -263,7 +267,7 @@ impl Shard {
             self.clients.evict(None);
         }
         self.clients.count_in(self.clients.core.id());
-        self.adopt(Handover {
+        self.register(Handover {
             stream,
             peer,
             over_limit: None,

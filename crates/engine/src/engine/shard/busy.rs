@@ -1,11 +1,11 @@
-//! The share of its time that a shard is busy.
+//! The share of time in which a shard is busy.
 
 use std::time::Duration;
 
 use crate::clock::{Tick, ticks_of};
 use crate::engine::stats::ShardStats;
 
-/// The start of the second whose busy share is being measured.
+/// The second whose busy share is being measured, with the counters at its start.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct BusyWindow {
     tick: Tick,
@@ -14,7 +14,7 @@ pub(in crate::engine) struct BusyWindow {
 }
 
 impl BusyWindow {
-    /// Publishes the busy share of the window once it is a second long, and begins the next.
+    /// Publishes the busy share once the window is a second long, and begins the next window.
     pub(in crate::engine) fn measure(&mut self, tick: Tick, stats: &ShardStats) {
         if tick.saturating_sub(self.tick) < ticks_of(Duration::from_secs(1)) {
             return;

@@ -1,10 +1,10 @@
 //! The loop of a shard: the hot path, top to bottom.
 //!
-//! One turn is poll, mail, accept, read, what endpoints do by themselves, seal, deliver, flush,
-//! timers, reap, handshakes. Event
-//! dispatch only sets readiness and queues connections; the phases do the work, each a bounded
-//! amount of one currency ([`crate::work`]). What a bound cut short stays queued, and the next poll
-//! does not wait.
+//! One turn is poll, mail, accept, read, endpoint work, seal, check of a stop, deliver, flush,
+//! timers, reap, handshakes. Event dispatch only records readiness and queues connections; the
+//! phases do the work, each a bounded amount in one currency ([`crate::work`]). Work that a bound
+//! cut short stays queued, and the next poll does not wait. Every phase gets its own share, and
+//! what the earlier ones left, so none of them can starve those behind it.
 
 pub(super) mod accepting;
 pub(super) mod busy;
@@ -34,20 +34,20 @@ use crate::limits::{
 };
 use crate::work::TurnPhase;
 
-/// The token of the waker; those of the listeners count down from here. Tokens of connections are
-/// generation and index, and no generation is that high.
+/// The token of the waker; those of the listeners count down from here. Tokens of connections
+/// consist of generation and index, and no generation is that high.
 pub(in crate::engine) const WAKER: Token = Token(usize::MAX);
 
 /// A listening socket.
 pub(in crate::engine) struct Listening {
     pub(in crate::engine) listener: Listener,
-    /// Connections may wait in it.
+    /// Connections may wait in its queue.
     pub(in crate::engine) is_ready: bool,
-    /// The last attempt to accept met an error: it waits for the next tick.
+    /// The last attempt to accept failed, so nothing is accepted before the next tick.
     pub(in crate::engine) is_failing: bool,
     /// Its clients speak TLS.
     pub(in crate::engine) tls: bool,
-    /// Somebody else holds it too: what waits in it is not lost when we end.
+    /// Another process holds it too, so connections in its queue are not lost when we end.
     pub(in crate::engine) is_inherited: bool,
 }
 
@@ -63,24 +63,25 @@ pub(in crate::engine) struct Shard {
     pub(in crate::engine) poll: Poll,
     pub(in crate::engine) events: Events,
     pub(in crate::engine) listeners: Vec<Listening>,
-    /// With TLS there is room in it for what a session keeps, in front of what comes.
+    /// With TLS it has room for the bytes that a session keeps, in front of those received.
     pub(in crate::engine) receive_buffer: Vec<u8>,
     pub(in crate::engine) inbox: Inbox,
     pub(in crate::engine) edge: Edge,
     pub(in crate::engine) clients: Clients,
     /// The tick whose timers have run.
     pub(in crate::engine) timers_tick: Tick,
-    /// When the endpoints are told that a second is over, on the admin shard.
+    /// When the endpoints are next told that a second has passed.
     pub(in crate::engine) next_pulse_tick: Tick,
     pub(in crate::engine) busy_window: BusyWindow,
-    /// Where the sweep goes on, and how many connections it is yet to look at in this tick.
+    /// The slot at which the sweep goes on, and the number of connections that it has yet to visit
+    /// in this tick.
     pub(in crate::engine) sweep_from: usize,
     pub(in crate::engine) sweep_left: usize,
     pub(in crate::engine) sweep_outbox_bytes: usize,
 }
 
 impl Shard {
-    /// Runs until the shard is told to stop and its last connection is gone.
+    /// Runs until the shard is told to stop and its last connection has ended.
     pub(in crate::engine) fn run(mut self) {
         self.clients.begin();
         while !self.is_finished() {
@@ -89,32 +90,49 @@ impl Shard {
         self.clients.core.ended();
     }
 
+    /// One turn. The order of the phases decides what a client sees, so each has its reason here.
     fn turn(&mut self) {
         self.poll();
         let core = &mut self.clients.core;
         let began_ns = core.clock().turn_ns();
         core.stats().last_turn_ns.set(began_ns);
         core.work().begin_turn();
-        self.take_mail();
+        // Mail before the reading: taking it gives other shards room to publish, and if too much
+        // waits to be delivered because of it, the reading pauses instead of adding more.
+        self.receive_mail();
         self.accept();
         self.read();
+        // Before the seal, so that what endpoints publish joins the batch of this turn.
         if self.clients.have_endpoints_work() {
             self.clients.endpoints_work();
         }
+        // One batch for everything that was published in the turn, so that tickets are taken once
+        // for a run of frames and a shard is woken once, rather than for each message.
         self.clients.core.seal();
+        // After the seal: frames of this turn would not count as pending before it, and the Close
+        // of a stop would overtake them.
         self.check_stop();
+        // After the seal, since delivery is in ticket order, and before the flush, so that all
+        // frames of a turn go to a member with one send.
         self.clients.deliver();
         self.clients.core.send_what_follows();
-        self.edge.close_doomed(&mut self.clients);
+        // Nothing follows a Close frame, so connections are closed only when what was published
+        // before is in their outboxes. Before the flush, the Close goes out with the same send.
+        self.edge.close_scheduled(&mut self.clients);
         self.clients.flush();
+        // Only after the flush is it known what sockets did not take.
         if self.clients.core.has_drained() {
             self.clients.tell_of_low_water();
         }
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         self.timers();
+        // After the flush, so that frames that are merely on their way to a socket are not held
+        // against their connection.
         self.keep_within_memory();
+        // Slots become free here, since earlier phases may still use the keys of connections that
+        // died in this turn.
         self.clients.core.work().begin(TurnPhase::Close);
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         self.clients.reap();
         self.handshakes();
         self.clients.check_invariants();
@@ -123,18 +141,25 @@ impl Shard {
         core.stats().turns.record(took_ns, 1);
     }
 
-    /// Waits for events, unless there is something to do already, and queues what they are about.
+    /// Waits for events, unless there is work already, and queues the connections that they are
+    /// about.
+    ///
+    /// A shard that sleeps is woken by other threads, but they spare themselves the wake if it is
+    /// awake ([`crate::exchange::sleep`]). So it announces the sleep first and then checks for mail
+    /// once more: mail that came before the announcement is seen here, and whoever leaves mail
+    /// after it wakes the poll. Checked in the other order, mail could come in between without a
+    /// wake, and would wait for the next tick.
     fn poll(&mut self) {
         let waited_from_ns = self.clients.core.clock().now_ns();
         if self.has_work() || self.spins_into_work() {
-            self.take_events(Duration::ZERO);
+            self.handle_events(Duration::ZERO);
         } else {
-            let doors = Arc::clone(self.clients.core.doors());
-            let sleeping = &doors.interconnect.sleeper(self.clients.core.id()).sleeping;
+            let shared = Arc::clone(self.clients.core.shared());
+            let sleeping = &shared.interconnect.sleeper(self.clients.core.id()).sleeping;
             sleeping.announce();
             let has_mail = self.has_mail();
             let until_due = self.until_due();
-            self.take_events(if has_mail { Duration::ZERO } else { until_due });
+            self.handle_events(if has_mail { Duration::ZERO } else { until_due });
             sleeping.withdraw();
         }
         let may_read = self.may_read();
@@ -144,7 +169,7 @@ impl Shard {
         core.stats().idle_ns.add(waited_ns);
     }
 
-    /// How long until the next tick, or until a connection that was made to wait has its turn.
+    /// The time until the next tick, or until a connection that was made to wait may be read.
     fn until_due(&self) -> Duration {
         let clock = self.clients.core.clock();
         let until_tick = clock.until_next_tick();
@@ -157,7 +182,13 @@ impl Shard {
         }
     }
 
-    fn take_events(&mut self, timeout: Duration) {
+    /// Polls once, and records the readiness that the events report.
+    ///
+    /// Sockets are registered edge-triggered: an edge is reported once, and nothing is reported
+    /// again until the socket was read until it would block. So readiness is kept in the
+    /// connection, and a connection that is ready is queued until it was served. An event that is
+    /// only kept for this turn would be lost, and its client would hang.
+    fn handle_events(&mut self, timeout: Duration) {
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
             // Interrupted by a signal: the events come with the next poll.
             assert!(
@@ -184,7 +215,7 @@ impl Shard {
                 continue;
             };
             let (readable, is_waiting) = connection.note_event(event);
-            // Whoever goes can wait for those who stay: they may be many at once.
+            // Connections that end can wait for those that stay, since many may end at once.
             if readable && connection.is_read_closed() {
                 self.clients.core.queue_read_on(key);
             } else if readable {
@@ -196,8 +227,8 @@ impl Shard {
         }
     }
 
-    /// Polls for a while where the deployment gave the shard its core. Returns whether that found
-    /// something to do; events are taken as they come.
+    /// Polls for a while without sleeping, if the deployment gave the shard its own core. Returns
+    /// whether there is work now.
     fn spins_into_work(&mut self) -> bool {
         let spin = self.clients.core.settings().spin;
         if spin.is_zero() {
@@ -205,7 +236,7 @@ impl Shard {
         }
         let began = Instant::now();
         while began.elapsed() < spin {
-            self.take_events(Duration::ZERO);
+            self.handle_events(Duration::ZERO);
             if self.has_work() || self.has_mail() || self.may_accept() {
                 return true;
             }
@@ -214,7 +245,7 @@ impl Shard {
         false
     }
 
-    /// Whether something waits that needs no event.
+    /// Whether there is work that needs no event.
     fn has_work(&self) -> bool {
         let core = &self.clients.core;
         core.has_work()
@@ -227,32 +258,36 @@ impl Shard {
         self.listeners.iter().any(Listening::may_accept)
     }
 
-    /// Whether other threads left something, or made room for what they are to get.
+    /// Whether other threads left mail, or made room for mail to them.
     fn has_mail(&self) -> bool {
         !self.inbox.handover.is_empty()
             || (!self.inbox.has_no_control() && !self.clients.core.exchange().is_blocked())
             || self.clients.core.exchange().has_mail()
     }
 
-    /// Whether publishers may be read.
+    /// Whether publishers may be read: not while a stop gathers the last batches, nor while a
+    /// mailbox or the frames to be delivered are over their bound. The sockets then fill, and TCP
+    /// slows the publishers down.
     fn may_read(&self) -> bool {
         self.edge.stop.is_reading() && self.clients.core.exchange().may_publish()
     }
 
-    /// Takes what other threads left: control messages, batches.
-    fn take_mail(&mut self) {
+    /// Takes control messages and mail of other threads. Mail that did not fit elsewhere is pushed
+    /// first: until it is gone nothing may be published, so neither control messages are handled
+    /// nor clients read.
+    fn receive_mail(&mut self) {
         self.clients.core.push_unsent();
-        self.take_controls();
-        self.clients.core.take_mail();
+        self.handle_controls();
+        self.clients.core.receive_mail();
     }
 
-    fn take_controls(&mut self) {
+    fn handle_controls(&mut self) {
         self.clients.core.work().begin(TurnPhase::Control);
         while !self.clients.core.exchange().is_blocked()
             && self.clients.core.exchange().published_bytes() < TURN_BYTES_MAX
-            && let Some(control) = self.inbox.take_control()
+            && let Some(control) = self.inbox.next_control()
         {
-            self.obey(control);
+            self.handle_control(control);
             if self.clients.core.work().is_spent() {
                 break;
             }
@@ -261,9 +296,10 @@ impl Shard {
         self.clients.core.note_cut(more);
     }
 
-    /// Reads connections that may have something, each at most once. Those that had nothing left
-    /// when they were read last and those that had more take turns: so whoever sends now and then
-    /// waits for one read of those that send without pause, however many they are.
+    /// Reads connections that may have data, each at most once. Connections that had nothing left
+    /// after their last read and connections that had more are served alternately: a client that
+    /// sends now and then waits for at most as many reads of clients that send without pause as
+    /// there are reads of its own kind before it.
     fn read(&mut self) {
         self.clients.core.work().begin(TurnPhase::Read);
         self.clients.core.resume_paused();
@@ -283,6 +319,8 @@ impl Shard {
         self.clients.core.note_cut(more);
     }
 
+    /// Reads one connection, up to its quantum of the work. If more may be left, it is queued
+    /// behind the others: the socket reports no new edge for data that is there already.
     fn read_connection(&mut self, key: Key, reads_max: usize, buffer: &mut [u8]) {
         self.clients.core.work().begin_quantum();
         let is_alone = self.clients.core.to_read() == 0;
@@ -299,7 +337,7 @@ impl Shard {
             if connection.is_flushed_first() {
                 break;
             }
-            if self.edge.take_kept(&mut self.clients, key) {
+            if self.edge.handle_kept(&mut self.clients, key) {
                 if self.clients.core.work().is_quantum_spent() {
                     break;
                 }
@@ -317,10 +355,14 @@ impl Shard {
                     let received_ns = self.clients.core.clock().now_ns();
                     self.clients.core.work().spend(PRICE_READ);
                     self.clients.core.work().spend_bytes(new, PRICE_KIB_READ);
-                    self.edge
-                        .take_stream(&mut self.clients, key, &mut buffer[..end], received_ns);
+                    self.edge.handle_stream(
+                        &mut self.clients,
+                        key,
+                        &mut buffer[..end],
+                        received_ns,
+                    );
                     let core = &mut self.clients.core;
-                    if core.is_doomed(key) || (is_drained && !core.has_kept(key)) {
+                    if core.is_close_scheduled(key) || (is_drained && !core.has_kept(key)) {
                         return;
                     }
                     if core.work().is_quantum_spent()
@@ -341,13 +383,14 @@ impl Shard {
         self.clients.core.queue_read_on(key);
     }
 
-    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    /// Keeps the memory of the process within its bounds, and visits clients that lag behind, once
+    /// a turn.
     fn keep_within_memory(&mut self) {
         self.clients.keep_within_memory();
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
     }
 
-    fn obey(&mut self, control: Control) {
+    fn handle_control(&mut self, control: Control) {
         let core = &mut self.clients.core;
         let now_ns = core.clock().now_ns();
         core.work().spend(PRICE_RUN);
@@ -375,13 +418,13 @@ impl Shard {
                         code,
                         reason: reason.into(),
                     };
-                    core.doom(key, reason);
+                    core.schedule_close(key, reason);
                 }
             }
             Control::Join { connection, room } => {
                 let joined = core.key_of(connection).map(|key| core.join(key, &room));
                 if let Some(Err(error)) = joined {
-                    tracing::debug!(%connection, %error, "a handle's join was refused");
+                    tracing::debug!(%connection, %error, "a join requested by a handle was refused");
                 }
             }
             Control::Leave { connection, room } => {
@@ -401,14 +444,18 @@ impl Shard {
                 }
             }
             Control::Mail(mail) => self.clients.endpoint_mail(mail),
-            Control::Reload(live) => core.take_live(live),
+            Control::Reload(live) => core.apply_live(live),
             Control::Stop => self.begin_stop(),
         }
     }
 
-    /// Goes on with handshakes, up to the budget. It comes last in the turn, when those that are
-    /// open have been read and served. With the end of a handshake may come an upgrade, a message
-    /// and the client's Close: the next turn seals the message before it closes anybody.
+    /// Goes on with TLS handshakes, up to their budget.
+    ///
+    /// They come last in the turn, after open connections were served, since one step can take a
+    /// millisecond: a reconnect storm must not delay those who are connected. The end of a
+    /// handshake may bring an upgrade, a message and the client's Close at once. Those are not
+    /// acted on here: the next turn seals the message before it closes the connection, in the usual
+    /// order.
     fn handshakes(&mut self) {
         self.clients.core.work().begin(TurnPhase::Handshake);
         let mut buffer = std::mem::take(&mut self.receive_buffer);

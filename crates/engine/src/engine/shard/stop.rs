@@ -1,25 +1,25 @@
-//! How far a shard is on its way to its end.
+//! The progress of a shard's stop.
 
 use crate::clock::Tick;
 
-/// How far a shard is on its way to its end.
+/// The progress of a shard's stop.
 #[derive(Debug)]
 pub(in crate::engine) enum Stop {
-    /// Not at all.
+    /// No stop was requested.
     Running,
-    /// It reads no more, and awaits the last batches of the others.
+    /// It no longer reads, and awaits the last batches of the other shards.
     Gathering { since: Tick },
-    /// It has told everybody, and awaits their Close frames.
+    /// It has scheduled the close of all connections, and awaits their Close frames.
     Closing,
 }
 
 impl Stop {
-    /// Whether new connections are let in.
+    /// Whether new connections are accepted.
     pub(in crate::engine) fn is_accepting(&self) -> bool {
         matches!(self, Stop::Running)
     }
 
-    /// Whether connections are read. While the last batches are gathered, nobody is.
+    /// Whether connections are read. None is while the last batches are gathered.
     pub(in crate::engine) fn is_reading(&self) -> bool {
         !matches!(self, Stop::Gathering { .. })
     }

@@ -1,4 +1,4 @@
-//! A shard's way to its end: stop accepting, stop reading, deliver what was accepted, close.
+//! The stop of a shard: stop accepting, stop reading, deliver what was accepted, close.
 
 use std::sync::atomic::Ordering;
 
@@ -13,23 +13,28 @@ use crate::limits::{LISTEN_BACKLOG, STOP_MARKER_WAIT};
 impl Shard {
     /// Whether the thread may end.
     pub(in crate::engine) fn is_finished(&self) -> bool {
-        let aborted = self.clients.core.doors().is_aborted.load(Ordering::Relaxed);
+        let aborted = self
+            .clients
+            .core
+            .shared()
+            .is_aborted
+            .load(Ordering::Relaxed);
         aborted
             || (matches!(self.edge.stop, Stop::Closing)
                 && self.clients.core.connections().is_empty())
     }
 
-    /// Stops accepting and reading, and says so to the other shards behind the last batch.
+    /// Stops accepting and reading, and tells the other shards so, behind the last batch.
     pub(in crate::engine) fn begin_stop(&mut self) {
         if !self.edge.stop.is_accepting() {
             return;
         }
-        // From here on this shard keeps what it accepts.
+        // From here on this shard keeps the connections that it accepts.
         self.edge.stop = Stop::Gathering {
             since: self.clients.core.clock().tick(),
         };
-        // Whoever waits in the kernel's queue gets an answer, rather than a reset; or a successor,
-        // where the queue outlives us.
+        // Clients in the kernel's queue get an answer rather than a reset. If the listener is
+        // inherited, its queue outlives us, and a successor accepts them.
         for listener in 0..self.listeners.len() {
             if !self.listeners[listener].is_inherited {
                 self.accept_from(listener, LISTEN_BACKLOG as usize);
@@ -37,23 +42,25 @@ impl Shard {
         }
         self.listeners.clear();
         while let Ok(handover) = self.inbox.handover.try_recv() {
-            self.adopt(handover);
+            self.register(handover);
         }
-        // What was read before this turn was sealed in its own turn; what handles published in
-        // this one must go ahead of the marker.
+        // Frames that were read in earlier turns were sealed then. Frames that handles published in
+        // this turn must precede the marker.
         self.clients.core.seal();
         for shard in self.co_relaying() {
             self.clients.core.end_mail_to(shard);
         }
     }
 
-    /// The shards whose batches may still come.
+    /// The shards that may still send batches.
     fn co_relaying(&self) -> impl Iterator<Item = u16> + use<> {
-        let (own, relaying) = (self.clients.core.id(), self.clients.core.doors().relaying);
+        let (own, relaying) = (self.clients.core.id(), self.clients.core.shared().relaying);
         (0..relaying).filter(move |shard| *shard != own && own < relaying)
     }
 
-    /// Goes on where what is awaited has come, or has had its time.
+    /// Closes all connections once the other shards have sent their last batch, or their time for
+    /// that is over. Were the Close sent earlier, members would miss frames that another shard has
+    /// already accepted.
     pub(in crate::engine) fn check_stop(&mut self) {
         let Stop::Gathering { since } = self.edge.stop else {
             return;
@@ -65,7 +72,7 @@ impl Shard {
         if !has_all && waited <= ticks_of(STOP_MARKER_WAIT) {
             return;
         }
-        // Frames go ahead of the Close, so they have to be in the outboxes.
+        // Frames are sent before the Close only if they are in the outboxes.
         if self.clients.core.exchange().has_pending() {
             return;
         }
@@ -80,20 +87,20 @@ impl Shard {
             let Some(connection) = self.clients.core.connection(key) else {
                 continue;
             };
-            // A request may be under way to us: it is read once more before it is turned away.
+            // A request may be on its way to us: it is read once more before it is refused.
             if matches!(connection.phase(), Phase::Handshake | Phase::Request) {
                 let soon = self.clients.last_request_deadline();
                 let connection = self.clients.core.known_mut(key);
                 connection.set_deadline(connection.deadline_tick().min(soon));
                 self.clients.core.queue_read(key);
             } else {
-                self.clients.core.doom(key, CloseReason::Shutdown);
+                self.clients.core.schedule_close(key, CloseReason::Shutdown);
             }
         }
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
         tracing::debug!(
             shard = self.clients.core.id(),
-            "everybody was told that the relay goes away"
+            "sent Close 1001 to all connections"
         );
     }
 }

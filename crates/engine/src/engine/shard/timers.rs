@@ -1,9 +1,9 @@
-//! Deadlines: a sweep over the connections, never a timer for each of them.
+//! Deadlines: a sweep over the connections instead of a timer for each of them.
 //!
-//! Every tick looks at a part of the connections, so that all of them are seen once a second; where
-//! there are few they are seen in every tick. A deadline is kept at the latest a second after it is
-//! due, and never early. Nothing else is walked over: what a tick costs follows the connections
-//! that there are, and neither rooms nor what was there once.
+//! Every tick visits a part of the connections, so that each is visited once a second; if there are
+//! few, every tick visits all of them. A deadline is enforced at most a second late, and never
+//! early. Nothing else is walked: the cost of a tick depends on the connections that exist, and
+//! neither on rooms nor on past peaks.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,17 +14,20 @@ use crate::engine::ids::Key;
 use crate::engine::shard::Shard;
 use crate::limits::{SWEEP_CONNECTIONS_MIN, SWEEP_CONNECTIONS_PER_TURN, TICKS_PER_SWEEP};
 
-/// Endpoints are told that a second is over this often.
+/// The interval of [`Shard::pulse`].
 const PULSE: Duration = Duration::from_secs(1);
 
 impl Shard {
-    /// Does what is due once a tick.
+    /// Does the work that is due once a tick, and goes on with an unfinished sweep.
+    ///
+    /// It comes after the reading of the turn. Otherwise a client could be closed for silence, or
+    /// for a late request, although its bytes have arrived.
     pub(in crate::engine) fn timers(&mut self) {
         let tick = self.clients.core.clock().tick();
         if tick == self.timers_tick {
             if self.sweep_left > 0 {
                 self.sweep();
-                self.edge.close_doomed(&mut self.clients);
+                self.edge.close_scheduled(&mut self.clients);
             }
             return;
         }
@@ -39,10 +42,10 @@ impl Shard {
         self.sweep();
         self.clients.forget_addresses();
         self.pulse();
-        self.edge.close_doomed(&mut self.clients);
+        self.edge.close_scheduled(&mut self.clients);
     }
 
-    /// Looks at the connections that are due in this tick, a bounded number in each turn.
+    /// Visits the connections that are due in this tick, a bounded number in each turn.
     fn sweep(&mut self) {
         let now = SystemTime::now();
         for _ in 0..self.sweep_left.min(SWEEP_CONNECTIONS_PER_TURN) {
@@ -59,7 +62,7 @@ impl Shard {
         }
     }
 
-    /// All connections were looked at. The next tick begins with the first one again.
+    /// All connections were visited. The next tick begins with the first one again.
     fn end_sweep(&mut self) {
         self.sweep_from = 0;
         self.sweep_left = 0;
@@ -103,8 +106,8 @@ impl Shard {
         }
     }
 
-    /// Tells the endpoints that a second is over: what they keep here, and on the admin shard
-    /// themselves as well. Called once a tick.
+    /// Tells the endpoints that a second has passed: their local parts on every shard, and the
+    /// endpoints themselves on the admin shard. Called once a tick.
     fn pulse(&mut self) {
         let tick = self.clients.core.clock().tick();
         if tick < self.next_pulse_tick {
@@ -112,7 +115,7 @@ impl Shard {
         }
         self.next_pulse_tick = tick + ticks_of(PULSE);
         self.clients.tick_endpoints();
-        let is_admin = self.clients.core.id() >= self.clients.core.doors().relaying;
+        let is_admin = self.clients.core.id() >= self.clients.core.shared().relaying;
         if !is_admin || !self.edge.stop.is_accepting() {
             return;
         }

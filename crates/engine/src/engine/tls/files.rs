@@ -1,4 +1,4 @@
-//! Certificate, key and client CA: from PEM files to what handshakes are made with.
+//! Certificate, key and client CA: from PEM files to the configuration of handshakes.
 
 use std::error::Error;
 use std::io;
@@ -16,27 +16,28 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-/// The one protocol that is spoken within TLS (RFC 7301): a client that offers others alone is
+/// The only protocol that is spoken within TLS (RFC 7301). A client that offers only others is
 /// refused (alert `no_application_protocol`).
 const ALPN: &[u8] = b"http/1.1";
 
-/// A client of a relay opens one connection at a time, so one ticket is enough for the next.
+/// A client of a relay opens one connection at a time, so one ticket is enough for its next one.
 const TICKETS: usize = 1;
 
-/// Where certificate, key and client CA are. All of them are PEM.
+/// The files of certificate, key and client CA, all in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// The server's certificate, then those that lead to its root, if any.
+    /// The server's certificate, followed by those that lead to its root, if any.
     pub cert_file: PathBuf,
     /// Its private key: PKCS#8, PKCS#1 or SEC1.
     pub key_file: PathBuf,
-    /// Certificate authorities. Where they are given, a client has to show a certificate that one
-    /// of them has signed. One without any is refused by the alert `certificate_required`, one with
-    /// another's by `unknown_ca`; with TLS 1.3 a client learns that with its first read.
+    /// Certificate authorities. If they are given, a client must show a certificate that one of
+    /// them has signed. A client without a certificate is refused with the alert
+    /// `certificate_required`, and one with a certificate of another authority with `unknown_ca`;
+    /// with TLS 1.3 a client learns that with its first read.
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// Why TLS cannot be had with these files. Every message begins with the file.
+/// The reason why TLS cannot be used with these files. Every message begins with the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -48,15 +49,15 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
-    /// A file is no PEM.
-    #[error("{}: is no PEM: {source}", path.display())]
+    /// A file is not PEM.
+    #[error("{}: is not PEM: {source}", path.display())]
     NoPem {
         /// The file.
         path: PathBuf,
         /// Where it breaks.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A file is empty, or holds other things.
+    /// A file is empty, or holds something else.
     #[error("{}: holds no {what} in PEM", path.display())]
     Empty {
         /// The file.
@@ -64,7 +65,7 @@ pub enum TlsError {
         /// What is missing.
         what: &'static str,
     },
-    /// A certificate cannot be understood.
+    /// A certificate cannot be parsed.
     #[error("{}: holds a certificate that cannot be used: {reason}", path.display())]
     BadCertificate {
         /// The file.
@@ -80,7 +81,7 @@ pub enum TlsError {
         /// What is wrong with it.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Certificate and key belong to different pairs.
+    /// Certificate and key do not belong to each other.
     #[error("{}: does not belong to the certificate in {}", key.display(), cert.display())]
     Mismatch {
         /// The file with the key.
@@ -88,8 +89,8 @@ pub enum TlsError {
         /// The file with the certificate.
         cert: PathBuf,
     },
-    /// The certificate is not valid any more.
-    #[error("{}: holds a certificate that is expired since {}", path.display(), since)]
+    /// The certificate has expired.
+    #[error("{}: holds a certificate that expired at {}", path.display(), since)]
     Expired {
         /// The file.
         path: PathBuf,
@@ -104,7 +105,7 @@ pub enum TlsError {
         /// The begin of its time.
         from: String,
     },
-    /// The settings of TLS do not go together.
+    /// The TLS settings contradict each other.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -126,8 +127,7 @@ impl TlsError {
     }
 }
 
-/// What TLS connections are made with. Shards share it; a reload replaces it for connections that
-/// are still to come.
+/// The configuration of TLS handshakes. Shards share it; a reload replaces it for new connections.
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub(super) config: Arc<ServerConfig>,
@@ -136,7 +136,7 @@ pub struct Tls {
 
 impl Tls {
     /// Reads the files and checks that they belong together and, with the feature
-    /// `certificate-dates`, are valid at `now`.
+    /// `certificate-dates`, that they are valid at `now`.
     ///
     /// # Errors
     ///
@@ -156,8 +156,9 @@ impl Tls {
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // One for all shards, so that a ticket of one is good at every other. A reload makes a new
-        // one: who was let in by an earlier client CA has to show its certificate again.
+        // All shards share one, so that a ticket from one is valid on every other. A reload makes a
+        // new one, so a client that was admitted by an earlier client CA must show its certificate
+        // again.
         config.ticketer = Ticketer::new().map_err(not_set_up)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;
@@ -174,7 +175,7 @@ impl Tls {
     }
 }
 
-/// All certificates of a file: at least one.
+/// All certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -223,7 +224,7 @@ fn client_verifier(
         .map_err(|error| bad_certificate(path, &error))
 }
 
-/// Nothing here reads the dates of a certificate.
+/// Without the feature, the dates of a certificate are not read.
 #[cfg(not(feature = "certificate-dates"))]
 fn check_validity(
     _: &CertificateDer<'_>,
@@ -233,7 +234,7 @@ fn check_validity(
     Ok(None)
 }
 
-/// Whether the certificate is valid at `now`. Returns when it expires.
+/// Checks that the certificate is valid at `now`. Returns its expiry.
 #[cfg(feature = "certificate-dates")]
 fn check_validity(
     certificate: &CertificateDer<'_>,

@@ -1,7 +1,7 @@
-//! One connection's TLS: records in, plaintext out, and the other way round. It knows no sockets.
+//! The TLS of one connection: records in, plaintext out, and the reverse. It knows no sockets.
 //!
 //! It uses rustls without its buffers (`UnbufferedServerConnection`): records are decrypted where
-//! they were received, and an idle session holds no buffer at all.
+//! they were received, and an idle session holds no buffer.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::engine::clients::held::Held;
 use crate::fanout::meter::{Charge, Meter};
 use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_SEND_BYTES_MAX};
 
-/// A shard's buffers: what was decrypted, what is to be encrypted, what is encrypted.
+/// A shard's buffers: decrypted bytes, bytes to encrypt, and encrypted bytes.
 #[derive(Default)]
 pub(in crate::engine) struct TlsBuffers {
     pub(in crate::engine) received: Vec<u8>,
@@ -27,7 +27,7 @@ pub(in crate::engine) struct TlsBuffers {
 }
 
 impl TlsBuffers {
-    /// What they hold from one turn to the next, in bytes.
+    /// The memory that they keep from one turn to the next, in bytes.
     pub(in crate::engine) fn held_bytes(&self) -> usize {
         let encrypted = self.encrypted.buffer.capacity();
         self.received.capacity() + self.gathered.capacity() + encrypted
@@ -55,7 +55,7 @@ impl Encrypted {
         self.used += bytes.len();
     }
 
-    /// Room for so many bytes, at the least. It grows a few times and then never again.
+    /// Room for at least `bytes` bytes. It grows a few times, and then keeps its size.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
         if self.buffer.len() < self.used + bytes {
             self.buffer.resize(self.used + bytes, 0);
@@ -64,44 +64,44 @@ impl Encrypted {
     }
 }
 
-/// What came of received bytes.
+/// The result of processing received bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::engine) struct Progress {
-    /// Keys were exchanged, signed or verified: what the budget for handshakes counts.
+    /// Keys were exchanged, signed or verified, which the budget for handshakes counts.
     pub(in crate::engine) is_costly: bool,
-    /// The handshake was finished by them.
+    /// The handshake is finished by these bytes.
     pub(in crate::engine) is_established: bool,
-    /// The client has said that nothing follows (`close_notify`).
+    /// The client has ended its stream (`close_notify`).
     pub(in crate::engine) is_end: bool,
 }
 
-/// One connection's TLS.
+/// The TLS of one connection.
 pub(in crate::engine) struct TlsSession {
     connection: UnbufferedServerConnection,
-    /// The beginning of a record or of a handshake message, at most [`TLS_KEPT_BYTES_MAX`].
+    /// The beginning of a record or handshake message, at most [`TLS_KEPT_BYTES_MAX`].
     kept: Vec<u8>,
-    /// Counts it, among what was received in part.
+    /// Counts `kept` among the bytes of partial messages.
     held: Held,
-    /// Encrypted, and not yet taken by the socket.
+    /// Encrypted bytes that the socket has not taken.
     unsent: Vec<u8>,
-    /// Counts it, among what waits to be sent.
+    /// Counts `unsent` among the bytes that wait to be sent.
     charge: Charge,
-    /// The last send did not take all: nothing more is encrypted until it has.
+    /// The last send did not take everything, so nothing more is encrypted until it has.
     is_blocked: bool,
     /// The server's first flight was made.
     has_answered: bool,
     /// The client's `close_notify` was received.
     has_received_end: bool,
-    /// Our `close_notify` was made: nothing can be encrypted after it.
+    /// Our `close_notify` was made, so nothing can be encrypted any more.
     has_sent_end: bool,
     /// The client broke the protocol.
     has_failed: bool,
-    /// Nothing that comes is decrypted any more.
+    /// Received bytes are not decrypted any more.
     is_deaf: bool,
 }
 
 impl TlsSession {
-    /// `None` where the setup cannot work; one that [`Tls::load`] has made can.
+    /// `None` if the setup cannot work, which [`Tls::load`] rules out.
     pub(in crate::engine) fn new(tls: &Tls, meter: &Rc<Meter>) -> Option<TlsSession> {
         Some(TlsSession {
             connection: UnbufferedServerConnection::new(Arc::clone(&tls.config)).ok()?,
@@ -118,22 +118,23 @@ impl TlsSession {
         })
     }
 
-    /// Whether the server's first flight was made: what remains of the handshake is cheaper.
+    /// Whether the server's first flight was made. The rest of the handshake is cheaper.
     pub(in crate::engine) fn has_answered(&self) -> bool {
         self.has_answered
     }
 
-    /// Whether anything was received of a handshake that is not finished.
+    /// Whether a handshake has begun and is not finished.
     pub(in crate::engine) fn is_in_handshake(&self) -> bool {
         self.connection.is_handshaking() && (self.has_answered || !self.kept.is_empty())
     }
 
-    /// Whether the client has said that nothing follows.
+    /// Whether the client has ended its stream.
     pub(in crate::engine) fn has_received_end(&self) -> bool {
         self.has_received_end
     }
 
-    /// Whether there is something to send; `is_last` where nothing follows what is in the outbox.
+    /// Whether something has to be sent. `is_last`: nothing follows the frames in the outbox, so a
+    /// `close_notify` is due.
     pub(in crate::engine) fn has_to_send(&self, is_last: bool) -> bool {
         !self.unsent.is_empty() || (is_last && self.can_encrypt())
     }
@@ -142,41 +143,41 @@ impl TlsSession {
         !self.has_sent_end && !self.has_failed && !self.connection.is_handshaking()
     }
 
-    /// Whether the handshake found an earlier session again.
+    /// Whether the handshake resumed an earlier session.
     pub(in crate::engine) fn is_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// What is kept of records that are not whole, in bytes.
+    /// The bytes that are kept of incomplete records.
     pub(in crate::engine) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
 
-    /// Whether something else is kept than was counted.
+    /// Whether the bytes kept differ from the bytes counted.
     pub(in crate::engine) fn has_kept_changed(&self) -> bool {
         self.kept.capacity() != self.held.bytes()
     }
 
-    /// Counts what is kept. Returns whether that has grown.
+    /// Counts the bytes kept. Returns whether they have grown.
     pub(in crate::engine) fn count_kept(&mut self, inbound: &Arc<AtomicUsize>) -> bool {
         let before = self.held.bytes();
         self.held.set(inbound, self.kept.capacity());
         self.held.bytes() > before
     }
 
-    /// Lets go of it: what comes after it cannot be decrypted then.
+    /// Drops the bytes kept. Bytes that follow can no longer be decrypted.
     pub(in crate::engine) fn forget_kept(&mut self, inbound: &Arc<AtomicUsize>) {
         self.kept = Vec::new();
         self.is_deaf = true;
         self.count_kept(inbound);
     }
 
-    /// What was encrypted and is not yet taken by the socket, in bytes.
+    /// The encrypted bytes that the socket has not taken.
     pub(in crate::engine) fn unsent_bytes(&self) -> usize {
         self.unsent.len()
     }
 
-    /// Lets go of it: nothing can follow then.
+    /// Drops those bytes. Nothing can be sent after that.
     pub(in crate::engine) fn forget_unsent(&mut self) {
         self.unsent = Vec::new();
         self.count_unsent();
@@ -186,19 +187,19 @@ impl TlsSession {
         self.charge.set(self.unsent.capacity());
     }
 
-    /// Puts what is kept of earlier bytes to the front of `buffer`. Returns how much that is.
+    /// Copies the bytes kept to the front of `buffer`. Returns their number.
     pub(in crate::engine) fn restore(&self, buffer: &mut [u8]) -> usize {
         buffer[..self.kept.len()].copy_from_slice(&self.kept);
         self.kept.len()
     }
 
-    /// Decrypts `bytes`, at the front of which is what [`TlsSession::restore`] has put there, and
-    /// appends the plaintext to `plaintext`.
+    /// Decrypts `bytes`, which begins with the bytes from [`TlsSession::restore`], and appends the
+    /// plaintext to `plaintext`.
     ///
     /// # Errors
     ///
-    /// The client broke the protocol. The alert for it is to be sent; what was decrypted before is
-    /// in `plaintext`.
+    /// The client broke the protocol. The alert is ready to be sent; `plaintext` has what was
+    /// decrypted before the error.
     pub(in crate::engine) fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -231,7 +232,7 @@ impl TlsSession {
         })
     }
 
-    /// Returns how many of the bytes are of no more use.
+    /// Returns how many of the bytes are no longer needed.
     fn process(&mut self, bytes: &mut [u8], plaintext: &mut Vec<u8>) -> Result<usize, Error> {
         let mut processed = 0;
         loop {
@@ -249,19 +250,19 @@ impl TlsSession {
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => self.has_received_end = true,
-                // Early data is not offered, and the rest waits for more.
+                // Early data is not offered, so every other state waits for more bytes.
                 _ => return Ok(processed + discard),
             }
             processed += discard;
         }
     }
 
-    /// Puts the alert for an error where it will be sent. From now on nothing is decrypted.
+    /// Queues the alert for an error. From now on nothing is decrypted.
     fn fail(&mut self) {
         self.has_failed = true;
         self.kept = Vec::new();
-        // The records that were at fault are gone, so they must not be looked at again: as long as
-        // something is to be written, they are not.
+        // The records with the error are gone and must not be parsed again. rustls does not parse
+        // while it has something to write, so an empty buffer is enough here.
         while self.connection.wants_write() {
             let status = self.connection.process_tls_records(&mut []);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
@@ -271,20 +272,22 @@ impl TlsSession {
         }
     }
 
-    /// Gives another answer than the alert, to a client that does not speak TLS.
+    /// Replaces the alert by another answer, for a client that does not speak TLS.
     pub(in crate::engine) fn answer_plain(&mut self, answer: Vec<u8>) {
         self.unsent = answer;
         self.count_unsent();
     }
 
-    /// Moves what waits to be sent to `encrypted`.
+    /// Moves the bytes that wait to be sent to `encrypted`.
     pub(in crate::engine) fn take_unsent(&mut self, encrypted: &mut Encrypted) {
         encrypted.append(&std::mem::take(&mut self.unsent));
         self.count_unsent();
     }
 
-    /// How many bytes of plaintext may be encrypted now: none while the socket has not taken what
-    /// was encrypted before.
+    /// How many bytes of plaintext may be encrypted now: none until the socket has taken everything
+    /// that was encrypted before. Encrypted bytes cannot be dropped or reordered, since the client
+    /// expects every record, so what waits must stay plaintext, in reach of the policy for slow
+    /// clients.
     pub(in crate::engine) fn room_bytes(&self) -> usize {
         if self.is_blocked || !self.can_encrypt() {
             0
@@ -293,8 +296,8 @@ impl TlsSession {
         }
     }
 
-    /// Encrypts, behind what is in `encrypted`. Returns `false` where nothing can be encrypted any
-    /// more, after 2^64 records as a rule.
+    /// Encrypts, after the bytes in `encrypted`. Returns `false` if nothing can be encrypted any
+    /// more, in practice after 2^64 records.
     pub(in crate::engine) fn encrypt(
         &mut self,
         plaintext: &[u8],
@@ -303,14 +306,15 @@ impl TlsSession {
         self.write(plaintext.len(), encrypted, Write::Data(plaintext))
     }
 
-    /// Says that nothing follows (`close_notify`).
+    /// Ends the stream (`close_notify`).
     pub(in crate::engine) fn finish(&mut self, encrypted: &mut Encrypted) -> bool {
         self.has_sent_end = true;
         self.write(0, encrypted, Write::End)
     }
 
     fn write(&mut self, bytes: usize, encrypted: &mut Encrypted, write: Write<'_>) -> bool {
-        // What rustls knows of the bytes that are kept refers to them: it wants to see them.
+        // rustls holds offsets into the bytes that are kept, so it must be given the same bytes
+        // again.
         let status = self.connection.process_tls_records(&mut self.kept);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
             return false;
@@ -337,7 +341,8 @@ impl TlsSession {
         }
     }
 
-    /// Keeps what the socket did not take.
+    /// Keeps the bytes that the socket did not take. They are sent before anything else is
+    /// encrypted: a record is useless to the client unless it gets all of it.
     pub(in crate::engine) fn keep_unsent(&mut self, bytes: &[u8]) {
         debug_assert!(self.unsent.is_empty());
         self.is_blocked = !bytes.is_empty();
@@ -346,21 +351,21 @@ impl TlsSession {
     }
 }
 
-/// What is to be encrypted.
+/// The content to encrypt.
 #[derive(Clone, Copy)]
 enum Write<'w> {
     Data(&'w [u8]),
     End,
 }
 
-/// What one record adds to its payload: header, explicit nonce, content type and tag. More is asked
-/// for where there are more records.
+/// The bytes that one record adds to its payload: header, explicit nonce, content type and tag. If
+/// several records are needed, rustls asks for more.
 const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
 
-/// Appends a message of the handshake to `unsent`.
+/// Appends a handshake message to `unsent`.
 fn encode(unsent: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
     let end = unsent.len();
-    // It says what it needs.
+    // The error tells the size that it needs.
     let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
         encode(&mut [])
     else {

@@ -1,5 +1,5 @@
-//! Faults, planted into a run of the simulation: each must be caught, by an invariant of the
-//! exchange or by what the simulation checks.
+//! Faults that are planted into a run of the simulation. An invariant of the exchange or a check of
+//! the simulation must catch each of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,9 +10,9 @@ use super::*;
 enum Fault {
     /// Mail is taken, and its mailbox never has room for it again.
     CreditLost,
-    /// A member leaves twice, so another one leaves with it.
+    /// A member leaves twice, so another one leaves in its place.
     LeftTwice,
-    /// A member goes without leaving its room: its key is stale.
+    /// A member ends without leaving its room, so its key is stale.
     LeftInSilence,
     /// A shard gives its members the same frames twice.
     RunDeliveredTwice,
@@ -20,9 +20,9 @@ enum Fault {
     WakeNotSent,
     /// A shard that has members gets no mail.
     MailNotSent,
-    /// A ticket is taken for no frame.
+    /// A ticket is taken without a frame.
     TicketLost,
-    /// A run gets to another room.
+    /// A run is delivered to another room.
     RunOfAnotherRoom,
     /// A publisher's own members do not get its frames.
     OwnPartForgotten,
@@ -34,13 +34,13 @@ enum Fault {
     UnsentMailForgotten,
     /// Mail of an endpoint is taken and not handed out.
     EndpointMailForgotten,
-    /// A sender that waits for room is not told that there is some.
+    /// A sender that waits for room is not told that there is room.
     BlockedSenderNotWoken,
     /// A shard leaves a room that it has members of.
     RoomLeftTooEarly,
-    /// A port goes without a word.
+    /// A port ends without closing.
     PortGoneInSilence,
-    /// Whoever has mail for a port that is gone does not discard it.
+    /// A sender does not discard its mail for a port that has ended.
     MailToClosedPortKept,
 }
 
@@ -65,7 +65,7 @@ const FAULTS: [Fault; 17] = [
 ];
 
 impl Fault {
-    /// Whether it is planted again and again: one lost wake is made good by the next.
+    /// Whether it is planted repeatedly: a single lost wake is made up for by the next one.
     fn lasts(self) -> bool {
         matches!(
             self,
@@ -73,12 +73,12 @@ impl Fault {
         )
     }
 
-    /// Whether it takes a port.
+    /// Whether it needs a port.
     fn is_of_ports(self) -> bool {
         matches!(self, Fault::PortGoneInSilence | Fault::MailToClosedPortKept)
     }
 
-    /// Plants it before a step of the shard. Returns whether that step gives occasion to it.
+    /// Plants it before a step of the shard. Returns whether that step gave an opportunity.
     fn plant(self, shard: &mut Shard, world: &mut World) -> bool {
         match self {
             Fault::CreditLost => shard.lose_credit(world),
@@ -220,7 +220,7 @@ impl Shard {
 
 const SEEDS: u64 = 30;
 
-/// How often a fault was planted, and caught, in runs with different seeds.
+/// How often a fault was planted, and how often it was caught, in runs with different seeds.
 fn plant(fault: Fault) -> (u32, u32) {
     let (mut planted, mut caught) = (0, 0);
     for seed in 0..SEEDS {

@@ -1,5 +1,5 @@
-//! Ports in the simulation: they join, leave, publish and sleep long; some are dropped midway, and
-//! some are closed by the engine.
+//! Ports in the simulation. They join, leave, publish and sleep for long; some are dropped midway,
+//! and the engine closes some.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::*;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// How a port ends.
+/// The way in which a port ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Stays,
@@ -19,7 +19,7 @@ pub(super) enum Fate {
     IsClosed,
 }
 
-/// One time as a member of a room.
+/// One period as a member of a room.
 struct Stay {
     room: RoomKey,
     epoch: u64,
@@ -38,16 +38,16 @@ enum PortStep {
     Asleep,
 }
 
-/// A port, driven as its thread would, with others going on between any two steps.
+/// A port, driven as its thread would drive it, with others running between any two steps.
 pub(super) struct Driven {
     id: u16,
-    /// It is gone once it was dropped.
+    /// `None` once it was dropped.
     port: Option<Port>,
     fate: Fate,
-    /// It is to meet its fate when it has no more than this to publish.
+    /// Its fate is due when it has no more than this left to publish.
     fated_at: u64,
     step: PortStep,
-    /// Steps in which it does nothing, though it could.
+    /// Steps in which it does nothing although it could.
     nap: u64,
     to_publish: u64,
     is_busy: bool,
@@ -79,12 +79,12 @@ impl Driven {
         }
     }
 
-    /// Its exchange, which is none any more once it was dropped.
+    /// Its exchange; `None` once the port was dropped.
     pub(super) fn exchange(&self) -> (u16, Option<&Exchange>) {
         (self.id, self.port.as_ref().map(Port::exchange))
     }
 
-    /// How many frames it got.
+    /// The number of frames that it got.
     pub(super) fn got(&self) -> usize {
         self.stays.iter().map(|stay| stay.got.len()).sum()
     }
@@ -95,7 +95,7 @@ impl Driven {
         self.port.is_none() || sleeps
     }
 
-    /// One step of a turn.
+    /// Takes one step of a turn.
     pub(super) fn go_on(&mut self, world: &mut World) {
         if self.nap > 0 {
             self.nap -= 1;
@@ -108,11 +108,11 @@ impl Driven {
         let sleeping = &world.interconnect.sleeper(self.id).sleeping;
         self.step = match std::mem::replace(&mut self.step, PortStep::Asleep) {
             PortStep::TakeMail => {
-                port.take_mail();
+                port.receive_mail();
                 PortStep::Publish
             }
             PortStep::Publish => {
-                self.come_and_go(world);
+                self.join_and_leave(world);
                 self.publish(world);
                 self.begin_sealing()
             }
@@ -145,7 +145,7 @@ impl Driven {
         };
     }
 
-    /// A seal is never cut short: between two of its steps no code of an embedder runs.
+    /// A seal is never cut short: no code of an embedder runs between two of its steps.
     fn meet_fate(&mut self, world: &mut World) {
         let is_due = self.to_publish <= self.fated_at;
         if matches!(self.step, PortStep::Seal(_)) || !is_due {
@@ -162,7 +162,7 @@ impl Driven {
     }
 
     fn be_dropped(&mut self, world: &mut World) {
-        // A drop seals what fits; the tickets have to be written down.
+        // A drop seals what fits, and the model needs the order of those tickets.
         if let PortStep::Seal(sealing) = self.begin_sealing() {
             let mut next = Some(sealing);
             while let (Some(sealing), Some(port)) = (next.take(), &mut self.port) {
@@ -177,7 +177,7 @@ impl Driven {
         }
     }
 
-    fn come_and_go(&mut self, world: &mut World) {
+    fn join_and_leave(&mut self, world: &mut World) {
         let room = world.any_room();
         let Some(port) = &mut self.port else {
             return;
@@ -275,7 +275,8 @@ impl Driven {
         }
     }
 
-    /// Whether it has got all that it should have, in its room's order, and has nothing left to do.
+    /// Checks that it got all the frames that it should have, in its room's order, and that it has
+    /// nothing left to do.
     pub(super) fn check(&self, world: &World) {
         for stay in &self.stays {
             let order = world.order.get(&stay.epoch);

@@ -45,7 +45,7 @@ fn payloads(run: &Run) -> Vec<String> {
     ranges.iter().map(frame).collect()
 }
 
-/// What a batch and its buffers take, each of them once.
+/// The memory of a batch and its buffers, each counted once.
 fn held(batch: &Batch) -> usize {
     let deflated = batch.runs.iter().flat_map(|run| &run.deflated);
     let deflated = deflated.map(|deflated| &deflated.buffer);
@@ -262,7 +262,7 @@ fn a_builder_is_good_for_many_turns() {
     }
 }
 
-/// Appends a message and has it deflated. Returns whether that made it smaller.
+/// Appends a message and deflates it. Returns whether it became smaller.
 fn append_deflated(builder: &mut BatchBuilder, room: &Arc<Room>, payload: &str) -> bool {
     append(builder, room, payload);
     builder.deflate_last(
@@ -273,7 +273,7 @@ fn append_deflated(builder: &mut BatchBuilder, room: &Arc<Room>, payload: &str) 
     )
 }
 
-/// The frame with that number in a run's variant.
+/// The frame of this number in the deflated form of a run.
 fn deflated_frame(run: &Run, number: u32) -> &[u8] {
     let buffer = &run.deflated.as_ref().expect("a variant").buffer;
     let range = buffer.frame_range(number);
@@ -304,7 +304,7 @@ fn a_variant_stands_for_its_run_frame_by_frame() {
     let deflated = deflated_frame(of_a, 1);
     assert!(deflated[0] == 0xC1 && deflated.len() < long.len() / 2);
     assert!(of_b.deflated.is_none() && of_c.deflated.is_none());
-    // What was deflated was pending; the copies of what was not are made in the end.
+    // The deflated frames were pending already; the plain ones are copied by the seal.
     assert_eq!(batch.bytes, pending + 2 * 4);
     assert_eq!(live.now(), held(&batch));
     assert_eq!(

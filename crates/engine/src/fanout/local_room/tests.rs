@@ -13,7 +13,7 @@ fn room() -> Arc<Room> {
     Directory::default().enter(&key, 0).0
 }
 
-/// A batch with one run for each count of frames, with consecutive tickets.
+/// A batch with one run per count, of so many frames, with consecutive tickets.
 fn runs(room: &Arc<Room>, counts: &[u32]) -> Vec<Run> {
     let seal = |count: &u32| {
         let mut builder = BatchBuilder::new(Arc::default());
@@ -27,7 +27,7 @@ fn runs(room: &Arc<Room>, counts: &[u32]) -> Vec<Run> {
     counts.iter().map(seal).collect()
 }
 
-/// Visits up to `visits_max` members: each visited connection with the frames that it got.
+/// Visits up to `visits_max` members. Returns each connection with the number of frames it got.
 fn deliver(local: &mut LocalRoom<Rc<()>>, visits_max: usize) -> Vec<(u32, u32)> {
     let mut visited = Vec::new();
     local.deliver(visits_max, |connection, runs| {
@@ -186,7 +186,7 @@ fn what_everybody_has_is_released_while_frames_keep_coming() {
         pending_most = pending_most.max(local.pending_bytes());
     }
     assert!(local.is_pending(), "there never was time for all of them");
-    // Two visits of five make a lap: a run is there for two laps at most.
+    // Two visits of five make a lap, and a run lives for two laps at most.
     assert!(pending_most <= 5 * 12, "{pending_most} bytes were held");
 }
 

@@ -1,5 +1,5 @@
-//! Frames of two slices, a head of their own and a body that others share: whatever happens to
-//! them between two bytes, what goes out is whole frames in order.
+//! Frames of two slices, a head of their own and a shared body. Whatever happens between two of
+//! their bytes, whole frames are sent in order.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::fanout::segment::LiveBytes;
 
 const ROOM: Origin = Origin::Room(1);
 
-/// Frames are told apart by their text: `<`, a letter, what fills them up, `>`.
+/// Splits at the frames, which are told apart by their text: `<`, a letter, filler, `>`.
 fn parse(bytes: &[u8]) -> Vec<&str> {
     let text = std::str::from_utf8(bytes).expect("text");
     let frames: Vec<&str> = text.split_inclusive('>').collect();
@@ -45,7 +45,7 @@ impl Press {
         }
     }
 
-    /// One segment with these frames: heads, and which of them have which body.
+    /// One segment with these frames: each has a head and may have a body.
     fn segment(&self, frames: &[(&str, Option<&Arc<Body>>)]) -> Rc<Segment> {
         let mut bundle = Bundle::default();
         for (head, body) in frames {
@@ -56,8 +56,8 @@ impl Press {
         Segment::apart(buffer, 0, 0, &self.meter)
     }
 
-    /// What waits: frames of two slices with both bodies and such of one, in one segment and in
-    /// others, from one room and sent alone.
+    /// An outbox with frames with and without bodies, in one segment and in others, from one room
+    /// and sent alone.
     fn outbox(&self, origin: Origin) -> Outbox {
         let (large, small) = (Some(&self.large), Some(&self.small));
         let first = [("<ahh", large), ("<b>", None), ("<c", small), ("<d", large)];
@@ -89,7 +89,7 @@ const FRAMES: [&str; 7] = [
     "<g>",
 ];
 
-/// Sends up to `bytes` of what one `writev` of so many pieces takes.
+/// Sends up to `bytes` of what one `writev` of `pieces` pieces takes.
 fn send(outbox: &mut Outbox, bytes: usize, pieces: usize, out: &mut Vec<u8>) -> u32 {
     let mut slices = [IoSlice::new(&[]); 64];
     let filled = outbox.front(&mut slices[..pieces]);
@@ -155,7 +155,7 @@ const POLICIES: [Policy; 9] = [
     }),
 ];
 
-/// The frame that is partly sent after so many bytes.
+/// The frame that is partly sent after `cut` bytes.
 fn open_at(cut: usize) -> Option<&'static str> {
     let mut ends = FRAMES.iter().scan(0, |end, frame| {
         let start = *end;
@@ -166,7 +166,7 @@ fn open_at(cut: usize) -> Option<&'static str> {
     open.map(|(_, _, frame)| frame)
 }
 
-/// What goes out where a policy, and control frames before or behind it, come between two bytes.
+/// Checks what is sent if a policy, and control frames before or after it, come between two bytes.
 fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool; 2], step: usize) {
     let press = Press::new();
     let mut outbox = press.outbox(origin);
@@ -209,7 +209,7 @@ fn check_cut(cut: usize, origin: Origin, (name, policy): Policy, controls: [bool
     let data_bytes: usize = data.iter().map(|frame| frame.len()).sum();
     assert_eq!(data_bytes + dropped.bytes, all, "{name} at {cut}");
     let at = |text: &str| frames.iter().position(|frame| *frame == text);
-    // Nothing comes between a head and its body; right behind it do control frames.
+    // No control frame is sent between a head and its body; right after the body they are.
     if let Some(frame) = open_at(cut) {
         assert!(
             at(frame).is_some(),
@@ -292,7 +292,7 @@ fn what_dropping_frees_is_the_own_head_and_a_part_of_the_body() {
         outbox.push(&segment, bytes, 1, Origin::Direct);
     }
     drop(segment);
-    // Of the body's six bytes the press holds a half, and both clients the other half.
+    // The buffer holds half of the body's six bytes, and the two clients share the other half.
     assert_eq!(outboxes[0].share(|_| 1), head.len() + 6 / 2 / 2);
     assert_eq!(outboxes[0].cost(), head.len() + 6);
 }
@@ -324,8 +324,8 @@ fn frames_with_bodies_are_not_merged_and_those_beside_them_are() {
 }
 
 proptest! {
-    /// The bytes of the outbox are those of its frames, whatever their heads and bodies are and
-    /// however many of them are in one buffer.
+    /// The bytes of the outbox are those of its frames, whatever their heads and bodies and however
+    /// many of them share a buffer.
     #[test]
     fn the_bytes_of_the_outbox_are_its_frames(
         segments in prop::collection::vec(
@@ -361,7 +361,7 @@ proptest! {
         let mut out = Vec::new();
         for (bytes, policy) in steps {
             send(&mut outbox, bytes, 1 + bytes % 5, &mut out);
-            // Only those that drop nothing: the model has no frames.
+            // Only policies that drop nothing: the model does not know frames.
             if POLICIES[policy].0 == "compact" || POLICIES[policy].0 == "coalesce" {
                 (POLICIES[policy].1)(&mut outbox);
             }

@@ -1,4 +1,4 @@
-//! What waits behind the first slice of an [`super::Outbox`].
+//! The slices behind the first one of an [`super::Outbox`].
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -8,25 +8,25 @@ use crate::fanout::meter::Charge;
 use crate::fanout::segment::Segment;
 use crate::limits::{COALESCED_BYTES_MAX, SMALL_SLICE_BYTES};
 
-/// For each frame that came since stale ones were dropped last, so many slices may be walked.
+/// Slices that may be walked for each frame that came since stale frames were last dropped.
 const WALKED_PER_FRAME: usize = 16;
 
-/// Slices, control frames first. It counts on the shard's meter by its capacity.
+/// Slices, control frames first. Counted on the shard's meter by capacity.
 #[derive(Debug)]
 pub(super) struct Rest {
     pub(super) slices: VecDeque<Slice>,
-    /// Slices at the front that go ahead of data; while all slices are gathered, those behind the
-    /// frame that is partly sent.
+    /// The number of slices at the front that are sent before data. While all slices are gathered,
+    /// the frame that is partly sent is in front of these and not counted.
     ahead: usize,
-    /// Slices at the front that [`Rest::coalesce`] has looked at.
+    /// The number of slices at the front that [`Rest::coalesce`] has visited.
     looked_at: usize,
-    /// Times that frames came since all but the latest were dropped.
+    /// The number of pushes since all but the latest frames were last dropped.
     fresh: usize,
     charge: Charge,
 }
 
 impl Rest {
-    /// An empty one, on the shard of `segment`.
+    /// An empty queue, counted on the meter of `segment`'s shard.
     pub(super) fn of_shard(segment: &Segment) -> Box<Rest> {
         let mut charge = Charge::new(&segment.meter);
         charge.set(size_of::<Rest>());
@@ -43,7 +43,7 @@ impl Rest {
         self.ahead
     }
 
-    /// The last slice: the one that more frames may touch.
+    /// The last slice, which more frames may extend.
     pub(super) fn last_for_more(&mut self) -> Option<&mut Slice> {
         self.fresh += 1;
         self.slices.back_mut()
@@ -55,7 +55,7 @@ impl Rest {
         self.recount(capacity);
     }
 
-    /// Puts data back in front of data.
+    /// Puts data back at the front. No control frame waits here then.
     pub(super) fn push_front(&mut self, slice: Slice) {
         debug_assert!(self.ahead == 0 && !slice.origin().goes_ahead());
         let capacity = self.slices.capacity();
@@ -72,15 +72,15 @@ impl Rest {
         self.recount(capacity);
     }
 
-    /// The last control frame of that origin, where it is one of the last two: a search of constant
-    /// time, which finds every pong among pongs and all pings but a few.
+    /// The last control frame of this origin, if it is one of the last two. Looking at two takes
+    /// constant time and finds every pong among pongs and nearly every ping.
     pub(super) fn last_control(&mut self, origin: u32) -> Option<&mut Slice> {
         let last_two = self.ahead.saturating_sub(2)..self.ahead;
         let mut last_two = self.slices.range_mut(last_two).rev();
         last_two.find(|slice| slice.origin == origin)
     }
 
-    /// The first slice that does not go ahead of data.
+    /// The first slice that is not sent before data.
     pub(super) fn first_data(&self) -> Option<&Slice> {
         self.slices.get(self.ahead)
     }
@@ -102,8 +102,8 @@ impl Rest {
         self.fresh * WALKED_PER_FRAME > self.slices.len()
     }
 
-    /// Asks from the newest slice to the oldest whether it stays; the first `open` do. It may be
-    /// cut meanwhile.
+    /// Removes the slices for which `keep` returns false, from the newest to the oldest. The first
+    /// `open` slices stay and are not asked about. `keep` may cut the slice.
     pub(super) fn keep_backwards(&mut self, open: usize, mut keep: impl FnMut(&mut Slice) -> bool) {
         let mut kept = VecDeque::with_capacity(self.slices.len().min(64));
         while self.slices.len() > open {
@@ -122,7 +122,7 @@ impl Rest {
         self.shrink();
     }
 
-    /// Puts the first slice, or its open frame and the others, in front of all.
+    /// Puts the first slice at the front, split into its open frame and the others if it has both.
     pub(super) fn gather(&mut self, first: Slice, others: Option<Slice>, is_open: bool) {
         let capacity = self.slices.capacity();
         if let Some(others) = others {
@@ -135,7 +135,7 @@ impl Rest {
         self.recount(capacity);
     }
 
-    /// Gives the first slice back.
+    /// Removes and returns the first slice.
     pub(super) fn settle(&mut self, is_open: bool) -> Option<Slice> {
         let ahead = self.ahead;
         let first = self.pop_front();
@@ -176,7 +176,7 @@ impl Rest {
         count
     }
 
-    /// Gives memory back that a backlog took and that is not needed for what is left of it.
+    /// Gives back memory that a backlog took and the rest of it does not need.
     fn shrink(&mut self) {
         if self.slices.capacity() > 64 && self.slices.len() * 4 < self.slices.capacity() {
             self.slices.shrink_to(self.slices.len() * 2);
@@ -197,7 +197,7 @@ impl Rest {
     }
 }
 
-/// Small slices side by side that can become one.
+/// Small neighbouring slices that can become one.
 #[derive(Default)]
 struct Group {
     slices: Vec<Slice>,
@@ -205,7 +205,7 @@ struct Group {
 }
 
 impl Group {
-    /// Whether the slice can become one with those that are there.
+    /// Whether `slice` can be merged with the slices of the group.
     fn takes(&self, slice: &Slice, is_mixed: bool) -> bool {
         let Some(last) = self.slices.last() else {
             return true;
@@ -220,7 +220,7 @@ impl Group {
             && self.bytes + slice.len() <= COALESCED_BYTES_MAX
     }
 
-    /// Puts what has become of them behind `slices`, and begins anew.
+    /// Appends the group to `slices`, merged if possible, and begins a new one.
     fn end(
         &mut self,
         slices: &mut VecDeque<Slice>,

@@ -1,4 +1,4 @@
-//! The slices that an outbox is made of.
+//! The slices of an outbox.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -7,31 +7,31 @@ use crate::fanout::bodies::Pieces;
 use crate::fanout::segment::Segment;
 use crate::limits::CONTROLS_MAX;
 
-/// Where a slice's frames come from.
+/// The origin of a slice's frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// A room, by its number on this shard.
+    /// A room, by its index on this shard.
     Room(u32),
     /// Sent to this connection alone.
     Direct,
     /// An HTTP response.
     Control,
-    /// The Close frame: it goes out last.
+    /// The Close frame, which is sent last.
     Close,
-    /// A pong. While many wait, the last of them is replaced by the next (RFC 6455 §5.5.3).
+    /// A pong. If many control frames wait, the next pong replaces the last one (RFC 6455 §5.5.3).
     Pong,
-    /// A ping: one that waits says all that the next would.
+    /// A ping. One that waits makes the next one redundant.
     Ping,
 }
 
 impl Origin {
-    /// Whether it goes out ahead of data.
+    /// Whether it is sent before data.
     pub(super) fn goes_ahead(self) -> bool {
         matches!(self, Origin::Control | Origin::Pong | Origin::Ping)
     }
 
-    /// Whether one that waits and is not partly sent is replaced by the next, where so many control
-    /// frames wait.
+    /// Whether the next frame of this origin replaces one that waits and is not partly sent, with
+    /// `controls` control frames waiting.
     pub(super) fn is_replaced(self, controls: usize) -> bool {
         match self {
             Origin::Ping => true,
@@ -45,14 +45,14 @@ impl Origin {
     }
 }
 
-/// Frames, or the rest of them, that are side by side in one buffer.
+/// Consecutive frames of one buffer; the first may be partly sent.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
     pub(super) segment: Rc<Segment>,
     pub(super) start: u32,
     pub(super) end: u32,
     pub(super) frames: u32,
-    /// [`Origin`], packed: the engine keeps one of these in every slab entry.
+    /// [`Origin`], packed into 32 bits: each connection stores one of these slices inline.
     pub(super) origin: u32,
 }
 
@@ -85,24 +85,24 @@ impl Slice {
         }
     }
 
-    /// Its bytes, where they surely lie in one piece.
+    /// Its bytes, if they are sure to be contiguous.
     #[inline]
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         self.segment.buffer.slice(self.start, self.end)
     }
 
-    /// Its bytes, if they lie in one piece or in two.
+    /// Its bytes, if they are one or two contiguous pieces.
     #[inline]
     pub(super) fn pair(&self) -> Option<(&[u8], &[u8])> {
         self.segment.buffer.pair(self.start, self.end)
     }
 
-    /// Its bytes in the pieces in which they lie: heads, and the bodies behind them.
+    /// Its bytes as contiguous pieces: heads, and the bodies behind them.
     pub(super) fn pieces(&self) -> Pieces<'_> {
         self.segment.buffer.pieces(self.start, self.end)
     }
 
-    /// Whether a frame in it shares its body with others.
+    /// Whether one of its frames has a shared body.
     pub(super) fn has_body(&self) -> bool {
         self.segment.buffer.has_body_in(self.start, self.end)
     }
@@ -111,19 +111,19 @@ impl Slice {
         (self.end - self.start) as usize
     }
 
-    /// Whether it holds a larger buffer than it needs.
+    /// Whether its buffer holds more than this slice needs.
     pub(super) fn is_part(&self) -> bool {
         self.len() < self.segment.buffer.len()
     }
 
-    /// Takes the bytes up to `at` off the front, with the `frames` that end there.
+    /// Removes the bytes before `at`, and the `frames` that end there.
     pub(super) fn cut_front(&mut self, at: u32, frames: u32) {
         debug_assert!(self.start <= at && at <= self.end && frames <= self.frames);
         self.start = at;
         self.frames -= frames;
     }
 
-    /// Leaves only the first frame. Returns the others, if there are any.
+    /// Keeps only the first frame. Returns the others, if any.
     pub(super) fn split_off_others(&mut self) -> Option<Slice> {
         let end = self.segment.buffer.frame_end_after(self.start);
         if end >= self.end {
@@ -150,5 +150,5 @@ impl From<Origin> for u32 {
     }
 }
 
-/// A part of a segment, by where it begins and ends in the buffer.
+/// A part of a segment: the segment, start and end in its buffer.
 pub type Part = (Rc<Segment>, u32, u32);

@@ -7,7 +7,7 @@ use crate::limits::{CONTROLS_MAX, SMALL_SLICE_BYTES};
 
 const ROOM: Origin = Origin::Room(1);
 
-/// Frames in one buffer: each text is one.
+/// A segment with one frame for each text.
 fn segment(texts: &[&str]) -> Rc<Segment> {
     aged(texts, 0)
 }
@@ -24,7 +24,7 @@ fn aged(texts: &[&str], accepted_tick: u32) -> Rc<Segment> {
     Segment::new(Arc::new(buffer), 0, accepted_tick, &Rc::default())
 }
 
-/// An outbox with the texts from one room, each in a segment of its own where `is_split`.
+/// An outbox with the texts from one room, each in its own segment if `is_split`.
 fn outbox(texts: &[&str], is_split: bool) -> Outbox {
     let mut outbox = Outbox::default();
     if is_split {
@@ -60,7 +60,7 @@ fn slices(outbox: &Outbox) -> usize {
     filled
 }
 
-/// Sends so many bytes. Returns how many frames ended in them.
+/// Sends `bytes` bytes. Returns how many frames ended in them.
 fn send(outbox: &mut Outbox, bytes: usize) -> u32 {
     let mut frames = 0;
     outbox.advance(bytes, |sent| frames += sent.frames);
@@ -86,7 +86,7 @@ fn slices_that_do_not_touch_stay_apart() {
     let whole = segment(&["aa", "b", "ccc", "d"]);
     let mut outbox = Outbox::default();
     outbox.push(&whole, 0..2, 1, ROOM);
-    // One frame is left out, then it is another room, then another buffer.
+    // A gap, then another room, then another buffer.
     outbox.push(&whole, 3..6, 1, ROOM);
     outbox.push(&whole, 6..7, 1, Origin::Room(2));
     push(&mut outbox, &segment(&["e"]), Origin::Room(2));
@@ -115,7 +115,7 @@ fn a_send_may_end_at_every_byte() {
     }
 }
 
-/// What waits after `sent` bytes and `policy`, for frames in one slice and in slices of their own.
+/// What waits after `sent` bytes and `policy`, for frames in one slice and in a slice each.
 fn after(sent: usize, policy: impl Fn(&mut Outbox) -> Dropped) -> [(String, u32); 2] {
     [false, true].map(|is_split| {
         let mut outbox = outbox(&["aa", "bb", "cc", "dd"], is_split);
@@ -133,7 +133,7 @@ fn both(waiting: &str, dropped: u32) -> [(String, u32); 2] {
 
 #[test]
 fn drop_oldest_cuts_at_frames_and_finishes_the_open_one() {
-    // So many frames are over the bound.
+    // The number of frames over the bound.
     let some = |frames: usize| {
         move |outbox: &mut Outbox| {
             let left = Cell::new(frames);
@@ -316,14 +316,14 @@ fn small_slices_of_one_tick_are_merged_and_looked_at_once() {
         parts.push(group.len());
         join(group)
     });
-    // Not the first, not what came in this tick, and no others of another room or tick.
+    // Neither the first slice, nor those of this tick, nor those of another room or tick.
     assert_eq!((looked_at, &*parts), (5, &[2, 2][..]));
     assert_eq!(waiting(&outbox), "enabcdefghi");
     assert_eq!(slices(&outbox), 6);
     looked_at = outbox.coalesce(3, true, join);
     assert_eq!((looked_at, slices(&outbox)), (2, 5));
     assert_eq!(waiting(&outbox), "enabcdefghi");
-    // Ages and frames are what they were.
+    // Ages and the number of frames have not changed.
     assert_eq!(outbox.drop_oldest(|_, tick| tick < 1).frames, 4);
     assert_eq!(waiting(&outbox), "enefghi");
     assert_eq!(outbox.drop_oldest(|_, tick| tick < 2).frames, 3);

@@ -31,7 +31,7 @@ fn all(store: &MemoryStore, snapshot: Seq, now: u64) -> Vec<Bytes32> {
     page.rows.iter().map(|event| *event.id()).collect()
 }
 
-/// Whatever the order, the newest version stays, and of two of one second the lower id.
+/// In any order, the newest version stays, and of two in one second the one with the lower id.
 #[test]
 fn all_orders_end_in_one_state() {
     for (kind, d) in [(0, "x"), (10_001, ""), (30_000, ""), (39_999, "x")] {

@@ -1,4 +1,4 @@
-//! One row for each thing that is refused, and what is read from a head that is not.
+//! One row for each offence, and the fields of valid heads.
 
 use HttpError::*;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn offence(bytes: impl AsRef<[u8]>) -> Option<HttpError> {
     Head::parse(bytes.as_ref(), &mut space, &LIMITS).err()
 }
 
-/// Parses a whole head and looks at it.
+/// Parses a whole head and passes it on.
 #[track_caller]
 fn with_head<T>(text: &str, look: impl FnOnce(&Head<'_>) -> T) -> T {
     let mut space = HeaderSpace::new();
@@ -26,7 +26,7 @@ fn with_head<T>(text: &str, look: impl FnOnce(&Head<'_>) -> T) -> T {
     look(&head)
 }
 
-/// What is refused, and as what.
+/// Malformed heads, and their errors.
 const MALFORMED: &[(&str, HttpError)] = &[
     // Lines.
     ("GET / HTTP/1.1\nHost: a\n\n", BadLineEnd),
@@ -191,7 +191,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
 fn what_is_malformed_is_refused_by_name() {
     for (text, error) in MALFORMED {
         assert_eq!(offence(text), Some(*error), "{text:?}");
-        // Found at the latest when the head is whole, never a head before.
+        // Found at the latest when the head is whole, and never accepted before.
         for cut in 0..text.len() {
             let early = offence(&text.as_bytes()[..cut]);
             assert!(
@@ -208,7 +208,7 @@ fn an_offence_is_named_alike_in_any_pieces() {
     let rows = MALFORMED.iter().copied();
     for (text, error) in rows.chain([(far_behind.as_str(), BadTarget)]) {
         assert_eq!(offence(text), Some(error), "{text:?}");
-        // Byte by byte, the first that is refused decides.
+        // Byte by byte, the first offence decides.
         let first = (0..=text.len()).find_map(|len| offence(&text.as_bytes()[..len]));
         assert_eq!(first, Some(error), "{text:?}");
     }
@@ -488,7 +488,7 @@ proptest! {
             bytes.extend_from_slice(&behind);
             prop_assert_eq!(judge(&bytes), Ok(Some(len)));
         } else {
-            // Whatever it is, it is judged without a panic.
+            // Any bytes are handled without a panic.
             bytes.extend_from_slice(&behind);
             let _ = judge(&bytes);
         }

@@ -1,4 +1,5 @@
-//! A session and a client in memory: any pieces, and records that no well-meaning client makes.
+//! A session and a client in memory: arbitrary pieces, and records that no well-meaning client
+//! sends.
 
 use std::io::{Read, Write};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, RootCertS
 use super::*;
 use crate::engine::tls::TlsFiles;
 
-/// A server's TLS, and a client's that trusts it and tells its keys.
+/// A server's TLS, and the TLS of a client that trusts it and exports its keys.
 fn both() -> (Tls, Arc<ClientConfig>) {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
     let folder = tempfile::tempdir().expect("a folder");
@@ -78,7 +79,7 @@ impl Pair {
         records
     }
 
-    /// As a shard does: what was kept goes in front.
+    /// As a shard does: the bytes that were kept go in front.
     fn give(&mut self, records: &[u8]) -> Result<Progress, Error> {
         let mut buffer = vec![0; self.session.kept.len() + records.len()];
         let kept = self.session.restore(&mut buffer);
@@ -86,7 +87,7 @@ impl Pair {
         self.session.receive(&mut buffer, &mut self.plaintext)
     }
 
-    /// Gives the client what the session has for it. Returns its plaintext.
+    /// Gives the client the bytes that the session has for it. Returns the client's plaintext.
     fn deliver(&mut self) -> Vec<u8> {
         let mut encrypted = Encrypted::default();
         self.session.take_unsent(&mut encrypted);
@@ -99,7 +100,7 @@ impl Pair {
         while !records.is_empty() {
             self.client.read_tls(&mut records).expect("memory");
             self.client.process_new_packets().expect("records");
-            // There is nothing yet, or all that there is.
+            // This may fail because no plaintext has come yet.
             let _ = self.client.reader().read_to_end(&mut plaintext);
         }
         plaintext
@@ -142,7 +143,7 @@ fn a_handshake_message_that_comes_in_two_records_does_not_disturb_what_is_sent_b
     let client = std::mem::replace(&mut pair.client, stand_in);
     let secrets = client.dangerous_extract_secrets().expect("its keys");
     let (number, keys) = &secrets.tx;
-    // KeyUpdate, no update asked for (RFC 8446 §4.6.3).
+    // KeyUpdate without a request for an update (RFC 8446 §4.6.3).
     let update = [24, 0, 0, 1, 0];
     let first = record(keys, *number, &update[..3], 22);
     let second = record(keys, number + 1, &update[3..], 22);
@@ -265,7 +266,7 @@ proptest! {
         pair.client.writer().write_all(&[1; 2_000]).expect("a queue");
         let mut records = pair.clients_records();
         records.truncate(cut);
-        // What is garbled may look like a record that is not whole: then more is awaited.
+        // Garbled bytes may look like an incomplete record; then the session waits for more.
         let outcomes = [pair.give(&records), pair.give(&noise), pair.give(&noise)];
         if outcomes.iter().any(Result::is_err) {
             prop_assert!(pair.session.kept.is_empty() && !pair.session.can_encrypt());

@@ -1,4 +1,4 @@
-//! What a thread hands in at the end.
+//! The results that a thread returns at the end.
 
 use std::io::ErrorKind;
 
@@ -6,44 +6,44 @@ use hdrhistogram::Histogram;
 
 use crate::check::Counts;
 use crate::client::{Client, End, Phase};
+use crate::first_last::Ends;
 use crate::measures::Measures;
 use crate::nostr::NostrOutcome;
 use crate::plan::Role;
 use crate::report::Storm;
-use crate::spread::Ends;
 use crate::watch::Span;
 
-/// How a run went as a whole. Times are on the run's clock.
+/// The course of a run as a whole. Times are on the run's clock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Course {
     pub(crate) measure_ns: u64,
     /// Ended by a signal.
     pub(crate) interrupted: bool,
-    /// Ended because nobody was left.
+    /// Ended because no reader or no publisher was left.
     pub(crate) deserted: Option<Deserted>,
     /// The longest time in which messages were sent and none arrived.
     pub(crate) silence: Option<Span>,
-    /// The drain ended before everything was in.
+    /// The drain ended before everything had arrived.
     pub(crate) gave_up: bool,
 }
 
-/// Nobody was left who reads, or nobody who publishes.
+/// No reader or no publisher was left.
 #[derive(Clone, Debug)]
 pub(crate) struct Deserted {
     pub(crate) at_ns: u64,
     /// Messages until then, the warm-up's included.
     pub(crate) sent: u64,
-    /// The outcome of one more connection.
+    /// The outcome of the test connection that followed.
     pub(crate) probe: Result<(), ErrorKind>,
 }
 
-/// One thread's part of the result.
+/// One thread's results.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) clients: Vec<ClientOutcome>,
-    /// How much of the latency was the generator's own.
+    /// The generator's own share of the latency.
     pub(crate) measures: Measures,
-    /// How often somebody has set the system's clock.
+    /// How often the system's clock was set.
     pub(crate) clock_steps: u64,
     /// First and last receivers.
     pub(crate) ends: Ends,
@@ -56,7 +56,7 @@ pub(crate) struct Outcome {
     pub(crate) last_arrival_ns: u64,
     /// Messages that came compressed, in both phases.
     pub(crate) compressed: u64,
-    /// Of a Nostr relay.
+    /// Present for a Nostr relay.
     pub(crate) nostr: Option<NostrOutcome>,
     /// CPU time over wall time while measuring.
     pub(crate) busy: f64,
@@ -64,18 +64,18 @@ pub(crate) struct Outcome {
     pub(crate) is_realtime: bool,
 }
 
-/// What became of one thread's clients that come and go.
+/// Results of one thread's clients that reconnect.
 #[derive(Debug)]
 pub(crate) struct ChurnOutcome {
-    /// Replacements that came due.
+    /// Replacements that were due.
     pub(crate) due: u64,
     /// Of these, upgraded again.
     pub(crate) replaced: u64,
-    /// Of the due: not made, because the connection had not come up since the last one.
+    /// Of the due: skipped, because the previous replacement was not connected yet.
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
     pub(crate) reasons: Vec<String>,
-    /// Of connections that are gone: `[warm-up, measured]`.
+    /// Of connections that have ended: `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
     /// Messages to them that were not of this run.
     pub(crate) foreign: u64,
@@ -84,7 +84,7 @@ pub(crate) struct ChurnOutcome {
     pub(crate) storms: Vec<Storm>,
 }
 
-/// One client's part.
+/// One client's results.
 #[derive(Debug)]
 pub(crate) struct ClientOutcome {
     pub(crate) index: u32,
@@ -92,26 +92,26 @@ pub(crate) struct ClientOutcome {
     pub(crate) room: u32,
     /// `[warm-up, measured]`.
     pub(crate) sent: [u64; 2],
-    /// Due, and not sent.
+    /// Due but not sent.
     pub(crate) unsent: u64,
-    /// The socket took no more at the end.
+    /// At the end the socket accepted no more bytes.
     pub(crate) is_blocked: bool,
-    /// Measured messages that were late because the socket took no more.
+    /// Measured messages that were late because the socket accepted no more bytes.
     pub(crate) held_up: u64,
     /// `[warm-up, measured]`.
     pub(crate) counts: [Counts; 2],
     pub(crate) foreign: u64,
-    /// Of the damaged: those that cannot be told which they were.
+    /// Of the damaged: those that cannot be identified.
     pub(crate) unplaced: u64,
-    /// Of the repeated: its own messages, where the server should not echo.
+    /// Of the repeated: its own messages, which the server should not echo.
     pub(crate) echoed: u64,
     /// Gaps that its receiver has forgotten.
     pub(crate) gaps_forgotten: u64,
-    /// By publisher, in its room: one more than the last sequence number that came; shorter where
-    /// nothing came of the last ones.
+    /// By publisher, in its room: one more than the last sequence number that came; the list ends
+    /// with the last publisher of which something came.
     pub(crate) heard: Vec<u32>,
-    /// Reads that brought something whole, those without a pause between them taken as one; the
-    /// sum of the pauses; and when the last one was.
+    /// Reads that completed a message, those without a pause between them counted as one; the sum
+    /// of the pauses; and the time of the last one.
     pub(crate) bursts: u64,
     pub(crate) pauses_ns: u64,
     pub(crate) last_read_ns: u64,
@@ -119,7 +119,7 @@ pub(crate) struct ClientOutcome {
     /// Of measured messages, from due to received.
     pub(crate) latency_sum_ns: u64,
     pub(crate) latency_max_ns: u64,
-    /// Taken off the socket since the upgrade.
+    /// Bytes read from the socket since the upgrade.
     pub(crate) received_bytes: u64,
     /// Why the connection ended before the run did.
     pub(crate) end: Option<End>,

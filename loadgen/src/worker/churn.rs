@@ -1,5 +1,4 @@
-//! Clients that come and go, and clients that read slowly: what a worker does by the clock beside
-//! sending.
+//! Clients that reconnect, and clients that read slowly: a worker's scheduled work besides sending.
 
 use std::time::{Duration, Instant};
 
@@ -13,80 +12,82 @@ use crate::interval::Spans;
 use crate::plan::Churn;
 use crate::report::Storm;
 
-/// Of a storm, so many connections are replaced before other work gets its turn: what is due
-/// meanwhile must not be late.
+/// Connections of a storm that are replaced before other work gets its turn, so that due messages
+/// are not late.
 const STORM_BATCH: usize = 8;
-/// At the end the backlogs of all slow readers of a thread are read for so long at most.
+/// Time limit at the end for reading the backlogs of all slow readers of a thread.
 const BACKLOG_PATIENCE: Duration = Duration::from_millis(500);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
-/// Over TLS a read has room for whole records, whatever it was to take.
+/// Over TLS a read needs room for whole records, even if it should read less.
 const SLOW_BYTES_MIN: usize = 96 << 10;
 
 impl Worker {
-    /// Replaces those connections whose time has come.
-    pub(super) fn come_and_go(&mut self) {
+    /// Replaces the connections whose time has come.
+    pub(super) fn replace_due(&mut self) {
         let Some(start_ns) = self.shared.times.start_ns() else {
             return;
         };
-        if self.comings.places.is_empty() {
+        if self.reconnects.places.is_empty() {
             return;
         }
         let now_ns = self.shared.clock.now_ns();
         let end_ns = self.shared.times.end_ns();
-        self.go_on_storming(now_ns);
-        while self.comings.storm.0.is_empty() {
-            let comings = &mut self.comings;
-            let after =
-                |times: u64| start_ns.saturating_add((times as f64 * comings.interval_ns) as u64);
-            let (due_ns, next_but_one_ns) = (after(comings.done + 1), after(comings.done + 2));
-            let is_storm = matches!(comings.churn, Some(Churn::Storms { .. }));
-            // The last storm has as much time to recover from as the others.
+        self.continue_storm(now_ns);
+        while self.reconnects.storm.0.is_empty() {
+            let reconnects = &mut self.reconnects;
+            let after = |times: u64| {
+                start_ns.saturating_add((times as f64 * reconnects.interval_ns) as u64)
+            };
+            let (due_ns, next_but_one_ns) =
+                (after(reconnects.done + 1), after(reconnects.done + 2));
+            let is_storm = matches!(reconnects.churn, Some(Churn::Storms { .. }));
+            // The last storm gets as much time to recover as the others.
             let is_over = match is_storm {
                 true => next_but_one_ns > end_ns,
                 false => due_ns >= end_ns,
             };
-            comings.next_ns = if is_over { u64::MAX } else { due_ns };
-            if comings.next_ns > now_ns {
+            reconnects.next_ns = if is_over { u64::MAX } else { due_ns };
+            if reconnects.next_ns > now_ns {
                 return;
             }
             if is_storm {
-                comings.storm = (0..comings.places.len(), due_ns);
-                comings.outcome.storms.push(Storm::default());
+                reconnects.storm = (0..reconnects.places.len(), due_ns);
+                reconnects.outcome.storms.push(Storm::default());
             } else {
-                let place = comings.places[comings.done as usize % comings.places.len()];
-                self.come(place, due_ns);
+                let place = reconnects.places[reconnects.done as usize % reconnects.places.len()];
+                self.replace_scheduled(place, due_ns);
             }
-            self.comings.done += 1;
+            self.reconnects.done += 1;
         }
     }
 
-    /// Drops some more of those that are still to be dropped.
-    fn go_on_storming(&mut self, now_ns: u64) {
-        let (left, due_ns) = self.comings.storm.clone();
+    /// Drops some more of the connections that the storm still has to drop.
+    fn continue_storm(&mut self, now_ns: u64) {
+        let (left, due_ns) = self.reconnects.storm.clone();
         for at in left.take(STORM_BATCH) {
-            self.comings.storm.0.start += 1;
-            if self.come(self.comings.places[at], due_ns)
-                && let Some(storm) = self.comings.outcome.storms.last_mut()
+            self.reconnects.storm.0.start += 1;
+            if self.replace_scheduled(self.reconnects.places[at], due_ns)
+                && let Some(storm) = self.reconnects.outcome.storms.last_mut()
             {
                 storm.dropped += 1;
             }
         }
-        if !self.comings.storm.0.is_empty() {
-            self.comings.next_ns = now_ns;
+        if !self.reconnects.storm.0.is_empty() {
+            self.reconnects.next_ns = now_ns;
         }
     }
 
-    /// It is the turn of the connection at `place`. False where it has not come up yet since the
-    /// last time, so that nothing can be done.
-    fn come(&mut self, place: usize, due_ns: u64) -> bool {
+    /// Replaces the connection at `place` on schedule. False if it has not reconnected since the
+    /// last time, so that it is skipped.
+    fn replace_scheduled(&mut self, place: usize, due_ns: u64) -> bool {
         let is_replaced = self.replace(place, due_ns);
-        self.comings.outcome.due += 1;
-        self.comings.outcome.skipped += u64::from(!is_replaced);
+        self.reconnects.outcome.due += 1;
+        self.reconnects.outcome.skipped += u64::from(!is_replaced);
         is_replaced
     }
 
-    /// Ends the connection at `place` and opens another one there, which was due at `due_ns`. False
-    /// where there is none to end yet.
+    /// Ends the connection at `place` and opens a new one there, due at `due_ns`. False if there is
+    /// none to end yet.
     fn replace(&mut self, place: usize, due_ns: u64) -> bool {
         let client = &mut self.clients[place];
         if client.is_opening() {
@@ -99,19 +100,20 @@ impl Worker {
         }
         let client = &mut self.clients[place];
         if client.is_open() {
-            // In a storm nobody says goodbye.
-            if matches!(self.comings.churn, Some(Churn::Steady { .. })) {
+            // In a storm connections break without a Close.
+            if matches!(self.reconnects.churn, Some(Churn::Steady { .. })) {
                 let mut goodbye = Vec::new();
                 let (mask, code) = (self.shared.payloads.mask(), 1000_u16.to_be_bytes());
                 append_control(&mut goodbye, Control::Close, mask, &code);
-                // Whether the goodbye arrives changes nothing.
+                // Whether the Close arrives does not matter.
                 let _ = client.write(&goodbye);
             }
-            // Whoever closes first keeps the port for a minute; a reset does not.
+            // The side that closes first keeps the port in TIME_WAIT for a minute; a reset does
+            // not.
             client.reset_on_drop();
             self.progress.left(&self.relay, client.index);
         }
-        self.comings.gone(&std::mem::take(&mut client.receiver));
+        self.reconnects.gone(&std::mem::take(&mut client.receiver));
         let opened = self.open(place).and_then(|mut client| {
             client.started_ns = due_ns;
             self.watch(place, &mut client)?;
@@ -121,12 +123,12 @@ impl Worker {
         if let Err(error) = opened {
             let now_ns = self.shared.clock.now_ns();
             self.clients[place].close(End::new(Cause::Replaced, "replaced"), now_ns);
-            self.comings.failed(&error.to_string());
+            self.reconnects.failed(&error.to_string());
         }
         true
     }
 
-    /// Lets the slow readers take what they may.
+    /// Lets the slow readers read what their rate allows.
     pub(super) fn receive_slowly(&mut self, spans: &mut Spans) {
         if self.slow.next_ns == u64::MAX {
             return;
@@ -159,8 +161,8 @@ impl Worker {
         }
     }
 
-    /// At the end: takes what is left for the slow readers, whose faults count like all others.
-    /// Behind it is the server's Close, or the end, or nothing.
+    /// At the end: reads the backlog of the slow readers, whose faults count like all others. After
+    /// it comes the server's Close, or the end of the stream, or nothing.
     pub(super) fn receive_backlogs(&mut self, spans: &mut Spans) {
         let until = Instant::now() + BACKLOG_PATIENCE;
         let places = std::mem::take(&mut self.slow.places);

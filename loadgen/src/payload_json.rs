@@ -1,19 +1,20 @@
-//! Changes of an order book in JSON, as long as asked, and as compressible as a market's own.
+//! Changes of an order book in JSON, of a given length, and as compressible as a real market's.
 
-/// Every message begins so; the hexadecimal stamp follows. A multiple of the mask's four bytes.
+/// Every message begins with this; the hexadecimal stamp follows. A multiple of the mask's four
+/// bytes.
 pub(crate) const OPENING: &[u8; 16] = b"{\"book\":1,\"id\":\"";
-/// What the stamp is followed by.
+/// Follows the stamp.
 const HEAD: &str = "\",\"type\":\"l2update\",\"product\":\"BTC-USD\",\"changes\":[";
 const TAIL: &str = "],\"time\":\"";
 const END: &str = "\"}";
 /// Head, one change, and the end.
 pub(crate) const BODY_BYTES_MIN: usize = 160;
 
-/// What follows the stamp, exactly `bytes` long and at least [`BODY_BYTES_MIN`]. `random` decides
+/// The part after the stamp, exactly `bytes` long and at least [`BODY_BYTES_MIN`]. `random` decides
 /// prices and amounts.
 pub(crate) fn body(bytes: usize, random: &mut impl FnMut() -> u64) -> Vec<u8> {
     let mut text = String::from(HEAD);
-    // Around one price, in steps of a hundredth, as a real book is.
+    // Prices lie around one value, in steps of a hundredth, as in a real book.
     let middle = 6_700_000 + random() % 10_000;
     loop {
         let (side, away) = match random() {
@@ -36,7 +37,7 @@ pub(crate) fn body(bytes: usize, random: &mut impl FnMut() -> u64) -> Vec<u8> {
         text += &change;
     }
     text += TAIL;
-    // What is left is shorter than a change: digits of a clock.
+    // Less than one change is left: fill it with digits of a clock.
     while text.len() + END.len() < bytes {
         text.push(char::from(b'0' + (random() % 10) as u8));
     }

@@ -1,8 +1,8 @@
-//! What became of the clients that never read.
+//! Reads the backlogs of the clients that never read.
 //!
 //! While a socket's receive buffer is full, not even the end of the connection arrives. So when the
-//! measurement is over their backlog is read at last: behind it is the server's Close, or the end,
-//! or nothing when the relay put up with them.
+//! measurement is over their backlog is read at last: after it comes the server's Close, or the end
+//! of the stream, or nothing if the relay tolerated them.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use crate::client::{Client, End};
 use crate::frames::{Incoming, Walk};
 use crate::plan::Role;
 
-/// All these clients of a thread together are given this long.
+/// Time limit for all these clients of a thread together.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Reads the backlogs, and closes those clients whose server has closed, as of `now_ns`.
+/// Reads the backlogs, and closes the clients whose server has closed, as of `now_ns`.
 pub(crate) fn look_for_ends(
     clients: &mut [Client],
     buffer: &mut [u8],
@@ -37,7 +37,7 @@ pub(crate) fn look_for_ends(
     }
 }
 
-/// Reads once. True when there was something; an error when it was the end.
+/// Reads once. Returns true if there was data, and an error at the end of the stream.
 fn read_backlog(client: &mut Client, buffer: &mut [u8], walk: Walk<'_>) -> Result<bool, End> {
     let kept = client.inbox.len();
     buffer[..kept].copy_from_slice(&client.inbox);

@@ -1,8 +1,8 @@
-//! When the first and the last receiver of a message had it.
+//! Times at which the first and the last receiver got each message.
 //!
-//! A thread keeps the messages that are under way in a ring, by their number in the run. A message
-//! that all receivers of this thread have is done here; where there are several threads it is then
-//! folded into a ring that they share: one lock a message and thread, none a delivery.
+//! A thread keeps the messages in flight in a ring, by their number in the run. A message that all
+//! receivers of this thread have is finished here; with several threads it is then merged into a
+//! shared ring: one lock per message and thread, none per delivery.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,11 +12,11 @@ use crate::histogram;
 use crate::plan::{Expect, Relay};
 use crate::stamp::Stamp;
 
-/// Messages of a thread that are followed at a time, at least and at most.
+/// Messages in flight that a thread tracks, at least and at most.
 const SLOTS: std::ops::RangeInclusive<u64> = 1 << 12..=1 << 18;
-/// So much of an open loop's load may be under way and is still followed.
+/// Seconds of an open loop's load that may be in flight and are still tracked.
 const SECONDS_UNDER_WAY: f64 = 1.0;
-/// Locks of the ring that the threads share.
+/// Locks of the shared ring.
 const STRIPES: u64 = 64;
 
 /// Latencies of the first and of the last receivers, in nanoseconds.
@@ -45,7 +45,7 @@ impl Ends {
         histogram::merge(&mut self.last_uncorrected, &other.last_uncorrected);
     }
 
-    /// A message of which nothing more is awaited.
+    /// Records a message for which no more deliveries are awaited.
     fn record(&mut self, slot: &Slot, is_complete: bool) {
         let record = |histogram, at_ns: u64, from_ns| {
             histogram::record(histogram, at_ns.saturating_sub(from_ns));
@@ -80,7 +80,7 @@ const EMPTY: Slot = Slot {
     receivers: 0,
 };
 
-/// What all threads of a run share.
+/// State shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct Joint {
     stripes: Vec<Mutex<Vec<Slot>>>,
@@ -96,7 +96,7 @@ impl Joint {
         (threads > 1).then_some(Self { stripes })
     }
 
-    /// Adds one thread's part of a message, of which `expected` receivers are awaited in all.
+    /// Merges one thread's part of a message, of which `expected` receivers are awaited in all.
     fn fold(&self, part: &Slot, expected: u32, ends: &mut Ends) {
         let stripe = &self.stripes[(part.number % STRIPES) as usize];
         // A thread that panicked ends the run elsewhere.
@@ -126,7 +126,7 @@ impl Joint {
         }
     }
 
-    /// At the end: what is left has not reached everybody.
+    /// At the end: the remaining messages have not reached everybody.
     pub(crate) fn finish(&self, ends: &mut Ends) {
         for stripe in &self.stripes {
             let mut slots = stripe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,14 +140,14 @@ impl Joint {
 
 /// One thread's ring.
 ///
-/// A delivery touches eight bytes of it; what else is known about a message is written when its
-/// first receiver has it, and read when its last one has.
+/// A delivery touches eight bytes of it; the rest of a message's state is written for its first
+/// receiver and read for its last one.
 #[derive(Debug)]
 pub(crate) struct Spread {
     relay: Relay,
     awaited: Vec<Awaited>,
     begun: Vec<Begun>,
-    /// Slots are two to the power of this.
+    /// The ring has two to the power of this many slots.
     slot_bits: u32,
     publishers: u64,
     /// By room, or the only one: receivers in this thread, the publisher itself included.
@@ -157,15 +157,15 @@ pub(crate) struct Spread {
     pub(crate) ends: Ends,
 }
 
-/// Who still has to get the message of a slot.
+/// The deliveries that the message of a slot still awaits.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
-    /// Its number, less the bits that say which slot it has; [`NO_LAP`] for an empty slot.
+    /// Its number without the bits that select the slot; [`NO_LAP`] for an empty slot.
     lap: u32,
     receivers: u32,
 }
 
-/// No message of a run has this: it would be the 2^44th at least.
+/// No message of a run reaches this: its number would be at least 2^44.
 const NO_LAP: u32 = u32::MAX;
 
 const NOTHING_AWAITED: Awaited = Awaited {
@@ -173,7 +173,7 @@ const NOTHING_AWAITED: Awaited = Awaited {
     receivers: 0,
 };
 
-/// What is known about the message of a slot since its first receiver has it.
+/// The state of a slot's message since its first receiver got it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Begun {
     due_ns: u64,
@@ -215,7 +215,7 @@ impl Spread {
         }
     }
 
-    /// The first receiver of this thread, or its last.
+    /// Handles the first receiver of this thread, or its last.
     fn first_or_last(
         &mut self,
         at: usize,
@@ -228,7 +228,7 @@ impl Spread {
         if before.lap != lap {
             if before.lap != NO_LAP {
                 if before.lap > lap {
-                    // A later message has the slot.
+                    // A later message has taken the slot.
                     return;
                 }
                 self.done(at, None, joint);
@@ -254,8 +254,8 @@ impl Spread {
         self.here[self.relay.room_of(publisher) as usize].saturating_sub(u32::from(own))
     }
 
-    /// Nothing more of this message is awaited in this thread; `last_ns` is when its last receiver
-    /// here had it, `None` where some have not.
+    /// No more deliveries of this message are awaited in this thread; `last_ns` is when its last
+    /// receiver here got it, `None` if some did not.
     fn done(&mut self, at: usize, last_ns: Option<u64>, joint: Option<&Joint>) {
         let awaited = std::mem::replace(&mut self.awaited[at], NOTHING_AWAITED);
         let begun = self.begun[at];
@@ -277,7 +277,7 @@ impl Spread {
         }
     }
 
-    /// At the end: what is left has not reached everybody here.
+    /// At the end: the remaining messages have not reached everybody here.
     pub(crate) fn finish(mut self, joint: Option<&Joint>) -> Ends {
         for at in 0..self.awaited.len() {
             if self.awaited[at].lap != NO_LAP {
@@ -288,7 +288,7 @@ impl Spread {
     }
 }
 
-/// As many as may be under way, as a power of two.
+/// The most messages that may be in flight, as a power of two.
 fn slots(relay: &Relay) -> u64 {
     let under_way = match relay.pace {
         crate::plan::Pace::Open { per_second, .. } => (per_second * SECONDS_UNDER_WAY) as u64,
