@@ -10,12 +10,8 @@ use std::time::Duration;
 use corecast::engine::Endpoint;
 use corecast::engine::{Deflate, EndpointSettings, Engine, Keepalive, Settings};
 use corecast::relay::hub::Hub;
-use press::{ANSWERED, EVENT, Press};
+use corecast_test::press::{ANSWERED, EVENT, Press};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[path = "support/press.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod press;
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

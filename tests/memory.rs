@@ -31,25 +31,12 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
-use certificates::{Authority, Folder, tls_of};
-use press::{EVENT, Press};
-use support::client::{
+use corecast_test::certificates::{Authority, Folder, tls_of};
+use corecast_test::client::{
     BINARY, CONTINUATION, Client, PING, PONG, TEXT, compressed, fragment, frame, raw_frame,
 };
-use support::eventually;
-
-#[path = "tls/certificates.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod certificates;
-#[path = "support/press.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod press;
-#[path = "support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
-#[path = "tls/client.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod tls_client;
+use corecast_test::press::{EVENT, Press};
+use corecast_test::{eventually, tls_client};
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

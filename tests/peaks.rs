@@ -14,12 +14,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-use support::client::{Client, TEXT, frame};
-use support::{Server, eventually, polled, settings};
-
-#[path = "support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
+use corecast_test::client::{Client, TEXT, frame};
+use corecast_test::{Server, eventually, polled, settings};
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -22,4 +22,4 @@ esac
 if [[ $# -eq 0 ]]; then
   arguments=(scaling)
 fi
-exec bin/compare "${arguments[@]}" --programs bin --peers bin --folder logs --results results
+exec bin/compare "${arguments[@]}" --programs bin --peers bin --folder logs --results results --report results

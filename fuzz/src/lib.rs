@@ -14,7 +14,7 @@ mod nostr_filter;
 mod nostr_message;
 mod pieces;
 mod proxy;
-mod readers;
+pub mod readers;
 mod sizes;
 
 use stats_alloc::{Region, StatsAlloc};

@@ -13,7 +13,7 @@ use tungstenite::{Error, Message};
 use crate::pieces::pieces;
 
 /// The limits of both readers; small, so that short inputs reach them.
-pub(crate) const LIMITS: DecoderLimits = DecoderLimits {
+pub const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes: 2000,
     frame_bytes: 1200,
     allows_compressed: false,
@@ -24,7 +24,7 @@ const STATE_BYTES_MAX: usize = 256;
 
 /// An item of either reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// A whole text.
     Text(Vec<u8>),
     /// A whole binary message.
@@ -41,7 +41,7 @@ pub(crate) enum Event {
 
 /// The end of a reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict<E> {
+pub enum Verdict<E> {
     /// It waits for more.
     Open,
     /// It has seen a close.
@@ -52,11 +52,11 @@ pub(crate) enum Verdict<E> {
 
 /// The results of a reader.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) struct Outcome<E> {
+pub struct Outcome<E> {
     /// Its items, in order.
-    pub(crate) events: Vec<Event>,
+    pub events: Vec<Event>,
     /// Its end.
-    pub(crate) verdict: Verdict<E>,
+    pub verdict: Verdict<E>,
 }
 
 /// Reads with our decoder.
@@ -64,7 +64,7 @@ pub(crate) struct Outcome<E> {
 /// # Panics
 ///
 /// If the decoder holds more than the limits allow.
-pub(crate) fn read_with_ours(
+pub fn read_with_ours(
     bytes: &[u8],
     sizes: &[usize],
     limits: &DecoderLimits,
@@ -121,14 +121,14 @@ fn event_of(item: Item<'_>) -> Event {
 }
 
 /// A socket that has received these bytes, returns them in pieces, and discards writes.
-pub(crate) struct Received<'b> {
+pub struct Received<'b> {
     pieces: std::vec::IntoIter<&'b [u8]>,
     current: &'b [u8],
 }
 
 impl<'b> Received<'b> {
     /// A socket that gives `bytes` in pieces of these sizes.
-    pub(crate) fn new(bytes: &'b [u8], sizes: &[usize]) -> Received<'b> {
+    pub fn new(bytes: &'b [u8], sizes: &[usize]) -> Received<'b> {
         Received {
             pieces: pieces(bytes, sizes).into_iter(),
             current: &[],
@@ -160,7 +160,7 @@ impl Write for Received<'_> {
 /// # Panics
 ///
 /// If tungstenite returns an error that a reader never gets.
-pub(crate) fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u16> {
+pub fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u16> {
     let config = WebSocketConfig::default()
         // One buffer of 128 KiB for each input would be most of the work.
         .read_buffer_size(1 << 12)
@@ -194,7 +194,7 @@ pub(crate) fn read_with_tungstenite(bytes: &[u8], sizes: &[usize]) -> Outcome<u1
 }
 
 /// Tungstenite's replacement for a close code that it does not allow.
-pub(crate) fn tungstenites_close() -> Event {
+pub fn tungstenites_close() -> Event {
     Event::Close(Some((1002, "Protocol violation".to_owned())))
 }
 
@@ -211,7 +211,7 @@ fn as_tungstenite_sees(event: &Event) -> Event {
 /// # Panics
 ///
 /// If the readers differ in an undocumented way.
-pub(crate) fn compare(
+pub fn compare(
     bytes: &[u8],
     sizes: (&[usize], &[usize]),
     is_single: bool,

@@ -1,14 +1,12 @@
 //! The command line as a child process: accepted and refused options, and exit codes.
 
-mod common;
-
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{Behaviour, loadgen, number, report, run, serve};
+use corecast_test::generator::{Behaviour, loadgen, number, report, run, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -1,13 +1,11 @@
 //! Runs against earlier runs, and two servers in pairs of runs.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{Behaviour, list, number, report, run, serve};
+use corecast_test::generator::{Behaviour, list, number, report, run, serve};
 use serde_json::Value;
 
 const SHORT: &str = "--clients 2 --rate 100 --duration 100 --warmup 0";

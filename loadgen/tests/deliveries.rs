@@ -1,10 +1,8 @@
 //! Planted faults are found and counted exactly.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Behaviour, Delivery, number, report, serve};
+use corecast_test::generator::{self, Behaviour, Delivery, number, report, serve};
 use serde_json::Value;
 
 /// 200 messages to 5 clients: 1,000 deliveries.
@@ -376,7 +374,7 @@ fn compression_that_was_not_agreed_on_is_an_offence() {
         deflate: true,
         ..Behaviour::default()
     });
-    let output = common::run(&url, LOAD);
+    let output = generator::run(&url, LOAD);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("was not offered"), "{told}");
 }

@@ -1,15 +1,12 @@
 //! A relay that disappears, stalls, or drops some clients: the report says what happened, when, and
 //! who caused it.
 
-mod common;
-mod stand_in;
-
 use std::process::Command;
 use std::time::Duration;
 
-use common::{number, report};
+use corecast_test::generator::{self, number, report};
+use corecast_test::stand_in::{self, Hub, Plan, StandIn, both, expect, stall};
 use serde_json::Value;
-use stand_in::{Hub, Plan, StandIn, both, expect, stall};
 
 /// Ten seconds; a run without clients ends after a small part of it.
 const LONG: &str = "--clients 8 --rate 400 --duration 10s --warmup 100ms";
@@ -261,7 +258,7 @@ fn who_is_refused_before_the_upgrade_learns_why() {
             answer: Box::new(move |_| Some(status)),
             ..Plan::default()
         });
-        let output = common::run(&server.url, SHORT);
+        let output = generator::run(&server.url, SHORT);
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(

@@ -1,13 +1,10 @@
 //! Every planted fault is counted as its kind, or reported as unidentified.
 
-mod common;
-mod stand_in;
-
 use std::time::Duration;
 
-use common::{findings, number, report};
+use corecast_test::generator::{findings, number, report};
+use corecast_test::stand_in::{Hub, Message, Plan, StandIn, Truth, both, every, expect, frame};
 use serde_json::Value;
-use stand_in::{Hub, Message, Plan, StandIn, Truth, both, every, expect, frame};
 use tungstenite::protocol::frame::coding::Data;
 
 /// 40 messages in the warm-up and 120 measured ones, to 8 clients.

@@ -1,12 +1,9 @@
 //! A server's protocol violations (RFC 6455 §5) end its connection and are errors; permitted frames
 //! between the messages are not.
 
-mod common;
-mod stand_in;
-
-use common::{findings, number, report};
+use corecast_test::generator::{findings, number, report};
+use corecast_test::stand_in::{Hub, Message, StandIn, both, expect, frame};
 use serde_json::Value;
-use stand_in::{Hub, Message, StandIn, both, expect, frame};
 use tungstenite::protocol::frame::coding::Data;
 
 const LOAD: &str = "--clients 8 --rate 400 --duration 300 --warmup 100ms";

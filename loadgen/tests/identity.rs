@@ -1,13 +1,10 @@
 //! A run never accepts another run's messages, even if the two have options in common.
 
-mod common;
-mod stand_in;
-
 use std::collections::VecDeque;
 use std::thread;
 
-use common::{number, report};
-use stand_in::{Plan, StandIn, expect};
+use corecast_test::generator::{number, report};
+use corecast_test::stand_in::{self, Plan, StandIn, expect};
 
 const LOAD: &str = "--clients 4 --rate 200 --duration 400 --warmup 100ms";
 

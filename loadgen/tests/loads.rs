@@ -1,14 +1,12 @@
 //! Every option that shapes a load changes the messages, their receivers or their source.
 
-mod common;
-
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Behaviour, loadgen, number, report, run, serve};
+use corecast_test::generator::{self, Behaviour, loadgen, number, report, run, serve};
 use serde_json::Value;
 use tungstenite::Message;
 
@@ -71,7 +69,7 @@ fn an_echo_server_answers_the_sender_alone() {
     // The same with explicit options, in a closed loop.
     let url = format!("{}each{{i}}", rooms());
     let load = format!("--expect self --clients 4 --rate max --window 4 {SHORT}");
-    let (code, report) = common::report(&url, &load);
+    let (code, report) = generator::report(&url, &load);
     assert_eq!(code, 0, "{report:#}");
     assert!(number(&report, "/sent") > 16.0, "{report:#}");
 }
@@ -127,7 +125,7 @@ fn named_and_audio_are_presets_of_the_same_options() {
         ("json", 1800.0)
     );
     let load = format!("--scenario audio --clients 3 --rate 20/each {SHORT}");
-    let (code, report) = common::report(&silent(), &load);
+    let (code, report) = generator::report(&silent(), &load);
     assert_eq!(
         (code, number(&report, "/config/rate")),
         (0, 60.0),
@@ -182,12 +180,12 @@ fn a_storm_drops_many_at_once_and_says_when_they_were_back() {
         (code, text(&report, "/aborted/condition")),
         (3, "recovery>1ns")
     );
-    let told = common::run(
+    let told = generator::run(
         &url,
         "--storm-every 6s --duration 10s --abort-if recovery>5s",
     );
     assert_eq!(told.status.code(), Some(2), "no storm would come");
-    let (_, report) = common::report(
+    let (_, report) = generator::report(
         &url,
         "--scenario storm --clients 20 --duration 10ms --warmup 0",
     );
@@ -233,7 +231,7 @@ fn clients_that_come_and_go_leave_the_others_in_peace() {
         assert_eq!(number(&report, "/churn/connect_ns/count"), replaced);
         assert!(number(&report, "/churn/delivered") > 0.0);
     }
-    let (_, report) = common::report(&url, &format!("--scenario churn --clients 10 {SHORT}"));
+    let (_, report) = generator::report(&url, &format!("--scenario churn --clients 10 {SHORT}"));
     assert_eq!(number(&report, "/config/churn_per_second"), 100.0);
     assert_eq!(number(&report, "/config/churning"), 2.0);
 }
@@ -254,7 +252,7 @@ fn slow_readers_take_no_more_than_their_rate_and_count_for_nothing() {
     assert_eq!(number(&report, "/disconnects/slow"), 1.0, "{report:#}");
     // A slow reader that reads enough is served like the others.
     let load = format!("--clients 4 --slow-readers 1 --slow-rate 10000000 --rate 50 {SHORT}");
-    let (code, report) = common::report(&url, &load);
+    let (code, report) = generator::report(&url, &load);
     assert_eq!(
         (code, number(&report, "/disconnects/slow")),
         (0, 0.0),
@@ -424,14 +422,14 @@ fn pushed_messages_are_checked_and_a_refusal_ends_the_run() {
     assert_eq!((code, number(&report, "/sent")), (0, 40.0), "{report:#}");
     assert_eq!(number(&report, "/delivered"), 200.0);
     assert!(text(&report, "/config/push_url").ends_with("/api/push"));
-    let (code, report) = common::report(&push_server(), &format!("{load} {key} --rooms 5"));
+    let (code, report) = generator::report(&push_server(), &format!("{load} {key} --rooms 5"));
     assert_eq!(
         (code, number(&report, "/delivered")),
         (0, 40.0),
         "{report:#}"
     );
     let closed = "--scenario push --clients 2 --rate max --window 2";
-    let (code, report) = common::report(&push_server(), &format!("{closed} {SHORT} {key}"));
+    let (code, report) = generator::report(&push_server(), &format!("{closed} {SHORT} {key}"));
     assert!(code == 0 && number(&report, "/sent") > 8.0, "{report:#}");
     let output = run(&url, &load);
     let told = String::from_utf8_lossy(&output.stderr);

@@ -1,16 +1,13 @@
 //! Loads of a Nostr relay: of the one in this workspace, which is correct, and of a stand-in with
 //! planted faults.
 
-mod common;
-mod stand_in;
-
 use corecast::engine::{Deflate, EndpointSettings, Engine, Settings};
 use corecast::relay::nostr::{self, Nostr, NostrSettings};
 use corecast_nostr::{Event, Filter, ParsedEvent, reply};
 use serde_json::{Value, json};
 
-use common::{number, report, run};
-use stand_in::{Hub, Message, StandIn, frame};
+use corecast_test::generator::{self, number, report, run};
+use corecast_test::stand_in::{Hub, Message, StandIn, frame};
 use tungstenite::protocol::frame::coding::Data;
 
 /// 100 events to 4 clients that subscribe to all of them.
@@ -475,7 +472,7 @@ fn an_answer_that_does_not_come_is_lost_or_unanswered() {
 fn events_that_were_acknowledged_and_are_not_there_are_missing() {
     // 60 are kept of 100.
     let (engine, url) = relay(|settings| settings.memory_events = 60);
-    let (code, report) = common::report(&url, PUBLISH);
+    let (code, report) = generator::report(&url, PUBLISH);
     let stored = json!({"by": "count", "accepted": 100, "found": 60, "missing": 40});
     assert_eq!(report["nostr"]["stored"], stored);
     assert_eq!((code, errors(&report)), (3, error("missing", 40)));
@@ -515,7 +512,7 @@ fn what_a_relay_without_count_has_is_asked_by_a_query() {
                 say(hub, message.from, &text);
             }
         });
-        let (_, report) = common::report(&server.url, PUBLISH);
+        let (_, report) = generator::report(&server.url, PUBLISH);
         let told = json!({"by": by, "accepted": 100, "found": kept, "missing": missing});
         assert_eq!(report["nostr"]["stored"], told, "{report:#}");
     }

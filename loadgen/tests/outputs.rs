@@ -1,13 +1,11 @@
 //! Every format of a report, from the command line: each agrees with the JSON report.
 
-mod common;
-
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{Behaviour, number, run, serve};
+use corecast_test::generator::{self, Behaviour, number, run, serve};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -195,7 +193,7 @@ fn shown_on_a_terminal(option: &str) -> String {
     let end = fs::File::options().read(true).write(true).open(name);
     let url = serve(Behaviour::default());
     let load = "--clients 2 --rate 100 --duration 700ms --warmup 0";
-    let mut command = common::loadgen(&url, &format!("{load} {option}"));
+    let mut command = generator::loadgen(&url, &format!("{load} {option}"));
     let command = command
         .env("TERM", "xterm")
         .stderr(end.expect("its other end"));

@@ -1,18 +1,15 @@
 //! The report shows the generator's own share of latencies, and marks quantiles with too much of
 //! it.
 
-mod common;
-mod stand_in;
-
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{Behaviour, loadgen, number, report, run, serve};
+use corecast_test::generator::{Behaviour, loadgen, number, report, run, serve};
+use corecast_test::stand_in::{Hub, StandIn, stall};
 use loadgen::report::Report;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use stand_in::{Hub, StandIn, stall};
 
 const LOAD: &str = "--clients 8 --rate 400 --duration 2s --warmup 100ms --output json";
 /// Messages of the measured time after which the generator is stopped.

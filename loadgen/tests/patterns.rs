@@ -1,14 +1,11 @@
 //! Patterns in the counts are recognised, and reported with the option to use or the part to look
 //! at.
 
-mod common;
-mod stand_in;
-
 use std::time::Duration;
 
-use common::{findings, number, report};
+use corecast_test::generator::{findings, number, report};
+use corecast_test::stand_in::{Hub, Message, StandIn, both};
 use serde_json::Value;
-use stand_in::{Hub, Message, StandIn, both};
 
 const LOAD: &str = "--clients 8 --rate 400 --duration 800 --warmup 100ms";
 const SOON: Duration = Duration::from_millis(300);

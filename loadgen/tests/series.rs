@@ -1,8 +1,6 @@
 //! Several runs, earlier runs, runs that end early, and the fields of every report.
 
-mod common;
-
-use common::{Behaviour, list, number, report, run, serve};
+use corecast_test::generator::{Behaviour, list, number, report, run, serve};
 use loadgen::report::{Quantiles, Report};
 use serde_json::Value;
 
@@ -192,7 +190,7 @@ fn every_option_is_named_by_some_test() {
         include_str!("own.rs"),
         include_str!("series.rs"),
         include_str!("tls.rs"),
-        include_str!("common/mod.rs"),
+        include_str!("../../crates/test/src/generator.rs"),
     ]
     .concat();
     let options = help.lines().filter_map(|line| {

@@ -1,13 +1,11 @@
 //! Over TLS: the same checks, trust, and fragmented records.
 
-mod common;
-
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{Behaviour, number, report, run, serve};
+use corecast_test::generator::{Behaviour, number, report, run, serve};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;

@@ -1,15 +1,12 @@
 //! Arrivals are counted in the time in which they belong, and due messages are not forgotten.
 
-mod common;
-mod stand_in;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{number, report};
+use corecast_test::generator::{number, report};
+use corecast_test::stand_in::{Hub, Plan, StandIn, expect, stall};
 use serde_json::Value;
-use stand_in::{Hub, Plan, StandIn, expect, stall};
 
 #[test]
 fn deliveries_after_the_end_have_a_row_of_their_own() {

@@ -1,9 +1,5 @@
 //! Pubsub and the rooms API, from outside: real sockets, a relay as its config describes it.
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
-
 mod bad_input;
 mod keys;
 mod pubsub;
@@ -15,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use corecast::config::{Config, EndpointConfig, EndpointKind, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
+use corecast_test as support;
 use serde_json::Value;
 use support::client::{Answer, Client};
 

@@ -5,6 +5,4 @@ mod claims;
 mod named;
 mod names_at_once;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "each test crate uses its part")]
-mod support;
+use corecast_test as support;

@@ -1,8 +1,5 @@
 //! The engine from outside: real sockets, and clients that are careless, slow or gone.
 
-#[path = "../tls/certificates.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod certificates;
 mod deflate;
 mod embedding;
 mod fairness;
@@ -18,8 +15,6 @@ mod messages;
 mod order;
 mod paced_endpoints;
 mod ports;
-#[path = "../support/press.rs"]
-mod press;
 mod proxies;
 mod rates;
 mod refusals;
@@ -29,10 +24,6 @@ mod shards;
 mod shared_bodies;
 mod shutdown;
 mod slow_clients;
-#[path = "../tls/client.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod tls_client;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with tests that need more of it")]
-mod support;
+use corecast_test as support;
+use corecast_test::{certificates, press, tls_client};

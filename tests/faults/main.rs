@@ -12,9 +12,6 @@
 //! A row that needs a right or a program which is not there says so in a line that begins with
 //! `skipped:`, past the test harness, so that it is seen where all tests pass.
 
-#[path = "../tls/certificates.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod certificates;
 mod cost;
 mod doors;
 mod files;
@@ -31,12 +28,8 @@ mod stage;
 mod storms;
 mod system_calls;
 mod tls;
-#[path = "../tls/client.rs"]
-#[allow(dead_code, reason = "shared with the tests of TLS")]
-mod tls_client;
 mod witness;
 mod work;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
+use corecast_test as support;
+use corecast_test::{certificates, tls_client};

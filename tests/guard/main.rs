@@ -13,16 +13,13 @@ mod terms;
 mod throttle;
 mod tokens;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "each test crate uses its part")]
-mod support;
-
 use std::time::{Duration, SystemTime};
 
 use corecast::engine::{CloseReason, EndpointSettings, Network, Refusal, Settings};
 use corecast::guard::token::{NewToken, SigningKey};
 use corecast::guard::{self, AuthSettings, Guard, GuardSettings, Guarded, Secret};
 use corecast::relay::hub::Hub;
+use corecast_test as support;
 
 use support::client::{Answer, Client, upgrade_with};
 use support::{Server, settings};

@@ -17,12 +17,10 @@ use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 use corecast::wire::http::Response;
 
-use support::client::{BINARY, CLOSE, Client, TEXT, close_payload, frame, upgrade, upgrade_with};
-use support::{Server, eventually, settings};
-
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
+use corecast_test::client::{
+    BINARY, CLOSE, Client, TEXT, close_payload, frame, upgrade, upgrade_with,
+};
+use corecast_test::{Server, eventually, settings};
 
 macro_rules! example {
     ($name:ident, $path:literal) => {
@@ -274,7 +272,7 @@ fn khatrus_numbers_are_khatrus() {
     assert_eq!(settings.keepalive.ping.as_secs(), 30);
     assert_eq!(settings.keepalive.pong.as_secs(), 60);
     assert_eq!(settings.slow_client.outbox_age.as_secs(), 10);
-    let server = Server::hub(support::settings(), settings);
+    let server = Server::hub(corecast_test::settings(), settings);
     let mut client = server.open("/");
     client.text(&"x".repeat(512_000));
     assert_eq!(client.expect_text().len(), 512_000);
@@ -648,7 +646,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
     let cors = settings.cors.clone();
     let named = Hooks::around(Named::new(settings))
         .reject_connection(|_| Err(Refused::new(403, "closed", "Closed today.")));
-    let server = Server::start(support::settings(), |builder| {
+    let server = Server::start(corecast_test::settings(), |builder| {
         let id = builder.endpoint(EndpointSettings::default(), named);
         builder.render_refusals(id, move |refused| named::rendered(refused, &cors));
         builder.route("/ws/{name}", id).unwrap();

@@ -1,9 +1,5 @@
 //! A Nostr relay, from outside: real sockets, events that are really signed.
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the engine")]
-mod support;
-
 mod auth;
 mod events;
 mod hand_over;
@@ -17,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use corecast::engine::EndpointSettings;
 use corecast::relay::nostr::{self, Nostr, NostrSettings, NostrStats};
 use corecast_nostr::{Draft, Event, Signer, to_hex};
+use corecast_test as support;
 use serde_json::{Value, json};
 use support::client::Client;
 use support::{Server, settings};

@@ -8,16 +8,13 @@ mod groups;
 mod journal;
 mod keys;
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "each test crate uses its part")]
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use corecast::config::{Config, EndpointConfig, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
+use corecast_test as support;
 use support::client::{Answer, Client};
 
 const KEY: &str = "a-key-of-the-test";

@@ -8,6 +8,7 @@
 mod circles;
 mod embedding;
 mod imports;
+mod jobs;
 mod modules;
 mod source;
 
@@ -44,11 +45,11 @@ const UNSAFE_ALLOWED: [&str; 0] = [];
 /// Files with tests that may sleep: where something is polled until a deadline, and where a server
 /// stalls because the test is about that.
 const SLEEP_ALLOWED: [&str; 5] = [
+    "crates/test/src/stand_in.rs",
+    "crates/test/src/waiting.rs",
     "loadgen/tests/deliveries.rs",
-    "loadgen/tests/stand_in/mod.rs",
     "tests/admin/http.rs",
     "tests/faults/stage.rs",
-    "tests/support/mod.rs",
 ];
 
 /// The first and the last line of each function with a body.
@@ -314,7 +315,9 @@ fn unsafe_code_stays_in_its_modules() {
 
 /// The lines of a file that only tests run: all of it, or what follows `#[cfg(test)]`.
 fn test_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
-    let is_test_file = source.path.contains("tests/") || source.path.ends_with("tests.rs");
+    let is_test_file = source.path.contains("tests/")
+        || source.path.starts_with("crates/test/")
+        || source.path.ends_with("tests.rs");
     let module = source
         .code
         .lines()

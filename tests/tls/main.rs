@@ -1,8 +1,6 @@
 //! TLS from outside: with rustls as the client, and with clients that mean harm.
 
 mod budget;
-mod certificates;
-mod client;
 mod ends;
 mod files;
 mod handshake;
@@ -12,15 +10,13 @@ mod openssl;
 mod paced;
 mod proxied;
 mod reload;
-#[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with tests that need more of it")]
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use corecast::engine::{EndpointSettings, Listen, Settings};
 use corecast::relay::hub::Hub;
+use corecast_test::{self as support, certificates, tls_client as client};
 use rustls::ClientConfig;
 use rustls::version::TLS13;
 

@@ -57,7 +57,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write the report of earlier results: Markdown, HTML, a picture, the README's table
+    /// Write the report of earlier results: Markdown, HTML, a picture, the table of
+    /// docs/benchmarks.md
     Report {
         /// The run [default: comparison, else quick]
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -134,14 +135,22 @@ struct Folders {
         global = true
     )]
     folder: PathBuf,
-    /// Directory of the results
+    /// Where all readings are kept, and read for the report
+    #[arg(
+        long,
+        default_value = "target/bench",
+        value_name = "FOLDER",
+        global = true
+    )]
+    results: PathBuf,
+    /// Where the report is written
     #[arg(
         long,
         default_value = "benches/results",
         value_name = "FOLDER",
         global = true
     )]
-    results: PathBuf,
+    report: PathBuf,
     /// A text file that gets the report's table between its two markers
     #[arg(
         long,
@@ -149,7 +158,7 @@ struct Folders {
         value_name = "FILE",
         global = true
     )]
-    readme: PathBuf,
+    page: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -335,8 +344,9 @@ fn absolute(program: &Path) -> Result<PathBuf> {
 fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
     let request = report::Request {
         folder: &folders.results,
+        report: &folders.report,
         name,
-        readme: Some(&folders.readme),
+        page: Some(&folders.page),
     };
     for file in report::write(&request)? {
         println!("wrote {}", file.display());
@@ -392,7 +402,7 @@ mod tests {
             let file = args.comparison.plan(&args.folders).file;
             file.map(|file| file.to_string_lossy().into_owned())
         };
-        let kept = |name: &str| Some(format!("benches/results/{name}.json"));
+        let kept = |name: &str| Some(format!("target/bench/{name}.json"));
         assert_eq!(file(&[]), kept("comparison"));
         assert_eq!(file(&["--full"]), kept("comparison"));
         assert_eq!(file(&["--quick"]), kept("quick"));

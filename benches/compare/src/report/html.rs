@@ -30,7 +30,7 @@ pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
          <style>{STYLE}{}</style>\n</head>\n<body>\n<main>\n<h1>Corecast beside others</h1>\n{}\
          <ul class=\"where\">{}</ul>\n{}\n{}\n{}<h2 id=\"cases\">Every case</h2>\n{HOW}\n\
          {}\n{cases}{}{}\
-         <footer>Every reading is in <a href=\"{name}.json\">{name}.json</a>; \
+         <footer>Made of the readings in {name}.json; \
          <code>scripts/bench report</code> makes this page of it.</footer>\n</main>\n\
          </body>\n</html>\n",
         chart::STYLE,

@@ -1,4 +1,4 @@
-//! The report as Markdown, and the README's part of it.
+//! The report as Markdown, and the table of docs/benchmarks.md.
 
 use super::words::{
     JUDGED, Tally, circumstances, interval, losses, median, peers, remarks, standing, warnings,
@@ -23,7 +23,9 @@ pub(super) fn page(run: &Run, scalings: &[Scaling], name: &str) -> String {
     for line in circumstances(run) {
         out += &format!("- {line}\n");
     }
-    out += &format!("- every reading: [{name}.json]({name}.json)\n\n{HOW}\n\n");
+    out += &format!(
+        "- made of the readings in `{name}.json`, which are not in the repository\n\n{HOW}\n\n"
+    );
     out += &format!("![ratios](report.svg)\n\n{}\n\n", Tally::of(run).text());
     out += "## Where Corecast loses\n\n";
     match &losses(run)[..] {

@@ -1,5 +1,5 @@
 //! The report: the results as Markdown, as a self-contained HTML page, as a picture, and as the
-//! README's table. Measures nothing.
+//! table of docs/benchmarks.md. Measures nothing.
 
 mod chart;
 mod html;
@@ -22,13 +22,15 @@ const END: &str = "<!-- made by scripts/bench report: end -->\n";
 /// The input and output of a report.
 pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
+    /// Where the report goes.
+    pub(crate) report: &'a Path,
     /// The run; by default the whole one, or the quick one if there is no other.
     pub(crate) name: Option<&'a str>,
     /// A text file with the two markers, which gets the table between them.
-    pub(crate) readme: Option<&'a Path>,
+    pub(crate) page: Option<&'a Path>,
 }
 
-/// Writes `report.md`, `report.html` and `report.svg` beside the results, and the README's section.
+/// Writes `report.md`, `report.html` and `report.svg`, and the page's section.
 /// Returns the files that it wrote.
 ///
 /// # Errors
@@ -44,6 +46,8 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let run = Run::read(&path(name))?;
     ensure!(!run.cases.is_empty(), "the run {name} has no case");
     let scalings = Scaling::read_all(folder)?;
+    let report = request.report;
+    fs::create_dir_all(report).context("making the folder for the report")?;
     let mut written = Vec::new();
     let mut put = |file: PathBuf, text: &str| -> Result<()> {
         write_whole(&file, text)?;
@@ -51,18 +55,18 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
         Ok(())
     };
     put(
-        folder.join("report.md"),
+        report.join("report.md"),
         &markdown::page(&run, &scalings, name),
     )?;
     put(
-        folder.join("report.html"),
+        report.join("report.html"),
         &html::page(&run, &scalings, name),
     )?;
-    put(folder.join("report.svg"), &chart::picture(&run))?;
-    if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
-        let text = fs::read_to_string(readme).context("reading the README")?;
+    put(report.join("report.svg"), &chart::picture(&run))?;
+    if let Some(page) = request.page.filter(|page| page.exists()) {
+        let text = fs::read_to_string(page).context("reading the page")?;
         let text = between_markers(&text, &markdown::section(&run))?;
-        put(readme.to_owned(), &text)?;
+        put(page.to_owned(), &text)?;
     }
     Ok(written)
 }
@@ -70,8 +74,7 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
 fn between_markers(text: &str, section: &str) -> Result<String> {
     let parts = text.split_once(BEGIN);
     let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the README"))?;
+    let (before, after) = parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the page"))?;
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
@@ -91,15 +94,16 @@ mod tests {
     #[test]
     fn a_report_is_made_of_a_kept_run_and_says_all_of_it_in_each_form() {
         let folder = tempfile::tempdir().expect("a folder");
-        let readme = folder.path().join("README.md");
-        fs::write(&readme, format!("{BEGIN}{END}")).expect("written");
+        let page = folder.path().join("page.md");
+        fs::write(&page, format!("{BEGIN}{END}")).expect("written");
         sample::run()
             .write(&folder.path().join("quick.json"))
             .expect("written");
         let request = Request {
             folder: folder.path(),
+            report: &folder.path().join("report"),
             name: None,
-            readme: Some(&readme),
+            page: Some(&page),
         };
         let files = write(&request).expect("a report");
         assert_eq!(files.len(), 4);

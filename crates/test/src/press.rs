@@ -8,19 +8,19 @@ use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 
 /// What the first byte of a message asks for; the rest is what is sent.
-pub(crate) const EVENT: u8 = b'e';
-pub(crate) const TO_ROOM: u8 = b'r';
-pub(crate) const ANSWERED: u8 = b'a';
-pub(crate) const UNANSWERED: u8 = b'u';
-pub(crate) const ROOM_AND_BEHIND: u8 = b'b';
-pub(crate) const LAST_WORDS: u8 = b'l';
+pub const EVENT: u8 = b'e';
+pub const TO_ROOM: u8 = b'r';
+pub const ANSWERED: u8 = b'a';
+pub const UNANSWERED: u8 = b'u';
+pub const ROOM_AND_BEHIND: u8 = b'b';
+pub const LAST_WORDS: u8 = b'l';
 
 /// See the module.
-pub(crate) struct Press;
+pub struct Press;
 
 /// The clients of a shard, each with its head.
 #[derive(Default)]
-pub(crate) struct Readers(Vec<(ConnectionId, String)>);
+pub struct Readers(Vec<(ConnectionId, String)>);
 
 impl Local for Readers {
     type Mail = SharedBody;
@@ -35,7 +35,7 @@ impl Local for Readers {
 }
 
 /// The head that a client gets its events with: of one length for most.
-pub(crate) fn head_of(id: ConnectionId) -> String {
+pub fn head_of(id: ConnectionId) -> String {
     format!("event for {id:>12}: ")
 }
 
@@ -45,7 +45,7 @@ fn name_of(id: ConnectionId) -> String {
 }
 
 /// The head, from what a client was told.
-pub(crate) fn head_told(text: &str) -> String {
+pub fn head_told(text: &str) -> String {
     let id = text.strip_prefix("you are ").expect("a name");
     head_of(id.parse().expect("an id"))
 }

@@ -8,27 +8,27 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::eventually;
+use crate::{binary, eventually};
 
 /// The binary on free ports.
-pub(crate) struct Relay {
+pub struct Relay {
     child: Child,
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// Where its metrics are.
-    pub(crate) admin: SocketAddr,
+    pub admin: SocketAddr,
     /// All addresses, in the order of the configuration.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Relay {
     /// Starts it with these arguments behind those that every test needs.
-    pub(crate) fn start(arguments: &[&str]) -> Relay {
+    pub fn start(arguments: &[&str]) -> Relay {
         Relay::start_by(&[], arguments)
     }
 
     /// The same by way of another program, whose arguments come first.
-    pub(crate) fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
+    pub fn start_by(by: &[&str], arguments: &[&str]) -> Relay {
         let mut child = spawn(by, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut log = String::new();
@@ -52,11 +52,7 @@ impl Relay {
     }
 
     /// The same, with a log that goes elsewhere: `log` reads what there is of it.
-    pub(crate) fn start_logging_to(
-        by: &[&str],
-        arguments: &[&str],
-        log: impl Fn(u32) -> String,
-    ) -> Relay {
+    pub fn start_logging_to(by: &[&str], arguments: &[&str], log: impl Fn(u32) -> String) -> Relay {
         let child = spawn(by, arguments);
         let mut addresses = None;
         eventually("it says where it listens", || {
@@ -77,22 +73,22 @@ impl Relay {
     }
 
     /// The number of the process.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How many lines of its log have `text` in them, those before it listened aside.
-    pub(crate) fn logged(&self, text: &str) -> usize {
+    pub fn logged(&self, text: &str) -> usize {
         let log = self.log.lock().expect("a log");
         log.iter().filter(|line| line.contains(text)).count()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it runs");
     }
 
-    pub(crate) fn exit_code(mut self) -> Option<i32> {
+    pub fn exit_code(mut self) -> Option<i32> {
         let mut status = None;
         eventually("the process ends", || {
             status = self.child.try_wait().expect("a child");
@@ -110,11 +106,15 @@ impl Drop for Relay {
 }
 
 fn spawn(by: &[&str], arguments: &[&str]) -> Child {
-    let binary = env!("CARGO_BIN_EXE_corecast");
-    let mut command = Command::new(by.first().unwrap_or(&binary));
-    if let [_, arguments @ ..] = by {
-        command.args(arguments).arg(binary);
-    }
+    let binary = binary("corecast");
+    let mut command = match by {
+        [] => Command::new(binary),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
     command
         .args(["--set", "server.host=127.0.0.1", "--set", "server.port=0"])
         .args(["--set", "metrics.port=0"])

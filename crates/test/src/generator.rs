@@ -1,8 +1,5 @@
 //! A broadcast server with planted faults, and the generator as a child process.
 
-// Every test file uses a part of this.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -255,7 +252,7 @@ fn bytes_of<const N: usize>(frames: [Frame; N]) -> Vec<u8> {
 
 /// The generator's command line.
 pub fn loadgen(url: &str, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let mut command = Command::new(crate::binary("loadgen"));
     command
         .args(["--url", url])
         .args(arguments.split_whitespace());

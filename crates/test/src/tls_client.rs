@@ -12,15 +12,15 @@ use rustls::{
 };
 use tungstenite::{Message, WebSocket};
 
+use crate::DEADLINE;
 use crate::certificates::{Authority, Signed};
-use crate::support::DEADLINE;
 
-pub(crate) static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+pub static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// How a client speaks TLS.
-pub(crate) fn client_config(
+pub fn client_config(
     authority: &Authority,
     version: &'static SupportedProtocolVersion,
     identity: Option<&Signed>,
@@ -42,7 +42,7 @@ pub(crate) fn client_config(
 }
 
 /// A TCP connection with deadlines.
-pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
+pub fn tcp(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     stream
@@ -52,42 +52,42 @@ pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
-pub(crate) fn session(config: &Arc<ClientConfig>) -> ClientConnection {
+pub fn session(config: &Arc<ClientConfig>) -> ClientConnection {
     let name = ServerName::try_from("localhost").expect("a name");
     ClientConnection::new(Arc::clone(config), name).expect("a client")
 }
 
 /// A TLS stream on a new connection. The handshake begins with the first byte.
-pub(crate) fn stream(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+pub fn stream(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
     StreamOwned::new(session(config), tcp(address))
 }
 
 /// A WebSocket over TLS.
-pub(crate) struct Client(pub(crate) WebSocket<Stream>);
+pub struct Client(pub WebSocket<Stream>);
 
 impl Client {
-    pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>, path: &str) -> Client {
+    pub fn open(address: SocketAddr, config: &Arc<ClientConfig>, path: &str) -> Client {
         Client::upgraded(stream(address, config), path)
     }
 
-    pub(crate) fn upgraded(stream: Stream, path: &str) -> Client {
+    pub fn upgraded(stream: Stream, path: &str) -> Client {
         let url = format!("wss://localhost{path}");
         let (socket, _) = tungstenite::client(url, stream).expect("an upgrade");
         Client(socket)
     }
 
-    pub(crate) fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.0.send(Message::text(text)).expect("the server reads");
     }
 
-    pub(crate) fn binary(&mut self, bytes: Vec<u8>) {
+    pub fn binary(&mut self, bytes: Vec<u8>) {
         self.0
             .send(Message::binary(bytes))
             .expect("the server reads");
     }
 
     /// The next message that is no ping.
-    pub(crate) fn message(&mut self) -> Message {
+    pub fn message(&mut self) -> Message {
         loop {
             match self.0.read().expect("a message in time") {
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -96,28 +96,28 @@ impl Client {
         }
     }
 
-    pub(crate) fn expect_text(&mut self) -> String {
+    pub fn expect_text(&mut self) -> String {
         match self.message() {
             Message::Text(text) => text.to_string(),
             other => panic!("no text: {other:?}"),
         }
     }
 
-    pub(crate) fn expect_close(&mut self, code: u16) {
+    pub fn expect_close(&mut self, code: u16) {
         match self.message() {
             Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), code),
             other => panic!("no Close: {other:?}"),
         }
     }
 
-    pub(crate) fn tls(&mut self) -> &mut Stream {
+    pub fn tls(&mut self) -> &mut Stream {
         self.0.get_mut()
     }
 }
 
 /// How a TLS stream ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
+pub enum End {
     /// By `close_notify`, then by the end of the TCP stream.
     CloseNotify,
     /// By the end of the TCP stream alone.
@@ -125,7 +125,7 @@ pub(crate) enum End {
 }
 
 /// Reads up to the end of the stream, whatever comes before it.
-pub(crate) fn read_to_end(stream: &mut Stream) -> (Vec<u8>, End) {
+pub fn read_to_end(stream: &mut Stream) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
     let end = match stream.read_to_end(&mut bytes) {
         Ok(_) => End::CloseNotify,
@@ -140,7 +140,7 @@ pub(crate) fn read_to_end(stream: &mut Stream) -> (Vec<u8>, End) {
 }
 
 /// Finishes the handshake, or says why that is not possible.
-pub(crate) fn shake_hands(stream: &mut Stream) -> Result<(), rustls::Error> {
+pub fn shake_hands(stream: &mut Stream) -> Result<(), rustls::Error> {
     let outcome = stream.conn.complete_io(&mut stream.sock);
     // With TLS 1.3 the client is done before the server has looked at its certificate.
     let outcome = outcome.and_then(|_| {

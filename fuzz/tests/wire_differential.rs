@@ -4,11 +4,6 @@
 //! The two differ on purpose, and in [`DIFFERENCES`] alone: each row is read by both, so that a
 //! difference that is no more, here or there, is noticed.
 
-#[path = "../fuzz/src/pieces.rs"]
-mod pieces;
-#[path = "../fuzz/src/readers.rs"]
-mod readers;
-
 use ProtocolError::{
     ControlTooLong, InvalidCloseCode, InvalidUtf8, LengthNotMinimal, LengthTooLarge, ReservedBits,
     ReservedOpcode,
@@ -16,10 +11,12 @@ use ProtocolError::{
 use Verdict::{Closed, Failed, Open};
 use corecast::wire::decoder::{DecoderLimits, ProtocolError};
 use corecast::wire::frame::{MessageKind, Opcode, append_frame};
+use fuzz::readers::{
+    Event, LIMITS, Received, Verdict, compare, read_with_ours, read_with_tungstenite,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use readers::{Event, LIMITS, Verdict, compare, read_with_ours, read_with_tungstenite};
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
@@ -440,7 +437,7 @@ proptest! {
             });
             expected.push(Message::Ping(payload[..len.min(125)].to_vec().into()));
         }
-        let socket = readers::Received::new(&bytes, &sizes);
+        let socket = Received::new(&bytes, &sizes);
         let mut socket = WebSocket::from_raw_socket(socket, Role::Client, None);
         for message in expected {
             prop_assert_eq!(socket.read().expect("a frame of ours"), message);

@@ -4,9 +4,6 @@
 //! the test: the hub calls it with every message, and it decides with the hub's methods what
 //! happens to the message. The hub counts its actions, and a test compares them with the report.
 
-// Every test file uses a part of this.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,7 +19,7 @@ use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::common::number;
+use crate::generator::number;
 
 /// How long the hub sleeps if no later write is planned.
 const IDLE: Duration = Duration::from_secs(3600);

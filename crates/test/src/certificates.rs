@@ -13,30 +13,30 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate with its key, in PEM.
 #[derive(Clone)]
-pub(crate) struct Signed {
-    pub(crate) cert: String,
-    pub(crate) key: String,
+pub struct Signed {
+    pub cert: String,
+    pub key: String,
 }
 
 impl Signed {
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         let certificate = CertificateDer::from_pem_slice(self.cert.as_bytes());
         vec![certificate.expect("a certificate")]
     }
 
-    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key")
     }
 }
 
 /// An authority with a name of its own.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(crate) cert: String,
+    pub cert: String,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
+    pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params
             .distinguished_name
@@ -51,12 +51,12 @@ impl Authority {
     }
 
     /// A certificate for `localhost`, good until the end of `year`.
-    pub(crate) fn server(&self, year: i32) -> Signed {
+    pub fn server(&self, year: i32) -> Signed {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         self.sign(CertificateParams::new(names).expect("parameters"), year)
     }
 
-    pub(crate) fn client(&self, name: &str) -> Signed {
+    pub fn client(&self, name: &str) -> Signed {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, 2100)
@@ -75,12 +75,12 @@ impl Authority {
 }
 
 /// A folder with the files of a server.
-pub(crate) struct Folder {
+pub struct Folder {
     directory: tempfile::TempDir,
 }
 
 impl Folder {
-    pub(crate) fn new(signed: &Signed) -> Folder {
+    pub fn new(signed: &Signed) -> Folder {
         let folder = Folder {
             directory: tempfile::tempdir().expect("a folder"),
         };
@@ -88,21 +88,21 @@ impl Folder {
         folder
     }
 
-    pub(crate) fn renew(&self, signed: &Signed) {
+    pub fn renew(&self, signed: &Signed) {
         self.write("cert.pem", &signed.cert);
         self.write("key.pem", &signed.key);
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.path(name), text).expect("a file");
         self.path(name)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub(crate) fn files(&self) -> TlsFiles {
+    pub fn files(&self) -> TlsFiles {
         TlsFiles {
             cert_file: self.path("cert.pem"),
             key_file: self.path("key.pem"),
@@ -112,6 +112,6 @@ impl Folder {
 }
 
 /// A server's TLS, and the authority that its clients have to know.
-pub(crate) fn tls_of(files: &TlsFiles) -> Tls {
+pub fn tls_of(files: &TlsFiles) -> Tls {
     Tls::load(files, SystemTime::now()).expect("files that can be used")
 }

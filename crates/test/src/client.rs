@@ -6,29 +6,29 @@ use std::net::{SocketAddr, TcpStream};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use socket2::{Domain, Socket, Type};
 
-use super::DEADLINE;
+use crate::DEADLINE;
 
-pub(crate) const CONTINUATION: u8 = 0;
-pub(crate) const TEXT: u8 = 1;
-pub(crate) const BINARY: u8 = 2;
-pub(crate) const CLOSE: u8 = 8;
-pub(crate) const PING: u8 = 9;
-pub(crate) const PONG: u8 = 10;
-pub(crate) const FIN: u8 = 0x80;
+pub const CONTINUATION: u8 = 0;
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
+pub const FIN: u8 = 0x80;
 /// The message is compressed (RFC 7692 §6).
-pub(crate) const RSV1: u8 = 0x40;
+pub const RSV1: u8 = 0x40;
 
 /// The key of the standard's example, whose answer is [`ACCEPT`].
-pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A well-formed upgrade.
-pub(crate) fn upgrade(path: &str) -> String {
+pub fn upgrade(path: &str) -> String {
     upgrade_with(path, "")
 }
 
 /// The same with further header lines.
-pub(crate) fn upgrade_with(path: &str, headers: &str) -> String {
+pub fn upgrade_with(path: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{headers}\r\n"
@@ -36,17 +36,17 @@ pub(crate) fn upgrade_with(path: &str, headers: &str) -> String {
 }
 
 /// A whole, masked frame.
-pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     raw_frame(FIN | opcode, payload, true)
 }
 
 /// A masked fragment: the first byte of the header as it is given.
-pub(crate) fn fragment(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn fragment(first: u8, payload: &[u8]) -> Vec<u8> {
     raw_frame(first, payload, true)
 }
 
 /// A frame with any first byte, masked or not.
-pub(crate) fn raw_frame(first: u8, payload: &[u8], is_masked: bool) -> Vec<u8> {
+pub fn raw_frame(first: u8, payload: &[u8], is_masked: bool) -> Vec<u8> {
     let mask_bit = if is_masked { 0x80 } else { 0 };
     let mut bytes = vec![first];
     match payload.len() {
@@ -71,23 +71,23 @@ pub(crate) fn raw_frame(first: u8, payload: &[u8], is_masked: bool) -> Vec<u8> {
 }
 
 /// The payload of a Close frame.
-pub(crate) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes()[..], reason.as_bytes()].concat()
 }
 
 /// A frame from the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Frame {
-    pub(crate) opcode: u8,
-    pub(crate) payload: Vec<u8>,
+pub struct Frame {
+    pub opcode: u8,
+    pub payload: Vec<u8>,
 }
 
 /// An answer to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
@@ -99,7 +99,7 @@ impl Answer {
         }
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
@@ -108,19 +108,19 @@ impl Answer {
 }
 
 /// A client with a blocking socket. Every wait has [`DEADLINE`].
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub struct Client {
+    pub stream: TcpStream,
     received: Vec<u8>,
     /// How many frames came deflated; `None`: that was not agreed on.
-    pub(crate) deflated_frames: Option<usize>,
+    pub deflated_frames: Option<usize>,
     /// The bytes of all frames that came, headers included.
-    pub(crate) frame_bytes: usize,
+    pub frame_bytes: usize,
     /// The window with which they are inflated.
     window_bits: u8,
 }
 
 /// A message as a client compresses it.
-pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
+pub fn compressed(message: &[u8]) -> Vec<u8> {
     let mut stream = Compress::new(Compression::default(), false);
     let mut out = Vec::with_capacity(message.len() + message.len() / 8 + 100);
     let status = stream.compress_vec(message, &mut out, FlushCompress::Sync);
@@ -140,12 +140,12 @@ fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr) -> Client {
+    pub fn connect(address: SocketAddr) -> Client {
         Client::from(TcpStream::connect(address).expect("a connection"))
     }
 
     /// Connects from 127.0.0.`last`, which is an address of this machine on Linux alone.
-    pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Client {
+    pub fn connect_from(last: u8, address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let own = SocketAddr::from(([127, 0, 0, last], 0));
         socket
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Connects with a receive buffer of `bytes`, as far as the system allows.
-    pub(crate) fn connect_narrow(address: SocketAddr, bytes: usize) -> Client {
+    pub fn connect_narrow(address: SocketAddr, bytes: usize) -> Client {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("a small buffer");
@@ -165,12 +165,12 @@ impl Client {
     }
 
     /// Opens a WebSocket.
-    pub(crate) fn open(address: SocketAddr, path: &str) -> Client {
+    pub fn open(address: SocketAddr, path: &str) -> Client {
         Client::connect(address).upgraded(path)
     }
 
     /// Asks for the upgrade and expects it.
-    pub(crate) fn upgraded(mut self, path: &str) -> Client {
+    pub fn upgraded(mut self, path: &str) -> Client {
         self.send(upgrade(path).as_bytes());
         let answer = self.answer();
         assert_eq!(answer.status, 101, "{}", answer.head);
@@ -178,7 +178,7 @@ impl Client {
     }
 
     /// Opens a WebSocket with permessage-deflate and whatever parameters are given.
-    pub(crate) fn deflating(mut self, path: &str, parameters: &str) -> Client {
+    pub fn deflating(mut self, path: &str, parameters: &str) -> Client {
         let offer = format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n");
         self.send(upgrade_with(path, &offer).as_bytes());
         let answer = self.answer();
@@ -190,26 +190,26 @@ impl Client {
         self
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the server reads");
     }
 
     /// Sends to a server that may be gone.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    pub(crate) fn text(&mut self, payload: &str) {
+    pub fn text(&mut self, payload: &str) {
         self.send(&frame(TEXT, payload.as_bytes()));
     }
 
-    pub(crate) fn close(&mut self, code: u16) {
+    pub fn close(&mut self, code: u16) {
         self.send(&frame(CLOSE, &close_payload(code, "")));
     }
 
     /// Sends a ping and waits for its pong: everything that came before it, to this connection or
     /// to others of the same shard, has been read then.
-    pub(crate) fn round_trip(&mut self) {
+    pub fn round_trip(&mut self) {
         self.send(&frame(PING, b"round trip"));
         assert_eq!(
             self.frame(),
@@ -221,7 +221,7 @@ impl Client {
     }
 
     /// The same while messages arrive, which are added to `texts`.
-    pub(crate) fn round_trip_past(&mut self, texts: &mut Vec<String>) {
+    pub fn round_trip_past(&mut self, texts: &mut Vec<String>) {
         self.send(&frame(PING, b"round trip"));
         loop {
             let frame = self.frame();
@@ -255,7 +255,7 @@ impl Client {
     }
 
     /// The next answer to a request; `None` where the stream ends instead.
-    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+    pub fn try_answer(&mut self) -> Option<Answer> {
         let mut answer = Answer::of(self.try_head()?);
         let length = answer
             .header("content-length")
@@ -284,19 +284,19 @@ impl Client {
         Some(self.received.drain(..head_len).collect())
     }
 
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         self.try_answer().expect("an answer")
     }
 
     /// The next answer, which is one to HEAD: it has the length of a body and no body.
-    pub(crate) fn answer_to_head(&mut self) -> Answer {
+    pub fn answer_to_head(&mut self) -> Answer {
         let head = self.try_head().expect("an answer");
         Answer::of(head)
     }
 
     /// The next frame that is no ping, which may come at any time; `None` where the stream ends
     /// instead.
-    pub(crate) fn try_frame(&mut self) -> Option<Frame> {
+    pub fn try_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.take_frame() {
                 if frame.opcode != PING {
@@ -325,12 +325,12 @@ impl Client {
     }
 
     /// The whole frames that have arrived, pings aside, without waiting for more.
-    pub(crate) fn arrived(&mut self) -> Vec<Frame> {
+    pub fn arrived(&mut self) -> Vec<Frame> {
         self.arrived_by(usize::MAX)
     }
 
     /// The same, with so many reads of 16 KiB at most.
-    pub(crate) fn arrived_by(&mut self, mut reads: usize) -> Vec<Frame> {
+    pub fn arrived_by(&mut self, mut reads: usize) -> Vec<Frame> {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 16 * 1024];
         while reads > 0
@@ -349,19 +349,19 @@ impl Client {
         frames
     }
 
-    pub(crate) fn frame(&mut self) -> Frame {
+    pub fn frame(&mut self) -> Frame {
         self.try_frame().expect("a frame")
     }
 
     /// The next frame, which is to be text.
-    pub(crate) fn expect_text(&mut self) -> String {
+    pub fn expect_text(&mut self) -> String {
         let frame = self.frame();
         assert_eq!(frame.opcode, TEXT, "{frame:?}");
         String::from_utf8(frame.payload).expect("UTF-8")
     }
 
     /// Reads up to the Close frame. Returns the text messages before it, its code and its reason.
-    pub(crate) fn until_close(&mut self) -> (Vec<String>, u16, String) {
+    pub fn until_close(&mut self) -> (Vec<String>, u16, String) {
         let mut texts = Vec::new();
         loop {
             let frame = self.frame();
@@ -377,14 +377,14 @@ impl Client {
     }
 
     /// Expects a Close frame with this code next, pings and pongs aside. Returns its reason.
-    pub(crate) fn expect_close(&mut self, code: u16) -> String {
+    pub fn expect_close(&mut self, code: u16) -> String {
         let (texts, found, reason) = self.until_close();
         assert_eq!((texts.len(), found), (0, code), "{reason}");
         reason
     }
 
     /// Expects the stream to end, with nothing before that.
-    pub(crate) fn expect_end(&mut self) {
+    pub fn expect_end(&mut self) {
         assert_eq!(self.try_frame(), None);
     }
 }

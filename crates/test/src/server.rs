@@ -1,28 +1,19 @@
-//! What the tests from outside share: an engine in this process on a free port, a raw client that
-//! says exactly what a test wants, and waiting by polling. Nothing here sleeps for a fixed time.
-
-#[allow(dead_code, reason = "each test crate uses its part")]
-pub(crate) mod client;
-#[allow(dead_code, reason = "each test crate uses its part")]
-pub(crate) mod relay;
+//! An engine in this process on a free port, and its settings.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corecast::config::{Config, Shards};
 use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
 use corecast::relay::hub::Hub;
 use corecast::relay::json_error;
 
-use client::Client;
-
-/// For whatever a test waits for: reached only where something is wrong.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+use crate::client::Client;
+use crate::waiting::eventually;
 
 /// Holds a table of what is promised to its second column, the names of tests: each has to be in
 /// one of these sources.
-#[allow(dead_code, reason = "each test crate uses its part")]
-pub(crate) fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
+pub fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
     for (row, test) in rows {
         let name = format!("fn {test}() {{");
         let is_there = |source: &&str| {
@@ -33,25 +24,8 @@ pub(crate) fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
     }
 }
 
-/// Polls until `holds`. `what` is said where that does not happen.
-pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    assert!(polled(holds), "not in time: {what}");
-}
-
-/// Polls until `holds`. Returns whether that happened in time.
-pub(crate) fn polled(mut holds: impl FnMut() -> bool) -> bool {
-    let began = Instant::now();
-    while !holds() {
-        if began.elapsed() >= DEADLINE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
-}
-
 /// One shard, a short close timeout, and no endpoint yet.
-pub(crate) fn settings() -> Settings {
+pub fn settings() -> Settings {
     let mut settings = Settings {
         shutdown_timeout: Duration::from_secs(3),
         ..Settings::default()
@@ -61,7 +35,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// A config for tests: loopback, free ports, no metrics, so many shards.
-pub(crate) fn config(shards: u16) -> Config {
+pub fn config(shards: u16) -> Config {
     let mut config = Config::default();
     config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     config.server.port = 0;
@@ -73,22 +47,22 @@ pub(crate) fn config(shards: u16) -> Config {
 }
 
 /// A running engine, which is stopped when the test is over.
-pub(crate) struct Server {
+pub struct Server {
     engine: Option<Engine>,
-    pub(crate) address: SocketAddr,
-    pub(crate) view: View,
+    pub address: SocketAddr,
+    pub view: View,
 }
 
 impl Server {
     /// Starts an engine with the endpoints that `build` adds.
-    pub(crate) fn start(settings: Settings, build: impl FnOnce(&mut Builder)) -> Server {
+    pub fn start(settings: Settings, build: impl FnOnce(&mut Builder)) -> Server {
         let mut builder = Engine::builder().settings(settings);
         build(&mut builder);
         Server::of(builder)
     }
 
     /// The relay that a configuration describes.
-    pub(crate) fn relay(config: &Config) -> Server {
+    pub fn relay(config: &Config) -> Server {
         let builder = corecast::relay::builder(config, 4_096).expect("a config that works");
         Server::of(builder)
     }
@@ -103,7 +77,7 @@ impl Server {
     }
 
     /// A hub at every path.
-    pub(crate) fn hub(settings: Settings, endpoint: EndpointSettings) -> Server {
+    pub fn hub(settings: Settings, endpoint: EndpointSettings) -> Server {
         Server::start(settings, |builder| {
             let hub = builder.endpoint_and_service(endpoint, Hub { echo: true });
             builder.render_refusals(hub, json_error::rendered);
@@ -112,31 +86,31 @@ impl Server {
     }
 
     /// A hub as it comes, on one shard.
-    pub(crate) fn default_hub() -> Server {
+    pub fn default_hub() -> Server {
         Server::hub(settings(), EndpointSettings::default())
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("a running engine")
     }
 
     /// Stops it as a signal would. Returns whether everybody went in time.
-    pub(crate) fn stop(mut self) -> bool {
+    pub fn stop(mut self) -> bool {
         self.engine.take().is_some_and(Engine::stop)
     }
 
     /// The sum over all shards of what `each` picks.
-    pub(crate) fn sum(&self, each: impl Fn(&ShardStats) -> u64) -> u64 {
+    pub fn sum(&self, each: impl Fn(&ShardStats) -> u64) -> u64 {
         self.view.shards().map(each).sum()
     }
 
     /// A WebSocket at `path`.
-    pub(crate) fn open(&self, path: &str) -> Client {
+    pub fn open(&self, path: &str) -> Client {
         Client::open(self.address, path)
     }
 
     /// Waits until no connection is left: every gauge is at zero then.
-    pub(crate) fn expect_empty(&self) {
+    pub fn expect_empty(&self) {
         eventually("all connections gone", || self.view.connections() == 0);
         eventually("all gauges at zero", || {
             self.sum(|stats| stats.open.get() + stats.connecting.get() + stats.closing.get()) == 0
