@@ -1,6 +1,6 @@
 //! Allocations in steady state: a message costs some, a delivery costs none.
 //!
-//! A test binary of its own, since it replaces the allocator of the process.
+//! It is a test binary of its own because it replaces the allocator of the process.
 
 use std::alloc::System;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MESSAGES: usize = 200;
-/// Answers in one turn, as a rule.
+/// Answers in one turn, usually.
 const ANSWERS: usize = 100;
 const PAYLOAD_BYTES: u8 = 100;
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ fn open(address: SocketAddr, has_deflate: bool) -> TcpStream {
     stream
 }
 
-/// An engine on two shards where nothing comes but what the endpoint sends.
+/// An engine on two shards that sends nothing but the endpoint's messages.
 fn start(endpoint: impl Endpoint, has_deflate: bool) -> Engine {
     let mut builder = Engine::builder().settings(Settings {
         shards: 2,
@@ -62,7 +62,7 @@ fn start(endpoint: impl Endpoint, has_deflate: bool) -> Engine {
     };
     let settings = EndpointSettings {
         deflate,
-        // Nothing but deliveries is to come.
+        // Only deliveries may come.
         keepalive: Keepalive {
             ping: Duration::ZERO,
             pong: Duration::ZERO,
@@ -75,13 +75,13 @@ fn start(endpoint: impl Endpoint, has_deflate: bool) -> Engine {
 }
 
 /// Allocations of the whole process while `clients` members of a room get `MESSAGES` messages, one
-/// at a time. All that the test itself needs is allocated before.
+/// at a time. The test itself allocates everything beforehand.
 fn allocations_with(clients: usize, has_deflate: bool) -> usize {
     let engine = start(Hub { echo: true }, has_deflate);
     let address = engine.addresses()[0];
     let mut members: Vec<TcpStream> = (0..clients).map(|_| open(address, has_deflate)).collect();
-    // FIN and binary, masked with zeros; what comes back has two bytes of header, and RSV1 where it
-    // is deflated.
+    // FIN and binary, masked with zeros; the echo has two bytes of header, and RSV1 if it is
+    // deflated.
     let mut message = vec![0x82, 0x80 | PAYLOAD_BYTES, 0, 0, 0, 0];
     message.resize(message.len() + usize::from(PAYLOAD_BYTES), b'x');
     let (mut header, mut payload) = ([0; 2], [0; PAYLOAD_BYTES as usize]);
@@ -106,7 +106,7 @@ fn allocations_with(clients: usize, has_deflate: bool) -> usize {
 
 #[test]
 fn a_delivery_allocates_nothing() {
-    // One after the other: all of the process is counted.
+    // One after the other, because the whole process is counted.
     for has_deflate in [false, true] {
         compare(|clients| allocations_with(clients, has_deflate));
         compare(|clients| allocations_of_bodies(clients, has_deflate));
@@ -121,7 +121,7 @@ fn compare(allocations_with: impl Fn(usize) -> usize) {
     let many = allocations_with(64);
     let more_deliveries = MESSAGES * 60;
     assert!(few >= MESSAGES, "the allocator is not counted: {few}");
-    // A little for the sweeps and ticks that fall into one run and not into the other.
+    // A small allowance for the sweeps and ticks that fall into one run and not into the other.
     assert!(
         many < few + more_deliveries / 50,
         "{few} allocations with 4 clients, {many} with 64"
@@ -140,7 +140,7 @@ fn text(what: u8, payload: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Reads a frame that is no longer than the room for it. Returns its first byte and its length.
+/// Reads a frame that fits the buffer. Returns its first byte and its length.
 fn read_frame(stream: &mut TcpStream, room: &mut [u8]) -> (u8, usize) {
     let mut header = [0; 2];
     stream.read_exact(&mut header).expect("a frame");
@@ -156,7 +156,7 @@ fn read_frame(stream: &mut TcpStream, room: &mut [u8]) -> (u8, usize) {
     (header[0], length)
 }
 
-/// The same with messages that have a head of each client's own, and a body that all share.
+/// The same with messages that have a head of each client's own and a shared body.
 fn allocations_of_bodies(clients: usize, has_deflate: bool) -> usize {
     let engine = start(Press, has_deflate);
     let address = engine.addresses()[0];

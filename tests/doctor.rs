@@ -1,4 +1,4 @@
-//! `corecast doctor` with machines whose `/proc` and `/sys` are planted.
+//! `corecast doctor` with planted `/proc` and `/sys` files.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use corecast::doctor::{Finding, Level, examine};
 use corecast::relay::{self, BuildError};
 use tempfile::TempDir;
 
-/// What a machine that is set up well says.
+/// The results on a well-configured machine.
 const GOOD: [(&str, &str); 13] = [
     (
         "proc/self/limits",
@@ -35,7 +35,7 @@ const GOOD: [(&str, &str); 13] = [
     ),
 ];
 
-/// A machine that is set up well, but for these files.
+/// A well-configured machine, except for these files.
 fn machine(planted: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().expect("a directory");
     for (path, text) in GOOD.iter().chain(planted) {
@@ -52,7 +52,7 @@ fn config(change: fn(&mut Config)) -> Config {
     config
 }
 
-/// What is not well.
+/// The findings that are not good.
 fn complaints(root: &Path, change: fn(&mut Config)) -> Vec<Finding> {
     let mut findings = examine(&config(change), root);
     findings.retain(|finding| finding.level != Level::Ok);
@@ -82,7 +82,7 @@ fn a_machine_that_is_set_up_well_is_well() {
     assert_eq!(checks, all);
 }
 
-/// A file, what it says, a config, and the complaint that comes of it.
+/// A file, its content, a configuration, and the resulting complaint.
 type Case = (
     &'static str,
     &'static str,
@@ -214,7 +214,7 @@ const CASES: [Case; 14] = [
 ];
 
 #[test]
-fn each_limit_that_is_too_low_is_found_with_the_command_that_raises_it() {
+fn each_low_limit_is_reported_with_the_command_to_raise_it() {
     for (path, text, change, check, level, command) in CASES {
         let root = machine(&[(path, text)]);
         let found = complaints(root.path(), change);
@@ -228,7 +228,7 @@ fn each_limit_that_is_too_low_is_found_with_the_command_that_raises_it() {
 }
 
 #[test]
-fn what_is_just_enough_is_enough() {
+fn values_at_the_limit_are_sufficient() {
     let reserved = [("proc/sys/net/ipv4/ip_local_reserved_ports", "39000-40000\n")];
     let root = machine(&reserved);
     assert_eq!(
@@ -244,7 +244,7 @@ fn what_is_just_enough_is_enough() {
 }
 
 #[test]
-fn files_that_are_too_few_for_the_shards_are_found_as_by_the_start() {
+fn doctor_reports_too_few_files_like_the_start() {
     let mut config = Config::default();
     config.engine.shards = Shards::Count(255);
     let open_files = |files: usize| {
@@ -271,7 +271,7 @@ fn files_that_are_too_few_for_the_shards_are_found_as_by_the_start() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_judged() {
+fn unreadable_files_are_not_judged() {
     let nothing = tempfile::tempdir().expect("a directory");
     assert_eq!(examine(&Config::default(), nothing.path()), []);
     let files = GOOD.map(|(path, _)| (path, "\u{0}no numbers here"));
@@ -291,7 +291,7 @@ fn doctor(root: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_exit_code_is_1_where_the_config_cannot_be_kept_and_warnings_are_0() {
+fn check_exits_1_for_impossible_configs_and_0_for_warnings() {
     let good = machine(&[]);
     let output = doctor(good.path(), &[]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");

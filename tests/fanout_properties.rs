@@ -9,7 +9,7 @@ use std::sync::Arc;
 use corecast::fanout::Recipients;
 use corecast::fanout::batch::{BatchBuilder, Run};
 use corecast::fanout::directory::Directory;
-use corecast::fanout::local_room::{LocalRoom, LocalRun};
+use corecast::fanout::local_room::{LocalRoom, LocalRun, MemberSeat};
 use corecast::fanout::meter::Meter;
 use corecast::fanout::outbox::{Dropped, Origin, Outbox, join};
 use corecast::fanout::room::{EndpointId, RoomKey};
@@ -20,10 +20,10 @@ use corecast::wire::deflate::{Deflater, Inflater};
 use corecast::wire::frame::{MessageKind, Opcode};
 use proptest::prelude::*;
 
-/// What is done to an outbox.
+/// An operation on an outbox.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Frames of these lengths are published to a room; the member gets those that are marked.
+    /// Frames of these lengths are published to a room; the member gets the marked ones.
     Publish {
         room: u32,
         frames: Vec<(usize, bool)>,
@@ -32,7 +32,7 @@ enum Step {
     Control(usize),
     Pong(usize),
     Ping(usize),
-    /// The socket takes so many thousandths of what waits.
+    /// The socket accepts this many thousandths of the waiting bytes.
     Advance(usize),
     DropOldest(usize),
     KeepLatest,
@@ -40,7 +40,7 @@ enum Step {
         keep_control: bool,
     },
     Compact,
-    /// Time goes on, and small slices are merged.
+    /// Time passes, and small slices are merged.
     Coalesce {
         is_mixed: bool,
     },
@@ -125,7 +125,7 @@ impl Model {
         dropped
     }
 
-    /// Drops the oldest frames until so many frames that are data are dropped.
+    /// Drops the oldest frames until this many data frames are dropped.
     fn drop_oldest(&mut self, frames: u32) -> Dropped {
         let mut dropped = Dropped::default();
         while dropped.frames < frames {
@@ -188,14 +188,14 @@ struct Pair {
     live: Arc<LiveBytes>,
     meter: Rc<Meter>,
     tick: u32,
-    /// Whether slices of several rooms may have become one: then it is not known whose they are.
+    /// Whether slices of several rooms may have been merged: then their rooms are unknown.
     is_mixed: bool,
     /// Frames that the outbox has reported as sent.
     sent: u32,
 }
 
 impl Pair {
-    /// A frame that looks like no other near it.
+    /// A frame that differs from all others near it.
     fn frame(&mut self, bytes: usize) -> Vec<u8> {
         let mut fill = || {
             self.next_byte = self.next_byte.wrapping_add(1);
@@ -313,16 +313,16 @@ impl Pair {
     }
 }
 
-/// What is done to a shard's members of a room.
+/// An operation on a shard's members of a room.
 #[derive(Clone, Debug)]
 enum RoomStep {
     Join,
     /// The member at that place, modulo their number.
     Leave(usize),
-    /// Some shard publishes runs, a batch each, that wait to arrive here: messages of so many
-    /// bytes, which are deflated where they have at least [`DEFLATE_MIN_BYTES`].
+    /// Some shard publishes runs, one batch each, that wait to arrive here: messages of these
+    /// sizes, which are deflated if they have at least [`DEFLATE_MIN_BYTES`].
     Publish(Vec<Vec<usize>>),
-    /// One of the runs that wait arrives.
+    /// One of the waiting runs arrives.
     Arrive(usize),
     Deliver(usize),
     /// The member at that place is visited out of turn.
@@ -331,7 +331,7 @@ enum RoomStep {
 
 const DEFLATE_MIN_BYTES: usize = 32;
 
-/// What the members can inflate with, in the order in which they join: nothing, or a window.
+/// The windows that the members can inflate, in the order in which they join: 0 for none.
 const WINDOWS: [u8; 4] = [0, 15, 8, 9];
 
 fn room_step() -> impl Strategy<Value = RoomStep> {
@@ -349,12 +349,12 @@ fn room_step() -> impl Strategy<Value = RoomStep> {
 struct Member {
     connection: u32,
     window_bits: u8,
-    /// The first ticket that it is to get, the one after the last that it got.
+    /// The first ticket that it should get, one more than the last that it got.
     next: u64,
 }
 
 impl Member {
-    /// Gets all that was accepted since the last visit, each frame in the form that it can read.
+    /// Receives everything accepted since the last visit, each frame in a form that it can read.
     fn get(&mut self, runs: Iter<'_, LocalRun>, accepted: u64, inflater: &mut Inflater) {
         for run in runs {
             let encoding = run.encoding_for(self.window_bits);
@@ -373,7 +373,7 @@ impl Member {
     }
 }
 
-/// The message of that ticket: its number, and what can be deflated unless the ticket is odd.
+/// The message of that ticket: its number, and compressible text unless the ticket is odd.
 fn message_with(ticket: u64, bytes: usize) -> Vec<u8> {
     let mut message = ticket.to_be_bytes().to_vec();
     let mut state = ticket;
@@ -390,7 +390,7 @@ fn message_with(ticket: u64, bytes: usize) -> Vec<u8> {
     message
 }
 
-/// The message in a server's frame, as a client reads it that inflates with this window.
+/// The message in a server's frame, as read by a client that inflates with this window.
 fn message_of(frame: &[u8], window_bits: u8, inflater: &mut Inflater) -> Vec<u8> {
     let (payload_len, header_len) = match frame[1] {
         126 => (usize::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
@@ -412,7 +412,7 @@ fn message_of(frame: &[u8], window_bits: u8, inflater: &mut Inflater) -> Vec<u8>
     }
 }
 
-/// A local room, and what each of its members is to get.
+/// A local room, and the messages that its members should get.
 struct Seats {
     local: LocalRoom<Rc<()>>,
     /// In the order of the places that the room gave them.
@@ -458,7 +458,7 @@ impl Seats {
     fn join(&mut self) {
         let connection = self.next_connection;
         self.next_connection += 1;
-        assert_eq!(self.local.join(connection) as usize, self.members.len());
+        assert_eq!(self.local.join(connection).index(), self.members.len());
         self.members.push(Member {
             connection,
             window_bits: WINDOWS[connection as usize % WINDOWS.len()],
@@ -475,18 +475,20 @@ impl Seats {
             .map(|member| Some(member.connection))
             .collect();
         let leaver = places[place].take();
-        for moved in self.local.leave(place as u32).into_iter().flatten() {
+        for moved in self
+            .local
+            .leave(MemberSeat::new(place))
+            .into_iter()
+            .flatten()
+        {
             places
                 .iter_mut()
                 .filter(|each| **each == Some(moved.connection))
                 .for_each(|each| {
                     *each = None;
                 });
-            assert_eq!(
-                places[moved.place as usize], None,
-                "two members in one place"
-            );
-            places[moved.place as usize] = Some(moved.connection);
+            assert_eq!(places[moved.seat.index()], None, "two members in one place");
+            places[moved.seat.index()] = Some(moved.connection);
         }
         assert_eq!(places.pop(), Some(None), "the last place is free");
         self.members
@@ -561,10 +563,11 @@ impl Seats {
     fn deliver_to(&mut self, place: usize) {
         let place = place % self.members.len();
         let member = &mut self.members[place];
-        self.local.deliver_to(place as u32, |connection, runs| {
-            assert_eq!(connection, member.connection);
-            member.get(runs, self.accepted, &mut self.inflater);
-        });
+        self.local
+            .deliver_to(MemberSeat::new(place), |connection, runs| {
+                assert_eq!(connection, member.connection);
+                member.get(runs, self.accepted, &mut self.inflater);
+            });
         assert_eq!(member.next, self.accepted);
     }
 

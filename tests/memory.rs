@@ -1,4 +1,4 @@
-//! The oracle of accounting: what the relay counts is what it holds.
+//! The test oracle of memory accounting: the relay's count matches its memory.
 //!
 //! An engine in this process, under an allocator that counts, and clients in another one, which is
 //! this binary again. The clients connect and are idle; from there on a seeded random load makes
@@ -50,29 +50,29 @@ const SEEDS: [(u64, Load); 5] = [
 ];
 const STEPS: usize = 48;
 
-/// Below this what is around the accounted is too much of it.
+/// Below this, memory outside the accounting distorts the ratio.
 const MATERIAL_BYTES: usize = 1 << 20;
 
-/// Rooms, each with stalled members of every kind, one that reads, and a publisher.
+/// Rooms, each with stalled members of every kind, one reading member, and a publisher.
 const ROOMS: usize = 3;
 const STALLED: usize = 12;
 const UPLOADERS: usize = 8;
 const ASKERS: usize = 8;
 
-/// What most of the memory is held for.
+/// The main cause of held memory.
 #[derive(Clone, Copy, Debug)]
 enum Load {
-    /// For a bit of everything.
+    /// A mixture.
     Mixed,
-    /// Queues: messages that many wait for, just too large to be merged.
+    /// Queues: messages that wait for many members, just too large to be merged.
     Queued,
-    /// What was received in part, and answers.
+    /// Partial messages, and answers.
     Received,
-    /// Bodies that many wait for, behind heads of their own.
+    /// Shared bodies that wait for many members, after individual heads.
     Shared,
 }
 
-/// Tells the other process what it is: the address without TLS, the one with it, and the authority.
+/// Tells the other process its task: the address without TLS, the one with it, and the authority.
 const CLIENTS: &str = "CORECAST_TEST_CLIENTS";
 
 fn allocated() -> usize {
@@ -88,7 +88,7 @@ fn counted(view: &View) -> usize {
     view.process_bytes() + view.inbound_bytes()
 }
 
-/// Numbers in a row that look random, the same ones for one seed (SplitMix64).
+/// A repeatable pseudo-random sequence (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -101,7 +101,7 @@ impl Random {
     }
 }
 
-/// Answers with far more than a socket takes.
+/// Answers with far more than a socket accepts.
 struct Large;
 
 impl Endpoint for Large {
@@ -117,7 +117,7 @@ impl Service for Large {
     }
 }
 
-/// Nobody is closed: everything is to be held.
+/// No client is closed: everything must be held.
 fn engine(authority: &Authority) -> Engine {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let secure = Listen {
@@ -165,12 +165,12 @@ fn engine(authority: &Authority) -> Engine {
     builder.start().expect("an engine")
 }
 
-/// The other process, and what it is told: a line for each thing to do, one for each that is done.
+/// The other process, and its commands: a line for each command, and one for each completion.
 struct Clients {
     process: Child,
     tell: ChildStdin,
     hear: BufReader<ChildStdout>,
-    /// What they were told last.
+    /// The last command.
     told: String,
     line: String,
 }
@@ -201,7 +201,7 @@ impl Clients {
         clients
     }
 
-    /// Waits until what was told is done.
+    /// Waits until the command is done.
     fn wait(&mut self) {
         loop {
             self.line.clear();
@@ -230,13 +230,13 @@ impl Drop for Clients {
     }
 }
 
-/// One test after the other: all of the process is counted.
+/// One test after the other, because the whole process is counted.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until neither number has moved for so many looks.
+/// Waits until neither number has changed for this many looks.
 fn rest(view: &View, looks: usize) -> (usize, usize) {
     let mut before = (allocated(), counted(view));
     let mut still = 0;
@@ -249,7 +249,7 @@ fn rest(view: &View, looks: usize) -> (usize, usize) {
     before
 }
 
-/// Looks until what was sent is served, and until what waits is merged, a tick later.
+/// Looks until sent data is served, and until waiting data is merged, a tick later.
 const SERVED: usize = 4;
 const MERGED: usize = 80;
 
@@ -304,7 +304,7 @@ fn step(load: Load, random: &mut Random, clients: &mut Clients) {
 }
 
 #[test]
-fn what_is_counted_is_what_is_held() {
+fn counted_memory_matches_held_memory() {
     let _alone = alone();
     let authority = Authority::new("the server's");
     for (seed, load) in SEEDS {
@@ -317,7 +317,7 @@ fn what_is_counted_is_what_is_held() {
         let (mut shares, mut most) = (Vec::with_capacity(STEPS), 0);
         for number in 0..STEPS {
             step(load, &mut random, &mut clients);
-            // Now and then when all is merged, else while small messages wait as they came.
+            // Sometimes when everything is merged, otherwise while small messages wait unmerged.
             let looks = if number % 4 == 0 { MERGED } else { SERVED };
             let (bytes, counted) = rest(&view, looks);
             let held = bytes.saturating_sub(idle_bytes);
@@ -366,24 +366,24 @@ fn a_stream_of_deflate_takes_what_it_is_said_to() {
     assert!((90..=110).contains(&share), "{counted} of {held} bytes");
 }
 
-/// A client that takes nothing unless it is told to.
+/// A client that reads only on request.
 struct Stalled(TcpStream);
 
 /// All clients of the other process.
 struct Crowd {
     publishers: Vec<Client>,
     deflating: Vec<Client>,
-    /// Of each room: without TLS, with compression, with TLS.
+    /// For each room: without TLS, with compression, with TLS.
     stalled: Vec<Vec<Stalled>>,
-    /// The one who sends what all of the press's get, and reads it.
+    /// The client that sends the press's messages, and reads them.
     press: Client,
-    /// Those who do not read it.
+    /// The clients that do not read them.
     pressed: Vec<Stalled>,
     uploaders: Vec<Client>,
     /// Those of them whose message has begun.
     has_begun: [bool; UPLOADERS],
     askers: Vec<Client>,
-    /// TLS sessions, and those whose last record is not whole.
+    /// TLS sessions, and those whose last record is incomplete.
     secure: Vec<tls_client::Client>,
     not_whole: Vec<tls_client::Client>,
 }
@@ -392,7 +392,7 @@ fn narrow(address: SocketAddr) -> Client {
     Client::connect_narrow(address, 4_096)
 }
 
-/// Reads whatever comes, until the relay is gone.
+/// Reads until the relay is gone.
 fn read_on(mut stream: TcpStream) {
     thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
@@ -492,7 +492,7 @@ impl Crowd {
             }
             ("ask", [who]) => {
                 let request = b"GET /large HTTP/1.1\r\nHost: relay\r\n\r\n";
-                // One that was answered enough is told so, and is not asked again.
+                // A client that has too many unread answers is closed, and not used again.
                 let _ = self.askers[*who].try_send(request);
             }
             ("read", [room, who, bytes]) => {
@@ -521,13 +521,13 @@ impl Crowd {
     }
 }
 
-/// Bytes that do not become smaller.
+/// Incompressible bytes.
 fn noise(seed: usize, bytes: usize) -> Vec<u8> {
     let mut random = Random(seed as u64);
     (0..bytes).map(|_| random.below(256) as u8).collect()
 }
 
-/// Sends what all clients of the press get.
+/// Sends a message to all clients of the press.
 fn send_event(press: &mut Client, random: &mut Random, bytes: usize) {
     let body = (0..bytes).map(|_| b'a' + random.below(26) as u8);
     let event: Vec<u8> = std::iter::once(EVENT).chain(body).collect();
@@ -535,7 +535,7 @@ fn send_event(press: &mut Client, random: &mut Random, bytes: usize) {
     heard(press);
 }
 
-/// Waits until the relay has read what was sent.
+/// Waits until the relay has read everything that was sent.
 fn heard(client: &mut Client) {
     client.send(&frame(PING, b"heard"));
     while client.frame().opcode != PONG {}

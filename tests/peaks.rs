@@ -1,7 +1,7 @@
-//! What a peak leaves behind: nothing. Rooms, connections, addresses and users come in great number
-//! and go, and what the process holds is what it held before.
+//! A peak leaves nothing behind: rooms, connections, addresses and users come in great number and
+//! go, and the process holds as much as before.
 //!
-//! A test binary of its own, since it replaces the allocator of the process.
+//! It is a test binary of its own because it replaces the allocator of the process.
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,13 +24,13 @@ const SUBSCRIBERS: u32 = 400;
 const ROOMS_EACH: u32 = 256;
 const USERS: u32 = 1_200;
 
-/// What the process holds, in bytes.
+/// The memory of the process, in bytes.
 fn held() -> usize {
     let stats = GLOBAL.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// Both ends of every connection are here.
+/// Both ends of every connection are in this process.
 fn raise_open_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let wanted = 3 * u64::from(SUBSCRIBERS + USERS);
@@ -50,7 +50,7 @@ fn start() -> Server {
         rooms_per_connection_max: 2 * ROOMS_EACH as usize,
         ..settings()
     };
-    // Nothing is to be sent that was not asked for.
+    // Nothing may be sent without a request.
     let endpoint = EndpointSettings {
         keepalive: Keepalive {
             ping: Duration::ZERO,
@@ -76,7 +76,8 @@ fn connect(address: SocketAddr, number: u32) -> Client {
     Client::from(TcpStream::from(socket))
 }
 
-/// Subscribes to so many rooms, the first of which is `first`, and to half of them for a moment.
+/// Subscribes to this many rooms, the first of which is `first`, and to half of them only for a
+/// moment.
 fn subscribe(client: &mut Client, first: u32, rooms: u32) {
     let request = |kind: &str, room: u32| {
         let request = format!(r#"{{"type":"{kind}","room":"room {room}"}}"#);
@@ -92,7 +93,7 @@ fn subscribe(client: &mut Client, first: u32, rooms: u32) {
     client.expect_text();
 }
 
-/// Every `nth` comes; then `latecomer` does, who stays; then they go.
+/// Every `nth` comes; then `latecomer` comes and stays; then the others leave.
 fn peak(server: &Server, latecomer: u32, nth: u32) -> Client {
     let before = server.view.connections();
     let mut clients: Vec<Client> = (0..SUBSCRIBERS / nth)
@@ -116,10 +117,10 @@ fn peak(server: &Server, latecomer: u32, nth: u32) -> Client {
 }
 
 #[test]
-fn what_is_held_returns_when_rooms_and_connections_are_gone() {
+fn memory_is_released_with_rooms_and_connections() {
     raise_open_files();
     let server = start();
-    // A few, so that all is there on every shard that there always is.
+    // A few, so that every shard has its permanent state.
     let mut stay = vec![peak(&server, 1, 100), peak(&server, 2, 100)];
     eventually("every shard has served", || {
         server.view.shards().all(|stats| stats.opened.get() > 2)

@@ -305,7 +305,7 @@ class Speaker {
   }
 }
 
-// ---- What is shown -----------------------------------------------------------------------------
+// ---- Display ---------------------------------------------------------------------------------
 
 function showJoined() {
   const isJoined = sound !== null;
@@ -371,7 +371,7 @@ async function pollHealth() {
   byId('count').textContent = count;
 }
 
-// ---- What the user does ------------------------------------------------------------------------
+// ---- User actions ---------------------------------------------------------------------------
 
 byId('settings').addEventListener('submit', (event) => {
   event.preventDefault();

@@ -216,7 +216,7 @@ function showUnread(count) {
   document.title = count > 0 ? `(${count}) Corecast chat` : 'Corecast chat';
 }
 
-// ---- What the user does ------------------------------------------------------------------------
+// ---- User actions ---------------------------------------------------------------------------
 
 byId('settings').addEventListener('submit', (event) => {
   event.preventDefault();

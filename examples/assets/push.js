@@ -179,7 +179,7 @@ async function copy() {
   showAnswer({ title, text: command });
 }
 
-// ---- What waits --------------------------------------------------------------------------------
+// ---- Pending ------------------------------------------------------------------------------------
 
 async function showWaiting() {
   clearTimeout(refreshTimer);
@@ -214,7 +214,7 @@ function waitingCard({ id, due_ms: due, event_name: title, target_user_id: user,
   return card({ title, facts, kind: 'note-like', button });
 }
 
-// ---- What the user does ------------------------------------------------------------------------
+// ---- User actions ---------------------------------------------------------------------------
 
 function showTarget() {
   const target = byId('target').value;

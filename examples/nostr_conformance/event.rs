@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_verifies_and_what_is_mined_has_its_bits() {
+    fn signed_events_verify_and_mined_ones_have_their_bits() {
         let key = Key::random();
         let draft = Draft::new(1, "a \u{1} b").tag(&["t", "\n"]).at(5);
         let event = draft.clone().mined(&key, 9, 8);

@@ -1,4 +1,4 @@
-//! Every input that is kept, through the target that it is for: seeds, and whatever was once found.
+//! Runs every stored input through its target: seeds, and earlier findings.
 
 use std::alloc::System;
 use std::fs;
@@ -26,7 +26,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-// One test for all, since what other threads allocate would be counted with it.
+// One test for all, because allocations of other threads would be counted too.
 #[test]
 fn whatever_is_kept_passes_its_target() {
     let mut failed = Vec::new();

@@ -1,8 +1,8 @@
 //! The decoder against tungstenite's own reader: the same bytes, cut differently, must give the
 //! same items and the same verdict.
 //!
-//! The two differ on purpose, and in [`DIFFERENCES`] alone: each row is read by both, so that a
-//! difference that is no more, here or there, is noticed.
+//! The two differ only in the intended [`DIFFERENCES`]: both read each row, so a difference that
+//! has disappeared on either side is noticed.
 
 use ProtocolError::{
     ControlTooLong, InvalidCloseCode, InvalidUtf8, LengthNotMinimal, LengthTooLarge, ReservedBits,
@@ -20,7 +20,7 @@ use proptest::sample::Index;
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
-/// A stream of bytes that the two read differently, and why that is as it should be.
+/// A stream of bytes that the two read differently, and the reason.
 struct Difference {
     what: &'static str,
     why: &'static str,
@@ -102,7 +102,7 @@ const DIFFERENCES: [Difference; 9] = [
 ];
 
 #[test]
-fn what_is_documented_as_different_is_different() {
+fn documented_differences_still_exist() {
     for Difference {
         what,
         why,
@@ -125,12 +125,12 @@ fn what_is_documented_as_different_is_different() {
             (code, we.events) != (they.verdict, they.events),
             "{what}: no difference"
         );
-        // And the comparison knows it.
+        // The comparison accepts it too.
         compare(bytes, (&[], &[]), false);
     }
 }
 
-/// A frame as a client sends it, or as one that is broken does.
+/// A frame as sent by a correct or a broken client.
 #[derive(Clone, Debug)]
 struct Sent {
     first: u8,
@@ -138,7 +138,7 @@ struct Sent {
     key: [u8; 4],
     /// Bytes of the extended length: 0, 2 or 8; `None` for the shortest form.
     length_form: Option<usize>,
-    /// What the header says where that is not the payload's length.
+    /// The header's length if it is not the payload's.
     claimed_len: Option<u64>,
     payload: Vec<u8>,
 }
@@ -164,7 +164,7 @@ impl Sent {
             _ => 8,
         };
         let mask_bit = if self.is_masked { 0x80 } else { 0 };
-        // A longer form than needed can be asked for, a shorter one would be another length.
+        // A longer form than needed can be requested; a shorter one would be another length.
         let (mark, extended) = match self.length_form.unwrap_or(shortest).max(shortest) {
             0 => (len as u8, &[][..]),
             2 => (126, &len.to_be_bytes()[6..]),
@@ -283,7 +283,7 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![vec(1..20usize, 1..8), vec(1..900usize, 0..8)]
 }
 
-/// One offence in an otherwise good frame.
+/// One offence in an otherwise valid frame.
 #[derive(Clone, Debug)]
 enum Offence {
     ReservedBit(u8),
@@ -400,7 +400,7 @@ proptest! {
     }
 }
 
-/// Where a length takes another form, and anything else.
+/// Lengths around the changes of form, and any others.
 fn frame_len() -> impl Strategy<Value = usize> {
     prop_oneof![
         0..=300usize,
@@ -410,7 +410,7 @@ fn frame_len() -> impl Strategy<Value = usize> {
     ]
 }
 
-/// Bytes that are text too, and different enough to tell places apart.
+/// Bytes that are also text, and different enough to identify positions.
 fn payload(len: usize, seed: u8) -> Vec<u8> {
     (0..len)
         .map(|at| (at * 7 + at / 128 + usize::from(seed)) as u8 & 0x7F)
@@ -421,7 +421,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_we_send_is_read_back_in_any_pieces(
+    fn our_frames_are_read_back_in_any_pieces(
         messages in vec((any::<bool>(), frame_len(), any::<u8>()), 1..5),
         sizes in sizes(),
     ) {

@@ -162,8 +162,8 @@ pub struct Args {
     #[arg(long)]
     pub binary: bool,
 
-    /// Who gets a message: everybody in the room, everybody but its publisher, only its publisher
-    /// (an echo server), or nobody (only sending is measured) [default: all]
+    /// Receivers of a message: everybody in the room, everybody but its publisher, only its
+    /// publisher (an echo server), or nobody (only sending is measured) [default: all]
     #[arg(long, value_enum)]
     pub expect: Option<Expect>,
 

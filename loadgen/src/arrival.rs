@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_all_reads_take_a_time_and_else_a_part_that_stands_for_all() {
+    fn reads_are_timed_fully_after_a_pause_and_else_sampled() {
         let mut choice = Choice::new(7);
         let told = |choice: &mut Choice| -> u64 {
             let each = (0..4000).map(|_| choice.next());

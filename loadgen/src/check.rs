@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_is_filled_counts_as_reordered_once_for_each_late_message() {
+    fn each_late_message_in_a_gap_counts_as_reordered_once() {
         let mut receiver = Receiver::default();
         for seq in [0, 4, 2, 1, 3, 5] {
             assert!(give(&mut receiver, 0, seq), "{seq} came for the first time");
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_late_misses_nothing_and_still_sees_repeats_and_gaps() {
+    fn a_late_joiner_still_detects_repeats_and_gaps() {
         let mut receiver = Receiver::new(Share {
             joins_late: true,
             ..Share::default()
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_is_to_get_anything_all_is_foreign() {
+    fn without_expected_receivers_all_messages_are_foreign() {
         let mut receiver = Receiver::new(Share {
             is_nothing: true,
             ..Share::default()

@@ -33,8 +33,8 @@ impl Clock {
 
 /// Wakes a poll at a time given in nanoseconds: `poll` itself knows whole milliseconds only.
 ///
-/// It is registered edge-triggered and never read: setting it anew clears it. It fires as much
-/// earlier as the system mostly takes to wake a thread; the caller spins for the rest.
+/// It is registered edge-triggered and never read: setting it again clears it. It fires earlier by
+/// the usual latency of a wake-up; the caller spins for the rest.
 #[derive(Debug)]
 pub(crate) struct Timer {
     fd: OwnedFd,
@@ -42,7 +42,7 @@ pub(crate) struct Timer {
     waking: Waking,
 }
 
-/// How long the system takes to wake a thread that sleeps, three times in four.
+/// The time to wake a sleeping thread, exceeded once in four.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waking {
     ns: u64,
@@ -50,11 +50,11 @@ struct Waking {
 
 impl Waking {
     const STEP_NS: u64 = 200;
-    /// More than this is no waking up but other work on the core: no reason to spin for so long.
+    /// A longer delay is caused by other work on the core, so it must not prolong the spinning.
     const NS_MAX: u64 = 60_000;
 
-    /// A thread woke up so long after it should have. As many steps go up as down where one value
-    /// in four lies above.
+    /// Records that a thread woke up this late. Steps up and down balance if one value in four
+    /// lies above.
     fn note(&mut self, took_ns: u64) {
         self.ns = match took_ns > self.ns {
             true => (self.ns + 3 * Self::STEP_NS).min(Self::NS_MAX),
@@ -76,12 +76,12 @@ impl Timer {
         })
     }
 
-    /// So much earlier than it is armed for it fires.
+    /// It fires this much before the requested time.
     pub(crate) fn early_ns(&self) -> u64 {
         self.waking.ns
     }
 
-    /// It has fired, and the thread is awake at `now_ns`.
+    /// Records that it has fired and the thread woke at `now_ns`.
     pub(crate) fn woke(&mut self, now_ns: u64) {
         let fired_ns = self.armed_for_ns.saturating_sub(self.waking.ns);
         if let Some(took_ns) = now_ns.checked_sub(fired_ns) {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timer_wakes_a_poll_each_time_it_is_set_and_no_earlier_than_it_says() {
+    fn a_timer_wakes_a_poll_each_time_and_never_early() {
         let mut poll = Poll::new().expect("a poll");
         let mut timer = Timer::new(poll.registry(), Token(7)).expect("a timer");
         let mut events = Events::with_capacity(4);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_read_with_their_units_and_hold_where_they_should() {
+    fn conditions_parse_with_units_and_compare_correctly() {
         let all = Condition::parse_all("p99>5ms, errors>=2,late-p50<=10us,lost>0").expect("four");
         let holds = |running: Running| {
             all.iter()
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused_with_what_there_is() {
+    fn an_unknown_condition_is_refused_with_the_known_ones() {
         for bad in [
             "",
             "p99",

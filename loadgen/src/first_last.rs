@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_somebody_missed_has_a_first_receiver_and_no_last() {
+    fn a_partly_lost_message_has_a_first_but_no_last_receiver() {
         let relay = relay(3, Expect::Others);
         let mut spread = Spread::new(&relay, 0, 1);
         spread.note(&stamp(1, 0), 3_000_000, None);

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_named() {
+    fn protocol_errors_of_a_server_are_named() {
         let error = |bytes: &[u8]| WALK.each(bytes, |_| {}).expect_err("an offence");
         assert_eq!(error(&[0xc2, 0]), FrameError::Reserved);
         assert_eq!(error(&[0x83, 0]), FrameError::Reserved);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_larger_than_any_that_was_sent_is_skipped_before_it_is_there() {
+    fn an_oversized_frame_is_skipped_as_it_arrives() {
         let mut seen = Vec::new();
         let bytes = [0x89, 0, 0x82, 126, 0x03, 0xe9, 1, 2];
         let taken = WALK.each(&bytes, |frame| {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_message_is_told_in_its_first_frame_and_nowhere_else() {
+    fn only_the_first_frame_marks_a_compressed_message() {
         let walk = Walk {
             allows_compressed: true,
             ..WALK

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_is_read_as_it_was_sent_the_first_time_and_again() {
+    fn compressed_messages_are_read_correctly_twice() {
         let payloads = Payloads::new(512, Form::Json, 3, 9);
         let mut inflater = Inflater::new(512);
         for seq in 0..100 {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_no_deflate_at_all_is_refused() {
+    fn oversized_or_invalid_deflate_is_refused() {
         let payloads = Payloads::new(512, Form::Json, 3, 9);
         let mut inflater = Inflater::new(512);
         assert_eq!(inflater.read(&deflate(&[b'a'; 513]), &payloads), None);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_for_the_socket_is_not_the_generators_lateness() {
+    fn waiting_for_the_socket_is_not_lateness() {
         let (own, held) = (measured(false, None), measured(true, None));
         assert_eq!(value(&own.uncorrected()), (6.0, 2));
         assert_eq!(value(&own.in_time()), (6.0, 2));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lag_ends_when_the_data_is_handled_and_begins_no_earlier_than_it_was_sent() {
+    fn the_lag_lies_between_sending_and_handling() {
         let lag_of = |arrived_ns| {
             let measures = measured(false, Some(arrived_ns));
             let (lag, arrived) = (value(&measures.lag()), value(&measures.arrived()));

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_arrivals_are_repeated_by_their_seed_whatever_the_threads() {
+    fn the_seed_repeats_poisson_arrivals_for_any_threads() {
         let relay = of(Arrivals::Poisson, 0);
         let one = due(&relay, 7, 1);
         assert_eq!(one, due(&relay, 7, 3));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_due_is_permitted_once_with_its_own_time() {
+    fn a_due_message_is_permitted_once_with_its_due_time() {
         let relay = of(Arrivals::Poisson, 0);
         let mut pacing = Pacing::new(&relay, 7, 0, 1);
         let at_ns = pacing.next_ns().expect("a message");

@@ -516,7 +516,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_connection_has_one_role_and_every_message_its_receivers() {
+    fn each_connection_has_one_role_and_messages_have_receivers() {
         let relay = Relay {
             slow: 1,
             churning: 2,

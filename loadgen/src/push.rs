@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_counted_wherever_they_are_cut_and_a_refusal_is_told() {
+    fn split_push_answers_are_counted_and_refusals_reported() {
         let good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
         let both = [&good[..], good].concat();
         for len in 0..both.len() {

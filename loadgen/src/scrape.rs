@@ -269,7 +269,7 @@ closed_total{reason=\"a b\"} 4
 ";
 
     #[test]
-    fn what_lies_between_two_scrapes_is_told_by_counter_and_by_quantile() {
+    fn the_difference_of_scrapes_gives_counters_and_quantiles() {
         let (before, after) = (Scrape::read(BEFORE), Scrape::read(AFTER));
         let latency = buckets(&before, &after).expect("latencies");
         assert_eq!((latency.count, latency.mean as u64), (100, 500_000));
@@ -283,7 +283,7 @@ closed_total{reason=\"a b\"} 4
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told_with_the_option() {
+    fn an_unreachable_server_is_reported_with_the_option() {
         let told = Scrape::of("http://127.0.0.1:1/metrics").expect_err("nobody there");
         assert!(told.contains("--metrics-url"), "{told}");
     }

@@ -11,7 +11,7 @@ use crate::report::{Bound, RelayReport, Step, Summary, Walk};
 
 /// The most steps before the confirmation.
 const STEPS_MAX: usize = 100;
-/// A rate has failed after this many failures: one may be a hiccup of the machine.
+/// A rate has failed after this many failures: one may be an outlier of the machine.
 const FAILURES: u32 = 2;
 /// Below a rate that failed, a rate must meet the target this many times.
 const SUCCESSES: u32 = 2;
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sharp_knee_is_found_though_every_twentieth_step_fails_for_no_reason() {
+    fn a_sharp_knee_is_found_despite_random_failures() {
         for (first, knee) in [(50.0, 3000.0), (64_000.0, 3000.0), (1000.0, 1010.0)] {
             let mut search = search(first, &[]);
             let mut count = 0;
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_runs_at_the_rate_that_is_named_meet_the_target_in_four_of_five_cases() {
+    fn the_reported_knee_meets_the_target_in_four_of_five_runs() {
         let mut random = Pcg64Mcg::new(0x5eed_0f5e_a2c4_0000_0000_0000_0000_0001);
         let mut run = |rate: f64| {
             let drawn: f64 = StandardUniform.sample(&mut random);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_failed_the_highest_rate_is_a_lower_bound() {
+    fn without_failures_the_highest_rate_is_a_lower_bound() {
         let listed = [100.0, 200.0, 400.0];
         let mut all = search(100.0, &listed);
         let (knee, count) = walk(&mut all, |_| Outcome::Met);

@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_lost_its_stamp_is_known_by_its_run_or_its_body() {
+    fn a_message_without_stamp_is_known_by_run_id_or_body() {
         for form in [Form::Binary, Form::Text, Form::Json] {
             let payloads = Payloads::new(300, form, 42, RUN);
             let payload = payload_of(&payloads, &STAMP);

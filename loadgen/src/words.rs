@@ -102,7 +102,8 @@ pub(crate) fn hint(report: &RelayReport) -> Option<String> {
         // A closed loop does not ask for it.
         let can_be_realtime = !report.generator.is_realtime && report.config.rate.is_some();
         format!(
-            "generator and relay share the {} core(s) of this machine: {}fewer threads of the relay, or separate cores for each (taskset), may help",
+            "generator and relay share the {} core(s) of this machine: {}fewer threads of the \
+                relay, or separate cores for each (taskset), may help",
             report.head.machine.cores,
             if can_be_realtime {
                 "real-time scheduling of the generator (CAP_SYS_NICE, or ulimit -r 1), "

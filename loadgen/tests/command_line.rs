@@ -65,7 +65,7 @@ fn a_refused_upgrade_is_told_with_its_status() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_given_up_after_the_connect_timeout() {
+fn a_silent_server_fails_after_the_connect_timeout() {
     let url = answering("");
     for mode in ["--clients 1 --duration 100", "--handshakes 1"] {
         let told = refused(&url, &format!("{mode} --connect-timeout 100ms"));
@@ -213,7 +213,7 @@ fn stalled_clients_never_read_and_their_losses_do_not_count() {
 }
 
 #[test]
-fn handshakes_are_counted_with_a_closing_handshake_and_with_a_reset() {
+fn handshakes_end_with_a_close_or_a_reset() {
     let url = serve(Behaviour::default());
     for flag in ["", "--reset"] {
         let (code, report) = report(&url, &format!("--handshakes 60 --concurrency 7 {flag}"));

@@ -61,7 +61,7 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn five_repeats_against_five_are_better_the_same_worse_or_undecided() {
+fn five_repeats_on_each_side_give_every_verdict() {
     let report = five_runs(&serve(Behaviour::default()));
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, latencies: &[u64]| {
@@ -145,7 +145,7 @@ fn a_comparison_that_is_worse_ends_with_exit_code_4() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_undecided_with_its_reason() {
+fn incomparable_reports_are_undecided_with_a_reason() {
     let url = serve(Behaviour::default());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("before.json");
@@ -234,7 +234,7 @@ fn slow(delay: Duration) -> String {
 }
 
 #[test]
-fn of_two_servers_the_slower_one_is_worse_and_the_faster_one_better() {
+fn the_slower_of_two_servers_is_worse() {
     let (quick, slow) = (serve(Behaviour::default()), slow(Duration::from_millis(20)));
     let load = "--clients 1 --rate 20 --duration 250 --warmup 0 --pairs 6 --tolerance 20%";
     for (a, b, code, verdict) in [(&quick, &slow, 4, "worse"), (&slow, &quick, 0, "better")] {
@@ -270,7 +270,7 @@ fn of_two_servers_the_slower_one_is_worse_and_the_faster_one_better() {
 }
 
 #[test]
-fn wrong_deliveries_of_either_server_end_a_comparison_with_exit_code_3() {
+fn wrong_deliveries_in_a_comparison_give_exit_code_3() {
     let loses = serve(Behaviour::with(|delivery| match delivery.number {
         0 => vec![],
         _ => vec![delivery.payload],

@@ -124,7 +124,7 @@ fn swapping(wanted: fn(&[u8], &[u8]) -> bool) -> Behaviour {
 const PUBLISHER: std::ops::Range<usize> = 4..8;
 
 #[test]
-fn two_swapped_messages_of_one_publisher_are_reordered_and_another_order() {
+fn swapped_messages_of_one_publisher_are_reordered() {
     let url = serve(swapping(|_, _| true));
     let (code, report) = report(&url, &format!("{LOAD} --publishers 1"));
     expect(
@@ -141,7 +141,7 @@ fn two_swapped_messages_of_one_publisher_are_reordered_and_another_order() {
 }
 
 #[test]
-fn two_swapped_messages_of_two_publishers_are_another_order_only() {
+fn swapped_messages_of_two_publishers_only_change_the_order() {
     let url = serve(swapping(|one, other| one[PUBLISHER] != other[PUBLISHER]));
     let (code, report) = report(&url, &format!("{LOAD} --publishers 2"));
     expect(
@@ -432,7 +432,7 @@ fn large_messages_arrive_whole() {
 }
 
 #[test]
-fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
+fn a_relay_that_does_not_read_delays_but_skips_no_message() {
     let url = serve(Behaviour::with(|delivery| {
         if delivery.number == 0 {
             std::thread::sleep(Duration::from_millis(600));
@@ -454,7 +454,7 @@ fn a_relay_that_does_not_read_holds_messages_up_and_none_is_skipped() {
 }
 
 #[test]
-fn a_stall_of_50_ms_shows_in_the_tail_and_is_not_hidden_by_waiting() {
+fn a_stall_of_50_ms_shows_in_the_tail() {
     let url = serve(Behaviour::with(|delivery| {
         if delivery.client == 0 && delivery.number == 500 {
             std::thread::sleep(Duration::from_millis(50));

@@ -43,7 +43,7 @@ fn leaving(
 }
 
 #[test]
-fn a_relay_that_restarts_ends_the_run_and_is_told_as_that() {
+fn a_restarted_relay_ends_the_run_and_is_reported() {
     let server = StandIn::with(leaving(Hub::close));
     let (code, report) = report(&server.url, LONG);
     assert_eq!(code, 5, "{report:#}");
@@ -69,7 +69,7 @@ fn a_relay_that_restarts_ends_the_run_and_is_told_as_that() {
 }
 
 #[test]
-fn of_two_servers_one_that_goes_away_ends_the_comparison() {
+fn a_vanished_server_ends_the_comparison() {
     let (stays, leaves) = (
         StandIn::with(Hub::broadcast),
         StandIn::with(leaving(Hub::close)),
@@ -89,7 +89,7 @@ fn of_two_servers_one_that_goes_away_ends_the_comparison() {
 }
 
 #[test]
-fn a_relay_that_is_gone_for_good_is_told_as_that() {
+fn a_vanished_relay_is_reported() {
     let server = StandIn::with(leaving(|hub, client| {
         hub.stop_listening();
         hub.close(client);
@@ -101,7 +101,7 @@ fn a_relay_that_is_gone_for_good_is_told_as_that() {
 }
 
 #[test]
-fn a_relay_that_is_gone_ends_repeats_and_what_was_found_is_reported() {
+fn a_vanished_relay_ends_repeats_with_the_results_so_far() {
     let server = StandIn::with(leaving(Hub::reset));
     let (code, report) = report(&server.url, &format!("{LONG} --repeat 3"));
     assert_eq!(code, 5, "{report:#}");
@@ -111,7 +111,7 @@ fn a_relay_that_is_gone_ends_repeats_and_what_was_found_is_reported() {
 }
 
 #[test]
-fn a_relay_that_cannot_be_reached_for_a_later_repeat_costs_no_report() {
+fn a_relay_unreachable_for_a_later_repeat_keeps_the_report() {
     let mut messages = 0;
     let server = StandIn::with(move |hub, message| {
         messages += 1;
@@ -166,7 +166,7 @@ fn the_last_publisher_that_is_gone_ends_the_run_too() {
 }
 
 #[test]
-fn some_that_are_reset_or_closed_are_counted_and_cost_nothing_else() {
+fn reset_and_closed_clients_are_counted_separately() {
     for is_reset in [true, false] {
         let server = StandIn::with(leaving(move |hub, client| {
             if hub.index(client) == Some(3) {
@@ -218,7 +218,7 @@ fn a_connection_that_is_over_costs_no_time() {
 }
 
 #[test]
-fn a_goodbye_with_a_code_is_told_with_it() {
+fn a_close_is_reported_with_its_code() {
     let server = StandIn::with(leaving(|hub, client| {
         if hub.index(client) == Some(2) {
             hub.send(client, b"\x88\x0a\x03\xf5too slow");
@@ -231,7 +231,7 @@ fn a_goodbye_with_a_code_is_told_with_it() {
 }
 
 #[test]
-fn who_is_not_let_in_after_the_upgrade_is_told_as_that() {
+fn access_denied_after_the_upgrade_is_reported() {
     let server = StandIn::new(Plan {
         joined: Box::new(|hub, client| hub.send(client, b"\x88\x0b\x03\xf0bad token")),
         ..Plan::default()
@@ -246,7 +246,7 @@ fn who_is_not_let_in_after_the_upgrade_is_told_as_that() {
 }
 
 #[test]
-fn who_is_refused_before_the_upgrade_learns_why() {
+fn a_refused_upgrade_reports_its_reason() {
     for (status, hint) in [
         (401, "--url may hold the token"),
         (404, "nothing at the path"),
@@ -298,7 +298,7 @@ fn a_relay_that_reads_nothing_more_holds_messages_back() {
 }
 
 #[test]
-fn a_stall_is_told_with_its_length() {
+fn a_stall_is_reported_with_its_length() {
     let mut has_stalled = false;
     let server = StandIn::with(move |hub, message| {
         if !has_stalled && hub.measured_for() >= SOON {
@@ -316,7 +316,7 @@ fn a_stall_is_told_with_its_length() {
 }
 
 #[test]
-fn a_stall_for_ever_is_told_with_its_begin() {
+fn an_endless_stall_is_reported_with_its_start() {
     let server = StandIn::with(|hub, message| {
         if hub.measured_for() < SOON {
             hub.broadcast(message);
@@ -336,7 +336,7 @@ fn a_stall_for_ever_is_told_with_its_begin() {
 }
 
 #[test]
-fn what_the_drain_did_not_wait_for_is_told() {
+fn deliveries_after_the_drain_are_reported() {
     // The last messages come three seconds late.
     let server = StandIn::with(|hub, message| {
         if hub.measured_for() < SOON {

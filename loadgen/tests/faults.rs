@@ -65,7 +65,7 @@ fn dropping(n: u64) -> impl FnMut(&mut Hub, &Message) + Send + 'static {
 }
 
 #[test]
-fn a_message_that_reaches_nobody_is_lost_at_all_and_followed_to_nobody() {
+fn a_message_that_reaches_no_client_is_lost_for_all() {
     let server = StandIn::with(dropping(20));
     let (code, report, truth) = load(&server, "");
     let counts = [("delivered", truth.deliveries), ("lost", truth.faults)];
@@ -76,7 +76,7 @@ fn a_message_that_reaches_nobody_is_lost_at_all_and_followed_to_nobody() {
 }
 
 #[test]
-fn what_comes_twice_is_repeated_in_one_thread_and_in_three() {
+fn repeats_are_counted_in_one_thread_and_in_three() {
     for threads in [1, 3] {
         let server = StandIn::with(every(50, |hub, client, message| {
             hub.deliver(client, message);
@@ -90,7 +90,7 @@ fn what_comes_twice_is_repeated_in_one_thread_and_in_three() {
 }
 
 #[test]
-fn what_comes_twice_a_moment_later_is_waited_for() {
+fn late_repeats_are_waited_for() {
     let server = StandIn::with(|hub, message| {
         hub.broadcast(message);
         if message.number.is_multiple_of(20) || message.number == 159 {
@@ -152,7 +152,7 @@ fn a_message_without_its_stamp_has_no_place_in_the_order() {
 }
 
 #[test]
-fn a_message_that_is_cut_off_is_damaged_while_it_says_whose_it_is() {
+fn a_truncated_message_with_its_run_id_is_damaged() {
     // If the run id is intact, the message is known to be ours; otherwise it is foreign, and ours
     // is lost.
     for (bytes, error) in [(100, "damaged"), (16, "damaged"), (15, "lost")] {
@@ -280,7 +280,7 @@ fn a_foreign_frame_of_our_size_does_not_hide_a_loss() {
 }
 
 #[test]
-fn a_greeting_is_foreign_and_so_is_one_to_a_connection_that_is_gone() {
+fn a_greeting_is_foreign_even_to_a_closed_connection() {
     let server = StandIn::new(Plan {
         joined: Box::new(|hub, client| {
             hub.send_foreign(client, &frame(Data::Text, true, b"hello"));
@@ -301,7 +301,7 @@ fn a_greeting_is_foreign_and_so_is_one_to_a_connection_that_is_gone() {
 }
 
 #[test]
-fn what_slow_readers_get_is_checked_like_everything() {
+fn deliveries_to_slow_readers_are_checked_like_others() {
     let server = StandIn::with(|hub, message| {
         for client in hub.clients() {
             if hub.index(client) == Some(7) && message.number.is_multiple_of(2) {
@@ -322,7 +322,7 @@ fn what_slow_readers_get_is_checked_like_everything() {
 }
 
 #[test]
-fn what_is_wrong_in_any_repeat_is_in_the_report() {
+fn faults_of_any_repeat_are_in_the_report() {
     // The second run's clients are numbers 8 to 15.
     let server = StandIn::with(every(50, |hub, client, message| {
         if !(8..16).contains(&client) {

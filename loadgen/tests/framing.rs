@@ -130,7 +130,7 @@ fn a_control_frame_in_two_parts_and_half_a_close_are_offences() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_on_all_is_told_as_that_and_not_as_gone() {
+fn a_protocol_error_on_all_clients_is_not_reported_as_gone() {
     let server = StandIn::with(|hub, message| {
         for client in hub.clients() {
             hub.send(client, &frame(Data::Continue, true, &message.payload));

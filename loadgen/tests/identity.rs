@@ -12,7 +12,7 @@ const LOAD: &str = "--clients 4 --rate 200 --duration 400 --warmup 100ms";
 const KEPT: usize = 50;
 
 #[test]
-fn what_a_server_kept_of_an_earlier_run_is_foreign_to_the_next() {
+fn stored_messages_of_an_earlier_run_are_foreign() {
     let (kept, keeps) = std::sync::mpsc::channel();
     let mut history = VecDeque::new();
     let server = StandIn::new(Plan {

@@ -195,7 +195,7 @@ fn a_storm_drops_many_at_once_and_says_when_they_were_back() {
 }
 
 #[test]
-fn those_that_do_not_come_back_from_a_storm_are_told() {
+fn connections_lost_in_a_storm_are_reported() {
     let url = serve(Behaviour {
         accepts: 20,
         ..Behaviour::default()
@@ -237,7 +237,7 @@ fn clients_that_come_and_go_leave_the_others_in_peace() {
 }
 
 #[test]
-fn slow_readers_take_no_more_than_their_rate_and_count_for_nothing() {
+fn slow_readers_keep_to_their_rate_and_are_not_counted() {
     // The server gives up on a client when a write has waited for 200 ms: 20 MB go to each.
     let url = serve(Behaviour::default());
     let load = "--clients 4 --slow-readers 25% --slow-rate 10000 --rate 100 --size 200000";

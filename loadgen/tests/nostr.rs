@@ -111,7 +111,7 @@ fn every_kind_of_filter_is_served() {
 }
 
 #[test]
-fn what_comes_compressed_is_checked_like_everything() {
+fn compressed_messages_are_checked_like_others() {
     let (engine, url) = relay(|settings| {
         settings.deflate = Deflate {
             enabled: true,
@@ -193,7 +193,7 @@ fn events_that_a_relay_refuses_are_told_by_the_prefix() {
 }
 
 #[test]
-fn subscriptions_that_a_relay_refuses_end_the_run_with_the_reason() {
+fn a_refused_subscription_ends_the_run_with_the_reason() {
     let (engine, url) = relay(|settings| settings.subscriptions_max = 2);
     let output = run(&url, &format!("{FANOUT} --subscriptions 3"));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -358,7 +358,7 @@ fn an_event_that_comes_twice_is_repeated() {
 }
 
 #[test]
-fn an_event_at_a_subscription_that_did_not_ask_for_it_is_misrouted() {
+fn an_event_at_a_nonmatching_subscription_is_misrouted() {
     let load_of = "--scenario nostr-fanout --clients 4 --subscriptions 4 --filters tags \
                    --rate 200 --duration 500ms --warmup 0 --keys 5 --seed 3";
     let wrong = at(5, |turn| {
@@ -410,7 +410,7 @@ fn events_of_one_publisher_that_change_places_are_reordered() {
 }
 
 #[test]
-fn another_order_of_two_publishers_is_told_by_those_who_ask_for_the_same() {
+fn order_is_compared_between_equal_filters() {
     let (code, report) = load(swapped(50), FANOUT);
     assert_eq!(
         (code, errors(&report)),
@@ -425,7 +425,7 @@ fn another_order_of_two_publishers_is_told_by_those_who_ask_for_the_same() {
 }
 
 #[test]
-fn an_answer_that_says_no_is_refused_and_nothing_is_awaited_for_it() {
+fn a_negative_ok_counts_as_refused_without_deliveries() {
     let refusing = |turn: &Turn<'_>| match (turn.is_answer, turn.number % 50) {
         (true, 0) => vec![reply::ok(&turn.id(), false, "blocked: not you")],
         _ => turn.right(),
@@ -480,7 +480,7 @@ fn events_that_were_acknowledged_and_are_not_there_are_missing() {
 }
 
 #[test]
-fn what_a_relay_without_count_has_is_asked_by_a_query() {
+fn without_count_stored_events_are_queried() {
     // Answers to COUNT and REQ, and the report's conclusion.
     for (knows_count, kept, by, missing) in [
         (true, 30, "count", 70),
@@ -592,7 +592,7 @@ fn a_subscription_that_is_closed_is_told_with_what_it_lost() {
 }
 
 #[test]
-fn an_event_that_was_changed_is_damaged_and_one_of_others_is_foreign() {
+fn a_changed_event_is_damaged_and_an_unknown_one_foreign() {
     let changed = at(50, |turn| {
         let text = turn.to(turn.name);
         let from = text.find("\"content\":\"").expect("a content") + 12;

@@ -105,7 +105,7 @@ fn a_report_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
-fn the_log_is_read_by_hdrhistograms_own_reader_and_adds_up_to_the_report() {
+fn hdrhistogram_reads_the_log_and_its_sum_is_the_report() {
     let (folder, report) = all_forms();
     let text = read(&folder, "a.hdr");
     let mut sum = Histogram::<u64>::new(3).expect("a histogram");
@@ -211,7 +211,7 @@ fn shown_on_a_terminal(option: &str) -> String {
 }
 
 #[test]
-fn a_terminal_gets_the_live_view_or_one_line_and_its_own_window_back() {
+fn a_terminal_shows_the_live_view_and_is_restored() {
     let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
     let shown = shown_on_a_terminal("");
     assert!(
@@ -378,7 +378,7 @@ fn the_page_is_well_formed_asks_for_nothing_and_has_the_figures() {
 }
 
 #[test]
-fn a_history_gives_back_what_a_run_told_and_the_next_page_shows_it() {
+fn a_history_returns_reports_and_the_next_page_shows_them() {
     let folder = TempDir::new().expect("a folder");
     let url = serve(Behaviour::default());
     run_into(&url, folder.path(), &["1.json"]);
@@ -413,7 +413,7 @@ fn a_history_gives_back_what_a_run_told_and_the_next_page_shows_it() {
 }
 
 #[test]
-fn the_table_of_earlier_load_tests_has_the_figures_under_their_old_names() {
+fn the_earlier_load_tests_table_keeps_its_columns() {
     let folder = TempDir::new().expect("a folder");
     run_into(&serve(Behaviour::default()), folder.path(), &["a.json"]);
     let report = read_report(&folder.path().join("a.json"));
@@ -438,7 +438,7 @@ fn the_table_of_earlier_load_tests_has_the_figures_under_their_old_names() {
 }
 
 #[test]
-fn what_is_no_history_or_has_no_such_run_is_refused() {
+fn an_invalid_history_or_unknown_run_is_refused() {
     let folder = TempDir::new().expect("a folder");
     fs::write(
         folder.path().join("text.db"),

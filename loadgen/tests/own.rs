@@ -73,7 +73,7 @@ fn stopped_between_messages() -> Vec<u8> {
 }
 
 #[test]
-fn a_generator_that_stood_still_says_so_and_marks_what_that_touched() {
+fn a_stopped_generator_marks_the_affected_quantiles() {
     let json = stopped_between_messages();
     let text = Report::read(&json).expect("a report").text();
     let report: Value = serde_json::from_slice(&json).expect("JSON");
@@ -128,7 +128,7 @@ fn every_delivery_has_a_receive_lag() {
 }
 
 #[test]
-fn data_that_lay_in_the_kernel_while_the_generator_stood_still_is_its_lag() {
+fn data_waiting_while_the_generator_is_stopped_is_its_lag() {
     let (reached, is_reached) = channel();
     let (stopped, is_stopped) = channel();
     let (delivered, is_delivered) = channel();
@@ -189,7 +189,7 @@ fn without_permission(url: &str, arguments: &str) -> Command {
 }
 
 #[test]
-fn a_system_that_permits_no_real_time_scheduling_is_told() {
+fn missing_real_time_permission_is_reported() {
     let url = serve(Behaviour::default());
     let load = "--clients 2 --rate 100 --duration 100ms --warmup 0 --output json";
     let output = without_permission(&url, load).output().expect("it starts");

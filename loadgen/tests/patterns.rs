@@ -61,7 +61,7 @@ fn an_echo_server_is_named_with_the_option() {
 }
 
 #[test]
-fn a_relay_for_all_is_named_where_an_echo_server_was_expected() {
+fn a_broadcast_relay_is_reported_if_echo_was_expected() {
     let words = ["--expect all"];
     let (code, report, server) = only(Hub::broadcast, "--expect self", "wrong_room", &words);
     let misrouted = server.truth().messages.map(|messages| 7 * messages);

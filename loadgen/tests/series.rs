@@ -98,7 +98,7 @@ fn a_condition_ends_the_run_early_with_exit_code_3() {
 }
 
 #[test]
-fn what_is_known_at_the_end_only_is_judged_there() {
+fn final_figures_are_judged_only_at_the_end() {
     let url = serve(Behaviour::with(|_| vec![]));
     let (code, report) = report(&url, &format!("{SHORT} --rate 100 --abort-if lost>5"));
     assert_eq!(
@@ -111,7 +111,7 @@ fn what_is_known_at_the_end_only_is_judged_there() {
 }
 
 #[test]
-fn every_message_is_in_the_timeline_and_has_a_first_and_a_last_receiver() {
+fn the_timeline_counts_every_message_and_its_receivers() {
     let url = serve(Behaviour::default());
     for threads in [1, 2, 3] {
         let load = "--clients 5 --rate 400 --duration 1200 --warmup 100ms";

@@ -123,7 +123,7 @@ fn a_closed_loop_goes_on_where_the_socket_takes_no_more() {
 }
 
 #[test]
-fn a_certificate_of_nobody_we_trust_ends_the_run_and_insecure_takes_it() {
+fn an_untrusted_certificate_ends_the_run_unless_insecure() {
     let (echo, other) = (Echo::start(1 << 20), Echo::start(1 << 20));
     let load = "--clients 1 --rate 100 --duration 100 --warmup 0";
     let output = run(&echo.url, &format!("{load} {}", other.trusting()));

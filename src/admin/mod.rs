@@ -10,11 +10,9 @@
 
 mod benchmark;
 pub mod dashboard;
-mod families;
 mod health;
 mod kept;
 mod metrics;
-mod nostr;
 mod page;
 mod probes;
 #[cfg(target_os = "linux")]

@@ -1,72 +1,6 @@
-//! What the operating system knows about this process: the `process_*` metrics, from `/proc`.
+//! What the operating system knows about this process, from `/proc`.
 
 use std::fs;
-
-use rustix::process::{Resource, getrlimit};
-use rustix::time::{ClockId, clock_gettime};
-
-use super::families::Families;
-
-/// The process that this is.
-pub(super) struct Process {
-    /// Seconds since 1970. It never changes, so it is read once.
-    start_time_seconds: Option<f64>,
-}
-
-impl Process {
-    pub(super) fn new() -> Process {
-        Process {
-            start_time_seconds: start_time_seconds(),
-        }
-    }
-
-    /// Adds what can be read; what cannot is left out.
-    pub(super) fn collect(&self, families: &mut Families) {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        families.counter(
-            "process_cpu_seconds_total",
-            "CPU time that the process has used, user and system, in seconds.",
-            cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
-        );
-        let files_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        families.gauge(
-            "process_max_fds",
-            "Most files and sockets that the process may have open.",
-            files_max as f64,
-        );
-        let mut gauge = |name, help, value: Option<f64>| {
-            if let Some(value) = value {
-                families.gauge(name, help, value);
-            }
-        };
-        gauge(
-            "process_open_fds",
-            "Files and sockets that the process has open.",
-            open_files(),
-        );
-        gauge(
-            "process_start_time_seconds",
-            "When the process was started, in seconds since 1970 (UTC).",
-            self.start_time_seconds,
-        );
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        gauge(
-            "process_resident_memory_bytes",
-            "Memory of the process that is in RAM, in bytes.",
-            status_field(&status, "VmRSS").map(|kib| kib * 1024.0),
-        );
-        gauge(
-            "process_virtual_memory_bytes",
-            "Address space of the process, in bytes.",
-            status_field(&status, "VmSize").map(|kib| kib * 1024.0),
-        );
-        gauge(
-            "process_threads",
-            "Threads of the process.",
-            status_field(&status, "Threads"),
-        );
-    }
-}
 
 /// Memory of this process that is in RAM, in bytes.
 pub(super) fn resident_bytes() -> Option<u64> {
@@ -75,10 +9,16 @@ pub(super) fn resident_bytes() -> Option<u64> {
     Some(resident * rustix::param::page_size() as u64)
 }
 
-fn open_files() -> Option<f64> {
+/// Files and sockets that the process has open.
+pub(super) fn open_files() -> Option<f64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
     // The listing itself has one open.
     Some(listed.saturating_sub(1) as f64)
+}
+
+/// A number of `/proc/self/status`.
+pub(super) fn status(name: &str) -> Option<f64> {
+    status_field(&fs::read_to_string("/proc/self/status").ok()?, name)
 }
 
 /// The number in a line such as `VmRSS:     1234 kB`.
@@ -88,7 +28,8 @@ fn status_field(status: &str, name: &str) -> Option<f64> {
     number.parse().ok()
 }
 
-fn start_time_seconds() -> Option<f64> {
+/// When the process was started, in seconds since 1970.
+pub(super) fn start_time_seconds() -> Option<f64> {
     let ticks = start_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
     let boot = boot_seconds(&fs::read_to_string("/proc/stat").ok()?)?;
     Some(boot + ticks / rustix::param::clock_ticks_per_second() as f64)

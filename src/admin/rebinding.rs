@@ -6,16 +6,17 @@
 //! request is refused that comes from this machine, by a browser, under a name that is not this
 //! machine's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
+use crate::engine::Peer;
 use crate::wire::http::Head;
 
 /// What a refused request is told.
 pub(super) const TEXT: &str = "This name is not this machine's: ask at localhost or an address.";
 
 /// Whether a page of somebody else may be behind this request of `peer`.
-pub(super) fn is_rebound(peer: SocketAddr, head: &Head<'_>) -> bool {
-    peer.ip().to_canonical().is_loopback()
+pub(super) fn is_rebound(peer: Peer, head: &Head<'_>) -> bool {
+    peer.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
         && is_by_browser(head)
         && host_of(head).is_some_and(|host| !is_of_this_machine(host))
 }
@@ -69,9 +70,8 @@ mod tests {
 
     fn rebound(peer: &str, host: &str, headers: &str) -> bool {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
-        with_head(&request, |head| {
-            is_rebound(peer.parse().expect("an address"), head)
-        })
+        let peer = Peer::Ip(peer.parse().expect("an address"));
+        with_head(&request, |head| is_rebound(peer, head))
     }
 
     #[test]

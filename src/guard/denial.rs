@@ -6,46 +6,42 @@ use std::borrow::Cow;
 use super::token::TokenError;
 use crate::engine::{Refusal, Refused};
 
-/// The page that asks has an origin that may not.
-pub const ORIGIN: Refusal = Refusal::Own("origin");
-/// There is neither a key nor a token.
-pub const NO_CREDENTIALS: Refusal = Refusal::Own("no_credentials");
-/// The key is none of those that are known.
-pub const BAD_KEY: Refusal = Refusal::Own("bad_key");
-/// The token is none: it cannot be read, or lacks what it must have.
-pub const TOKEN_MALFORMED: Refusal = Refusal::Own("token_malformed");
-/// The token is signed by another algorithm than its key is for.
-pub const TOKEN_ALGORITHM: Refusal = Refusal::Own("token_algorithm");
-/// The token names a key that is not known.
-pub const TOKEN_KEY: Refusal = Refusal::Own("token_key");
-/// The token's signature is not one of its key.
-pub const TOKEN_SIGNATURE: Refusal = Refusal::Own("token_signature");
-/// The token is not good any more.
-pub const TOKEN_EXPIRED: Refusal = Refusal::Own("token_expired");
-/// The token is not good yet.
-pub const TOKEN_NOT_YET_VALID: Refusal = Refusal::Own("token_not_yet_valid");
-/// The token is by somebody else.
-pub const TOKEN_ISSUER: Refusal = Refusal::Own("token_issuer");
-/// The token is for somebody else.
-pub const TOKEN_AUDIENCE: Refusal = Refusal::Own("token_audience");
-/// It is known who the client is, and that it may not do this.
-pub const FORBIDDEN: Refusal = Refusal::Own("forbidden");
+/// Declares the reasons, each with its label, and the list of them.
+macro_rules! reasons {
+    ($( $(#[$meta:meta])* $name:ident = $label:literal; )+) => {
+        $( $(#[$meta])* pub const $name: Refusal = Refusal::Own($label); )+
 
-/// All of them.
-pub const REASONS: [Refusal; 12] = [
-    ORIGIN,
-    NO_CREDENTIALS,
-    BAD_KEY,
-    TOKEN_MALFORMED,
-    TOKEN_ALGORITHM,
-    TOKEN_KEY,
-    TOKEN_SIGNATURE,
-    TOKEN_EXPIRED,
-    TOKEN_NOT_YET_VALID,
-    TOKEN_ISSUER,
-    TOKEN_AUDIENCE,
-    FORBIDDEN,
-];
+        /// All of them.
+        pub const REASONS: &[Refusal] = &[$( $name ),+];
+    };
+}
+
+reasons! {
+    /// The page that asks has an origin that may not.
+    ORIGIN = "origin";
+    /// There is neither a key nor a token.
+    NO_CREDENTIALS = "no_credentials";
+    /// The key is none of those that are known.
+    BAD_KEY = "bad_key";
+    /// The token is none: it cannot be read, or lacks what it must have.
+    TOKEN_MALFORMED = "token_malformed";
+    /// The token is signed by another algorithm than its key is for.
+    TOKEN_ALGORITHM = "token_algorithm";
+    /// The token names a key that is not known.
+    TOKEN_KEY = "token_key";
+    /// The token's signature is not one of its key.
+    TOKEN_SIGNATURE = "token_signature";
+    /// The token is not good any more.
+    TOKEN_EXPIRED = "token_expired";
+    /// The token is not good yet.
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid";
+    /// The token is by somebody else.
+    TOKEN_ISSUER = "token_issuer";
+    /// The token is for somebody else.
+    TOKEN_AUDIENCE = "token_audience";
+    /// It is known who the client is, and that it may not do this.
+    FORBIDDEN = "forbidden";
+}
 
 /// Their labels, for an endpoint or a service that judges as a guard does.
 pub fn reasons() -> Vec<&'static str> {

@@ -37,7 +37,7 @@ impl<E> Guarded<E> {
         request: &Request<'_>,
         responder: &mut Responder<'_>,
     ) -> Result<Terms, Refused> {
-        let trier = Trier(Some((responder, request.peer.ip())));
+        let trier = Trier(Some((responder, request.peer)));
         let guard = self.door.guard();
         let terms = guard.judge_try(request.head, SystemTime::now(), trier)?;
         Ok(self.door.keep(terms))

@@ -1,6 +1,5 @@
 //! The guard itself: what it knows, and how it judges a request.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -14,7 +13,7 @@ use super::keys::{ApiKey, ApiKeys, Scope};
 use super::origin::Origins;
 use super::settings::{AuthSettings, GuardSettings};
 use super::token::{Claims, TokenError, TokenKeys};
-use crate::engine::{Context, Refused, Responder, Terms, Throttled};
+use crate::engine::{Context, Peer, Refused, Responder, Terms, Throttled};
 use crate::wire::http::Head;
 
 /// The subprotocol that is selected where a client offers it and the endpoint selects none: so a
@@ -57,7 +56,7 @@ pub(super) struct TokenHalf {
 
 /// The shard's side of a client that shows something; the default is nobody's.
 #[derive(Default)]
-pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, IpAddr)>);
+pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, Peer)>);
 
 impl Trier<'_, '_> {
     fn may_try(&self) -> Result<(), Refused> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
+use strum::{IntoStaticStr, VariantArray, VariantNames};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::suggest;
@@ -46,7 +47,8 @@ pub struct ApiKey {
 }
 
 /// Something that an API key opens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr, VariantArray, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Scope {
     /// WebSockets, and what their paths answer.
     Connect,
@@ -77,7 +79,7 @@ pub enum ApiKeyError {
     #[error("there is no scope; leave them out for a key that opens everything")]
     NoScope,
     /// A scope is none of those that there are.
-    #[error("scope {number} is not one of {}{}", Scope::NAMES, meant(.nearest))]
+    #[error("scope {number} is not one of {}{}", Scope::names(), meant(.nearest))]
     Scope {
         /// Its place in the list, from 1.
         number: usize,
@@ -95,25 +97,16 @@ fn meant(nearest: &Option<&str>) -> String {
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Scope; 5] = [
-        Scope::Connect,
-        Scope::Push,
-        Scope::Publish,
-        Scope::Read,
-        Scope::Disconnect,
-    ];
+    pub const ALL: &'static [Scope] = <Self as VariantArray>::VARIANTS;
 
-    const NAMES: &str = "connect, push, publish, read, disconnect";
+    /// Every name, as in a list.
+    fn names() -> String {
+        <Self as VariantNames>::VARIANTS.join(", ")
+    }
 
     /// As it is written.
     pub fn name(self) -> &'static str {
-        match self {
-            Scope::Connect => "connect",
-            Scope::Push => "push",
-            Scope::Publish => "publish",
-            Scope::Read => "read",
-            Scope::Disconnect => "disconnect",
-        }
+        self.into()
     }
 }
 
@@ -129,10 +122,13 @@ impl Scopes {
     pub fn of_names<'n>(names: impl Iterator<Item = &'n str>) -> Result<Scopes, ApiKeyError> {
         let mut scopes = Scopes(0);
         for (index, name) in names.enumerate() {
-            let scope = Scope::ALL.into_iter().find(|scope| scope.name() == name);
+            let scope = Scope::ALL
+                .iter()
+                .copied()
+                .find(|scope| scope.name() == name);
             let unknown = || ApiKeyError::Scope {
                 number: index + 1,
-                nearest: suggest::nearest(name, Scope::ALL.into_iter().map(Scope::name)),
+                nearest: suggest::nearest(name, <Scope as VariantNames>::VARIANTS.iter().copied()),
             };
             scopes.0 |= 1 << scope.ok_or_else(unknown)? as u8;
         }
@@ -149,9 +145,8 @@ impl Scopes {
 
     /// Each of them.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL
-            .into_iter()
-            .filter(move |scope| self.contain(*scope))
+        let all = Scope::ALL.iter().copied();
+        all.filter(move |scope| self.contain(*scope))
     }
 }
 

@@ -5,12 +5,11 @@
 //! one can be rolled out before the old one goes. Without any key nothing is allowed. The file is
 //! read again when it changes.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
-use crate::engine::{Handle, Refusal, Responder, Throttled};
+use crate::engine::{Handle, Peer, Refusal, Responder, Throttled};
 use crate::guard::{self, ApiKey, Files, Scope, Watched, look_again_and_again, taken};
 use crate::wire::http::Head;
 
@@ -171,7 +170,7 @@ impl ApiKeys {
         &self,
         presented: Option<&str>,
         scope: Scope,
-        client: IpAddr,
+        client: Peer,
         responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
         let keys = self.keys();

@@ -1,4 +1,4 @@
-//! The dashboard's figures, and who may see them.
+//! The dashboard's figures, and access to them.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -37,7 +37,7 @@ fn guarded() -> Config {
     config
 }
 
-/// Asks for `path` with more headers, the host's name among them.
+/// Requests `path` with additional headers, including the host's name.
 fn ask_with(to: SocketAddr, path: &str, headers: &str) -> Reply {
     let mut client = Client::connect(to);
     client.send(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes());
@@ -58,7 +58,7 @@ fn parse(text: &str) -> Snapshot {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Connects to the stream; an error is the status that it was refused with.
+/// Connects to the stream; an error is the status of the refusal.
 fn watch(to: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
     let request = format!("ws://{to}/dashboard/stream").into_client_request();
     let mut request = request.expect("a request");
@@ -208,7 +208,7 @@ fn stalled(relay: &Relay, room: &str) -> TcpStream {
 }
 
 #[test]
-fn who_does_not_read_is_listed_and_its_address_only_where_that_is_wanted() {
+fn lagging_clients_are_listed_and_addresses_on_request() {
     for addresses in [false, true] {
         let mut config = config();
         config.admin.addresses = addresses;
@@ -300,7 +300,7 @@ fn a_relay_for_nostr_has_figures_of_its_own() {
 }
 
 #[test]
-fn without_a_token_it_is_closed_where_others_can_reach_it_and_says_what_to_set() {
+fn a_reachable_dashboard_without_token_is_closed() {
     let mut config = config();
     config.metrics.host = Some("0.0.0.0".parse().expect("an address"));
     let relay = Relay::start(&config);
@@ -360,7 +360,7 @@ fn the_token_opens_it_and_nothing_else_does() {
 }
 
 #[test]
-fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
+fn guesses_get_429_but_the_dashboard_token_still_works() {
     let mut config = guarded();
     config.limits.exempt_networks = Vec::new();
     let relay = Relay::start(&config);
@@ -381,7 +381,7 @@ fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
         refused.body
     );
     assert_eq!(with(TOKEN).status, 200);
-    // Who shows nothing guesses nothing.
+    // A request without a token does not count as a guess.
     assert_eq!(
         ask_with(relay.admin(), FIGURES[1], "Host: x\r\n").status,
         401
@@ -389,7 +389,7 @@ fn guessing_its_token_gets_429_and_the_token_opens_it_all_the_same() {
 }
 
 #[test]
-fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered() {
+fn the_dashboard_stream_refuses_other_origins_and_hosts() {
     let relay = Relay::start(&config());
     let own = format!("http://{}", relay.admin());
     assert!(watch(relay.admin(), &[("Origin", &own)]).is_ok());
@@ -397,7 +397,7 @@ fn another_pages_script_gets_no_stream_and_no_name_but_this_machines_is_answered
         let refused = watch(relay.admin(), &[("Origin", other)]);
         assert_eq!(refused.err(), Some(403), "{other}");
     }
-    // A name that somebody else's DNS makes point here is in the Host of such a page's requests.
+    // A page under a name that a foreign DNS points here sends that name as its Host.
     let rebound = "Host: evil.example\r\n";
     for path in FIGURES.iter().chain(&FILES) {
         assert_eq!(ask_with(relay.admin(), path, rebound).status, 403, "{path}");
@@ -422,7 +422,7 @@ fn without_a_token_nothing_is_shown_through_a_proxy() {
             assert!(reply.body.contains("admin.token"), "{path} {said}");
         }
     }
-    // As nginx asks that was told nothing.
+    // Like a request of an nginx without a configured Host.
     let mut client = Client::connect(relay.admin());
     client.send(b"GET /dashboard/config HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert_eq!(client.reply("GET").status, 403);
@@ -431,7 +431,7 @@ fn without_a_token_nothing_is_shown_through_a_proxy() {
 }
 
 #[test]
-fn a_browser_here_that_comes_by_a_foreign_name_reads_no_figures_and_scrapers_do() {
+fn a_foreign_host_name_blocks_browsers_but_not_scrapers() {
     let relay = Relay::start(&config());
     let browser = "User-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n";
     let scraper = "User-Agent: Prometheus/3.5\r\n";
@@ -447,7 +447,7 @@ fn a_browser_here_that_comes_by_a_foreign_name_reads_no_figures_and_scrapers_do(
             assert_eq!(reply.status, status, "{path} {headers}");
         }
     }
-    // Probes say nothing, and always answer; the relay's own listener is for pages of any name.
+    // Probes reveal nothing, and always answer; the relay's own listener accepts pages of any name.
     let rebound = format!("Host: evil.example\r\n{browser}");
     for (to, path) in [
         (relay.admin(), "/livez"),
@@ -479,7 +479,7 @@ fn its_files_go_out_with_a_strict_policy_and_tags() {
 }
 
 #[test]
-fn where_it_is_switched_off_there_is_nothing() {
+fn a_disabled_dashboard_serves_nothing() {
     let mut config = config();
     config.admin.dashboard = false;
     let relay = Relay::start(&config);
@@ -490,7 +490,7 @@ fn where_it_is_switched_off_there_is_nothing() {
 }
 
 #[test]
-fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
+fn a_reload_replaces_the_dashboard_token_at_once() {
     let mut relay = Relay::start(&guarded());
     let status = |relay: &Relay, token: &str| {
         let headers = format!("Host: x\r\nAuthorization: Bearer {token}\r\n");
@@ -504,7 +504,7 @@ fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
         let engine = relay.engine.as_mut().expect("it runs");
         engine.reload(builder).expect("reloaded");
     };
-    // The same token, and who looks stays.
+    // The same token, so the viewer stays.
     let mut same = guarded();
     same.admin.addresses = true;
     reload(&same);
@@ -515,7 +515,7 @@ fn another_token_holds_from_the_moment_when_the_config_is_read_again() {
     reload(&other);
     assert_eq!(status(&relay, TOKEN), 401);
     assert_eq!(status(&relay, "another-token-of-ours"), 200);
-    // Who came in by the one that is gone goes.
+    // A viewer with the removed token is closed.
     let close = loop {
         match watcher.read().expect("a snapshot or a Close") {
             Message::Text(_) => {}
@@ -541,7 +541,7 @@ fn top(relay: &Relay, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn top_prints_a_snapshot_as_text_or_json_where_there_is_no_terminal() {
+fn without_a_terminal_top_prints_text_or_json() {
     let relay = Relay::start(&config());
     let _client = relay.join("/a");
     for arguments in [&["--once"][..], &[]] {
@@ -556,7 +556,7 @@ fn top_prints_a_snapshot_as_text_or_json_where_there_is_no_terminal() {
 }
 
 #[test]
-fn top_shows_the_token_of_its_config_and_says_why_it_gets_nothing() {
+fn top_uses_the_config_token_and_reports_refusals() {
     let relay = Relay::start(&guarded());
     let set = format!("admin.token={TOKEN}");
     assert_eq!(
@@ -608,7 +608,7 @@ fn top_has_a_terminal_to_itself_until_q_is_pressed() {
     let (sender, pieces) = channel();
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
-        // Ends with an error (EIO) when the last one who has it open is gone.
+        // Ends with an error (EIO) when the last open handle of the other end is gone.
         while let Ok(read) = screen.read(&mut piece)
             && sender.send(piece[..read].to_vec()).is_ok()
         {}

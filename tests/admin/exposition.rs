@@ -1,8 +1,9 @@
-//! A strict parser of Prometheus' text format, version 0.0.4: what it takes, every scraper takes.
+//! A strict parser of Prometheus' text format, version 0.0.4: every scraper accepts what it
+//! accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Labels, in the order in which they came.
+/// Labels, in their order.
 type Labels = Vec<(String, String)>;
 
 #[derive(Debug)]
@@ -163,7 +164,7 @@ fn sample(line: &str) -> Result<Sample, String> {
     })
 }
 
-/// `name="value"`, with commas between. No value here needs an escape, so none is taken.
+/// `name="value"`, with commas between. Values here need no escapes, so none are accepted.
 fn labels(text: &str) -> Result<Labels, String> {
     let mut labels = Labels::new();
     for part in text.split(',') {

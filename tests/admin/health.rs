@@ -29,7 +29,7 @@ fn is_rfc_3339_utc(text: &str) -> bool {
             })
 }
 
-/// Replaces what differs from run to run by the name of its type, where it is of that type.
+/// Replaces values that differ from run to run by the name of their type, if they have it.
 fn with_types(mut health: Value) -> Value {
     for (path, kind) in [
         ("/server/uptime_seconds", "integer"),
@@ -82,7 +82,7 @@ fn health_is_all_that_its_consumers_look_for() {
     });
     for to in [relay.main, relay.admin()] {
         let mut health = with_types(health(to));
-        // Whoever builds this may describe the deployment in the environment.
+        // The environment of the build may describe the deployment.
         if std::env::vars().any(|(name, _)| name.starts_with("BUILD_")) {
             health["deployment"] = expected["deployment"].clone();
         }

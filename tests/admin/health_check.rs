@@ -1,4 +1,4 @@
-//! `corecast --health-check` against relays that live, do not, and are none.
+//! `corecast --health-check` against relays that are alive, relays that are not, and other servers.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +16,7 @@ fn health_check(arguments: &[&str]) -> Output {
     command.output().expect("the binary runs")
 }
 
-/// What it said on standard error, after exit code 1.
+/// Its standard error, after exit code 1.
 fn complaint(arguments: &[&str]) -> String {
     let output = health_check(arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -80,7 +80,7 @@ fn a_server_that_is_not_there_or_never_answers_is_unhealthy() {
         "http://{}/livez",
         listener.local_addr().expect("an address")
     );
-    // The kernel accepts for it.
+    // The kernel accepts the connection.
     assert!(complaint(&[&url]).contains("no answer within"));
     drop(listener);
     assert!(complaint(&[&url]).contains("refused"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use socket2::{Domain, Socket, Type};
 
-/// What a test waits for comes within this time, or it fails.
+/// Every wait of a test ends within this time, or the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A connection that is kept alive.
@@ -27,7 +27,7 @@ impl Client {
         Client::of(TcpStream::connect(to).expect("a connection"))
     }
 
-    /// Connects from 127.0.0.`last`, which is an address of this machine on Linux alone.
+    /// Connects from 127.0.0.`last`, which is an address of this machine only on Linux.
     #[cfg(target_os = "linux")]
     pub(crate) fn connect_from(last: u8, to: SocketAddr) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -49,7 +49,7 @@ impl Client {
         self.0.get_mut().write_all(bytes).expect("sent");
     }
 
-    /// Asks for `path` and reads the answer.
+    /// Requests `path` and reads the answer.
     pub(crate) fn ask(&mut self, method: &str, path: &str) -> Reply {
         self.send(format!("{method} {path} HTTP/1.1\r\nHost: relay\r\n\r\n").as_bytes());
         self.reply(method)
@@ -98,12 +98,12 @@ impl Reply {
     }
 }
 
-/// Asks once, on a connection of its own.
+/// Sends one request, on a connection of its own.
 pub(crate) fn ask(to: SocketAddr, method: &str, path: &str) -> Reply {
     Client::connect(to).ask(method, path)
 }
 
-/// Asks until the answer has `status`, and returns it.
+/// Repeats the request until the answer has `status`, and returns it.
 pub(crate) fn ask_until(to: SocketAddr, path: &str, status: u16) -> Reply {
     poll(
         || ask(to, "GET", path),
@@ -112,7 +112,7 @@ pub(crate) fn ask_until(to: SocketAddr, path: &str, status: u16) -> Reply {
     )
 }
 
-/// Looks until `holds`, and returns what was seen then.
+/// Polls until `holds`, and returns the last value.
 pub(crate) fn poll<T: Debug>(
     mut look: impl FnMut() -> T,
     holds: impl Fn(&T) -> bool,

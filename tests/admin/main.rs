@@ -1,5 +1,5 @@
-//! Health and metrics from outside: real sockets, a relay in this process, WebSocket clients that
-//! others wrote.
+//! Health and metrics from outside: real sockets, a relay in this process, and other
+//! implementations' WebSocket clients.
 
 mod astray;
 mod dashboard;
@@ -22,7 +22,7 @@ use exposition::Scrape;
 use http::{Client, DEADLINE, ask, poll};
 use tungstenite::{Message, WebSocket};
 
-/// A config for tests: loopback, free ports, two shards, nothing sent that nobody asked for.
+/// A configuration for tests: loopback, free ports, two shards, and nothing sent without a request.
 fn config() -> Config {
     let mut config = Config::default();
     config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -39,7 +39,7 @@ fn config() -> Config {
 struct Relay {
     engine: Option<Engine>,
     main: SocketAddr,
-    /// The admin listener, where there is one.
+    /// The admin listener, if there is one.
     admin: Option<SocketAddr>,
 }
 
@@ -86,7 +86,7 @@ impl Drop for Relay {
     }
 }
 
-/// Asks for a WebSocket; an error is the status that it was refused with.
+/// Requests a WebSocket; an error is the status of the refusal.
 fn try_join(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, u16> {
     let stream = TcpStream::connect(to).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -99,7 +99,7 @@ fn try_join(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, u16> {
     }
 }
 
-/// Sends a text and waits until all of `clients` have it, the sender included.
+/// Sends a text and waits until all of `clients` have it, including the sender.
 fn relay_text(clients: &mut [WebSocket<TcpStream>], text: &str) {
     clients[0].send(Message::text(text)).expect("sent");
     for client in clients {
@@ -107,13 +107,13 @@ fn relay_text(clients: &mut [WebSocket<TcpStream>], text: &str) {
     }
 }
 
-/// Opens a connection, and says whether somebody listens.
+/// Opens a connection, and returns whether anything listens.
 fn listens(to: SocketAddr) -> bool {
     TcpStream::connect(to).is_ok()
 }
 
 #[test]
-fn unknown_paths_of_the_admin_port_are_404_and_the_hub_asks_for_an_upgrade() {
+fn unknown_admin_paths_get_404_and_hub_paths_426() {
     let relay = Relay::start(&config());
     assert_eq!(ask(relay.admin(), "GET", "/x").status, 404);
     assert_eq!(ask(relay.admin(), "GET", "/metrics/x").status, 404);
@@ -144,7 +144,7 @@ fn pages_take_no_websocket_and_no_other_method() {
 }
 
 #[test]
-fn a_scraper_keeps_its_connection_and_may_ask_for_the_head_alone() {
+fn a_scraper_may_keep_its_connection_and_use_head() {
     let relay = Relay::start(&config());
     let mut client = Client::connect(relay.admin());
     let first = client.ask("GET", "/metrics");
@@ -167,7 +167,7 @@ fn a_scraper_keeps_its_connection_and_may_ask_for_the_head_alone() {
 }
 
 #[test]
-fn without_metrics_nothing_listens_there_and_health_answers_on_the_main_listener() {
+fn without_metrics_health_answers_on_the_main_listener() {
     // A port that was free a moment ago.
     let free = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

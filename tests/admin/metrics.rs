@@ -1,213 +1,70 @@
-//! `/metrics`: which series there are, and that they move by exactly what happened.
+//! `/metrics`: its series, and that they grow by exactly the number of events.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corecast::config::ConnectionLimit;
-use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction, TurnPhase};
-use corecast::guard;
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
 use crate::http::{Client, ask};
 use crate::{Relay, config, relay_text, try_join};
 
-/// Families without labels, by kind.
-const PLAIN: [(&str, &[&str]); 2] = [
-    (
-        "gauge",
-        &[
-            "websocket_connected_clients",
-            "corecast_rooms",
-            "corecast_outbox_bytes",
-            "corecast_outbox_age_seconds",
-            "corecast_held_runs",
-            "corecast_held_age_seconds",
-            "corecast_deflate_connections",
-            "corecast_process_bytes",
-            "corecast_live_batch_bytes",
-            "corecast_inbound_bytes",
-            "corecast_rate_addresses",
-            "corecast_pushes_pending",
-            "corecast_pushes_pending_bytes",
-            "corecast_start_time_seconds",
-            "corecast_config_last_reload_timestamp_seconds",
-            "corecast_uptime_seconds",
-        ],
-    ),
-    (
-        "counter",
-        &[
-            "websocket_messages_total",
-            "websocket_connections_total",
-            "websocket_disconnections_total",
-            "corecast_accepted_total",
-            "corecast_admin_evicted_total",
-            "corecast_accept_errors_total",
-            "corecast_opened_total",
-            "corecast_http_requests_total",
-            "corecast_forwarded_malformed_total",
-            "corecast_forwarded_conflicts_total",
-            "corecast_endpoint_panics_total",
-            "corecast_log_errors_total",
-            "corecast_unusable_key_files_total",
-            "corecast_messages_received_total",
-            "corecast_received_payload_bytes_total",
-            "corecast_deliveries_total",
-            "corecast_sent_bytes_total",
-            "corecast_send_errors_total",
-            "corecast_sends_total",
-            "corecast_compression_saved_bytes_total",
-            "corecast_inflations_total",
-            "corecast_dropped_frames_total",
-            "corecast_sender_blocked_total",
-            "corecast_pushes_queued_total",
-        ],
-    ),
-];
+/// A row of `docs/metrics.md`, which is written from the rows of the code.
+struct Documented {
+    name: &'static str,
+    kind: &'static str,
+    /// Each label, and its values; none if the running relay alone knows them.
+    labels: Vec<(&'static str, Vec<&'static str>)>,
+}
 
-/// Families with one label, its name and its values, with two shards.
-const LABELLED: [(&str, &str, &str, &[&str]); 20] = [
-    (
-        "gauge",
-        "corecast_connections",
-        "state",
-        &["connecting", "open", "closing"],
-    ),
-    (
-        "gauge",
-        "corecast_endpoint_connections",
-        "endpoint",
-        &["hub", "named", "push"],
-    ),
-    (
-        "counter",
-        "corecast_closed_total",
-        "reason",
-        &CloseReason::LABELS,
-    ),
-    (
-        "counter",
-        "corecast_refused_total",
-        "reason",
-        Refusal::LABELS,
-    ),
-    (
-        "counter",
-        "corecast_rate_actions_total",
-        "action",
-        &RatePolicy::LABELS,
-    ),
-    (
-        "counter",
-        "corecast_slow_client_actions_total",
-        "action",
-        &SlowAction::LABELS,
-    ),
-    (
-        "counter",
-        "corecast_tls_handshakes_total",
-        "kind",
-        &["full", "resumed"],
-    ),
-    (
-        "counter",
-        "corecast_pushes_total",
-        "kind",
-        &["now", "delayed"],
-    ),
-    (
-        "counter",
-        "corecast_pushes_ended_total",
-        "result",
-        &["sent", "cancelled"],
-    ),
-    (
-        "counter",
-        "corecast_push_requests_refused_total",
-        "reason",
-        &[
-            "key",
-            "method",
-            "json",
-            "event_name",
-            "token",
-            "token_ambiguous",
-            "delay",
-            "batch",
-            "query",
-            "not_pending",
-            "full",
-            "journal",
-            "key_scope",
-            "key_rate",
-        ],
-    ),
-    (
-        "counter",
-        "corecast_config_reloads_total",
-        "result",
-        &["applied", "failed"],
-    ),
-    (
-        "counter",
-        "corecast_compressions_total",
-        "result",
-        &["smaller", "in_vain"],
-    ),
-    (
-        "counter",
-        "corecast_inflations_refused_total",
-        "reason",
-        &["message_too_big", "invalid_deflate", "invalid_utf8"],
-    ),
-    (
-        "counter",
-        "corecast_wakes_total",
-        "result",
-        &["sent", "elided"],
-    ),
-    ("gauge", "corecast_mailbox_depth", "shard", &["0", "1"]),
-    ("gauge", "corecast_shard_connections", "shard", &["0", "1"]),
-    (
-        "counter",
-        "corecast_shard_busy_seconds_total",
-        "shard",
-        &["0", "1"],
-    ),
-    (
-        "counter",
-        "corecast_shard_idle_seconds_total",
-        "shard",
-        &["0", "1"],
-    ),
-    ("gauge", "corecast_shard_busy_ratio", "shard", &["0", "1"]),
-    (
-        "counter",
-        "corecast_turn_cut_total",
-        "phase",
-        &TurnPhase::LABELS,
-    ),
-];
+fn documented() -> Vec<Documented> {
+    let lines = include_str!("../../docs/metrics.md").lines();
+    let rows = lines.filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let name = cells.next()?.strip_suffix('`')?;
+        let kind = cells.next()?;
+        let labels = cells.next()?.split("; ").filter_map(|label| {
+            let (name, values) = label.strip_prefix('`')?.split_once("`: ")?;
+            // Every second part stands between backticks.
+            let values = values.split('`').skip(1).step_by(2);
+            Some((name, values.collect()))
+        });
+        let labels = labels.collect();
+        Some(Documented { name, kind, labels })
+    });
+    rows.collect()
+}
 
-const HISTOGRAMS: [&str; 3] = [
-    "corecast_frames_per_send",
-    "corecast_relay_latency_seconds",
-    "corecast_turn_duration_seconds",
-];
+/// The series of a metric, by their labels, with two shards and the endpoints that are on unless
+/// the config says otherwise.
+fn series(documented: &Documented) -> Vec<Vec<(String, String)>> {
+    let mut series = vec![Vec::new()];
+    for (label, values) in &documented.labels {
+        let values = match *label {
+            "shard" => &vec!["0", "1"],
+            "endpoint" => &vec!["hub", "named", "push"],
+            _ => values,
+        };
+        let extended = series.iter().flat_map(|before: &Vec<_>| {
+            values.iter().map(|value| {
+                let mut labels = before.clone();
+                labels.push(((*label).to_owned(), (*value).to_owned()));
+                labels
+            })
+        });
+        series = extended.collect();
+    }
+    series
+}
 
-const PROCESS: [(&str, &str); 7] = [
-    ("process_cpu_seconds_total", "counter"),
-    ("process_open_fds", "gauge"),
-    ("process_max_fds", "gauge"),
-    ("process_resident_memory_bytes", "gauge"),
-    ("process_virtual_memory_bytes", "gauge"),
-    ("process_start_time_seconds", "gauge"),
-    ("process_threads", "gauge"),
-];
+/// Metrics that this relay has nothing to say about: it has no Nostr endpoint and no TLS.
+fn is_absent(name: &str) -> bool {
+    name.starts_with("corecast_nostr_") || name.starts_with("corecast_tls_certificate_")
+}
 
-/// What is not 0 at the start, since time passes.
+/// Whether a series is not 0 at the start because it measures time.
 fn is_about_time(name: &str) -> bool {
     [
         "_uptime_",
@@ -221,46 +78,35 @@ fn is_about_time(name: &str) -> bool {
 }
 
 #[test]
-fn every_series_is_there_from_the_start_with_0() {
+fn every_documented_series_exists_from_the_start_with_0_and_no_other() {
     let relay = Relay::start(&config());
     let scrape = relay.scrape();
-    let mut expected = vec!["corecast_build_info".to_owned()];
-    let mut expect = |name: &str, kind: &str| {
+    let documented = documented();
+    let mut names = Vec::new();
+    for row in documented.iter().filter(|row| !is_absent(row.name)) {
+        let name = row.name;
+        names.push(name);
+        if name.starts_with("process_") && !cfg!(target_os = "linux") {
+            continue;
+        }
         let family = &scrape.0.get(name).unwrap_or_else(|| panic!("no {name}"));
-        assert_eq!(family.kind, kind, "{name}");
-        expected.push(name.to_owned());
-    };
-    for (kind, names) in PLAIN {
-        for name in names {
-            expect(name, kind);
-            assert!(scrape.value(name) == 0.0 || is_about_time(name), "{name}");
+        assert_eq!(family.kind, row.kind, "{name}");
+        if row.kind == "histogram" || name == "corecast_build_info" {
+            continue;
         }
-    }
-    let guard_reasons = guard::reasons();
-    for (kind, name, label, values) in LABELLED {
-        expect(name, kind);
-        let of_guard = (name == "corecast_refused_total").then_some(&guard_reasons);
-        let values: Vec<&str> = values
-            .iter()
-            .chain(of_guard.into_iter().flatten())
-            .copied()
-            .collect();
-        let samples = &scrape.0[name].samples;
-        assert_eq!(samples.len(), values.len(), "{name}");
-        for value in values {
-            let labels = vec![(label.to_owned(), value.to_owned())];
-            let sample = samples.iter().find(|sample| sample.labels == labels);
+        let wanted = series(row);
+        assert_eq!(family.samples.len(), wanted.len(), "{name}");
+        for labels in wanted {
+            let sample = family.samples.iter().find(|sample| sample.labels == labels);
             let sample = sample.unwrap_or_else(|| panic!("no {name} {labels:?}"));
-            assert!(sample.value == 0.0 || is_about_time(name), "{sample:?}");
+            let is_free = is_about_time(name) || name.starts_with("process_");
+            assert!(sample.value == 0.0 || is_free, "{sample:?}");
         }
     }
-    HISTOGRAMS.iter().for_each(|name| expect(name, "histogram"));
-    if cfg!(target_os = "linux") {
-        PROCESS.iter().for_each(|(name, kind)| expect(name, kind));
+    assert!(names.len() > 70, "the page has its tables");
+    for name in scrape.0.keys() {
+        assert!(names.contains(&name.as_str()), "{name} is not documented");
     }
-    expected.sort();
-    let there: Vec<String> = scrape.0.keys().cloned().collect();
-    assert_eq!(there, expected, "new series belong into the lists above");
 }
 
 #[test]
@@ -280,7 +126,7 @@ fn build_and_process_are_described() {
     let started = scrape.value("corecast_start_time_seconds");
     assert!(started > 1.6e9 && started <= now.as_secs_f64());
     if cfg!(target_os = "linux") {
-        // The boot time that it is counted from is rounded to a second.
+        // It is counted from the boot time, which is rounded to a second.
         let process_started = scrape.value("process_start_time_seconds");
         assert!(process_started > 1.6e9 && process_started <= started + 2.0);
         assert!(scrape.value("process_cpu_seconds_total") > 0.0);
@@ -301,7 +147,7 @@ fn messages_and_deliveries_are_counted_exactly() {
     let relay = Relay::start(&config());
     // The least loaded shard gets the next one, so both have members.
     let mut clients = [relay.join("/"), relay.join("/"), relay.join("/")];
-    // A shard counts what it has sent after it has sent it.
+    // A shard counts a send after it.
     relay.scrape_until("3 answers", |scrape| {
         scrape.value("corecast_sends_total") == 3.0
     });
@@ -334,7 +180,7 @@ fn messages_and_deliveries_are_counted_exactly() {
         grown("corecast_sent_bytes_total"),
         3.0 * (15.0 + 5.0 * HEADER_BYTES)
     );
-    // Each message was awaited before the next was sent: one send each to each client.
+    // Each message was awaited before the next was sent: one send per message and client.
     assert_eq!(grown("corecast_sends_total"), 15.0);
     assert_eq!(
         after.of_histogram("corecast_frames_per_send", "_count"),
@@ -354,7 +200,7 @@ fn messages_and_deliveries_are_counted_exactly() {
     let shards = after.by_label("corecast_shard_connections");
     assert_eq!(shards["0"] + shards["1"], 3.0);
     assert!(shards["0"] > 0.0 && shards["1"] > 0.0, "{shards:?}");
-    // Each message was handed to the other shard, which was woken or awake.
+    // Each message was handed to the other shard, which was woken or already awake.
     assert_eq!(
         after.by_label("corecast_wakes_total").values().sum::<f64>(),
         5.0
@@ -362,7 +208,20 @@ fn messages_and_deliveries_are_counted_exactly() {
 }
 
 #[test]
-fn connections_are_counted_by_endpoint_for_as_long_as_they_are_open() {
+fn pings_are_counted_and_are_not_messages() {
+    let relay = Relay::start(&config());
+    let mut client = relay.join("/");
+    for _ in 0..3 {
+        client.send(Message::Ping("?".into())).expect("sent");
+        assert!(client.read().expect("an answer").is_pong());
+    }
+    let scrape = relay.scrape();
+    assert_eq!(scrape.value("corecast_pings_received_total"), 3.0);
+    assert_eq!(scrape.value("corecast_messages_received_total"), 0.0);
+}
+
+#[test]
+fn open_connections_are_counted_by_endpoint() {
     let relay = Relay::start(&config());
     let count = |scrape: &Scrape| {
         let of = scrape.by_label("corecast_endpoint_connections");
@@ -406,7 +265,7 @@ fn ends_are_counted_once_with_their_reason() {
     assert_eq!(scrape.value("websocket_disconnections_total"), 3.0);
     assert_eq!(scrape.value("websocket_connected_clients"), 0.0);
     assert_eq!(scrape.value("corecast_rooms"), 0.0);
-    // Close frames are no messages.
+    // Close frames do not count as messages.
     assert_eq!(scrape.value("corecast_deliveries_total"), 0.0);
     assert_eq!(
         scrape.of_histogram("corecast_relay_latency_seconds", "_count"),
@@ -445,7 +304,7 @@ fn refusals_are_counted_with_their_reason_and_requests_apart() {
         ("not_found", 1.0),
     ];
     assert_eq!(refusals(&scrape), expected);
-    // The scrapes themselves are not among them.
+    // The scrapes themselves do not count.
     assert_eq!(scrape.value("corecast_http_requests_total"), 2.0);
     assert_eq!(scrape.value("corecast_opened_total"), 0.0);
 }
@@ -487,7 +346,7 @@ fn partial_messages_show_in_the_inbound_bytes() {
 }
 
 #[test]
-fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
+fn a_stalled_client_shows_in_the_outbox_and_then_as_slow() {
     let mut config = config();
     config.slow_client.outbox_bytes = 4 << 20;
     let named = config.endpoints.get_mut("named").expect("built in");
@@ -498,7 +357,7 @@ fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let slow = relay.join("/");
     let mut sender = relay.join("/");
     let text = "x".repeat(512 << 10);
-    // As much as the sockets between them take, until something waits in the outbox.
+    // As much as the sockets between them accept, until something waits in the outbox.
     let is_waiting = |scrape: &Scrape| scrape.value("corecast_outbox_bytes") > 0.0;
     let mut sent = 0.0;
     let waiting = loop {

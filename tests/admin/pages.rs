@@ -39,7 +39,7 @@ fn the_pages_are_served_with_their_types_and_a_strict_policy() {
 }
 
 #[test]
-fn who_has_a_page_already_is_told_that_it_is_current() {
+fn a_cached_page_gets_304() {
     let relay = relay();
     let mut client = Client::connect(relay.main);
     let reply = client.ask("GET", "/demo/chat.html");

@@ -60,7 +60,7 @@ fn before_a_shutdown_the_relay_is_not_ready_but_goes_on() {
     assert!(!crate::listens(relay.main) && !crate::listens(relay.admin()));
 }
 
-/// Does what no endpoint may: it waits, until the test lets it go on.
+/// Blocks, which endpoints must not, until the test releases it.
 struct Stuck(Mutex<Receiver<()>>);
 
 impl Endpoint for Stuck {
@@ -101,10 +101,10 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
     ask_until(relay.admin(), "/livez", 200);
 }
 
-/// More than the admin listener takes of one address or of all.
+/// More than the admin listener accepts from one address or in all.
 const CROWD: usize = 300;
 
-/// Connections that have asked once and are idle.
+/// Idle connections that have sent one request.
 fn crowd(relay: &Relay) -> Vec<Client> {
     let each = (0..CROWD).map(|_| {
         let mut client = Client::connect(relay.admin());
@@ -127,7 +127,7 @@ fn idle_connections_to_the_admin_listener_make_room_for_probes() {
 }
 
 #[test]
-fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
+fn busy_admin_connections_outlive_idle_ones() {
     let relay = Relay::start(&config());
     let mut watching = try_join(relay.admin(), "/dashboard/stream").expect("a WebSocket");
     let mut asking = Client::connect(relay.admin());
@@ -137,7 +137,7 @@ fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
     assert_eq!(asking.reply("GET").status, 200);
     assert!(watching.read().expect("a snapshot").is_text());
     drop(crowd);
-    // If nobody is idle, a busy connection makes room.
+    // If none is idle, a busy connection makes room.
     let busy: Vec<Client> = (0..CROWD)
         .map(|_| {
             let mut client = Client::connect(relay.admin());
@@ -152,7 +152,7 @@ fn who_is_busy_at_the_admin_listener_stays_while_others_are_idle() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn one_address_cannot_take_the_admin_listeners_connections_of_another() {
+fn one_address_cannot_exhaust_the_admin_listener() {
     let relay = Relay::start(&config());
     let mut scraper = Client::connect(relay.admin());
     assert_eq!(scraper.ask("GET", "/metrics").status, 200);
@@ -168,7 +168,7 @@ fn one_address_cannot_take_the_admin_listeners_connections_of_another() {
 }
 
 #[test]
-fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
+fn a_full_relay_answers_only_probes_on_both_listeners() {
     let mut config = config();
     config.limits.connections = ConnectionLimit::Count(1);
     let relay = Relay::start(&config);
@@ -191,7 +191,7 @@ fn a_full_relay_answers_probes_on_both_listeners_and_nothing_else() {
 }
 
 #[test]
-fn a_number_of_connections_that_the_files_do_not_allow_is_cut_to_what_they_do() {
+fn the_connection_limit_is_capped_by_the_open_files() {
     const FILES: usize = 64;
     let mut config = config();
     config.limits.connections = ConnectionLimit::Count(10_000);

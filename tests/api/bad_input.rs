@@ -1,5 +1,5 @@
-//! Bad input of every kind to every path of the relay: an answer in JSON with a code that stays,
-//! never a 500, never a hang.
+//! Bad input of every kind to every path of the relay gets an answer in JSON with a stable code,
+//! never a 500 and never a hang.
 
 use std::io::Read;
 use std::net::Shutdown;
@@ -40,7 +40,7 @@ fn relay(change: impl FnOnce(&mut corecast::config::Config)) -> Relay {
     })
 }
 
-/// The answer to whatever bytes; [`Client::answer`] waits for it with a deadline.
+/// The answer to arbitrary bytes; [`Client::answer`] waits for it with a deadline.
 fn answer(relay: &Relay, bytes: &[u8]) -> Answer {
     let mut client = Client::connect(relay.address);
     client.send(bytes);
@@ -67,8 +67,8 @@ fn status_of(code: &str) -> u16 {
     }
 }
 
-/// What follows the method and the path, the status and the code. The method is the path's own, or
-/// the one that stands before the rest.
+/// The part of the request after the method and the path, the status and the code. The method is
+/// the path's own, or the one given before the rest.
 #[rustfmt::skip]
 const WRONG: &[(&str, u16, &str)] = &[
     ("OTHER  HTTP/1.1|Host: r", 405, "method_not_allowed"),
@@ -111,7 +111,7 @@ const WRONG: &[(&str, u16, &str)] = &[
     ),
 ];
 
-/// What is wrong on the paths of the rooms API alone.
+/// Errors on the paths of the rooms API only.
 #[rustfmt::skip]
 const WRONG_FOR_BACK_ENDS: &[(&str, u16, &str)] = &[
     (
@@ -177,16 +177,16 @@ fn half_a_request_is_answered_when_its_time_is_over() {
     for (path, is_answered, mut client) in waiting {
         let answer = client.answer();
         match is_answered {
-            // No body changes the answer: it is not waited for.
+            // A body does not change the answer, so the relay does not wait for it.
             true => assert_ne!(answer.status, 408, "{path}"),
             false => expect(path, &answer, 408, "handshake_timeout"),
         }
     }
 }
 
-/// Whoever has no key gets the answer for it, whether a body comes or not.
+/// A client without a key gets the same answer whether a body comes or not.
 #[test]
-fn what_needs_a_key_is_refused_by_its_head() {
+fn a_missing_key_is_refused_before_the_body() {
     let relay = relay(|_| {});
     for (path, own, _) in ROUTES.iter().filter(|(path, ..)| path.starts_with("/api/")) {
         for key in ["", "X-API-KEY: another-key\r\n"] {
@@ -244,8 +244,8 @@ fn a_body_may_come_in_chunks_and_wait_to_be_asked_for() {
     }
 }
 
-/// Requests that are good, with a few bytes of them changed, moved or left out: what comes of each
-/// is an answer that is no 500, or the end of the connection.
+/// Valid requests with a few bytes changed, moved or left out: each gets an answer other than 500,
+/// or the end of the connection.
 #[test]
 fn requests_that_are_almost_good_get_an_answer_or_an_end() {
     let relay = relay(|_| {});
@@ -278,7 +278,7 @@ fn requests_that_are_almost_good_get_an_answer_or_an_end() {
         }
         let mut client = Client::connect(relay.address);
         client.send(&request);
-        // Where the relay has ended it already there is nothing left to end.
+        // If the relay has ended it already there is nothing left to end.
         let _ = client.stream.shutdown(Shutdown::Write);
         let mut got = Vec::new();
         let ended = client.stream.read_to_end(&mut got);
@@ -434,7 +434,7 @@ fn every_wrong_query_has_a_code() {
         assert_eq!(answer["code"], code, "{path}{query}: {answer}");
         assert_eq!(status, status_of(code));
     }
-    // What looks odd and is good.
+    // Unusual but valid.
     for query in ["&after=", "&after=%00", "&", "&limit=1000", "&limit=007"] {
         relay.get(&format!("/api/rooms?endpoint=hub{query}"));
     }
@@ -461,7 +461,7 @@ fn a_message_over_the_endpoints_limit_is_refused() {
     };
     assert_eq!(publish("hub", 100).0, 200);
     too_large(publish("hub", 101));
-    // What surrounds it counts.
+    // The rest of the request counts too.
     assert_eq!(publish("pubsub", 50).0, 200);
     too_large(publish("pubsub", 100));
 }

@@ -1,4 +1,4 @@
-//! What a key opens, and what becomes of one that is no good.
+//! The rights of a key, and invalid keys.
 
 use std::fs;
 
@@ -126,7 +126,7 @@ fn bad_keys_are_counted_on_every_path_and_too_many_are_429() {
 }
 
 #[test]
-fn a_file_that_is_emptied_or_removed_revokes_its_keys_and_what_is_listed_stays() {
+fn an_emptied_or_removed_file_revokes_only_its_own_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("keys");
     fs::write(&path, "of-the-file\n").expect("a file");

@@ -50,7 +50,7 @@ impl Relay {
         Client::open(self.address, path)
     }
 
-    /// A WebSocket at pubsub's path that has subscribed to these rooms.
+    /// A WebSocket at pubsub's path that is subscribed to these rooms.
     fn subscriber(&self, rooms: &[&str]) -> Client {
         let mut client = self.open("/pubsub");
         for room in rooms {
@@ -63,14 +63,14 @@ impl Relay {
         client
     }
 
-    /// Sends one request with a good key. Returns the answer's status and its JSON.
+    /// Sends one request with a valid key. Returns the answer's status and its JSON.
     fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
         let head = format!("X-API-KEY: {KEY}\r\nContent-Length: {}\r\n", body.len());
         let answer = self.say(method, target, &head, body.as_bytes());
         (answer.status, json(&answer))
     }
 
-    /// What is asked for, where nothing is wrong with it.
+    /// The JSON of a valid request's answer.
     fn get(&self, target: &str) -> Value {
         let (status, value) = self.ask("GET", target, "");
         assert_eq!(status, 200, "{target}: {value}");
@@ -102,7 +102,7 @@ impl Drop for Relay {
     }
 }
 
-/// Says something, and reads the next message, as JSON.
+/// Sends a message, and reads the next one, as JSON.
 fn exchange(client: &mut Client, text: &str) -> Value {
     client.text(text);
     next(client)

@@ -1,4 +1,4 @@
-//! Pubsub's protocol, as `docs/pubsub.md` has it.
+//! Pubsub's protocol, as documented in `docs/pubsub.md`.
 
 use corecast::config::EndpointConfig;
 
@@ -9,15 +9,15 @@ fn pubsub(config: &mut corecast::config::Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("pubsub").expect("it is there")
 }
 
-/// Everything that was sent to the client before this has arrived when it returns; none of it is
-/// left unread.
+/// Returns when everything sent to the client before this has arrived; no message may be left
+/// unread.
 fn expect_nothing(client: &mut Client) {
     let pong = exchange(client, r#"{"type":"ping","id":"nothing before this"}"#);
     assert_eq!(pong["id"], "nothing before this");
 }
 
 #[test]
-fn one_connection_has_many_rooms_and_each_message_names_its_room() {
+fn a_pubsub_connection_has_many_rooms_named_in_messages() {
     let relay = Relay::start(2);
     let mut reader = relay.subscriber(&["news", "weather/berlin"]);
     let mut writer = relay.open("/pubsub");
@@ -56,7 +56,7 @@ fn data_arrives_byte_for_byte_null_included() {
 }
 
 #[test]
-fn acknowledgements_carry_the_requests_id_and_come_only_where_one_was_given() {
+fn only_requests_with_an_id_are_acknowledged() {
     let relay = Relay::start(1);
     let mut client = relay.open("/pubsub");
     for (request, answer) in [
@@ -87,7 +87,7 @@ fn acknowledgements_carry_the_requests_id_and_come_only_where_one_was_given() {
 }
 
 #[test]
-fn a_subscription_holds_from_its_acknowledgement_to_that_of_its_end() {
+fn a_subscription_is_active_between_its_acknowledgements() {
     let relay = Relay::start(2);
     let mut writer = relay.open("/pubsub");
     let mut reader = relay.subscriber(&["r"]);

@@ -34,7 +34,7 @@ fn reload(relay: &Binary, result: &str, times: usize) {
 }
 
 #[test]
-fn keys_are_replaced_without_a_restart_in_the_file_of_keys_and_in_the_config() {
+fn api_keys_in_file_and_config_are_replaced_live() {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, keys) = (folder.path().join("c.yaml"), folder.path().join("keys"));
     let write = |of_config: &str, of_file: &str| {
@@ -68,7 +68,7 @@ fn keys_are_replaced_without_a_restart_in_the_file_of_keys_and_in_the_config() {
     write(second[0], second[1]);
     reload(&relay, "applied", 1);
     expect(second, &first);
-    // A file that cannot be used leaves everything as it is.
+    // A file that cannot be used changes nothing.
     write(first[0], "not a key\n");
     reload(&relay, "failed", 1);
     expect(second, &first);

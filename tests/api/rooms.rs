@@ -9,7 +9,7 @@ use crate::support::client::{BINARY, Client, TEXT};
 use crate::support::eventually;
 use crate::{KEY, Relay, json as json_of, next};
 
-/// Waits until the room has so many members, which may lag behind their handshakes.
+/// Waits until the room has this many members; they may lag behind their handshakes.
 fn expect_members(relay: &Relay, endpoint: &str, room: &str, members: usize) {
     eventually("all members", || {
         let page = relay.get(&format!(
@@ -36,7 +36,7 @@ fn pages(relay: &Relay, target: &str, list: &str, limit: usize) -> Vec<Value> {
 }
 
 #[test]
-fn a_message_to_a_hubs_room_reaches_its_members_on_all_shards_as_it_was_given() {
+fn an_api_message_reaches_a_room_unchanged_on_all_shards() {
     let relay = Relay::start(3);
     let mut members: Vec<Client> = (0..7).map(|_| relay.open("/chat")).collect();
     let mut other = relay.open("/other");
@@ -66,7 +66,7 @@ fn a_message_to_a_hubs_room_reaches_its_members_on_all_shards_as_it_was_given() 
 }
 
 #[test]
-fn what_is_given_as_json_is_sent_as_it_is_written() {
+fn json_is_sent_as_written() {
     let relay = Relay::start(1);
     let mut member = relay.open("/chat");
     let body = r#"{"endpoint":"hub","room":"/chat","json":{ "b":1e400, "a" : 2 }}"#;
@@ -98,7 +98,7 @@ fn a_message_to_a_pubsub_room_comes_in_the_form_of_pubsub() {
 }
 
 #[test]
-fn a_room_that_nobody_is_in_has_no_recipients_and_is_no_error() {
+fn publishing_to_an_empty_room_is_not_an_error() {
     let relay = Relay::start(1);
     let body = r#"{"endpoint":"hub","room":"/nobody","text":"x"}"#;
     assert_eq!(relay.post("/api/publish", body), json!({"recipients": 0}));
@@ -109,7 +109,7 @@ fn a_room_that_nobody_is_in_has_no_recipients_and_is_no_error() {
 }
 
 #[test]
-fn rooms_are_listed_by_endpoint_in_pages_with_their_members_counts() {
+fn rooms_are_listed_in_pages_with_member_counts() {
     let relay = Relay::start(2);
     let mut clients = Vec::new();
     let mut expected = Vec::new();
@@ -158,9 +158,9 @@ fn every_member_of_a_room_is_in_exactly_one_page() {
     expect_members(&relay, "hub", "/chat", 0);
 }
 
-/// More of them than a shard sorts or looks at in one go, and others between them.
+/// More rooms than a shard sorts or examines at once, with others between them.
 #[test]
-fn a_room_that_a_shard_sees_in_parts_is_listed_and_emptied_all_the_same() {
+fn a_room_larger_than_one_batch_is_listed_and_emptied() {
     const MEMBERS: usize = MEMBERS_LOOKED_AT_PER_ASK + 400;
     let relay = Relay::start(1);
     let (mut members, mut others) = (Vec::new(), Vec::new());
@@ -190,7 +190,7 @@ fn a_room_that_a_shard_sees_in_parts_is_listed_and_emptied_all_the_same() {
 }
 
 #[test]
-fn one_connection_is_disconnected_and_only_by_its_own_endpoint_and_once() {
+fn a_connection_is_disconnected_once_by_its_own_endpoint() {
     let relay = Relay::start(2);
     let mut client = relay.open("/chat");
     let mut stays = relay.open("/chat");
@@ -205,7 +205,7 @@ fn one_connection_is_disconnected_and_only_by_its_own_endpoint_and_once() {
     assert_eq!(disconnect("hub", "250-1-1"), 0);
     assert_eq!(disconnect("hub", id), 1);
     assert_eq!(disconnect("hub", id), 0, "it is gone already");
-    // Which of the two that was is not known here.
+    // The test does not know which of the two it was.
     relay.post(
         "/api/publish",
         r#"{"endpoint":"hub","room":"/chat","text":"after"}"#,
@@ -220,7 +220,7 @@ fn one_connection_is_disconnected_and_only_by_its_own_endpoint_and_once() {
 }
 
 #[test]
-fn a_large_room_is_emptied_with_a_code_and_a_reason_and_others_stay() {
+fn emptying_a_large_room_sends_code_and_reason_to_it_only() {
     let relay = Relay::start(2);
     let mut members: Vec<Client> = (0..600).map(|_| relay.open("/chat")).collect();
     let mut stays = relay.open("/other");
@@ -235,7 +235,7 @@ fn a_large_room_is_emptied_with_a_code_and_a_reason_and_others_stay() {
 }
 
 #[test]
-fn whoever_says_no_code_gives_policy_violation() {
+fn disconnect_without_code_closes_with_policy_violation() {
     let relay = Relay::start(1);
     let mut member = relay.subscriber(&["r"]);
     relay.post("/api/disconnect", r#"{"endpoint":"pubsub","room":"r"}"#);
@@ -265,7 +265,7 @@ fn info_tells_what_the_relay_is_and_has() {
 }
 
 #[test]
-fn a_key_goes_in_any_of_three_headers_and_the_first_that_is_not_empty_decides() {
+fn the_first_nonempty_of_three_key_headers_decides() {
     let relay = Relay::start(1);
     let status = |headers: &str| relay.say("GET", "/api/info", headers, b"").status;
     for good in [
@@ -329,7 +329,7 @@ fn each_of_several_keys_is_good_those_of_the_file_too() {
 }
 
 #[test]
-fn without_the_api_its_paths_are_rooms_of_the_hub_like_any_other() {
+fn without_the_api_its_paths_are_ordinary_rooms() {
     let relay = Relay::with(1, |config| config.api.enabled = false);
     for path in corecast::config::API_PATHS {
         assert_eq!(relay.say("GET", path, "", b"").status, 404, "{path}");
@@ -338,7 +338,7 @@ fn without_the_api_its_paths_are_rooms_of_the_hub_like_any_other() {
 }
 
 #[test]
-fn what_is_published_keeps_its_order() {
+fn published_messages_keep_their_order() {
     let relay = Relay::start(2);
     let mut member = relay.open("/chat");
     let mut backend = Client::connect(relay.address);
@@ -360,7 +360,7 @@ fn what_is_published_keeps_its_order() {
 }
 
 #[test]
-fn requests_that_wait_for_shards_may_be_sent_ahead_on_one_connection() {
+fn requests_that_wait_for_shards_may_be_pipelined() {
     let relay = Relay::start(2);
     let mut backend = Client::connect(relay.address);
     let ask =
@@ -383,7 +383,7 @@ fn requests_that_wait_for_shards_may_be_sent_ahead_on_one_connection() {
 }
 
 #[test]
-fn users_of_a_named_endpoint_are_seen_reached_and_disconnected_by_name() {
+fn the_api_lists_reaches_and_disconnects_users_by_name() {
     let relay = Relay::start(3);
     let mut ada = relay.open("/ws/ada");
     let mut others: Vec<Client> = ["bob", "J%C3%BCrgen", "eve"]
@@ -417,7 +417,7 @@ fn users_of_a_named_endpoint_are_seen_reached_and_disconnected_by_name() {
 }
 
 #[test]
-fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_binary() {
+fn a_message_reaches_every_device_and_stays_binary() {
     let relay = Relay::with(2, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");
         named.on_duplicate = corecast::config::OnDuplicate::Share;
@@ -437,9 +437,9 @@ fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_bin
     }
 }
 
-/// As many as may share a name, all on one shard, and more than one message at once.
+/// The most connections that may share a name, all on one shard, and more than one message at once.
 #[test]
-fn a_user_with_as_many_devices_as_may_be_gets_all_of_two_messages_sent_ahead() {
+fn two_pipelined_messages_reach_all_devices_of_a_user() {
     const DEVICES: usize = corecast::limits::CONNECTIONS_PER_USER_MAX;
     let relay = Relay::with(1, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");

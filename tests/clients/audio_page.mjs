@@ -1,4 +1,4 @@
-// The audio page in headless Chromium: what one tab sends is what the loudspeaker of the other gets.
+// The audio page in headless Chromium: one tab's sound reaches the other tab's loudspeaker.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ async function contextOf(t, options = {}) {
   return context;
 }
 
-// Opens a tab, and joins the room. What it sends and gets is collected in `sent` and `got`.
+// Opens a tab, and joins the room. Its sent and received frames are collected in `sent` and `got`.
 async function open(context, { name, at = served, prepare }) {
   const url = at === asFile
     ? asFile('audio.html', { relay: relay.url('/'), name })
@@ -77,15 +77,15 @@ function samplesOf(frames) {
   return new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 }
 
-// frames.js, as the page has it.
+// frames.js, as loaded by the page.
 function frames() {
   const path = new URL('../../examples/assets/frames.js', import.meta.url);
   const script = `${readFileSync(path, 'utf8')}\n;({ markFrame, readMark })`;
   return vm.runInNewContext(script, { TextEncoder, TextDecoder });
 }
 
-// Has a page keep what its players play, in `played`, block by block. That takes a module which the
-// page's policy would not allow.
+// Makes a page record its players' output in `played`, block by block. That needs a module which
+// the page's policy would not allow.
 async function tapPlayers(page) {
   await page.addInitScript(() => {
     globalThis.played = [];
@@ -115,9 +115,9 @@ async function tapPlayers(page) {
   });
 }
 
-// Follows what was played through what was sent. A player that runs dry or skips fades out and in:
-// then the next whole frame, which is like no other for its mark, tells where it goes on. Gives the
-// samples that are where they belong, the blocks that are not, and how often it had to look.
+// Compares the played samples with the sent ones. A player that runs dry or skips fades out and in:
+// then the next whole frame, which its mark makes unique, shows where it continues. Returns the
+// samples in the right place, the blocks that are not, and how often it had to search.
 function follow(played, sent) {
   const found = { samples: 0, strayBlocks: 0, looks: 0 };
   let next = null;
@@ -163,11 +163,11 @@ test('the tone of one tab is played in the other, sample for sample', async (t) 
   await ben.waitForFunction((enough) => globalThis.played.length > enough, 20 * FRAME_SAMPLES);
   await choose(ada, 'Nothing');
   assert.ok(ada.sent.every((frame) => frame.length === FRAME_BYTES));
-  // Over the wire: what left the one arrives at the other, in that order.
+  // Over the wire: the frames of one tab arrive at the other, in order.
   await until(() => ben.got.length === ada.sent.length, 'the last frame');
   assert.deepEqual(ben.got, ada.sent);
   const played = await ben.evaluate(() => globalThis.played);
-  // On the loudspeaker: those samples in that order, and nothing but fades between them.
+  // On the loudspeaker: those samples in that order, with nothing but fades between them.
   const sent = [...samplesOf(ada.sent)].map((sample) => sample / 32_768);
   const { samples, strayBlocks, looks } = follow(played, sent);
   const said = JSON.stringify({ samples, strayBlocks, looks });
@@ -209,7 +209,7 @@ test('frames without a mark are played too', async (t) => {
   for (let count = 0; count < 8; count += 1) old.send(frame);
   old.send('text is for others');
   await ada.locator('.speaker', { hasText: 'Unnamed' }).getByText('ms buffered').waitFor();
-  // And the old client gets what it knows: frames of that size, and nothing else.
+  // And the old client gets the format that it knows: frames of that size, and nothing else.
   await choose(ada, 'Tone');
   await until(() => heard.length >= 3, 'frames');
   assert.ok(heard.every((data) => data instanceof ArrayBuffer && data.byteLength === FRAME_BYTES));
@@ -250,10 +250,10 @@ test('a mark is read as it was written, and not where there is none', () => {
   for (const unmarked of [tone, new Int16Array(FRAME_SAMPLES), new Int16Array(40)]) {
     assert.equal(readMark(unmarked), null);
   }
-  // One bit of it turned round.
+  // One bit of it is flipped.
   marked[100] ^= 1;
   assert.equal(readMark(marked), null);
-  // Too short for the name: left alone.
+  // Too short for the name: not changed.
   const short = new Int16Array(100);
   markFrame(short, { stream: 1, sequence: 1, name: 'Ada' });
   assert.deepEqual(short, new Int16Array(100));

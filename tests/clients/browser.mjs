@@ -52,8 +52,8 @@ export function asFile(page, settings = {}) {
   return `${pathToFileURL(join(EXAMPLES, page)).href}#${new URLSearchParams(settings)}`;
 }
 
-// Opens a tab. What it asks for that lies not beside the page and is not the relay's, and every
-// error of its scripts, is collected in `offences`.
+// Opens a tab. Requests for anything that is neither beside the page nor on the relay, and every
+// error of its scripts, are collected in `offences`.
 export async function open(context, url, prepare = () => {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MS);
@@ -86,14 +86,14 @@ export async function finish(...pages) {
   }
 }
 
-// A picture, where SCREENSHOTS asks for them.
+// A picture, if SCREENSHOTS is set.
 export async function picture(page, name, options = {}) {
   const folder = process.env.SCREENSHOTS;
   if (folder) await page.screenshot({ path: join(folder, `${name}.png`), ...options });
 }
 
-// Nothing is wider than the window, the title is there, the buttons can be reached, and nothing offends against the
-// rules for accessible pages (WCAG 2.1 A and AA, contrast among them).
+// Nothing is wider than the window, the title is present, the buttons can be reached, and nothing
+// violates the rules for accessible pages (WCAG 2.1 A and AA, including contrast).
 export async function assertUsable(page, buttons) {
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= page.viewportSize().width, `${width} pixels wide`);

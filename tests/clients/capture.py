@@ -43,7 +43,7 @@ class Capture:
         self.process = subprocess.Popen(
             [*command, "tcp", "port", str(port)], stderr=subprocess.PIPE, text=True
         )
-        # Said once the interface is open; nothing before it is missed.
+        # Printed once the interface is open; later packets are not missed.
         for line in self.process.stderr:
             if "listening on" in line:
                 return
@@ -133,7 +133,7 @@ def compare(name, port, url, is_held):
             f"  {who:5} {figure:4}  loadgen {told / 1e3:10.1f} us   capture {captured / 1e3:10.1f} us"
             f"   {(told - captured) / 1e3:+8.1f} us  {apart:+7.2%}"
         )
-        # Of the tails of a few hundred messages on a busy machine nothing is asked.
+        # The tails of a few hundred messages on a busy machine are not compared.
         if is_held and figure in ("mean", "p50") and abs(apart) > TOLERANCE:
             far.append(f"{name}: {who} {figure} {apart:+.1%}")
     return far

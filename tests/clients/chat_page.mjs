@@ -1,4 +1,5 @@
-// The chat page in headless Chromium, as people open it: in several tabs, from a relay and as a file.
+// The chat page in headless Chromium, used as in practice: in several tabs, from a relay and as a
+// file.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

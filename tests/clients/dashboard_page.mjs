@@ -1,5 +1,5 @@
 // The dashboard in headless Chromium, with clients that talk, clients that do not read, and a relay
-// that goes away.
+// that disappears.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ let relay;
 let load;
 let browser;
 
-// Five clients of a room, one of which says something every 10 ms, and one that never reads.
+// Five clients of a room, one of which sends every 10 ms, and one that never reads.
 class Load {
   static async start(to) {
     const running = new Load();

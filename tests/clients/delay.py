@@ -27,7 +27,7 @@ class DelayLine:
             )
             back.close()
         except (OSError, asyncio.IncompleteReadError):
-            # One side has gone: so does the other.
+            # One side has ended, so the other ends too.
             pass
         writer.close()
 

@@ -1,4 +1,4 @@
-// A Nostr relay for the tests with Node clients: its URL has to be known before it starts, since
+// A Nostr relay for the tests with Node clients: its URL must be known before it starts, because
 // clients sign it (NIP-42).
 
 import { once } from 'node:events';
@@ -18,7 +18,8 @@ async function freePort() {
   return port;
 }
 
-// Starts one at /nostr; its URL is `nostr`. Others may take the port meanwhile: then it is another.
+// Starts one at /nostr; its URL is `nostr`. If another process takes the port meanwhile, another
+// port is tried.
 export async function startNostr(settings = []) {
   for (let starts = 1; ; starts += 1) {
     const port = await freePort();

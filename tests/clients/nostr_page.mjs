@@ -1,5 +1,5 @@
 // The Nostr relay in headless Chromium: a page that uses `nostr-tools` over the browser's own
-// WebSocket, with the compression that it asks for, and the page that the relay itself has.
+// WebSocket, with the compression that it offers, and the relay's own page.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -39,8 +39,8 @@ after(async () => {
   await relay?.stop();
 });
 
-// Opens the client's page. In it `join` makes a connection, `hear` a subscription; what they await
-// has a deadline.
+// Opens the client's page. In it `join` opens a connection and `hear` a subscription; their waits
+// have a deadline.
 async function open(context) {
   const page = await openPage(context, `http://127.0.0.1:${site.address().port}/`);
   await page.evaluate((deadline) => {
@@ -87,7 +87,7 @@ async function open(context) {
   return page;
 }
 
-// The extensions that the relay agreed to, of each WebSocket of the tab, once it is open.
+// The extensions that the relay accepted, for each WebSocket of the tab, once it is open.
 async function negotiated(context, page) {
   const session = await context.newCDPSession(page);
   const found = [];
@@ -168,7 +168,7 @@ test('a page of another site may read the information document', async () => {
   const information = await page.evaluate(
     (url) => globalThis.client.nostr.nip11.fetchRelayInformation(url), relay.nostr);
   assert.equal(information.name, NAME);
-  // The document is asked from where the page is not.
+  // The document is requested from another origin than the page's.
   const asked = page.offences.splice(0);
   assert.deepEqual(asked, [relay.nostr.replace('ws:', 'http:')]);
   await finish(page);

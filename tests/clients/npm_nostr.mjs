@@ -1,7 +1,7 @@
-// The Nostr relay driven by npm's `nostr-tools`: what its users see of it, over real sockets.
+// The Nostr relay driven by npm's `nostr-tools`, as its users would, over real sockets.
 //
-// Run by scripts/test-clients, which installs the package and sets CORECAST_BIN. The tests share one
-// relay, each with keys of its own. Nothing is awaited without a deadline, and nothing is slept for.
+// Run by scripts/test-clients, which installs the package and sets CORECAST_BIN. The tests share
+// one relay, each with keys of its own. Every wait has a deadline, and no test sleeps.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -10,7 +10,7 @@ import { NAME, startNostr } from './nostr.mjs';
 import { DEADLINE_MS, soon, tool } from './relay.mjs';
 
 globalThis.WebSocket ??= tool('ws');
-// The library forgets some of its timers, and they are no reason to wait for at the end.
+// The library leaves some timers running; they must not delay the exit.
 const { setTimeout: start } = globalThis;
 globalThis.setTimeout = (...timer) => start(...timer).unref();
 const library = new URL('../../.tools/node/node_modules/nostr-tools/lib/esm/', import.meta.url);
@@ -39,7 +39,7 @@ class User {
     return finalizeEvent({ kind, tags, content, created_at }, this.secret);
   }
 
-  // A connection, in which what the library would give up on in silence is a failure.
+  // A connection that fails the test if the library would give up silently.
   static async join(t) {
     const connection = await soon(Relay.connect(relay.nostr), 'a connection');
     connection.publishTimeout = DEADLINE_MS;
@@ -131,7 +131,7 @@ test('200 events come newest first, as far as the limit goes, and are counted', 
   const window = { ...mine, since: since + 10, until: since + 19 };
   const within = events.filter(({ created_at: at }) => at >= since + 10 && at <= since + 19);
   assert.deepEqual(ids(await query(connection, window)), ids(sortEvents(within)));
-  // Each once, whichever of the filters wants it.
+  // Each event once, even if several filters match it.
   assert.deepEqual(ids(await query(connection, mine, window)), sorted);
   assert.equal(await soon(connection.count([mine, window], {}), 'a COUNT'), 200);
   assert.equal(await soon(connection.count([window], {}), 'a COUNT'), within.length);

@@ -1,8 +1,8 @@
-// The relay driven by npm's `ws`: what its users see of it, over real sockets.
+// The relay driven by npm's `ws`, as its users would, over real sockets.
 //
-// Run by scripts/test-clients, which installs the package and sets CORECAST_BIN. The tests share one
-// relay, each in rooms of its own, unless one needs other settings. Nothing is awaited without a
-// deadline, and nothing is slept for.
+// Run by scripts/test-clients, which installs the package and sets CORECAST_BIN. The tests share
+// one relay, each in rooms of its own, unless one needs other settings. Every wait has a deadline,
+// and no test sleeps.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -145,7 +145,7 @@ test('a close is answered with its own code', async () => {
 test('a close without a code is answered with one without', async () => {
   const client = await Client.join('/close');
   client.socket.close();
-  // 1005 is what the client reports where the Close frame has no code (RFC 6455 §7.1.5).
+  // 1005 is reported by the client if the Close frame has no code (RFC 6455 §7.1.5).
   assert.deepEqual(await soon(client.closed), { code: 1005, reason: '' });
 });
 
@@ -154,7 +154,7 @@ test('rooms hear their own messages and no others', async () => {
   const members = new Map();
   for (const room of rooms) members.set(room, [await Client.join(room), await Client.join(room)]);
   for (const [room, [first]] of members) await first.send(room);
-  // What another room's message would come before.
+  // A message of another room would come before this one.
   for (const [first] of members.values()) await first.send('end');
   for (const [room, clients] of members) {
     for (const client of clients) {
@@ -256,7 +256,7 @@ test('what is too big when it is inflated is closed with 1009', async () => {
 test('of the offered subprotocols none is selected', async () => {
   const socket = new WebSocket(relay.url('/'), ['chat', 'graphql-ws']);
   const upgraded = once(socket, 'upgrade');
-  // `ws`, as browsers do, refuses a connection whose offers were not taken.
+  // `ws`, like browsers, refuses a connection whose offered protocols were not accepted.
   const [error] = await soon(once(socket, 'error'), 'the refusal');
   assert.match(error.message, /no subprotocol/);
   const [response] = await soon(upgraded);

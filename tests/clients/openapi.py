@@ -20,16 +20,16 @@ EXAMPLES = 30
 # For one of the runs below, of which each takes seconds.
 RUN_TIMEOUT_S = 180
 
-# Wants a 405 for every method, also for one that HTTP does not know, which is a 501 here.
+# Requires a 405 for every method, even for one unknown to HTTP, which gets a 501 here.
 METHODS = "unsupported_method"
 
-# What is asked where, and the checks that do not hold there.
+# The targets of the runs, and the checks that do not apply to them.
 RUNS = [
-    # What the description forbids is refused, to the last field.
+    # Everything that the description forbids is refused, to the last field.
     ("--include-tag=rooms", [METHODS]),
-    # The push API takes what its clients have always sent, and no 1.0 for a whole number.
+    # The push API accepts all that its clients have always sent, but not 1.0 for a whole number.
     ("--include-tag=push", [METHODS, "negative_data_rejection", "positive_data_acceptance"]),
-    # Health and counters answer whatever else the request says.
+    # Health and counters answer regardless of the rest of the request.
     ("--include-path-regex=^/(health|livez|readyz|test)", [METHODS, "negative_data_rejection"]),
 ]
 METRICS = ("--include-path=/metrics", [METHODS, "negative_data_rejection"])
@@ -43,7 +43,7 @@ def check(url, selection, excluded):
     command += [f"--max-examples={EXAMPLES}", "--generation-database=none"]
     command += ["--phases=examples,coverage,fuzzing", "--warnings=off", "--no-color"]
     command += [f"--request-timeout={DEADLINE_S}", f"--header=X-API-KEY: {KEY}"]
-    # It keeps what it found in its working directory.
+    # It stores its findings in its working directory.
     with tempfile.TemporaryDirectory(prefix="corecast-openapi-") as directory:
         run = subprocess.run(command, cwd=directory, timeout=RUN_TIMEOUT_S, check=False)
     return run.returncode == 0

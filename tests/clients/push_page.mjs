@@ -56,7 +56,7 @@ test('a push reaches the consoles with its token, and one to everybody reaches a
   const ben = await open(context, 'ben');
   await push(ada, { subject: '{"number": 12345678901234567890}' });
   await received(ada, 'greeting').waitFor();
-  // Passed on as it was written; the console shows numbers as JavaScript has them.
+  // Passed on as written; the console shows numbers as JavaScript has them.
   await answer(ada, 'queued for 1 connection').waitFor();
   await ada.getByRole('combobox').selectOption('all');
   await push(ada, { event: 'news' });
@@ -132,7 +132,7 @@ test('no link makes the console talk to another relay', async (t) => {
     `http://${other.address}/health`,
   );
   assert.ok(isRefused);
-  // The policy said so.
+  // The policy forbids it.
   assert.match(ada.offences.splice(0).join('\n'), /connect-src 'self'/);
   await finish(ada);
 });

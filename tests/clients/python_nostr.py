@@ -285,7 +285,7 @@ async def test_the_information_document_says_what_the_relay_does(relay):
 
 
 async def on_a_loop(test, relay):
-    # What the library calls from its own threads, an authenticator, runs there.
+    # The library's callbacks from its own threads, such as an authenticator, run there.
     uniffi_set_event_loop(asyncio.get_running_loop())
     await test(relay)
 

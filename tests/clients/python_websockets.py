@@ -149,7 +149,7 @@ async def test_a_room_hears_its_own_messages_and_no_others(relay):
     for room in rooms:
         await soon(members[room][0].send(room))
     for room in rooms:
-        # What another room's message would come before.
+        # A message of another room would come before this one.
         await soon(members[room][1].send(b"end"))
     for room in rooms:
         for client in members[room]:

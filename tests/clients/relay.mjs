@@ -9,13 +9,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-// Longest wait for anything that has to come: a bound for failures, not a measure.
+// Longest wait for anything: a bound for failures, not a measure.
 export const DEADLINE_MS = 30_000;
 
 // A package that scripts/test-clients has installed.
 export const tool = createRequire(new URL('../../.tools/node/package.json', import.meta.url));
 
-// Rejects where the promise is not settled by the deadline.
+// Rejects if the promise is not settled by the deadline.
 export async function soon(promise, what = 'an event') {
   let timer;
   const late = new Promise((_, reject) => {
@@ -52,7 +52,7 @@ export class Relay {
     return relay;
   }
 
-  // Reads the log to its end, so that the relay never waits for that; resolves at the address.
+  // Reads the log to its end, so that the relay never blocks on it; resolves at the address.
   #address() {
     return new Promise((resolve) => {
       let address;
@@ -61,7 +61,7 @@ export class Relay {
         this.log.push(line);
         const found = / listening address=(\S+)/.exec(line);
         if (found) address = found[1];
-        // It says that last.
+        // The last line that it writes at startup.
         const admin = / metrics and health address=(\S+)/.exec(line);
         if (admin) {
           this.admin = admin[1];
@@ -76,7 +76,7 @@ export class Relay {
     return `ws://${this.address}${room}`;
   }
 
-  // Asks it to end and waits until it has. It has to end well.
+  // Signals it to end and waits until it has. It must exit successfully.
   async stop() {
     this.child.kill('SIGTERM');
     try {

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 
-# Longest wait for anything that has to come, in seconds: a bound for failures, not a measure.
+# Longest wait for anything, in seconds: a bound for failures, not a measure.
 DEADLINE_S = 30
 
 
@@ -44,7 +44,7 @@ class Relay:
         """Reads to the end, so that the relay never waits for its log to be read."""
         for line in self.process.stderr:
             self.log.append(line)
-            # One that speaks TLS says so before its address.
+            # A TLS listener is marked before its address.
             if " listening " in line and "address=" in line:
                 found.put(line.rsplit("address=", 1)[1].strip())
         found.put(None)

@@ -1,6 +1,6 @@
 // The pages that loadgen writes, in headless Chromium: the report of a run and the dashboard. They
-// are files that ask for nothing, usable in light and dark and on a phone, and a report prints on
-// one sheet, also where everything is in it that a report can have.
+// are files that make no requests, usable in light and dark and on a phone, and a report prints on
+// one sheet, even with every section that a report can have.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -28,7 +28,7 @@ function loadgen(...options) {
   });
 }
 
-// The report of a real run with everything that other runs can have besides.
+// The report of a real run, with all sections that other runs can have.
 function enrich(run) {
   const times = run.latency_ns;
   const { sent, expected, delivered, lost, repeated, reordered, damaged, misrouted } = run;
@@ -106,7 +106,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-// Opens a page of the folder; whatever it asks for besides itself is collected in `offences`.
+// Opens a page of the folder; all its requests besides the page are collected in `offences`.
 async function open(t, name, look) {
   const context = await browser.newContext(look);
   t.after(() => context.close());
@@ -122,7 +122,7 @@ async function open(t, name, look) {
   return { page, offences };
 }
 
-// The rules of accessibility take seconds for a look: both pages together see every one.
+// Each accessibility check takes seconds; together, both pages are checked in every look.
 const SEEN = {
   full: ['desktop-dark', 'phone-light'],
   'dashboard/index': ['desktop-light', 'phone-dark'],

@@ -13,7 +13,7 @@ fn config(text: &str) -> Config {
     from_file(text).expect("a config")
 }
 
-/// What the endpoints need, in the order of their names.
+/// The needs of the endpoints, in the order of their names.
 fn needs(config: &Config) -> Vec<Need> {
     let endpoints = config.endpoints.values();
     endpoints.map(|each| config.need_of(each)).collect()
@@ -85,7 +85,7 @@ fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_door
         (before.auth.keys.as_deref(), before.api.keys.as_deref()),
         (Some(&[][..]), Some(&[][..]))
     );
-    // What is told is that the list does nothing.
+    // The warning says that the list has no effect.
     let warnings = before.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("auth.keys: an empty list shuts nothing"));
@@ -101,7 +101,7 @@ fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_door
 }
 
 #[test]
-fn what_is_written_says_what_is_needed() {
+fn explicit_settings_decide_the_required_credentials() {
     use Need::{Credentials, Nothing};
     for (text, need) in [
         ("", Nothing),
@@ -203,7 +203,7 @@ fn a_secret_that_is_set_to_nothing_is_a_problem_whichever_it_is() {
             assert!(error.contains("a secret is set to nothing"), "{error}");
         }
     }
-    // What says that there is none, and what looks like nothing and is something.
+    // Spellings of no value, and values that look empty but are not.
     for path in &secrets {
         let none = from_all("", &[(&environment_name(path), "null")], &[]);
         assert_eq!(none, Ok(Config::default()), "{path}");
@@ -216,7 +216,7 @@ fn a_secret_that_is_set_to_nothing_is_a_problem_whichever_it_is() {
 }
 
 #[test]
-fn keys_have_scopes_from_every_source_and_a_wrong_one_is_told_without_the_key() {
+fn scopes_work_in_every_source_and_errors_hide_the_key() {
     let item = format!("[{{key: {KEY}, scopes: [push, read]}}, another-key-0123456789]");
     let text = format!("api: {{keys: {item}}}");
     let expected = config(&text);
@@ -262,7 +262,7 @@ fn keys_have_scopes_from_every_source_and_a_wrong_one_is_told_without_the_key() 
     );
 }
 
-/// What becomes of `running` where `wanted` is read again.
+/// The result of a reload from `running` to `wanted`.
 fn reloaded(running: &str, wanted: &str) -> Result<Config, String> {
     let reloaded = config(running).reloaded(config(wanted));
     reloaded
@@ -271,7 +271,7 @@ fn reloaded(running: &str, wanted: &str) -> Result<Config, String> {
 }
 
 #[test]
-fn a_reload_opens_no_door_unless_it_is_written() {
+fn a_reload_opens_an_endpoint_only_explicitly() {
     let tls =
         |more: &str| format!("server: {{tls: {{enabled: true, cert_file: a, key_file: b{more}}}}}");
     let token = "metrics: {host: 127.0.0.1}\nadmin: {token: a-token-for-admins}";
@@ -337,7 +337,7 @@ fn a_reload_opens_no_door_unless_it_is_written() {
 }
 
 #[test]
-fn what_can_be_guessed_or_does_nothing_is_warned_of_and_no_key_is_told() {
+fn weak_and_useless_keys_cause_warnings_without_the_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -394,7 +394,7 @@ fn what_can_be_guessed_or_does_nothing_is_warned_of_and_no_key_is_told() {
 }
 
 #[test]
-fn an_empty_file_shuts_the_door_and_is_an_error_where_there_have_to_be_keys() {
+fn an_empty_key_file_refuses_all_or_is_an_error_if_required() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("keys");
     std::fs::write(&path, "# none\n").expect("a file");

@@ -82,7 +82,7 @@ fn the_samples_are_about_every_key() {
 }
 
 #[test]
-fn every_key_changes_its_field_and_no_other_from_file_environment_and_flags() {
+fn every_key_changes_only_its_field_from_every_source() {
     for (path, value, change) in SAMPLES {
         let mut expected = Config::default();
         change(&mut expected);
@@ -113,7 +113,7 @@ fn every_key_changes_its_field_and_no_other_from_file_environment_and_flags() {
 }
 
 #[test]
-fn what_check_prints_loads_to_the_same_config_secrets_aside() {
+fn the_printed_config_loads_to_the_same_except_secrets() {
     for (path, value, _) in SAMPLES {
         let config = from_file(&file_of(path, value)).expect("a sample");
         let printed = config.to_yaml();
@@ -202,7 +202,7 @@ fn a_file_of_the_earlier_hub_loads_as_it_is() {
 }
 
 #[test]
-fn an_endpoint_can_be_added_from_every_source_and_needs_kind_and_path() {
+fn every_source_can_add_an_endpoint_with_kind_and_path() {
     let expected = EndpointConfig {
         echo: false,
         ..EndpointConfig::new(EndpointKind::Hub, "/lobby/**")
@@ -284,7 +284,7 @@ fn an_endpoint_overrides_what_it_names_and_inherits_the_rest() {
 }
 
 #[test]
-fn what_is_set_for_everybody_holds_for_named_users_too_unless_theirs_is_set() {
+fn global_settings_apply_to_named_users_by_default() {
     let named = |text: &str| {
         let config = from_file(text).expect("a config");
         let settings = config.settings_of(&config.endpoints["named"]);
@@ -298,7 +298,7 @@ fn what_is_set_for_everybody_holds_for_named_users_too_unless_theirs_is_set() {
         ("limits: {head_bytes: 8KiB}", 10 * MIB, own),
         ("keepalive: {ping: 30s}", 10 * MIB, common),
         ("keepalive: {pong: off}", 10 * MIB, (seconds(30), None)),
-        // A default that does not fit is none.
+        // A default that does not fit is not used.
         ("slow_client: {outbox_bytes: 2MiB}", MIB, own),
         ("limits: {inbound_bytes: 2MiB}", MIB, own),
         (
@@ -322,7 +322,7 @@ fn what_is_set_for_everybody_holds_for_named_users_too_unless_theirs_is_set() {
 }
 
 #[test]
-fn an_endpoint_has_the_defaults_of_its_kind_in_whatever_order_its_keys_come() {
+fn an_endpoints_defaults_do_not_depend_on_key_order() {
     let expected = EndpointConfig {
         binary_out: true,
         ..EndpointConfig::new(EndpointKind::Named, "/talk/{name}")
@@ -363,7 +363,7 @@ fn lists_come_as_yaml_or_with_commas() {
 }
 
 #[test]
-fn variables_that_are_empty_or_somebody_elses_change_nothing() {
+fn empty_and_foreign_variables_change_nothing() {
     let environment = [
         ("PORT", ""),
         ("CORECAST_SERVER_PORT", ""),

@@ -27,7 +27,7 @@ fn default_relay() -> EndpointConfig {
     EndpointConfig::new(EndpointKind::Nostr, "/nostr")
 }
 
-/// What is said of a file that loads.
+/// The warnings of a file that loads.
 fn warnings(file: &str) -> Vec<String> {
     from_file(file).expect(file).warnings()
 }
@@ -49,7 +49,7 @@ fn with_example() -> String {
 }
 
 #[test]
-fn two_flags_or_variables_make_a_relay_with_the_defaults_of_its_kind() {
+fn two_flags_or_variables_add_a_nostr_endpoint() {
     let mut expected = Config::default();
     expected
         .endpoints
@@ -98,7 +98,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
 }
 
 #[test]
-fn every_key_of_a_relay_changes_its_field_and_no_other_from_every_source() {
+fn every_nostr_key_changes_only_its_field() {
     let samples = SAMPLES.iter().filter_map(|(path, value, change)| {
         let key = path.strip_prefix("endpoints.hub.nostr.")?;
         Some((format!("endpoints.nostr.nostr.{key}"), value, change))
@@ -137,7 +137,7 @@ fn every_key_of_a_relay_changes_its_field_and_no_other_from_every_source() {
 }
 
 #[test]
-fn only_relays_print_the_keys_of_relays_unless_another_value_is_written() {
+fn only_nostr_endpoints_print_unset_nostr_keys() {
     let has = |config: &Config, endpoint: &str, key: &str| {
         let printed: serde_yaml::Value = serde_yaml::from_str(&config.to_yaml()).expect("YAML");
         let path = format!("endpoints.{endpoint}.{key}");
@@ -225,7 +225,7 @@ fn kinds_are_a_list_numbers_with_commas_or_one_number() {
 }
 
 #[test]
-fn keys_of_a_relay_that_do_not_go_together_are_told_where_one_was_set() {
+fn conflicting_nostr_keys_are_reported_with_their_place() {
     let at = |key: &str| format!(" endpoints.nostr.{key}: ");
     for (keys, place, told) in [
         (
@@ -271,7 +271,7 @@ fn keys_of_a_relay_that_do_not_go_together_are_told_where_one_was_set() {
         assert!(found[0].contains(&at(place)), "{found:?} at {place}");
         assert!(found[0].contains(told), "{found:?} tells {told}");
     }
-    // What is off or of another kind is not looked at.
+    // Disabled endpoints and those of another kind are not checked.
     assert!(from_file(&file("enabled: false, nostr: {auth: {read: true}}")).is_ok());
     assert!(from_file("endpoints: {hub: {nostr: {auth: {read: true}}}}").is_ok());
 }
@@ -295,7 +295,7 @@ fn a_relay_has_an_exact_path_and_no_other_endpoint_has_it() {
 }
 
 #[test]
-fn a_relay_closes_slow_clients_whatever_is_said_for_everybody() {
+fn nostr_closes_slow_clients_despite_the_global_policy() {
     for common in ["drop_oldest", "drop_newest", "latest_only", "disconnect"] {
         let text = format!("slow_client: {{policy: {common}}}\n");
         for own in [
@@ -345,7 +345,7 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
 }
 
 #[test]
-fn what_is_odd_about_a_relay_is_told() {
+fn unusual_nostr_settings_cause_warnings() {
     let kinds = "endpoints.nostr.nostr.urls: it is empty, so nobody can prove a key (NIP-42), and \
                  events of private kinds (4, 1059, 21059) are refused";
     let found = warnings(&file(""));
@@ -368,7 +368,7 @@ fn what_is_odd_about_a_relay_is_told() {
 }
 
 #[test]
-fn an_endpoint_at_the_root_takes_the_hubs_default_room_and_a_warning_says_so() {
+fn an_endpoint_at_the_root_hides_the_default_room_and_warns() {
     let rooms = |text: &str| {
         let mut found = warnings(text);
         found.retain(|warning| warning.contains("default room"));
@@ -414,7 +414,7 @@ fn the_page_of_the_api_names_every_kind() {
 }
 
 #[test]
-fn what_a_relay_does_waits_for_a_restart_and_its_limits_do_not() {
+fn nostr_limits_reload_live_and_the_rest_needs_a_restart() {
     let running = from_file(&file("")).expect("a config");
     let wanted = from_file(&file(
         "nostr: {readers: 2, events: {future: 1h}, auth: {keys: 3}}, limits: {message_bytes: 1MiB}",
@@ -451,7 +451,7 @@ fn what_a_relay_does_waits_for_a_restart_and_its_limits_do_not() {
 }
 
 #[test]
-fn keys_of_a_door_are_those_of_the_endpoint_whose_name_ends_like_a_section() {
+fn an_endpoint_named_like_a_section_keeps_its_keys() {
     let key = "a-key-of-0123456789";
     let variables = [
         ("CORECAST_ENDPOINTS_MY_NOSTR_AUTH_KEYS", key),

@@ -1,4 +1,4 @@
-//! What is wrong is said at once, with its place; nothing panics.
+//! All problems are reported at once, with their position; nothing panics.
 
 use corecast::config::{Config, DEMO_PATHS, PAGE_PATHS};
 use proptest::prelude::*;
@@ -102,13 +102,13 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
             "{found:?}"
         );
         assert!(from_file(&at(path, false)).is_ok());
-        // What lies below is free.
+        // Paths below it are free.
         assert!(from_file(&at(&format!("{path}/**"), true)).is_ok());
     }
 }
 
 #[test]
-fn no_endpoint_can_have_the_path_of_the_pages_while_they_are_served() {
+fn an_endpoint_cannot_use_the_path_of_served_pages() {
     for path in DEMO_PATHS {
         let with = |enabled| {
             format!("endpoints:\n  x: {{kind: hub, path: {path}}}\npages: {{enabled: {enabled}}}\n")
@@ -124,7 +124,7 @@ fn no_endpoint_can_have_the_path_of_the_pages_while_they_are_served() {
 }
 
 #[test]
-fn all_problems_of_all_sources_come_at_once_with_place_and_suggestion() {
+fn all_problems_are_reported_at_once_with_place_and_advice() {
     let file = "server:\n  prot: 8080\n  tls: {cert: x}\nengine: 4\nkeepalive:\n  ping: 30\n\
                 slow_client: {policy: drop-oldest}\nmetric: 3000\nlimits: {message_bytes: 1XB}\n";
     let environment = [
@@ -179,7 +179,7 @@ fn a_place_fills_one_line_whatever_the_names_are() {
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
+fn conflicting_keys_are_reported_with_their_place() {
     for (file, place) in [
         (
             "limits: {message_bytes: 64MiB}",
@@ -249,7 +249,7 @@ fn keys_that_do_not_go_together_are_reported_where_one_of_them_was_set() {
 }
 
 #[test]
-fn what_does_not_go_together_names_the_endpoint() {
+fn conflicting_push_keys_name_the_endpoint() {
     let file = "slow_client: {outbox_bytes: 5MiB}\n\
                 endpoints: {named: {limits: {message_bytes: 6MiB}}}";
     let place = "config.yaml:2:45 endpoints.named.limits.message_bytes: endpoint named: an outbox";
@@ -262,7 +262,7 @@ fn what_does_not_go_together_names_the_endpoint() {
 }
 
 #[test]
-fn a_guard_that_lets_nobody_in_or_has_nothing_to_verify_with_is_an_error() {
+fn a_guard_that_admits_no_client_is_an_error() {
     for (file, place) in [
         (
             "auth: {enabled: true}",

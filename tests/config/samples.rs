@@ -93,7 +93,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("limits.message_bytes", "10 MB", |c| {
         c.limits.message_bytes = 10 * MIB;
-        // What is set for everybody holds where nothing else is set.
+        // The global value applies if the endpoint has none.
         named(c).limits.message_bytes = None;
     }),
     ("limits.frame_bytes", "4096", |c| {

@@ -26,8 +26,8 @@ HERE = pathlib.Path(__file__).parent
 GAP_S = 0.05
 # Longest run of all its cases: a bound for failures, not a measure.
 RUN_DEADLINE_S = 3600
-# What 9.* sends, and room for its echoes. No ping of ours may come between the pieces of a frame
-# that 6.4.* dribbles, nor a deadline.
+# The messages of 9.*, and room for their echoes. No ping of ours and no deadline may come between
+# the pieces of a frame that 6.4.* dribbles.
 SETTINGS = (
     "engine.shards=1",
     "metrics.enabled=false",
@@ -38,7 +38,7 @@ SETTINGS = (
     "keepalive.pong=off",
     "deflate.enabled=true",
 )
-# A result that is one of these is as good as can be; NON-STRICT is a failure.
+# The best possible results; NON-STRICT is a failure.
 GOOD = ("OK", "INFORMATIONAL")
 # The cases of compression with messages of up to 4 KiB.
 QUICK_COMPRESSION = re.compile(r"1[23]\.\d+\.[1-6]")
@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--python2", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--folder", required=True, type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    # An ordinary end, so that what was started is ended.
+    # An ordinary exit, so that the started processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     expected = read_expected()
     shards = len(os.sched_getaffinity(0))

@@ -1,5 +1,5 @@
-//! A name is given back exactly once, however its connection ends: also where it never becomes a
-//! WebSocket, because a wrapper refuses it, code panics, or the client is gone.
+//! A name is released exactly once, however its connection ends: even if it never becomes a
+//! WebSocket because a wrapper refuses it, code panics, or the client is gone.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,7 +18,7 @@ use corecast::wire::decoder::Message;
 use crate::support::client::{Client, TEXT, frame, upgrade};
 use crate::support::{Server, eventually, settings};
 
-/// What goes wrong around an endpoint of named users.
+/// A failure around an endpoint of named users.
 enum Fault {
     None,
     RefusesAfterwards,
@@ -26,15 +26,15 @@ enum Fault {
     PanicsWhenOpened,
     PanicsAtMessages,
     PanicsWhenClosed,
-    /// Every admission waits so long for what the test makes of it.
+    /// Every admission waits this long for the test's decision.
     Defers(Sender<Deferred>, Duration),
-    /// A message "hold it" holds its shard up until the test lets it go on.
+    /// A message "hold it" blocks its shard until the test releases it.
     Holds(Sender<()>, Receiver<()>),
     /// The engine has not told it how to reach its connections.
     HasNoHandle,
 }
 
-/// An admission that waits, and what the endpoint said.
+/// A deferred admission, and the endpoint's decision.
 type State = <Named as Endpoint>::State;
 type Deferred = (DeferredAdmission<State>, Option<Accept<State>>);
 
@@ -110,7 +110,7 @@ impl Endpoint for Around {
     }
 }
 
-/// One shard with an endpoint at `/ws/{name}`, and who is there.
+/// One shard with an endpoint at `/ws/{name}`, and its users.
 fn start(fault: Fault, on_duplicate: OnDuplicate) -> (Server, Arc<Users>) {
     let inner = Named::new(NamedSettings {
         on_duplicate,
@@ -128,7 +128,7 @@ fn start(fault: Fault, on_duplicate: OnDuplicate) -> (Server, Arc<Users>) {
     (server, users)
 }
 
-/// Asks for the name. Returns the status.
+/// Requests the name. Returns the status.
 fn status(client: &mut Client) -> u16 {
     client.send(upgrade("/ws/ada").as_bytes());
     client.answer().status
@@ -138,7 +138,7 @@ fn status(client: &mut Client) -> u16 {
 fn a_wrapper_that_refuses_afterwards_leaves_the_name_free() {
     let (server, users) = start(Fault::RefusesAfterwards, OnDuplicate::Refuse);
     let mut client = Client::connect(server.address);
-    // The wrapper asserts that the name was to be had each time.
+    // The wrapper asserts that the name was free each time.
     for _ in 0..3 {
         assert_eq!(status(&mut client), 403);
         assert_eq!(users.count(), 0);
@@ -155,12 +155,12 @@ fn a_panic_after_the_claim_leaves_the_name_free() {
 }
 
 #[test]
-fn a_panic_of_a_callback_closes_the_connection_and_frees_the_name() {
+fn a_panicking_callback_closes_and_frees_the_name() {
     for fault in [Fault::PanicsWhenOpened, Fault::PanicsAtMessages] {
         let (server, users) = start(fault, OnDuplicate::Refuse);
         for _ in 0..2 {
             let mut client = server.open("/ws/ada");
-            // Where it is closed already this may not arrive.
+            // If it is closed already this may not arrive.
             let _ = client.try_send(&frame(TEXT, b"x"));
             assert_eq!(client.expect_close(1011), "internal: endpoint failed");
             assert_eq!(users.count(), 0);
@@ -187,7 +187,7 @@ fn every_end_of_a_connection_frees_its_name() {
         ("a reset", |client| {
             let linger = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
             linger.expect("a socket");
-            // The old stream is dropped, and what is not sent with it.
+            // The old stream is dropped with everything that was not sent.
             let peer = client.stream.peer_addr().expect("it is open");
             client.stream = TcpStream::connect(peer).expect("a connection");
         }),
@@ -209,14 +209,14 @@ fn every_end_of_a_connection_frees_its_name() {
 }
 
 #[test]
-fn an_admission_that_waits_holds_the_name_and_frees_it_where_nothing_comes_of_it() {
+fn a_deferred_admission_holds_the_name_until_it_fails() {
     let (tokens, asked) = channel();
     let fault = Fault::Defers(tokens, Duration::from_secs(60));
     let (server, users) = start(fault, OnDuplicate::Refuse);
     let request = upgrade("/ws/ada");
     let next = || asked.recv().expect("an admission");
 
-    // Granted late: until then the name is taken.
+    // Granted late: until then the name is in use.
     let mut first = Client::connect(server.address);
     first.send(request.as_bytes());
     let (token, accept) = next();
@@ -264,7 +264,7 @@ fn an_answer_that_comes_after_its_time_frees_the_name() {
 }
 
 #[test]
-fn where_the_older_one_cannot_be_told_to_go_the_newcomer_is_to_come_again() {
+fn a_newcomer_retries_if_the_older_one_cannot_be_closed() {
     let (server, users) = start(Fault::HasNoHandle, OnDuplicate::Replace);
     let mut older = server.open("/ws/ada");
     let mut newer = Client::connect(server.address);
@@ -278,10 +278,10 @@ fn where_the_older_one_cannot_be_told_to_go_the_newcomer_is_to_come_again() {
     assert_eq!(users.connections_of("ada").len(), 1);
 }
 
-/// There is one shard, which is held up while it is sent two things. It learns of them in the order
-/// in which they came.
+/// The only shard is blocked while two messages are sent to it. It handles them in the order in
+/// which they came.
 #[test]
-fn who_was_replaced_speaks_for_its_user_no_more_even_before_it_is_closed() {
+fn a_replaced_client_cannot_send_even_before_its_close() {
     let ((holds, held), (go, go_on)) = (channel(), channel());
     let (server, users) = start(Fault::Holds(holds, go_on), OnDuplicate::Replace);
     let (mut older, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));

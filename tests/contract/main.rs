@@ -1,5 +1,5 @@
-//! What the users of earlier relays rely on, row by row: clients, scripts and pages that were
-//! written for one of them, and the bytes that they expect.
+//! Promises to users of earlier relays, row by row: clients, scripts and pages that were written
+//! for one of them, and the bytes that they expect.
 
 mod claims;
 mod named;

@@ -1,5 +1,4 @@
-//! The relay of named users, `/ws/{username}`: what its users rely on, and the test of each row
-//! ([`ROWS`]).
+//! The relay of named users, `/ws/{username}`: its promises, and the test of each row ([`ROWS`]).
 
 use std::time::Duration;
 
@@ -14,33 +13,33 @@ use crate::support::{Server, assert_tests, config, eventually};
 
 const MIB: usize = 1 << 20;
 
-/// What is promised, and the test that would fail if it were not kept.
+/// A promise, and the test that would fail if it were broken.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str)] = &[
-    ("one segment, percent-decoded", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
-    ("/ws/ and /ws/a/b are 404", "exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys"),
-    ("to all but the sender", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("one segment, percent-decoded", "a_user_name_is_exactly_one_path_segment"),
+    ("/ws/ and /ws/a/b are 404", "a_user_name_is_exactly_one_path_segment"),
+    ("to all but the sender", "a_message_skips_its_sender_and_keeps_its_opcode"),
     ("a taken name: 409 and its bytes", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
-    ("exactly one wins", "of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over"),
+    ("exactly one wins", "of_200_simultaneous_clients_exactly_one_gets_the_name"),
     ("the newcomer takes over",
-        "of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told"),
+        "of_200_replacing_clients_one_stays_and_the_rest_are_closed"),
     ("one name, several devices", "devices_that_share_a_name_get_each_others_messages"),
     ("10,485,760 bytes pass, one more is 1009", "ten_mebibytes_pass_and_one_byte_more_is_1009"),
     ("ping 54 s, pong 60 s, write 10 s", "pings_and_silence_are_as_with_the_earlier_relay"),
-    ("who is too slow is dropped", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
-    ("a slow one that comes back", "a_slow_client_that_comes_back_under_its_name_disturbs_nobody"),
+    ("who is too slow is dropped", "a_slow_client_that_reconnects_under_its_name_is_harmless"),
+    ("a slow one that comes back", "a_slow_client_that_reconnects_under_its_name_is_harmless"),
     ("PORT, MAX_MESSAGE_SIZE, buffers",
-        "the_environment_of_the_earlier_relay_works_with_and_without_a_file"),
+        "the_earlier_relays_environment_works_with_any_file"),
     ("BUILD_*", "the_deployment_is_what_the_environment_says"),
     ("CORS, also on 400 and 409", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
     ("OPTIONS is 200 without a body", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
-    ("CORS is configurable", "what_browsers_are_told_can_be_changed_and_switched_off"),
+    ("CORS is configurable", "cors_headers_can_be_changed_and_disabled"),
     ("/health, the superset", "health_is_all_that_its_consumers_look_for"),
     ("/health by any method", "any_method_gets_health_and_any_origin_may_ask"),
-    ("/health: users and count", "health_lists_the_users_and_counts_them_unless_it_is_told_not_to"),
+    ("/health: users and count", "health_lists_and_counts_users_unless_disabled"),
     ("/test/benchmark by Accept", "the_benchmark_reports_in_what_the_client_accepts"),
     ("/test/benchmark as JSON", "the_benchmark_has_results_for_programs_and_both_reports"),
-    ("audio in binary frames", "a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode"),
+    ("audio in binary frames", "a_message_skips_its_sender_and_keeps_its_opcode"),
     ("binary_out and echo", "echo_and_binary_out_do_what_they_say"),
     ("a plain GET is 426", "every_answer_of_named_users_is_as_promised_byte_for_byte"),
     ("any origin may connect", "a_browsers_upgrade_from_any_origin_is_let_in"),
@@ -62,12 +61,12 @@ fn named(config: &mut Config) -> &mut EndpointConfig {
     config.endpoints.get_mut("named").expect("built in")
 }
 
-/// A relay as it comes, on two shards.
+/// A relay with its defaults, on two shards.
 fn relay() -> Server {
     Server::relay(&config(2))
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on a connection of its own.
 fn ask(server: &Server, request: &str) -> Answer {
     let mut client = Client::connect(server.address);
     client.send(request.as_bytes());
@@ -93,11 +92,11 @@ const CORS: &str = "Access-Control-Allow-Origin: *\r\n\
 
 const TEXT_TYPE: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
-/// Of an error that is not the earlier relay's.
+/// For an error that the earlier relay does not have.
 const JSON_TYPE: &str = "Content-Type: application/json\r\nCache-Control: no-store\r\n";
 
-/// A row: what is promised, what is asked while ada is connected, and the answer: status line,
-/// headers before those of CORS, headers behind them, body.
+/// A row: the promise, the request while ada is connected, and the answer: status line, headers
+/// before those of CORS, headers after them, body.
 type Row = (
     &'static str,
     fn() -> String,
@@ -107,7 +106,7 @@ type Row = (
     &'static str,
 );
 
-/// Every answer that is no WebSocket, byte for byte.
+/// Every answer that is not a WebSocket, byte for byte.
 #[rustfmt::skip]
 const ANSWERS: &[Row] = &[
     (
@@ -199,13 +198,13 @@ fn every_answer_of_named_users_is_as_promised_byte_for_byte() {
 }
 
 #[test]
-fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
+fn a_user_name_is_exactly_one_path_segment() {
     let server = relay();
     for path in ["/ws/", "/ws/a/b", "/ws//", "/ws/a/", "/ws/a%2Fb", "/ws/%2f"] {
         assert_eq!(ask(&server, &upgrade(path)).status, 404, "{path}");
         assert_eq!(ask(&server, &plain("GET", path)).status, 404, "{path}");
     }
-    // Beside it is the hub, in whose rooms users are not.
+    // The hub is separate, and named users are not in its rooms.
     let mut ada = server.open("/ws/ada");
     let mut room = server.open("/wsx");
     room.text("to the room");
@@ -216,7 +215,7 @@ fn exactly_one_segment_is_a_name_and_the_rest_below_is_nobodys() {
 }
 
 #[test]
-fn a_message_goes_to_everybody_but_its_sender_and_keeps_its_opcode() {
+fn a_message_skips_its_sender_and_keeps_its_opcode() {
     let server = relay();
     let mut clients = ["/ws/ada", "/ws/bob", "/ws/J%C3%BCrgen"].map(|path| server.open(path));
     clients[0].send(&frame(BINARY, &[7; 8_192]));
@@ -240,10 +239,10 @@ fn ten_mebibytes_pass_and_one_byte_more_is_1009() {
     let largest = vec![b'x'; 10_485_760];
     ada.send(&frame(TEXT, &largest));
     assert_eq!(bob.frame().payload.len(), largest.len());
-    // The header says it already.
+    // The header alone shows it.
     ada.send(&fragment(0x82, &vec![0; largest.len() + 1])[..14]);
     ada.expect_close(1009);
-    // The hub's limit is its own.
+    // The hub has a limit of its own.
     let mut room = server.open("/");
     room.send(&frame(BINARY, &vec![0; MIB + 1])[..14]);
     room.expect_close(1009);
@@ -285,7 +284,7 @@ fn echo_and_binary_out_do_what_they_say() {
 }
 
 #[test]
-fn what_browsers_are_told_can_be_changed_and_switched_off() {
+fn cors_headers_can_be_changed_and_disabled() {
     let with = |change: fn(&mut Config)| {
         let mut config = config(1);
         change(&mut config);
@@ -322,7 +321,7 @@ fn health(server: &Server) -> Value {
 }
 
 #[test]
-fn health_lists_the_users_and_counts_them_unless_it_is_told_not_to() {
+fn health_lists_and_counts_users_unless_disabled() {
     let server = relay();
     let ada = server.open("/ws/ada");
     let _bob = server.open("/ws/B%20%22b%22");
@@ -384,7 +383,7 @@ fn health_lists_no_more_than_a_thousand_users() {
     );
 }
 
-/// A relay with two clients, of which one has got a message of five bytes.
+/// A relay with two clients, one of which has received a message of five bytes.
 fn relay_with_a_message() -> (Server, [Client; 2]) {
     let server = relay();
     let mut clients = ["/ws/ada", "/ws/bob"].map(|path| server.open(path));
@@ -494,9 +493,9 @@ fn the_benchmark_has_results_for_programs_and_both_reports() {
     );
 }
 
-/// What the earlier relay died of.
+/// This crashed the earlier relay.
 #[test]
-fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
+fn a_slow_client_that_reconnects_under_its_name_is_harmless() {
     let mut config = config(2);
     let endpoint = named(&mut config);
     endpoint.limits.message_bytes = Some(64 << 10);
@@ -512,7 +511,7 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
         assert_eq!(carol.frame().payload[0], (sent - 1) as u8);
         closed() == 1
     });
-    // Its socket lingers, its name does not.
+    // Its socket lingers, but its name is free.
     let mut ada = server.open("/ws/ada");
     bob.text("you are back");
     for client in [&mut ada, &mut carol] {
@@ -531,7 +530,7 @@ fn a_slow_client_that_comes_back_under_its_name_disturbs_nobody() {
 }
 
 #[test]
-fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
+fn the_earlier_relays_environment_works_with_any_file() {
     let environment = [
         ("PORT", "0"),
         ("MAX_MESSAGE_SIZE", "2MB"),
@@ -558,7 +557,7 @@ fn the_environment_of_the_earlier_relay_works_with_and_without_a_file() {
     }
 }
 
-/// The page of the earlier relay sends no origin that a relay could know, and no subprotocol.
+/// The earlier relay's page sends an unknown origin and no subprotocol.
 #[test]
 fn a_browsers_upgrade_from_any_origin_is_let_in() {
     let server = relay();

@@ -1,4 +1,4 @@
-//! Hundreds of clients that want one name at the same moment, on all shards.
+//! Hundreds of clients that request one name at the same moment, on all shards.
 
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -15,7 +15,7 @@ const SHARDS: usize = 4;
 const THREADS: usize = 8;
 const CLIENTS: usize = 200;
 
-/// An endpoint of named users on several shards, and who is there.
+/// An endpoint of named users on several shards, and its users.
 fn start(on_duplicate: OnDuplicate) -> (Server, Arc<Users>) {
     let mut settings = settings();
     settings.shards = SHARDS;
@@ -31,7 +31,7 @@ fn start(on_duplicate: OnDuplicate) -> (Server, Arc<Users>) {
     (server, users)
 }
 
-/// Clients that are connected, on all shards, and have asked for nothing.
+/// Clients that are connected on all shards but have sent nothing.
 fn crowd(server: &Server) -> Vec<Client> {
     let crowd = (0..CLIENTS).map(|_| Client::connect(server.address));
     let crowd = crowd.collect();
@@ -42,7 +42,7 @@ fn crowd(server: &Server) -> Vec<Client> {
     crowd
 }
 
-/// All of them ask for the name at once. Returns each with its status.
+/// All of them request the name at once. Returns each with its status.
 fn storm(crowd: Vec<Client>) -> Vec<(u16, Client)> {
     let (barrier, answered) = (Barrier::new(THREADS), Mutex::new(Vec::new()));
     let mut parts: Vec<Vec<Client>> = (0..THREADS).map(|_| Vec::new()).collect();
@@ -74,7 +74,7 @@ fn storm(crowd: Vec<Client>) -> Vec<(u16, Client)> {
 }
 
 #[test]
-fn of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over() {
+fn of_200_simultaneous_clients_exactly_one_gets_the_name() {
     let (server, users) = start(OnDuplicate::Refuse);
     let mut losers = crowd(&server);
     for round in 0..100 {
@@ -84,7 +84,7 @@ fn of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over() {
         assert_eq!((winners.len(), others.len()), (1, CLIENTS - 1), "{round}");
         assert!(others.iter().all(|(status, _)| *status == 409), "{round}");
         assert_eq!(users.connections_of("ada").len(), 1, "{round}");
-        // The answer to its Close is the word that the name is free.
+        // The answer to its Close means that the name is free.
         for (_, mut winner) in winners {
             winner.close(1000);
             assert_eq!(winner.frame().opcode, CLOSE);
@@ -98,7 +98,7 @@ fn of_two_hundred_at_once_one_gets_the_name_a_hundred_times_over() {
 }
 
 #[test]
-fn of_two_hundred_that_replace_each_other_one_stays_and_the_rest_are_told() {
+fn of_200_replacing_clients_one_stays_and_the_rest_are_closed() {
     let (server, users) = start(OnDuplicate::Replace);
     for _ in 0..5 {
         let crowd = storm(crowd(&server));
@@ -132,7 +132,7 @@ fn devices_that_share_a_name_get_each_others_messages() {
     devices[0].text("from my phone");
     assert_eq!(devices[1].expect_text(), "from my phone");
     assert_eq!(bob.expect_text(), "from my phone");
-    // Not to itself: the next thing that it gets is bob's.
+    // It does not get its own message: the next one is bob's.
     bob.text("to all of ada");
     for device in &mut devices {
         assert_eq!(device.expect_text(), "to all of ada");

@@ -17,7 +17,7 @@ from relay import DEADLINE_S, Relay
 from stage import DEPLOY, ROOT, Program, admin_address, free_port, join, needs, run, soon
 
 DIST = ROOT / "dist"
-# Docker's names of architectures, and what the rest of the world calls them.
+# Docker's names of architectures, and their usual names.
 MACHINES = {"linux-amd64": "x86_64", "linux-arm64": "aarch64"}
 # Each of the folders that scripts/release has made, by machine.
 BINARIES = {MACHINES[path.parent.name]: path for path in DIST.glob("linux-*/corecast")}
@@ -118,7 +118,7 @@ class Image(unittest.TestCase):
         files = [str(path) for path, status in found.items() if not stat.S_ISDIR(status.st_mode)]
         self.assertEqual(files, ["corecast"])
         its = [str(path) for path, status in found.items() if status.st_uid != 0]
-        # The folders above it are that user's or root's: builders are of two minds.
+        # The owner of the folders above it is that user or root, depending on the builder.
         self.assertEqual(sorted({"var", "var/lib", *its}), ["var", "var/lib", "var/lib/corecast"])
         self.assertEqual(self.config["User"], f"{NOBODY}:{NOBODY}")
         self.assertEqual(self.config["Entrypoint"], ["/corecast"])

@@ -118,7 +118,7 @@ class Files(unittest.TestCase):
     @needs("caddy")
     def test_the_caddyfile_is_valid_and_formatted(self):
         path = DEPLOY / "compose/Caddyfile"
-        # Even to validate a file it makes the authority of localhost, in the home that it is given.
+        # Caddy creates the authority of localhost in its home even to validate a file.
         with tempfile.TemporaryDirectory(prefix="corecast-deploy-") as home:
             command = ("caddy", "validate", "--adapter", "caddyfile", "--config", path)
             run(*command, cwd=home, env={**ENV, "HOME": home})
@@ -131,13 +131,13 @@ class Files(unittest.TestCase):
             folder = pathlib.Path(folder)
             for unit in ("corecast.service", "corecast.socket"):
                 text = (DEPLOY / "systemd" / unit).read_text()
-                # A program and a user that every machine has.
+                # A program and a user that exist on every machine.
                 text = text.replace("/usr/local/bin/corecast", "/bin/true")
                 (folder / unit).write_text(re.sub(r"(?m)^(User|Group)=corecast$", r"\1=daemon", text))
             units = sorted(folder.iterdir())
             said = run("systemd-analyze", "verify", *units)
             self.assertNotIn(str(folder), said)
-            # 10.0 is no protection at all; 2.0 is this one.
+            # 10.0 means no protection at all; this unit has 2.0.
             run("systemd-analyze", "security", "--offline=true", "--threshold=25", units[0])
 
     def test_the_unit_gives_the_relay_the_time_to_shut_down(self):
@@ -180,10 +180,10 @@ class Files(unittest.TestCase):
                     for number, step in enumerate(job.get("steps", [])):
                         if "run" in step:
                             script = pathlib.Path(folder) / f"{path.stem}-{name}-{number}.sh"
-                            # Variables of the workflow, which GitHub puts in.
+                            # Variables of the workflow, which GitHub expands.
                             self.assertNotIn("${{", step["run"], "an expression in a script")
                             script.write_text(f"#!/bin/bash -e\n{step['run']}")
-                            # Variables of ssh's other end are meant to be expanded here.
+                            # Variables of the remote end are meant to be expanded here.
                             run("shellcheck", "--exclude=SC2029", script)
 
     @needs("make")

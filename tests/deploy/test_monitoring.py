@@ -22,12 +22,12 @@ from stage import run, soon
 
 RULES = DEPLOY / "prometheus/alerts.yaml"
 DASHBOARD = DEPLOY / "grafana/corecast.json"
-# A metric's name, and its matchers where it has some.
+# A metric's name, and its matchers if it has some.
 SELECTOR = re.compile(r"\b((?:corecast|websocket|process)_\w+|up)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|=|!~)\s*"([^"]*)"')
-# What Prometheus adds to each series by itself.
+# Labels that Prometheus itself adds to each series.
 TARGET_LABELS = {"job", "instance"}
-# Queries that show something only while something is wrong, or before an average is there.
+# Queries that have results only during a problem, or only once an average exists.
 MAY_BE_EMPTY = ("> 0", "corecast_frames_per_send", "changes(")
 
 

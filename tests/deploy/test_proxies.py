@@ -21,7 +21,7 @@ from stage import DEPLOY, Program, certificate, eventually, free_port, join, nee
 # One connection for each address, also for those of this machine.
 ONE_EACH = ("limits.connections_per_ip=1", "limits.exempt_networks=[]")
 TRUSTED = "server.trusted_proxies=127.0.0.1/32"
-# What a client says about itself to look like another one.
+# Headers by which a client pretends to be another one.
 LIES = (
     {"X-Forwarded-For": "203.0.113.9"},
     {"Forwarded": "for=203.0.113.9"},
@@ -74,7 +74,7 @@ class Proxies(unittest.TestCase):
             f"{kind}_temp_path {self.folder}/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        # Root's nginx has workers of another user, and the socket is for the relay's group.
+        # The workers of root's nginx run as another user, and the socket is for the relay's group.
         user = "user root;" if os.geteuid() == 0 else ""
         config = self.write(
             "nginx.conf",
@@ -137,7 +137,7 @@ class Proxies(unittest.TestCase):
                         with context.wrap_socket(plain, server_hostname="localhost"):
                             return context
 
-                # Its certificate takes a moment longer than its port.
+                # Its certificate takes slightly longer than its port.
                 context = eventually("Caddy has a certificate", shakes_hands, caddy)
                 url = f"wss://localhost:{port}/lobby"
                 asyncio.run(drive(relay, url, host="127.0.0.1", ssl=context))
@@ -151,7 +151,8 @@ class Proxies(unittest.TestCase):
         self.assertRegex(units, r"(?m)^ListenStream=8443$")
         settings = ("--set", "metrics.port=0", "--set", "metrics.host=127.0.0.1")
         relay = (os.environ["CORECAST_BIN"], *command[1:], *settings)
-        # It waits for the first connection, and then becomes the relay, with that in the queue.
+        # It waits for the first connection, and then becomes the relay, with that connection in the
+        # queue.
         activate = ("systemd-socket-activate", "--listen", f"127.0.0.1:{port}", *relay)
         with Program(*activate, cwd=self.folder) as program:
 

@@ -1,4 +1,4 @@
-//! permessage-deflate over real sockets: who gets which form, what is made once, what is refused.
+//! permessage-deflate over real sockets: the form for each client, shared work, refusals.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn words(number: usize) -> String {
     format!("{number:06} {}", "the same again, ".repeat(20 + number % 7))
 }
 
-/// Bytes that nothing makes smaller.
+/// Incompressible bytes.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -93,7 +93,7 @@ fn an_offer_is_answered_where_the_endpoint_wants_compression() {
 }
 
 #[test]
-fn members_with_and_without_deflate_get_the_same_messages_in_one_order() {
+fn members_with_and_without_deflate_see_one_order() {
     const EACH: usize = 150;
     let server = hub(2);
     let mut clients: Vec<Client> = (0..9)
@@ -141,7 +141,7 @@ fn members_with_and_without_deflate_get_the_same_messages_in_one_order() {
         match (number % 3, client.deflated_frames) {
             (0, None) => {}
             (1, Some(deflated)) => assert!(deflated > 100, "{deflated}"),
-            // Only runs of small messages alone fit the window.
+            // Only runs of small messages fit the window.
             (_, Some(deflated)) => assert!(deflated < 300, "{deflated}"),
             (_, None) => unreachable!(),
         }
@@ -182,7 +182,7 @@ fn saved_bytes_are_what_the_sockets_were_spared() {
     let mut clients = [open(&server, ""), open(&server, ""), server.open("/")];
     let mut plain_bytes = 0;
     for number in 0..10 {
-        // Two frames in one run, of which one stays as it is.
+        // Two frames in one run, one of which is not compressed.
         let both = [words(number), format!("short {number}")];
         let frames = both.each_ref().map(|text| frame(TEXT, text.as_bytes()));
         clients[0].send(&frames.concat());
@@ -214,7 +214,7 @@ fn nothing_is_compressed_where_nobody_can_use_it() {
         }
     };
     publish(&mut clients, 1);
-    // One that came and went.
+    // A client that has left.
     let mut gone = open(&server, "");
     gone.round_trip();
     drop(gone);
@@ -229,7 +229,7 @@ fn nothing_is_compressed_where_nobody_can_use_it() {
 }
 
 #[test]
-fn what_never_becomes_smaller_is_hardly_ever_tried() {
+fn incompressible_messages_are_seldom_tried() {
     // Tried at 1, 3, 6, 11, 20, 37, 70, 135 and 200.
     const MESSAGES: u64 = 200;
     let server = hub(1);
@@ -238,7 +238,7 @@ fn what_never_becomes_smaller_is_hardly_ever_tried() {
         let audio = noise(number + 1, 400);
         client.send(&frame(BINARY, &audio));
         assert_eq!(client.frame().payload, audio);
-        // Text of the same room is compressed all the while.
+        // Text of the same room is compressed all the time.
         client.text(&words(number as usize));
         assert_eq!(client.expect_text(), words(number as usize));
     }
@@ -291,7 +291,7 @@ fn the_sender_of_a_run_is_left_out_of_its_deflated_form_too() {
 }
 
 #[test]
-fn a_compressed_message_may_come_in_fragments_with_pings_between() {
+fn a_compressed_message_may_be_fragmented_around_pings() {
     let server = hub(1);
     let (mut sender, mut other) = (open(&server, ""), server.open("/"));
     let text = words(1) + " κόσμε";
@@ -320,7 +320,7 @@ fn a_compressed_message_may_come_in_fragments_with_pings_between() {
 }
 
 #[test]
-fn rsv1_is_a_protocol_error_where_nothing_was_agreed_on() {
+fn rsv1_without_negotiation_is_a_protocol_error() {
     let server = hub(1);
     let message = raw_frame(FIN | RSV1 | TEXT, &compressed(b"Hello"), true);
     for (mut client, frame) in [
@@ -337,10 +337,10 @@ fn rsv1_is_a_protocol_error_where_nothing_was_agreed_on() {
 }
 
 #[test]
-fn what_cannot_be_inflated_closes_its_sender_alone() {
+fn invalid_deflate_closes_only_its_sender() {
     let server = hub(1);
     let mut other = open(&server, "");
-    // A hundred megabytes in a hundred kilobytes, where one is allowed.
+    // A hundred megabytes in a hundred kilobytes, with a limit of one megabyte.
     let bomb = compressed(&vec![0; 100 << 20]);
     assert!(bomb.len() < 120_000);
     for (kind, payload, code, reason) in [
@@ -378,12 +378,12 @@ fn many_bombs_behind_a_handshake_are_inflated_turn_by_turn() {
     assert_eq!(client.answer().status, 101);
     client.expect_close(1000);
     assert_eq!(server.sum(|stats| stats.inflated.get()), 50);
-    // Each of them is worth more than one connection may have of a turn.
+    // Each of them costs more than one connection may have of a turn.
     assert!(server.sum(|stats| stats.turns.buckets().map(|(_, count)| count).sum()) >= 50);
     server.expect_empty();
 }
 
-/// Answers every message to its sender alone, with `session.send`.
+/// Answers every message to its sender only, with `session.send`.
 struct Direct;
 
 impl Endpoint for Direct {
@@ -400,7 +400,7 @@ impl Endpoint for Direct {
 }
 
 #[test]
-fn messages_to_one_connection_and_from_handles_are_compressed_too() {
+fn direct_messages_and_those_of_handles_are_compressed() {
     let server = Server::start(settings(), |builder| {
         let id = builder.endpoint(endpoint(), Direct);
         assert_eq!(id, EndpointId(0));
@@ -430,7 +430,7 @@ fn messages_to_one_connection_and_from_handles_are_compressed_too() {
     assert_eq!(compressions(&server), [4, 0]);
 }
 
-/// Number and noise of two hex digits a byte: it becomes smaller, but not by much.
+/// A number and noise of two hex digits per byte: it compresses, but not by much.
 fn slow_text(number: usize) -> String {
     let noise = noise(number as u64 + 1, 800);
     let hex: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -476,7 +476,7 @@ fn slow_clients_lose_whole_deflated_frames_by_every_policy() {
                 texts
             }
             _ => {
-                // Room again: this one gets through whatever the policy.
+                // There is room again: this one gets through under every policy.
                 let dropped = server.sum(|stats| stats.dropped_frames.get()) as usize;
                 (dropped..MESSAGES).map(|_| stalled.expect_text()).collect()
             }

@@ -1,4 +1,4 @@
-//! An endpoint of an embedder's own: deferred answers, panics, filters, and the handle.
+//! An embedder's own endpoint: deferred answers, panics, filters, and the handle.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -29,7 +29,7 @@ use crate::support::{Server, eventually, settings};
 )]
 mod embed;
 
-/// What an endpoint was called for, and the tokens that it was given.
+/// The calls of an endpoint, and the tokens that it was given.
 #[derive(Default)]
 struct Notes {
     ids: Vec<(String, ConnectionId)>,
@@ -38,10 +38,10 @@ struct Notes {
     responses: Vec<DeferredResponse>,
 }
 
-/// Does what the last segment of the path, which is also a connection's name, or a message says.
+/// Acts on the last segment of the path, which is also a connection's name, or on a message.
 struct Lab {
     notes: Arc<Mutex<Notes>>,
-    /// A message `wait` waits for this.
+    /// A message `wait` blocks on this.
     release: Mutex<Receiver<()>>,
 }
 
@@ -247,7 +247,7 @@ fn an_answer_that_does_not_come_is_503() {
             assert_eq!(answer.header("retry-after"), Some("1"));
         }
     }
-    // Tokens that come too late, and those of clients that are gone, reach nobody.
+    // Tokens that come too late, and those of clients that are gone, reach no connection.
     rig.take_admission()
         .accept(Accept::new().state("late".to_owned()));
     let gone = rig.ask(&upgrade("/lab/deferred"));
@@ -260,7 +260,7 @@ fn an_answer_that_does_not_come_is_503() {
 }
 
 #[test]
-fn a_plain_request_may_be_answered_later_and_those_behind_it_wait() {
+fn pipelined_requests_wait_for_a_deferred_answer() {
     let rig = Rig::default();
     let mut client = rig.ask(&(get("/lab/a") + &get("/now") + &get("/lab/b")));
     rig.take_response().respond(Response::text(200, "first"));
@@ -309,7 +309,7 @@ fn a_panic_in_any_callback_ends_that_connection_alone() {
     rig.server.expect_empty();
 }
 
-/// Bounds that a client reaches soon: on its messages, its outbox and its silence.
+/// Limits that a client reaches soon: on its messages, its outbox and its silence.
 fn impatient() -> EndpointSettings {
     EndpointSettings {
         message_bytes: 16 * 1024,
@@ -352,7 +352,7 @@ fn closed_is_called_exactly_once_however_it_ended() {
     let mut kicked = rig.open("kicked");
     handle.close(rig.id_of("kicked"), 4001, "out").unwrap();
     assert_eq!(kicked.expect_close(4001), "out");
-    // The close handshake goes on, and nothing that comes in it counts as another end.
+    // The closing handshake continues, and nothing that comes in it counts as another end.
     kicked.text("panic");
     kicked.close(4001);
     kicked.expect_end();
@@ -438,7 +438,7 @@ fn a_handle_reaches_connections_of_every_shard() {
         client.close(4002);
         client.expect_end();
     }
-    // Ids of connections that are gone reach nobody.
+    // Ids of closed connections reach no connection.
     let mut next = rig.open("next");
     for id in ids {
         handle.send(id, MessageKind::Text, "late").unwrap();
@@ -470,6 +470,20 @@ fn a_flooded_shard_is_busy_and_loses_nothing_that_it_took() {
         assert_eq!(member.expect_text(), number.to_string());
     }
     member.round_trip();
+}
+
+#[test]
+fn a_handle_says_what_no_second_try_can_mend() {
+    let rig = Rig::default();
+    let _member = rig.open("member");
+    let handle = rig.server.engine().handle();
+    let id = rig.id_of("member");
+    let elsewhere = ConnectionId { shard: 77, ..id };
+    let sent = handle.send(elsewhere, MessageKind::Text, "nobody");
+    assert_eq!(sent, Err(HandleError::NoShard));
+    assert!(rig.server.stop());
+    let sent = handle.send(id, MessageKind::Text, "too late");
+    assert_eq!(sent, Err(HandleError::Ended));
 }
 
 #[test]
@@ -588,11 +602,11 @@ fn the_example_chats() {
     assert!(engine.stop());
 }
 
-/// Says how many messages came from the client, and on its shard: the latter is counted by what
-/// cannot leave it.
+/// Reports how many messages came from the client and on its shard; the shard's counter is not
+/// `Send`.
 struct Counting;
 
-/// How many there were on a shard.
+/// The number of messages on a shard.
 #[derive(Default)]
 struct Messages(Rc<Cell<u32>>);
 
@@ -617,7 +631,7 @@ impl Endpoint for Counting {
 }
 
 #[test]
-fn what_an_endpoint_keeps_has_its_types_and_stays_on_its_shard() {
+fn an_endpoints_shard_state_is_typed_and_stays_there() {
     let mut settings = settings();
     settings.shards = 2;
     let server = Server::start(settings, |builder| {

@@ -1,8 +1,8 @@
-//! Who wants much of a shard does not keep it from who wants little: what is done before a
-//! bystander's message is bounded, whatever kind of work others cause.
+//! A demanding client does not starve one that wants little: the work done before a bystander's
+//! message is bounded, for every kind of work that others cause.
 //!
-//! The shard is held in a callback until all that is to compete for it lies in its sockets. So the
-//! order in which it is handled depends on the shard alone, and on no clock.
+//! The shard is blocked in a callback until all competing input is in its sockets. So the order of
+//! handling depends only on the shard, not on a clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -23,7 +23,7 @@ use crate::support::{Server, eventually, settings};
 
 const ROOMS: usize = 64;
 
-/// What was handled: each a letter.
+/// The handled input, one letter each.
 #[derive(Default)]
 struct Log {
     handled: Mutex<Vec<u8>>,
@@ -63,8 +63,8 @@ impl Log {
     }
 }
 
-/// Notes the first letter of each message, `c` for one who goes and `r` for a request; `h` holds
-/// the shard. Paths below `/rooms` join many rooms.
+/// Records the first letter of each message, `c` for a closed client and `r` for a request; `h`
+/// blocks the shard. Paths below `/rooms` join many rooms.
 struct Noted(Arc<Log>);
 
 impl Endpoint for Noted {
@@ -114,7 +114,8 @@ impl Scene {
         Scene { server, log }
     }
 
-    /// How much was handled before a bystander's message that comes after all that `compete` sends.
+    /// The work that was handled before a bystander's message that comes after all that `compete`
+    /// sends.
     fn handled_before_a_bystander(&self, compete: impl FnOnce()) -> usize {
         let mut keeper = self.server.open("/");
         let mut bystander = self.server.open("/");
@@ -153,7 +154,7 @@ fn requests_in_a_row_leave_room_for_a_bystander() {
     let flood = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(800);
     let before = scene.handled_before_a_bystander(|| flooder.send(flood.as_bytes()));
     assert!((1..200).contains(&before), "{before} of 800");
-    // What was left is answered all the same, as far as the client reads the answers.
+    // The rest is still answered, as far as the client reads the answers.
     for _ in 0..200 {
         assert_eq!(flooder.answer().status, 200);
     }
@@ -172,7 +173,7 @@ fn many_who_go_leave_room_for_a_bystander() {
 }
 
 #[test]
-fn what_handles_leave_for_a_shard_is_bounded_in_bytes() {
+fn mail_of_handles_is_bounded_in_bytes() {
     let scene = Scene::new();
     let mut keeper = scene.server.open("/");
     let mut member = scene.server.open("/rooms");
@@ -189,7 +190,7 @@ fn what_handles_leave_for_a_shard_is_bounded_in_bytes() {
     let taken = (0..100).take_while(|_| publish().is_ok()).count();
     assert_eq!(taken, 4, "of a quarter each");
     assert_eq!(publish(), Err(HandleError::Busy));
-    // What has no payload gets through, and all that was taken is sent.
+    // Messages without a payload get through, and everything accepted is sent.
     assert_eq!(handle.leave(nobody(), EndpointId(0), "/1"), Ok(()));
     scene.log.open();
     for _ in 0..4 {
@@ -198,7 +199,7 @@ fn what_handles_leave_for_a_shard_is_bounded_in_bytes() {
     eventually("there is room again", || publish().is_ok());
 }
 
-/// A connection that the first shard does not have.
+/// A connection that does not exist on the first shard.
 fn nobody() -> ConnectionId {
     ConnectionId {
         index: 0,
@@ -208,7 +209,7 @@ fn nobody() -> ConnectionId {
 }
 
 #[test]
-fn upgrades_and_messages_in_one_piece_are_all_handled_turn_by_turn() {
+fn upgrades_and_messages_in_one_packet_are_all_handled() {
     let scene = Scene::new();
     let mut client = Client::connect(scene.server.address);
     let requests = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);

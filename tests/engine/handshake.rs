@@ -86,7 +86,7 @@ fn a_bad_upgrade_is_told_what_would_be_accepted() {
 }
 
 #[test]
-fn a_plain_request_of_a_websocket_path_is_426_and_an_unknown_path_404() {
+fn plain_requests_get_426_or_404_for_unknown_paths() {
     let server = Server::start(settings(), |builder| {
         let hub = corecast::relay::hub::Hub { echo: true };
         let id = builder.endpoint(EndpointSettings::default(), hub);
@@ -171,7 +171,7 @@ fn plain_requests_are_pipelined_and_the_connection_kept() {
     for expected in ["/a ", "/b hi", "/c "] {
         assert_eq!(client.answer().body, expected.as_bytes());
     }
-    // Then an upgrade, with a frame behind it, on the same connection.
+    // Then an upgrade, followed by a frame, on the same connection.
     client.send(get("/d").as_bytes());
     assert_eq!(client.answer().body, b"/d ");
     client.send(&[upgrade("/").as_bytes(), &frame(TEXT, b"x")].concat());
@@ -253,7 +253,7 @@ fn a_client_that_asks_and_never_reads_is_not_answered_for_ever() {
     let request = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(100));
     client.stream.set_nonblocking(true).unwrap();
     let requests = request.repeat(200);
-    // Until the server has had enough: it must not be its memory that ends this.
+    // Until the server refuses more: its memory must not be the limit.
     eventually("the server ends it", || {
         let written = std::io::Write::write(&mut client.stream, requests.as_bytes());
         assert!(server.view.live_bytes() < 4 << 20, "answers pile up");

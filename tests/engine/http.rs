@@ -1,4 +1,4 @@
-//! The HTTP edge: what is refused and how, what is answered and with which headers.
+//! The HTTP edge: refusals, answers and headers.
 
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::{Server, eventually, settings};
 /// The body of `/large`.
 const LARGE_BYTES: usize = 8 << 20;
 
-/// Answers with method, path and body of the request; takes every WebSocket.
+/// Answers with method, path and body of the request; accepts every WebSocket.
 struct Mirror;
 
 impl Endpoint for Mirror {
@@ -43,7 +43,7 @@ impl Service for Mirror {
     }
 }
 
-/// A mirror at `/` and below, and a hub, which answers no POST, at `/hub`.
+/// A mirror at `/` and below, and a hub, which accepts no POST, at `/hub`.
 fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     let mut settings = settings();
     settings.head_bytes = 4_096;
@@ -59,13 +59,12 @@ fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     })
 }
 
-/// A request with these lines behind the request line, and nothing behind the head.
+/// A request with these lines after the request line, and nothing after the head.
 fn request(line: &str, headers: &str) -> String {
     format!("{line}\r\nHost: test\r\n{headers}\r\n")
 }
 
-/// What is refused: a name, the request, and the status of the answer, behind which the stream
-/// ends.
+/// A refusal: a name, the request, and the status of the answer, after which the stream ends.
 type Refused = (&'static str, String, u16);
 
 fn post(headers: &str) -> String {
@@ -76,7 +75,7 @@ fn get(headers: &str) -> String {
     request("GET / HTTP/1.1", headers)
 }
 
-/// Two readers could find the end of the body at different places.
+/// Two parsers could find the end of the body at different places.
 fn ambiguous_bodies() -> Vec<Refused> {
     vec![
         (
@@ -109,7 +108,7 @@ fn ambiguous_bodies() -> Vec<Refused> {
     ]
 }
 
-/// Two readers could find different headers, or another host.
+/// Two parsers could find different headers, or another host.
 fn ambiguous_heads() -> Vec<Refused> {
     vec![
         ("a folded line", get("X: a\r\n b\r\n"), 400),
@@ -173,7 +172,7 @@ fn bad_upgrades() -> Vec<Refused> {
     ]
 }
 
-/// Nothing that is done here, or too much of it.
+/// Unsupported, or over a limit.
 fn out_of_bounds() -> Vec<Refused> {
     vec![
         ("another expectation", post("Expect: 200-maybe\r\n"), 417),
@@ -217,7 +216,7 @@ fn out_of_bounds() -> Vec<Refused> {
 }
 
 #[test]
-fn what_is_ambiguous_or_out_of_bounds_is_refused_and_the_connection_ends() {
+fn ambiguous_or_oversized_requests_end_the_connection() {
     let server = server(|_| {});
     let rows = [
         ambiguous_bodies(),
@@ -228,7 +227,7 @@ fn what_is_ambiguous_or_out_of_bounds_is_refused_and_the_connection_ends() {
     .concat();
     for (name, request, status) in &rows {
         let mut client = Client::connect(server.address);
-        // What is behind it in the packet must not be taken for a request.
+        // The bytes after it in the packet must not be parsed as a request.
         let smuggled = "GET /in/smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
         client.send((request.clone() + smuggled).as_bytes());
         let answer = client.answer();
@@ -251,7 +250,7 @@ fn a_target_that_is_too_long_is_414() {
 }
 
 #[test]
-fn header_names_have_any_case_and_connection_may_be_several_tokens_and_headers() {
+fn header_names_ignore_case_and_connection_may_be_a_list() {
     let server = server(|_| {});
     let plain = upgrade("/");
     let rows = [
@@ -277,7 +276,7 @@ fn header_names_have_any_case_and_connection_may_be_several_tokens_and_headers()
 }
 
 #[test]
-fn frames_behind_an_upgrade_wait_for_the_101_also_where_a_body_came_before_it() {
+fn frames_after_an_upgrade_wait_for_the_101() {
     let server = server(|_| {});
     let fixed = request("POST /in/a HTTP/1.1", "Content-Length: 2\r\n") + "hi";
     let chunked =
@@ -302,7 +301,7 @@ fn frames_behind_an_upgrade_wait_for_the_101_also_where_a_body_came_before_it() 
 }
 
 #[test]
-fn a_body_is_invited_once_where_it_would_be_accepted() {
+fn an_acceptable_body_gets_one_100_continue() {
     let server = server(|_| {});
     let expecting = |line: &str, length: usize| {
         request(
@@ -324,7 +323,7 @@ fn a_body_is_invited_once_where_it_would_be_accepted() {
     assert_eq!(client.answer().status, 100);
     client.send(b"2\r\nhi\r\n0\r\n\r\n");
     assert_eq!(client.answer().body, b"POST /in/a hi");
-    // Who did not wait, or has nothing to send, is not invited.
+    // A client that did not wait, or has nothing to send, gets no 100.
     client.send((expecting("POST /in/a HTTP/1.1", 4) + "body").as_bytes());
     assert_eq!(client.answer().body, b"POST /in/a body");
     client.send((expecting("POST /in/a HTTP/1.1", 4) + "bo").as_bytes());
@@ -364,7 +363,7 @@ fn http10_knows_no_100() {
 }
 
 #[test]
-fn who_expects_a_100_and_an_upgrade_gets_both_in_this_order() {
+fn expect_continue_and_upgrade_are_answered_in_this_order() {
     let server = server(|_| {});
     let mut client = Client::connect(server.address);
     client.send(upgrade_with("/", "Expect: 100-continue\r\n").as_bytes());
@@ -391,7 +390,7 @@ fn head_has_the_headers_of_get_and_no_body() {
             }
             assert!(head.header("date").is_some());
         }
-        // Nothing but what was asked for is on the connection.
+        // The connection carries nothing but the requested answers.
         client.send(upgrade("/").as_bytes());
         assert_eq!(client.answer().status, 101, "{path}");
     }
@@ -402,7 +401,7 @@ fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[test]
-fn a_method_that_a_path_does_not_take_is_405_and_options_tells_which_it_does() {
+fn an_unsupported_method_is_405_and_options_lists_the_others() {
     let server = server(|_| {});
     let mut client = Client::connect(server.address);
     let mirror = Some("GET, HEAD, POST, OPTIONS");
@@ -446,7 +445,7 @@ fn a_client_that_reads_slowly_gets_the_whole_of_its_answer() {
             let count = client.stream.read(&mut buffer).expect("more of the answer");
             assert!(count > 0, "cut short after {received} bytes");
             received += count;
-            // All of it takes several times as long as a deadline.
+            // All of it takes several deadlines.
             let due = Duration::from_secs(3).mul_f64(received as f64 / LARGE_BYTES as f64);
             while began.elapsed() < due {
                 pace.round_trip();
@@ -481,7 +480,7 @@ fn a_client_that_reads_nothing_of_its_answer_is_cut() {
 }
 
 #[test]
-fn bodies_count_among_what_was_received_in_part_and_the_largest_goes() {
+fn bodies_count_as_partial_input_and_the_largest_is_closed() {
     let server = server(|settings| settings.inbound_bytes_max = 400_000);
     let post = |length: usize| {
         request(

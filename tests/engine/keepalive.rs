@@ -1,8 +1,8 @@
-//! Pings, and clients of which nothing is heard.
+//! Pings, and silent clients.
 
 use std::time::{Duration, Instant};
 
-use corecast::engine::{EndpointSettings, Keepalive};
+use corecast::engine::{CloseReason, EndpointSettings, Keepalive};
 
 use crate::support::client::{Client, Frame, PING, PONG, TEXT, frame};
 use crate::support::{Server, eventually, settings};
@@ -17,9 +17,6 @@ fn hub(ping_ms: u64, pong_ms: u64) -> Server {
     };
     Server::hub(settings(), endpoint)
 }
-
-/// The place of `ping_timeout` among the reasons.
-const PING_TIMEOUT: usize = 7;
 
 #[test]
 fn pings_come_again_and_again_spread_over_the_interval() {
@@ -65,7 +62,8 @@ fn silence_is_closed_and_said_to_be_so() {
             alive.send(&frame(PONG, b""));
             pongs += 1;
         }
-        server.sum(|stats| stats.closed[PING_TIMEOUT].get()) == 1 && pongs > 8
+        server.sum(|stats| stats.closed[CloseReason::PingTimeout.label_index()].get()) == 1
+            && pongs > 8
     });
     assert_eq!(silent.expect_close(1001), "timeout: nothing heard");
     silent.expect_end();
@@ -74,7 +72,7 @@ fn silence_is_closed_and_said_to_be_so() {
 
 #[test]
 fn any_frame_is_a_sign_of_life() {
-    // No pings at all: only what the client says by itself keeps it.
+    // No pings at all: only the client's own messages keep it.
     let server = hub(0, 500);
     let mut talks = server.open("/talks");
     let mut pongs = server.open("/pongs");
@@ -85,7 +83,7 @@ fn any_frame_is_a_sign_of_life() {
         assert_eq!(talks.expect_text(), "x");
         pongs.send(&frame(PONG, b""));
         said += 1;
-        server.sum(|stats| stats.closed[PING_TIMEOUT].get()) == 1
+        server.sum(|stats| stats.closed[CloseReason::PingTimeout.label_index()].get()) == 1
     });
     silent.expect_close(1001);
     talks.round_trip();
@@ -102,7 +100,7 @@ fn a_part_of_a_frame_is_a_sign_of_life_too() {
     let mut bytes = message.chunks(8);
     eventually("the silent one is closed", || {
         slow.send(bytes.next().expect("enough to say"));
-        server.sum(|stats| stats.closed[PING_TIMEOUT].get()) == 1
+        server.sum(|stats| stats.closed[CloseReason::PingTimeout.label_index()].get()) == 1
     });
     silent.expect_close(1001);
     for rest in bytes {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corecast::engine::{
-    Accept, Admission, Answer, DeferredAdmission, Endpoint, EndpointSettings, Refused, Request,
-    Responder, Service, Session, Settings, ShardStats,
+    Accept, Admission, Answer, CloseReason, DeferredAdmission, Endpoint, EndpointSettings, Refused,
+    Request, Responder, Service, Session, Settings, ShardStats,
 };
 use corecast::wire::decoder::Message;
 use corecast::wire::http::Response;
@@ -20,7 +20,7 @@ const LARGE_BYTES: usize = 32 << 20;
 
 type Tokens = Arc<Mutex<Vec<DeferredAdmission>>>;
 
-/// Defers the upgrades of `/later`, closes who asks for it, and echoes everything else.
+/// Defers the upgrades of `/later`, closes clients on request, and echoes everything else.
 struct Stage {
     tokens: Tokens,
 }
@@ -56,7 +56,7 @@ impl Service for Stage {
     }
 }
 
-/// Deadlines that no test waits for, so that whatever ends, ends for the reason under test.
+/// Deadlines that no test reaches, so that each connection ends for the reason under test.
 fn patient() -> Settings {
     let mut settings = settings();
     settings.timeouts.handshake = DEADLINE * 2;
@@ -101,7 +101,7 @@ impl Scene {
         client
     }
 
-    /// A client that is sent a large answer, does not read it, and is to get nothing after it.
+    /// A client that is sent a large answer, does not read it, and will get nothing after it.
     fn draining(&self) -> Client {
         let mut client = Client::connect_narrow(self.server.address, 4_096);
         client.send(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -109,7 +109,7 @@ impl Scene {
         client
     }
 
-    /// A client that was told to go and has not answered.
+    /// A client that was sent a Close and has not answered.
     fn closing(&self) -> Client {
         let mut client = self.server.open("/");
         client.text("close");
@@ -118,7 +118,7 @@ impl Scene {
         client
     }
 
-    /// A client that has got all that it will, and has not ended its side.
+    /// A client that has received everything and has not ended its side.
     fn lingering(&self) -> Client {
         let mut client = self.connect();
         client.send(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -128,7 +128,7 @@ impl Scene {
         client
     }
 
-    /// Waits until so many connections are on their way in, open, and on their way out.
+    /// Waits until this many connections are connecting, open, and closing.
     fn expect(&self, connecting: u64, open: u64, closing: u64) {
         let wanted = (connecting, open, closing);
         eventually(&format!("connections are {wanted:?}"), || {
@@ -154,7 +154,7 @@ fn reset(client: Client) {
 fn request_to_deferred_where_the_endpoint_answers_later() {
     let scene = Scene::new(patient());
     let mut client = scene.deferred();
-    // What follows waits: not even its error is answered.
+    // Later input waits: not even its error is answered.
     client.send(b"nonsense\r\n\r\n");
     scene.server.open("/").round_trip();
     assert!(client.arrived().is_empty());
@@ -229,7 +229,7 @@ fn request_to_dead_when_the_client_leaves() {
 fn open_to_closing_when_the_endpoint_closes() {
     let scene = Scene::new(patient());
     let mut client = scene.closing();
-    // Its data is not wanted any more, and neither are its pings.
+    // Its data is ignored now, and so are its pings.
     client.text("too late");
     client.send(&raw_frame(FIN | PING, b"too late", true));
     scene.server.open("/").round_trip();
@@ -266,7 +266,10 @@ fn open_to_dead_when_the_client_is_gone() {
     drop(scene.server.open("/"));
     reset(scene.server.open("/"));
     eventually("both are counted", || {
-        scene.server.sum(|stats| stats.closed[1].get()) == 2
+        scene
+            .server
+            .sum(|stats| stats.closed[CloseReason::ClientGone.label_index()].get())
+            == 2
     });
     scene.server.expect_empty();
 }
@@ -301,7 +304,7 @@ fn draining_to_lingering_when_all_is_sent() {
     let scene = Scene::new(patient());
     let mut client = scene.draining();
     assert_eq!(client.answer().body.len(), LARGE_BYTES);
-    // The end of our direction is said; the connection itself is still there.
+    // Our direction has ended; the connection itself still exists.
     client.expect_end();
     scene.expect(0, 0, 1);
 }

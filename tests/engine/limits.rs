@@ -1,4 +1,4 @@
-//! Every bound from outside: what is over it is refused, and what is within is not disturbed.
+//! Every limit from outside: input over it is refused, and input within it is not affected.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn refused(server: &Server, refusal: Refusal) -> u64 {
 }
 
 #[test]
-fn over_the_limit_of_connections_the_answer_is_503_before_the_upgrade() {
+fn connections_over_the_limit_get_503_before_the_upgrade() {
     for shards in [1, 2] {
         let mut settings = settings();
         settings.shards = shards;
@@ -77,7 +77,7 @@ fn a_path_that_is_too_long_for_a_room_is_1008() {
     server.expect_empty();
 }
 
-/// Joins the room that a message names, and says what came of it.
+/// Joins the room that a message names, and reports the result.
 struct Joiner;
 
 impl Endpoint for Joiner {
@@ -130,14 +130,14 @@ fn a_connection_has_so_many_rooms_and_no_more() {
 }
 
 #[test]
-fn over_the_bound_for_partial_messages_the_largest_goes() {
+fn over_the_partial_message_limit_the_largest_is_closed() {
     let mut settings = settings();
     settings.inbound_bytes_max = 400_000;
     let server = Server::hub(settings, EndpointSettings::default());
     let mut small = server.open("/small");
     small.send(&fragment(TEXT, &[b's'; 1_000]));
     small.round_trip();
-    // Those that are told to go keep their end of the stream open: they must not count any more.
+    // Closing clients keep their end of the stream open: they must not count any more.
     let mut gone = Vec::new();
     for round in 0..4 {
         let mut medium = server.open("/medium");
@@ -175,7 +175,7 @@ fn a_message_that_is_not_finished_in_time_is_1008() {
         assert_eq!(client.expect_close(1008), "timeout: message not finished");
         client.expect_end();
     }
-    // Neither is one closed that has finished what it began.
+    // Nor is a client closed that has completed its message.
     idle.text("done");
     assert_eq!(idle.expect_text(), "done");
     idle.round_trip();

@@ -1,4 +1,4 @@
-//! Listeners of every kind beside each other.
+//! Listeners of every kind, side by side.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ fn on(listen: Vec<Listen>) -> Server {
     Server::hub(settings, EndpointSettings::default())
 }
 
-/// Why an engine does not start, with all that is behind that.
+/// Why an engine does not start, with the whole chain of causes.
 fn refusal(listen: Listen) -> String {
     let mut settings = settings();
     settings.listen = vec![listen];
@@ -43,7 +43,7 @@ fn refusal(listen: Listen) -> String {
 }
 
 #[test]
-fn a_unix_socket_has_its_permissions_and_its_file_goes_with_the_relay() {
+fn a_unix_socket_has_permissions_and_is_removed_at_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let mut settings = settings();
@@ -69,7 +69,7 @@ fn a_unix_socket_has_its_permissions_and_its_file_goes_with_the_relay() {
 }
 
 #[test]
-fn a_stale_socket_is_replaced_and_a_live_one_or_another_file_is_an_error() {
+fn only_a_stale_socket_file_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     drop(UnixListener::bind(&path).expect("a socket"));
@@ -136,7 +136,7 @@ fn a_bind_that_fails_names_the_listener() {
     assert!(refusal(address.into()).starts_with(&format!("cannot listen on {address}: ")));
 }
 
-/// Says which shard it is on.
+/// Reports its shard.
 struct ShardNumber;
 
 impl Endpoint for ShardNumber {
@@ -183,7 +183,7 @@ fn inherited_listeners_serve_on_all_shards() {
     eventually("they are gone", || server.view.connections() == 0);
     assert!(server.stop());
     assert!(path.exists(), "the file is not ours");
-    // Who comes now waits for a successor instead of being turned away.
+    // A new client waits for a successor instead of being refused.
     let waiting = std::net::TcpStream::connect(address).expect("the queue is still there");
     let (_accepted, peer) = still_held.accept().expect("it waited");
     assert_eq!(peer, waiting.local_addr().expect("its address"));

@@ -1,5 +1,5 @@
-//! What endpoints do on a shard besides answering clients: mail, work bit by bit, ticks; and how
-//! they hold a client back.
+//! Endpoints' work on a shard besides answering clients: mail, incremental work, ticks; and how
+//! they pause a client.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use corecast::wire::frame::MessageKind;
 use crate::support::client::{Client, TEXT, frame};
 use crate::support::{Server, eventually, settings};
 
-/// What a client asks the endpoint for.
+/// A client's requests to the endpoint.
 struct Desk {
     mailer: Arc<OnceLock<Mailer<Note>>>,
     /// Ticks of each shard.
@@ -27,11 +27,11 @@ enum Note {
     Panic,
 }
 
-/// What the endpoint keeps on a shard.
+/// The endpoint's state on a shard.
 #[derive(Default)]
 struct Ledger {
     seen: Vec<u32>,
-    /// Pieces of work, and who is told when they are done.
+    /// Pieces of work, and the client to notify when they are done.
     left: u32,
     turns: u32,
     asked_by: Option<ConnectionId>,
@@ -154,7 +154,7 @@ fn ask(client: &mut Client, question: &str) -> String {
 }
 
 #[test]
-fn a_thread_makes_bodies_that_count_for_as_long_as_they_are_kept() {
+fn bodies_made_by_a_thread_count_while_they_are_held() {
     let office = Office::open();
     let before = office.server.view.live_bytes();
     let payload = "all the same ".repeat(1_000);
@@ -176,7 +176,7 @@ fn a_thread_makes_bodies_that_count_for_as_long_as_they_are_kept() {
 }
 
 #[test]
-fn mail_of_a_thread_reaches_every_shard_in_its_order_and_none_is_lost() {
+fn mail_of_a_thread_reaches_every_shard_in_order() {
     let office = Office::open();
     let count = 20_000;
     for number in 0..count {
@@ -232,8 +232,7 @@ fn a_panic_over_mail_is_counted_and_the_next_mail_is_handed_out() {
 fn work_is_done_bit_by_bit_and_others_are_served_meanwhile() {
     let office = Office::open();
     let [mut worker, _other] = office.visitors();
-    // Each turn has time for some pieces: the answer that is asked for behind them comes before
-    // they are done.
+    // Each turn has time for some pieces: the answer to a later request comes before they are done.
     worker.send(&[frame(TEXT, b"work 1000"), frame(TEXT, b"shard")].concat());
     assert_eq!(worker.expect_text(), "0");
     let answers = [worker.expect_text(), worker.expect_text()];
@@ -260,7 +259,7 @@ fn every_shard_has_its_tick() {
     });
 }
 
-/// Holds a client back while much waits for it.
+/// Pauses a client while much waits for it.
 struct Slow;
 
 /// More than a socket takes at once.
@@ -297,8 +296,8 @@ fn a_client_is_held_until_little_waits_for_it_and_loses_nothing() {
     let mut client = server.open("/");
     let mut other = server.open("/");
     for round in 0..3 {
-        // In one piece, so that the rest comes with the message that has it held; half a frame
-        // comes later.
+        // In one piece, so that the rest comes with the message that pauses the client; half a
+        // frame comes later.
         let half = frame(TEXT, b"last");
         let words = [
             frame(TEXT, b"much"),
@@ -317,8 +316,8 @@ fn a_client_is_held_until_little_waits_for_it_and_loses_nothing() {
 }
 
 #[test]
-fn who_waits_for_nothing_is_told_at_once_and_a_held_one_may_be_closed() {
-    /// Closes who says so, held or not.
+fn low_water_without_waiting_output_comes_at_once() {
+    /// Closes clients on request, paused or not.
     struct Closing;
 
     impl Endpoint for Closing {
@@ -355,8 +354,8 @@ fn who_waits_for_nothing_is_told_at_once_and_a_held_one_may_be_closed() {
 }
 
 #[test]
-fn low_water_is_told_of_once_and_only_if_little_waits_after_the_flush() {
-    /// Wishes to be told of low water before more waits than that, behind a room.
+fn low_water_is_called_once_if_little_waits_after_the_flush() {
+    /// Requests a low-water call before more than that waits, in addition to a room's messages.
     struct Hasty;
 
     impl Endpoint for Hasty {
@@ -398,7 +397,7 @@ fn low_water_is_told_of_once_and_only_if_little_waits_after_the_flush() {
     assert_eq!(ask(&mut client, "calls"), "1");
 }
 
-/// Publishes what it is told and acknowledges it; acknowledges what begins with `-` alone.
+/// Publishes messages and acknowledges them; only acknowledges those that begin with `-`.
 struct Acknowledging;
 
 impl Endpoint for Acknowledging {
@@ -422,7 +421,7 @@ impl Endpoint for Acknowledging {
 }
 
 #[test]
-fn what_is_sent_follows_what_was_published_before_it() {
+fn a_direct_message_follows_earlier_published_ones() {
     const ROUNDS: usize = 200;
     let mut settings = settings();
     settings.shards = 2;
@@ -430,7 +429,7 @@ fn what_is_sent_follows_what_was_published_before_it() {
         let id = builder.endpoint(EndpointSettings::default(), Acknowledging);
         builder.route("/", id).expect("a path");
     });
-    // Both shards publish to the same rooms all the time, so tickets are waited for.
+    // Both shards publish to the same rooms all the time, so they wait for tickets.
     let clients: Vec<Client> = (0..4).map(|_| server.open("/")).collect();
     let clients = clients.into_iter().enumerate();
     let threads: Vec<_> = clients

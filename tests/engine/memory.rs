@@ -1,4 +1,5 @@
-//! The bounds of the process's memory: whoever holds most goes, of all shards, and nobody else.
+//! The limits on the process's memory: the client that holds most is closed, on any shard, and no
+//! other.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -19,8 +20,8 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 
 const SHARDS: usize = 4;
 
-/// The path is a room, and who comes is told its connection's number. A message stops the shard
-/// until the test lets it go on.
+/// The path is a room, and a new client is told its connection's number. A message blocks the shard
+/// until the test releases it.
 struct Rooms {
     gate: Mutex<Receiver<()>>,
 }
@@ -45,7 +46,7 @@ impl Endpoint for Rooms {
 struct Stage {
     server: Server,
     rooms: EndpointId,
-    /// Lets a shard go on.
+    /// Releases a shard.
     gate: Sender<()>,
 }
 
@@ -94,7 +95,7 @@ impl Stage {
         (client, id)
     }
 
-    /// A client on each shard, in the order of the shards, each with its room.
+    /// A client on each shard, in the order of the shards, with its room.
     fn one_on_each_shard(&self, prefix: &str) -> Vec<(Client, String)> {
         let mut found: Vec<Option<(Client, String)>> = (0..SHARDS).map(|_| None).collect();
         let mut others = Vec::new();
@@ -108,7 +109,7 @@ impl Stage {
             let (client, shard) = self.open(&room);
             match &mut found[shard] {
                 free @ None => *free = Some((client, room)),
-                // It stays for now, so that the next one comes to another shard.
+                // It stays for now, so that the next one goes to another shard.
                 Some(_) => others.push(client),
             }
         }
@@ -142,7 +143,7 @@ impl Stage {
 }
 
 #[test]
-fn the_largest_partial_message_goes_on_whichever_shard_it_is() {
+fn the_largest_partial_message_is_closed_on_any_shard() {
     const HOG_BYTES: usize = 900_000;
     let stage = Stage::start(|settings| settings.inbound_bytes_max = 1 << 20);
     for hog_shard in 0..SHARDS {
@@ -155,7 +156,7 @@ fn the_largest_partial_message_goes_on_whichever_shard_it_is() {
         eventually("all of it is held", || {
             stage.server.view.inbound_bytes() >= SHARDS * 10_000 + HOG_BYTES
         });
-        // Then somebody on each of the other shards sends a little more than there is room for.
+        // Then a client on each of the other shards sends slightly more than the limit allows.
         for (shard, (client, _)) in small.iter_mut().enumerate() {
             if shard != hog_shard {
                 client.send(&fragment(0, &[b's'; 120_000]));
@@ -204,7 +205,7 @@ fn one_overflow_of_partial_messages_closes_one() {
 }
 
 #[test]
-fn what_a_connection_sends_while_it_is_closed_counts_and_goes() {
+fn input_during_a_close_counts_and_is_released() {
     let stage = Stage::start(|settings| {
         settings.shards = 1;
         settings.inbound_bytes_max = 1 << 20;
@@ -229,7 +230,7 @@ fn what_a_connection_sends_while_it_is_closed_counts_and_goes() {
     assert!(stage.server.view.inbound_bytes() < 200_000);
 }
 
-/// Everybody is in many rooms.
+/// Every client is in many rooms.
 struct ManyRooms;
 
 const MANY: usize = 400;
@@ -265,7 +266,7 @@ fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
                 message_bytes: 8 * 1024,
                 slow_client: SlowClient {
                     policy: SlowPolicy::LatestOnly,
-                    // What the latest frames alone are of the bound.
+                    // The share of the limit that the latest frames take alone.
                     outbox_bytes: MANY * slice_bytes * 100 / percent,
                     outbox_age: Duration::ZERO,
                 },
@@ -289,7 +290,7 @@ fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
     }
 }
 
-/// What one that goes is told, and is left.
+/// A closed client's messages and its end.
 fn ends(client: &mut Client) -> bool {
     loop {
         match client.try_frame() {
@@ -301,14 +302,14 @@ fn ends(client: &mut Client) -> bool {
 }
 
 #[test]
-fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
+fn the_client_with_most_waiting_output_is_closed_on_any_shard() {
     const MAX: usize = 8 << 20;
     const ROUNDS: usize = 18;
     for hog_shard in 0..SHARDS {
         let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
         let (mut hog, hog_room) = stage.one_on_each_shard("/hog/").remove(hog_shard);
         let small = stage.one_on_each_shard("/small/");
-        // The small ones lag behind first: theirs are the oldest messages.
+        // The small ones lag first: theirs are the oldest messages.
         for (_, room) in &small {
             stage.publish(room, 300_000);
         }
@@ -318,8 +319,8 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
         }
         eventually("the hog has most", || stage.outbox_bytes() > 5_000_000);
         assert_eq!(stage.disconnects(), 0);
-        // A little more on the other shards is too much, however much the kernel takes of all that.
-        // What is left without the hog is not.
+        // Slightly more on the other shards exceeds the limit, no matter how much the kernel
+        // accepts. Without the hog it does not.
         for _ in 0..ROUNDS {
             for (shard, (_, room)) in small.iter().enumerate() {
                 if shard != hog_shard {
@@ -342,12 +343,12 @@ fn whoever_has_most_to_be_sent_goes_on_whichever_shard_it_is() {
 }
 
 #[test]
-fn what_several_wait_for_together_counts_for_each_of_them_by_its_share() {
+fn shared_waiting_bytes_count_for_each_client_by_share() {
     const MAX: usize = 6 << 20;
     for hog_shard in 0..SHARDS {
         let stage = Stage::start(|settings| settings.process_bytes_max = MAX);
         let (mut hog, hog_room) = stage.one_on_each_shard("/hog/").remove(hog_shard);
-        // Each of these has more to get than the hog, but they share it.
+        // Each of these has more to receive than the hog, but they share it.
         let mut sharers: Vec<Client> = (0..20).map(|_| stage.open("/shared").0).collect();
         for _ in 0..6 {
             stage.publish("/shared", 500_000);
@@ -359,7 +360,7 @@ fn what_several_wait_for_together_counts_for_each_of_them_by_its_share() {
             stage.outbox_bytes() > 20 * 2_500_000 + 2_000_000
         });
         assert_eq!(stage.disconnects(), 0);
-        // How much the kernel has taken differs: one more at a time, until it is too much.
+        // The kernel accepts a varying amount: add one at a time until the limit is exceeded.
         let mut shared = 6;
         while stage.closed(&CloseReason::SlowMemory) == 0 && shared < 12 {
             let before = stage.outbox_bytes();
@@ -409,7 +410,7 @@ fn clients_that_are_being_closed_are_not_counted_again() {
 }
 
 #[test]
-fn many_small_messages_for_stalled_clients_take_little_more_than_their_bytes() {
+fn small_waiting_messages_cost_little_more_than_their_bytes() {
     const STALLED: usize = 50;
     let stage = Stage::start(|settings| settings.shards = 1);
     let mut stalled: Vec<Client> = (0..STALLED).map(|_| stage.open("/room").0).collect();
@@ -433,7 +434,7 @@ fn many_small_messages_for_stalled_clients_take_little_more_than_their_bytes() {
     eventually("they are merged", || {
         stage.server.view.process_bytes() < before + 8 * bytes + STALLED * 4_096
     });
-    // And they are what was sent.
+    // And they are the messages that were sent.
     let mut first = stalled.remove(0);
     for _ in 0..4 {
         assert_eq!(first.frame().payload.len(), 200_000);
@@ -470,7 +471,7 @@ fn unread_answers_to_requests_count_and_go() {
     assert!(server.view.connections() > 0, "those go that are too much");
 }
 
-/// Answers with far more than a socket takes.
+/// Answers with far more than a socket accepts.
 struct Large;
 
 impl Endpoint for Large {

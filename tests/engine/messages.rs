@@ -1,9 +1,9 @@
-//! Messages, control frames and closes of clients that keep up.
+//! Messages, control frames and closes of fast clients.
 
 use std::thread;
 use std::time::Duration;
 
-use corecast::engine::EndpointSettings;
+use corecast::engine::{CloseReason, EndpointSettings};
 use corecast::relay::hub::Hub;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
@@ -76,7 +76,7 @@ fn control_frames_may_come_between_fragments() {
     client.send(&frame(PING, b"b"));
     client.send(&fragment(FIN | CONTINUATION, b"three"));
     let mut frames = [client.frame(), client.frame(), client.frame()];
-    // Pongs go ahead of data; the message is whole.
+    // Pongs go before data; the message is whole.
     frames.sort_by_key(|frame| frame.opcode);
     assert_eq!(frames[0].payload, b"one two three");
     assert_eq!(
@@ -208,7 +208,10 @@ fn a_close_is_answered_with_its_own_code() {
     );
     client.expect_end();
     server.expect_empty();
-    assert_eq!(server.sum(|stats| stats.closed[0].get()), 6);
+    assert_eq!(
+        server.sum(|stats| stats.closed[CloseReason::ClientClosed(None).label_index()].get()),
+        6
+    );
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn a_client_that_breaks_the_protocol_is_told_why() {
 }
 
 #[test]
-fn a_reader_of_single_bytes_gets_every_byte_while_others_are_fast() {
+fn a_byte_by_byte_reader_gets_everything_beside_fast_ones() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(4 * 1024);
     let mut endpoint = EndpointSettings::default();

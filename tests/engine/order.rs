@@ -1,4 +1,5 @@
-//! One order for everybody: publishers and members on several shards, joins and leaves in between.
+//! One order for all members: publishers and members on several shards, with joins and leaves in
+//! between.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ const PUBLISHERS: usize = 4;
 const MESSAGES: usize = 1_000;
 const TOTAL: usize = PUBLISHERS * MESSAGES;
 
-/// Publishes in bursts, as fast as its own messages come back. Returns all that it received.
+/// Publishes in bursts, as fast as its own messages come back. Returns all messages received.
 fn publish(mut client: Client, publisher: usize) -> Vec<String> {
     let mut received = Vec::new();
     let mut sent = 0;
@@ -36,7 +37,7 @@ fn publish(mut client: Client, publisher: usize) -> Vec<String> {
     received
 }
 
-/// Joins, listens for a while and leaves, again and again. Returns what it heard each time.
+/// Joins, listens for a while and leaves, again and again. Returns the messages of each visit.
 fn visit(address: std::net::SocketAddr, is_over: &AtomicBool) -> Vec<Vec<String>> {
     let mut visits = Vec::new();
     while !is_over.load(Ordering::Relaxed) {

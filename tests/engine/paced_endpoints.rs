@@ -1,5 +1,4 @@
-//! Clients that are made to wait, at endpoints that do more than a hub: requests with answers,
-//! names, pushes.
+//! Rate-limited clients at endpoints that do more than a hub: requests with answers, names, pushes.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::support::{Server, config, eventually};
 
 const KEY: &str = "a-key-of-the-test";
 
-/// Two shards, pubsub at `/pubsub`, and for each client so many messages a second and at once.
+/// Two shards, pubsub at `/pubsub`, and a rate and burst of messages for each client.
 fn paced(per_second: usize, burst: usize) -> Config {
     let mut config = config(2);
     config.rate.messages = Some(per_second);
@@ -109,7 +108,7 @@ fn a_name_can_be_taken_over_from_one_that_waits() {
 }
 
 #[test]
-fn one_that_waits_and_has_gone_gives_its_name_back_with_the_next_ping() {
+fn a_deferred_client_that_left_frees_its_name_at_the_next_ping() {
     let mut config = paced(1, 2);
     let named = config.endpoints.get_mut("named").expect("built in");
     named.keepalive.ping = Some(Some(Duration::from_millis(100)));

@@ -1,4 +1,4 @@
-//! Ports: members of rooms that are no connections.
+//! Ports: members of rooms that are not connections.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
@@ -22,7 +22,7 @@ const ROOM: &str = "/";
 /// Messages of each publisher.
 const MESSAGES: usize = 500;
 
-/// A hub, and a port that is yet to be opened.
+/// A hub, and a port that is still to be opened.
 struct Rig {
     server: Server,
     hub: EndpointId,
@@ -52,12 +52,12 @@ fn rig(shards: usize) -> Rig {
     }
 }
 
-/// A port that is driven until it has what it is to get.
+/// A port that is driven until it has received everything.
 struct Driven {
     port: Port,
     woken: Receiver<()>,
     got: Vec<String>,
-    /// Of those, the ones that it has published itself.
+    /// Of those, its own messages.
     own: Vec<String>,
     next_ticket: Option<u64>,
 }
@@ -116,7 +116,7 @@ fn texts(delivery: Delivery<'_>) -> impl Iterator<Item = String> {
     delivery.frames().map(move |frame| text(frame.payload))
 }
 
-/// Publishes in bursts, then reads until so many messages have come. Returns them.
+/// Publishes in bursts, then reads until this many messages have come. Returns them.
 fn publish(mut client: Client, name: &str, total: usize) -> Vec<String> {
     for burst in 0..MESSAGES / 10 {
         let numbers = burst * 10..burst * 10 + 10;
@@ -127,7 +127,7 @@ fn publish(mut client: Client, name: &str, total: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_port_sees_a_room_in_the_order_in_which_clients_on_two_shards_see_it() {
+fn a_port_and_clients_on_two_shards_see_one_order() {
     let Rig {
         server,
         hub,
@@ -151,7 +151,7 @@ fn a_port_sees_a_room_in_the_order_in_which_clients_on_two_shards_see_it() {
         clients.map(|(name, client)| thread::spawn(move || publish(client, name, 2 * MESSAGES)));
     let [one, other] = publishers.map(|each| each.join().expect("a publisher"));
     assert!(one == other, "clients see one order");
-    // The port is a member, and no client.
+    // The port is a member, but not a client.
     let mut stays = server.open(ROOM);
     stays.round_trip();
     let handle = server.engine().handle();
@@ -171,7 +171,7 @@ fn a_port_sees_a_room_in_the_order_in_which_clients_on_two_shards_see_it() {
 }
 
 #[test]
-fn what_a_port_publishes_reaches_everybody_in_one_order() {
+fn a_ports_messages_reach_all_members_in_one_order() {
     let Rig {
         server,
         hub,
@@ -197,7 +197,7 @@ fn what_a_port_publishes_reaches_everybody_in_one_order() {
                 }
             }
         }
-        // Some of them go out together.
+        // Some of them are sent together.
         if said.len() % 7 == 0 {
             driven.turn();
         }
@@ -226,7 +226,7 @@ fn fill(server: &Server, client: &mut Client) -> usize {
 }
 
 #[test]
-fn a_port_that_takes_nothing_blocks_publishers_and_misses_nothing() {
+fn a_port_that_does_not_read_blocks_publishers() {
     let Rig {
         server,
         hub,
@@ -271,7 +271,7 @@ fn a_port_that_is_dropped_lets_go_of_those_who_wait_for_it() {
 }
 
 #[test]
-fn a_panic_while_frames_are_visited_leaves_a_port_that_can_be_dropped() {
+fn a_port_can_be_dropped_after_a_panicking_visit() {
     let Rig {
         server, hub, seat, ..
     } = rig(1);

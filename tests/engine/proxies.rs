@@ -1,4 +1,4 @@
-//! Who the client is behind proxies: PROXY headers, `Forwarded`, `X-Forwarded-For`.
+//! The client's address behind proxies: PROXY headers, `Forwarded`, `X-Forwarded-For`.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,8 @@ use crate::support::client::{Client, TEXT, frame, upgrade, upgrade_with};
 use crate::support::relay::Relay;
 use crate::support::{DEADLINE, Server, eventually, settings};
 
-/// Tells everybody who they are: by an answer, or by a message. Refuses `/refused`, now or later.
+/// Tells clients their address: by an answer, or by a message. Refuses `/refused`, immediately or
+/// later.
 struct Mirror;
 
 impl Endpoint for Mirror {
@@ -76,7 +77,7 @@ fn line(client: &str) -> String {
     format!("PROXY TCP4 {client} 127.0.0.1 1111 80\r\n")
 }
 
-/// A header of version 2 with a TLV behind the addresses.
+/// A header of version 2 with a TLV after the addresses.
 fn binary(client: [u8; 4]) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11".to_vec();
     header.extend(client);
@@ -97,7 +98,7 @@ fn refused(server: &Server, refusal: Refusal) -> u64 {
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn a_proxy_header_gives_the_clients_address_whatever_pieces_it_comes_in() {
+fn a_split_proxy_header_gives_the_clients_address() {
     let server = server(|settings| settings.proxy_protocol = true);
     let mut other = proxied(&server, line("192.0.2.2").as_bytes()).upgraded("/");
     for header in [line("192.0.2.1").into_bytes(), binary([192, 0, 2, 1])] {
@@ -137,7 +138,7 @@ fn a_proxy_that_speaks_for_itself_keeps_its_own_address() {
 }
 
 #[test]
-fn what_is_no_proxy_header_ends_the_connection_and_so_does_silence() {
+fn an_invalid_or_missing_proxy_header_ends_the_connection() {
     let server = server(|settings| {
         settings.proxy_protocol = true;
         settings.timeouts.handshake = Duration::from_millis(300);
@@ -302,7 +303,7 @@ fn from_everybody_else_forwarding_headers_are_ignored() {
     assert_eq!(second.answer().status, 429);
 }
 
-/// Asks for an upgrade on behalf of `client`.
+/// Requests an upgrade on behalf of `client`.
 fn ask(proxy: &mut Client, path: &str, client: &str) -> u16 {
     let headers = format!("X-Forwarded-For: {client}\r\n");
     proxy.send(upgrade_with(path, &headers).as_bytes());
@@ -310,17 +311,17 @@ fn ask(proxy: &mut Client, path: &str, client: &str) -> u16 {
 }
 
 #[test]
-fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
+fn a_forwarded_upgrade_counts_for_its_client() {
     let server = server(|settings| settings.connections_per_ip_max = Some(1));
     let connect = || Client::connect(server.address);
     let (mut first, mut other) = (connect(), connect());
     assert_eq!(ask(&mut first, "/", "192.0.2.1"), 101);
     assert_eq!(ask(&mut other, "/", "192.0.2.2"), 101);
-    // A second one of the first client is refused, and the proxy's connection stays good.
+    // A second one of the first client is refused, and the proxy's connection remains usable.
     let mut third = connect();
     assert_eq!(ask(&mut third, "/", "192.0.2.1"), 429);
     assert_eq!(ask(&mut third, "/", "192.0.2.3"), 101);
-    // What an endpoint refuses, at once or later, does not count.
+    // Connections that an endpoint refuses, immediately or later, do not count.
     let mut refused = connect();
     for path in ["/refused", "/refused/later"] {
         for _ in 0..2 {
@@ -347,9 +348,9 @@ fn a_forwarded_upgrade_counts_for_its_client_and_never_for_the_proxy() {
     server.expect_empty();
 }
 
-/// Twenty of a limit of two came in, by whatever the proxy could not say.
+/// Twenty clients bypassed a limit of two when the proxy did not name them.
 #[test]
-fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none() {
+fn unnamed_proxied_clients_share_one_limit_even_on_loopback() {
     let limited = |proxy_protocol| {
         server(|settings| {
             settings.connections_per_ip_max = Some(2);
@@ -363,14 +364,14 @@ fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none()
     let mut statuses = Vec::new();
     for name in unnamed.iter().cycle().take(20) {
         let mut proxy = Client::connect(server.address);
-        // Who is refused by the endpoint takes no place.
+        // A client that the endpoint refuses does not count.
         assert!([403, 429].contains(&ask(&mut proxy, "/refused", name)));
         statuses.push(ask(&mut proxy, "/", name));
         connections.push(proxy);
     }
     assert_eq!(statuses.iter().filter(|status| **status == 101).count(), 2);
     assert_eq!(statuses[2..], [429; 18]);
-    // Those who are named have their own places, and so has the proxy.
+    // Named clients are counted separately, and so is the proxy.
     let mut named = Client::connect(server.address);
     assert_eq!(ask(&mut named, "/", "192.0.2.1"), 101);
     let own = [server.open("/"), server.open("/"), server.open("/")];
@@ -406,7 +407,7 @@ fn clients_whom_a_proxy_does_not_name_count_together_and_loopback_exempts_none()
 }
 
 #[test]
-fn whom_a_proxy_does_not_name_may_connect_as_often_as_one_address() {
+fn unnamed_proxied_clients_share_one_connect_rate() {
     let server = server(|settings| {
         settings.connects_per_ip = Some(TokenRate::new(1, 3));
         settings.exempt_networks = vec![Network::LOOPBACK_V4];
@@ -432,7 +433,7 @@ fn a_proxy_here_that_nobody_trusts_is_told_of_once() {
         }
     }
     relay.signal(rustix::process::Signal::HUP);
-    // What came before this line is there with it.
+    // All earlier output is in the log with this line.
     eventually("it is reloaded", || relay.logged("are reloaded") == 1);
     assert_eq!(warned(), 1);
     let relay = Relay::start(&["--set", "server.trusted_proxies=127.0.0.0/8"]);
@@ -448,7 +449,7 @@ fn ask_once(proxy: &mut Client, client: &str) -> bool {
 }
 
 #[test]
-fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
+fn clients_of_a_unix_socket_may_be_trusted_proxies() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let server = server(|settings| {
@@ -471,7 +472,7 @@ fn whoever_connects_to_a_unix_socket_may_be_a_trusted_proxy() {
 }
 
 #[test]
-fn a_proxy_at_a_unix_socket_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+fn network_rules_refuse_unnamed_clients_of_a_unix_socket_proxy() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let listening = |unix| {
@@ -501,13 +502,13 @@ fn a_proxy_at_a_unix_socket_that_names_nobody_lets_nobody_in_where_networks_are_
     let check = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(status(check), "200", "it may look");
     drop(server);
-    // Whoever is no proxy there is on this machine: the file's permissions are about it.
+    // On this machine every client that is not root is untrusted: the file's permissions decide.
     let _server = listening(false);
     assert_eq!(status(&upgrade("/")), "101");
 }
 
 #[test]
-fn an_ipv4_client_of_a_listener_for_both_is_known_by_its_ipv4_address() {
+fn a_dual_stack_listener_reports_ipv4_addresses() {
     let server = server(|settings| {
         settings.trusted_proxies = TrustedProxies::default();
         settings.listen = vec![SocketAddr::from(([0; 16], 0)).into()];
@@ -591,12 +592,12 @@ fn the_keys_for_proxies_change_without_a_restart() {
     assert_eq!(open("", "192.0.2.3").0, None, "a header is due");
     let (status, _third) = open(&line("192.0.2.3"), "192.0.2.3");
     assert_eq!(status, Some(101));
-    // Who was there before has not noticed.
+    // Existing clients are not affected.
     first.round_trip();
 }
 
 #[test]
-fn a_connection_that_becomes_a_proxys_no_longer_counts_for_its_own_address() {
+fn a_proxied_connection_stops_counting_for_the_proxys_address() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yaml");
     let write = |trusted: &str| {

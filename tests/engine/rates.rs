@@ -1,11 +1,12 @@
-//! Clients that send or connect more than they may: made to wait, dropped, closed, refused.
+//! Clients that send or connect more than their rate allows: delayed, dropped, closed, refused.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use corecast::config::{ConfigFile, load};
 use corecast::engine::{
-    Deflate, EndpointSettings, Keepalive, Network, Rate, RatePolicy, Refusal, Settings, TokenRate,
+    CloseReason, Deflate, EndpointSettings, Keepalive, Network, Rate, RatePolicy, Refusal,
+    Settings, TokenRate,
 };
 use corecast::limits::PACED_READ_BYTES_MAX;
 
@@ -38,7 +39,7 @@ fn actions(server: &Server, policy: RatePolicy) -> u64 {
     server.sum(|stats| stats.rate_actions[policy as usize].get())
 }
 
-/// So many messages, numbered, in one piece.
+/// Numbered messages, in one piece.
 fn numbered(count: usize) -> Vec<u8> {
     (0..count)
         .flat_map(|number| frame(TEXT, number.to_string().as_bytes()))
@@ -88,7 +89,7 @@ fn with_delay_nothing_is_lost_and_nobody_else_waits() {
         began.elapsed()
     );
     assert_eq!(server.view.inbound_bytes(), 0, "nothing is kept any more");
-    // What comes behind them has its turn as well, the Close included.
+    // Later messages get their turn as well, including the Close.
     flooder.send(&numbered(20));
     flooder.close(1000);
     let (texts, code, _) = flooder.until_close();
@@ -110,7 +111,7 @@ fn with_delay_tcp_slows_the_client_down() {
     let mut sent = 0;
     let mut is_full = false;
     eventually("the socket takes no more", || {
-        // Full, and still so when it is tried again.
+        // Full, and still full at the second attempt.
         let was_full = std::mem::replace(&mut is_full, false);
         loop {
             match std::io::Write::write(&mut flooder.stream, &piece) {
@@ -126,7 +127,7 @@ fn with_delay_tcp_slows_the_client_down() {
     bystander.round_trip();
     assert_eq!(server.sum(|stats| stats.messages.get()), 1);
     drop((flooder, bystander));
-    // Nobody has to wait for it to be noticed: what is sent to it fails, or its end is read.
+    // A dead client is noticed at once: sending to it fails, or its end is read.
     assert!(server.stop());
 }
 
@@ -141,7 +142,8 @@ fn nobody_misses_a_deadline_by_waiting() {
         pong: Duration::from_millis(300),
     };
     let server = Server::hub(settings, endpoint);
-    // A message is open meanwhile: a ping between its fragments is worth a second and a quarter.
+    // A message is open meanwhile: a ping between its fragments is allowed for a second and a
+    // quarter.
     let mut client = server.open("/");
     let began = Instant::now();
     client.send(&fragment(TEXT, b"be"));
@@ -162,7 +164,7 @@ fn one_that_waits_can_be_closed_and_answers() {
     let mut client = server.open("/");
     client.send(&numbered(2_000));
     eventually("it waits", || actions(&server, RatePolicy::Delay) > 0);
-    // The client's Close is behind two thousand messages that are not its turn.
+    // The client's Close comes after two thousand messages that wait for their turn.
     client.close(1000);
     let stopping = std::thread::spawn(move || server.stop());
     let (texts, code, _) = client.until_close();
@@ -173,7 +175,7 @@ fn one_that_waits_can_be_closed_and_answers() {
 }
 
 #[test]
-fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
+fn waiting_input_counts_as_partial_and_the_largest_is_closed() {
     let mut settings = settings();
     settings.inbound_bytes_max = 20_000;
     let rate = TokenRate::new(1, 1);
@@ -182,9 +184,9 @@ fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
     for flooder in &mut flooders {
         flooder.send(&numbered(3_000));
     }
-    const INBOUND_BUDGET: usize = 5;
+    let index = CloseReason::InboundBudget.label_index();
     eventually("one of them goes", || {
-        server.sum(|stats| stats.closed[INBOUND_BUDGET].get()) == 1
+        server.sum(|stats| stats.closed[index].get()) == 1
     });
     eventually("within the bound again", || {
         server.view.inbound_bytes() <= 20_000
@@ -202,7 +204,7 @@ fn with_drop_what_is_too_much_is_dropped_and_counted() {
     let passed = server.sum(|stats| stats.messages.get());
     assert_eq!(dropped + passed, 40);
     assert!((5..20).contains(&passed), "{passed}");
-    // A token comes back, and what was dropped took none.
+    // A token is refilled, and dropped messages took none.
     let mut others = 0;
     eventually("one gets through again", || {
         client.text("again");
@@ -259,7 +261,7 @@ fn bytes_of_a_compressed_message_count_as_it_inflates() {
 }
 
 #[test]
-fn who_stays_within_its_rate_never_notices_it() {
+fn a_client_within_its_rate_is_not_affected() {
     for policy in [RatePolicy::Delay, RatePolicy::Drop, RatePolicy::Close] {
         let rate = TokenRate::new(1_000_000, 10_000_000);
         let server = hub(policy, Some(rate), Some(rate));
@@ -324,7 +326,7 @@ fn the_rate_of_connects_does_not_hold_for_exempt_networks() {
     assert_eq!((clients.len(), server.view.rated_addresses()), (20, 0));
 }
 
-/// The status that a client gets of whom a proxy says that it has this address.
+/// The status for a client with this address behind a proxy.
 fn status_of(server: &Server, address: &str) -> u16 {
     let mut client = Client::connect(server.address);
     let forwarded = format!("X-Forwarded-For: {address}\r\n");
@@ -337,7 +339,7 @@ fn behind_a_proxy_each_client_has_its_rate_and_the_proxy_none() {
     let mut settings = connects(TokenRate::new(1, 2));
     settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
     let server = Server::hub(settings, EndpointSettings::default());
-    // Of a thousand requests hardly more than two get through, however slow this machine is.
+    // Hardly more than two of a thousand requests get through, even on a slow machine.
     let of = |address: &str| {
         let mut opened = 0;
         while status_of(&server, address) == 101 {
@@ -355,7 +357,7 @@ fn behind_a_proxy_each_client_has_its_rate_and_the_proxy_none() {
     assert!(same_network.count() as u64 <= 1 + began.elapsed().as_secs());
     assert!(of("2001:db8:0:1::1") >= 2);
     assert!(refused(&server) >= 5);
-    // On a connection that is kept the next client is judged by itself.
+    // On a kept connection the next client is judged separately.
     let ask = |kept: &mut Client, address: &str| {
         let forwarded = format!("X-Forwarded-For: {address}\r\n");
         kept.send(upgrade_with("/", &forwarded).as_bytes());
@@ -370,7 +372,7 @@ fn behind_a_proxy_each_client_has_its_rate_and_the_proxy_none() {
 }
 
 #[test]
-fn what_a_proxy_header_says_is_judged_as_well() {
+fn network_rules_apply_to_the_address_of_a_proxy_header() {
     let mut settings = connects(TokenRate::new(1, 2));
     settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
     settings.proxy_protocol = true;

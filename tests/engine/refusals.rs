@@ -1,7 +1,7 @@
-//! Who is refused takes nothing from those who are not: neither a place nor much time.
+//! A refused client takes nothing from the others: neither a slot nor much time.
 //!
-//! The deadlines of the settings are a minute, so that whatever ends sooner does so by the rules
-//! for connections that are refused.
+//! The deadlines of the settings are a minute, so an earlier end comes from the rules for refused
+//! connections.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{Server, eventually, settings};
 
 const PLAIN: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// A hub where every deadline is far away.
+/// A hub with very long deadlines.
 fn server(change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = settings();
     settings.timeouts.handshake = Duration::from_secs(60);
@@ -36,7 +36,7 @@ fn connecting(server: &Server) -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn connections_over_the_limit_of_an_address_take_no_places_of_other_clients() {
+fn connections_over_an_addresss_limit_do_not_affect_others() {
     for shards in [1, 2] {
         let server = server(|settings| {
             settings.shards = shards;
@@ -60,7 +60,7 @@ fn connections_over_the_limit_of_an_address_take_no_places_of_other_clients() {
             }
             drop(other);
         }
-        // All are told, asked or not.
+        // All get an answer, even without a request.
         for client in &mut greedy {
             assert_eq!(client.answer().status, 429);
             client.expect_end();
@@ -93,7 +93,7 @@ fn past_the_places_for_the_refused_the_answer_comes_unasked() {
     }
 }
 
-/// Answers in words of its own, and probes even if the relay is full.
+/// Answers with its own text, and answers probes even if the relay is full.
 struct Probe;
 
 impl Endpoint for Probe {
@@ -114,7 +114,7 @@ impl Service for Probe {
 }
 
 #[test]
-fn who_asks_is_answered_however_many_wait_in_silence() {
+fn requests_are_answered_despite_many_silent_clients() {
     let mut settings = settings();
     settings.timeouts.handshake = Duration::from_secs(60);
     settings.connections_max = Some(1);
@@ -151,7 +151,7 @@ fn who_asks_is_answered_however_many_wait_in_silence() {
 }
 
 #[test]
-fn who_is_refused_and_does_not_ask_is_told_soon_and_counts_once() {
+fn a_silent_refused_client_is_answered_soon_and_counted_once() {
     let server = server(|settings| settings.connections_max = Some(1));
     let mut member = server.open("/");
     for sent in ["", "GET /half HTTP/1.1\r\nHost"] {
@@ -168,7 +168,7 @@ fn who_is_refused_and_does_not_ask_is_told_soon_and_counts_once() {
 }
 
 #[test]
-fn who_was_refused_and_does_not_go_is_let_go_soon() {
+fn a_refused_client_that_stays_is_dropped_soon() {
     let server = server(|settings| settings.connections_max = Some(1));
     let mut member = server.open("/");
     let mut client = Client::connect(server.address);
@@ -183,7 +183,7 @@ fn who_was_refused_and_does_not_go_is_let_go_soon() {
 }
 
 #[test]
-fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
+fn a_freed_slot_goes_to_the_next_client_despite_refusals() {
     let server = server(|settings| {
         settings.shards = 2;
         settings.connections_max = Some(3);
@@ -205,7 +205,7 @@ fn a_place_that_becomes_free_is_the_next_clients_however_many_are_refused() {
 }
 
 #[test]
-fn who_lingers_takes_no_place_while_there_is_one_apart() {
+fn lingering_connections_have_slots_of_their_own() {
     let server = server(|settings| {
         settings.connections_max = Some(1);
         settings.refusing_max = 1;
@@ -221,7 +221,7 @@ fn who_lingers_takes_no_place_while_there_is_one_apart() {
     eventually("its place is free", || server.view.connections() == 0);
     let second = linger();
     assert_eq!(server.view.connections(), 1, "it keeps its own");
-    // Who is to be refused needs the place more than who was told all.
+    // A client that is still to be refused gets the slot of one that has its answer.
     for _ in 0..3 {
         let mut client = Client::connect(server.address);
         client.send(PLAIN.as_bytes());

@@ -1,6 +1,6 @@
-//! What endpoints do on their shards, all of it at once and as chance has it: they hold clients and
-//! release them, send pages at low water, do work turn by turn, and send mail, while clients read
-//! slowly, come and go. Each seed has a script of its own; the shards run as they like.
+//! Everything that endpoints do on their shards, at once and in random order: they pause and resume
+//! clients, send pages at low water, work turn by turn, and send mail, while clients read slowly,
+//! come and go. Each seed has its own script; the shards are not synchronised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -19,16 +19,16 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 mod endpoint;
 mod random;
 
-/// Clients beside those that tell turns apart.
+/// Clients besides the clocks.
 const VISITORS: usize = 4;
 const STEPS: usize = 250;
-/// What they may send and receive ahead, so that much waits soon.
+/// Their socket buffers, small so that much waits soon.
 const SOCKET_BYTES: usize = 32 * 1024;
-/// More than a shard does by the deadline that wakes for nothing but its clock.
+/// More than a shard completes before the deadline, if it wakes only for its clock.
 const PIECES_ALONE: &str = "20000";
 /// Messages of 3,000 bytes.
 const SAID_WHILE_HELD: usize = 50;
-/// More than came with the message that had a client held.
+/// More than came with the message that paused a client.
 const KEPT_BYTES: usize = 16 * 1024;
 const DRIVER: usize = 0;
 const POSTMAN: usize = 1;
@@ -49,19 +49,19 @@ struct Visitor {
     shard: usize,
     is_clock: bool,
     end: End,
-    /// What it is yet to send.
+    /// Bytes that it still has to send.
     unsent: Vec<u8>,
-    /// How many messages it has said.
+    /// The number of messages that it has sent.
     said: u32,
-    /// Those that were not answered yet.
+    /// Its messages that were not answered yet.
     unanswered: BTreeSet<u32>,
-    /// Of those, what was published to which room.
+    /// Of those, the ones published to a room.
     published: BTreeMap<u32, usize>,
-    /// Messages to it alone.
+    /// Messages to this client only.
     direct: u64,
     /// Frames of floods.
     pages: BTreeMap<String, u64>,
-    /// What was published to each room.
+    /// Messages published to each room.
     rooms: [Vec<String>; ROOMS],
     closed: Option<u16>,
 }
@@ -88,7 +88,7 @@ impl Visitor {
         visitor
     }
 
-    /// Has something said with the next bytes that are sent.
+    /// Adds a message to the bytes to be sent.
     fn say(&mut self, verb: &str, argument: &str, fill_bytes: u64) {
         let fill = "x".repeat(fill_bytes as usize);
         let text = format!("{} {verb} {argument} {fill}", self.said);
@@ -107,7 +107,7 @@ impl Visitor {
         self.unsent.extend(frame(CLOSE, &close_payload(code, "")));
     }
 
-    /// Sends some of what it is to send.
+    /// Sends some of its bytes.
     fn send(&mut self, bytes: usize) {
         let rest = self.unsent.split_off(bytes);
         let bytes = std::mem::replace(&mut self.unsent, rest);
@@ -122,7 +122,7 @@ impl Visitor {
         self.send(self.unsent.len());
     }
 
-    /// Sends as much as its socket takes at once.
+    /// Sends as much as its socket accepts at once.
     fn send_without_waiting(&mut self) {
         let stream = &mut self.client.stream;
         stream.set_nonblocking(true).expect("a socket");
@@ -190,7 +190,8 @@ impl Visitor {
                 assert!(self.unanswered.remove(&number), "answered twice");
                 if let Some(room) = self.published.remove(&number) {
                     let own = format!("r {room} {} {number}", self.id);
-                    // Whoever goes gets no more of its rooms, and the answers that waited.
+                    // A leaving client gets no more messages of its rooms, and may miss waiting
+                    // answers.
                     let comes = self.end != End::Stays || self.rooms[room].contains(&own);
                     assert!(comes, "the answer to {number} comes after it");
                 }
@@ -199,7 +200,7 @@ impl Visitor {
         }
     }
 
-    /// Reads until nothing is left of what it is to get, and to its end if it has one.
+    /// Reads all messages that it should get, and its end if it has one.
     fn settle(&mut self) {
         self.send_all();
         let end = self.end;
@@ -234,7 +235,7 @@ struct Run {
     shared: Arc<Shared>,
     began: Instant,
     visitors: Vec<Visitor>,
-    /// What those got from rooms that have gone.
+    /// The room messages of clients that have left.
     gone: Vec<[Vec<String>; ROOMS]>,
 }
 
@@ -251,7 +252,7 @@ impl Run {
         settings.timeouts.close = DEADLINE;
         let mut of_endpoint = EndpointSettings::default();
         of_endpoint.slow_client.outbox_age = Duration::ZERO;
-        // They would make a wait for something that does not come last for ever.
+        // Messages would make a wait for one that never comes last for ever.
         of_endpoint.keepalive.ping = Duration::ZERO;
         let endpoint = Seams(Arc::clone(&shared));
         let server = Server::start(settings, |builder| {
@@ -325,7 +326,7 @@ impl Run {
         }
     }
 
-    /// A client goes, and another one comes.
+    /// A client leaves, and another one comes.
     fn go(&mut self, chosen: usize) {
         if self.random.one_in(2) {
             self.visitors[chosen].leave();
@@ -337,7 +338,7 @@ impl Run {
         self.visitors.push(Visitor::open(&self.server));
     }
 
-    /// Waits until all is done that was begun.
+    /// Waits until everything that was begun is done.
     fn settle(&mut self) {
         for visitor in &mut self.visitors {
             visitor.send_all();
@@ -364,7 +365,8 @@ impl Run {
         });
     }
 
-    /// Whether every member of a room has got a piece of one order, up to the end if it is there.
+    /// Every member of a room got a contiguous piece of one order, up to the end if it is still
+    /// there.
     fn check_rooms(&mut self) {
         for room in 0..ROOMS {
             self.visitors[0].say("publish", &room.to_string(), 0);
@@ -403,7 +405,7 @@ impl Run {
         }
     }
 
-    /// Has every shard work while nothing else happens there: it does not sleep over that.
+    /// Makes every shard work while nothing else happens there: it must not sleep meanwhile.
     fn work_alone(&mut self) {
         for clock in self.visitors.iter_mut().filter(|each| each.is_clock) {
             clock.say("work", PIECES_ALONE, 0);
@@ -412,7 +414,7 @@ impl Run {
         }
     }
 
-    /// Ticks have come on every shard, each a second after the last one or later.
+    /// Ticks came on every shard, each at least a second after the last one.
     fn check_ticks(&self, count: usize) {
         for ticks in &self.shared.ticks {
             eventually("ticks", || ticks.lock().expect("no panic").len() >= count);
@@ -424,7 +426,7 @@ impl Run {
         }
     }
 
-    /// Holds some clients for good, which say more than the engine may take in meanwhile.
+    /// Pauses some clients for good, which send more than the engine may read meanwhile.
     fn hold_for_good(&mut self) {
         self.visitors.retain(|each| each.end == End::Stays);
         let mut held = 0;
@@ -442,7 +444,7 @@ impl Run {
                 visitor.send_without_waiting();
             }
         }
-        // Whatever comes is read in a turn that begins before this comes.
+        // Everything sent earlier is read in a turn that begins before this comes.
         for clock in self.visitors.iter_mut().filter(|each| each.is_clock) {
             for _ in 0..SAID_WHILE_HELD {
                 clock.say("say", "-", 0);
@@ -483,7 +485,7 @@ impl Run {
     }
 }
 
-/// Has a client say something, whatever it is.
+/// Makes a client send something random.
 fn say_something(visitor: &mut Visitor, random: &mut Random) {
     let fill_bytes = if random.one_in(8) {
         random.below(3_000)
@@ -508,7 +510,7 @@ fn say_something(visitor: &mut Visitor, random: &mut Random) {
                 true => visitor.say("close", "-", fill_bytes),
                 false => visitor.say("hold", "close", fill_bytes),
             }
-            // What it says now may not be heard.
+            // This message may not be read.
             visitor.say("say", "-", 0);
             visitor.end = End::IsClosed;
         }
@@ -527,7 +529,7 @@ fn send_letters(shared: &Shared, seed: u64) {
     }
 }
 
-/// The most ticks that are waited for, by the first seed alone: it takes that long.
+/// The most ticks to wait for, with the first seed only, because it takes that long.
 const TICKS: usize = 2;
 
 fn run_all(shards: usize, seeds: std::ops::Range<u64>) {
@@ -562,16 +564,16 @@ fn run_all(shards: usize, seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn an_endpoint_on_one_shard_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_one_shard() {
     run_all(1, 0..6);
 }
 
 #[test]
-fn an_endpoint_on_two_shards_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_two_shards() {
     run_all(2, 100..106);
 }
 
 #[test]
-fn an_endpoint_on_three_shards_gets_what_it_is_promised_whatever_happens() {
+fn random_runs_keep_all_promises_on_three_shards() {
     run_all(3, 200..206);
 }

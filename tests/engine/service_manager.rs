@@ -1,5 +1,5 @@
-//! The binary under a service manager: sockets that it is passed, and what it tells. The manager is
-//! played by the test, with a shell that puts the sockets where they belong.
+//! The binary under a service manager: passed sockets, and notifications. The test plays the
+//! manager, with a shell that puts the sockets in place.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -83,7 +83,7 @@ impl Inbox {
         String::from_utf8(buffer[..received].to_vec()).expect("UTF-8")
     }
 
-    /// The next notification that has this line, those before it skipped.
+    /// The next notification with this line; earlier ones are skipped.
     fn until(&self, line: &str) -> String {
         loop {
             let text = self.next();
@@ -100,7 +100,7 @@ fn sockets_that_are_passed_take_the_place_of_host_and_port() {
     let path = directory.path().join("socket");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = tcp.local_addr().expect("its address");
-    // Activation: this client is there before the service is.
+    // Activation: this client connects before the service starts.
     let early = Client::from(TcpStream::connect(address).expect("a queue"));
     let unix = UnixListener::bind(&path).expect("a socket");
     let service = Service::start(
@@ -190,7 +190,7 @@ fn sockets_that_are_promised_and_not_passed_are_an_error() {
 
 #[test]
 fn sockets_for_another_process_are_not_touched() {
-    // Not by way of the shell, which would name itself.
+    // Not through the shell, which would name itself.
     let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_corecast"))
         .args(["--set", "server.listen=systemd"])
         .env_clear()
@@ -202,7 +202,7 @@ fn sockets_for_another_process_are_not_touched() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops() {
+fn the_service_manager_is_notified_of_ready_watchdog_and_stop() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");
     let inbox = Inbox::at(&path);
@@ -215,7 +215,7 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
         &[],
     );
     let ready = inbox.until("READY=1");
-    // It is ready when it listens, and says where.
+    // It is ready when it listens, and reports the address.
     let (_, address) = ready.split_once("STATUS=listening on ").expect(&ready);
     let address: SocketAddr = address.trim().parse().expect("an address");
     Client::open(address, "/").round_trip();
@@ -234,7 +234,7 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_notification_socket_may_be_an_abstract_one_and_none_is_no_trouble() {
+fn the_notification_socket_may_be_abstract_or_missing() {
     use std::os::linux::net::SocketAddrExt;
     let name = format!("corecast-test-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
@@ -249,7 +249,7 @@ fn a_notification_socket_may_be_an_abstract_one_and_none_is_no_trouble() {
     inbox.until("READY=1");
     service.signal(Signal::TERM);
     assert_eq!(service.end().0, Some(0));
-    // Somebody who is not there cannot be told, and the relay runs all the same.
+    // Without a manager the notification fails, and the relay runs nevertheless.
     let directory = tempfile::tempdir().expect("a directory");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = tcp.local_addr().expect("its address");

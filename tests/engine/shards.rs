@@ -1,4 +1,4 @@
-//! Listeners, shards and what the loop costs: addresses, hand-over, wakes, system calls.
+//! Listeners, shards and the cost of the loop: addresses, hand-over, wakes, system calls.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,7 @@ fn an_ipv6_listener_serves() {
 }
 
 #[test]
-fn a_unix_socket_serves_beside_a_port_and_its_clients_are_spread_over_the_shards() {
+fn unix_socket_clients_are_spread_over_the_shards() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let mut settings = settings();
@@ -97,7 +97,7 @@ fn connections_go_to_the_least_loaded_shard() {
     eventually("they are gone", || server.view.connections() == 15);
     clients.extend((0..15).map(|_| server.open("/")));
     assert_eq!(loads(), [10; SHARDS]);
-    // Where they are, they are members: one message reaches all of them.
+    // They are members on their shards: one message reaches all of them.
     clients[0].text("to all");
     for client in &mut clients {
         assert_eq!(client.expect_text(), "to all");
@@ -181,7 +181,7 @@ fn a_shard_wakes_another_at_most_once_a_turn() {
     let server = Server::hub(settings, EndpointSettings::default());
     let mut clients: Vec<Client> = (0..4).map(|_| server.open("/")).collect();
     for round in 0..200 {
-        // Several messages in one packet are one turn, as a rule.
+        // Several messages in one packet are usually one turn.
         let burst: Vec<u8> = (0..8).flat_map(|_| frame(TEXT, b"burst")).collect();
         clients[round % 4].send(&burst);
         for client in &mut clients {
@@ -203,8 +203,8 @@ fn a_shard_wakes_another_at_most_once_a_turn() {
     );
 }
 
-/// A relay under strace, which leaves a line for each of these calls in the file `trace` of the
-/// directory. None where strace does not work.
+/// A relay under strace, which writes a line for each of these calls to the file `trace` of the
+/// directory. None if strace does not work.
 fn traced(calls: &str, arguments: &[&str]) -> Option<(Relay, TempDir)> {
     let directory = tempfile::tempdir().expect("a directory");
     let trace = directory.path().join("trace");
@@ -223,7 +223,7 @@ fn traced(calls: &str, arguments: &[&str]) -> Option<(Relay, TempDir)> {
     Some((Relay::start_by(&strace, arguments), directory))
 }
 
-/// The lines of the trace that have this.
+/// The lines of the trace that contain this.
 fn lines(directory: &TempDir, wanted: &str) -> Vec<String> {
     let trace = directory.path().join("trace");
     let text = std::fs::read_to_string(trace).unwrap_or_default();
@@ -302,14 +302,14 @@ fn accepting_goes_on_after_files_were_used_up() {
         client.send(crate::support::client::upgrade("/").as_bytes());
         (client.answer().status, client)
     };
-    // The relay has no files for all of them.
+    // The relay does not have enough files for all of them.
     let (members, refused): (Vec<_>, Vec<_>) = (0..80)
         .map(|_| ask())
         .partition(|(status, _)| *status == 101);
     assert!(members.len() >= 20 && refused.len() >= 20);
     assert!(refused.iter().all(|(status, _)| *status == 503));
     first.round_trip();
-    // As those that were let in go, others come in.
+    // When admitted clients leave, others are admitted.
     drop(members);
     for _ in 0..20 {
         eventually("there are files again", || ask().0 == 101);

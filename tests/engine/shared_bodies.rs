@@ -1,5 +1,5 @@
-//! Messages of a head of one client's own and a body that all share, over real sockets: whole and
-//! in order, whatever the socket takes at a time and whatever comes between.
+//! Messages with a client's own head and a shared body, over real sockets: whole and in order,
+//! however much the socket accepts at a time and whatever comes between.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -37,13 +37,13 @@ fn command(what: u8, payload: &str) -> Vec<u8> {
     frame(TEXT, &[&[what], payload.as_bytes()].concat())
 }
 
-/// A client, and the head that its events have.
+/// A client, and the head of its events.
 fn reader(mut client: Client) -> (Client, String) {
     let head = head_told(&client.expect_text());
     (client, head)
 }
 
-/// The body of that number: of all sizes around the bounds, and some larger than a socket takes.
+/// The body of that number: sizes around every limit, and some larger than a socket accepts.
 fn body(number: usize) -> String {
     let bytes = match number % 6 {
         0 => 10,
@@ -63,7 +63,7 @@ fn room_text(number: usize) -> String {
     format!("room {number:06}")
 }
 
-/// What a client got: events and frames of the room, each whole and in its order.
+/// A client's messages: events and frames of the room, each whole and in order.
 #[derive(Default)]
 struct Got {
     events: usize,
@@ -87,7 +87,7 @@ impl Got {
 
 const EVENTS: usize = 120;
 
-/// Sends events and frames to the room by turns.
+/// Sends events and frames to the room alternately.
 fn publish(publisher: &mut Client) {
     for number in 0..EVENTS {
         publisher.send(&command(EVENT, &body(number)));
@@ -95,7 +95,7 @@ fn publish(publisher: &mut Client) {
     }
 }
 
-/// Reads all of it, with pings in between that are to be answered.
+/// Reads everything, while sending pings that must be answered.
 fn read_all(mut client: Client, head: &str) -> Client {
     let (mut got, mut pings, mut pongs) = (Got::default(), 0, 0);
     while got.events < EVENTS || got.of_room < EVENTS || pongs < pings {
@@ -138,7 +138,7 @@ fn deflating() -> EndpointSettings {
 }
 
 #[test]
-fn events_frames_of_rooms_pings_and_pongs_are_whole_on_all_kinds_of_connections() {
+fn mixed_frames_stay_whole_on_all_kinds_of_connections() {
     let authority = Authority::new("the server's");
     let folder = Folder::new(&authority.server(2100));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -156,7 +156,8 @@ fn events_frames_of_rooms_pings_and_pongs_are_whole_on_all_kinds_of_connections(
         builder.route("/**", press).expect("a path");
     });
     let plain = server.engine().addresses()[1];
-    // The publisher inflates, so that bodies are deflated. It reads nothing before it has sent all.
+    // The publisher inflates, so bodies are deflated. It reads nothing until it has sent
+    // everything.
     let (mut publisher, head) = reader(Client::connect(plain).deflating("/", ""));
     let narrow = || Client::connect_narrow(plain, 8 * 1024);
     let readers = [
@@ -240,7 +241,7 @@ fn policies_cut_between_whole_messages() {
         };
         let (server, mut client, head) = stalled(slow_client, EVENTS);
         let dropped = server.sum(|stats| stats.dropped_frames.get()) as usize;
-        // Under drop_newest the last that comes is one that found room.
+        // Under drop_newest the last event is one that found room.
         if policy == SlowPolicy::DropNewest {
             client.send(&command(ANSWERED, "after all"));
         }
@@ -257,7 +258,7 @@ fn policies_cut_between_whole_messages() {
     }
 }
 
-/// The numbers of the events that still come: up to the last, to another text, or to the Close.
+/// The numbers of the remaining events: up to the last, to another text, or to the Close.
 fn numbers_of(client: &mut Client, head: &str, last: usize) -> (Vec<usize>, bool) {
     let mut all = Vec::new();
     while all.last() != Some(&last) {
@@ -279,7 +280,7 @@ fn numbers_of(client: &mut Client, head: &str, last: usize) -> (Vec<usize>, bool
 }
 
 #[test]
-fn a_body_is_copied_once_whoever_waits_for_it_and_freed_with_the_last() {
+fn a_shared_body_is_copied_once_and_freed_with_its_last_user() {
     const READERS: usize = 40;
     const EVENTS: usize = 30;
     const BODY_BYTES: usize = 100_000;
@@ -318,7 +319,7 @@ fn a_body_is_copied_once_whoever_waits_for_it_and_freed_with_the_last() {
 }
 
 #[test]
-fn what_is_sent_before_a_close_goes_out_before_it() {
+fn messages_sent_before_a_close_precede_it() {
     let server = press(1, EndpointSettings::default());
     let (mut client, head) = reader(Client::open(server.address, "/"));
     let body = "b".repeat(1_000);
@@ -358,7 +359,7 @@ fn many_answers_of_a_turn_come_in_order_and_pongs_among_them() {
             bytes.extend(frame(PING, number.to_string().as_bytes()));
         }
     }
-    // Larger than what answers share, and than what a socket takes.
+    // Larger than the shared answer buffer, and than a socket accepts.
     let large = "l".repeat(200_000);
     bytes.extend(command(ANSWERED, &large));
     bytes.extend(command(ANSWERED, "last"));
@@ -387,7 +388,7 @@ fn many_answers_of_a_turn_come_in_order_and_pongs_among_them() {
     assert!(last_pong.is_some());
 }
 
-/// Acknowledgements of the whole machine that its kernel has put off to their end.
+/// Delayed acknowledgements of the whole machine, as counted by its kernel.
 #[cfg(target_os = "linux")]
 fn delayed_acknowledgements() -> Option<u64> {
     let table = std::fs::read_to_string("/proc/net/netstat").ok()?;
@@ -400,8 +401,8 @@ fn delayed_acknowledgements() -> Option<u64> {
         .ok()
 }
 
-/// So many times a message without an answer and one with: how many acknowledgements were put off
-/// to their end.
+/// Sends a message without an answer and one with, repeatedly: returns the number of delayed
+/// acknowledgements.
 #[cfg(target_os = "linux")]
 fn query(client: &mut Client, rounds: u64, unanswered: &[u8]) -> Option<u64> {
     let before = delayed_acknowledgements()?;
@@ -416,7 +417,7 @@ fn query(client: &mut Client, rounds: u64, unanswered: &[u8]) -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_client_with_nagle_need_not_wait_for_the_acknowledgement_of_what_gets_no_answer() {
+fn unanswered_messages_cause_no_delayed_acknowledgement() {
     const ROUNDS: u64 = 100;
     let server = press(1, EndpointSettings::default());
     let (mut client, _) = reader(Client::open(server.address, "/"));
@@ -429,7 +430,7 @@ fn a_client_with_nagle_need_not_wait_for_the_acknowledgement_of_what_gets_no_ans
         delayed < ROUNDS / 2,
         "{delayed} of {ROUNDS} waited to the end"
     );
-    // An empty message gets neither: each round waits until the kernel does not any more.
+    // An empty message causes neither: wait in each round until the kernel no longer delays.
     let delayed = query(&mut client, 5, &frame(TEXT, b""));
     assert!(
         delayed >= Some(5),

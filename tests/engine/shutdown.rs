@@ -1,4 +1,4 @@
-//! The end: under load, with connections on their way in, with clients that do not answer, and the
+//! The end: under load, with connecting clients, with clients that do not answer, and by the
 //! binary's signals.
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::support::client::{CLOSE, Client, TEXT, close_payload, frame, upgrade}
 use crate::support::relay::Relay;
 use crate::support::{DEADLINE, Server, eventually, settings};
 
-/// Nothing but a clean end takes less than any of these.
+/// Longer than any clean end.
 fn patient(shards: usize) -> Settings {
     let mut settings = Settings {
         shards,
@@ -126,8 +126,8 @@ fn connections_on_their_way_in_get_an_answer_or_an_end() {
     }
 }
 
-/// Opens a WebSocket and closes it: 0 where that works, 1 where it is turned away with 503, 2 where
-/// the connection ends.
+/// Opens a WebSocket and closes it: returns 0 on success, 1 if it is refused with 503, 2 if the
+/// connection ends.
 fn try_to_open(address: std::net::SocketAddr) -> usize {
     let Ok(stream) = std::net::TcpStream::connect(address) else {
         return 2;

@@ -1,5 +1,5 @@
-//! Clients that read too slowly, for each policy: what they get is whole, in order and counted, and
-//! the others never notice.
+//! Clients that read too slowly, for each policy: their messages are whole, in order and counted,
+//! and the others are not affected.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,16 +19,16 @@ const DISCONNECT: SlowClient = SlowClient {
     outbox_age: Duration::ZERO,
 };
 
-/// Messages until far more waits than kernel buffers and an outbox hold.
+/// Enough messages to exceed the kernel's buffers and an outbox by far.
 const MESSAGES: usize = 500;
 
-/// A sender and a fast member, which never miss anything, and a member that does not read.
+/// A sender and a fast member, which never miss a message, and a member that does not read.
 struct Stage {
     sender: Client,
     fast: Client,
     stalled: Client,
     sent: usize,
-    /// Behind the clients: it is stopped when they are gone.
+    /// After the clients: it is stopped when they are gone.
     server: Server,
 }
 
@@ -45,7 +45,7 @@ fn number(frame: &Frame) -> usize {
 
 impl Stage {
     fn new(slow_client: SlowClient) -> Stage {
-        // Whoever is closed while the others still publish reads up to its Close in the end.
+        // A client that is closed while the others still publish reads up to its Close in the end.
         Stage::with_close_timeout(slow_client, DEADLINE)
     }
 
@@ -68,7 +68,7 @@ impl Stage {
         }
     }
 
-    /// Publishes `count` messages. Both that read get each of them at once.
+    /// Publishes `count` messages. Both reading clients get each of them at once.
     fn publish(&mut self, count: usize) {
         for number in self.sent..self.sent + count {
             self.sender.text(&text(number));
@@ -78,7 +78,7 @@ impl Stage {
         self.sent += count;
     }
 
-    /// What the stalled member reads up to the message `last`, and the control frames in between.
+    /// The stalled member's messages up to `last`, and the control frames in between.
     fn read_until(&mut self, last: usize) -> (Vec<usize>, Vec<Frame>) {
         let (mut numbers, mut controls) = (Vec::new(), Vec::new());
         while numbers.last() != Some(&last) {
@@ -139,7 +139,7 @@ fn drop_oldest_keeps_the_newest() {
     stage.stalled.send(&frame(PING, b"ping"));
     stage.sender.round_trip();
     let (numbers, controls) = stage.read_until(MESSAGES - 1);
-    // What was sent already, then a gap, then the newest without a gap.
+    // The messages sent before, then a gap, then the newest without a gap.
     let runs = runs(&numbers);
     assert_eq!((runs.len(), runs[0][0]), (2, 0), "{runs:?}");
     assert_eq!(numbers.len() + stage.dropped(), MESSAGES);
@@ -172,7 +172,7 @@ fn drop_newest_keeps_the_oldest() {
     let (numbers, _) = stage.read_until(kept - 1);
     assert_eq!(runs(&numbers).len(), 1);
     assert!(stage.actions(SlowAction::DropNewest) > 0);
-    // It has read all there was, and gets what is published from now on.
+    // It has read everything, and gets all messages published from now on.
     stage.stalled.round_trip();
     stage.publish(3);
     assert_eq!(
@@ -195,7 +195,7 @@ fn latest_only_keeps_the_latest() {
     assert_eq!(stage.actions(SlowAction::Disconnect), 0);
 }
 
-/// Everybody is in two rooms; the first byte of a message says which one it goes to.
+/// Every client is in two rooms; the first byte of a message selects one.
 struct TwoRooms;
 
 impl Endpoint for TwoRooms {
@@ -288,7 +288,7 @@ fn the_other_policies_drop_by_age_and_wait_for_the_client() {
         });
         stage.publish(200);
         eventually("frames are dropped", || stage.actions(action) > 0);
-        // It stalls on, for ages longer than that: a frame is stuck half-way.
+        // It keeps stalling for much longer than that: a frame is stuck half-way.
         for _ in 0..5 {
             let turns = stage.dropped();
             stage.publish(10);
@@ -309,7 +309,7 @@ fn the_other_policies_drop_by_age_and_wait_for_the_client() {
 }
 
 #[test]
-fn past_the_budget_for_control_frames_only_the_newest_pong_is_kept() {
+fn over_the_control_budget_only_the_newest_pong_is_kept() {
     const PINGS: usize = 20_000;
     let mut stage = Stage::new(SlowClient {
         policy: SlowPolicy::DropOldest,
@@ -389,7 +389,7 @@ fn over_the_memory_of_the_process_those_go_that_hold_it() {
 }
 
 #[test]
-fn what_many_clients_wait_for_together_counts_once() {
+fn shared_waiting_messages_count_once() {
     let mut settings = settings();
     settings.send_buffer_bytes = Some(16 * 1024);
     settings.process_bytes_max = 1 << 20;
@@ -430,7 +430,7 @@ fn a_stalled_client_that_was_closed_is_cut_in_the_end() {
     eventually("it is gone", || stage.server.view.connections() == 2);
     stage.publish(1);
     let mut opcodes = BTreeSet::new();
-    // What the kernel still held is whole or cut by the end of the stream, never damaged.
+    // Data in the kernel's buffers is whole or cut by the end of the stream, never damaged.
     for frame in stage.stalled.arrived() {
         opcodes.insert(frame.opcode);
     }

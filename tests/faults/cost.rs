@@ -1,4 +1,4 @@
-//! What comes in great number and goes again.
+//! Rooms in great number that are created and removed.
 
 use crate::stage::Stage;
 use crate::support::client::{TEXT, frame};
@@ -32,7 +32,7 @@ fn a_hundred_thousand_rooms_that_come_and_go() {
     let rooms = stage.metrics().value("corecast_rooms") - before.value("corecast_rooms");
     assert_eq!(rooms, (SUBSCRIBERS * ROOMS_EACH) as f64);
     stage.witness.goes_on();
-    // It stays beyond them, with a room that came last.
+    // It stays after them, with a room that came last.
     let stays = stage.open("/stays");
     for client in clients {
         stage.leave(client);

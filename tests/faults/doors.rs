@@ -1,4 +1,4 @@
-//! Doors that stood open: who was let in, or told something, and should not have been.
+//! Unauthorised access: clients that were admitted or informed by mistake.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::support::relay::Relay;
 
 const KEY: &str = "X-API-Key: a-key-of-this-row\r\n";
 
-/// What a back end or a monitor gets on a connection of its own.
+/// The answer to a back end or a monitor on a connection of its own.
 fn ask(to: std::net::SocketAddr, method: &str, target: &str, more: &str) -> Answer {
     let mut client = Client::connect(to);
     let head = format!("{method} {target} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n");
@@ -35,7 +35,7 @@ fn lists(to: std::net::SocketAddr) -> Value {
     health["users"].clone()
 }
 
-/// A WebSocket with more headers.
+/// A WebSocket with additional headers.
 fn open(to: std::net::SocketAddr, path: &str, headers: &str) -> Client {
     let mut client = Client::connect(to);
     client.send(upgrade_with(path, headers).as_bytes());
@@ -44,7 +44,7 @@ fn open(to: std::net::SocketAddr, path: &str, headers: &str) -> Client {
 }
 
 #[test]
-fn users_who_came_in_by_a_key_are_named_to_nobody() {
+fn users_behind_a_key_are_not_listed_publicly() {
     let settings = [
         "endpoints.named.auth.keys=a-key-of-this-row",
         "endpoints.open.kind=named",
@@ -74,7 +74,7 @@ fn users_who_came_in_by_a_key_are_named_to_nobody() {
         json!(["ada"]),
         "who says so is obeyed"
     );
-    // Who may not come in at the one listener may ask at the other.
+    // A client that is denied at one listener may be allowed at the other.
     let relay = Relay::start(&arguments(&["networks.allow=127.0.0.0/8"]));
     let _ada = open(relay.address, "/ws/ada", "");
     assert_eq!(lists(relay.address), json!(["ada"]));
@@ -82,7 +82,7 @@ fn users_who_came_in_by_a_key_are_named_to_nobody() {
 }
 
 #[test]
-fn a_door_that_is_shut_while_the_relay_runs_shuts_the_list_of_users() {
+fn a_reload_that_requires_keys_also_protects_the_user_list() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yaml");
     let write = |text: &str| fs::write(&file, text).expect("a file");
@@ -133,7 +133,7 @@ fn health_costs_a_relaying_shard_no_more_for_more_users() {
     let health: Value = serde_json::from_slice(&body).expect("JSON");
     assert!(health["users"].as_array().expect("a list").len() > 250);
     assert_eq!(health["count"], 405);
-    // It is made once a second, though the witness is counted on and on.
+    // It is made once a second, although the witness's messages are counted all the time.
     let (begun, mut bodies) = (Instant::now(), BTreeSet::new());
     while begun.elapsed() < Duration::from_millis(300) || bodies.len() < 2 {
         bodies.insert(ask());
@@ -233,7 +233,7 @@ fn bodies_of_clients_without_a_key_take_no_memory() {
         let mut client = stage.connect();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: relay\r\nContent-Length: {BODY}\r\n");
         client.send(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes());
-        // Not a 100: nothing of the body has been sent.
+        // Not a 100: none of the body has been sent.
         assert_eq!(client.answer().status, 401, "{path}");
         let _ = client.try_send(&[b'x'; BODY / 8]);
         clients.push(client);
@@ -284,8 +284,8 @@ fn an_origin_with_something_behind_its_host_is_below_no_other() {
     stage.end(&[("refused origin", 6)]);
 }
 
-/// What clients do wrong, each on a connection of its own; the relay says or does something, and
-/// then the connection is dropped.
+/// Clients' offences, each on a connection of its own; the relay reacts, and then the connection is
+/// dropped.
 fn offences() -> Vec<(&'static str, Vec<u8>)> {
     let get = |path: &str, headers: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n{headers}\r\n").into_bytes()
@@ -386,7 +386,7 @@ fn no_offence_of_a_client_is_a_line_of_the_log_each_time() {
         assert_eq!(client.answer().status, 403);
     }
     relay.signal(Signal::HUP);
-    // The log is read behind the relay: what came before this line is there with it.
+    // The log is read asynchronously: all earlier output is in it with this line.
     eventually("it is reloaded", || relay.logged("are reloaded") == 1);
     let lines = relay.logged("") - before - 1;
     assert!(lines < TIMES / 4, "{lines} lines");
@@ -416,7 +416,7 @@ fn slow_clients_are_not_a_line_of_the_log_each() {
 }
 
 #[test]
-fn a_proxy_that_sends_no_header_is_not_a_line_of_the_log_each_time() {
+fn missing_proxy_headers_are_logged_only_sometimes() {
     let relay = Relay::start(&arguments(&[
         "server.trusted_proxies=127.0.0.0/8",
         "server.proxy_protocol=true",
@@ -432,7 +432,7 @@ fn a_proxy_that_sends_no_header_is_not_a_line_of_the_log_each_time() {
 }
 
 #[test]
-fn what_the_relay_writes_is_not_for_everybody() {
+fn files_of_the_relay_are_not_world_readable() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let [journal, log] = ["journal", "log"].map(path);
@@ -451,7 +451,7 @@ fn what_the_relay_writes_is_not_for_everybody() {
         (mode(&journal), mode(&log))
     };
     assert_eq!(started(), (0o600, 0o640));
-    // What is there is its owner's to decide.
+    // An existing file keeps its owner's permissions.
     fs::remove_file(&log).expect("a file");
     fs::write(&log, "").expect("a file");
     for (file, mode) in [(&journal, 0o640), (&log, 0o600)] {

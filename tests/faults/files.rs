@@ -1,4 +1,4 @@
-//! A machine that has run out of room: for the log, for the journal.
+//! A machine without disk space: for the log, for the journal.
 
 use std::fs::{self, OpenOptions};
 
@@ -10,7 +10,7 @@ use crate::support::relay::Relay;
 fn the_disk_is_full_under_the_log() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path().to_str().expect("UTF-8");
-    // A disk of one page, which this relay alone sees.
+    // A disk of one page, visible only to this relay.
     let mount = format!("mount -t tmpfs -o size=4k tmpfs {directory} && exec \"$0\" \"$@\"");
     let by = ["unshare", "--mount", "sh", "-c", &mount];
     if !succeeds(&[&by[..], &["true"]].concat()) {
@@ -40,7 +40,7 @@ fn the_disk_is_full_under_the_log() {
     });
     let by_then = stage.count("log_errors");
     stage.end_with(|relay| {
-        // Small as it is, the disk may be full again.
+        // The disk is so small that it may be full again.
         let errors = Metrics::of(relay).value("corecast_log_errors_total") as u64;
         assert!(errors >= by_then);
         vec![("log_errors", errors)]
@@ -90,7 +90,7 @@ fn the_disk_is_full_under_the_journal() {
         }
     });
     stage.witness.goes_on();
-    // What was accepted waits, and nothing else; as soon as there is room, it accepts again.
+    // Accepted pushes wait, and nothing else; as soon as there is space, it accepts again.
     let pending = || stage.metrics().value("corecast_pushes_pending");
     assert_eq!(pending(), f64::from(accepted));
     drop(file);

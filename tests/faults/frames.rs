@@ -1,4 +1,4 @@
-//! Frames that no client should send, and ends that come in the middle of them.
+//! Frames that a client must not send, and ends in the middle of frames.
 
 use std::fs;
 use std::net::Shutdown;
@@ -12,7 +12,7 @@ use crate::support::client::{
     raw_frame,
 };
 
-/// Half a frame: its header and some of what it announced.
+/// Half a frame: its header and part of the announced payload.
 fn half_a_frame() -> Vec<u8> {
     let mut bytes = frame(BINARY, &[7; 60_000]);
     bytes.truncate(30_000);
@@ -69,7 +69,7 @@ fn a_flood_of_pings() {
     for number in 0..PINGS {
         client.send(&frame(PING, &number.to_be_bytes()));
     }
-    // It has read nothing: pongs were left out, and the last one was not.
+    // It has read nothing: pongs were left out, but not the last one.
     let mut answered = 0;
     let last = loop {
         let pong = client.frame();
@@ -106,7 +106,7 @@ fn ten_thousand_fragments_of_one_byte() {
 #[test]
 fn a_header_that_claims_2_to_the_63_bytes() {
     let stage = Stage::start(&[]);
-    // The most significant bit must be 0 (RFC 6455 §5.2); one byte less is only too much.
+    // The most significant bit must be 0 (RFC 6455 §5.2); one less is only too much.
     for (bytes, code) in [(1_u64 << 63, 1002), ((1 << 63) - 1, 1009)] {
         let mut header = vec![FIN | BINARY, 0xFF];
         header.extend(bytes.to_be_bytes());
@@ -145,7 +145,7 @@ fn a_deflate_bomb() {
     client.send(&raw_frame(FIN | RSV1 | TEXT, &bomb, true));
     client.expect_close(1009);
     client.expect_end();
-    // In a thousand fragments too. It may be refused before the last of them.
+    // Also in a thousand fragments. It may be refused before the last of them.
     let mut client = stage.connect().deflating("/bomb", "");
     let (last, pieces) = bomb.split_last().expect("a bomb");
     let _ = client.try_send(&fragment(RSV1 | TEXT, &[]));
@@ -155,7 +155,7 @@ fn a_deflate_bomb() {
     let _ = client.try_send(&fragment(FIN | CONTINUATION, &[*last]));
     client.expect_close(1009);
     client.expect_end();
-    // A message of the largest size and what it takes to inflate it, not a hundred times that.
+    // A message of the largest size and the memory to inflate it, not a hundred times that.
     let grown = peak_memory_bytes(&stage) - before;
     assert!(grown < INFLATED_BYTES as u64 / 4, "{grown} bytes");
     stage.end(&[
@@ -187,15 +187,15 @@ fn reserved_bits_and_opcodes() {
 #[test]
 fn invalid_utf_8_split_over_fragments() {
     let stage = Stage::start(&[]);
-    // An overlong form, a surrogate, a character cut short by the end of the message: split
-    // everywhere.
+    // An overlong form, a surrogate, a character cut short by the end of the message: split at
+    // every position.
     let texts: [&[u8]; 3] = [b"ab\xC0\xAFcd", b"ab\xED\xA0\x80cd", b"abcd\xF0\x9F\x98"];
     let mut offences = 0;
     for text in texts {
         for at in 1..text.len() {
             let (head, tail) = text.split_at(at);
             let mut client = stage.open("/");
-            // It may be refused before the rest is there, and the rest meet a closed socket.
+            // It may be refused before the rest is sent, and the rest meets a closed socket.
             client.send(&[fragment(TEXT, head), fragment(FIN | CONTINUATION, tail)].concat());
             client.expect_close(1007);
             client.expect_end();

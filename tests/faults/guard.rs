@@ -1,4 +1,4 @@
-//! Keys that are revoked, forgotten or guessed, and tokens that are nonsense.
+//! Keys that are revoked, forgotten or guessed, and invalid tokens.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::support::relay::Relay;
 
 const KEY: &str = "a-key-of-0123456789";
 
-/// An endpoint that wants keys, beside the hub of the witness, which wants none.
+/// An endpoint that requires keys, beside the hub of the witness, which requires none.
 const DOOR: [&str; 2] = ["endpoints.door.kind=hub", "endpoints.door.path=/door/**"];
 
-/// What asking at the door comes to.
+/// The result of a request at the door.
 fn knock(stage: &Stage, headers: &str) -> (Client, u16) {
     let mut client = stage.connect();
     client.send(upgrade_with("/door/a", headers).as_bytes());
@@ -29,7 +29,7 @@ fn key(text: &str) -> String {
     format!("X-API-Key: {text}\r\n")
 }
 
-/// A relay with a config file whose door has this `auth`.
+/// A relay with a configuration file whose door has this `auth`.
 fn stage_with(file: &Path, auth: &str) -> Stage {
     configure(file, auth);
     let path = file.to_str().expect("UTF-8");
@@ -69,7 +69,7 @@ fn the_last_key_is_removed_by_a_reload() {
         ),
         (3, 0.0)
     );
-    // Where it is written, it opens.
+    // With this setting it is open.
     configure(&file, "enabled: false");
     stage.relay.signal(Signal::HUP);
     eventually("it is applied", || reloads("applied") == 1.0);
@@ -147,7 +147,7 @@ fn one_address_shows_bad_tokens_without_end() {
     for _ in 0..ROUNDS {
         let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| stage.connect()).collect();
         for client in &mut clients {
-            // What comes after the answer may find nobody.
+            // Data after the answer may find a closed connection.
             let _ = client.try_send(flood.as_bytes());
         }
         stage.witness.goes_on();
@@ -192,7 +192,7 @@ fn keys_are_guessed() {
             "GET /api/info HTTP/1.1\r\nHost: x\r\n{}\r\n",
             key(&format!("guess-{number}"))
         );
-        // Whatever else is in the packet is not read.
+        // The rest of the packet is not read.
         client.send(request.repeat(10).as_bytes());
         match client.answer().status {
             401 => judged += 1,

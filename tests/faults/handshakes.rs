@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::stage::Stage;
 use crate::support::client::{Client, TEXT, frame, upgrade, upgrade_with};
 
-/// What a drip waits for between two bytes.
+/// The pause between two bytes.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends `bytes` one by one, one a second, until the relay says something; then reads on as usual.
+/// Sends `bytes` one by one, one a second, until the relay answers; then reads on as usual.
 fn drip(client: &mut Client, bytes: &[u8]) {
     let patience = client.stream.read_timeout().expect("a socket");
     client
@@ -80,7 +80,7 @@ fn headers_of_64_kib() {
 fn a_body_longer_than_it_said() {
     let stage = Stage::start(&[]);
     let mut client = stage.connect();
-    // What is too much is the beginning of the next request, and none.
+    // The surplus is the beginning of the next request, which is invalid.
     client
         .send(b"GET / HTTP/1.1\r\nHost: relay\r\nContent-Length: 3\r\n\r\nbody, and more\r\n\r\n");
     assert_eq!(client.answer().status, 426);
@@ -102,7 +102,7 @@ fn a_body_of_more_than_anybody_may_send() {
 #[test]
 fn garbage_instead_of_a_request() {
     let stage = Stage::start(&[]);
-    // The beginning of a TLS handshake, what is no text at all, and a line that never ends.
+    // The beginning of a TLS handshake, binary data, and a line that never ends.
     let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
     let noise: Vec<u8> = (0..4_096_u32)
         .map(|each| (each * 167 % 256) as u8)

@@ -10,7 +10,7 @@ use crate::support::client::{TEXT, frame, upgrade};
 use crate::support::eventually;
 use crate::support::relay::Relay;
 
-/// Deadlines that are over when the relay has stood for five seconds.
+/// Deadlines that expire if the relay stops for five seconds.
 const SHORT: [&str; 5] = [
     "timeouts.handshake=4900ms",
     "timeouts.message=4900ms",
@@ -36,7 +36,7 @@ fn stopped_for_five_seconds() {
     stage.relay.signal(Signal::STOP);
     hold(Duration::from_secs(5));
     stage.relay.signal(Signal::CONT);
-    // It has looked at all deadlines by the time that it has relayed some more.
+    // It has checked all deadlines by the time that it has relayed some more.
     stage.witness.goes_on();
     asking.send(request_tail);
     assert_eq!(asking.answer().status, 101);
@@ -48,7 +48,7 @@ fn stopped_for_five_seconds() {
     stage.end(&[]);
 }
 
-/// The library with which `faketime` changes what a process sees of the time.
+/// The library with which `faketime` changes the time that a process sees.
 fn faketime() -> Option<String> {
     let folders = fs::read_dir("/usr/lib").ok()?;
     let paths = folders.filter_map(Result::ok).map(|folder| folder.path());
@@ -57,8 +57,8 @@ fn faketime() -> Option<String> {
     library.to_str().map(str::to_owned)
 }
 
-/// Lets the clocks of a relay jump, by years, forth and back. `monotonic`: those too that never
-/// should, as on a virtual machine that was moved or suspended.
+/// Makes the clocks of a relay jump by years, in both directions. `monotonic`: also the clock that
+/// never should, as on a virtual machine that was moved or suspended.
 fn the_clocks_jump(monotonic: bool) {
     let Some(library) = faketime() else {
         return skip("libfaketime is not installed");
@@ -69,7 +69,7 @@ fn the_clocks_jump(monotonic: bool) {
         directory.path().join("log"),
     );
     let jump = |to: &str| {
-        // In one piece: the relay may read it at any time.
+        // Atomically: the relay may read it at any time.
         let next = directory.path().join("next");
         fs::write(&next, to).expect("a file");
         fs::rename(&next, &offset).expect("a file");
@@ -97,13 +97,13 @@ fn the_clocks_jump(monotonic: bool) {
     let this_year = year(&read_log());
     for to in ["+2y", "-2y", "+0"] {
         jump(to);
-        // The log shows that the relay has seen the jump; the visitor writes a line there.
+        // The log shows that the relay has seen the jump; the visitor causes a line.
         eventually("the log has that year", || {
             stage.leave(stage.open("/visitors"));
             (year(&read_log()) == this_year) == (to == "+0")
         });
         stage.witness.goes_on();
-        // The clock that never should jump does so only where that is asked for.
+        // The monotonic clock jumps only if requested.
         let uptime_seconds = stage.metrics().value("corecast_uptime_seconds");
         let is_old = uptime_seconds > 300.0 * 24.0 * 3_600.0;
         assert_eq!(is_old, monotonic && to == "+2y", "{uptime_seconds}");

@@ -1,16 +1,16 @@
 //! The fault table: what clients, networks and machines do to a relay, one test a row.
 //!
-//! Every row has a [`stage::Stage`]: the binary as a process of its own, and a witness, which is a
-//! publisher and members on all shards that exchange numbered messages all the time. A row does
-//! its harm and ends with [`stage::Stage::end`], which shows for all of them alike:
+//! Every row has a [`stage::Stage`]: the binary as a process of its own, and a witness: a publisher
+//! and members on all shards that exchange numbered messages all the time. A row injects its fault
+//! and ends with [`stage::Stage::end`], which checks the same for all rows:
 //!
-//! - the process lives: it relays on, and ends with 0 when it is asked to;
+//! - the process survives: it keeps relaying, and exits with 0 on request;
 //! - the others' deliveries are complete: every member of the witness got every message in order;
-//! - the reason is counted: what `/metrics` says about faults is exactly what the row expects;
-//! - what the fault took comes back: connections, rooms, partial messages, buffers, open files.
+//! - the reason is counted: the faults in `/metrics` are exactly those that the row expects;
+//! - resources are released: connections, rooms, partial messages, buffers, open files.
 //!
-//! A row that needs a right or a program which is not there says so in a line that begins with
-//! `skipped:`, past the test harness, so that it is seen where all tests pass.
+//! A row that lacks a permission or a program prints a line that begins with `skipped:`, bypassing
+//! the test harness, so that it is visible even if all tests pass.
 
 mod cost;
 mod doors;

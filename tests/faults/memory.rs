@@ -1,4 +1,4 @@
-//! Clients that would have the relay hold too much, on whichever shard they are.
+//! Clients that make the relay hold too much memory, on any shard.
 
 use std::fs;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::stage::{Stage, hold, one_at_a_time};
 use crate::support::client::{BINARY, CLOSE, Client, PING, PONG, fragment, frame};
 use crate::support::eventually;
 
-/// What a socket takes, and what may wait for one client: little.
+/// The sizes of a socket's buffer and of one client's queue: small.
 const NARROW: [&str; 5] = [
     "engine.send_buffer_bytes=16KiB",
     "limits.message_bytes=1MiB",
@@ -54,7 +54,7 @@ fn open_on_both(stage: &Stage, shard: usize) -> (Client, Client) {
     (first.expect("one"), second.expect("another"))
 }
 
-/// Publishes to a room by a client that reads what comes back.
+/// Publishes to a room through a client that reads its own messages.
 fn publish(sender: &mut Client, payload: &[u8]) {
     sender.send(&frame(BINARY, payload));
     assert_eq!(sender.frame().payload.len(), payload.len());
@@ -83,7 +83,7 @@ fn empty_pings_without_pause() {
     const PINGS: usize = 10_000;
     let stage = Stage::start(&[]);
     let mut client = stage.open("/");
-    // All of them are there when the relay looks.
+    // All of them have arrived when the relay continues.
     stage.relay.signal(Signal::STOP);
     let pings: Vec<u8> = (0..PINGS).flat_map(|_| frame(PING, b"")).collect();
     client.send(&pings);
@@ -98,7 +98,7 @@ fn empty_pings_without_pause() {
         }
         pongs += 1;
     }
-    // Only the newest is owed (RFC 6455 §5.5.3); a few more are sent.
+    // Only the newest is required (RFC 6455 §5.5.3); a few more are sent.
     assert!(pongs < PINGS / 20, "{pongs} pongs waited");
     stage.leave(client);
     stage.end(&[]);
@@ -163,8 +163,8 @@ fn many_begin_messages_at_once_past_the_bound() {
     ]);
 }
 
-/// Whoever holds most of what was received in part is on one shard, and the bound is passed on the
-/// other.
+/// The client that holds most of the partial messages is on one shard, and the limit is exceeded on
+/// the other.
 #[test]
 fn a_hog_of_partial_messages_on_either_shard() {
     for shard in [0, 1] {
@@ -189,7 +189,7 @@ fn a_hog_of_partial_messages_on_either_shard() {
     }
 }
 
-/// The same for what waits to be sent.
+/// The same for waiting output.
 #[test]
 fn a_hog_of_what_waits_on_either_shard() {
     for shard in [0, 1] {
@@ -200,7 +200,7 @@ fn a_hog_of_what_waits_on_either_shard() {
         let stage = narrow_stage(&settings);
         let (mut hog, mut small) = open_on_both(&stage, shard);
         let (mut to_hog, mut to_small) = (stage.open("/hog"), stage.open("/small"));
-        // What the small one waits for is the oldest.
+        // The small one's waiting messages are the oldest.
         publish(&mut to_small, &[b's'; 500_000]);
         for _ in 0..7 {
             publish(&mut to_hog, &[b'h'; 1_000_000]);
@@ -301,7 +301,7 @@ fn the_latest_of_very_many_rooms_for_one_that_reads_nothing() {
         sender.text(&publish);
     }
     stage.wait_for("slow_client_actions latest_only", 1);
-    // Nothing is published any more, and all that waits is the latest: there is nothing to do.
+    // Nothing is published any more, and only the latest messages wait: there is nothing to do.
     let before = cpu_ticks(&stage);
     hold(Duration::from_secs(2));
     let busy = cpu_ticks(&stage) - before;

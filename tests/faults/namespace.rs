@@ -1,4 +1,5 @@
-//! A network of its own, joined to the relay's by one link that can be cut, thinned or made lossy.
+//! A separate network, connected to the relay's by one link that can be cut, throttled or made
+//! lossy.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -25,12 +26,12 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one. `None`, and a line, where that is not permitted.
+    /// Creates one. Prints a line and returns `None` if it is not permitted.
     pub(crate) fn new() -> Option<Namespace> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // One of the 32,768 networks of four addresses in 198.18.0.0/15, which is set aside for
-        // such tests (RFC 2544): another for each namespace of this process, and of others.
+        // One of the 32,768 networks of four addresses in 198.18.0.0/15, which is reserved for such
+        // tests (RFC 2544): a different one for each namespace of this process, and of others.
         let place = process.wrapping_mul(16).wrapping_add(number) % 32_768;
         let network = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + place * 4;
         let namespace = Namespace {
@@ -61,7 +62,7 @@ impl Namespace {
         None
     }
 
-    /// Does something with the network that is inside.
+    /// Runs a closure in the network inside.
     fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let moved = scope.spawn(|| {
@@ -86,13 +87,13 @@ impl Namespace {
         Client::from(self.connect(port)).upgraded(path)
     }
 
-    /// Cuts the link: nothing gets through any more, and nobody is told.
+    /// Cuts the link: packets are lost silently.
     pub(crate) fn cut(&self) {
         let cut = ["ip", "-n", &self.name, "link", "set", INSIDE, "down"];
         assert!(succeeds(&cut), "the link is cut");
     }
 
-    /// Runs a program inside. Returns what it printed; `None` where it cannot or fails.
+    /// Runs a program inside. Returns its output; `None` if it cannot run or fails.
     pub(crate) fn run(&self, command: &[&str]) -> Option<String> {
         let enter = ["netns", "exec", &self.name];
         let output = Command::new("ip").args(enter).args(command).output().ok()?;
@@ -103,7 +104,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The link outside goes at once; the namespace only with the last socket inside.
+        // The outer end of the link is deleted at once; the namespace only with the last socket
+        // inside.
         succeeds(&["ip", "link", "delete", &self.outside]);
         succeeds(&["ip", "netns", "delete", &self.name]);
     }

@@ -1,4 +1,4 @@
-//! Networks that lose packets, connections and time.
+//! Networks that lose packets and connections, or are slow.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -99,8 +99,8 @@ fn two_of_a_hundred_packets_are_lost() {
     stage.end(&[]);
 }
 
-/// Lets every client of the address that it returns reach what `connect` connects to, `delay` later
-/// in each direction.
+/// A proxy that delays each direction by `delay`. Every client of the returned address is connected
+/// through `connect`.
 fn delay_proxy(delay: Duration, clients: usize, connect: impl Fn() -> TcpStream) -> Vec<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");
@@ -165,7 +165,7 @@ fn a_link_of_2_mbit_and_200_ms_of_delay() {
     let began = Instant::now();
     far.round_trip();
     assert!(began.elapsed() >= 2 * DELAY);
-    // A megabyte takes the link four seconds, and those who are near hardly any time.
+    // A megabyte takes the link four seconds, and near clients hardly any time.
     let mut near = stage.open("/far");
     let text = |number: usize| format!("{number} {}", "x".repeat(20_000));
     for number in 0..MESSAGES {

@@ -1,5 +1,5 @@
-//! Clients that are refused, relays that are full, files that are used up: nobody else is the worse
-//! for it, and whoever asks how the relay is gets an answer.
+//! Refused clients, full relays, exhausted file descriptors: other clients are not affected, and
+//! health checks are answered.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::support::client::{Client, upgrade};
 use crate::support::eventually;
 use crate::support::relay::Relay;
 
-/// This process has its ends of all connections.
+/// This process holds its ends of all connections.
 fn raise_own_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {
@@ -21,7 +21,7 @@ fn raise_own_files() {
     setrlimit(Resource::Nofile, raised).expect("the hard limit is allowed");
 }
 
-/// What runs a relay with so many files.
+/// The command that runs a relay with this many files.
 fn with_files(files: usize) -> [String; 4] {
     let script = format!("ulimit -n {files}; exec \"$@\"");
     ["sh", "-c", &script, "sh"].map(str::to_owned)
@@ -33,7 +33,7 @@ fn start_with_files(files: usize, settings: &[&str]) -> Relay {
     Relay::start_by(&by, &arguments(settings))
 }
 
-/// The status of `/livez`, asked on a connection of its own.
+/// The status of `/livez`, on a connection of its own.
 fn livez(address: SocketAddr) -> u16 {
     let mut client = Client::connect(address);
     client.send(b"GET /livez HTTP/1.1\r\nHost: relay\r\n\r\n");
@@ -52,7 +52,7 @@ fn expect_probes(relay: &Relay) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-/// The faults that a relay counted, of those that say that it could take no more clients.
+/// The counted faults, of those that mean that the relay could not accept more clients.
 fn counted<'f>(relay: &Relay, names: &[&'f str]) -> Vec<(&'f str, u64)> {
     let faults = Metrics::of(relay).faults();
     let count = |name: &&'f str| Some((*name, *faults.get(*name)?));
@@ -68,7 +68,7 @@ fn leave_all(clients: Vec<Client>) {
 }
 
 #[test]
-fn sixty_four_shards_with_1024_files_are_full_with_503_and_not_before_700_clients() {
+fn sixty_four_shards_with_1024_files_admit_700_clients() {
     let _turn = one_at_a_time();
     raise_own_files();
     let relay = start_with_files(1_024, &["engine.shards=64"]);
@@ -85,7 +85,7 @@ fn sixty_four_shards_with_1024_files_are_full_with_503_and_not_before_700_client
         }
     }
     assert!(members.len() >= 700, "{} clients", members.len());
-    // Whichever shard accepts them.
+    // On any shard.
     for _ in 0..200 {
         assert_eq!(ask().0, 503);
     }
@@ -144,7 +144,8 @@ fn more_silent_clients_than_files() {
     stage.wait_for("refused connections", 1);
     expect_probes(&stage.relay);
     stage.witness.goes_on();
-    // Who was refused is told and gone in a moment; then there is room to ask here as well.
+    // A refused client is answered and gone in a moment; then there is room for a request here as
+    // well.
     eventually("a probe of the main listener", || {
         let mut client = Client::connect(stage.address());
         let probe = client.try_send(b"GET /livez HTTP/1.1\r\nHost: relay\r\n\r\n");
@@ -171,14 +172,14 @@ fn files_are_used_up() {
     let mut crowd = Vec::new();
     crowd_in(&stage, &mut crowd, 1);
     expect_probes(&stage.relay);
-    // Nobody hangs: who finds no file is told so. A few still do, where somebody else has left.
+    // No client hangs: without a free file it is refused. A few are admitted, if others have left.
     let before = crowd.len();
     crowd_in(&stage, &mut crowd, 100);
     assert!(crowd.len() < before + 10, "{before}, then {}", crowd.len());
     expect_probes(&stage.relay);
     assert!(stage.count("accept_errors") > 0);
     stage.witness.goes_on();
-    let lines = stage.relay.logged("cannot be accepted");
+    let lines = stage.relay.logged("cannot accept a connection");
     assert!((1..4).contains(&lines), "{lines} lines");
     for client in &mut crowd {
         client.round_trip();
@@ -193,7 +194,7 @@ fn files_are_used_up() {
     stage.end_with(|relay| counted(relay, &["accept_errors", "refused connections"]));
 }
 
-/// Lets clients in until so many were told that the relay is full.
+/// Admits clients until this many were refused because the relay is full.
 fn crowd_in(stage: &Stage, crowd: &mut Vec<Client>, refused: usize) {
     let mut told = 0;
     while told < refused {
@@ -202,7 +203,7 @@ fn crowd_in(stage: &Stage, crowd: &mut Vec<Client>, refused: usize) {
     }
 }
 
-/// Whether one more client was let in; else it was told that the relay is full.
+/// Whether one more client was admitted; otherwise it was refused because the relay is full.
 fn try_in(stage: &Stage, crowd: &mut Vec<Client>) -> bool {
     let mut client = stage.connect();
     client.send(upgrade("/crowd").as_bytes());
@@ -235,7 +236,7 @@ fn the_admin_listener_is_held_open() {
     let scrapes = "GET /metrics HTTP/1.1\r\nHost: relay\r\n\r\n".repeat(50);
     let slow: Vec<Client> = (0..20).map(|_| hold(&scrapes)).collect();
     expect_probes(&stage.relay);
-    assert!(stage.relay.logged("makes room") <= 5, "a line for each");
+    assert!(stage.relay.logged("closed an idle") <= 5, "a line for each");
     let evicted = stage.metrics().value("corecast_admin_evicted_total");
     assert!(evicted >= 600.0, "{evicted}");
     drop((idle, silent, halves, slow));

@@ -7,10 +7,10 @@ use crate::stage::{Stage, hold};
 use crate::support::client::{Client, TEXT, frame};
 use crate::support::eventually;
 
-/// Messages of a kilobyte: far more than kernel buffers and an outbox hold.
+/// Messages of a kilobyte: far more than the kernel's buffers and an outbox hold.
 const MESSAGES: usize = 1_000;
 
-/// What can wait for one client, and what its socket takes: little.
+/// The sizes of one client's queue and of its socket's buffer: small.
 const NARROW: [&str; 5] = [
     "engine.send_buffer_bytes=16KiB",
     "limits.message_bytes=16KiB",
@@ -23,7 +23,7 @@ fn text(number: usize) -> String {
     format!("{number:06} {}", "x".repeat(1_000))
 }
 
-/// A relay with `settings`, and a room where somebody has published while one member read nothing.
+/// A relay with `settings`, and a room with published messages and one member that read nothing.
 fn stage_with_a_stalled_member(settings: &[&str]) -> (Stage, Client, Client) {
     let stage = Stage::start(&[&NARROW[..], settings].concat());
     let stalled = Client::connect_narrow(stage.address(), 4_096).upgraded("/slow");
@@ -35,11 +35,11 @@ fn stage_with_a_stalled_member(settings: &[&str]) -> (Stage, Client, Client) {
     (stage, sender, stalled)
 }
 
-/// A policy that drops, and what it calls that in the metrics.
+/// A policy that drops messages, and its label in the metrics.
 fn a_client_that_never_reads_misses_messages_by(policy: &str) {
     let setting = format!("slow_client.policy={policy}");
     let (stage, mut sender, mut stalled) = stage_with_a_stalled_member(&[&setting]);
-    // Then it reads after all: what is left comes whole, once and in order.
+    // Then it reads after all: the rest comes whole, once and in order.
     stalled.send(&frame(TEXT, b"awake"));
     let mut numbers = Vec::new();
     loop {
@@ -75,7 +75,7 @@ fn never_reads_and_is_disconnected() {
     stalled.close(1013);
     stalled.expect_end();
     stage.leave(sender);
-    // What waited for it when it was closed was dropped; what came later was not meant for it.
+    // Messages that waited when it was closed were dropped; later ones were not for it.
     let dropped = stage.count("dropped_frames");
     assert!((1..=(MESSAGES - texts.len()) as u64).contains(&dropped));
     stage.end(&[
@@ -104,7 +104,7 @@ fn never_reads_and_gets_the_latest_only() {
 fn never_reads_and_does_not_answer_the_close_either() {
     let (stage, sender, stalled) = stage_with_a_stalled_member(&["timeouts.close=1s"]);
     stage.wait_for("closed slow_bytes", 1);
-    // It is cut, though it never reads its Close.
+    // It is cut, although it never reads its Close.
     eventually("it is gone", || {
         stage.metrics().connections("closing") == 0.0
     });

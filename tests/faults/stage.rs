@@ -1,4 +1,4 @@
-//! Where a row plays: a relay, its witness, and what its metrics say.
+//! The stage of a row: a relay, its witness, and its metrics.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,7 +31,7 @@ const FAULTS: [&str; 9] = [
 /// Members of a witness, beside the publisher.
 const MEMBERS: usize = 4;
 
-/// What `/metrics` said, by series.
+/// The values of `/metrics`, by series.
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
@@ -50,7 +50,7 @@ impl Metrics {
         Metrics(values.collect())
     }
 
-    /// The value of a series, which is there.
+    /// The value of a series that must exist.
     pub(crate) fn value(&self, series: &str) -> f64 {
         *self.0.get(series).unwrap_or_else(|| panic!("no {series}"))
     }
@@ -61,7 +61,7 @@ impl Metrics {
     }
 
     /// The faults that were counted, by family and label: `closed slow_bytes`, `accept_errors`. A
-    /// client that closes properly is none.
+    /// client that closes properly is not a fault.
     pub(crate) fn faults(&self) -> BTreeMap<String, u64> {
         let named = self.0.iter().filter_map(|(series, value)| {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
@@ -88,7 +88,7 @@ impl Stage {
         Stage::start_by(&[], settings)
     }
 
-    /// The same by way of another program, whose arguments come first.
+    /// The same through another program, whose arguments come first.
     pub(crate) fn start_by(by: &[&str], settings: &[&str]) -> Stage {
         Stage::on(Relay::start_by(by, &arguments(settings)))
     }
@@ -115,7 +115,7 @@ impl Stage {
         self.relay.address
     }
 
-    /// A connection that has said nothing.
+    /// A connection that has sent nothing.
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.relay.address)
     }
@@ -142,18 +142,18 @@ impl Stage {
         faults.get(fault).copied().unwrap_or_default()
     }
 
-    /// Waits until a fault was counted so often.
+    /// Waits until a fault has this count.
     pub(crate) fn wait_for(&self, fault: &str, count: u64) {
         eventually(fault, || self.count(fault) >= count);
     }
 
-    /// The end of a row: nobody else was harmed, everything that was taken has come back, exactly
-    /// these faults were counted, and the relay ends when it is asked to.
+    /// The end of a row: no other client was harmed, all resources were released, exactly these
+    /// faults were counted, and the relay exits on request.
     pub(crate) fn end(self, expected: &[(&str, u64)]) {
         self.end_with(|_| expected.to_vec());
     }
 
-    /// The same with a count that is known only when the relay rests.
+    /// The same with a count that is known only when the relay is idle.
     pub(crate) fn end_with<'f>(self, expected: impl Fn(&Relay) -> Vec<(&'f str, u64)>) {
         self.witness.goes_on();
         self.witness.end();
@@ -168,7 +168,7 @@ impl Stage {
     }
 }
 
-/// The command line: two shards, and nothing that comes by itself but what `settings` ask for.
+/// The command line: two shards, and nothing by itself except for `settings`.
 pub(crate) fn arguments<'a>(settings: &[&'a str]) -> Vec<&'a str> {
     let common = ["engine.shards=2", "keepalive.ping=0", "keepalive.pong=0"];
     let all = common.iter().chain(settings);
@@ -180,7 +180,7 @@ fn open_files(relay: &Relay) -> usize {
     files.expect("the relay lives").count()
 }
 
-/// What a relay that nobody uses has nothing of.
+/// Metrics that are zero in an idle relay.
 const OF_CONNECTIONS: [&str; 7] = [
     "corecast_connections{state=\"open\"}",
     "corecast_connections{state=\"closing\"}",
@@ -191,11 +191,11 @@ const OF_CONNECTIONS: [&str; 7] = [
     "corecast_outbox_bytes",
 ];
 
-/// Waits until a relay that nobody uses has nothing left of its past.
+/// Waits until an idle relay has released everything.
 fn expect_rest(relay: &Relay, files_before: usize) {
     let mut left = Vec::new();
     let is_over = polled(|| {
-        // First: the scrape's own connection is yet to be closed when it has its answer.
+        // First, because the scrape's own connection is still open when its answer has come.
         let files = open_files(relay);
         let metrics = Metrics::of(relay);
         left = OF_CONNECTIONS
@@ -208,7 +208,7 @@ fn expect_rest(relay: &Relay, files_before: usize) {
     assert!(is_over, "it never came back: {left:?}");
 }
 
-/// Says that a row is skipped, and why: past the capture of tests that pass.
+/// Reports that a row is skipped, and why, bypassing the capture of passing tests.
 pub(crate) fn skip(why: &str) {
     let row = thread::current();
     let row = row.name().unwrap_or("a row").to_owned();
@@ -221,13 +221,13 @@ pub(crate) fn succeeds(command: &[&str]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Waits: where a row is about something that lasts for so long.
+/// Waits, for rows about something that lasts this long.
 pub(crate) fn hold(duration: Duration) {
     thread::sleep(duration);
 }
 
-/// Rows with thousands of connections come one after the other: together they would want more
-/// files than a process may have, and starve the rest of the machine.
+/// Rows with thousands of connections run one after the other: together they would exceed the files
+/// of a process and starve the machine.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -29,14 +29,14 @@ fn may_crowd() -> bool {
     true
 }
 
-/// Begins to connect everybody before anybody is connected, and opens their WebSockets.
+/// Starts all connections before any is established, and opens their WebSockets.
 fn burst(address: SocketAddr) -> Vec<Client> {
     let connecting: Vec<Socket> = (0..CROWD)
         .map(|_| {
             let domain = Domain::for_address(address);
             let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
             socket.set_nonblocking(true).expect("a socket");
-            // It is in progress: nothing to be learned from that.
+            // It is in progress, so the result is meaningless.
             let _ = socket.connect(&address.into());
             socket
         })
@@ -45,7 +45,7 @@ fn burst(address: SocketAddr) -> Vec<Client> {
         .into_iter()
         .map(|socket| {
             socket.set_nonblocking(false).expect("a socket");
-            // A send waits until the connection is there.
+            // A send waits until the connection is established.
             let mut client = Client::from(TcpStream::from(socket));
             client.send(upgrade("/crowd").as_bytes());
             client
@@ -88,7 +88,7 @@ fn five_thousand_abrupt_disconnects_while_new_clients_connect() {
     let stage = Stage::start(&[]);
     let crowd = burst(stage.address());
     let is_over = AtomicBool::new(false);
-    // In the crowd's room: what they say goes to everybody who is still there.
+    // In the crowd's room: their messages go to all clients that are still there.
     let newcomers = || {
         let mut count = 0;
         while !is_over.load(Ordering::Relaxed) {
@@ -116,13 +116,13 @@ fn five_thousand_abrupt_disconnects_while_new_clients_connect() {
     stage.end(&[("closed client_gone", CROWD as u64)]);
 }
 
-/// What came of an attempt to connect.
+/// The result of an attempt to connect.
 #[derive(Clone, Copy)]
 enum Outcome {
     Opened,
     /// With 503 and `Retry-After`.
     TurnedAway,
-    /// The connection ended, or there was none.
+    /// The connection ended, or was not established.
     Ended,
 }
 
@@ -143,7 +143,7 @@ fn visit(address: SocketAddr) -> Outcome {
         }
         Some(answer) => {
             assert_eq!(answer.status, 101);
-            // The relay's own Close may be under way.
+            // The relay's own Close may already be on its way.
             let _ = client.try_send(&frame(CLOSE, &close_payload(1000, "")));
             while client.try_frame().is_some() {}
             Outcome::Opened
@@ -170,7 +170,7 @@ fn a_connect_storm_during_shutdown() {
         });
         assert!(stage.metrics().faults().is_empty());
         stage.relay.signal(Signal::TERM);
-        // Nobody missed anything that was accepted, and it ends for all at the same message.
+        // No accepted message was missed, and it ends for all clients at the same message.
         stage.witness.end_by_shutdown();
         assert_eq!(stage.relay.exit_code(), Some(0));
         is_over.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! System calls that fail without any fault of a client: strace makes them.
+//! System calls that fail without any fault of a client, injected by strace.
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +18,8 @@ struct Failing {
 }
 
 impl Failing {
-    /// Lets `calls` (separated by commas) fail with `error`, after the first few every so often in
-    /// each thread. `None`, and a line, where strace cannot trace.
+    /// Makes `calls` (separated by commas) fail with `error`, periodically after the first few in
+    /// each thread. Prints a line and returns `None` if strace cannot trace.
     fn start(calls: &str, error: &str, when: &str, settings: &[&str]) -> Option<Failing> {
         let trace = tempfile::tempdir().expect("a directory");
         let file = trace.path().join("trace");
@@ -42,7 +42,7 @@ impl Failing {
     fn end(self, fault: &str) {
         let path = self.trace.path().join("trace");
         self.stage.end_with(|relay| {
-            // The way in which a signal is handed on to a thread may be one of the failing calls.
+            // The call that passes a signal on to a thread may be one of the failing calls.
             let_go(relay.id());
             let failures = failures(&path, relay.id());
             assert!(failures > 0, "nothing failed");
@@ -51,7 +51,7 @@ impl Failing {
     }
 }
 
-/// Ends strace. The relay runs on without it.
+/// Ends strace. The relay continues without it.
 fn let_go(relay: u32) {
     let tracer = || {
         let status = fs::read_to_string(format!("/proc/{relay}/status")).expect("it runs");
@@ -65,7 +65,7 @@ fn let_go(relay: u32) {
     eventually("nobody traces the relay", || tracer().is_none());
 }
 
-/// How many calls of shards that relay strace made fail.
+/// The number of shards' calls that strace made fail.
 fn failures(trace: &Path, relay: u32) -> u64 {
     let text = fs::read_to_string(trace).expect("a trace");
     let failed = text.lines().filter(|line| line.ends_with("(INJECTED)"));
@@ -77,7 +77,7 @@ fn failures(trace: &Path, relay: u32) -> u64 {
     of_shard.count() as u64
 }
 
-/// Clients come, say something and go while `accept` fails every so often.
+/// Clients connect, send and leave while `accept` fails periodically.
 fn accept_fails_with(error: &str) {
     let Some(failing) = Failing::start("accept4", error, "3+5", &[]) else {
         return;
@@ -92,7 +92,7 @@ fn accept_fails_with(error: &str) {
     failing.end("accept_errors");
 }
 
-/// A client gets more than a megabyte in pieces while sends to it and to everybody fail.
+/// A client gets more than a megabyte in pieces while sends to it and to all others fail.
 fn send_fails_with(error: &str) {
     let Some(failing) = Failing::start("sendto,writev", error, "20+30", &[]) else {
         return;
@@ -107,7 +107,7 @@ fn send_fails_with(error: &str) {
     failing.end("send_errors");
 }
 
-/// The same over TLS, where a piece that is lost ends everything.
+/// The same over TLS, where a lost piece ends everything.
 #[test]
 fn send_fails_with_enobufs_over_tls() {
     let certificates = Certificates::new();

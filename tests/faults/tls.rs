@@ -1,4 +1,4 @@
-//! What is no TLS, and TLS that stops being any.
+//! Input that is not TLS, and TLS that breaks off.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::support::client::{Client, TEXT, raw_frame, upgrade};
 use crate::tls_client::{self, client_config, stream};
 use crate::witness::ROOM;
 
-/// What a relay needs to speak TLS, on a listener of its own beside the plain one.
+/// A relay's files for TLS, on a listener of its own beside the plain one.
 pub(crate) struct Certificates {
     authority: Authority,
     folder: Folder,
@@ -36,13 +36,13 @@ impl Certificates {
         ]
     }
 
-    /// How a client speaks TLS with it.
+    /// A client's TLS configuration for it.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         Arc::new(client_config(&self.authority, &TLS13, None))
     }
 }
 
-/// A relay that speaks TLS too, and a witness with a member that does.
+/// A relay with TLS, and a witness with a member that uses it.
 struct SecureStage {
     stage: Stage,
     certificates: Certificates,
@@ -65,15 +65,15 @@ impl SecureStage {
     }
 }
 
-/// Whatever: no record of TLS begins like that, nor any request.
+/// Arbitrary bytes: neither a TLS record nor a request begins like that.
 fn noise(bytes: u32) -> Vec<u8> {
     (0..bytes)
         .map(|each| (each * 167 % 251 + 1) as u8)
         .collect()
 }
 
-/// Reads what an offender is still told, and expects the end of the stream or a reset, since some
-/// of what it sent may not have been read.
+/// Reads the rest of the answer to an offender, and expects the end of the stream or a reset,
+/// because some of its input may not have been read.
 fn expect_any_end(client: &mut Client) {
     let mut rest = Vec::new();
     if let Err(error) = client.stream.read_to_end(&mut rest) {
@@ -85,14 +85,13 @@ fn expect_any_end(client: &mut Client) {
 fn garbage_instead_of_tls() {
     let SecureStage { stage, address, .. } = SecureStage::start(&["timeouts.handshake=2s"]);
     let request = upgrade(ROOM);
-    // No record, a record of no known version, one longer than any may be, and what other ports
-    // are for.
+    // Not a record, a record of an unknown version, one that is too long, and other protocols.
     let version = [&[22, 9, 9, 0, 200][..], &noise(200)].concat();
     let long = [&[22, 3, 1, 0xFF, 0xFF][..], &noise(70_000)].concat();
     let garbage = [&noise(4_096)[..], &version, &long, request.as_bytes()];
     for bytes in garbage {
         let mut client = Client::connect(address);
-        // It may be turned away before all of it is sent.
+        // It may be refused before all of it is sent.
         let _ = client.try_send(bytes);
         expect_any_end(&mut client);
     }
@@ -112,7 +111,7 @@ fn tls_and_then_garbage() {
     } = SecureStage::start(&[]);
     for version in [&TLS13, &TLS12] {
         let config = Arc::new(client_config(&certificates.authority, version, None));
-        // After the handshake: no records any more.
+        // After the handshake: no valid records any more.
         let mut early = stream(address, &config);
         while early.conn.is_handshaking() {
             early
@@ -130,7 +129,7 @@ fn tls_and_then_garbage() {
         let mut late = Client::from(late.tls().sock.try_clone().expect("a socket"));
         late.send(&noise(4_096));
         expect_any_end(&mut late);
-        // Proper records, and garbage within: of requests and of frames.
+        // Proper records with garbage inside: of requests and of frames.
         let mut request = stream(address, &config);
         request.write_all(&noise(4_096)).expect("the relay reads");
         let (answer, _) = tls_client::read_to_end(&mut request);

@@ -1,4 +1,5 @@
-//! Those who must not notice: a publisher and members that exchange numbered messages all the time.
+//! Clients that must not be affected: a publisher and members that exchange numbered messages all
+//! the time.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,13 +16,13 @@ use crate::support::{DEADLINE, eventually};
 /// Messages that the publisher sends at once.
 const BURST: usize = 4;
 
-/// What the publisher waits between two bursts: a load that leaves the machine to the faults.
+/// The publisher's pause between two bursts: a light load that leaves the machine to the faults.
 const PACE: Duration = Duration::from_millis(10);
 
 /// The room of the witness.
 pub(crate) const ROOM: &str = "/witness";
 
-/// What a member's messages come through: TCP, or TLS.
+/// The transport of a member's messages: TCP or TLS.
 pub(crate) trait Stream: Read + Write + Send + 'static {}
 
 impl<T: Read + Write + Send + 'static> Stream for T {}
@@ -29,19 +30,19 @@ impl<T: Read + Write + Send + 'static> Stream for T {}
 /// A publisher and the members of its room.
 pub(crate) struct Witness {
     publisher: JoinHandle<End>,
-    /// Dropped when enough was published.
+    /// Dropped to end the publishing.
     goes_on: Sender<()>,
     published: Arc<AtomicUsize>,
     members: Vec<Member>,
 }
 
 struct Member {
-    /// The number of the message that it expects next.
+    /// The number of the next expected message.
     next: Arc<AtomicUsize>,
     thread: JoinHandle<End>,
 }
 
-/// How the messages to somebody ended, with the number of the first that did not come.
+/// How a client's messages ended, with the number of the first that did not come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     /// With the publisher's last one.
@@ -51,7 +52,7 @@ enum End {
 }
 
 impl Witness {
-    /// Lets `streams` into the room: the first is the publisher's.
+    /// Joins `streams` to the room: the first is the publisher's.
     pub(crate) fn gather(streams: impl IntoIterator<Item = TcpStream>) -> Witness {
         let mut streams = streams.into_iter();
         let publisher = open(timely(streams.next().expect("a publisher")));
@@ -75,12 +76,12 @@ impl Witness {
         }
     }
 
-    /// One more member, which gets what is published from now on.
+    /// One more member, which gets the messages published from now on.
     pub(crate) fn join(&mut self, stream: impl Stream) {
         self.members.push(Member::join(stream, false));
     }
 
-    /// Waits until every member has got messages that are published from now on.
+    /// Waits until every member has received messages that are published from now on.
     pub(crate) fn goes_on(&self) {
         let from = self.published.load(Ordering::Relaxed) + BURST;
         eventually("the witness goes on", || {
@@ -101,7 +102,7 @@ impl Witness {
         }
     }
 
-    /// Expects that the relay shuts down, after all have got the same messages.
+    /// Expects that the relay shuts down, after all members have got the same messages.
     pub(crate) fn end_by_shutdown(self) {
         let published = self.publisher.join().expect("the publisher");
         let End::Closed(_, 1001) = published else {
@@ -115,7 +116,7 @@ impl Witness {
 }
 
 impl Member {
-    /// Lets a member in. One that is there `from_the_start` gets the first message.
+    /// Joins a member. One that is there `from_the_start` gets the first message.
     fn join(stream: impl Stream, from_the_start: bool) -> Member {
         let mut socket = open(stream);
         let next = Arc::new(AtomicUsize::new(0));
@@ -133,7 +134,7 @@ impl Member {
     }
 }
 
-/// A stream on which nothing may take for ever.
+/// A stream on which every operation has a deadline.
 pub(crate) fn timely(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).expect("a socket");
     stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -141,7 +142,7 @@ pub(crate) fn timely(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Asks for a WebSocket.
+/// Opens a WebSocket.
 fn open<S: Stream>(stream: S) -> WebSocket<S> {
     match tungstenite::client(format!("ws://relay{ROOM}"), stream) {
         Ok((socket, _)) => socket,
@@ -149,8 +150,8 @@ fn open<S: Stream>(stream: S) -> WebSocket<S> {
     }
 }
 
-/// Publishes, burst after burst, until it is over or the relay closes. It gets its own messages
-/// back, and sends on when it has them: a slow relay is not flooded.
+/// Publishes, burst after burst, until the end or until the relay closes. It waits for its own
+/// messages before it continues, so a slow relay is not flooded.
 fn publish(
     mut socket: WebSocket<TcpStream>,
     published: &AtomicUsize,
@@ -183,7 +184,7 @@ fn publish(
     }
 }
 
-/// Reads up to the last message, or a Close, and expects one number after the other.
+/// Reads up to the last message, or a Close, and expects consecutive numbers.
 fn take_all(mut socket: WebSocket<impl Stream>, expected: &AtomicUsize) -> End {
     loop {
         let next = expected.load(Ordering::Relaxed);
@@ -207,7 +208,7 @@ fn next_number(socket: &mut WebSocket<impl Stream>) -> Result<(usize, bool), u16
                 let (word, number) = text.split_once(' ').expect("two words");
                 return Ok((number.parse().expect("a number"), word == "last"));
             }
-            // Its answer goes out with this.
+            // This also sends its answer.
             Message::Ping(_) => socket.flush().expect("the relay reads"),
             Message::Close(frame) => return Err(frame.map_or(1005, |frame| frame.code.into())),
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
-//! Clients that want all of a shard: floods of frames that are cheap to send, large messages to
-//! many, readers of very many rooms, departures of many at once. What each of them may have of a
-//! turn is bounded, so that phases of turns are cut, and whoever else is there goes on.
+//! Clients that demand a whole shard: floods of frames that are cheap to send, large messages to
+//! many, readers of very many rooms, departures of many at once. Each has a bounded share of a
+//! turn, so phases of turns are cut and other clients continue.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ fn cuts(stage: &Stage, phase: &str) -> f64 {
     stage.metrics().value(&series)
 }
 
-/// Lets eight clients send `pieces` of such a flood each, and expects that turns are cut for it.
+/// Eight clients send `pieces` of such a flood each; expects that turns are cut for it.
 fn flood(first: &[u8], piece: &[u8], last: &[u8]) {
     let stage = Stage::start(&[]);
     thread::scope(|scope| {
@@ -168,7 +168,7 @@ fn a_reader_of_a_thousand_rooms_that_keeps_up() {
             assert!(waiting < 4.0 * OUTBOX_BYTES, "{waiting} bytes wait");
         }
         publisher.round_trip();
-        // It is in no room: a pong is all that comes to it.
+        // It is in no room, so only a pong comes to it.
         is_over.store(true, Ordering::Relaxed);
         reader.send(&frame(TEXT, b"{\"type\":\"ping\",\"id\":1}"));
     });

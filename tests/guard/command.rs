@@ -1,4 +1,4 @@
-//! `corecast token`: what it makes lets in, and what it says about tokens.
+//! `corecast token`: tokens that it makes are accepted, and its messages about tokens.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 
 use super::{SECRET, plain_token, signed, signed_by};
 
-/// Runs the binary with this on its standard input.
+/// Runs the binary with this standard input.
 fn corecast(arguments: &[&str], secret: Option<&str>, input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_corecast"));
     let command = command.args(arguments).env_clear();
@@ -21,13 +21,13 @@ fn corecast(arguments: &[&str], secret: Option<&str>, input: &str) -> Output {
         .spawn()
         .expect("the binary runs");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // Who needs no input may have ended already.
+    // A command without input may have ended already.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
 
-/// One line of standard output, where it ended well.
+/// One line of standard output of a successful command.
 fn line(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{errors}");
@@ -36,7 +36,7 @@ fn line(output: &Output) -> String {
     text.trim().to_owned()
 }
 
-/// What standard error says, where it failed.
+/// The standard error of a failed command.
 fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
@@ -44,7 +44,7 @@ fn failure(output: &Output) -> String {
 }
 
 #[test]
-fn a_token_that_is_made_is_good_and_says_what_was_asked_for() {
+fn a_new_token_is_valid_and_has_the_requested_claims() {
     let make = [
         "token",
         "make",
@@ -81,7 +81,7 @@ fn a_token_that_is_made_is_good_and_says_what_was_asked_for() {
 }
 
 #[test]
-fn a_token_that_is_not_good_is_told_with_its_reason_and_exit_code_1() {
+fn an_invalid_token_gives_its_reason_and_exit_code_1() {
     let other = signed_by("another secret, which is long enough", &plain_token());
     let mut expired = plain_token();
     expired.expires = std::time::UNIX_EPOCH;
@@ -122,7 +122,7 @@ fn a_private_key_signs_and_the_public_one_checks() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_an_error_without_the_secret() {
+fn signing_errors_do_not_show_the_secret() {
     let error = failure(&corecast(&["token", "make"], None, ""));
     assert!(error.contains("there is nothing to sign with"), "{error}");
     let error = failure(&corecast(

@@ -1,4 +1,4 @@
-//! What is judged before anybody is known: networks and origins.
+//! Checks before a client is identified: networks and origins.
 
 use corecast::engine::{EndpointSettings, Network, Networks, Refusal, Settings};
 use corecast::guard::{self, GuardSettings, Origins};
@@ -26,7 +26,7 @@ fn a_network_that_is_denied_gets_no_answer_and_counts() {
             deny: networks(&["127.0.0.2"]),
         };
     });
-    // Not allowed, and denied though allowed.
+    // Not allowed, and denied although allowed.
     for (number, from) in [(1, 9), (2, 2)] {
         let mut client = Client::connect_from(from, server.address);
         let _ = client.try_send(upgrade("/").as_bytes());
@@ -79,7 +79,7 @@ fn behind_a_proxy_it_is_about_its_clients() {
     assert_eq!(with_header("192.0.2.1"), Some(101));
 }
 
-/// What a trusted proxy may say that names nobody.
+/// Values of a trusted proxy that name no client.
 const NOBODY: [&str; 9] = [
     "X-Forwarded-For: garbage\r\n",
     "X-Forwarded-For: unix:\r\n",
@@ -93,7 +93,7 @@ const NOBODY: [&str; 9] = [
 ];
 
 #[test]
-fn behind_a_proxy_that_does_not_say_nobody_comes_in_where_networks_are_judged() {
+fn network_rules_refuse_clients_that_a_proxy_does_not_name() {
     for is_denying in [false, true] {
         let lists = Networks {
             allow: networks(if is_denying {
@@ -123,9 +123,9 @@ fn behind_a_proxy_that_does_not_say_nobody_comes_in_where_networks_are_judged() 
     }
 }
 
-/// Nothing is said of anybody: its own address has to be one that may come in, like everybody's.
+/// The proxy names no client: its own address must be allowed, as for any client.
 #[test]
-fn a_proxy_that_asks_for_itself_may_look_and_comes_in_by_its_own_address() {
+fn a_proxys_own_requests_are_judged_by_its_own_address() {
     let behind = |allow: &[&str]| {
         hub(|settings| {
             settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
@@ -144,7 +144,7 @@ fn a_proxy_that_asks_for_itself_may_look_and_comes_in_by_its_own_address() {
 }
 
 #[test]
-fn a_proxy_header_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
+fn network_rules_refuse_a_proxy_header_without_address() {
     let server = hub(|settings| {
         settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
         settings.proxy_protocol = true;
@@ -158,7 +158,7 @@ fn a_proxy_header_that_names_nobody_lets_nobody_in_where_networks_are_judged() {
     unspecified.truncate(16);
     let headers = [b"PROXY UNKNOWN\r\n".to_vec(), unspecified, unix, nobody];
     for header in &headers {
-        // What the proxy passes on the client may have written.
+        // The client may have written the headers that the proxy passes on.
         for forwarded in ["", "X-Forwarded-For: 192.0.2.1\r\n"] {
             let mut proxy = Client::connect(server.address);
             proxy.send(&[header, upgrade_with("/", forwarded).as_bytes()].concat());
@@ -204,7 +204,7 @@ fn a_page_of_another_origin_is_refused_before_the_upgrade() {
 }
 
 #[test]
-fn who_sends_no_origin_is_refused_where_only_pages_may() {
+fn a_missing_origin_is_refused_if_only_pages_may_connect() {
     let server = guarded(GuardSettings {
         origins: Origins {
             allow_missing: false,

@@ -1,5 +1,5 @@
-//! What a token says about its user and rooms, held by the endpoints other than the hub, of a relay
-//! that is made from a config.
+//! A token's user and rooms, enforced by endpoints other than the hub, in a relay built from a
+//! configuration.
 
 use corecast::config::{Config, EndpointConfig, EndpointKind};
 use corecast::engine::CloseReason;
@@ -11,7 +11,7 @@ use super::support::client::{Answer, Client};
 use super::support::{Server, config};
 use super::{SECRET, ask, closed, open, plain_token, refused, signed};
 
-/// All kinds of endpoints, which want tokens by [`SECRET`].
+/// All kinds of endpoints, which require tokens by [`SECRET`].
 fn relay() -> Server {
     let mut config: Config = config(2);
     config.auth.jwt.secret = Some(Secret::new(SECRET));
@@ -64,7 +64,7 @@ fn a_token_without_a_name_is_for_no_user_and_a_key_for_any() {
         });
         assert_eq!(status(&server, "/ws/bob", &token), 403);
         assert_eq!(refused(&server, guard::FORBIDDEN), number);
-        // Where names do not matter it is as good as any.
+        // An endpoint without names accepts it.
         assert_eq!(status(&server, "/room", &token), 101);
     }
     let key = format!("X-API-Key: {KEY}\r\n");
@@ -73,7 +73,7 @@ fn a_token_without_a_name_is_for_no_user_and_a_key_for_any() {
 }
 
 #[test]
-fn a_refusal_of_the_guard_says_which_pages_may_read_it_where_the_endpoint_does() {
+fn guard_refusals_carry_the_endpoints_cors_headers() {
     let server = relay();
     for (path, headers, status) in [
         ("/ws/ada", "", 401),
@@ -103,7 +103,7 @@ fn a_user_may_be_let_read_or_write_alone() {
     reader.close(1008);
     reader.expect_end();
     assert_eq!(closed(&server, &CloseReason::Forbidden), 1);
-    // Nothing of the others came before its pong.
+    // No other message came before its pong.
     other.text("for nobody");
     other.round_trip();
     writer.round_trip();
@@ -167,7 +167,7 @@ fn plain(server: &Server, method: &str, path: &str, headers: &str) -> Answer {
 }
 
 #[test]
-fn who_may_not_come_in_is_not_told_who_is_there() {
+fn unauthorised_clients_cannot_list_users() {
     let server = relay();
     let ada = signed(&plain_token());
     let _ada = open(&server, "/ws/ada", &ada);
@@ -192,7 +192,8 @@ fn who_may_not_come_in_is_not_told_who_is_there() {
     ] {
         assert_eq!(refused(&server, refusal), 2, "{}", refusal.label());
     }
-    // Who may, is told why its WebSocket is refused; and what a page may ask, everybody.
+    // An authorised client is told why its WebSocket is refused; and everyone may ask for the
+    // requests that pages make.
     assert_eq!(
         plain(&server, "GET", "/ws/ada", &super::bearer(&ada)).status,
         409

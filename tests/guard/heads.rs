@@ -1,4 +1,4 @@
-//! What the head of a plain request decides is decided before its body is read, and once.
+//! Decisions based on the head of a plain request are made before its body is read, and only once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use super::support::client::Client;
 use super::support::{Server, settings};
 use super::{bearer, plain_token, refused, secret_auth, signed};
 
-/// Answers with the user's name and the length of the body. Counts how often it is asked.
+/// Answers with the user's name and the length of the body. Counts its calls.
 #[derive(Clone, Default)]
 struct Reader {
     heads: Arc<AtomicUsize>,
@@ -80,14 +80,14 @@ fn without_credentials_no_body_is_waited_for() {
             let mut client = Client::connect(server.address);
             client.send(post("/", &format!("{length}{headers}")).as_bytes());
             assert_eq!(client.answer().status, 401, "{length}{headers}");
-            // Whatever comes is not looked at.
+            // Further input is ignored.
             let _ = client.try_send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
             client.expect_end();
         }
     }
     assert_eq!(refused(&server, guard::NO_CREDENTIALS), 4);
     assert_eq!(reader.heads.load(Ordering::Relaxed), 0);
-    // A body that is there changes nothing: there is no other try on the connection.
+    // A body changes nothing: there is no second attempt on the connection.
     for body in [
         "Content-Length: 4\r\n\r\nbody",
         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -130,13 +130,13 @@ fn a_head_is_judged_once_in_whatever_pieces_its_body_comes() {
             }
             assert_eq!(client.answer().body, b"ada 10", "{length}");
             requests += 1;
-            // What comes as a whole has nothing to be judged early.
+            // A request that comes as a whole is not judged early.
             heads += usize::from(in_pieces);
             assert_eq!(reader.heads.load(Ordering::Relaxed), heads);
             assert_eq!(reader.requests.load(Ordering::Relaxed), requests);
         }
     }
-    // The guard lets it in, and the endpoint answers by the head.
+    // The guard admits it, and the endpoint answers by the head.
     client.send(post("/gone", &format!("{token}Content-Length: 1000\r\n")).as_bytes());
     assert_eq!(client.answer().status, 410);
     client.expect_end();

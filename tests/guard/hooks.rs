@@ -12,7 +12,7 @@ use crate::support::Server;
 use crate::{ask, bearer, open, plain_token, refused, secret_auth, settings, signed};
 
 #[test]
-fn hooks_are_asked_for_whom_the_guard_lets_in_and_know_who_it_is() {
+fn hooks_run_after_the_guard_and_see_the_identity() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let hub = Hooks::around(Hub { echo: true })

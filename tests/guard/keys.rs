@@ -47,7 +47,7 @@ fn each_of_several_keys_lets_in_and_another_does_not() {
     for (path, headers) in [
         ("/", header("another-key-0123456")),
         ("/", header(&OLD[..OLD.len() - 1])),
-        // What is shown first decides.
+        // The first credential decides.
         (&query, header("another-key-0123456")),
     ] {
         let before = refused(&server, guard::BAD_KEY);
@@ -178,7 +178,7 @@ fn api_keys_in_a_file_are_replaced_while_the_relay_runs() {
     replace(&path, &format!("{OLD}\n{NEW}\n"));
     eventually("the new key is good", || status(NEW) == 101);
     assert_eq!(status(OLD), 101);
-    // What cannot be used changes nothing: the file after it does.
+    // An invalid file changes nothing; the next one does.
     replace(&path, "broken\n");
     replace(&path, &format!("{NEW}\n"));
     eventually("the old key is not good any more", || status(OLD) == 401);
@@ -222,7 +222,7 @@ fn a_set_of_json_web_keys_is_replaced_while_the_relay_runs() {
         status(&tokens[0]) == 401
     });
     assert_eq!(status(&tokens[1]), 101);
-    // The secret was not in the file, and stays.
+    // The secret was not in the file, so it stays.
     assert_eq!(status(&signed(&plain_token())), 101);
 }
 
@@ -251,7 +251,7 @@ fn each_of_many_keys_without_a_name_verifies() {
 }
 
 #[test]
-fn a_file_that_breaks_leaves_the_keys_as_they_are_and_one_that_is_emptied_or_gone_revokes_them() {
+fn a_broken_key_file_keeps_the_keys_and_an_empty_one_revokes() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("keys.txt");
     fs::write(&path, OLD).expect("a file");
@@ -281,12 +281,12 @@ fn a_file_that_breaks_leaves_the_keys_as_they_are_and_one_that_is_emptied_or_gon
     }
     fs::remove_file(&path).expect("a file");
     eventually("nobody comes in by it", || status(OLD) == 401);
-    // The door is shut, and not gone.
+    // The door is closed, but still exists.
     assert_eq!(status(""), 401);
     eventually("it says so", || {
         relay.logged("nobody comes in by its keys any more") == 1
     });
-    // SIGHUP finds no file either, and that opens nothing.
+    // SIGHUP does not find a file either, and that opens nothing.
     relay.signal(rustix::process::Signal::HUP);
     eventually("it says so", || relay.logged("not reloaded") == 1);
     assert_eq!((status(OLD), status("")), (401, 401));

@@ -1,4 +1,4 @@
-//! Who may come in, from outside: origins, keys, tokens, networks, and the rooms of a token.
+//! Admission, from outside: origins, keys, tokens, networks, and the rooms of a token.
 
 mod command;
 mod edges;
@@ -26,7 +26,7 @@ use support::{Server, settings};
 
 const SECRET: &str = "a secret of these tests, long enough";
 
-/// A hub at every path, behind a guard. This machine may fail as often as it likes.
+/// A hub at every path, behind a guard. This machine may fail without limit.
 fn guarded(guard: GuardSettings) -> Server {
     let mut settings = settings();
     settings.exempt_networks = vec![Network::LOOPBACK_V4];
@@ -49,7 +49,7 @@ fn guarded_by(auth: AuthSettings) -> Server {
     })
 }
 
-/// A hub that wants tokens by [`SECRET`]. Clocks do not differ.
+/// A hub that requires tokens by [`SECRET`]. Clocks do not differ.
 fn guarded_by_secret() -> Server {
     guarded_by(secret_auth())
 }
@@ -63,7 +63,7 @@ fn secret_auth() -> AuthSettings {
     auth
 }
 
-/// Asks for a WebSocket.
+/// Requests a WebSocket.
 fn ask(server: &Server, path: &str, headers: &str) -> (Client, Answer) {
     let mut client = Client::connect(server.address);
     client.send(upgrade_with(path, headers).as_bytes());
@@ -82,7 +82,7 @@ fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// A token that is good for an hour and all rooms.
+/// A token for one hour and all rooms.
 fn plain_token() -> NewToken {
     NewToken {
         user: Some("ada".to_owned()),
@@ -104,12 +104,12 @@ fn signed(token: &NewToken) -> String {
     signed_by(SECRET, token)
 }
 
-/// How many were refused for this reason.
+/// The number of refusals for this reason.
 fn refused(server: &Server, refusal: Refusal) -> u64 {
     server.sum(|stats| stats.refused.get(refusal))
 }
 
-/// How many were closed for this reason.
+/// The number of closes for this reason.
 fn closed(server: &Server, reason: &CloseReason) -> u64 {
     server.sum(|stats| stats.closed[reason.label_index()].get())
 }

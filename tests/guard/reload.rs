@@ -37,7 +37,7 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
     relay.signal(Signal::HUP);
     eventually("a key is needed", || status(&relay, "/", "") == 401);
     assert_eq!(status(&relay, "/", &format!("X-API-Key: {KEY}\r\n")), 101);
-    // Who is in stays in.
+    // Connected clients stay.
     early.round_trip();
     write(&format!(
         "auth: {{jwt: {{secret: '{SECRET}'}}}}\norigins: {{allow: [same]}}"
@@ -47,7 +47,7 @@ fn a_guard_is_switched_on_changed_and_off_by_sighup() {
     eventually("a token is good", || status(&relay, "/", &token) == 101);
     let other = format!("{token}Origin: https://other.example\r\n");
     assert_eq!(status(&relay, "/", &other), 403);
-    // A file that is not there: nothing changes.
+    // A missing file changes nothing.
     write("auth: {keys_file: no/such/file}");
     relay.signal(Signal::HUP);
     eventually("it says so", || {
@@ -90,7 +90,7 @@ fn the_repositorys_file_and_that_before_it_start_as_ever() {
         let mut client = Client::connect(relay.address);
         client.send(b"GET /api/info HTTP/1.1\r\nHost: x\r\nX-API-KEY: x\r\n\r\n");
         assert_eq!(client.answer().status, 401, "{file}");
-        // SIGHUP changes nothing and has nothing to say.
+        // SIGHUP changes nothing and logs nothing.
         relay.signal(Signal::HUP);
         eventually("it is reloaded", || relay.logged("changes=0") == 1);
         let warnings = usize::from(file != "config.yaml");

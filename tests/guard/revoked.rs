@@ -1,4 +1,4 @@
-//! Keys that are good no more: who came in by them goes, at once, and nobody else does.
+//! Revoked keys: clients that used them are closed at once, and no others.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn expect_revoked(client: &mut Client) {
     client.expect_end();
 }
 
-/// A hub whose keys are in this file; one more is listed, and tokens are good as well.
+/// A hub with its keys in this file; one more is listed, and tokens are accepted as well.
 fn server_with(file: &Path, close_revoked: CloseRevoked) -> Server {
     guarded_by(AuthSettings {
         keys: vec![LISTED.parse::<ApiKey>().expect("a key")],
@@ -52,12 +52,12 @@ fn server_with(file: &Path, close_revoked: CloseRevoked) -> Server {
 }
 
 #[test]
-fn who_came_in_by_a_key_that_is_gone_is_closed() {
+fn clients_of_a_revoked_key_are_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("keys.txt");
     fs::write(&file, format!("{OLD}\n{NEW}\n")).expect("a file");
     let server = server_with(&file, CloseRevoked::Keys);
-    // More than a shard closes in one go.
+    // More than a shard closes at once.
     let mut gone: Vec<Client> = (0..600).map(|_| enter(&server, OLD)).collect();
     let mut stay = [enter(&server, NEW), enter(&server, LISTED)].map(Some);
     let mut token = open(&server, "/", &signed(&plain_token()));
@@ -66,12 +66,12 @@ fn who_came_in_by_a_key_that_is_gone_is_closed() {
     assert_eq!(closed(&server, &CloseReason::Revoked), 600);
     stay.iter_mut().flatten().for_each(Client::round_trip);
     token.round_trip();
-    // A key that is there and does not let in any more is gone as well.
+    // A key that still exists but no longer admits clients counts as revoked, too.
     replace(&file, &format!("{NEW} push,read"));
     expect_revoked(stay[0].as_mut().expect("it is open"));
     assert_eq!(ask(&server, "/", &header(NEW)).1.status, 403);
     let mut listed = stay[1].take().expect("it is open");
-    // And so are all of a file that is gone.
+    // And so do all keys of a file that is gone.
     replace(&file, NEW);
     eventually("it is good again", || {
         ask(&server, "/", &header(NEW)).1.status == 101
@@ -98,7 +98,7 @@ fn with_off_who_is_in_stays_in() {
     assert_eq!(closed(&server, &CloseReason::Revoked), 0);
 }
 
-/// Reloads the relay, and waits until it says that it is done.
+/// Reloads the relay, and waits until it has logged that.
 fn reload(relay: &Relay, times: usize) {
     relay.signal(Signal::HUP);
     eventually("it is reloaded", || {
@@ -114,7 +114,7 @@ fn enter_relay(relay: &Relay, path: &str, headers: &str) -> Client {
 }
 
 #[test]
-fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
+fn with_all_a_reload_also_revokes_the_tokens_of_lost_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.yaml");
     let write = |keys: &str, secret: &str, close: &str| {
@@ -150,7 +150,7 @@ fn a_reload_revokes_keys_and_with_all_the_tokens_of_a_key_that_is_gone() {
     assert_eq!((relay.logged(OLD), relay.logged(SECRET)), (0, 0));
 }
 
-/// Answers when it is told to.
+/// Answers on request.
 #[derive(Clone, Default)]
 struct Patient(Arc<Mutex<Option<DeferredAdmission>>>);
 
@@ -170,7 +170,7 @@ impl Endpoint for Patient {
 impl Service for Patient {}
 
 #[test]
-fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
+fn a_deferred_client_of_a_revoked_key_is_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("keys.txt");
     fs::write(&file, OLD).expect("a file");
@@ -199,7 +199,7 @@ fn who_is_let_in_later_than_its_key_went_is_closed_as_it_comes() {
         token.is_some()
     });
     replace(&file, NEW);
-    // A plain request is judged as well, and answered at once.
+    // A plain request is checked as well, and answered at once.
     let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", header(OLD));
     eventually("the key is gone", || {
         let mut other = Client::connect(server.address);

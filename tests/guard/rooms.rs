@@ -1,4 +1,4 @@
-//! What a token says about rooms, held by the hub: joining is reading, publishing is writing.
+//! A token's rooms, enforced by the hub: joining is reading, publishing is writing.
 
 use corecast::engine::CloseReason;
 use corecast::guard::token::NewToken;
@@ -31,7 +31,7 @@ fn a_room_that_the_token_does_not_name_is_403() {
         ("/chat", 403),
         ("/", 403),
         ("/other", 403),
-        // Names of rooms are taken as sent, by the hub and by the guard.
+        // The hub and the guard take room names as sent.
         ("/%63hat/a", 403),
     ] {
         let before = refused(&server, guard::FORBIDDEN);
@@ -43,7 +43,7 @@ fn a_room_that_the_token_does_not_name_is_403() {
 }
 
 #[test]
-fn who_may_only_read_is_closed_when_it_writes() {
+fn a_read_only_client_is_closed_when_it_writes() {
     let server = guarded_by_secret();
     let mut writer = open(&server, "/a", &token(&["*"], &["*"]));
     let mut reader = open(&server, "/a", &token(&["/a"], &["/b"]));
@@ -62,7 +62,7 @@ fn who_may_only_read_is_closed_when_it_writes() {
 }
 
 #[test]
-fn who_may_only_write_gets_nothing() {
+fn a_write_only_client_gets_no_messages() {
     let server = guarded_by_secret();
     let mut reader = open(&server, "/a", &token(&["/a"], &[]));
     let mut writer = open(&server, "/a", &token(&[], &["/a"]));

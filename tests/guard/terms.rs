@@ -1,4 +1,4 @@
-//! What endpoints see of who a client is, by a guard or by their own doing.
+//! The client's identity as seen by endpoints, by a guard or by their own code.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use corecast::wire::decoder::Message;
 use super::support::{Server, settings};
 use super::{ask, bearer, open, plain_token, secret_auth, signed};
 
-/// Tells everybody their name, and ends them when they say so. Answers `/later` later.
+/// Tells clients their name, and closes them on request. Answers `/later` later.
 struct Mirror;
 
 fn name(identity: Option<&Identity>) -> String {

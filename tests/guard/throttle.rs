@@ -1,5 +1,5 @@
-//! Credentials that are no good: each ends its connection, and an address that shows too many of
-//! them is refused unseen, but for what is known to be good.
+//! Invalid credentials: each ends its connection, and an address that sends too many is refused
+//! without verification, except for credentials known to be valid.
 
 use corecast::engine::{Network, Refusal, Settings};
 use corecast::guard::{self, ApiKey, AuthSettings, GuardSettings};
@@ -10,10 +10,10 @@ use super::{bearer, guarded_with, plain_token, refused, secret_auth, signed, sig
 
 const KEY: &str = "a-key-of-0123456789";
 
-/// As many as an address may show at once.
+/// The burst of an address.
 const BURST: usize = 20;
 
-/// A hub that nobody is exempt at, unless `change` says so.
+/// A hub without exemptions, unless `change` adds some.
 fn server(auth: AuthSettings, change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = settings();
     change(&mut settings);
@@ -36,14 +36,14 @@ fn ask_from(from: u8, server: &Server, headers: &str) -> Answer {
     answer
 }
 
-/// A token that nobody has seen.
+/// A token that was not used before.
 fn fresh_token(number: usize) -> String {
     let mut token = plain_token();
     token.user = Some(format!("user {number}"));
     bearer(&signed(&token))
 }
 
-/// Shows bad ones until the address is refused for that. Returns how many were judged.
+/// Sends invalid ones until the address is refused for that. Returns how many were judged.
 fn exhaust(from: u8, server: &Server, bad: &str) -> usize {
     let judged = (0..200).take_while(|_| match ask_from(from, server, bad) {
         answer if answer.status == 429 => {
@@ -84,11 +84,11 @@ fn an_address_that_fails_too_often_gets_429_before_anything_is_verified() {
         "another secret, which is long enough",
         &plain_token(),
     ));
-    // What was not seen before is not verified, or else it would be let in.
+    // A new token is not verified, or it would be accepted.
     let mut unseen = (0..200).filter(|number| {
         let judged = exhaust(1, &server, &forged);
         assert!(*number > 0 || judged >= BURST, "{judged}");
-        // What is known to be good passes, and so does a key, which costs nothing to compare.
+        // A token known to be valid is accepted, and so is a key, which costs nothing to compare.
         assert_eq!(ask_from(1, &server, &known).status, 101);
         assert_eq!(ask_from(1, &server, &key).status, 101);
         ask_from(1, &server, &fresh_token(*number)).status == 429
@@ -96,10 +96,10 @@ fn an_address_that_fails_too_often_gets_429_before_anything_is_verified() {
     assert!(unseen.next().is_some(), "it was verified each time");
     assert!(refused(&server, Refusal::CredentialRate) >= 2);
     assert!(refused(&server, guard::TOKEN_SIGNATURE) >= BURST as u64);
-    // Others are judged on.
+    // Others are still judged.
     assert_eq!(ask_from(2, &server, &forged).status, 401);
     assert_eq!(ask_from(2, &server, &fresh_token(1_000)).status, 101);
-    // It is for as long as the bucket needs.
+    // It lasts as long as the bucket needs to refill.
     eventually("it is judged again", || {
         ask_from(1, &server, &fresh_token(1_001)).status == 101
     });
@@ -139,14 +139,14 @@ fn exempt_networks_are_exempt_and_a_proxys_clients_count_each() {
     let by = |client: &str| format!("X-Forwarded-For: {client}\r\n{}", bearer("x.y.z"));
     assert!(exhaust(1, &proxied, &by("192.0.2.1")) >= BURST);
     assert_eq!(ask_from(1, &proxied, &by("192.0.2.2")).status, 401);
-    // Those of one network of IPv6 are one client.
+    // Addresses of one IPv6 network are one client.
     assert!(exhaust(1, &proxied, &by("2001:db8::1")) >= BURST);
     let near = exhaust(1, &proxied, &by("2001:db8::2"));
     assert!(near < BURST, "{near}");
 }
 
 #[test]
-fn a_bad_token_in_a_plain_request_ends_the_connection_with_all_that_follows() {
+fn an_invalid_token_in_a_plain_request_ends_the_connection() {
     let server = server(secret_auth(), |_| {});
     let request = format!("GET /a HTTP/1.1\r\nHost: x\r\n{}\r\n", bearer("x.y.z"));
     let mut client = Client::connect(server.address);

@@ -1,4 +1,4 @@
-//! Tokens: where they may be, and every way in which one is not good.
+//! Tokens: where they may be, and every way in which one is invalid.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -59,7 +59,7 @@ fn a_token_lets_in_from_each_of_its_places_and_is_never_echoed() {
     }
 }
 
-/// A hub that wants tokens by [`SECRET`] as the key `known`, for us and by us.
+/// A hub that requires tokens by [`SECRET`] as the key `known`, with our audience and issuer.
 fn strict_server(folder: &Path) -> Server {
     let jwks = folder.join("jwks.json");
     // The secret in base64url.
@@ -78,7 +78,7 @@ fn strict_server(folder: &Path) -> Server {
     guarded_by(auth)
 }
 
-/// A token that is good there.
+/// A token that is valid there.
 fn strict_token() -> NewToken {
     NewToken {
         issuer: Some("us".to_owned()),
@@ -88,7 +88,7 @@ fn strict_token() -> NewToken {
     }
 }
 
-/// Tokens that are not, with the reason and what the client is told.
+/// Tokens that are not, with the reason and the message to the client.
 fn bad_tokens() -> Vec<(String, Refusal, &'static str)> {
     let with = |change: fn(&mut NewToken)| {
         let mut token = strict_token();
@@ -150,7 +150,7 @@ fn every_bad_token_is_refused_under_its_own_reason() {
         assert_eq!(challenge, wanted);
         assert!(!String::from_utf8_lossy(&answer.body).contains(&token));
         assert_eq!(refused(&server, refusal), before + 1, "{description}");
-        // There is no other try on this connection.
+        // There is no second attempt on this connection.
         client.expect_end();
     }
     let (mut client, answer) = ask(&server, "/", &bearer(&signed(&strict_token())));

@@ -48,7 +48,7 @@ fn open(engine: &Engine, path: &str) -> Client {
     Client::open(engine.addresses()[0], path)
 }
 
-/// The status of an upgrade with these further header lines.
+/// The status of an upgrade with these additional header lines.
 fn status(engine: &Engine, headers: &str) -> u16 {
     let mut client = Client::connect(engine.addresses()[0]);
     client.send(upgrade_with("/", headers).as_bytes());
@@ -75,7 +75,7 @@ fn the_example_rejects() {
 }
 
 #[test]
-fn the_example_of_presence_tells_who_comes_and_goes() {
+fn the_presence_example_announces_joins_and_leaves() {
     let engine = presence::start(LISTEN.into()).unwrap();
     let mut ada = open(&engine, "/lobby?name=ada");
     ada.round_trip();
@@ -132,7 +132,7 @@ fn the_example_vetoes_for_each_recipient_on_every_shard() {
         while texts.last().is_none_or(|text| text != "from dan") {
             texts.push(guest.expect_text());
         }
-        // The order of two publishers on different shards is nobody's promise.
+        // The order of two publishers on different shards is not guaranteed.
         let is_there = texts.contains(&"from bob".to_owned());
         assert!(!is_there || hears_bob, "{name}: {texts:?}");
     }
@@ -204,7 +204,7 @@ fn subscriptions_end_one_by_one_in_any_order() {
     for room in 0..ROOMS {
         feed.text(&format!("+ news /news/{room}"));
     }
-    // Every third is left, the first ones last.
+    // Leaves every third room, the first ones last.
     for room in (0..ROOMS).rev().filter(|room| room % 3 == 0) {
         feed.text(&format!("- news /news/{room}"));
     }
@@ -282,7 +282,7 @@ fn khatrus_numbers_are_khatrus() {
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Notes what it is called for, and panics where it is told to.
+/// Records its calls, and panics on request.
 struct Witness {
     name: &'static str,
     log: Log,
@@ -379,7 +379,7 @@ fn on_disconnect_comes_exactly_once_whatever_the_others_do() {
     let (server, log) = witnessed(true);
     let mut bystander = server.open("/");
     bystander.round_trip();
-    // However it ends, and where it ends twice.
+    // However it ends, and even if it ends twice.
     let mut closes = server.open("/");
     let twice = [frame(CLOSE, &close_payload(1000, "")), frame(TEXT, b"late")].concat();
     closes.send(&twice);
@@ -428,7 +428,7 @@ fn vetoes_add_up_and_end_with_the_callback() {
     }
 }
 
-/// Everybody is in one room, whatever the path.
+/// All clients are in one room, for any path.
 struct All;
 
 impl Endpoint for All {
@@ -477,7 +477,7 @@ fn policies_close_where_they_are_told_to() {
     assert!(texts.iter().all(|text| text == "ten bytes!"));
 }
 
-/// Answers by itself, words refusals in JSON, and does not start unless it may.
+/// Answers by itself, writes refusals in JSON, and refuses to start unless permitted.
 struct Particular {
     may_start: bool,
     answer: Mutex<String>,
@@ -540,7 +540,7 @@ fn one_endpoint(endpoint: impl Endpoint) -> Server {
     })
 }
 
-/// A server of one path with everything, whose refusals are told in JSON.
+/// A server of one path with everything, whose refusals are in JSON.
 fn particular(both: impl Endpoint + Service) -> Server {
     Server::start(settings(), |builder| {
         let id = builder.endpoint_and_service(EndpointSettings::default(), both);
@@ -663,7 +663,7 @@ fn a_page_of_another_origin_may_read_why_a_hook_refused() {
 }
 
 #[test]
-fn what_is_published_for_a_plain_request_is_not_vetoed() {
+fn messages_published_for_a_plain_request_are_not_vetoed() {
     let hooks = Hooks::around(Particular::new("published\n")).veto(|_, _| Some(not("ada")));
     let hooks = hooks.on_connect(|session, _| session.attach("ada".to_owned()));
     let server = particular(hooks);

@@ -7,7 +7,7 @@ CONTRIBUTING.md has the table of tags. A tag is in the fence's info string, behi
 import dataclasses
 import re
 
-# What each language may be tagged with; file=NAME goes with those that can be saved.
+# The tags of each language; file=NAME goes with those that can be saved.
 TAGS = {
     "sh": {"run", "server", "parse", "slow"},
     "text": {"output"},

@@ -30,7 +30,7 @@ impl Nostrich {
         self.refused(&json!(["AUTH", event]))
     }
 
-    /// Is refused for want of a key: the challenge, and the answer.
+    /// Is refused for lack of a key: returns the challenge and the answer.
     fn challenged(&mut self, message: &Value) -> (String, Value) {
         let challenge = self.refused(message);
         assert_eq!(challenge[0], "AUTH", "{challenge}");
@@ -88,7 +88,7 @@ fn the_challenge_can_come_first() {
     assert_eq!(answer[2], true);
 }
 
-/// A client with this key gets the live events that are for it, ephemeral ones too.
+/// A client with this key gets the live events for it, including ephemeral ones.
 fn expect_live(client: &mut Nostrich, writer: &mut Nostrich, secret: Option<u8>) {
     let (author, recipient) = (1, 2);
     client.req(
@@ -207,7 +207,8 @@ fn reading_and_writing_can_need_a_key() {
     assert_eq!(client.query(&[json!({})]).len(), 1);
 }
 
-/// Without URLs of its own nobody can prove anything: what needs a key is refused, not lost.
+/// Without configured URLs no client can authenticate: requests that need a key are refused, not
+/// ignored.
 #[test]
 fn without_urls_what_needs_a_key_is_refused() {
     let relay = Relay::start();

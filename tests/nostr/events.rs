@@ -29,7 +29,7 @@ fn an_event_is_stored_sent_and_served_as_it_was_signed() {
 }
 
 #[test]
-fn an_event_that_is_known_is_taken_again_and_sent_to_nobody() {
+fn a_known_event_is_accepted_but_not_sent_again() {
     let relay = Relay::with(2, |_| {});
     let (mut reader, mut writer) = (relay.open(), relay.open());
     reader.req("s", &[json!({})]);
@@ -107,7 +107,7 @@ fn ephemeral_events_are_sent_and_not_stored() {
     assert_eq!(writer.query(&[json!({"kinds": [20_001]})]), [""; 0]);
 }
 
-/// Makes a wrong text of an event.
+/// Makes an invalid text of an event.
 type Spoil<'s> = &'s dyn Fn(&Event) -> String;
 
 #[test]
@@ -183,7 +183,7 @@ fn every_offence_is_answered_with_its_name() {
 }
 
 #[test]
-fn what_is_no_message_gets_a_notice_and_the_connection_stays() {
+fn an_invalid_message_gets_a_notice_and_keeps_the_connection() {
     let relay = Relay::start();
     let mut client = relay.open();
     for text in [
@@ -304,7 +304,7 @@ fn an_event_expires() {
     });
 }
 
-/// Past what a shard verifies at once, its clients are not read, and nothing is lost.
+/// Over a shard's verification limit its clients are not read, and nothing is lost.
 #[test]
 fn a_flood_of_events_is_taken_to_the_last() {
     let relay = Relay::start();

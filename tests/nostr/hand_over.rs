@@ -1,7 +1,7 @@
-//! From what is stored to what comes: each event once, in order, whatever comes when.
+//! From stored to live events: each event once, in order, no matter when it comes.
 //!
-//! The store is a real one that waits at each page until the test lets it go on, so that events
-//! come before a page, between two, and while the last is on its way.
+//! The store is a real one that blocks at each page until the test releases it, so that events come
+//! before a page, between two, and while the last is in progress.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use serde_json::json;
 use crate::support::DEADLINE;
 use crate::{Relay, event, id};
 
-/// A store whose readers wait to be let on.
+/// A store whose readers block until released.
 struct Gated {
     store: MemoryStore,
-    /// One for each read that may go on.
+    /// One message for each read that may continue.
     gate: Receiver<()>,
     /// Reads that have begun.
     begun: Arc<AtomicUsize>,
@@ -29,7 +29,7 @@ struct Gated {
 impl Gated {
     fn pass(&self) {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        // A test that has ended lets all through.
+        // A finished test releases all reads.
         let _ = self.gate.recv_timeout(DEADLINE);
     }
 }
@@ -56,7 +56,7 @@ impl Store for Gated {
 
     fn since(&self, after: Seq, _rows: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError> {
         self.pass();
-        // As many as the engine asks for: fewer would say that there are no more.
+        // As many as the engine asks for: fewer would mean that there are no more.
         self.store.since(after, 64)
     }
 
@@ -89,7 +89,7 @@ impl Stage {
         Stage { relay, lets, begun }
     }
 
-    /// A reader waits at the gate.
+    /// Waits until this many reads are blocked.
     fn await_reads(&self, count: usize) {
         crate::support::eventually("a reader waits", || {
             self.begun.load(Ordering::SeqCst) >= count
@@ -97,7 +97,7 @@ impl Stage {
     }
 }
 
-/// Events before the REQ, then so many before each page, and some ephemeral ones among them.
+/// Events before the REQ, then a number before each page, with ephemeral ones among them.
 fn hand_over(before: usize, between: &[usize], ephemeral_every: usize) {
     let stage = Stage::new();
     let (mut reader, mut writer) = (stage.relay.open(), stage.relay.open());
@@ -114,7 +114,7 @@ fn hand_over(before: usize, between: &[usize], ephemeral_every: usize) {
         event(1, kind, ago % 800, &[&["n", &made.to_string()]])
     };
     let mut stored: BTreeSet<String> = BTreeSet::new();
-    // What is not stored takes another way, so it has an order of its own.
+    // Ephemeral events take another way, so they have an order of their own.
     let mut later: [Vec<String>; 2] = Default::default();
     for _ in 0..before {
         let event = next();
@@ -138,7 +138,7 @@ fn hand_over(before: usize, between: &[usize], ephemeral_every: usize) {
             stage.await_reads(reads);
         }
     }
-    // Nobody waits any more.
+    // No read is blocked any more.
     (0..10_000).for_each(|_| stage.lets.send(()).expect("a gate"));
     let (got, _) = reader.stored("s");
     assert_eq!(got.iter().cloned().collect::<BTreeSet<_>>(), stored);
@@ -170,9 +170,9 @@ proptest! {
     }
 }
 
-/// More comes while the stored events are read than is kept for a subscription.
+/// While the stored events are read, more events come than are kept for a subscription.
 #[test]
-fn what_overflows_is_read_from_the_store() {
+fn overflowing_live_events_are_read_from_the_store() {
     let stage = Stage::new();
     let (mut reader, mut writer) = (stage.relay.open(), stage.relay.open());
     writer.expect_taken(&event(1, 1, 800, &[]));
@@ -194,7 +194,7 @@ fn what_overflows_is_read_from_the_store() {
     reader.expect_nothing();
 }
 
-/// A page that comes for a subscription that is gone, or is another's by now, is not sent.
+/// A page for a subscription that is closed, or was replaced, is not sent.
 #[test]
 fn late_pages_are_for_nobody() {
     let stage = Stage::new();
@@ -212,9 +212,9 @@ fn late_pages_are_for_nobody() {
     reader.expect_nothing();
 }
 
-/// A store that fails says so to whoever asks, and the relay goes on.
+/// A failing store causes an error answer, and the relay continues.
 #[test]
-fn a_store_that_fails_is_told_as_an_error() {
+fn a_failing_store_gives_an_error_answer() {
     struct Broken;
     impl Store for Broken {
         fn commit(&self, _: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {

@@ -120,7 +120,7 @@ fn large(number: usize) -> corecast_nostr::Event {
 }
 
 #[test]
-fn who_does_not_read_is_told_and_closed_and_others_get_it_all() {
+fn a_stalled_subscriber_is_closed_and_others_get_everything() {
     let slow_client = SlowClient {
         outbox_bytes: 256 << 10,
         ..SlowClient::default()
@@ -155,9 +155,9 @@ fn who_does_not_read_is_told_and_closed_and_others_get_it_all() {
     );
 }
 
-/// A slow reader gets its stored events a page at a time, as fast as it reads, and then the rest.
+/// A slow reader gets its stored events page by page, as fast as it reads, and then the rest.
 #[test]
-fn who_reads_slowly_gets_all_that_is_stored() {
+fn a_slow_reader_gets_all_stored_events() {
     let relay = Relay::start();
     let mut writer = relay.open();
     let events: Vec<_> = (0..300).map(large).collect();
@@ -178,7 +178,7 @@ fn who_reads_slowly_gets_all_that_is_stored() {
 }
 
 #[test]
-fn what_is_compressed_is_the_same() {
+fn compressed_messages_are_unchanged() {
     let deflate = Deflate {
         enabled: true,
         min_bytes: 0,

@@ -66,7 +66,7 @@ impl Nostrich {
         serde_json::from_str(&self.0.expect_text()).expect("JSON")
     }
 
-    /// Publishes, and returns whether it was taken and why not.
+    /// Publishes; returns whether it was accepted, and the reason if not.
     fn publish(&mut self, event: &Event) -> (bool, String) {
         self.publish_json(event.json())
     }
@@ -94,7 +94,7 @@ impl Nostrich {
         self.say(&Value::Array(message));
     }
 
-    /// The ids of what is stored, and the hint of the EOSE.
+    /// The ids of the stored events, and the hint of the EOSE.
     fn stored(&mut self, name: &str) -> (Vec<String>, Value) {
         let mut ids = Vec::new();
         loop {
@@ -108,7 +108,7 @@ impl Nostrich {
         }
     }
 
-    /// Asks, and returns the ids of what is stored.
+    /// Queries, and returns the ids of the stored events.
     fn query(&mut self, filters: &[Value]) -> Vec<String> {
         self.req("query", filters);
         let (ids, _) = self.stored("query");
@@ -116,7 +116,7 @@ impl Nostrich {
         ids
     }
 
-    /// The answer to something that is refused.
+    /// The answer to a refused message.
     fn refused(&mut self, message: &Value) -> Value {
         self.say(message);
         self.hear()
@@ -133,7 +133,7 @@ impl Nostrich {
         message[2]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Nothing was sent to it that is still unread.
+    /// Expects that no unread message was sent to it.
     fn expect_nothing(&mut self) {
         self.req("nothing before this", &[json!({"limit": 0, "ids": []})]);
         let answer = self.hear();
@@ -169,8 +169,8 @@ fn tags(tags: &[&[&str]]) -> Vec<Vec<String>> {
 
 static BEGAN: OnceLock<u64> = OnceLock::new();
 
-/// An event of that kind, a number of seconds before the test began: so that two of them are as far
-/// apart as they say.
+/// An event of that kind, created a number of seconds before the test began, so that events are as
+/// far apart as they say.
 fn event(secret: u8, kind: u16, ago: u64, of: &[&[&str]]) -> Event {
     let content = format!("{kind} {ago}");
     signer(secret).sign(Draft {

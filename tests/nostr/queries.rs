@@ -169,7 +169,7 @@ fn a_count_that_looks_at_too_much_is_approximate() {
     assert_eq!(client.hear(), json!(["COUNT", "c", {"count": 10}]));
 }
 
-/// As many queries at once as a client likes, answered all the same.
+/// A client may send any number of queries at once; all are answered.
 #[test]
 fn a_flood_of_queries_is_answered_to_the_last() {
     let relay = Relay::start();

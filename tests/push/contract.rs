@@ -1,4 +1,4 @@
-//! The contract of the earlier relay, row by row. Each table names the rows that it holds.
+//! The contract of the earlier relay, row by row. Each table names its rows.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::support::relay::Relay as Binary;
 use crate::support::{assert_tests, eventually};
 use crate::{KEY, Relay, ask, config, frame, key_header, now_ms, push_of, request, split_ts};
 
-/// What is promised to the earlier relay's users, and the test that would fail if it were not kept.
+/// A promise to the earlier relay's users, and the test that would fail if it were broken.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str)] = &[
     ("config.json loads as it is", "the_earlier_relays_file_loads_as_it_is"),
@@ -42,9 +42,9 @@ const ROWS: &[(&str, &str)] = &[
     ("the frame, subject and token byte for byte",
         "subject_and_token_are_passed_through_byte_for_byte"),
     ("ts is the time of sending",
-        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+        "a_delayed_push_reaches_the_clients_connected_when_due"),
     ("recipients of a delay when it fires",
-        "a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then"),
+        "a_delayed_push_reaches_the_clients_connected_when_due"),
     ("delays are bounded in number", "pending_pushes_are_bounded_in_number_and_taken_all_or_none"),
     ("delays are bounded in length", "pending_pushes_are_bounded_in_memory_and_in_delay"),
     ("pending pushes are in the metrics", "pending_pushes_are_listed_and_can_be_cancelled"),
@@ -53,7 +53,7 @@ const ROWS: &[(&str, &str)] = &[
     ("without a key the log says once why", "without_a_key_the_log_says_once_why"),
     ("no keys in the log", "the_earlier_relays_file_is_all_that_the_binary_needs"),
     ("a comparison that leaks nothing", "each_of_several_keys_is_good_and_nothing_else"),
-    ("limits", "what_no_back_end_may_send_is_refused_in_json"),
+    ("limits", "invalid_push_requests_get_json_errors"),
     ("a dead client delays no answer", "a_client_that_does_not_read_does_not_delay_the_answer"),
 ];
 
@@ -71,7 +71,7 @@ fn every_row_has_its_test() {
     assert_tests(ROWS, &tests);
 }
 
-/// What is posted, and the answer's status and body.
+/// A posted body, and the answer's status and body.
 struct Row {
     row: &'static str,
     headers: String,
@@ -272,7 +272,7 @@ fn bodies_are_judged_word_by_word() {
     hold(&Relay::default(), rows);
 }
 
-/// Tokens, and the users that they name; `None`: everybody.
+/// Tokens, and their users; `None`: everybody.
 const TOKENS: [(&str, &str, Option<&str>); 19] = [
     ("a text as it is", "\"USER_123\"", Some("USER_123")),
     ("a text with spaces", "\" a b \"", Some(" a b ")),
@@ -371,7 +371,7 @@ fn without_the_fallback_a_token_that_names_nobody_is_400() {
     assert_eq!(relay.push(PUSH).status, 200, "an absent token is everybody");
 }
 
-/// Tokens that are there and say two things, or nothing.
+/// Requests with two contradicting tokens, or an empty one.
 const AMBIGUOUS: [(&str, &str); 7] = [
     ("the same twice", "{\"id\":\"u1\",\"id\":\"u1\"}"),
     ("two", "{\"user_id\":1,\"user_id\":2}"),
@@ -389,7 +389,7 @@ const AMBIGUOUS: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn a_token_that_says_two_things_or_nothing_is_400_in_every_case_and_nobody_gets_it() {
+fn an_ambiguous_or_empty_push_token_gets_400() {
     for fallback in [true, false] {
         let mut config = config();
         push_of(&mut config).broadcast_fallback = fallback;
@@ -441,7 +441,7 @@ fn fields_that_have_no_effect_are_named_and_bounded() {
     assert_eq!(named(2)[1].as_str(), Some("a\"b"));
 }
 
-/// The log says it once in the life of the relay, and only if anybody can push.
+/// It is logged once in the life of the relay, and only if everybody can push.
 #[test]
 fn a_start_with_the_fallback_says_so_once() {
     const KEY: &str = "api.keys=a-key-of-this-test";
@@ -464,7 +464,7 @@ fn a_start_with_the_fallback_says_so_once() {
     }
 }
 
-/// What is pushed as subject and token, and what the client gets of it.
+/// A pushed subject and token, and the client's message.
 const PASSED_THROUGH: [(&str, &str, &str); 8] = [
     ("a text", "\"hello\"", "\"t\""),
     ("numbers as written", "1.50e+01", "\"t\""),
@@ -512,7 +512,7 @@ fn subject_and_token_are_passed_through_byte_for_byte() {
     );
 }
 
-/// What a client says, and what it is answered.
+/// A client's message, and its answer.
 const SAID: [(&str, &str, Option<&str>); 19] = [
     (
         "ping",
@@ -595,7 +595,7 @@ fn a_client_is_answered_its_pings_and_nothing_else() {
         }
     }
     other.round_trip();
-    // None of it has moved the client.
+    // None of it has changed the client's group.
     relay.push_to("{\"event_name\":\"e\",\"token\":\"me\"}", 2);
     relay.push_to("{\"event_name\":\"e\",\"token\":\"thief\"}", 0);
     client.expect_text();
@@ -656,7 +656,7 @@ fn requests_sent_ahead_are_answered_in_order() {
 }
 
 #[test]
-fn what_no_back_end_may_send_is_refused_in_json() {
+fn invalid_push_requests_get_json_errors() {
     let relay = Relay::default();
     let key = key_header();
     let post = |headers: &str| {
@@ -697,7 +697,7 @@ fn what_no_back_end_may_send_is_refused_in_json() {
     );
 }
 
-/// The binary with the earlier relay's file, and nothing else.
+/// The binary with only the earlier relay's file.
 #[test]
 fn the_earlier_relays_file_is_all_that_the_binary_needs() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -738,7 +738,7 @@ fn without_a_key_the_log_says_once_why() {
     let push = || ask(relay.address, "POST", "/api/push", &key_header(), PUSH).status;
     assert_eq!((push(), push(), push()), (401, 401, 401));
     relay.signal(Signal::HUP);
-    // The log is read behind the relay: what came before this line is there with it.
+    // The log is read asynchronously: all earlier output is in it with this line.
     eventually("it is reloaded", || relay.logged("are reloaded") == 1);
     assert_eq!(relay.logged("no API key is set"), 1);
 }

@@ -1,4 +1,4 @@
-//! Delayed pushes: when they come, to whom, and how they are listed, cancelled and bounded.
+//! Delayed pushes: their time and receivers, and how they are listed, cancelled and limited.
 
 use corecast::config::{EndpointConfig, EndpointKind};
 
@@ -14,7 +14,7 @@ fn text(answer: Answer) -> String {
     String::from_utf8(answer.body).expect("UTF-8")
 }
 
-/// The numbers of the pushes in an answer, as they stand there.
+/// The numbers of the pushes in an answer, in order.
 fn ids(body: &str) -> Vec<String> {
     let parts = body.split("\"id\":\"").skip(1);
     parts
@@ -30,7 +30,7 @@ fn schedule(relay: &Relay, body: &str) -> String {
 }
 
 #[test]
-fn a_delayed_push_comes_when_it_is_due_to_those_who_are_there_then() {
+fn a_delayed_push_reaches_the_clients_connected_when_due() {
     let relay = Relay::default();
     let mut late = relay.join("");
     let began_ms = now_ms();
@@ -203,7 +203,7 @@ fn pending_pushes_are_bounded_in_number_and_taken_all_or_none() {
     };
     let push = delayed("e", 3_600, "me");
     let id = schedule(&relay, &push);
-    // Not even what is for now goes out where the rest has no room.
+    // Not even the immediate part is sent if there is no room for the rest.
     let now = "{\"event_name\":\"now\",\"token\":\"me\"}";
     full(&format!("[{now},{push},{push},{push}]"));
     me.round_trip();
@@ -269,7 +269,7 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
 }
 
 #[test]
-fn what_waits_at_one_endpoint_takes_no_room_of_another() {
+fn pending_pushes_of_endpoints_are_limited_separately() {
     let mut config = config();
     let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
     other.push_path = Some("/api/other".to_owned());

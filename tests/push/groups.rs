@@ -1,4 +1,4 @@
-//! Who is in which group: over all shards, and when clients say who they are.
+//! Membership of groups: over all shards, and when clients identify themselves.
 
 use crate::support::client::{Client, TEXT, frame as client_frame};
 use crate::support::eventually;
@@ -30,7 +30,7 @@ fn a_push_reaches_members_on_all_shards() {
         view.shards().all(|stats| stats.open.get() > 0),
         "both shards have some"
     );
-    // Each of these comes in on a connection of its own, by turns on each shard.
+    // Each of these uses a connection of its own, alternating between shards.
     for _ in 0..8 {
         relay.push_to(&to("USER_123"), members.len());
         members
@@ -88,7 +88,7 @@ fn tokens_are_decoded_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn a_token_that_is_too_long_for_a_name_is_told_so() {
+fn a_token_too_long_for_a_name_gets_an_error() {
     let mut config = config();
     config.limits.room_name_bytes = 16;
     let relay = Relay::start(&config);
@@ -104,7 +104,7 @@ fn a_token_that_is_too_long_for_a_name_is_told_so() {
 }
 
 #[test]
-fn who_is_gone_is_in_no_group() {
+fn a_closed_client_is_in_no_group() {
     let relay = Relay::default();
     let first = relay.join("me");
     let mut second = relay.join("me");

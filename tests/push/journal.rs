@@ -48,7 +48,7 @@ fn kill(relay: Binary) {
 }
 
 #[test]
-fn what_was_accepted_outlives_a_relay_that_is_killed() {
+fn accepted_pushes_survive_a_killed_relay() {
     let folder = tempfile::tempdir().expect("a folder");
     let relay = start(folder.path());
     let soon = schedule(&relay, "soon", 1);
@@ -57,7 +57,7 @@ fn what_was_accepted_outlives_a_relay_that_is_killed() {
     assert_eq!(cancel(&relay, &cancelled), 200);
     kill(relay);
     let relay = start(folder.path());
-    // It was due meanwhile: its client has time to come back.
+    // It was due meanwhile: its client has time to reconnect.
     let mut client = Client::open(relay.address, "/ws?token=7");
     let listed = list(&relay);
     assert!(
@@ -79,7 +79,7 @@ fn what_was_accepted_outlives_a_relay_that_is_killed() {
     client.round_trip();
     relay.signal(Signal::TERM);
     assert_eq!(relay.exit_code(), Some(0));
-    // What was sent does not come again.
+    // A sent push does not come again.
     let relay = start(folder.path());
     let listed = list(&relay);
     assert!(listed.contains("\"count\":2"), "{listed}");

@@ -1,4 +1,4 @@
-//! Keys that are good and not for pushing, and keys that are guessed.
+//! Valid keys without the right to push, and guessed keys.
 
 use corecast::guard::{ApiKey, Scopes};
 
@@ -6,7 +6,7 @@ use crate::{KEY, Relay, ask, config};
 
 const PUSH: &str = "{\"event_name\":\"e\"}";
 
-/// A relay where nobody is exempt, with a key that reads and publishes beside the one for all.
+/// A relay without exemptions, with a key that reads and publishes besides the one for everything.
 fn relay() -> Relay {
     let mut config = config();
     let reader: ApiKey = "a-key-that-reads".parse().expect("a key");
@@ -17,7 +17,7 @@ fn relay() -> Relay {
     Relay::start(&config)
 }
 
-/// The status, the body, and when to come again.
+/// The status, the body, and `Retry-After`.
 fn say(relay: &Relay, method: &str, target: &str, key: &str) -> (u16, String, Option<String>) {
     let headers = format!("X-API-KEY: {key}\r\n");
     let answer = ask(relay.address, method, target, &headers, PUSH);

@@ -1,5 +1,5 @@
-//! Push endpoints from outside: what the clients and back ends of the earlier relay rely on, byte
-//! for byte, groups over all shards, and delayed pushes that outlive their relay.
+//! Push endpoints from outside: the behaviour that clients and back ends of the earlier relay rely
+//! on, byte for byte, groups over all shards, and delayed pushes that outlive their relay.
 
 mod contract;
 mod delays;
@@ -19,7 +19,7 @@ use support::client::{Answer, Client};
 
 const KEY: &str = "a-key-of-the-test";
 
-/// Loopback, free ports, two shards, a key, nothing sent that nobody asked for.
+/// Loopback, free ports, two shards, a key, and nothing sent without a request.
 fn config() -> Config {
     let mut config = Config::default();
     config.server.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -74,7 +74,7 @@ impl Relay {
         self.ask("POST", "/api/push", body)
     }
 
-    /// Pushes, and expects to be told that it was queued for so many.
+    /// Pushes, and expects that it was queued for this many connections.
     fn push_to(&self, body: &str, queued: usize) {
         let answer = self.push(body);
         let told = String::from_utf8(answer.body).expect("UTF-8");
@@ -112,7 +112,7 @@ fn request(method: &str, target: &str, headers: &str, body: &str) -> String {
     format!("{head}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on a connection of its own.
 fn ask(to: SocketAddr, method: &str, target: &str, headers: &str, body: &str) -> Answer {
     let mut client = Client::connect(to);
     client.send(request(method, target, headers, body).as_bytes());
@@ -145,7 +145,7 @@ fn split_ts(frame: &str) -> (String, u64) {
     (format!("{before}\"ts\":TS{}", &rest[digits..]), ts)
 }
 
-/// The frame that a client is to get, with `TS` in place of the time.
+/// The frame that a client should get, with `TS` in place of the time.
 fn frame(event: &str, subject: &str, token: &str) -> String {
     format!("{{\"event\":{event},\"data\":{{\"subject\":{subject},\"ts\":TS,\"token\":{token}}}}}")
 }

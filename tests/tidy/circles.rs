@@ -1,10 +1,10 @@
-//! No files import each other in a circle, in no crate: what is below can be read, tested and
-//! changed without what is above it.
+//! Files of a crate do not import each other in a circle: a lower file can be read, tested and
+//! changed without the upper ones.
 //!
 //! A file is tied to another by each name of it that it imports or that its code names by a path. A
-//! name that a module passes on with `pub use` counts for the file that has it, so that a facade
-//! ties nothing; a module that is imported counts only for what is named in it; a glob counts for
-//! the module. Methods are not looked at, nor is what only tests compile.
+//! name that a module re-exports with `pub use` counts for the file that defines it, so a facade
+//! ties nothing; an imported module counts only for the names used from it; a glob counts for the
+//! module. Methods and test-only code are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::imports::{Import, inline_paths, split_imports};
 use crate::modules::{Modules, Names, Package};
 use crate::source::{Source, files, relative, rust_sources};
 
-/// How many names that are passed on a path may go through.
+/// The most re-exports that a path may go through.
 const PASSED_ON_MAX: usize = 8;
 
 /// The names of another file that tie a file to it, by the file and the other.
@@ -22,10 +22,10 @@ type Ties = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 /// A circle's files, in order.
 type Circle = Vec<String>;
 
-/// What paths mean.
+/// Resolves paths.
 struct Paths {
     modules: Modules,
-    /// What a module passes on with `pub use`: under which name, and whence.
+    /// Re-exports of a module with `pub use`: the name, and its origin.
     passed_on: BTreeMap<Names, BTreeMap<String, Names>>,
 }
 
@@ -50,8 +50,8 @@ impl Paths {
         paths
     }
 
-    /// The path from its crate on; `None` if it leads to a crate that is not here, or if its first
-    /// name is an item of the module.
+    /// The path from its crate on; `None` if it leads to an external crate, or if its first name is
+    /// an item of the module.
     fn absolute(
         &self,
         module: &[String],
@@ -76,7 +76,7 @@ impl Paths {
         Some([base, below.to_vec()].concat())
     }
 
-    /// The module that has what an absolute path leads to, and the names inside it.
+    /// The module that an absolute path leads to, and the names inside it.
     fn resolve(&self, path: &[String]) -> Option<(Names, Names)> {
         let mut path = path.to_vec();
         for _ in 0..PASSED_ON_MAX {
@@ -121,7 +121,7 @@ impl Paths {
         }
     }
 
-    /// The modules that are imported as such, by what they are called here.
+    /// The imported modules, by their local names.
     fn modules_of(&self, names: &[String], imports: &[Import]) -> BTreeMap<String, Names> {
         let imports = imports.iter().filter(|import| import.name != "*");
         let modules = imports.filter_map(|import| {
@@ -143,7 +143,7 @@ fn ties(packages: &[Package], sources: &[Source]) -> Ties {
     ties
 }
 
-/// The files that `file` is tied to, by way of others too.
+/// The files that `file` is tied to, directly or through others.
 fn reached<'a>(ties: &'a Ties, file: &'a str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     let mut left = vec![file];
@@ -173,7 +173,7 @@ fn circles(ties: &Ties) -> BTreeSet<Circle> {
     circles.filter(|circle| !circle.is_empty()).collect()
 }
 
-/// A circle for people: who is tied to whom, and by what.
+/// Describes a circle: the ties and their names.
 fn describe(circle: &[String], ties: &Ties) -> String {
     let mut text = "a circle:\n".to_owned();
     for file in circle {
@@ -219,8 +219,7 @@ fn planted(sources: &[(&str, &str)]) -> Ties {
     ties(&[package], &sources)
 }
 
-/// The circles of a crate with the modules `a` and `b` of these texts and a module `c`, which has
-/// nothing.
+/// The circles of a crate with modules `a` and `b` of these texts and an empty module `c`.
 fn circles_of(a: &str, b: &str) -> Vec<Circle> {
     let ties = planted(&[
         ("src/lib.rs", "mod a;\npub mod b;\nmod c;\n"),
@@ -301,7 +300,7 @@ fn a_parent_and_its_child_are_a_circle() {
 }
 
 #[test]
-fn what_a_module_passes_on_counts_for_the_file_that_has_it() {
+fn a_reexported_name_counts_for_its_defining_file() {
     let facade = "mod b;\nmod c;\npub use self::b::B;\npub(crate) use c::{C as D, inner};\n";
     let with = |b: &str, c: &str| {
         let ties = planted(&[
@@ -328,7 +327,7 @@ fn what_a_module_passes_on_counts_for_the_file_that_has_it() {
 }
 
 #[test]
-fn what_only_tests_compile_is_in_no_circle() {
+fn test_only_code_is_in_no_circle() {
     let back = "use crate::a::A;";
     for tests in [
         "#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n",

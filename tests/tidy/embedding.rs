@@ -9,9 +9,8 @@ use crate::source::root;
 const CRATES_MAX: usize = 70;
 
 /// Crates that only the relay needs.
-const OF_THE_RELAY: [&str; 8] = [
+const OF_THE_RELAY: [&str; 7] = [
     "clap",
-    "prometheus",
     "ratatui",
     "redb",
     "serde",

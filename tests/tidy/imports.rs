@@ -1,18 +1,18 @@
-//! What a module's code names of others: by `use`, and by paths in the code.
+//! The names of other modules in a module's code: by `use`, and by paths.
 
 use crate::modules::{find_word, first_word, is_of_name};
 
 /// One name that a `use` brings in.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Import {
-    /// As it is written, from the left; without a final `self`, and without the star of a glob.
+    /// As written, from the left; without a final `self`, and without the star of a glob.
     pub(crate) path: Vec<String>,
-    /// What it is called here, `*` if it is a glob.
+    /// Its local name, `*` for a glob.
     pub(crate) name: String,
     pub(crate) is_public: bool,
 }
 
-/// What the code imports, and the code without these statements.
+/// The imports of the code, and the code without these statements.
 pub(crate) fn split_imports(code: &str) -> (Vec<Import>, String) {
     let mut found = Vec::new();
     let mut own = String::new();
@@ -94,7 +94,7 @@ fn parts(group: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The paths of two names and more in code without imports; those of a visibility are none.
+/// The paths of two or more names in code without imports; those of a visibility are ignored.
 pub(crate) fn inline_paths(code: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut rest = code;

@@ -1,12 +1,14 @@
-//! The house's rules that can be counted, held over the whole repository: sizes of functions, lines
-//! and files, the direction of imports and that they run in no circle ([`circles`]), words that
-//! have no place here.
+//! The house rules that can be counted, checked over the whole repository: sizes of functions,
+//! lines and files, the direction of imports and the absence of circles ([`circles`]), the language
+//! of comments ([`english`]), forbidden words.
 //!
 //! A rule looks at text whose comments and literals are blanked out ([`source`]), unless it is
-//! about them. Each rule is first shown something that it must find.
+//! about them. Each rule must first find planted offences.
 
 mod circles;
+mod edits;
 mod embedding;
+mod english;
 mod imports;
 mod jobs;
 mod modules;
@@ -19,11 +21,11 @@ use source::{Source, files, hold, relative, root, rust_sources, words};
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 const FILE_LINES_MAX: usize = 800;
-/// Of the type that runs the turn: it is the loop, and what it lends to others is theirs.
+/// For the type that runs the turn: it is the loop, and its parts belong to other types.
 const LOOP_METHODS_MAX: usize = 40;
 
-/// What a folder must not import of its own crate: dependencies point downward only. Between crates
-/// Cargo holds that.
+/// Modules that a folder must not import from its own crate: dependencies point downward only.
+/// Between crates Cargo enforces that.
 const ABOVE: [(&str, &[&str]); 6] = [
     (
         "crates/engine/src/fanout/",
@@ -39,11 +41,11 @@ const ABOVE: [(&str, &[&str]); 6] = [
     ("src/guard/", &["relay", "config", "admin"]),
 ];
 
-/// Modules that may use `unsafe`, each line of it explained: none is needed so far.
+/// Modules that may use `unsafe`, each use explained: none is needed so far.
 const UNSAFE_ALLOWED: [&str; 0] = [];
 
-/// Files with tests that may sleep: where something is polled until a deadline, and where a server
-/// stalls because the test is about that.
+/// Files with tests that may sleep: to poll until a deadline, or because the test is about a
+/// stalled server.
 const SLEEP_ALLOWED: [&str; 5] = [
     "crates/test/src/stand_in.rs",
     "crates/test/src/waiting.rs",
@@ -67,7 +69,7 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// The line, counted from the first, with the brace that ends what begins there.
+/// The line, counted from the first, with the brace that ends the item that begins there.
 fn end_of_body(lines: &[&str]) -> Option<usize> {
     let (mut braces, mut others) = (0, 0);
     for (number, line) in lines.iter().enumerate() {
@@ -183,7 +185,7 @@ fn links_of_pages_lead_somewhere() {
     assert!(looked_at > 100, "only {looked_at} links found");
 }
 
-/// How many methods the blocks `impl Shard` of a file have.
+/// The number of methods in a file's `impl Shard` blocks.
 fn methods_of_the_loop(code: &str) -> usize {
     let blocks = code.split("\nimpl Shard {\n").skip(1);
     let bodies = blocks.map(|block| block.split("\n}\n").next().unwrap_or_default());
@@ -235,7 +237,7 @@ fn modules_named(line: &str) -> Vec<&str> {
     named
 }
 
-/// The first word of each part of `{a::b, c, d::{e, f}}`, without what the parts hold in braces.
+/// The first word of each part of `{a::b, c, d::{e, f}}`, without nested parts.
 fn top_of_group(group: &str) -> Vec<&str> {
     let mut depth = 0;
     let parts = group.split(move |letter| {
@@ -256,7 +258,7 @@ fn imports_point_downward() {
             .iter()
             .find(|(folder, _)| source.path.starts_with(folder));
         let above = above.map_or(&[][..], |(_, modules)| modules);
-        // One statement a line, however it was wrapped.
+        // One statement per line, however it was wrapped.
         let statements = source
             .code
             .split(';')
@@ -313,7 +315,7 @@ fn unsafe_code_stays_in_its_modules() {
     hold(unsafe_lines, "src/bad.rs", bad, 2);
 }
 
-/// The lines of a file that only tests run: all of it, or what follows `#[cfg(test)]`.
+/// The test-only lines of a file: all of it, or everything after `#[cfg(test)]`.
 fn test_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
     let is_test_file = source.path.contains("tests/")
         || source.path.starts_with("crates/test/")
@@ -327,7 +329,7 @@ fn test_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
     lines.skip(from.unwrap_or(usize::MAX))
 }
 
-/// Whether the line has a call of `sleep`; the name of a module is none.
+/// Whether the line calls `sleep`; a module's name does not count.
 fn calls_sleep(line: &str) -> bool {
     line.contains("sleep(") && words(line).any(|word| word == "sleep")
 }
@@ -349,7 +351,7 @@ fn tests_do_not_sleep() {
 
 #[test]
 fn no_place_outside_the_repository_is_named() {
-    // In pieces, or this file would name them.
+    // In pieces, or this file would contain them.
     let places = [
         concat!("/wo", "rk/"),
         concat!("../", "shared"),

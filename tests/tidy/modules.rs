@@ -1,12 +1,12 @@
 //! The modules of each crate below the repository's root, found as the compiler finds them: from
-//! the crate's first file along `mod x;`. What only tests compile is left out.
+//! the crate's first file along `mod x;`. Test-only code is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::Source;
 
-/// Names from a crate down to a module or an item. The crate is named as others call it, or by its
-/// first file if it is a binary.
+/// Names from a crate down to a module or an item. A crate has the name that others use for it, or
+/// that of its first file if it is a binary.
 pub(crate) type Names = Vec<String>;
 
 /// A package: its name in code, and its folder, which is empty or ends in a slash.
@@ -28,7 +28,7 @@ impl Package {
         })
     }
 
-    /// What the crate is called that begins with this file; `None` if none does.
+    /// The name of the crate that begins with this file; `None` if none does.
     fn crate_of(&self, path: &str) -> Option<String> {
         let inside = path.strip_prefix(&self.folder)?.strip_prefix("src/")?;
         let is_binary = match inside.strip_prefix("bin/") {
@@ -48,7 +48,7 @@ pub(crate) struct Module {
     pub(crate) code: String,
 }
 
-/// The modules by their names, and the files that any of them or of the tests was read from.
+/// The modules by name, and the files from which modules or tests were read.
 #[derive(Default)]
 pub(crate) struct Modules {
     pub(crate) by_names: BTreeMap<Names, Module>,
@@ -89,7 +89,7 @@ impl Modules {
         modules
     }
 
-    /// Takes a module in, then those that it declares.
+    /// Adds a module, then those that it declares.
     fn walk(&mut self, codes: &BTreeMap<&str, &str>, names: Names, place: &Place, code: &str) {
         self.read.insert(place.file.clone());
         let (code, tests) = if place.is_test {
@@ -143,7 +143,7 @@ impl Modules {
     }
 }
 
-/// Where a module is written: its file, and the folder that those below it are in.
+/// The location of a module: its file, and the folder of its submodules.
 #[derive(Clone)]
 struct Place {
     file: String,
@@ -159,7 +159,7 @@ struct Declared<'a> {
     is_elsewhere: bool,
 }
 
-/// The code without the bodies of the modules inside it, and what modules it declares.
+/// The code without the bodies of the modules inside it, and the modules that it declares.
 fn split_modules(code: &str) -> (String, Vec<Declared<'_>>) {
     let mut own = String::new();
     let mut found = Vec::new();
@@ -183,7 +183,7 @@ fn split_modules(code: &str) -> (String, Vec<Declared<'_>>) {
     (own, found)
 }
 
-/// The code without what only tests compile, and that.
+/// The code without test-only items, and those items.
 fn split_tests(code: &str) -> (String, String) {
     let (mut own, mut tests) = (String::new(), String::new());
     let mut rest = code;
@@ -205,7 +205,7 @@ fn split_tests(code: &str) -> (String, String) {
     (own, tests)
 }
 
-/// Whether the attribute leaves out what follows unless tests are compiled.
+/// Whether the attribute excludes the following item from normal builds.
 fn is_for_tests(attribute: &str) -> bool {
     let Some(all) = attribute.strip_prefix("#[cfg(all(") else {
         return attribute == "#[cfg(test)]";
@@ -214,8 +214,8 @@ fn is_for_tests(attribute: &str) -> bool {
     is_plain && find_word(all, "test").is_some()
 }
 
-/// Bytes of the item that `text` begins with: to its semicolon or its closing brace, or to the end
-/// of what it stands in.
+/// Bytes of the item at the start of `text`: to its semicolon or its closing brace, or to the end
+/// of the surrounding block.
 fn item_length(text: &str) -> usize {
     let mut depth = 0;
     for (at, letter) in text.char_indices() {
@@ -236,17 +236,17 @@ fn item_length(text: &str) -> usize {
     text.len()
 }
 
-/// Whether a name can have it.
+/// Whether a name may contain it.
 pub(crate) fn is_of_name(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// The name that `text` begins with, which may be empty, and what follows.
+/// The name at the start of `text`, which may be empty, and the rest.
 pub(crate) fn first_word(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c| !is_of_name(c)).unwrap_or(text.len()))
 }
 
-/// Where `word` stands first, as a word.
+/// The first position of `word` as a whole word.
 pub(crate) fn find_word(text: &str, word: &str) -> Option<usize> {
     let mut places = text.match_indices(word).map(|(at, _)| at);
     places.find(|&at| {

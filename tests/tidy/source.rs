@@ -1,4 +1,4 @@
-//! The repository's files, and their text without comments and literals: what every rule reads.
+//! The repository's files, and their text without comments and literals: the input of every rule.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ pub(crate) fn relative(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Runs a rule over the repository's Rust files, after it has found what it must in `bad`.
+/// Runs a rule over the repository's Rust files, after it has found the offences in `bad`.
 pub(crate) fn hold(rule: impl Fn(&Source) -> Vec<String>, path: &str, bad: &str, offences: usize) {
     let found = rule(&Source::new(path, bad));
     assert_eq!(found.len(), offences, "the rule is broken: {found:#?}");
@@ -76,7 +76,7 @@ pub(crate) fn hold(rule: impl Fn(&Source) -> Vec<String>, path: &str, bad: &str,
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Blanks out comments and what stands in string and character literals; newlines stay.
+/// Blanks out comments and the content of string and character literals; newlines stay.
 fn blank(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -94,7 +94,7 @@ fn blank(text: &str) -> String {
     code
 }
 
-/// Bytes of the comment or literal that `rest` begins with; 0 where it begins with neither.
+/// Bytes of the comment or literal at the start of `rest`; 0 if there is none.
 fn opaque_length(rest: &str, before: Option<char>) -> usize {
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if rest.starts_with("//") {
@@ -156,7 +156,7 @@ fn quoted_length(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// A raw string; 0 where it is none (a raw identifier, a word).
+/// A raw string; 0 for anything else (a raw identifier, a word).
 fn raw_length(rest: &str) -> usize {
     let prefix = rest.len() - rest.trim_start_matches('b').len() + 1;
     let hashes = rest

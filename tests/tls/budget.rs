@@ -1,4 +1,4 @@
-//! A storm of handshakes gets a bounded share of every turn, when those that are open are served.
+//! A storm of handshakes gets a bounded share of every turn; open connections are served.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -14,12 +14,12 @@ use crate::certificates::{Authority, Folder, tls_of};
 use crate::client::{Client, client_config, session, tcp};
 use crate::support::{Server, eventually, settings};
 
-/// Sends every message back. One that says `hold` first waits until it is released.
+/// Sends every message back. On `hold` it first waits until it is released.
 struct Holding {
     view: Arc<OnceLock<View>>,
     held: mpsc::SyncSender<()>,
     release: Mutex<mpsc::Receiver<()>>,
-    /// Turns that were over when it last took a message.
+    /// Turns that had ended when it last got a message.
     turns: Arc<AtomicU64>,
 }
 
@@ -96,7 +96,7 @@ fn a_storm_of_handshakes_has_its_share_of_a_turn_and_comes_last() {
     let before = turns(view);
     release.send(()).expect("a shard");
     assert_eq!(open.expect_text(), "first");
-    // The turn that was held, and the next: forty handshakes that came first did not delay it.
+    // The blocked turn, and the next: forty earlier handshakes did not delay it.
     assert!(turns_then.load(Ordering::Relaxed) <= before + 2);
     for socket in &mut storm {
         let mut record = [0; 5];

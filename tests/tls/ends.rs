@@ -1,4 +1,4 @@
-//! The way out: `close_notify`, streams that are cut, records that are broken, slow clients.
+//! Ends: `close_notify`, streams that are cut, records that are broken, slow clients.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -33,7 +33,7 @@ fn after_our_close_comes_close_notify() {
     let stopping = thread::spawn(move || server.stop());
     for mut client in clients {
         client.expect_close(1001);
-        // The answer to it goes out with this.
+        // This also sends its answer.
         client.0.flush().expect("the server reads");
         let (rest, end) = read_to_end(client.tls());
         assert_eq!((rest.len(), end), (0, End::CloseNotify));
@@ -80,7 +80,7 @@ fn a_client_that_ends_its_side_still_gets_its_answer() {
 }
 
 #[test]
-fn a_stream_that_is_cut_is_a_client_that_is_gone() {
+fn a_cut_stream_counts_as_a_closed_client() {
     let secure = Secure::on_shards(1);
     for (number, end) in [Shutdown::Write, Shutdown::Both].into_iter().enumerate() {
         let mut client = secure.open("/");
@@ -114,7 +114,7 @@ fn a_broken_record_ends_its_connection_alone() {
     );
 }
 
-/// A client that the kernel buffers little for.
+/// A client with small kernel buffers.
 fn narrow(secure: &Secure) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
@@ -129,7 +129,7 @@ fn narrow(secure: &Secure) -> Client {
 
 const MESSAGES: usize = 200;
 
-/// A slow client, one that is not, and the server.
+/// A slow client, a fast one, and the server.
 struct Stage {
     slow: Client,
     fast: raw::Client,
@@ -141,7 +141,7 @@ impl Stage {
     fn published(policy: SlowPolicy) -> Stage {
         let mut settings = support::settings();
         settings.send_buffer_bytes = Some(16 * 1024);
-        // Whoever is closed while the others still publish reads up to its Close in the end.
+        // A client that is closed while the others still publish reads up to its Close in the end.
         settings.timeouts.close = DEADLINE;
         let endpoint = EndpointSettings {
             slow_client: SlowClient {
@@ -172,7 +172,7 @@ impl Stage {
         self.secure.server.sum(|stats| stats.dropped_frames.get()) as usize
     }
 
-    /// What the slow client gets up to `last` or a Close.
+    /// The slow client's messages up to `last` or a Close.
     fn numbers_until(&mut self, last: usize) -> (Vec<usize>, Option<u16>) {
         let mut numbers = Vec::new();
         while numbers.last() != Some(&last) {
@@ -192,7 +192,7 @@ fn a_slow_client_is_disconnected() {
     let (numbers, code) = stage.numbers_until(MESSAGES);
     assert_eq!(code, Some(1013));
     assert!(numbers.len() < MESSAGES / 2 && numbers.iter().copied().eq(0..numbers.len()));
-    // The answer to it goes out with this.
+    // This also sends its answer.
     stage.slow.0.flush().expect("the server reads");
     let (_, end) = read_to_end(stage.slow.tls());
     assert_eq!(end, End::CloseNotify);

@@ -1,4 +1,4 @@
-//! Certificates and keys that cannot be used are named, with what is wrong with them.
+//! Unusable certificates and keys are named, with the reason.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use corecast::engine::Tls;
 
 use crate::certificates::{Authority, Folder};
 
-/// A folder with good files, and with one of every bad kind.
+/// A folder with valid files, and one invalid file of every kind.
 fn folder() -> Folder {
     let authority = Authority::new("the server's");
     let folder = Folder::new(&authority.server(2100));

@@ -1,4 +1,4 @@
-//! The way in: versions, ALPN, tickets, client certificates, and clients that stop halfway.
+//! Handshakes: versions, ALPN, tickets, client certificates, and clients that stop halfway.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn both_versions_are_spoken_with_the_one_protocol() {
 }
 
 #[test]
-fn a_client_without_alpn_or_sni_is_served_and_one_of_another_protocol_is_not() {
+fn alpn_and_sni_are_optional_but_another_protocol_is_refused() {
     let secure = Secure::on_shards(1);
     let mut config = client_config(&secure.authority, &TLS13, None);
     config.enable_sni = false;
@@ -56,7 +56,7 @@ fn a_client_without_alpn_or_sni_is_served_and_one_of_another_protocol_is_not() {
 }
 
 #[test]
-fn a_ticket_of_one_shard_is_good_at_the_other() {
+fn a_tls_ticket_of_one_shard_works_on_the_other() {
     for version in BOTH_VERSIONS {
         let secure = Secure::on_shards(2);
         let config = Arc::new(client_config(&secure.authority, version, None));
@@ -115,7 +115,7 @@ fn with_a_client_ca_only_its_certificates_are_let_in() {
 }
 
 #[test]
-fn who_does_not_speak_tls_is_told_so() {
+fn a_plain_request_at_a_tls_listener_gets_an_explanation() {
     let secure = Secure::on_shards(1);
     let mut plain = raw::Client::connect(secure.server.address);
     plain.send(raw::upgrade("/").as_bytes());
@@ -154,7 +154,7 @@ fn half_a_handshake_and_silence_end_at_the_deadline() {
         let found = refused(&secure, Refusal::HandshakeTimeout);
         assert_eq!(found, counted, "after {end} bytes");
     }
-    // The time for the handshake and that for the request are one.
+    // The handshake and the request share one deadline.
     let mut silent = stream(secure.server.address, &config);
     silent
         .conn

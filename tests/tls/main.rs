@@ -1,4 +1,4 @@
-//! TLS from outside: with rustls as the client, and with clients that mean harm.
+//! TLS from outside: with rustls as the client, and with hostile clients.
 
 mod budget;
 mod ends;
@@ -24,7 +24,7 @@ use certificates::{Authority, Folder, tls_of};
 use client::{Client, client_config};
 use support::Server;
 
-/// A hub that speaks TLS on its first listener and none on its second.
+/// A hub with TLS on its first listener and without on its second.
 pub(crate) struct Secure {
     pub(crate) server: Server,
     pub(crate) authority: Authority,

@@ -87,7 +87,7 @@ fn a_client_that_sends_byte_by_byte_is_understood() {
             }
             tls.read_tls(&mut socket).expect("an answer in time");
             tls.process_new_packets().expect("records");
-            // There is nothing yet, as a rule.
+            // Usually nothing has come yet.
             let _ = tls.reader().read_to_end(&mut received);
         }
         assert!(received.starts_with(b"HTTP/1.1 101 "));
@@ -95,9 +95,9 @@ fn a_client_that_sends_byte_by_byte_is_understood() {
 }
 
 #[test]
-fn frames_that_come_with_the_end_of_the_handshake_wait_for_the_upgrade() {
+fn frames_with_the_end_of_the_tls_handshake_wait() {
     let secure = Secure::on_shards(1);
-    // Long enough that the tick of the shard's timers falls into some of them.
+    // Long enough for some ticks of the shard's timers.
     for _ in 0..50 {
         let mut client = stream(secure.server.address, &secure.config());
         while client.conn.is_handshaking() {
@@ -149,7 +149,7 @@ fn keys_can_be_renewed_at_any_time() {
 }
 
 #[test]
-fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
+fn a_turns_output_for_a_client_is_one_send() {
     let settings = Settings {
         shards: 1,
         ..support::settings()
@@ -167,7 +167,7 @@ fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
     for member in &mut members {
         (0..8).for_each(|_| assert_eq!(member.expect_text(), "here"));
     }
-    // What is sent is counted a little later.
+    // Sending is counted slightly later.
     eventually("all is counted", || deliveries() == 64);
     let before = sends();
     for number in 0..100 {
@@ -181,7 +181,7 @@ fn what_a_turn_has_for_a_client_goes_out_with_one_send() {
 }
 
 #[test]
-fn a_record_that_is_not_whole_counts_as_received_in_part_and_the_largest_goes() {
+fn partial_tls_records_count_and_the_largest_is_closed() {
     const RECORD_BYTES: usize = 15_000;
     let settings = Settings {
         inbound_bytes_max: 200_000,
@@ -200,7 +200,7 @@ fn a_record_that_is_not_whole_counts_as_received_in_part_and_the_largest_goes() 
         let part = &records[..records.len() - 1];
         tls.sock.write_all(part).expect("the relay reads");
     }
-    // Thirteen of them are within the bound, and the others go.
+    // Thirteen of them are within the limit, and the others are closed.
     let index = CloseReason::InboundBudget.label_index();
     let closed = || secure.server.sum(|stats| stats.closed[index].get());
     eventually("those that are too much are closed", || closed() == 7);

@@ -1,4 +1,4 @@
-//! What the admin port tells of certificates and reloads.
+//! Metrics of certificates and reloads.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! A client that is no relative of ours: `openssl s_client`, where it is installed.
+//! An independent client: `openssl s_client`, if it is installed.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -32,7 +32,7 @@ fn openssl_gets_its_upgrade_and_a_clean_end() {
         input.write_all(&message).expect("it reads");
         let close = raw::frame(raw::CLOSE, &raw::close_payload(1000, ""));
         input.write_all(&close).expect("it reads");
-        // It ends when the relay does: after its Close, with close_notify.
+        // It ends with the relay: after its Close, with close_notify.
         let mut output = Vec::new();
         let mut answer = client.stdout.take().expect("a pipe");
         answer.read_to_end(&mut output).expect("an answer");

@@ -1,4 +1,4 @@
-//! Clients that send more than they may, over TLS: what was decrypted waits as what was not.
+//! Clients that exceed their rate, over TLS: decrypted data waits like any other.
 
 use std::io::Write;
 
@@ -27,7 +27,7 @@ fn one_that_is_made_to_wait_loses_nothing_not_even_at_its_end() {
         .flat_map(|number: u32| raw_frame(FIN | TEXT, number.to_string().as_bytes(), true))
         .collect();
     flooder.tls().write_all(&messages).expect("it reads");
-    // The end of the stream is announced behind them, in the same breath.
+    // The end of the stream follows them in the same write.
     flooder.tls().conn.send_close_notify();
     flooder.tls().flush().expect("it reads");
     for number in 0..40 {

@@ -31,13 +31,13 @@ fn a_proxy_header_comes_before_the_handshake_in_whatever_pieces() {
         session.write_tls(&mut bytes).expect("a ClientHello");
         let mut stream = tcp(secure.server.address);
         stream.write_all(&bytes[..cut]).expect("sent");
-        // The two halves are read apart as a rule: a nudge, and nothing that the outcome rests on.
+        // Usually makes the two halves be read separately; the result does not depend on it.
         eventually("it is accepted", || secure.server.view.connections() == 1);
         stream.write_all(&bytes[cut..]).expect("sent");
         let mut client = Client::upgraded(StreamOwned::new(session, stream), "/");
         client.text("hello");
         assert_eq!(client.expect_text(), "hello", "cut at {cut}");
-        // The limit is the client's: a second connection is told so behind its handshake.
+        // The limit is the client's: a second connection is refused after its handshake.
         let mut second = tcp(secure.server.address);
         second.write_all(HEADER).expect("sent");
         let second = StreamOwned::new(crate::client::session(&secure.config()), second);

@@ -1,4 +1,4 @@
-//! SIGHUP: certificates, keys and the live part of the config change, connections do not.
+//! SIGHUP: certificates, keys and the live part of the configuration change; connections do not.
 
 use std::sync::Arc;
 

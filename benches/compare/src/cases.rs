@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_every_case_has_a_base_and_one_that_is_judged() {
+    fn cases_have_unique_names_a_base_and_a_judged_contender() {
         let cases = programs().cases(false);
         let mut names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort_unstable();

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_chooses_a_case_of_any_tier_and_a_tier_holds_the_ones_before() {
+    fn cases_are_chosen_by_name_or_by_cumulative_tier() {
         let programs = Programs {
             relay: "corecast".into(),
             floor: "floor".into(),

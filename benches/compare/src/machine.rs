@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stolen_is_told_of_all_readings_that_were_kept() {
+    fn stolen_time_covers_all_kept_readings() {
         let stolen = |millis| Stolen {
             stolen: Duration::from_millis(millis),
             of: Duration::from_secs(1),

@@ -135,7 +135,7 @@ struct Folders {
         global = true
     )]
     folder: PathBuf,
-    /// Where all readings are kept, and read for the report
+    /// Directory of all readings, which the report is made from
     #[arg(
         long,
         default_value = "target/bench",
@@ -143,7 +143,7 @@ struct Folders {
         global = true
     )]
     results: PathBuf,
-    /// Where the report is written
+    /// Directory of the report
     #[arg(
         long,
         default_value = "benches/results",
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_runs_are_kept_under_their_name_and_single_cases_only_when_asked() {
+    fn single_cases_are_stored_only_on_request() {
         let file = |line: &[&str]| {
             let args = Args::parse_from([&["compare"], line].concat());
             let file = args.comparison.plan(&args.folders).file;

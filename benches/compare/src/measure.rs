@@ -139,7 +139,7 @@ pub(crate) const CONNECTS_BEFORE: &str = "connects/s before the storm";
 pub(crate) const CONNECTS_STORM: &str = "connects/s in the storm";
 pub(crate) const GENERATOR_STORM: &str = "% of a core: the storm's generator";
 
-/// What every measurement needs.
+/// State for all measurements.
 pub(crate) struct Lab {
     pub(crate) generator: Generator,
     /// Directory where servers run and leave their logs. It contains no configuration file.

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn time_of_the_machine_is_busy_without_what_it_waited_and_with_what_was_stolen() {
+    fn busy_time_includes_stolen_but_not_waiting_time() {
         let text = "cpu  100 10 50 9000 77 3 7 30 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
         let time = parse_machine_time(text).expect("a line");
         assert_eq!(time.busy, Duration::from_secs(2));

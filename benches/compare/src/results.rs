@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cheaper_peer_is_a_miss_where_the_relay_has_to_be_the_cheapest() {
+    fn a_cheaper_peer_misses_a_target_to_be_the_cheapest() {
         let with_peer = values(&[&[1.0], &[1.1], &[1.0]]);
         assert_eq!(
             verdict(Goal::RatioAndCheapest(1.15), &with_peer),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_cheaper_or_dearer_only_where_the_whole_interval_says_so() {
+    fn cheaper_and_dearer_need_the_whole_interval() {
         let standing = |ratios: &[f64], is_right| {
             let reading = |value: &f64| Reading {
                 value: *value,
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_beside_is_the_median_of_the_rounds_that_have_it() {
+    fn additional_figures_are_medians_of_their_rounds() {
         let reading = |figure: Option<f64>| Reading {
             value: 1.0,
             is_right: true,
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_not_ok() {
+    fn missing_measurements_do_not_pass() {
         let missing = vec![vec![Some(1.0)], vec![None]];
         assert_eq!(verdict(Goal::Ratio(1.05), &missing), "not measured");
         assert_eq!(verdict(Goal::AtMost(320.0), &missing), "not measured");

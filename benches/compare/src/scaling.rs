@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn two_cores_have_one_apart_and_one_shared_step_and_one_core_the_latter() {
+    fn two_cores_have_a_separate_and_a_shared_step() {
         let two = layouts(&[0, 1]);
         assert_eq!(
             (two.len(), two[0].is_shared, two[1].is_shared),

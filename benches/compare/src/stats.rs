@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_is_the_quartiles_so_that_one_outlier_does_not_move_it() {
+    fn the_spread_by_quartiles_ignores_an_outlier() {
         let figure = Figure::of(&some(&[1.0, 2.0, 3.0, 4.0, 1000.0])).expect("there are readings");
         assert_eq!((figure.low, figure.median, figure.high), (2.0, 3.0, 4.0));
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_readings_have_the_same_interval_and_few_have_all_that_was_seen() {
+    fn intervals_are_repeatable_and_few_rounds_give_the_range() {
         let readings = some(&[1.0, 1.2, 0.9, 1.1, 1.3, 0.8, 1.0]);
         let figure = Figure::bootstrapped(&readings);
         assert_eq!(figure, Figure::bootstrapped(&readings));

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_read_with_and_without_errors_and_without_its_total() {
+    fn straces_table_is_parsed_without_its_total() {
         let calls = parse(TABLE);
         assert_eq!(
             (calls["sendto"], calls["epoll_wait"], calls.len()),

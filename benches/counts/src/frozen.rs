@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_limit_is_said_and_does_not_pass() {
+    fn a_count_without_limit_is_reported_and_fails() {
         let frozen = frozen("encode", 1);
         assert_eq!(verdict(&frozen, "decode", 1), Verdict::Missing);
     }

@@ -1,9 +1,9 @@
-//! A shard's time.
+//! The clocks of a shard.
 //!
-//! Latency is measured in real nanoseconds. Ages and deadlines run on a clock that is read once a
-//! turn and advances by a bounded step, so that a stall of the whole process does not let all of
-//! them expire at once. Deadlines that depend on reading run on a third one, which stands still
-//! while the shard does not read because a mailbox is full or too much is yet to be delivered.
+//! Latency is measured in real nanoseconds. Ages and deadlines use a clock that is read once a turn
+//! and advances by a bounded step, so that they do not all expire at once after a stall of the
+//! whole process. Deadlines that depend on reading use a third clock, which stops while the shard
+//! does not read because a mailbox is full or too much has yet to be delivered.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::{CLOCK_STEP_MAX, TICK};
 
-/// Deadlines are kept in these: 2^32 of them are 13 years.
+/// The unit of deadlines. 2^32 ticks are 13 years.
 pub(crate) type Tick = u32;
 
 const TICK_NS: u64 = nanoseconds(TICK);
 
-/// A shard's time. It is read for every send, so it is kept in nanoseconds: 64 bits of them are 584
-/// years.
+/// The clocks of a shard. They are read for every send, so they are kept in nanoseconds; 64 bits
+/// hold 584 years.
 pub(crate) struct Clock {
-    /// Where the nanoseconds of the process begin, on the system's clock.
+    /// The start of the process's nanoseconds, on the system's clock.
     origin_ns: u64,
     turn_ns: u64,
     elapsed_ns: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock whose nanoseconds count from `origin`, the same for all shards.
+    /// A clock whose nanoseconds count from `origin`, which must be the same for all shards.
     pub(crate) fn new(origin: Instant) -> Clock {
         Clock {
             origin_ns: monotonic_ns().saturating_sub(nanoseconds(origin.elapsed())),
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Advances to now, by a bounded step. Called once a turn.
+    /// Advances to the current time, by a bounded step. Called once a turn.
     pub(crate) fn advance(&mut self, is_reading: bool) {
         self.advance_to(self.now_ns(), is_reading);
     }
@@ -52,7 +52,7 @@ impl Clock {
         }
     }
 
-    /// Real nanoseconds since the origin, read from the operating system at this moment.
+    /// Real nanoseconds since the origin, read from the operating system now.
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
         monotonic_ns().saturating_sub(self.origin_ns)
@@ -73,21 +73,21 @@ impl Clock {
         (self.reading_ns / TICK_NS) as Tick
     }
 
-    /// How long until the next tick.
+    /// The time until the next tick.
     pub(crate) fn until_next_tick(&self) -> Duration {
         Duration::from_nanos(TICK_NS - self.elapsed_ns % TICK_NS)
     }
 }
 
-/// The system's clock that never goes back. The standard library's is the same one, in a form that
-/// takes longer to subtract than to read.
+/// The system's monotonic clock. The standard library reads the same one, but subtracting its
+/// values takes longer than reading it.
 #[inline]
 fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Whole ticks in `duration`, rounded up: a deadline is never early.
+/// Whole ticks in `duration`, rounded up, so that a deadline is never early.
 pub(crate) fn ticks_of(duration: Duration) -> Tick {
     let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
     Tick::try_from(ticks)
@@ -124,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_clock_of_the_standard_library() {
+    fn it_agrees_with_the_standard_clock() {
         let origin = Instant::now();
         let clock = Clock::new(origin);
         let before = nanoseconds(origin.elapsed());
         let now_ns = clock.now_ns();
-        // What passed between the two readings that fixed the origin is missing at most.
+        // At most the time between the two readings that fixed the origin is missing.
         assert!(now_ns + 1_000 * MS >= before);
         assert!(now_ns <= nanoseconds(origin.elapsed()) + 1_000 * MS);
     }

@@ -1,13 +1,13 @@
-//! A number that is counted on one thread and read on any.
+//! A number that one thread counts and any thread reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread writes and any thread reads: an addition is a load and a store.
+/// A number that one thread writes and any thread reads. An addition is a load and a store.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `more`. Called by the shard that owns the counter alone. It wraps, as sums of
+    /// Adds `more`. Only the shard that owns the counter may call this. It wraps, as sums of
     /// nanoseconds may after months of overload.
     pub(crate) fn add(&self, more: u64) {
         let before = self.0.load(Ordering::Relaxed);

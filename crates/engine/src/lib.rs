@@ -1,17 +1,17 @@
-//! Corecast's engine, for embedders: a thread-per-core WebSocket server that hands each message to
-//! all members of a room, in one order.
+//! Corecast's engine, for embedders: a thread-per-core WebSocket server that delivers each message
+//! to all members of a room, in one order.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
-//! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
+//! | [`wire`] | parsing and encoding: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | `exchange` | rooms, tickets and mail between shards, and ports. No sockets, no connections |
-//! | [`engine`] | shards: the loop, connections, timers. Knows endpoints as a trait |
-//! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
-//! | [`limits`] | every bound that is not configured, with its reason |
+//! | [`engine`] | shards: the loop, connections, timers. Knows endpoints only as a trait |
+//! | [`hooks`] | code around an endpoint: who may connect, which messages pass; policies |
+//! | [`limits`] | every bound that cannot be configured, with its reason |
 //!
-//! Implement [`Endpoint`], give it a path, and start an [`Engine`]. What that needs to name is at
-//! the root of this crate:
+//! Implement [`Endpoint`], give it a path, and start an [`Engine`]. The names that this needs are
+//! at the root of this crate:
 //!
 //! ```no_run
 //! use corecast_engine::{
@@ -19,7 +19,7 @@
 //!     StartError,
 //! };
 //!
-//! /// Everybody hears everybody else.
+//! Every member gets the messages of the others.
 //! struct Chat;
 //!
 //! impl Endpoint for Chat {
@@ -51,8 +51,8 @@
 //! # Ok::<(), StartError>(())
 //! ```
 //!
-//! The relay's own parts (its endpoints, keys and tokens, the configuration, metrics) are not in
-//! here.
+//! The relay's own parts (its endpoints, keys and tokens, the configuration, metrics) are not part
+//! of this crate.
 
 mod clock;
 mod counter;
@@ -61,6 +61,7 @@ mod exchange;
 pub mod fanout;
 pub mod hooks;
 pub mod limits;
+mod peer;
 mod slots;
 #[doc(hidden)]
 pub mod sparse;

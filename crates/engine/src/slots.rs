@@ -1,17 +1,17 @@
-//! Things that keep their place while they are there, in memory that follows how many there are.
+//! Values that keep their slot for as long as they exist, in memory proportional to their number.
 //!
-//! A thing is found by its place, and never moves. The lowest place that is vacant is given out
-//! first, so that the high ones become vacant, and what is vacant at the end is given back.
+//! A value is found by its slot, and never moves. The lowest vacant slot is used first, so that
+//! high slots become vacant and the memory at the end can be given back.
 
 use std::ops::{Index, IndexMut};
 
 use crate::sparse::Sparse as _;
 
-/// A set of numbers that finds its lowest one without looking at many others.
+/// A set of numbers whose lowest is found without visiting many others.
 #[derive(Debug, Default)]
 struct Bits {
     words: Vec<u64>,
-    /// The words that have any.
+    /// The words that are not 0.
     summary: Vec<u64>,
 }
 
@@ -37,7 +37,7 @@ impl Bits {
         Some(lowest(&self.words, lowest(&self.summary, at)))
     }
 
-    /// Gives back the room of numbers from `end` on, of which there are none.
+    /// Gives back the memory for numbers from `end` on, none of which may be in the set.
     fn truncate(&mut self, end: usize) {
         self.words.truncate(end.div_ceil(64));
         self.words.shrink_sparse();
@@ -57,18 +57,18 @@ fn set(words: &mut Vec<u64>, number: usize) {
     words[number / 64] |= bit(number);
 }
 
-/// Places that come and go together.
+/// The number of slots that are allocated together.
 const PAGE: usize = 64;
 
-/// Some places in a row, with what is there. The memory is there while something is.
+/// Consecutive slots with their values. Its memory exists while one of them is in use.
 #[derive(Debug)]
 struct Page<T> {
     things: Option<Box<[Option<T>; PAGE]>>,
-    /// Which of them are there, a bit each.
+    /// One bit for each slot in use.
     taken: u64,
 }
 
-/// On the heap at once: a page may be larger than what a stack should take.
+/// Allocated on the heap directly, since a page may be too large for the stack.
 fn vacant_page<T>() -> Box<[Option<T>; PAGE]> {
     let things: Box<[Option<T>]> = (0..PAGE).map(|_| None).collect();
     let Ok(things) = things.try_into() else {
@@ -86,12 +86,11 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// Things by place. Pages of places come and go, so that one that stays at a high place keeps its
-/// page alone.
+/// Values by slot. Slots are allocated in pages, so a value in a high slot keeps only its own page.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     pages: Vec<Page<T>>,
-    /// The pages with a vacant place. The last page always has something in it.
+    /// The pages with a vacant slot. The last page is never empty.
     vacant: Bits,
     len: usize,
 }
@@ -106,7 +105,7 @@ impl<T> Default for Slots<T> {
     }
 }
 
-/// The place of the thing that comes next.
+/// The slot of the next value.
 pub(crate) struct VacantSlot<'p, T> {
     slots: &'p mut Slots<T>,
     place: usize,
@@ -135,7 +134,7 @@ impl<'p, T> VacantSlot<'p, T> {
 }
 
 impl<T> Slots<T> {
-    /// How many things there are.
+    /// The number of values.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -156,7 +155,7 @@ impl<T> Slots<T> {
         page.things.as_mut()?[place % PAGE].as_mut()
     }
 
-    /// The lowest place that is vacant.
+    /// The lowest vacant slot.
     pub(crate) fn vacant_entry(&mut self) -> VacantSlot<'_, T> {
         let number = self.vacant.lowest().unwrap_or(self.pages.len());
         let taken = self.pages.get(number).map_or(0, |page| page.taken);
@@ -166,7 +165,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Puts a thing at the lowest vacant place. Returns that.
+    /// Puts a value into the lowest vacant slot. Returns the slot.
     pub(crate) fn insert(&mut self, thing: T) -> usize {
         let entry = self.vacant_entry();
         let place = entry.key();
@@ -174,7 +173,7 @@ impl<T> Slots<T> {
         place
     }
 
-    /// Takes out what is at `place`, where something has to be.
+    /// Removes the value in slot `place`, which must be in use.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let (number, at) = (place / PAGE, place % PAGE);
         let page = &mut self.pages[number];
@@ -189,7 +188,7 @@ impl<T> Slots<T> {
         thing.expect("something is there")
     }
 
-    /// Gives back the vacant pages at the end.
+    /// Gives back empty pages at the end.
     fn give_back(&mut self) {
         let pages = self.pages.len();
         while self.pages.last().is_some_and(|page| page.taken == 0) {
@@ -202,7 +201,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The first place from `from` on with something in it. Of vacant ones 64 are one step.
+    /// The first slot in use from `from` on. 64 vacant slots are skipped in one step.
     pub(crate) fn next_from(&self, from: usize) -> Option<usize> {
         let mut mask = u64::MAX << (from % PAGE);
         for (number, page) in self.pages.iter().enumerate().skip(from / PAGE) {
@@ -215,7 +214,7 @@ impl<T> Slots<T> {
         None
     }
 
-    /// All things and their places, in the order of places.
+    /// All values with their slots, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let pages = self.pages.iter().enumerate();
         pages.flat_map(|(number, page)| {
@@ -250,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// Puts where a number is even, and takes the one at that fraction of them where it is odd.
+    /// Inserts for even numbers; for odd ones removes the value at that fraction of them.
     fn behaves_like_a_map(steps: &[u32]) -> (Slots<u32>, BTreeMap<usize, u32>) {
         let (mut slots, mut model) = (Slots::default(), BTreeMap::new());
         for (thing, step) in steps.iter().enumerate() {
@@ -277,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_keeps_its_place_and_the_lowest_vacant_one_is_next(
+        fn values_keep_their_slots_and_the_lowest_vacant_one_is_used_next(
             steps in proptest::collection::vec(any::<u32>(), 0..600),
         ) {
             let (slots, model) = behaves_like_a_map(&steps);
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_what_is_there_even_where_the_last_one_stays() {
+    fn memory_shrinks_even_if_the_last_value_stays() {
         const MANY: usize = 200_000;
         let mut slots = filled(MANY + 1);
         (0..MANY).for_each(|place| {

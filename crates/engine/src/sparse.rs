@@ -1,27 +1,27 @@
-//! Containers that give memory back once a peak is over.
+//! Containers that give memory back after a peak.
 
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 
 use indexmap::IndexMap;
 
-/// Room for so few entries is left alone.
+/// Capacity for so few entries is not given back.
 const KEPT: usize = 3;
 
-/// A container that keeps the memory of its largest size unless it is told otherwise.
+/// A container that keeps the capacity of its largest size unless it is told otherwise.
 pub trait Sparse {
-    /// Its entries.
+    /// The number of entries.
     fn entries(&self) -> usize;
 
-    /// The entries that there is room for.
+    /// The capacity, in entries.
     fn room(&self) -> usize;
 
-    /// Moves all entries to where there is room for about so many.
+    /// Moves all entries to memory for about `entries` of them.
     fn shrink_room(&mut self, entries: usize);
 
-    /// Gives room back if less than a quarter of it is used. Each time fewer entries have to be
-    /// moved than were taken out since the last time, so to call this after every removal takes
-    /// constant time on average; the longest single call moves a quarter of the largest size.
+    /// Gives capacity back if less than a quarter of it is used. Each time fewer entries are moved
+    /// than were removed since the last time, so calling this after every removal takes constant
+    /// time on average; the longest single call moves a quarter of the largest size.
     fn shrink_sparse(&mut self) {
         if self.room() > KEPT && self.entries() < self.room() / 4 {
             self.shrink_room(2 * self.entries());
@@ -29,7 +29,7 @@ pub trait Sparse {
     }
 }
 
-/// All of them name these three alike.
+/// These three have the same method names.
 macro_rules! sparse {
     ($($container:ty: [$($parameters:tt)*];)*) => {$(
         impl<$($parameters)*> Sparse for $container {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_follows_what_is_left_and_what_is_small_is_left_alone() {
+    fn capacity_shrinks_with_the_entries_unless_it_is_small() {
         let mut map: HashMap<u32, u32> = (0..100_000).map(|number| (number, number)).collect();
         let mut shrunk = 0;
         for number in 0..100_000 {

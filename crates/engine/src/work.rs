@@ -1,9 +1,11 @@
-//! The work of a turn: one budget in one currency, from which every phase pays for what it does.
+//! The work of a turn: one budget in one currency, from which every phase pays for its steps.
 //!
 //! A phase begins with its share and whatever the phases before it left. Its steps pay prices
-//! ([`crate::limits`]), and it ends with the first step past the budget: what is left stays queued
-//! for the next turn. So each phase makes progress in every turn, and none of them is ever long,
-//! whichever kind of work it is. Prices are estimates, so that no clock is read for a step.
+//! ([`crate::limits`]), and it ends with the first step that exceeds the budget; the rest stays
+//! queued for the next turn. So each phase makes progress in every turn, and none is ever long,
+//! whatever kind of work it is. Prices are estimates, so that steps need not read a clock.
+
+use strum::VariantNames;
 
 use crate::limits::{
     ACCEPT_WORK_NS, CLOSE_WORK_NS, CONTROL_WORK_NS, DELIVER_WORK_NS, ENDPOINT_WORK_NS,
@@ -11,18 +13,19 @@ use crate::limits::{
 };
 
 /// A phase of a turn that has a share of its work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum TurnPhase {
-    /// Control messages of handles and the main thread.
+    /// Control messages from handles and the main thread.
     Control,
-    /// Batches of other shards.
+    /// Batches from other shards.
     Mail,
     /// New connections.
     Accept,
-    /// What clients sent: frames and requests.
+    /// Data from clients: frames and requests.
     Read,
-    /// Mail of endpoints, and work that they do bit by bit.
+    /// Mail of endpoints, and their work in small steps.
     Endpoint,
     /// Runs into outboxes.
     Deliver,
@@ -36,17 +39,7 @@ pub enum TurnPhase {
 
 impl TurnPhase {
     /// The labels in the metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 9] = [
-        "control",
-        "mail",
-        "accept",
-        "read",
-        "endpoint",
-        "deliver",
-        "flush",
-        "handshake",
-        "close",
-    ];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     fn share_ns(self) -> u64 {
         match self {
@@ -63,11 +56,11 @@ impl TurnPhase {
     }
 }
 
-/// What may still be done in this turn, in nanoseconds of work.
+/// The work that is left in this turn, in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Work {
     left_ns: i64,
-    /// Where the quantum of the connection that is read ends.
+    /// The end of the share of the connection that is being read.
     quantum_end_ns: i64,
     phase: TurnPhase,
 }
@@ -83,25 +76,25 @@ impl Default for Work {
 }
 
 impl Work {
-    /// Begins a turn: nothing is carried over, since nothing is owed to anybody.
+    /// Begins a turn. Nothing is carried over from the last one, since its unused work was not
+    /// needed.
     pub(crate) fn begin_turn(&mut self) {
         self.left_ns = 0;
     }
 
-    /// Begins a phase with its share, and with what was left.
+    /// Begins a phase with its share and what was left.
     pub(crate) fn begin(&mut self, phase: TurnPhase) {
         self.phase = phase;
         self.left_ns = self.left_ns.max(0) + phase.share_ns() as i64;
         self.quantum_end_ns = 0;
     }
 
-    /// Pays for a step.
     #[inline]
     pub(crate) fn spend(&mut self, ns: u64) {
         self.left_ns -= ns as i64;
     }
 
-    /// Pays for so many bytes, at the price of 1,024 of them.
+    /// Pays for `bytes` bytes, at the price for 1,024 of them.
     #[inline]
     pub(crate) fn spend_bytes(&mut self, bytes: usize, price_of_kib: u64) {
         self.spend(price_of_bytes(bytes, price_of_kib));
@@ -113,29 +106,29 @@ impl Work {
         self.left_ns <= 0
     }
 
-    /// What is left, for somebody who wants to know how much it went down.
+    /// The work that is left, for callers that measure how much a step took.
     pub(crate) fn left_ns(&self) -> i64 {
         self.left_ns
     }
 
-    /// Begins one connection's part of the reading.
+    /// Begins the share of one connection that is read.
     pub(crate) fn begin_quantum(&mut self) {
         self.quantum_end_ns = (self.left_ns - READ_QUANTUM_NS as i64).max(0);
     }
 
-    /// Whether another connection is to be read.
+    /// Whether it is the turn of another connection.
     #[inline]
     pub(crate) fn is_quantum_spent(&self) -> bool {
         self.left_ns <= self.quantum_end_ns
     }
 
-    /// The phase, if it has to end while `more` waits.
+    /// The phase, if it has to end although `more` waits.
     pub(crate) fn cut(&self, more: bool) -> Option<TurnPhase> {
         (more && self.is_spent()).then_some(self.phase)
     }
 }
 
-/// The price of so many bytes, by that of 1,024.
+/// The price of `bytes` bytes, given the price for 1,024.
 #[inline]
 pub(crate) fn price_of_bytes(bytes: usize, price_of_kib: u64) -> u64 {
     (bytes as u64 * price_of_kib) >> 10

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_is_refused_by_name() {
+    fn invalid_filters_are_refused_by_name() {
         for (json, text) in [
             (
                 "[]",

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused_by_name() {
+    fn invalid_messages_are_refused_by_name() {
         let wrong = |text: &str| parse(text).expect_err(text);
         for text in ["{}", "[", "x", "[]x", "\"EVENT\""] {
             assert_eq!(wrong(text), MessageError::NoArray);

@@ -1,4 +1,4 @@
-//! Certificate authorities, and files with what they sign.
+//! Certificate authorities, and files with certificates that they sign.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants, byte by byte, and reads whole frames.
+//! A client that sends exact bytes, and reads whole frames.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -294,7 +294,7 @@ impl Client {
         Answer::of(head)
     }
 
-    /// The next frame that is no ping, which may come at any time; `None` where the stream ends
+    /// The next frame other than a ping, which may come at any time; `None` if the stream ends
     /// instead.
     pub fn try_frame(&mut self) -> Option<Frame> {
         loop {
@@ -311,7 +311,7 @@ impl Client {
         }
     }
 
-    /// The frame at the front of what was received, inflated.
+    /// The frame at the front of the received bytes, inflated.
     fn take_frame(&mut self) -> Option<Frame> {
         let (mut frame, len) = parse_frame(&self.received)?;
         if self.received[0] & RSV1 != 0 {

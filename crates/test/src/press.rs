@@ -1,4 +1,4 @@
-//! An endpoint that gives each of its clients the same bodies behind a head of the client's own.
+//! An endpoint that sends all its clients the same bodies, each after the client's own head.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub fn head_of(id: ConnectionId) -> String {
     format!("event for {id:>12}: ")
 }
 
-/// The name by which a client is told who it is: the first message.
+/// The name that a client is told in its first message.
 fn name_of(id: ConnectionId) -> String {
     format!("you are {id}")
 }

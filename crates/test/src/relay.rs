@@ -41,7 +41,7 @@ impl Relay {
             }
         };
         let relay = Relay::new(child, addresses);
-        // Whoever does not read its log must not hold it up.
+        // A test that does not read its log must not block it.
         let log = Arc::clone(&relay.log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -125,11 +125,12 @@ fn spawn(by: &[&str], arguments: &[&str]) -> Child {
         .expect("the binary runs")
 }
 
-/// Where a relay listens, Unix sockets aside, and where its metrics are, which its log says last.
+/// The addresses on which a relay listens, except for Unix sockets, and that of its metrics, which
+/// it logs last.
 fn addresses_in(log: &str) -> Option<(Vec<SocketAddr>, SocketAddr)> {
     let addresses = |of: &str| -> Vec<SocketAddr> {
         let lines = log.split_inclusive('\n').filter(|line| line.contains(of));
-        // A line that has no end yet is not whole.
+        // A line without an end is not complete yet.
         let places = lines.filter_map(|line| line.strip_suffix('\n')?.split_once("address="));
         places.filter_map(|(_, place)| place.parse().ok()).collect()
     };

@@ -1,4 +1,4 @@
-//! Clients that speak TLS: rustls with tungstenite on top of it, or just records.
+//! Clients over TLS: rustls with tungstenite on top of it, or raw records.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -120,7 +120,7 @@ impl Client {
 pub enum End {
     /// By `close_notify`, then by the end of the TCP stream.
     CloseNotify,
-    /// By the end of the TCP stream alone.
+    /// By the end of the TCP stream only.
     Truncated,
 }
 

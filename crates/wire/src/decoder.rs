@@ -31,7 +31,7 @@ pub struct Decoder {
 
 const _: () = assert!(size_of::<Decoder>() <= 16);
 
-/// What the last call left to free or to ignore.
+/// Work of the next call: memory to free, or input to ignore.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Phase {
     #[default]

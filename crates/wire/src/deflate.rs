@@ -11,6 +11,7 @@
 pub mod offer;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use strum::VariantNames;
 
 use super::decoder::{Message, ProtocolError};
 use super::frame::{MessageKind, Opcode, append_deflated_frame, append_deflated_header};
@@ -139,12 +140,15 @@ impl Deflater {
 }
 
 /// Why a compressed message was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum InflateError {
     /// It is over the limit for messages.
+    #[strum(serialize = "message_too_big")]
     TooBig,
     /// It is not complete, valid DEFLATE.
+    #[strum(serialize = "invalid_deflate")]
     Malformed,
     /// It is text that is not UTF-8.
     InvalidUtf8,
@@ -152,7 +156,7 @@ pub enum InflateError {
 
 impl InflateError {
     /// The labels in the metrics.
-    pub const LABELS: [&'static str; 3] = ["message_too_big", "invalid_deflate", "invalid_utf8"];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
 impl From<InflateError> for ProtocolError {

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_is_no_trusted_proxys_is_the_clients() {
+    fn the_last_untrusted_address_is_the_client() {
         let name = "X-Forwarded-For";
         assert_told(&[
             (name, "192.0.2.1", Ok(Some("192.0.2.1"))),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_wrote_and_is_malformed_is_an_error_and_what_is_before_it_is_not_read() {
+    fn a_malformed_element_of_a_trusted_proxy_is_an_error() {
         let x = "X-Forwarded-For";
         let forwarded = "Forwarded";
         assert_told(&[

@@ -175,7 +175,7 @@ mod tests {
     use tungstenite::protocol::frame::coding::{Data, OpCode};
 
     #[test]
-    fn headers_at_every_length_boundary_are_read_back_by_tungstenite() {
+    fn tungstenite_reads_headers_at_every_length_boundary() {
         for len in [
             0,
             1,
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn opcodes_survive_the_wire_and_reserved_ones_are_none() {
+    fn opcodes_round_trip_and_reserved_ones_are_refused() {
         for nibble in 0..16u8 {
             let opcode = Opcode::from_first_byte(FIN | nibble);
             let known = matches!(nibble, 0..=2 | 8..=10);

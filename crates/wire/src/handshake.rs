@@ -4,6 +4,7 @@
 //! with [`append_accept`] once the endpoint has admitted it, else with a [`Response`]. A refused
 //! upgrade always tells the client which values would have been accepted.
 
+use strum::{IntoStaticStr, VariantArray};
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::offer::{Agreement, negotiate};
@@ -32,7 +33,8 @@ impl<'b> Upgrade<'b> {
 }
 
 /// Why a request cannot become a WebSocket. One variant for each offence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// RFC 6455 §4.1: only GET upgrades.
@@ -70,18 +72,7 @@ pub enum HandshakeError {
 impl HandshakeError {
     /// A fixed word for metric labels and logs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::MethodNotGet => "method_not_get",
-            Self::NotAnUpgrade => "not_an_upgrade",
-            Self::Http10 => "http10",
-            Self::NoConnectionUpgrade => "no_connection_upgrade",
-            Self::HasBody => "has_body",
-            Self::NoVersion => "no_version",
-            Self::UnsupportedVersion => "unsupported_version",
-            Self::NoKey => "no_key",
-            Self::BadKey => "bad_key",
-            Self::BadExtensions => "bad_extensions",
-        }
+        self.into()
     }
 
     /// The status of the answer.
@@ -368,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_header_counts_though_it_is_no_text() {
+    fn a_repeated_header_counts_even_if_not_utf8() {
         let fields = [UPGRADE, KEY, V13].concat();
         let mut text = format!("{GET}\r\nHost: a\r\n{fields}").into_bytes();
         text.extend_from_slice(b"Sec-WebSocket-Version: 13\xFF\r\n\r\n");

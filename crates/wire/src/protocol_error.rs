@@ -1,5 +1,7 @@
 //! The limits on a client's frames, and one error for each offence.
 
+use strum::IntoStaticStr;
+
 use super::utf8;
 
 /// The limits for one connection; control frames have their own (RFC 6455 §5.5).
@@ -14,7 +16,8 @@ pub struct DecoderLimits {
 }
 
 /// A frame that RFC 6455 or a limit forbids. One variant for each offence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// RFC 6455 §5.1: a client masks every frame.
@@ -81,24 +84,7 @@ impl ProtocolError {
 
     /// A fixed word for metric labels and logs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::UnmaskedFrame => "unmasked_frame",
-            Self::ReservedBits => "reserved_bits",
-            Self::ReservedOpcode => "reserved_opcode",
-            Self::FragmentedControl => "fragmented_control",
-            Self::ControlTooLong => "control_too_long",
-            Self::UnexpectedContinuation => "unexpected_continuation",
-            Self::ExpectedContinuation => "expected_continuation",
-            Self::LengthNotMinimal => "length_not_minimal",
-            Self::LengthTooLarge => "length_too_large",
-            Self::FrameTooBig => "frame_too_big",
-            Self::MessageTooBig => "message_too_big",
-            Self::InvalidUtf8 => "invalid_utf8",
-            Self::InvalidDeflate => "invalid_deflate",
-            Self::CloseTooShort => "close_too_short",
-            Self::InvalidCloseCode => "invalid_close_code",
-            Self::InvalidCloseReason => "invalid_close_reason",
-        }
+        self.into()
     }
 }
 

@@ -8,6 +8,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use strum::IntoStaticStr;
+
 /// The first bytes of version 2 (§2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The first bytes of version 1 (§2.1).
@@ -33,7 +35,8 @@ pub struct ProxyHeader {
 }
 
 /// Why the bytes are not a valid header. One variant for each offence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProxyError {
     /// The first bytes match neither version.
@@ -68,17 +71,7 @@ pub enum ProxyError {
 impl ProxyError {
     /// A fixed word for logs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::NoHeader => "no_header",
-            Self::LineTooLong => "line_too_long",
-            Self::BadLine => "bad_line",
-            Self::BadVersion => "bad_version",
-            Self::BadCommand => "bad_command",
-            Self::BadFamily => "bad_family",
-            Self::BadTransport => "bad_transport",
-            Self::TooShort => "too_short",
-            Self::TooLarge => "too_large",
-        }
+        self.into()
     }
 }
 
@@ -333,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_by_name() {
+    fn invalid_proxy_headers_are_refused_by_name() {
         use ProxyError::*;
         let long = format!("PROXY UNKNOWN {}\r\n", "f".repeat(LINE_BYTES_MAX - 15));
         let lines = [

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_become_valid_fails_at_its_first_impossible_byte() {
+    fn invalid_utf8_fails_at_its_first_impossible_byte() {
         let impossible: [&[u8]; 8] = [
             b"\x80",
             b"\xC0",

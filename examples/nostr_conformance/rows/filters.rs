@@ -1,4 +1,4 @@
-//! What the filters of REQ match.
+//! The events that filters of REQ match.
 
 use serde_json::{Value, json};
 

@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_refused() {
+    fn conflicting_options_are_refused() {
         for line in [
             &["--size", "39"][..],
             &["--size", "79", "--text"],

@@ -178,7 +178,8 @@ fn churn_missed(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let [due, skipped, failed] = [churn.due, churn.skipped, churn.failed].map(grouped);
     let text = format!(
-        "of {due} replacements {skipped} were skipped because the connection was not open again yet, and {failed} connections failed"
+        "of {due} replacements {skipped} were skipped because the connection was not open again \
+            yet, and {failed} connections failed"
     );
     Some(finding(FindingKind::ChurnMissed, Culprit::Relay, text))
 }
@@ -206,7 +207,8 @@ fn clamped(evidence: &Evidence<'_>) -> Option<Finding> {
     match gaps.sum::<u64>() {
         0 => {}
         count => cut.push(format!(
-            "{} gaps in the numbering were forgotten: late messages in them count as repeated, not as reordered",
+            "{} gaps in the numbering were forgotten: late messages in them count as repeated, \
+                not as reordered",
             grouped(count)
         )),
     }

@@ -94,7 +94,8 @@ fn nothing_came(evidence: &Evidence<'_>) -> Option<Finding> {
         _ => ", only messages of others",
     };
     let text = format!(
-        "{} messages were sent and none came back to {clients} clients{foreign}: perhaps another path, or a server that does not answer (--expect nobody)",
+        "{} messages were sent and none came back to {clients} clients{foreign}: perhaps another \
+            path, or a server that does not answer (--expect nobody)",
         grouped(sent)
     );
     Some(finding(FindingKind::NothingCame, Culprit::Options, text))
@@ -248,7 +249,8 @@ fn part_dead(evidence: &Evidence<'_>) -> Option<Finding> {
     let clients = named("client", &silence.clients);
     let (kind, at_ms, text) = if silence.is_part(&publishers) {
         let text = format!(
-            "{clients} got nothing {since}, and their messages reached nobody: a part of the relay is dead (a shard?)"
+            "{clients} got nothing {since}, and their messages reached nobody: a part of the \
+                relay is dead (a shard?)"
         );
         (FindingKind::PartDead, from_ms, text)
     } else if !silence.clients.is_empty() {
@@ -297,7 +299,8 @@ fn tail_missing(
     let lacking: u64 = open.iter().map(lacks).sum();
     let is_cut = evidence.course.gave_up && lacking > 0;
     let text = format!(
-        "the last {} deliveries were still missing after two seconds without any: they count as lost, and no latency includes them",
+        "the last {} deliveries were still missing after two seconds without any: they count as \
+            lost, and no latency includes them",
         grouped(lacking)
     );
     is_cut.then(|| finding(FindingKind::DrainGaveUp, Culprit::Relay, text))

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_view_shows_phase_rates_and_percentiles_in_a_window_of_any_size() {
+    fn the_live_view_fits_a_window_of_any_size() {
         let mut view = View::default();
         for look in 0..1000 {
             view.take(&snapshot(look * 250));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_say_what_they_have_in_common_and_what_one_of_them_misses() {
+    fn sets_count_common_and_missing_members() {
         let of = |numbers: &[u32]| {
             let mut bits = Bits::new(130);
             assert!(numbers.iter().all(|number| bits.add(*number)));

@@ -244,7 +244,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_keys_filters_and_events_and_another_one_does_not() {
+    fn the_seed_decides_keys_filters_and_events() {
         let (one, same, other) = (draws(1), draws(1), draws(2));
         let filters = |draws: &Draws| {
             let wishes = draws.wishes(60);

@@ -123,7 +123,8 @@ impl Script {
         let sets_bytes = u64::from(subscriptions) * each_bytes;
         if events_bytes + sets_bytes > BYTES_MAX {
             return Err(RunError::new(format!(
-                "{count} events and their receivers need more than {} MiB: use fewer events or subscriptions",
+                "{count} events and their receivers need more than {} MiB: use fewer events or \
+                    subscriptions",
                 BYTES_MAX >> 20
             )));
         }
@@ -386,7 +387,8 @@ fn events_of(relay: &Relay, nostr: Nostr, seed: u64) -> Result<u64, RunError> {
     match most * u64::from(relay.publishers) {
         count if about <= EVENTS_MAX as f64 && count <= 2 * EVENTS_MAX => Ok(count),
         _ => Err(RunError::new(format!(
-            "the run needs {about:.0} events, and at most {EVENTS_MAX} can be signed before it: use a lower --rate or a shorter --duration"
+            "the run needs {about:.0} events, and at most {EVENTS_MAX} can be signed before it: \
+                use a lower --rate or a shorter --duration"
         ))),
     }
 }
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_an_event_is_what_every_filter_says() {
+    fn an_event_reaches_exactly_the_matching_filters() {
         let script = script(&load(Arrivals::Constant));
         assert_eq!((script.events.len(), script.subscriptions.len()), (102, 40));
         assert!(script.filters.len() < 40);
@@ -467,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_events_for_every_publisher_of_either_kind_of_arrivals() {
+    fn every_publisher_gets_events_with_either_arrivals() {
         for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
             let relay = load(arrivals);
             let script = script(&relay);

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_of_a_file_says_in_which_form_the_report_goes_there() {
+    fn a_files_extension_decides_the_reports_format() {
         let format = |name: &str| name.parse::<ReportFile>().map(|file| file.format);
         assert_eq!(format("a.txt"), Ok(Format::Text));
         assert_eq!(format("a.json"), Ok(Format::Json));

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_axis_ends_close_to_its_values_and_has_not_too_many_ticks() {
+    fn a_log_axis_fits_its_values_with_few_ticks() {
         assert_eq!(
             ticks(&Scale::log(120.0, 450.0, plain)),
             [100.0, 200.0, 500.0]

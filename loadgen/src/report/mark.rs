@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_is_marked_by_itself_for_either_side_of_the_generator() {
+    fn quantiles_are_marked_separately_for_lateness_and_lag() {
         let latency = quantiles(200, 400, 1000, 9000);
         let none = Quantiles::default();
         assert_eq!(Mark::all_of(&latency, &latency, &none), []);

@@ -95,7 +95,7 @@ fn share(
 }
 
 #[test]
-fn a_server_against_itself_is_worse_in_at_most_five_of_a_hundred_comparisons() {
+fn equal_servers_differ_in_at_most_5_percent_of_comparisons() {
     for (pairs, stays) in [(5, 0.0), (5, 0.9), (7, 0.6), (10, 0.9)] {
         for verdict in [Verdict::Worse, Verdict::Better] {
             let bare = share(pairs, stays, &[1.0; METRICS], 0.0, verdict);
@@ -131,7 +131,7 @@ fn more_pairs_never_make_a_difference_harder_to_find() {
 }
 
 #[test]
-fn runs_that_were_not_paired_are_told_apart_under_like_conditions() {
+fn unpaired_runs_under_equal_conditions_are_distinguished() {
     let share = |runs: usize, slowdown: f64| {
         let found = (0..TRIALS).filter(|trial| {
             let mut machine = Machine::new(*trial, 0.0);
@@ -153,7 +153,7 @@ fn runs_that_were_not_paired_are_told_apart_under_like_conditions() {
 }
 
 #[test]
-fn the_verdict_turns_round_with_the_sides_and_does_not_depend_on_units() {
+fn swapping_sides_inverts_the_verdict_and_units_do_not_matter() {
     for seed in 0..200 {
         let order = orders(RUNS_MIN + 1, seed);
         let there = paired(&mut Machine::new(seed, 0.5), &order, &[1.3; METRICS]);

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::super::rebinding::{host_of, is_by_proxy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use strum::IntoStaticStr;
 
 use crate::guard::{ApiKey, ApiKeys, Origin, Origins, bearer};
 use crate::wire::http::Head;
@@ -29,17 +30,22 @@ pub(super) struct Access {
 }
 
 /// Why a request is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr)]
 pub(super) enum Denied {
     /// Others can reach the listener, and there is no token.
+    #[strum(serialize = "dashboard_closed")]
     Closed,
     /// There is no token, and the request names another host than this machine.
+    #[strum(serialize = "bad_host")]
     Host,
     /// There is no token, and the request comes through a proxy.
+    #[strum(serialize = "behind_proxy")]
     Proxied,
     /// The token is missing.
+    #[strum(serialize = "no_token")]
     NoToken,
     /// The token is wrong.
+    #[strum(serialize = "bad_token")]
     BadToken,
 }
 
@@ -53,13 +59,7 @@ impl Denied {
 
     /// A fixed word.
     pub(super) fn code(self) -> &'static str {
-        match self {
-            Denied::Closed => "dashboard_closed",
-            Denied::Host => "bad_host",
-            Denied::Proxied => "behind_proxy",
-            Denied::NoToken => "no_token",
-            Denied::BadToken => "bad_token",
-        }
+        self.into()
     }
 
     /// What is wrong and what to do.

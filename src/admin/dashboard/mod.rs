@@ -366,7 +366,7 @@ fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<
     if denied != Denied::BadToken {
         return refused;
     }
-    let failed = responder.failed(request.peer.ip());
+    let failed = responder.failed(request.peer);
     failed.map_or_else(Throttled::refused, |()| refused)
 }
 

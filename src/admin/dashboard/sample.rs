@@ -37,7 +37,8 @@ impl Sample {
         };
         let closes = sum_each(view, |stats| &stats.closed);
         let closes = CloseReason::LABELS
-            .into_iter()
+            .iter()
+            .copied()
             .zip(closes)
             .collect::<Vec<_>>();
         let refusals = view.refusals();

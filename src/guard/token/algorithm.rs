@@ -1,39 +1,35 @@
 //! The algorithms that tokens are signed by.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// How a token is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr, VariantArray)]
 pub enum Algorithm {
     /// HMAC with SHA-256 (RFC 7518 §3.2).
+    #[strum(serialize = "HS256")]
     Hs256,
     /// RSA PKCS#1 v1.5 with SHA-256, keys of 2,048 bits and more (§3.3).
+    #[strum(serialize = "RS256")]
     Rs256,
     /// ECDSA on P-256 with SHA-256 (§3.4).
+    #[strum(serialize = "ES256")]
     Es256,
     /// EdDSA on Curve25519 (RFC 8037 §3.1).
+    #[strum(serialize = "EdDSA")]
     EdDsa,
 }
 
 impl Algorithm {
     /// Every one.
-    pub const ALL: [Algorithm; 4] = [
-        Algorithm::Hs256,
-        Algorithm::Rs256,
-        Algorithm::Es256,
-        Algorithm::EdDsa,
-    ];
+    pub const ALL: &'static [Algorithm] = Self::VARIANTS;
 
     /// The value of `alg`.
     pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Hs256 => "HS256",
-            Algorithm::Rs256 => "RS256",
-            Algorithm::Es256 => "ES256",
-            Algorithm::EdDsa => "EdDSA",
-        }
+        self.into()
     }
 
     pub(super) fn of_name(name: &str) -> Option<Algorithm> {
-        let mut all = Algorithm::ALL.into_iter();
+        let mut all = Algorithm::ALL.iter().copied();
         all.find(|algorithm| algorithm.name() == name)
     }
 }

@@ -130,7 +130,7 @@ impl Api {
         responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
         let key = header_key(request.head).or_else(|| guard::bearer(request.head));
-        self.keys.judge(key, scope, request.peer.ip(), responder)
+        self.keys.judge(key, scope, request.peer, responder)
     }
 
     fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {

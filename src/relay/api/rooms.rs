@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::query::Query;
 use super::{Api, ok};
-use crate::engine::{Answer, Request, Responder, RoomEntry};
+use crate::engine::{Answer, Peer, Request, Responder, RoomEntry};
 use crate::fanout::{ConnectionId, Recipient};
 
 #[derive(Serialize)]
@@ -79,7 +79,7 @@ impl Api {
             let users = target.users.clone();
             let describe = move |member: &Recipient<'_>| Member {
                 connection: member.id.to_string(),
-                address: member.peer.ip().to_canonical().to_string(),
+                address: address_of(member.peer),
                 user: users.as_ref().and_then(|users| users.name_of(member)),
             };
             let members = handle.members(target.id, &room, after, limit, deadline, describe)?;
@@ -92,4 +92,10 @@ impl Api {
             }))
         }))
     }
+}
+
+/// Without the port, and IPv4 addresses as such.
+fn address_of(peer: Peer) -> String {
+    let address = peer.ip().map(|ip| ip.to_canonical().to_string());
+    address.unwrap_or_else(|| peer.to_string())
 }

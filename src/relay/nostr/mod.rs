@@ -33,7 +33,7 @@ pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
 pub use self::settings::NostrSettings;
 use self::shard::{Effects, Inner, NostrShard, Shared};
-pub(crate) use self::stats::{EventResult, NostrTotals, QueryResult};
+pub(crate) use self::stats::{EventResult, NostrTotals, QueryResult, ShardDurations};
 pub use self::stats::{NamedStats, NostrStats};
 use self::threads::Common;
 use self::waiting::IN_FLIGHT_MAX;

@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use strum::VariantNames;
+
 use crate::engine::Durations;
 use crate::relay::count::Count;
 
 /// The result of an EVENT.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum EventResult {
     Stored,
     Ephemeral,
@@ -19,16 +22,7 @@ pub(crate) enum EventResult {
 }
 
 impl EventResult {
-    pub(crate) const LABELS: [&'static str; 8] = [
-        "stored",
-        "ephemeral",
-        "duplicate",
-        "superseded",
-        "invalid",
-        "blocked",
-        "auth_required",
-        "error",
-    ];
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The result that a reason stands for, by its prefix.
     pub(super) fn of_reason(reason: &str) -> EventResult {
@@ -42,14 +36,15 @@ impl EventResult {
 }
 
 /// The result of a REQ or a COUNT.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum QueryResult {
     Answered,
     Refused,
 }
 
 impl QueryResult {
-    pub(crate) const LABELS: [&'static str; 2] = ["answered", "refused"];
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
 /// A Nostr endpoint's name in the configuration, and what it counts.

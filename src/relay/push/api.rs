@@ -99,7 +99,7 @@ impl PushApi {
             None => query_value(query, "api_key").filter(|key| !key.is_empty()),
         };
         let key = key.or_else(|| guard::bearer(request.head).map(Cow::Borrowed));
-        let client = request.peer.ip();
+        let client = request.peer;
         let judged = self
             .keys
             .judge(key.as_deref(), Scope::Push, client, responder);

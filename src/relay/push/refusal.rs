@@ -1,33 +1,45 @@
 //! Why the push API refuses a request: the status, the message that clients may rely on, and the
 //! label in the metrics.
 
+use strum::VariantNames;
+
 use crate::engine::Refused;
 use crate::wire::http::Response;
 
 /// An offence, or what the relay lacks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Refusal {
     /// The key is missing or wrong.
+    #[strum(serialize = "key")]
     InvalidKey,
     /// The path does not answer that method.
     Method,
     /// The body is no JSON, or has wrong types.
+    #[strum(serialize = "json")]
     InvalidJson,
     /// An order has no name of an event.
+    #[strum(serialize = "event_name")]
     NoEventName,
     /// A token names no user, and is not to be taken for everybody.
+    #[strum(serialize = "token")]
     UnresolvableToken,
     /// A token says two things, or has no value.
+    #[strum(serialize = "token_ambiguous")]
     AmbiguousToken,
     /// A delay is over the bound.
+    #[strum(serialize = "delay")]
     DelayTooLong,
     /// A batch has too many orders.
+    #[strum(serialize = "batch")]
     BatchTooLarge,
     /// A parameter of the query cannot be read.
+    #[strum(serialize = "query")]
     InvalidQuery,
     /// No push of that number waits.
     NotPending,
     /// As many pushes wait as may.
+    #[strum(serialize = "full")]
     TooManyPending,
     /// The journal cannot be written, so nothing was promised.
     Journal,
@@ -39,22 +51,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The labels in the metrics, in the order of the variants.
-    pub(crate) const LABELS: [&'static str; 14] = [
-        "key",
-        "method",
-        "json",
-        "event_name",
-        "token",
-        "token_ambiguous",
-        "delay",
-        "batch",
-        "query",
-        "not_pending",
-        "full",
-        "journal",
-        "key_scope",
-        "key_rate",
-    ];
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     fn status(self) -> u16 {
         match self {

@@ -1,8 +1,8 @@
-//! An endpoint that does on its shards all that an endpoint may do, as its clients tell it and as
-//! chance has it. Each callback checks what the engine promises.
+//! An endpoint that does everything an endpoint may do on its shards, as its clients request and at
+//! random. Each callback checks the engine's promises.
 //!
-//! What is sent to one client is numbered: `d` for direct, the number, and what it is about. What
-//! is published begins with `r` for room, and each text is another.
+//! Messages to one client are numbered: `d` for direct, the number, and the subject. Published
+//! messages begin with `r` for room, and each text is unique.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,23 +23,23 @@ use corecast::wire::frame::MessageKind::Text;
 use super::random::Random;
 
 pub(super) const ROOMS: usize = 2;
-/// What the endpoint closes with.
+/// The endpoint's close code.
 pub(super) const CLOSED_BY_US: u16 = 4000;
-/// A client that closes says so many more than this with the code: messages that it has sent.
+/// A client that closes adds the number of its messages to this code.
 pub(super) const CODE_BASE: u16 = 3000;
-/// Threads that send mail by the mailer.
+/// Threads that send mail through the mailer.
 const MAILERS: usize = 2;
 const PAGE_BYTES_MAX: u64 = 256 * 1024;
 const MARKS: [usize; 4] = [0, 1_000, 16 * 1024, 64 * 1024];
-/// More than all short messages of a run that may wait for a client beside its pages.
+/// More than all short messages of a run that may wait for a client besides its pages.
 const SHORT_BYTES: usize = 64 * 1024;
 const PIECE_NS: u64 = 100_000;
-/// What the turn may have left for endpoints, the last piece begun before it is spent.
+/// The most work of a turn for endpoints, including the piece that was begun last.
 const PIECES_MAX: u64 =
     (CONTROL_WORK_NS + MAIL_WORK_NS + ACCEPT_WORK_NS + READ_WORK_NS + ENDPOINT_WORK_NS) / PIECE_NS
         + 1;
 
-/// What is done to a client that is held.
+/// Actions on a paused client.
 #[derive(Clone, Copy)]
 pub(super) enum Act {
     Release,
@@ -51,37 +51,37 @@ pub(super) enum Note {
     Nothing,
     Ask,
     Publish,
-    /// Has the client's own shard act, by mail.
+    /// Makes the client's own shard act, by mail.
     Bounce(ConnectionId, Act),
     Act(ConnectionId, Act),
     ReleaseAll,
 }
 
-/// Mail with the number that it has, for each receiver, among all of its sender.
+/// Mail with its number among all mail of its sender to the same receiver.
 pub(super) struct Letter {
     from: usize,
     numbers: Vec<u64>,
     note: Note,
 }
 
-/// To whom a letter goes; to all if that is `None`.
+/// The receiver of a letter; all shards if `None`.
 type To = Option<usize>;
 
-/// What happened in a run, to tell that it has put the engine to the test.
+/// Events of a run, to show that it has exercised the engine.
 #[derive(Default)]
 pub(super) struct Happened {
-    /// Messages that came next after a release.
+    /// Messages that came right after a release.
     pub(super) held_back: AtomicU64,
-    /// Calls at low water that were waited for.
+    /// Low-water calls that were awaited.
     pub(super) drained: AtomicU64,
-    /// Turns of a shard in which work that was left had its call.
+    /// Turns of a shard in which remaining work was called.
     pub(super) turns: AtomicU64,
     /// Calls with more work than fits in a turn.
     pub(super) spent: AtomicU64,
     pub(super) letters: AtomicU64,
 }
 
-/// What the endpoint and the test know of a run.
+/// State shared by the endpoint and the test.
 pub(super) struct Shared {
     seed: u64,
     pub(super) shards: usize,
@@ -92,9 +92,9 @@ pub(super) struct Shared {
     got: Vec<AtomicU64>,
     /// Of each shard.
     pub(super) ticks: Vec<Mutex<Vec<Instant>>>,
-    /// How much to each room.
+    /// The number for each room.
     pub(super) published: [AtomicU64; ROOMS],
-    /// From now on all work comes to an end, and nobody is held who is not released.
+    /// From now on all work ends, and every paused client is resumed.
     pub(super) is_over: AtomicBool,
     pub(super) happened: Arc<Happened>,
 }
@@ -134,7 +134,7 @@ impl Shared {
         })
     }
 
-    /// Sends a letter as one of the threads that are no shards.
+    /// Sends a letter from a thread that is not a shard.
     pub(super) fn mail(&self, thread: usize, to: To, note: Note) {
         let letter = self.letter(self.shards + thread, to, note);
         let mailer = self.mailer.get().expect("before the start");
@@ -149,33 +149,33 @@ impl Shared {
         let count = |of: &[AtomicU64]| -> Vec<u64> {
             of.iter().map(|each| each.load(Ordering::SeqCst)).collect()
         };
-        // What was got first: it can only grow while the other is looked at.
+        // First the received count, which can only grow while the other is read.
         let got = count(&self.got);
         got == count(&self.sent)
     }
 }
 
-/// Pages that are to be sent one after the other.
+/// Pages to be sent one after the other.
 struct Flood {
-    /// The message that asked for it; none if it was the holding of the client.
+    /// The message that requested it; none if the pause of the client did.
     number: Option<u32>,
     pages_left: u64,
     frames: u64,
 }
 
-/// What is known of a client.
+/// The state of a client.
 #[derive(Default)]
 struct Seat {
     sent: u64,
     is_held: bool,
     was_released: bool,
     is_closing: bool,
-    /// Awaits low water, at this mark.
+    /// Awaits low water, with this mark.
     awaits: Option<usize>,
     /// The mark at which it was last called.
     mark: usize,
     floods: VecDeque<Flood>,
-    /// More than may wait for it.
+    /// The limit on its waiting bytes.
     bytes_max: usize,
 }
 
@@ -187,18 +187,18 @@ struct Job {
     has_end: bool,
 }
 
-/// Tells turns of the shard apart: a client that awaits low water, of which it never has too much,
-/// is called once in each.
+/// Distinguishes turns of the shard: a client that awaits low water, and never has too much
+/// waiting, is called once in each.
 #[derive(Default)]
 struct Clock {
     client: Option<ConnectionId>,
     is_running: bool,
-    /// Whether a turn was asked for when the last one ended.
+    /// Whether a turn was requested when the last one ended.
     was_asked: bool,
     calls: u32,
 }
 
-/// What the endpoint keeps on a shard. It is not `Send`.
+/// The endpoint's state on a shard. It is not `Send`.
 #[derive(Default)]
 pub(super) struct Keeper(Rc<RefCell<Option<Kept>>>);
 
@@ -209,20 +209,20 @@ struct Kept {
     random: Random,
     seats: HashMap<ConnectionId, Seat>,
     jobs: VecDeque<Job>,
-    /// Whose next page is sent in the next turn.
+    /// Clients whose next page is sent in the next turn.
     due: Vec<ConnectionId>,
-    /// What is done to whom, and in how many turns.
+    /// Delayed actions, their clients and the number of turns.
     acts: Vec<(u64, ConnectionId, Act)>,
     published: u64,
     clock: Clock,
-    /// A turn was asked for, and has not come.
+    /// A turn was requested, and has not come.
     is_asked: bool,
-    /// What is to be done when the callback is over.
+    /// Requests to make at the end of the callback.
     asks: bool,
     letters: Vec<(To, Note)>,
 }
 
-/// What may be done with a session and with a shard alike.
+/// Operations that sessions and shards have in common.
 trait Desk {
     fn mail(&mut self, shard: u16, letter: Arc<Letter>);
     fn mail_all(&mut self, letter: &Arc<Letter>);
@@ -328,7 +328,7 @@ impl Kept {
         flood.frames += frames;
         let number = flood.number;
         if awaits_twice {
-            // The last wish counts.
+            // The last request counts.
             client.await_low_water(2 * mark + 1);
         }
         if awaits_first {
@@ -359,7 +359,7 @@ impl Kept {
         }
     }
 
-    /// Goes on with a flood of which little waits by now.
+    /// Continues a flood once little waits.
     fn go_on(&mut self, client: &mut Client<'_>) {
         let id = client.id();
         let seat = self.seat(id);
@@ -415,7 +415,7 @@ impl Kept {
         self.ask();
     }
 
-    /// Does what a message of a client says.
+    /// Acts on a client's message.
     fn obey(&mut self, session: &mut Visit<'_>, number: u32, verb: &str, argument: &str) {
         let id = session.id();
         let done = format!("done {number}");
@@ -513,7 +513,7 @@ impl Kept {
         }
         self.work(shard);
         let is_more = !(self.jobs.is_empty() && self.acts.is_empty());
-        // To ask again does as well as to say that something is left.
+        // Requesting another turn is equivalent to reporting remaining work.
         if is_more && self.random.one_in(3) {
             self.ask();
             return false;
@@ -599,7 +599,7 @@ impl Kept {
         }
         self.check_outboxes(shard);
         self.shared.happened.letters.fetch_add(1, Ordering::Relaxed);
-        // Last: the test goes on when all of it has come.
+        // Last: the test continues when all of it has come.
         self.post(shard);
         self.shared.got[from * self.shared.shards + self.shard].fetch_add(1, Ordering::SeqCst);
     }
@@ -616,7 +616,7 @@ impl Seat {
 }
 
 impl Keeper {
-    /// Calls `take` with what is kept, on the thread that it was made on.
+    /// Calls `take` with the state, on the thread that created it.
     fn with<T>(this: &Rc<RefCell<Option<Kept>>>, take: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept = this.borrow_mut();
         let kept = kept.as_mut().expect("the shard has begun");
@@ -653,7 +653,7 @@ impl Local for Keeper {
     }
 }
 
-/// Messages that have come from a client.
+/// Messages received from a client.
 #[derive(Default)]
 pub(super) struct Heard(u32);
 

@@ -1,4 +1,4 @@
-//! Chance that can be had again.
+//! Repeatable randomness.
 
 /// SplitMix64: all the randomness there is.
 pub(super) struct Random(pub(super) u64);

@@ -27,12 +27,12 @@ impl Door {
     }
 }
 
-/// What a blocked sender looks at before it sleeps.
+/// The last check of a blocked sender before it sleeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LastLook {
     /// Whether the receiver has answered its flag, as the relay does.
     Flag,
-    /// Whether what it has would fit.
+    /// Whether its mail would fit.
     Room,
     /// Nothing.
     Nothing,
@@ -85,7 +85,7 @@ struct World {
 }
 
 impl World {
-    /// Pushes what fits. Returns what does not.
+    /// Pushes the mail that fits. Returns the rest.
     fn push_unsent<'m>(&self, mut unsent: &'m [usize]) -> &'m [usize] {
         let before = unsent.len();
         let mut has_announced = false;
@@ -147,9 +147,9 @@ impl World {
 }
 
 /// A sender has more mail than fits, of these sizes; both sides sleep whenever they can do nothing
-/// else. A sender that does not look once more before it sleeps misses a wake that came when it was
-/// not asleep yet. Nor is it enough to look whether there is room: the receiver may have answered
-/// the flag for less room than the mail needs, and does not know that more is wanted.
+/// else. A sender that does not check once more before it sleeps misses a wake that came earlier.
+/// Checking for room is not enough either: the receiver may have answered the flag for less room
+/// than the mail needs, and does not know that more is needed.
 pub fn full_mailbox(mails: &'static [usize], last_look: LastLook) {
     let world = Arc::new(World::default());
     let sender = {

@@ -1,8 +1,8 @@
-//! A participant that is gone: mail that is pushed to it is discarded, and nobody waits for it.
+//! A closed participant: mail pushed to it is discarded, and no sender waits for it.
 //!
 //! The steps are those of `Interconnect::wake`, `close` and `discard_mail`, and of
-//! `Mailbox::push_all`. A closed participant counts as one that sleeps, so that its senders look at
-//! nothing that they would not look at anyway.
+//! `Mailbox::push_all`. A closed participant counts as sleeping, so its senders need no additional
+//! check.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::wake::Poll;
 /// A participant and the mailbox to it.
 #[derive(Default)]
 struct Receiver {
-    /// Mails that were pushed and not taken.
+    /// Mail that was pushed and not taken.
     queued: AtomicUsize,
     is_closed: AtomicBool,
     sleeping: SleepFlag,
@@ -56,7 +56,7 @@ impl Receiver {
         }
     }
 
-    /// Has mail that does not fit, for as long as the receiver is there.
+    /// Has mail that does not fit, for as long as the receiver exists.
     fn wait_for_room(&self) {
         let is_closed = || self.is_closed.load(Ordering::Relaxed);
         while !is_closed() {
@@ -73,7 +73,7 @@ impl Receiver {
     }
 }
 
-/// Two senders push a mail each while the receiver goes: none of them stays.
+/// Two senders push a mail each while the receiver closes: neither mail is left.
 pub fn two_senders() {
     let receiver = Arc::new(Receiver::default());
     let senders = [0, 1].map(|_| {
@@ -87,7 +87,7 @@ pub fn two_senders() {
     assert_eq!(receiver.queued.load(Ordering::Relaxed), 0, "mail is kept");
 }
 
-/// A sender is blocked, or about to be, while the receiver goes.
+/// A sender is blocked, or about to be, while the receiver closes.
 pub fn blocked_sender() {
     let receiver = Arc::new(Receiver::default());
     let sender = {

@@ -9,7 +9,7 @@ use crate::tickets::Tickets;
 
 /// The shard that joins.
 const JOINER: u16 = 0;
-/// A shard that is in the room all the time, so that the room lives on when the joiner leaves it.
+/// A shard that is in the room all the time, so that the room survives when the joiner leaves it.
 const RESIDENT: u16 = 65;
 
 /// A room, and the mailbox of the shard that joins: first ticket and length of each run.
@@ -35,7 +35,8 @@ fn publisher(world: &Arc<World>, lengths: &'static [u64]) -> JoinHandle<Vec<(u64
     })
 }
 
-/// Every run from the joiner's start on is in its mailbox, once, and none straddles the start.
+/// Every run from the joiner's start on is in its mailbox exactly once, and none straddles the
+/// start.
 fn assert_complete(world: &World, start: u64, published: Vec<(u64, u64)>) {
     let mailbox = world.mailbox.lock().unwrap();
     for (first, frames) in published {
@@ -64,7 +65,7 @@ pub fn two_publishers() {
     assert_complete(&world, start, published);
 }
 
-/// It loses that member and gets another one meanwhile.
+/// The joiner loses that member and gets another one meanwhile.
 pub fn leave_and_rejoin() {
     let world = world();
     let publishers = [publisher(&world, &[1]), publisher(&world, &[2])];

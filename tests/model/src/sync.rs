@@ -1,4 +1,4 @@
-//! What `src/sync.rs` hands out in the relay, from loom.
+//! The types that `src/sync.rs` exports in the relay, from loom.
 
 use std::cell::Cell;
 
@@ -18,7 +18,7 @@ pub(crate) fn fence(order: Ordering) {
 
 /// Runs `checks` with fences that do nothing.
 pub(crate) fn leave_out_fences(checks: impl FnOnce()) {
-    /// Puts the fences back, also after a panic.
+    /// Restores the fences, also after a panic.
     struct PutBack;
     impl Drop for PutBack {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The wake flag: a push is never lost by a receiver that sleeps, and one sleep costs one wake.
+//! The wake flag: a push is never lost to a sleeping receiver, and one sleep costs one wake.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::sleep::SleepFlag;
 /// A shard that receives: its mailbox, its flag, its poll.
 #[derive(Default)]
 struct Receiver {
-    /// Mails that were pushed. No stronger order than a queue needs for its own sake.
+    /// Number of pushed mails. The order is no stronger than a queue itself needs.
     mails: AtomicUsize,
     sleeping: SleepFlag,
     poll: Poll,
     wakes: AtomicUsize,
 }
 
-/// A poll with its waker: a wake that comes early ends the next wait.
+/// A poll with its waker: an early wake ends the next wait.
 #[derive(Default)]
 pub(crate) struct Poll {
     is_woken: Mutex<bool>,
@@ -49,7 +49,7 @@ impl Receiver {
         }
     }
 
-    /// Runs until `mails` have come. Returns how often it said that it would sleep.
+    /// Runs until `mails` have come. Returns how often it announced that it would sleep.
     fn run(&self, mails: usize) -> usize {
         let mut sleeps = 0;
         while self.mails.load(Ordering::Acquire) < mails {
@@ -65,8 +65,8 @@ impl Receiver {
     }
 }
 
-/// Two senders push one mail each to a receiver that sleeps whenever it has nothing to do. A wake
-/// that is lost leaves it asleep for good, which loom reports.
+/// Two senders push one mail each to a receiver that sleeps when idle. A lost wake leaves it asleep
+/// for ever, which loom reports.
 pub fn two_senders() {
     let receiver = Arc::new(Receiver::default());
     let senders = [0, 1].map(|_| {

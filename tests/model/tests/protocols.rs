@@ -1,4 +1,4 @@
-//! Every model holds, and each of them fails where the protocol lacks what it rests on.
+//! Every model holds, and each fails if an essential part of the protocol is left out.
 
 use model::blocked::{self, LastLook};
 use model::{check, check_without_fences, closed, join, wake};
@@ -47,7 +47,7 @@ fn a_blocked_sender_is_woken_when_there_is_room() {
 }
 
 #[test]
-fn a_blocked_sender_is_woken_when_there_is_room_for_a_large_mail() {
+fn a_blocked_sender_is_woken_when_its_large_mail_fits() {
     check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Flag));
 }
 
@@ -59,13 +59,13 @@ fn without_fences_a_blocked_sender_sleeps_for_good() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn a_blocked_sender_that_does_not_look_once_more_sleeps_for_good() {
+fn a_blocked_sender_without_a_last_look_sleeps_for_ever() {
     check(|| blocked::full_mailbox(&[2, 2, 2], LastLook::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn a_blocked_sender_that_looks_for_room_alone_sleeps_for_good() {
+fn a_blocked_sender_that_only_checks_room_sleeps_for_ever() {
     check(|| blocked::full_mailbox(&[1, 1, 2], LastLook::Room));
 }
 

@@ -3,7 +3,7 @@
 //! One thread, one epoll, no limits, no checks, no UTF-8 validation, no fragments, no bounded
 //! outbox. It answers the upgrade, unmasks each frame in place and writes it to every client, its
 //! sender included. The comparison (`compare`, beside it) divides a server's CPU per delivery by
-//! this program's. It is no server for anything else: it trusts its clients, and grows without
+//! this program's. It is not a server for other uses: it trusts its clients, and grows without
 //! bound when they do not read.
 //!
 //! `--mode message` sends once per message and client, which is what a relay without batches cannot

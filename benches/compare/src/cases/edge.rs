@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_the_relay_under_the_same_load_without_what_is_judged() {
+    fn the_base_is_the_relay_without_the_judged_feature() {
         let programs = Programs {
             relay: "corecast".into(),
             floor: "floor".into(),

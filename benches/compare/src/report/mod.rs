@@ -22,7 +22,7 @@ const END: &str = "<!-- made by scripts/bench report: end -->\n";
 /// The input and output of a report.
 pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
-    /// Where the report goes.
+    /// The directory of the report.
     pub(crate) report: &'a Path,
     /// The run; by default the whole one, or the quick one if there is no other.
     pub(crate) name: Option<&'a str>,
@@ -30,8 +30,8 @@ pub(crate) struct Request<'a> {
     pub(crate) page: Option<&'a Path>,
 }
 
-/// Writes `report.md`, `report.html` and `report.svg`, and the page's section.
-/// Returns the files that it wrote.
+/// Writes `report.md`, `report.html` and `report.svg`, and the section between the markers. Returns
+/// the files that it wrote.
 ///
 /// # Errors
 /// There are no results, or a file cannot be read or written.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_made_of_a_kept_run_and_says_all_of_it_in_each_form() {
+    fn a_stored_run_gives_the_full_report_in_each_format() {
         let folder = tempfile::tempdir().expect("a folder");
         let page = folder.path().join("page.md");
         fs::write(&page, format!("{BEGIN}{END}")).expect("written");

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_have_so_many_and_no_more() {
+    fn an_address_is_limited_to_its_number_of_connections() {
         let addresses = Addresses::default();
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert!(addresses.enter(a, 2) && addresses.enter(a, 2));

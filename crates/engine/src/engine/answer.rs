@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::refusal::{Refusal, Refused};
 use crate::fanout::ConnectionId;
+use crate::peer::Peer;
 use crate::wire::http::{Head, Response};
 
 /// The reason why an endpoint cannot start.
@@ -24,8 +24,8 @@ pub struct Request<'r> {
     pub parameter: Option<&'r str>,
     /// The body; empty if the request has none.
     pub body: &'r [u8],
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// Where the client is.
+    pub peer: Peer,
     /// The connection.
     pub connection: ConnectionId,
     /// What a guard in front of the endpoint found out about the client, in
@@ -71,7 +71,7 @@ impl<'r> Request<'r> {
             head,
             parameter: None,
             body: &[],
-            peer: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            peer: Peer::Unix,
             connection: ConnectionId {
                 index: 0,
                 generation: 0,
@@ -116,8 +116,8 @@ pub struct OwnedRequest {
     pub headers: Vec<(String, String)>,
     /// The part of the path that the endpoint's pattern captured, percent-decoded.
     pub parameter: Option<String>,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// Where the client is.
+    pub peer: Peer,
 }
 
 impl OwnedRequest {

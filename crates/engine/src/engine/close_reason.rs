@@ -5,198 +5,181 @@ use std::borrow::Cow;
 use crate::wire::close::is_valid_received_code;
 use crate::wire::decoder::ProtocolError;
 
-/// Why a connection ended that had been open.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The client sent a Close frame, with this code where it gave one.
-    ClientClosed(Option<u16>),
+/// What the relay does on the way to the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// What waits is sent, then a Close, and the client's Close is awaited.
+    Orderly,
+    /// What waits is dropped, so that the Close gets through to a client that reads too slowly.
+    Slow,
+    /// The client's Close cannot be relied on, so the end follows ours (RFC 6455 §7.1.7).
+    Failure,
+    /// No frame can reach the client.
+    Unreachable,
+}
+
+/// What is fixed about a reason.
+struct Row {
+    label: &'static str,
+    /// The code of the Close frame (RFC 6455 §7.4.1), if the reason alone decides it.
+    code: Option<u16>,
+    /// The text of the Close frame: short, with a fixed word in front.
+    text: &'static str,
+    ending: Ending,
+}
+
+/// Declares [`CloseReason`]: the variants that carry something, and a row for each of the others.
+/// CLOSE.md has a line for each; nothing else lists them.
+macro_rules! close_reasons {
+    ($(
+        $(#[$meta:meta])*
+        $variant:ident: $label:literal, $code:expr, $text:literal, $ending:ident;
+    )+) => {
+        /// Why a connection ended that had been open.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
+        pub enum CloseReason {
+            /// The client sent a Close frame, with this code if it gave one.
+            ClientClosed(Option<u16>),
+            /// The client broke the protocol.
+            Protocol(ProtocolError),
+            /// The endpoint closed it, or a handle did.
+            Endpoint {
+                /// The close code.
+                code: u16,
+                /// The reason that the client is told.
+                reason: Cow<'static, str>,
+            },
+            $( $(#[$meta])* $variant, )+
+        }
+
+        impl CloseReason {
+            /// The labels in metrics and logs.
+            pub const LABELS: &'static [&'static str] = &[
+                "client_closed",
+                "protocol_error",
+                "invalid_data",
+                "too_big",
+                "endpoint",
+                $( $label ),+
+            ];
+
+            /// The reasons that carry nothing.
+            #[cfg(test)]
+            const PLAIN: &[CloseReason] = &[$( CloseReason::$variant ),+];
+
+            fn row(&self) -> Row {
+                let (label, code, text, ending) = match self {
+                    CloseReason::ClientClosed(code) => {
+                        ("client_closed", *code, "", Ending::Orderly)
+                    }
+                    CloseReason::Protocol(error) => {
+                        let code = error.close_code();
+                        (protocol_label(code), Some(code), "protocol", Ending::Failure)
+                    }
+                    CloseReason::Endpoint { code, .. } => {
+                        let code = Some(*code).filter(|code| is_valid_received_code(*code));
+                        ("endpoint", code, "", Ending::Orderly)
+                    }
+                    $( CloseReason::$variant => ($label, $code, $text, Ending::$ending), )+
+                };
+                Row { label, code, text, ending }
+            }
+        }
+    };
+}
+
+close_reasons! {
     /// The connection ended without a Close frame (RFC 6455 §7.1.5, code 1006).
-    ClientGone,
-    /// The client broke the protocol.
-    Protocol(ProtocolError),
+    ClientGone: "client_gone", None, "", Unreachable;
     /// Partial messages took more memory than `limits.inbound_bytes` allows, this one the most.
-    InboundBudget,
+    InboundBudget: "inbound_budget", Some(1009), "memory: too many partial messages", Failure;
     /// A message was not finished within `timeouts.message`.
-    MessageTimeout,
+    MessageTimeout: "message_timeout", Some(1008), "timeout: message not finished", Failure;
     /// Nothing was heard for as long as `keepalive.pong`.
-    PingTimeout,
+    PingTimeout: "ping_timeout", Some(1001), "timeout: nothing heard", Failure;
     /// The outbox passed `slow_client.outbox_bytes`.
-    SlowBytes,
+    SlowBytes: "slow_bytes", Some(1013), "slow: too many bytes waiting", Slow;
     /// The outbox passed `slow_client.outbox_age`.
-    SlowAge,
+    SlowAge: "slow_age", Some(1013), "slow: too far behind", Slow;
     /// The process passed `slow_client.process_bytes`, and this client held the oldest frames.
-    SlowMemory,
-    /// The endpoint closed it, or a handle did.
-    Endpoint {
-        /// The close code.
-        code: u16,
-        /// The reason that the client is told.
-        reason: Cow<'static, str>,
-    },
+    SlowMemory: "slow_memory", Some(1013), "slow: relay short of memory", Slow;
     /// The endpoint's code panicked.
-    EndpointPanic,
+    EndpointPanic: "endpoint_panic", Some(1011), "internal: endpoint failed", Orderly;
     /// The relay shuts down.
-    Shutdown,
+    Shutdown: "shutdown", Some(1001), "shutdown: going away", Orderly;
     /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
-    Tls,
-    /// The time for which it was let in is over ([`super::Terms::expires`]).
-    Expired,
-    /// It did what it may not, and was let in on that condition ([`super::Client::forbid`]).
-    Forbidden,
+    Tls: "tls", None, "", Unreachable;
+    /// The time for which the client was admitted is over ([`super::Terms::expires`]).
+    Expired: "expired", Some(1008), "auth: expired", Orderly;
+    /// The client did what it is not allowed to do ([`super::Client::forbid`]).
+    Forbidden: "forbidden", Some(1008), "auth: not allowed", Orderly;
     /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
-    RateMessages,
-    /// More bytes came than `rate.bytes` allows, likewise.
-    RateBytes,
-    /// What it was let in with is good no more ([`super::Handle::recheck`]).
-    Revoked,
+    RateMessages: "rate_messages", Some(1008), "rate: too many messages", Orderly;
+    /// More bytes came than `rate.bytes` allows, and `rate.policy` is to close.
+    RateBytes: "rate_bytes", Some(1008), "rate: too many bytes", Orderly;
+    /// The credentials that the client was admitted with are not valid any more
+    /// ([`super::Handle::recheck`]).
+    Revoked: "revoked", Some(1008), "auth: revoked", Orderly;
+}
+
+fn protocol_label(close_code: u16) -> &'static str {
+    match close_code {
+        1007 => "invalid_data",
+        1009 => "too_big",
+        _ => "protocol_error",
+    }
 }
 
 impl CloseReason {
-    /// How many labels there are.
-    pub const LABELS: [&'static str; 20] = [
-        "client_closed",
-        "client_gone",
-        "protocol_error",
-        "invalid_data",
-        "too_big",
-        "inbound_budget",
-        "message_timeout",
-        "ping_timeout",
-        "slow_bytes",
-        "slow_age",
-        "slow_memory",
-        "endpoint",
-        "endpoint_panic",
-        "shutdown",
-        "tls",
-        "expired",
-        "forbidden",
-        "rate_messages",
-        "rate_bytes",
-        "revoked",
-    ];
-
     /// The place of this reason's label in [`CloseReason::LABELS`].
     pub fn label_index(&self) -> usize {
-        match self {
-            CloseReason::ClientClosed(_) => 0,
-            CloseReason::ClientGone => 1,
-            CloseReason::Protocol(error) => match error.close_code() {
-                1007 => 3,
-                1009 => 4,
-                _ => 2,
-            },
-            CloseReason::InboundBudget => 5,
-            CloseReason::MessageTimeout => 6,
-            CloseReason::PingTimeout => 7,
-            CloseReason::SlowBytes => 8,
-            CloseReason::SlowAge => 9,
-            CloseReason::SlowMemory => 10,
-            CloseReason::Endpoint { .. } => 11,
-            CloseReason::EndpointPanic => 12,
-            CloseReason::Shutdown => 13,
-            CloseReason::Tls => 14,
-            CloseReason::Expired => 15,
-            CloseReason::Forbidden => 16,
-            CloseReason::RateMessages => 17,
-            CloseReason::RateBytes => 18,
-            CloseReason::Revoked => 19,
-        }
+        let label = self.label();
+        let place = CloseReason::LABELS.iter().position(|each| *each == label);
+        debug_assert!(place.is_some(), "{label} is in the list");
+        place.unwrap_or_default()
     }
 
     /// The label in metrics and logs.
     pub fn label(&self) -> &'static str {
-        CloseReason::LABELS[self.label_index()]
+        self.row().label
     }
 
-    /// The code of the Close frame that the client is sent (RFC 6455 §7.4.1); `None` where there is
-    /// nobody to send it to, and where an endpoint gave one that must not be on the wire.
+    /// The code of the Close frame that the client is sent (RFC 6455 §7.4.1); `None` if nobody can
+    /// be sent one, and if an endpoint gave a code that must not be on the wire.
     pub fn close_code(&self) -> Option<u16> {
-        match self {
-            CloseReason::ClientClosed(code) => *code,
-            CloseReason::ClientGone | CloseReason::Tls => None,
-            CloseReason::Protocol(error) => Some(error.close_code()),
-            CloseReason::InboundBudget => Some(1009),
-            CloseReason::MessageTimeout | CloseReason::Expired | CloseReason::Forbidden => {
-                Some(1008)
-            }
-            CloseReason::PingTimeout => Some(1001),
-            CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory => Some(1013),
-            CloseReason::Endpoint { code, .. } => {
-                Some(*code).filter(|code| is_valid_received_code(*code))
-            }
-            CloseReason::EndpointPanic => Some(1011),
-            CloseReason::Shutdown => Some(1001),
-            CloseReason::RateMessages | CloseReason::RateBytes | CloseReason::Revoked => Some(1008),
-        }
+        self.row().code
     }
 
     /// The reason in the Close frame: short, and with a fixed word in front.
     pub fn close_text(&self) -> Cow<'static, str> {
         match self {
-            CloseReason::ClientClosed(_) | CloseReason::ClientGone | CloseReason::Tls => "".into(),
             CloseReason::Protocol(error) => format!("protocol: {}", error.name()).into(),
-            CloseReason::InboundBudget => "memory: too many partial messages".into(),
-            CloseReason::MessageTimeout => "timeout: message not finished".into(),
-            CloseReason::PingTimeout => "timeout: nothing heard".into(),
-            CloseReason::SlowBytes => "slow: too many bytes waiting".into(),
-            CloseReason::SlowAge => "slow: too far behind".into(),
-            CloseReason::SlowMemory => "slow: relay short of memory".into(),
             CloseReason::Endpoint { reason, .. } => reason.clone(),
-            CloseReason::EndpointPanic => "internal: endpoint failed".into(),
-            CloseReason::Shutdown => "shutdown: going away".into(),
-            CloseReason::Expired => "auth: expired".into(),
-            CloseReason::Forbidden => "auth: not allowed".into(),
-            CloseReason::RateMessages => "rate: too many messages".into(),
-            CloseReason::RateBytes => "rate: too many bytes".into(),
-            CloseReason::Revoked => "auth: revoked".into(),
+            _ => self.row().text.into(),
         }
     }
 
     /// Whether no frame can reach the client any more: neither what waits nor a Close.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, CloseReason::ClientGone | CloseReason::Tls)
+        self.row().ending == Ending::Unreachable
     }
 
     /// Whether the client reads too slowly: what waits for it is dropped before the Close frame.
     pub fn is_slow(&self) -> bool {
-        matches!(
-            self,
-            CloseReason::SlowBytes | CloseReason::SlowAge | CloseReason::SlowMemory
-        )
+        self.row().ending == Ending::Slow
     }
 
     /// Whether a Close frame in answer can no longer be relied on: the connection ends as soon as
     /// ours is sent (RFC 6455 §7.1.7).
     pub fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            CloseReason::Protocol(_)
-                | CloseReason::InboundBudget
-                | CloseReason::MessageTimeout
-                | CloseReason::PingTimeout
-        )
+        self.row().ending == Ending::Failure
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_reason_has_its_label() {
-        assert_eq!(CloseReason::ClientGone.label(), "client_gone");
-        assert_eq!(CloseReason::SlowAge.label(), "slow_age");
-        assert_eq!(CloseReason::Shutdown.label(), "shutdown");
-        assert_eq!(CloseReason::EndpointPanic.label(), "endpoint_panic");
-        assert_eq!(CloseReason::Tls.label(), "tls");
-        assert_eq!(CloseReason::Expired.label(), "expired");
-        assert_eq!(CloseReason::Forbidden.label(), "forbidden");
-        assert_eq!(CloseReason::RateMessages.label(), "rate_messages");
-        assert_eq!(CloseReason::RateBytes.label(), "rate_bytes");
-        assert_eq!(CloseReason::Revoked.label(), "revoked");
-    }
 
     /// The rows of the page, each as its cells.
     fn rows_on_page() -> Vec<Vec<&'static str>> {
@@ -210,33 +193,24 @@ mod tests {
         let mut rows = rows_on_page();
         assert_eq!(rows.remove(0)[0], "reason");
         let protocol = |error| CloseReason::Protocol(error);
-        let reasons = [
+        let carriers = [
             CloseReason::ClientClosed(Some(3000)),
-            CloseReason::ClientGone,
             protocol(ProtocolError::ReservedOpcode),
             protocol(ProtocolError::InvalidUtf8),
             protocol(ProtocolError::MessageTooBig),
-            CloseReason::InboundBudget,
-            CloseReason::MessageTimeout,
-            CloseReason::PingTimeout,
-            CloseReason::SlowBytes,
-            CloseReason::SlowAge,
-            CloseReason::SlowMemory,
             CloseReason::Endpoint {
                 code: 4000,
                 reason: "".into(),
             },
-            CloseReason::EndpointPanic,
-            CloseReason::Shutdown,
-            CloseReason::Tls,
-            CloseReason::Expired,
-            CloseReason::Forbidden,
-            CloseReason::RateMessages,
-            CloseReason::RateBytes,
-            CloseReason::Revoked,
         ];
+        let reasons = carriers.iter().chain(CloseReason::PLAIN);
+        let labels = reasons.clone().map(CloseReason::label);
+        assert!(labels.eq(CloseReason::LABELS.iter().copied()));
         assert_eq!(rows.len(), CloseReason::LABELS.len());
-        for (reason, row) in reasons.iter().zip(rows) {
+        for reason in reasons {
+            let label = format!("`{}`", reason.label());
+            let row = rows.iter().find(|row| row[1] == label);
+            let row = row.unwrap_or_else(|| panic!("CLOSE.md lacks {label}"));
             let code = match (reason, reason.close_code()) {
                 (CloseReason::ClientClosed(_), Some(3000)) => "the client's own".to_owned(),
                 (CloseReason::Endpoint { .. }, Some(4000)) => "the endpoint's".to_owned(),
@@ -254,7 +228,6 @@ mod tests {
             } else {
                 "yes"
             };
-            let label = format!("`{}`", reason.label());
             assert!(format!("{reason:?}").starts_with(row[0].split(' ').next().unwrap()));
             assert_eq!(row[1..5], [&*label, &*code, is_sent, awaited], "{}", row[0]);
         }
@@ -262,23 +235,10 @@ mod tests {
 
     #[test]
     fn every_close_text_fits_a_control_frame() {
-        let reasons = [
-            CloseReason::InboundBudget,
-            CloseReason::MessageTimeout,
-            CloseReason::PingTimeout,
-            CloseReason::SlowBytes,
-            CloseReason::SlowAge,
-            CloseReason::SlowMemory,
-            CloseReason::EndpointPanic,
-            CloseReason::Shutdown,
-            CloseReason::Expired,
-            CloseReason::Forbidden,
-            CloseReason::RateMessages,
-            CloseReason::RateBytes,
-            CloseReason::Revoked,
-        ];
-        for reason in reasons {
-            assert!(reason.close_text().len() <= 123 && reason.close_text().contains(':'));
+        let reasons = CloseReason::PLAIN.iter();
+        for reason in reasons.filter(|reason| !reason.is_unreachable()) {
+            let text = reason.close_text();
+            assert!(text.len() <= 123 && text.contains(':'), "{text}");
         }
     }
 }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_whoever_connects_most_is_remembered() {
+    fn memory_is_bounded_and_the_busiest_addresses_are_remembered() {
         let buckets = AddressBuckets::default();
         let flooder = at("198.51.100.1");
         while buckets.take(flooder, &RATE, NOW) {}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 use crate::engine::connects::AddressBuckets;
 use crate::engine::holders::Holders;
@@ -25,6 +25,7 @@ use crate::exchange::{EndpointMail, Interconnect, Link, Wake};
 use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::{ConnectionId, Recipients};
 use crate::limits::{CONTROL_MAILBOX_BYTES_MAX, CONTROL_MAILBOX_MAX, HANDOVER_MAILBOX_MAX};
+use crate::peer::Peer;
 use crate::wire::frame::MessageKind;
 
 /// A request of another thread to a shard.
@@ -86,7 +87,7 @@ pub(super) struct Live {
 /// A connection that one shard accepted for another.
 pub(super) struct Handover {
     pub(super) stream: Stream,
-    pub(super) peer: std::net::SocketAddr,
+    pub(super) peer: Peer,
     pub(super) over_limit: Option<OverLimit>,
     pub(super) is_counted: bool,
     /// Whether it speaks TLS.
@@ -171,9 +172,12 @@ impl ShardHandle {
                 return Err(HandleError::Busy);
             }
         }
-        self.control.try_send(control).map_err(|_| {
+        self.control.try_send(control).map_err(|error| {
             self.control_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            HandleError::Busy
+            match error {
+                TrySendError::Full(_) => HandleError::Busy,
+                TrySendError::Disconnected(_) => HandleError::Ended,
+            }
         })
     }
 }
@@ -186,6 +190,12 @@ pub enum HandleError {
     /// Too many control messages wait for the shard, or it has ended. The call may be repeated.
     #[error("the shard has too many control messages waiting")]
     Busy,
+    /// The engine has stopped, or is about to: trying again is of no use.
+    #[error("the shard has ended")]
+    Ended,
+    /// The connection's id names a shard that this engine does not have.
+    #[error("no shard has this number")]
+    NoShard,
     /// A shard did not answer in time.
     #[error("a shard did not answer in time")]
     Late,
@@ -307,7 +317,7 @@ impl Shared {
         let handle = self
             .handles
             .get(usize::from(shard))
-            .ok_or(HandleError::Busy)?;
+            .ok_or(HandleError::NoShard)?;
         handle.leave_control(control)?;
         self.wake(shard);
         Ok(())
@@ -323,7 +333,10 @@ impl Shared {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
         let handle = &self.handles[usize::from(shard)];
         let sent = handle.control.send_deadline(control, deadline);
-        sent.map_err(|_| HandleError::Busy)?;
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => HandleError::Busy,
+            SendTimeoutError::Disconnected(_) => HandleError::Ended,
+        })?;
         self.wake(shard);
         Ok(())
     }
@@ -332,8 +345,8 @@ impl Shared {
     pub(super) fn control_waiting(&self, shard: u16, control: Control) -> Result<(), HandleError> {
         debug_assert!(control.payload_bytes() == 0, "those are counted");
         let handle = self.handles.get(usize::from(shard));
-        let sent = handle.ok_or(HandleError::Busy)?.control.send(control);
-        sent.map_err(|_| HandleError::Busy)?;
+        let sent = handle.ok_or(HandleError::NoShard)?.control.send(control);
+        sent.map_err(|_| HandleError::Ended)?;
         self.wake(shard);
         Ok(())
     }

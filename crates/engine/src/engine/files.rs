@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_small_for_the_process_itself_serves_nobody() {
+    fn a_limit_too_small_for_the_process_allows_no_connections() {
         for shards in [1, 64, 255] {
             let own = relay(shards).own();
             for files_max in [0, own, own + 2] {
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_of_it_fits_and_each_part_is_small(
+        fn the_parts_fit_the_limit_and_the_reserves_are_small(
             needs in needs(),
             files_max in 16..200_000_usize,
         ) {

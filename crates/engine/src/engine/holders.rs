@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 /// An upper bound of what the largest holder of each shard has, in bytes.
 pub(super) struct Holders(Box<[CachePadded<AtomicUsize>]>);
 
-/// What a shard has to do while the process is over its bound.
+/// The next step of a shard while the process is over its bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turn<K> {
     /// Close its own largest holder, which is the largest of all.
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_holds_most_goes_first_and_nobody_in_vain(
+        fn the_largest_holder_goes_first_and_none_needlessly(
             held in prop::collection::vec(prop::collection::vec(0_usize..100, 0..6), SHARDS),
             too_high in prop::collection::vec(0_usize..150, SHARDS),
             first in 0..SHARDS,

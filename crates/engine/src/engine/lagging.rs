@@ -1,7 +1,6 @@
 //! Clients of a shard that lag behind: the state of the sweep over them between turns, and the list
 //! for reports.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::fanout::ConnectionId;
 use crate::fanout::outbox::{self, Part};
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
+use crate::peer::Peer;
 
 /// Visits every connection whose last send would have blocked, a bounded number in each turn.
 #[derive(Default)]
@@ -64,7 +64,7 @@ pub struct LaggingClient {
     /// The connection.
     pub connection: ConnectionId,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The endpoint that it is connected to.
     pub endpoint: EndpointId,
     /// For how long the oldest frame has waited for it.

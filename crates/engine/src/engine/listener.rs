@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::engine::settings::{Listen, ListenAddress, Settings};
 use crate::engine::start_error::StartError;
 use crate::engine::stream::Stream;
 use crate::limits::LISTEN_BACKLOG;
+use crate::peer::Peer;
 
 /// The unsent bytes that the kernel may hold for a connection before a send blocks. The rest stays
 /// in the outbox, where the policy for slow clients applies. Other systems keep their defaults.
@@ -60,24 +61,21 @@ impl Listener {
 
     /// The next connection, and the client's address. Clients of a Unix socket have none, so theirs
     /// is the unspecified address.
-    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 // A socket for both families reports IPv4 clients with mapped addresses.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                Ok((Stream::Tcp(stream), peer))
+                Ok((Stream::Tcp(stream), Peer::Ip(peer)))
             }
             Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), UNIX_PEER))
+                Ok((Stream::Unix(stream), Peer::Unix))
             }
         }
     }
 }
-
-/// Represents the address of clients of a Unix socket.
-const UNIX_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// A listening socket that the service manager or the process before this one opened. It exists
 /// once, and the first shard polls it.

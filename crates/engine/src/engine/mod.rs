@@ -85,4 +85,5 @@ pub use crate::exchange::{
     Delivery, ExchangeStats, Frame, OpenError, Port, PortError, PortTurn, Seat, Wake,
 };
 pub use crate::fanout::shared_body::SharedBody;
+pub use crate::peer::Peer;
 pub use crate::work::TurnPhase;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::peer::Peer;
+
 /// A range of addresses, as `10.0.0.0/8` or `2001:db8::/32`; no address bits after the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -29,9 +31,12 @@ impl Networks {
 
     /// Whether a client with this address may connect. Clients of Unix sockets, which have the
     /// unspecified address, always may: the permissions of the socket's file control them.
-    pub fn admit(&self, address: IpAddr) -> bool {
+    pub fn admit(&self, client: Peer) -> bool {
+        let Some(address) = client.ip() else {
+            return true;
+        };
         let has = |networks: &[Network]| networks.iter().any(|each| each.contains(address));
-        address.is_unspecified() || !has(&self.deny) && (self.allow.is_empty() || has(&self.allow))
+        !has(&self.deny) && (self.allow.is_empty() || has(&self.allow))
     }
 }
 
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_denied_stays_out_and_who_is_not_allowed_does_too() {
+    fn denied_networks_and_those_not_allowed_are_refused() {
         let (all, mut some) = (Networks::default(), Networks::default());
         some.allow = vec![network("10.0.0.0/8"), network("::1")];
         some.deny = vec![network("10.6.0.0/16")];
@@ -177,12 +182,12 @@ mod tests {
             ("192.0.2.1", false),
             ("::1", true),
             ("::2", false),
-            ("0.0.0.0", true),
         ] {
-            let address = address.parse().expect("an address");
-            assert!(all.admit(address));
-            assert_eq!(some.admit(address), is_admitted, "{address}");
+            let address: IpAddr = address.parse().expect("an address");
+            assert!(all.admit(address.into()));
+            assert_eq!(some.admit(address.into()), is_admitted, "{address}");
         }
+        assert!(some.admit(Peer::Unix), "the file's permissions decide");
     }
 
     #[test]
@@ -192,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_network_is_refused_with_the_reason() {
+    fn an_invalid_network_is_refused_with_the_reason() {
         for text in ["", "/8", "localhost", "10.0.0/8"] {
             assert_eq!(
                 text.parse::<Network>(),

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_said_and_the_others_are_counted_for_the_next() {
+    fn the_first_line_is_due_and_later_ones_are_counted() {
         let (notice, pause_ns) = (Notice::default(), NOTICE_PAUSE.as_nanos() as u64);
         assert_eq!(notice.due(5), Some(0));
         for now_ns in [5, 6, pause_ns, 4 + pause_ns] {

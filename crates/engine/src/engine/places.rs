@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_so_many_places_and_no_more() {
+    fn places_are_limited() {
         let places = Places::default();
         assert!(places.enter(Some(2)) && !places.are_taken(Some(2)));
         assert!(places.enter(Some(2)) && places.are_taken(Some(2)));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_takes_no_place_of_the_others_and_one_address_not_all_of_its_own() {
+    fn refused_connections_take_no_served_places_and_one_address_not_all_of_theirs() {
         let places = Places::default();
         let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
         let entered = |address| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_few_places_for_the_refused_one_address_has_half() {
+    fn one_address_gets_half_of_a_few_places_for_refused_connections() {
         let places = Places::default();
         let entered = |last: u8| {
             let address = Some(IpAddr::from([192, 0, 2, last]));

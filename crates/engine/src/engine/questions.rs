@@ -10,7 +10,7 @@ pub(super) type Ask = Box<dyn FnOnce(&mut dyn Asked) + Send>;
 /// A shard that is asked. Each call does a bounded amount of work; longer questions are asked in
 /// parts.
 pub(super) trait Asked {
-    /// Passes on up to `most` members of a room, from seat `from` on. Returns the seat to continue
+    /// Passes on up to `most` members of a room, from slot `from` on. Returns the slot to continue
     /// at, if there may be more.
     fn tell_members(
         &self,
@@ -20,7 +20,7 @@ pub(super) trait Asked {
         tell: &mut dyn FnMut(&Recipient<'_>),
     ) -> Option<u32>;
 
-    /// Closes members of a room, from seat `from` on. Returns how many, and the seat to continue
+    /// Closes members of a room, from slot `from` on. Returns how many, and the slot to continue
     /// at, if there may be more.
     fn close_members(
         &mut self,

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_too_much_is_awaited() {
+    fn overdrawn_tokens_are_awaited() {
         let rate = TokenRate::new(1_000, 100);
         let mut bucket = TokenBucket::default();
         let now = SECOND_NS;

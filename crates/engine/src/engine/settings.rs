@@ -1,12 +1,15 @@
 //! What an engine is started with. The builder checks it; the shards share it, read-only.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use strum::VariantNames;
 
 use crate::engine::network::{Network, Networks};
 use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
+use crate::peer::Peer;
 
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -84,7 +87,8 @@ impl Default for Deflate {
 }
 
 /// What happens to a connection that sends more than it may.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum RatePolicy {
     /// It is not read until it may send again: nothing is lost, and TCP slows the client down. None
     /// of its deadlines runs meanwhile.
@@ -98,7 +102,7 @@ pub enum RatePolicy {
 
 impl RatePolicy {
     /// The labels in the metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 3] = ["delay", "drop", "close"];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
 /// How much one connection may send. A message gets through while there is a token for it of each
@@ -221,14 +225,13 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether a peer with this address is one. Those of Unix sockets have the unspecified address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        if address.is_unspecified() {
-            return self.unix;
+    /// Whether this peer is one.
+    pub fn contains(&self, peer: Peer) -> bool {
+        let mut networks = self.networks.iter();
+        match peer.ip() {
+            Some(address) => networks.any(|network| network.contains(address)),
+            None => self.unix,
         }
-        self.networks
-            .iter()
-            .any(|network| network.contains(address))
     }
 }
 

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_closed_becomes_the_spare_file_where_that_is_missing() {
+    fn a_closed_socket_becomes_the_missing_spare_file() {
         let spare = SpareFile::open().expect("files");
         for is_spent in [false, true] {
             let (socket, mut peer) = UnixStream::pair().expect("sockets");

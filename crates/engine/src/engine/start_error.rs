@@ -29,7 +29,7 @@ pub enum StartError {
     #[error("a receive buffer of {0} bytes: must be at least {READ_BUFFER_BYTES_MIN}")]
     ReadBuffer(usize),
     /// An outbox cannot hold a frame of the largest size.
-    #[error("an outbox of {outbox_bytes} bytes does not hold a message of {message_bytes} bytes")]
+    #[error("an outbox of {outbox_bytes} bytes cannot hold a message of {message_bytes} bytes")]
     Outbox {
         /// The outbox.
         outbox_bytes: usize,

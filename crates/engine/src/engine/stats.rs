@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use strum::VariantNames;
+
 use crate::counter::Counter;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::refusal::Refusals;
@@ -115,7 +117,8 @@ impl Counts {
 }
 
 /// What was done about a client that reads too slowly.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum SlowAction {
     /// It was disconnected.
@@ -132,13 +135,7 @@ pub enum SlowAction {
 
 impl SlowAction {
     /// The labels in the metrics.
-    pub const LABELS: [&'static str; 5] = [
-        "disconnect",
-        "drop_oldest",
-        "drop_newest",
-        "latest_only",
-        "copy_out",
-    ];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
 /// What one shard counts. Aligned so that no two shards write to one cache line.
@@ -178,6 +175,8 @@ pub struct ShardStats {
     pub messages: Counter,
     /// Their payload, in bytes.
     pub message_bytes: Counter,
+    /// Ping frames received.
+    pub pings: Counter,
     /// Frames sent to clients, control frames excepted.
     pub deliveries: Counter,
     /// Bytes sent to clients, headers and control frames included.

@@ -112,7 +112,7 @@ impl LocalRooms {
         }
     }
 
-    /// How many there are.
+    /// The number of rooms.
     pub(crate) fn len(&self) -> usize {
         self.rooms.len()
     }

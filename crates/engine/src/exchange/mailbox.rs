@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_ticket_fills_its_mailbox() {
+    fn mail_that_waits_for_a_ticket_fills_its_mailbox() {
         let mailbox = Arc::new(Mailbox::new());
         let mut credits = Vec::new();
         for _ in 0..MAILBOX_BATCHES_MAX {

@@ -29,7 +29,7 @@ use self::sealing::Sealing;
 use crate::clock::Tick;
 use crate::fanout::Recipients;
 use crate::fanout::batch::{BatchBuilder, Run};
-use crate::fanout::local_room::{Accepted, LocalRoom, LocalRun, Moved};
+use crate::fanout::local_room::{Accepted, LocalRoom, LocalRun, MemberSeat, Moved};
 use crate::fanout::meter::Meter;
 use crate::fanout::room::{Room, RoomKey};
 use crate::fanout::tickets::ShardSet;
@@ -194,13 +194,23 @@ impl Exchange {
 
     /// Makes a connection a member of the room, which it must not be yet. The room is created if it
     /// does not exist. Returns the room's place and the member's seat in it.
-    pub(crate) fn join(&mut self, key: &RoomKey, connection: u32, can_inflate: bool) -> (u32, u32) {
+    pub(crate) fn join(
+        &mut self,
+        key: &RoomKey,
+        connection: u32,
+        can_inflate: bool,
+    ) -> (u32, MemberSeat) {
         self.join_as(key, connection, |room| room.member_joined(can_inflate))
     }
 
     /// The same; `count` decides whether the member counts in the room's number of members.
     #[inline]
-    fn join_as(&mut self, key: &RoomKey, connection: u32, count: impl Fn(&Room)) -> (u32, u32) {
+    fn join_as(
+        &mut self,
+        key: &RoomKey,
+        connection: u32,
+        count: impl Fn(&Room),
+    ) -> (u32, MemberSeat) {
         let place = self.enter(key);
         let local = &mut self.rooms[place as usize];
         count(&local.room);
@@ -211,13 +221,23 @@ impl Exchange {
 
     /// Ends the membership at `seat`. Returns the members whose seat has changed. The room ends
     /// with its last member.
-    pub(crate) fn leave(&mut self, place: u32, seat: u32, can_inflate: bool) -> [Option<Moved>; 2] {
+    pub(crate) fn leave(
+        &mut self,
+        place: u32,
+        seat: MemberSeat,
+        can_inflate: bool,
+    ) -> [Option<Moved>; 2] {
         self.leave_as(place, seat, |room| room.member_left(can_inflate))
     }
 
     /// The same; `count` undoes what it did when the member joined.
     #[inline]
-    fn leave_as(&mut self, place: u32, seat: u32, count: impl Fn(&Room)) -> [Option<Moved>; 2] {
+    fn leave_as(
+        &mut self,
+        place: u32,
+        seat: MemberSeat,
+        count: impl Fn(&Room),
+    ) -> [Option<Moved>; 2] {
         let local = &mut self.rooms[place as usize];
         let pending_before = local.pending_bytes();
         let moved = local.leave(seat);
@@ -642,7 +662,7 @@ impl Exchange {
     }
 
     /// Whether the member at `seat` has got all of the room's frames up to `until`.
-    pub(crate) fn has_got(&self, place: u32, seat: u32, until: &mut Until) -> bool {
+    pub(crate) fn has_got(&self, place: u32, seat: MemberSeat, until: &mut Until) -> bool {
         let local = &self.rooms[place as usize];
         if let Until::Ticket(ticket) = *until
             && local.next_ticket() >= ticket
@@ -659,7 +679,7 @@ impl Exchange {
     pub(crate) fn visit_seat(
         &mut self,
         place: u32,
-        seat: u32,
+        seat: MemberSeat,
         visit: impl FnOnce(u32, Iter<'_, LocalRun>),
     ) {
         self.rooms[place as usize].deliver_to(seat, visit);

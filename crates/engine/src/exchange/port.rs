@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::sealing::Sealing;
 use super::{Exchange, Interconnect};
 use crate::fanout::Recipients;
-use crate::fanout::local_room::LocalRun;
+use crate::fanout::local_room::{LocalRun, MemberSeat};
 use crate::fanout::room::{EndpointId, Room, RoomKey};
 use crate::limits::{MESSAGE_BYTES_MAX, TURN_BYTES_MAX};
 use crate::wire::frame::{MessageKind, Opcode, split_frame};
@@ -22,7 +22,7 @@ use crate::work::{TurnPhase, Work};
 /// A member of rooms that is not a connection, driven by a thread of the embedder. It gets every
 /// frame of its rooms in the rooms' order, and publishes to any room.
 ///
-/// It is a member and not a client. So it gets frames **whoever their recipients are**
+/// It is a member and not a client. So it gets frames **regardless of their recipients**
 /// ([`Frame::is_restricted`] marks those that not every member gets), including the frames that it
 /// has published itself ([`Delivery::is_own`]), and it is not counted as a member. A room that only
 /// ports are in exists, and is listed with 0 members.
@@ -145,7 +145,7 @@ impl Port {
 
     fn leave_at(&mut self, place: u32) {
         self.own.remove(&self.exchange.room(place).epoch);
-        self.exchange.leave_as(place, 0, |_| ());
+        self.exchange.leave_as(place, MemberSeat::new(0), |_| ());
     }
 
     /// Publishes to the room, with the next turn. If the room has neither members nor ports,

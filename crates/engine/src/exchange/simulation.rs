@@ -19,7 +19,7 @@ use super::mailbox::Mailbox;
 use super::sealing::Sealing;
 use super::{EndpointMail, Exchange, ExchangeStats, Interconnect, Sleeper, Wake};
 use crate::fanout::Recipients;
-use crate::fanout::local_room::LocalRun;
+use crate::fanout::local_room::{LocalRun, MemberSeat};
 use crate::fanout::pass::{Served, deliver_pass};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::segment::Buffer;
@@ -56,7 +56,7 @@ impl Random {
 /// A member, and the numbers of the frames that it has got.
 struct Member {
     place: u32,
-    seat: u32,
+    seat: MemberSeat,
     epoch: u64,
     got: Vec<u64>,
     /// The room's next ticket when it joined: it must get the frames from this one on.
@@ -376,7 +376,7 @@ impl Shard {
         member.is_gone = true;
         let moved = self.exchange.leave(member.place, member.seat, false);
         for moved in moved.into_iter().flatten() {
-            self.members[moved.connection as usize].seat = moved.place;
+            self.members[moved.connection as usize].seat = moved.seat;
         }
     }
 

@@ -130,7 +130,7 @@ struct Stretch {
     place: Place,
     /// The deflated form, if there is a single frame.
     deflated: Option<DeflatedFrame>,
-    /// When the oldest of them had been received.
+    /// When the oldest of them was received.
     received_ns: u64,
     recipients: Recipients,
 }

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_a_peak_took_is_given_back() {
+    fn memory_of_a_peak_is_given_back() {
         let live = Arc::default();
         let x = body("X", &live);
         let mut bundle = Bundle::default();

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_made_anew_has_a_new_epoch() {
+    fn a_room_that_is_created_again_has_a_new_epoch() {
         let directory = Directory::default();
         let (old, _) = directory.enter(&key(0, "/a"), 0);
         directory.leave(&old, 0);

@@ -135,13 +135,32 @@ pub enum Accepted {
     Stale,
 }
 
+/// A member's place among those of its shard, until it or one before it leaves. It is the index of
+/// neither a room nor a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberSeat(u32);
+
+impl MemberSeat {
+    /// The seat at `index`.
+    #[inline]
+    pub fn new(index: usize) -> MemberSeat {
+        MemberSeat(index as u32)
+    }
+
+    /// Its place, from 0.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A member whose seat changed because another member left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
     /// The member's connection.
     pub connection: u32,
     /// Its new seat.
-    pub place: u32,
+    pub seat: MemberSeat,
 }
 
 /// One shard's members of a room.
@@ -208,8 +227,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
 
     /// Whether the member at `place` has got every run before number `run`. Run numbers wrap, so
     /// the sign of the difference decides.
-    pub fn has_got(&self, place: u32, run: u32) -> bool {
-        let next_run = self.members[place as usize].next_run;
+    pub fn has_got(&self, seat: MemberSeat, run: u32) -> bool {
+        let next_run = self.members[seat.index()].next_run;
         next_run.wrapping_sub(run).cast_signed() >= 0
     }
 
@@ -239,8 +258,8 @@ impl<Hold: Clone> LocalRoom<Hold> {
     }
 
     /// Adds a member, which gets every frame that is accepted from now on. Returns its seat.
-    pub fn join(&mut self, connection: u32) -> u32 {
-        let place = self.members.len();
+    pub fn join(&mut self, connection: u32) -> MemberSeat {
+        let seat = MemberSeat::new(self.members.len());
         self.members.push(Member {
             connection,
             next_run: self.next_run(),
@@ -248,14 +267,14 @@ impl<Hold: Clone> LocalRoom<Hold> {
         // The new member is last in the circle, so visits that wrap around pass it on their way.
         self.visits_pending += usize::from(self.visits_pending > 0);
         self.check_invariants();
-        place as u32
+        seat
     }
 
     /// Removes the member at `place`. Up to two other members move: the last member that was
     /// visited in this lap fills the hole, and the last member of all takes that one's seat. So the
     /// members before the cursor stay those that were visited.
-    pub fn leave(&mut self, place: u32) -> [Option<Moved>; 2] {
-        let mut hole = place as usize;
+    pub fn leave(&mut self, seat: MemberSeat) -> [Option<Moved>; 2] {
+        let mut hole = seat.index();
         let mut moved = [None; 2];
         debug_assert!(hole < self.members.len());
         if hole < self.cursor {
@@ -287,7 +306,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
         self.members[to] = self.members[from];
         Some(Moved {
             connection: self.members[to].connection,
-            place: to as u32,
+            seat: MemberSeat::new(to),
         })
     }
 
@@ -386,10 +405,10 @@ impl<Hold: Clone> LocalRoom<Hold> {
         visits
     }
 
-    /// Visits the member at `place` alone, out of turn.
-    pub fn deliver_to(&mut self, place: u32, visit: impl FnOnce(u32, Iter<'_, LocalRun>)) {
+    /// Visits the member at `seat` alone, out of turn.
+    pub fn deliver_to(&mut self, seat: MemberSeat, visit: impl FnOnce(u32, Iter<'_, LocalRun>)) {
         let next_run = self.next_run();
-        let member = &mut self.members[place as usize];
+        let member = &mut self.members[seat.index()];
         let got = member.next_run.wrapping_sub(self.first_run) as usize;
         member.next_run = next_run;
         if got < self.runs.len() {
@@ -399,7 +418,7 @@ impl<Hold: Clone> LocalRoom<Hold> {
 
     /// Returns all runs that the only member has not got, with the ticket of the first frame.
     pub fn take_runs(&mut self) -> (u64, VecDeque<LocalRun>) {
-        debug_assert!(self.members.len() == 1, "whose runs?");
+        debug_assert!(self.members.len() == 1, "the runs of several members");
         let next_run = self.next_run();
         let runs = std::mem::take(&mut self.runs);
         self.members

@@ -22,8 +22,9 @@ pub mod shared_body;
 pub mod tickets;
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::peer::Peer;
 
 /// The id of a connection, unique in the life of the process: the shard that owns it, its slot
 /// there, and a generation that distinguishes it from earlier connections in the same slot.
@@ -75,7 +76,7 @@ pub struct Recipient<'a> {
     /// The member.
     pub id: ConnectionId,
     /// The member's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The state that its endpoint keeps for the member.
     pub(crate) state: Option<&'a (dyn Any + Send)>,
     /// Values that hooks and others attached to the member, one of each type.
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_as_it_is_displayed_and_in_no_other_form() {
+    fn ids_parse_only_in_their_displayed_form() {
         let id = ConnectionId {
             shard: 3,
             index: 12,

@@ -47,7 +47,7 @@ pub struct Sent {
     pub is_delivery: bool,
 }
 
-/// The frames that wait for one connection, in the order in which they go out.
+/// The frames that wait for one connection, in sending order.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// The first slice, inline: the common case allocates nothing.

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_becomes_smaller_is_tried_ever_more_rarely() {
+    fn incompressible_messages_are_tried_ever_more_rarely() {
         let backoff = Backoff::default();
         // Skips of 1, 2, 4, … 64, each after a message that was tried.
         assert_eq!(tried_in_vain(&backoff, 7 + 127), 7);

@@ -28,8 +28,8 @@ struct DeflatedBody {
 }
 
 impl SharedBody {
-    /// Copies `payload`, counted in `live`, and deflates it at the level of `deflater` if that makes
-    /// it smaller.
+    /// Copies `payload`, counted in `live`, and deflates it with `deflater` and its level if that
+    /// makes it smaller.
     pub(crate) fn new(
         payload: &[u8],
         deflater: Option<(&mut Deflater, u8)>,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_inflates_with_a_window_for_it_gets_the_deflated_form() {
+    fn clients_with_a_large_enough_window_get_the_deflated_form() {
         let payload = letters(2_000);
         let (live, mut deflater) = (Arc::default(), Deflater::default());
         let body = SharedBody::new(&payload, Some((&mut deflater, 6)), &live);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_many_blocks_that_eat_up_what_is_saved_goes_plain() {
+    fn a_head_whose_blocks_cost_what_deflating_saves_is_sent_plain() {
         let payload = letters(200);
         let live = Arc::default();
         let mut deflater = Deflater::default();

@@ -1,8 +1,8 @@
-//! Hooks around an endpoint: code that decides before it does, sees what it sees, or changes it.
+//! Hooks around an endpoint: code that decides before it, observes it, or changes its messages.
 //!
 //! The patterns are those of [khatru](https://khatru.nostr.technology), a framework for relays. Any
-//! [`Endpoint`] is wrapped with [`Hooks::around`], and hooks are added as closures or as a
-//! [`Hook`], a value that has several of them; they run in the order in which they were added.
+//! [`Endpoint`] can be wrapped with [`Hooks::around`]. Hooks are added as closures or as a
+//! [`Hook`], a value with several of them, and run in the order in which they were added.
 //!
 //! | pattern | how | in `examples/` |
 //! |---|---|---|
@@ -10,13 +10,13 @@
 //! | on connect, on disconnect exactly once | [`Hooks::on_connect`] | `hooks_presence.rs` |
 //! | on message: allow, drop, change | [`Hooks::on_message`] | `hooks_messages.rs` |
 //! | a veto for each recipient of a broadcast | [`Hooks::veto`] | `hooks_veto.rs` |
-//! | authentication amid a connection | [`Client::attach`] | `hooks_login.rs` |
+//! | authentication during a connection | [`Client::attach`] | `hooks_login.rs` |
 //! | rooms of several endpoints, subscriptions | [`Client::join_at`] | `hooks_router.rs` |
-//! | policies that are there, khatru's numbers | [`policies`] | `hooks_policies.rs` |
+//! | ready-made policies, with khatru's numbers | [`policies`] | `hooks_policies.rs` |
 //!
-//! The original request, headers in whatever case and the client's address included, is the
-//! [`Request`]; who wants it for longer keeps [`Request::to_owned`]. Context of a connection that
-//! ends with it is attached to it ([`Client::attach`]), beside the endpoint's own state.
+//! The [`Request`] is the original one, with headers in any case and the client's address;
+//! [`Request::to_owned`] keeps it for longer. Values that belong to a connection and end with it
+//! are attached to it ([`Client::attach`]), besides the endpoint's own state.
 //!
 //! ```no_run
 //! use corecast_engine::engine::{Endpoint, EndpointSettings, Engine, Session};
@@ -48,12 +48,12 @@
 //! # Ok::<(), corecast_engine::engine::StartError>(())
 //! ```
 //!
-//! A guard goes around the hooks (`Guarded`, in the relay): then they are asked only for
-//! clients that it lets in, and know who those are ([`Request::context`], [`Client::context`]).
+//! Put a guard around the hooks (`Guarded`, in the relay). Then hooks are called only for clients
+//! that it admits, and know their identity ([`Request::context`], [`Client::context`]).
 //!
-//! Hooks run on the connection's own shard and must not wait, as endpoint code must not: what needs
-//! time is admitted later by the endpoint itself ([`Responder`]). A hook that panics closes that
-//! one connection (1011).
+//! Hooks run on the connection's own shard and must not wait, like endpoint code. If a decision
+//! takes time, the endpoint itself can admit the client later ([`Responder`]). A hook that panics
+//! closes that one connection (1011).
 
 pub mod policies;
 
@@ -68,46 +68,46 @@ use crate::fanout::Filter;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// What may be done around an endpoint. Each of them does nothing unless it is written.
+/// The hooks around an endpoint. Each method does nothing by default.
 pub trait Hook: Send + Sync + 'static {
-    /// A client asks for a WebSocket. With an error it does not get one, and nobody else is asked.
+    /// A client requests a WebSocket. An error refuses it, and later hooks are not called.
     fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         let _ = request;
         Ok(())
     }
 
-    /// The WebSocket is open, for the endpoint as well: it has joined what it joins.
+    /// The WebSocket is open, and the endpoint has been told: it has joined its rooms.
     fn connected(&self, client: &mut Client<'_>, request: &Request<'_>) {
         let _ = (client, request);
     }
 
-    /// A message has come, as the hooks before this one left it.
+    /// A message has arrived, as changed by the hooks before this one.
     fn message(&self, client: &mut Client<'_>, message: Message<'_>) -> Verdict {
         let _ = (client, message);
         Verdict::Allow
     }
 
-    /// The WebSocket is over: called exactly once for each that was opened, the hooks in the
-    /// opposite order and the endpoint last, also where others of them panic.
+    /// The WebSocket has ended. Called exactly once for each that was opened, in reverse order with
+    /// the endpoint last, even if other hooks panic.
     fn disconnected(&self, client: &mut Client<'_>, reason: &CloseReason) {
         let _ = (client, reason);
     }
 }
 
-/// What becomes of a message.
+/// The decision on a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It goes on as it is.
+    /// It passes unchanged.
     Allow,
-    /// Nobody sees it, neither later hooks nor the endpoint.
+    /// It is dropped: neither later hooks nor the endpoint get it.
     Drop,
-    /// This text goes on in its place.
+    /// This text replaces it.
     Text(String),
-    /// This binary message goes on in its place.
+    /// This binary message replaces it.
     Binary(Vec<u8>),
 }
 
-/// 429 with `Retry-After: 1`: how khatru refuses. Any other [`Refused`] does as well.
+/// 429 with `Retry-After: 1`, as khatru refuses. Any other [`Refused`] may be used instead.
 pub fn rejection(message: impl Into<Cow<'static, str>>) -> Refused {
     Refused::new(429, "rejected", message).retry_after(1)
 }
@@ -119,7 +119,7 @@ pub struct Hooks<E> {
 }
 
 impl<E: Endpoint> Hooks<E> {
-    /// No hooks yet.
+    /// An endpoint without hooks yet.
     pub fn around(inner: E) -> Hooks<E> {
         Hooks {
             inner,
@@ -127,7 +127,7 @@ impl<E: Endpoint> Hooks<E> {
         }
     }
 
-    /// Adds a hook, behind those that are there.
+    /// Adds a hook, after those that were added before.
     pub fn with(mut self, hook: impl Hook) -> Hooks<E> {
         self.hooks.push(Box::new(hook));
         self
@@ -149,7 +149,7 @@ impl<E: Endpoint> Hooks<E> {
         self.with(Connected(connected))
     }
 
-    /// Lets messages go on, drops or changes them.
+    /// Passes, drops or changes messages.
     pub fn on_message<F>(self, message: F) -> Hooks<E>
     where
         F: Fn(&mut Client<'_>, Message<'_>) -> Verdict + Send + Sync + 'static,
@@ -157,9 +157,9 @@ impl<E: Endpoint> Hooks<E> {
         self.with(OnMessage(message))
     }
 
-    /// Says for a message who of its recipients may get what the endpoint publishes for it; `None`:
-    /// all of them. The filter is asked on each recipient's own shard, before the frame is queued.
-    /// What is published for a plain request or by a [`Handle`] is no message, and not vetoed.
+    /// Restricts, for each message, who gets what the endpoint publishes because of it; `None`: all
+    /// recipients. The filter is called on each recipient's own shard, before the frame is queued.
+    /// It does not apply to what is published for a plain request or by a [`Handle`].
     pub fn veto<F>(self, veto: F) -> Hooks<E>
     where
         F: Fn(&mut Client<'_>, Message<'_>) -> Option<Filter> + Send + Sync + 'static,
@@ -197,7 +197,7 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
         self.inner.started_on(shard, local);
     }
 
-    /// The endpoint's own. The hooks stay, with what they remember.
+    /// Reloads the endpoint. The hooks stay, with their state.
     fn reload(&self, next: &Self) {
         self.inner.reload(&next.inner);
     }
@@ -260,7 +260,7 @@ impl<E: Endpoint> Endpoint for Hooks<E> {
     }
 }
 
-/// The endpoint's own: hooks are about WebSockets.
+/// Passed to the endpoint: hooks only concern WebSockets.
 impl<S: Service> Service for Hooks<S> {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         self.inner.started(handle)
@@ -299,7 +299,7 @@ impl<S: Service> Service for Hooks<S> {
     }
 }
 
-/// The message as it is, or what has taken its place.
+/// The message as it is, or its replacement.
 fn current<'m>(message: Message<'m>, changed: &'m Option<(MessageKind, Vec<u8>)>) -> Message<'m> {
     match changed {
         Some((kind, payload)) => Message {

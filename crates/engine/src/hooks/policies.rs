@@ -1,9 +1,9 @@
-//! Hooks that are ready to be used, and khatru's numbers.
+//! Ready-made hooks, and khatru's numbers.
 //!
-//! What the engine bounds itself is better set there, where it costs less and is in the metrics:
-//! [`crate::engine::Settings::connects_per_ip`] for all endpoints together, and
-//! [`crate::engine::EndpointSettings`] with `rate` and `message_bytes`. These here are for one
-//! endpoint, and can do what depends on the message.
+//! Limits that the engine has itself are better set there, where they cost less and appear in the
+//! metrics: [`crate::engine::Settings::connects_per_ip`] for all endpoints together, and
+//! [`crate::engine::EndpointSettings`] with `rate` and `message_bytes`. The hooks here are for one
+//! endpoint, and may depend on the message.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,8 @@ pub fn khatru() -> EndpointSettings {
     }
 }
 
-/// Refuses an address (IPv6: a /64) that asks for WebSockets more often than it may, with 429. It
-/// is counted as [`Refusal::ConnectRate`]. The default is khatru's: 10 a second, 20 at once.
+/// Refuses an address (IPv6: a /64) that requests WebSockets too often, with 429. It is counted as
+/// [`Refusal::ConnectRate`]. The default is khatru's: 10 a second, 20 at once.
 pub struct ConnectRate {
     rate: TokenRate,
     buckets: AddressBuckets,
@@ -44,7 +44,7 @@ pub struct ConnectRate {
 }
 
 impl ConnectRate {
-    /// So many a second on average, and at once.
+    /// Allows `rate`: so many a second on average, and a burst.
     pub fn new(rate: TokenRate) -> ConnectRate {
         ConnectRate {
             rate,
@@ -63,7 +63,8 @@ impl Default for ConnectRate {
 impl Hook for ConnectRate {
     fn reject(&self, request: &Request<'_>) -> Result<(), Refused> {
         let now_ns = self.origin.elapsed().as_nanos() as u64;
-        if self.buckets.take(request.peer.ip(), &self.rate, now_ns) {
+        let mut buckets = request.peer.ip().into_iter();
+        if buckets.all(|address| self.buckets.take(address, &self.rate, now_ns)) {
             return Ok(());
         }
         let told = "This address connects too often.";
@@ -72,7 +73,7 @@ impl Hook for ConnectRate {
     }
 }
 
-/// What happens to a message that a policy does not allow.
+/// The action on a message that a policy does not allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Excess {
     /// It is dropped.
@@ -90,8 +91,8 @@ impl Excess {
     }
 }
 
-/// So many messages of one connection, whatever their size; more are dropped, or the connection is
-/// closed with 1008. One of them for an endpoint.
+/// Limits the number of messages of one connection, whatever their size. Further ones are dropped,
+/// or the connection is closed with 1008. Use at most one of these for an endpoint.
 pub struct MessageRate {
     rate: TokenRate,
     excess: Excess,
@@ -99,7 +100,7 @@ pub struct MessageRate {
 }
 
 impl MessageRate {
-    /// So many a second on average, and at once.
+    /// Allows `rate`: so many a second on average, and a burst.
     pub fn new(rate: TokenRate, excess: Excess) -> MessageRate {
         MessageRate {
             rate,
@@ -109,7 +110,7 @@ impl MessageRate {
     }
 }
 
-/// What a connection has left of its [`MessageRate`].
+/// The tokens that a connection has left of its [`MessageRate`].
 #[derive(Default)]
 struct Left(TokenBucket);
 
@@ -128,14 +129,14 @@ impl Hook for MessageRate {
     }
 }
 
-/// Messages up to so many bytes of payload; larger ones are dropped, or the connection is closed
-/// with 1009. They have been received by then: what memory may hold is
-/// [`EndpointSettings::message_bytes`].
+/// Limits the payload of messages, in bytes. Larger ones are dropped, or the connection is closed
+/// with 1009. They have been received by then; [`EndpointSettings::message_bytes`] bounds the
+/// memory for them.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageBytes {
     /// The largest message, in bytes.
     pub max: usize,
-    /// What happens to larger ones.
+    /// The action on larger messages.
     pub excess: Excess,
 }
 
@@ -148,7 +149,7 @@ impl Hook for MessageBytes {
     }
 }
 
-/// Text alone: a binary message closes the connection with 1003 (RFC 6455 §7.4.1).
+/// Allows text only: a binary message closes the connection with 1003 (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug)]
 pub struct TextOnly;
 
@@ -161,12 +162,12 @@ impl Hook for TextOnly {
     }
 }
 
-/// Rooms in which clients only listen, by their paths: what they send there is dropped. Handles
-/// still publish to them.
+/// Rooms in which clients only listen, by their paths: messages from clients are dropped there.
+/// Handles can still publish to them.
 pub struct ReadOnly<F>(F);
 
 impl<F: Fn(&str) -> bool + Send + Sync + 'static> ReadOnly<F> {
-    /// The rooms whose paths `is_read_only` is true for.
+    /// The rooms for whose paths `is_read_only` returns true.
     pub fn paths(is_read_only: F) -> ReadOnly<F> {
         ReadOnly(is_read_only)
     }

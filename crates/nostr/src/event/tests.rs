@@ -26,7 +26,7 @@ fn limits() -> EventLimits {
 }
 
 #[test]
-fn what_is_signed_is_verified_and_keeps_its_form() {
+fn signed_events_verify_and_keep_their_form() {
     let event = signer().sign(draft("a\n\"\\/\u{0}\u{1f}\u{7f}\u{fdd1}😀"));
     let json = event.json();
     let parsed = ParsedEvent::parse(json).expect("an event");
@@ -101,7 +101,7 @@ fn an_id_may_be_the_hash_of_escaped_control_characters() {
 }
 
 #[test]
-fn what_is_not_an_event_is_refused_by_name() {
+fn invalid_events_are_refused_by_name() {
     let event = signer().sign(draft("x"));
     let id = hex::to_hex(event.id());
     let cases = [
@@ -250,7 +250,7 @@ fn limits_are_checked_cheapest_first() {
 }
 
 #[test]
-fn what_has_expired_is_refused() {
+fn expired_events_are_refused() {
     let expiring = |time: &str| {
         let mut draft = draft("x");
         draft

@@ -249,7 +249,7 @@ fn reserved_bits_are_refused() {
 }
 
 #[test]
-fn rsv1_begins_a_compressed_message_where_that_was_agreed_on_and_is_nothing_else() {
+fn rsv1_only_begins_a_negotiated_compressed_message() {
     let limits = DecoderLimits {
         allows_compressed: true,
         ..LIMITS
@@ -333,7 +333,7 @@ fn a_fragmented_control_frame_is_refused() {
 }
 
 #[test]
-fn a_control_frame_over_125_bytes_is_refused_and_one_of_125_passes() {
+fn control_frames_are_limited_to_125_bytes() {
     for opcode in [0x88, 0x89, 0x8A] {
         assert_offence(&frame(opcode, &[b'a'; 126]), ProtocolError::ControlTooLong);
     }
@@ -521,7 +521,7 @@ fn nothing_is_decoded_after_an_error() {
 }
 
 #[test]
-fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
+fn memory_grows_with_arrived_not_announced_bytes() {
     let limits = DecoderLimits {
         message_bytes: usize::MAX,
         frame_bytes: u64::MAX,
@@ -598,7 +598,7 @@ fn lent_items_do_not_count_as_open() {
 }
 
 #[test]
-fn offences_have_distinct_names_and_the_close_codes_of_the_standard() {
+fn offences_have_distinct_names_and_standard_close_codes() {
     use ProtocolError::*;
     let all = [
         (UnmaskedFrame, 1002),

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_follow_the_grammar_fails() {
+    fn malformed_extension_headers_fail() {
         for value in [
             "permessage-deflate;",
             "permessage-deflate; =8",

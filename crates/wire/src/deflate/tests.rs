@@ -95,7 +95,7 @@ fn the_examples_of_the_standard_are_inflated() {
 }
 
 #[test]
-fn hello_is_decoded_from_one_frame_and_from_two_as_in_the_standard() {
+fn the_standards_hello_is_decoded_from_one_and_two_frames() {
     // RFC 7692 §7.2.3.1, masked with zeros.
     let whole: &[u8] = &[
         0xC1, 0x87, 0, 0, 0, 0, 0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00,
@@ -127,7 +127,7 @@ fn hello_is_decoded_from_one_frame_and_from_two_as_in_the_standard() {
 }
 
 #[test]
-fn what_is_not_whole_or_not_deflate_is_refused() {
+fn incomplete_or_invalid_deflate_is_refused() {
     let message = words(5_000);
     let whole = compressed_by_client(&message, 6, 15);
     assert_eq!(inflated(&whole).unwrap(), message);
@@ -379,7 +379,7 @@ fn messages_say_nothing_about_each_other() {
 }
 
 #[test]
-fn what_does_not_become_smaller_leaves_nothing_behind() {
+fn incompressible_messages_append_nothing() {
     let mut deflater = Deflater::default();
     let good = words(600);
     for level in LEVELS {
@@ -401,7 +401,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn what_is_deflated_inflates_to_itself_by_any_inflater(
+    fn deflated_messages_inflate_with_any_inflater(
         pieces in prop::collection::vec(("[a-e ]{0,40}", 1..20_usize), 0..40),
         level in LEVELS,
     ) {

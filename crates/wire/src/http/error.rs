@@ -1,7 +1,10 @@
 //! Why a request is refused.
 
+use strum::IntoStaticStr;
+
 /// A request that RFC 9112 or a limit forbids. One variant for each offence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum HttpError {
     /// More empty lines than are tolerated before the request line (RFC 9112 §2.2).
@@ -100,34 +103,7 @@ impl HttpError {
 
     /// A fixed word for metric labels and logs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::EmptyLines => "empty_lines",
-            Self::BadLineEnd => "bad_line_end",
-            Self::BadRequestLine => "bad_request_line",
-            Self::UnknownMethod => "unknown_method",
-            Self::BadTarget => "bad_target",
-            Self::TargetTooLong => "target_too_long",
-            Self::UnsupportedVersion => "unsupported_version",
-            Self::BadHeaderName => "bad_header_name",
-            Self::BadHeaderValue => "bad_header_value",
-            Self::TooManyHeaders => "too_many_headers",
-            Self::HeadTooLarge => "head_too_large",
-            Self::MissingHost => "missing_host",
-            Self::RepeatedHost => "repeated_host",
-            Self::BadHost => "bad_host",
-            Self::HostMismatch => "host_mismatch",
-            Self::RepeatedLength => "repeated_length",
-            Self::BadLength => "bad_length",
-            Self::LengthAndEncoding => "length_and_encoding",
-            Self::RepeatedEncoding => "repeated_encoding",
-            Self::EncodingInHttp10 => "encoding_in_http10",
-            Self::UnknownEncoding => "unknown_encoding",
-            Self::UnknownExpectation => "unknown_expectation",
-            Self::BadChunk => "bad_chunk",
-            Self::BodyTooLarge => "body_too_large",
-            Self::BadTrailer => "bad_trailer",
-            Self::TrailersTooLarge => "trailers_too_large",
-        }
+        self.into()
     }
 
     /// A line of text for the body of the answer.

@@ -1,8 +1,7 @@
-//! The Nostr relay driven by the crate `nostr-sdk`: what its users see of it, over real sockets.
+//! The Nostr relay driven by the crate `nostr-sdk`, as its users would, over real sockets.
 //!
 //! `scripts/test-clients nostr-crate` builds and runs it; CORECAST_BIN is the relay. The tests
-//! share one relay, each with keys of its own. Nothing is awaited without a deadline, and nothing
-//! is slept for.
+//! share one relay, each with keys of its own. Every wait has a deadline, and no test sleeps.
 
 mod relay;
 
@@ -34,13 +33,13 @@ struct User {
 }
 
 impl User {
-    /// One that signs what AUTH asks.
+    /// A user that signs AUTH challenges.
     async fn join(url: &str) -> User {
         let keys = Keys::generate();
         User::with(url, Client::new(keys.clone()), keys).await
     }
 
-    /// One that cannot sign.
+    /// A user that cannot sign.
     async fn nobody(url: &str) -> User {
         User::with(url, Client::default(), Keys::generate()).await
     }
@@ -115,7 +114,7 @@ impl User {
     }
 }
 
-/// The next message of the relay that is wanted.
+/// The next wanted message of the relay.
 async fn said(
     notifications: &mut Receiver<RelayPoolNotification>,
     is_wanted: impl Fn(&RelayMessage<'_>) -> bool,
@@ -252,7 +251,7 @@ async fn private_messages_reach_their_recipient_alone(url: &str) {
     let mut live = receiver.live(wanted.clone()).await;
     let second = wrap("second").await.expect("a wrap");
     assert_eq!(sender.publish(&second).await, None);
-    // It may have been told of the stored one under this name as well.
+    // It may have received the stored one under this name as well.
     while live.next().await.id != second.id {}
     assert!(other.query(wanted.clone()).await.is_empty());
     let nobody = User::nobody(url).await;
@@ -272,7 +271,7 @@ async fn a_protected_event_is_taken_from_its_author_alone(url: &str) {
     );
 }
 
-/// Runs a test; one that panics has failed, and the others go on.
+/// Runs a test; a panic fails it, and the others continue.
 macro_rules! run {
     ($url:expr, $failed:expr, $($test:ident),+ $(,)?) => {
         $(

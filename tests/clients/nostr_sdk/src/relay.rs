@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Longest wait for anything that has to come: a bound for failures, not a measure.
+/// Longest wait for anything: a bound for failures, not a measure.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 const STARTS_MAX: usize = 5;
 
@@ -19,7 +19,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts one. Others may take its port meanwhile: then it is another.
+    /// Starts one. If another process takes its port meanwhile, another port is tried.
     pub fn start() -> Relay {
         let started = (0..STARTS_MAX).find_map(|_| Relay::start_once());
         started.expect("a relay that starts")
@@ -43,7 +43,7 @@ impl Relay {
         ] {
             command.args(["--set", setting]);
         }
-        // Its other variables would be settings.
+        // The test's other variables would be settings.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
@@ -53,7 +53,7 @@ impl Relay {
             .expect("the relay's binary");
         let log = BufReader::new(child.stderr.take().expect("its log"));
         let (found, address) = mpsc::channel();
-        // To the end, so that the relay never waits for its log to be read.
+        // To the end, so that the relay never blocks on its log.
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 if line.contains(" listening address=") {
@@ -64,7 +64,7 @@ impl Relay {
             }
         });
         let relay = Relay { child, url };
-        // What ends without an address has closed its log.
+        // A relay that ends without an address has closed its log.
         address.recv_timeout(DEADLINE).is_ok().then_some(relay)
     }
 }

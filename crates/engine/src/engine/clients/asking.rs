@@ -1,9 +1,9 @@
-//! Questions to shards, and what is done to many of a room's members at once: a [`Handle`] from a
+//! Questions to shards, and operations on many members of a room at once, for a [`Handle`] on a
 //! thread that may wait.
 //!
-//! Which rooms there are is in the directory; who is in one only its shards know. A shard is asked
-//! by its control mailbox, does a bounded amount of work, and answers by a channel. No shard may
-//! ask: it could wait for itself.
+//! The directory knows which rooms exist; only the shards know their members. A shard is asked
+//! through its control mailbox, does a bounded amount of work, and answers through a channel. A
+//! shard must not ask, since it could wait for itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -30,14 +30,14 @@ use crate::wire::frame::MessageKind;
 pub struct RoomEntry {
     /// Its name.
     pub name: String,
-    /// Its members on all shards, as far as is known at this moment. It may have none: a
+    /// Its members on all shards, as far as known at this moment. It may have 0, since a
     /// [`crate::Port`] is not counted.
     pub members: u32,
 }
 
 impl Handle {
-    /// Counts the members of a room on all shards, without ports, as far as is known at this
-    /// moment. There are 0 if the room does not exist. It does not wait.
+    /// Counts the members of a room on all shards, without ports, as far as known at this moment.
+    /// Returns 0 if the room does not exist. Does not wait.
     pub fn member_count(&self, endpoint: EndpointId, room: &str) -> u32 {
         let room = self
             .shared
@@ -47,9 +47,9 @@ impl Handle {
         room.map_or(0, |room| room.members())
     }
 
-    /// Up to `limit` rooms of an endpoint by name, those behind `after` in byte order. Page after
-    /// page has every room once that is there all the time. It looks at about as many rooms as it
-    /// returns, whatever their number, and at a bounded number under each lock.
+    /// Up to `limit` rooms of an endpoint by name, in byte order after `after`. A caller that asks
+    /// page after page gets every room exactly once that exists all the time. It visits about as
+    /// many rooms as it returns, however many exist, and a bounded number under each lock.
     pub fn rooms(&self, endpoint: EndpointId, after: Option<&str>, limit: usize) -> Vec<RoomEntry> {
         let rooms = self
             .shared
@@ -63,13 +63,13 @@ impl Handle {
         rooms.iter().map(entry).collect()
     }
 
-    /// Up to `limit` members of a room, in the order of shards and of places on them, those behind
-    /// `after`; each as `describe` tells it on the member's own shard. Who stays is in exactly one
-    /// of several such pages. Waits for the shards until `deadline`.
+    /// Up to `limit` members of a room after `after`, in the order of shards and of slots on them.
+    /// `describe` runs for each on the member's own shard. A member that stays is in exactly one of
+    /// several such pages. Waits for the shards until `deadline`.
     ///
     /// # Errors
     ///
-    /// A shard that does not answer in time.
+    /// A shard did not answer in time.
     pub fn members<T: Send + 'static>(
         &self,
         endpoint: EndpointId,
@@ -109,7 +109,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some connections may be closed.
     pub fn close_open(
         &self,
         endpoint: EndpointId,
@@ -130,7 +130,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A message that is too large. A shard does not answer in time; some have it then.
+    /// The message is too large; or a shard did not answer in time, and some connections may have
+    /// it.
     pub fn send_open(
         &self,
         endpoint: EndpointId,
@@ -140,7 +141,8 @@ impl Handle {
         deadline: Instant,
     ) -> Result<usize, HandleError> {
         let payload = sendable(payload)?;
-        // Each gets a frame of its own: a turn makes no more of them than it reads elsewhere.
+        // Each connection gets a frame of its own, so a turn makes no more of them than it reads
+        // otherwise.
         let per_ask = TURN_BYTES_MAX / payload.len().max(1);
         let per_ask = per_ask.clamp(1, CONNECTIONS_PER_ASK);
         let send = move |asked: &mut dyn Asked, some: &[ConnectionId]| {
@@ -149,8 +151,8 @@ impl Handle {
         self.each_shard(connections, per_ask, deadline, send)
     }
 
-    /// Has something done to these connections by their shards, to `per_ask` of them in a turn.
-    /// Returns to how many it was done.
+    /// Lets the shards apply an operation to these connections, to `per_ask` of them in a turn.
+    /// Returns the number of connections that it was applied to.
     fn each_shard(
         &self,
         connections: &[ConnectionId],
@@ -173,12 +175,12 @@ impl Handle {
     }
 
     /// Closes every member of a room, as [`Handle::close`] does, a bounded number in each turn of
-    /// their shards. Returns how many. Waits for the shards until `deadline`. Who joins meanwhile
-    /// may stay.
+    /// their shards. Returns how many. Waits for the shards until `deadline`. Members that join
+    /// meanwhile may stay.
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some members may be closed.
     pub fn close_members(
         &self,
         endpoint: EndpointId,
@@ -206,14 +208,14 @@ impl Handle {
         Ok(closed)
     }
 
-    /// Has everybody who was let in by a [`crate::Authorizer`] judged again
-    /// ([`crate::Terms::authorizer`]), and closes open WebSockets of those who may not stay with
-    /// [`CloseReason::Revoked`], a bounded number in each turn of their shards. Returns how many.
-    /// Waits for the shards until `deadline`.
+    /// Asks the [`crate::Authorizer`] of every client again ([`crate::Terms::authorizer`]), and
+    /// closes open WebSockets of those that may not stay with [`CloseReason::Revoked`], a bounded
+    /// number in each turn of their shards. Returns how many. Waits for the shards until
+    /// `deadline`.
     ///
     /// # Errors
     ///
-    /// A shard does not answer in time; some are closed then.
+    /// A shard did not answer in time; some connections may be closed.
     pub fn recheck(&self, deadline: Instant) -> Result<usize, HandleError> {
         let mut closed = 0;
         for shard in 0..self.shared.shards() {
@@ -236,10 +238,10 @@ impl Handle {
     ) -> Result<T, HandleError> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         let ask: Ask = Box::new(move |asked| {
-            // Whoever asked may have given up.
+            // The asking thread may have given up.
             let _ = answer.send(what(asked));
         });
-        // Where one shard has no place for the question, others may have done their part.
+        // If one shard's mailbox is full, others may have done their part already.
         let asked = self
             .shared
             .control_until(shard, Control::Ask(ask), deadline);
@@ -250,7 +252,7 @@ impl Handle {
     }
 }
 
-/// Does what is asked. A panic in it (of a description) is the asker's trouble alone.
+/// Answers a question. A panic in its closure fails only this question.
 pub(in crate::engine) fn answer(core: &mut Core, ask: Ask) {
     if catch_unwind(AssertUnwindSafe(|| ask(core))).is_err() {
         core.stats().endpoint_panics.add(1);
@@ -327,7 +329,7 @@ impl Asked for Core {
     }
 }
 
-/// Those of the connections that are open WebSockets of this endpoint and stay so.
+/// Those of the connections that are open WebSockets of this endpoint and are not being closed.
 fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) -> Vec<Key> {
     let is_open = |id: &ConnectionId| {
         let key = core.key_of(*id)?;
@@ -341,14 +343,15 @@ fn open_of(core: &mut Core, endpoint: EndpointId, connections: &[ConnectionId]) 
 /// Some of a room's members on a shard.
 #[derive(PartialEq, Eq, Debug)]
 struct Members {
-    /// Their places, in order.
+    /// Their slots, in order.
     members: Vec<u32>,
-    /// From which place on there may be more.
+    /// The slot to continue at, if there may be more.
     next: Option<u32>,
 }
 
-/// Looks at up to [`TERMS_PER_ASK`] places from `from` on, and schedules the close of up to [`CONNECTIONS_PER_ASK`]
-/// open WebSockets whose terms do not hold any more. Returns how many, and where to go on.
+/// Visits up to [`TERMS_PER_ASK`] slots from `from` on, and schedules the close of up to
+/// [`CONNECTIONS_PER_ASK`] open WebSockets whose terms no longer hold. Returns how many, and the
+/// slot to continue at.
 fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
     let mut next = core.connections.next_from(from);
     let mut over = Vec::new();
@@ -374,8 +377,8 @@ fn recheck_some(core: &mut Core, from: usize) -> (usize, Option<usize>) {
     (over.len(), next)
 }
 
-/// Up to `most` members of a room, those at place `from` and behind it. It looks at a bounded
-/// number of members or connections, so there may be more also if it finds none.
+/// Up to `most` members of a room, from slot `from` on. It visits a bounded number of members or
+/// connections, so there may be more even if it finds none.
 fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     debug_assert!(most > 0);
     let Some(room) = core.exchange.find(key) else {
@@ -388,7 +391,7 @@ fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     if exchange.local_members(room) > MEMBERS_LOOKED_AT_PER_ASK {
         return members_among_connections(core, room, from, most);
     }
-    // Who is closed may still have rooms to leave.
+    // Connections that are being closed may still be in rooms.
     let is_open = |index: &u32| core.connections[*index as usize].phase == Phase::Open;
     let behind = exchange.connections(room).filter(|index| *index >= from);
     let behind = behind.filter(is_open);
@@ -406,7 +409,7 @@ fn members_from(core: &Core, key: &RoomKey, from: u32, most: usize) -> Members {
     }
 }
 
-/// The same for a large room: many of the shard's connections are members of it.
+/// The same for a large room, which many of the shard's connections are members of.
 fn members_among_connections(core: &Core, room: u32, from: u32, most: usize) -> Members {
     let mut members = Vec::new();
     let mut next = core.connections.next_from(from as usize);
@@ -440,8 +443,8 @@ fn recipient(core: &Core, index: u32) -> Recipient<'_> {
     }
 }
 
-/// Schedules the close of up to [`CONNECTIONS_PER_ASK`] members of a room, those at place `from` and behind it.
-/// Returns how many, and from where on there may be more.
+/// Schedules the close of up to [`CONNECTIONS_PER_ASK`] members of a room, from slot `from` on.
+/// Returns how many, and the slot to continue at, if there may be more.
 fn close_from(
     core: &mut Core,
     room: &RoomKey,

@@ -1,8 +1,8 @@
-//! What others than its endpoint keep for a connection: one value of each type.
+//! Values that code other than its endpoint keeps for a connection, one of each type.
 
 use std::any::Any;
 
-/// Values of different types. Without any it is one word.
+/// Values of different types. Without any it takes one word.
 #[derive(Default)]
 pub(super) struct Attachments(
     #[allow(
@@ -13,7 +13,7 @@ pub(super) struct Attachments(
 );
 
 impl Attachments {
-    /// Keeps a value, in place of the one of its type.
+    /// Keeps a value, replacing the one of its type.
     pub(super) fn set<T: Any + Send>(&mut self, value: T) {
         match self.get_mut() {
             Some(earlier) => *earlier = value,

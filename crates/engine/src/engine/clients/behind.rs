@@ -1,6 +1,6 @@
-//! Messages to one client that its endpoint sent after it had published to a room of that client's:
-//! they follow what was published, which goes to the members only when the turn's reading is over,
-//! and waits for the tickets of other shards.
+//! Messages to one client that its endpoint sent after it had published to a room of that client.
+//! They must follow what was published, which reaches the members only after the turn's reading,
+//! and may wait for the tickets of other shards.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -13,10 +13,10 @@ use crate::fanout::meter::{Charge, Meter};
 use crate::fanout::shared_body::SharedBody;
 use crate::wire::frame::{Opcode, server_frame_bytes};
 
-/// A message that waits.
+/// A message that waits for published frames.
 pub(super) struct Behind {
     pub(super) key: Key,
-    /// The rooms whose frames it follows, and until when.
+    /// The rooms whose frames it follows, and the point in each.
     pub(super) rooms: Vec<(RoomId, Until)>,
     pub(super) opcode: Opcode,
     pub(super) payload: Payload,
@@ -26,7 +26,7 @@ pub(super) struct Behind {
 /// The content of the message.
 pub(super) enum Payload {
     Whole(Box<[u8]>),
-    /// A head of its own and a body that others share.
+    /// A head of its own and a shared body.
     Shared(Box<[u8]>, SharedBody),
 }
 
@@ -38,7 +38,7 @@ impl Payload {
         }
     }
 
-    /// The bytes that are nobody else's.
+    /// The number of bytes that are not shared.
     fn own_bytes(&self) -> usize {
         match self {
             Payload::Whole(own) | Payload::Shared(own, _) => own.len(),
@@ -46,17 +46,17 @@ impl Payload {
     }
 }
 
-/// Those of one client, in the order in which they were sent.
+/// The messages of one client, in the order in which they were sent.
 #[derive(Default)]
 struct Waiting {
     messages: VecDeque<Behind>,
-    /// Bytes of their frames.
+    /// The bytes of their frames.
     frame_bytes: usize,
 }
 
 /// The messages that wait on a shard.
 pub(super) struct BehindRooms {
-    /// By the place of the client.
+    /// By the client's slot.
     by_client: FxHashMap<u32, Waiting>,
     bytes: usize,
     charge: Charge,
@@ -76,7 +76,7 @@ impl BehindRooms {
         self.by_client.is_empty()
     }
 
-    /// Whether any wait for the client: what is sent to it now has to wait, too.
+    /// Whether any wait for the client. If so, what is sent to it now has to wait too.
     #[inline]
     pub(super) fn has_any_for(&self, key: Key) -> bool {
         !self.is_empty() && self.by_client.contains_key(&key.index)
@@ -90,20 +90,20 @@ impl BehindRooms {
         waiting.messages.push_back(behind);
     }
 
-    /// How much waits for the client: the bytes of its frames, before they are compressed.
+    /// The bytes of the frames that wait for the client, before compression.
     #[inline]
     pub(super) fn bytes_for(&self, key: Key) -> usize {
         if self.is_empty() {
             return 0;
         }
         let waiting = self.by_client.get(&key.index);
-        // Some may be left of who was at this place before.
+        // Some may be left of an earlier client in this slot.
         let waiting =
             waiting.filter(|each| each.messages.back().is_some_and(|last| last.key == key));
         waiting.map_or(0, |waiting| waiting.frame_bytes)
     }
 
-    /// Those that wait for the client at this place.
+    /// Removes the messages that wait for the client in this slot.
     pub(super) fn take(&mut self, index: u32) -> Option<VecDeque<Behind>> {
         let waiting = self.by_client.remove(&index)?.messages;
         self.bytes -= waiting.iter().map(Behind::cost).sum::<usize>();
@@ -118,7 +118,7 @@ impl BehindRooms {
         waiting.flat_map(|waiting| &mut waiting.messages)
     }
 
-    /// The places of the clients for which any wait.
+    /// The slots of the clients that messages wait for.
     pub(super) fn clients(&self) -> Vec<u32> {
         self.by_client.keys().copied().collect()
     }

@@ -1,7 +1,6 @@
 //! A connection, as code around its endpoint sees it during a callback.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::behind::Payload;
@@ -13,15 +12,16 @@ use crate::engine::ids::{JoinError, Key, RoomId, is_sendable, is_sendable_size};
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::shared_body::SharedBody;
 use crate::fanout::{ConnectionId, Filter, Recipients};
+use crate::peer::Peer;
 use crate::wire::frame::MessageKind;
 
-/// An open connection, as code around its endpoint sees it during a callback: it does not know what
-/// the endpoint keeps.
+/// An open connection, as code around its endpoint sees it during a callback: without the state
+/// that the endpoint keeps for it.
 pub struct Client<'c> {
     pub(super) core: &'c mut Core,
     pub(super) key: Key,
     received_ns: u64,
-    /// Who of the recipients may get what is published.
+    /// Restricts the recipients of what is published.
     veto: Option<Filter>,
 }
 
@@ -36,18 +36,18 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// The connection, for [`Handle`] and for [`Recipients::Except`].
+    /// The id of the connection, for [`Handle`] and for [`Recipients::Except`].
     pub fn id(&self) -> ConnectionId {
         self.core.connection_id(self.key)
     }
 
     /// The client's address.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Peer {
         self.core.connections[self.key.index as usize].peer()
     }
 
-    /// Who the client is, as [`crate::Accept::context`] or a guard has it; `None` where that is not
-    /// known, or of another type.
+    /// The identity of the client, as set by [`crate::Accept::context`] or a guard; `None` if it is
+    /// not known or has another type.
     pub fn context<T: Any + Send + Sync>(&self) -> Option<&T> {
         let connection = &self.core.connections[self.key.index as usize];
         connection
@@ -58,29 +58,29 @@ impl<'c> Client<'c> {
             .downcast_ref()
     }
 
-    /// Replaces who the client is, and until when: for those who say it once they are connected, or
-    /// say it again. A subprotocol can no longer be selected.
+    /// Replaces the identity of the client and its expiry, for clients that authenticate after they
+    /// have connected, or again. A subprotocol can no longer be selected.
     pub fn set_terms(&mut self, terms: Terms) {
         let connection = &mut self.core.connections[self.key.index as usize];
         connection.extras.set_terms(Some(terms));
     }
 
-    /// Keeps a value for the connection beside the endpoint's own: one of each type, for code
-    /// around an endpoint that must not touch its state. It ends with the connection, after
+    /// Keeps a value for the connection besides the endpoint's state: one of each type, for code
+    /// around an endpoint that must not touch its state. It is dropped with the connection, after
     /// [`crate::Endpoint::closed`].
     pub fn attach<T: Any + Send>(&mut self, value: T) {
         let connection = &mut self.core.connections[self.key.index as usize];
         connection.extras.attach(value);
     }
 
-    /// The value of that type that was attached last.
+    /// The value of this type that was attached last.
     pub fn attached<T: Any + Send>(&mut self) -> Option<&mut T> {
         let connection = &mut self.core.connections[self.key.index as usize];
         connection.extras.attached()
     }
 
-    /// Closes it with [`CloseReason::Revoked`] where whoever let it in does not let it stay
-    /// ([`Terms::authorizer`]): for those who let in by an answer that came later.
+    /// Closes the connection with [`CloseReason::Revoked`] if its authorizer does not let it stay
+    /// ([`Terms::authorizer`]): for code that admits clients by an answer that comes later.
     pub fn recheck(&mut self) {
         let connection = &self.core.connections[self.key.index as usize];
         let terms = connection.extras.terms();
@@ -89,26 +89,26 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Joins a room of this endpoint, which exists from now on if it did not. The connection gets
-    /// every frame that is published after this returns. Joining twice changes nothing.
+    /// Joins a room of this endpoint, which is created if it does not exist. The connection gets
+    /// every frame that is published after this returns. Joining twice has no effect.
     pub fn join(&mut self, room: &str) -> Result<RoomId, JoinError> {
         let key = self.room_key(room);
         self.core.join(self.key, &key)
     }
 
-    /// The same with a room of another endpoint. The connection stays this endpoint's, with its
+    /// Joins a room of another endpoint. The connection still belongs to this endpoint, with its
     /// settings, and gets what is published there.
     pub fn join_at(&mut self, endpoint: EndpointId, room: &str) -> Result<RoomId, JoinError> {
         let name = room.into();
         self.core.join(self.key, &RoomKey { endpoint, name })
     }
 
-    /// Whether a room can have this name: it is not longer than the settings allow.
+    /// Whether a room may have this name, which depends on the length that the settings allow.
     pub fn is_room_name(&self, name: &str) -> bool {
         name.len() <= self.core.settings.room_name_bytes_max
     }
 
-    /// The room of that name, if the connection is in it.
+    /// The room of this name, if the connection is in it.
     pub fn joined(&self, room: &str) -> Option<RoomId> {
         let place = self.core.exchange.find(&self.room_key(room))?;
         let connection = &self.core.connections[self.key.index as usize];
@@ -116,15 +116,15 @@ impl<'c> Client<'c> {
         is_member.then(|| self.core.room_id(place))
     }
 
-    /// Leaves a room, in constant time however many there are.
+    /// Leaves a room, in constant time however many rooms the connection is in.
     pub fn leave(&mut self, room: RoomId) {
         if let Some(place) = self.core.room_place(room) {
             self.core.leave(self.key, place);
         }
     }
 
-    /// The rooms that the connection is in, in the order in which it joined; in the place of one
-    /// that it leaves comes the last.
+    /// The rooms that the connection is in, in the order of joining; if it leaves one, the last
+    /// room takes its position.
     pub fn rooms(&self) -> impl Iterator<Item = RoomId> {
         let memberships = &self.core.connections[self.key.index as usize].rooms;
         memberships
@@ -132,16 +132,16 @@ impl<'c> Client<'c> {
             .map(|membership| self.core.room_id(membership.room))
     }
 
-    /// Members of a room on all shards, as far as is known at this moment.
+    /// Members of a room on all shards, as far as known at this moment.
     pub fn members(&self, room: RoomId) -> u32 {
         let place = self.core.room_place(room);
         place.map_or(0, |place| self.core.exchange.room(place).members())
     }
 
-    /// Vetoes recipients: whatever is published through this session from now on, to whatever room,
-    /// goes only to those of its recipients for which `filter` says so as well. It holds until the
-    /// callback is over; several vetoes add up. What others publish is not concerned, neither
-    /// by handles nor for a plain request ([`crate::Responder::publish`]).
+    /// Restricts the recipients of what is published through this session from now on, to any room:
+    /// a frame goes only to those of its recipients for which `filter` returns true as well. It
+    /// applies until the end of the callback; several vetoes add up. It does not apply to frames
+    /// published by handles or for a plain request ([`crate::Responder::publish`]).
     pub fn veto(&mut self, filter: Filter) {
         let filter: Filter = match self.veto.take() {
             Some(earlier) => Arc::new(move |each| earlier(each) && filter(each)),
@@ -157,8 +157,8 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Publishes to a room that this connection has joined. Where the shard has no member of it any
-    /// more, nothing happens.
+    /// Publishes to a room that this connection has joined. If the shard no longer has members of
+    /// it, nothing happens.
     pub fn publish(
         &mut self,
         room: RoomId,
@@ -176,7 +176,7 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Publishes to any room of this endpoint, by name. Returns whether it has any members.
+    /// Publishes to any room of this endpoint, by name. Returns whether the room has members.
     pub fn publish_to(
         &mut self,
         room: &str,
@@ -188,7 +188,7 @@ impl<'c> Client<'c> {
         self.publish_at(endpoint, room, recipients, kind, payload)
     }
 
-    /// The same with a room of another endpoint.
+    /// Publishes to a room of another endpoint.
     pub fn publish_at(
         &mut self,
         endpoint: EndpointId,
@@ -213,14 +213,14 @@ impl<'c> Client<'c> {
         has_members
     }
 
-    /// Whether what is published may be for this connection, too.
+    /// Whether this connection may be among the recipients.
     #[inline]
     fn is_for_it(&self, recipients: &Recipients) -> bool {
         !matches!(recipients, Recipients::Except(sender) if *sender == self.id())
     }
 
-    /// Sends to this connection alone. What was published before, in the same callback and to a
-    /// room of this connection, comes before it.
+    /// Sends to this connection alone. Messages published earlier in the same callback, to a room
+    /// of this connection, come before it.
     pub fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         if !is_sendable(payload) {
             return;
@@ -235,11 +235,11 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Sends a message to this connection alone that is `head` with `body` behind it, in order with
-    /// [`Client::send`]. The body is not copied, however many get it: only from a few hundred bytes
-    /// on does that pay, and a shorter one is. A client that [inflates](Client::inflates) gets it
-    /// deflated, if that was made, with its head as it is. Together they have as many bytes as a
-    /// message may, and a text is UTF-8 as a whole.
+    /// Sends a message to this connection alone that consists of `head` followed by `body`, in
+    /// order with [`Client::send`]. The body is not copied, however many clients get it, unless it
+    /// is shorter than a few hundred bytes, since sharing does not pay for those. A client that
+    /// [inflates](Client::inflates) gets the deflated body, if there is one, with a plain head.
+    /// Together they must not exceed the size of a message, and a text must be UTF-8 as a whole.
     pub fn send_shared(&mut self, kind: MessageKind, head: &[u8], body: &SharedBody) {
         if !is_sendable_size(head.len() + body.len()) {
             return;
@@ -258,22 +258,23 @@ impl<'c> Client<'c> {
     }
 
     /// Makes a body for [`Client::send_shared`], for this connection and any other: `payload` is
-    /// copied once. With `deflate` it is deflated at once for those that inflate, if the endpoint's
-    /// settings have compression and it is not too short for them.
+    /// copied once. With `deflate` it is deflated at once for clients that inflate, if the
+    /// endpoint's settings enable compression and it is long enough for them.
     pub fn shared_body(&mut self, payload: &[u8], deflate: bool) -> SharedBody {
         let endpoint = self.core.connections[self.key.index as usize].endpoint;
         self.core.shared_body(endpoint, payload, deflate)
     }
 
-    /// Whether the client has agreed to compressed messages (RFC 7692).
+    /// Whether the client has negotiated compressed messages (RFC 7692).
     pub fn inflates(&self) -> bool {
         self.core.connections[self.key.index as usize].window_bits > 0
     }
 
-    /// Says that what the client sent gets no answer, so that TCP is to tell it at once that it has
-    /// come. Otherwise that is put off for up to 40 ms, and a client with Nagle's algorithm waits
-    /// as long before it sends the next message. Once a turn at the most, and only where nothing is
-    /// sent to the client anyway. On Linux and over TCP; elsewhere nothing happens.
+    /// Tells the engine that the client's message gets no answer, so that TCP acknowledges it at
+    /// once. Otherwise the acknowledgement is delayed for up to 40 ms, and a client with Nagle's
+    /// algorithm waits as long before it sends the next message. Done at most once a turn, and only
+    /// if nothing is sent to the client anyway. It works on Linux and over TCP; elsewhere it does
+    /// nothing.
     pub fn acknowledge(&mut self) {
         if self.core.unanswered.last() != Some(&self.key) {
             self.core.unanswered.push(self.key);
@@ -294,58 +295,58 @@ impl<'c> Client<'c> {
         by_id.chain(by_name).filter_map(own).collect()
     }
 
-    /// Pays for work beside that of taking its messages, out of the turn's: an estimate in
+    /// Charges the turn for work besides handling the connection's messages: an estimate in
     /// nanoseconds of this thread.
     pub fn spend(&mut self, ns: u64) {
         self.core.work.spend(ns);
     }
 
     /// Stops reading the client until [`Client::release`], so that TCP slows it down. Data that has
-    /// already arrived waits, and the ping timeout does not run. A client that is held has to be
-    /// released: until then, not even its disconnect is noticed.
+    /// arrived waits, and the ping timeout does not run. A client that is held must be released:
+    /// until then, not even its disconnect is noticed.
     pub fn hold(&mut self) {
         self.core.hold(self.key);
     }
 
-    /// Has it read on, what was held back first.
+    /// Goes on reading it, first what was held back.
     pub fn release(&mut self) {
         self.core.release(self.key);
     }
 
-    /// Whether its last send would have blocked: what is sent to it waits.
+    /// Whether its last send would have blocked, so that what is sent to it waits.
     pub fn is_behind(&self) -> bool {
         !self.core.connections[self.key.index as usize].is_writable
     }
 
-    /// Bytes that wait to be sent to it.
+    /// The bytes that wait to be sent to it.
     pub fn outbox_bytes(&self) -> usize {
         let connection = &self.core.connections[self.key.index as usize];
         let behind_bytes = self.core.behind.bytes_for(self.key);
         connection.all_bytes() + behind_bytes
     }
 
-    /// Has [`Endpoint::drained`](crate::Endpoint::drained) called, once, when no more than `bytes`
-    /// wait for the client: after the flush of this turn, if that is so by then. Of several such
-    /// wishes the last counts.
+    /// Asks for a call of [`Endpoint::drained`](crate::Endpoint::drained), once, when at most
+    /// `bytes` wait for the client: after the flush of this turn, if that is true by then. The last
+    /// call before that determines `bytes`.
     pub fn await_low_water(&mut self, bytes: usize) {
         self.core.await_low_water(self.key, bytes);
     }
 
-    /// Closes the connection when the callback is over, with `code` (RFC 6455 §7.4) and a reason,
-    /// which is cut to 123 bytes. A code that must not be sent (1005, 1006, below 1000 and others)
-    /// makes an empty Close frame.
+    /// Closes the connection after the callback, with `code` (RFC 6455 §7.4) and a reason, which is
+    /// cut to 123 bytes. A code that must not be sent (1005, 1006, below 1000 and others) makes an
+    /// empty Close frame.
     pub fn close(&mut self, code: u16, reason: &str) {
         let reason = reason.to_owned().into();
         self.core
             .schedule_close(self.key, CloseReason::Endpoint { code, reason });
     }
 
-    /// Closes the connection, since it did what it may not ([`CloseReason::Forbidden`]).
+    /// Closes the connection because of a forbidden action ([`CloseReason::Forbidden`]).
     pub fn forbid(&mut self) {
         self.core.schedule_close(self.key, CloseReason::Forbidden);
     }
 
-    /// A handle to take along to other threads.
+    /// A handle that other threads can use.
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.core.shared))
     }

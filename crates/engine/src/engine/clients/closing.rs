@@ -1,8 +1,9 @@
-//! How connections go: closed by reason, out of their rooms, out of the slab.
+//! The end of connections: they are closed by a reason, leave their rooms, and leave the slab.
 //!
-//! Each of these is bounded by the turn's work, however many go at once and however many rooms they
-//! are in: what is left goes on in the next turn. Until a connection has left its last room it
-//! stays in the slab, but it gets nothing that is published to them ([`super::delivery`]).
+//! Each step is bounded by the turn's work, however many connections end at once and however many
+//! rooms they are in: the next turn goes on with the rest. Until a connection has left its last
+//! room it stays in the slab, but it gets nothing that is published to its rooms
+//! ([`super::delivery`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use crate::limits::{PRICE_CLOSING, PRICE_ROOM_LEFT, REFUSING_WAIT};
 use crate::wire::close::append_close;
 
 impl Core {
-    /// Ends the memberships of a connection that is not open any more: as many as the turn's work
-    /// allows, one at the least, and the rest in later turns.
+    /// Ends the memberships of a connection that is not open any more: at least one, and as many as
+    /// the turn's work allows. Later turns end the rest.
     fn leave_rooms(&mut self, key: Key) {
         while let Some(connection) = self.connection(key)
             && let Some(last) = connection.rooms.len().checked_sub(1)
@@ -39,7 +40,8 @@ impl Core {
 }
 
 impl Clients {
-    /// Removes the connection at the end of a turn, when it has left its rooms.
+    /// Marks the connection as dead. It is removed at the end of a turn, when it has left its
+    /// rooms.
     pub(in crate::engine) fn die(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
             return;
@@ -54,8 +56,10 @@ impl Clients {
         }
     }
 
-    /// Goes on with all that ends, and removes what has died. Only here do places in the slab
-    /// become free.
+    /// Goes on with connections that leave their rooms, and removes those that are dead. This is
+    /// bounded too: thousands of clients that disconnect at once, each in many rooms, must not
+    /// delay those that stay. Slots of the slab become free only here and in
+    /// [`Clients::remove_at_once`].
     pub(in crate::engine) fn reap(&mut self) {
         self.go_on_leaving();
         self.core.exchange.wake_if_freed();
@@ -70,7 +74,8 @@ impl Clients {
         core.note_cut(more);
     }
 
-    /// Removes a connection that has just died, for whoever needs its file before the turn ends.
+    /// Removes a connection that has just died, for a caller that needs its file before the turn
+    /// ends.
     pub(super) fn remove_at_once(&mut self, key: Key) {
         if self.core.dead.last() == Some(&key) {
             self.core.dead.pop();
@@ -108,8 +113,8 @@ impl Clients {
         self.core.close_file(connection.stream.into());
     }
 
-    /// Ends a connection, gracefully where the reason allows it. Returns what the client of an
-    /// unfinished request is to be told.
+    /// Ends a connection, gracefully if the reason allows it. Returns the refusal that is still
+    /// owed to the client of an unfinished request.
     pub(in crate::engine) fn close(&mut self, key: Key, reason: &CloseReason) -> Option<Refused> {
         let connection = self.core.connection(key)?;
         connection.is_close_scheduled = false;
@@ -118,9 +123,9 @@ impl Clients {
         let mut owed = None;
         match self.core.connection(key)?.phase {
             Phase::Open => self.close_open(key, reason),
-            // Nothing that it could still be told is worth the memory.
+            // Nothing that could still be sent is worth the memory.
             Phase::Draining | Phase::Lingering if is_for_memory => self.die(key),
-            // The answer to our Close, or a client that cannot even close properly.
+            // The client has answered our Close, or cannot even close properly.
             Phase::Closing => match reason {
                 CloseReason::ClientGone | CloseReason::SlowMemory => self.die(key),
                 _ => self.drain(key),
@@ -137,7 +142,7 @@ impl Clients {
             Phase::Draining | Phase::Lingering if *reason != CloseReason::ClientGone => {}
             _ => self.die(key),
         }
-        // Data that came after the reason for the close has not been read yet.
+        // Data that arrived after the reason for the close has not been read yet.
         if self
             .core
             .connection(key)
@@ -214,10 +219,10 @@ impl Clients {
         }
     }
 
-    /// Nothing more is queued: what waits goes out, then the stream ends.
+    /// Nothing more is queued: the outbox is sent, and then the stream ends.
     pub(in crate::engine) fn drain(&mut self, key: Key) {
         self.enter_phase(key, Phase::Draining);
-        // Nothing that still comes is decoded, so nothing is held for it.
+        // What still comes is not decoded, so no memory is kept for it.
         let connection = &mut self.core.connections[key.index as usize];
         connection.extras.set_pace(None);
         let held = std::mem::take(&mut connection.decoder).held_bytes();
@@ -234,11 +239,12 @@ impl Clients {
             return;
         }
         if connection.is_read_closed {
-            // Both sides have said all that they will.
+            // Both sides have ended their direction.
             return self.die(key);
         }
         // Closing now would reset the connection if the client is still sending, and the reset
-        // could overtake what we sent. So only our direction ends; theirs is read until it does.
+        // could overtake what we have sent. So we end only our direction, and read until the client
+        // ends its own.
         if connection.stream.finish().is_err() {
             return self.die(key);
         }
@@ -255,19 +261,22 @@ impl Clients {
         connection.is_read_closed = true;
         connection.is_readable = false;
         match connection.phase {
-            // A client may end its direction and still want the answer to what it asked.
+            // A client may end its direction and still want the answer to its request.
             Phase::Request | Phase::Draining if !connection.outbox.is_empty() => self.drain(key),
             _ => self.client_gone(key),
         }
     }
 
-    /// The connection is of no use any more.
+    /// The connection cannot be used any more.
     pub(in crate::engine) fn client_gone(&mut self, key: Key) {
         let owed = self.close(key, &CloseReason::ClientGone);
-        debug_assert!(owed.is_none(), "nobody is there to be told");
+        debug_assert!(
+            owed.is_none(),
+            "a client that disconnected is owed no answer"
+        );
     }
 
-    /// The one place where a phase changes: gauges and deadlines follow.
+    /// Changes the phase, with its gauges and deadlines. Nothing else may change it.
     pub(in crate::engine) fn enter_phase(&mut self, key: Key, phase: Phase) {
         let close_ticks = ticks_of(self.core.settings.timeouts.close);
         let Core {
@@ -319,8 +328,8 @@ impl Clients {
         }
     }
 
-    /// The client's stream has ended. Without its `close_notify` somebody may have cut it short
-    /// (RFC 8446 §6.1): then nothing that it still wants is known.
+    /// The client's stream has ended. Without its `close_notify` an attacker may have cut the
+    /// stream (RFC 8446 §6.1), so the client counts as gone.
     pub(in crate::engine) fn stream_ended(&mut self, key: Key) {
         let Some(connection) = self.core.connection(key) else {
             return;

@@ -1,11 +1,11 @@
 //! One connection, as its shard keeps it. See `LIFECYCLE.md` beside this file for the phases.
 //!
-//! An idle connection is this entry and nothing else: what is needed only now and then is boxed
-//! while it is needed.
+//! An idle connection is this entry and nothing else: data that is needed only now and then is
+//! boxed for as long as it is needed.
 
 use std::any::Any;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ use rustc_hash::FxBuildHasher;
 use super::extras::Extras;
 use super::held::Held;
 use super::pace::Pace;
-use super::peer::Peer;
+use super::packed_peer::PackedPeer;
 use crate::clock::Tick;
 use crate::counter::Counter;
 use crate::engine::answer::{AnswerSlot, HeadVerdict, Terms};
@@ -24,6 +24,7 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::stats::ShardStats;
 use crate::engine::stream::Stream;
 use crate::engine::tls::TlsSession;
+use crate::fanout::local_room::MemberSeat;
 use crate::fanout::outbox::Outbox;
 use crate::fanout::room::EndpointId;
 use crate::fanout::segment::Segment;
@@ -31,28 +32,29 @@ use crate::limits::{
     COMPRESSED_READ_BYTES_MAX, FLUSH_AHEAD_BYTES, LARGE_OUTBOX_BYTES, READ_QUANTUM_BYTES,
     SLICES_PER_WRITE,
 };
+use crate::peer::Peer;
 use crate::sparse::Sparse as _;
 use crate::wire::decoder::Decoder;
 use crate::wire::http::ChunkedDecoder;
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::engine) enum Phase {
-    /// The TLS handshake is under way.
+    /// The TLS handshake is in progress.
     Handshake,
-    /// An HTTP request is expected, or part of it is there.
+    /// An HTTP request is awaited, or has arrived in part.
     Request,
-    /// An endpoint's answer to the request is awaited; nothing is read meanwhile.
+    /// The endpoint's answer to the request is awaited; nothing is read meanwhile.
     Deferred,
-    /// A WebSocket.
+    /// It is a WebSocket.
     Open,
-    /// Our Close frame is on its way; the client's is awaited, and its data is ignored.
+    /// Our Close frame is queued; the client's is awaited, and its data is ignored.
     Closing,
-    /// Nothing follows what is in the outbox. Then the stream is finished.
+    /// Nothing more is queued. The stream ends when the outbox is sent.
     Draining,
-    /// All was sent and the stream finished; the client's end of it is awaited.
+    /// Everything was sent and our stream has ended; the end of the client's is awaited.
     Lingering,
-    /// To be removed at the end of a turn, as soon as it has left its rooms.
+    /// It is removed at the end of a turn, as soon as it has left its rooms.
     Dead,
 }
 
@@ -91,24 +93,24 @@ impl Phase {
     }
 }
 
-/// A membership: the room's place on this shard, and the connection's place among its members.
+/// A membership: the room's place on this shard, and the connection's seat in the room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Membership {
     pub(super) room: u32,
-    pub(super) place: u32,
+    pub(super) seat: MemberSeat,
 }
 
-/// Places by rooms, in the order of joining until one is left: the last one takes its place then.
-type Places = IndexMap<u32, u32, FxBuildHasher>;
+/// Seats by rooms, in the order of joining. If a room is left, the last one takes its position.
+type Seats = IndexMap<u32, MemberSeat, FxBuildHasher>;
 
-/// The rooms of a connection. Most have one. Whatever their number, each of them is joined, found
-/// and left in constant time.
+/// The rooms of a connection, which is one in most cases. Each of them is joined, found and left in
+/// constant time, whatever their number.
 #[derive(Debug, Default)]
 pub(super) enum Memberships {
     #[default]
     None,
     One(Membership),
-    Many(Box<Places>),
+    Many(Box<Seats>),
 }
 
 impl Memberships {
@@ -120,15 +122,15 @@ impl Memberships {
         }
     }
 
-    /// The membership at `index`, of [`Memberships::len`].
+    /// The membership at `index`, which is below [`Memberships::len`].
     pub(super) fn at(&self, index: usize) -> Option<Membership> {
         match self {
             Memberships::One(one) => Some(*one).filter(|_| index == 0),
             Memberships::Many(many) => {
-                let (room, place) = many.get_index(index)?;
+                let (room, seat) = many.get_index(index)?;
                 Some(Membership {
                     room: *room,
-                    place: *place,
+                    seat: *seat,
                 })
             }
             Memberships::None => None,
@@ -148,9 +150,9 @@ impl Memberships {
     }
 
     /// The seat in the room.
-    pub(super) fn seat_in(&self, room: u32) -> Option<u32> {
+    pub(super) fn seat_in(&self, room: u32) -> Option<MemberSeat> {
         match self {
-            Memberships::One(one) => (one.room == room).then_some(one.place),
+            Memberships::One(one) => (one.room == room).then_some(one.seat),
             Memberships::Many(many) => many.get(&room).copied(),
             Memberships::None => None,
         }
@@ -161,39 +163,39 @@ impl Memberships {
         match self {
             Memberships::None => *self = Memberships::One(membership),
             Memberships::One(one) => {
-                let both = [*one, membership].map(|each| (each.room, each.place));
+                let both = [*one, membership].map(|each| (each.room, each.seat));
                 *self = Memberships::Many(Box::new(both.into_iter().collect()));
             }
             Memberships::Many(many) => {
-                many.insert(membership.room, membership.place);
+                many.insert(membership.room, membership.seat);
             }
         }
     }
 
-    /// Takes the membership of `room` out. Returns the connection's place in it.
-    pub(super) fn remove(&mut self, room: u32) -> Option<u32> {
+    /// Removes the membership of `room`. Returns the connection's seat in it.
+    pub(super) fn remove(&mut self, room: u32) -> Option<MemberSeat> {
         match self {
             Memberships::One(one) if one.room == room => {
-                let place = one.place;
+                let seat = one.seat;
                 *self = Memberships::None;
-                Some(place)
+                Some(seat)
             }
             Memberships::Many(many) => {
-                let place = many.swap_remove(&room);
+                let seat = many.swap_remove(&room);
                 many.shrink_sparse();
-                place
+                seat
             }
             _ => None,
         }
     }
 
-    /// Notes that the connection's place in `room` has changed.
-    pub(super) fn moved(&mut self, room: u32, place: u32) {
+    /// Records that the connection's seat in `room` has changed.
+    pub(super) fn moved(&mut self, room: u32, seat: MemberSeat) {
         match self {
-            Memberships::One(one) if one.room == room => one.place = place,
+            Memberships::One(one) if one.room == room => one.seat = seat,
             Memberships::Many(many) => {
                 if let Some(known) = many.get_mut(&room) {
-                    *known = place;
+                    *known = seat;
                 }
             }
             _ => {}
@@ -204,28 +206,28 @@ impl Memberships {
 /// The state of a connection before it is open.
 #[derive(Default)]
 pub(in crate::engine) struct Cold {
-    /// Received and not yet used: the request so far, or what followed it.
+    /// Bytes that were received and not used yet: the request so far, or what followed it.
     pub(in crate::engine) received: Vec<u8>,
-    /// How much has to be there before it is worth looking at, where the head is whole; zero: it
-    /// is not.
+    /// The number of bytes at which it is worth parsing again, once the head is complete; 0 before
+    /// that.
     pub(in crate::engine) wanted_bytes: usize,
-    /// The body so far, where it is chunked.
+    /// The body so far, if it is chunked.
     pub(in crate::engine) chunked: Option<Chunked>,
-    /// The verdict on the head of a request whose body is awaited.
+    /// The decision on the head of a request whose body is awaited.
     pub(in crate::engine) verdict: Option<HeadVerdict>,
     /// The slot for a deferred answer.
     pub(in crate::engine) answer: Option<Arc<AnswerSlot>>,
-    /// The terms on which that answer lets the client in.
+    /// The terms of the client if that answer admits it.
     pub(in crate::engine) terms: Option<Terms>,
     /// The proxy whose connection it is, once [`Connection::peer`] is its client.
-    pub(in crate::engine) proxy: Option<SocketAddr>,
-    /// The memory that all of this takes.
+    pub(in crate::engine) proxy: Option<Peer>,
+    /// Counts the memory of all this.
     pub(in crate::engine) held: Held,
     /// The client was told to send the body.
     pub(in crate::engine) is_body_invited: bool,
-    /// What was received has not been looked at to its end, since others had their turn.
+    /// Some bytes were received and not handled, since others had their turn.
     pub(in crate::engine) is_left: bool,
-    /// What waited to be sent when the client was last found to be late.
+    /// The bytes that waited to be sent when the client last missed its deadline.
     pub(in crate::engine) unsent_bytes: Option<usize>,
 }
 
@@ -233,48 +235,48 @@ pub(in crate::engine) struct Cold {
 pub(in crate::engine) struct Chunked {
     pub(in crate::engine) decoder: ChunkedDecoder,
     pub(in crate::engine) body: Vec<u8>,
-    /// How much of what was received is the head, and chunks that were read.
+    /// How many of the received bytes are the head and chunks that were read.
     pub(in crate::engine) consumed: usize,
 }
 
-/// A socket that is to become a connection.
+/// A socket that will become a connection.
 pub(in crate::engine) struct Arrival {
     pub(in crate::engine) stream: Stream,
     pub(in crate::engine) tls: Option<TlsSession>,
-    pub(in crate::engine) peer: SocketAddr,
-    /// It is let in only to be told so.
+    pub(in crate::engine) peer: Peer,
+    /// The limit that it exceeds, if it is accepted only to be refused.
     pub(in crate::engine) over_limit: Option<OverLimit>,
     pub(in crate::engine) is_counted: bool,
     pub(in crate::engine) awaits_proxy_header: bool,
-    /// When its first request has to be there, on the clock of reading.
+    /// When its first request must have arrived, on the clock of reading.
     pub(in crate::engine) deadline_tick: Tick,
 }
 
 /// The outcome of one `recv`.
 pub(in crate::engine) enum Received {
-    /// The buffer is filled up to `end`, what was kept in front included, with `new` bytes of it
-    /// just received. Where `is_drained`, the socket has nothing more for now.
+    /// The buffer is filled up to `end`, including bytes kept at its front; `new` bytes of it were
+    /// just received. `is_drained`: the socket has no more data for now.
     Bytes {
         end: usize,
         new: usize,
         is_drained: bool,
     },
-    /// A signal came instead.
+    /// A signal interrupted the call.
     Interrupted,
-    /// There is nothing for now.
+    /// There is no data for now.
     Nothing,
-    /// The client has finished its stream.
+    /// The client has ended its stream.
     End,
-    /// The connection is gone.
+    /// The connection is broken.
     Gone,
 }
 
-/// Whether an endpoint wants to be told when little waits for its client.
+/// Whether an endpoint waits to be told when little waits for its client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LowWater {
     Unasked,
     Awaited,
-    /// Little was in the outbox: it is looked at again after the flush of the turn.
+    /// Little was in the outbox: this is checked again after the flush of the turn.
     Noted,
 }
 
@@ -284,58 +286,59 @@ pub(in crate::engine) struct Connection {
     pub(super) tls: Option<Box<TlsSession>>,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    /// What the endpoint keeps for it.
+    /// The state that the endpoint keeps for it.
     pub(super) state: Option<Box<dyn Any + Send>>,
     pub(super) extras: Extras,
     pub(super) rooms: Memberships,
     pub(super) cold: Option<Box<Cold>>,
-    peer: Peer,
+    peer: PackedPeer,
     pub(super) generation: u32,
-    /// When something was last heard, on the clock of reading.
+    /// When the client was last heard from, on the clock of reading.
     pub(super) heard_tick: Tick,
-    /// When the phase ends at the latest (request and deferred: on the clock of reading).
+    /// When the phase ends at the latest (Request and Deferred: on the clock of reading).
     pub(super) deadline_tick: Tick,
     pub(super) next_ping_tick: Tick,
-    /// Since when a message is unfinished, on the clock of reading; zero: none is.
+    /// Since when a message is unfinished, on the clock of reading; 0 if none is.
     pub(super) message_since_tick: Tick,
     pub(super) endpoint: EndpointId,
     pub(super) phase: Phase,
-    /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
-    /// not agreed on. It stays as it is while the connection is open.
+    /// The window with which the client inflates, as a power of two; 0 without permessage-deflate.
+    /// It does not change while the connection is open.
     pub(super) window_bits: u8,
     pub(super) over_limit: Option<OverLimit>,
-    /// The last read may have left something.
+    /// The last read may have left data in the socket.
     pub(super) is_readable: bool,
     /// The last send did not block.
     pub(super) is_writable: bool,
-    /// The operating system said that nothing more will come: read on to the end.
+    /// The operating system reported the end of the client's data: it is read up to that end.
     pub(super) is_read_closed: bool,
-    /// It is in the list of connections to be read.
+    /// It is in the list of connections to read.
     pub(super) is_queued_to_read: bool,
-    /// It is in the list of connections to be flushed.
+    /// It is in the list of connections to flush.
     pub(super) is_dirty: bool,
     /// It is in the list of connections whose last send would have blocked.
     pub(super) is_lagging: bool,
-    /// It is about to be closed: the reason is noted.
+    /// Its close is scheduled, with a reason.
     pub(super) is_close_scheduled: bool,
-    /// What it was being sent was dropped within a frame, so nothing can follow.
+    /// A frame was dropped after a part of it was sent, so nothing can follow.
     pub(super) is_cut: bool,
-    /// It counts towards its address's limit; with `is_apart`, that of those who are refused.
+    /// It counts towards its address's limit or, with `is_apart`, towards that of refused
+    /// connections.
     pub(super) is_counted: bool,
-    /// It has one of the places for those who are refused or linger, and no other.
+    /// It has one of the places for connections that are refused or linger, and no other.
     pub(super) is_apart: bool,
     /// A header of the PROXY protocol has to come first.
     pub(super) awaits_proxy_header: bool,
-    /// Its endpoint wants nothing more of it to be read for now.
+    /// Its endpoint has paused the reading.
     pub(super) is_held: bool,
-    /// Whether its endpoint is to be told when little waits for it: [`Extras::low_water_bytes`].
+    /// Whether its endpoint is told when little waits for it: [`Extras::low_water_bytes`].
     pub(super) low_water: LowWater,
-    /// It is somebody's whom that header does not name: it counts towards the proxy's own address.
+    /// That header does not name its client, so it counts towards the proxy's own address.
     pub(super) is_of_unknown_client: bool,
 }
 
-/// A page of 64 of them is 12 KiB, which is a size that the allocator has. In a build for
-/// debugging mio keeps a number for each socket.
+/// A page of 64 entries takes 12 KiB, which is a size class of the allocator. In a debug build mio
+/// keeps a number for each socket.
 const _: () =
     assert!(size_of::<Option<Connection>>() <= if cfg!(debug_assertions) { 216 } else { 192 });
 
@@ -401,7 +404,7 @@ impl Connection {
         self.endpoint = endpoint;
     }
 
-    /// The limit past which it was let in only to be told so.
+    /// The limit that it exceeds, if it was accepted only to be refused.
     #[inline]
     pub(in crate::engine) fn over_limit(&self) -> Option<OverLimit> {
         self.over_limit
@@ -417,7 +420,7 @@ impl Connection {
         self.deadline_tick = tick;
     }
 
-    /// Bytes that wait to be sent.
+    /// The bytes that wait to be sent.
     #[inline]
     pub(in crate::engine) fn outbox_bytes(&self) -> usize {
         self.outbox.bytes()
@@ -433,22 +436,22 @@ impl Connection {
         self.tls.as_deref_mut()
     }
 
-    /// Its state before it is open, if there is any.
+    /// Its state before it is open, if any.
     pub(in crate::engine) fn cold(&self) -> Option<&Cold> {
         self.cold.as_deref()
     }
 
-    /// As [`Connection::cold`].
+    /// The same, mutable.
     pub(in crate::engine) fn cold_if_any(&mut self) -> Option<&mut Cold> {
         self.cold.as_deref_mut()
     }
 
-    /// The state before the connection is open, created on first use.
+    /// The same, created on first use.
     pub(in crate::engine) fn cold_mut(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }
 
-    /// Takes that state out: the request is over.
+    /// Removes that state: the request is over.
     pub(in crate::engine) fn take_cold(&mut self) -> Option<Box<Cold>> {
         self.cold.take()
     }
@@ -458,24 +461,30 @@ impl Connection {
         self.awaits_proxy_header
     }
 
-    /// The header of the PROXY protocol has come.
+    /// Records that the header of the PROXY protocol has come.
     pub(in crate::engine) fn note_proxy_header(&mut self) {
         self.awaits_proxy_header = false;
     }
 
-    /// Whether it is somebody's whom the proxy does not name.
+    /// Whether the proxy does not name its client.
     #[inline]
     pub(in crate::engine) fn is_of_unknown_client(&self) -> bool {
         self.is_of_unknown_client
     }
 
-    /// The proxy has said that it does not know whose it is.
+    /// Records that the proxy does not know its client.
     pub(in crate::engine) fn note_unknown_client(&mut self) {
         self.is_of_unknown_client = true;
     }
 
-    /// Notes what the operating system says of its socket. Returns whether there is something to be
-    /// read, and whether the socket takes something again that waits.
+    /// Records what the operating system reports about its socket. Returns whether there is
+    /// something to read, and whether the socket is writable again while something waits for it.
+    ///
+    /// Events are edge-triggered, so readiness is remembered here until a call would block: nothing
+    /// reports it again. An error counts as readable. There may be no other event for it, and the
+    /// `recv` that follows returns it and ends the connection; were it ignored, the connection
+    /// would stay until a timeout. With epoll an event reports the whole state of a socket, so only
+    /// a change from blocked to writable is worth a flush.
     #[inline]
     pub(in crate::engine) fn note_event(&mut self, event: &Event) -> (bool, bool) {
         let is_over = event.is_read_closed() || event.is_error();
@@ -487,21 +496,21 @@ impl Connection {
         (readable, writable && self.has_to_send())
     }
 
-    /// Whether nothing will come after what is there.
+    /// Whether nothing comes after the data that is there.
     #[inline]
     pub(in crate::engine) fn is_read_closed(&self) -> bool {
         self.is_read_closed
     }
 
-    /// It has its turn to be read.
+    /// Records that it left the list of connections to read.
     #[inline]
     pub(in crate::engine) fn leave_read_queue(&mut self) {
         self.is_queued_to_read = false;
     }
 
-    /// Reads once, behind the incomplete TLS record that was kept, if one was: at most `paced_max`
-    /// bytes, and less while others wait or what comes is compressed. Inlined for the sake of
-    /// [`Stream::read`].
+    /// Reads once, behind the incomplete TLS record that was kept, if any: at most `paced_max`
+    /// bytes, and fewer while others wait or if the data is compressed. Inlined for the reasons
+    /// given at [`Stream::write`].
     #[inline(always)]
     pub(in crate::engine) fn receive(
         &mut self,
@@ -519,7 +528,8 @@ impl Connection {
         match self.stream.read(&mut buffer[kept..most]) {
             Ok(0) => Received::End,
             Ok(new) => {
-                // A short read has drained the socket; where the end is near, read up to it.
+                // A short read has drained the socket. But if its end was reported, read on until
+                // `recv` returns the end: no other event will come for it.
                 let end = kept + new;
                 let is_drained = end < most && !self.is_read_closed;
                 self.is_readable = !is_drained;
@@ -538,28 +548,28 @@ impl Connection {
         }
     }
 
-    /// The client's address; the proxy's until it has said whose connection it is.
-    pub(in crate::engine) fn peer(&self) -> SocketAddr {
+    /// The client's address, or the proxy's until it has named its client.
+    pub(in crate::engine) fn peer(&self) -> Peer {
         self.peer.into()
     }
 
-    /// The IP address of [`Connection::peer`].
+    /// What the connection is counted by.
     pub(in crate::engine) fn ip(&self) -> IpAddr {
-        self.peer.ip()
+        self.peer().counting_ip()
     }
 
-    /// A proxy has said whose connection it is.
-    pub(in crate::engine) fn set_peer(&mut self, peer: SocketAddr) {
+    /// Records the client that a proxy has named.
+    pub(in crate::engine) fn set_peer(&mut self, peer: Peer) {
         self.peer = peer.into();
     }
 
-    /// Whether its messages still count.
+    /// Whether its messages are still handled.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open && !self.is_close_scheduled
     }
 
-    /// Whether there is any use in reading it now.
+    /// Whether reading it now is useful.
     pub(in crate::engine) fn may_be_read(&self) -> bool {
         let is_stopped = match self.phase {
             Phase::Open => self.is_held || self.is_paused(),
@@ -568,8 +578,8 @@ impl Connection {
         !is_stopped && !self.is_close_scheduled
     }
 
-    /// Whether so much waits for it that it has to be sent before more comes to it, though its
-    /// socket takes what it is given.
+    /// Whether so much waits for it that it must be sent to before it gets more, although its
+    /// socket is writable.
     #[inline]
     pub(in crate::engine) fn is_flushed_first(&self) -> bool {
         self.is_writable
@@ -577,24 +587,24 @@ impl Connection {
                 || self.outbox.bytes() + self.outbox.announced() >= FLUSH_AHEAD_BYTES)
     }
 
-    /// Whether others are sent to before it, turn by turn.
+    /// Whether other connections are sent to before it, alternately.
     #[inline]
     pub(super) fn has_much_to_send(&self) -> bool {
         self.outbox.bytes() > LARGE_OUTBOX_BYTES
     }
 
-    /// Whether something was received and left when others had their turn.
+    /// Whether received bytes were left when others had their turn.
     pub(super) fn has_kept(&self) -> bool {
         let cold = self.cold.as_ref();
         self.has_rest() || cold.is_some_and(|cold| cold.is_left)
     }
 
-    /// Whether it is a WebSocket or was one: an open one has a tick for its next ping.
+    /// Whether it is or was a WebSocket: an open one has a tick for its next ping.
     pub(super) fn was_open(&self) -> bool {
         self.next_ping_tick > 0
     }
 
-    /// What was received of a message or a request that is not whole.
+    /// The received bytes of an incomplete message or request.
     pub(super) fn held_bytes(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.held.bytes());
         let rest = self.extras.pace().map_or(0, Pace::held_bytes);
@@ -602,8 +612,8 @@ impl Connection {
         self.decoder.held_bytes() + cold + rest + records
     }
 
-    /// Lets go of what was received and not yet used, all but what an answer to an unfinished
-    /// request needs. Nothing that comes is of any use then.
+    /// Drops received bytes that were not used, except those needed for the answer to an unfinished
+    /// request. Bytes that follow are useless then.
     pub(super) fn forget_received(&mut self, inbound: &Arc<AtomicUsize>) {
         let held = std::mem::take(&mut self.decoder).held_bytes();
         inbound.fetch_sub(held, Ordering::Relaxed);
@@ -623,35 +633,37 @@ impl Connection {
         }
     }
 
-    /// What closing it would free of what waits for it, on average.
+    /// The bytes that closing it would free on average.
     pub(super) fn waiting_share(&self, shards: impl Fn(&Segment) -> usize) -> usize {
         self.outbox.share(shards) + self.unsent_bytes()
     }
 
-    /// Records that the socket did not take, in bytes.
+    /// The bytes of records that the socket did not take.
     pub(super) fn unsent_bytes(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.unsent_bytes())
     }
 
-    /// All that is to be sent to it: what waits, records, and what is gathered for it.
+    /// All bytes that are to be sent to it: outbox, records, and what is gathered for it.
     #[inline]
     pub(super) fn all_bytes(&self) -> usize {
         self.outbox.bytes() + self.outbox.announced() + self.unsent_bytes()
     }
 
-    /// What has to be sent before anything else can be: the rest of a frame, and of records.
+    /// The bytes that must be sent before anything else can be: the rest of a frame, and of
+    /// records.
     pub(super) fn open_bytes(&self) -> usize {
         self.outbox.open_bytes() + self.unsent_bytes()
     }
 
-    /// Whether so little is in its outbox, and waits elsewhere, that its endpoint wants to be told.
+    /// Whether so little waits for it, in the outbox and elsewhere, that its endpoint wants to be
+    /// told.
     #[inline]
     pub(super) fn is_at_low_water(&self, elsewhere_bytes: usize) -> bool {
         let bytes = self.all_bytes() + elsewhere_bytes;
         bytes <= self.extras.low_water_bytes()
     }
 
-    /// Whether anything waits to be sent: frames, records, or the end of TLS where nothing follows.
+    /// Whether anything is to be sent: frames, records, or the end of TLS if nothing follows.
     pub(super) fn has_to_send(&self) -> bool {
         let is_last = self.phase == Phase::Draining;
         let tls = self.tls.as_ref();
@@ -685,20 +697,21 @@ mod tests {
 
     #[test]
     fn memberships_are_found_moved_and_removed() {
+        let seat = MemberSeat::new;
         let mut rooms = Memberships::default();
         for room in 0..3 {
             rooms.add(Membership {
                 room,
-                place: room * 10,
+                seat: seat(room as usize * 10),
             });
         }
-        rooms.moved(1, 7);
-        assert_eq!(rooms.remove(1), Some(7));
+        rooms.moved(1, seat(7));
+        assert_eq!(rooms.remove(1), Some(seat(7)));
         assert_eq!(rooms.remove(1), None);
         assert_eq!(rooms.len(), 2);
         assert!(rooms.contains(0) && !rooms.contains(1));
-        assert_eq!(rooms.remove(0), Some(0));
-        assert_eq!(rooms.remove(2), Some(20));
+        assert_eq!(rooms.remove(0), Some(seat(0)));
+        assert_eq!(rooms.remove(2), Some(seat(20)));
         assert_eq!((rooms.len(), rooms.at(0)), (0, None));
     }
 }

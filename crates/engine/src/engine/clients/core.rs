@@ -1,8 +1,9 @@
-//! A shard's state, and what may be done to it from anywhere: join, publish, send, schedule a close.
+//! The state of a shard, and the operations on it that are allowed anywhere: join, publish, send,
+//! schedule a close.
 //!
-//! Nothing in here calls an endpoint or a socket, so an endpoint may be given all of it while one
-//! of its callbacks runs ([`super::session::Session`]). What needs either is noted (the lists of
-//! connections to read, to flush and to close) and done by the phases in [`crate::engine::shard`].
+//! Nothing here calls an endpoint or a socket, so an endpoint may be given all of it during its
+//! callbacks ([`super::session::Session`]). Work that needs either is noted (in the lists of
+//! connections to read, flush and close) and done by the phases in [`crate::engine::shard`].
 
 use std::any::Any;
 use std::cmp::Reverse;
@@ -40,8 +41,8 @@ use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame::Opcode;
 use crate::work::{TurnPhase, Work};
 
-/// The rooms that the callback which runs has published to, but for those whose recipients were all
-/// but its client.
+/// The rooms that the current callback has published to, except for publications whose recipients
+/// exclude its own client.
 #[derive(Default)]
 pub(super) struct PublishedTo {
     pub(super) rooms: Vec<RoomId>,
@@ -64,7 +65,7 @@ impl PublishedTo {
     }
 }
 
-/// A shard's state.
+/// The state of a shard.
 pub(in crate::engine) struct Core {
     pub(super) id: u16,
     pub(super) shared: Arc<Shared>,
@@ -72,9 +73,9 @@ pub(in crate::engine) struct Core {
     pub(super) endpoint_settings: Arc<[EndpointSettings]>,
     /// The local state of each endpoint on this shard.
     pub(super) locals: Vec<Box<dyn Any>>,
-    /// Endpoints that have work left.
+    /// Endpoints with work left.
     pub(super) at_work: VecDeque<EndpointId>,
-    /// For connections that are still to come.
+    /// For new connections.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) clock: Clock,
     /// The work that is left in this turn.
@@ -85,38 +86,38 @@ pub(in crate::engine) struct Core {
     pub(super) deflater: Deflater,
     pub(super) inflater: Inflater,
     pub(super) to_read: Lanes,
-    /// The same for those in the TLS handshake: by a budget, when the others are served. Those that
-    /// are almost there come first.
+    /// The same for connections in the TLS handshake, which have a budget and come after the
+    /// others. Those that are almost done come first.
     pub(super) to_handshake: VecDeque<Key>,
-    /// Those that have sent more than they may, by when they have their turn, in nanoseconds:
-    /// place and generation of each.
+    /// Connections that have sent more than they may, ordered by the time in nanoseconds at which
+    /// they may be read again, each with slot and generation.
     pub(super) paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
     pub(super) dirty: Lanes,
     pub(super) lagging: Vec<Key>,
-    /// Connections whose last send failed for want of memory in the kernel.
+    /// Connections whose last send failed because the kernel was short of memory.
     pub(super) starved: Vec<Key>,
     pub(super) published: PublishedTo,
     pub(super) behind: BehindRooms,
     pub(super) gathered: Gathered,
-    /// Connections that sent what gets no answer, and are to know at once that it has come.
+    /// Connections whose messages get no answer, and are to be acknowledged at once.
     pub(super) unanswered: Vec<Key>,
-    /// Connections for which little waits, and whose endpoints want to be told.
+    /// Connections for which little waits, whose endpoints want to be told.
     pub(super) drained: Vec<Key>,
     pub(super) to_close: VecDeque<(Key, CloseReason)>,
     /// Connections that are not open any more and have rooms to leave.
     pub(super) leaving: VecDeque<Key>,
-    /// Those that are out of all rooms and are to be removed.
+    /// Connections that have left all rooms and are to be removed.
     pub(super) dead: Vec<Key>,
-    /// What the shard holds beside the buffers that shards share.
+    /// Counts the shard's memory besides the buffers that shards share.
     pub(super) meter: Rc<Meter>,
-    /// Of that, the buffers of the shard itself.
+    /// The part of it that the shard's own buffers take.
     own_buffers: Charge,
-    /// Of those, the ones for sending and for TLS, which the shard has.
+    /// The part of those that is for sending and TLS.
     tls_bytes: usize,
-    /// What of it is in the process's sum.
+    /// The part of it that the process's sum includes.
     metered: usize,
     pub(super) sweep: Sweep,
-    /// When what lagging clients wait for was copied out last.
+    /// When parts that lagging clients wait for were last copied out.
     pub(super) copied_out_tick: Tick,
 }
 
@@ -169,7 +170,7 @@ impl Core {
         }
     }
 
-    /// Replaces what can be replaced.
+    /// Applies new settings.
     pub(in crate::engine) fn apply_live(&mut self, live: Live) {
         self.settings = live.settings;
         self.endpoint_settings = live.endpoint_settings;
@@ -180,20 +181,20 @@ impl Core {
         &self.shared.handles[usize::from(self.id)].stats
     }
 
-    /// Counts the phase of the turn, if it had to end while `more` waited.
+    /// Counts the current phase if it had to end while `more` waited.
     pub(in crate::engine) fn note_cut(&self, more: bool) {
         if let Some(phase) = self.work.cut(more) {
             self.stats().turn_cut[phase as usize].add(1);
         }
     }
 
-    /// Whether the spare files are there, or can be had again.
+    /// Whether the spare files are there, reopening them if possible.
     pub(in crate::engine) fn has_spare_files(&self) -> bool {
         let mut spare_files = self.shared.spare_files.iter();
         spare_files.all(SpareFile::reopen)
     }
 
-    /// Closes a socket, or makes it the spare file that is missing: our own one first.
+    /// Closes a socket, or turns it into a spare file that is missing, our own first.
     pub(in crate::engine) fn close_file(&self, socket: OwnedFd) {
         let own = self.spare_file();
         let mut spare_files = self.shared.spare_files.iter();
@@ -215,7 +216,7 @@ impl Core {
         &self.clock
     }
 
-    /// A turn begins: the clock goes on, and the one of reading as well if clients are read.
+    /// Begins a turn: advances the clock, and the clock of reading if clients may be read.
     #[inline]
     pub(in crate::engine) fn advance_clock(&mut self, may_read: bool) {
         self.clock.advance(may_read);
@@ -237,35 +238,36 @@ impl Core {
         &mut self.work
     }
 
-    /// Tickets, mailboxes and what was published. What is done to it is done by an entry of this.
+    /// Tickets, mailboxes and unsealed frames. Methods of this type are the only way to change
+    /// them.
     #[inline]
     pub(in crate::engine) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
-    /// All connections, by their places.
+    /// All connections, by slot.
     #[inline]
     pub(in crate::engine) fn connections(&self) -> &Slots<Connection> {
         &self.connections
     }
 
-    /// The connection of that key, which is there.
+    /// The connection of this key, which must exist.
     #[inline]
     pub(in crate::engine) fn known(&self, key: Key) -> &Connection {
         &self.connections[key.index as usize]
     }
 
-    /// As [`Core::known`].
+    /// The same, mutable.
     #[inline]
     pub(in crate::engine) fn known_mut(&mut self, key: Key) -> &mut Connection {
         &mut self.connections[key.index as usize]
     }
 
-    /// Makes a connection of a socket, and has the poll tell of it.
+    /// Adds a connection with this socket, and registers it with the poll.
     ///
     /// # Errors
     ///
-    /// The poll does not take it. The connection is there all the same.
+    /// The poll refused it. The connection has been added nevertheless.
     pub(in crate::engine) fn insert(
         &mut self,
         arrival: Arrival,
@@ -287,43 +289,43 @@ impl Core {
         (key, registered)
     }
 
-    /// A TLS session for a connection that is about to be made; `None` without a certificate.
+    /// A TLS session for a new connection; `None` without a certificate.
     pub(in crate::engine) fn new_tls_session(&self) -> Option<TlsSession> {
         let tls = self.tls.as_deref()?;
         TlsSession::new(tls, &self.meter)
     }
 
-    /// The next connection to be read, if any is left for this turn.
+    /// The next connection to read, if any is left for this turn.
     #[inline]
     pub(in crate::engine) fn next_to_read(&mut self) -> Option<Key> {
         self.to_read.pop()
     }
 
-    /// How many are to be read.
+    /// The number of connections to read.
     #[inline]
     pub(in crate::engine) fn to_read(&self) -> usize {
         self.to_read.len()
     }
 
-    /// The next connection whose TLS handshake is to go on.
+    /// The next connection whose TLS handshake is to be continued.
     #[inline]
     pub(in crate::engine) fn next_to_handshake(&mut self) -> Option<Key> {
         self.to_handshake.pop_front()
     }
 
-    /// Whether connections are to go on with their TLS handshake.
+    /// Whether any TLS handshake is to be continued.
     #[inline]
     pub(in crate::engine) fn has_to_handshake(&self) -> bool {
         !self.to_handshake.is_empty()
     }
 
-    /// Whether a connection is to be closed.
+    /// Whether the close of a connection is scheduled.
     #[inline]
     pub(in crate::engine) fn has_scheduled_closes(&self) -> bool {
         !self.to_close.is_empty()
     }
 
-    /// The next connection that is to be closed, and why.
+    /// The next connection to close, with the reason.
     pub(in crate::engine) fn next_to_close(&mut self) -> Option<(Key, CloseReason)> {
         self.to_close.pop_front()
     }
@@ -334,7 +336,7 @@ impl Core {
         !self.drained.is_empty()
     }
 
-    /// Whether anything waits that needs no event, reading aside.
+    /// Whether there is work that needs no event, except for reading.
     #[inline]
     pub(in crate::engine) fn has_work(&self) -> bool {
         !self.dirty.is_empty()
@@ -351,12 +353,12 @@ impl Core {
             || self.sweep.is_under_way()
     }
 
-    /// Hands mail over again that other shards did not take.
+    /// Tries again to push mail that other shards did not take.
     pub(in crate::engine) fn push_unsent(&mut self) {
         self.exchange.push_unsent();
     }
 
-    /// Takes what other shards have sent, as far as the work allows.
+    /// Takes the mail of other shards, as far as the work allows.
     pub(in crate::engine) fn receive_mail(&mut self) {
         self.work.begin(TurnPhase::Mail);
         let more = self
@@ -365,8 +367,8 @@ impl Core {
         self.note_cut(more);
     }
 
-    /// Freezes what was published in this turn, takes tickets and hands the batch over: to the
-    /// other shards first, so that the cores work side by side.
+    /// Freezes the frames that were published in this turn, takes tickets and hands the batch over,
+    /// to the other shards first, so that they work on it at the same time as this one.
     pub(in crate::engine) fn seal(&mut self) {
         self.exchange.seal(self.clock.tick());
         if !self.behind.is_empty() {
@@ -374,7 +376,8 @@ impl Core {
         }
     }
 
-    /// Sends what was to follow what was published, if anything was.
+    /// Sends messages that had to follow published frames. It comes after the delivery: only then
+    /// are those frames in the outbox, and a message queued earlier would overtake them.
     #[inline]
     pub(in crate::engine) fn send_what_follows(&mut self) {
         if !self.behind.is_empty() {
@@ -382,23 +385,23 @@ impl Core {
         }
     }
 
-    /// Says to another shard that nothing more comes from this one.
+    /// Tells another shard that no more mail comes from this one.
     pub(in crate::engine) fn end_mail_to(&mut self, shard: u16) {
         self.exchange.end_mail_to(shard);
     }
 
-    /// The place of a room here, if it has members.
+    /// The place of a room on this shard, if it has members here.
     pub(in crate::engine) fn find_room(&self, room: &RoomKey) -> Option<u32> {
         self.exchange.find(room)
     }
 
-    /// The shard has ended: others do not count on it any more.
+    /// Records that the shard has ended, so that others no longer wait for it.
     pub(in crate::engine) fn ended(&self) {
         self.shared.inbound_holders.ended(self.id);
         self.shared.waiting_holders.ended(self.id);
     }
 
-    /// The file that is held open for when there are none left.
+    /// The file that is held open for when no descriptor is left.
     pub(in crate::engine) fn spare_file(&self) -> &SpareFile {
         let [relaying, admin] = &self.shared.spare_files;
         match self.id < self.shared.relaying {
@@ -408,12 +411,12 @@ impl Core {
     }
 
     pub(super) fn next_generation(&mut self) -> u32 {
-        // The last value belongs to the tokens of listeners and wakers.
+        // The highest generation belongs to the tokens of listeners and wakers.
         self.next_generation = (self.next_generation + 1) % (u32::MAX - 1);
         self.next_generation
     }
 
-    /// The connection of that key, unless it is gone.
+    /// The connection of this key, unless it has been removed.
     pub(in crate::engine) fn connection(&mut self, key: Key) -> Option<&mut Connection> {
         self.connections
             .get_mut(key.index as usize)
@@ -436,7 +439,7 @@ impl Core {
         })
     }
 
-    /// Has the connection read in this turn or the next.
+    /// Queues the connection to be read in this turn or the next.
     pub(in crate::engine) fn queue_read(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
             && !connection.is_queued_to_read
@@ -452,7 +455,7 @@ impl Core {
         }
     }
 
-    /// Has a connection read on that had its part of the reading.
+    /// Queues a connection to be read on that has used up its share of the reading.
     pub(in crate::engine) fn queue_read_on(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
             && !connection.is_queued_to_read
@@ -465,7 +468,7 @@ impl Core {
         }
     }
 
-    /// Has the connection flushed at the end of the turn.
+    /// Queues the connection to be flushed at the end of the turn.
     pub(in crate::engine) fn mark_dirty(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
             && !connection.is_dirty
@@ -478,7 +481,8 @@ impl Core {
         }
     }
 
-    /// Has the connection closed as soon as no endpoint code runs. The first reason counts.
+    /// Schedules the close of the connection, which happens when no endpoint code runs. The first
+    /// reason counts.
     pub(in crate::engine) fn schedule_close(&mut self, key: Key, reason: CloseReason) {
         if let Some(connection) = self.connection(key)
             && !connection.is_close_scheduled
@@ -488,25 +492,25 @@ impl Core {
         }
     }
 
-    /// Whether messages of the connection, which is there, still count.
+    /// Whether messages of the connection, which must exist, are still handled.
     pub(super) fn is_open(&self, key: Key) -> bool {
         self.connections[key.index as usize].is_open()
     }
 
-    /// Whether nothing more of the connection, which is there, is to be read for now.
+    /// Whether the reading of the connection, which must exist, is paused by its endpoint.
     #[inline]
     pub(super) fn is_held(&self, key: Key) -> bool {
         self.connections[key.index as usize].is_held
     }
 
-    /// Has nothing more of a connection read, until it is released.
+    /// Pauses the reading of a connection until it is released.
     pub(super) fn hold(&mut self, key: Key) {
         if let Some(connection) = self.connection(key) {
             connection.is_held = true;
         }
     }
 
-    /// Has it read on. Its deadlines that depend on reading begin anew.
+    /// Resumes the reading. Deadlines that depend on reading start again.
     pub(super) fn release(&mut self, key: Key) {
         let reading_tick = self.clock.reading_tick();
         if let Some(connection) = self.connection(key)
@@ -520,7 +524,7 @@ impl Core {
         }
     }
 
-    /// Has its endpoint told, once, when no more than `bytes` wait for it.
+    /// Asks for a call of its endpoint, once, when at most `bytes` wait for it.
     pub(super) fn await_low_water(&mut self, key: Key, bytes: usize) {
         if let Some(connection) = self.connection(key) {
             if connection.low_water == LowWater::Unasked {
@@ -531,7 +535,7 @@ impl Core {
         }
     }
 
-    /// Notes if that may be so by now.
+    /// Notes the connection if that may be the case now.
     #[inline]
     pub(super) fn note_low_water(&mut self, key: Key) {
         if let Some(connection) = self.connection(key)
@@ -543,8 +547,8 @@ impl Core {
         }
     }
 
-    /// Whether the endpoint of a connection that was noted is to be told. More may wait since then,
-    /// also behind rooms: the next write notes it again.
+    /// Whether the endpoint of a noted connection is to be told. If more waits by now, also behind
+    /// rooms, the next write notes it again.
     pub(super) fn take_low_water(&mut self, key: Key) -> bool {
         let behind_bytes = self.behind.bytes_for(key);
         let Some(connection) = self.connection(key).filter(|each| each.is_open()) else {
@@ -558,12 +562,12 @@ impl Core {
         is_low
     }
 
-    /// Whether something that the connection sent was left when others had their turn.
+    /// Whether received bytes of the connection were left when others had their turn.
     pub(in crate::engine) fn has_kept(&mut self, key: Key) -> bool {
         self.connection(key).is_some_and(|each| each.has_kept())
     }
 
-    /// Whether the connection is about to be closed, or gone.
+    /// Whether the close of the connection is scheduled, or it has ended.
     pub(in crate::engine) fn is_close_scheduled(&mut self, key: Key) -> bool {
         self.connection(key).is_none_or(|connection| {
             connection.is_close_scheduled || connection.phase == Phase::Dead
@@ -595,10 +599,7 @@ impl Core {
         let connection = &mut self.connections[key.index as usize];
         let can_inflate = connection.window_bits > 0;
         let (place, seat) = self.exchange.join(room, key.index, can_inflate);
-        connection.rooms.add(Membership {
-            room: place,
-            place: seat,
-        });
+        connection.rooms.add(Membership { room: place, seat });
         Ok(self.room_id(place))
     }
 
@@ -619,25 +620,21 @@ impl Core {
         };
         let can_inflate = connection.window_bits > 0;
         let moved = self.exchange.leave(place, seat, can_inflate);
-        for Moved {
-            connection,
-            place: seat,
-        } in moved.into_iter().flatten()
-        {
+        for Moved { connection, seat } in moved.into_iter().flatten() {
             self.connections[connection as usize]
                 .rooms
                 .moved(place, seat);
         }
     }
 
-    /// The room's place on this shard, if the id is still good.
+    /// The room's place on this shard, if the id is still valid.
     pub(super) fn room_place(&self, id: RoomId) -> Option<u32> {
         let room = self.exchange.get_room(id.place)?;
         (room.epoch == id.epoch).then_some(id.place)
     }
 
-    /// Publishes to a room that this shard has members of. Whoever has just looked the room up is
-    /// to be one piece of code with this, which finds it without looking again.
+    /// Publishes to a room that this shard has members of. It is inlined into callers that have
+    /// just looked the room up, so that it is not looked up twice.
     #[inline(always)]
     pub(super) fn publish(
         &mut self,
@@ -656,7 +653,7 @@ impl Core {
         }
     }
 
-    /// Publishes to a room by name. Returns whether it has any members.
+    /// Publishes to a room by name. Returns whether the room has members.
     pub(in crate::engine) fn publish_by_name(
         &mut self,
         key: &RoomKey,
@@ -709,8 +706,8 @@ impl Core {
         }
     }
 
-    /// Publishes what the shard holds, if that has changed: `tls_bytes` is what its buffers for TLS
-    /// and for sending take, which are not in here.
+    /// Publishes the memory that the shard holds, if it has changed. `tls_bytes` is the memory of
+    /// its buffers for TLS and for sending, which are not part of this struct.
     pub(super) fn publish_held(&mut self, tls_bytes: usize) {
         self.tls_bytes = tls_bytes;
         let streams = self.deflater.held_bytes() + self.inflater.held_bytes();
@@ -720,7 +717,7 @@ impl Core {
         self.publish_metered();
     }
 
-    /// Gives back what the shard keeps from one turn to the next only to be quick.
+    /// Gives back memory that is kept from one turn to the next only for speed.
     pub(super) fn shrink_buffers(&mut self) {
         self.exchange.shrink_batch();
         self.gathered.shrink();
@@ -729,18 +726,19 @@ impl Core {
         self.publish_held(self.tls_bytes);
     }
 
-    /// The same after something was let go of.
+    /// The same, after memory was released.
     pub(super) fn publish_metered(&mut self) {
         let now = self.meter.bytes();
         if now != self.metered {
-            // Wraps where it shrinks, and so does the sum.
+            // If the value shrinks, the difference wraps, and so does the sum, which makes it a
+            // subtraction.
             let more = now.wrapping_sub(self.metered);
             self.shared.metered.fetch_add(more, Ordering::Relaxed);
             self.metered = now;
         }
     }
 
-    /// Notes that what was received in part of the connection has grown.
+    /// Records that the partial data received from the connection has grown.
     pub(in crate::engine) fn inbound_grown(&mut self, key: Key) {
         let held = self.connection(key).map_or(0, |each| each.held_bytes());
         self.shared.inbound_holders.grown(self.id, held);

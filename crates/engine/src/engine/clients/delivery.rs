@@ -1,4 +1,4 @@
-//! From a room's runs into its members' outboxes.
+//! Delivery of a room's runs into its members' outboxes.
 
 use std::collections::vec_deque::Iter;
 use std::ops::Range;
@@ -21,14 +21,14 @@ use crate::limits::{
 };
 use crate::work::{TurnPhase, price_of_bytes};
 
-/// What came of visits: the members that do not simply get all frames, and what was saved.
+/// The result of visits: members that need attention, and the bytes that compression saved.
 #[derive(Default)]
 struct Outcome {
-    /// Bytes that are to be sent now.
+    /// The bytes that are to be sent now.
     bytes: usize,
-    /// Connections that they are to be sent to, if nothing else was.
+    /// The number of connections that have to be sent to because of them.
     sends: u64,
-    /// Bytes that members get fewer because theirs are deflated.
+    /// The bytes that compression saved.
     saved_bytes: usize,
     /// Members whose last send would have blocked.
     lagging: Vec<Key>,
@@ -39,19 +39,22 @@ struct Outcome {
 }
 
 impl Clients {
-    /// Gives members their frames: room by room, round robin, a share of the work each.
+    /// Gives members their frames: room by room, round robin, with a share of the work each.
+    ///
+    /// The share keeps a room of a million members from holding up a room of two. A room that is
+    /// not finished goes to the end of the queue; frames that arrive meanwhile join its next
+    /// visits.
     pub(in crate::engine) fn deliver(&mut self) {
         self.core.settle();
         self.core.work.begin(TurnPhase::Deliver);
-        // Nothing in here accepts runs, which is what adds to the queue.
+        // Nothing here accepts runs, which would add rooms to the queue.
         let mut pending = self.core.exchange.begin_pass();
         deliver_pass(&mut pending, |room| self.serve_room(room));
         self.core.note_cut(!pending.is_empty());
         self.core.exchange.end_pass(pending);
     }
 
-    /// Gives members of one room what they have not got: one of them at the least, and as many as
-    /// its share of the work allows.
+    /// Serves one room: at least one member, and as many as its share of the work allows.
     fn serve_room(&mut self, place: u32) -> Served {
         let end_ns = self.core.work.left_ns() - DELIVER_QUANTUM_NS as i64;
         let mut is_held_up = false;
@@ -76,8 +79,9 @@ impl Clients {
         }
     }
 
-    /// Acts on a member whose last send would have blocked, if it is over a bound. Whoever is to be
-    /// closed for that is sent to once more before: its socket may have room again.
+    /// Applies the policy to a member whose last send would have blocked, if it is over a bound. A
+    /// member that would be closed is sent to once more before, since its socket may have room
+    /// again.
     fn check_lagging(&mut self, key: Key) {
         if slow::is_to_be_closed(&self.core, key) {
             if let Some(connection) = self.core.connection(key) {
@@ -96,16 +100,16 @@ impl Clients {
     }
 }
 
-/// What came of visiting members of a room.
+/// The result of visiting members of a room.
 #[derive(Default)]
 struct Delivered {
-    /// The next member, where it has to be sent to before it gets more.
+    /// The next member, if it must be sent to before it gets more.
     full: Option<Key>,
     /// Members whose last send would have blocked.
     lagging: Vec<Key>,
 }
 
-/// Gives up to `visits_max` members of the room at `place` what they have not got.
+/// Visits up to `visits_max` members of the room at `place`.
 fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
     let Core {
         id,
@@ -156,7 +160,7 @@ fn deliver_room(core: &mut Core, place: u32, visits_max: usize) -> Delivered {
     Delivered { full, lagging }
 }
 
-/// Gives a member that is about to leave all its rooms what it has not got.
+/// Delivers the rest of all its rooms to a member that is about to leave them.
 pub(super) fn deliver_rest(core: &mut Core, key: Key) {
     let Core {
         id,
@@ -171,10 +175,7 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
         let Some(membership) = connection.rooms.at(index) else {
             break;
         };
-        let Membership {
-            room: place,
-            place: seat,
-        } = membership;
+        let Membership { room: place, seat } = membership;
         let slow = slow_client(endpoint_settings, connection);
         exchange.visit_seat(place, seat, |index, runs| {
             visit(connection, (*id, index), place, runs, slow, &mut outcome);
@@ -183,7 +184,7 @@ pub(super) fn deliver_rest(core: &mut Core, key: Key) {
     act_on(core, outcome);
 }
 
-/// Gives one member the runs that it has not got.
+/// Delivers to one member the runs that it has not got.
 fn visit(
     connection: &mut Connection,
     (shard, index): (u16, u32),
@@ -218,7 +219,7 @@ fn slow_client<'s>(settings: &'s [EndpointSettings], connection: &Connection) ->
     &settings[usize::from(connection.endpoint.0)].slow_client
 }
 
-/// Gives one member those frames of a run that it is to get. Frames side by side become one slice.
+/// Delivers to one member the frames of a run that are for it. Consecutive frames become one slice.
 fn deliver_frames(
     connection: &mut Connection,
     id: ConnectionId,
@@ -250,7 +251,7 @@ fn deliver_frames(
     }
 }
 
-/// Gives one member some frames of a run, in the form that it gets.
+/// Pushes frames of a run to one member, in the form that it can read.
 fn push(
     connection: &mut Connection,
     place: u32,

@@ -1,4 +1,4 @@
-//! The front of an outbox, encrypted and sent.
+//! Encrypts and sends the front of an outbox.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -9,16 +9,16 @@ use crate::limits::SLICES_PER_WRITE;
 
 /// The result of one send of a TLS connection.
 pub(super) struct Sent {
-    /// Bytes that the socket took, or why it took none.
+    /// The bytes that the socket took, or the reason why it took none.
     pub(super) result: io::Result<usize>,
-    /// Bytes that it was given.
+    /// The bytes that it was given.
     pub(super) tried: usize,
-    /// Plaintext that was encrypted: it is off the outbox, whatever the socket took.
+    /// The plaintext that was encrypted. It leaves the outbox, whatever the socket took.
     pub(super) encrypted: usize,
 }
 
-/// Encrypts the front of the outbox with one call, and sends it with one. Where nothing can be
-/// encrypted, that is an error of the stream. Inlined for the sake of [`Stream::write`].
+/// Encrypts the front of the outbox with one call, and sends it with one. If nothing can be
+/// encrypted, that is an error of the stream. Inlined for the reasons given at [`Stream::write`].
 ///
 /// [`Stream::write`]: crate::engine::stream::Stream::write
 #[inline(always)]
@@ -37,8 +37,8 @@ pub(super) fn send(connection: &mut Connection, buffers: &mut TlsBuffers) -> Sen
     }
 }
 
-/// Puts into the buffer for records what the socket did not take, and what it takes of the outbox:
-/// returns how much of that. `None`: the session cannot encrypt.
+/// Fills the buffer for records: first with those that the socket did not take, then with the front
+/// of the outbox, encrypted. Returns the bytes of the outbox. `None`: the session cannot encrypt.
 #[inline(never)]
 fn encrypt(connection: &mut Connection, buffers: &mut TlsBuffers) -> Option<usize> {
     let is_last = connection.phase == Phase::Draining;
@@ -52,14 +52,14 @@ fn encrypt(connection: &mut Connection, buffers: &mut TlsBuffers) -> Option<usiz
         return None;
     }
     if is_last && encrypted == connection.outbox.bytes() && tls.has_to_send(true) {
-        // If close_notify cannot be queued, the end of the TCP stream has to do.
+        // If close_notify cannot be queued, rely on the TCP FIN.
         tls.finish(records);
     }
     Some(encrypted)
 }
 
-/// One `send`. The session keeps what the socket does not take, also where that was an error: one
-/// that passes is tried again.
+/// One `send`. The session keeps what the socket does not take, even after an error, since the send
+/// is tried again if the error is temporary.
 #[inline(always)]
 fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result<usize> {
     let bytes = records.bytes();
@@ -76,7 +76,8 @@ fn write_records(connection: &mut Connection, records: &Encrypted) -> io::Result
     result
 }
 
-/// The front of the outbox in one piece, up to `bytes_max`: as it lies there where it is one slice.
+/// The front of the outbox as one piece of at most `bytes_max` bytes, copied only if it is not one
+/// already.
 fn front<'f>(outbox: &'f Outbox, bytes_max: usize, gathered: &'f mut Vec<u8>) -> &'f [u8] {
     if let Some(bytes) = outbox.only_slice() {
         return &bytes[..bytes.len().min(bytes_max)];

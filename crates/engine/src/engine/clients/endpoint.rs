@@ -1,5 +1,5 @@
 //! Endpoints: the trait for the WebSockets of a path. The relay's own endpoints implement it, and
-//! so do an embedder's. Plain requests are for a [`Service`](crate::Service).
+//! so do those of an embedder. A [`Service`](crate::Service) handles plain requests.
 //!
 //! All methods are called on the connection's own shard and must not wait. Defer work that has to
 //! wait (for a database, a key server): [`Responder`] hands out a token that may be answered from
@@ -46,32 +46,32 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The endpoint cannot work, for example for want of a file: the engine does not start.
+    /// The endpoint cannot work, for example because a file is missing: the engine does not start.
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         let _ = handle;
         Ok(())
     }
 
-    /// The way to send mail to what this endpoint keeps on the shards ([`Local::mail`]). Called
+    /// Passes the endpoint a way to send mail to its parts on the shards ([`Local::mail`]). Called
     /// once, after [`Endpoint::started`].
     fn mailer(&self, mailer: Mailer<<Self::Local as Local>::Mail>) {
         let _ = mailer;
     }
 
-    /// A shard has begun: `local` is the default, and may be given what it needs. Called on the
-    /// shard before anything else is.
+    /// A shard has begun. `local` is the default value and may be filled in. Called on the shard
+    /// before anything else.
     fn started_on(&self, shard: &mut OnShard<'_, Self::Local>, local: &mut Self::Local) {
         let _ = (shard, local);
     }
 
-    /// The configuration was read again, and asks for `next` in the place of this one, which goes
-    /// on with what it can take over. `next` is dropped. It is not called on a shard.
+    /// Called on reload. Adopt whatever settings of `next` can change at run time; `next` is
+    /// dropped. It is not called on a shard.
     fn reload(&self, next: &Self) {
         let _ = next;
     }
 
-    /// A client asks for a WebSocket. The request is valid (RFC 6455 §4.2.1). The default lets
-    /// everybody in.
+    /// A client requests a WebSocket. The request is valid (RFC 6455 §4.2.1). The default admits
+    /// every client.
     fn admit(
         &self,
         request: &Request<'_>,
@@ -89,49 +89,49 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// A message has arrived.
     fn message(&self, session: &mut Session<'_, Self::State, Self::Local>, message: Message<'_>);
 
-    /// The WebSocket is over: called exactly once for each that was opened. It is still in its
-    /// rooms, so that it can publish to them.
+    /// The WebSocket has ended. Called exactly once for each that was opened. It is still in its
+    /// rooms, so it can publish to them.
     fn closed(&self, session: &mut Session<'_, Self::State, Self::Local>, reason: &CloseReason) {
         let _ = (session, reason);
     }
 
-    /// No more waits for the client than [`await_low_water`](crate::Client::await_low_water) has
-    /// said: more may be sent. Called once, however often it was asked for before.
+    /// At most as many bytes wait for the client as were given to
+    /// [`await_low_water`](crate::Client::await_low_water), so more may be sent. Called once,
+    /// however often it was asked for before.
     fn drained(&self, session: &mut Session<'_, Self::State, Self::Local>) {
         let _ = session;
     }
 
-    /// A second is over. Called on the admin shard alone, where there is one, so that an endpoint
-    /// which tells what the relay does needs no thread: it returns at once where nobody listens.
+    /// A second has passed. Called only on the admin shard, if there is one, so that an endpoint
+    /// that reports on the relay needs no thread. It should return at once if it has no listeners.
     fn pulse(&self, pulse: &mut Pulse<'_>) {
         let _ = pulse;
     }
 
-    /// The labels of the reasons of its own for which it refuses clients
-    /// ([`Refusal::Own`](crate::Refusal::Own)): each
-    /// is counted apart. An endpoint around another one has that one's too. They are asked for
-    /// once, before the engine starts.
+    /// The labels of its own reasons for refusing clients ([`Refusal::Own`](crate::Refusal::Own)),
+    /// each of which is counted separately. An endpoint around another one includes that one's
+    /// labels. Called once, before the engine starts.
     fn reasons(&self) -> Vec<&'static str> {
         Vec::new()
     }
 }
 
-/// What may be done besides giving an answer: promise it for later, and publish.
+/// Operations besides giving an answer: defer it, and publish.
 pub struct Responder<'a> {
     pub(super) core: &'a mut Core,
     pub(super) connection: ConnectionId,
 }
 
 impl Responder<'_> {
-    /// Members of a room on all shards, as far as is known at this moment.
+    /// Members of a room on all shards, as far as known at this moment.
     pub fn members(&self, endpoint: EndpointId, room: &str) -> u32 {
         let name = room.into();
         self.core.exchange.members(&RoomKey { endpoint, name })
     }
 
-    /// Publishes to a room of any endpoint, by name. Returns whether it has any members. Who asks
-    /// is no member, and what it asks for is no message: no veto
-    /// ([`Client::veto`](crate::Client::veto)) holds here.
+    /// Publishes to a room of any endpoint, by name. Returns whether the room has members. Session
+    /// vetoes ([`Client::veto`](crate::Client::veto)) do not apply: the caller is not a member of
+    /// the room.
     pub fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -152,8 +152,8 @@ impl Responder<'_> {
             )
     }
 
-    /// Defers an admission. The token may be answered from any thread, within `timeout`: after that
-    /// the client gets 503, as it does when the token is dropped.
+    /// Defers an admission. The token may be answered from any thread within `timeout`. After that,
+    /// or if the token is dropped, the client gets 503.
     pub fn admission<S>(&mut self, timeout: Duration) -> (Admission<S>, DeferredAdmission<S>) {
         let (pending, token) = self.defer(timeout);
         let token = DeferredAdmission {
@@ -163,7 +163,7 @@ impl Responder<'_> {
         (Admission::Later(pending), token)
     }
 
-    /// Defers the answer to a plain request, likewise.
+    /// Defers the answer to a plain request in the same way.
     pub fn response(&mut self, timeout: Duration) -> (Answer, DeferredResponse) {
         let (pending, token) = self.defer(timeout);
         (Answer::Later(pending), DeferredResponse(token))
@@ -198,7 +198,7 @@ impl Token {
     fn answer(&mut self, answer: LateAnswer) {
         self.is_answered = true;
         self.slot.put(answer);
-        // Where the control mailbox is full the shard finds the answer in its next sweep.
+        // If the control mailbox is full, the shard finds the answer in its next sweep.
         let _ = self
             .shared
             .control(self.connection.shard, Control::Answered(self.connection));
@@ -220,12 +220,12 @@ pub struct DeferredAdmission<S = ()> {
 }
 
 impl<S: Send + 'static> DeferredAdmission<S> {
-    /// Lets the client in.
+    /// Admits the client.
     pub fn accept(mut self, accept: Accept<S>) {
         self.token.answer(LateAnswer::Accept(accept.erase()));
     }
 
-    /// Refuses it.
+    /// Refuses the client.
     pub fn refuse(mut self, refused: Refused) {
         self.token.answer(LateAnswer::Refuse(refused));
     }
@@ -240,7 +240,7 @@ impl DeferredResponse {
         self.0.answer(LateAnswer::Respond(response));
     }
 
-    /// Refuses it.
+    /// Refuses the request.
     pub fn refuse(mut self, refused: Refused) {
         self.0.answer(LateAnswer::Refuse(refused));
     }

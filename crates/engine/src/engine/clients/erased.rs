@@ -1,7 +1,7 @@
-//! Endpoints and services without their types: how the engine calls them.
+//! Endpoints and services with their types erased, as the engine calls them.
 //!
-//! What an endpoint keeps for a connection and on a shard is of types of its own. The engine keeps
-//! both without them, and [`Typed`] is the one place that gives them their types back.
+//! The state that an endpoint keeps for a connection and on a shard has types of its own. The
+//! engine stores both without types, and [`Typed`] is the only place that restores them.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,12 +24,12 @@ use crate::exchange::EndpointMail;
 use crate::fanout::room::EndpointId;
 use crate::wire::decoder::Message;
 
-/// [`Endpoint`], whatever its types are.
+/// An [`Endpoint`] of any types.
 pub(in crate::engine) trait ErasedEndpoint: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn started(&self, handle: &Handle, id: EndpointId) -> Result<(), EndpointError>;
     fn reload(&self, next: &dyn ErasedEndpoint);
-    /// What it keeps on a shard, made there. The others give it what comes.
+    /// The state that it keeps on a shard, created there. It is passed to the other methods.
     fn new_local(&self) -> Box<dyn Any>;
     fn started_on(&self, core: &mut Core, id: EndpointId);
     fn mail(&self, core: &mut Core, mail: EndpointMail);
@@ -45,7 +45,7 @@ pub(in crate::engine) trait ErasedEndpoint: Send + Sync {
     fn reasons(&self) -> Vec<&'static str>;
 }
 
-/// [`Service`], whatever its type is.
+/// A [`Service`] of any type.
 pub(in crate::engine) trait ErasedService: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn started(&self, handle: &Handle) -> Result<(), EndpointError>;
@@ -58,7 +58,7 @@ pub(in crate::engine) trait ErasedService: Send + Sync {
     fn reasons(&self) -> Vec<&'static str>;
 }
 
-/// The default endpoint of a path: nobody gets a WebSocket.
+/// The default endpoint of a path, which refuses WebSockets.
 pub(in crate::engine) struct NoWebSocket;
 
 impl Endpoint for NoWebSocket {
@@ -69,12 +69,12 @@ impl Endpoint for NoWebSocket {
         Admission::Refuse(Refused::new(
             400,
             "no_websocket",
-            "There is no WebSocket here.",
+            "This path is not a WebSocket endpoint.",
         ))
     }
 
     fn message(&self, _: &mut Session<'_>, _: Message<'_>) {
-        debug_assert!(false, "nobody is let in");
+        debug_assert!(false, "no client is admitted here");
     }
 }
 
@@ -92,7 +92,8 @@ impl<E: Endpoint> ErasedEndpoint for Typed<E> {
         Ok(())
     }
 
-    /// One of another type is for other settings than those that run, and nothing is taken of it.
+    /// An endpoint of another type belongs to other settings than the running ones, so it is
+    /// ignored.
     fn reload(&self, next: &dyn ErasedEndpoint) {
         if let Some(next) = next.as_any().downcast_ref() {
             self.0.reload(next);
@@ -196,7 +197,7 @@ impl<S: Service> ErasedService for Typed<S> {
     }
 }
 
-/// Lends an endpoint what it keeps on the shard, and the shard without that.
+/// Calls endpoint code with its state on the shard, and with the shard without that state.
 fn with_local<E: Endpoint, R>(
     core: &mut Core,
     id: EndpointId,

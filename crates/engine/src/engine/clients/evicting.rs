@@ -1,5 +1,5 @@
-//! The admin shard's connections: a new one always gets in, since it may be a probe. If there are
-//! too many, the one that will be missed least makes room.
+//! The admin shard's connections. A new one is always accepted, since it may be a probe. If there
+//! are too many, the least important one is closed.
 
 use std::net::IpAddr;
 
@@ -9,16 +9,16 @@ use crate::engine::clients::Clients;
 use crate::engine::ids::Key;
 use crate::limits::REFUSING_PER_ADDRESS_MAX;
 
-/// How much a connection would be missed, those first that would not.
+/// The importance of a connection, least important first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Missed {
-    /// Nothing comes of it any more: the client's end is awaited.
+    /// It is finished: only the client's end is awaited.
     Over,
-    /// It has said nothing yet, or has its answer and may ask again.
+    /// It has sent nothing yet, or has its answer and may ask again.
     Idle,
     /// It is in the middle of a request or an answer.
     Busy,
-    /// A WebSocket: somebody looks at the dashboard.
+    /// A WebSocket, for example of the dashboard.
     Open,
 }
 
@@ -42,8 +42,9 @@ impl Clients {
         self.core.id >= self.core.shared.relaying
     }
 
-    /// Connections that are accepted from a listener in one turn, whatever the work allows. Where
-    /// they may have to make room for one another, each is read before.
+    /// Connections that are accepted from a listener in one turn, whatever the work allows. If they
+    /// may have to be closed for one another, each of them must be read before the next is
+    /// accepted.
     pub(in crate::engine) fn accepts_per_turn(&self) -> usize {
         let settings = &self.core.settings;
         let max = if self.is_admin() {
@@ -56,14 +57,13 @@ impl Clients {
         max.max(1)
     }
 
-    /// One address is not to have all.
+    /// The most that one address may have, so that it cannot take all of them.
     pub(in crate::engine) fn of_admin_address_max(&self) -> usize {
         (self.core.settings.admin_connections_max / 2).max(1)
     }
 
-    /// Ends the admin shard's connection that will be missed least, of this address if one is
-    /// given; of several the one that is longest so. Its file is closed at once. Returns whether
-    /// there was any.
+    /// Closes the least important connection of the admin shard, of this address if one is given;
+    /// among equals the oldest. Its file is closed at once. Returns whether there was one.
     pub(in crate::engine) fn evict(&mut self, of: Option<IpAddr>) -> bool {
         debug_assert!(self.is_admin());
         let candidates = self.core.connections.iter().filter(|(_, each)| {
@@ -85,7 +85,7 @@ impl Clients {
             tracing::warn!(
                 %client,
                 left_out,
-                "the admin listener has too many connections: one that is idle makes room"
+                "the admin listener has too many connections: closed an idle one"
             );
         }
         self.client_gone(key);

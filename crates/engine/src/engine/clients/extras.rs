@@ -1,4 +1,4 @@
-//! What some connections have and most do not: terms, a pace, attachments.
+//! Data that some connections have and most do not: terms, a pace, attachments.
 
 use std::any::Any;
 
@@ -6,8 +6,8 @@ use super::attachments::Attachments;
 use super::pace::Pace;
 use crate::engine::answer::Terms;
 
-/// Parts of a connection behind one word of its slab entry. A connection without any of them has
-/// no memory for them.
+/// Parts of a connection that take one word of its slab entry. A connection without any of them
+/// uses no memory for them.
 #[derive(Default)]
 pub(super) struct Extras(Option<Box<Parts>>);
 
@@ -20,7 +20,7 @@ struct Parts {
 }
 
 impl Extras {
-    /// Who the client is, and for how long.
+    /// The identity of the client, and its expiry.
     pub(super) fn terms(&self) -> Option<&Terms> {
         self.0.as_ref()?.terms.as_deref()
     }
@@ -31,7 +31,7 @@ impl Extras {
         }
     }
 
-    /// What it has sent of what it may; none where it may send any amount.
+    /// Its use of its rate limit; `None` if it has no limit.
     pub(super) fn pace(&self) -> Option<&Pace> {
         self.0.as_ref()?.pace.as_deref()
     }
@@ -57,7 +57,7 @@ impl Extras {
         }
     }
 
-    /// What others than the endpoint keep for it.
+    /// Values that code other than the endpoint keeps for it.
     pub(super) fn attachments(&self) -> &[Box<dyn Any + Send>] {
         let parts = self.0.as_ref();
         parts.map_or(&[], |parts| parts.attachments.as_slice())
@@ -71,7 +71,7 @@ impl Extras {
         self.0.get_or_insert_default().attachments.set(value);
     }
 
-    /// How much may wait for it when its endpoint is told.
+    /// The bytes that may wait for it when its endpoint is told.
     pub(super) fn low_water_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |parts| parts.low_water_bytes)
     }
@@ -80,7 +80,7 @@ impl Extras {
         self.0.get_or_insert_default().low_water_bytes = bytes;
     }
 
-    /// Drops what others than the endpoint keep.
+    /// Drops the values that code other than the endpoint keeps.
     pub(super) fn clear_attachments(&mut self) {
         if let Some(parts) = &mut self.0 {
             parts.attachments = Attachments::default();

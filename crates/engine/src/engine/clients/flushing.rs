@@ -1,4 +1,4 @@
-//! Outboxes into sockets: one call for each connection and turn, as a rule.
+//! Sends outboxes to sockets, usually with one call for each connection and turn.
 
 use std::io;
 use std::io::{ErrorKind, IoSlice};
@@ -22,7 +22,11 @@ use crate::limits::{
 use crate::work::{TurnPhase, price_of_bytes};
 
 impl Clients {
-    /// Writes to every connection that has something to be sent: one call each, as a rule.
+    /// Writes to every connection that something waits for, usually with one call each.
+    ///
+    /// Connections are flushed once, at the end of the turn, rather than when a frame is queued: so
+    /// the frames of a turn cost one system call together. A connection with much to send
+    /// alternates with others, so that it cannot delay those that need one short send.
     pub(in crate::engine) fn flush(&mut self) {
         self.core.settle();
         self.core.work.begin(TurnPhase::Flush);
@@ -37,7 +41,7 @@ impl Clients {
         self.core.note_cut(!self.core.dirty.is_empty());
     }
 
-    /// Has those told by TCP that what they sent has come for which nothing goes out that would.
+    /// Acknowledges messages that get no answer, unless something is sent to the client anyway.
     #[cold]
     fn acknowledge_unanswered(&mut self) {
         for key in self.core.unanswered.drain(..) {
@@ -69,7 +73,7 @@ impl Clients {
             return self.all_sent(key);
         }
         let end_ns = self.core.work.left_ns() - FLUSH_QUANTUM_NS as i64;
-        // Where something is left to be sent, the connection is there and may be written to.
+        // `write` returns true only if the connection still exists and its socket takes more.
         while self.write(key) {
             if self.core.work.is_spent() || self.core.work.left_ns() < end_ns {
                 return self.core.mark_dirty(key);
@@ -77,7 +81,7 @@ impl Clients {
         }
     }
 
-    /// Tells endpoints of clients for which little waits by now.
+    /// Tells endpoints about clients for which little waits by now.
     pub(in crate::engine) fn tell_of_low_water(&mut self) {
         for key in std::mem::take(&mut self.core.drained) {
             if !self.core.take_low_water(key) {
@@ -93,13 +97,17 @@ impl Clients {
         }
     }
 
-    /// Writes to one connection ahead of the flush of the turn.
+    /// Writes to one connection before the flush of the turn.
     #[inline(never)]
     pub(super) fn flush_now(&mut self, key: Key) {
         self.flush_connection(key);
     }
 
-    /// One `send` or `writev`. Returns whether all that was tried went out, and more is to be sent.
+    /// One `send` or `writev`. Returns whether everything tried was sent and more is waiting.
+    ///
+    /// A send that takes less than was tried means that the socket is full. The connection is not
+    /// written to again before the next event reports room; until then it lags, and the policy for
+    /// slow clients applies to it.
     #[inline(always)]
     pub(super) fn write(&mut self, key: Key) -> bool {
         let Core {
@@ -142,7 +150,10 @@ impl Clients {
         let stats = &shared.handles[usize::from(*id)].stats;
         stats.sends.add(1);
         stats.sent_bytes.add(sent as u64);
-        // What is encrypted counts as sent with the call that carried its first byte.
+        // With TLS, plaintext leaves the outbox as soon as it is encrypted, even if the socket took
+        // only a part of the records. A record cannot be made a second time, since each has its own
+        // sequence number, so the session keeps the rest of it and sends that first. Removing only
+        // what was sent would encrypt and send the rest of the frame a second time.
         let sent_of_outbox = encrypted.unwrap_or(sent);
         remove_sent(
             &mut connection.outbox,
@@ -179,7 +190,7 @@ fn note_low_water(connection: &mut Connection, key: Key, drained: &mut Vec<Key>)
     }
 }
 
-/// Takes what was sent off the outbox, and counts what was delivered.
+/// Removes sent bytes from the outbox, and counts the deliveries that they complete.
 #[inline]
 fn remove_sent(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStats) {
     let mut deliveries = 0;
@@ -197,8 +208,8 @@ fn remove_sent(outbox: &mut Outbox, bytes: usize, now_ns: u64, stats: &ShardStat
     }
 }
 
-/// One `send` or `writev` of the front of the outbox, and how many bytes that is. A short frame of
-/// two slices is put together for its `send`.
+/// One `send` or `writev` of the front of the outbox. Returns the result and the bytes tried. A
+/// short frame of two pieces is assembled for a single `send`.
 #[inline(always)]
 fn write_plain(connection: &mut Connection, assembled: &mut Vec<u8>) -> (io::Result<usize>, usize) {
     if let Some(bytes) = connection.outbox.only_slice() {
@@ -221,8 +232,8 @@ fn write_plain(connection: &mut Connection, assembled: &mut Vec<u8>) -> (io::Res
     (connection.stream.write_vectored(&slices[..filled]), tried)
 }
 
-/// Whether a send failed because the kernel is short of memory at the moment, which is no fault of
-/// the client's. Its socket may have room, so no edge would come: the next tick tries again.
+/// Whether a send failed because the kernel is short of memory, for which the client is not to
+/// blame. Its socket may have room, in which case no edge would come, so the next tick tries again.
 fn is_shortage(error: &std::io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM))

@@ -1,6 +1,6 @@
-//! What a connection's bytes mean: frames of an open WebSocket, and the way to its end.
+//! Frames of an open WebSocket, and of one that is closing.
 //!
-//! The phases and the transitions between them are drawn in `LIFECYCLE.md` beside this file.
+//! The phases and their transitions are drawn in `LIFECYCLE.md` beside this file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::limits::{PRICE_FRAME, PRICE_KIB_INFLATED};
 use crate::wire::decoder::{Decoder, DecoderLimits, Input, Item, Message, Passive};
 use crate::wire::frame::Opcode;
 
-/// One connection while what it sent is decoded.
+/// The state of decoding the bytes of one connection.
 struct Hearing<'h> {
     endpoint: &'h dyn ErasedEndpoint,
     meter: Meter<'h>,
     message_bytes_max: usize,
     received_ns: u64,
-    /// Those that got through.
+    /// Messages that were passed on.
     messages: u64,
     message_bytes: u64,
 }
@@ -38,24 +38,24 @@ impl Hearing<'_> {
     }
 }
 
-/// Where decoding stopped before its end.
+/// The point at which decoding stopped early.
 struct Stopped {
     by: StoppedBy,
-    /// Bytes at the end of what was received.
+    /// The number of bytes that were not decoded, at the end of those received.
     rest_bytes: usize,
 }
 
 enum StoppedBy {
     /// The connection has sent more than it may.
     Rate,
-    /// It had its part of the turn.
+    /// It has used up its share of the turn.
     Turn,
-    /// Its endpoint wants no more of it for now.
+    /// Its endpoint has paused the reading.
     Hold,
 }
 
 impl Clients {
-    /// Takes in frames.
+    /// Handles received frames.
     pub(in crate::engine) fn handle_frames(
         &mut self,
         key: Key,
@@ -110,7 +110,7 @@ impl Clients {
         }
     }
 
-    /// Returns where it stopped, if it did so before all was decoded.
+    /// Returns where it stopped, if it did so before everything was decoded.
     fn decode(
         &mut self,
         key: Key,
@@ -134,7 +134,7 @@ impl Clients {
             let connection = &self.core.connections[key.index as usize];
             let is_open = connection.is_open();
             let must_wait = is_open && (connection.is_held || hearing.meter.must_wait());
-            // One frame passes in any case, so that this comes to an end. Nothing is kept of a
+            // One frame is always decoded, so that this makes progress. Nothing is kept of a
             // connection about to be closed: it is decoded to the end, to find its Close.
             let is_over =
                 has_begun && self.core.work.is_quantum_spent() && !connection.is_close_scheduled;
@@ -175,7 +175,7 @@ impl Clients {
         })
     }
 
-    /// Takes in what an open connection has sent, but for a Close.
+    /// Handles what an open connection has sent, except for a Close.
     #[inline]
     fn handle_item(&mut self, key: Key, item: Item<'_>, hearing: &mut Hearing<'_>) {
         match item {
@@ -196,6 +196,7 @@ impl Clients {
                 }
             }
             Item::Ping(payload) => {
+                self.core.stats().pings.add(1);
                 if self.control_gets_through(key, &mut hearing.meter, payload.len()) {
                     let received_ns = hearing.received_ns;
                     self.core
@@ -213,7 +214,7 @@ impl Clients {
         }
     }
 
-    /// What the connection may send, and how fast.
+    /// The decoder's limits and the rate limit of the connection.
     fn bounds_of(&self, key: Key) -> (DecoderLimits, Rate) {
         let connection = &self.core.connections[key.index as usize];
         let settings = self.core.settings_of(connection.endpoint);
@@ -240,15 +241,15 @@ impl Clients {
         }
     }
 
-    /// Inflates a message and gives it to the endpoint. Returns how large it is, unless the
-    /// connection is to be closed for it.
+    /// Inflates a message and passes it to the endpoint. Returns its size, unless the connection is
+    /// to be closed for it.
     fn call_compressed(
         &mut self,
         key: Key,
         compressed: Message<'_>,
         hearing: &Hearing<'_>,
     ) -> Option<usize> {
-        // The endpoint may be given the whole core, so the message must not lie in it.
+        // The endpoint may be given the whole core, so the message must not be stored in it.
         let mut inflater = std::mem::take(&mut self.core.inflater);
         let inflated = inflater.inflate(compressed, hearing.message_bytes_max);
         let bytes = inflated.map(|message| {
@@ -271,7 +272,7 @@ impl Clients {
         self.core.schedule_close(key, CloseReason::EndpointPanic);
     }
 
-    /// Keeps account of partial messages.
+    /// Updates the count of partial messages.
     fn held_changed(&mut self, key: Key, before: usize, now: usize) {
         let inbound = &self.core.shared.inbound;
         if now < before {
@@ -283,9 +284,9 @@ impl Clients {
         self.relieve_inbound();
     }
 
-    /// Where partial messages and requests of the process take more than they may, the largest of
-    /// all shards goes. Called where they grow, and once a turn: another shard may have said that
-    /// the largest is here.
+    /// If partial messages and requests of the process exceed their bound, closes the largest
+    /// holder of all shards. Called when they grow, and once a turn, since another shard may have
+    /// found that the largest is here.
     pub(super) fn relieve_inbound(&mut self) {
         if self.is_inbound_over() {
             self.forget_largest();
@@ -324,7 +325,8 @@ impl Clients {
             match relief.next() {
                 Turn::Own(key) => {
                     self.core.schedule_close(key, CloseReason::InboundBudget);
-                    // At once, so that nobody else goes for what is given back already.
+                    // Released at once, so that no other connection is closed for memory that is
+                    // already free.
                     if let Some(connection) = self.core.connection(key) {
                         connection.forget_received(&shared.inbound);
                     }
@@ -338,7 +340,7 @@ impl Clients {
         }
     }
 
-    /// Keeps account of what an unfinished request takes.
+    /// Updates the count of an unfinished request.
     pub(in crate::engine) fn count_held(&mut self, key: Key) {
         let inbound = Arc::clone(&self.core.shared.inbound);
         let Some(connection) = self.core.connection(key) else {

@@ -1,4 +1,4 @@
-//! What a shard sends to single connections in a turn, gathered in one buffer: see
+//! Frames that a shard sends to single connections in a turn, gathered in one buffer: see
 //! [`super::settling`].
 
 use crate::engine::ids::Key;
@@ -7,19 +7,19 @@ use crate::fanout::outbox::Origin;
 use crate::limits::{GATHERED_BYTES_MAX, GATHERED_WHOLE_BYTES_MAX};
 use crate::sparse::Sparse as _;
 
-/// Frames to single connections that are in no outbox yet.
+/// Frames for single connections that are not in an outbox yet.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) bundle: Bundle,
-    /// Whose they are, in their order.
+    /// The recipients of the frames, in order.
     pub(super) entries: Vec<Entry>,
-    /// When the oldest had been received.
+    /// When the oldest was received.
     pub(super) received_ns: u64,
-    /// Memory that it keeps between turns, in bytes, as counted when it was settled last.
+    /// The memory that it keeps between turns, in bytes, as counted when it was last settled.
     held_bytes: usize,
 }
 
-/// One frame: it begins where the one before it ends.
+/// One frame, which begins at the end of the one before it.
 pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) end: u32,
@@ -32,7 +32,7 @@ impl Gathered {
         self.entries.is_empty()
     }
 
-    /// Whether a frame of so many bytes of its own is for the next buffer.
+    /// Whether a frame with `own_bytes` bytes of its own belongs in the next buffer.
     #[inline]
     pub(super) fn is_full_for(&self, own_bytes: usize) -> bool {
         !self.is_empty()
@@ -40,7 +40,7 @@ impl Gathered {
                 || self.bundle.len() > GATHERED_WHOLE_BYTES_MAX)
     }
 
-    /// Says whose the frame is that was added last. Returns how long it is, its body included.
+    /// Records the recipient of the frame that was added last. Returns its length, body included.
     #[inline]
     pub(super) fn end_frame(&mut self, key: Key, origin: Origin, received_ns: u64) -> u32 {
         let (start, oldest_ns) = match self.entries.last() {
@@ -53,19 +53,19 @@ impl Gathered {
         end - start
     }
 
-    /// Memory that it keeps between turns, in bytes.
+    /// The memory that it keeps between turns, in bytes.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Counts that anew.
+    /// Updates the count of that memory.
     pub(super) fn note_held(&mut self) {
         let entries = self.entries.capacity() * size_of::<Entry>();
         self.held_bytes = self.bundle.held_bytes() + entries;
     }
 
-    /// Gives back memory that a peak took. Called between turns.
+    /// Gives back memory that grew under load. Called between turns.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
             self.bundle.shrink();

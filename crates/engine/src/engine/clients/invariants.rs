@@ -1,15 +1,16 @@
-//! What holds of the clients of a shard between two turns.
+//! The invariants of a shard's clients between two turns.
 
 use super::connection::{Connection, Membership, Phase};
 use crate::counter::Counter;
 use crate::engine::clients::Clients;
 use crate::engine::ids::Key;
 
-/// With more connections than this a look at all of them would take longer than what is tested.
+/// With more connections than this, checking all of them would take longer than the tests
+/// themselves.
 const CONNECTIONS_LOOKED_AT_MAX: usize = 32;
 
 impl Clients {
-    /// Panics if something does not hold. It does nothing in a release build.
+    /// Panics if an invariant does not hold. Does nothing in a release build.
     #[inline(always)]
     pub(in crate::engine) fn check_invariants(&self) {
         if cfg!(debug_assertions) && self.core.connections.len() <= CONNECTIONS_LOOKED_AT_MAX {
@@ -35,59 +36,59 @@ impl Clients {
             assert_eq!(
                 counted,
                 there.count() as u64,
-                "connections like in {phase:?}"
+                "connections counted as {phase:?}"
             );
         }
     }
 
-    /// Who has something to come is in the list of those for whom it does.
+    /// A connection with pending work is in the list for that work.
     fn check_queues(&self, key: Key, connection: &Connection) {
         let core = &self.core;
         let is_to_be_read = core.to_read.contains(key) || core.to_handshake.contains(&key);
         assert!(
             !connection.is_queued_to_read || is_to_be_read,
-            "nobody reads it"
+            "not in the list to be read"
         );
         assert!(
             !connection.is_dirty || core.dirty.contains(key),
-            "nobody flushes it"
+            "not in the list to be flushed"
         );
         assert!(
             !connection.is_lagging || core.lagging.contains(&key),
-            "nobody minds its lag"
+            "not in the list of those that lag"
         );
         assert!(
             connection.outbox.announced() == 0 || !core.gathered.is_empty(),
-            "nothing comes of what was announced"
+            "announced bytes without a frame"
         );
         let is_to_be_closed = core.to_close.iter().any(|(to_close, _)| *to_close == key);
         assert_eq!(
             connection.is_close_scheduled, is_to_be_closed,
-            "closed by half"
+            "the mark of a scheduled close without its entry, or the reverse"
         );
         let is_leaving = core.leaving.contains(&key) || core.dead.contains(&key);
         assert!(
             connection.phase != Phase::Dead || is_leaving,
-            "nobody removes it"
+            "dead, but in no list to be removed"
         );
         let is_waiting = core.paused.iter().any(|each| each.0.1 == key.index);
         assert!(
             !connection.is_paused() || is_waiting,
-            "nobody lets it go on"
+            "paused, but never resumed"
         );
     }
 
-    /// Whoever is in a room has the seat there that it remembers, and leaves it in the end.
+    /// A member of a room has the seat there that it remembers, and will leave it.
     fn check_rooms(&self, key: Key, connection: &Connection) {
         let (exchange, rooms) = (&self.core.exchange, &connection.rooms);
-        for Membership { room, place } in rooms.iter() {
-            let seat = exchange.connections(room).nth(place as usize);
-            assert_eq!(seat, Some(key.index), "somebody else's seat");
+        for Membership { room, seat } in rooms.iter() {
+            let member = exchange.connections(room).nth(seat.index());
+            assert_eq!(member, Some(key.index), "somebody else's seat");
         }
         let may_have_rooms = connection.phase == Phase::Open || self.core.leaving.contains(&key);
         assert!(
             rooms.len() == 0 || may_have_rooms,
-            "a member that is closed"
+            "a closed connection that stays a member"
         );
     }
 }

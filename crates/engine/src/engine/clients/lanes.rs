@@ -1,23 +1,23 @@
 //! Connections that wait for their turn, in two lanes: those that want little and those that want
 //! much.
 //!
-//! They are served alternately, each lane first come, first served. So whoever wants little waits
-//! for those before it that want little, and for as many of the others, however many of them there
-//! are; and those have half of all turns at the least.
+//! The lanes are served alternately, each in the order of arrival. A connection that wants little
+//! waits for those before it that want little, and for as many of the others, however many of these
+//! exist. The others have at least half of all turns.
 
 use std::collections::VecDeque;
 
 use crate::engine::ids::Key;
 use crate::sparse::Sparse as _;
 
-/// Places that were served before the others move up.
+/// Entries that may be served before the rest moves up.
 const SERVED_MAX: usize = 1_024;
 
 /// The two lanes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     light: Vec<Key>,
-    /// Where the first of `light` is that was not served.
+    /// The index of the first entry of `light` that was not served.
     light_from: usize,
     heavy: VecDeque<Key>,
     /// The lane that was served last.
@@ -31,12 +31,12 @@ impl Lanes {
         self.light.push(key);
     }
 
-    /// Queues one that wants more than others are to wait for.
+    /// Queues a connection that wants more than others should wait for.
     pub(super) fn push_heavy(&mut self, key: Key) {
         self.heavy.push_back(key);
     }
 
-    /// The next one.
+    /// Removes and returns the next one.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Key> {
         if (self.was_heavy || self.heavy.is_empty())
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_served_takes_no_room() {
+    fn served_entries_are_freed() {
         let mut lanes = Lanes::default();
         lanes.push(key(0));
         for index in 1..100_000 {

@@ -1,5 +1,5 @@
-//! What an endpoint keeps on a shard, and does there besides answering its clients: its mail, work
-//! that it does bit by bit, and a tick a second.
+//! The part of an endpoint on a shard, besides answering its clients: its state, its mail, work in
+//! small steps, and a tick each second.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -15,41 +15,41 @@ use crate::fanout::{ConnectionId, Recipients};
 use crate::wire::deflate::Deflater;
 use crate::wire::frame::MessageKind;
 
-/// What an endpoint keeps on each shard ([`Endpoint::Local`](crate::Endpoint::Local)). It is made
-/// on the shard's thread, never leaves it, and need not be `Send`. All of this is called there,
-/// between the callbacks for clients, and must not wait. A panic is counted, and nothing else
-/// happens.
+/// The state of an endpoint on each shard ([`Endpoint::Local`](crate::Endpoint::Local)). It is
+/// created on the shard's thread, never leaves it, and need not be `Send`. All methods are called
+/// there, between the callbacks for clients, and must not wait. A panic is counted, and has no
+/// other effect.
 pub trait Local: Default + 'static {
-    /// What comes by mail: from any thread by a [`Mailer`], from the endpoint's own callbacks by
-    /// [`Session::mail`](crate::Session::mail) and [`OnShard::mail`].
+    /// The type of its mail. It is sent from any thread by a [`Mailer`], and from the endpoint's
+    /// own callbacks by [`Session::mail`](crate::Session::mail) and [`OnShard::mail`].
     type Mail: Send + Sync + 'static;
 
-    /// Mail has come. From each sender it comes in the order in which it was sent.
+    /// Mail has arrived. Mail of one sender arrives in the order in which it was sent.
     fn mail(&mut self, shard: &mut OnShard<'_, Self>, mail: &Arc<Self::Mail>) {
         let _ = (shard, mail);
     }
 
-    /// Does a bit of the work that [`OnShard::ask_for_turn`] or
-    /// [`Session::ask_for_turn`](crate::Session::ask_for_turn) has asked for. It is called once a
-    /// turn of the shard, after the clients were read, and ends when [`OnShard::is_spent`] says so.
-    /// Returns whether something is left for the next turn.
+    /// Does a part of the work for which [`OnShard::ask_for_turn`] or
+    /// [`Session::ask_for_turn`](crate::Session::ask_for_turn) was called. It is called once in
+    /// each turn of the shard, after clients were read, and should return when
+    /// [`OnShard::is_spent`] says so. Returns whether work is left for the next turn.
     fn turn(&mut self, shard: &mut OnShard<'_, Self>) -> bool {
         let _ = shard;
         false
     }
 
-    /// A second is over on this shard.
+    /// A second has passed on this shard.
     fn tick(&mut self, shard: &mut OnShard<'_, Self>) {
         let _ = shard;
     }
 }
 
-/// For endpoints that keep nothing on a shard.
+/// For endpoints without state on a shard.
 impl Local for () {
     type Mail = ();
 }
 
-/// A shard, as an endpoint sees it while it is called for none of its clients.
+/// A shard, as an endpoint sees it in calls that are not for one of its clients.
 pub struct OnShard<'a, L: Local> {
     core: &'a mut Core,
     endpoint: EndpointId,
@@ -65,12 +65,12 @@ impl<'a, L: Local> OnShard<'a, L> {
         }
     }
 
-    /// Which of the shards it is.
+    /// The number of this shard.
     pub fn shard(&self) -> u16 {
         self.core.id
     }
 
-    /// How many there are, the admin shard included.
+    /// The number of shards, including the admin shard.
     pub fn shards(&self) -> u16 {
         self.core.shared.shards()
     }
@@ -86,12 +86,12 @@ impl<'a, L: Local> OnShard<'a, L> {
         Some(Client::new(self.core, key, now_ns))
     }
 
-    /// Members of a room of this endpoint, on all shards, as far as is known at this moment.
+    /// Members of a room of this endpoint, on all shards, as far as known at this moment.
     pub fn members(&self, room: &str) -> u32 {
         self.core.exchange.members(&self.room_key(room))
     }
 
-    /// Publishes to a room of this endpoint. Returns whether it has any members.
+    /// Publishes to a room of this endpoint. Returns whether the room has members.
     pub fn publish(
         &mut self,
         room: &str,
@@ -111,31 +111,31 @@ impl<'a, L: Local> OnShard<'a, L> {
         self.core.shared_body(self.endpoint, payload, deflate)
     }
 
-    /// Sends mail to the endpoint on a shard, which may be this one. It is never lost; while a
-    /// shard does not take its mail, this one reads none of its clients.
+    /// Sends mail to the endpoint on a shard, which may be this one. It is never lost. While a
+    /// shard does not take its mail, this shard reads none of its clients.
     pub fn mail(&mut self, shard: u16, mail: Arc<L::Mail>) {
         self.core.send_mail(self.endpoint, shard, mail);
     }
 
-    /// The same to all shards.
+    /// Sends mail to the endpoint on all shards.
     pub fn mail_all(&mut self, mail: &Arc<L::Mail>) {
         for shard in 0..self.shards() {
             self.mail(shard, Arc::<L::Mail>::clone(mail));
         }
     }
 
-    /// Has [`Local::turn`] called: in this turn of the shard if its reading is not over, otherwise
-    /// in the next.
+    /// Asks for a call of [`Local::turn`]: in this turn of the shard if its reading is not over,
+    /// otherwise in the next.
     pub fn ask_for_turn(&mut self) {
         self.core.ask_for_turn(self.endpoint);
     }
 
-    /// Pays for what was done, out of the turn's work: an estimate in nanoseconds of this thread.
+    /// Charges the turn for work: an estimate in nanoseconds of this thread.
     pub fn spend(&mut self, ns: u64) {
         self.core.work.spend(ns);
     }
 
-    /// Whether the rest is to wait for the next turn.
+    /// Whether the rest should wait for the next turn.
     pub fn is_spent(&self) -> bool {
         self.core.work.is_spent()
     }
@@ -167,12 +167,12 @@ impl Core {
     }
 }
 
-/// The engine has ended: nobody takes mail any more.
+/// The engine has ended, so no shard takes mail any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the engine has ended")]
 pub struct Ended;
 
-/// Sends mail to an endpoint on its shards, from any thread but theirs.
+/// Sends mail to an endpoint on its shards, from any thread except theirs.
 pub struct Mailer<M> {
     shared: Arc<Shared>,
     endpoint: EndpointId,
@@ -194,27 +194,27 @@ impl<M> Mailer<M> {
         }
     }
 
-    /// How many shards there are, the admin shard included.
+    /// The number of shards, including the admin shard.
     pub fn shards(&self) -> u16 {
         self.shared.shards()
     }
 
-    /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, which sends it
-    /// to the shards by mail. With `deflater`, and a level of 1 to 9, it is deflated once for
-    /// clients that inflate, if that makes it smaller.
+    /// Makes a body for [`Client::send_shared`] on a thread that is not a shard's, to be sent to
+    /// the shards by mail. With `deflater` and a level of 1 to 9, it is deflated once for clients
+    /// that inflate, if that makes it smaller.
     pub fn shared_body(&self, payload: &[u8], deflater: Option<(&mut Deflater, u8)>) -> SharedBody {
         SharedBody::new(payload, deflater, &self.shared.interconnect.live)
     }
 }
 
 impl<M: Send + Sync + 'static> Mailer<M> {
-    /// Sends mail to the endpoint on a shard, behind all that this thread has sent there before.
-    /// Waits while the shard has too much to do: so it must not be called on a shard's thread,
-    /// where [`OnShard::mail`] and [`Session::mail`](crate::Session::mail) are for that.
+    /// Sends mail to the endpoint on a shard, after everything that this thread has sent there
+    /// before. It waits while the shard has too much to do, so it must not be called on a shard's
+    /// thread; use [`OnShard::mail`] or [`Session::mail`](crate::Session::mail) there.
     ///
     /// # Errors
     ///
-    /// The shard has ended, or there is none of that number.
+    /// The shard has ended, or does not exist.
     pub fn send(&self, shard: u16, mail: Arc<M>) -> Result<(), Ended> {
         let mail = EndpointMail {
             endpoint: self.endpoint,
@@ -224,11 +224,11 @@ impl<M: Send + Sync + 'static> Mailer<M> {
         sent.map_err(|_| Ended)
     }
 
-    /// The same to all shards, one after the other.
+    /// Sends mail to the endpoint on all shards, one after the other.
     ///
     /// # Errors
     ///
-    /// A shard has ended; some of the others may have got it.
+    /// A shard has ended; some of the others may have got the mail.
     pub fn send_all(&self, mail: &Arc<M>) -> Result<(), Ended> {
         (0..self.shards()).try_for_each(|shard| self.send(shard, Arc::clone(mail)))
     }

@@ -1,9 +1,9 @@
-//! The connections of a shard, with the endpoints that are called for them.
+//! The connections of a shard, and the calls of their endpoints.
 //!
-//! What endpoint code may touch while it is called is [`Core`]; around it are the steps that call
-//! endpoints and sockets: frames in (`frames.rs`), frames out (`delivery.rs`, `flushing.rs`), and
-//! the way to the end (`closing.rs`). Nothing in here knows of HTTP or of listeners, and nothing
-//! calls the rooms that do (`edge/`, `shard/`).
+//! Endpoint code may use [`Core`] while it is called. Around it are the steps that call endpoints
+//! and sockets: frames in (`frames.rs`), frames out (`delivery.rs`, `flushing.rs`), and closing
+//! (`closing.rs`). Nothing here depends on HTTP or listeners, nor on the directories that do
+//! (`edge/`, `shard/`).
 
 pub(super) mod admission;
 pub(super) mod asking;
@@ -28,8 +28,8 @@ pub(super) mod lanes;
 pub(super) mod local;
 pub(super) mod opening;
 pub(super) mod pace;
+pub(super) mod packed_peer;
 pub(super) mod pausing;
-pub(super) mod peer;
 pub(super) mod pulse;
 pub(super) mod refusing;
 pub(super) mod sending;
@@ -55,16 +55,17 @@ use crate::engine::tls::TlsBuffers;
 use crate::fanout::room::EndpointId;
 use crate::limits::{PRICE_HANDSHAKE, STOP_REQUEST_WAIT, TLS_HANDSHAKES_PER_TURN};
 
-/// The connections of a shard.
+/// The connections of a shard, with their endpoints.
 pub(in crate::engine) struct Clients {
     pub(in crate::engine) core: Core,
     pub(in crate::engine) endpoints: Arc<[Arc<dyn ErasedEndpoint>]>,
-    /// Connections with a place apart, each with the turn in which it got it. Some may be gone.
+    /// Connections in places for refused ones, each with the turn in which it got its place. Some
+    /// may have ended.
     pub(in crate::engine) refusing: VecDeque<(Key, u64)>,
     pub(in crate::engine) tls_buffers: TlsBuffers,
-    /// Where a short frame of two slices is put together for its `send`.
+    /// The buffer in which a short frame of two pieces is assembled for its `send`.
     assembled: Vec<u8>,
-    /// Handshakes of this turn that exchanged, signed or verified keys.
+    /// TLS handshake steps of this turn that exchanged, signed or verified keys.
     pub(in crate::engine) costly_handshakes: usize,
 }
 
@@ -80,23 +81,24 @@ impl Clients {
         }
     }
 
-    /// Forgets the costly handshakes of the turn before.
+    /// Resets the count of costly handshake steps for this turn.
     pub(in crate::engine) fn begin_handshakes(&mut self) {
         self.costly_handshakes = 0;
     }
 
-    /// Counts a handshake that exchanged, signed or verified keys, and charges the turn with it.
+    /// Counts a handshake step that exchanged, signed or verified keys, and charges the turn for
+    /// it.
     pub(in crate::engine) fn note_costly_handshake(&mut self) {
         self.costly_handshakes += 1;
         self.core.work().spend(PRICE_HANDSHAKE);
     }
 
-    /// Whether no more handshakes that are costly fit into this turn.
+    /// Whether this turn has no room for further costly handshake steps.
     pub(in crate::engine) fn has_shaken_enough(&self) -> bool {
         self.costly_handshakes >= TLS_HANDSHAKES_PER_TURN
     }
 
-    /// The buffer for what is decrypted, empty. It is given back with [`Clients::keep_plaintext`].
+    /// The buffer for decrypted data, empty. [`Clients::keep_plaintext`] takes it back.
     pub(in crate::engine) fn take_plaintext(&mut self) -> Vec<u8> {
         let mut plaintext = std::mem::take(&mut self.tls_buffers.received);
         plaintext.clear();
@@ -107,7 +109,8 @@ impl Clients {
         self.tls_buffers.received = plaintext;
     }
 
-    /// Looks once a turn at what the process may hold, and at clients that lag behind.
+    /// Keeps the memory of the process within its bounds, and visits clients that lag behind.
+    /// Called once a turn.
     pub(in crate::engine) fn keep_within_memory(&mut self) {
         self.core.settle();
         slow::sweep_lagging(&mut self.core);
@@ -135,7 +138,7 @@ impl Clients {
 
     pub(in crate::engine) fn refused(&mut self, key: Key, refusal: Refusal) {
         let connection = self.core.connection(key);
-        // A client over a limit was counted when it was found to be.
+        // A client over a limit was counted when the limit was checked.
         if connection.is_none_or(|connection| connection.over_limit.is_none()) {
             self.core.stats().refused.add(refusal);
         }
@@ -143,9 +146,9 @@ impl Clients {
         tracing::debug!(%connection, reason = refusal.label(), "refused");
     }
 
-    /// Whether a client that is late takes in what it asked for, however slowly: then it gets as
-    /// much time again. What waits for it is bounded, so this ends. A WebSocket that is closed has
-    /// no such claim.
+    /// Whether a client that has missed its deadline is still reading its answer, however slowly.
+    /// Then it gets as much time again, which ends because what waits for it is bounded. A
+    /// WebSocket that is being closed does not get more time.
     pub(in crate::engine) fn is_reading_answer(&mut self, key: Key) -> bool {
         let clock = &self.core.clock;
         let (tick, reading_tick) = (clock.tick(), clock.reading_tick());
@@ -168,12 +171,12 @@ impl Clients {
         has_progressed
     }
 
-    /// When a request that begins now has to be there.
+    /// The deadline of a request that begins now.
     pub(in crate::engine) fn request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(self.core.settings.timeouts.handshake)
     }
 
-    /// When a request has to be there that is under way while the relay shuts down.
+    /// The deadline of a request that is on its way during a shutdown.
     pub(in crate::engine) fn last_request_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(STOP_REQUEST_WAIT)
     }

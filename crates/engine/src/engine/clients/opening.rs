@@ -1,4 +1,4 @@
-//! A connection becomes a WebSocket.
+//! The step in which a connection becomes a WebSocket.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,18 +11,18 @@ use crate::engine::ids::Key;
 
 /// The terms on which a connection becomes a WebSocket.
 pub(in crate::engine) struct Opening {
-    /// The state that its endpoint keeps for it; `None`: the default, once it is asked for.
+    /// The state that its endpoint keeps for it; `None`: the default value, made when it is first
+    /// needed.
     pub(in crate::engine) state: Option<ErasedState>,
     pub(in crate::engine) terms: Option<Terms>,
-    /// The window with which the client inflates, as a power of two; zero: permessage-deflate was
-    /// not agreed on.
+    /// The window with which the client inflates, as a power of two; 0 without permessage-deflate.
     pub(in crate::engine) window_bits: u8,
-    /// When the end of the handshake had been received.
+    /// When the end of the handshake was received.
     pub(in crate::engine) received_ns: u64,
 }
 
 impl Clients {
-    /// Makes the connection, whose upgrade is answered, a WebSocket, and tells its endpoint.
+    /// Makes the connection, whose upgrade was answered, a WebSocket, and tells its endpoint.
     pub(in crate::engine) fn open(&mut self, key: Key, request: &Request<'_>, opening: Opening) {
         self.core.connections[key.index as usize].window_bits = opening.window_bits;
         self.enter_phase(key, Phase::Open);
@@ -47,7 +47,7 @@ impl Clients {
 }
 
 /// A tick within `interval`, different for different connections: golden-ratio hashing spreads
-/// numbers in a row evenly.
+/// consecutive numbers evenly.
 fn spread(interval: Tick, number: u32) -> Tick {
     let hash = number.wrapping_mul(0x9E37_79B9);
     ((u64::from(hash) * u64::from(interval.max(1))) >> 32) as Tick + 1

@@ -6,28 +6,28 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::rate::TokenBucket;
 use crate::engine::settings::{Rate, RatePolicy};
 
-/// What one connection has sent of what it may, and what is kept of it. It is there once the first
-/// frame has come, where there is a bound, and while something is kept.
+/// The tokens that one connection has left, and the bytes that wait for them. It exists from the
+/// first frame on if there is a limit, and while bytes wait.
 #[derive(Default)]
 pub(super) struct Pace {
     pub(super) messages: TokenBucket,
     pub(super) bytes: TokenBucket,
-    /// Received, and not yet its turn.
+    /// Received bytes that may not be handled yet.
     pub(super) rest: Vec<u8>,
-    /// Counts it.
+    /// Counts `rest`.
     pub(super) held: Held,
-    /// Since when it waits, on the clock of reading.
+    /// Since when the connection is paused, on the clock of reading.
     pub(super) paused_since: Option<Tick>,
 }
 
-/// What becomes of a message.
+/// The decision on a message.
 pub(super) enum Verdict {
     Pass,
     Drop,
     Close(CloseReason),
 }
 
-/// The pace of a connection while what it sent is decoded.
+/// The rate limit of a connection while its bytes are decoded.
 pub(super) struct Meter<'p> {
     pace: Option<&'p mut Pace>,
     rate: Rate,
@@ -35,7 +35,7 @@ pub(super) struct Meter<'p> {
 }
 
 impl<'p> Meter<'p> {
-    /// Without a limit there is no pace either.
+    /// Without a limit the connection keeps no pace.
     #[inline]
     pub(super) fn new(pace: &'p mut Option<Box<Pace>>, rate: Rate, now_ns: u64) -> Meter<'p> {
         let pace = match rate.is_on() {
@@ -55,7 +55,7 @@ impl<'p> Meter<'p> {
         pace.is_some_and(|pace| pace.must_wait(&self.rate, self.now_ns))
     }
 
-    /// Takes tokens for the payload of a message that got through, as far as that was not done.
+    /// Takes tokens for payload of a message that has passed, if they were not taken before.
     #[inline]
     pub(super) fn spend_bytes(&mut self, bytes: usize) {
         if let (Some(pace), Some(rate)) = (&mut self.pace, &self.rate.bytes) {
@@ -111,7 +111,7 @@ impl Pace {
         is_over.then_some(CloseReason::RateBytes)
     }
 
-    /// When the next message may come, as far as that is known.
+    /// When the next message may come, as far as known.
     pub(super) fn next_ns(&self, rate: &Rate) -> u64 {
         let messages = rate.messages.as_ref();
         let messages = messages.map_or(0, |rate| self.messages.next_token_ns(rate));
@@ -123,7 +123,7 @@ impl Pace {
         self.held.bytes()
     }
 
-    /// Lets go of what was not its turn.
+    /// Drops the bytes that wait for tokens.
     pub(super) fn forget_rest(&mut self) {
         self.rest = Vec::new();
         self.held = Held::default();

@@ -1,12 +1,12 @@
-//! How much a connection may send: its token buckets, and the wait of one that sends more.
+//! Rate limits: the pause of a connection that sends more than it may.
 //!
-//! Called by `frames.rs` for every frame, where its endpoint has a bound at all
-//! ([`Rate`](crate::Rate)); by the loop when a wait is over. A connection that has to wait is
-//! not read, so that TCP slows its client down; what was received and is not yet its turn is kept
-//! here, bounded by [`PACED_READ_BYTES_MAX`] and counted with the partial messages of the process.
-//! Nobody else waits for it, and none of its deadlines that depend on reading runs meanwhile.
+//! `frames.rs` calls this for every frame if the endpoint has a limit ([`Rate`](crate::Rate)), and
+//! the loop calls it when a pause is over. A paused connection is not read, so that TCP slows its
+//! client down. Bytes that were received and may not be handled yet are kept here, bounded by
+//! [`PACED_READ_BYTES_MAX`] and counted with the partial messages of the process. No other
+//! connection waits for it, and its deadlines that depend on reading do not run.
 //!
-//! The same place keeps what was received and had to be left when others had their turn.
+//! The same place keeps received bytes that were left when others had their turn.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use crate::engine::settings::RatePolicy;
 use crate::limits::{PACED_READ_BYTES_MAX, PAUSE_MAX};
 
 impl Connection {
-    /// Whether it is not read, since it has sent more than it may.
+    /// Whether it is not read because it has sent more than it may.
     pub(super) fn is_paused(&self) -> bool {
         let pace = self.extras.pace();
         self.phase == Phase::Open && pace.is_some_and(|pace| pace.paused_since.is_some())
     }
 
-    /// Whether something was received from it that was not its turn.
+    /// Whether received bytes of it were not handled yet.
     pub(in crate::engine) fn has_rest(&self) -> bool {
         self.extras.pace().is_some_and(|pace| !pace.rest.is_empty())
     }
 
-    /// What was received and was not its turn.
+    /// Removes the received bytes that were not handled yet.
     pub(in crate::engine) fn take_rest(&mut self) -> Option<Vec<u8>> {
         let pace = self
             .extras
@@ -44,8 +44,8 @@ impl Connection {
 }
 
 impl Core {
-    /// How many bytes may be received at once from a connection of the endpoint: of one that may
-    /// have to wait, little more than it may send.
+    /// The number of bytes that may be received at once from a connection: if it can be paused,
+    /// little more than it may send.
     pub(in crate::engine) fn read_bytes_max(&self, key: Key) -> usize {
         let Some(connection) = self.connections.get(key.index as usize) else {
             return usize::MAX;
@@ -59,7 +59,7 @@ impl Core {
         }
     }
 
-    /// Keeps what was received and is not its turn.
+    /// Keeps received bytes that may not be handled yet.
     pub(super) fn keep_rest(&mut self, key: Key, rest: &[u8]) {
         let inbound = Arc::clone(&self.shared.inbound);
         if let Some(connection) = self.connection(key) {
@@ -70,7 +70,7 @@ impl Core {
         }
     }
 
-    /// Leaves a connection alone that has sent more than it may.
+    /// Pauses a connection that has sent more than it may.
     pub(super) fn pause(&mut self, key: Key, now_ns: u64) {
         let reading_tick = self.clock.reading_tick();
         let Some(connection) = self.connection(key) else {
@@ -84,8 +84,8 @@ impl Core {
         self.reschedule(key, now_ns);
     }
 
-    /// Notes when the connection has its next turn, or is to be looked at once more: so that what
-    /// waits here is soon gone where the connection is.
+    /// Schedules the next check of a paused connection: when it may send again, and at the latest
+    /// after [`PAUSE_MAX`], so that an entry does not outlive its connection for long.
     fn reschedule(&mut self, key: Key, now_ns: u64) {
         let Some(connection) = self.connections.get(key.index as usize) else {
             return;
@@ -98,12 +98,12 @@ impl Core {
             .push(Reverse((next_ns.min(latest_ns), key.index, key.generation)));
     }
 
-    /// When the first of the connections that wait has its turn.
+    /// When the first paused connection may be read again.
     pub(in crate::engine) fn next_turn_ns(&self) -> Option<u64> {
         self.paused.peek().map(|Reverse((at_ns, ..))| *at_ns)
     }
 
-    /// Has those read again whose turn has come.
+    /// Resumes the reading of connections whose pause is over.
     pub(in crate::engine) fn resume_paused(&mut self) {
         let now_ns = self.clock.turn_ns();
         while let Some(Reverse((at_ns, index, generation))) = self.paused.peek().copied()
@@ -140,8 +140,8 @@ impl Core {
 }
 
 impl Clients {
-    /// Judges a message of so many bytes. Returns whether it gets through; where it does not, what
-    /// has to be done about it is done.
+    /// Checks a message of `bytes` bytes. Returns whether it passes; if not, the policy has been
+    /// applied.
     #[inline]
     pub(super) fn passes_meter(&mut self, key: Key, meter: &mut Meter<'_>, bytes: usize) -> bool {
         match meter.check(bytes) {
@@ -152,7 +152,7 @@ impl Clients {
         false
     }
 
-    /// The same of a control frame or a fragment, which are never dropped: a ping is answered
+    /// The same for a control frame or a fragment, which are never dropped: a ping is answered
     /// unless the connection is closed for it.
     pub(super) fn control_gets_through(
         &mut self,

@@ -1,10 +1,11 @@
-//! Connections that cannot stay: over a limit, or more than the files allow; and those that linger.
+//! Connections that are refused, because they are over a limit or no descriptor is left, and those
+//! that linger.
 //!
-//! They are kept for a moment, in places apart (`places.rs`), until they have asked and were told
-//! so in the form of the path that they wanted. If those places are taken too, the one that has
-//! waited longest is told before it has asked, and closed. Each counts once, when it is judged.
+//! They are kept briefly, in places of their own (`places.rs`), until they have sent a request and
+//! were refused in the form of its path. If those places are taken too, the connection that has
+//! waited longest is refused before it has asked, and closed. Each is counted once, when the limit
+//! is checked.
 
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -18,10 +19,11 @@ use crate::engine::over_limit::OverLimit;
 use crate::engine::places::Taken;
 use crate::engine::stream::Stream;
 use crate::limits::REFUSING_WAIT;
+use crate::peer::Peer;
 
 impl Clients {
-    /// Notes that the connection has a place apart. Those that are gone are forgotten every so
-    /// often: no more of them are there at any time than there are places.
+    /// Records that the connection has a place among the refused. Entries of connections that have
+    /// ended are removed every so often, so at most as many of them exist as there are places.
     pub(in crate::engine) fn note_apart(&mut self, key: Key) {
         if self.refusing.len() >= 2 * self.core.settings.refusing_max {
             let core = &mut self.core;
@@ -32,9 +34,9 @@ impl Clients {
         self.refusing.push_back((key, now_ns));
     }
 
-    /// Ends the connection that has had a place apart for longest, on this shard and, if it is its
-    /// address that has too many, of that. So a new one has the time to ask. Who came in this turn
-    /// was not read yet, and stays.
+    /// Ends the connection on this shard that has been among the refused for longest; if its
+    /// address has too many, the oldest of that address. A new one so has time to ask. A connection
+    /// that came in this turn has not been read yet, and stays.
     pub(in crate::engine) fn hurry_refused(&mut self, taken: Taken) {
         let now_ns = self.core.clock.turn_ns();
         let core = &mut self.core;
@@ -58,17 +60,17 @@ impl Clients {
         self.remove_at_once(key);
     }
 
-    /// A connection that is there already turns out to be over a limit: it moves to the places for
-    /// those, or goes at once.
+    /// An accepted connection turns out to be over a limit: it moves to the places of the refused,
+    /// or ends at once.
     pub(in crate::engine) fn move_to_refuse(
         &mut self,
         key: Key,
-        client: SocketAddr,
+        client: Peer,
         over_limit: OverLimit,
     ) {
         self.count_over_limit(over_limit, client);
         let max = self.core.settings.refusing_max;
-        let address = Some(client.ip());
+        let address = Some(client.counting_ip());
         let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_err() {
             let connection = &self.core.connections[key.index as usize];
@@ -87,7 +89,7 @@ impl Clients {
         self.note_apart(key);
     }
 
-    /// A connection that is refused has not asked in time: it is told all the same.
+    /// A refused connection has not asked in time, and is answered nevertheless.
     pub(in crate::engine) fn refusal_overdue(&mut self, key: Key, over_limit: OverLimit) {
         if let Some(connection) = self.core.connections.get(key.index as usize)
             && connection.tls.is_none()
@@ -99,15 +101,15 @@ impl Clients {
         self.die(key);
     }
 
-    /// A connection that was told all, and that only has to end its side, takes no place of those
-    /// who are served, if there is one of those apart for it.
+    /// A connection that has been told everything, and only has to end its side, gives its place
+    /// back if there is one among the refused for it.
     pub(super) fn linger_apart(&mut self, key: Key) {
         let connection = &self.core.connections[key.index as usize];
         if connection.is_apart || self.is_admin() {
             return;
         }
         let peer = connection.peer();
-        let address = (!self.core.is_exempt(peer.ip())).then(|| peer.ip());
+        let address = (!self.core.is_exempt(peer)).then(|| peer.counting_ip());
         let max = self.core.settings.refusing_max;
         let entered = self.core.shared.places.enter_refusing(address, max);
         if entered.is_ok() {
@@ -118,13 +120,14 @@ impl Clients {
         }
     }
 
-    /// When a connection that is refused has to have asked.
+    /// The deadline by which a refused connection must have asked.
     pub(in crate::engine) fn refusing_deadline(&self) -> Tick {
         self.core.clock.reading_tick() + ticks_of(REFUSING_WAIT)
     }
 
-    /// The answer that nobody has asked for. If the client's request is under way, or was not read,
-    /// it may be lost with the end of the connection: then the end says the same.
+    /// Sends the refusal before a request was read. If the client's request is on its way or
+    /// unread, closing the connection may destroy the answer; then the close itself tells the
+    /// client.
     pub(in crate::engine) fn tell_unasked(&self, stream: &Stream, over_limit: OverLimit) {
         let response = over_limit.refused(&self.core.settings).to_text();
         let mut bytes = Vec::with_capacity(256);
@@ -132,7 +135,7 @@ impl Clients {
         let _ = stream.write(&bytes);
     }
 
-    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: SocketAddr) {
+    pub(in crate::engine) fn count_over_limit(&self, over_limit: OverLimit, client: Peer) {
         let refusal = over_limit.reason();
         self.core.stats().refused.add(refusal);
         let notices = &self.core.shared.notices;
@@ -147,7 +150,7 @@ impl Clients {
                 );
             }
         } else if let Some(left_out) = notices.address.due(now_ns) {
-            tracing::info!(%client, reason, left_out, "a client over a limit is refused");
+            tracing::info!(%client, reason, left_out, "refused a client over a limit");
         }
     }
 
@@ -169,8 +172,8 @@ impl Clients {
     }
 }
 
-/// Whether a connection that is refused may have to go before its time. What it is being told goes
-/// out first.
+/// Whether a refused connection may be ended early. An answer that it is being sent is finished
+/// first.
 fn may_hurry(connection: &Connection, taken: Taken) -> bool {
     let may_end = matches!(
         connection.phase,
@@ -183,7 +186,7 @@ fn may_hurry(connection: &Connection, taken: Taken) -> bool {
     may_end && is_of
 }
 
-/// Whether the process, or the machine, has no more files to open.
+/// Whether the process or the machine has no file descriptor left.
 pub(in crate::engine) fn is_out_of_files(error: &std::io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))

@@ -1,4 +1,4 @@
-//! Messages to one connection alone.
+//! Messages to a single connection.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Core {
         self.mark_dirty(key);
     }
 
-    /// Puts a control frame behind those of the connection, before data.
+    /// Queues a control frame behind the connection's other control frames, before data.
     pub(super) fn enqueue_control(
         &mut self,
         key: Key,
@@ -72,7 +72,7 @@ impl Core {
         self.end_gathered(key, origin, own_bytes, received_ns);
     }
 
-    /// Sends a message to one connection alone, behind what was sent to it before.
+    /// Sends a message to a single connection, after everything that was sent to it before.
     pub(in crate::engine) fn send(
         &mut self,
         key: Key,
@@ -103,8 +103,8 @@ impl Core {
         self.end_gathered(key, Origin::Direct, own_bytes, received_ns);
     }
 
-    /// The window with which the connection inflates, and how it is to be deflated for; `None`
-    /// where messages do not count any more.
+    /// The window with which the connection inflates, and the compression settings for it; `None`
+    /// if messages to it are no longer sent.
     #[inline]
     fn encoding_for(&mut self, key: Key) -> Option<(u8, Deflate)> {
         let connection = self.connection(key)?;
@@ -113,7 +113,7 @@ impl Core {
         (phase == Phase::Open).then(|| (window_bits, self.settings_of(endpoint).deflate))
     }
 
-    /// Appends the frame of a message for one connection that inflates with this window.
+    /// Appends the frame of a message for a connection that inflates with this window.
     fn encode_for(
         &mut self,
         window_bits: u8,
@@ -138,8 +138,8 @@ impl Core {
         append_frame(frames, opcode, payload);
     }
 
-    /// Sends a message to one connection alone that begins with `head` and ends with a body which
-    /// others share, behind what was sent to it before.
+    /// Sends a message of `head` and a shared body to a single connection, after everything that
+    /// was sent to it before.
     pub(super) fn send_shared(
         &mut self,
         key: Key,
@@ -178,8 +178,8 @@ impl Core {
         self.end_gathered(key, Origin::Direct, own_bytes, received_ns);
     }
 
-    /// Copies the end of messages for many clients, and deflates it if that is wanted and the
-    /// endpoint's settings ask for it.
+    /// Copies the end of messages for many clients, and deflates it if `deflate` and the endpoint's
+    /// settings allow it.
     pub(super) fn shared_body(
         &mut self,
         endpoint: EndpointId,
@@ -207,9 +207,10 @@ impl Core {
     }
 }
 
-/// What follows what was published: see [`super::behind`].
+/// Messages that follow published frames: see [`super::behind`].
 impl Core {
-    /// Sends a message to one client behind what was published to these rooms of it in this turn.
+    /// Sends a message to one client after the frames that were published to these rooms of it in
+    /// this turn.
     pub(super) fn send_behind(
         &mut self,
         key: Key,
@@ -228,7 +229,7 @@ impl Core {
         });
     }
 
-    /// Notes the tickets that those wait for that were sent in this turn. Called once it is sealed.
+    /// Records the tickets that messages of this turn wait for. Called after the seal.
     pub(super) fn note_sealed(&mut self) {
         for behind in self.behind.iter_mut() {
             for (room, until) in &mut behind.rooms {
@@ -237,7 +238,7 @@ impl Core {
         }
     }
 
-    /// Sends what waits for nothing any more. Called after the delivery.
+    /// Sends the messages that no longer wait for anything. Called after the delivery.
     pub(super) fn send_those_behind(&mut self) {
         for index in self.behind.clients() {
             let Some(mut waiting) = self.behind.take(index) else {
@@ -249,14 +250,14 @@ impl Core {
                     break;
                 }
                 self.send_one_behind(&first);
-                // A policy may have kept it out of the outbox, so that nothing is written.
+                // A policy may have kept it out of the outbox, in which case nothing is written.
                 self.note_low_water(first.key);
             }
             waiting.into_iter().for_each(|each| self.behind.push(each));
         }
     }
 
-    /// Sends all that waits for a client that is about to be closed.
+    /// Sends everything that waits for a client that is about to be closed.
     pub(super) fn send_all_behind(&mut self, key: Key) {
         if !self.behind.has_any_for(key) {
             return;
@@ -276,7 +277,7 @@ impl Core {
         }
     }
 
-    /// Whether something of its rooms is yet to come to the client.
+    /// Whether the client has yet to get frames that the message follows.
     fn is_behind(&self, behind: &mut Behind) -> bool {
         let connection = self.connections.get(behind.key.index as usize);
         let Some(connection) = connection.filter(|each| each.generation == behind.key.generation)

@@ -9,15 +9,15 @@ use super::core::Core;
 use super::local::Local;
 use crate::fanout::room::EndpointId;
 
-/// An open connection, as its endpoint sees it during a callback: a [`Client`], with what the
-/// endpoint keeps for it (`S`) and on its shard (`L`).
+/// An open connection, as its endpoint sees it during a callback: a [`Client`], with the state that
+/// the endpoint keeps for it (`S`) and on its shard (`L`).
 pub struct Session<'c, S = (), L = ()> {
     client: Client<'c>,
     kept: PhantomData<fn() -> (S, L)>,
 }
 
 impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
-    /// `S` and `L` are the types of the client's endpoint.
+    /// `S` and `L` must be the types of the client's endpoint.
     pub(super) fn new(client: Client<'c>) -> Session<'c, S, L> {
         Session {
             client,
@@ -25,19 +25,19 @@ impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
         }
     }
 
-    /// What the endpoint keeps for the connection, if it was accepted with a state or it was asked
-    /// for before: until then nothing is kept.
+    /// The state that the endpoint keeps for the connection; `None` until it was accepted with a
+    /// state, or [`Session::state`] was called.
     pub fn kept(&self) -> Option<&S> {
         let connection = &self.core.connections[self.key.index as usize];
         connection.state.as_ref()?.downcast_ref()
     }
 
-    /// What the endpoint keeps for the connection; from now on the default, if nothing was.
+    /// The state that the endpoint keeps for the connection, created from the default if necessary.
     pub fn state(&mut self) -> &mut S {
         self.state_and_local().0
     }
 
-    /// What the endpoint keeps on the connection's shard.
+    /// The state that the endpoint keeps on the connection's shard.
     pub fn local(&mut self) -> &mut L {
         self.state_and_local().1
     }
@@ -48,14 +48,15 @@ impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
         self.client.core.send_mail(endpoint, shard, mail);
     }
 
-    /// The same to all shards.
+    /// Sends mail to the endpoint on all shards.
     pub fn mail_all(&mut self, mail: &Arc<L::Mail>) {
         for shard in 0..self.client.core.shared.shards() {
             self.mail(shard, Arc::<L::Mail>::clone(mail));
         }
     }
 
-    /// Has [`Local::turn`] called: see [`OnShard::ask_for_turn`](crate::OnShard::ask_for_turn).
+    /// Asks for a call of [`Local::turn`]: see
+    /// [`OnShard::ask_for_turn`](crate::OnShard::ask_for_turn).
     pub fn ask_for_turn(&mut self) {
         let endpoint = self.endpoint();
         self.client.core.ask_for_turn(endpoint);
@@ -65,7 +66,7 @@ impl<'c, S: Default + Send + 'static, L: Local> Session<'c, S, L> {
         self.client.core.connections[self.client.key.index as usize].endpoint
     }
 
-    /// Both at once.
+    /// Both states at once.
     pub fn state_and_local(&mut self) -> (&mut S, &mut L) {
         let Core {
             connections,

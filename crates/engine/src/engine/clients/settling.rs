@@ -1,8 +1,9 @@
-//! From what was gathered for single connections into their outboxes, before anything looks there.
+//! Moves frames that were gathered for single connections into their outboxes, before anything else
+//! uses those.
 //!
-//! So the answers and the heads of a turn take a few allocations together, and a frame takes none.
-//! Whoever looks at an outbox of an open connection, or adds to one, settles first
-//! ([`Core::settle`]): then frames are queued in the order in which they were sent.
+//! So the answers and heads of a turn take a few allocations together, and none for each frame.
+//! Code that reads or fills the outbox of an open connection must settle first ([`Core::settle`]),
+//! so that frames are queued in the order in which they were sent.
 
 use std::sync::Arc;
 
@@ -17,9 +18,9 @@ use crate::fanout::segment::Segment;
 use crate::limits::{PRICE_KIB_READ, PRICE_PUBLISH};
 
 impl Core {
-    /// Begins a frame that is to be gathered, of about so many bytes without the body that it
-    /// shares: what is too large has a buffer of its own, so that a client that lags behind on it
-    /// does not hold the others.
+    /// Begins a frame of about `own_bytes` bytes besides its shared body. A frame that is too large
+    /// gets a buffer of its own, so that a client that lags behind on it does not keep the others
+    /// in memory.
     #[inline]
     pub(super) fn begin_gathered(&mut self, own_bytes: usize) {
         if self.gathered.is_full_for(own_bytes) {
@@ -27,7 +28,7 @@ impl Core {
         }
     }
 
-    /// Ends a frame that was gathered, and says whose it is.
+    /// Ends a gathered frame, and records its recipient.
     #[inline]
     pub(super) fn end_gathered(
         &mut self,
@@ -44,7 +45,7 @@ impl Core {
         }
     }
 
-    /// Puts what was gathered into the outboxes.
+    /// Moves the gathered frames into the outboxes.
     #[inline]
     pub(in crate::engine) fn settle(&mut self) {
         if !self.gathered.is_empty() {

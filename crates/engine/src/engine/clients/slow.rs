@@ -1,8 +1,8 @@
-//! Clients that read too slowly: the bounds of their outboxes and of the memory of all of them, and
-//! what happens past them.
+//! Clients that read too slowly: the bounds of their outboxes and of the memory of all outboxes,
+//! and the action if they are exceeded.
 //!
-//! A policy acts only on a connection whose last send would have blocked: what waits for any other
-//! goes out in this turn.
+//! A policy applies only to a connection whose last send would have blocked: everything that waits
+//! for others is sent in this turn.
 
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -25,21 +25,21 @@ use crate::limits::{
     LAGGING_CLIENTS_PER_TURN, LAGGING_SHOWN_MAX, LAGGING_SLICES_PER_TURN, LATEST_SLICES_MIN, TICK,
 };
 
-/// Whether `drop_newest` keeps `more_bytes` from being queued.
+/// Whether `drop_newest` refuses to queue `more_bytes`.
 pub(super) fn refuses(connection: &Connection, slow: &SlowClient, more_bytes: usize) -> bool {
     slow.policy == SlowPolicy::DropNewest
         && !connection.is_writable
         && connection.outbox.cost() + more_bytes > slow.outbox_bytes
 }
 
-/// Which bound an outbox is over.
+/// The bound that an outbox exceeds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Over {
     Bytes,
     Age,
 }
 
-/// Whether the connection is over a bound for which it is closed.
+/// Whether the connection exceeds a bound for which it is closed.
 pub(super) fn is_to_be_closed(core: &Core, key: Key) -> bool {
     let connection = core.connections.get(key.index as usize);
     let connection = connection.filter(|each| each.generation == key.generation);
@@ -51,15 +51,15 @@ pub(super) fn is_to_be_closed(core: &Core, key: Key) -> bool {
     })
 }
 
-/// Acts on the connection where its outbox is over the bound in bytes. The sweep looks at its age:
-/// that has the resolution of a tick.
+/// Applies the policy if the outbox exceeds the bound in bytes. The sweep checks its age, to the
+/// resolution of a tick.
 pub(super) fn enforce(core: &mut Core, key: Key) {
     note_growth(core, key);
     let bounds = |connection: &Connection, slow: &SlowClient| over_bytes(connection, slow);
     enforce_bounds(core, key, bounds);
 }
 
-/// Notes what waits for the connection, which may be more than for any other.
+/// Records the size of the connection's outbox, which may now be the largest.
 pub(super) fn note_growth(core: &Core, key: Key) {
     let connection = core.connections.get(key.index as usize);
     let connection = connection.filter(|each| !each.is_writable && !each.is_close_scheduled);
@@ -87,8 +87,9 @@ fn enforce_bounds(
         return;
     };
     let (action, dropped) = act(connection, slow, now);
-    // A policy has nothing left to drop. By age that is no end: what remains then is a frame that
-    // is partly sent, and the policy was chosen for clients that come back late.
+    // The policy has nothing left to drop, so the connection is closed. Not so if only the age is
+    // over its bound: the rest is a frame that is partly sent, and the policy was chosen for
+    // clients that come back late.
     let is_final = action == SlowAction::Disconnect
         || (action != SlowAction::DropNewest && over_bytes(connection, slow).is_some())
         || (action == SlowAction::LatestOnly && is_in_vain(&connection.outbox, slow));
@@ -125,8 +126,8 @@ fn is_too_old(tick: Tick, slow: &SlowClient, now: Tick) -> bool {
     slow.outbox_age > Duration::ZERO && now.saturating_sub(tick) > ticks_of(slow.outbox_age)
 }
 
-/// Whether the latest frames alone are so many, and so close to the bound, that all of them would
-/// be looked at for almost every frame that follows.
+/// Whether the latest frames alone are so many, and so close to the bound, that almost every
+/// further frame would walk over all of them.
 fn is_in_vain(outbox: &Outbox, slow: &SlowClient) -> bool {
     outbox.slices() > LATEST_SLICES_MIN && outbox.cost() > slow.outbox_bytes / 8 * 7
 }
@@ -141,7 +142,7 @@ fn act(connection: &mut Connection, slow: &SlowClient, now: Tick) -> (SlowAction
                 connection.outbox.drop_oldest(is_over),
             )
         }
-        // What is new was refused already; what is too old is of no use to anybody.
+        // New frames were refused already; frames that are too old are useless to the client.
         SlowPolicy::DropNewest => {
             let is_over = |_, tick| is_too_old(tick, slow, now);
             (
@@ -161,14 +162,14 @@ fn count(core: &Core, action: SlowAction, dropped: Dropped) {
     stats.dropped_frames.add(u64::from(dropped.frames));
 }
 
-/// Begins a sweep, unless the last one is still under way. Called once a tick.
+/// Begins a sweep, unless the last one is still in progress. Called once a tick.
 pub(in crate::engine) fn begin_sweep(core: &mut Core) {
     if !core.sweep.is_under_way() {
         core.sweep.next = Some(0);
     }
 }
 
-/// Goes on with the sweep: merges what waits in small pieces, and acts on who is over a bound.
+/// Goes on with the sweep: merges small slices, and applies the policy to clients over a bound.
 /// Called once a turn.
 pub(super) fn sweep_lagging(core: &mut Core) {
     let Some(mut next) = core.sweep.next else {
@@ -198,7 +199,7 @@ pub(super) fn sweep_lagging(core: &mut Core) {
         .set(u64::from(age) * TICK.as_millis() as u64);
 }
 
-/// Returns how many slices were looked at; `None` where the client does not lag behind any more.
+/// Returns the number of slices visited; `None` if the client no longer lags behind.
 fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
     let now = core.clock.tick();
     let connection = core.connections.get_mut(key.index as usize);
@@ -210,7 +211,7 @@ fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
     let tick = connection.outbox.oldest_tick();
     core.sweep.oldest = core.sweep.oldest.min(tick).or(tick).or(core.sweep.oldest);
     let slow = &core.endpoint_settings[usize::from(connection.endpoint.0)].slow_client;
-    // Of what was merged it is not known any more which room it came from.
+    // A merged slice no longer tells which rooms its frames came from.
     let is_mixed = slow.policy != SlowPolicy::LatestOnly;
     let joined = &mut core.sweep.joined;
     let looked_at = connection
@@ -222,8 +223,8 @@ fn sweep_client(core: &mut Core, key: Key) -> Option<usize> {
     Some(looked_at)
 }
 
-/// Notes who lags behind, for whoever asks. Called once a sweep; where nobody does it costs
-/// nothing.
+/// Records the clients that lag behind, for reports. Called once a sweep; costs nothing if no
+/// client does.
 pub(in crate::engine) fn note_lagging(core: &Core) {
     let noted = &core.shared.handles[usize::from(core.id)].lagging;
     let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,10 +259,10 @@ pub(in crate::engine) fn note_lagging(core: &Core) {
     noted.oldest = shown.collect();
 }
 
-/// Keeps the process within its memory for what waits to be sent. Called once a turn, after the
-/// shard has published what it holds. Over half of it, what lagging connections wait for is copied
-/// out, so that it no longer holds larger buffers; over the whole, whoever holds most goes, of all
-/// shards.
+/// Keeps the memory of all outboxes within the bound of the process. Called once a turn, after the
+/// shard has published what it holds. Above half of the bound, parts that lagging connections wait
+/// for are copied out, so that they no longer keep larger buffers in memory. Above the bound, the
+/// largest holder of all shards is closed.
 pub(super) fn relieve_memory(core: &mut Core) {
     if core.shared.process_bytes() <= core.settings.process_bytes_max / 2 {
         return;
@@ -311,8 +312,8 @@ fn let_largest_go(core: &mut Core) {
 /// How the buffers that lagging connections wait for are spread over shards.
 #[derive(Default)]
 struct Spread {
-    /// Segments of each buffer that are waited for on this shard, by the buffer's address: one for
-    /// each room that has frames in it.
+    /// The number of segments of each buffer that are waited for on this shard, by the buffer's
+    /// address: one for each room with frames in it.
     segments: FxHashMap<usize, usize>,
 }
 
@@ -333,8 +334,8 @@ impl Spread {
         spread
     }
 
-    /// The shards that hold the segment's buffer: about so many, if each has a segment for the same
-    /// rooms.
+    /// An estimate of the number of shards that hold the segment's buffer, if each has a segment
+    /// for the same rooms.
     fn shards(&self, segment: &Segment) -> usize {
         let buffer = Arc::as_ptr(&segment.buffer) as usize;
         let here = self.segments.get(&buffer).copied().unwrap_or(1);
@@ -342,8 +343,8 @@ impl Spread {
     }
 }
 
-/// The connections that lag behind, each with what closing it would free on average: what they hold
-/// together is shared.
+/// The connections that lag behind, each with the bytes that closing it would free on average.
+/// Memory that several hold is divided among them.
 fn holders(core: &Core) -> Vec<(usize, Key)> {
     let spread = Spread::of(core);
     let share = |key: &Key| {
@@ -356,9 +357,9 @@ fn holders(core: &Core) -> Vec<(usize, Key)> {
     core.lagging.iter().filter_map(share).collect()
 }
 
-/// Has a connection closed for its memory, which comes back at once. It is told so, unless the end
-/// of the frame that is partly sent is most of what it holds. One that was told, or that speaks
-/// HTTP, is cut.
+/// Closes a connection and frees its memory at once. It gets a Close frame, unless most of what it
+/// holds is the rest of a frame that is partly sent. A connection that has its Close frame already,
+/// or that speaks HTTP, is cut.
 fn let_go(core: &mut Core, key: Key) {
     let Some(connection) = core.connection(key) else {
         return;
@@ -385,11 +386,11 @@ fn let_go(core: &mut Core, key: Key) {
     core.schedule_close(key, CloseReason::SlowMemory);
 }
 
-/// Copies what lagging connections wait for out of larger buffers: each part once for all of them,
-/// and only where all parts of a buffer together are smaller than it is.
+/// Copies the parts that lagging connections wait for out of larger buffers: each part once for all
+/// of them, and only if all parts of a buffer together are smaller than the buffer.
 fn copy_out(core: &mut Core) {
     let gains = gains(core);
-    // The original is kept until all are copied: its address must not be used again.
+    // The original is kept until the end, so that its address is not used again meanwhile.
     let mut copies: FxHashMap<PartOf, (Rc<Segment>, Rc<Segment>)> = FxHashMap::default();
     let stats = &core.shared.handles[usize::from(core.id)].stats;
     for key in &core.lagging {
@@ -415,8 +416,8 @@ fn copy_out(core: &mut Core) {
     }
 }
 
-/// The segments, by address, of which copies take less than they do. Many clients that are at
-/// different places of one large frame share it; a copy for each of them would be worse.
+/// The segments, by address, whose parts take less memory as copies. Clients that are at different
+/// places of one large frame share it, and a copy for each of them would take more.
 fn gains(core: &Core) -> FxHashSet<usize> {
     let spread = Spread::of(core);
     let mut seen: FxHashSet<PartOf> = FxHashSet::default();
@@ -432,7 +433,7 @@ fn gains(core: &Core) -> FxHashSet<usize> {
         for (segment, start, end) in connection.outbox.parts() {
             let address = Rc::as_ptr(segment) as usize;
             if seen.insert((address, start, end)) {
-                // The others do not let go of it.
+                // The other shards keep it in memory anyway.
                 let whole = segment.buffer.bytes().len() / spread.shards(segment);
                 let left = left.entry(address).or_insert(whole);
                 *left = left.saturating_sub(segment.buffer.own_bytes_in(start, end));

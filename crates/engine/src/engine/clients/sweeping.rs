@@ -14,7 +14,7 @@ use crate::limits::TICK;
 use crate::wire::frame::Opcode;
 
 impl Clients {
-    /// Has what addresses did forgotten that is long past, a few of them in every tick.
+    /// Removes old entries of the address buckets, a few in every tick.
     pub(in crate::engine) fn forget_addresses(&self) {
         let (clock, shared) = (&self.core.clock, &self.core.shared);
         if self.core.id == 0 {
@@ -24,7 +24,7 @@ impl Clients {
         }
     }
 
-    /// Tries again to send what the kernel had no memory for.
+    /// Tries sends again that failed because the kernel was short of memory.
     pub(in crate::engine) fn retry_send(&mut self) {
         for key in std::mem::take(&mut self.core.starved) {
             if let Some(connection) = self.core.connection(key) {
@@ -38,7 +38,7 @@ impl Clients {
         let (tick, reading_tick) = (self.core.clock.tick(), self.core.clock.reading_tick());
         let message_timeout = self.core.settings.timeouts.message;
         let connection = &self.core.connections[key.index as usize];
-        // Who is not read has no way to be heard, nor to finish a message.
+        // A paused connection is not read, so its silence and message timeouts do not run.
         let is_paused = connection.is_paused() || connection.is_held;
         let keepalive = self.core.settings_of(connection.endpoint).keepalive;
         let is_past = |since: Tick, timeout: Duration| {
@@ -72,7 +72,7 @@ impl Clients {
         stats.held_age_ms.set(age_ms);
     }
 
-    /// Tells the endpoints that a second is over.
+    /// Tells the endpoints that a second has passed.
     pub(in crate::engine) fn pulse_endpoints(&mut self) {
         let endpoints = Arc::clone(&self.endpoints);
         for (number, endpoint) in endpoints.iter().enumerate() {

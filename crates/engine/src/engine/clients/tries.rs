@@ -1,18 +1,17 @@
-//! What it costs to show credentials: a shard's time where they are verified, and one of few tries
-//! of the client's address where they are no good.
+//! The cost of checking credentials: a shard's time to verify them and, if they are bad, one of a
+//! few attempts of the client's address.
 //!
-//! Whoever judges credentials asks [`Responder::may_try`] before it verifies what is not known to
-//! be good, and says with [`Responder::failed`] and [`Responder::spent`] what became of it. An
+//! Code that checks credentials calls [`Responder::may_try`] before it verifies those that are not
+//! known to be good, and reports the result with [`Responder::failed`] and [`Responder::spent`]. An
 //! address that has failed too often is refused before anything is verified, so that neither
-//! guessing nor nonsense costs a shard more than a look.
-
-use std::net::IpAddr;
+//! guessing nor garbage costs a shard more than a lookup.
 
 use super::core::Core;
 use super::endpoint::Responder;
 use crate::engine::rate::TokenRate;
 use crate::engine::refusal::{Refusal, Refused};
 use crate::limits::{FAILED_CREDENTIALS_MAX, FAILED_CREDENTIALS_TIME};
+use crate::peer::Peer;
 
 const RATE: TokenRate = TokenRate::new(
     FAILED_CREDENTIALS_MAX / FAILED_CREDENTIALS_TIME.as_secs(),
@@ -28,9 +27,9 @@ pub struct Throttled {
 }
 
 impl Throttled {
-    /// 429, with when to come again (RFC 6585 §4, RFC 9110 §10.2.3). The connection ends with it.
+    /// 429, with the time to wait (RFC 6585 §4, RFC 9110 §10.2.3). The connection ends with it.
     pub fn refused(self) -> Refused {
-        let text = "This address has shown too many keys or tokens that are not good.";
+        let text = "Too many invalid keys or tokens from this address.";
         Refused::of(Refusal::CredentialRate, 429, text)
             .retry_after(self.retry_after_s)
             .ending_connection()
@@ -44,18 +43,18 @@ impl Throttled {
 }
 
 impl Responder<'_> {
-    /// Notes that operations with keys took about so long, in nanoseconds: the shard's turn is
-    /// charged with it.
+    /// Reports that cryptographic operations took about `work_ns` nanoseconds, which are charged to
+    /// the shard's turn.
     pub fn spent(&mut self, work_ns: u64) {
         self.core.work.spend(work_ns);
     }
 
-    /// Whether what a client with this address shows may be verified.
+    /// Whether credentials from this client address may be verified.
     ///
     /// # Errors
     ///
-    /// Too much that it has shown was no good.
-    pub fn may_try(&self, client: IpAddr) -> Result<(), Throttled> {
+    /// The address has shown too many bad credentials.
+    pub fn may_try(&self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -63,18 +62,18 @@ impl Responder<'_> {
             &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.wait_ns(client, &RATE, now_ns) {
+        match failed.wait_ns(client.counting_ip(), &RATE, now_ns) {
             0 => Ok(()),
             wait_ns => Err(Throttled::after(wait_ns)),
         }
     }
 
-    /// Counts that what a client with this address has shown is no good.
+    /// Counts bad credentials from this client address.
     ///
     /// # Errors
     ///
-    /// As [`Responder::may_try`] before: then nothing is counted.
-    pub fn failed(&mut self, client: IpAddr) -> Result<(), Throttled> {
+    /// The address had failed too often already, as in [`Responder::may_try`]. Nothing is counted.
+    pub fn failed(&mut self, client: Peer) -> Result<(), Throttled> {
         if self.core.is_exempt(client) {
             return Ok(());
         }
@@ -82,24 +81,28 @@ impl Responder<'_> {
             &self.core.shared.failed_credentials,
             self.core.clock.now_ns(),
         );
-        match failed.take(client, &RATE, now_ns) {
+        match failed.take(client.counting_ip(), &RATE, now_ns) {
             true => Ok(()),
-            false => Err(Throttled::after(failed.wait_ns(client, &RATE, now_ns))),
+            false => Err(Throttled::after(failed.wait_ns(
+                client.counting_ip(),
+                &RATE,
+                now_ns,
+            ))),
         }
     }
 }
 
 impl Core {
-    /// Whether no limit for one address applies to this one: a trusted proxy's own, one of those
-    /// networks that are exempt, and what a Unix socket has in place of one.
-    pub(in crate::engine) fn is_exempt(&self, client: IpAddr) -> bool {
+    /// Whether limits for one address do not apply to this one: a trusted proxy's, one in an exempt
+    /// network, or the unspecified address of Unix sockets.
+    pub(in crate::engine) fn is_exempt(&self, client: Peer) -> bool {
         let settings = &self.settings;
         let is_relaying = self.id < self.shared.relaying;
-        client.is_unspecified()
-            || is_relaying && settings.trusted_proxies.contains(client)
-            || settings
-                .exempt_networks
-                .iter()
-                .any(|network| network.contains(client))
+        let Some(address) = client.ip() else {
+            return true;
+        };
+        let mut exempt = settings.exempt_networks.iter();
+        is_relaying && settings.trusted_proxies.contains(client)
+            || exempt.any(|network| network.contains(address))
     }
 }

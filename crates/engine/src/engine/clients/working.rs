@@ -1,4 +1,4 @@
-//! What endpoints do on a shard besides answering clients: their mail, their work, their ticks.
+//! The work of endpoints on a shard besides answering clients: mail, work in small steps, ticks.
 
 use crate::engine::clients::Clients;
 use crate::exchange::EndpointMail;
@@ -15,14 +15,15 @@ impl Clients {
         });
     }
 
-    /// Whether mail of endpoints has come, or some have work left.
+    /// Whether mail for endpoints has arrived, or endpoints have work left.
     #[inline]
     pub(in crate::engine) fn have_endpoints_work(&self) -> bool {
         self.core.exchange.has_arrived() || !self.core.at_work.is_empty()
     }
 
-    /// Hands out the mail of endpoints that has come, and has those do a bit of their work that
-    /// have some left, each once.
+    /// Hands out mail that has arrived for endpoints, and then gives endpoints with work left one
+    /// call each. It comes after the reading, so that endpoints that do much cannot delay clients,
+    /// and has a share of its own, so that busy clients cannot starve them.
     pub(in crate::engine) fn endpoints_work(&mut self) {
         self.core.work.begin(TurnPhase::Endpoint);
         while !self.core.work.is_spent()
@@ -52,7 +53,7 @@ impl Clients {
         endpoint.mail(&mut self.core, mail);
     }
 
-    /// Tells all endpoints that a second is over.
+    /// Tells all endpoints that a second has passed.
     pub(in crate::engine) fn tick_endpoints(&mut self) {
         self.each_endpoint(|clients, id| {
             let endpoint = clients.endpoint(id);

@@ -1,7 +1,7 @@
-//! The bodies of plain requests, and the memory that unfinished requests take.
+//! The bodies of plain requests, and the memory of unfinished requests.
 //!
-//! Called by `requests.rs`. A body is awaited only where all of it would be accepted, so whatever
-//! can be refused by the head alone is refused before this, and before a 100.
+//! Called by `requests.rs`. A body is awaited only if all of it would be accepted, so a request
+//! that can be refused by its head is refused before this, and before a 100.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,29 +15,29 @@ use crate::fanout::outbox::Origin;
 use crate::limits::BODY_BYTES_MAX;
 use crate::wire::http::{BodyLength, ChunkedDecoder, Head, HttpError};
 
-/// What a client that expects it is told before it sends a body (RFC 9110 §15.2.1).
+/// The answer that lets a waiting client send its body (RFC 9110 §15.2.1).
 pub(in crate::engine) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The outcome of handling the bytes of a request.
 pub(in crate::engine) enum Step {
-    /// More are needed.
+    /// More bytes are needed.
     Incomplete,
-    /// So many were used; what follows is the next request, or frames.
+    /// This many bytes were used; the next request, or frames, follow.
     Done(usize),
-    /// The endpoint answers later: the bytes are kept until then.
+    /// The endpoint answers later, and the bytes are kept until then.
     Deferred,
-    /// Nothing of what follows is of interest.
+    /// Bytes that follow are ignored.
     Ended,
 }
 
-/// A body, where all of it is there.
+/// The state of a body.
 pub(in crate::engine) enum Body<'b> {
     Whole { bytes: Cow<'b, [u8]>, end: usize },
     Incomplete,
 }
 
 impl Edge {
-    /// Takes a plain request. Before anything of its body is waited for, its head is judged, once.
+    /// Handles a plain request. Its head is checked once, before any of its body is awaited.
     pub(in crate::engine) fn handle_with_body(
         &self,
         clients: &mut Clients,
@@ -67,7 +67,7 @@ impl Edge {
         }
     }
 
-    /// Answers a request whose body is still to come, if its head decides that.
+    /// Answers a request whose body has yet to come, if its head decides the answer.
     fn check_head(&self, clients: &mut Clients, key: Key, request: &Request<'_>) -> Option<Step> {
         if verdict_on(clients, key).is_some_and(|verdict| verdict.is_some()) {
             return None;
@@ -156,8 +156,8 @@ impl Edge {
         })
     }
 
-    /// Tells a client that waits for it to send the body, once and only where nothing of the body
-    /// has come (RFC 9110 §10.1.1).
+    /// Tells a waiting client to send the body, once and only if none of the body has come (RFC
+    /// 9110 §10.1.1).
     fn invite_body(
         &self,
         clients: &mut Clients,
@@ -185,7 +185,7 @@ pub(in crate::engine) fn has_body(head: &Head<'_>) -> bool {
     !matches!(head.body, BodyLength::None | BodyLength::Length(0))
 }
 
-/// The end of a request whose body is not awaited; `None` if its body is still on its way.
+/// The end of a request whose body is not awaited; `None` if its body has not arrived completely.
 pub(in crate::engine) fn end_without_body(head: &Head<'_>, head_len: usize) -> Option<usize> {
     (!has_body(head)).then_some(head_len)
 }

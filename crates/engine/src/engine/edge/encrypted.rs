@@ -1,5 +1,5 @@
-//! TLS in the turn of a shard: handshakes by a budget, decrypting before `handle_bytes`, encrypting
-//! in place of a plain send.
+//! TLS in the turn of a shard: handshakes within a budget, decrypting before `handle_bytes`, and
+//! encrypting instead of a plain send.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::engine::tls::session::Progress;
 use crate::wire::http::Response;
 
 impl Edge {
-    /// Takes in what a TLS connection has sent, what was kept of it before included.
+    /// Handles bytes of a TLS connection, including those that were kept.
     pub(in crate::engine) fn handle_encrypted(
         &self,
         clients: &mut Clients,
@@ -58,7 +58,7 @@ impl Edge {
         }
     }
 
-    /// Keeps account of records that are not whole.
+    /// Updates the count of incomplete records.
     fn count_kept(&self, clients: &mut Clients, key: Key) {
         let inbound = Arc::clone(&clients.core.shared().inbound);
         let connection = clients.core.connection(key);
@@ -69,8 +69,8 @@ impl Edge {
         }
     }
 
-    /// The client has said that nothing follows. An answer that it waits for is still given, and
-    /// what it sent too fast still has its turn.
+    /// The client has ended its stream. An answer that it waits for is still sent, and messages
+    /// that it sent too fast are still handled.
     fn end_announced(&self, clients: &mut Clients, key: Key) {
         let connection = clients.core.connection(key);
         let is_end = |each: &Connection| each.phase() != Phase::Deferred && !each.has_rest();

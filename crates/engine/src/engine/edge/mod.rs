@@ -1,8 +1,8 @@
-//! The edge: what bytes mean before a connection is a WebSocket, and plain HTTP.
+//! The edge: bytes before a connection is a WebSocket, and plain HTTP.
 //!
-//! PROXY headers and who stands behind a proxy are in `proxied.rs`, TLS records in `encrypted.rs`,
-//! requests in `pipeline.rs`, `requests.rs` and `bodies.rs`. What they find out is done to the
-//! [`Clients`] that they are lent.
+//! `proxied.rs` handles PROXY headers and clients behind a proxy, `encrypted.rs` TLS records, and
+//! `pipeline.rs`, `requests.rs` and `bodies.rs` requests. They act on the [`Clients`] that they are
+//! passed.
 
 pub(super) mod bodies;
 pub(super) mod encrypted;
@@ -23,25 +23,25 @@ use crate::engine::refusal::Renderer;
 use crate::engine::shard::stop::Stop;
 use crate::engine::tls::TlsSession;
 
-/// The edge of a shard: paths, the services behind them, and whether anybody may still come in.
+/// The edge of a shard: paths, the services behind them, and the progress of a stop.
 pub(in crate::engine) struct Edge {
     pub(in crate::engine) router: Arc<Router>,
-    /// By the number of the endpoint.
+    /// By the endpoint's number.
     pub(in crate::engine) plain: Arc<[Plain]>,
     pub(in crate::engine) common: Common,
     pub(in crate::engine) stop: Stop,
 }
 
-/// What holds for all paths, also for those that no endpoint has.
+/// Applies to all paths, even those without an endpoint.
 #[derive(Clone, Default)]
 pub(in crate::engine) struct Common {
-    /// The form of refusals for which no endpoint has one; `None`: a line of text.
+    /// The form of refusals whose endpoint has none; `None`: a line of text.
     pub(in crate::engine) renderer: Option<Arc<Renderer>>,
-    /// Asked before the service of a path.
+    /// Called before the service of a path.
     pub(in crate::engine) interceptor: Option<Arc<Interceptor>>,
 }
 
-/// How an endpoint's paths answer plain requests, and which form their refusals have.
+/// How an endpoint's paths answer plain requests, and the form of their refusals.
 pub(in crate::engine) struct Plain {
     pub(in crate::engine) service: Arc<dyn ErasedService>,
     /// `None`: the common one.
@@ -49,8 +49,8 @@ pub(in crate::engine) struct Plain {
 }
 
 impl Edge {
-    /// Closes the connections of which a client, endpoint code, a policy or a timer has scheduled
-    /// the close. Called after delivery, so that what was published before goes out first.
+    /// Closes the connections whose close was scheduled by a client, endpoint code, a policy or a
+    /// timer. Called after delivery, so that frames that were published before are sent first.
     #[inline]
     pub(in crate::engine) fn close_scheduled(&self, clients: &mut Clients) {
         if clients.core.has_scheduled_closes() {
@@ -69,7 +69,7 @@ impl Edge {
         }
     }
 
-    /// Takes in what a connection has sent.
+    /// Handles decrypted bytes of a connection.
     pub(in crate::engine) fn handle_bytes(
         &self,
         clients: &mut Clients,
@@ -91,7 +91,7 @@ impl Edge {
         }
     }
 
-    /// Goes on with what was received before and was not its turn. Returns whether there was any.
+    /// Handles bytes that were received before and left. Returns whether there were any.
     pub(in crate::engine) fn handle_kept(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
         if let Some(mut rest) = connection.and_then(Connection::take_rest) {
@@ -113,8 +113,8 @@ impl Edge {
         }
     }
 
-    /// Takes in what the socket had: the PROXY header where one comes first, then TLS, then what
-    /// the client says.
+    /// Handles bytes from the socket: the PROXY header if one comes first, then TLS, then HTTP or
+    /// frames.
     pub(in crate::engine) fn handle_stream(
         &self,
         clients: &mut Clients,

@@ -1,6 +1,6 @@
-//! Requests as they come: in pieces, and several in a row (RFC 9112 §9.3.2).
+//! Requests as they arrive: in pieces, and several after one another (RFC 9112 §9.3.2).
 //!
-//! What is not whole is kept, and so is what has to wait until others had their turn: one
+//! Incomplete requests are kept, and so are those that must wait until others had their turn: a
 //! connection that pipelines requests gets no more of a turn than any other.
 
 use super::bodies::Step;
@@ -10,7 +10,7 @@ use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 
 impl Edge {
-    /// Takes in bytes that belong to requests, and what follows them.
+    /// Handles bytes of requests, and bytes that follow them.
     pub(in crate::engine) fn handle_request(
         &self,
         clients: &mut Clients,
@@ -31,7 +31,7 @@ impl Edge {
         };
         cold.received.extend_from_slice(bytes);
         let is_worth_it = match cold.wanted_bytes {
-            // A head ends with a line: without a new one there is nothing to look at yet.
+            // A head ends with a line, so without a new line end there is nothing to parse yet.
             0 => bytes.contains(&b'\n') || cold.received.len() > head_bytes_max,
             wanted => cold.received.len() >= wanted,
         };
@@ -46,7 +46,7 @@ impl Edge {
         }
     }
 
-    /// Handles what is whole. Returns from where on the rest has to be kept, if at all.
+    /// Handles complete requests. Returns where the bytes to keep begin, if any.
     pub(in crate::engine) fn handle_requests(
         &self,
         clients: &mut Clients,
@@ -79,7 +79,7 @@ impl Edge {
         None
     }
 
-    /// Leaves further requests of the connection to a later turn. Returns whether it is still about
+    /// Leaves further requests of the connection to a later turn. Returns whether it still expects
     /// requests.
     fn cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
@@ -91,8 +91,7 @@ impl Edge {
         true
     }
 
-    /// Goes on with requests that were left when others had their turn. Returns whether there were
-    /// any.
+    /// Handles requests that were left when others had their turn. Returns whether there were any.
     pub(in crate::engine) fn handle_cut_requests(&self, clients: &mut Clients, key: Key) -> bool {
         let connection = clients.core.connection(key);
         let cold = connection.and_then(|connection| connection.cold_if_any());
@@ -111,7 +110,7 @@ impl Edge {
         true
     }
 
-    /// Keeps bytes for later, and no more memory than they need: a body may have been before them.
+    /// Keeps bytes for later, without spare capacity: a large body may have preceded them.
     pub(in crate::engine) fn keep(&self, clients: &mut Clients, key: Key, mut bytes: Vec<u8>) {
         if bytes.capacity() / 4 > bytes.len() {
             bytes.shrink_to_fit();

@@ -1,15 +1,16 @@
-//! Who the client is, where proxies are in front: the PROXY protocol, and the headers that name
-//! whom a request was forwarded for.
+//! The client of a connection or request behind proxies: the PROXY protocol, and the headers that
+//! name the client of a forwarded request.
 //!
-//! Both are believed from `Settings::trusted_proxies` alone. A connection of a trusted proxy does
-//! not count towards the proxy's own address: it counts towards its client's as soon as that is
-//! known, which is at the PROXY header, else when it becomes a WebSocket. Until then one connection
+//! Both are trusted only from `Settings::trusted_proxies`. A connection from a trusted proxy does
+//! not count for the proxy's own address. It counts for its client's address as soon as that is
+//! known: after the PROXY header, otherwise when it becomes a WebSocket. Before that one connection
 //! may carry plain requests of many clients.
 //!
-//! If a proxy says that it does not know, or what nobody can read, its client is unknown, and what
-//! is unknown is not trusted: where `Settings::networks` keeps anybody out they do not come in,
-//! and elsewhere those of a proxy count together, towards its own address, which nothing exempts. A
-//! proxy that says nothing at all asks for itself: its address is judged as everybody's then.
+//! If a proxy says that it does not know its client, or sends something unreadable, the client is
+//! unknown, and unknown clients are not trusted. If `Settings::networks` excludes any network, they
+//! are refused. Otherwise those of a proxy count together, for its own address, without any
+//! exemption. A proxy that sends no such header makes a request of its own, and its address is
+//! treated like any client's.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -20,22 +21,24 @@ use crate::engine::clients::connection::Phase;
 use crate::engine::edge::Edge;
 use crate::engine::ids::Key;
 use crate::engine::refusal::{Refusal, Refused};
+use crate::peer::Peer;
 use crate::wire::forwarded::{self, ForwardedError};
 use crate::wire::http::Head;
 use crate::wire::proxy;
 
-/// Whose request it is.
+/// The client of a request.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct ClientAddress {
-    /// The client's address; the peer's own if it asks for itself, or for it does not say whom.
-    pub(in crate::engine) address: SocketAddr,
-    /// The peer does not say whom it asks for.
+    /// The client's address, or the peer's own if it makes the request itself or does not name its
+    /// client.
+    pub(in crate::engine) address: Peer,
+    /// The peer does not name its client.
     pub(in crate::engine) is_unknown: bool,
 }
 
 impl Edge {
-    /// Takes in the first bytes of a connection that must begin with a PROXY header, and what
-    /// follows it.
+    /// Handles the first bytes of a connection that must begin with a PROXY header, and the bytes
+    /// that follow it.
     pub(in crate::engine) fn handle_proxy_header(
         &self,
         clients: &mut Clients,
@@ -103,8 +106,8 @@ impl Edge {
         clients.die(key);
     }
 
-    /// Refuses a request that a proxy forwards for a client whose network may not come in, or for
-    /// nobody knows whom, where not everybody may.
+    /// Refuses a request that a proxy forwards for a client whose network may not connect, or for
+    /// an unknown client if any network is excluded.
     pub(in crate::engine) fn check_network(
         &self,
         clients: &mut Clients,
@@ -114,18 +117,19 @@ impl Edge {
         head_len: usize,
     ) -> Option<Step> {
         let peer = connection_peer(clients, key);
-        // Who is no proxy was judged when it connected. A proxy may look how the relay is.
+        // A peer that is not a proxy was checked when it connected. A proxy may check the relay's
+        // health.
         let is_own = client.address == peer && !client.is_unknown;
         if !clients.is_trusted_proxy(peer) || is_own && !head.is_upgrade() {
             return None;
         }
         let networks = &clients.core.settings().networks;
-        // A proxy at a Unix socket has no address of its own to be judged by.
-        let is_unknown = client.is_unknown || client.address.ip().is_unspecified();
+        // A proxy at a Unix socket has no address of its own that could be checked.
+        let is_unknown = client.is_unknown || client.address == Peer::Unix;
         let (refusal, text) = if is_unknown && networks.keep_somebody_out() {
             let text = "The proxy does not say whose request this is.";
             (Refusal::UnknownClient, text)
-        } else if !is_unknown && !networks.admit(client.address.ip()) {
+        } else if !is_unknown && !networks.admit(client.address) {
             (Refusal::Network, "Your network may not come in.")
         } else {
             return None;
@@ -140,14 +144,15 @@ impl Edge {
         ))
     }
 
-    /// A trusted proxy has said whose connection this is.
+    /// A trusted proxy has named the client of this connection.
     fn proxied_for(&self, clients: &mut Clients, key: Key, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let client = Peer::Ip(client);
         if !clients.is_network_allowed(client) {
             clients.refused(key, Refusal::Network);
             return clients.die(key);
         }
-        // Where the relay is full it stays so.
+        // A connection that was refused because the relay is full stays refused.
         let connection = clients.core.known_mut(key);
         if connection.over_limit().is_some() {
             connection.set_peer(client);
@@ -159,7 +164,7 @@ impl Edge {
         }
     }
 
-    /// A trusted proxy has said that it does not know whose connection this is.
+    /// A trusted proxy does not know the client of this connection.
     fn proxied_for_somebody(&self, clients: &mut Clients, key: Key) {
         let proxy = connection_peer(clients, key);
         let connection = clients.core.known_mut(key);
@@ -167,7 +172,7 @@ impl Edge {
         if connection.over_limit().is_some() {
             return;
         }
-        match clients.count_address(proxy.ip()) {
+        match clients.count_address(proxy.counting_ip()) {
             Ok(is_counted) => clients.count_for(key, proxy, is_counted),
             Err(over_limit) => clients.move_to_refuse(key, proxy, over_limit),
         }
@@ -177,7 +182,7 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// Headers that contradict each other. What is malformed is counted, and names nobody.
+    /// The headers contradict each other. A malformed header is counted, and its client is unknown.
     pub(in crate::engine) fn client_of(
         &self,
         clients: &Clients,
@@ -195,13 +200,13 @@ impl Edge {
             return Ok(client(peer, false));
         }
         if connection.is_of_unknown_client() {
-            // What the proxy passes on may be what the client wrote.
+            // The proxy may pass on a header that the client wrote.
             return Ok(client(peer, true));
         }
         let trusted = &clients.core.settings().trusted_proxies;
-        match forwarded::client(head, |ip| trusted.contains(ip)) {
+        match forwarded::client(head, |ip| trusted.contains(ip.into())) {
             Ok(forwarded::Client::Proxy) => Ok(client(peer, false)),
-            Ok(forwarded::Client::Address(ip)) => Ok(client(SocketAddr::new(ip, 0), false)),
+            Ok(forwarded::Client::Address(ip)) => Ok(client(ip.into(), false)),
             Ok(forwarded::Client::Unknown) => Ok(client(peer, true)),
             Err(error) => {
                 let stats = clients.core.stats();
@@ -220,13 +225,14 @@ impl Edge {
         }
     }
 
-    /// Says once that a peer which no limit applies to forwards for others, and that nobody
-    /// believes it: then no limit applies to them either.
-    fn warn_of_untrusted(&self, clients: &Clients, peer: SocketAddr, head: &Head<'_>) {
-        let ip = peer.ip().to_canonical();
+    /// Logs once that a peer without limits forwards requests for others and is not trusted,
+    /// because then its clients have no limits either.
+    fn warn_of_untrusted(&self, clients: &Clients, peer: Peer, head: &Head<'_>) {
         let mut exempt = clients.core.settings().exempt_networks.iter();
-        let is_relevant =
-            (ip.is_loopback() || ip.is_unspecified()) || exempt.any(|network| network.contains(ip));
+        let is_relevant = peer.ip().is_none_or(|ip| {
+            let ip = ip.to_canonical();
+            ip.is_loopback() || exempt.any(|network| network.contains(ip))
+        });
         let is_relaying = clients.core.id() < clients.core.shared().relaying;
         let names = ["forwarded", "x-forwarded-for"];
         let is_forwarded = |name: &str| names.iter().any(|each| name.eq_ignore_ascii_case(each));
@@ -242,15 +248,16 @@ impl Edge {
         {
             tracing::warn!(
                 %peer,
-                "a proxy that is not in server.trusted_proxies says whom it forwards for, and is \
-                 not believed: all of its clients count as this peer, which limits.exempt_networks \
-                 or its Unix socket exempts from limits; add it to server.trusted_proxies"
+                "ignored the Forwarded or X-Forwarded-For header of a proxy that is not in \
+                 server.trusted_proxies: all of its clients count as this peer, which \
+                 limits.exempt_networks or its Unix socket exempts from limits; add it to \
+                 server.trusted_proxies"
             );
         }
     }
 
-    /// Makes a connection that is about to become a WebSocket its client's own. An error is the
-    /// refusal: the client has too many, or connects too often.
+    /// Assigns a connection that is about to become a WebSocket to its client. An error is the
+    /// refusal: the client has too many connections, or connects too often.
     pub(in crate::engine) fn identify(
         &self,
         clients: &mut Clients,
@@ -264,7 +271,7 @@ impl Edge {
             return Ok(());
         }
         let judged = match client.is_unknown {
-            true => clients.count_address(proxy.ip()),
+            true => clients.count_address(proxy.counting_ip()),
             false => clients.check_address(client.address),
         };
         match judged {
@@ -276,13 +283,13 @@ impl Edge {
         Ok(())
     }
 
-    /// Takes back [`Edge::identify`]: there is no WebSocket, and the proxy's next request may be
-    /// another client's.
-    pub(in crate::engine) fn unidentify(&self, clients: &mut Clients, key: Key, proxy: SocketAddr) {
+    /// Undoes [`Edge::identify`]: the connection does not become a WebSocket, and the proxy's next
+    /// request may be another client's.
+    pub(in crate::engine) fn unidentify(&self, clients: &mut Clients, key: Key, proxy: Peer) {
         clients.count_for(key, proxy, false);
     }
 }
 
-fn connection_peer(clients: &Clients, key: Key) -> SocketAddr {
+fn connection_peer(clients: &Clients, key: Key) -> Peer {
     clients.core.known(key).peer()
 }

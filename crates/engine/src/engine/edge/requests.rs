@@ -1,8 +1,8 @@
-//! HTTP requests: the way into a WebSocket, and plain ones.
+//! HTTP requests: upgrades to WebSockets, and plain ones.
 //!
-//! What a request has to pass, and in which order, is drawn in `HANDSHAKE.md` beside this file. A
-//! request that arrives in one piece is handled where it lies in the receive buffer; only one
-//! that is split is kept ([`Cold`](crate::engine::clients::connection::Cold)).
+//! The checks of a request and their order are in `HANDSHAKE.md` beside this file. A request that
+//! arrives in one piece is handled in the receive buffer; only a request that is split is kept
+//! ([`Cold`](crate::engine::clients::connection::Cold)).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Edge {
             Ok(None) => return Step::Incomplete,
             Err(error) => return self.bad_request(clients, key, error, bytes),
         };
-        // Nothing is kept of a body that nobody wants.
+        // Refused before its body is awaited, so none of the body is kept.
         if let Some(step) = self.refuse_early(clients, key, &head) {
             return step;
         }
@@ -90,7 +90,7 @@ impl Edge {
         self.handle_with_body(clients, key, &request, bytes, head_len)
     }
 
-    /// A path that no endpoint has: the server itself (RFC 9110 §9.3.7), or nothing.
+    /// Answers a path without an endpoint: the server itself (RFC 9110 §9.3.7), or 404.
     fn answer_without_endpoint(
         &self,
         clients: &mut Clients,
@@ -144,7 +144,7 @@ impl Edge {
         }
     }
 
-    /// The answer to a method that the endpoint does not want to see (RFC 9110 §9.3.7, §15.5.6).
+    /// The answer to a method that the endpoint does not handle (RFC 9110 §9.3.7, §15.5.6).
     fn answer_method(
         &self,
         clients: &mut Clients,
@@ -170,7 +170,8 @@ impl Edge {
         Some(self.answer_head(clients, key, head, &response, head_len))
     }
 
-    /// Answers before the body is there. A connection with a body on its way is not kept.
+    /// Answers before the body has arrived. The connection is closed if some of a body is on its
+    /// way.
     fn answer_head(
         &self,
         clients: &mut Clients,
@@ -188,7 +189,7 @@ impl Edge {
         )
     }
 
-    /// Answers a connection that was let in only to be told that it cannot stay.
+    /// Answers a connection that was accepted only to be refused.
     fn refuse_early(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Option<Step> {
         let refused = if self.stop.is_accepting() {
             let over_limit = clients.core.connection(key)?.over_limit()?;
@@ -203,7 +204,7 @@ impl Edge {
         Some(self.refuse(clients, key, head, &refused, None))
     }
 
-    /// Whether the request is one that is answered however full the relay is.
+    /// Whether the request is one that is answered even if the relay is full.
     fn is_probe(&self, head: &Head<'_>) -> bool {
         let route = self.router.find(head.path);
         let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
@@ -219,7 +220,7 @@ impl Edge {
         Arc::clone(&self.plain[usize::from(endpoint.0)].service)
     }
 
-    /// A refusal in the form that the path has for them.
+    /// A refusal in the form of the path's refusals.
     fn render(&self, path: &str, refused: &Refused) -> Response {
         let route = self.router.find(path);
         let plain = route.map(|route| &self.plain[usize::from(route.endpoint.0)]);
@@ -231,7 +232,7 @@ impl Edge {
             .unwrap_or_else(|| refused.to_text())
     }
 
-    /// Refuses the request, which ends at `end`; `None`: the connection is not kept.
+    /// Refuses the request, which ends at `end`; `None`: the connection is closed after the answer.
     pub(in crate::engine) fn refuse(
         &self,
         clients: &mut Clients,
@@ -246,7 +247,7 @@ impl Edge {
         self.answer_up_to(clients, key, head, &response, end)
     }
 
-    /// Refuses what may be malformed or cut short.
+    /// Refuses a request that may be malformed or cut off.
     fn refuse_unparsed(&self, clients: &mut Clients, key: Key, bytes: &[u8], refused: &Refused) {
         clients.refused(key, refused.counts_as);
         let response = self.render(asked_path(bytes), refused);
@@ -268,7 +269,7 @@ impl Edge {
         Step::Ended
     }
 
-    /// Whose request it is cannot be told: a proxy passes on what it should not.
+    /// The client of the request is unclear, because a proxy passes on contradicting headers.
     fn conflict(&self, clients: &mut Clients, key: Key, head: &Head<'_>) -> Step {
         let told = ForwardedError::Conflict.to_string();
         let refused = Refused::new(400, "forwarded_conflict", told);
@@ -294,7 +295,7 @@ impl Edge {
             Ok(upgrade) => upgrade,
             Err(error) => {
                 let connection = clients.core.connection_id(key);
-                tracing::debug!(%connection, error = error.name(), "no upgrade");
+                tracing::debug!(%connection, error = error.name(), "bad upgrade");
                 return self.refuse(clients, key, request.head, &no_upgrade(error), None);
             }
         };
@@ -317,7 +318,7 @@ impl Edge {
         }
     }
 
-    /// Asks the service for the answer to a request that is whole.
+    /// Asks the service for the answer to a complete request.
     pub(in crate::engine) fn handle_plain(
         &self,
         clients: &mut Clients,
@@ -347,8 +348,8 @@ impl Edge {
         }
     }
 
-    /// Gives an answer to a plain request, which ends there; `None`: some of its body is still to
-    /// come, and the connection is not kept.
+    /// Sends the answer to a plain request, which ends at `end`; `None`: some of its body has yet
+    /// to come, and the connection is closed after the answer.
     pub(in crate::engine) fn give(
         &self,
         clients: &mut Clients,
@@ -413,7 +414,7 @@ impl Edge {
         Step::Deferred
     }
 
-    /// The answer to a deferred request may be there.
+    /// The answer to a deferred request may have arrived.
     pub(in crate::engine) fn answered(&self, clients: &mut Clients, key: Key) {
         let Some(connection) = clients.core.connection(key) else {
             return;
@@ -456,11 +457,11 @@ impl Edge {
                 self.keep(clients, key, kept);
             }
         }
-        // What came meanwhile was not read.
+        // Data that has arrived meanwhile was not read.
         clients.core.queue_read(key);
     }
 
-    /// Gives the answer to the request at the front of `kept`. Returns how long that is.
+    /// Sends the answer to the request at the front of `kept`. Returns the request's length.
     fn give_answer(
         &self,
         clients: &mut Clients,
@@ -530,7 +531,7 @@ impl Edge {
         let extension = deflate.map(|deflate| deflate.to_string());
         let extension = extension.as_deref().map(|value| (EXTENSIONS, value));
         let mut response = Vec::with_capacity(256);
-        // RFC 9110 §7.8: who asked for both gets both, in this order.
+        // RFC 9110 §7.8: a client that asked for both gets both, in this order.
         if request.head.expects_continue {
             response.extend_from_slice(CONTINUE);
         }
@@ -548,7 +549,7 @@ impl Edge {
         clients.open(key, request, opening);
     }
 
-    /// Answers a request. The connection stays open for the next one where both sides want that.
+    /// Answers a request. The connection is kept for the next one if both sides want that.
     fn respond(
         &self,
         clients: &mut Clients,
@@ -558,8 +559,8 @@ impl Edge {
         end: usize,
     ) -> Step {
         let connection = clients.core.known(key);
-        // Who asks and asks and does not read is told that this was the last answer, and so is who
-        // cannot stay.
+        // A client that sends requests and does not read the answers is told that this was the last
+        // one, and so is a client that cannot stay.
         let keep_alive = head.keep_alive()
             && self.stop.is_accepting()
             && connection.outbox_bytes() < RESPONSES_BYTES_MAX
@@ -572,7 +573,7 @@ impl Edge {
         }
     }
 
-    /// Queues an answer; nothing follows it unless the connection is kept alive.
+    /// Queues an answer. Nothing follows it unless the connection is kept alive.
     fn send_response(
         &self,
         clients: &mut Clients,
@@ -600,8 +601,8 @@ impl Edge {
         }
     }
 
-    /// Answers a connection whose request is not there, or not answered, and ends it; silently
-    /// where nothing of a request is there.
+    /// Answers a connection whose request is incomplete or unanswered, and ends it; silently if no
+    /// request has begun.
     pub(in crate::engine) fn refuse_unfinished(
         &self,
         clients: &mut Clients,
@@ -611,7 +612,7 @@ impl Edge {
         let Some(connection) = clients.core.connection(key) else {
             return;
         };
-        // Nothing of it is of use after the answer.
+        // The received bytes are not needed after the answer.
         let cold = connection.cold_if_any();
         let received = cold.map(|cold| std::mem::take(&mut cold.received));
         match received.filter(|received| !received.is_empty()) {
@@ -642,7 +643,7 @@ impl Edge {
     }
 }
 
-/// The refusal of an upgrade that is not valid.
+/// The refusal of an invalid upgrade.
 fn no_upgrade(error: HandshakeError) -> Refused {
     let refused = Refused::new(error.status(), error.name(), error.to_string());
     let refused = refused.counted_as(Refusal::BadUpgrade);
@@ -652,8 +653,7 @@ fn no_upgrade(error: HandshakeError) -> Refused {
     })
 }
 
-/// The path that a request asks for which may be malformed or cut short; empty where none can be
-/// made out.
+/// The path of a request that may be malformed or cut off; empty if none can be found.
 fn asked_path(request: &[u8]) -> &str {
     let line = request
         .trim_ascii_start()
@@ -664,13 +664,15 @@ fn asked_path(request: &[u8]) -> &str {
     path.map_or("", |path| std::str::from_utf8(path).unwrap_or_default())
 }
 
-/// Whether what may be an unfinished request is a HEAD, whose answer has no body.
+/// Whether a request that may be incomplete is a HEAD, whose answer has no body.
 fn asks_for_head(request: &[u8]) -> bool {
     request.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     /// The rows of the page's table whose first column has this name, each as its cells.
@@ -697,21 +699,9 @@ mod tests {
 
     #[test]
     fn the_page_has_every_offence_of_an_upgrade_with_its_status() {
-        let offences = [
-            HandshakeError::MethodNotGet,
-            HandshakeError::NotAnUpgrade,
-            HandshakeError::Http10,
-            HandshakeError::NoConnectionUpgrade,
-            HandshakeError::HasBody,
-            HandshakeError::NoVersion,
-            HandshakeError::UnsupportedVersion,
-            HandshakeError::NoKey,
-            HandshakeError::BadKey,
-            HandshakeError::BadExtensions,
-        ];
         let rows = rows_on_page("offence");
-        assert_eq!(rows.len(), offences.len());
-        for (offence, row) in offences.iter().zip(rows) {
+        assert_eq!(rows.len(), HandshakeError::VARIANTS.len());
+        for (offence, row) in HandshakeError::VARIANTS.iter().zip(rows) {
             let status = offence.status().to_string();
             assert_eq!(row[..2], [format!("`{}`", offence.name()), status]);
         }

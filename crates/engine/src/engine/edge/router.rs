@@ -1,10 +1,11 @@
-//! Which endpoint a path belongs to.
+//! Routing: the endpoint of a path.
 //!
-//! Three kinds of pattern: `/ws` is that path alone, `/ws/{username}` is one more segment, which
-//! the endpoint gets decoded (nothing where it cannot be), and `/room/**` is all that lies below
-//! (`/**`: every path). An exact pattern wins over one with a parameter, that over one with `**`,
-//! and the longer over the shorter. What lies below a pattern with a parameter belongs to it alone:
-//! `/ws/` and `/ws/a/b` are nobody's, and so is `/ws/a%2Fb`, since a slash ends a segment.
+//! There are three kinds of pattern. `/ws` matches that path alone. `/ws/{username}` matches one
+//! more segment, which the endpoint gets decoded (or not at all if it cannot be decoded).
+//! `/room/**` matches everything below `/room`, and `/**` every path. An exact pattern wins over
+//! one with a parameter, that over one with `**`, and a longer one over a shorter one. A pattern
+//! with a parameter also claims everything below it: with `/ws/{username}`, the paths `/ws/`,
+//! `/ws/a/b` and `/ws/a%2Fb` (a slash ends a segment) have no endpoint.
 
 use std::borrow::Cow;
 
@@ -15,9 +16,9 @@ use crate::wire::http::percent_decode;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Pattern {
     Exact(Box<str>),
-    /// The path up to and with the last slash; one segment follows.
+    /// The path up to and including the last slash; one segment follows.
     Parameter(Box<str>),
-    /// The path up to and with the last slash; anything follows.
+    /// The path up to and including the last slash; anything may follow.
     Below(Box<str>),
 }
 
@@ -28,15 +29,15 @@ pub enum PatternError {
     /// It does not begin with a slash.
     #[error("the path pattern {0:?} does not begin with a slash")]
     NoSlash(String),
-    /// It has a wildcard or parameter elsewhere than in its last segment.
+    /// It has a wildcard or parameter before its last segment.
     #[error("the path pattern {0:?} has a wildcard before its last segment")]
     EarlyWildcard(String),
-    /// Two endpoints have it.
+    /// It belongs to two endpoints.
     #[error("two endpoints have the path {0:?}")]
     Repeated(String),
 }
 
-/// An endpoint, and what its pattern took from the path.
+/// An endpoint, and the parameter that its pattern captured.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Route<'p> {
     pub(crate) endpoint: EndpointId,
@@ -59,7 +60,7 @@ impl Router {
         Ok(())
     }
 
-    /// The endpoint of `path`; `None` where there is none.
+    /// The endpoint of `path`, if any.
     pub(crate) fn find<'p>(&self, path: &'p str) -> Option<Route<'p>> {
         for (pattern, endpoint) in &self.0 {
             let parameter = match pattern {
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn below_a_parameter_there_is_nothing_else() {
+    fn nothing_else_matches_below_a_parameter() {
         let router = router(&["/**", "/ws/{username}"]);
         assert_eq!(id(&router, "/ws/"), None);
         assert_eq!(id(&router, "/ws/a/b"), None);
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_work_is_an_error() {
+    fn an_invalid_pattern_is_an_error() {
         let mut router = router(&["/a"]);
         let mut add = |pattern| router.add(pattern, EndpointId(9));
         assert!(matches!(add("a"), Err(PatternError::NoSlash(_))));

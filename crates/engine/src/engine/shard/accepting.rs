@@ -1,7 +1,6 @@
 //! New connections: accepted, counted, and handed to the shard that has the fewest.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +14,7 @@ use crate::engine::refusal::Refusal;
 use crate::engine::shard::{Listening, Shard};
 use crate::engine::stream::Stream;
 use crate::limits::PRICE_ACCEPT;
+use crate::peer::Peer;
 use crate::work::TurnPhase;
 
 impl Shard {
@@ -96,7 +96,7 @@ impl Shard {
         }
     }
 
-    fn accept_stream(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn accept_stream(&mut self, stream: Stream, peer: Peer, tls: bool) {
         self.clients.core.stats().accepted.add(1);
         self.clients.core.work().spend(PRICE_ACCEPT);
         if self.clients.is_admin() {
@@ -179,15 +179,9 @@ impl Shard {
 
     /// Accepts a connection that is over a limit, to tell it so. It stays on this shard, since it
     /// is not worth the time of another.
-    fn accept_to_refuse(
-        &mut self,
-        stream: Stream,
-        peer: SocketAddr,
-        tls: bool,
-        over_limit: OverLimit,
-    ) {
+    fn accept_to_refuse(&mut self, stream: Stream, peer: Peer, tls: bool, over_limit: OverLimit) {
         self.clients.count_over_limit(over_limit, peer);
-        let address = (!self.clients.core.is_exempt(peer.ip())).then(|| peer.ip());
+        let address = (!self.clients.core.is_exempt(peer)).then(|| peer.counting_ip());
         let max = self.clients.core.settings().refusing_max;
         let enter = |shard: &Shard| {
             shard
@@ -242,7 +236,7 @@ impl Shard {
 
     /// Refuses a connection that was accepted with the descriptor of the spare file: tells it that
     /// the relay is full, and turns its descriptor into the spare file again.
-    fn turn_down(&self, stream: Stream, peer: SocketAddr, tls: bool) {
+    fn turn_down(&self, stream: Stream, peer: Peer, tls: bool) {
         if self.clients.is_network_allowed(peer) {
             self.clients.count_over_limit(OverLimit::Connections, peer);
             if !tls {
@@ -255,8 +249,8 @@ impl Shard {
     }
 
     /// Accepts a connection of the admin listener.
-    fn accept_admin(&mut self, stream: Stream, peer: SocketAddr, tls: bool) {
-        let address = counted_as(peer.ip());
+    fn accept_admin(&mut self, stream: Stream, peer: Peer, tls: bool) {
+        let address = counted_as(peer.counting_ip());
         let connections = self.clients.core.connections().iter();
         let of_address = connections.filter(|(_, each)| counted_as(each.ip()) == address);
         if of_address.count() >= self.clients.of_admin_address_max() {

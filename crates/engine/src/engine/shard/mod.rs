@@ -145,8 +145,8 @@ impl Shard {
     /// about.
     ///
     /// A shard that sleeps is woken by other threads, but they spare themselves the wake if it is
-    /// awake ([`crate::exchange::sleep`]). So it announces the sleep first and then checks for mail
-    /// once more: mail that came before the announcement is seen here, and whoever leaves mail
+    /// awake (`exchange/sleep.rs`). So it announces the sleep first and then checks for mail once
+    /// more: mail that came before the announcement is seen here, and a thread that leaves mail
     /// after it wakes the poll. Checked in the other order, mail could come in between without a
     /// wake, and would wait for the next tick.
     fn poll(&mut self) {
@@ -281,6 +281,11 @@ impl Shard {
         self.clients.core.receive_mail();
     }
 
+    /// Handles control messages of other threads, within a share of the work.
+    ///
+    /// Handles that publish are held back like clients: while a mailbox is full, or once the turn
+    /// has gathered its payload, their messages stay in the control mailbox, which is bounded and
+    /// answers `Busy`. Otherwise a fast handle could make this shard's memory grow without bound.
     fn handle_controls(&mut self) {
         self.clients.core.work().begin(TurnPhase::Control);
         while !self.clients.core.exchange().is_blocked()
@@ -424,7 +429,7 @@ impl Shard {
             Control::Join { connection, room } => {
                 let joined = core.key_of(connection).map(|key| core.join(key, &room));
                 if let Some(Err(error)) = joined {
-                    tracing::debug!(%connection, %error, "a join requested by a handle was refused");
+                    tracing::debug!(%connection, %error, "refused a handle's request to join");
                 }
             }
             Control::Leave { connection, room } => {

@@ -54,7 +54,7 @@ pub enum TlsError {
     NoPem {
         /// The file.
         path: PathBuf,
-        /// Where it breaks.
+        /// The position of the error.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A file is empty, or holds something else.
@@ -62,7 +62,7 @@ pub enum TlsError {
     Empty {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The kind of content that is missing.
         what: &'static str,
     },
     /// A certificate cannot be parsed.
@@ -70,7 +70,7 @@ pub enum TlsError {
     BadCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The private key is of a kind that cannot be used.
@@ -78,7 +78,7 @@ pub enum TlsError {
     BadKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: Box<dyn Error + Send + Sync>,
     },
     /// Certificate and key do not belong to each other.
@@ -94,7 +94,7 @@ pub enum TlsError {
     Expired {
         /// The file.
         path: PathBuf,
-        /// The end of its time.
+        /// The end of its validity.
         since: String,
     },
     /// The certificate is not valid yet.
@@ -102,7 +102,7 @@ pub enum TlsError {
     NotYetValid {
         /// The file.
         path: PathBuf,
-        /// The begin of its time.
+        /// The start of its validity.
         from: String,
     },
     /// The TLS settings contradict each other.

@@ -205,13 +205,13 @@ impl Shard {
         self.members[number].is_gone = true;
         for _ in 0..2 {
             let has_seat = self.exchange.get_room(place).is_some()
-                && (seat as usize) < self.exchange.local_members(place);
+                && seat.index() < self.exchange.local_members(place);
             if !has_seat {
                 return false;
             }
             let moved = self.exchange.leave(place, seat, false);
             for moved in moved.into_iter().flatten() {
-                self.members[moved.connection as usize].seat = moved.place;
+                self.members[moved.connection as usize].seat = moved.seat;
             }
         }
         true

@@ -41,7 +41,8 @@ fn local(members: u32) -> (LocalRoom<Rc<()>>, Arc<Room>) {
     let room = room();
     let mut local = LocalRoom::new(Arc::clone(&room), 0, &Rc::default());
     for connection in 0..members {
-        assert_eq!(local.join(connection), connection);
+        let seat = MemberSeat::new(connection as usize);
+        assert_eq!(local.join(connection), seat);
     }
     (local, room)
 }
@@ -157,8 +158,12 @@ fn those_who_stay_get_everything_whoever_leaves_between() {
                     .for_each(|(connection, frames)| got[*connection as usize] += frames);
             };
             count(deliver(&mut local, visited_before));
-            for moved in local.leave(leaver).into_iter().flatten() {
-                let at = local.connections().nth(moved.place as usize);
+            for moved in local
+                .leave(MemberSeat::new(leaver as usize))
+                .into_iter()
+                .flatten()
+            {
+                let at = local.connections().nth(moved.seat.index());
                 assert_eq!(at, Some(moved.connection));
             }
             count(deliver(&mut local, 1));

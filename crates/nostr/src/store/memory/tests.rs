@@ -112,7 +112,7 @@ fn the_oldest_go_first_and_take_all_of_them_along() {
 }
 
 #[test]
-fn what_has_expired_is_not_served_and_is_removed() {
+fn expired_events_are_not_served_and_are_removed() {
     let store = MemoryStore::new(10);
     let events = [
         event(1, 1, &[&["expiration", "10"]], ""),

@@ -188,7 +188,7 @@ const MALFORMED: &[(&str, HttpError)] = &[
 ];
 
 #[test]
-fn what_is_malformed_is_refused_by_name() {
+fn malformed_requests_are_refused_by_name() {
     for (text, error) in MALFORMED {
         assert_eq!(offence(text), Some(*error), "{text:?}");
         // Found at the latest when the head is whole, and never accepted before.
@@ -236,7 +236,7 @@ fn every_offence_has_its_status() {
 }
 
 #[test]
-fn a_target_at_its_limit_passes_and_one_over_is_refused_as_soon_as_it_shows() {
+fn a_target_over_the_limit_is_refused_as_soon_as_it_shows() {
     let target = format!("/{}", "a".repeat(LIMITS.target_bytes - 1));
     assert_eq!(
         offence(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")),
@@ -430,7 +430,7 @@ fn a_token_is_found_beside_what_is_not_utf8() {
 }
 
 #[test]
-fn http11_stays_open_unless_told_otherwise_and_http10_never_does() {
+fn http11_is_kept_alive_by_default_and_http10_never() {
     for (version, headers, keep_alive) in [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),

@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_else_comes_is_an_error_and_no_panic(
+    fn garbage_is_an_error_and_not_a_panic(
         cut in 0_usize..4_000,
         noise in proptest::collection::vec(any::<u8>(), 1..400),
         is_established: bool,
