@@ -3,8 +3,52 @@
 //! everybody, and a slow client never delays another.**
 //!
 //! This crate is the relay's binary and a library: implement [`Endpoint`], give it a path, and
-//! start an [`Engine`]. `examples/embed.rs` is that in about a page. [`hooks`] go around an
-//! endpoint that is there already. Whatever is at the root of `corecast_engine` is at this one too.
+//! start an [`Engine`].
+//!
+//! ```
+//! use corecast::{
+//!     Endpoint, EndpointSettings, Engine, Message, Recipients, Request, Session, Settings,
+//! };
+//!
+//! /// Every message goes to everybody.
+//! struct Chat;
+//!
+//! impl Endpoint for Chat {
+//!     type State = ();
+//!     type Local = ();
+//!
+//!     fn opened(&self, session: &mut Session<'_>, _: &Request<'_>) {
+//!         if session.join("everybody").is_err() {
+//!             session.close(1013, "full");
+//!         }
+//!     }
+//!
+//!     fn message(&self, session: &mut Session<'_>, message: Message<'_>) {
+//!         session.publish_to("everybody", Recipients::All, message.kind, message.payload);
+//!     }
+//! }
+//!
+//! let any_port: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+//! let mut builder = Engine::builder().settings(Settings {
+//!     listen: vec![any_port.into()],
+//!     ..Settings::default()
+//! });
+//! let chat = builder.endpoint(EndpointSettings::default(), Chat);
+//! builder.route("/chat", chat)?;
+//! let engine = builder.start()?;
+//!
+//! let url = format!("ws://{}/chat", engine.addresses()[0]);
+//! let (mut client, _) = tungstenite::connect(url)?;
+//! client.send("Hello".into())?;
+//! assert_eq!(client.read()?.to_text()?, "Hello");
+//! drop(client);
+//! engine.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/embed.rs` is a chat with logins in about a page, and `docs/embedding.md` explains the
+//! rest. [`hooks`] go around an existing endpoint. The root of this crate has everything that the
+//! root of `corecast_engine` has.
 //!
 //! # The house
 //!
@@ -63,7 +107,7 @@
 //! With one message a turn, nothing waits. Under load turns grow, more frames share a send, and a
 //! frame costs less: throughput regulates itself, without a timer.
 //!
-//! Why it is built this way, what each invariant is and where it is proved: `docs/design.md`.
+//! `docs/design.md` explains why it is built this way, and names the test of each invariant.
 
 pub mod admin;
 mod assembly;

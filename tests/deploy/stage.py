@@ -48,11 +48,12 @@ def check(*arguments):
     return run(os.environ["CORECAST_BIN"], *arguments, "--check", env={"PATH": os.environ["PATH"]})
 
 
-def snippet(language, containing):
-    """The block of the README in this language with this text in it."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+def snippet(page, language, containing):
+    """The block of a page of docs/ in this language with this text in it."""
+    text = (ROOT / "docs" / page).read_text()
+    blocks = re.findall(rf"^```{language}\b[^\n]*\n(.*?)^```", text, re.M | re.S)
     found = [block for block in blocks if containing in block]
-    assert len(found) == 1, f"{len(found)} blocks of {language} with {containing!r} in the README"
+    assert len(found) == 1, f"{len(found)} blocks of {language} with {containing!r} in {page}"
     return found[0]
 
 

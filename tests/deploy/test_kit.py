@@ -37,6 +37,25 @@ class Compose(unittest.TestCase):
             said = run("docker-compose", "--file", COMPOSE, "config", status=1, env=without)
             self.assertIn(f"set {variable}", said)
 
+    def test_the_root_has_one_that_needs_no_variables(self):
+        [included] = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
+        self.assertEqual(ROOT / included["path"], COMPOSE)
+        given = re.findall(r"^(\w+)=.", (ROOT / included["env_file"]).read_text(), re.M)
+        required = set(re.findall(r"\$\{(\w+):?\?", COMPOSE.read_text()))
+        self.assertGreater(len(required), 1)
+        self.assertEqual(required - set(given), set())
+
+    @needs("docker-compose")
+    def test_the_one_in_the_root_is_the_kits(self):
+        environment = {"PATH": ENV["PATH"]}
+        root = ("docker-compose", "--file", ROOT / "compose.yaml", "config")
+        whole = yaml.safe_load(run(*root, env=environment))
+        kit = yaml.safe_load(run("docker-compose", "--file", COMPOSE, "config", env=ENV))
+        self.assertEqual(whole["services"]["caddy"], kit["services"]["caddy"])
+        self.assertEqual(set(whole["services"]), set(kit["services"]))
+        other = yaml.safe_load(run(*root, env={**environment, "DOMAIN": "relay.example"}))
+        self.assertEqual(other["services"]["caddy"]["environment"]["DOMAIN"], "relay.example")
+
     def test_what_it_mounts_is_there(self):
         for name, service in self.compose["services"].items():
             for volume in service["volumes"]:
@@ -139,6 +158,17 @@ class Files(unittest.TestCase):
         self.assertEqual(len(WORKFLOWS), 5)
         run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
         run("zizmor", "--offline", "--no-progress", "--min-severity", "medium", *WORKFLOWS)
+
+    @needs("check-jsonschema")
+    def test_what_github_reads_beside_the_workflows_is_valid(self):
+        github = ROOT / ".github"
+        run("check-jsonschema", "--builtin-schema", "vendor.dependabot", github / "dependabot.yaml")
+        for path in github.glob("ISSUE_TEMPLATE/*.yaml"):
+            form = yaml.safe_load(path.read_text())
+            if path.name != "config.yaml":
+                self.assertTrue({"name", "description", "body"} <= set(form), path)
+                ids = [field["id"] for field in form["body"] if field["type"] != "markdown"]
+                self.assertEqual(len(ids), len(set(ids)), path)
 
     @needs("shellcheck")
     def test_scripts_have_no_lint(self):

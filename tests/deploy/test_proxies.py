@@ -1,4 +1,4 @@
-"""The README's snippets for proxies, and the kit's Caddyfile, with the programs that read them.
+"""The snippets of docs/ for proxies and systemd, and the kit's Caddyfile, with the programs that read them.
 
 What each has to do: messages of both kinds pass; the relay takes the client's address from the proxy
 and from nobody else, which limits.connections_per_ip shows; a Close of the relay reaches the client.
@@ -68,7 +68,7 @@ class Proxies(unittest.TestCase):
     @needs("nginx")
     def test_nginx_over_a_unix_socket(self):
         port, path = free_port(), self.folder / "relay.sock"
-        location = snippet("nginx", "proxy_pass").replace("/run/corecast.sock", str(path))
+        location = snippet("proxies.md", "nginx", "proxy_pass").replace("/run/corecast.sock", str(path))
         self.assertIn(str(path), location)
         temporary = "".join(
             f"{kind}_temp_path {self.folder}/{kind};\n"
@@ -90,7 +90,7 @@ class Proxies(unittest.TestCase):
     def haproxy(self, relay, scheme, **options):
         port = free_port()
         host, _, relay_port = relay.address.rpartition(":")
-        backend = snippet("haproxy", "send-proxy-v2").replace("10.0.0.7:8443", relay.address)
+        backend = snippet("proxies.md", "haproxy", "send-proxy-v2").replace("10.0.0.7:8443", relay.address)
         self.assertIn(f"{host}:{relay_port}", backend)
         config = self.write(
             "haproxy.cfg",
@@ -143,8 +143,8 @@ class Proxies(unittest.TestCase):
                 asyncio.run(drive(relay, url, host="127.0.0.1", ssl=context))
 
     @needs("systemd-socket-activate")
-    def test_the_readmes_units_with_a_socket_of_systemd(self):
-        units = snippet("ini", "[Service]")
+    def test_the_units_of_the_docs_with_a_socket_of_systemd(self):
+        units = snippet("operating.md", "ini", "[Service]")
         command = re.search(r"^ExecStart=(.*)$", units, re.M)[1].split()
         self.assertEqual(command[0], "/usr/local/bin/corecast")
         port = free_port()

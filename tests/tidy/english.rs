@@ -11,15 +11,13 @@ use std::fs;
 use super::source::{Source, files, relative, root, rust_sources};
 
 /// Offences that are left in each folder; the longest prefix counts. A number may only shrink.
-const LEFT: [(&str, usize); 8] = [
+const LEFT: [(&str, usize); 6] = [
     ("", 0),
-    ("CHANGELOG.md", 8),
-    ("README.md", 6),
     ("config.yaml", 18),
     ("crates/engine/", 27),
-    ("docs/", 50),
+    ("docs/metrics.md", 8),
     ("scripts/", 8),
-    ("src/", 309),
+    ("src/", 308),
 ];
 
 /// Names of tests that are longer than [`NAME_CHARS_MAX`] or begin with one of

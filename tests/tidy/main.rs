@@ -131,27 +131,58 @@ fn files_are_not_long() {
     hold(long, "src/long.rs", &"//\n".repeat(801), 1);
 }
 
-/// The targets of a text's links, except for other sites and anchors.
-fn links(text: &str) -> impl Iterator<Item = &str> {
+/// Where the links of a text lead, those to other sites aside: a file, or none within a page, and a
+/// heading or none.
+fn links(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let targets = text.split("](").skip(1);
-    let targets = targets.filter_map(|rest| rest.split([')', '#', ' ', '\n']).next());
-    targets.filter(|target| !target.is_empty() && !target.contains(':'))
+    let targets = targets.filter_map(|rest| rest.split([')', ' ', '\n']).next());
+    let targets = targets.filter(|target| !target.is_empty() && !target.contains(':'));
+    targets.map(|target| target.split_once('#').unwrap_or((target, "")))
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> Vec<String> {
+    let outside_of_blocks = page.split("\n```").step_by(2);
+    let headings = outside_of_blocks
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with('#'));
+    let to_anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    };
+    headings.map(to_anchor).collect()
 }
 
 #[test]
 fn links_of_pages_lead_somewhere() {
     let page = "[a](docs/a.md#b) [c](https://c.d) [e](#f)";
-    assert!(links(page).eq(["docs/a.md"]));
+    assert!(links(page).eq([("docs/a.md", "b"), ("", "f")]));
+    let page = "# One\n\n```sh\n# two\n```\n\n## `a --b`, and c's\n";
+    assert_eq!(anchors(page), ["one", "a---b-and-cs"]);
     let mut looked_at = 0;
     for path in files(&[".md"]) {
         let text = fs::read_to_string(&path).expect("UTF-8");
         let folder = path.parent().expect("a folder");
-        for link in links(&text) {
+        for (link, heading) in links(&text) {
             looked_at += 1;
-            assert!(folder.join(link).exists(), "{}: {link}", relative(&path));
+            let target = if link.is_empty() {
+                path.clone()
+            } else {
+                folder.join(link)
+            };
+            let place = format!("{}: {link}#{heading}", relative(&path));
+            assert!(target.exists(), "{place}");
+            if !heading.is_empty() {
+                let page = fs::read_to_string(&target).expect("a page");
+                assert!(anchors(&page).contains(&heading.to_owned()), "{place}");
+            }
         }
     }
-    assert!(looked_at > 10, "only {looked_at} links found");
+    assert!(looked_at > 100, "only {looked_at} links found");
 }
 
 /// The number of methods in a file's `impl Shard` blocks.

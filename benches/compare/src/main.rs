@@ -57,7 +57,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write the report of earlier results: Markdown, HTML, a picture, the README's table
+    /// Write the report of earlier results: Markdown, HTML, a picture, the table of
+    /// docs/benchmarks.md
     Report {
         /// The run [default: comparison, else quick]
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -151,8 +152,13 @@ struct Folders {
     )]
     report: PathBuf,
     /// A text file that gets the report's table between its two markers
-    #[arg(long, default_value = "README.md", value_name = "FILE", global = true)]
-    readme: PathBuf,
+    #[arg(
+        long,
+        default_value = "docs/benchmarks.md",
+        value_name = "FILE",
+        global = true
+    )]
+    page: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -340,7 +346,7 @@ fn make_report(folders: &Folders, name: Option<&str>) -> Result<()> {
         folder: &folders.results,
         report: &folders.report,
         name,
-        readme: Some(&folders.readme),
+        page: Some(&folders.page),
     };
     for file in report::write(&request)? {
         println!("wrote {}", file.display());

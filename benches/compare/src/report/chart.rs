@@ -140,7 +140,7 @@ pub(super) fn figures<'a>(
     }
 }
 
-/// The picture for the README: the first cases with peers, each kind of load once.
+/// The picture for docs/benchmarks.md: the first cases with peers, each kind of load once.
 pub(super) fn picture(run: &Run) -> String {
     let has_peers = |case: &&CaseResult| peers(case).len() > 1 && case.contenders.len() > JUDGED;
     let is_delivery = |case: &&CaseResult| case.unit == "µs/delivery";

@@ -1,4 +1,4 @@
-//! The report as Markdown, and the README's part of it.
+//! The report as Markdown, and the table of docs/benchmarks.md.
 
 use super::words::{
     JUDGED, Tally, circumstances, interval, losses, median, peers, remarks, standing, warnings,
@@ -123,7 +123,7 @@ fn syscalls(run: &Run) -> String {
     )
 }
 
-/// The README's table: a line for each case, a column for each peer.
+/// The table of docs/benchmarks.md: a line for each case, a column for each peer.
 pub(super) fn section(run: &Run) -> String {
     let mut names: Vec<&str> = Vec::new();
     for peer in run.cases.iter().flat_map(peers) {
@@ -133,7 +133,7 @@ pub(super) fn section(run: &Run) -> String {
         }
     }
     let mut out = String::from(
-        "![What a delivery costs, over what it costs Corecast](benches/results/report.svg)\n\n",
+        "![Cost of a delivery as a multiple of Corecast's](../benches/results/report.svg)\n\n",
     );
     for warning in warnings(run) {
         out += &format!("**{warning}**\n\n");
@@ -166,8 +166,8 @@ pub(super) fn section(run: &Run) -> String {
             cells.join(" | ")
         );
     }
-    out + "\nThe columns of the peers say how many times what Corecast takes; bold is where \
-           Corecast is not shown to be cheaper.\n"
+    out + "\nThe columns of the peers are multiples of Corecast's value; bold: Corecast is not \
+           shown to be cheaper.\n"
 }
 
 fn peer_cell(case: &CaseResult, name: &str) -> String {

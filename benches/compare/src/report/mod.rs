@@ -1,5 +1,5 @@
 //! The report: the results as Markdown, as a self-contained HTML page, as a picture, and as the
-//! README's table. Measures nothing.
+//! table of docs/benchmarks.md. Measures nothing.
 
 mod chart;
 mod html;
@@ -27,7 +27,7 @@ pub(crate) struct Request<'a> {
     /// The run; by default the whole one, or the quick one if there is no other.
     pub(crate) name: Option<&'a str>,
     /// A text file with the two markers, which gets the table between them.
-    pub(crate) readme: Option<&'a Path>,
+    pub(crate) page: Option<&'a Path>,
 }
 
 /// Writes `report.md`, `report.html` and `report.svg`, and the section between the markers. Returns
@@ -63,10 +63,10 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
         &html::page(&run, &scalings, name),
     )?;
     put(report.join("report.svg"), &chart::picture(&run))?;
-    if let Some(readme) = request.readme.filter(|readme| readme.exists()) {
-        let text = fs::read_to_string(readme).context("reading the README")?;
+    if let Some(page) = request.page.filter(|page| page.exists()) {
+        let text = fs::read_to_string(page).context("reading the page")?;
         let text = between_markers(&text, &markdown::section(&run))?;
-        put(readme.to_owned(), &text)?;
+        put(page.to_owned(), &text)?;
     }
     Ok(written)
 }
@@ -74,8 +74,7 @@ pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
 fn between_markers(text: &str, section: &str) -> Result<String> {
     let parts = text.split_once(BEGIN);
     let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the README"))?;
+    let (before, after) = parts.with_context(|| format!("no {BEGIN:?} and {END:?} in the page"))?;
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
@@ -95,8 +94,8 @@ mod tests {
     #[test]
     fn a_stored_run_gives_the_full_report_in_each_format() {
         let folder = tempfile::tempdir().expect("a folder");
-        let readme = folder.path().join("README.md");
-        fs::write(&readme, format!("{BEGIN}{END}")).expect("written");
+        let page = folder.path().join("page.md");
+        fs::write(&page, format!("{BEGIN}{END}")).expect("written");
         sample::run()
             .write(&folder.path().join("quick.json"))
             .expect("written");
@@ -104,7 +103,7 @@ mod tests {
             folder: folder.path(),
             report: &folder.path().join("report"),
             name: None,
-            readme: Some(&readme),
+            page: Some(&page),
         };
         let files = write(&request).expect("a report");
         assert_eq!(files.len(), 4);

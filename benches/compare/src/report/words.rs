@@ -111,8 +111,8 @@ pub(super) fn circumstances(run: &Run) -> Vec<String> {
     ];
     if run.quiet.taken_again > 0 {
         sentences.push(format!(
-            "{} readings were repeated because the host gave too much of their time to others; of \
-                both the less disturbed one is kept",
+            "{} readings were repeated because the host gave too much of their time to others; \
+             of both the less disturbed one is kept",
             run.quiet.taken_again
         ));
     }
