@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use corecast::config::ConnectionLimit;
+use corecast::config::{ConnectionLimit, HubOptions, Kind};
 use corecast::engine::{CloseReason, RatePolicy, Refusal, SlowAction, TurnPhase};
 use corecast::guard;
 use tungstenite::Message;
@@ -493,7 +493,8 @@ fn a_client_that_does_not_read_shows_in_the_outbox_and_then_as_slow() {
     let named = config.endpoints.get_mut("named").expect("built in");
     named.limits.message_bytes = None;
     config.slow_client.outbox_age = None;
-    config.endpoints.get_mut("hub").expect("built in").echo = false;
+    let hub = config.endpoints.get_mut("hub").expect("built in");
+    hub.kind = Kind::Hub(HubOptions { echo: false });
     let relay = Relay::start(&config);
     let slow = relay.join("/");
     let mut sender = relay.join("/");

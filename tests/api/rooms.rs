@@ -420,6 +420,7 @@ fn users_of_a_named_endpoint_are_seen_reached_and_disconnected_by_name() {
 fn every_device_of_a_user_is_reached_and_what_goes_out_as_binary_goes_out_as_binary() {
     let relay = Relay::with(2, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");
+        let named = named.named_mut().expect("users with names");
         named.on_duplicate = corecast::config::OnDuplicate::Share;
         named.binary_out = true;
     });
@@ -443,6 +444,7 @@ fn a_user_with_as_many_devices_as_may_be_gets_all_of_two_messages_sent_ahead() {
     const DEVICES: usize = corecast::limits::CONNECTIONS_PER_USER_MAX;
     let relay = Relay::with(1, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");
+        let named = named.named_mut().expect("users with names");
         named.on_duplicate = corecast::config::OnDuplicate::Share;
     });
     let mut devices: Vec<Client> = (0..DEVICES).map(|_| relay.open("/ws/ada")).collect();

@@ -46,7 +46,7 @@ impl Service for Mirror {
 /// A mirror at `/` and below, and a hub, which answers no POST, at `/hub`.
 fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     let mut settings = settings();
-    settings.head_bytes = 4_096;
+    settings.limits.head_bytes = 4_096;
     change(&mut settings);
     Server::start(settings, |builder| {
         let hub = corecast::relay::hub::Hub { echo: true };
@@ -242,7 +242,7 @@ fn what_is_ambiguous_or_out_of_bounds_is_refused_and_the_connection_ends() {
 
 #[test]
 fn a_target_that_is_too_long_is_414() {
-    let server = server(|settings| settings.head_bytes = 64 * 1024);
+    let server = server(|settings| settings.limits.head_bytes = 64 * 1024);
     let mut client = Client::connect(server.address);
     let target = "x".repeat(corecast::limits::TARGET_BYTES_MAX);
     client.send(request(&format!("GET /{target} HTTP/1.1"), "").as_bytes());
@@ -482,7 +482,7 @@ fn a_client_that_reads_nothing_of_its_answer_is_cut() {
 
 #[test]
 fn bodies_count_among_what_was_received_in_part_and_the_largest_goes() {
-    let server = server(|settings| settings.inbound_bytes_max = 400_000);
+    let server = server(|settings| settings.limits.inbound_bytes = 400_000);
     let post = |length: usize| {
         request(
             "POST /in/a HTTP/1.1",

@@ -175,7 +175,7 @@ fn one_that_waits_can_be_closed_and_answers() {
 #[test]
 fn what_waits_counts_among_what_was_received_in_part_and_the_largest_goes() {
     let mut settings = settings();
-    settings.inbound_bytes_max = 20_000;
+    settings.limits.inbound_bytes = 20_000;
     let rate = TokenRate::new(1, 1);
     let server = Server::hub(settings, endpoint(RatePolicy::Delay, Some(rate), None));
     let mut flooders = [server.open("/"), server.open("/")];

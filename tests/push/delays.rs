@@ -272,8 +272,9 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
 fn what_waits_at_one_endpoint_takes_no_room_of_another() {
     let mut config = config();
     let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
-    other.push_path = Some("/api/other".to_owned());
-    for endpoint in [push_of(&mut config), &mut other] {
+    let of_other = other.push_mut().expect("a push endpoint");
+    of_other.push_path = Some("/api/other".to_owned());
+    for endpoint in [push_of(&mut config), of_other] {
         endpoint.pending_max = 1;
         endpoint.pending_bytes = 1_000;
     }

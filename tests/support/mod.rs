@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use corecast::config::{Config, Shards};
-use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
+use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, Shutdown, View};
 use corecast::relay::hub::Hub;
 use corecast::relay::json_error;
 
@@ -53,7 +53,10 @@ pub(crate) fn polled(mut holds: impl FnMut() -> bool) -> bool {
 /// One shard, a short close timeout, and no endpoint yet.
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings {
-        shutdown_timeout: Duration::from_secs(3),
+        shutdown: Shutdown {
+            timeout: Duration::from_secs(3),
+            ..Shutdown::default()
+        },
         ..Settings::default()
     };
     settings.timeouts.close = Duration::from_secs(2);

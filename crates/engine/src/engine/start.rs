@@ -519,13 +519,13 @@ impl Engine {
         }
     }
 
-    /// Stops it gracefully: it is no longer ready; after `shutdown_delay` it stops accepting,
+    /// Stops it gracefully: it is no longer ready; after `shutdown.delay` it stops accepting,
     /// delivers what it has accepted, and closes everybody with 1001. Returns as soon as the last
-    /// connection is gone (`true`), or when `shutdown_timeout` is over (`false`).
+    /// connection is gone (`true`), or when `shutdown.timeout` is over (`false`).
     pub fn stop(self) -> bool {
         self.doors.is_ready.store(false, Ordering::Release);
-        std::thread::sleep(self.live.settings.shutdown_delay);
-        let (now, timeout) = (Instant::now(), self.live.settings.shutdown_timeout);
+        std::thread::sleep(self.live.settings.shutdown.delay);
+        let (now, timeout) = (Instant::now(), self.live.settings.shutdown.timeout);
         let stopping = Stopping {
             doors: &self.doors,
             ports_until: now + STOP_PORT_WAIT.min(timeout / 2),

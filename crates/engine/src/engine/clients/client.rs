@@ -105,7 +105,7 @@ impl<'c> Client<'c> {
 
     /// Whether a room can have this name: it is not longer than the settings allow.
     pub fn is_room_name(&self, name: &str) -> bool {
-        name.len() <= self.core.settings.room_name_bytes_max
+        name.len() <= self.core.settings.limits.room_name_bytes
     }
 
     /// The room of that name, if the connection is in it.
