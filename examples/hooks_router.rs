@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use corecast::engine::{
-    Client, Endpoint, EndpointSettings, Engine, RoomId, Session, Settings, StartError,
+    Client, Endpoint, EndpointSettings, Engine, Limits, RoomId, Session, Settings, StartError,
 };
 use corecast::fanout::Recipients;
 use corecast::fanout::room::EndpointId;
@@ -99,7 +99,10 @@ pub fn start(listen: SocketAddr) -> Result<Engine, StartError> {
     let mut builder = Engine::builder().settings(Settings {
         listen: vec![listen.into()],
         shards: 2,
-        rooms_per_connection_max: 100_000,
+        limits: Limits {
+            rooms_per_connection: 100_000,
+            ..Limits::default()
+        },
         ..Settings::default()
     });
     let routes = Routes {

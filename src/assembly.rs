@@ -10,12 +10,11 @@ use std::time::Duration;
 use crate::admin::{self, dashboard::DashboardSettings};
 use crate::config::{
     Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
-    EndpointKind, Listener, RateConfig, Shards, SlowClientPolicy, TrustedProxy,
+    HubOptions, Kind, Listener, NamedOptions, PubSubOptions, PushOptions, Shards, TrustedProxy,
 };
 use crate::engine::{
-    Builder, Deflate, EndpointSettings, Engine, FileBudget, FileNeeds, Keepalive, Listen,
-    ListenAddress, PatternError, Rate, Settings, SlowClient, SlowPolicy, Timeouts, TokenRate,
-    TrustedProxies,
+    Builder, EndpointSettings, Engine, FileBudget, FileNeeds, Listen, ListenAddress, PatternError,
+    Settings, TokenRate, TrustedProxies,
 };
 use crate::fanout::room::EndpointId;
 use crate::guard::{Guard, Guarded};
@@ -84,27 +83,27 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
     let mut targets = Vec::new();
     for (name, guard) in config.guards()? {
         let endpoint = &config.endpoints[name];
-        let settings = endpoint_settings(&config.settings_of(endpoint));
+        let settings = config.settings_of(endpoint);
         let added = add_endpoint(&mut builder, config, endpoint, settings, guard);
         let Added { id, users, nostr } = added;
         let named = nostr.map(|stats| (name.to_owned(), stats));
         pages.nostr.extend(named);
         builder.route(&endpoint.path, id)?;
-        if endpoint.kind == EndpointKind::Push
-            && let Some(path) = &endpoint.push_path
+        if let Kind::Push(options) = &endpoint.kind
+            && let Some(path) = &options.push_path
         {
-            let (settings, stats) = (push_settings(endpoint, path), Arc::clone(&pages.push));
+            let (settings, stats) = (push_settings(options, path), Arc::clone(&pages.push));
             let api = PushApi::new(settings, id, keys.clone(), stats);
             add_push_api(&mut builder, path, api)?;
         }
         pages.endpoints.push((name.to_owned(), id));
         targets.push(api::Target {
             name: name.to_owned(),
-            kind: endpoint.kind,
+            kind: endpoint.kind.which(),
             path: endpoint.path.clone(),
             id,
             message_bytes: settings.message_bytes,
-            binary_out: endpoint.binary_out,
+            binary_out: matches!(&endpoint.kind, Kind::Named(named) if named.binary_out),
             users: users.clone().map(|users| users as Arc<dyn api::UserNames>),
         });
         let listed = users.map(|users| listed_users(config, name, endpoint, users));
@@ -150,29 +149,29 @@ fn add_endpoint(
     settings: EndpointSettings,
     guard: Arc<Guard>,
 ) -> Added {
-    let echo = endpoint.echo;
-    let id = match endpoint.kind {
-        EndpointKind::Named => {
-            let named = named_of(config, endpoint);
+    let id = match &endpoint.kind {
+        Kind::Named(options) => {
+            let cors = cors(&options.cors.over(&config.cors));
+            let named = named_of(options, cors.clone());
             let users = Some(Arc::clone(named.users()));
             let id = builder.endpoint_and_service(settings, Guarded::new(named, guard));
-            let cors = cors(&config.cors_of(endpoint));
             builder.render_refusals(id, move |refused| named::rendered(refused, &cors));
             return Added { users, ..id.into() };
         }
-        EndpointKind::Nostr => {
-            let relay = Nostr::new(nostr::settings(&endpoint.nostr, &settings));
+        Kind::Nostr(options) => {
+            let relay = Nostr::new(nostr::settings(options, &settings));
             let nostr = Some(Arc::clone(relay.stats()));
             let id = builder.endpoint_and_service(settings, Guarded::new(relay, guard));
             builder.render_refusals(id, relay_nostr::rendered);
             return Added { nostr, ..id.into() };
         }
-        EndpointKind::Hub => {
+        Kind::Hub(HubOptions { echo }) => {
+            let echo = *echo;
             builder.endpoint_and_service(settings, Guarded::new(hub::Hub { echo }, guard))
         }
-        EndpointKind::Push => builder.endpoint_and_service(settings, Guarded::new(Push, guard)),
-        EndpointKind::PubSub => {
-            let pubsub = pubsub::PubSub { echo };
+        Kind::Push(_) => builder.endpoint_and_service(settings, Guarded::new(Push, guard)),
+        Kind::PubSub(PubSubOptions { echo }) => {
+            let pubsub = pubsub::PubSub { echo: *echo };
             builder.endpoint_and_service(settings, Guarded::new(pubsub, guard))
         }
     };
@@ -201,12 +200,12 @@ fn listed_users(
     }
 }
 
-fn named_of(config: &Config, endpoint: &EndpointConfig) -> Named {
+fn named_of(options: &NamedOptions, cors: Cors) -> Named {
     Named::new(NamedSettings {
-        on_duplicate: endpoint.on_duplicate,
-        echo: endpoint.echo,
-        binary_out: endpoint.binary_out,
-        cors: cors(&config.cors_of(endpoint)),
+        on_duplicate: options.on_duplicate,
+        echo: options.echo,
+        binary_out: options.binary_out,
+        cors,
     })
 }
 
@@ -218,7 +217,7 @@ fn cors(config: &CorsConfig) -> Cors {
     }))
 }
 
-fn push_settings(config: &EndpointConfig, path: &str) -> PushSettings {
+fn push_settings(config: &PushOptions, path: &str) -> PushSettings {
     PushSettings {
         path: path.to_owned(),
         broadcast_fallback: config.broadcast_fallback,
@@ -238,48 +237,6 @@ fn add_push_api(builder: &mut Builder, path: &str, api: PushApi) -> Result<(), P
     Ok(())
 }
 
-fn endpoint_settings(config: &crate::config::EndpointSettings) -> EndpointSettings {
-    EndpointSettings {
-        message_bytes: config.message_bytes,
-        frame_bytes: config.frame_bytes as u64,
-        slow_client: SlowClient {
-            policy: match config.policy {
-                SlowClientPolicy::Disconnect => SlowPolicy::Disconnect,
-                SlowClientPolicy::DropOldest => SlowPolicy::DropOldest,
-                SlowClientPolicy::DropNewest => SlowPolicy::DropNewest,
-                SlowClientPolicy::LatestOnly => SlowPolicy::LatestOnly,
-            },
-            outbox_bytes: config.outbox_bytes,
-            outbox_age: config.outbox_age.unwrap_or_default(),
-        },
-        keepalive: Keepalive {
-            ping: config.ping.unwrap_or_default(),
-            pong: config.pong.unwrap_or_default(),
-        },
-        deflate: Deflate {
-            enabled: config.deflate.enabled,
-            min_bytes: config.deflate.min_bytes,
-            level: config.deflate.level,
-        },
-        rate: rate(&config.rate),
-    }
-}
-
-fn rate(config: &RateConfig) -> Rate {
-    let bucket = |rate: Option<usize>, burst: Option<usize>| {
-        let rate = rate? as u64;
-        Some(TokenRate::new(
-            rate,
-            burst.map_or(rate, |burst| burst as u64),
-        ))
-    };
-    Rate {
-        messages: bucket(config.messages, config.messages_burst),
-        bytes: bucket(config.bytes, config.bytes_burst),
-        policy: config.policy,
-    }
-}
-
 fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
     let rate = config.rate? as u64;
     let burst = config.burst.map_or(2 * rate, |burst| burst as u64);
@@ -291,8 +248,8 @@ pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
     let listeners = listeners(config);
     let is_shared = |each: &&Listen| matches!(each.address, ListenAddress::Tcp(_));
     let shared_listeners = listeners.iter().filter(is_shared).count();
-    let journals = config.endpoints.values();
-    let journals = journals.filter(|endpoint| endpoint.journal.is_some());
+    let pushes = config.endpoints.values().filter_map(EndpointConfig::push);
+    let journals = pushes.filter(|push| push.journal.is_some());
     FileNeeds {
         shards,
         shared_listeners,
@@ -362,7 +319,7 @@ fn settings(config: &Config, budget: &FileBudget) -> Settings {
         spin: Duration::from_micros(config.engine.spin_us.into()),
         read_buffer_bytes: config.engine.read_buffer_bytes,
         send_buffer_bytes: config.engine.send_buffer_bytes,
-        head_bytes: config.limits.head_bytes,
+        limits: config.limits.shared,
         connections_max: match config.limits.connections {
             ConnectionLimit::Auto => Some(budget.connections_max),
             ConnectionLimit::Unlimited => None,
@@ -377,17 +334,9 @@ fn settings(config: &Config, budget: &FileBudget) -> Settings {
         exempt_networks: config.limits.exempt_networks.clone(),
         trusted_proxies: trusted_proxies(config),
         proxy_protocol: config.server.proxy_protocol,
-        inbound_bytes_max: config.limits.inbound_bytes,
-        rooms_per_connection_max: config.limits.rooms_per_connection,
-        room_name_bytes_max: config.limits.room_name_bytes,
         process_bytes_max: config.slow_client.process_bytes,
-        timeouts: Timeouts {
-            handshake: config.timeouts.handshake,
-            message: config.timeouts.message,
-            close: config.timeouts.close,
-        },
-        shutdown_delay: config.shutdown.delay,
-        shutdown_timeout: config.shutdown.timeout,
+        timeouts: config.timeouts,
+        shutdown: config.shutdown,
     }
 }
 
@@ -439,4 +388,35 @@ fn reachable(host: IpAddr) -> IpAddr {
         return Ipv4Addr::UNSPECIFIED.into();
     }
     host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EndpointKind;
+
+    /// An embedder's engine has the documented defaults, except for what an embedder decides: where
+    /// it listens, on how many shards, and whether connections of one address are limited, which
+    /// would hurt an embedder behind a proxy.
+    #[test]
+    fn the_defaults_of_the_engine_are_the_documented_ones() {
+        let config = Config::default();
+        let budget = checked_budget(&config, 1 << 20).expect("enough files");
+        let documented = settings(&config, &budget);
+        let engine = Settings::default();
+        let expected = Settings {
+            listen: documented.listen.clone(),
+            admin_listen: documented.admin_listen.clone(),
+            shards: documented.shards,
+            connections_max: documented.connections_max,
+            refusing_max: documented.refusing_max,
+            admin_connections_max: documented.admin_connections_max,
+            connections_per_ip_max: Some(256),
+            exempt_networks: config.limits.exempt_networks.clone(),
+            ..engine
+        };
+        assert_eq!(documented, expected);
+        let hub = EndpointConfig::new(EndpointKind::Hub, "/");
+        assert_eq!(config.settings_of(&hub), EndpointSettings::default());
+    }
 }

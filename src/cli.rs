@@ -12,8 +12,11 @@ use std::time::SystemTime;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use corecast_terminal::describe::Describe;
 
+use crate::config::command::{self, ConfigCommand};
 use crate::config::token::TokenCommand;
-use crate::config::{Config, ConfigError, ConfigFile, FlagValue, Problem, is_config, load};
+use crate::config::{
+    Config, ConfigError, ConfigFile, FlagValue, Problem, is_config, load, print_config,
+};
 use crate::doctor::DoctorCommand;
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
@@ -46,6 +49,8 @@ const AFTER_HELP: &str = "\
 Examples:
   corecast                                   ./config.yaml, else ./config.json, else the defaults
   corecast --config-file /etc/corecast.yaml --check
+  corecast --print-config > config.yaml      every key with its default and what it is for
+  corecast config limits.message_bytes       what a key is for, its type and its default
   corecast --health-check                    whether the relay with this config lives
   corecast --port 8080 --shards 4 --log-level debug
   corecast --set endpoints.hub.echo=false --set limits.message_bytes=64KiB
@@ -85,6 +90,10 @@ pub struct Arguments {
     #[arg(long)]
     pub check: bool,
 
+    /// Print config.yaml: every key with its default and what it is for
+    #[arg(long, conflicts_with = "check")]
+    pub print_config: bool,
+
     /// Ask a relay that runs whether it lives, and exit with 0 or 1 [default URL: /livez of the
     /// admin port, or else of the port that relays, as config and flags have them]
     #[arg(long, value_name = "URL", conflicts_with = "check")]
@@ -120,6 +129,9 @@ pub enum Command {
 
     /// Show what a relay that runs does, second by second
     Top(TopCommand),
+
+    /// Explain a key of the configuration, or list the keys
+    Config(ConfigCommand),
 
     /// Check this machine's limits against the config, and say what to do about each
     Doctor(DoctorCommand),
@@ -168,6 +180,13 @@ pub fn start() -> Result<Started, ExitCode> {
     if let Some(Command::Describe(what)) = &arguments.command {
         return Err(what.run(Arguments::command()));
     }
+    // These need no configuration, so that they help if it cannot be loaded.
+    if arguments.print_config {
+        return Err(command::print(&print_config()));
+    }
+    if let Some(Command::Config(command)) = &arguments.command {
+        return Err(command.run());
+    }
     if let Some(Some(url)) = &arguments.health_check {
         return Err(health_check(Ok(url.clone())));
     }
@@ -179,7 +198,7 @@ pub fn start() -> Result<Started, ExitCode> {
         Some(Command::Token(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Top(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Doctor(command)) => return Err(command.run(&loaded.config)),
-        Some(Command::Describe(_)) | None => {}
+        Some(Command::Config(_) | Command::Describe(_)) | None => {}
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use corecast::engine::{
-    Answer, Builder, Deflate, Endpoint, EndpointSettings, Engine, Keepalive, Listen, Request,
-    Responder, Service, Session, Settings, SlowClient, SlowPolicy, View,
+    Answer, Builder, Deflate, Endpoint, EndpointSettings, Engine, Keepalive, Limits, Listen,
+    Request, Responder, Service, Session, Settings, SlowClient, SlowPolicy, View,
 };
 use corecast::relay::hub::Hub;
 use corecast::wire::decoder::Message;
@@ -129,7 +129,10 @@ fn engine(authority: &Authority) -> Engine {
         listen: vec![any.into(), secure],
         send_buffer_bytes: Some(16 * 1024),
         process_bytes_max: 1 << 40,
-        inbound_bytes_max: 1 << 40,
+        limits: Limits {
+            inbound_bytes: 1 << 40,
+            ..Limits::default()
+        },
         ..Settings::default()
     };
     let hour = Duration::from_secs(3_600);

@@ -7,7 +7,7 @@ use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corecast::engine::{EndpointSettings, Keepalive, Settings, TokenRate};
+use corecast::engine::{EndpointSettings, Keepalive, Limits, Settings, TokenRate};
 use corecast::relay::named::{Named, NamedSettings};
 use corecast::relay::pubsub::PubSub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,7 +47,10 @@ fn start() -> Server {
         shards: 2,
         connections_per_ip_max: Some(1_000),
         connects_per_ip: Some(TokenRate::new(1_000, 1_000)),
-        rooms_per_connection_max: 2 * ROOMS_EACH as usize,
+        limits: Limits {
+            rooms_per_connection: 2 * ROOMS_EACH as usize,
+            ..Limits::default()
+        },
         ..settings()
     };
     // Nothing may be sent without a request.

@@ -3,7 +3,8 @@
 use super::error::Conflict;
 use super::nostr;
 use super::quantity::{show_duration, show_size};
-use super::{AuthOverride, Config, EndpointConfig, EndpointKind, EndpointSettings, Listener, Need};
+use super::{AuthOverride, Config, EndpointConfig, EndpointKind, Listener, Need};
+use crate::engine::{EndpointSettings, Keepalive};
 
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
@@ -171,7 +172,8 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
 pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
     let settings = config.settings_of(endpoint);
     let framed_bytes = settings.message_bytes.saturating_add(HEADER_BYTES_MAX);
-    settings.outbox_bytes >= framed_bytes && config.limits.inbound_bytes >= settings.message_bytes
+    settings.slow_client.outbox_bytes >= framed_bytes
+        && config.limits.inbound_bytes >= settings.message_bytes
 }
 
 /// A path without the name of its parameter, which tells no two paths apart.
@@ -201,8 +203,10 @@ fn check_push(config: &Config, found: &mut Vec<Conflict>) {
     }
     for (index, (name, endpoint)) in pushes.iter().enumerate() {
         check_push_path(config, name, endpoint, found);
+        let journal = |each: &EndpointConfig| each.push()?.journal.clone();
         let same = |other: &EndpointConfig| {
-            endpoint.journal.is_some() && other.journal == endpoint.journal
+            let own = journal(endpoint);
+            own.is_some() && journal(other) == own
         };
         if let Some((other, _)) = pushes[..index].iter().find(|(_, other)| same(other)) {
             found.push(Conflict {
@@ -223,7 +227,7 @@ fn check_push_path(
     endpoint: &EndpointConfig,
     found: &mut Vec<Conflict>,
 ) {
-    let Some(path) = &endpoint.push_path else {
+    let Some(path) = endpoint.push().and_then(|push| push.push_path.as_ref()) else {
         return;
     };
     let own = format!("endpoints.{name}.push_path");
@@ -237,13 +241,9 @@ fn check_push_path(
     let mut taken: Vec<(&str, String)> = Vec::new();
     for (other, at) in config.endpoints.iter().filter(|(_, at)| at.enabled) {
         taken.push((&at.path, format!("endpoints.{other}.path")));
-        let push_path = at.push_path.as_deref().filter(|_| other.as_str() < name);
-        let is_push = at.kind == EndpointKind::Push;
-        taken.extend(
-            push_path
-                .filter(|_| is_push)
-                .map(|path| (path, format!("endpoints.{other}.push_path"))),
-        );
+        let push_path = at.push().and_then(|push| push.push_path.as_deref());
+        let push_path = push_path.filter(|_| other.as_str() < name);
+        taken.extend(push_path.map(|path| (path, format!("endpoints.{other}.push_path"))));
     }
     taken.extend(PAGE_PATHS.map(|path| (path, "the relay's own pages".to_owned())));
     if config.api.enabled {
@@ -349,8 +349,8 @@ impl Subject<'_> {
     }
 
     fn outbox(&self) -> Option<Conflict> {
-        let (outbox_bytes, message_bytes) =
-            (self.settings.outbox_bytes, self.settings.message_bytes);
+        let outbox_bytes = self.settings.slow_client.outbox_bytes;
+        let message_bytes = self.settings.message_bytes;
         if outbox_bytes >= message_bytes.saturating_add(HEADER_BYTES_MAX) {
             return None;
         }
@@ -370,14 +370,15 @@ impl Subject<'_> {
 
     fn process(&self) -> Option<Conflict> {
         let process_bytes = self.config.slow_client.process_bytes;
-        if process_bytes >= self.settings.outbox_bytes {
+        let outbox_bytes = self.settings.slow_client.outbox_bytes;
+        if process_bytes >= outbox_bytes {
             return None;
         }
         let message = format!(
             "process_bytes, {}, is for all clients together and less than outbox_bytes, {}, of \
              one; raise it",
             show_size(process_bytes),
-            show_size(self.settings.outbox_bytes)
+            show_size(outbox_bytes)
         );
         let paths = ["slow_client.process_bytes", "slow_client.outbox_bytes"];
         self.conflict(self.overrides_outbox(), &paths, message)
@@ -420,8 +421,8 @@ impl Subject<'_> {
     }
 
     fn silence(&self) -> Option<Conflict> {
-        let (ping, pong) = (self.settings.ping?, self.settings.pong?);
-        if pong > ping {
+        let Keepalive { ping, pong } = self.settings.keepalive;
+        if ping.is_zero() || pong.is_zero() || pong > ping {
             return None;
         }
         let message = format!(

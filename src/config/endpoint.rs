@@ -4,46 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use corecast_engine::with_defaults;
+
 use super::nostr::NostrConfig;
 use super::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, KeepaliveOverride,
     OriginsOverride, RateOverride, SlowClientOverride,
 };
 use super::quantity::MIB;
-use super::sections::SlowClientPolicy;
+use crate::engine::SlowPolicy;
 
 /// `endpoints.<name>`: one path and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// What it does with its connections.
-    pub kind: EndpointKind,
+    /// What it does with its connections, with the options of that kind.
+    pub kind: Kind,
     /// Where it is: an exact path, one with a parameter (`/ws/{username}`), or all below one
     /// (`/**`, `/chat/**`).
     pub path: String,
     /// Whether it is there at all.
     pub enabled: bool,
-    /// Hub, named and pubsub: whether a sender gets its own messages back.
-    pub echo: bool,
-    /// Named: whether every message goes out as binary, whatever it came as.
-    pub binary_out: bool,
-    /// Named: what happens to somebody whose name is taken.
-    pub on_duplicate: OnDuplicate,
-    /// Named: instead of `cors`.
-    pub cors: CorsOverride,
-    /// Push: where back ends push, an exact path; `None` means nowhere.
-    pub push_path: Option<String>,
-    /// Push: whether a token that names no user stands for everybody; else it is refused.
-    pub broadcast_fallback: bool,
-    /// Push: the file that keeps delayed pushes over a restart; `None` means that they are lost.
-    pub journal: Option<PathBuf>,
-    /// Push: most delayed pushes that wait.
-    pub pending_max: usize,
-    /// Push: most memory of those, bytes.
-    pub pending_bytes: usize,
-    /// Push: the longest delay.
-    pub delay_max: Duration,
-    /// Nostr: the relay.
-    pub nostr: NostrConfig,
     /// Instead of `origins`.
     pub origins: OriginsOverride,
     /// Instead of `auth`.
@@ -58,6 +38,73 @@ pub struct EndpointConfig {
     pub deflate: DeflateOverride,
     /// Instead of `rate`.
     pub rate: RateOverride,
+}
+
+/// What an endpoint does, with the options that this kind has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`EndpointKind::Hub`].
+    Hub(HubOptions),
+    /// See [`EndpointKind::Named`].
+    Named(NamedOptions),
+    /// See [`EndpointKind::Push`].
+    Push(PushOptions),
+    /// See [`EndpointKind::PubSub`].
+    PubSub(PubSubOptions),
+    /// See [`EndpointKind::Nostr`].
+    Nostr(Box<NostrConfig>),
+}
+
+with_defaults! {
+    /// Options of a hub.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct HubOptions {
+        /// Whether a sender gets its own messages back.
+        pub echo: bool = true,
+    }
+}
+
+with_defaults! {
+    /// Options of an endpoint whose users have names.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NamedOptions {
+        /// Whether a sender gets its own messages back.
+        pub echo: bool = false,
+        /// Whether every message goes out as binary, whatever it came as.
+        pub binary_out: bool = false,
+        /// What happens to a client whose name is taken.
+        pub on_duplicate: OnDuplicate = OnDuplicate::Refuse,
+        /// In place of the common `cors`.
+        pub cors: CorsOverride = CorsOverride::default(),
+    }
+}
+
+with_defaults! {
+    /// Options of an endpoint whose clients wait for pushes.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct PushOptions {
+        /// The exact path to which back ends push; `None` means nowhere.
+        pub push_path: Option<String> = Some("/api/push".to_owned()),
+        /// Whether a token that names no user stands for everybody; otherwise it is refused.
+        pub broadcast_fallback: bool = true,
+        /// The file that keeps delayed pushes over a restart; `None` means that they are lost.
+        pub journal: Option<PathBuf> = None,
+        /// Most delayed pushes that wait.
+        pub pending_max: usize = 100_000,
+        /// Most memory of those, bytes.
+        pub pending_bytes: usize = 64 * MIB,
+        /// The longest delay.
+        pub delay_max: Duration = Duration::from_secs(7 * 24 * 3_600),
+    }
+}
+
+with_defaults! {
+    /// Options of an endpoint with many rooms on one connection.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct PubSubOptions {
+        /// Whether a sender gets its own messages back.
+        pub echo: bool = true,
+    }
 }
 
 /// The built-in kinds of endpoints.
@@ -87,7 +134,43 @@ pub enum OnDuplicate {
     Share,
 }
 
+impl Kind {
+    /// This kind with the defaults of its options.
+    pub fn new(kind: EndpointKind) -> Kind {
+        match kind {
+            EndpointKind::Hub => Kind::Hub(HubOptions::default()),
+            EndpointKind::Named => Kind::Named(NamedOptions::default()),
+            EndpointKind::Push => Kind::Push(PushOptions::default()),
+            EndpointKind::PubSub => Kind::PubSub(PubSubOptions::default()),
+            EndpointKind::Nostr => Kind::Nostr(Box::default()),
+        }
+    }
+
+    /// The kind without its options.
+    pub fn which(&self) -> EndpointKind {
+        match self {
+            Kind::Hub(_) => EndpointKind::Hub,
+            Kind::Named(_) => EndpointKind::Named,
+            Kind::Push(_) => EndpointKind::Push,
+            Kind::PubSub(_) => EndpointKind::PubSub,
+            Kind::Nostr(_) => EndpointKind::Nostr,
+        }
+    }
+}
+
+impl PartialEq<EndpointKind> for Kind {
+    fn eq(&self, other: &EndpointKind) -> bool {
+        self.which() == *other
+    }
+}
+
 impl EndpointKind {
+    /// The kind's name in a config.
+    pub fn name(self) -> &'static str {
+        let named = EndpointKind::ALL.iter().find(|(_, kind)| *kind == self);
+        named.map_or("", |(name, _)| name)
+    }
+
     /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
     pub const ALL: &'static [(&'static str, EndpointKind)] = &[
         ("hub", EndpointKind::Hub),
@@ -109,23 +192,44 @@ pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
 }
 
 impl EndpointConfig {
+    /// The options of a push endpoint, if it is one.
+    pub fn push(&self) -> Option<&PushOptions> {
+        match &self.kind {
+            Kind::Push(options) => Some(options),
+            _ => None,
+        }
+    }
+
+    /// The same, to change them.
+    pub fn push_mut(&mut self) -> Option<&mut PushOptions> {
+        match &mut self.kind {
+            Kind::Push(options) => Some(options),
+            _ => None,
+        }
+    }
+
+    /// The options of an endpoint whose users have names, to change them, if it is one.
+    pub fn named_mut(&mut self) -> Option<&mut NamedOptions> {
+        match &mut self.kind {
+            Kind::Named(options) => Some(options),
+            _ => None,
+        }
+    }
+
+    /// The options of a Nostr relay, if it is one.
+    pub fn nostr(&self) -> Option<&NostrConfig> {
+        match &self.kind {
+            Kind::Nostr(options) => Some(options),
+            _ => None,
+        }
+    }
+
     /// An enabled endpoint of this kind at this path, with the kind's defaults.
     pub fn new(kind: EndpointKind, path: &str) -> EndpointConfig {
         let common = EndpointConfig {
-            kind,
+            kind: Kind::new(kind),
             path: path.to_owned(),
             enabled: true,
-            echo: true,
-            binary_out: false,
-            on_duplicate: OnDuplicate::Refuse,
-            cors: CorsOverride::default(),
-            push_path: None,
-            broadcast_fallback: true,
-            journal: None,
-            pending_max: 100_000,
-            pending_bytes: 64 * MIB,
-            delay_max: Duration::from_secs(7 * 24 * 3_600),
-            nostr: NostrConfig::default(),
             origins: OriginsOverride::default(),
             auth: AuthOverride::default(),
             limits: EndpointLimits::default(),
@@ -135,10 +239,9 @@ impl EndpointConfig {
             rate: RateOverride::default(),
         };
         match kind {
-            EndpointKind::Hub | EndpointKind::PubSub => common,
+            EndpointKind::Hub | EndpointKind::PubSub | EndpointKind::Push => common,
             // As the relay that it replaces.
             EndpointKind::Named => EndpointConfig {
-                echo: false,
                 limits: EndpointLimits {
                     message_bytes: Some(10 * MIB),
                     frame_bytes: None,
@@ -149,10 +252,6 @@ impl EndpointConfig {
                 },
                 ..common
             },
-            EndpointKind::Push => EndpointConfig {
-                push_path: Some("/api/push".to_owned()),
-                ..common
-            },
             // Clients rely on getting every event that they subscribe to, or being closed.
             EndpointKind::Nostr => EndpointConfig {
                 limits: EndpointLimits {
@@ -160,7 +259,7 @@ impl EndpointConfig {
                     frame_bytes: None,
                 },
                 slow_client: SlowClientOverride {
-                    policy: Some(SlowClientPolicy::Disconnect),
+                    policy: Some(SlowPolicy::Disconnect),
                     ..SlowClientOverride::default()
                 },
                 ..common

@@ -10,12 +10,12 @@ use serde_yaml::Value;
 
 use super::check;
 use super::error::Conflict;
-use super::keys::{self, Found};
+use super::keys::{self, Found, Key};
 use super::tree::{self, Part, Tree};
 use super::value::{describe, quoted};
 use super::{
-    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, NostrConfig, Problem,
-    nostr,
+    Config, ConfigError, EndpointConfig, EndpointKind, KeepaliveOverride, Kind, NostrConfig,
+    Problem, nostr,
 };
 use crate::suggest;
 
@@ -58,6 +58,7 @@ pub fn load(
         config: Config::default(),
         last_set_by: BTreeMap::new(),
         added: BTreeSet::new(),
+        options: BTreeMap::new(),
         unreadable: BTreeSet::new(),
         problems: Vec::new(),
     };
@@ -85,12 +86,21 @@ enum Origin {
     Flag(String),
 }
 
+/// An option of an endpoint that somebody has set.
+struct Given {
+    endpoint: String,
+    key: &'static Key<EndpointConfig>,
+    value: Value,
+}
+
 struct Loader<'a> {
     file: Option<ConfigFile<'a>>,
     config: Config,
     last_set_by: BTreeMap<String, Origin>,
     /// Endpoints to which environment or flags give a kind.
     added: BTreeSet<String>,
+    /// Options of endpoints, by path: they are set when the kind is known.
+    options: BTreeMap<String, Given>,
     /// Paths that have a value that could not be read, so that nothing can be said about conflicts.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
@@ -261,7 +271,10 @@ impl Loader<'_> {
     fn assign(&mut self, path: &str, value: &Value, origin: Origin) {
         let read = match keys::find(path) {
             Found::Key(key) => key.read(&mut self.config, value),
-            Found::EndpointKey(name, key) => key.read(self.endpoint(name), value),
+            Found::EndpointKey(name, key) if key.kinds.is_empty() => {
+                key.read(self.endpoint(name), value)
+            }
+            Found::EndpointKey(name, key) => self.take_option(path, name, key, value),
             Found::Section => Err("is a section with keys below it; name one of those".to_owned()),
             Found::Nothing => Err(self.unknown_key(path)),
         };
@@ -270,6 +283,53 @@ impl Loader<'_> {
             self.unreadable.insert(path.to_owned());
         }
         self.last_set_by.insert(path.to_owned(), origin);
+    }
+
+    /// Reads an option, which is set when all sources have been read: only then the kind of the
+    /// endpoint is known, whatever the order of the keys.
+    fn take_option(
+        &mut self,
+        path: &str,
+        endpoint: String,
+        key: &'static Key<EndpointConfig>,
+        value: &Value,
+    ) -> Result<(), String> {
+        let kind = key.kinds.first().copied().unwrap_or(EndpointKind::Hub);
+        key.read(&mut EndpointConfig::new(kind, ""), value)?;
+        self.endpoint(endpoint.clone());
+        let value = value.clone();
+        let given = Given {
+            endpoint,
+            key,
+            value,
+        };
+        self.options.insert(path.to_owned(), given);
+        Ok(())
+    }
+
+    /// Gives the endpoints the options that are set. One of another kind is a problem, unless it
+    /// says what holds without it: files that list every key with its default are accepted.
+    fn set_options(&mut self) {
+        for (path, given) in std::mem::take(&mut self.options) {
+            let Some(endpoint) = self.config.endpoints.get_mut(&given.endpoint) else {
+                continue;
+            };
+            let kind = endpoint.kind.which();
+            if given.key.is_of(kind) {
+                // It was read before.
+                let _ = given.key.read(endpoint, &given.value);
+                continue;
+            }
+            let section = format!("endpoints.{}", given.endpoint);
+            let is_kind_known = !self.unreadable.contains(&format!("{section}.kind"))
+                && (self.is_set(&format!("{section}.kind"))
+                    || super::endpoint::built_in_endpoints().contains_key(&given.endpoint));
+            let origin = self.last_set_by.remove(&path);
+            if let (true, false, Some(origin)) = (is_kind_known, is_default(&given), origin) {
+                let message = foreign_option(&given, kind);
+                self.complain(&origin, &path, message);
+            }
+        }
     }
 
     /// The endpoint of this name; a new one is a draft, and checked at the end.
@@ -283,9 +343,10 @@ impl Loader<'_> {
         let mut endpoints = std::mem::take(&mut self.config.endpoints);
         for (name, endpoint) in &mut endpoints {
             let defaults = self.defaults_of(name, endpoint);
-            for key in keys::ENDPOINT_KEYS {
+            for key in keys::ENDPOINT_KEYS.iter() {
                 let is_set = |key| self.is_set(&format!("endpoints.{name}.{key}"));
-                if !matches!(key.path, "kind" | "path") && !is_set(key.path) {
+                let is_own = key.is_of(endpoint.kind.which());
+                if is_own && !matches!(key.path, "kind" | "path") && !is_set(key.path) {
                     key.copy(&defaults, endpoint);
                 }
             }
@@ -296,7 +357,7 @@ impl Loader<'_> {
     /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
     /// holds for it too, and a default must not be what does not go together with it.
     fn defaults_of(&self, name: &str, endpoint: &EndpointConfig) -> EndpointConfig {
-        let mut defaults = EndpointConfig::new(endpoint.kind, &endpoint.path);
+        let mut defaults = EndpointConfig::new(endpoint.kind.which(), &endpoint.path);
         let mut tried = endpoint.clone();
         tried.limits.message_bytes = defaults.limits.message_bytes;
         if self.is_set("limits.message_bytes") || !check::message_fits(&self.config, &tried) {
@@ -305,8 +366,9 @@ impl Loader<'_> {
         if self.is_set("keepalive.ping") || self.is_set("keepalive.pong") {
             defaults.keepalive = KeepaliveOverride::default();
         }
-        if endpoint.kind == EndpointKind::Nostr {
-            defaults.nostr = self.nostr_defaults_of(name, endpoint, &defaults);
+        if let Kind::Nostr(nostr) = &endpoint.kind {
+            let nostr = self.nostr_defaults_of(name, endpoint, nostr, &defaults);
+            defaults.kind = Kind::Nostr(Box::new(nostr));
         }
         defaults
     }
@@ -316,6 +378,7 @@ impl Loader<'_> {
         &self,
         name: &str,
         endpoint: &EndpointConfig,
+        own: &NostrConfig,
         defaults: &EndpointConfig,
     ) -> NostrConfig {
         let is_set = |key: &str| self.is_set(&format!("endpoints.{name}.{key}"));
@@ -323,7 +386,7 @@ impl Loader<'_> {
         if !is_set("limits.message_bytes") {
             tried.limits.message_bytes = defaults.limits.message_bytes;
         }
-        let limit = is_set("nostr.queries.limit").then_some(endpoint.nostr.queries.limit);
+        let limit = is_set("nostr.queries.limit").then_some(own.queries.limit);
         nostr::defaults_beside(limit, &self.config.settings_of(&tried))
     }
 
@@ -332,6 +395,7 @@ impl Loader<'_> {
     }
 
     fn finish(mut self) -> Result<Config, ConfigError> {
+        self.set_options();
         self.take_kinds();
         self.check_new_endpoints();
         for Conflict { paths, message } in check::conflicts(&self.config) {
@@ -402,7 +466,7 @@ impl Loader<'_> {
         let paths = keys::all_paths(self.endpoint_names(path).iter().map(String::as_str));
         match suggest::nearest(path, paths.iter().map(String::as_str)) {
             Some(meant) => format!("unknown key; did you mean {meant}?"),
-            None => "unknown key; config.yaml lists them all".to_owned(),
+            None => "unknown key; `corecast config` lists them all".to_owned(),
         }
     }
 
@@ -462,6 +526,37 @@ impl Loader<'_> {
             None => format!("{} {path}", file.name),
         }
     }
+}
+
+/// Whether an option has its default: that of the first kind that has it.
+fn is_default(given: &Given) -> bool {
+    let kind = given.key.kinds.first().copied();
+    let default = EndpointConfig::new(kind.unwrap_or(EndpointKind::Hub), "");
+    let mut tried = default.clone();
+    given.key.read(&mut tried, &given.value).is_ok() && tried == default
+        // As earlier versions print it for every endpoint.
+        || given.key.path == "push_path" && given.value.is_null()
+}
+
+/// What is wrong with an option at an endpoint of another kind.
+fn foreign_option(given: &Given, kind: EndpointKind) -> String {
+    let names: Vec<&str> = given.key.kinds.iter().map(|kind| kind.name()).collect();
+    let Given { endpoint, key, .. } = given;
+    let mut message = format!(
+        "{} is an option of kind {}; endpoint {endpoint} is of kind {}",
+        key.path,
+        names.join(" and "),
+        kind.name()
+    );
+    let built_in = super::endpoint::built_in_endpoints();
+    let is_its_kind = |name: &&&str| {
+        let there = built_in.get(**name).filter(|_| **name != endpoint.as_str());
+        there.is_some_and(|there| key.is_of(there.kind.which()))
+    };
+    if let Some(meant) = names.iter().find(is_its_kind) {
+        message += &format!("; did you mean endpoints.{meant}.{}?", key.path);
+    }
+    message
 }
 
 /// The endpoints to which these variables or flags give a kind.

@@ -6,8 +6,9 @@
 //! - The path of a field is the path of its key: `config.limits.message_bytes` is
 //!   `limits.message_bytes` in the file, `CORECAST_LIMITS_MESSAGE_BYTES` in the environment and
 //!   `--set limits.message_bytes=…` on the command line.
-//! - One table ([`keys`]) names every key; reading, printing, environment names and suggestions
-//!   all come from it.
+//! - One row of a table ([`keys`]) describes a key; reading, printing, environment names,
+//!   suggestions, `config.yaml`, `docs/configuration.md`, the JSON Schema and what a reload changes
+//!   all come from it. Sections that the engine has too are the engine's own types.
 //! - Values are parsed, not merely validated: durations are [`Duration`]s, sizes are bytes, "no
 //!   limit" and "off" are `None` and never a number with a second meaning.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
@@ -18,8 +19,10 @@ mod admin;
 mod api;
 mod auth;
 mod check;
+pub mod command;
 mod endpoint;
 mod error;
+mod form;
 mod guard;
 pub mod keys;
 mod listener;
@@ -27,11 +30,15 @@ mod load;
 mod model;
 mod nostr;
 mod overrides;
+mod print;
 mod quantity;
 mod recognize;
+mod reference;
 mod reload;
+mod schema;
 mod sections;
 mod settings;
+mod texts;
 pub mod token;
 mod tree;
 mod value;
@@ -41,7 +48,10 @@ pub use self::admin::AdminConfig;
 pub use self::api::ApiConfig;
 pub use self::auth::{AuthConfig, JwtConfig, Need};
 pub use self::check::{API_PATHS, DEMO_PATHS, PAGE_PATHS};
-pub use self::endpoint::{EndpointConfig, EndpointKind, OnDuplicate};
+pub use self::endpoint::{
+    EndpointConfig, EndpointKind, HubOptions, Kind, NamedOptions, OnDuplicate, PubSubOptions,
+    PushOptions,
+};
 pub use self::error::{ConfigError, Problem};
 pub use self::listener::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use self::load::{ConfigFile, FlagValue, load};
@@ -54,17 +64,18 @@ pub use self::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, JwtOverride, KeepaliveOverride,
     OriginsOverride, Override, RateOverride, SlowClientOverride,
 };
+pub use self::print::print_config;
 pub use self::quantity::{KIB, MIB};
 pub(crate) use self::recognize::is_config;
+pub use self::reference::{explain, overview, reference_page};
 pub use self::reload::{Change, Reloaded};
+pub use self::schema::json_schema;
 pub use self::sections::{
-    ConnectionLimit, ConnectsConfig, CorsConfig, DeflateConfig, EngineConfig, HealthConfig,
-    KeepaliveConfig, LimitsConfig, LogFormat, LogLevel, LogOutput, LoggingConfig, MetricsConfig,
-    PagesConfig, RateConfig, ServerConfig, Shards, ShutdownConfig, SlowClientConfig,
-    SlowClientPolicy, TimeoutsConfig, TlsConfig,
+    ConnectionLimit, ConnectsConfig, CorsConfig, EngineConfig, HealthConfig, KeepaliveConfig,
+    LimitsConfig, LogFormat, LogLevel, LogOutput, LoggingConfig, MetricsConfig, PagesConfig,
+    RateConfig, ServerConfig, Shards, SlowClientConfig, TlsConfig,
 };
-pub use self::settings::EndpointSettings;
-pub use crate::engine::{Network, NetworkError, Networks, RatePolicy};
+pub use crate::engine::{Network, NetworkError, Networks, RatePolicy, SlowPolicy};
 pub use crate::guard::{ApiKey, ApiKeyError, CloseRevoked, Origin, OriginError, Origins};
 
 /// The command line: raw arguments first, then what they mean together with file and environment.

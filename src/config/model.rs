@@ -1,137 +1,66 @@
 //! All sections together: the [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
+use std::net::IpAddr;
+
+use corecast_engine::with_defaults;
 
 use super::admin::AdminConfig;
 use super::api::ApiConfig;
 use super::auth::{AuthConfig, Need};
 use super::endpoint::{EndpointConfig, built_in_endpoints};
-use super::quantity::{KIB, MIB};
 use super::sections::{
-    CorsConfig, DeflateConfig, EngineConfig, HealthConfig, KeepaliveConfig, LimitsConfig,
-    LogFormat, LogLevel, LogOutput, LoggingConfig, MetricsConfig, PagesConfig, RateConfig,
-    ServerConfig, Shards, ShutdownConfig, SlowClientConfig, SlowClientPolicy, TimeoutsConfig,
-    TlsConfig,
+    CorsConfig, EngineConfig, HealthConfig, KeepaliveConfig, LimitsConfig, LoggingConfig,
+    MetricsConfig, PagesConfig, RateConfig, ServerConfig, SlowClientConfig,
 };
-use crate::engine::Networks;
+use crate::engine::{Deflate, Networks, Shutdown, Timeouts};
 use crate::guard::Origins;
 
-/// Everything an operator can decide, checked. `Config::default()` is what runs without a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// Where the relay listens.
-    pub server: ServerConfig,
-    /// Threads and socket buffers.
-    pub engine: EngineConfig,
-    /// What the paths do, by name. The built-in ones are always here, enabled or not.
-    pub endpoints: BTreeMap<String, EndpointConfig>,
-    /// Whose connections are taken.
-    pub networks: Networks,
-    /// Pages that may connect.
-    pub origins: Origins,
-    /// Keys and tokens that let a client in.
-    pub auth: AuthConfig,
-    /// Bounds on what clients can make the relay hold.
-    pub limits: LimitsConfig,
-    /// What happens to a client that does not read as fast as it is sent to.
-    pub slow_client: SlowClientConfig,
-    /// How much a client may send.
-    pub rate: RateConfig,
-    /// Pings, and when a silent client is given up.
-    pub keepalive: KeepaliveConfig,
-    /// Compression of messages.
-    pub deflate: DeflateConfig,
-    /// Deadlines of a connection's phases.
-    pub timeouts: TimeoutsConfig,
-    /// The end of the process.
-    pub shutdown: ShutdownConfig,
-    /// The admin listener.
-    pub metrics: MetricsConfig,
-    /// The dashboard.
-    pub admin: AdminConfig,
-    /// What `/health` tells.
-    pub health: HealthConfig,
-    /// Which web pages may read answers.
-    pub cors: CorsConfig,
-    /// The HTTP API for back ends.
-    pub api: ApiConfig,
-    /// Pages to try the relay with.
-    pub pages: PagesConfig,
-    /// The log.
-    pub logging: LoggingConfig,
-}
-
-impl Default for Config {
-    /// The documented defaults, chosen for the open internet; `config.yaml` spells them out.
-    fn default() -> Config {
-        Config {
-            server: ServerConfig {
-                host: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-                port: 8443,
-                listen: Vec::new(),
-                unix_mode: 0o660,
-                trusted_proxies: Vec::new(),
-                proxy_protocol: false,
-                tls: TlsConfig::default(),
-            },
-            engine: EngineConfig {
-                shards: Shards::Auto,
-                pin: false,
-                spin_us: 0,
-                read_buffer_bytes: 256 * KIB,
-                send_buffer_bytes: None,
-            },
-            endpoints: built_in_endpoints(),
-            networks: Networks::default(),
-            origins: Origins::default(),
-            auth: AuthConfig::default(),
-            limits: LimitsConfig::default(),
-            slow_client: SlowClientConfig {
-                policy: SlowClientPolicy::Disconnect,
-                outbox_bytes: 64 * MIB,
-                outbox_age: Some(Duration::from_secs(10)),
-                process_bytes: 512 * MIB,
-            },
-            rate: RateConfig::default(),
-            keepalive: KeepaliveConfig {
-                ping: Some(Duration::from_secs(30)),
-                pong: Some(Duration::from_secs(60)),
-            },
-            deflate: DeflateConfig {
-                enabled: false,
-                min_bytes: 128,
-                level: 1,
-            },
-            timeouts: TimeoutsConfig {
-                handshake: Duration::from_secs(10),
-                message: Duration::from_secs(60),
-                close: Duration::from_secs(5),
-            },
-            shutdown: ShutdownConfig {
-                delay: Duration::ZERO,
-                timeout: Duration::from_secs(10),
-            },
-            metrics: MetricsConfig {
-                enabled: true,
-                host: None,
-                port: 9090,
-            },
-            admin: AdminConfig::default(),
-            health: HealthConfig {
-                status_word: "healthy".to_owned(),
-                users: None,
-            },
-            cors: CorsConfig::default(),
-            api: ApiConfig::default(),
-            pages: PagesConfig::default(),
-            logging: LoggingConfig {
-                level: LogLevel::Info,
-                format: LogFormat::Text,
-                output: LogOutput::Stderr,
-            },
-        }
+with_defaults! {
+    /// Everything an operator can decide, checked. `Config::default()` is what runs without a
+    /// file: the documented defaults, chosen for the open internet.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Config {
+        /// Where the relay listens.
+        pub server: ServerConfig = ServerConfig::default(),
+        /// Threads and socket buffers.
+        pub engine: EngineConfig = EngineConfig::default(),
+        /// What the paths do, by name. The built-in ones are always here, enabled or not.
+        pub endpoints: BTreeMap<String, EndpointConfig> = built_in_endpoints(),
+        /// Whose connections are taken.
+        pub networks: Networks = Networks::default(),
+        /// Pages that may connect.
+        pub origins: Origins = Origins::default(),
+        /// Keys and tokens that let a client in.
+        pub auth: AuthConfig = AuthConfig::default(),
+        /// Bounds on what clients can make the relay hold.
+        pub limits: LimitsConfig = LimitsConfig::default(),
+        /// What happens to a client that does not read as fast as it is sent to.
+        pub slow_client: SlowClientConfig = SlowClientConfig::default(),
+        /// How much a client may send.
+        pub rate: RateConfig = RateConfig::default(),
+        /// Pings, and when a silent client is given up.
+        pub keepalive: KeepaliveConfig = KeepaliveConfig::default(),
+        /// Compression of messages.
+        pub deflate: Deflate = Deflate::default(),
+        /// Deadlines of a connection's phases.
+        pub timeouts: Timeouts = Timeouts::default(),
+        /// The end of the process.
+        pub shutdown: Shutdown = Shutdown::default(),
+        /// The admin listener.
+        pub metrics: MetricsConfig = MetricsConfig::default(),
+        /// The dashboard.
+        pub admin: AdminConfig = AdminConfig::default(),
+        /// What `/health` tells.
+        pub health: HealthConfig = HealthConfig::default(),
+        /// Which web pages may read answers.
+        pub cors: CorsConfig = CorsConfig::default(),
+        /// The HTTP API for back ends.
+        pub api: ApiConfig = ApiConfig::default(),
+        /// Pages to try the relay with.
+        pub pages: PagesConfig = PagesConfig::default(),
+        /// The log.
+        pub logging: LoggingConfig = LoggingConfig::default(),
     }
 }
 

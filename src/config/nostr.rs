@@ -7,6 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use corecast_engine::with_defaults;
+
 use super::quantity::KIB;
 use crate::guard::Origin;
 
@@ -17,24 +19,26 @@ pub(super) use self::values::{
     TAGS, VALUES,
 };
 
-/// `endpoints.<name>.nostr`; endpoints of other kinds have no use for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NostrConfig {
-    /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
-    /// cannot prove that they have a key (NIP-42).
-    pub urls: Vec<RelayUrl>,
-    /// Events that are kept in memory; of more the oldest go first.
-    pub memory_events: usize,
-    /// What the relay says about itself.
-    pub info: NostrInfoConfig,
-    /// Who has to prove that it has a key.
-    pub auth: NostrAuthConfig,
-    /// The events that are taken.
-    pub events: NostrEventsConfig,
-    /// What clients may ask for.
-    pub queries: NostrQueriesConfig,
-    /// Threads that answer queries; `None` leaves it to the relay.
-    pub readers: Option<usize>,
+with_defaults! {
+    /// `endpoints.<name>.nostr`; endpoints of other kinds have no use for it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NostrConfig {
+        /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
+        /// cannot prove that they have a key (NIP-42).
+        pub urls: Vec<RelayUrl> = Vec::new(),
+        /// Events that are kept in memory; of more the oldest go first.
+        pub memory_events: usize = 100_000,
+        /// What the relay says about itself.
+        pub info: NostrInfoConfig = NostrInfoConfig::default(),
+        /// Who has to prove that it has a key.
+        pub auth: NostrAuthConfig = NostrAuthConfig::default(),
+        /// The events that are taken.
+        pub events: NostrEventsConfig = NostrEventsConfig::default(),
+        /// What clients may ask for.
+        pub queries: NostrQueriesConfig = NostrQueriesConfig::default(),
+        /// Threads that answer queries; `None` leaves it to the relay.
+        pub readers: Option<usize> = None,
+    }
 }
 
 /// `nostr.info`: what the relay says about itself (NIP-11). `None` is left out.
@@ -60,19 +64,21 @@ pub struct NostrInfoConfig {
     pub payments_url: Option<String>,
 }
 
-/// `nostr.auth`: who has to prove that it has a key (NIP-42).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NostrAuthConfig {
-    /// When a client gets its challenge.
-    pub challenge: NostrChallenge,
-    /// Whether queries need a key.
-    pub read: bool,
-    /// Whether events are taken only from clients with a key.
-    pub write: bool,
-    /// Kinds whose events go only to those whom they name.
-    pub private_kinds: Vec<u16>,
-    /// Keys that one connection can prove.
-    pub keys: usize,
+with_defaults! {
+    /// `nostr.auth`: who has to prove that it has a key (NIP-42).
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NostrAuthConfig {
+        /// When a client gets its challenge.
+        pub challenge: NostrChallenge = NostrChallenge::Demand,
+        /// Whether queries need a key.
+        pub read: bool = false,
+        /// Whether events are taken only from clients with a key.
+        pub write: bool = false,
+        /// Kinds whose events go only to those whom they name.
+        pub private_kinds: Vec<u16> = vec![4, 1_059, 21_059],
+        /// Keys that one connection can prove.
+        pub keys: usize = 16,
+    }
 }
 
 /// `nostr.auth.challenge`.
@@ -85,40 +91,44 @@ pub enum NostrChallenge {
     Connect,
 }
 
-/// `nostr.events`: the events that are taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NostrEventsConfig {
-    /// Largest event, bytes of JSON; at most the endpoint's `limits.message_bytes`.
-    pub bytes: usize,
-    /// Most tags.
-    pub tags: usize,
-    /// Most characters of the content; `None` means no bound of its own.
-    pub content_chars: Option<usize>,
-    /// How far ahead of the relay's clock `created_at` may be; whole seconds count.
-    pub future: Duration,
-    /// How long ago `created_at` may be; `None` means any time.
-    pub past: Option<Duration>,
-    /// Leading zero bits that an id must have (NIP-13).
-    pub pow: u8,
-    /// The kinds that are taken; `None` means all.
-    pub kinds: Option<Vec<u16>>,
+with_defaults! {
+    /// `nostr.events`: the events that are taken.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NostrEventsConfig {
+        /// Largest event, bytes of JSON; at most the endpoint's `limits.message_bytes`.
+        pub bytes: usize = 256 * KIB,
+        /// Most tags.
+        pub tags: usize = 5_000,
+        /// Most characters of the content; `None` means no bound of its own.
+        pub content_chars: Option<usize> = None,
+        /// How far ahead of the relay's clock `created_at` may be; whole seconds count.
+        pub future: Duration = Duration::from_secs(15 * 60),
+        /// How long ago `created_at` may be; `None` means any time.
+        pub past: Option<Duration> = None,
+        /// Leading zero bits that an id must have (NIP-13).
+        pub pow: u8 = 0,
+        /// The kinds that are taken; `None` means all.
+        pub kinds: Option<Vec<u16>> = None,
+    }
 }
 
-/// `nostr.queries`: what clients may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NostrQueriesConfig {
-    /// Filters of one REQ.
-    pub filters: usize,
-    /// Subscriptions of one connection.
-    pub subscriptions: usize,
-    /// Items of all lists of one REQ together.
-    pub values: usize,
-    /// Most stored events that a filter gets, whatever it asks for.
-    pub limit: usize,
-    /// Stored events of a filter that does not say how many; at most `limit`.
-    pub limit_default: usize,
-    /// Rows that a COUNT reads; what is beyond makes it approximate.
-    pub count: usize,
+with_defaults! {
+    /// `nostr.queries`: what clients may ask for.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NostrQueriesConfig {
+        /// Filters of one REQ.
+        pub filters: usize = 100,
+        /// Subscriptions of one connection.
+        pub subscriptions: usize = 200,
+        /// Items of all lists of one REQ together.
+        pub values: usize = 10_000,
+        /// Most stored events that a filter gets, whatever it asks for.
+        pub limit: usize = 5_000,
+        /// Stored events of a filter that does not say how many; at most `limit`.
+        pub limit_default: usize = 500,
+        /// Rows that a COUNT reads; what is beyond makes it approximate.
+        pub count: usize = 1_000_000,
+    }
 }
 
 /// A URL by which clients know the relay, as it is written: `ws://` or `wss://`, a host, perhaps a
@@ -181,42 +191,6 @@ impl FromStr for RelayUrl {
         match format!("{scheme}://{authority}").parse() {
             Ok(Origin::Exact(_)) => Ok(RelayUrl(text.to_owned())),
             _ => Err(RelayUrlError::Form),
-        }
-    }
-}
-
-impl Default for NostrConfig {
-    /// The defaults of a relay that has only a kind and a path.
-    fn default() -> NostrConfig {
-        NostrConfig {
-            urls: Vec::new(),
-            memory_events: 100_000,
-            info: NostrInfoConfig::default(),
-            auth: NostrAuthConfig {
-                challenge: NostrChallenge::Demand,
-                read: false,
-                write: false,
-                private_kinds: vec![4, 1_059, 21_059],
-                keys: 16,
-            },
-            events: NostrEventsConfig {
-                bytes: 256 * KIB,
-                tags: 5_000,
-                content_chars: None,
-                future: Duration::from_secs(15 * 60),
-                past: None,
-                pow: 0,
-                kinds: None,
-            },
-            queries: NostrQueriesConfig {
-                filters: 100,
-                subscriptions: 200,
-                values: 10_000,
-                limit: 5_000,
-                limit_default: 500,
-                count: 1_000_000,
-            },
-            readers: None,
         }
     }
 }

@@ -3,78 +3,101 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sections::SlowClientPolicy;
-use crate::engine::RatePolicy;
+use super::sections::{CorsConfig, KeepaliveConfig, LimitsConfig, RateConfig, SlowClientConfig};
+use crate::engine::{Deflate, RatePolicy, SlowPolicy};
 use crate::guard::{ApiKey, Origin, Secret};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
 pub type Override<T> = Option<T>;
 
-/// `endpoints.<name>.cors`; see [`super::CorsConfig`]. `Some(None)` means off.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CorsOverride {
-    /// Pages of which origin may read the answers.
-    pub origin: Override<Option<String>>,
-    /// The methods that they may use.
-    pub methods: Override<String>,
-    /// The headers that they may send.
-    pub headers: Override<String>,
+/// Settings of one endpoint in place of a common section, and what holds if they are applied.
+macro_rules! overrides {
+    ($(
+        $(#[$of_struct:meta])*
+        pub struct $name:ident of $common:ty {
+            $($(#[$of_field:meta])* pub $field:ident: $type:ty,)*
+        }
+    )*) => {$(
+        $(#[$of_struct])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$of_field])* pub $field: Override<$type>,)*
+        }
+
+        impl $name {
+            /// The common settings, with these in their place.
+            pub fn over(&self, common: &$common) -> $common {
+                let mut settings = Clone::clone(common);
+                $(if let Some(own) = &self.$field {
+                    settings.$field.clone_from(own);
+                })*
+                settings
+            }
+        }
+    )*};
 }
 
-/// `endpoints.<name>.limits`; see [`super::LimitsConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EndpointLimits {
-    /// Largest message, bytes.
-    pub message_bytes: Override<usize>,
-    /// Largest frame, bytes; `Some(None)` means as large as the message.
-    pub frame_bytes: Override<Option<usize>>,
-}
+overrides! {
+    /// `endpoints.<name>.cors`; see [`CorsConfig`]. `Some(None)` means off.
+    pub struct CorsOverride of CorsConfig {
+        /// Pages of which origin may read the answers.
+        pub origin: Option<String>,
+        /// The methods that they may use.
+        pub methods: String,
+        /// The headers that they may send.
+        pub headers: String,
+    }
 
-/// `endpoints.<name>.slow_client`; see [`super::SlowClientConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SlowClientOverride {
-    /// What happens at a bound.
-    pub policy: Override<SlowClientPolicy>,
-    /// Most that waits for one client, bytes.
-    pub outbox_bytes: Override<usize>,
-    /// Longest that a frame waits; `Some(None)` means no such bound.
-    pub outbox_age: Override<Option<Duration>>,
-}
+    /// `endpoints.<name>.limits`; see [`LimitsConfig`].
+    pub struct EndpointLimits of LimitsConfig {
+        /// Largest message, bytes.
+        pub message_bytes: usize,
+        /// Largest frame, bytes; `Some(None)` means as large as the message.
+        pub frame_bytes: Option<usize>,
+    }
 
-/// `endpoints.<name>.keepalive`; see [`super::KeepaliveConfig`]. `Some(None)` means off.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeepaliveOverride {
-    /// Interval between pings.
-    pub ping: Override<Option<Duration>>,
-    /// Longest silence.
-    pub pong: Override<Option<Duration>>,
-}
+    /// `endpoints.<name>.slow_client`; see [`SlowClientConfig`].
+    pub struct SlowClientOverride of SlowClientConfig {
+        /// What happens at a bound.
+        pub policy: SlowPolicy,
+        /// Most that waits for one client, bytes.
+        pub outbox_bytes: usize,
+        /// Longest that a frame waits; `Some(None)` means no such bound.
+        pub outbox_age: Option<Duration>,
+    }
 
-/// `endpoints.<name>.deflate`; see [`super::DeflateConfig`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeflateOverride {
-    /// Whether messages are compressed.
-    pub enabled: Override<bool>,
-    /// Smallest message that is, bytes.
-    pub min_bytes: Override<usize>,
-    /// 1 (fastest) to 9 (smallest).
-    pub level: Override<u8>,
-}
+    /// `endpoints.<name>.keepalive`; see [`KeepaliveConfig`]. `Some(None)` means off.
+    pub struct KeepaliveOverride of KeepaliveConfig {
+        /// Interval between pings.
+        pub ping: Option<Duration>,
+        /// Longest silence.
+        pub pong: Option<Duration>,
+    }
 
-/// `endpoints.<name>.rate`; see [`super::RateConfig`]. `Some(None)` means no bound, or a burst of
-/// one second.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RateOverride {
-    /// What happens to what is more.
-    pub policy: Override<RatePolicy>,
-    /// Messages a second.
-    pub messages: Override<Option<usize>>,
-    /// Messages at once.
-    pub messages_burst: Override<Option<usize>>,
-    /// Bytes a second.
-    pub bytes: Override<Option<usize>>,
-    /// Bytes at once.
-    pub bytes_burst: Override<Option<usize>>,
+    /// `endpoints.<name>.deflate`; see [`Deflate`].
+    pub struct DeflateOverride of Deflate {
+        /// Whether messages are compressed.
+        pub enabled: bool,
+        /// Smallest message that is, bytes.
+        pub min_bytes: usize,
+        /// 1 (fastest) to 9 (smallest).
+        pub level: u8,
+    }
+
+    /// `endpoints.<name>.rate`; see [`RateConfig`]. `Some(None)` means no bound, or a burst of one
+    /// second.
+    pub struct RateOverride of RateConfig {
+        /// What happens to what is more.
+        pub policy: RatePolicy,
+        /// Messages per second.
+        pub messages: Option<usize>,
+        /// Messages at once.
+        pub messages_burst: Option<usize>,
+        /// Bytes per second.
+        pub bytes: Option<usize>,
+        /// Bytes at once.
+        pub bytes_burst: Option<usize>,
+    }
 }
 
 /// `endpoints.<name>.origins`; see [`super::Origins`].

@@ -31,6 +31,7 @@ pub(super) fn show_size(bytes: usize) -> String {
         .find(|(unit_bytes, _)| bytes >= *unit_bytes && bytes.is_multiple_of(*unit_bytes))
     {
         Some((unit_bytes, unit)) => format!("{}{unit}", bytes / unit_bytes),
+        None if bytes == 1 => "1 byte".to_owned(),
         None => format!("{bytes} bytes"),
     }
 }

@@ -31,8 +31,7 @@ impl Signpost {
     pub fn new(config: &Config) -> Signpost {
         let enabled = || config.endpoints.values().filter(|each| each.enabled);
         let mut api_paths: Vec<String> = enabled()
-            .filter(|each| each.kind == EndpointKind::Push)
-            .filter_map(|each| each.push_path.as_deref())
+            .filter_map(|each| each.push()?.push_path.as_deref())
             .flat_map(PushApi::paths)
             .collect();
         if config.api.enabled {

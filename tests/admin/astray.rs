@@ -109,7 +109,7 @@ fn a_service_at_the_root_keeps_it() {
 fn a_misspelt_path_of_the_api_is_told_the_nearest_one() {
     let mut config = config();
     let push = config.endpoints.get_mut("push").expect("it is built in");
-    push.push_path = Some("/back/push".to_owned());
+    push.push_mut().expect("a push endpoint").push_path = Some("/back/push".to_owned());
     let below = EndpointConfig::new(EndpointKind::Hub, "/api/rooms/**");
     config.endpoints.insert("below".to_owned(), below);
     let relay = Relay::start(&config);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use corecast::config::ConnectionLimit;
+use corecast::config::{ConnectionLimit, HubOptions, Kind};
 use tungstenite::Message;
 
 use crate::exposition::Scrape;
@@ -352,7 +352,8 @@ fn a_stalled_client_shows_in_the_outbox_and_then_as_slow() {
     let named = config.endpoints.get_mut("named").expect("built in");
     named.limits.message_bytes = None;
     config.slow_client.outbox_age = None;
-    config.endpoints.get_mut("hub").expect("built in").echo = false;
+    let hub = config.endpoints.get_mut("hub").expect("built in");
+    hub.kind = Kind::Hub(HubOptions { echo: false });
     let relay = Relay::start(&config);
     let slow = relay.join("/");
     let mut sender = relay.join("/");

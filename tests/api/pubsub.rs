@@ -1,6 +1,6 @@
 //! Pubsub's protocol, as documented in `docs/pubsub.md`.
 
-use corecast::config::EndpointConfig;
+use corecast::config::{EndpointConfig, Kind, PubSubOptions};
 
 use crate::support::client::{BINARY, Client, frame};
 use crate::{Relay, exchange, next};
@@ -114,7 +114,9 @@ fn a_subscription_is_active_between_its_acknowledgements() {
 #[test]
 fn a_publisher_gets_its_own_unless_echo_is_off() {
     for echo in [true, false] {
-        let relay = Relay::with(1, |config| pubsub(config).echo = echo);
+        let relay = Relay::with(1, |config| {
+            pubsub(config).kind = Kind::PubSub(PubSubOptions { echo });
+        });
         let mut other = relay.subscriber(&["r"]);
         let mut own = relay.subscriber(&["r"]);
         own.text(r#"{"type":"publish","room":"r","data":"x"}"#);

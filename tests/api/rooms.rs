@@ -420,6 +420,7 @@ fn the_api_lists_reaches_and_disconnects_users_by_name() {
 fn a_message_reaches_every_device_and_stays_binary() {
     let relay = Relay::with(2, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");
+        let named = named.named_mut().expect("users with names");
         named.on_duplicate = corecast::config::OnDuplicate::Share;
         named.binary_out = true;
     });
@@ -443,6 +444,7 @@ fn two_pipelined_messages_reach_all_devices_of_a_user() {
     const DEVICES: usize = corecast::limits::CONNECTIONS_PER_USER_MAX;
     let relay = Relay::with(1, |config| {
         let named = config.endpoints.get_mut("named").expect("it is there");
+        let named = named.named_mut().expect("users with names");
         named.on_duplicate = corecast::config::OnDuplicate::Share;
     });
     let mut devices: Vec<Client> = (0..DEVICES).map(|_| relay.open("/ws/ada")).collect();

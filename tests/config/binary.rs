@@ -138,6 +138,7 @@ fn version_and_help_say_what_they_should() {
         "--config-file",
         "--set",
         "--check",
+        "--print-config",
     ] {
         assert!(text(&help.stdout).contains(part), "{part}");
     }
@@ -158,18 +159,26 @@ fn the_example_of_the_deploy_kit_loads_with_tls_on() {
         ("config.yaml", example),
         ("cert.pem", &signed.cert.pem()),
         ("key.pem", &signed.signing_key.serialize_pem()),
+        ("keys", "a-key-of-0123456789"),
     ];
     let ours = [
         "server.tls.cert_file=cert.pem",
         "server.tls.key_file=key.pem",
+        "auth.keys_file=keys",
     ];
-    let arguments = ["--check", "--set", ours[0], "--set", ours[1]];
+    let arguments = [
+        "--check", "--set", ours[0], "--set", ours[1], "--set", ours[2],
+    ];
     let output = corecast(&files, &arguments);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let config = from_file(text(&output.stdout)).expect("what it prints loads");
     assert!(config.server.tls.enabled);
     assert_eq!(config.metrics.host, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    // As it is, all that it lacks are these two files, of which the first is told.
+    // Nobody connects without a credential, and nobody is told who is there.
+    for endpoint in config.endpoints.values() {
+        assert!(config.needs_auth(endpoint) && !config.tells_users_of(endpoint));
+    }
+    // As it is, it lacks these three files, of which the first is told.
     let output = corecast(&files[..1], &["--check"]);
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     let lines: Vec<&str> = text(&output.stderr).lines().collect();

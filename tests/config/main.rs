@@ -4,28 +4,35 @@
 mod binary;
 mod doors;
 mod nostr;
+mod places;
 mod problems;
 mod push;
+mod rows;
 mod samples;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use corecast::config::keys::{ENDPOINT_KEYS, KEYS, environment_name};
 use corecast::config::{
-    Config, ConfigFile, EndpointConfig, EndpointKind, FlagValue, KIB, LogLevel, LogOutput, MIB,
-    SlowClientPolicy, load,
+    Config, ConfigFile, EndpointConfig, EndpointKind, FlagValue, HubOptions, KIB, Kind, LogLevel,
+    LogOutput, MIB, NamedOptions, SlowPolicy, load,
 };
+use corecast::engine::EndpointSettings;
 use problems::problems;
 use samples::{FIXED, SAMPLES, network, seconds};
 
-/// Every key there is, those of endpoints as the hub's.
+/// Every key there is, those of endpoints for one that has them: the hub, or the first kind that
+/// does.
 fn all_keys() -> BTreeSet<String> {
     let common = KEYS.iter().map(|key| key.path.to_owned());
-    let hub = ENDPOINT_KEYS
-        .iter()
-        .map(|key| format!("endpoints.hub.{}", key.path));
-    common.chain(hub).collect()
+    let of_endpoints = ENDPOINT_KEYS.iter().map(|key| {
+        let endpoint = key.kinds.first().map_or("hub", |kind| kind.name());
+        format!("endpoints.{endpoint}.{}", key.path)
+    });
+    common.chain(of_endpoints).collect()
 }
 
 /// Whether the value of a key is shown to nobody.
@@ -34,6 +41,31 @@ fn is_secret(path: &str) -> bool {
     let mut endpoint_keys = ENDPOINT_KEYS.iter();
     KEYS.iter().any(|key| key.secret && key.path == path)
         || endpoint_keys.any(|key| key.secret && Some(key.path) == of_hub)
+}
+
+/// The variables that a key needs beside it: a Nostr relay is not built in.
+fn needed(path: &str) -> &'static [(&'static str, &'static str)] {
+    match path.starts_with("endpoints.nostr.") {
+        true => &[
+            ("CORECAST_ENDPOINTS_NOSTR_KIND", "nostr"),
+            ("CORECAST_ENDPOINTS_NOSTR_PATH", "/nostr"),
+            ("CORECAST_ENDPOINTS_NOSTR_NOSTR_URLS", "wss://a.example"),
+        ],
+        false => &[],
+    }
+}
+
+/// The config of what a key needs.
+fn before(path: &str) -> Config {
+    from_all("", needed(path), &[]).expect("a config")
+}
+
+/// A file with one key, and what it needs.
+fn from_file_of(path: &str, value: &str) -> Result<Config, String> {
+    let own = environment_name(path);
+    let others = needed(path).iter().filter(|(name, _)| *name != own);
+    let others: Vec<_> = others.copied().collect();
+    from_all(&file_of(path, value), &others, &[])
 }
 
 /// A file with one key: a mapping in a mapping.
@@ -84,38 +116,26 @@ fn the_samples_are_about_every_key() {
 #[test]
 fn every_key_changes_only_its_field_from_every_source() {
     for (path, value, change) in SAMPLES {
-        let mut expected = Config::default();
+        let before = before(path);
+        let mut expected = before.clone();
         change(&mut expected);
-        assert_ne!(
-            expected,
-            Config::default(),
-            "{path}: the sample is the default"
-        );
+        assert_ne!(expected, before, "{path}: the sample is the default");
         let expected = Ok(expected);
-        assert_eq!(
-            from_file(&file_of(path, value)),
-            expected,
-            "{path} in the file"
-        );
+        assert_eq!(from_file_of(path, value), expected, "{path} in the file");
         let variable = environment_name(path);
-        assert_eq!(
-            from_all("", &[(&variable, value)], &[]),
-            expected,
-            "{variable}"
-        );
+        let others = needed(path).iter().filter(|(name, _)| *name != variable);
+        let variables: Vec<_> = others.copied().chain([(&*variable, *value)]).collect();
+        assert_eq!(from_all("", &variables, &[]), expected, "{variable}");
         let argument = format!("{path}={value}");
-        assert_eq!(
-            from_all("", &[], &[&argument]),
-            expected,
-            "--set {argument}"
-        );
+        let set = from_all("", needed(path), &[&argument]);
+        assert_eq!(set, expected, "--set {argument}");
     }
 }
 
 #[test]
 fn the_printed_config_loads_to_the_same_except_secrets() {
     for (path, value, _) in SAMPLES {
-        let config = from_file(&file_of(path, value)).expect("a sample");
+        let config = from_file_of(path, value).expect("a sample");
         let printed = config.to_yaml();
         if is_secret(path) {
             let secrets = value.trim_matches(['[', ']']).split(", ");
@@ -132,13 +152,13 @@ fn the_repositorys_file_is_the_default_and_names_every_key() {
     let text = include_str!("../../config.yaml");
     assert_eq!(from_file(text), Ok(Config::default()));
     let file: serde_yaml::Value = serde_yaml::from_str(text).expect("YAML");
-    // Those of a relay are in its example.
-    let is_in_example = |path: &String| path.starts_with("endpoints.hub.nostr.");
+    // Those of a Nostr relay are in its example.
+    let is_in_example = |path: &String| path.starts_with("endpoints.nostr.");
     for path in all_keys().into_iter().filter(|path| !is_in_example(path)) {
         let node = path.split('.').try_fold(&file, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in config.yaml");
     }
-    for key in KEYS {
+    for key in KEYS.iter() {
         let plain = key.plain_environment.unwrap_or_default();
         assert!(text.contains(plain), "{plain} is not explained");
     }
@@ -204,7 +224,7 @@ fn an_earlier_hubs_file_loads_unchanged() {
 #[test]
 fn every_source_can_add_an_endpoint_with_kind_and_path() {
     let expected = EndpointConfig {
-        echo: false,
+        kind: Kind::Hub(HubOptions { echo: false }),
         ..EndpointConfig::new(EndpointKind::Hub, "/lobby/**")
     };
     let file = from_file("endpoints:\n  lobby: {kind: hub, path: /lobby/**, echo: off}\n");
@@ -259,6 +279,12 @@ fn every_source_can_add_an_endpoint_with_kind_and_path() {
     assert_eq!(found.len(), 2, "{found:?}");
 }
 
+/// Ping and pong; `None` is off.
+fn silence(settings: &EndpointSettings) -> (Option<Duration>, Option<Duration>) {
+    let on = |span: Duration| Some(span).filter(|span| !span.is_zero());
+    (on(settings.keepalive.ping), on(settings.keepalive.pong))
+}
+
 #[test]
 fn an_endpoint_overrides_what_it_names_and_inherits_the_rest() {
     let config = from_file(
@@ -271,16 +297,19 @@ fn an_endpoint_overrides_what_it_names_and_inherits_the_rest() {
     assert_eq!(settings.message_bytes, 64 * KIB);
     assert_eq!(
         settings.frame_bytes,
-        64 * KIB,
+        64 * KIB as u64,
         "no frame is larger than its message"
     );
-    assert_eq!(settings.policy, SlowClientPolicy::DropNewest);
-    assert_eq!(settings.outbox_bytes, config.slow_client.outbox_bytes);
-    assert_eq!(settings.outbox_age, None);
-    assert_eq!((settings.ping, settings.pong), (seconds(20), seconds(90)));
+    let slow_client = settings.slow_client;
+    assert_eq!(slow_client.policy, SlowPolicy::DropNewest);
+    assert_eq!(slow_client.outbox_bytes, config.slow_client.outbox_bytes);
+    assert_eq!(slow_client.outbox_age, Duration::ZERO);
+    assert_eq!(silence(&settings), (seconds(20), seconds(90)));
     let common = config.settings_of(&EndpointConfig::new(EndpointKind::Hub, "/"));
-    assert_eq!((common.message_bytes, common.frame_bytes), (2 * MIB, MIB));
-    assert_eq!((common.outbox_age, common.pong), (seconds(10), seconds(60)));
+    let bytes = (common.message_bytes, common.frame_bytes);
+    assert_eq!(bytes, (2 * MIB, MIB as u64));
+    assert_eq!(common.slow_client.outbox_age, Duration::from_secs(10));
+    assert_eq!(silence(&common).1, seconds(60));
 }
 
 #[test]
@@ -288,7 +317,8 @@ fn global_settings_apply_to_named_users_by_default() {
     let named = |text: &str| {
         let config = from_file(text).expect("a config");
         let settings = config.settings_of(&config.endpoints["named"]);
-        (settings.message_bytes, settings.ping, settings.pong)
+        let (ping, pong) = silence(&settings);
+        (settings.message_bytes, ping, pong)
     };
     let (common, own) = ((seconds(30), seconds(60)), (seconds(54), seconds(60)));
     for (file, message_bytes, (ping, pong)) in [
@@ -323,14 +353,15 @@ fn global_settings_apply_to_named_users_by_default() {
 
 #[test]
 fn an_endpoints_defaults_do_not_depend_on_key_order() {
-    let expected = EndpointConfig {
+    let options = NamedOptions {
         binary_out: true,
+        ..NamedOptions::default()
+    };
+    let expected = EndpointConfig {
+        kind: Kind::Named(options),
         ..EndpointConfig::new(EndpointKind::Named, "/talk/{name}")
     };
-    assert_eq!(
-        (expected.echo, expected.limits.message_bytes),
-        (false, Some(10 * MIB))
-    );
+    assert_eq!(expected.limits.message_bytes, Some(10 * MIB));
     for file in [
         "endpoints: {talk: {binary_out: true, path: '/talk/{name}', kind: named}}",
         "endpoints: {talk: {kind: named, path: '/talk/{name}', binary_out: true}}",

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use corecast::config::keys::{ENDPOINT_KEYS, environment_name};
-use corecast::config::{Config, EndpointConfig, EndpointKind, KIB, MIB, SlowClientPolicy};
+use corecast::config::{
+    Config, EndpointConfig, EndpointKind, KIB, Kind, MIB, NostrConfig, SlowPolicy,
+};
 
 use crate::binary::{corecast, text};
 use crate::problems::problems;
@@ -21,6 +23,11 @@ fn file(keys: &str) -> String {
 fn relay(file: &str) -> EndpointConfig {
     let config = from_file(file).expect(file);
     config.endpoints["nostr"].clone()
+}
+
+/// The options of an endpoint that is a relay.
+fn options(endpoint: &EndpointConfig) -> &NostrConfig {
+    endpoint.nostr().expect("a relay")
 }
 
 fn default_relay() -> EndpointConfig {
@@ -63,12 +70,12 @@ fn two_flags_or_variables_add_a_nostr_endpoint() {
     }
     let settings = expected.settings_of(&expected.endpoints["nostr"]);
     assert_eq!(
-        (settings.message_bytes, settings.policy),
-        (512_000, SlowClientPolicy::Disconnect)
+        (settings.message_bytes, settings.slow_client.policy),
+        (512_000, SlowPolicy::Disconnect)
     );
     let with_url = ("CORECAST_ENDPOINTS_NOSTR_NOSTR_URLS", "wss://a.example");
     let config = from_all("", &[variables[0], variables[1], with_url], &[]).expect("a config");
-    let urls = &config.endpoints["nostr"].nostr.urls;
+    let urls = &options(&config.endpoints["nostr"]).urls;
     assert_eq!(urls[0].as_str(), "wss://a.example");
     assert_eq!(urls.len(), 1);
 }
@@ -100,24 +107,21 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
 #[test]
 fn every_nostr_key_changes_only_its_field() {
     let samples = SAMPLES.iter().filter_map(|(path, value, change)| {
-        let key = path.strip_prefix("endpoints.hub.nostr.")?;
-        Some((format!("endpoints.nostr.nostr.{key}"), value, change))
+        let is_own = path.starts_with("endpoints.nostr.nostr.");
+        is_own.then(|| ((*path).to_owned(), value, change))
     });
     let mut count = 0;
     for (path, value, change) in samples {
-        let mut changed = Config::default();
+        let mut changed = from_all("", &[], &MINIMAL).expect("a config");
         change(&mut changed);
-        let mut expected = EndpointConfig {
-            nostr: changed.endpoints["hub"].nostr.clone(),
-            ..default_relay()
-        };
+        let mut expected = options(&changed.endpoints["nostr"]).clone();
         let mut environment = vec![
             ("CORECAST_ENDPOINTS_NOSTR_KIND", "nostr"),
             ("CORECAST_ENDPOINTS_NOSTR_PATH", "/nostr"),
         ];
-        if expected.nostr.auth.read || expected.nostr.auth.write {
+        if expected.auth.read || expected.auth.write {
             environment.push(("CORECAST_ENDPOINTS_NOSTR_NOSTR_URLS", "wss://a.example"));
-            expected.nostr.urls = vec!["wss://a.example".parse().expect("a URL")];
+            expected.urls = vec!["wss://a.example".parse().expect("a URL")];
         }
         let variable = environment_name(&path);
         let set = format!("{path}={value}");
@@ -128,7 +132,11 @@ fn every_nostr_key_changes_only_its_field() {
             from_all("", &environment, &[&set]),
         ] {
             let config = config.expect(&path);
-            assert_eq!(config.endpoints["nostr"], expected, "{path}");
+            let endpoint = EndpointConfig {
+                kind: Kind::Nostr(Box::new(expected.clone())),
+                ..default_relay()
+            };
+            assert_eq!(config.endpoints["nostr"], endpoint, "{path}");
             assert_eq!(from_file(&config.to_yaml()), Ok(config), "{path}");
         }
         count += 1;
@@ -148,9 +156,6 @@ fn only_nostr_endpoints_print_unset_nostr_keys() {
     let config = from_all("", &[], &MINIMAL).expect("a config");
     assert!(has(&config, "nostr", "nostr.events.bytes"));
     assert!(!has(&config, "hub", "nostr"));
-    let written = from_file("endpoints: {hub: {nostr: {readers: 2}}}").expect("a config");
-    assert!(has(&written, "hub", "nostr.readers"));
-    assert!(!has(&written, "hub", "nostr.events"));
 }
 
 #[test]
@@ -216,11 +221,11 @@ fn kinds_are_a_list_numbers_with_commas_or_one_number() {
         ("1", vec![1]),
     ] {
         let relay = relay(&file(&format!("nostr: {{events: {{kinds: {written}}}}}")));
-        assert_eq!(relay.nostr.events.kinds, Some(kinds), "{written}");
+        assert_eq!(options(&relay).events.kinds, Some(kinds), "{written}");
     }
     let set = "endpoints.nostr.nostr.events.kinds=1,2";
     let config = from_all("", &[], &[MINIMAL[0], MINIMAL[1], set]).expect("a config");
-    let kinds = &config.endpoints["nostr"].nostr.events.kinds;
+    let kinds = &options(&config.endpoints["nostr"]).events.kinds;
     assert_eq!(*kinds, Some(vec![1, 2]));
 }
 
@@ -273,7 +278,6 @@ fn conflicting_nostr_keys_are_reported_with_their_place() {
     }
     // Disabled endpoints and those of another kind are not checked.
     assert!(from_file(&file("enabled: false, nostr: {auth: {read: true}}")).is_ok());
-    assert!(from_file("endpoints: {hub: {nostr: {auth: {read: true}}}}").is_ok());
 }
 
 #[test]
@@ -305,7 +309,11 @@ fn nostr_closes_slow_clients_despite_the_global_policy() {
         ] {
             let config = from_file(&(text.clone() + &file(own))).expect("a config");
             let settings = config.settings_of(&config.endpoints["nostr"]);
-            assert_eq!(settings.policy, SlowClientPolicy::Disconnect, "{common}");
+            assert_eq!(
+                settings.slow_client.policy,
+                SlowPolicy::Disconnect,
+                "{common}"
+            );
         }
     }
 }
@@ -334,14 +342,12 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
         let config = from_file(&format!("{text}\n{}", file(own))).expect(own);
         let endpoint = &config.endpoints["nostr"];
         assert_eq!(config.settings_of(endpoint).message_bytes, message_bytes);
-        assert_eq!(endpoint.nostr.events.bytes, event_bytes, "{text} {own}");
+        assert_eq!(options(endpoint).events.bytes, event_bytes, "{text} {own}");
         assert_eq!(from_file(&config.to_yaml()), Ok(config.clone()));
     }
-    let queries = relay(&file("nostr: {queries: {limit: 20}}")).nostr.queries;
+    let relay = relay(&file("nostr: {queries: {limit: 20}}"));
+    let queries = &options(&relay).queries;
     assert_eq!((queries.limit, queries.limit_default), (20, 20));
-    let common = from_file("limits: {message_bytes: 64KiB}").expect("a config");
-    let untouched = &common.endpoints["hub"].nostr;
-    assert_eq!(*untouched, default_relay().nostr, "it is about relays");
 }
 
 #[test]
@@ -437,8 +443,8 @@ fn nostr_limits_reload_live_and_the_rest_needs_a_restart() {
         ]
     );
     let endpoint = &reloaded.config.endpoints["nostr"];
-    assert_eq!(endpoint.nostr, default_relay().nostr);
-    assert_eq!(endpoint.nostr.events.future, Duration::from_secs(900));
+    assert_eq!(endpoint.kind, default_relay().kind);
+    assert_eq!(options(endpoint).events.future, Duration::from_secs(900));
     assert_eq!(endpoint.limits.message_bytes, Some(MIB));
     // A kind waits too, and until then no event is left out.
     let text = "slow_client: {policy: drop_oldest}\nendpoints: {nostr: {kind: hub, path: /nostr}}";
@@ -446,8 +452,8 @@ fn nostr_limits_reload_live_and_the_rest_needs_a_restart() {
     let config = running.reloaded(hub).expect("no door").config;
     let endpoint = &config.endpoints["nostr"];
     assert_eq!(endpoint.kind, EndpointKind::Nostr);
-    let policy = config.settings_of(endpoint).policy;
-    assert_eq!(policy, SlowClientPolicy::Disconnect);
+    let policy = config.settings_of(endpoint).slow_client.policy;
+    assert_eq!(policy, SlowPolicy::Disconnect);
 }
 
 #[test]
@@ -470,6 +476,6 @@ fn an_endpoint_named_like_a_section_keeps_its_keys() {
     ] {
         let endpoint = &config.expect("a config").endpoints["my_nostr"];
         assert_eq!(endpoint.auth.keys, Some(vec![api_key(key)]));
-        assert_eq!(endpoint.nostr.auth.keys, 16);
+        assert_eq!(options(endpoint).auth.keys, 16);
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use corecast::config::keys::PLAIN_ENDPOINT_ENVIRONMENT;
-use corecast::config::{Config, EndpointConfig, EndpointKind};
+use corecast::config::{Config, EndpointConfig, EndpointKind, Kind, PushOptions};
 
 use crate::problems::problems;
 use crate::samples::api_key;
@@ -18,16 +18,20 @@ fn push(config: &Config) -> &EndpointConfig {
     &config.endpoints["push"]
 }
 
+fn push_path(config: &Config) -> Option<&str> {
+    push(config).push()?.push_path.as_deref()
+}
+
 #[test]
 fn a_push_endpoint_is_there_without_being_written_down() {
     let config = Config::default();
     let endpoint = push(&config);
     assert_eq!(
-        (endpoint.kind, endpoint.enabled),
+        (endpoint.kind.which(), endpoint.enabled),
         (EndpointKind::Push, true)
     );
     assert_eq!(endpoint.path, "/ws");
-    assert_eq!(endpoint.push_path.as_deref(), Some("/api/push"));
+    assert_eq!(push_path(&config), Some("/api/push"));
     assert_eq!(config.api.keys, None, "no key that everybody knows");
     assert_eq!(config.endpoints["hub"].path, "/**");
 }
@@ -42,7 +46,7 @@ fn the_earlier_relays_file_loads_unchanged() {
         "one key, comma and all"
     );
     assert_eq!(push(&config).path, "/socket");
-    assert_eq!(push(&config).push_path.as_deref(), Some("/internal/push"));
+    assert_eq!(push_path(&config), Some("/internal/push"));
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn variables_beat_the_earlier_relays_file_and_flags_beat_both() {
     let seen = |config: Result<Config, String>| {
         let config = config.expect("a config");
         let endpoint = push(&config);
-        let paths = (endpoint.path.clone(), endpoint.push_path.clone());
+        let paths = (endpoint.path.clone(), push_path(&config).map(str::to_owned));
         (config.server.port, config.api.keys.clone(), paths)
     };
     let paths = |path: &str, push_path: &str| (path.to_owned(), Some(push_path.to_owned()));
@@ -151,8 +155,12 @@ fn a_bad_flat_key_is_a_problem_at_its_place() {
 #[test]
 fn an_endpoint_of_its_kind_has_its_defaults_and_other_paths() {
     let config = from_file("endpoints:\n  more: {push_path: /more, path: /m, kind: push}\n");
-    let expected = EndpointConfig {
+    let options = PushOptions {
         push_path: Some("/more".to_owned()),
+        ..PushOptions::default()
+    };
+    let expected = EndpointConfig {
+        kind: Kind::Push(options),
         ..EndpointConfig::new(EndpointKind::Push, "/m")
     };
     assert_eq!(config.expect("a config").endpoints["more"], expected);
@@ -191,9 +199,8 @@ fn paths_and_files_that_meet_are_conflicts() {
 
 #[test]
 fn delays_are_bounded_by_a_week() {
-    assert_eq!(
-        push(&Config::default()).delay_max,
-        Duration::from_secs(7 * 24 * 3_600)
-    );
+    let config = Config::default();
+    let options = push(&config).push().expect("a push endpoint");
+    assert_eq!(options.delay_max, Duration::from_secs(7 * 24 * 3_600));
     assert_eq!(problems("endpoints: {push: {delay_max: 169h}}").len(), 1);
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corecast::config::{
-    Config, ConnectionLimit, EndpointConfig, KIB, KeepaliveOverride, LogFormat, LogLevel,
-    LogOutput, MIB, Network, NostrChallenge, NostrConfig, OnDuplicate, Origin, RatePolicy, Shards,
-    SlowClientPolicy, TrustedProxy,
+    Config, ConnectionLimit, EndpointConfig, HubOptions, KIB, KeepaliveOverride, Kind, LogFormat,
+    LogLevel, LogOutput, MIB, NamedOptions, Network, NostrChallenge, NostrConfig, OnDuplicate,
+    Origin, PushOptions, RatePolicy, Shards, SlowPolicy, TrustedProxy,
 };
 use corecast::guard::{ApiKey, CloseRevoked, Secret};
 
@@ -121,7 +121,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         c.limits.room_name_bytes = 100;
     }),
     ("slow_client.policy", "drop_oldest", |c| {
-        c.slow_client.policy = SlowClientPolicy::DropOldest;
+        c.slow_client.policy = SlowPolicy::DropOldest;
     }),
     ("slow_client.outbox_bytes", "32MiB", |c| {
         c.slow_client.outbox_bytes = 32 * MIB;
@@ -213,40 +213,44 @@ pub(crate) const SAMPLES: &[Sample] = &[
         hub(c).path = "/chat/**".to_owned();
     }),
     ("endpoints.hub.enabled", "false", |c| hub(c).enabled = false),
-    ("endpoints.hub.echo", "false", |c| hub(c).echo = false),
-    ("endpoints.hub.binary_out", "true", |c| {
-        hub(c).binary_out = true;
+    ("endpoints.hub.echo", "false", |c| {
+        hub(c).kind = Kind::Hub(HubOptions { echo: false });
     }),
-    ("endpoints.hub.on_duplicate", "share", |c| {
-        hub(c).on_duplicate = OnDuplicate::Share;
+    ("endpoints.named.binary_out", "true", |c| {
+        named_options(c).binary_out = true;
     }),
-    ("endpoints.hub.cors.origin", "https://example.org", |c| {
-        hub(c).cors.origin = Some(Some("https://example.org".to_owned()));
+    ("endpoints.named.on_duplicate", "share", |c| {
+        named_options(c).on_duplicate = OnDuplicate::Share;
     }),
-    ("endpoints.hub.cors.methods", "GET", |c| {
-        hub(c).cors.methods = Some("GET".to_owned());
+    ("endpoints.named.cors.origin", "https://example.org", |c| {
+        named_options(c).cors.origin = Some(Some("https://example.org".to_owned()));
     }),
-    ("endpoints.hub.cors.headers", "Accept", |c| {
-        hub(c).cors.headers = Some("Accept".to_owned());
+    ("endpoints.named.cors.methods", "GET", |c| {
+        named_options(c).cors.methods = Some("GET".to_owned());
     }),
-    ("endpoints.hub.push_path", "/internal/push", |c| {
-        hub(c).push_path = Some("/internal/push".to_owned());
+    ("endpoints.named.cors.headers", "Accept", |c| {
+        named_options(c).cors.headers = Some("Accept".to_owned());
     }),
-    ("endpoints.hub.broadcast_fallback", "off", |c| {
-        hub(c).broadcast_fallback = false;
+    ("endpoints.push.push_path", "/internal/push", |c| {
+        push(c).push_path = Some("/internal/push".to_owned());
     }),
-    ("endpoints.hub.journal", "push.redb", |c| {
-        hub(c).journal = Some(PathBuf::from("push.redb"));
+    ("endpoints.push.broadcast_fallback", "off", |c| {
+        push(c).broadcast_fallback = false;
     }),
-    ("endpoints.hub.pending_max", "7", |c| hub(c).pending_max = 7),
-    ("endpoints.hub.pending_bytes", "2MiB", |c| {
-        hub(c).pending_bytes = 2 * MIB;
+    ("endpoints.push.journal", "push.redb", |c| {
+        push(c).journal = Some(PathBuf::from("push.redb"));
     }),
-    ("endpoints.hub.delay_max", "1h", |c| {
-        hub(c).delay_max = Duration::from_secs(3_600);
+    ("endpoints.push.pending_max", "7", |c| {
+        push(c).pending_max = 7
+    }),
+    ("endpoints.push.pending_bytes", "2MiB", |c| {
+        push(c).pending_bytes = 2 * MIB;
+    }),
+    ("endpoints.push.delay_max", "1h", |c| {
+        push(c).delay_max = Duration::from_secs(3_600);
     }),
     (
-        "endpoints.hub.nostr.urls",
+        "endpoints.nostr.nostr.urls",
         "wss://relay.example.com/nostr, ws://127.0.0.1:8080",
         |c| {
             relay(c).urls = ["wss://relay.example.com/nostr", "ws://127.0.0.1:8080"]
@@ -254,115 +258,115 @@ pub(crate) const SAMPLES: &[Sample] = &[
                 .to_vec();
         },
     ),
-    ("endpoints.hub.nostr.memory_events", "7", |c| {
+    ("endpoints.nostr.nostr.memory_events", "7", |c| {
         relay(c).memory_events = 7;
     }),
-    ("endpoints.hub.nostr.info.name", "A relay", |c| {
+    ("endpoints.nostr.nostr.info.name", "A relay", |c| {
         relay(c).info.name = text("A relay");
     }),
     (
-        "endpoints.hub.nostr.info.description",
+        "endpoints.nostr.nostr.info.description",
         "\"One.\\n\\nTwo.\"",
         |c| {
             relay(c).info.description = text("One.\n\nTwo.");
         },
     ),
     (
-        "endpoints.hub.nostr.info.icon",
+        "endpoints.nostr.nostr.info.icon",
         "https://example.com/i.png",
         |c| {
             relay(c).info.icon = text("https://example.com/i.png");
         },
     ),
     (
-        "endpoints.hub.nostr.info.banner",
+        "endpoints.nostr.nostr.info.banner",
         "https://example.com/b.png",
         |c| {
             relay(c).info.banner = text("https://example.com/b.png");
         },
     ),
-    ("endpoints.hub.nostr.info.pubkey", HEX_KEY, |c| {
+    ("endpoints.nostr.nostr.info.pubkey", HEX_KEY, |c| {
         relay(c).info.pubkey = text(HEX_KEY);
     }),
-    ("endpoints.hub.nostr.info.self", HEX_KEY, |c| {
+    ("endpoints.nostr.nostr.info.self", HEX_KEY, |c| {
         relay(c).info.self_key = text(HEX_KEY);
     }),
     (
-        "endpoints.hub.nostr.info.contact",
+        "endpoints.nostr.nostr.info.contact",
         "mailto:a@example.com",
         |c| {
             relay(c).info.contact = text("mailto:a@example.com");
         },
     ),
     (
-        "endpoints.hub.nostr.info.terms_of_service",
+        "endpoints.nostr.nostr.info.terms_of_service",
         "https://example.com/t",
         |c| {
             relay(c).info.terms_of_service = text("https://example.com/t");
         },
     ),
     (
-        "endpoints.hub.nostr.info.payments_url",
+        "endpoints.nostr.nostr.info.payments_url",
         "https://example.com/p",
         |c| {
             relay(c).info.payments_url = text("https://example.com/p");
         },
     ),
-    ("endpoints.hub.nostr.auth.challenge", "connect", |c| {
+    ("endpoints.nostr.nostr.auth.challenge", "connect", |c| {
         relay(c).auth.challenge = NostrChallenge::Connect;
     }),
-    ("endpoints.hub.nostr.auth.read", "yes", |c| {
+    ("endpoints.nostr.nostr.auth.read", "yes", |c| {
         relay(c).auth.read = true;
     }),
-    ("endpoints.hub.nostr.auth.write", "true", |c| {
+    ("endpoints.nostr.nostr.auth.write", "true", |c| {
         relay(c).auth.write = true;
     }),
-    ("endpoints.hub.nostr.auth.private_kinds", "[]", |c| {
+    ("endpoints.nostr.nostr.auth.private_kinds", "[]", |c| {
         relay(c).auth.private_kinds = Vec::new();
     }),
-    ("endpoints.hub.nostr.auth.keys", "1", |c| {
+    ("endpoints.nostr.nostr.auth.keys", "1", |c| {
         relay(c).auth.keys = 1;
     }),
-    ("endpoints.hub.nostr.events.bytes", "64KiB", |c| {
+    ("endpoints.nostr.nostr.events.bytes", "64KiB", |c| {
         relay(c).events.bytes = 64 * KIB;
     }),
-    ("endpoints.hub.nostr.events.tags", "10", |c| {
+    ("endpoints.nostr.nostr.events.tags", "10", |c| {
         relay(c).events.tags = 10;
     }),
-    ("endpoints.hub.nostr.events.content_chars", "280", |c| {
+    ("endpoints.nostr.nostr.events.content_chars", "280", |c| {
         relay(c).events.content_chars = Some(280);
     }),
-    ("endpoints.hub.nostr.events.future", "0", |c| {
+    ("endpoints.nostr.nostr.events.future", "0", |c| {
         relay(c).events.future = Duration::ZERO;
     }),
-    ("endpoints.hub.nostr.events.past", "8760h", |c| {
+    ("endpoints.nostr.nostr.events.past", "8760h", |c| {
         relay(c).events.past = seconds(8_760 * 3_600);
     }),
-    ("endpoints.hub.nostr.events.pow", "255", |c| {
+    ("endpoints.nostr.nostr.events.pow", "255", |c| {
         relay(c).events.pow = 255;
     }),
-    ("endpoints.hub.nostr.events.kinds", "0, 1, 65535", |c| {
+    ("endpoints.nostr.nostr.events.kinds", "0, 1, 65535", |c| {
         relay(c).events.kinds = Some(vec![0, 1, 65_535]);
     }),
-    ("endpoints.hub.nostr.queries.filters", "3", |c| {
+    ("endpoints.nostr.nostr.queries.filters", "3", |c| {
         relay(c).queries.filters = 3;
     }),
-    ("endpoints.hub.nostr.queries.subscriptions", "4", |c| {
+    ("endpoints.nostr.nostr.queries.subscriptions", "4", |c| {
         relay(c).queries.subscriptions = 4;
     }),
-    ("endpoints.hub.nostr.queries.values", "5", |c| {
+    ("endpoints.nostr.nostr.queries.values", "5", |c| {
         relay(c).queries.values = 5;
     }),
-    ("endpoints.hub.nostr.queries.limit", "6000", |c| {
+    ("endpoints.nostr.nostr.queries.limit", "6000", |c| {
         relay(c).queries.limit = 6_000;
     }),
-    ("endpoints.hub.nostr.queries.limit_default", "8", |c| {
+    ("endpoints.nostr.nostr.queries.limit_default", "8", |c| {
         relay(c).queries.limit_default = 8;
     }),
-    ("endpoints.hub.nostr.queries.count", "9", |c| {
+    ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
     }),
-    ("endpoints.hub.nostr.readers", "64", |c| {
+    ("endpoints.nostr.nostr.readers", "64", |c| {
         relay(c).readers = Some(64);
     }),
     ("endpoints.hub.origins.allow", "same", |c| {
@@ -397,7 +401,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         hub(c).limits.frame_bytes = Some(None);
     }),
     ("endpoints.hub.slow_client.policy", "latest_only", |c| {
-        hub(c).slow_client.policy = Some(SlowClientPolicy::LatestOnly);
+        hub(c).slow_client.policy = Some(SlowPolicy::LatestOnly);
     }),
     ("endpoints.hub.slow_client.outbox_bytes", "3MiB", |c| {
         hub(c).slow_client.outbox_bytes = Some(3 * MIB);
@@ -469,8 +473,25 @@ fn hub(config: &mut Config) -> &mut EndpointConfig {
     endpoint(config, "hub")
 }
 
+fn named_options(config: &mut Config) -> &mut NamedOptions {
+    match &mut named(config).kind {
+        Kind::Named(options) => options,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn push(config: &mut Config) -> &mut PushOptions {
+    match &mut endpoint(config, "push").kind {
+        Kind::Push(options) => options,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn relay(config: &mut Config) -> &mut NostrConfig {
-    &mut hub(config).nostr
+    match &mut endpoint(config, "nostr").kind {
+        Kind::Nostr(options) => options,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A public key, as it is written.

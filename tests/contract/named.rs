@@ -252,9 +252,12 @@ fn ten_mebibytes_pass_and_one_byte_more_is_1009() {
 fn pings_and_silence_are_as_with_the_earlier_relay() {
     let defaults = Config::default();
     let settings = defaults.settings_of(&defaults.endpoints["named"]);
-    let seconds = |count| Some(Duration::from_secs(count));
-    assert_eq!((settings.ping, settings.pong), (seconds(54), seconds(60)));
-    assert_eq!(settings.outbox_age, seconds(10));
+    let keepalive = (settings.keepalive.ping, settings.keepalive.pong);
+    assert_eq!(
+        keepalive,
+        (Duration::from_secs(54), Duration::from_secs(60))
+    );
+    assert_eq!(settings.slow_client.outbox_age, Duration::from_secs(10));
 
     let mut config = config(1);
     named(&mut config).keepalive.ping = Some(None);
@@ -269,8 +272,9 @@ fn pings_and_silence_are_as_with_the_earlier_relay() {
 #[test]
 fn echo_and_binary_out_do_what_they_say() {
     let mut config = config(2);
-    named(&mut config).echo = true;
-    named(&mut config).binary_out = true;
+    let options = named(&mut config).named_mut().expect("its options");
+    options.echo = true;
+    options.binary_out = true;
     let server = Server::relay(&config);
     let (mut ada, mut bob) = (server.open("/ws/ada"), server.open("/ws/bob"));
     ada.text("both get it");
@@ -305,7 +309,7 @@ fn cors_headers_can_be_changed_and_disabled() {
     });
     assert_eq!(everywhere, [["https://a.example", "GET", "X-Trace"]; 3]);
     let [named, health, _] = with(|config| {
-        let cors = &mut named(config).cors;
+        let cors = &mut named(config).named_mut().expect("its options").cors;
         cors.origin = Some(Some("https://b.example".to_owned()));
         cors.methods = Some("HEAD".to_owned());
         cors.headers = Some("X-B".to_owned());

@@ -125,6 +125,7 @@ fn of_200_replacing_clients_one_stays_and_the_rest_are_closed() {
 fn devices_that_share_a_name_get_each_others_messages() {
     let mut config = config(2);
     let named = config.endpoints.get_mut("named").expect("built in");
+    let named = named.named_mut().expect("its options");
     named.on_duplicate = OnDuplicate::Share;
     let server = Server::relay(&config);
     let mut devices = [server.open("/ws/ada"), server.open("/ws/ada")];

@@ -199,7 +199,7 @@ fn a_client_that_ends_its_direction_still_gets_its_answer() {
 #[test]
 fn a_head_that_is_too_large_is_431_and_a_body_413() {
     let mut settings = settings();
-    settings.head_bytes = 1_024;
+    settings.limits.head_bytes = 1_024;
     let server = mirror_with(settings);
     let status = |request: String| {
         let mut client = Client::connect(server.address);

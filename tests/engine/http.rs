@@ -46,7 +46,7 @@ impl Service for Mirror {
 /// A mirror at `/` and below, and a hub, which accepts no POST, at `/hub`.
 fn server(change: impl FnOnce(&mut corecast::engine::Settings)) -> Server {
     let mut settings = settings();
-    settings.head_bytes = 4_096;
+    settings.limits.head_bytes = 4_096;
     change(&mut settings);
     Server::start(settings, |builder| {
         let hub = corecast::relay::hub::Hub { echo: true };
@@ -241,7 +241,7 @@ fn ambiguous_or_oversized_requests_end_the_connection() {
 
 #[test]
 fn a_target_that_is_too_long_is_414() {
-    let server = server(|settings| settings.head_bytes = 64 * 1024);
+    let server = server(|settings| settings.limits.head_bytes = 64 * 1024);
     let mut client = Client::connect(server.address);
     let target = "x".repeat(corecast::limits::TARGET_BYTES_MAX);
     client.send(request(&format!("GET /{target} HTTP/1.1"), "").as_bytes());
@@ -481,7 +481,7 @@ fn a_client_that_reads_nothing_of_its_answer_is_cut() {
 
 #[test]
 fn bodies_count_as_partial_input_and_the_largest_is_closed() {
-    let server = server(|settings| settings.inbound_bytes_max = 400_000);
+    let server = server(|settings| settings.limits.inbound_bytes = 400_000);
     let post = |length: usize| {
         request(
             "POST /in/a HTTP/1.1",

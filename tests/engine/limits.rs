@@ -69,7 +69,7 @@ fn the_limit_of_an_address_does_not_hold_for_exempt_networks() {
 #[test]
 fn a_path_that_is_too_long_for_a_room_is_1008() {
     let mut settings = settings();
-    settings.room_name_bytes_max = 8;
+    settings.limits.room_name_bytes = 8;
     let server = Server::hub(settings, EndpointSettings::default());
     server.open("/1234567").round_trip();
     let reason = server.open("/12345678").expect_close(1008);
@@ -105,7 +105,7 @@ impl Endpoint for Joiner {
 #[test]
 fn a_connection_has_so_many_rooms_and_no_more() {
     let mut settings = settings();
-    settings.rooms_per_connection_max = 2;
+    settings.limits.rooms_per_connection = 2;
     let server = Server::start(settings, |builder| {
         let id = builder.endpoint(EndpointSettings::default(), Joiner);
         builder.route("/", id).unwrap();
@@ -132,7 +132,7 @@ fn a_connection_has_so_many_rooms_and_no_more() {
 #[test]
 fn over_the_partial_message_limit_the_largest_is_closed() {
     let mut settings = settings();
-    settings.inbound_bytes_max = 400_000;
+    settings.limits.inbound_bytes = 400_000;
     let server = Server::hub(settings, EndpointSettings::default());
     let mut small = server.open("/small");
     small.send(&fragment(TEXT, &[b's'; 1_000]));

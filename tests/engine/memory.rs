@@ -145,7 +145,7 @@ impl Stage {
 #[test]
 fn the_largest_partial_message_is_closed_on_any_shard() {
     const HOG_BYTES: usize = 900_000;
-    let stage = Stage::start(|settings| settings.inbound_bytes_max = 1 << 20);
+    let stage = Stage::start(|settings| settings.limits.inbound_bytes = 1 << 20);
     for hog_shard in 0..SHARDS {
         let mut small = stage.one_on_each_shard("/small/");
         for (client, _) in &mut small {
@@ -181,7 +181,7 @@ fn one_overflow_of_partial_messages_closes_one() {
     const SMALL: usize = 100;
     let stage = Stage::start(|settings| {
         settings.shards = 1;
-        settings.inbound_bytes_max = 4 << 20;
+        settings.limits.inbound_bytes = 4 << 20;
     });
     let mut large: Vec<Client> = (0..4).map(|_| stage.open("/large").0).collect();
     for client in &mut large {
@@ -208,7 +208,7 @@ fn one_overflow_of_partial_messages_closes_one() {
 fn input_during_a_close_counts_and_is_released() {
     let stage = Stage::start(|settings| {
         settings.shards = 1;
-        settings.inbound_bytes_max = 1 << 20;
+        settings.limits.inbound_bytes = 1 << 20;
     });
     let (mut hog, id) = stage.open_as("/hog");
     let handle = stage.server.engine().handle();
@@ -260,7 +260,7 @@ fn the_latest_of_many_rooms_are_too_much_close_to_the_bound() {
     for (percent, is_closed) in [(75, false), (93, true)] {
         let mut settings = settings();
         settings.send_buffer_bytes = Some(16 * 1024);
-        settings.rooms_per_connection_max = MANY;
+        settings.limits.rooms_per_connection = MANY;
         let server = Server::start(settings, |builder| {
             let endpoint = EndpointSettings {
                 message_bytes: 8 * 1024,

@@ -89,6 +89,7 @@ fn one_that_waits_still_gets_what_others_publish() {
 fn a_name_can_be_taken_over_from_one_that_waits() {
     let mut config = paced(1, 2);
     let named = config.endpoints.get_mut("named").expect("built in");
+    let named = named.named_mut().expect("its options");
     named.on_duplicate = OnDuplicate::Replace;
     let server = Server::relay(&config);
     let mut bob = server.open("/ws/bob");

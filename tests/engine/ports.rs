@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use corecast::engine::{
     Delivery, EndpointSettings, Engine, OpenError, Port, PortError, PortTurn, Seat, Settings,
-    StartError,
+    Shutdown, StartError,
 };
 use corecast::fanout::room::EndpointId;
 use corecast::fanout::{ConnectionId, Recipients};
@@ -35,7 +35,10 @@ fn rig(shards: usize) -> Rig {
     let mut parts = None;
     let settings = Settings {
         shards,
-        shutdown_timeout: DEADLINE,
+        shutdown: Shutdown {
+            timeout: DEADLINE,
+            ..Shutdown::default()
+        },
         ..settings()
     };
     let server = Server::start(settings, |builder| {

@@ -177,7 +177,7 @@ fn one_that_waits_can_be_closed_and_answers() {
 #[test]
 fn waiting_input_counts_as_partial_and_the_largest_is_closed() {
     let mut settings = settings();
-    settings.inbound_bytes_max = 20_000;
+    settings.limits.inbound_bytes = 20_000;
     let rate = TokenRate::new(1, 1);
     let server = Server::hub(settings, endpoint(RatePolicy::Delay, Some(rate), None));
     let mut flooders = [server.open("/"), server.open("/")];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corecast::engine::{EndpointSettings, Settings};
+use corecast::engine::{EndpointSettings, Settings, Shutdown};
 
 use self::endpoint::{CLOSED_BY_US, CODE_BASE, Happened, Note, ROOMS, Seams, Shared};
 use self::random::Random;
@@ -246,7 +246,10 @@ impl Run {
         let mut settings = Settings {
             shards,
             send_buffer_bytes: Some(SOCKET_BYTES),
-            shutdown_timeout: DEADLINE,
+            shutdown: Shutdown {
+                timeout: DEADLINE,
+                ..Shutdown::default()
+            },
             ..settings()
         };
         settings.timeouts.close = DEADLINE;

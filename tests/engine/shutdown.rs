@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use corecast::engine::{EndpointSettings, Settings};
+use corecast::engine::{EndpointSettings, Settings, Shutdown};
 use rustix::process::Signal;
 
 use crate::support::client::{CLOSE, Client, TEXT, close_payload, frame, upgrade};
@@ -18,7 +18,10 @@ use crate::support::{DEADLINE, Server, eventually, settings};
 fn patient(shards: usize) -> Settings {
     let mut settings = Settings {
         shards,
-        shutdown_timeout: DEADLINE,
+        shutdown: Shutdown {
+            timeout: DEADLINE,
+            ..Shutdown::default()
+        },
         ..settings()
     };
     settings.timeouts.close = DEADLINE * 2;
@@ -156,7 +159,7 @@ fn try_to_open(address: std::net::SocketAddr) -> usize {
 #[test]
 fn a_client_that_does_not_answer_is_cut() {
     let mut settings = patient(2);
-    settings.shutdown_timeout = Duration::from_millis(300);
+    settings.shutdown.timeout = Duration::from_millis(300);
     let server = Server::hub(settings, EndpointSettings::default());
     let mut clients = [server.open("/"), server.open("/")];
     assert!(!server.stop());

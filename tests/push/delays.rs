@@ -272,8 +272,9 @@ fn many_that_are_due_at_once_all_come_in_their_order() {
 fn pending_pushes_of_endpoints_are_limited_separately() {
     let mut config = config();
     let mut other = EndpointConfig::new(EndpointKind::Push, "/other");
-    other.push_path = Some("/api/other".to_owned());
-    for endpoint in [push_of(&mut config), &mut other] {
+    let of_other = other.push_mut().expect("a push endpoint");
+    of_other.push_path = Some("/api/other".to_owned());
+    for endpoint in [push_of(&mut config), of_other] {
         endpoint.pending_max = 1;
         endpoint.pending_bytes = 1_000;
     }

@@ -11,7 +11,7 @@ mod keys;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use corecast::config::{Config, EndpointConfig, Shards};
+use corecast::config::{Config, PushOptions, Shards};
 use corecast::engine::Engine;
 use corecast::relay;
 use corecast_test as support;
@@ -34,8 +34,9 @@ fn config() -> Config {
     config
 }
 
-fn push_of(config: &mut Config) -> &mut EndpointConfig {
-    config.endpoints.get_mut("push").expect("it is built in")
+fn push_of(config: &mut Config) -> &mut PushOptions {
+    let endpoint = config.endpoints.get_mut("push").expect("it is built in");
+    endpoint.push_mut().expect("a push endpoint")
 }
 
 /// A relay in this process, which stops at the end of the test.

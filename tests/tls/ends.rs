@@ -23,7 +23,7 @@ fn closed(secure: &Secure, reason: &CloseReason) -> u64 {
 #[test]
 fn after_our_close_comes_close_notify() {
     let mut settings = support::settings();
-    settings.shutdown_timeout = DEADLINE;
+    settings.shutdown.timeout = DEADLINE;
     let secure = Secure::start(settings, EndpointSettings::default());
     let clients = BOTH_VERSIONS.map(|version| {
         let config = Arc::new(client_config(&secure.authority, version, None));

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use corecast::engine::{CloseReason, EndpointSettings, Settings};
+use corecast::engine::{CloseReason, EndpointSettings, Limits, Settings};
 use tungstenite::Message;
 
 use crate::Secure;
@@ -184,7 +184,10 @@ fn a_turns_output_for_a_client_is_one_send() {
 fn partial_tls_records_count_and_the_largest_is_closed() {
     const RECORD_BYTES: usize = 15_000;
     let settings = Settings {
-        inbound_bytes_max: 200_000,
+        limits: Limits {
+            inbound_bytes: 200_000,
+            ..Limits::default()
+        },
         ..support::settings()
     };
     let secure = Secure::start(settings, EndpointSettings::default());

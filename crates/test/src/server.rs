@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corecast::config::{Config, Shards};
-use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, View};
+use corecast::engine::{Builder, EndpointSettings, Engine, Settings, ShardStats, Shutdown, View};
 use corecast::relay::hub::Hub;
 use corecast::relay::json_error;
 
@@ -27,7 +27,10 @@ pub fn assert_tests(rows: &[(&str, &str)], sources: &[&str]) {
 /// One shard, a short close timeout, and no endpoint yet.
 pub fn settings() -> Settings {
     let mut settings = Settings {
-        shutdown_timeout: Duration::from_secs(3),
+        shutdown: Shutdown {
+            timeout: Duration::from_secs(3),
+            ..Shutdown::default()
+        },
         ..Settings::default()
     };
     settings.timeouts.close = Duration::from_secs(2);

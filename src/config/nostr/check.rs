@@ -1,11 +1,10 @@
 //! What holds between the keys of `nostr`, and what an operator should hear about them.
 
 use super::{NostrChallenge, NostrConfig};
-use crate::config::endpoint::{EndpointConfig, EndpointKind};
+use crate::config::endpoint::EndpointConfig;
 use crate::config::error::Conflict;
 use crate::config::quantity::show_size;
-use crate::config::sections::SlowClientPolicy;
-use crate::config::settings::EndpointSettings;
+use crate::engine::{EndpointSettings, SlowPolicy};
 
 /// What stands around an event on its way to a client, in bytes at the most: the header of a frame
 /// and `["EVENT",…]` with a subscription's name of 64 characters, each of which can take six bytes.
@@ -23,7 +22,10 @@ pub(crate) fn defaults_beside(limit: Option<usize>, settings: &EndpointSettings)
 
 /// The largest event that can come in and go out.
 fn event_bytes_max(settings: &EndpointSettings) -> usize {
-    let sent_max = settings.outbox_bytes.saturating_sub(AROUND_BYTES_MAX);
+    let sent_max = settings
+        .slow_client
+        .outbox_bytes
+        .saturating_sub(AROUND_BYTES_MAX);
     settings.message_bytes.min(sent_max)
 }
 
@@ -33,22 +35,17 @@ pub(crate) fn conflicts(
     endpoint: &EndpointConfig,
     settings: &EndpointSettings,
 ) -> Vec<Conflict> {
-    if endpoint.kind != EndpointKind::Nostr {
+    let Some(nostr) = endpoint.nostr() else {
         return Vec::new();
-    }
+    };
     let own = |key: &str| format!("endpoints.{name}.{key}");
     let found = [
         path(&own, endpoint),
         policy(&own, endpoint),
-        needs_urls(&own, "nostr.auth.read", endpoint.nostr.auth.read, endpoint),
-        needs_urls(
-            &own,
-            "nostr.auth.write",
-            endpoint.nostr.auth.write,
-            endpoint,
-        ),
-        events(&own, endpoint, settings),
-        limits(&own, endpoint),
+        needs_urls(&own, "nostr.auth.read", nostr.auth.read, nostr, endpoint),
+        needs_urls(&own, "nostr.auth.write", nostr.auth.write, nostr, endpoint),
+        events(&own, nostr, settings),
+        limits(&own, nostr),
     ];
     found.into_iter().flatten().collect()
 }
@@ -69,7 +66,7 @@ fn path(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
 fn policy(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
     let policy = endpoint.slow_client.policy?;
     let key = own("slow_client.policy");
-    (policy != SlowClientPolicy::Disconnect).then(|| Conflict {
+    (policy != SlowPolicy::Disconnect).then(|| Conflict {
         message: format!(
             "a Nostr relay must not leave out events in silence; set {key} to disconnect, or leave \
              it out"
@@ -78,9 +75,15 @@ fn policy(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
     })
 }
 
-fn needs_urls(own: Own<'_>, key: &str, is_on: bool, endpoint: &EndpointConfig) -> Option<Conflict> {
+fn needs_urls(
+    own: Own<'_>,
+    key: &str,
+    is_on: bool,
+    nostr: &NostrConfig,
+    endpoint: &EndpointConfig,
+) -> Option<Conflict> {
     let (key, urls) = (own(key), own("nostr.urls"));
-    (is_on && endpoint.nostr.urls.is_empty()).then(|| Conflict {
+    (is_on && nostr.urls.is_empty()).then(|| Conflict {
         message: format!(
             "{key} is true, and nobody could prove a key (NIP-42) while {urls} is empty; set \
              {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to \
@@ -91,12 +94,8 @@ fn needs_urls(own: Own<'_>, key: &str, is_on: bool, endpoint: &EndpointConfig) -
     })
 }
 
-fn events(
-    own: Own<'_>,
-    endpoint: &EndpointConfig,
-    settings: &EndpointSettings,
-) -> Option<Conflict> {
-    let bytes = endpoint.nostr.events.bytes;
+fn events(own: Own<'_>, nostr: &NostrConfig, settings: &EndpointSettings) -> Option<Conflict> {
+    let bytes = nostr.events.bytes;
     let conflict = |key: &str, message: String| Conflict {
         paths: vec![own("nostr.events.bytes"), own(key), key.to_owned()],
         message,
@@ -114,15 +113,15 @@ fn events(
         let message = format!(
             "an outbox of {} does not hold an event of {} with {AROUND_BYTES_MAX} bytes around it; \
              raise outbox_bytes or lower nostr.events.bytes",
-            show_size(settings.outbox_bytes),
+            show_size(settings.slow_client.outbox_bytes),
             show_size(bytes)
         );
         conflict("slow_client.outbox_bytes", message)
     })
 }
 
-fn limits(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
-    let queries = &endpoint.nostr.queries;
+fn limits(own: Own<'_>, nostr: &NostrConfig) -> Option<Conflict> {
+    let queries = &nostr.queries;
     let keys = ["nostr.queries.limit_default", "nostr.queries.limit"].map(own);
     (queries.limit_default > queries.limit).then(|| Conflict {
         message: format!(
@@ -136,12 +135,12 @@ fn limits(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
 
 /// What is odd about this endpoint, if it is a relay.
 pub(crate) fn warnings(name: &str, endpoint: &EndpointConfig) -> Vec<String> {
-    if endpoint.kind != EndpointKind::Nostr || !endpoint.nostr.urls.is_empty() {
+    let Some(nostr) = endpoint.nostr().filter(|nostr| nostr.urls.is_empty()) else {
         return Vec::new();
-    }
-    let (auth, place) = (&endpoint.nostr.auth, format!("endpoints.{name}.nostr"));
+    };
+    let (auth, place) = (&nostr.auth, format!("endpoints.{name}.nostr"));
     let taken = |kind: &&u16| {
-        let kinds = endpoint.nostr.events.kinds.as_ref();
+        let kinds = nostr.events.kinds.as_ref();
         kinds.is_none_or(|kinds| kinds.contains(*kind))
     };
     let refused: Vec<String> = auth

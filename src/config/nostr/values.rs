@@ -3,9 +3,11 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde_json::json;
 use serde_yaml::Value;
 
 use super::{NostrChallenge, RelayUrl};
+use crate::config::form::{Form, Formed};
 use crate::config::quantity::KIB;
 use crate::config::value::{
     Codec, Count, List, Mapped, Or, Span, Text, Word, describe, plain_text, quoted,
@@ -146,5 +148,36 @@ impl Codec for Prose {
 
     fn show(&self, text: &String) -> Value {
         Value::from(text.as_str())
+    }
+}
+
+impl Formed for HexKey {
+    fn form(&self) -> Form {
+        let schema = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+        Form::new("64 lower-case hexadecimal digits", schema)
+    }
+}
+
+impl Formed for Kinds {
+    fn form(&self) -> Form {
+        let kind = json!({"type": "integer", "minimum": 0, "maximum": u16::MAX});
+        let schema = json!({
+            "type": ["array", "string", "integer"],
+            "items": kind,
+            "minItems": self.least,
+        });
+        Form::new("list of numbers from 0 to 65535", schema)
+    }
+}
+
+impl Formed for Prose {
+    fn form(&self) -> Form {
+        let words = format!("text of 1 to {} bytes, in paragraphs", self.bytes_max);
+        let schema = json!({
+            "type": ["string", "integer", "boolean"],
+            "minLength": 1,
+            "maxLength": self.bytes_max,
+        });
+        Form::new(words, schema)
     }
 }

@@ -67,7 +67,7 @@ fn paths(config: &Config) -> String {
     let mut rows: String = open
         .iter()
         .map(|each| {
-            let what = match each.kind {
+            let what = match each.kind.which() {
                 EndpointKind::Hub => "The path is the room: a message goes to everybody in it.",
                 EndpointKind::Named => "Users by name: a message goes to everybody else.",
                 EndpointKind::Push => "Clients wait here for what back ends push to them.",

@@ -72,8 +72,8 @@ pub use self::rate::{TokenBucket, TokenRate};
 pub use self::refusal::{Refusal, Refusals, Refused};
 pub use self::reload::ReloadError;
 pub use self::settings::{
-    Deflate, EndpointSettings, Keepalive, Listen, ListenAddress, Rate, RatePolicy, Settings,
-    SlowClient, SlowPolicy, Timeouts, TrustedProxies,
+    Deflate, EndpointSettings, Keepalive, Limits, Listen, ListenAddress, Rate, RatePolicy,
+    Settings, Shutdown, SlowClient, SlowPolicy, Timeouts, TrustedProxies,
 };
 pub use self::start::{Builder, Engine};
 pub use self::start_error::StartError;

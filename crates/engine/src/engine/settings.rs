@@ -11,6 +11,31 @@ use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 use crate::peer::Peer;
 
+/// Structs whose defaults stand beside their fields, so that a number has one place.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_defaults {
+    ($(
+        $(#[$of_struct:meta])*
+        pub struct $name:ident {
+            $($(#[$of_field:meta])* pub $field:ident: $type:ty = $default:expr,)*
+        }
+    )*) => {$(
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[$of_field])* pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name {
+                    $($field: $default,)*
+                }
+            }
+        }
+    )*};
+}
+
 /// What to do about a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowPolicy {
@@ -25,64 +50,41 @@ pub enum SlowPolicy {
     LatestOnly,
 }
 
-/// Bounds of one connection's outbox, and what happens past them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SlowClient {
-    /// What happens past the bounds.
-    pub policy: SlowPolicy,
-    /// Bytes that may wait for a client whose last send would have blocked. It must hold a frame of
-    /// the largest size.
-    pub outbox_bytes: usize,
-    /// How long the oldest frame may wait for such a client. Zero: no limit.
-    pub outbox_age: Duration,
-}
-
-impl Default for SlowClient {
-    fn default() -> Self {
-        SlowClient {
-            policy: SlowPolicy::Disconnect,
-            outbox_bytes: 64 * 1024 * 1024,
-            outbox_age: Duration::from_secs(30),
-        }
+with_defaults! {
+    /// Bounds of one connection's outbox, and what happens past them.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct SlowClient {
+        /// What happens past the bounds.
+        pub policy: SlowPolicy = SlowPolicy::Disconnect,
+        /// Bytes that may wait for a client whose last send would have blocked. It must hold a
+        /// frame of the largest size.
+        pub outbox_bytes: usize = 64 * 1024 * 1024,
+        /// How long the oldest frame may wait for such a client. Zero: no limit.
+        pub outbox_age: Duration = Duration::from_secs(10),
     }
 }
 
-/// When a client that says nothing is asked whether it lives, and given up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Keepalive {
-    /// Interval of pings. Zero: none are sent.
-    pub ping: Duration,
-    /// A client of which nothing was heard for so long is closed. Zero: never.
-    pub pong: Duration,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Keepalive {
-            ping: Duration::from_secs(30),
-            pong: Duration::from_secs(60),
-        }
+with_defaults! {
+    /// When a client that says nothing is asked whether it lives, and given up.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Keepalive {
+        /// Interval of pings. Zero: none are sent.
+        pub ping: Duration = Duration::from_secs(30),
+        /// A client of which nothing was heard for so long is closed. Zero: never.
+        pub pong: Duration = Duration::from_secs(60),
     }
 }
 
-/// Whether and what is compressed (permessage-deflate, RFC 7692). Context is never taken over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Deflate {
-    /// Whether it is agreed to where a client offers it.
-    pub enabled: bool,
-    /// Smaller messages are sent as they are, in bytes of payload.
-    pub min_bytes: usize,
-    /// 1 (fastest) to 9 (smallest).
-    pub level: u8,
-}
-
-impl Default for Deflate {
-    fn default() -> Self {
-        Deflate {
-            enabled: false,
-            min_bytes: 128,
-            level: 1,
-        }
+with_defaults! {
+    /// Whether and what is compressed (permessage-deflate, RFC 7692). Context is never taken over.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Deflate {
+        /// Whether it is agreed to where a client offers it.
+        pub enabled: bool = false,
+        /// Smaller messages are sent as they are, in bytes of payload.
+        pub min_bytes: usize = 128,
+        /// 1 (fastest) to 9 (smallest).
+        pub level: u8 = 1,
     }
 }
 
@@ -127,54 +129,59 @@ impl Rate {
     }
 }
 
-/// What one endpoint's connections may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EndpointSettings {
-    /// The largest message, in bytes of payload.
-    pub message_bytes: usize,
-    /// The largest frame, in bytes of payload.
-    pub frame_bytes: u64,
-    /// Slow clients.
-    pub slow_client: SlowClient,
-    /// Keep-alive.
-    pub keepalive: Keepalive,
-    /// Compression.
-    pub deflate: Deflate,
-    /// How much a connection may send.
-    pub rate: Rate,
-}
-
-impl Default for EndpointSettings {
-    fn default() -> Self {
-        EndpointSettings {
-            message_bytes: 1024 * 1024,
-            frame_bytes: 1024 * 1024,
-            slow_client: SlowClient::default(),
-            keepalive: Keepalive::default(),
-            deflate: Deflate::default(),
-            rate: Rate::default(),
-        }
+with_defaults! {
+    /// What one endpoint's connections may do.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct EndpointSettings {
+        /// The largest message, in bytes of payload.
+        pub message_bytes: usize = 1024 * 1024,
+        /// The largest frame, in bytes of payload.
+        pub frame_bytes: u64 = 1024 * 1024,
+        /// Slow clients.
+        pub slow_client: SlowClient = SlowClient::default(),
+        /// Keep-alive.
+        pub keepalive: Keepalive = Keepalive::default(),
+        /// Compression.
+        pub deflate: Deflate = Deflate::default(),
+        /// How much a connection may send.
+        pub rate: Rate = Rate::default(),
     }
 }
 
-/// Deadlines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// For a request to arrive, from the first byte that may come.
-    pub handshake: Duration,
-    /// For a message to be finished that was begun. Zero: no limit.
-    pub message: Duration,
-    /// For the client's Close after ours, and for the end of the stream after that.
-    pub close: Duration,
+with_defaults! {
+    /// Deadlines.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Timeouts {
+        /// For a request to arrive, from the first byte that may come.
+        pub handshake: Duration = Duration::from_secs(10),
+        /// For a message to be finished that was begun. Zero: no limit.
+        pub message: Duration = Duration::from_secs(60),
+        /// For the client's Close after ours, and for the end of the stream after that.
+        pub close: Duration = Duration::from_secs(5),
+    }
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            handshake: Duration::from_secs(10),
-            message: Duration::from_secs(60),
-            close: Duration::from_secs(5),
-        }
+with_defaults! {
+    /// Bounds on what clients can make the engine hold.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Limits {
+        /// The largest head of a request, in bytes; a larger one gets 431.
+        pub head_bytes: usize = 16 * 1024,
+        /// Bytes of partial messages, requests and TLS records in the process.
+        pub inbound_bytes: usize = 256 * 1024 * 1024,
+        /// Rooms that one connection can be in.
+        pub rooms_per_connection: usize = 64,
+        /// Longest name of a room, in bytes.
+        pub room_name_bytes: usize = 512,
+    }
+
+    /// How the process ends.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Shutdown {
+        /// From the moment when `is_ready` turns false to the end of accepting.
+        pub delay: Duration = Duration::ZERO,
+        /// Latest end of the process, counted from the end of `delay`.
+        pub timeout: Duration = Duration::from_secs(10),
     }
 }
 
@@ -235,65 +242,59 @@ impl TrustedProxies {
     }
 }
 
-/// What an engine is started with.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// Where the relaying shards listen.
-    pub listen: Vec<Listen>,
-    /// Permissions of the files of Unix sockets.
-    pub unix_mode: u32,
-    /// Where the admin shard listens; empty: there is none.
-    pub admin_listen: Vec<Listen>,
-    /// Relaying shards, 1 to 255.
-    pub shards: usize,
-    /// Whether every shard is bound to a core of its own.
-    pub pin: bool,
-    /// How long a shard polls before it sleeps.
-    pub spin: Duration,
-    /// A shard's receive buffer, in bytes.
-    pub read_buffer_bytes: usize,
-    /// The sockets' send buffer in bytes; `None` leaves it to the operating system.
-    pub send_buffer_bytes: Option<usize>,
-    /// The largest head of a request, in bytes.
-    pub head_bytes: usize,
-    /// Connections of the process; `None`: no limit.
-    pub connections_max: Option<usize>,
-    /// Connections that are over a limit and are kept until they were told so, or that linger,
-    /// having been told all; 16 of one address. They count towards no other limit. If there are
-    /// more, those that came first are told at once, and closed. [`super::FileBudget`] says how
-    /// many fit.
-    pub refusing_max: usize,
-    /// Connections of the admin shard, half of them for one address; one more takes the place of
-    /// the one that is missed least.
-    pub admin_connections_max: usize,
-    /// Connections of one address (IPv6: of one /64); `None`: no limit.
-    pub connections_per_ip_max: Option<usize>,
-    /// Whose connections the relaying shards take. Open ones stay when this changes.
-    pub networks: Networks,
-    /// How often one address (IPv6: one /64) may connect; `None`: as often as it likes.
-    pub connects_per_ip: Option<TokenRate>,
-    /// Networks that the limits for one address do not apply to.
-    pub exempt_networks: Vec<Network>,
-    /// Proxies whose word about their clients' addresses counts.
-    pub trusted_proxies: TrustedProxies,
-    /// Whether connections of trusted proxies to the relaying shards begin with a header of the
-    /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
-    pub proxy_protocol: bool,
-    /// Bytes of partial messages, requests and TLS records in the process.
-    pub inbound_bytes_max: usize,
-    /// Rooms of one connection.
-    pub rooms_per_connection_max: usize,
-    /// Length of a room's name, in bytes.
-    pub room_name_bytes_max: usize,
-    /// Bytes of all that waits to be sent in the process, and of what it takes to send it: buffers,
-    /// queues, TLS, compression.
-    pub process_bytes_max: usize,
-    /// Deadlines.
-    pub timeouts: Timeouts,
-    /// Between the moment when `is_ready` turns false and the end of accepting.
-    pub shutdown_delay: Duration,
-    /// From there to the end of the process, at the latest.
-    pub shutdown_timeout: Duration,
+with_defaults! {
+    /// What an engine is started with.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    pub struct Settings {
+        /// Where the relaying shards listen.
+        pub listen: Vec<Listen> = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
+        /// Permissions of the files of Unix sockets.
+        pub unix_mode: u32 = 0o660,
+        /// Where the admin shard listens; empty: there is none.
+        pub admin_listen: Vec<Listen> = Vec::new(),
+        /// Relaying shards, 1 to 255.
+        pub shards: usize = 1,
+        /// Whether every shard is bound to a core of its own.
+        pub pin: bool = false,
+        /// How long a shard polls before it sleeps.
+        pub spin: Duration = Duration::ZERO,
+        /// A shard's receive buffer, in bytes.
+        pub read_buffer_bytes: usize = 256 * 1024,
+        /// The sockets' send buffer in bytes; `None` leaves it to the operating system.
+        pub send_buffer_bytes: Option<usize> = None,
+        /// Bounds on what clients can make it hold.
+        pub limits: Limits = Limits::default(),
+        /// Connections of the process; `None`: no limit.
+        pub connections_max: Option<usize> = None,
+        /// Connections that are over a limit and are kept until they were told so, or that linger,
+        /// having been told all; 16 of one address. They count towards no other limit. If there are
+        /// more, those that came first are told at once, and closed. [`super::FileBudget`] says how
+        /// many fit.
+        pub refusing_max: usize = REFUSING_MAX,
+        /// Connections of the admin shard, half of them for one address; one more takes the place
+        /// of the one that is missed least.
+        pub admin_connections_max: usize = ADMIN_CONNECTIONS_MAX,
+        /// Connections of one address (IPv6: of one /64); `None`: no limit.
+        pub connections_per_ip_max: Option<usize> = None,
+        /// Whose connections the relaying shards take. Open ones stay when this changes.
+        pub networks: Networks = Networks::default(),
+        /// How often one address (IPv6: one /64) may connect; `None`: as often as it likes.
+        pub connects_per_ip: Option<TokenRate> = None,
+        /// Networks that the limits for one address do not apply to.
+        pub exempt_networks: Vec<Network> = Vec::new(),
+        /// Proxies whose word about their clients' addresses counts.
+        pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
+        /// Whether connections of trusted proxies to the relaying shards begin with a header of the
+        /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
+        pub proxy_protocol: bool = false,
+        /// Bytes of all that waits to be sent in the process, and of what it takes to send it:
+        /// buffers, queues, TLS, compression.
+        pub process_bytes_max: usize = 512 * 1024 * 1024,
+        /// Deadlines.
+        pub timeouts: Timeouts = Timeouts::default(),
+        /// The end of the process.
+        pub shutdown: Shutdown = Shutdown::default(),
+    }
 }
 
 impl Settings {
@@ -302,37 +303,5 @@ impl Settings {
         let all = ListenAddress::Tcp((std::net::Ipv4Addr::UNSPECIFIED, port).into());
         let mut listeners = self.listen.iter().chain(&self.admin_listen);
         port != 0 && listeners.any(|listen| listen.address == all)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
-            unix_mode: 0o660,
-            admin_listen: Vec::new(),
-            shards: 1,
-            pin: false,
-            spin: Duration::ZERO,
-            read_buffer_bytes: 128 * 1024,
-            send_buffer_bytes: None,
-            head_bytes: 16 * 1024,
-            connections_max: None,
-            refusing_max: REFUSING_MAX,
-            admin_connections_max: ADMIN_CONNECTIONS_MAX,
-            connections_per_ip_max: None,
-            networks: Networks::default(),
-            connects_per_ip: None,
-            exempt_networks: Vec::new(),
-            trusted_proxies: TrustedProxies::default(),
-            proxy_protocol: false,
-            inbound_bytes_max: 256 * 1024 * 1024,
-            rooms_per_connection_max: 128,
-            room_name_bytes_max: 1_024,
-            process_bytes_max: 1024 * 1024 * 1024,
-            timeouts: Timeouts::default(),
-            shutdown_delay: Duration::ZERO,
-            shutdown_timeout: Duration::from_secs(10),
-        }
     }
 }

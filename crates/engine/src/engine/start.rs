@@ -547,13 +547,13 @@ impl Engine {
         }
     }
 
-    /// Stops the engine gracefully. It is no longer ready; after `shutdown_delay` it stops
+    /// Stops the engine gracefully. It is no longer ready; after `shutdown.delay` it stops
     /// accepting, delivers what it has accepted, and closes all connections with 1001. Returns
-    /// `true` as soon as the last connection has ended, or `false` when `shutdown_timeout` is over.
+    /// `true` as soon as the last connection has ended, or `false` when `shutdown.timeout` is over.
     pub fn stop(self) -> bool {
         self.shared.is_ready.store(false, Ordering::Release);
-        std::thread::sleep(self.live.settings.shutdown_delay);
-        let (now, timeout) = (Instant::now(), self.live.settings.shutdown_timeout);
+        std::thread::sleep(self.live.settings.shutdown.delay);
+        let (now, timeout) = (Instant::now(), self.live.settings.shutdown.timeout);
         let stopping = Stopping {
             shared: &self.shared,
             ports_until: now + STOP_PORT_WAIT.min(timeout / 2),

@@ -105,7 +105,7 @@ impl<'c> Client<'c> {
 
     /// Whether a room may have this name, which depends on the length that the settings allow.
     pub fn is_room_name(&self, name: &str) -> bool {
-        name.len() <= self.core.settings.room_name_bytes_max
+        name.len() <= self.core.settings.limits.room_name_bytes
     }
 
     /// The room of this name, if the connection is in it.

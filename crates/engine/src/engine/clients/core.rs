@@ -580,10 +580,10 @@ impl Core {
         key: Key,
         room: &RoomKey,
     ) -> Result<RoomId, JoinError> {
-        if room.name.len() > self.settings.room_name_bytes_max {
+        if room.name.len() > self.settings.limits.room_name_bytes {
             return Err(JoinError::NameTooLong);
         }
-        let rooms_max = self.settings.rooms_per_connection_max;
+        let rooms_max = self.settings.limits.rooms_per_connection;
         let connection = self
             .connection(key)
             .filter(|each| each.phase == Phase::Open);

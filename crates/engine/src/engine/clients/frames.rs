@@ -295,7 +295,7 @@ impl Clients {
 
     fn is_inbound_over(&self) -> bool {
         let total = self.core.shared.inbound.load(Ordering::Relaxed);
-        total > self.core.settings.inbound_bytes_max
+        total > self.core.settings.limits.inbound_bytes
     }
 
     #[cold]

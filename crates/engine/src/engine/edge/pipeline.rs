@@ -18,7 +18,7 @@ impl Edge {
         bytes: &mut [u8],
         received_ns: u64,
     ) {
-        let head_bytes_max = clients.core.settings().head_bytes;
+        let head_bytes_max = clients.core.settings().limits.head_bytes;
         let Some(connection) = clients.core.connection(key) else {
             return;
         };

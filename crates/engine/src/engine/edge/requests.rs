@@ -41,7 +41,7 @@ impl Edge {
         received_ns: u64,
     ) -> Step {
         let limits = HeadLimits {
-            head_bytes: clients.core.settings().head_bytes,
+            head_bytes: clients.core.settings().limits.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
         clients.core.work().spend(PRICE_REQUEST);
@@ -471,7 +471,7 @@ impl Edge {
         received_ns: u64,
     ) -> Option<usize> {
         let limits = HeadLimits {
-            head_bytes: clients.core.settings().head_bytes,
+            head_bytes: clients.core.settings().limits.head_bytes,
             target_bytes: TARGET_BYTES_MAX,
         };
         let mut space = HeaderSpace::new();
