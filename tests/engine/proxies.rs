@@ -472,6 +472,30 @@ fn clients_of_a_unix_socket_may_be_trusted_proxies() {
 }
 
 #[test]
+fn a_client_of_a_unix_socket_has_no_address_and_no_limit_for_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let server = server(|settings| {
+        settings.trusted_proxies.unix = false;
+        settings.connections_per_ip_max = Some(1);
+        settings.listen.push(Listen {
+            address: ListenAddress::Unix(path.clone()),
+            tls: false,
+        });
+    });
+    let sockets = [(); 2].map(|()| {
+        let stream = UnixStream::connect(&path).expect("somebody listens");
+        let (mut socket, _) = tungstenite::client("ws://relay/", stream).expect("an upgrade");
+        socket.send("who am I?".into()).expect("sent");
+        let client = socket.read().expect("a message").into_text().expect("text");
+        assert_eq!(client.as_str(), "unix");
+        socket
+    });
+    drop(sockets);
+    server.expect_empty();
+}
+
+#[test]
 fn network_rules_refuse_unnamed_clients_of_a_unix_socket_proxy() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
