@@ -100,10 +100,11 @@ static SECTIONS: &[(&str, &str)] = &[
     (
         "auth",
         "Credentials: a client needs one valid key or token. A refusal is a 401, its reason in \
-         corecast_refused_total. Programs send `Authorization: Bearer TOKEN` (or `Bearer KEY`) or `X-API-Key: KEY`. \
-         Pages cannot set headers: they offer the subprotocols corecast.v1 and bearer.TOKEN (or \
-         key.KEY), of which corecast.v1 is selected, or write ?access_token=TOKEN (or \
-         ?api_key=KEY) into the URL, which may end up in the logs of proxies.",
+         corecast_refused_total. Programs send `Authorization: Bearer TOKEN` (or `Bearer KEY`) or \
+         `X-API-Key: KEY`. Pages cannot set headers: they offer the subprotocols corecast.v1 and \
+         bearer.TOKEN (or key.KEY), of which corecast.v1 is selected, or write \
+         ?access_token=TOKEN (or ?api_key=KEY) into the URL, which may end up in the logs of \
+         proxies.",
     ),
     (
         "auth.jwt",
