@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use corecast_terminal::describe::Describe;
 
 use crate::config::token::TokenCommand;
 use crate::config::{Config, ConfigError, ConfigFile, FlagValue, Problem, is_config, load};
@@ -53,6 +54,8 @@ Examples:
   corecast token check - < token.txt
   corecast top --url http://127.0.0.1:9090   a relay's figures, second by second
   corecast doctor                            whether this machine's limits fit the config
+  corecast completions bash >~/.local/share/bash-completion/completions/corecast
+  corecast man | man -l -                    this text and that of every subcommand, as a page
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
@@ -120,6 +123,10 @@ pub enum Command {
 
     /// Check this machine's limits against the config, and say what to do about each
     Doctor(DoctorCommand),
+
+    /// Completions and the manual page.
+    #[command(flatten)]
+    Describe(Describe),
 }
 
 /// What a process begins with.
@@ -158,6 +165,9 @@ pub fn start() -> Result<Started, ExitCode> {
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::from(EXIT_CONFIG)
     };
+    if let Some(Command::Describe(what)) = &arguments.command {
+        return Err(what.run(Arguments::command()));
+    }
     if let Some(Some(url)) = &arguments.health_check {
         return Err(health_check(Ok(url.clone())));
     }
@@ -169,7 +179,7 @@ pub fn start() -> Result<Started, ExitCode> {
         Some(Command::Token(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Top(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Doctor(command)) => return Err(command.run(&loaded.config)),
-        None => {}
+        Some(Command::Describe(_)) | None => {}
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
@@ -400,7 +410,6 @@ fn problem(place: &str, message: impl Into<String>) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -64,7 +64,7 @@ pub fn start(config: &LoggingConfig) -> io::Result<Log> {
     let (filter, level) = reload::Layer::new(filter(config.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(is_terminal)
+        .with_ansi(is_terminal && !is_colour_unwanted())
         .with_target(false);
     let subscriber = tracing_subscriber::registry().with(filter);
     match config.format {
@@ -75,6 +75,11 @@ pub fn start(config: &LoggingConfig) -> io::Result<Log> {
         level,
         _guard: guard,
     })
+}
+
+/// Whether `NO_COLOR` is set and not empty (<https://no-color.org>).
+fn is_colour_unwanted() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// An output whose errors are counted.

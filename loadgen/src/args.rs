@@ -43,6 +43,7 @@ Examples:
   loadgen --find-max 'p99<5ms' --duration 3s   the highest rate that the relay bears
   loadgen --abort-if 'p99>5ms,lost>0' --repeat 5 --compare before.json
   loadgen ab ws://old.test/ ws://new.test/ --pairs 10   is the second one worse?
+  loadgen man | man -l -                       all options of all subcommands, as a page
 
 Exit codes: 0 every delivery right, 2 usage or connection error, 3 wrong deliveries or
 a condition of --abort-if, 4 worse than the report of --compare, or B than A of ab,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use corecast_terminal::describe::Describe;
 
 use crate::args::{Ab, Args, EXAMPLES};
 use crate::history::{Dashboard, History};
@@ -48,4 +49,7 @@ pub enum Command {
     History(History),
     /// Writes the performance dashboard: a page over all runs of a history, and one page for each
     Dashboard(Dashboard),
+    /// Completions and the manual page.
+    #[command(flatten)]
+    Describe(Describe),
 }

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_waking_up_settles_where_one_in_four_takes_longer() {
+    fn the_wakeup_time_settles_at_the_third_quartile() {
         let mut waking = Waking::default();
         for number in 0..4000_u64 {
             // From 10 to 50 us, in no order.

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn first_and_last_are_known_when_everybody_has_it() {
+    fn first_and_last_are_known_after_all_deliveries() {
         let relay = relay(3, Expect::All);
         let mut spread = Spread::new(&relay, 0, 1);
         for at_ns in [3_000_000, 5_000_000, 9_000_000] {

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_that_nobody_looked_at_are_there_and_empty() {
+    fn seconds_without_a_look_are_present_and_empty() {
         let (cell, mut recorder) = recorder();
         note(&cell, 1000);
         recorder.look();

@@ -5,16 +5,21 @@
 
 use std::io::{self, IsTerminal, Stderr, Write};
 
+use corecast_terminal::fit;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::prelude::CrosstermBackend;
 use ratatui::{Terminal, TerminalOptions, Viewport};
+use rustix::termios::tcgetwinsize;
 
 use crate::snapshot::Snapshot;
 use view::View;
 
 mod view;
+
+/// Columns of a terminal that does not report its size.
+const COLUMNS: u16 = 80;
 
 /// Shows snapshots. Dropping it restores the terminal.
 pub struct Live {
@@ -106,20 +111,21 @@ fn open() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
     Terminal::with_options(CrosstermBackend::new(io::stderr()), options)
 }
 
-/// Carriage return, text, clear to the end of the line.
+/// Carriage return, what fits into the line, clear to the end of it.
 fn line(now: &Snapshot) {
-    let phase = match now.remaining_ms {
-        Some(left_ms) => format!("{}, {} s left", now.phase, left_ms.div_ceil(1000)),
-        None => now.phase.to_string(),
-    };
-    let Snapshot {
-        connected,
-        sent,
-        received,
-        ..
-    } = now;
-    let _ = write!(
-        io::stderr(),
-        "\r{phase} · {connected} connected · {sent} sent · {received} delivered\x1b[K"
-    );
+    let left = now.remaining_ms.map_or(String::new(), |left_ms| {
+        format!(", {} s left", left_ms.div_ceil(1000))
+    });
+    let parts = vec![
+        (0, now.phase.to_string().into()),
+        (3, left.into()),
+        (4, format!(" · {} connected", now.connected).into()),
+        (2, format!(" · {} sent", now.sent).into()),
+        (1, format!(" · {} delivered", now.received).into()),
+    ];
+    // The last column stays free: some terminals go on to the next line there.
+    let columns = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+    let columns = if columns == 0 { COLUMNS } else { columns };
+    let text = fit::line(parts, columns.saturating_sub(1));
+    let _ = write!(io::stderr(), "\r{text}\x1b[K");
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use loadgen::args::Ab;
 use loadgen::cli::{Cli, Command};
 use loadgen::history::Store;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Some(Command::Ab(ab)) => compare(ab),
         Some(Command::History(history)) => history.run().map(|()| ExitCode::SUCCESS),
         Some(Command::Dashboard(dashboard)) => dashboard.run().map(|()| ExitCode::SUCCESS),
+        Some(Command::Describe(what)) => Ok(what.run(Cli::command())),
         None => load(&cli),
     };
     done.unwrap_or_else(|error| {

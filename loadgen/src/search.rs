@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_ends_where_nothing_meets_the_target() {
+    fn a_search_ends_if_no_rate_meets_the_target() {
         let mut search = search(8.0, &[]);
         let mut rates = Vec::new();
         let (knee, count) = walk(&mut search, |rate| {

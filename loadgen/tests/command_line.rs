@@ -29,7 +29,7 @@ fn a_bad_url_is_refused_with_what_is_wrong_about_it() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_a_connection_error() {
+fn a_closed_port_is_a_connection_error() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
     drop(listener);
@@ -58,7 +58,7 @@ fn answering(answer: &'static str) -> String {
 }
 
 #[test]
-fn a_refused_upgrade_is_told_with_its_status() {
+fn a_refused_upgrade_is_reported_with_its_status() {
     let url = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     let told = refused(&url, "--clients 1 --duration 100");
     assert!(told.contains("503 Service Unavailable"), "{told}");
@@ -262,7 +262,7 @@ fn handshakes_are_opened_no_faster_than_asked() {
 }
 
 #[test]
-fn each_client_has_its_own_path_where_the_url_says_so() {
+fn each_client_has_its_own_path_if_the_url_has_i() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!(
         "ws://{}/ws/user{{i}}",

@@ -286,7 +286,7 @@ fn wrong_deliveries_in_a_comparison_give_exit_code_3() {
 }
 
 #[test]
-fn two_servers_are_told_as_text_json_or_markdown() {
+fn ab_reports_as_text_json_or_markdown() {
     let url = serve(Behaviour::default());
     let folder = tempfile::tempdir().expect("a folder");
     let load = "--clients 1 --rate 20 --duration 60 --warmup 0 --no-live --report b.md";

@@ -242,7 +242,7 @@ fn a_stall_is_seen_in_the_latency_of_every_message_that_waited() {
 }
 
 #[test]
-fn without_echo_nobody_expects_its_own_messages() {
+fn without_echo_own_messages_are_not_expected() {
     let url = serve(Behaviour {
         echo: false,
         ..Behaviour::default()

@@ -130,7 +130,7 @@ fn compressed_messages_are_checked_like_others() {
 }
 
 #[test]
-fn a_closed_loop_of_fanout_goes_on_with_every_answer() {
+fn a_closed_loop_of_fanout_continues_with_each_answer() {
     let (engine, url) = relay(|_| {});
     let load = "--scenario nostr-fanout --clients 3 --filters all --rate max --window 4 \
                 --publishers 2 --events 60 --duration 20s --warmup 0 --keys 3";
@@ -176,7 +176,7 @@ fn clients_publish_at_a_rate() {
 }
 
 #[test]
-fn events_that_a_relay_refuses_are_told_by_the_prefix() {
+fn refused_events_are_reported_by_prefix() {
     let (engine, url) = relay(|settings| settings.events.bytes = 700);
     let load = "--scenario nostr-publish --clients 2 --rate 100 --duration 200ms --warmup 0 \
                 --keys 3 --size 900";
@@ -563,7 +563,7 @@ fn a_walk_and_repeats_sign_new_events_for_every_run() {
 }
 
 #[test]
-fn a_subscription_that_is_closed_is_told_with_what_it_lost() {
+fn a_closed_subscription_is_reported_with_its_losses() {
     let mut closed = None;
     let closing = move |turn: &Turn<'_>| match &closed {
         _ if turn.is_answer => turn.right(),

@@ -1,16 +1,14 @@
 //! Every format of a report, from the command line: each agrees with the JSON report.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use corecast_test::generator::{self, Behaviour, number, run, serve};
+use corecast_test::generator::{Behaviour, number, run, serve};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use loadgen::report::{RelayReport, Report};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -137,7 +135,7 @@ fn hdrhistogram_reads_the_log_and_its_sum_is_the_report() {
 }
 
 #[test]
-fn several_runs_are_told_run_by_run_in_every_form() {
+fn every_format_lists_the_runs_of_a_series() {
     let folder = TempDir::new().expect("a folder");
     let url = serve(Behaviour::default());
     let load = "--clients 2 --rate 100 --duration 200 --warmup 0 --report";
@@ -166,7 +164,7 @@ fn several_runs_are_told_run_by_run_in_every_form() {
 }
 
 #[test]
-fn a_walk_over_rates_is_told_step_by_step_in_every_form() {
+fn every_format_lists_the_steps_of_a_walk() {
     let folder = TempDir::new().expect("a folder");
     let url = serve(Behaviour::default());
     let load = "--clients 2 --duration 200 --warmup 0 --rate-steps 50,100";
@@ -180,54 +178,6 @@ fn a_walk_over_rates_is_told_step_by_step_in_every_form() {
     let rows = cells(&read(&folder, "a.csv"));
     assert_eq!(rows.iter().filter(|row| row[0] == "step").count(), 2);
     assert!(read(&folder, "a.html").contains("<figcaption>Latency by messages a second"));
-}
-
-/// The output of a run's standard error on a terminal.
-fn shown_on_a_terminal(option: &str) -> String {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    let terminal = openpt(flags).expect("a terminal");
-    grantpt(&terminal).expect("granted");
-    unlockpt(&terminal).expect("unlocked");
-    let name = ptsname(&terminal, Vec::new()).expect("its name");
-    let name = name.into_string().expect("UTF-8");
-    let end = fs::File::options().read(true).write(true).open(name);
-    let url = serve(Behaviour::default());
-    let load = "--clients 2 --rate 100 --duration 700ms --warmup 0";
-    let mut command = generator::loadgen(&url, &format!("{load} {option}"));
-    let command = command
-        .env("TERM", "xterm")
-        .stderr(end.expect("its other end"));
-    let mut child = command
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the generator starts");
-    // The command keeps the other end open until it is dropped.
-    command.stderr(Stdio::null());
-    let mut shown = Vec::new();
-    // Ends with an error (EIO) when the last open handle of the other end is gone.
-    let _ = fs::File::from(terminal).read_to_end(&mut shown);
-    assert!(child.wait().expect("it ends").success());
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
-#[test]
-fn a_terminal_shows_the_live_view_and_is_restored() {
-    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
-    let shown = shown_on_a_terminal("");
-    assert!(
-        shown.contains(enter) && shown.contains("measuring"),
-        "{shown}"
-    );
-    assert!(
-        shown.trim_end().ends_with("\u{1b}[?25h"),
-        "the cursor is back: {shown}"
-    );
-    assert!(shown.rfind(leave) > shown.rfind(enter), "{shown}");
-    let line = shown_on_a_terminal("--no-live");
-    assert!(
-        !line.contains(enter) && line.contains("measuring"),
-        "{line}"
-    );
 }
 
 /// The cells of a table (RFC 4180).

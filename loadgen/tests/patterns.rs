@@ -128,7 +128,7 @@ fn a_client_that_gets_nothing_more_is_named() {
 }
 
 #[test]
-fn a_publisher_that_nobody_hears_is_named() {
+fn an_unheard_publisher_is_named() {
     let mode = |hub: &mut Hub, message: &Message| {
         for client in hub.clients() {
             match message.publisher() == 1 {

@@ -114,7 +114,7 @@ fn deliveries_are_checked_wherever_records_are_cut() {
 }
 
 #[test]
-fn a_closed_loop_goes_on_where_the_socket_takes_no_more() {
+fn a_closed_loop_continues_after_a_full_socket() {
     let echo = Echo::start(1 << 20);
     let load = "--clients 1 --rate max --window 64 --size 100000 --duration 1s --warmup 0";
     let (code, report) = report(&echo.url, &format!("{load} --insecure"));
@@ -135,7 +135,7 @@ fn an_untrusted_certificate_ends_the_run_unless_insecure() {
 }
 
 #[test]
-fn a_server_without_tls_is_told_apart() {
+fn a_server_without_tls_is_reported_as_such() {
     let url = serve(Behaviour::default()).replace("ws://", "wss://");
     let output = run(&url, "--clients 1 --insecure --duration 100");
     let told = String::from_utf8_lossy(&output.stderr);

@@ -115,7 +115,7 @@ fn handshakes_count_from_when_they_were_due() {
 }
 
 #[test]
-fn churn_that_could_not_be_done_is_told() {
+fn failed_churn_is_reported() {
     let server = StandIn::new(Plan {
         answer: Box::new(|client| {
             if client >= 8 {
@@ -140,7 +140,7 @@ fn churn_that_could_not_be_done_is_told() {
 }
 
 #[test]
-fn connections_that_do_not_come_up_again_are_told() {
+fn connections_that_fail_to_reconnect_are_reported() {
     let server = StandIn::new(Plan {
         answer: Box::new(|client| (client >= 8).then_some(401)),
         ..Plan::default()

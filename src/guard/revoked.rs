@@ -1,9 +1,9 @@
 //! Keys that are good no more, and who came in by them.
 //!
-//! Who comes in has a [`Door`] as its authorizer: it knows the guard that holds at the moment, and so
-//! whether what the client came in by would still let it in. When keys go, by a reload or by a file
-//! that has changed, a thread has all open connections asked ([`Handle::recheck`]); those that may
-//! not stay are closed with 1008, a bounded number in each turn of their shards.
+//! An admitted client has a [`Door`] as its authorizer: it knows the current guard, and so whether
+//! the client's credential would still be accepted. When keys are removed, by a reload or by a file
+//! that has changed, a thread has all open connections rechecked ([`Handle::recheck`]); those that
+//! may not stay are closed with 1008, a bounded number in each turn of their shards.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,7 +38,7 @@ impl Door {
         std::mem::replace(&mut *place, guard)
     }
 
-    /// The terms of somebody who comes in, with this as the authorizer if there is anything to keep.
+    /// The terms of an admitted client, with this as the authorizer if there is anything to keep.
     pub(super) fn keep(self: &Arc<Door>, terms: Terms) -> Terms {
         let authorizer = terms.context.is_some().then(|| Arc::clone(self) as Arc<_>);
         Terms {

@@ -4,6 +4,8 @@
 //! same stream as the page (`stream.rs`), and draws each snapshot as it comes (`view.rs`). Where
 //! there is no terminal it prints one snapshot and ends.
 
+mod colors;
+mod heat;
 mod numbers;
 mod seen;
 mod stream;
@@ -15,11 +17,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::style::Print;
+use ratatui::crossterm::terminal::SetTitle;
 use thiserror::Error;
 
 use self::seen::Seen;
@@ -32,6 +37,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long after a failure the relay is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The terminal keeps its title, and gets it back (XTWINOPS; terminals without them ignore these).
+const PUSH_TITLE: &str = "\x1b[22;2t";
+const POP_TITLE: &str = "\x1b[23;2t";
 
 /// `corecast top`
 #[derive(Debug, Args)]
@@ -107,7 +116,9 @@ impl TopCommand {
             while sender.send(read(&mut stream, &url, token.as_ref())).is_ok() {}
         });
         let mut terminal = ratatui::try_init()?;
+        let _ = execute!(io::stdout(), Print(PUSH_TITLE));
         let shown = draw(&mut terminal, &name, &news);
+        let _ = execute!(io::stdout(), Print(POP_TITLE));
         ratatui::restore();
         shown
     }
@@ -171,14 +182,25 @@ fn read(stream: &mut Option<Stream>, url: &str, token: Option<&ApiKey>) -> News 
 /// Draws what comes until it is told to quit.
 fn draw(terminal: &mut DefaultTerminal, name: &str, news: &Receiver<News>) -> Result<(), TopError> {
     let mut seen = Seen::default();
-    let mut is_stale = true;
+    let mut title = String::new();
+    let mut is_changed = true;
+    let mut shown_stale_s = None;
     loop {
-        if is_stale {
-            terminal.draw(|frame| view::draw(frame, name, &seen))?;
+        let now = Instant::now();
+        // The age of figures that are out of date counts on by itself.
+        let stale_s = seen.stale_s(now);
+        if is_changed || stale_s != shown_stale_s {
+            let next = view::window_title(name, &seen, now);
+            if next != title {
+                execute!(io::stdout(), SetTitle(&next))?;
+                title = next;
+            }
+            terminal.draw(|frame| view::draw(frame, name, &seen, now))?;
+            shown_stale_s = stale_s;
         }
-        is_stale = match news.recv_timeout(LOOK) {
+        is_changed = match news.recv_timeout(LOOK) {
             Ok(News::Snapshot(snapshot)) => {
-                seen.take(*snapshot);
+                seen.take(*snapshot, Instant::now());
                 true
             }
             Ok(News::Lost(error)) => {
@@ -192,7 +214,7 @@ fn draw(terminal: &mut DefaultTerminal, name: &str, news: &Receiver<News>) -> Re
         while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(key) if quits(key) => return Ok(()),
-                Event::Resize(..) => is_stale = true,
+                Event::Resize(..) => is_changed = true,
                 _ => {}
             }
         }

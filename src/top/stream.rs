@@ -28,9 +28,14 @@ pub(super) enum StreamError {
 }
 
 impl StreamError {
-    /// Whether it would be the same again.
+    /// Whether it would be the same again. A relay that starts, or a proxy before it, has no room
+    /// yet (5xx).
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, StreamError::Url(_) | StreamError::Refused { .. })
+        match self {
+            StreamError::Url(_) => true,
+            StreamError::Refused { status, .. } => *status < 500,
+            StreamError::Io(_) | StreamError::WebSocket(_) => false,
+        }
     }
 }
 

@@ -1,81 +1,128 @@
-//! How snapshots look in a terminal.
+//! How snapshots look in a terminal of any size: what does not fit is left out whole.
 
+use std::time::Instant;
+
+use corecast_terminal::fit::{self, Column, Need};
 use ratatui::Frame;
-use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Row, Sparkline, Table, Widget};
+use ratatui::widgets::{Block, Sparkline, Table};
 
+use super::colors::{ACCENT, DIM, HIGH};
+use super::heat::Heat;
 use super::numbers::{bytes, count, micros, span};
 use super::seen::Seen;
 use super::words::{ends, who};
 use crate::admin::dashboard::{Shard, Snapshot};
 
-const ACCENT: Color = Color::Indexed(69);
-const HIGH: Color = Color::Indexed(209);
-const DIM: Color = Color::Indexed(245);
-
-/// From hardly any messages to nearly all of a second.
-const SHADES: [Color; 6] = [
-    Color::Indexed(17),
-    Color::Indexed(18),
-    Color::Indexed(20),
-    Color::Indexed(62),
-    Color::Indexed(69),
-    Color::Indexed(147),
-];
-
-/// The longest bound of a latency bucket, in nanoseconds; what is longer is drawn there.
-const LONGEST_NS: u64 = 1 << 34;
-
 /// A loop that has begun no turn for so long stands.
 const STANDS_MS: u64 = 5_000;
 
-pub(super) fn draw(frame: &mut Frame<'_>, name: &str, seen: &Seen) {
+/// The lines around the rows of a table: two of its border and its head.
+const TABLE_FRAME: u16 = 3;
+
+/// Below it one list is shown and not two beside each other.
+const TWO_LISTS_COLUMNS: u16 = 76;
+
+/// Draws all that has been seen, as it stands at `now`.
+pub(super) fn draw(frame: &mut Frame<'_>, name: &str, seen: &Seen, now: Instant) {
     let [head, body] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(frame.area());
+    frame.render_widget(title(name, seen, now, head.width), head);
     let Some(snapshot) = seen.snapshots.back() else {
-        frame.render_widget(title(name, None, seen.lost.as_deref()), head);
-        let waits = seen
-            .lost
-            .as_deref()
-            .unwrap_or("The first second is being counted …");
-        return frame.render_widget(Line::from(waits.to_owned()).fg(DIM), body);
+        let waits = "The first second is being counted …";
+        return frame.render_widget(Line::from(waits).fg(DIM), body);
     };
-    frame.render_widget(title(name, Some(snapshot), seen.lost.as_deref()), head);
-    let shards = snapshot.shards.len() as u16 + 3;
-    let heat = (body.height / 3).clamp(6, 18);
-    let [figures, heat, shards, lists] = Layout::vertical([
-        Constraint::Length(5),
-        Constraint::Length(heat),
-        Constraint::Max(shards),
-        Constraint::Fill(1),
-    ])
-    .areas(body);
+    let [figures, heat, shards, lists] =
+        Layout::vertical(rows(body.height, snapshot.shards.len() as u16).map(Constraint::Length))
+            .areas(body);
     draw_figures(frame, figures, seen, snapshot);
     draw_latency(frame, heat, seen, snapshot);
-    frame.render_widget(shard_table(&snapshot.shards), shards);
-    let [slow, ends] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(lists);
-    frame.render_widget(slow_table(snapshot), slow);
-    frame.render_widget(end_table(snapshot), ends);
+    frame.render_widget(shard_table(&snapshot.shards, shards), shards);
+    draw_lists(frame, lists, snapshot);
+    if seen.stale_s(now).is_some() {
+        dim(frame, body);
+    }
 }
 
-fn title<'t>(name: &'t str, snapshot: Option<&Snapshot>, lost: Option<&'t str>) -> Line<'t> {
+/// The title of the terminal's window.
+pub(super) fn window_title(name: &str, seen: &Seen, now: Instant) -> String {
+    match (&seen.lost, seen.stale_s(now)) {
+        (Some(_), _) => format!("connection lost: Corecast {name}"),
+        (None, Some(_)) => format!("no data: Corecast {name}"),
+        (None, None) => format!("Corecast {name}"),
+    }
+}
+
+fn title(name: &str, seen: &Seen, now: Instant, width: u16) -> Line<'static> {
+    let snapshot = seen.snapshots.back();
+    let stale_s = seen.stale_s(now);
     let version = snapshot.map_or("", |snapshot| &snapshot.version);
-    let up = snapshot.map_or_else(String::new, |each| format!("up {}", span(each.uptime_s)));
-    let state = match (lost, snapshot) {
-        (Some(lost), _) => format!("connection lost: {lost}").fg(HIGH),
-        (None, Some(snapshot)) if !snapshot.ready => "shutting down".fg(HIGH),
-        (None, Some(_)) => "live".fg(Color::Green),
-        (None, None) => "connecting".fg(DIM),
+    // How long it was up at the last word is not how long it is up.
+    let up = snapshot.filter(|_| stale_s.is_none());
+    let up = up.map_or_else(String::new, |each| format!("up {}  ", span(each.uptime_s)));
+    let last = stale_s.map(|age_s| format!("last data {} ago", span(age_s as f64)));
+    let state = match (&seen.lost, last, snapshot) {
+        (Some(_), Some(last), _) => format!("{last}, retrying").fg(HIGH),
+        (Some(_), None, _) => "no connection, retrying".fg(HIGH),
+        (None, Some(last), _) => last.fg(HIGH),
+        (None, None, Some(snapshot)) if !snapshot.ready => "shutting down".fg(HIGH),
+        (None, None, Some(_)) => "live".fg(Color::Green),
+        (None, None, None) => "connecting".fg(DIM),
     };
-    Line::from(vec![
-        format!(" Corecast {version} ").bold(),
-        format!(" {name}  {up}  ").fg(DIM),
-        state,
-        "   q quits".fg(DIM),
-    ])
+    let why = seen
+        .lost
+        .as_deref()
+        .map_or_else(String::new, |why| format!("  {why}"));
+    let parts = vec![
+        (1, " Corecast ".bold()),
+        (4, format!("{version} ").bold()),
+        (3, format!(" {name}  ").fg(DIM)),
+        (2, up.fg(DIM)),
+        (0, state),
+        (6, why.fg(DIM)),
+        (5, "   q quits".fg(DIM)),
+    ];
+    fit::line(parts, width)
+}
+
+/// Rows for the figures, the latency, the shards and the lists. On a low terminal the shards come
+/// first, then the figures, and the lists last.
+fn rows(height: u16, shards: u16) -> [u16; 4] {
+    let mut left = height;
+    let mut grant = |want: u16, least: u16| {
+        let granted = if left < least { 0 } else { want.min(left) };
+        left -= granted;
+        granted
+    };
+    let all_shards = shards + TABLE_FRAME;
+    let mut of_shards = grant(all_shards.min(TABLE_FRAME + 2), TABLE_FRAME + 1);
+    let mut figures = grant(4, 4);
+    let mut latency = grant(5, 5);
+    let mut lists = grant(5, 5);
+    if lists > 0 {
+        // With their history.
+        figures += grant(1, 1);
+    }
+    of_shards += grant(all_shards - of_shards.min(all_shards), 1);
+    let of_all = (height / 3).clamp(6, 18);
+    latency += grant(of_all.saturating_sub(latency), 1);
+    let rest = grant(u16::MAX, 1);
+    match (lists, latency) {
+        (1.., _) => lists += rest,
+        (0, 1..) => latency += rest,
+        (0, 0) => figures += rest,
+    }
+    [figures, latency, of_shards, lists]
+}
+
+/// Greys figures that are out of date.
+fn dim(frame: &mut Frame<'_>, area: Rect) {
+    let stale = Style::new().fg(DIM).add_modifier(Modifier::DIM);
+    frame
+        .buffer_mut()
+        .set_style(area, stale.remove_modifier(Modifier::BOLD));
 }
 
 fn block(title: impl Into<Line<'static>>) -> Block<'static> {
@@ -84,294 +131,345 @@ fn block(title: impl Into<Line<'static>>) -> Block<'static> {
         .title(title)
 }
 
-/// A name, a figure, another one, and what the history is of.
-type Card = (&'static str, String, String, fn(&Snapshot) -> f64);
+/// A name, a figure, what else is said of it, the longest first, and what the history is of.
+struct Card {
+    name: &'static str,
+    value: String,
+    more: Vec<String>,
+    history: fn(&Snapshot) -> f64,
+}
 
-/// Figures beside each other, those that change by the second with their history.
-fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snapshot) {
-    let areas: [Rect; 4] = Layout::horizontal([Constraint::Fill(1); 4]).areas(area);
-    let (now, rates) = (&snapshot.now, &snapshot.rates);
-    let mean = snapshot.frames_per_send.mean;
-    let mean = mean.map_or_else(|| "–".to_owned(), count);
-    let resident = snapshot.process.resident_bytes;
-    let resident = resident.map_or_else(|| "–".to_owned(), |each| bytes(each as f64));
-    let cards: [Card; 4] = [
-        (
-            "Clients",
-            count(now.clients as f64),
-            match now.rooms {
-                1 => "1 room".to_owned(),
-                rooms => format!("{} rooms", count(rooms as f64)),
-            },
-            |each| each.now.clients as f64,
-        ),
-        (
-            "Messages in",
-            format!("{}/s", count(rates.messages)),
-            format!("{}/s", bytes(rates.message_bytes)),
-            |each| each.rates.messages,
-        ),
-        (
-            "Deliveries",
-            format!("{}/s", count(rates.deliveries)),
-            format!("{}/s, {mean} a send", bytes(rates.sent_bytes)),
-            |each| each.rates.deliveries,
-        ),
-        (
-            "CPU",
-            format!("{:.0} %", snapshot.process.cpu_cores * 100.0),
-            format!("{resident} RAM"),
-            |each| each.process.cpu_cores * 1e3,
-        ),
-    ];
-    for (area, (name, value, more, of)) in areas.into_iter().zip(cards) {
-        let inside = block(name).inner(area);
-        frame.render_widget(block(name), area);
-        let [value_row, more_row, chart] = Layout::vertical([
+impl Card {
+    /// The last ones give way first.
+    fn need(&self, rank: u8) -> Need {
+        let least = self.more.last().map_or("", String::as_str);
+        let texts = [self.name, &self.value, least].map(|text| Span::from(text).width());
+        let width = texts.into_iter().max().unwrap_or(0) as u16 + 2;
+        Need { width, rank }
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>, area: Rect, seen: &Seen) {
+        let block = block(self.name);
+        let inside = block.inner(area);
+        frame.render_widget(block, area);
+        let rows = [
             Constraint::Length(1),
             Constraint::Length(1),
             Constraint::Fill(1),
-        ])
-        .areas(inside);
-        frame.render_widget(Line::from(value).bold(), value_row);
-        frame.render_widget(Line::from(more).fg(DIM), more_row);
-        let from = seen
-            .snapshots
-            .len()
-            .saturating_sub(usize::from(chart.width));
-        let history: Vec<u64> = seen
-            .snapshots
-            .range(from..)
-            .map(|each| of(each) as u64)
-            .collect();
+        ];
+        let [value, more, chart] = Layout::vertical(rows).areas(inside);
+        frame.render_widget(Line::from(self.value.clone()).bold(), value);
+        let texts: Vec<&str> = self.more.iter().map(String::as_str).collect();
+        let said = fit::first(&texts, more.width).to_owned();
+        frame.render_widget(Line::from(said).fg(DIM), more);
+        let columns = usize::from(chart.width);
+        let from = seen.snapshots.len().saturating_sub(columns);
+        let history = seen.snapshots.range(from..);
+        let history: Vec<u64> = history.map(|each| (self.history)(each) as u64).collect();
         frame.render_widget(Sparkline::default().data(history).fg(ACCENT), chart);
+    }
+}
+
+fn cards(snapshot: &Snapshot) -> [Card; 4] {
+    let (now, rates) = (&snapshot.now, &snapshot.rates);
+    let mean = snapshot.frames_per_send.mean;
+    let mean = mean.map_or_else(|| "–".to_owned(), count);
+    let sent = format!("{}/s", bytes(rates.sent_bytes));
+    let resident = snapshot.process.resident_bytes;
+    let resident = resident.map_or_else(|| "–".to_owned(), |each| bytes(each as f64));
+    [
+        Card {
+            name: "Clients",
+            value: count(now.clients as f64),
+            more: vec![match now.rooms {
+                1 => "1 room".to_owned(),
+                rooms => format!("{} rooms", count(rooms as f64)),
+            }],
+            history: |each| each.now.clients as f64,
+        },
+        Card {
+            name: "Messages in",
+            value: format!("{}/s", count(rates.messages)),
+            more: vec![format!("{}/s", bytes(rates.message_bytes))],
+            history: |each| each.rates.messages,
+        },
+        Card {
+            name: "Deliveries",
+            value: format!("{}/s", count(rates.deliveries)),
+            more: vec![format!("{sent}, {mean} a send"), sent],
+            history: |each| each.rates.deliveries,
+        },
+        Card {
+            name: "CPU",
+            value: format!("{:.0} %", snapshot.process.cpu_cores * 100.0),
+            more: vec![format!("{resident} RAM")],
+            history: |each| each.process.cpu_cores * 1e3,
+        },
+    ]
+}
+
+/// Figures beside each other, those that change by the second with their history.
+fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snapshot) {
+    if area.height == 0 {
+        return;
+    }
+    let cards = cards(snapshot);
+    let needs = cards.each_ref().map(|card| card.need(0));
+    for (place, area) in fit::cards(&needs, area) {
+        cards[place].draw(frame, area, seen);
     }
 }
 
 fn draw_latency(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snapshot) {
     let latency = &snapshot.latency;
     let figures = [
-        ("p50", latency.p50_us),
-        ("p90", latency.p90_us),
-        ("p99", latency.p99_us),
-        ("p99.9", latency.p999_us),
-        ("max", latency.max_us),
+        ("p50", latency.p50_us, 1),
+        ("p90", latency.p90_us, 4),
+        ("p99", latency.p99_us, 0),
+        ("p99.9", latency.p999_us, 3),
+        ("max", latency.max_us, 2),
     ];
-    let mut title = vec![Span::from("Relay latency ")];
-    for (name, us) in figures {
-        title.push(format!(" {name} ").fg(DIM));
-        title.push(micros(us).bold());
+    // A name and its figure come and go together.
+    let needs = figures.map(|(name, us, rank)| Need {
+        width: Span::from(format!(" {name} {} ", micros(us))).width() as u16,
+        rank,
+    });
+    let heading = "Relay latency";
+    let room = area.width.saturating_sub(2 + heading.len() as u16);
+    let mut title = vec![Span::from(fit::first(
+        &[heading],
+        area.width.saturating_sub(2),
+    ))];
+    for place in fit::fitting(&needs, 0, room) {
+        let (name, us, _) = figures[place];
+        title.extend([format!(" {name} ").fg(DIM), micros(us).bold(), " ".into()]);
     }
-    title.push(Span::from(" "));
     let block = block(Line::from(title));
     let inside = block.inner(area);
     frame.render_widget(block, area);
     frame.render_widget(Heat(seen), inside);
 }
 
-/// Latency over time: a column for each second, darker where few messages were.
-struct Heat<'s>(&'s Seen);
-
-/// Which row of the heat map stands for which latency.
-struct Scale {
-    /// Powers of ten of nanoseconds, from the lower edge of the map to its upper one.
-    decades: (i32, i32),
-    rows: usize,
-}
-
-impl Scale {
-    /// For all of these upper bounds in nanoseconds.
-    fn new(bounds: impl Iterator<Item = u64> + Clone, rows: usize) -> Scale {
-        let least = bounds.clone().min().unwrap_or(10_000) as f64;
-        let most = bounds.max().unwrap_or(10_000_000) as f64;
-        let low = (least.log10() - 0.1).floor() as i32;
-        let high = (most.log10().ceil() as i32).max(low + 1);
-        Scale {
-            decades: (low, high),
-            rows,
-        }
-    }
-
-    /// The row, from the bottom, of what is below this bound.
-    fn row(&self, below_ns: u64) -> usize {
-        let (low, high) = self.decades;
-        // The bound itself is in the bucket above.
-        let decade = (below_ns as f64 * 0.95).log10() - f64::from(low);
-        let row = decade / f64::from(high - low) * self.rows as f64;
-        (row.max(0.0) as usize).min(self.rows.saturating_sub(1))
-    }
-}
-
-impl Heat<'_> {
-    const LABELS: u16 = 8;
-
-    fn draw_labels(scale: &Scale, area: Rect, buffer: &mut Buffer) {
-        for decade in scale.decades.0..scale.decades.1 {
-            let ns = 10_f64.powi(decade);
-            let y = area.bottom() - 1 - scale.row((ns * 1.1) as u64) as u16;
-            let label = micros(Some(ns / 1e3)).replace(".0 ", " ");
-            buffer.set_string(area.x, y, format!("{label:>6} "), Style::new().fg(DIM));
-        }
-    }
-}
-
-impl Widget for Heat<'_> {
-    fn render(self, area: Rect, buffer: &mut Buffer) {
-        let columns = usize::from(area.width.saturating_sub(Heat::LABELS));
-        if columns == 0 || area.height == 0 {
-            return;
-        }
-        let from = self.0.snapshots.len().saturating_sub(columns);
-        let shown = self.0.snapshots.range(from..);
-        let buckets = shown.clone().flat_map(|each| &each.latency.buckets);
-        let bounds = buckets.map(|bucket| bucket.below.unwrap_or(LONGEST_NS));
-        let scale = Scale::new(bounds, usize::from(area.height));
-        Heat::draw_labels(&scale, area, buffer);
-        let count = shown.len();
-        for (column, snapshot) in shown.enumerate() {
-            let x = area.right() - (count - column) as u16;
-            let mut counts = vec![0.0; scale.rows];
-            for bucket in &snapshot.latency.buckets {
-                counts[scale.row(bucket.below.unwrap_or(LONGEST_NS))] += bucket.count as f64;
-            }
-            let total: f64 = counts.iter().sum();
-            for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
-                let share = (count / total).sqrt();
-                let shade = (share * SHADES.len() as f64) as usize;
-                let shade = SHADES[shade.min(SHADES.len() - 1)];
-                let y = area.bottom() - 1 - row as u16;
-                buffer.set_string(x, y, "█", Style::new().fg(shade));
-            }
-        }
-    }
-}
-
-fn header<const N: usize>(names: [&'static str; N]) -> Row<'static> {
-    let cell = |(place, name): (usize, &'static str)| {
-        let line = Line::from(name);
-        Cell::from(if place == 0 {
-            line
-        } else {
-            line.right_aligned()
-        })
+/// As many shards as there are rows for, the busiest if that is not all of them.
+fn shard_table(shards: &[Shard], area: Rect) -> Table<'static> {
+    let room = usize::from(area.height.saturating_sub(TABLE_FRAME));
+    let inside = area.width.saturating_sub(2);
+    let mut shown: Vec<(usize, &Shard)> = shards.iter().enumerate().collect();
+    let standing = |shard: &Shard| shard.turn_age_ms > STANDS_MS;
+    shown.sort_by(|(_, one), (_, other)| {
+        let stands = standing(other).cmp(&standing(one));
+        stands.then(other.busy.total_cmp(&one.busy))
+    });
+    shown.truncate(room);
+    shown.sort_by_key(|(place, _)| *place);
+    let bar = usize::from(inside / 4).clamp(4, 30);
+    let column = |rank, head, of: &dyn Fn(&Shard) -> String| Column {
+        rank,
+        head,
+        cells: shown
+            .iter()
+            .map(|(_, shard)| Line::from(of(shard)))
+            .collect(),
     };
-    Row::new(names.into_iter().enumerate().map(cell)).style(Style::new().fg(DIM))
-}
-
-/// A row, its first cell at the left and the others at the right.
-fn row(cells: impl IntoIterator<Item = Line<'static>>) -> Row<'static> {
-    let cells = cells.into_iter().enumerate();
-    Row::new(cells.map(|(place, line)| match place {
-        0 => Cell::from(line),
-        _ => Cell::from(line.right_aligned()),
-    }))
-}
-
-fn shard_table(shards: &[Shard]) -> Table<'static> {
-    const BAR: usize = 20;
-    let rows = shards.iter().enumerate().map(|(place, shard)| {
-        let filled = ((shard.busy * BAR as f64).round() as usize).min(BAR);
-        let color = if shard.busy > 0.9 { HIGH } else { ACCENT };
-        let bar = Line::from(vec![
-            Span::from(format!("{place:>3}  ")).bold(),
-            Span::from("█".repeat(filled)).fg(color),
-            Span::from("░".repeat(BAR - filled)).fg(Color::Indexed(238)),
-            match shard.turn_age_ms > STANDS_MS {
-                true => Span::from(" stands").fg(HIGH),
-                false => Span::from(format!(" {:>4.1} %", shard.busy * 100.0)),
-            },
-        ]);
-        row([
-            bar,
-            Line::from(count(f64::from(shard.connections))),
-            Line::from(bytes(shard.outbox_bytes as f64)),
-            Line::from(count(shard.messages)),
-            Line::from(count(shard.deliveries)),
-            Line::from(count(shard.wakes)),
-        ])
-    });
-    let widths = [
-        Constraint::Length(33),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
+    let busy = Column {
+        rank: 0,
+        head: "shard  busy",
+        cells: shown
+            .iter()
+            .map(|(place, shard)| busy(*place, shard, bar))
+            .collect(),
+    };
+    let columns = vec![
+        busy,
+        column(1, "conns", &|shard| count(f64::from(shard.connections))),
+        column(4, "outbox", &|shard| bytes(shard.outbox_bytes as f64)),
+        column(3, "in/s", &|shard| count(shard.messages)),
+        column(2, "out/s", &|shard| count(shard.deliveries)),
+        column(5, "wakes/s", &|shard| count(shard.wakes)),
     ];
-    let names = ["shard  busy", "conns", "outbox", "in/s", "out/s", "wakes/s"];
-    Table::new(rows, widths)
-        .header(header(names))
-        .block(block("Shards"))
+    let (all, some) = (shards.len(), shown.len());
+    let title = match some == all {
+        true => "Shards".to_owned(),
+        false => format!("Shards: the busiest {some} of {all}"),
+    };
+    let title = fit::first(&[&title, "Shards"], inside).to_owned();
+    fit::table(columns, inside).block(block(title))
 }
 
-fn slow_table(snapshot: &Snapshot) -> Table<'static> {
-    let rows = snapshot.slow_clients.iter().map(|client| {
-        row([
-            Line::from(who(client).to_owned()),
-            Line::from(client.endpoint.clone()).fg(DIM),
-            Line::from(micros(Some(client.age_ms as f64 * 1e3))),
-            Line::from(bytes(client.outbox_bytes as f64)),
-        ])
-    });
-    let widths = [
-        Constraint::Fill(3),
-        Constraint::Fill(2),
-        Constraint::Length(9),
-        Constraint::Length(9),
+/// Which one it is, and how much of a core it takes.
+fn busy(place: usize, shard: &Shard, columns: usize) -> Line<'static> {
+    let filled = ((shard.busy * columns as f64).round() as usize).min(columns);
+    let color = if shard.busy > 0.9 { HIGH } else { ACCENT };
+    Line::from(vec![
+        Span::from(format!("{place:>3}  ")).bold(),
+        Span::from("█".repeat(filled)).fg(color),
+        Span::from("░".repeat(columns - filled)).fg(Color::Indexed(238)),
+        match shard.turn_age_ms > STANDS_MS {
+            true => Span::from(" stands").fg(HIGH),
+            false => Span::from(format!(" {:>5.1} %", shard.busy * 100.0)),
+        },
+    ])
+}
+
+fn draw_lists(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
+    if area.height == 0 {
+        return;
+    }
+    if area.width >= TWO_LISTS_COLUMNS {
+        let halves = [Constraint::Fill(1), Constraint::Fill(1)];
+        let [slow, ends] = Layout::horizontal(halves).areas(area);
+        frame.render_widget(slow_table(snapshot, slow.width), slow);
+        frame.render_widget(end_table(snapshot, ends.width), ends);
+    } else if snapshot.slow_clients_total > 0 {
+        frame.render_widget(slow_table(snapshot, area.width), area);
+    } else {
+        frame.render_widget(end_table(snapshot, area.width), area);
+    }
+}
+
+fn slow_table(snapshot: &Snapshot, width: u16) -> Table<'static> {
+    let inside = width.saturating_sub(2);
+    let clients = &snapshot.slow_clients;
+    // Beside an address that is long there is still room for the two figures.
+    let name = inside.saturating_sub(20).max(8);
+    let waiting = |waiting: usize| Line::from(bytes(waiting as f64));
+    let columns = vec![
+        Column {
+            rank: 0,
+            head: "client",
+            cells: clients
+                .iter()
+                .map(|each| fit::shortened(who(each), name).into())
+                .collect(),
+        },
+        Column {
+            rank: 3,
+            head: "endpoint",
+            cells: clients
+                .iter()
+                .map(|each| Line::from(each.endpoint.clone()).fg(DIM))
+                .collect(),
+        },
+        Column {
+            rank: 1,
+            head: "behind",
+            cells: clients
+                .iter()
+                .map(|each| micros(Some(each.age_ms as f64 * 1e3)).into())
+                .collect(),
+        },
+        Column {
+            rank: 2,
+            head: "waiting",
+            cells: clients
+                .iter()
+                .map(|each| waiting(each.outbox_bytes))
+                .collect(),
+        },
     ];
     let title = match snapshot.slow_clients_total {
-        0 => "Slow clients: everybody keeps up".to_owned(),
+        0 => fit::first(
+            &["Slow clients: everybody keeps up", "No slow clients"],
+            inside,
+        )
+        .to_owned(),
         total => format!("Slow clients: {total}"),
     };
-    Table::new(rows, widths)
-        .header(header(["client", "endpoint", "behind", "waiting"]))
-        .block(block(title))
+    let title = fit::first(&[&title, "Slow"], inside).to_owned();
+    fit::table(columns, inside).block(block(title))
 }
 
-fn end_table(snapshot: &Snapshot) -> Table<'static> {
-    let rows = ends(snapshot).into_iter().map(|(word, reason)| {
-        row([
-            Line::from(vec![
-                Span::from(reason.reason.replace('_', " ")),
-                Span::from(format!(" {word}")).fg(DIM),
-            ]),
-            Line::from(count(reason.recent as f64)).add_modifier(match reason.recent {
-                0 => Modifier::DIM,
-                _ => Modifier::BOLD,
-            }),
-            Line::from(count(reason.total as f64)),
-        ])
-    });
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(11),
-        Constraint::Length(9),
+fn end_table(snapshot: &Snapshot, width: u16) -> Table<'static> {
+    let inside = width.saturating_sub(2);
+    let ends = ends(snapshot);
+    // Beside a reason that is long there is still room for its total.
+    let room = inside.saturating_sub(8).max(8);
+    let reason = |word: &str, reason: &str| {
+        let reason = reason.replace('_', " ");
+        let whole = format!("{reason} {word}");
+        match fit::shortened(&whole, room) {
+            same if same == whole => Line::from(vec![reason.into(), format!(" {word}").fg(DIM)]),
+            shorter => Line::from(shorter),
+        }
+    };
+    let recent = |recent: u64| {
+        Line::from(count(recent as f64)).add_modifier(match recent {
+            0 => Modifier::DIM,
+            _ => Modifier::BOLD,
+        })
+    };
+    let columns = vec![
+        Column {
+            rank: 0,
+            head: "reason",
+            cells: ends
+                .iter()
+                .map(|(word, each)| reason(word, &each.reason))
+                .collect(),
+        },
+        Column {
+            rank: 2,
+            head: "last second",
+            cells: ends.iter().map(|(_, each)| recent(each.recent)).collect(),
+        },
+        Column {
+            rank: 1,
+            head: "total",
+            cells: ends
+                .iter()
+                .map(|(_, each)| count(each.total as f64).into())
+                .collect(),
+        },
     ];
-    Table::new(rows, widths)
-        .header(header(["reason", "last second", "in all"]))
-        .block(block("Closed and refused"))
+    let title = fit::first(&["Closed and refused", "Ends"], inside).to_owned();
+    fit::table(columns, inside).block(block(title))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::buffer::{Buffer, Cell};
 
     use super::*;
     use crate::top::text::tests::snapshot;
 
-    fn screen(width: u16, height: u16, seen: &Seen) -> String {
+    fn buffer(width: u16, height: u16, seen: &Seen, now: Instant) -> Buffer {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-        let drawn = terminal.draw(|frame| draw(frame, "http://relay:9090", seen));
-        drawn.expect("drawn");
-        terminal.backend().to_string()
+        let drawn = terminal.draw(|frame| draw(frame, "http://relay:9090", seen, now));
+        drawn.expect("drawn").buffer.clone()
+    }
+
+    fn screen(width: u16, height: u16, seen: &Seen, now: Instant) -> String {
+        let buffer = buffer(width, height, seen, now);
+        let letters: Vec<&str> = buffer.content().iter().map(Cell::symbol).collect();
+        let lines = letters.chunks(usize::from(width)).map(<[&str]>::concat);
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn seen(now: Instant) -> Seen {
+        let mut seen = Seen::default();
+        seen.take(snapshot(), now);
+        seen
+    }
+
+    /// The words and figures on a screen, without its lines and bars.
+    fn words(screen: &str) -> BTreeSet<&str> {
+        let is_part = |letter: char| letter.is_alphanumeric() || "/%.,:-_µ–>".contains(letter);
+        let words = screen.split(|letter| !is_part(letter));
+        words
+            .map(|word| word.trim_matches([',', ':', '.']))
+            .filter(|word| word.chars().any(char::is_alphanumeric))
+            .collect()
     }
 
     #[test]
     fn a_screen_has_all_that_a_snapshot_says() {
-        let mut seen = Seen::default();
-        seen.take(snapshot());
-        let screen = screen(120, 40, &seen);
+        let now = Instant::now();
+        let screen = screen(120, 40, &seen(now), now);
         for said in [
             "Corecast 0.1.0",
             "http://relay:9090",
@@ -402,28 +500,90 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_said_and_the_last_figures_stay() {
-        let mut seen = Seen {
-            lost: Some("refused".to_owned()),
-            ..Seen::default()
-        };
-        assert!(screen(100, 30, &seen).contains("connection lost: refused"));
-        seen.take(snapshot());
-        assert!(!screen(100, 30, &seen).contains("lost"), "it is back");
-        seen.lost = Some("gone".to_owned());
-        let screen = screen(100, 30, &seen);
+    fn a_word_is_on_a_small_screen_whole_or_not_at_all() {
+        let now = Instant::now();
+        let seen = seen(now);
+        let large = screen(400, 100, &seen, now);
+        let all = words(&large);
+        let widths = (30..=130).step_by(7).chain([60, 80, 120]);
+        for (width, height) in
+            widths.flat_map(|width| [8, 12, 15, 24, 40].map(|height| (width, height)))
+        {
+            let small = screen(width, height, &seen, now);
+            let cut: Vec<_> = words(&small).difference(&all).copied().collect();
+            assert!(cut.is_empty(), "{width}x{height}: {cut:?}\n{small}");
+        }
+    }
+
+    #[test]
+    fn the_shards_are_on_every_screen_and_the_busiest_if_not_all_fit() {
+        let now = Instant::now();
+        let mut many = snapshot();
+        many.shards = vec![many.shards[0]; 16];
+        many.shards[11].busy = 0.99;
+        let mut crowded = Seen::default();
+        crowded.take(many, now);
+        for (width, height) in [(60, 15), (80, 24), (120, 40), (40, 10)] {
+            let few = screen(width, height, &seen(now), now);
+            assert!(few.contains("25.0 %") && few.contains("stands"), "{few}");
+            let crowd = screen(width, height, &crowded, now);
+            assert!(
+                crowd.contains(" 11 ") && crowd.contains("99.0 %"),
+                "{crowd}"
+            );
+        }
+        let low = screen(60, 15, &crowded, now);
+        assert!(low.contains("Shards: the busiest 2 of 16"), "{low}");
+    }
+
+    #[test]
+    fn figures_that_are_out_of_date_are_dimmed_with_their_age_and_without_the_uptime() {
+        let now = Instant::now();
+        let mut seen = seen(now);
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert!(screen(100, 30, &seen, later(1)).contains("live"));
+        // The connection stands, and nothing comes.
+        let quiet = screen(100, 30, &seen, later(4));
         assert!(
-            screen.contains("lost: gone") && screen.contains("1,200"),
+            quiet.contains("last data 4 s ago") && !quiet.contains("retrying"),
+            "{quiet}"
+        );
+        seen.lost = Some("refused".to_owned());
+        for (seconds, age) in [(1, "1 s"), (12, "12 s"), (80, "1 min 20 s")] {
+            let lost = screen(100, 30, &seen, later(seconds));
+            assert!(
+                lost.contains(&format!("last data {age} ago, retrying")),
+                "{lost}"
+            );
+            assert!(lost.contains("1,200") && !lost.contains("up 1 h"), "{lost}");
+        }
+        assert_eq!(window_title("a", &seen, now), "connection lost: Corecast a");
+        let body = buffer(100, 30, &seen, now);
+        let bright = body.content().iter().skip(100);
+        let bright = bright.filter(|cell| cell.fg != DIM || cell.modifier != Modifier::DIM);
+        assert_eq!(bright.count(), 0);
+        seen.take(snapshot(), later(90));
+        assert!(screen(100, 30, &seen, later(91)).contains("up 1 h"));
+    }
+
+    #[test]
+    fn a_relay_that_is_lost_at_once_is_said_to_be() {
+        let mut seen = Seen::default();
+        seen.lost = Some("refused".to_owned());
+        let screen = screen(100, 30, &seen, Instant::now());
+        assert!(
+            screen.contains("no connection, retrying  refused"),
             "{screen}"
         );
     }
 
     #[test]
     fn no_terminal_is_too_small_or_too_large() {
+        let now = Instant::now();
         let mut seen = Seen::default();
-        (0..700).for_each(|_| seen.take(snapshot()));
+        (0..700).for_each(|_| seen.take(snapshot(), now));
         for (width, height) in [(1, 1), (8, 3), (20, 8), (79, 24), (300, 90)] {
-            screen(width, height, &seen);
+            screen(width, height, &seen, now);
         }
     }
 }

@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use crate::http::{Client, Reply, ask};
 use crate::{Relay, config, try_join};
 
-/// What browsers send.
+/// The Accept header of browsers.
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
 
 fn ask_with(to: SocketAddr, method: &str, path: &str, headers: &str) -> Reply {
@@ -25,7 +25,7 @@ fn front_page(config: &Config) -> Reply {
 }
 
 #[test]
-fn a_browser_gets_a_page_at_the_root_and_everybody_else_what_they_got() {
+fn only_browsers_get_the_front_page_at_the_root() {
     let relay = Relay::start(&config());
     let page = ask_with(relay.main, "GET", "/", BROWSER);
     assert_eq!(page.status, 200);
@@ -59,7 +59,7 @@ fn a_browser_gets_a_page_at_the_root_and_everybody_else_what_they_got() {
 }
 
 #[test]
-fn the_front_page_loads_nothing_and_its_policy_lets_it_have_its_own_style_alone() {
+fn the_front_page_loads_nothing_and_has_a_strict_policy() {
     let page = front_page(&config());
     let policy = page.header("Content-Security-Policy").expect("a policy");
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
@@ -79,7 +79,7 @@ fn the_front_page_loads_nothing_and_its_policy_lets_it_have_its_own_style_alone(
 }
 
 #[test]
-fn the_front_page_says_what_is_on_and_no_path_that_asks_for_a_key() {
+fn the_front_page_lists_open_services_but_no_path_with_a_key() {
     let mut config = config();
     config.pages.enabled = true;
     let page = front_page(&config);
@@ -145,7 +145,7 @@ fn a_misspelt_path_of_the_api_is_told_the_nearest_one() {
 }
 
 #[test]
-fn what_is_on_the_admin_port_or_off_says_so_on_the_other_port() {
+fn the_main_port_names_admin_paths_and_disabled_services() {
     let mut config = config();
     config.api.enabled = false;
     let relay = Relay::start(&config);

@@ -1,18 +1,13 @@
 //! The dashboard's figures, and access to them.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
-use std::sync::mpsc::channel;
-use std::time::Instant;
 
 use corecast::admin::dashboard::Snapshot;
 use corecast::config::{Config, EndpointConfig, EndpointKind, KIB};
 use corecast::relay;
 use corecast_nostr::{Draft, Signer};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::http::HeaderValue;
 use tungstenite::{HandshakeError, Message, WebSocket};
@@ -163,7 +158,7 @@ fn a_watcher_gets_a_snapshot_a_second_with_what_happened_in_it() {
 }
 
 #[test]
-fn nothing_is_counted_while_nobody_looks() {
+fn sampling_stops_without_viewers() {
     let relay = Relay::start(&config());
     let first = snapshot(&relay);
     let until = first.uptime_s + 3.5;
@@ -577,58 +572,4 @@ fn top_uses_the_config_token_and_reports_refusals() {
         .output()
         .expect("it runs");
     assert_eq!(nobody.status.code(), Some(1));
-}
-
-#[test]
-fn top_has_a_terminal_to_itself_until_q_is_pressed() {
-    let relay = Relay::start(&config());
-    let _client = relay.join("/a");
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&terminal).expect("granted");
-    unlockpt(&terminal).expect("unlocked");
-    let size = Winsize {
-        ws_row: 40,
-        ws_col: 120,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&terminal, size).expect("a size");
-    let name = ptsname(&terminal, Vec::new()).expect("its name");
-    let name = name.into_string().expect("UTF-8");
-    let end = || File::options().read(true).write(true).open(&name);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_corecast"))
-        .args(["top", "--url", &format!("http://{}/", relay.admin())])
-        .env("TERM", "xterm")
-        .stdin(end().expect("its other end"))
-        .stdout(end().expect("its other end"))
-        .spawn()
-        .expect("it runs");
-    let mut keys = File::from(terminal);
-    let mut screen = keys.try_clone().expect("the same terminal");
-    let (sender, pieces) = channel();
-    std::thread::spawn(move || {
-        let mut piece = [0; 4096];
-        // Ends with an error (EIO) when the last open handle of the other end is gone.
-        while let Ok(read) = screen.read(&mut piece)
-            && sender.send(piece[..read].to_vec()).is_ok()
-        {}
-    });
-    let mut shown = Vec::new();
-    let text = |shown: &[u8]| String::from_utf8_lossy(shown).into_owned();
-    let deadline = Instant::now() + DEADLINE;
-    while !text(&shown).contains("quits") || !text(&shown).contains("live") {
-        assert!(Instant::now() < deadline, "{}", text(&shown));
-        shown.extend(pieces.recv_timeout(DEADLINE).unwrap_or_default());
-    }
-    keys.write_all(b"q").expect("a key");
-    while let Ok(piece) = pieces.recv_timeout(DEADLINE) {
-        shown.extend(piece);
-    }
-    assert!(child.wait().expect("it ended").success());
-    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
-    let shown = text(&shown);
-    assert!(
-        shown.contains(enter) && shown.rfind(leave) > shown.rfind(enter),
-        "{shown}"
-    );
 }

@@ -56,7 +56,7 @@ fn relay(change: impl FnOnce(&mut Config)) -> Relay {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_request_to_either_port_is_told_in_json() {
+fn invalid_requests_to_either_port_get_json_errors() {
     let relay = relay(|_| {});
     let long = "x".repeat(20_000);
     let many = "a: b\r\n".repeat(200);
@@ -136,7 +136,7 @@ fn the_push_api_has_the_form_of_the_earlier_relay() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_in_json() {
+fn refused_clients_get_json_errors() {
     let relay = relay(|config| {
         config.auth.keys = Some(vec![KEY.parse().expect("a key")]);
         config.origins.allow = vec!["https://good.example".parse().expect("an origin")];
@@ -150,7 +150,7 @@ fn who_is_not_let_in_is_told_in_json() {
 }
 
 #[test]
-fn who_is_over_a_limit_and_asks_is_told_in_json_whatever_the_path() {
+fn requests_over_a_limit_get_json_errors_on_every_path() {
     let relay = relay(|config| {
         config.limits.connections_per_ip = Some(1);
         config.limits.exempt_networks = Vec::new();
@@ -161,7 +161,7 @@ fn who_is_over_a_limit_and_asks_is_told_in_json_whatever_the_path() {
     }
 }
 
-/// What is a line of text, and why: clients of earlier relays read it so, or people do.
+/// Errors in plain text, and the reason: clients of earlier relays read them so, or people do.
 #[test]
 fn the_errors_that_are_lines_of_text_are_these() {
     let relay = relay(|_| {});

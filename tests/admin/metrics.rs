@@ -310,7 +310,7 @@ fn refusals_are_counted_with_their_reason_and_requests_apart() {
 }
 
 #[test]
-fn full_relays_and_full_addresses_are_told_apart() {
+fn full_relays_and_full_addresses_count_separately() {
     let mut full = config();
     full.limits.connections = ConnectionLimit::Count(1);
     let mut address = config();

@@ -93,7 +93,7 @@ fn below_the_pages_there_is_nothing_else() {
 }
 
 #[test]
-fn pages_that_are_not_enabled_are_rooms_like_any_other_and_a_plain_request_gets_a_hint() {
+fn paths_of_disabled_pages_are_rooms_with_a_hint() {
     let relay = Relay::start(&config());
     let reply = ask(relay.main, "GET", "/demo/");
     assert_eq!(reply.status, 404);

@@ -29,7 +29,7 @@ fn a_relay_that_runs_is_alive_and_ready_on_both_listeners() {
 }
 
 #[test]
-fn before_a_shutdown_the_relay_is_not_ready_but_goes_on() {
+fn before_a_shutdown_the_relay_is_not_ready_but_still_relays() {
     let mut config = config();
     config.shutdown.delay = Duration::from_secs(3);
     let mut relay = Relay::start(&config);

@@ -247,7 +247,7 @@ fn a_body_may_come_in_chunks_and_wait_to_be_asked_for() {
 /// Valid requests with a few bytes changed, moved or left out: each gets an answer other than 500,
 /// or the end of the connection.
 #[test]
-fn requests_that_are_almost_good_get_an_answer_or_an_end() {
+fn mutated_requests_get_an_answer_or_an_end() {
     let relay = relay(|_| {});
     let bodies = [
         r#"{"endpoint":"hub","room":"/x","json":{"a":[1e400,"\ud800"]}}"#,

@@ -39,7 +39,7 @@ fn say(relay: &Relay, door: usize, key: &str) -> (u16, serde_json::Value) {
 }
 
 #[test]
-fn a_key_is_taken_as_a_bearer_and_a_wrong_one_is_not_called_missing() {
+fn a_bearer_key_is_accepted_and_a_wrong_one_called_invalid() {
     let relay = Relay::with(1, |_| {});
     for (door, (_, method, target, body)) in DOORS.iter().enumerate() {
         let say = |credential: &str| {

@@ -127,7 +127,7 @@ fn a_publisher_gets_its_own_unless_echo_is_off() {
 }
 
 #[test]
-fn every_offence_has_its_code_and_the_connection_goes_on() {
+fn every_pubsub_error_has_its_code_and_keeps_the_connection() {
     let relay = Relay::with(1, |config| {
         config.limits.rooms_per_connection = 2;
         config.limits.room_name_bytes = 8;

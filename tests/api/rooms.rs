@@ -296,7 +296,7 @@ fn the_first_nonempty_of_three_key_headers_decides() {
 }
 
 #[test]
-fn without_a_key_in_the_config_nobody_gets_in() {
+fn without_configured_keys_requests_are_refused() {
     let relay = Relay::with(1, |config| config.api.keys = None);
     for headers in [
         "",
@@ -313,7 +313,7 @@ fn without_a_key_in_the_config_nobody_gets_in() {
 }
 
 #[test]
-fn each_of_several_keys_is_good_those_of_the_file_too() {
+fn each_key_of_config_and_file_is_accepted() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("keys");
     std::fs::write(&file, "# for the billing service\nof-the-file\n").expect("a file");

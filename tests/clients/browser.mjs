@@ -112,3 +112,58 @@ export async function assertUsable(page, buttons) {
   });
   assert.deepEqual(found, []);
 }
+
+// No two texts lie over each other, nothing reaches out of the window but what scrolls in a box of its own, and
+// no chart is in such a box: half a chart says something else than the whole one.
+export async function assertFits(page) {
+  const found = await page.evaluate(() => {
+    const isSeen = (element) => {
+      const box = element.getBoundingClientRect();
+      return box.width > 1 && box.height > 1 && element.checkVisibility({ checkVisibilityCSS: true });
+    };
+    const scroller = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const flow = getComputedStyle(at).overflowX;
+        if (at !== document.documentElement && (flow === 'auto' || flow === 'scroll')
+          && at.scrollWidth > at.clientWidth) return at;
+      }
+      return null;
+    };
+    // The right end of a text that an ellipsis may shorten.
+    const clip = (element) => (getComputedStyle(element).overflowX === 'hidden'
+      ? element.getBoundingClientRect().right : Infinity);
+    const isChart = (element) => element.matches('svg, canvas, .plot');
+    const offences = [];
+    for (const element of document.body.querySelectorAll('*')) {
+      if (!isSeen(element) || (scroller(element) && !isChart(element))) continue;
+      const { left, right } = element.getBoundingClientRect();
+      if (left < -0.5 || right > innerWidth + 0.5) {
+        offences.push(`outside: ${element.outerHTML.slice(0, 80)} from ${left} to ${right}`);
+      }
+    }
+    const texts = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      const words = node.textContent.trim();
+      if (!words || !isSeen(node.parentElement) || node.parentElement.closest('title, script')) continue;
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      const edge = clip(node.parentElement);
+      for (const { left, top, right, bottom } of range.getClientRects()) {
+        const box = { left, top, bottom, right: Math.min(right, edge) };
+        texts.push({ words, box, of: scroller(node.parentElement) });
+      }
+    }
+    for (const [at, one] of texts.entries()) {
+      for (const other of texts.slice(at + 1)) {
+        if (one.of !== other.of || one.words === other.words) continue;
+        const wide = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
+        const high = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
+        // A box of letters is a little higher than its line.
+        if (wide > 1 && high > 4) offences.push(`"${one.words}" over "${other.words}"`);
+      }
+    }
+    return offences;
+  });
+  assert.deepEqual(found, []);
+}

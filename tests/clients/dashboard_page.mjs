@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 
-import { LOOKS, assertUsable, finish, launch, open as openPage, picture } from './browser.mjs';
+import { LOOKS, assertFits, assertUsable, finish, launch, open as openPage, picture } from './browser.mjs';
 import { DEADLINE_MS, Relay, soon, tool } from './relay.mjs';
 
 const WebSocket = tool('ws');
@@ -165,20 +165,117 @@ test('the token opens it, for this tab, and is in no address and no log', async 
   await guarded.stop();
 });
 
-test('it says when the relay is gone, and goes on when it is back', async () => {
+test('a lost connection greys the figures, says their age and is in the title', async () => {
   const first = await Relay.start({ settings });
   const port = first.admin.split(':').at(-1);
   const context = await browser.newContext();
   const page = await open(context, { of: first });
   await says(page, 'Live');
+  const facts = page.locator('#facts');
+  await until(facts, (text) => text.includes('up '), 'an uptime');
+  const ink = () => page.locator('.tile strong').first().evaluate((one) => getComputedStyle(one).color);
+  const [fresh, title] = [await ink(), await page.title()];
+  assert.equal(title, 'Corecast dashboard');
   await first.stop();
   await says(page, 'Connection lost');
+  const seconds = (text) => Number(/^last data (\d+) s ago, retrying$/.exec(text)?.[1] ?? Number.NaN);
+  const age = page.locator('#age');
+  const early = seconds(await until(age, (text) => seconds(text) >= 0, 'an age'));
+  await until(age, (text) => seconds(text) > early, 'an age that grows');
+  assert.equal(await page.title(), 'Connection lost · Corecast dashboard');
+  assert.notEqual(await ink(), fresh, 'the figures are not dimmed');
+  assert.ok(!(await facts.textContent()).includes('up '), 'an uptime that nobody knows');
+  await page.setViewportSize({ width: 390, height: 780 });
+  await picture(page, 'dashboard-lost-phone');
+  await assertFits(page);
+  await page.setViewportSize({ width: 1200, height: 760 });
+  await picture(page, 'dashboard-lost');
+  await assertUsable(page, []);
   const second = await Relay.start({ settings: [...settings, `metrics.port=${port}`] });
   await says(page, 'Live');
+  await until(facts, (text) => text.includes('up '), 'an uptime');
+  assert.deepEqual([await page.title(), await ink()], [title, fresh]);
+  assert.equal(await age.isVisible(), false);
   await finish(page);
   await context.close();
   await second.stop();
 });
+
+// A page that gets a minute of snapshots, each with these latencies, one with an outlier of 4 s.
+async function withOutlier(context) {
+  const page = await open(context, { prepare: (page) => page.addInitScript(() => {
+    globalThis.WebSocket = class {
+      close() {}
+    };
+  }) });
+  await page.locator('#figures').waitFor();
+  await page.evaluate(async () => {
+    const snapshot = await (await fetch('dashboard/snapshot')).json();
+    const usual = [{ below: 40_960, count: 90 }, { below: 114_688, count: 10 }];
+    for (let second = 0; second < 60; second += 1) {
+      const buckets = second === 30 ? [...usual, { below: 2 ** 32, count: 1 }] : usual;
+      globalThis.take(JSON.stringify({
+        ...snapshot, at_unix_ms: snapshot.at_unix_ms + second * 1_000,
+        latency: { ...snapshot.latency, p50_us: 40, p99_us: 114, max_us: 114, buckets },
+      }));
+    }
+  });
+  return page;
+}
+
+// The contrast of two colours by WCAG 2.1.
+function contrast(...colors) {
+  const [low, high] = colors.map((color) => {
+    const [r, g, b] = color.map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  }).sort((one, other) => one - other);
+  return (high + 0.05) / (low + 0.05);
+}
+
+for (const colorScheme of ['light', 'dark']) {
+  test(`one outlier leaves the axis to the others, and every cell is seen: ${colorScheme}`, async () => {
+    const context = await browser.newContext({ colorScheme });
+    const page = await withOutlier(context);
+    const { top, shades, card, columns } = await page.evaluate(() => {
+      /* global colors, heatScale, heatShades, at, LEFT */
+      const canvas = at('heat');
+      const pen = canvas.getContext('2d');
+      const ratio = canvas.width / canvas.clientWidth;
+      const numbers = (color) => {
+        const probe = document.createElement('canvas').getContext('2d');
+        probe.fillStyle = color;
+        probe.fillRect(0, 0, 1, 1);
+        return [...probe.getImageData(0, 0, 1, 1).data].slice(0, 3);
+      };
+      const step = (canvas.clientWidth - 2 - LEFT) / 60;
+      // The colours from the top down in the middle of a second.
+      const column = (second) => {
+        const x = Math.round((LEFT + (second + 0.5) * step) * ratio);
+        const { data } = pen.getImageData(x, 0, 1, canvas.height);
+        return Array.from({ length: canvas.height }, (_, y) => [...data.slice(4 * y, 4 * y + 4)]);
+      };
+      return {
+        top: 10 ** heatScale().high, card: numbers(colors()('card')),
+        shades: heatShades(colors()).map(numbers), columns: [column(30), column(20)],
+      };
+    });
+    assert.ok(top < 1e6, `the axis ends at ${top} ns`);
+    const isCell = ([r, g, b]) => shades.some((shade) => shade.join() === [r, g, b].join());
+    const [outlier, usual] = columns;
+    assert.ok(isCell(outlier[6]), `no cell in the row at the top: ${outlier[6]}`);
+    assert.ok(!isCell(usual[6]), 'a cell without a message');
+    const share = (usual.findLastIndex(isCell) - usual.findIndex(isCell)) / usual.length;
+    assert.ok(share > 0.2, `the usual latencies have ${share} of the height`);
+    const contrasts = shades.map((shade) => contrast(shade, card));
+    assert.ok(contrasts[0] >= 3, `the lightest cell has ${contrasts[0]}`);
+    const growing = contrasts.slice(1).filter((each, at) => each > contrasts[at]);
+    assert.equal(growing.length, shades.length - 1, contrasts.join());
+    await picture(page, `dashboard-outlier-${colorScheme}`);
+    await finish(page);
+    await context.close();
+  });
+}
 
 test('in light and dark, on a desktop and a phone, nothing is cut off or hard to read', async () => {
   const pages = await Promise.all(LOOKS.map(async ({ name, ...look }) => {
@@ -190,6 +287,7 @@ test('in light and dark, on a desktop and a phone, nothing is cut off or hard to
     await says(page, 'Live');
     await until(tile(page, 'Latency p99'), (text) => /[µm]s/.test(text), 'a latency');
     await picture(page, `dashboard-${name}`, { fullPage: true });
+    await assertFits(page);
     await page.getByText('Config in effect').click();
     await assertUsable(page, []);
     await finish(page);

@@ -8,9 +8,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
-import { LOOKS, assertUsable, launch, picture } from './browser.mjs';
+import { LOOKS, assertFits, assertUsable, launch, picture } from './browser.mjs';
 import { DEADLINE_MS, Relay } from './relay.mjs';
 
 // The print area of a sheet of A4 at 96 dots an inch, less the margins of 9 mm.
@@ -98,6 +98,7 @@ before(async () => {
   }
   loadgen('history', 'show', '7', '--report', 'full.html');
   loadgen('dashboard', '--out', 'dashboard');
+  loadgen('--url', relay.url(), '--handshakes', '200', '--report', 'connects.html');
 });
 
 after(async () => {
@@ -161,6 +162,55 @@ for (const name of ['run', 'full']) {
     await picture(page, `report-${name}-print`);
   });
 }
+
+// A phone, in light and dark; what is there of charts shows names on its axes.
+const PHONES = ['light', 'dark'].map((colorScheme) => (
+  { colorScheme, viewport: { width: 390, height: 780 } }));
+
+async function assertFitsPhones(t, url, name) {
+  for (const look of PHONES) {
+    const context = await browser.newContext(look);
+    t.after(() => context.close());
+    const page = await context.newPage();
+    await page.goto(url);
+    await picture(page, `phone-${name}-${look.colorScheme}`, { fullPage: true });
+    await assertFits(page);
+    for (const chart of await page.locator('.plot').all()) {
+      const labels = await chart.locator('.x span:visible').count();
+      assert.ok(labels >= 2, `${labels} names on the lower axis`);
+    }
+  }
+}
+
+for (const name of ['run', 'full', 'connects', 'dashboard/index']) {
+  test(`on a phone nothing of ${name}.html is cut off or lies over something else`, async (t) => {
+    const url = pathToFileURL(join(folder, `${name}.html`)).href;
+    await assertFitsPhones(t, url, name.replace('/', '-'));
+  });
+}
+
+test('on a phone nothing of /test/benchmark is cut off or lies over something else', async (t) => {
+  await assertFitsPhones(t, `http://${relay.admin}/test/benchmark`, 'benchmark');
+});
+
+test('on a phone nothing of the comparison with others is cut off either', async (t) => {
+  const url = new URL('../../benches/results/report.html', import.meta.url);
+  await assertFitsPhones(t, pathToFileURL(fileURLToPath(url)).href, 'comparison');
+});
+
+test('series that are marked differ in the shape of their marks, in the legend too', async (t) => {
+  const { page } = await open(t, 'dashboard/index.html', LOOKS[0]);
+  const chart = page.locator('figure', { hasText: 'Latency from run to run' }).first();
+  const looks = await chart.locator('.key.dot').evaluateAll((keys) => keys.map((key) => {
+    const { borderRadius, borderWidth } = getComputedStyle(key, '::before');
+    return `${borderRadius} ${borderWidth}`;
+  }));
+  assert.equal(looks.length, 3);
+  assert.equal(new Set(looks).size, 3, looks);
+  const marks = await chart.locator('.dots').evaluateAll((paths) => paths.map((path) => (
+    `${getComputedStyle(path).strokeLinecap} ${path.nextElementSibling?.classList.contains('core')}`)));
+  assert.equal(new Set(marks).size, 3, marks);
+});
 
 test('the dashboard leads to the report of each run', async (t) => {
   const { page } = await open(t, 'dashboard/index.html', LOOKS[0]);

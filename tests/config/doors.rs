@@ -78,7 +78,7 @@ fn check_prints_the_warning_about_an_excluded_base() {
 }
 
 #[test]
-fn the_file_as_it_was_before_empty_lists_were_null_opens_and_shuts_the_same_doors() {
+fn an_older_config_file_gives_the_same_access() {
     let before = config(include_str!("before.yaml"));
     assert_eq!(needs(&before), needs(&Config::default()));
     assert_eq!(
@@ -125,7 +125,7 @@ fn explicit_settings_decide_the_required_credentials() {
 }
 
 #[test]
-fn nothing_but_false_opens_an_endpoint_where_auth_needs_keys() {
+fn only_false_opens_an_endpoint_if_auth_needs_keys() {
     let hub = |auth: &str, own: &str| {
         format!("auth: {{{auth}}}\nendpoints: {{hub: {{auth: {{{own}}}}}}}\n")
     };

@@ -186,7 +186,7 @@ fn plain_names_of_earlier_relays_work() {
 }
 
 #[test]
-fn a_file_of_the_earlier_hub_loads_as_it_is() {
+fn an_earlier_hubs_file_loads_unchanged() {
     let config = from_file(
         "server:\n  port: 8443\n  tls:\n    enabled: false\n    cert_file: \"./cert.pem\"\n    \
          key_file: \"./key.pem\"\n\nmetrics:\n  enabled: true\n  port: 9091\n\nlogging:\n  \

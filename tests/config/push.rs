@@ -33,7 +33,7 @@ fn a_push_endpoint_is_there_without_being_written_down() {
 }
 
 #[test]
-fn the_earlier_relays_file_loads_as_it_is() {
+fn the_earlier_relays_file_loads_unchanged() {
     let config = from_file(CONFIG_JSON).expect("a file of the earlier relay");
     assert_eq!(config.server.port, 3000);
     assert_eq!(

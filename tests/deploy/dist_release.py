@@ -79,7 +79,10 @@ class Archives(unittest.TestCase):
                 self.assertTrue(all(each == name or each.startswith(f"{name}/") for each in members))
                 for each in ("corecast", "deploy/update"):
                     self.assertTrue(members[f"{name}/{each}"].mode & stat.S_IXOTH, each)
-                for each in ("README.md", "config.yaml", "docs/push.md", "LICENSE-MIT"):
+                files = ["README.md", "config.yaml", "docs/push.md", "LICENSE-MIT"]
+                if platform.machine() in BINARIES:
+                    files += ["man/corecast.1", "completions/corecast.bash"]
+                for each in files:
                     self.assertTrue(f"{name}/{each}" in members, each)
                 binary = packed.extractfile(f"{name}/corecast").read()
             self.assertEqual(binary, path.read_bytes())

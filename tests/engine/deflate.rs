@@ -69,7 +69,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn an_offer_is_answered_where_the_endpoint_wants_compression() {
+fn an_offer_is_accepted_if_the_endpoint_compresses() {
     let ours = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     let (on, off) = (hub(1), Server::default_hub());
     let answer = |server: &Server, headers: &str| {
@@ -203,7 +203,7 @@ fn saved_bytes_are_what_the_sockets_were_spared() {
 }
 
 #[test]
-fn nothing_is_compressed_where_nobody_can_use_it() {
+fn nothing_is_compressed_without_a_client_that_inflates() {
     let server = hub(2);
     let mut elsewhere = Client::connect(server.address).deflating("/other", "");
     let mut clients: Vec<Client> = (0..4).map(|_| server.open("/")).collect();

@@ -61,7 +61,7 @@ fn an_upgrade_is_answered_with_the_right_key() {
 }
 
 #[test]
-fn a_bad_upgrade_is_told_what_would_be_accepted() {
+fn a_refused_upgrade_lists_the_accepted_values() {
     let server = mirror();
     let lines = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");

@@ -516,7 +516,7 @@ fn bodies_count_as_partial_input_and_the_largest_is_closed() {
 }
 
 #[test]
-fn an_interceptor_answers_plain_requests_of_any_path_and_no_upgrade() {
+fn an_interceptor_answers_plain_requests_but_no_upgrade() {
     let server = Server::start(settings(), |builder| {
         let mirror = builder.endpoint_and_service(EndpointSettings::default(), Mirror);
         builder.route("/mirror", mirror).expect("a path");
@@ -556,7 +556,7 @@ fn an_interceptor_answers_plain_requests_of_any_path_and_no_upgrade() {
     let mut client = server.open("/mirror?taken");
     client.text("hello");
     assert_eq!(client.expect_text(), "hello");
-    // What cannot be read is told in that form too.
+    // An unreadable request gets an answer in that form too.
     let mut client = Client::connect(server.address);
     client.send(b"GET /nowhere HTTP/1.1\r\n\r\n");
     assert_eq!(client.answer().body, b"missing_host");

@@ -151,7 +151,7 @@ fn reset(client: Client) {
 }
 
 #[test]
-fn request_to_deferred_where_the_endpoint_answers_later() {
+fn request_to_deferred_if_the_endpoint_answers_later() {
     let scene = Scene::new(patient());
     let mut client = scene.deferred();
     // Later input waits: not even its error is answered.

@@ -215,7 +215,7 @@ fn a_close_is_answered_with_its_own_code() {
 }
 
 #[test]
-fn a_client_that_breaks_the_protocol_is_told_why() {
+fn a_protocol_error_closes_with_its_reason() {
     let server = Server::default_hub();
     let mut bystander = server.open("/");
     let offences: [(Vec<u8>, u16); 10] = [

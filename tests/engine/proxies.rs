@@ -182,7 +182,7 @@ fn half_a_proxy_header_gets_no_answer_when_the_relay_ends() {
 }
 
 #[test]
-fn from_everybody_else_a_proxy_header_is_no_request() {
+fn a_proxy_header_of_an_untrusted_client_is_a_bad_request() {
     let server = server(|settings| {
         settings.proxy_protocol = true;
         settings.trusted_proxies = TrustedProxies {
@@ -288,7 +288,7 @@ fn headers_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn from_everybody_else_forwarding_headers_are_ignored() {
+fn forwarding_headers_of_untrusted_clients_are_ignored() {
     let server = server(|settings| {
         settings.trusted_proxies = TrustedProxies::default();
         settings.connections_per_ip_max = Some(1);
@@ -420,7 +420,7 @@ fn unnamed_proxied_clients_share_one_connect_rate() {
 }
 
 #[test]
-fn a_proxy_here_that_nobody_trusts_is_told_of_once() {
+fn an_untrusted_local_proxy_is_logged_once() {
     let relay = Relay::start(&[]);
     let warned = || relay.logged("server.trusted_proxies");
     let mut plain = Client::connect(relay.address);

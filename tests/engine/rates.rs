@@ -68,7 +68,7 @@ fn every_frame_takes_a_token_whatever_it_is() {
 }
 
 #[test]
-fn with_delay_nothing_is_lost_and_nobody_else_waits() {
+fn delayed_clients_lose_nothing_and_do_not_delay_others() {
     let server = hub(RatePolicy::Delay, Some(TokenRate::new(100, 10)), None);
     let mut flooder = server.open("/");
     let mut bystander = server.open("/elsewhere");
@@ -132,7 +132,7 @@ fn with_delay_tcp_slows_the_client_down() {
 }
 
 #[test]
-fn nobody_misses_a_deadline_by_waiting() {
+fn waiting_for_a_token_misses_no_deadline() {
     let mut settings = settings();
     settings.timeouts.message = Duration::from_millis(300);
     let rate = TokenRate::new(100, 1);
@@ -335,7 +335,7 @@ fn status_of(server: &Server, address: &str) -> u16 {
 }
 
 #[test]
-fn behind_a_proxy_each_client_has_its_rate_and_the_proxy_none() {
+fn behind_a_proxy_only_the_clients_have_a_rate() {
     let mut settings = connects(TokenRate::new(1, 2));
     settings.trusted_proxies.networks = vec![Network::LOOPBACK_V4];
     let server = Server::hub(settings, EndpointSettings::default());

@@ -142,7 +142,7 @@ fn a_passed_socket_with_tls_in_its_name_needs_a_certificate() {
 }
 
 #[test]
-fn a_passed_socket_speaks_tls_where_its_name_says_so() {
+fn a_passed_socket_uses_tls_if_its_name_says_so() {
     let authority = Authority::new("the relay's");
     let files = Folder::new(&authority.server(2100));
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");

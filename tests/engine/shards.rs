@@ -292,7 +292,7 @@ fn a_relay_with_few_open_files_says_so_and_what_to_type() {
 }
 
 #[test]
-fn accepting_goes_on_after_files_were_used_up() {
+fn accepting_continues_after_files_were_exhausted() {
     let limited = ["sh", "-c", "ulimit -n 48; exec \"$0\" \"$@\""];
     let arguments = ["--shards", "1", "--set", "limits.connections=off"];
     let relay = Relay::start_by(&limited, &arguments);

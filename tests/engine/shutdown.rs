@@ -43,7 +43,7 @@ fn publish(mut stream: std::net::TcpStream, publisher: usize, is_over: &AtomicBo
 }
 
 #[test]
-fn under_load_everybody_gets_the_same_frames_and_then_1001() {
+fn under_load_all_clients_get_the_same_frames_and_then_1001() {
     const PUBLISHERS: usize = 4;
     const MEMBERS: usize = 10;
     let server = Server::hub(patient(2), EndpointSettings::default());

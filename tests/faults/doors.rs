@@ -149,7 +149,7 @@ fn health_costs_a_relaying_shard_no_more_for_more_users() {
 }
 
 #[test]
-fn a_push_token_that_says_two_things_goes_to_nobody() {
+fn an_ambiguous_push_token_is_refused() {
     let stage = Stage::start(&["api.keys=a-key-of-this-row"]);
     let mut stranger = stage.open("/ws?token=somebody");
     for token in [

@@ -234,7 +234,7 @@ fn a_hog_of_what_waits_on_either_shard() {
 }
 
 #[test]
-fn answers_that_nobody_reads() {
+fn clients_that_do_not_read_answers() {
     const ASKERS: usize = 32;
     const PROCESS_BYTES: f64 = (1 << 20) as f64;
     let _turn = one_at_a_time();

@@ -58,7 +58,7 @@ fn each_of_several_keys_lets_in_and_another_does_not() {
 }
 
 #[test]
-fn a_key_or_a_token_is_enough_where_both_are_known() {
+fn a_key_or_a_token_is_enough_if_both_are_configured() {
     let server = guarded_by(AuthSettings {
         keys: vec![api_key(OLD)],
         ..secret_auth()

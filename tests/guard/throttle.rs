@@ -71,7 +71,7 @@ fn keys_that_are_guessed_as_bearers_count_against_their_address() {
 }
 
 #[test]
-fn an_address_that_fails_too_often_gets_429_before_anything_is_verified() {
+fn an_address_with_many_failures_gets_429_unverified() {
     let auth = AuthSettings {
         keys: vec![KEY.parse::<ApiKey>().expect("a key")],
         ..secret_auth()

@@ -14,7 +14,7 @@ use super::{
 };
 
 #[test]
-fn without_a_key_or_a_token_nobody_comes_in() {
+fn without_a_key_or_a_token_clients_are_refused() {
     let server = guarded_by_secret();
     for headers in ["", "Authorization: Basic YWRhOnB3\r\n"] {
         let before = refused(&server, guard::NO_CREDENTIALS);

@@ -449,7 +449,7 @@ fn not(name: &'static str) -> Filter {
 }
 
 #[test]
-fn policies_close_where_they_are_told_to() {
+fn policies_close_connections_if_configured() {
     let hub = Hooks::around(Hub { echo: true })
         .with(ConnectRate::new(TokenRate::new(1, 1_000)))
         .with(MessageBytes {

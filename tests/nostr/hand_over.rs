@@ -196,7 +196,7 @@ fn overflowing_live_events_are_read_from_the_store() {
 
 /// A page for a subscription that is closed, or was replaced, is not sent.
 #[test]
-fn late_pages_are_for_nobody() {
+fn late_pages_are_dropped() {
     let stage = Stage::new();
     let (mut reader, mut writer) = (stage.relay.open(), stage.relay.open());
     for kind in [1, 2] {

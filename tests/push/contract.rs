@@ -13,7 +13,7 @@ use crate::{KEY, Relay, ask, config, frame, key_header, now_ms, push_of, request
 /// A promise to the earlier relay's users, and the test that would fail if it were broken.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str)] = &[
-    ("config.json loads as it is", "the_earlier_relays_file_loads_as_it_is"),
+    ("config.json loads as it is", "the_earlier_relays_file_loads_unchanged"),
     ("and the binary needs nothing else", "the_earlier_relays_file_is_all_that_the_binary_needs"),
     ("PORT, RELAY_API_KEY, WS_PATH, PUSH_PATH",
         "variables_beat_the_earlier_relays_file_and_flags_beat_both"),
@@ -38,7 +38,7 @@ const ROWS: &[(&str, &str)] = &[
     ("an absent subject is null", "subject_and_token_are_passed_through_byte_for_byte"),
     ("delay_seconds at most 0 means now", "bodies_are_judged_word_by_word"),
     ("token to user", "a_token_becomes_a_user_by_the_rules"),
-    ("broadcast_fallback: false", "without_the_fallback_a_token_that_names_nobody_is_400"),
+    ("broadcast_fallback: false", "without_the_fallback_an_unknown_token_gets_400"),
     ("the frame, subject and token byte for byte",
         "subject_and_token_are_passed_through_byte_for_byte"),
     ("ts is the time of sending",
@@ -350,7 +350,7 @@ fn a_push_reaches_those_whom_its_token_names_and_them_alone() {
 }
 
 #[test]
-fn without_the_fallback_a_token_that_names_nobody_is_400() {
+fn without_the_fallback_an_unknown_token_gets_400() {
     let mut config = config();
     push_of(&mut config).broadcast_fallback = false;
     let relay = Relay::start(&config);

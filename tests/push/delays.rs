@@ -138,7 +138,7 @@ fn a_long_list_comes_in_pages() {
 }
 
 #[test]
-fn a_page_ends_where_it_is_large_enough_and_none_is_left_out() {
+fn pages_are_limited_in_size_without_omissions() {
     let relay = Relay::default();
     let name = "n".repeat(600_000);
     let accepted: Vec<String> = (0..5)

@@ -86,7 +86,7 @@ fn a_config_json_alone_is_read_and_the_log_says_so() {
 }
 
 #[test]
-fn a_config_yaml_goes_before_a_config_json_and_a_warning_names_that() {
+fn a_config_yaml_precedes_a_config_json_with_a_warning() {
     let port = free_port();
     let relay = start(&[
         ("config.json", earlier(1)),
@@ -96,7 +96,7 @@ fn a_config_yaml_goes_before_a_config_json_and_a_warning_names_that() {
     assert!(relay.log.contains("config: config.yaml\n"), "{}", relay.log);
     let warning = "WARN config.json is not read, since there is a config.yaml here";
     assert!(relay.log.contains(warning), "{}", relay.log);
-    // What another program keeps there needs no word.
+    // Another program's file needs no warning.
     let other = r#"{"name": "app"}"#.to_owned();
     let own = format!("server: {{port: {}}}\n", free_port());
     let relay = start(&[("config.json", other), ("config.yaml", own)]);
@@ -104,7 +104,7 @@ fn a_config_yaml_goes_before_a_config_json_and_a_warning_names_that() {
 }
 
 #[test]
-fn a_config_json_of_another_program_is_an_error_that_says_how_to_go_on() {
+fn a_foreign_config_json_is_an_error_with_advice() {
     let start = |text: &str, more: &[(&str, &str)], arguments: &[&str]| {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in [("config.json", text)].iter().chain(more) {

@@ -76,7 +76,7 @@ fn saying_the_same_again_loses_nothing() {
 }
 
 #[test]
-fn tokens_are_decoded_and_an_empty_one_is_none() {
+fn tokens_are_decoded_and_an_empty_one_counts_as_missing() {
     let relay = Relay::default();
     let mut decoded = Client::open(relay.address, "/ws?x=1&token=J%C3%BCrgen+A%2FB");
     relay.push_to(&to("Jürgen A/B"), 1);

@@ -53,7 +53,7 @@ fn expiry_of(engine: &Engine) -> String {
 }
 
 #[test]
-fn the_end_of_a_certificate_and_reloads_are_told() {
+fn metrics_show_certificate_expiry_and_reloads() {
     let authority = Authority::new("the server's");
     let folder = Folder::new(&authority.server(2100));
     let config = config(&folder);

@@ -83,15 +83,18 @@ pub(crate) fn parse(text: &str) -> Vec<Exchange> {
         }
         let exchange = exchanges.last_mut().expect("a title comes first");
         match line.strip_prefix("  ") {
-            Some(line) => add_line(exchange.steps.last_mut(), line),
+            Some(line) => {
+                let step = exchange.steps.last_mut().expect("a step comes first");
+                add_line(step, line);
+            }
             None => exchange.steps.push(step(line)),
         }
     }
     exchanges
 }
 
-fn add_line(step: Option<&mut Step>, line: &str) {
-    let Some(Step::Ask { lines, .. } | Step::Answer { lines, .. }) = step else {
+fn add_line(step: &mut Step, line: &str) {
+    let (Step::Ask { lines, .. } | Step::Answer { lines, .. }) = step else {
         panic!("nothing that the line belongs to: {line}");
     };
     if let Some(body) = line.strip_prefix('|') {

@@ -1,10 +1,10 @@
-//! What worked with an earlier relay, or with an earlier Corecast, works unchanged, or the change
+//! Uses of an earlier relay, or of an earlier Corecast, work unchanged, or the change
 //! stands in `docs/upgrading.md`.
 //!
 //! `configs/` has the files and the environment of the earlier relays, as their documents have
 //! them, and earlier versions of `config.yaml`. `captures/` has what the relays answered. Each
-//! configuration is loaded as it is, and the captured exchanges are replayed with it. What differs
-//! has to be a row of the page's table, and each row has to differ.
+//! configuration is loaded as it is, and the captured exchanges are replayed with it. Each
+//! difference must be a row of the page's table, and each row must differ.
 
 mod capture;
 mod replay;
@@ -141,7 +141,7 @@ fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// What is in effect with these arguments, as `--check` prints it.
+/// The configuration in effect with these arguments, as `--check` prints it.
 fn in_effect(by: &[&str], arguments: &[&str]) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().expect("a folder without a config.yaml");
     let output = Command::new("/usr/bin/env")

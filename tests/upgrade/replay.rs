@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::capture::{Exchange, Lines, Said, Step, fits};
 
-/// What is not as it was captured, as a row of `docs/upgrading.md` has it.
+/// A difference from the capture, as in a row of `docs/upgrading.md` has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Difference {
     pub(crate) exchange: String,

@@ -263,7 +263,7 @@ mod tests {
     use crate::load::strings;
 
     #[test]
-    fn nobody_always_comes_after_the_same() {
+    fn no_contender_always_follows_the_same_one() {
         assert_eq!(order(1, 3), [0, 1, 2]);
         assert_eq!(order(2, 3), [0, 2, 1]);
         assert_eq!(order(3, 3), [1, 2, 0]);

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_where_others_are_at_work_is_said_to_be_disturbed() {
+    fn a_busy_machine_is_reported_as_disturbed() {
         let quiet = |others_cores: &[f64], stolen_share| Quiet {
             others_cores: others_cores.to_vec(),
             stolen_share,

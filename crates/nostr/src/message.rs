@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_told_apart() {
+    fn message_types_are_parsed() {
         let message = |text| parse(text).expect(text).expect(text);
         assert!(matches!(
             message(r#"["EVENT",{"id":1}]"#),

@@ -1,10 +1,11 @@
-//! What the tests of the workspace share. The product never depends on it: it is a dev-dependency
-//! of `corecast` and of `loadgen`, for their tests from outside alone.
+//! Shared code of the workspace's tests. The product never depends on it: it is a dev-dependency
+//! of `corecast` and of `loadgen`, only for their tests from outside.
 //!
 //! - An engine in this process ([`Server`]), the binary as a process of its own ([`relay`]), and
 //!   waiting by polling ([`eventually`]). Nothing here sleeps for a fixed time.
 //! - Clients that send exactly the bytes that a test wants ([`client`], [`tls_client`]), and the
 //!   certificates for them ([`certificates`]).
+//! - A program on a terminal of its own ([`pty`]), and its completions and manual ([`describe`]).
 //! - An endpoint for tests of shared bodies ([`press`]).
 //! - The load generator as a process ([`generator`]), and servers with planted faults for it
 //!   ([`generator`], [`stand_in`]).
@@ -20,8 +21,10 @@
 mod binary;
 pub mod certificates;
 pub mod client;
+pub mod describe;
 pub mod generator;
 pub mod press;
+pub mod pty;
 pub mod relay;
 mod server;
 pub mod stand_in;

@@ -7,7 +7,7 @@ use corecast::fanout::{ConnectionId, Recipients};
 use corecast::wire::decoder::Message;
 use corecast::wire::frame::MessageKind;
 
-/// What the first byte of a message asks for; the rest is what is sent.
+/// The first byte of a message is the command; the rest is sent.
 pub const EVENT: u8 = b'e';
 pub const TO_ROOM: u8 = b'r';
 pub const ANSWERED: u8 = b'a';

@@ -86,7 +86,7 @@ impl Client {
             .expect("the server reads");
     }
 
-    /// The next message that is no ping.
+    /// The next message other than a ping.
     pub fn message(&mut self) -> Message {
         loop {
             match self.0.read().expect("a message in time") {

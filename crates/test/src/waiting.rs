@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// For whatever a test waits for: reached only where something is wrong.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Polls until `holds`. `what` is said where that does not happen.
+/// Polls until `holds`; the failure names `what`.
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
     assert!(polled(holds), "not in time: {what}");
 }

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
+use corecast_terminal::fit::{self, Column, Need};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{
-    Axis, Block, Cell, Chart, Dataset, GraphType, Paragraph, Row, Sparkline, Table,
-};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Sparkline};
 
 use crate::report::Quantiles;
 use crate::snapshot::Snapshot;
@@ -87,80 +86,87 @@ impl View {
         self.rate(frame, rate);
         self.latency(frame, latency);
         self.percentiles(frame, table);
-        let foot_line = Line::from("Ctrl-C ends the run and reports; again: ends at once").dim();
+        let texts = [
+            "Ctrl-C ends the run and reports; again: ends at once",
+            "Ctrl-C ends the run",
+        ];
+        let foot_line = Line::from(fit::first(&texts, foot.width)).dim();
         frame.render_widget(foot_line.alignment(Alignment::Center), foot);
     }
 
     fn head(&self, frame: &mut Frame<'_>, area: Rect) {
         let now = &self.now;
-        let mut phase = format!(" {} ", now.phase);
-        if let Some(left_ms) = now.remaining_ms {
-            phase += &format!("· {} s left ", left_ms.div_ceil(1000));
-        }
+        let left = now.remaining_ms.map_or(String::new(), |left_ms| {
+            format!("· {} s left ", left_ms.div_ceil(1000))
+        });
+        let phase = Style::new().reversed();
         let mut parts = vec![
-            Span::from(" loadgen ").bold(),
-            Span::styled(phase, Style::new().reversed()),
+            (3, Span::from(" loadgen ").bold()),
+            (0, Span::styled(format!(" {} ", now.phase), phase)),
+            (1, Span::styled(left, phase)),
         ];
         if let Some(turn) = now.turn {
             let of = turn.of.map_or(String::new(), |of| format!(" of {of}"));
             let rate = turn.rate.map_or(String::new(), |rate| {
                 format!(", {} messages/s", amount(rate, "1/s"))
             });
-            parts.push(format!(" run {}{of}{rate}", turn.number).into());
+            parts.push((2, format!(" run {}{of}", turn.number).into()));
+            parts.push((4, rate.into()));
         }
-        frame.render_widget(Line::from(parts), area);
+        frame.render_widget(fit::line(parts, area.width), area);
     }
 
-    fn figures(&self, frame: &mut Frame<'_>, area: Rect) {
+    /// Names, values and colours of the figures, and which of them give way first.
+    fn cards(&self) -> [(&'static str, String, Color, u8); 7] {
         let now = &self.now;
-        let figures = [
-            (
-                "deliveries/s",
-                amount(now.received_per_second.round(), "1/s"),
-                RATE,
-            ),
-            (
-                "messages/s",
-                amount(now.sent_per_second.round(), "1/s"),
-                Color::Reset,
-            ),
+        let faults = match now.faults {
+            0 => Color::Green,
+            _ => Color::Red,
+        };
+        let rate = |of: f64| amount(of.round(), "1/s");
+        let plain = Color::Reset;
+        [
+            ("deliveries/s", rate(now.received_per_second), RATE, 0),
+            ("messages/s", rate(now.sent_per_second), plain, 4),
             (
                 "MB/s",
                 format!("{:.1}", now.received_bytes_per_second / 1e6),
-                Color::Reset,
+                plain,
+                6,
             ),
             (
                 "connected",
                 format!("{}/{}", now.connected, now.clients),
-                Color::Reset,
+                plain,
+                2,
             ),
-            (
-                "late at 99 %",
-                time(now.lateness_ns.p99 as f64),
-                Color::Reset,
-            ),
+            ("late at 99 %", time(now.lateness_ns.p99 as f64), plain, 5),
             (
                 "own CPU",
                 format!("{:.0} %", now.cpu_share * 100.0),
-                Color::Reset,
+                plain,
+                3,
             ),
-            (
-                "faults",
-                amount(now.faults as f64, ""),
-                if now.faults == 0 {
-                    Color::Green
-                } else {
-                    Color::Red
-                },
-            ),
-        ];
-        let areas = Layout::horizontal([Constraint::Fill(1); 7]).split(area);
-        for ((name, value, color), area) in figures.into_iter().zip(areas.iter()) {
+            ("faults", amount(now.faults as f64, ""), faults, 1),
+        ]
+    }
+
+    fn figures(&self, frame: &mut Frame<'_>, area: Rect) {
+        let cards = self.cards();
+        let needs = cards.each_ref().map(|(name, value, _, rank)| Need {
+            width: Span::from(*name)
+                .width()
+                .max(Span::from(value.as_str()).width()) as u16
+                + 2,
+            rank: *rank,
+        });
+        for (place, area) in fit::cards(&needs, area) {
+            let (name, value, color, _) = cards[place].clone();
             let block = Block::bordered()
                 .title(name)
                 .border_style(Style::new().dim());
             let text = Paragraph::new(value.fg(color).bold()).block(block);
-            frame.render_widget(text.alignment(Alignment::Center), *area);
+            frame.render_widget(text.alignment(Alignment::Center), area);
         }
     }
 
@@ -172,8 +178,9 @@ impl View {
             " deliveries a second, at most {} ",
             amount(most.round(), "1/s")
         );
+        let texts = [title.as_str(), " deliveries/s "];
         let block = Block::bordered()
-            .title(title)
+            .title(fit::first(&texts, area.width.saturating_sub(2)).to_owned())
             .border_style(Style::new().dim());
         let columns = usize::from(block.inner(area).width);
         let latest = self.points.len().saturating_sub(columns);
@@ -249,38 +256,42 @@ impl View {
     }
 
     fn percentiles(&self, frame: &mut Frame<'_>, area: Rect) {
-        let row = |name: &'static str, of: &Quantiles| {
-            let times = [
-                (of.p50, P50),
-                (of.p90, Color::Reset),
-                (of.p99, P99),
-                (of.p99_9, Color::Reset),
-                (of.p99_99, Color::Reset),
-                (of.max, MAX),
-            ];
-            let times = times.map(|(ns, color)| match of.count {
-                0 => Cell::from("–"),
-                _ => Cell::from(time(ns as f64)).fg(color),
-            });
-            Row::new([Cell::from(name).bold()].into_iter().chain(times))
+        let of = [&self.now.latency_ns, &self.now.latency_so_far_ns];
+        let column = |head, rank, color: Color, value: fn(&Quantiles) -> u64| Column {
+            rank,
+            head,
+            cells: of
+                .iter()
+                .map(|of| match of.count {
+                    0 => Line::from("–"),
+                    _ => Line::from(time(value(of) as f64)).fg(color),
+                })
+                .collect(),
         };
-        let head = ["", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "max"];
-        let rows = [
-            row("latency now", &self.now.latency_ns),
-            row("latency so far", &self.now.latency_so_far_ns),
+        let names = ["latency now", "latency so far"];
+        let columns = vec![
+            Column {
+                rank: 0,
+                head: "",
+                cells: names.map(|name| Line::from(name).bold()).to_vec(),
+            },
+            column("50 %", 2, P50, |of| of.p50),
+            column("90 %", 4, Color::Reset, |of| of.p90),
+            column("99 %", 1, P99, |of| of.p99),
+            column("99.9 %", 5, Color::Reset, |of| of.p99_9),
+            column("99.99 %", 6, Color::Reset, |of| of.p99_99),
+            column("max", 3, MAX, |of| of.max),
         ];
-        let widths = [Constraint::Length(15)]
-            .into_iter()
-            .chain([Constraint::Length(9); 6]);
-        let table = Table::new(rows, widths)
-            .header(Row::new(head).dim())
-            .block(Block::bordered().border_style(Style::new().dim()));
-        frame.render_widget(table, area);
+        let block = Block::bordered().border_style(Style::new().dim());
+        let table = fit::table(columns, block.inner(area).width);
+        frame.render_widget(table.block(block), area);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -322,7 +333,7 @@ mod tests {
             view.take(&snapshot(look * 250));
         }
         assert_eq!(view.points.len(), POINTS_MAX);
-        for (width, height) in [(100, 40), (80, 24), (80, 12)] {
+        for (width, height) in [(120, 40), (100, 40), (80, 24), (80, 12), (60, 15)] {
             let text = drawn(&view, width, height);
             for shown in [
                 "measuring",
@@ -342,6 +353,42 @@ mod tests {
         // A window too small for anything must not panic either.
         drawn(&view, 1, 1);
         drawn(&View::default(), 80, 24);
+    }
+
+    /// The words and figures on a screen, without its lines and bars.
+    fn words(screen: &str) -> BTreeSet<&str> {
+        let is_part = |letter: char| letter.is_alphanumeric() || "/%.,:-µ–".contains(letter);
+        let words = screen.split(|letter| !is_part(letter));
+        words
+            .map(|word| word.trim_matches([',', ':', '.']))
+            .filter(|word| word.chars().any(char::is_alphanumeric))
+            .collect()
+    }
+
+    #[test]
+    fn a_word_is_in_a_small_window_whole_or_not_at_all() {
+        let mut view = View::default();
+        let turn = Turn {
+            number: 2,
+            of: Some(3),
+            rate: Some(500.0),
+        };
+        for look in 0..100 {
+            view.take(&Snapshot {
+                turn: Some(turn),
+                ..snapshot(look * 250)
+            });
+        }
+        let large = drawn(&view, 300, 100);
+        let all: BTreeSet<&str> = words(&large).into_iter().chain(["Ctrl-C", "run"]).collect();
+        let widths = (24..=130).step_by(7).chain([60, 80, 120]);
+        for (width, height) in
+            widths.flat_map(|width| [8, 12, 15, 24, 40].map(|height| (width, height)))
+        {
+            let small = drawn(&view, width, height);
+            let cut: Vec<_> = words(&small).difference(&all).copied().collect();
+            assert!(cut.is_empty(), "{width}x{height}: {cut:?}\n{small}");
+        }
     }
 
     #[test]

@@ -9,6 +9,16 @@ use std::fmt::Write;
 use super::scale::Scale;
 use super::text::escape;
 
+/// Widths of a plot in CSS pixels: on the narrowest phone, and one below which it counts as narrow
+/// (`style.css` says the same).
+const PHONE_PX: f64 = 190.0;
+const NARROW_PX: f64 = 350.0;
+/// Of a letter in a label, in the widest of the fonts, and between two labels.
+const LETTER_PX: f64 = 7.6;
+const APART_PX: f64 = 6.0;
+/// A label that begins beyond this share of the axis is drawn towards its middle.
+const END: f64 = 0.9;
+
 /// One chart.
 pub(super) struct Chart {
     title: String,
@@ -17,8 +27,16 @@ pub(super) struct Chart {
     x: Scale,
     y: Scale,
     marks: String,
-    legend: Vec<(&'static str, String)>,
+    legend: Vec<Key>,
     height: &'static str,
+}
+
+/// A name in the legend.
+struct Key {
+    series: &'static str,
+    name: String,
+    /// Shown as the shape of its dots, not as a line.
+    has_dots: bool,
 }
 
 /// Points by their values.
@@ -62,7 +80,11 @@ impl Chart {
 
     fn name(&mut self, series: &'static str, name: &str) {
         if !name.is_empty() {
-            self.legend.push((series, name.to_owned()));
+            self.legend.push(Key {
+                series,
+                name: name.to_owned(),
+                has_dots: false,
+            });
         }
     }
 
@@ -90,7 +112,8 @@ impl Chart {
         self.line(series, name, points);
     }
 
-    /// A dot at each point.
+    /// A dot at each point, of a shape that the series has to itself. Dots without a name belong to
+    /// the line through the same points.
     pub(super) fn dots(&mut self, series: &'static str, name: &str, points: &[(f64, f64)]) {
         let mut path = String::new();
         for point in points {
@@ -98,7 +121,15 @@ impl Chart {
             let _ = write!(path, "M{x:.1} {y:.1}h0");
         }
         let _ = write!(self.marks, "<path class=\"dots {series}\" d=\"{path}\"/>");
+        if ["s3", "s4"].contains(&series) {
+            // These are hollow.
+            let _ = write!(self.marks, "<path class=\"core\" d=\"{path}\"/>");
+        }
         self.name(series, name);
+        let of_series = self.legend.iter_mut().rfind(|key| key.series == series);
+        if let Some(key) = of_series {
+            key.has_dots = true;
+        }
     }
 
     /// Bars from the axis up: from, to, height.
@@ -160,22 +191,20 @@ impl Chart {
             );
         }
         labels.push_str("</div><div class=\"x\">");
-        let mut until = f64::NEG_INFINITY;
-        for (value, label) in &self.x.ticks {
-            let x = self.x.at(*value) * 100.0;
-            let _ = write!(grid, "<path class=\"grid\" d=\"M{:.1} 0V1000\"/>", x * 10.0);
-            // On a narrow window a label would run into the one before.
-            let class = if x - until < 15.0 {
-                " class=\"dense\""
-            } else {
-                ""
+        let (always, often) = (self.labelled(PHONE_PX), self.labelled(NARROW_PX));
+        for (place, (value, label)) in self.x.ticks.iter().enumerate() {
+            let x = self.x.at(*value);
+            let _ = write!(grid, "<path class=\"grid\" d=\"M{:.1} 0V1000\"/>", x * 1e3);
+            let dense = match (always.contains(&place), often.contains(&place)) {
+                (true, _) => "",
+                (false, true) => "dense",
+                (false, false) => continue,
             };
-            if class.is_empty() {
-                until = x;
-            }
+            let end = if x > END { " end" } else { "" };
             let _ = write!(
                 labels,
-                "<span{class} style=\"left:{x:.2}%\">{}</span>",
+                "<span class=\"{dense}{end}\" style=\"left:{:.2}%\">{}</span>",
+                x * 100.0,
                 escape(label)
             );
         }
@@ -193,11 +222,80 @@ impl Chart {
         )
     }
 
+    /// The ticks of the lower axis whose labels do not touch in a plot of this width: the last, the
+    /// first, and from left to right those between that leave room for both.
+    fn labelled(&self, width_px: f64) -> Vec<usize> {
+        let extent = |place: usize| {
+            let (value, label) = &self.x.ticks[place];
+            let (x, width) = (self.x.at(*value), label.chars().count() as f64 * LETTER_PX);
+            let left = x * width_px - width * if x > END { 0.8 } else { 0.5 };
+            (left, left + width)
+        };
+        let Some(last) = self.x.ticks.len().checked_sub(1) else {
+            return Vec::new();
+        };
+        let limit = extent(last).0 - APART_PX;
+        let mut kept = Vec::new();
+        let mut until = f64::NEG_INFINITY;
+        for place in 0..last {
+            let (left, right) = extent(place);
+            if left > until + APART_PX && right < limit {
+                kept.push(place);
+                until = right;
+            }
+        }
+        kept.push(last);
+        kept
+    }
+
     fn legend_html(&self) -> String {
         let mut out = String::new();
-        for (series, name) in &self.legend {
-            let _ = write!(out, "<span class=\"key {series}\">{}</span>", escape(name));
+        for key in &self.legend {
+            let dot = if key.has_dots { " dot" } else { "" };
+            let (series, name) = (key.series, escape(&key.name));
+            let _ = write!(out, "<span class=\"key {series}{dot}\">{name}</span>");
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(count: u64, width_px: f64) -> Vec<String> {
+        let y = Scale::from_zero(1.0, |value| value.to_string());
+        let chart = Chart::new("", "", Scale::nines(count), y);
+        let label = |place: usize| chart.x.ticks[place].1.clone();
+        chart.labelled(width_px).into_iter().map(label).collect()
+    }
+
+    #[test]
+    fn labels_that_would_touch_are_left_out_but_never_the_last() {
+        let all = ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"];
+        assert_eq!(labels(10_000, 2_000.0), all);
+        assert_eq!(
+            labels(10_000, NARROW_PX),
+            ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]
+        );
+        assert_eq!(labels(10_000_000, PHONE_PX), ["0 %", "99 %", "99.9999 %"]);
+        assert_eq!(labels(10, 1.0).len(), 1);
+    }
+
+    #[test]
+    fn a_line_with_dots_has_their_shape_in_the_legend() {
+        let scale = || Scale::from_zero(10.0, |value| value.to_string());
+        let mut chart = Chart::new("", "", scale(), scale());
+        let points = [(1.0, 1.0), (2.0, 3.0)];
+        chart.line("s1", "one", &points);
+        chart.line("s3", "other", &points);
+        chart.dots("s3", "", &points);
+        let html = chart.html();
+        assert!(html.contains("<span class=\"key s1\">one</span>"), "{html}");
+        assert!(
+            html.contains("<span class=\"key s3 dot\">other</span>"),
+            "{html}"
+        );
+        assert!(html.contains("class=\"core\""), "{html}");
     }
 }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_marked_where_nothing_was_measured() {
+    fn without_measurements_nothing_is_marked() {
         let none = Quantiles::default();
         assert_eq!(Mark::all_of(&none, &none, &none), []);
     }

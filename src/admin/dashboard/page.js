@@ -4,9 +4,11 @@
 const SECONDS = 300;          // what is remembered
 const WINDOWS = [60, 120, SECONDS];   // what the charts show: the least that holds all of it
 const SILENCE_MS = 6_000;     // a stream that says nothing for so long is over
+const QUIET_MS = 3_000;       // figures that are older are no longer those of now
 const POLLS = 30;             // then the stream is tried again
 const PROTOCOL = 'corecast.dashboard.v1';
 const KEY = 'corecast.admin.token';
+const TITLE = document.title;
 
 const at = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -93,7 +95,7 @@ function paper(canvas) {
 }
 
 function colors() {
-  const style = getComputedStyle(document.documentElement);
+  const style = getComputedStyle(at('figures'));
   return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
@@ -172,70 +174,119 @@ function drawTiles(snapshot, color) {
 
 // ---- the heat map
 
-const LEFT = 56;
+const LEFT = 64;
 const BOTTOM = 20;
 let pointer = null;
 
-// The decades that the map has to show, as powers of ten of nanoseconds.
-function decades() {
-  let [low, high] = [Infinity, -Infinity];
+const LONGEST_NS = 2 ** 34;   // what took longer is drawn there
+const OVER = 16;              // pixels of the row for what is above the axis
+const SHADES = 6;
+
+// The next of 1, 2 and 5 times a power of ten.
+function roundUp(ns) {
+  const power = 10 ** Math.floor(Math.log10(ns));
+  return power * ([1, 2, 5].find((step) => step * power >= ns * 0.999) ?? 10);
+}
+
+// The ends of the axis, as powers of ten of nanoseconds. It holds all but a thousandth of the
+// messages, and of few messages all but one; the rest, if far above, has a row of its own.
+function heatScale() {
+  const counts = new Map();
   for (const { snapshot } of seen) {
-    for (const { below } of snapshot.latency.buckets) {
-      const ns = Math.log10(below ?? 2 ** 34);
-      low = Math.min(low, ns);
-      high = Math.max(high, ns);
+    for (const { below, count: messages } of snapshot.latency.buckets) {
+      const ns = below ?? LONGEST_NS;
+      counts.set(ns, (counts.get(ns) ?? 0) + messages);
     }
   }
-  if (low > high) return [4, 7];
-  low = Math.max(2, Math.floor(low - 0.35));
-  return [low, Math.max(low + 2, Math.ceil(high + 0.05))];
+  const bounds = [...counts.keys()].sort((one, other) => one - other);
+  if (bounds.length === 0) return { low: 4, high: 7, isOver: false };
+  const total = bounds.reduce((sum, ns) => sum + counts.get(ns), 0);
+  const apart = Math.max(Math.floor(total / 1_000), total >= 20 ? 1 : 0);
+  let within = 0;
+  const usual = bounds.find((ns) => (within += counts.get(ns)) + apart >= total);
+  const low = Math.max(2, Math.floor(Math.log10(bounds[0]) - 0.35));
+  const high = Math.max(low + 1, Math.log10(roundUp(usual)));
+  // A row is not worth it for what is nearly on the axis.
+  const isOver = Math.log10(bounds.at(-1)) > high + 0.5;
+  return { low, isOver, high: isOver ? high : Math.max(high, Math.log10(roundUp(bounds.at(-1)))) };
+}
+
+// From few messages to many; colours that a canvas and a test take.
+function heatShades(color) {
+  const parts = (name) => color(name).match(/[0-9a-f]{2}/gi).map((part) => Number.parseInt(part, 16));
+  const [few, many] = [parts('heat-few'), parts('heat-many')];
+  return Array.from({ length: SHADES }, (_, shade) => {
+    const mixed = few.map((part, at) => part + (many[at] - part) * (shade / (SHADES - 1)));
+    return `rgb(${mixed.map(Math.round).join(' ')})`;
+  });
+}
+
+// The nanoseconds at which a bucket begins and ends.
+function edges(below) {
+  const top = below ?? LONGEST_NS * 1.19;
+  if (below === null) return [LONGEST_NS, top];
+  // Four buckets to each power of two: what lies below this one's bound.
+  const octave = 2 ** Math.floor(Math.log2(top * 0.999));
+  return [below <= 512 ? below / 1.25 : top - octave / 4, top];
 }
 
 function drawHeat(color) {
   const { pen, width, height } = paper(at('heat'));
-  const [low, high] = decades();
+  const { low, high, isOver } = heatScale();
   const [right, floor] = [width - 2, height - BOTTOM];
+  const ceiling = isOver ? OVER + 4 : 4;
   const step = (right - LEFT) / shown;
   const x = (second) => right - (newest - second + 1) * step;
-  const y = (ns) => 4 + (high - Math.log10(ns)) / (high - low) * (floor - 4);
-  drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow: width < 480 });
-  pen.fillStyle = color('heat');
+  const isAbove = (ns) => isOver && Math.log10(ns) > high + 0.001;
+  const y = (ns) => (isAbove(ns) ? OVER / 2
+    : ceiling + (high - Math.log10(ns)) / (high - low) * (floor - ceiling));
+  const grid = { low, high, isOver, right, floor, ceiling, x, y, isNarrow: width < 480 };
+  drawGrid(pen, color, grid);
+  const shades = heatShades(color);
   for (const { second, snapshot } of seen) {
     const { buckets } = snapshot.latency;
     const total = buckets.reduce((sum, bucket) => sum + bucket.count, 0);
+    const cell = (top, bottom, messages) => {
+      const share = Math.sqrt(messages / total);
+      pen.fillStyle = shades[Math.min(Math.floor(share * SHADES), SHADES - 1)];
+      pen.fillRect(x(second), top, Math.max(step, 1) + 0.3, Math.max(bottom - top, 2));
+    };
+    let above = 0;
     for (const { below, count: messages } of buckets) {
-      const top = below ?? 2 ** 34 * 1.19;
-      // Four buckets to each power of two: what lies below this one's bound.
-      const octave = 2 ** Math.floor(Math.log2(top * 0.999));
-      const from = below === null ? 2 ** 34 : below <= 512 ? below / 1.25 : top - octave / 4;
-      pen.globalAlpha = 0.1 + 0.9 * Math.sqrt(messages / total);
-      pen.fillRect(x(second), y(top), Math.max(step, 1) + 0.3, Math.max(y(from) - y(top), 2));
+      const [from, to] = edges(below);
+      if (isAbove(below ?? LONGEST_NS)) above += messages;
+      else cell(y(Math.min(to, 10 ** high)), y(from), messages);
     }
+    if (above > 0) cell(0, OVER - 2, above);
   }
-  pen.globalAlpha = 1;
-  drawLine(pen, color('text'), x, y, step, (s) => s.latency.p50_us);
-  drawLine(pen, color('high'), x, y, step, (s) => s.latency.p99_us);
+  drawLine(pen, color, 'text', x, y, step, (s) => s.latency.p50_us);
+  drawLine(pen, color, 'high', x, y, step, (s) => s.latency.p99_us);
   const isEmpty = !seen.some((each) => each.snapshot.latency.buckets.length);
   at('heat-empty').hidden = !isEmpty;
   drawReadout(pen, color, { x, step, floor });
 }
 
-function drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow }) {
+function drawGrid(pen, color, { low, high, isOver, right, floor, ceiling, x, y, isNarrow }) {
   pen.font = '11px system-ui, sans-serif';
   pen.lineWidth = 1;
   pen.strokeStyle = color('grid');
   pen.fillStyle = color('dim');
   pen.textAlign = 'right';
   pen.textBaseline = 'middle';
+  const label = (ns) => {
+    const [number, unit] = micros(ns / 1_000);
+    return `${Number(number)} ${unit}`;
+  };
+  if (isOver) pen.fillText(`> ${label(10 ** high)}`, LEFT - 8, OVER / 2);
   for (let power = low; power <= high; power += 1) {
     const line = Math.round(y(10 ** power)) + 0.5;
+    // Its name is that of the row above.
+    if (isOver && line < ceiling + 12) continue;
     pen.beginPath();
     pen.moveTo(LEFT, line);
     pen.lineTo(right, line);
     pen.stroke();
-    const [number, unit] = micros(10 ** (power - 3));
-    const label = `${Number(number)} ${unit}`;
-    pen.fillText(label, LEFT - 8, Math.min(Math.max(line, 8), floor - 4));
+    pen.fillText(label(10 ** power), LEFT - 8, Math.min(Math.max(line, 8), floor - 4));
   }
   pen.textBaseline = 'alphabetic';
   const [apart, unit] = shown > 120 ? [60, 'min'] : [shown / (isNarrow ? 2 : 4), 's'];
@@ -247,9 +298,8 @@ function drawGrid(pen, color, { low, high, right, floor, x, y, isNarrow }) {
   }
 }
 
-function drawLine(pen, color, x, y, step, of) {
-  pen.strokeStyle = color;
-  pen.lineWidth = 1.6;
+// With an edge in the colour of the card: a line crosses cells of every shade.
+function drawLine(pen, color, name, x, y, step, of) {
   pen.lineJoin = 'round';
   pen.beginPath();
   let before;
@@ -261,7 +311,11 @@ function drawLine(pen, color, x, y, step, of) {
     pen.lineTo(px, py);
     before = second;
   }
-  pen.stroke();
+  for (const [stroke, wide] of [['card', 4], [name, 1.8]]) {
+    pen.strokeStyle = color(stroke);
+    pen.lineWidth = wide;
+    pen.stroke();
+  }
 }
 
 function drawReadout(pen, color, { x, step, floor }) {
@@ -373,6 +427,12 @@ function draw() {
   drawEnds(snapshot);
 }
 
+const facts = (snapshot) => [
+  things(snapshot.now.connections, 'connection'),
+  `${text(bytes(snapshot.now.live_bytes))} held to be sent`,
+  `${things(snapshot.totals.messages, 'message')} so far`,
+];
+
 function take(json) {
   const snapshot = JSON.parse(json);
   if (snapshot.format !== 1) {
@@ -383,11 +443,11 @@ function take(json) {
   at('version').textContent = snapshot.version;
   at('version').title = `commit ${snapshot.commit}`;
   at('version').hidden = false;
+  lastAt = performance.now();
+  tellAge();
   at('facts').textContent = [
     `up ${span(snapshot.uptime_s)}`,
-    things(snapshot.now.connections, 'connection'),
-    `${text(bytes(snapshot.now.live_bytes))} held to be sent`,
-    `${things(snapshot.totals.messages, 'message')} so far`,
+    ...facts(snapshot),
   ].join(' · ');
   at('notice').hidden = snapshot.ready;
   const words = 'The relay is shutting down: it takes no new connections.';
@@ -404,6 +464,30 @@ function take(json) {
 function state(kind, words) {
   at('state').className = `state ${kind}`;
   if (at('state-words').textContent !== words) at('state-words').textContent = words;
+  const title = kind === 'live' ? TITLE : `${words} · ${TITLE}`;
+  if (document.title !== title) document.title = title;
+  tellAge();
+}
+
+let lastAt;                   // when the last snapshot came
+
+// Figures that are out of date are grey, and say since when they are. How long the relay was up
+// when it was last heard of is not how long it is up.
+function tellAge() {
+  const isLost = at('state').classList.contains('lost');
+  const age = lastAt === undefined ? 0 : performance.now() - lastAt;
+  const isStale = lastAt !== undefined && !at('figures').hidden && (isLost || age >= QUIET_MS);
+  const wasStale = document.documentElement.classList.contains('stale');
+  document.documentElement.classList.toggle('stale', isStale);
+  at('age').hidden = !isStale;
+  at('age').textContent = isStale
+    ? `last data ${span(age / 1000)} ago${isLost ? ', retrying' : ''}` : '';
+  const snapshot = seen.at(-1)?.snapshot;
+  if (isStale && snapshot) {
+    at('facts').textContent = facts(snapshot).join(' · ');
+    if (!snapshot.ready) at('notice').textContent = 'The relay was shutting down.';
+  }
+  if (isStale !== wasStale) draw();
 }
 
 const token = () => sessionStorage.getItem(KEY);
@@ -496,6 +580,7 @@ async function run() {
       failures += 1;
     }
     if (at('sign-in').hidden && seen.length) state('lost', 'Connection lost');
+    else if (at('sign-in').hidden && failures) state('lost', 'No answer, retrying');
     if (failures) await sleep(Math.min(1_000 * failures, 5_000));
   }
 }
@@ -521,5 +606,6 @@ at('heat').addEventListener('pointerleave', () => {
 addEventListener('resize', draw);
 document.addEventListener('visibilitychange', draw);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+setInterval(tellAge, 1_000);
 makeTiles();
 run();

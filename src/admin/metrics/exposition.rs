@@ -1,92 +1,82 @@
 //! The text format of Prometheus, version 0.0.4: rows, and the numbers that they read.
 
-use std::fmt::Write;
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::row::{Read, Row, combinations};
+use super::row::{Kind, Read, Row, combinations};
 use super::source::Source;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The answer to a scrape.
-pub(super) fn text<'r>(rows: impl Iterator<Item = &'r Row>, source: &Source<'_>) -> String {
-    let mut out = String::new();
-    for row in rows {
-        let samples = samples(row, source);
-        if !samples.is_empty() {
-            let kind: &str = row.kind.into();
-            let (name, help) = (row.name, row.help);
-            line(&mut out, format_args!("# HELP {name} {help}"));
-            line(&mut out, format_args!("# TYPE {name} {kind}"));
-            out.push_str(&samples);
-        }
-    }
-    out
+pub(super) fn text<'r>(
+    rows: impl Iterator<Item = &'r Row>,
+    source: &Source<'_>,
+) -> prometheus::Result<String> {
+    let families: Vec<MetricFamily> = rows.filter_map(|row| family(row, source)).collect();
+    TextEncoder::new().encode_to_string(&families)
 }
 
-fn samples(row: &Row, source: &Source<'_>) -> String {
-    let mut out = String::new();
-    let name = row.name;
+/// The row with its samples; `None` if it has none.
+fn family(row: &Row, source: &Source<'_>) -> Option<MetricFamily> {
+    let metrics = metrics(row, source);
+    if metrics.is_empty() {
+        return None;
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(row.name.to_owned());
+    family.set_help(row.help.to_owned());
+    family.set_field_type(match row.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    });
+    family.set_metric(metrics);
+    Some(family)
+}
+
+fn metrics(row: &Row, source: &Source<'_>) -> Vec<Metric> {
     match &row.read {
         Read::One(read) => {
-            if let Some(value) = read(source) {
-                sample(&mut out, name, &[], value);
-            }
+            let value = read(source).map(|value| sample(row.kind, &[], value));
+            value.into_iter().collect()
         }
         Read::Each(labels, read) => {
             let (combinations, values) = (combinations(labels), read(source));
             let is_whole = values.is_empty() || values.len() == combinations.len();
-            debug_assert!(is_whole, "{name} has a value for each label");
-            for (labels, value) in combinations.iter().zip(values) {
-                sample(&mut out, name, labels, value);
-            }
+            debug_assert!(is_whole, "{} has a value for each label", row.name);
+            let samples = combinations.iter().zip(values);
+            let samples = samples.map(|(labels, value)| sample(row.kind, labels, value));
+            samples.collect()
         }
         Read::Named(names, read) => {
-            for (of, value) in read(source) {
-                sample(&mut out, name, &[(names.label, &of)], value);
-            }
+            let samples = read(source).into_iter();
+            let samples = samples.map(|(of, value)| sample(row.kind, &[(names.label, &of)], value));
+            samples.collect()
         }
-        Read::Info(labels) => sample(&mut out, name, labels, 1.0),
-        Read::Histogram(read) => {
-            if let Some(histogram) = read(source) {
-                for sample in histogram.lines(name) {
-                    line(&mut out, format_args!("{sample}"));
-                }
-            }
-        }
+        Read::Info(labels) => vec![sample(row.kind, labels, 1.0)],
+        Read::Histogram(read) => read(source).map(|each| each.metric()).into_iter().collect(),
     }
-    out
 }
 
-fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
-    if labels.is_empty() {
-        return line(out, format_args!("{name} {value}"));
+fn sample(kind: Kind, labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut metric = Metric::default();
+    if kind == Kind::Counter {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
     }
-    let pairs = labels
-        .iter()
-        .map(|(label, of)| format!("{label}=\"{}\"", escaped(of)));
-    let pairs = pairs.collect::<Vec<_>>().join(",");
-    line(out, format_args!("{name}{{{pairs}}} {value}"));
+    metric.set_label(labels.iter().map(|(label, of)| pair(label, of)).collect());
+    metric
 }
 
-fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
-    let written = writeln!(out, "{line}");
-    debug_assert!(written.is_ok(), "a string takes everything");
-}
-
-/// Names of endpoints and listeners are the operator's own.
-fn escaped(value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    value.replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_that_would_break_the_format_are_escaped() {
-        let mut out = String::new();
-        sample(&mut out, "a", &[("b", "c\"\\\nd"), ("e", "f")], 2.5);
-        assert_eq!(out, "a{b=\"c\\\"\\\\\\nd\",e=\"f\"} 2.5\n");
-    }
+fn pair(label: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(label.to_owned());
+    pair.set_value(value.to_owned());
+    pair
 }

@@ -1,4 +1,6 @@
-//! Histograms in the form that the text format has: cumulative, in seconds or counts.
+//! Histograms in the form of the text format: cumulative, in seconds or counts.
+
+use prometheus::proto::{self, Bucket, Metric};
 
 use crate::engine::{Counts, Durations};
 
@@ -60,19 +62,21 @@ impl Histogram {
         }
     }
 
-    /// The lines of the text format.
-    pub(super) fn lines(&self, name: &str) -> Vec<String> {
-        let Histogram {
-            buckets,
-            count,
-            sum,
-        } = self;
-        let bucket = |(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}");
-        let mut lines: Vec<String> = buckets.iter().copied().map(bucket).collect();
-        lines.push(format!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        lines.push(format!("{name}_sum {sum}"));
-        lines.push(format!("{name}_count {count}"));
-        lines
+    /// In the form that the encoder takes.
+    pub(super) fn metric(&self) -> Metric {
+        let bucket = |(bound, count): &(f64, u64)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(*count);
+            bucket
+        };
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(self.buckets.iter().map(bucket).collect());
+        histogram.set_sample_count(self.count);
+        histogram.set_sample_sum(self.sum);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        metric
     }
 }
 
@@ -128,13 +132,9 @@ mod tests {
         assert_eq!(counts, [1, 3, 3]);
         let sum = (4_000 + (60_u64 << 30)) as f64 / 1e9;
         assert!((histogram.sum - sum).abs() < 1e-9);
-        let lines = histogram.lines("a_seconds");
-        assert_eq!(lines[0], "a_seconds_bucket{le=\"0.000001024\"} 1");
-        let [.., all, sum, count] = lines.as_slice() else {
-            panic!("{lines:?}");
-        };
-        assert_eq!(all, "a_seconds_bucket{le=\"+Inf\"} 4");
-        assert!(sum.starts_with("a_seconds_sum 64."), "{sum}");
-        assert_eq!(count, "a_seconds_count 4");
+        let metric = histogram.metric();
+        let metric = metric.get_histogram();
+        assert_eq!(metric.get_bucket()[0].upper_bound(), 0.000_001_024);
+        assert_eq!(metric.get_sample_count(), 4);
     }
 }

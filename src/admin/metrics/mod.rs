@@ -66,10 +66,12 @@ impl Page for Metrics {
             running,
             relay: &self.0,
         };
-        let text = exposition::text(GROUPS.iter().flat_map(|group| group.rows), &source);
-        Response {
-            body: text.into(),
-            ..Response::new(200).with_header("Content-Type", exposition::CONTENT_TYPE)
+        match exposition::text(GROUPS.iter().flat_map(|group| group.rows), &source) {
+            Ok(text) => Response {
+                body: text.into(),
+                ..Response::new(200).with_header("Content-Type", exposition::CONTENT_TYPE)
+            },
+            Err(error) => Response::text(500, format!("{error}\n")),
         }
     }
 }

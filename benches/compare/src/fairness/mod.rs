@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_relay_where_something_else_was_measured() {
+    fn invalid_readings_give_no_verdict() {
         let mut outcome = Outcome::default();
         assert_eq!(verdict(&outcome, false, &[]), Verdict::Ok);
         outcome.figures.push(figure(2.0, Limit::AtMost(1.0)));

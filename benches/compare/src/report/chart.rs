@@ -7,11 +7,41 @@ use crate::table::digits;
 
 pub(super) const STYLE: &str = include_str!("chart.css");
 
-const WIDTH: f64 = 860.0;
-const LABELS: f64 = 250.0;
-const MARGIN: f64 = 24.0;
+/// How a chart is laid out: beside text, or on a phone.
+#[derive(Clone, Copy)]
+struct Layout {
+    class: &'static str,
+    width: f64,
+    /// Where the axis begins; at the left of it are the labels, if they are not above their rows.
+    left: f64,
+    margin: f64,
+    /// Letters in a line of a label.
+    columns: usize,
+    /// Names beside each other in the legend.
+    names: usize,
+}
+
+const WIDE: Layout = Layout {
+    class: "across",
+    width: 860.0,
+    left: 250.0,
+    margin: 24.0,
+    columns: 36,
+    names: 3,
+};
+
+const NARROW: Layout = Layout {
+    class: "narrow",
+    width: 358.0,
+    left: 12.0,
+    margin: 24.0,
+    columns: 48,
+    names: 2,
+};
+
 const TOP: f64 = 44.0;
 const LINE: f64 = 11.0;
+const LABEL: f64 = 15.0;
 const GAP: f64 = 16.0;
 const LEGEND: f64 = 18.0;
 /// Rows of a picture that fits beside text.
@@ -125,34 +155,45 @@ pub(super) fn picture(run: &Run) -> String {
         let step = cases.len().div_ceil(PICTURE_ROWS);
         cases = cases.into_iter().step_by(step).collect();
     }
-    ratios(cases.into_iter()).svg(true)
+    ratios(cases.into_iter()).file()
 }
 
 impl Chart {
-    /// As an element for a page that has [`STYLE`], or with the style as a file of its own.
-    pub(super) fn svg(&self, is_file: bool) -> String {
+    /// For a page that has [`STYLE`], which shows the one of the two that suits the window.
+    pub(super) fn html(&self) -> String {
+        self.svg(WIDE, false) + &self.svg(NARROW, false)
+    }
+
+    /// As a file of its own.
+    pub(super) fn file(&self) -> String {
+        self.svg(WIDE, true)
+    }
+
+    fn svg(&self, layout: Layout, is_file: bool) -> String {
         let names = self.names();
-        let scale = Scale::of(self);
-        let legend = (names.len() as f64 / 3.0).ceil() * LEGEND + 8.0;
-        let heights: f64 = self.rows.iter().map(Row::height).sum();
+        let scale = Scale::of(self, layout);
+        let legend = (names.len() as f64 / layout.names as f64).ceil() * LEGEND + 8.0;
+        let heights: f64 = self.rows.iter().map(|row| row.height(layout)).sum();
         let height = legend + TOP + heights + 30.0;
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" \
-             viewBox=\"0 0 {WIDTH} {height:.0}\" \
-             role=\"img\" aria-label=\"{}\">\n",
-            escaped(&self.title)
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart {class}\" \
+             viewBox=\"0 0 {width} {height:.0}\" \
+             role=\"img\" aria-label=\"{title}\">\n",
+            class = layout.class,
+            width = layout.width,
+            title = escaped(&self.title)
         );
         if is_file {
             out += &format!(
                 "<style>{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n"
             );
         }
-        out += &legend_of(&names);
+        out += &legend_of(&names, layout);
         out += &self.axis(&scale, legend, heights);
         let mut y = legend + TOP;
         for row in &self.rows {
             out += &row.svg(&scale, y);
-            y += row.height();
+            y += row.height(layout);
         }
         out + "</svg>\n"
     }
@@ -188,20 +229,17 @@ impl Chart {
                 number(tick)
             );
         }
-        let middle = (LABELS + WIDTH) / 2.0;
+        let layout = scale.layout;
+        let middle = (layout.left + layout.width) / 2.0;
         let unit_y = first - 6.0;
         out += &match self.is_ratio {
-            true => {
-                let one = scale.x(1.0);
-                format!(
-                    "<text class=\"side end\" x=\"{:.1}\" y=\"{:.0}\">← cheaper</text>\
-                     <text class=\"side\" x=\"{:.1}\" y=\"{:.0}\">dearer than Corecast →</text>\n",
-                    one - 8.0,
-                    first - 6.0,
-                    one + 8.0,
-                    first - 6.0
-                )
-            }
+            // At the ends of the axis: 1 may be so close to one that there is no room beside it.
+            true => format!(
+                "<text class=\"side\" x=\"{:.0}\" y=\"{unit_y:.0}\">← cheaper</text>\
+                 <text class=\"side end\" x=\"{:.0}\" y=\"{unit_y:.0}\">dearer than Corecast →\
+                 </text>\n",
+                layout.left, layout.width,
+            ),
             false => format!(
                 "<text class=\"number\" x=\"{middle:.0}\" y=\"{unit_y:.0}\">{}</text>\n",
                 self.unit
@@ -212,25 +250,42 @@ impl Chart {
 }
 
 impl Row {
-    fn height(&self) -> f64 {
-        self.points.len().max(2) as f64 * LINE + GAP
+    fn height(&self, layout: Layout) -> f64 {
+        let points = self.points.len().max(2) as f64 * LINE + GAP;
+        self.label_height(layout) + points
+    }
+
+    /// Of a label above the points.
+    fn label_height(&self, layout: Layout) -> f64 {
+        let lines = match two_lines(&self.label, layout.columns) {
+            [_, ""] => 1.0,
+            _ => 2.0,
+        };
+        if layout.left < WIDE.left {
+            lines * LABEL
+        } else {
+            0.0
+        }
     }
 
     fn svg(&self, scale: &Scale, top: f64) -> String {
+        let layout = scale.layout;
         let mut out = String::new();
-        for (line, text) in two_lines(&self.label).iter().enumerate() {
+        for (line, text) in two_lines(&self.label, layout.columns).iter().enumerate() {
             out += &format!(
                 "<text class=\"label\" x=\"0\" y=\"{:.0}\">{}</text>",
-                top + 10.0 + 15.0 * line as f64,
+                top + 10.0 + LABEL * line as f64,
                 escaped(text)
             );
         }
+        let first = top + self.label_height(layout) + 5.0;
         for (index, point) in self.points.iter().enumerate() {
-            out += &point.svg(scale, top + 5.0 + LINE * index as f64);
+            out += &point.svg(scale, first + LINE * index as f64);
         }
         out + &format!(
-            "<line class=\"rule\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{0:.0}\" y2=\"{0:.0}\"/>\n",
-            top + self.height() - 8.0
+            "<line class=\"rule\" x1=\"0\" x2=\"{0}\" y1=\"{1:.0}\" y2=\"{1:.0}\"/>\n",
+            layout.width,
+            top + self.height(layout) - 8.0
         )
     }
 }
@@ -265,29 +320,41 @@ fn mark_of_peer(name: &str) -> usize {
     known.map_or(STRANGER, |place| CORECAST + 1 + place)
 }
 
-/// Marks differ by more than colour.
+/// Marks differ by more than colour, and none is another one rotated.
 fn shape(mark: usize, x: f64, y: f64) -> String {
-    let path = |points: [(f64, f64); 4]| {
-        let points = points.map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy));
-        format!("<polygon points=\"{}\"/>", points.join(" "))
+    let path = |class: &str, steps: &[(f64, f64)]| {
+        let steps = steps
+            .iter()
+            .map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy));
+        let points = steps.collect::<Vec<_>>().join(" ");
+        format!("<polygon class=\"{class}\" points=\"{points}\"/>")
     };
+    let strokes = |strokes: [(f64, f64); 2]| {
+        let strokes = strokes.map(|(dx, dy)| {
+            let (x1, y1, x2, y2) = (x - dx, y - dy, x + dx, y + dy);
+            format!("M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}")
+        });
+        format!("<path class=\"strokes\" d=\"{}\"/>", strokes.concat())
+    };
+    let square = [(-4.0, -4.0), (4.0, -4.0), (4.0, 4.0), (-4.0, 4.0)];
+    let diamond = [(0.0, -5.5), (5.5, 0.0), (0.0, 5.5), (-5.5, 0.0)];
     match mark {
         0 => format!("<circle class=\"hollow\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
         1 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>"),
-        2 => path([(-4.0, -4.0), (4.0, -4.0), (4.0, 4.0), (-4.0, 4.0)]),
-        3 => path([(0.0, -5.0), (5.0, 4.0), (0.0, 4.0), (-5.0, 4.0)]),
-        4 => path([(0.0, -5.5), (5.5, 0.0), (0.0, 5.5), (-5.5, 0.0)]),
-        5 => path([(-5.0, 0.0), (4.0, -5.0), (4.0, 5.0), (4.0, 5.0)]),
-        6 => path([(5.0, 0.0), (-4.0, -5.0), (-4.0, 5.0), (-4.0, 5.0)]),
-        _ => path([(-5.0, -4.0), (5.0, -4.0), (0.0, 5.0), (0.0, 5.0)]),
+        2 => path("", &square),
+        3 => path("", &[(0.0, -5.0), (5.0, 4.0), (-5.0, 4.0)]),
+        4 => path("hollow", &diamond),
+        5 => strokes([(4.0, 4.0), (4.0, -4.0)]),
+        6 => strokes([(5.0, 0.0), (0.0, 5.0)]),
+        _ => path("hollow", &square),
     }
 }
 
-fn legend_of(names: &[(usize, &str)]) -> String {
+fn legend_of(names: &[(usize, &str)], layout: Layout) -> String {
     let mut out = String::new();
     for (index, (mark, name)) in names.iter().enumerate() {
-        let x = 8.0 + (index % 3) as f64 * WIDTH / 3.0;
-        let y = 10.0 + (index / 3) as f64 * LEGEND;
+        let x = 8.0 + (index % layout.names) as f64 * layout.width / layout.names as f64;
+        let y = 10.0 + (index / layout.names) as f64 * LEGEND;
         out += &format!(
             "<g class=\"mark m{}\">{}</g><text class=\"label\" x=\"{:.0}\" y=\"{:.0}\">{}</text>\n",
             mark,
@@ -304,10 +371,11 @@ fn legend_of(names: &[(usize, &str)]) -> String {
 struct Scale {
     low: f64,
     high: f64,
+    layout: Layout,
 }
 
 impl Scale {
-    fn of(chart: &Chart) -> Self {
+    fn of(chart: &Chart, layout: Layout) -> Self {
         let figures = chart
             .rows
             .iter()
@@ -325,10 +393,12 @@ impl Scale {
             true => Self {
                 low: low / 1.1,
                 high: high * 1.1,
+                layout,
             },
             false => Self {
                 low: low.min(1.0) / 2.0,
                 high: low.clamp(1.0, 1e12) * 2.0,
+                layout,
             },
         }
     }
@@ -336,7 +406,13 @@ impl Scale {
     fn x(&self, value: f64) -> f64 {
         let share =
             (value.clamp(self.low, self.high) / self.low).ln() / (self.high / self.low).ln();
-        LABELS + share * (WIDTH - LABELS - MARGIN)
+        let Layout {
+            width,
+            left,
+            margin,
+            ..
+        } = self.layout;
+        left + share * (width - left - margin)
     }
 
     /// 1, 2 and 5 of each power of ten; over a wide range the powers alone.
@@ -373,10 +449,9 @@ fn short(name: &str) -> &str {
     }
 }
 
-/// A label split into two lines.
-fn two_lines(label: &str) -> [&str; 2] {
-    const COLUMNS: usize = 36;
-    let cut = label.char_indices().nth(COLUMNS).map(|(at, _)| at);
+/// A label split into two lines of at most so many columns.
+fn two_lines(label: &str, columns: usize) -> [&str; 2] {
+    let cut = label.char_indices().nth(columns).map(|(at, _)| at);
     let cut = cut.and_then(|end| label[..end].rfind(' '));
     cut.map_or([label, ""], |cut| [&label[..cut], &label[cut + 1..]])
 }
@@ -395,11 +470,12 @@ mod tests {
         let scale = Scale {
             low: 0.1,
             high: 10.0,
+            layout: WIDE,
         };
         let middle = (scale.x(0.1) + scale.x(10.0)) / 2.0;
         assert!((scale.x(1.0) - middle).abs() < 1e-9);
         assert_eq!(scale.x(0.01), scale.x(0.1));
-        assert!(scale.x(10.0) <= WIDTH - MARGIN);
+        assert!(scale.x(10.0) <= WIDE.width - WIDE.margin);
         assert!(scale.ticks().contains(&0.5) && scale.ticks().contains(&1.0));
     }
 
@@ -426,18 +502,25 @@ mod tests {
             figure,
             is_wrong: false,
         };
-        for svg in [chart(Vec::new()).svg(false), chart(vec![one]).svg(true)] {
+        for svg in [chart(Vec::new()).html(), chart(vec![one]).file()] {
             assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("<name>"));
         }
     }
 
     #[test]
+    fn no_two_marks_have_the_same_shape() {
+        let shapes: Vec<String> = (0..=STRANGER).map(|mark| shape(mark, 0.0, 0.0)).collect();
+        let different: std::collections::BTreeSet<&String> = shapes.iter().collect();
+        assert_eq!(different.len(), shapes.len());
+    }
+
+    #[test]
     fn a_long_label_is_cut_between_words() {
-        let [first, second] = two_lines("1,000 clients, 512 B, saturated, 64 under way");
+        let [first, second] = two_lines("1,000 clients, 512 B, saturated, 64 under way", 36);
         assert_eq!(
             (first, second),
             ("1,000 clients, 512 B, saturated, 64", "under way")
         );
-        assert_eq!(two_lines("short"), ["short", ""]);
+        assert_eq!(two_lines("short", 36), ["short", ""]);
     }
 }

@@ -160,7 +160,7 @@ fn charts(run: &Run) -> String {
     let sections = all.iter().filter(is_there).map(|(title, chart)| {
         format!(
             "<h2>{title}</h2>\n<div class=\"wide\">{}</div>\n",
-            chart.svg(false)
+            chart.html()
         )
     });
     sections.collect()

@@ -37,9 +37,9 @@ pub enum ReloadError {
 impl Engine {
     /// Applies the settings, the settings of endpoints and the TLS of `builder`, which must have
     /// the same endpoints in the same order as the builder that the engine was started from. The
-    /// running endpoints register what they can of the new ones ([`super::Endpoint::reload`]). Routes,
-    /// listeners, shards and buffers stay as they are. Connections that are open keep their TLS
-    /// session and get the new limits.
+    /// running endpoints register what they can of the new ones ([`super::Endpoint::reload`]).
+    /// Routes, listeners, shards and buffers stay as they are. Connections that are open keep their
+    /// TLS session and get the new limits.
     ///
     /// # Errors
     ///

@@ -156,7 +156,7 @@ fn invalid_events_are_refused_by_name() {
 }
 
 #[test]
-fn a_wrong_id_and_a_wrong_signature_are_told_apart() {
+fn a_wrong_id_and_a_wrong_signature_differ_in_their_errors() {
     let event = signer().sign(draft("x"));
     let json = event
         .json()

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_gives_the_first_good_value_of_a_name() {
+    fn a_query_gives_the_first_valid_value_of_a_name() {
         let value = |query| query_value(query, "token");
         for (query, expected) in [
             ("token=USER_123", Some("USER_123")),

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_has_length_zero_and_no_content_has_none() {
+    fn an_empty_body_has_length_zero_but_204_has_no_length() {
         let ok = written(&Response::new(200), true, false);
         assert_eq!(ok, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         let none = written(&Response::new(204), true, false);
