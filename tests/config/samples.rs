@@ -241,7 +241,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         push(c).journal = Some(PathBuf::from("push.redb"));
     }),
     ("endpoints.push.pending_max", "7", |c| {
-        push(c).pending_max = 7
+        push(c).pending_max = 7;
     }),
     ("endpoints.push.pending_bytes", "2MiB", |c| {
         push(c).pending_bytes = 2 * MIB;

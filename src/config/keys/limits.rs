@@ -28,8 +28,8 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         "Connections at a time. auto: as many as the limit on open files allows (`ulimit -n`, \
          which is raised to its hard limit at the start), less what shards, listeners, refusals \
          and the admin listener need; `corecast doctor` says how many that is. A larger number is \
-         reduced to that, with a warning. 0 or off: only the system's limits apply. Further clients get \
-         503; /livez and /readyz are still answered."),
+         reduced to that, with a warning. 0 or off: only the system's limits apply. Further \
+         clients get 503; /livez and /readyz are still answered."),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT), live;
         "Connections at a time from one IPv4 address or one IPv6 /64. 0 or off: any number. \
          Further ones get 429. Behind a proxy all clients share the proxy's address, unless it is \
