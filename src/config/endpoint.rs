@@ -247,8 +247,8 @@ impl EndpointConfig {
                     frame_bytes: None,
                 },
                 keepalive: KeepaliveOverride {
-                    ping: Some(Some(Duration::from_secs(54))),
-                    pong: Some(Some(Duration::from_secs(60))),
+                    ping: Some(Duration::from_secs(54)),
+                    pong: Some(Duration::from_secs(60)),
                 },
                 ..common
             },

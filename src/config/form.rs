@@ -11,7 +11,7 @@ use super::value::{
     Address, ApiKeys, Codec, Count, File, FileMode, Hidden, List, Mapped, OneKey, Or, OrNull,
     Output, Port, Size, Span, Switch, Text, UrlPath, Word,
 };
-use crate::guard::Scopes;
+use crate::guard::{Scope, Scopes};
 
 /// The type of a key's values and their bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +157,7 @@ impl Formed for Hidden {
 
 impl Formed for ApiKeys {
     fn form(&self) -> Form {
-        let names: Vec<&str> = Scopes::ALL.iter().map(|scope| scope.name()).collect();
+        let names: Vec<&str> = Scopes::ALL.iter().map(Scope::name).collect();
         let text = json!({"type": ["string", "integer"], "minLength": 1, "maxLength": 512});
         let scopes = json!({"type": ["array", "string"], "items": {"enum": names}, "minItems": 1});
         let item = json!({"anyOf": [text, {

@@ -10,7 +10,7 @@
 //!   suggestions, `config.yaml`, `docs/configuration.md`, the JSON Schema and what a reload changes
 //!   all come from it. Sections that the engine has too are the engine's own types.
 //! - Values are parsed, not merely validated: durations are [`Duration`]s, sizes are bytes, "no
-//!   limit" and "off" are `None` and never a number with a second meaning.
+//!   limit" is `None`. Of durations that can be off, as the engine has them, zero means off.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 //!
 //! [`Duration`]: std::time::Duration
@@ -71,9 +71,9 @@ pub use self::reference::{explain, overview, reference_page};
 pub use self::reload::{Change, Reloaded};
 pub use self::schema::json_schema;
 pub use self::sections::{
-    ConnectionLimit, ConnectsConfig, CorsConfig, EngineConfig, HealthConfig, KeepaliveConfig,
-    LimitsConfig, LogFormat, LogLevel, LogOutput, LoggingConfig, MetricsConfig, PagesConfig,
-    RateConfig, ServerConfig, Shards, SlowClientConfig, TlsConfig,
+    ConnectionLimit, ConnectsConfig, CorsConfig, EngineConfig, HealthConfig, LimitsConfig,
+    LogFormat, LogLevel, LogOutput, LoggingConfig, MetricsConfig, PagesConfig, RateConfig,
+    ServerConfig, Shards, SlowClientConfig, TlsConfig,
 };
 pub use crate::engine::{Network, NetworkError, Networks, RatePolicy, SlowPolicy};
 pub use crate::guard::{ApiKey, ApiKeyError, CloseRevoked, Origin, OriginError, Origins};

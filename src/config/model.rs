@@ -10,10 +10,10 @@ use super::api::ApiConfig;
 use super::auth::{AuthConfig, Need};
 use super::endpoint::{EndpointConfig, built_in_endpoints};
 use super::sections::{
-    CorsConfig, EngineConfig, HealthConfig, KeepaliveConfig, LimitsConfig, LoggingConfig,
-    MetricsConfig, PagesConfig, RateConfig, ServerConfig, SlowClientConfig,
+    CorsConfig, EngineConfig, HealthConfig, LimitsConfig, LoggingConfig, MetricsConfig,
+    PagesConfig, RateConfig, ServerConfig, SlowClientConfig,
 };
-use crate::engine::{Deflate, Networks, Shutdown, Timeouts};
+use crate::engine::{Deflate, Keepalive, Networks, Shutdown, Timeouts};
 use crate::guard::Origins;
 
 with_defaults! {
@@ -40,7 +40,7 @@ with_defaults! {
         /// How much a client may send.
         pub rate: RateConfig = RateConfig::default(),
         /// Pings, and when a silent client is given up.
-        pub keepalive: KeepaliveConfig = KeepaliveConfig::default(),
+        pub keepalive: Keepalive = Keepalive::default(),
         /// Compression of messages.
         pub deflate: Deflate = Deflate::default(),
         /// Deadlines of a connection's phases.

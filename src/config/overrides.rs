@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sections::{CorsConfig, KeepaliveConfig, LimitsConfig, RateConfig, SlowClientConfig};
-use crate::engine::{Deflate, RatePolicy, SlowPolicy};
+use super::sections::{CorsConfig, LimitsConfig, RateConfig};
+use crate::engine::{Deflate, Keepalive, RatePolicy, SlowClient, SlowPolicy};
 use crate::guard::{ApiKey, Origin, Secret};
 
 /// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
@@ -56,22 +56,22 @@ overrides! {
         pub frame_bytes: Option<usize>,
     }
 
-    /// `endpoints.<name>.slow_client`; see [`SlowClientConfig`].
-    pub struct SlowClientOverride of SlowClientConfig {
+    /// `endpoints.<name>.slow_client`; see [`SlowClient`].
+    pub struct SlowClientOverride of SlowClient {
         /// What happens at a bound.
         pub policy: SlowPolicy,
         /// Most that waits for one client, bytes.
         pub outbox_bytes: usize,
-        /// Longest that a frame waits; `Some(None)` means no such bound.
-        pub outbox_age: Option<Duration>,
+        /// Longest that a frame waits; zero means no such bound.
+        pub outbox_age: Duration,
     }
 
-    /// `endpoints.<name>.keepalive`; see [`KeepaliveConfig`]. `Some(None)` means off.
-    pub struct KeepaliveOverride of KeepaliveConfig {
+    /// `endpoints.<name>.keepalive`; see [`Keepalive`]. Zero means off.
+    pub struct KeepaliveOverride of Keepalive {
         /// Interval between pings.
-        pub ping: Option<Duration>,
+        pub ping: Duration,
         /// Longest silence.
-        pub pong: Option<Duration>,
+        pub pong: Duration,
     }
 
     /// `endpoints.<name>.deflate`; see [`Deflate`].

@@ -3,15 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use corecast_engine::with_defaults;
 
 use super::error::{ConfigError, Problem};
 use super::listener::{Listener, TrustedProxy};
 use crate::engine::{
-    EndpointSettings, Keepalive, Limits, Network, RatePolicy, Settings, SlowClient, SlowPolicy,
-    Tls, TlsFiles,
+    EndpointSettings, Limits, Network, RatePolicy, Settings, SlowClient, Tls, TlsFiles,
 };
 
 with_defaults! {
@@ -147,28 +146,27 @@ pub enum ConnectionLimit {
 
 with_defaults! {
     /// `slow_client`: bounds of what waits for one client, and of all that waits.
-    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct SlowClientConfig {
-        /// What happens at a bound.
-        pub policy: SlowPolicy = SlowClient::default().policy,
-        /// Most that waits for one client, bytes; holds at least one message of the largest size.
-        pub outbox_bytes: usize = SlowClient::default().outbox_bytes,
-        /// Longest that a frame waits for a client that takes nothing; `None` means no such bound.
-        pub outbox_age: Option<Duration> = Some(SlowClient::default().outbox_age),
         /// Memory of all that waits to be sent and of what it takes to send it, process-wide,
         /// bytes.
         pub process_bytes: usize = Settings::default().process_bytes_max,
+        /// Those of the keys that the engine takes as they are.
+        pub shared: SlowClient = SlowClient::default(),
     }
 }
 
-with_defaults! {
-    /// `keepalive`: `None` switches the half off.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct KeepaliveConfig {
-        /// Interval between pings to one client.
-        pub ping: Option<Duration> = Some(Keepalive::default().ping),
-        /// A client from which nothing at all was heard for so long is closed.
-        pub pong: Option<Duration> = Some(Keepalive::default().pong),
+impl Deref for SlowClientConfig {
+    type Target = SlowClient;
+
+    fn deref(&self) -> &SlowClient {
+        &self.shared
+    }
+}
+
+impl DerefMut for SlowClientConfig {
+    fn deref_mut(&mut self) -> &mut SlowClient {
+        &mut self.shared
     }
 }
 

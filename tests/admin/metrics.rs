@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use corecast::config::{ConnectionLimit, HubOptions, Kind};
 use tungstenite::Message;
@@ -351,7 +352,7 @@ fn a_stalled_client_shows_in_the_outbox_and_then_as_slow() {
     config.slow_client.outbox_bytes = 4 << 20;
     let named = config.endpoints.get_mut("named").expect("built in");
     named.limits.message_bytes = None;
-    config.slow_client.outbox_age = None;
+    config.slow_client.outbox_age = Duration::ZERO;
     let hub = config.endpoints.get_mut("hub").expect("built in");
     hub.kind = Kind::Hub(HubOptions { echo: false });
     let relay = Relay::start(&config);

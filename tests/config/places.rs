@@ -8,7 +8,7 @@ use corecast::config::keys::{ENDPOINT_KEYS, KEYS};
 
 /// Keys of which the engine has a field of its own: as a rule in another form, such as two keys
 /// that make one token bucket. They take a field and a copy more.
-const TRANSLATED: [&str; 16] = [
+const TRANSLATED: [&str; 12] = [
     "server.listen",
     "server.unix_mode",
     "server.trusted_proxies",
@@ -20,11 +20,7 @@ const TRANSLATED: [&str; 16] = [
     "limits.message_bytes",
     "limits.frame_bytes",
     "limits.exempt_networks",
-    "slow_client.outbox_bytes",
-    "slow_client.outbox_age",
     "rate.messages",
-    "keepalive.ping",
-    "keepalive.pong",
 ];
 
 /// Doors and their overrides have rows of their own, since an endpoint's keys replace all others.
@@ -108,6 +104,7 @@ fn a_global_key_stands_in_two_places_and_one_of_endpoints_in_three_besides_its_u
         "limits.head_bytes",
         "limits.room_name_bytes",
         "deflate.min_bytes",
+        "slow_client.outbox_age",
         "health.status_word",
         "broadcast_fallback",
         "nostr.queries.limit_default",

@@ -127,17 +127,17 @@ pub(crate) const SAMPLES: &[Sample] = &[
         c.slow_client.outbox_bytes = 32 * MIB;
     }),
     ("slow_client.outbox_age", "off", |c| {
-        c.slow_client.outbox_age = None;
+        c.slow_client.outbox_age = Duration::ZERO;
     }),
     ("slow_client.process_bytes", "96MiB", |c| {
         c.slow_client.process_bytes = 96 * MIB;
     }),
     ("keepalive.ping", "10s", |c| {
-        c.keepalive.ping = seconds(10);
+        c.keepalive.ping = Duration::from_secs(10);
         named(c).keepalive = KeepaliveOverride::default();
     }),
     ("keepalive.pong", "1m30s", |c| {
-        c.keepalive.pong = seconds(90);
+        c.keepalive.pong = Duration::from_secs(90);
         named(c).keepalive = KeepaliveOverride::default();
     }),
     ("deflate.enabled", "true", |c| c.deflate.enabled = true),
@@ -241,7 +241,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         push(c).journal = Some(PathBuf::from("push.redb"));
     }),
     ("endpoints.push.pending_max", "7", |c| {
-        push(c).pending_max = 7
+        push(c).pending_max = 7;
     }),
     ("endpoints.push.pending_bytes", "2MiB", |c| {
         push(c).pending_bytes = 2 * MIB;
@@ -407,7 +407,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         hub(c).slow_client.outbox_bytes = Some(3 * MIB);
     }),
     ("endpoints.hub.slow_client.outbox_age", "5s", |c| {
-        hub(c).slow_client.outbox_age = Some(seconds(5));
+        hub(c).slow_client.outbox_age = seconds(5);
     }),
     ("endpoints.hub.rate.policy", "close", |c| {
         hub(c).rate.policy = Some(RatePolicy::Close);
@@ -425,10 +425,10 @@ pub(crate) const SAMPLES: &[Sample] = &[
         hub(c).rate.bytes_burst = Some(None);
     }),
     ("endpoints.hub.keepalive.ping", "off", |c| {
-        hub(c).keepalive.ping = Some(None);
+        hub(c).keepalive.ping = Some(Duration::ZERO);
     }),
     ("endpoints.hub.keepalive.pong", "2m", |c| {
-        hub(c).keepalive.pong = Some(seconds(120));
+        hub(c).keepalive.pong = seconds(120);
     }),
     ("endpoints.hub.deflate.enabled", "on", |c| {
         hub(c).deflate.enabled = Some(true);

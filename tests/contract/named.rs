@@ -260,8 +260,8 @@ fn pings_and_silence_are_as_with_the_earlier_relay() {
     assert_eq!(settings.slow_client.outbox_age, Duration::from_secs(10));
 
     let mut config = config(1);
-    named(&mut config).keepalive.ping = Some(None);
-    named(&mut config).keepalive.pong = Some(Some(Duration::from_secs(1)));
+    named(&mut config).keepalive.ping = Some(Duration::ZERO);
+    named(&mut config).keepalive.pong = Some(Duration::from_secs(1));
     let server = Server::relay(&config);
     let mut silent = server.open("/ws/ada");
     assert_eq!(silent.expect_close(1001), "timeout: nothing heard");

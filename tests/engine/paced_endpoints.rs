@@ -112,8 +112,8 @@ fn a_name_can_be_taken_over_from_one_that_waits() {
 fn a_deferred_client_that_left_frees_its_name_at_the_next_ping() {
     let mut config = paced(1, 2);
     let named = config.endpoints.get_mut("named").expect("built in");
-    named.keepalive.ping = Some(Some(Duration::from_millis(100)));
-    named.keepalive.pong = Some(None);
+    named.keepalive.ping = Some(Duration::from_millis(100));
+    named.keepalive.pong = Some(Duration::ZERO);
     let server = Server::relay(&config);
     let mut ada = server.open("/ws/ada");
     flood(&mut ada, (0..1_000).map(|number| number.to_string()));

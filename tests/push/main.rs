@@ -26,8 +26,8 @@ fn config() -> Config {
     config.server.port = 0;
     config.metrics.port = 0;
     config.engine.shards = Shards::Count(2);
-    config.keepalive.ping = None;
-    config.keepalive.pong = None;
+    config.keepalive.ping = Duration::ZERO;
+    config.keepalive.pong = Duration::ZERO;
     config.shutdown.timeout = Duration::from_secs(3);
     config.timeouts.close = Duration::from_secs(2);
     config.api.keys = Some(vec![KEY.parse().expect("a key")]);

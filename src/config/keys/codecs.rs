@@ -53,7 +53,11 @@ pub(in crate::config) const SPAN_OR_ZERO: Span = Span {
     min: Duration::ZERO,
     max: SPAN_MAX,
 };
-pub(in crate::config) const OFF_OR_SPAN: Or<Span> = Or(&["off", "0", "0s"], SPAN);
+pub(in crate::config) const OFF_OR_SPAN: Mapped<Or<Span>, Duration> = Mapped {
+    codec: Or(&["off", "0", "0s"], SPAN),
+    from: Option::unwrap_or_default,
+    into: |span| Some(*span).filter(|span| !span.is_zero()),
+};
 
 pub(in crate::config) const BUFFER_BYTES: Size = Size {
     min: 4 * KIB,

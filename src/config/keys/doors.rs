@@ -15,10 +15,10 @@ pub(super) static AUTH: &[Key<Config>] = &[
     discreet(key!(auth.keys, OrNull(ApiKeys), live;
         "API keys, each of 1 to 512 visible ASCII characters without commas: make them long and \
          random (`openssl rand -hex 24`). Several are valid at once, so that you can add a new \
-         key, change the clients and then remove the old one. The bearer of a key may read and write \
-         all rooms and use any name. `{key: KEY, scopes: [connect]}` limits a key to these scopes \
-         (see `api.keys`); connecting needs the scope connect. An empty list means the same as \
-         null, with a warning.")),
+         key, change the clients and then remove the old one. The bearer of a key may read and \
+         write all rooms and use any name. `{key: KEY, scopes: [connect]}` limits a key to these \
+         scopes (see `api.keys`); connecting needs the scope connect. An empty list means the same \
+         as null, with a warning.")),
     key!(auth.keys_file, OrNull(File), live;
         "A file with further keys, one on each line, optionally followed by scopes (`KEY \
          connect,push`). Lines that begin with # are comments. It is read again within seconds of \

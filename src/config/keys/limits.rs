@@ -26,14 +26,14 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         "Largest head (request line and headers) of an HTTP request. A larger one gets 431."),
     key!(limits.connections, CONNECTIONS, live;
         "Connections at a time. auto: as many as the limit on open files allows (`ulimit -n`, \
-         which is raised to its hard limit at the start), less what shards, listeners, refusals and the \
-         admin listener need; `corecast doctor` says how many that is. A larger number is reduced \
-         to that, with a warning. 0 or off: only the system's limits apply. Further clients get \
-         503; /livez and /readyz are still answered."),
+         which is raised to its hard limit at the start), less what shards, listeners, refusals \
+         and the admin listener need; `corecast doctor` says how many that is. A larger number is \
+         reduced to that, with a warning. 0 or off: only the system's limits apply. Further \
+         clients get 503; /livez and /readyz are still answered."),
     key!(limits.connections_per_ip, Or(&["0", "off"], COUNT), live;
         "Connections at a time from one IPv4 address or one IPv6 /64. 0 or off: any number. \
-         Further ones get 429. Behind a proxy all clients share the proxy's address, unless it is listed \
-         in `server.trusted_proxies`."),
+         Further ones get 429. Behind a proxy all clients share the proxy's address, unless it is \
+         listed in `server.trusted_proxies`."),
     key!(limits.connects_per_ip.rate, Or(&["0", "off"], PER_SECOND), live;
         "Connects per second, on average. 0 or off: any number."),
     key!(limits.connects_per_ip.burst, Or(&["auto"], PER_SECOND), live;
