@@ -162,9 +162,13 @@ fn read_all(mut terminal: File) -> Receiver<Vec<u8>> {
     pieces
 }
 
-/// The words on a screen, numbers and single letters aside.
+/// Units that a screen has by chance, since figures change.
+const UNITS: [&str; 7] = ["ns", "µs", "ms", "min", "KiB", "MiB", "GiB"];
+
+/// The words on a screen, numbers, units and single letters aside.
 pub(crate) fn words(screen: &str) -> BTreeSet<String> {
     let words = screen.split(|letter: char| !letter.is_alphanumeric());
     let is_word = |word: &&str| word.chars().count() > 1 && word.chars().all(char::is_alphabetic);
-    words.filter(is_word).map(str::to_owned).collect()
+    let words = words.filter(is_word).filter(|word| !UNITS.contains(word));
+    words.map(str::to_owned).collect()
 }
