@@ -127,11 +127,10 @@ fn tell_of_dashboard(config: &Config, address: SocketAddr, link: Option<Terminal
             Link::target(&secret)
         );
         let minutes = VALID.as_secs() / 60;
-        // If the terminal is gone, nobody is there to open it.
-        let _ = writeln!(
-            io::stderr(),
-            "\nOpens the dashboard once, within {minutes} minutes:\n  {url}\n"
-        );
+        let text = format!("\nOpens the dashboard once, within {minutes} minutes:\n  {url}\n\n");
+        // In one piece, since lines of the log may go to the same terminal. If that is gone, nobody
+        // is there to open it.
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -179,9 +179,25 @@ struct OnTerminal {
     relay: Relay,
     /// Kept open: without it the terminal is gone.
     _screen: File,
+    pieces: Receiver<Vec<u8>>,
     shown: String,
     admin: SocketAddr,
     target: String,
+}
+
+impl OnTerminal {
+    /// Reads on until the terminal shows this.
+    fn read_until(&mut self, text: &str) {
+        while !self.shown.contains(text) {
+            self.shown += &next_piece(&self.pieces, &self.shown);
+        }
+    }
+}
+
+fn next_piece(pieces: &Receiver<Vec<u8>>, shown: &str) -> String {
+    let piece = pieces.recv_timeout(DEADLINE);
+    let piece = piece.unwrap_or_else(|_| panic!("nothing more came: {shown}"));
+    String::from_utf8_lossy(&piece).into_owned()
 }
 
 fn on_terminal(arguments: &[&str]) -> OnTerminal {
@@ -212,15 +228,14 @@ fn on_terminal(arguments: &[&str]) -> OnTerminal {
         if let Some((url, _)) = link.and_then(|(_, link)| link.split_once("\r\n")) {
             break url.to_owned();
         }
-        let piece = pieces.recv_timeout(DEADLINE);
-        let piece = piece.unwrap_or_else(|_| panic!("there is no link: {shown}"));
-        shown += &String::from_utf8_lossy(&piece);
+        shown += &next_piece(&pieces, &shown);
     };
     let (port, target) = url.split_once('/').expect("a path");
     let port: u16 = port.parse().expect("a port");
     OnTerminal {
         relay,
         _screen: screen,
+        pieces,
         admin: ([127, 0, 0, 1], port).into(),
         target: format!("/{target}"),
         shown,
@@ -286,7 +301,8 @@ fn a_link_on_the_terminal_opens_the_dashboard_once_and_is_in_no_log() {
 
 #[test]
 fn a_log_on_the_same_terminal_has_no_link_in_it() {
-    let relay = on_terminal(&["--set", "logging.format=json"]);
+    let mut relay = on_terminal(&["--set", "logging.format=json"]);
+    relay.read_until(CLOSED);
     let lines = relay.shown.lines();
     let logged: Vec<&str> = lines.filter(|line| line.starts_with('{')).collect();
     assert!(logged.len() > 3, "{}", relay.shown);
