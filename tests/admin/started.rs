@@ -131,6 +131,21 @@ fn a_relay_that_others_can_reach_without_a_key_is_warned_of() {
 }
 
 #[test]
+fn a_pattern_that_shuts_out_its_own_base_is_in_the_log() {
+    let log = local(&[
+        "--set",
+        "auth.keys=a-key-of-0123456789",
+        "--set",
+        "endpoints.lobby.kind=hub",
+        "--set",
+        "endpoints.lobby.path=/lobby/**",
+        "--set",
+        "endpoints.lobby.auth.enabled=false",
+    ]);
+    assert!(log.contains("/lobby/** does not cover /lobby"), "{log}");
+}
+
+#[test]
 fn a_dashboard_that_is_closed_is_told_with_how_to_open_it() {
     let log = log_of(&[], |_| {});
     assert!(log.contains(CLOSED), "{log}");
@@ -167,7 +182,7 @@ fn a_private_address_over_its_limit_is_said_once_to_be_probably_a_proxy() {
     });
     assert_eq!(log.matches("it is probably a proxy").count(), 1, "{log}");
     assert!(log.contains("server.trusted_proxies"), "{log}");
-    let exempt = log_of(&[&LOCAL[..], &arguments[2]].concat(), |address| {
+    let exempt = log_of(&[&LOCAL[..], arguments[2]].concat(), |address| {
         let _one = try_join(address, "/").expect("a WebSocket");
         let _two = try_join(address, "/").expect("a WebSocket");
     });
