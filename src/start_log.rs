@@ -46,8 +46,18 @@ pub fn terminal_link(config: &Config) -> Option<TerminalLink> {
     }
 }
 
-/// Says where the engine listens, and what is there.
+/// Says what is there, what to know about it, and last where the engine listens: whoever reads the
+/// log by program waits for that.
 pub fn started(config: &Config, engine: &Engine, link: Option<TerminalLink>) {
+    paths(config);
+    urls(config, engine);
+    warn_of_open_doors(config, engine);
+    if is_closed(config) {
+        tracing::warn!(
+            "the dashboard is closed, since other machines can reach its port: set admin.token \
+             (CORECAST_ADMIN_TOKEN=$(openssl rand -hex 24)), or metrics.host to 127.0.0.1"
+        );
+    }
     for Listen { address, tls } in engine.listening() {
         match tls {
             true => tracing::info!(tls, %address, "listening"),
@@ -57,6 +67,13 @@ pub fn started(config: &Config, engine: &Engine, link: Option<TerminalLink>) {
     for address in engine.admin_addresses() {
         tracing::info!(%address, "metrics and health");
     }
+    if let (Some(address), Some(link)) = (engine.admin_addresses().first(), link) {
+        write_link(*address, &link);
+    }
+}
+
+/// A URL to open for each listener.
+fn urls(config: &Config, engine: &Engine) {
     for Listen { address, tls } in engine.listening() {
         if let ListenAddress::Tcp(address) = address {
             let scheme = if *tls { "wss" } else { "ws" };
@@ -69,11 +86,6 @@ pub fn started(config: &Config, engine: &Engine, link: Option<TerminalLink>) {
             true => tracing::info!(%url, "the dashboard is here"),
             false => tracing::info!(url = %format!("{url}metrics"), "metrics are here"),
         }
-    }
-    paths(config);
-    warn_of_open_doors(config, engine);
-    if let Some(address) = engine.admin_addresses().first() {
-        tell_of_dashboard(config, *address, link);
     }
 }
 
@@ -111,27 +123,14 @@ fn warn_of_open_doors(config: &Config, engine: &Engine) {
     }
 }
 
-/// Says how a dashboard that is closed is opened.
-fn tell_of_dashboard(config: &Config, address: SocketAddr, link: Option<TerminalLink>) {
-    if !is_closed(config) {
-        return;
-    }
-    tracing::warn!(
-        "the dashboard is closed, since other machines can reach its port: set admin.token \
-         (CORECAST_ADMIN_TOKEN=$(openssl rand -hex 24)), or metrics.host to 127.0.0.1"
-    );
-    if let Some(TerminalLink { secret, .. }) = link {
-        let url = format!(
-            "{}{}",
-            url("http", address).trim_end_matches('/'),
-            Link::target(&secret)
-        );
-        let minutes = VALID.as_secs() / 60;
-        let text = format!("\nOpens the dashboard once, within {minutes} minutes:\n  {url}\n\n");
-        // In one piece, since lines of the log may go to the same terminal. If that is gone, nobody
-        // is there to open it.
-        let _ = io::stderr().write_all(text.as_bytes());
-    }
+/// Writes the link to the terminal, in one piece, since lines of the log may go there as well.
+fn write_link(address: SocketAddr, link: &TerminalLink) {
+    let (base, target) = (url("http", address), Link::target(&link.secret));
+    let (base, minutes) = (base.trim_end_matches('/'), VALID.as_secs() / 60);
+    let text =
+        format!("\nOpens the dashboard once, within {minutes} minutes:\n  {base}{target}\n\n");
+    // If the terminal is gone, nobody is there to open it.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether the dashboard is there and nobody may see it.
