@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{self, dashboard::DashboardSettings};
+use crate::admin;
+use crate::admin::dashboard::{DashboardSettings, Link};
 use crate::config::{
     Config, ConfigError, ConnectionLimit, ConnectsConfig, CorsConfig, DEMO_PATHS, EndpointConfig,
     HubOptions, Kind, Listener, NamedOptions, PubSubOptions, PushOptions, Shards, TrustedProxy,
@@ -65,6 +66,19 @@ pub enum BuildError {
 /// Files of keys that cannot be read; paths that cannot be used; a limit on open files that is too
 /// small for the shards.
 pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError> {
+    builder_with_link(config, files_max, None)
+}
+
+/// The same with a link that opens the dashboard once.
+///
+/// # Errors
+///
+/// As [`builder`].
+pub fn builder_with_link(
+    config: &Config,
+    files_max: usize,
+    link: Option<Arc<Link>>,
+) -> Result<Builder, BuildError> {
     let budget = checked_budget(config, files_max)?;
     let mut builder = Engine::builder().settings(settings(config, &budget));
     builder.render_other_refusals(json_error::rendered);
@@ -79,6 +93,7 @@ pub fn builder(config: &Config, files_max: usize) -> Result<Builder, BuildError>
         push: Arc::default(),
         nostr: Vec::new(),
         dashboard: (config.admin.dashboard).then(|| DashboardSettings::new(config)),
+        link,
     };
     let mut targets = Vec::new();
     for (name, guard) in config.guards()? {

@@ -67,6 +67,7 @@
 //! | [`doctor`] | whether the machine's limits fit the config |
 //! | [`top`] | the dashboard in a terminal |
 //! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
+//! | [`start_log`] | what the log says when a relay has started, and the terminal alone |
 //! | [`config`] | file, environment and flags become one checked configuration |
 //! | `cli` | the command line, and what else than relaying it asks for: [`config::cli`] |
 //! | [`limits`] | every bound that is not configured, with its reason |
@@ -118,6 +119,7 @@ pub mod guard;
 pub mod health_check;
 pub mod logging;
 pub mod relay;
+pub mod start_log;
 mod suggest;
 #[cfg(unix)]
 pub mod systemd;

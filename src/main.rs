@@ -1,15 +1,18 @@
 //! The corecast binary: read the command line, load, start, wait for signals.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use corecast::admin::dashboard::Link;
 use corecast::config::cli::{self, Arguments, Started};
 use corecast::config::{Config, Listener, Reloaded};
-use corecast::engine::{Builder, Engine, Inherited, Listen, Tls};
+use corecast::engine::{Builder, Engine, Inherited, Tls};
 use corecast::logging::{self, Log};
 use corecast::relay;
+use corecast::start_log;
 use corecast::systemd::{self, Notifier};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -43,6 +46,7 @@ fn run(started: Started) -> anyhow::Result<()> {
     // Before there are threads: the environment is changed.
     let inherited = inherited(&config)?;
     let log = logging::start(&config.logging).context("cannot write the log")?;
+    start_log::version();
     tracing::info!("{}", started.loaded.notice);
     if let Some(warning) = &started.loaded.warning {
         tracing::warn!("{warning}");
@@ -51,20 +55,14 @@ fn run(started: Started) -> anyhow::Result<()> {
     // Before anything is accepted: a signal that comes early must not end the process unheard.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
     let files_max = raise_open_files();
-    let mut builder = builder(&config, started.tls, files_max)?;
+    let link = start_log::terminal_link(&config);
+    let to_open = link.as_ref().map(|link| Arc::clone(&link.link));
+    let mut builder = builder(&config, started.tls, files_max, to_open)?;
     for (socket, tls) in inherited {
         builder.inherit(socket, tls);
     }
     let engine = builder.start()?;
-    for Listen { address, tls } in engine.listening() {
-        match tls {
-            true => tracing::info!(tls, %address, "listening"),
-            false => tracing::info!(%address, "listening"),
-        }
-    }
-    for address in engine.admin_addresses() {
-        tracing::info!(%address, "metrics and health");
-    }
+    start_log::started(&config, &engine, link);
     Notifier::watch(engine.view()).context("cannot start the watchdog")?;
     let notifier = Notifier::from_env();
     notifier.ready(&status(&engine));
@@ -128,8 +126,13 @@ fn status(engine: &Engine) -> String {
     format!("listening on {}", places.join(", "))
 }
 
-fn builder(config: &Config, tls: Option<Tls>, files_max: usize) -> anyhow::Result<Builder> {
-    let mut builder = relay::builder(config, files_max)?;
+fn builder(
+    config: &Config,
+    tls: Option<Tls>,
+    files_max: usize,
+    link: Option<Arc<Link>>,
+) -> anyhow::Result<Builder> {
+    let mut builder = relay::builder_with_link(config, files_max, link)?;
     if let Some(tls) = tls {
         builder.tls(tls);
     }
@@ -178,7 +181,7 @@ impl Running {
     fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
         let reloaded = self.config.reloaded(self.arguments.reload()?.config)?;
         let tls = reloaded.config.server.load_tls(SystemTime::now())?;
-        let builder = builder(&reloaded.config, tls, self.files_max)?;
+        let builder = builder(&reloaded.config, tls, self.files_max, None)?;
         self.engine.reload(builder)?;
         Ok(reloaded)
     }

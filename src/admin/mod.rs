@@ -40,7 +40,12 @@ use crate::relay::json_error::{json_error, rendered};
 /// One of the paths is taken by an endpoint that was added before.
 pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternError> {
     if let Some(settings) = pages.dashboard.take() {
-        let dashboard = Dashboard::new(settings, pages.endpoints.clone(), pages.nostr.clone());
+        let dashboard = Dashboard::new(
+            settings,
+            pages.link.take(),
+            pages.endpoints.clone(),
+            pages.nostr.clone(),
+        );
         let settings = Dashboard::endpoint_settings();
         let dashboard = builder.endpoint_and_service(settings, dashboard);
         builder.render_refusals(dashboard, rendered);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::dashboard::DashboardSettings;
+use super::dashboard::{DashboardSettings, Link};
 use crate::engine::{Request, View};
 use crate::fanout::room::EndpointId;
 use crate::relay::cors::Cors;
@@ -29,6 +29,8 @@ pub struct Pages {
     pub nostr: Vec<NamedStats>,
     /// The dashboard, where there is to be one.
     pub dashboard: Option<DashboardSettings>,
+    /// What opens the dashboard from the terminal.
+    pub link: Option<Arc<Link>>,
 }
 
 /// The users of an endpoint, and who is told their names: those who may come in there.

@@ -19,4 +19,4 @@ pub mod push;
 pub mod signpost;
 pub mod users;
 
-pub use crate::assembly::{BuildError, builder, file_needs};
+pub use crate::assembly::{BuildError, builder, builder_with_link, file_needs};

@@ -11,6 +11,7 @@ mod http;
 mod metrics;
 mod pages;
 mod probes;
+mod started;
 mod terminal;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};

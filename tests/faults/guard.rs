@@ -122,7 +122,11 @@ fn a_file_of_keys_is_emptied_and_removed() {
         (knock(&stage, &key(KEY)).1, knock(&stage, "").1),
         (401, 401)
     );
-    stage.end(&[("closed revoked", 1), ("refused no_credentials", 3)]);
+    stage.end(&[
+        ("closed revoked", 1),
+        ("refused bad_key", 2),
+        ("refused no_credentials", 1),
+    ]);
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Denied {
             Denied::Closed => {
                 "The dashboard is closed, since other machines can reach this port: set \
                  admin.token (or CORECAST_ADMIN_TOKEN) to a secret of at least 16 characters, or \
-                 metrics.host to 127.0.0.1."
+                 metrics.host to 127.0.0.1, or start the relay in a terminal, which is given a \
+                 link."
             }
             Denied::Host => {
                 "Without a token the dashboard is for this machine alone: open it at localhost, \

@@ -8,14 +8,17 @@
 //! anything. `access.rs` says who may look.
 
 mod access;
+mod link;
 mod sample;
 mod snapshot;
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use access::{Access, Denied};
+use link::LinkError;
+pub use link::{Link, VALID};
 use sample::Sample;
 pub use snapshot::{
     Bucket, FORMAT, FramesPerSend, Latency, Now, Process, Reason, Shard, SlowClient, Snapshot,
@@ -94,6 +97,8 @@ pub(super) struct Dashboard {
     endpoints: Vec<(String, EndpointId)>,
     nostr: Vec<NamedStats>,
     settings: Shared,
+    /// What opens it from the terminal, unless a token is set. A reload leaves it as it is.
+    link: Option<Arc<Link>>,
     handle: OnceLock<Handle>,
     view: OnceLock<View>,
     watched: Mutex<Watched>,
@@ -139,6 +144,7 @@ struct Watched {
 impl Dashboard {
     pub(super) fn new(
         settings: DashboardSettings,
+        link: Option<Arc<Link>>,
         endpoints: Vec<(String, EndpointId)>,
         nostr: Vec<NamedStats>,
     ) -> Dashboard {
@@ -147,6 +153,7 @@ impl Dashboard {
             endpoints,
             nostr,
             settings: Shared(Arc::new(RwLock::new(Arc::new(settings)))),
+            link,
             handle: OnceLock::new(),
             view: OnceLock::new(),
             watched: Mutex::default(),
@@ -209,8 +216,54 @@ impl Dashboard {
         json.ok()
     }
 
+    /// Whether the page may go out: by what is configured, else to whoever has opened the link.
+    fn judge_page(&self, head: &Head<'_>) -> Result<(), Denied> {
+        self.or_by_link(self.settings().access.judge_page(head), head)
+    }
+
+    /// The same of figures.
+    fn judge(&self, settings: &DashboardSettings, head: &Head<'_>) -> Result<(), Denied> {
+        self.or_by_link(settings.access.judge(head), head)
+    }
+
+    fn or_by_link(&self, judged: Result<(), Denied>, head: &Head<'_>) -> Result<(), Denied> {
+        let link = self.link.as_ref();
+        match judged {
+            Err(Denied::Closed) if link.is_some_and(|link| link.is_opened_by(head)) => Ok(()),
+            judged => judged,
+        }
+    }
+
+    /// The answer to the link.
+    fn open(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        let head = request.head;
+        let closed = self.settings().access.judge_page(head) == Err(Denied::Closed);
+        let Some(link) = self.link.as_ref().filter(|_| closed) else {
+            return Answer::Now(unkept(json_error(404, "no_page", "There is no such page.")));
+        };
+        if head.method != "GET" || link::is_prefetch(head) {
+            let told = "A link that opens once is not looked at ahead of time.";
+            return Answer::Refuse(Refused::new(503, "prefetch", told));
+        }
+        let told = match link.open(head, Instant::now()) {
+            Ok(response) => return Answer::Now(confined(unkept(response))),
+            Err(LinkError::Unknown) => {
+                "This link was used before, or is not of this relay: start the relay again for \
+                 another one, or set admin.token."
+            }
+            Err(LinkError::Expired) => {
+                "This link is too old: start the relay again for another one, or set admin.token."
+            }
+            Err(LinkError::Random) => "The relay cannot make a secret.",
+        };
+        let refused = Refused::new(403, "bad_link", told).ending_connection();
+        let refused = refused.counted_as(guard::BAD_KEY);
+        let failed = responder.failed(request.peer);
+        Answer::Refuse(failed.map_or_else(Throttled::refused, |()| refused))
+    }
+
     fn file(&self, head: &Head<'_>) -> Response {
-        let denied = self.settings().access.judge_page(head).err();
+        let denied = self.judge_page(head).err();
         let response = match denied {
             Some(denied) if head.path == "/" => {
                 Response::text(denied.status(), format!("{}\n", denied.text()))
@@ -255,7 +308,7 @@ impl Endpoint for Dashboard {
             return Admission::Refuse(refused);
         }
         let settings = self.settings();
-        if let Err(denied) = settings.access.judge(head) {
+        if let Err(denied) = self.judge(&settings, head) {
             return Admission::Refuse(refused_try(denied, request, responder));
         }
         let accept = Accept::new().authorizer(Arc::new(Seat {
@@ -306,10 +359,13 @@ impl Endpoint for Dashboard {
 impl Service for Dashboard {
     fn check_head(&self, request: &Request<'_>, _: &mut Responder<'_>) -> HeadVerdict {
         let head = request.head;
+        if head.path == link::PATH {
+            return HeadVerdict::Open;
+        }
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return HeadVerdict::Answered(Answer::Now(self.file(head)));
         }
-        match self.settings().access.judge(head) {
+        match self.judge(&self.settings(), head) {
             Ok(()) => HeadVerdict::Open,
             Err(denied) => HeadVerdict::Answered(Answer::Refuse(refused(denied))),
         }
@@ -317,11 +373,14 @@ impl Service for Dashboard {
 
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let head = request.head;
+        if head.path == link::PATH {
+            return self.open(request, responder);
+        }
         if ![STREAM, SNAPSHOT, CONFIG].contains(&head.path) {
             return Answer::Now(self.file(head));
         }
         let settings = self.settings();
-        if let Err(denied) = settings.access.judge(head) {
+        if let Err(denied) = self.judge(&settings, head) {
             return Answer::Refuse(refused_try(denied, request, responder));
         }
         match head.path {

@@ -59,12 +59,12 @@ pub(super) fn admin_port(config: &Config) -> String {
     }
 }
 
-/// A row for each endpoint that lets everybody in.
+/// An entry for each endpoint that lets everybody in.
 fn paths(config: &Config) -> String {
     let enabled = config.endpoints.values().filter(|each| each.enabled);
     let (open, shut): (Vec<_>, Vec<_>) =
         enabled.partition(|each| config.need_of(each) == Need::Nothing);
-    let mut rows: String = open
+    let mut entries: String = open
         .iter()
         .map(|each| {
             let what = match each.kind.which() {
@@ -75,13 +75,13 @@ fn paths(config: &Config) -> String {
                 EndpointKind::Nostr => "A relay for clients of Nostr.",
             };
             let path = escaped(&each.path);
-            format!("<tr><th scope=\"row\"><code>{path}</code></th><td>{what}</td></tr>\n")
+            format!("<dt><code>{path}</code></dt><dd>{what}</dd>\n")
         })
         .collect();
     if !shut.is_empty() {
-        rows += "<tr><th scope=\"row\">other paths</th><td>Need a key or a token.</td></tr>\n";
+        entries += "<dt>Other paths</dt><dd>Need a key or a token.</dd>\n";
     }
-    rows
+    entries
 }
 
 fn demo(config: &Config) -> &'static str {

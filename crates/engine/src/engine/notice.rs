@@ -41,6 +41,8 @@ pub(super) struct Notices {
     pub(super) slow_client: Notice,
     /// A peer that is not a trusted proxy says whom it forwards for. Logged once.
     pub(super) untrusted_proxy: AtomicBool,
+    /// An address of a private network is over a limit for one address: said once.
+    pub(super) private_over_limit: AtomicBool,
     /// The relay is full.
     pub(super) full: Notice,
     /// An address has too many connections, or connects too often.

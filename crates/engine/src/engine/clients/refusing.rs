@@ -6,6 +6,8 @@
 //! waited longest is refused before it has asked, and closed. Each is counted once, when the limit
 //! is checked.
 
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -152,6 +154,24 @@ impl Clients {
         } else if let Some(left_out) = notices.address.due(now_ns) {
             tracing::info!(%client, reason, left_out, "refused a client over a limit");
         }
+        if over_limit != OverLimit::Connections
+            && let Some(address) = client.ip()
+        {
+            self.guess_proxy(address);
+        }
+    }
+
+    /// Says once that a private address is over a limit for one address: clients rarely are so many
+    /// there, and those of a proxy all come from its address.
+    fn guess_proxy(&self, address: IpAddr) {
+        let notices = &self.core.shared.notices;
+        if is_private(address) && !notices.private_over_limit.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %address,
+                "one private address is over a limit for one address: it is probably a proxy, and \
+                 its clients all count as that address; add it to server.trusted_proxies"
+            );
+        }
     }
 
     /// Gives back the places that a connection has: in the process, on its shard, of its address.
@@ -190,4 +210,49 @@ fn may_hurry(connection: &Connection, taken: Taken) -> bool {
 pub(in crate::engine) fn is_out_of_files(error: &std::io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether an address is of a network that is not routed on the internet (RFC 1918, RFC 6598,
+/// RFC 4193), or of this machine.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(four) => {
+            let [a, b, ..] = four.octets();
+            let is_shared = a == 100 && b & 0xC0 == 64;
+            four.is_private() || four.is_loopback() || four.is_link_local() || is_shared
+        }
+        IpAddr::V6(six) => six.is_loopback() || six.segments()[0] & 0xFE00 == 0xFC00,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_those_that_are_not_routed() {
+        let is_private = |text: &str| is_private(text.parse().expect("an address"));
+        for private in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "::ffff:10.0.0.1",
+            "fd00::1",
+            "::1",
+        ] {
+            assert!(is_private(private), "{private}");
+        }
+        for public in [
+            "192.0.2.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2001:db8::1",
+            "fe00::1",
+        ] {
+            assert!(!is_private(public), "{public}");
+        }
+    }
 }
