@@ -57,6 +57,7 @@ mod nostr;
 mod pacing;
 mod page;
 mod payload_json;
+mod phrases;
 mod priority;
 mod receive;
 mod scrape;
@@ -67,7 +68,6 @@ mod thread_result;
 mod tls;
 mod units;
 mod watch;
-mod words;
 mod worker;
 
 pub use error::RunError;

@@ -165,7 +165,7 @@ fn incomparable_reports_are_undecided_with_a_reason() {
         (
             "",
             &file,
-            "this run has 1 of 5 repeats that it takes: --repeat 5, or loadgen ab",
+            "this run has 1 of the 5 repeats that are needed: --repeat 5, or loadgen ab",
         ),
         (
             "--repeat 5",

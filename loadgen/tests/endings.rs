@@ -290,7 +290,7 @@ fn a_relay_that_reads_nothing_more_holds_messages_back() {
     );
     let told = text(finding(&report, "held_back"));
     assert!(
-        told.contains("the relay takes nothing more from clients 0, 1"),
+        told.contains("the relay no longer reads from clients 0, 1"),
         "{told}"
     );
     let reasons = report["invalid_reasons"].to_string();

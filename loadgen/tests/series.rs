@@ -189,6 +189,7 @@ fn every_option_is_named_by_some_test() {
         include_str!("outputs.rs"),
         include_str!("own.rs"),
         include_str!("series.rs"),
+        include_str!("terminal.rs"),
         include_str!("tls.rs"),
         include_str!("../../crates/test/src/generator.rs"),
     ]

@@ -14,6 +14,9 @@ use rustix::termios::{Winsize, tcsetwinsize};
 /// Reached only if something is wrong.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The end of what ratatui writes for a frame.
+const HIDE_CURSOR: &[u8] = b"\x1b[?25l";
+
 /// The terminals that users have at the least, most often, and on a large screen: columns and rows.
 pub const SIZES: [(u16, u16); 3] = [(60, 15), (80, 24), (120, 40)];
 
@@ -101,12 +104,17 @@ impl Pty {
         &self.emulator.callbacks().0
     }
 
+    /// Whether no frame is half drawn.
+    fn is_whole(&self) -> bool {
+        !self.emulator.screen().alternate_screen() || self.raw.ends_with(HIDE_CURSOR)
+    }
+
     /// Reads on until the screen is as wanted, and returns it.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&str) -> bool) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let screen = self.screen();
-            if holds(&screen) {
+            if self.is_whole() && holds(&screen) {
                 return screen;
             }
             let is_over = Instant::now() > deadline || !self.read();
@@ -154,9 +162,13 @@ fn read_all(mut terminal: File) -> Receiver<Vec<u8>> {
     pieces
 }
 
-/// The words on a screen, numbers and single letters aside.
+/// Units that a screen has by chance, since figures change.
+const UNITS: [&str; 7] = ["ns", "µs", "ms", "min", "KiB", "MiB", "GiB"];
+
+/// The words on a screen, numbers, units and single letters aside.
 pub fn words(screen: &str) -> BTreeSet<String> {
     let words = screen.split(|letter: char| !letter.is_alphanumeric());
     let is_word = |word: &&str| word.chars().count() > 1 && word.chars().all(char::is_alphabetic);
-    words.filter(is_word).map(str::to_owned).collect()
+    let words = words.filter(is_word).filter(|word| !UNITS.contains(word));
+    words.map(str::to_owned).collect()
 }

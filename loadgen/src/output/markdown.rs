@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::phrases::verdicts;
 use crate::report::{
     Compared, Comparison, HandshakeReport, Head, PairsReport, Quantiles, RelayReport, Repeats,
     Report, Walk,
 };
 use crate::units::{amount, grouped, ratio, time};
-use crate::words::verdicts;
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = Page(String::new());
@@ -32,9 +32,9 @@ fn relay(out: &mut Page, report: &RelayReport) {
         .as_ref()
         .filter(|churn| !churn.storms.is_empty())
     {
-        let storms = crate::words::storms(&churn.storms);
+        let storms = crate::phrases::storms(&churn.storms);
         out.heading("Storms");
-        out.table(&crate::words::STORMS, &storms);
+        out.table(&crate::phrases::STORMS, &storms);
     }
     if let Some(walk) = &report.walk {
         steps(out, walk);
@@ -46,7 +46,7 @@ fn relay(out: &mut Page, report: &RelayReport) {
         compared(out, comparison);
     }
     out.heading("Load");
-    out.table(&["option", "value"], &crate::words::load(report));
+    out.table(&["option", "value"], &crate::phrases::load(report));
 }
 
 fn head(out: &mut Page, head: &Head, url: &str) {
@@ -58,7 +58,7 @@ fn head(out: &mut Page, head: &Head, url: &str) {
         url.replace('`', "'"),
         head.program,
         head.started_at,
-        escape(&crate::words::machine(&head.machine)),
+        escape(&crate::phrases::machine(&head.machine)),
     ));
     out.line("");
 }
@@ -87,7 +87,7 @@ fn figures(report: &RelayReport) -> Vec<Vec<String>> {
         ),
     ];
     if let Some(figures) = &report.nostr {
-        rows.extend(crate::words::nostr(figures));
+        rows.extend(crate::phrases::nostr(figures));
     }
     if let Some(server) = &report.server {
         rows.push((
@@ -104,7 +104,7 @@ const QUANTILES: [&str; 10] = [
 ];
 
 fn latencies(report: &RelayReport) -> Vec<Vec<String>> {
-    let rows = crate::words::distributions(report);
+    let rows = crate::phrases::distributions(report);
     rows.iter().map(|(name, of)| quantiles(name, of)).collect()
 }
 
@@ -127,7 +127,7 @@ fn quantiles(name: &str, of: &Quantiles) -> Vec<String> {
 fn steps(out: &mut Page, walk: &Walk) {
     out.heading("Rates");
     let target = walk.target.as_deref().unwrap_or("right and valid");
-    let knee = crate::words::knee(walk);
+    let knee = crate::phrases::knee(walk);
     out.line(&format!(
         "Target {}; the highest rate that met it: {knee}.",
         escape(target)
@@ -189,7 +189,7 @@ fn compared(out: &mut Page, comparison: &Comparison) {
     let label = baseline.label.as_deref().unwrap_or("an earlier run");
     out.line(&format!(
         "**{}** against {} of {}.",
-        crate::words::change(comparison.verdict),
+        crate::phrases::change(comparison.verdict),
         escape(label),
         baseline.started_at
     ));
@@ -211,8 +211,8 @@ fn rows(figures: &[Compared]) -> Vec<Vec<String>> {
             amount(figure.before, &figure.unit),
             amount(figure.after, &figure.unit),
             ratio(figure.ratio),
-            crate::words::interval(figure.interval),
-            crate::words::change(figure.change).to_owned(),
+            crate::phrases::interval(figure.interval),
+            crate::phrases::change(figure.change).to_owned(),
         ]
     };
     figures.iter().map(row).collect()
@@ -222,7 +222,7 @@ fn rows(figures: &[Compared]) -> Vec<Vec<String>> {
 pub(super) fn pairs(report: &PairsReport) -> String {
     let mut out = Page(String::new());
     head(&mut out, &report.head, &report.a);
-    let verdict = crate::words::change(report.verdict);
+    let verdict = crate::phrases::change(report.verdict);
     out.line(&format!(
         "**{verdict}**: B, `{}`, against A in {} pairs of runs.",
         report.b.replace('`', "'"),

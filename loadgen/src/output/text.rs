@@ -7,9 +7,9 @@ mod page;
 mod pairs;
 mod series;
 
+use crate::phrases::{hint, marks, scheduling};
 use crate::report::{Deliveries, HandshakeReport, Quantiles, RelayReport, Report, Unsent};
 use crate::units::{grouped, time};
-use crate::words::{hint, marks, scheduling};
 use page::Page;
 
 impl Report {
@@ -42,7 +42,7 @@ impl RelayReport {
     /// Latencies from when messages were due, and below them from when they were sent.
     fn times(&self, out: &mut Page) {
         let (corrected, uncorrected) = (&self.latency.corrected, &self.latency.uncorrected);
-        let answers = crate::words::answers(self);
+        let answers = crate::phrases::answers(self);
         out.row("", &table_head());
         for (name, of) in [
             ("latency", &self.latency_ns),

@@ -5,8 +5,8 @@ use super::parts::{Card, cards, class, document, panel, when};
 use super::scale::Scale;
 use super::text::escape;
 use crate::history::Row;
+use crate::phrases::Mood;
 use crate::units::{amount, ratio, short, tick, time};
-use crate::words::Mood;
 
 /// A load with fewer runs has no trend.
 const TREND_RUNS_MIN: usize = 2;

@@ -1,8 +1,8 @@
 //! The parts of a page: the document, its header, cards and panels.
 
 use super::text::escape;
+use crate::phrases::{self, Mood};
 use crate::report::Head;
-use crate::words::{self, Mood};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -21,7 +21,7 @@ pub(super) fn document(class: &str, title: &str, body: &str) -> String {
 }
 
 /// The top of a page: name, verdicts, and the machine of the run.
-pub(super) fn header(head: &Head, url: &str, verdicts: &[words::Verdict]) -> String {
+pub(super) fn header(head: &Head, url: &str, verdicts: &[phrases::Verdict]) -> String {
     let mut pills = String::new();
     for verdict in verdicts {
         pills += &format!(
@@ -43,7 +43,7 @@ pub(super) fn header(head: &Head, url: &str, verdicts: &[words::Verdict]) -> Str
         at = escape(&head.started_at),
         when = escape(&when(&head.started_at)),
         program = escape(&head.program),
-        machine = escape(&words::machine(&head.machine)),
+        machine = escape(&phrases::machine(&head.machine)),
     )
 }
 

@@ -5,9 +5,9 @@ use super::parts::{Card, cards, document, header, panel, title};
 use super::scale::Scale;
 use super::text::{escape, table};
 use super::{connect, series};
+use crate::phrases::{self, Mood};
 use crate::report::{ClientFigures, Distribution, Quantiles, RelayReport, Second, Server};
 use crate::units::{amount, bytes, grouped, short, tick, time};
-use crate::words::{self, Mood};
 
 /// Points of a curve over the percentiles.
 const SPECTRUM_POINTS: u32 = 240;
@@ -16,7 +16,7 @@ const CLIENTS_TOLD_MAX: usize = 250;
 
 /// The whole page.
 pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
-    let mut body = header(&report.head, &report.config.url, &words::verdicts(report));
+    let mut body = header(&report.head, &report.config.url, &phrases::verdicts(report));
     body += "<main>";
     body += &cards(&figures(report));
     body += "<div class=\"panels\">";
@@ -38,12 +38,12 @@ pub(super) fn render(report: &RelayReport, earlier: &[RelayReport]) -> String {
         .as_ref()
         .filter(|churn| !churn.storms.is_empty())
     {
-        let storms = words::storms(&churn.storms);
-        body += &panel(false, "Storms", &table(&words::STORMS, &storms));
+        let storms = phrases::storms(&churn.storms);
+        body += &panel(false, "Storms", &table(&phrases::STORMS, &storms));
     }
     if let Some(figures) = &report.nostr {
         let pair = |(name, value): (&str, String)| vec![name.to_owned(), value];
-        let said: Vec<_> = words::nostr(figures).into_iter().map(pair).collect();
+        let said: Vec<_> = phrases::nostr(figures).into_iter().map(pair).collect();
         body += &panel(false, "Answers of the relay", &table(&["", ""], &said));
     }
     if let Some(server) = &report.server {
@@ -408,7 +408,7 @@ fn distributions(report: &RelayReport) -> String {
     let head = [
         "", "count", "min", "mean", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "max",
     ];
-    let rows: Vec<_> = words::distributions(report)
+    let rows: Vec<_> = phrases::distributions(report)
         .iter()
         .map(|(name, of)| {
             let times = [
@@ -457,7 +457,7 @@ fn faults(report: &RelayReport) -> Option<String> {
 }
 
 fn options(report: &RelayReport) -> String {
-    let rows = words::load(report);
+    let rows = phrases::load(report);
     let pairs: String = rows
         .iter()
         .map(|row| {

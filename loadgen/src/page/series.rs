@@ -4,9 +4,9 @@ use super::chart::{Chart, Points};
 use super::parts::{class, title, when};
 use super::scale::Scale;
 use super::text::{escape, table};
+use crate::phrases;
 use crate::report::{Comparison, RelayReport, Repeats, Step, Walk};
 use crate::units::{amount, ratio, short, tick, time};
-use crate::words;
 
 /// Latency over the rates of a walk.
 pub(super) fn walk(walk: &Walk) -> String {
@@ -16,7 +16,7 @@ pub(super) fn walk(walk: &Walk) -> String {
     let times = steps.iter().map(|step| &step.summary.latency_ns);
     let least = times.clone().map(|times| times.p50).min().unwrap_or(1);
     let most = times.map(|times| times.p99).max().unwrap_or(1);
-    let knee = format!("knee {}", words::knee(walk));
+    let knee = format!("knee {}", phrases::knee(walk));
     let target = walk.target.as_deref().unwrap_or("right and valid");
     let said = format!("{} runs with the target {target}: {knee}.", steps.len());
     let highest = steps.last().map_or(1.0, |step| rate(step));
@@ -103,10 +103,10 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
             escape(&figure.name),
             escape(&amount(figure.before, &figure.unit)),
             escape(&amount(figure.after, &figure.unit)),
-            class(words::mood(figure.change)),
+            class(phrases::mood(figure.change)),
             escape(&ratio(figure.ratio)),
-            words::change(figure.change),
-            escape(&words::interval(figure.interval))
+            phrases::change(figure.change),
+            escape(&phrases::interval(figure.interval))
         );
     }
     out + "</tbody></table></div>"

@@ -1,9 +1,9 @@
 //! The answers of a Nostr relay.
 
 use super::page::Page;
+use crate::phrases::nostr;
 use crate::report::NostrFigures;
 use crate::units::grouped;
-use crate::words::nostr;
 
 /// Rows of a report: answers, subscriptions, stored events, and other messages of the relay.
 pub(super) fn rows(out: &mut Page, figures: &NostrFigures) {

@@ -1,9 +1,9 @@
 //! The text report's sections on the server and on several runs.
 
 use super::page::Page;
+use crate::phrases::{change, interval, knee, storms};
 use crate::report::{Change, Churn, Compared, Comparison, RelayReport, Repeats, Server, Walk};
 use crate::units::{amount, bytes, grouped, ratio, time};
-use crate::words::{change, interval, knee, storms};
 
 /// All sections that the run has, each after a blank line.
 pub(super) fn all(out: &mut Page, report: &RelayReport) {
