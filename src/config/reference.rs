@@ -36,7 +36,7 @@ For a first try on your own machine, five lines are enough: they serve the demo 
 <http://127.0.0.1:8443/demo/>, the dashboard at <http://127.0.0.1:9090/> and the API for back ends
 with the key in the fourth line.
 
-```yaml
+```yaml config
 server: {host: 127.0.0.1}
 metrics: {host: 127.0.0.1}
 pages: {enabled: true}

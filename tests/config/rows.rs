@@ -233,7 +233,7 @@ fn a_kind_that_changes_waits_for_a_restart_with_its_options() {
 
 /// The first block of YAML of a page.
 fn block(page: &str) -> &str {
-    let rest = page.split_once("```yaml\n").expect("a block").1;
+    let rest = page.split_once("```yaml config\n").expect("a block").1;
     rest.split_once("```").expect("its end").0
 }
 
