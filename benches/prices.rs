@@ -2,8 +2,8 @@
 //! for it.
 //!
 //! `cargo bench --bench prices`. Prices need not be exact, because they only decide when others get
-//! their turn: one that is off by more than a factor of three is flagged, and the exit code is then
-//! 1. A shard's work is measured in an engine with one shard, by the CPU time of its thread, while
+//! their turn: the exit code is 1 if one is off by more than a factor of three, and it is flagged.
+//! A shard's work is measured in an engine with one shard, by the CPU time of its thread, while
 //! clients on loopback give it one kind of work; key operations are measured by themselves. The
 //! lowest of a few rounds counts, because other load on the machine only adds.
 

@@ -51,25 +51,6 @@ class Compose(unittest.TestCase):
         )
         self.assertEqual(kit, root)
 
-    def test_the_root_has_one_that_needs_no_variables(self):
-        [included] = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
-        self.assertEqual(ROOT / included["path"], COMPOSE)
-        given = re.findall(r"^(\w+)=.", (ROOT / included["env_file"]).read_text(), re.M)
-        required = set(re.findall(r"\$\{(\w+):?\?", COMPOSE.read_text()))
-        self.assertGreater(len(required), 1)
-        self.assertEqual(required - set(given), set())
-
-    @needs("docker-compose")
-    def test_the_one_in_the_root_is_the_kits(self):
-        environment = {"PATH": ENV["PATH"]}
-        root = ("docker-compose", "--file", ROOT / "compose.yaml", "config")
-        whole = yaml.safe_load(run(*root, env=environment))
-        kit = yaml.safe_load(run("docker-compose", "--file", COMPOSE, "config", env=ENV))
-        self.assertEqual(whole["services"]["caddy"], kit["services"]["caddy"])
-        self.assertEqual(set(whole["services"]), set(kit["services"]))
-        other = yaml.safe_load(run(*root, env={**environment, "DOMAIN": "relay.example"}))
-        self.assertEqual(other["services"]["caddy"]["environment"]["DOMAIN"], "relay.example")
-
     def test_what_it_mounts_is_there(self):
         for name, service in self.compose["services"].items():
             for volume in service["volumes"]:
