@@ -414,7 +414,7 @@ fn an_invalid_history_or_unknown_run_is_refused() {
     run_into(&serve(Behaviour::default()), folder.path(), &["a.json"]);
     let output = loadgen(folder.path(), &["history", "show", "7"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("no run 7"), "{told}");
+    assert!(told.contains("not contain run 7"), "{told}");
     told_after_adding(&folder);
 }
 

@@ -137,7 +137,7 @@ fn an_unheard_publisher_is_named() {
             }
         }
     };
-    let words = ["what client 1 published reached nobody"];
+    let words = ["messages of client 1 reached nobody"];
     let (code, report, server) = only(mode, "", "publishers_lost", &words);
     assert_eq!((code, both(&report, "lost")), (3, server.truth().faults));
 }

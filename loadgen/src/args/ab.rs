@@ -79,7 +79,7 @@ impl Ab {
         match pairs.a.work {
             Work::Relay(relay) if relay.publishers > 0 => Ok(pairs),
             _ => Err(PlanError::new(
-                "ab needs publishers: without messages it has nothing to compare",
+                "ab needs --publishers of at least 1: without messages it has nothing to compare",
             )),
         }
     }
