@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
 use crate::engine::{Handle, Peer, Refusal, Responder, Throttled};
-use crate::guard::{self, ApiKey, Files, Scope, Watched, look_again_and_again, taken};
+use crate::guard::{self, ApiKey, Files, Scope, Watched, spawn_poller, taken};
 use crate::wire::http::Head;
 
 /// The keys that are good. Clones share them, also what they become later.
@@ -137,7 +137,7 @@ impl ApiKeys {
             return;
         }
         let (shared, handle) = (Arc::downgrade(&self.0), handle.clone());
-        look_again_and_again(move || {
+        spawn_poller(move || {
             let shared = shared.upgrade();
             let is_there = shared.is_some();
             shared.into_iter().for_each(|shared| shared.look(&handle));
