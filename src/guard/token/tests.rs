@@ -204,7 +204,7 @@ fn the_key_decides_the_algorithm_and_none_is_rejected() {
         );
         assert_eq!(judge(&header, &public), Err(TokenError::Algorithm), "{alg}");
     }
-    // The public key, which is no secret, used as the secret of HS256.
+    // A forger signs with the public key as if it were a secret of HS256.
     let forger = SigningKey::of_secret(&Secret::new(RSA_PUBLIC)).expect("long enough");
     let forged = forger.sign_claims(None, &json!({"exp": NOW_S + 60}));
     let forged = forged.expect("a token");
